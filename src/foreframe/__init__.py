@@ -1,0 +1,42 @@
+"""foreframe: forecast the next frames of a video or of a gridded field.
+
+The public names, in the order in which data meets them. They load when first used, so that importing foreframe costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {  # public name -> the module that it lives in
+    "clips_from": "foreframe.data",
+    "MovingMNIST": "foreframe.data",
+    "Clip": "foreframe.clip",
+    "Window": "foreframe.clip",
+    "Scaling": "foreframe.scaling",
+    "Forecaster": "foreframe.forecaster",
+    "evaluate": "foreframe.evaluation",
+}
+_ROOMS = ("data", "models", "metrics", "visuals", "forecaster", "training", "evaluation")
+
+__all__ = ["Clip", "Forecaster", "MovingMNIST", "Scaling", "Window", "clips_from", "evaluate", "models"]
+
+if TYPE_CHECKING:
+    from foreframe import models
+    from foreframe.clip import Clip, Window
+    from foreframe.data import MovingMNIST, clips_from
+    from foreframe.evaluation import evaluate
+    from foreframe.forecaster import Forecaster
+    from foreframe.scaling import Scaling
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return import_module(f"foreframe.{name}")
+    raise AttributeError(f"module 'foreframe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_ROOMS})

@@ -1,0 +1,255 @@
+"""Moving MNIST: digits that drift over a black canvas and bounce off its walls.
+
+Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the same on any worker count,
+rank or machine, in any order. Two rules of motion:
+
+- `srivastava` (Srivastava et al. 2015, arXiv 1502.04681; the benchmark's): 28-px digits, a real-valued position that moves
+  0.1 of the free range a frame at a random angle, is clamped at the walls and turned round there; digits overlay by maximum.
+- `svg` (Denton & Fergus 2018, arXiv 1802.07687; the tutorial's): 32-px digits, whole-pixel speeds -4..4 per axis, turned round
+  at the walls, or drawn anew there; digits add up and are clipped.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foreframe.data.digits import SPLITS, digit_images
+from foreframe.scaling import Scaling
+
+Split = Literal["train", "validation", "test"]
+Key = int | tuple[int, int]  # index, or (epoch, index)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A rule of motion and its speed.
+
+    Args:
+        rule: "srivastava" or "svg".
+        speed: srivastava: share of the free range a frame (0.1); svg: the fastest whole-pixel speed per axis (4).
+        redraw: svg only: draw a new velocity at a wall, away from it, instead of turning round.
+        digit_px: side of a digit in pixels (28 for srivastava, 32 for svg).
+    """
+
+    rule: Literal["srivastava", "svg"] = "srivastava"
+    speed: float | None = None
+    redraw: bool = False
+    digit_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("srivastava", "svg"):
+            raise ValueError(f"motion rule {self.rule!r} is unknown; choose srivastava or svg")
+        if self.redraw and self.rule != "svg":
+            raise ValueError("only the svg rule redraws velocities at the walls; use rule svg, or redraw false")
+        fill = {"srivastava": (0.1, 28), "svg": (4, 32)}[self.rule]
+        object.__setattr__(self, "speed", fill[0] if self.speed is None else self.speed)
+        object.__setattr__(self, "digit_px", fill[1] if self.digit_px is None else self.digit_px)
+        if self.speed is None or self.speed < 0 or (self.rule == "svg" and self.speed != int(self.speed)):
+            raise ValueError(f"speed {self.speed} does not fit the {self.rule} rule: 0 or more, and whole pixels for svg")
+
+
+class MovingMNIST(Dataset):
+    """Clips (T,1,H,W), float32 in [0,1].
+
+    `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch, which for the training split is
+    a new one unless `fixed`. Validation and test clips are the same in every epoch.
+
+    Args:
+        split: "train", "validation" or "test". No digit image is in two of them.
+        digits: "mini" (5,000 MNIST digits, embedded), "mnist", "fashion_mnist", "kmnist" (torchvision), an idx or npz file, or a
+            mapping {source, root, download}: nothing is downloaded unless `download` is true.
+        motion: "srivastava", "svg", or a mapping {rule, speed, redraw, digit_px} (see `Motion`).
+        canvas: H and W in pixels, one number or two.
+        count: digits in a clip.
+        length: frames in a clip.
+        clips: clips in an epoch; 10,000 for training and 1,000 else, unless said.
+        fixed: draw the training clips once and repeat them every epoch.
+        seed: another seed, other clips of the same digits.
+
+    Raises:
+        ValueError: unknown split, digits or motion; digits that do not fit the canvas; counts below 1.
+    """
+
+    by_epoch = True  # keys may be (epoch, index)
+
+    def __init__(
+        self,
+        split: Split = "train",
+        digits: str | Path | Mapping[str, Any] = "mini",
+        motion: str | Mapping[str, Any] | Motion = "srivastava",
+        canvas: int | Sequence[int] = 64,
+        count: int = 2,
+        length: int = 20,
+        clips: int | None = None,
+        fixed: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is unknown; choose {', '.join(SPLITS)}")
+        if isinstance(motion, str):
+            motion = Motion(motion)  # type: ignore[arg-type]
+        elif isinstance(motion, Mapping):
+            motion = Motion(**motion)
+        self.split, self.motion, self.count, self.length, self.seed = split, motion, count, length, seed
+        self.fixed = fixed or split != "train"
+        self.clips = clips if clips is not None else (10_000 if split == "train" else 1_000)
+        self.height, self.width = (canvas, canvas) if isinstance(canvas, int) else canvas
+        if min(self.count, self.length, self.clips) < 1:
+            raise ValueError(f"count ({count}), length ({length}) and clips ({self.clips}) must each be at least 1")
+        size = motion.digit_px
+        assert size is not None
+        if min(self.height, self.width) <= size:
+            raise ValueError(f"{size}-px digits need a canvas larger than {size}x{size}, not {self.height}x{self.width}")
+        source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
+        self.scaling = Scaling()
+        self.images = _resize(digit_images(split=split, **source), size)
+        # One key for (seed, split): epochs and indices are mixed in clip by clip.
+        name = f"{seed}/{split}".encode()
+        self._key = np.frombuffer(hashlib.blake2b(name, digest_size=8).digest(), dtype="<u8")[0]
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __getitem__(self, key: Key) -> Float[Tensor, "t 1 h w"]:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
+        """A whole batch at once, which is what DataLoader asks for."""
+        pairs = np.array([(0, key) if isinstance(key, int | np.integer) else key for key in keys], dtype=np.int64)
+        epochs, indices = pairs[:, 0], pairs[:, 1]
+        if (indices < -self.clips).any() or (indices >= self.clips).any():
+            raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
+        indices = indices % self.clips
+        frames = self._draw(np.zeros_like(epochs) if self.fixed else epochs, indices)
+        return torch.from_numpy(frames).unsqueeze(2).to(torch.float32).div_(255)
+
+    def positions(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these random keys (B,)."""
+        size = self.motion.digit_px
+        assert size is not None
+        room = np.array([self.height - size, self.width - size])
+        if self.motion.rule == "srivastava":
+            u = _uniforms(keys, 3 * self.count, stream=1).reshape(len(keys), self.count, 3)
+            angle = 2 * np.pi * u[..., 2]
+            speed = (self.motion.speed or 0) * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+            track = _clamped_track(u[..., :2], speed, self.length)
+            corner = (track * room[:, None]).astype(np.int64)
+        elif self.motion.redraw:
+            corner = self._redrawn_track(keys, room)
+        else:
+            start, speed = self._whole_pixels(keys, room)
+            corner = _bounced_track(start, speed, room, self.length)
+        return corner[..., 0, :], corner[..., 1, :]
+
+    def _draw(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """uint8 frames (B,T,H,W). Each digit gets a layer of its own, filled for all frames of the batch in one assignment."""
+        keys = _mix(_mix(self._key + epochs.astype(np.uint64)) + indices.astype(np.uint64))
+        b, n, t, size = len(keys), self.count, self.length, self.images.shape[-1]
+        which = (_uniforms(keys, n, stream=0) * len(self.images)).astype(np.int64)
+        rows, columns = self.positions(keys)
+        layers = np.zeros((b, n, t, self.height, self.width), dtype=np.uint8)
+        places = np.lib.stride_tricks.sliding_window_view(layers, (size, size), axis=(3, 4), writeable=True)  # type: ignore[call-overload]
+        ib, ic, it = np.ogrid[:b, :n, :t]
+        places[ib, ic, it, rows, columns] = self.images[which][:, :, None]
+        if self.motion.rule == "srivastava":
+            return layers.max(axis=1)
+        return np.minimum(layers.sum(axis=1, dtype=np.uint16), 255).astype(np.uint8)
+
+    def _whole_pixels(self, keys: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
+        u = _uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
+        top = int(self.motion.speed or 0)
+        return (u[..., 0] * room).astype(np.int64), (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
+
+    def _redrawn_track(self, keys: np.ndarray, room: np.ndarray) -> np.ndarray:
+        """(B, count, 2, T). Each draw depends on the last, so the corners go frame by frame (the pixels still do not)."""
+        place, speed = self._whole_pixels(keys, room)
+        top = int(self.motion.speed or 0)
+        u = _uniforms(keys, self.length * self.count * 4, stream=2).reshape(len(keys), self.count, self.length, 2, 2)
+        any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
+        away = (u[..., 0] * top).astype(np.int64) + min(1, top)
+        track = np.empty((*place.shape, self.length), dtype=np.int64)
+        for t in range(self.length):
+            for axis in (0, 1):  # rows before columns: a corner redraws both, and the columns' draw stands
+                below, above = place[..., axis] < 0, place[..., axis] >= room[axis]
+                hit = below | above
+                speed[..., axis] = np.where(hit, np.where(below, 1, -1) * away[:, :, t, axis], speed[..., axis])
+                speed[..., 1 - axis] = np.where(hit, any_speed[:, :, t, axis], speed[..., 1 - axis])
+                place[..., axis] = np.clip(place[..., axis], 0, room[axis] - 1)
+            track[..., t] = place
+            place = place + speed
+        return track
+
+
+def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndarray:
+    """srivastava: positions in [0,1] after 1..length steps, (..., length), in closed form.
+
+    A digit that would leave is put onto the wall and turns round, so after its first wall it crosses the range in a fixed number
+    of steps, over and over.
+    """
+    v = np.maximum(np.abs(speed), 1e-12)[..., None]
+    start, ahead = start[..., None], (speed > 0)[..., None]
+    t = np.arange(1, length + 1)
+    to_wall = np.maximum(np.ceil(np.where(ahead, 1 - start, start) / v), 1)
+    crossing = np.ceil(1 / v)
+    since = t - to_wall
+    turns, steps = np.divmod(np.maximum(since, 0), crossing)
+    at_top = ahead ^ (turns % 2 == 1)  # the wall that it last touched
+    bounced = np.where(at_top, 1 - steps * v, steps * v)
+    free = start + np.where(ahead, v, -v) * t
+    return np.clip(np.where(since < 0, free, bounced), 0, 1)
+
+
+def _bounced_track(start: np.ndarray, speed: np.ndarray, room: np.ndarray, length: int) -> np.ndarray:
+    """svg: whole-pixel corners at steps 0..length-1, (..., length), in closed form: below 0 goes to 0, room or more to room-1."""
+    v = np.abs(speed)[..., None]
+    still, v = v == 0, np.maximum(v, 1)
+    start, ahead, room = start[..., None], (speed > 0)[..., None], room[:, None]
+    t = np.arange(length)
+    to_wall = np.where(ahead, -((start - room) // v), start // v + 1)
+    crossing = (room - 1) // v + 1
+    since = t - to_wall
+    turns, steps = np.divmod(np.maximum(since, 0), crossing)
+    at_top = ahead ^ (turns % 2 == 1)
+    bounced = np.where(at_top, room - 1 - steps * v, steps * v)
+    free = start + np.where(ahead, v, -v) * t
+    return np.where(still, start, np.where(since < 0, free, bounced))
+
+
+def _resize(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (N,h,w) -> (N,size,size), bilinear."""
+    if images.shape[1:] == (size, size):
+        return images
+    smooth = torch.nn.functional.interpolate(
+        torch.from_numpy(images).unsqueeze(1).float(), size=(size, size), mode="bilinear", antialias=True
+    )
+    return smooth.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+# Random numbers as a function of a key (SplitMix64: Steele, Lea & Flood 2014): no state to carry, any clip on its own, a whole
+# batch in a few array operations. numpy's generators would have to be built anew for every clip.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        z = np.asarray(z, dtype=np.uint64) + _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def _uniforms(keys: np.ndarray, draws: int, stream: int) -> np.ndarray:
+    """(B, draws) float64 in [0, 1), independent between keys, draws and streams."""
+    with np.errstate(over="ignore"):
+        counters = (np.arange(draws, dtype=np.uint64) + (np.uint64(stream) << np.uint64(32))) * _GOLDEN
+        bits = _mix(_mix(keys)[:, None] + counters)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

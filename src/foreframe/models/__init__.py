@@ -1,0 +1,64 @@
+"""Models, and the one promise that all of them keep:
+
+    state  = model.encode(past, state=None)     past (B,T,C,H,W), any T >= 1; goes on from `state` where one is given
+    future = model.decode(state, steps)         (B,steps,C,H,W), any steps >= 1; `state` itself is left as it was
+    model(past, steps) == model.decode(model.encode(past), steps)
+
+Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is the clip, so that it can be
+kept, cut by clip, written to a file and gone on from. `encode(a)` then `encode(b, state)` equals `encode(cat(a, b))` to rounding.
+The future is never an input. A model also has `args` (plain values that rebuild it: `type(model)(**model.args)`) and `channels`
+(the C that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to this.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from foreframe.models.baselines import Black, LinearMotion, Mean, Persistence
+from foreframe.models.convlstm import PRESETS, ConvLSTM, ConvLSTMCell, Gates, Head, Stem
+
+MODELS: dict[str, type[nn.Module]] = {
+    "convlstm": ConvLSTM,
+    "black": Black,
+    "mean": Mean,
+    "persistence": Persistence,
+    "linear_motion": LinearMotion,
+}
+"""Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders name it so."""
+
+BASELINES = ("black", "mean", "persistence", "linear_motion")
+
+
+def build_model(name: str, args: dict[str, Any] | None = None) -> nn.Module:
+    """`name` is an entry of MODELS or a ConvLSTM preset; `args` change its arguments.
+
+    Raises:
+        ValueError: unknown name, or arguments that the model does not take.
+    """
+    args = dict(args or {})
+    try:
+        if name in PRESETS:
+            return ConvLSTM.preset(name, **args)
+        if name in MODELS:
+            return MODELS[name](**args)
+    except TypeError as error:
+        raise ValueError(f"model {name}: {error}".replace("__init__() ", "")) from None
+    raise ValueError(f"model {name!r} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
+
+
+def model_name(model: nn.Module) -> str:
+    """The name under which MODELS holds this model's class.
+
+    Raises:
+        ValueError: when it is not there.
+    """
+    for name, kind in MODELS.items():
+        if type(model) is kind:
+            return name
+    raise ValueError(f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of its own")
+
+
+__all__ = [
+    "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Gates", "Head", "LinearMotion", "Mean",
+    "Persistence", "Stem", "build_model", "model_name",
+]  # fmt: skip

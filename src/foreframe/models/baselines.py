@@ -1,0 +1,108 @@
+"""Forecasts without training, under the same promise: what any model has to beat."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+Past = Float[Tensor, "b t c h w"]
+Future = Float[Tensor, "b steps c h w"]
+
+
+class _Baseline(nn.Module):
+    """No parameters, any number of channels; `args` is what rebuilds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.args: dict[str, Any] = {}
+        self.channels: int | None = None  # any
+
+    def encode(self, past: Past, state: State | None = None) -> State:
+        """Keeps the last frame."""
+        return {"frame": past[:, -1]}
+
+    def decode(self, state: State, steps: int) -> Future:
+        raise NotImplementedError
+
+    def forward(self, past: Past, steps: int) -> Future:
+        return self.decode(self.encode(past), steps)
+
+
+class Black(_Baseline):
+    """Zero everywhere: on Moving MNIST this beats persistence, so both rows are always shown."""
+
+    def decode(self, state: State, steps: int) -> Future:
+        return torch.zeros_like(state["frame"]).unsqueeze(1).repeat(1, steps, 1, 1, 1)
+
+
+class Persistence(_Baseline):
+    """The last frame, again and again."""
+
+    def decode(self, state: State, steps: int) -> Future:
+        return state["frame"].unsqueeze(1).repeat(1, steps, 1, 1, 1)
+
+
+class Mean(_Baseline):
+    """The mean of all past frames, pixel by pixel."""
+
+    def encode(self, past: Past, state: State | None = None) -> State:
+        total, count = past.sum(dim=1), past.new_full((past.shape[0],), past.shape[1])
+        if state is not None:
+            total, count = total + state["total"], count + state["count"]
+        return {"total": total, "count": count}
+
+    def decode(self, state: State, steps: int) -> Future:
+        mean = state["total"] / state["count"].view(-1, 1, 1, 1)
+        return mean.unsqueeze(1).repeat(1, steps, 1, 1, 1)
+
+
+class LinearMotion(_Baseline):
+    """The last frame, carried on by one shift a clip, found by phase correlation (Kuglin & Hines 1975).
+
+    The normalised cross-power spectra of all neighbouring past frames are added up; the peak of their inverse transform is the
+    shift a frame, to a fraction of a pixel by the centre of mass of its 3x3 surroundings. What moves in from outside is zero.
+    """
+
+    def encode(self, past: Past, state: State | None = None) -> State:
+        frames = past if state is None else torch.cat([state["frame"].unsqueeze(1), past], dim=1)
+        spectra = torch.fft.rfft2(frames.float())
+        cross = spectra[:, 1:] * spectra[:, :-1].conj()
+        cross = (cross / (cross.abs() + 1e-9)).sum(dim=(1, 2))  # over time and channels
+        peaks = torch.fft.irfft2(cross, s=past.shape[-2:])
+        return {"frame": past[:, -1], "correlation": peaks if state is None else state["correlation"] + peaks}
+
+    def decode(self, state: State, steps: int) -> Future:
+        frame = state["frame"]
+        b, c, h, w = frame.shape
+        shift = _peak(state["correlation"])  # (b,2): rows, columns a frame
+        ahead = torch.arange(1, steps + 1, device=frame.device, dtype=torch.float32)
+        moved = shift.unsqueeze(1) * ahead.view(1, -1, 1)  # (b,steps,2)
+        # Where each pixel comes from, in the [-1,1] of grid_sample (pixel centres at (2k+1)/n - 1).
+        rows = (2 * torch.arange(h, device=frame.device) + 1) / h - 1
+        columns = (2 * torch.arange(w, device=frame.device) + 1) / w - 1
+        y = rows.view(1, 1, h, 1) - 2 * moved[..., 0, None, None] / h
+        x = columns.view(1, 1, 1, w) - 2 * moved[..., 1, None, None] / w
+        grid = torch.stack([x.expand(b, steps, h, w), y.expand(b, steps, h, w)], dim=-1).flatten(0, 1)
+        source = frame.float().repeat_interleave(steps, dim=0)
+        carried = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return carried.unflatten(0, (b, steps)).to(frame.dtype)
+
+
+def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
+    """The signed place of the maximum, in pixels, refined by the centre of mass of its (wrapped) 3x3 surroundings."""
+    b, h, w = correlation.shape
+    best = correlation.flatten(1).argmax(dim=1)
+    row, column = best // w, best % w
+    near = torch.arange(-1, 2, device=correlation.device)
+    rows, columns = (row[:, None] + near) % h, (column[:, None] + near) % w
+    batch = torch.arange(b, device=correlation.device)[:, None, None]
+    mass = correlation[batch, rows[:, :, None], columns[:, None, :]].clamp(min=0)
+    total = mass.sum(dim=(1, 2)).clamp(min=1e-9)
+    fine_row = (mass.sum(dim=2) * near).sum(dim=1) / total
+    fine_column = (mass.sum(dim=1) * near).sum(dim=1) / total
+    signed_row = torch.where(row > h // 2, row - h, row)
+    signed_column = torch.where(column > w // 2, column - w, column)
+    return torch.stack([signed_row + fine_row, signed_column + fine_column], dim=1)

@@ -1,0 +1,431 @@
+"""The convolutional LSTM of Shi et al. 2015 (arXiv 1506.04214) and the encoder-decoder built from it.
+
+Read top to bottom: the cell, what turns frames into maps (stem) and maps into frames (head), the network, its presets.
+Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stem's stride.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+class ConvLSTMCell(nn.Module):
+    """One step of a convolutional LSTM (Shi et al. 2015, equation 3); * is convolution, ∘ the elementwise product:
+
+        i  = σ(W_xi * x + W_hi * h + W_ci ∘ c  + b_i)
+        f  = σ(W_xf * x + W_hf * h + W_cf ∘ c  + b_f)
+        c' = f ∘ c + i ∘ tanh(W_xg * x + W_hg * h + b_g)
+        o  = σ(W_xo * x + W_ho * h + W_co ∘ c' + b_o)
+        h' = o ∘ tanh(c')
+
+    All four gates come from one convolution over [x, h], in the order i, f, o, g. Where it differs from the paper: the
+    peepholes W_ci, W_cf, W_co hold one number a channel, not one a pixel, so that the cell runs on frames of any size; they may be
+    left out, as most later code does.
+
+    Args:
+        channels: of x; 0 for a cell that takes no input.
+        hidden: channels of h and c.
+        kernel: odd side of the kernel, or (rows, columns); hidden maps keep the frame's size.
+        bias: one bias a gate and channel.
+        peepholes: let the gates see the cell state.
+        forget_bias: constant added to f before its sigmoid.
+
+    Raises:
+        ValueError: for an even kernel or no hidden channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        kernel: int | tuple[int, int] = 3,
+        bias: bool = True,
+        peepholes: bool = False,
+        forget_bias: float = 0.0,
+    ) -> None:
+        super().__init__()
+        rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if rows % 2 == 0 or columns % 2 == 0:
+            raise ValueError(f"kernel {rows}x{columns} is even; odd kernels keep the frame's size")
+        if hidden < 1 or channels < 0:
+            raise ValueError(f"a cell needs hidden channels and no negative input, not {hidden} and {channels}")
+        self.channels, self.hidden, self.forget_bias = channels, hidden, forget_bias
+        self.gates = nn.Conv2d(channels + hidden, 4 * hidden, (rows, columns), padding=(rows // 2, columns // 2), bias=bias)
+        self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
+
+    def start(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Zero h and c for maps (b,d,h,w) such as `like`, on its device."""
+        zero = like.new_zeros(like.shape[0], self.hidden, *like.shape[-2:])
+        return zero, zero
+
+    def forward(
+        self, x: Float[Tensor, "b d h w"] | None, h: Float[Tensor, "b k h w"], c: Float[Tensor, "b k h w"]
+    ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
+        """(x, h, c) -> (h', c'). Pass None for x where the cell takes no input."""
+        gates = self.gates(h if x is None else torch.cat([x, h], dim=1))
+        i, f, o, g = gates.chunk(4, dim=1)
+        if self.peephole is not None:
+            W_ci, W_cf, W_co = self.peephole
+            i, f = i + W_ci * c, f + W_cf * c
+        c = torch.sigmoid(f + self.forget_bias) * c + torch.sigmoid(i) * torch.tanh(g)
+        if self.peephole is not None:
+            o = o + W_co * c
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+@dataclass(frozen=True)
+class Stem:
+    """How frames become maps, and, mirrored, how maps become frames.
+
+    Args:
+        patch: fold patch x patch pixels into channels (space to depth); 1 leaves frames as they are.
+        widths: instead, one strided 3x3 convolution for each width, each halving the size.
+        skip: what else the decoder is shown. "frame": the last frame of the past (its finest maps, with `widths`) joins the
+            head's input. "embedding": the encoder's last hidden map joins every input of the decoder. "both", "none".
+    """
+
+    patch: int = 1
+    widths: tuple[int, ...] = ()
+    skip: Literal["none", "frame", "embedding", "both"] = "none"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if self.patch < 1 or (self.widths and self.patch > 1) or any(width < 1 for width in self.widths):
+            raise ValueError(f"a stem has a patch of 1 or more, or widths of 1 or more, not patch {self.patch} and {self.widths}")
+        if self.skip not in ("none", "frame", "embedding", "both"):
+            raise ValueError(f"skip {self.skip!r} is unknown; choose none, frame, embedding or both")
+
+    @property
+    def stride(self) -> int:
+        return 2 ** len(self.widths) if self.widths else self.patch
+
+    @property
+    def skips_frame(self) -> bool:
+        return self.skip in ("frame", "both")
+
+    @property
+    def skips_embedding(self) -> bool:
+        return self.skip in ("embedding", "both")
+
+
+@dataclass(frozen=True)
+class Head:
+    """How the decoder's hidden maps become a frame.
+
+    Args:
+        kernel: odd side of the last convolution.
+        over: read the "last" layer's hidden map, or those of "all" layers, concatenated.
+        sigmoid: squash frames into (0, 1).
+        horizon: frames that come out at once, for `ahead="at_once"`; else 1.
+    """
+
+    kernel: int = 3
+    over: Literal["last", "all"] = "last"
+    sigmoid: bool = True
+    horizon: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0 or self.horizon < 1 or self.over not in ("last", "all"):
+            raise ValueError(f"a head has an odd kernel, a horizon of 1 or more, and reads the last or all layers, not {self}")
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Options of every cell: see `ConvLSTMCell`."""
+
+    bias: bool = True
+    peepholes: bool = False
+    forget_bias: float = 0.0
+
+
+class ConvLSTM(nn.Module):
+    """A ConvLSTM encoder-decoder that keeps the promise of `foreframe.models`.
+
+    The encoder runs its layers over the past. The decoder steps into the future, in one of these ways (`ahead`):
+
+    - "hidden": its first layer is fed its own last layer's hidden map of the step before, and first the encoder's last one.
+    - "frame": it is fed its own last frame through the stem, and first the past's last one.
+    - "nothing": it is fed nothing (Shi et al. 2015).
+    - "at_once": no decoder; the head turns the encoder's last hidden maps into `head.horizon` frames at once. A longer forecast
+      encodes those frames and goes on.
+
+    and is built in one of these (`decoder`):
+
+    - "fresh": layers of its own that start from zero.
+    - "handed": layers of its own that start from the encoder's h and c, layer by layer.
+    - "mirrored": the same in reverse order, so that the layer next to the embedding continues the encoder's last (Shi et al.).
+    - "same": the encoder's own layers run on, and so turn each frame into the next.
+
+    Frames whose size the stem's stride does not divide are padded at the bottom and right with their edge, and cropped again.
+
+    Args:
+        channels: C of the frames.
+        hidden: hidden channels, one number a layer.
+        kernel: odd kernel side of every cell.
+        gates, stem, head: see there; mappings are taken too.
+        decoder, ahead: see above; "at_once" goes with decoder "same", and "same" with "frame" or "at_once".
+
+    Raises:
+        ValueError: for choices that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        hidden: Sequence[int] = (64, 64),
+        kernel: int = 3,
+        gates: Gates | dict[str, Any] = Gates(),  # noqa: B008 (frozen)
+        stem: Stem | dict[str, Any] = Stem(),  # noqa: B008
+        head: Head | dict[str, Any] = Head(),  # noqa: B008
+        decoder: Literal["fresh", "handed", "mirrored", "same"] = "fresh",
+        ahead: Literal["hidden", "frame", "nothing", "at_once"] = "hidden",
+    ) -> None:
+        super().__init__()
+        gates = Gates(**gates) if isinstance(gates, dict) else gates
+        stem = Stem(**stem) if isinstance(stem, dict) else stem
+        head = Head(**head) if isinstance(head, dict) else head
+        hidden = tuple(hidden)
+        _check_choices(channels, hidden, stem, head, decoder, ahead)
+        self.args: dict[str, Any] = {
+            "channels": channels, "hidden": list(hidden), "kernel": kernel, "gates": asdict(gates),
+            "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head), "decoder": decoder, "ahead": ahead,
+        }  # fmt: skip
+        self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
+
+        self.to_maps = _stem_layers(channels, stem)
+        maps = stem.widths[-1] if stem.widths else channels * stem.patch**2
+        self.encoder = _stack([maps, *hidden], kernel, gates)
+        own = hidden[::-1] if decoder == "mirrored" else hidden
+        if decoder != "same":
+            fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0}[ahead]
+            self.forecaster = _stack([fed + (hidden[-1] if stem.skips_embedding else 0), *own], kernel, gates)
+        self.to_frame = _FrameHead(sum(own) if head.over == "all" else own[-1], channels, stem, head, bias=gates.bias)
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        b, t, c, height, width = past.shape
+        maps = self._maps(past.flatten(0, 1)).unflatten(0, (b, t))
+        layers = self._layers(state) if state is not None else [cell.start(maps[:, 0]) for cell in self.encoder]
+        for step in range(t):
+            layers = _step(self.encoder, maps[:, step], layers)
+        held = {f"{name}{k}": value for k, pair in enumerate(layers) for name, value in zip("hc", pair, strict=True)}
+        return held | {"frame": past[:, -1]}
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
+        if self.ahead == "at_once":
+            return self._decode_at_once(state, steps)
+        frame, past = state["frame"], self._layers(state)
+        embedding = past[-1][0]
+        if self.decoder == "same":
+            return self._run_on(past, frame, steps)
+        if self.decoder == "fresh":
+            layers = [cell.start(embedding) for cell in self.forecaster]
+        else:
+            layers = past[::-1] if self.decoder == "mirrored" else past
+        skip = self.to_frame.skip_maps(frame, self)
+        fed = embedding
+        frames, last = [], []  # "frame" needs each frame at once; the others turn all maps into frames in one go
+        for step in range(steps):
+            x = {"hidden": fed, "frame": self._maps(frame) if self.ahead == "frame" else None, "nothing": None}[self.ahead]
+            if self.stem.skips_embedding:
+                x = embedding if x is None else torch.cat([x, embedding], dim=1)
+            layers = _step(self.forecaster, x, layers)
+            fed = layers[-1][0]
+            maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else fed
+            if self.ahead == "frame":
+                frame = self._frame(maps, skip, frame)
+                frames.append(frame)
+            else:
+                last.append(maps)
+        if self.ahead == "frame":
+            return torch.stack(frames, dim=1)
+        if skip is not None:
+            skip = skip.repeat_interleave(steps, dim=0)
+        return self._frame(torch.stack(last, dim=1).flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
+
+    def forward(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b steps c h w"]:
+        return self.decode(self.encode(past), steps)
+
+    def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
+        """decoder="same": what the layers hold after a frame is already the next one."""
+        frames = []
+        for step in range(steps):
+            if step:
+                layers = _step(self.encoder, self._maps(frame), layers)
+            maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
+            frame = self._frame(maps, self.to_frame.skip_maps(frame, self), frame)
+            frames.append(frame)
+        return torch.stack(frames, dim=1)
+
+    def _decode_at_once(self, state: State, steps: int) -> Tensor:
+        chunks: list[Tensor] = []
+        made = 0
+        while made < steps:
+            layers, frame = self._layers(state), state["frame"]
+            maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
+            chunk = self._frame(maps, self.to_frame.skip_maps(frame, self), frame)
+            chunks.append(chunk.unflatten(1, (self.head.horizon, self.channels)))
+            made += self.head.horizon
+            if made < steps:
+                state = self.encode(chunks[-1], state)
+        return torch.cat(chunks, dim=1)[:, :steps]
+
+    def _layers(self, state: State) -> list[tuple[Tensor, Tensor]]:
+        return [(state[f"h{k}"], state[f"c{k}"]) for k in range(len(self.encoder))]
+
+    def _maps(self, frames: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
+        down, right = (-frames.shape[-2] % self.stem.stride, -frames.shape[-1] % self.stem.stride)
+        if down or right:
+            frames = F.pad(frames, (0, right, 0, down), mode="replicate")
+        return self.to_maps(frames)
+
+    def _frame(self, maps: Tensor, skip: Tensor | None, like: Tensor) -> Tensor:
+        """Maps -> frame(s) of the size of `like`, squashed where the head says so (in float32: a sigmoid near 0 or 1 needs it)."""
+        frame = self.to_frame(maps, skip)[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
+        return torch.sigmoid(frame) if self.head.sigmoid else frame
+
+    def start_at(self, mean: float) -> None:
+        """Set the head's bias so that an untrained network forecasts about `mean` everywhere: without it, thousands of steps may go
+        into learning that most pixels are dark. Does nothing where the head has no bias."""
+        bias = self.to_frame.last.bias
+        if bias is not None:
+            mean = min(max(mean, 1e-3), 1 - 1e-3) if self.head.sigmoid else mean
+            nn.init.constant_(bias, torch.logit(torch.tensor(mean)).item() if self.head.sigmoid else mean)
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "ConvLSTM":
+        """A documented set of arguments (`PRESETS`), with changes, e.g. `ConvLSTM.preset("quick", channels=3)`.
+
+        Raises:
+            ValueError: for a name that is not there.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
+        return cls(**(PRESETS[name] | changes))
+
+
+def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Head, decoder: str, ahead: str) -> None:
+    if channels < 1 or not hidden:
+        raise ValueError(f"a ConvLSTM needs at least 1 channel and 1 layer, not {channels} and {len(hidden)}")
+    if decoder not in ("fresh", "handed", "mirrored", "same"):
+        raise ValueError(f"decoder {decoder!r} is unknown; choose fresh, handed, mirrored or same")
+    if ahead not in ("hidden", "frame", "nothing", "at_once"):
+        raise ValueError(f"ahead {ahead!r} is unknown; choose hidden, frame, nothing or at_once")
+    if decoder == "same" and ahead not in ("frame", "at_once"):
+        raise ValueError(f"decoder same runs the encoder on, which takes frames: use ahead frame or at_once, not {ahead}")
+    if ahead == "at_once" and decoder != "same":
+        raise ValueError(f"ahead at_once has no decoder of its own: use decoder same, not {decoder}")
+    if ahead != "at_once" and head.horizon != 1:
+        raise ValueError(f"head.horizon {head.horizon} goes with ahead at_once; else frames come one by one")
+    if ahead == "hidden" and decoder == "mirrored" and hidden[0] != hidden[-1]:
+        raise ValueError(f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} and {hidden[-1]}")
+    if stem.skips_embedding and decoder == "same":
+        raise ValueError("skip embedding feeds a decoder of its own: use skip frame or none with decoder same")
+
+
+def _stack(sizes: Sequence[int], kernel: int, gates: Gates) -> nn.ModuleList:
+    return nn.ModuleList(ConvLSTMCell(i, o, kernel, **asdict(gates)) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+
+
+def _step(cells: nn.ModuleList, x: Tensor | None, layers: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """One frame up through all layers; the h of each is the x of the next."""
+    stepped = []
+    for cell, (h, c) in zip(cells, layers, strict=True):
+        x, c = cell(x, h, c)
+        stepped.append((x, c))
+    return stepped
+
+
+def _stem_layers(channels: int, stem: Stem) -> nn.Module:
+    if not stem.widths:
+        return nn.PixelUnshuffle(stem.patch)
+    layers: list[nn.Module] = []
+    for width in stem.widths:
+        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU()]
+        channels = width
+    return nn.Sequential(*layers)
+
+
+def _groups(width: int) -> int:
+    return next(groups for groups in (8, 4, 2, 1) if width % groups == 0)
+
+
+class _FrameHead(nn.Module):
+    """The stem's mirror: hidden maps (n,d,h,w) -> frames (n, horizon*C, H, W) before any sigmoid."""
+
+    def __init__(self, maps: int, channels: int, stem: Stem, head: Head, bias: bool) -> None:
+        super().__init__()
+        self.stem = stem
+        out = channels * head.horizon
+        if not stem.widths:
+            beside = channels * stem.patch**2 if stem.skips_frame else 0
+            self.up = nn.Sequential()
+            self.last: nn.Conv2d | nn.ConvTranspose2d = nn.Conv2d(
+                maps + beside, out * stem.patch**2, head.kernel, padding=head.kernel // 2, bias=bias
+            )
+            self.unfold: nn.Module = nn.PixelShuffle(stem.patch)
+            return
+        layers: list[nn.Module] = []
+        for width in stem.widths[-2::-1]:
+            layers += [nn.ConvTranspose2d(maps, width, 4, stride=2, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU()]
+            maps = width
+        self.up = nn.Sequential(*layers)
+        beside = stem.widths[0] if stem.skips_frame else 0
+        self.last = nn.ConvTranspose2d(maps + beside, out, 4, stride=2, padding=1, bias=bias)
+        self.unfold = nn.Identity()
+
+    def skip_maps(self, frame: Tensor, network: ConvLSTM) -> Tensor | None:
+        """What the last frame adds to the input of the last convolution."""
+        if not self.stem.skips_frame:
+            return None
+        down, right = (-frame.shape[-2] % self.stem.stride, -frame.shape[-1] % self.stem.stride)
+        frame = F.pad(frame, (0, right, 0, down), mode="replicate")
+        return network.to_maps[:3](frame) if self.stem.widths else network.to_maps(frame)  # type: ignore[index]
+
+    def forward(self, maps: Tensor, skip: Tensor | None) -> Tensor:
+        maps = self.up(maps)
+        if skip is not None:
+            maps = torch.cat([maps, skip], dim=1)
+        return self.unfold(self.last(maps))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The 2020 tutorial's network, as its code has it: 2+2 layers, the decoder from zero, hidden maps fed back.
+    "tutorial": {"hidden": (64, 64), "kernel": 3, "decoder": "fresh", "ahead": "hidden", "head": Head(kernel=3)},
+    # Shi et al. 2015, section 4.1: 4x4 patches, 5x5 kernels, 128-64-64, a mirrored forecaster that is fed nothing.
+    "shi2015": {
+        "hidden": (128, 64, 64),
+        "kernel": 5,
+        "gates": Gates(peepholes=True),
+        "stem": Stem(patch=4),
+        "head": Head(kernel=1, over="all"),
+        "decoder": "mirrored",
+        "ahead": "nothing",
+    },
+    # OpenSTL's ConvLSTM-S, without the weights that its code never uses: one stack that runs on, fed its own frames.
+    "openstl": {
+        "hidden": (128, 128, 128, 128),
+        "kernel": 5,
+        "gates": Gates(bias=False, forget_bias=1.0),
+        "stem": Stem(patch=4),
+        "head": Head(kernel=1, sigmoid=False),
+        "decoder": "same",
+        "ahead": "frame",
+    },
+    # Two CPU cores, a few minutes.
+    "quick": {
+        "hidden": (48, 48),
+        "kernel": 3,
+        "stem": Stem(widths=(16, 48), skip="frame"),
+        "decoder": "handed",
+        "ahead": "hidden",
+    },
+}

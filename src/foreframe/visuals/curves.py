@@ -1,0 +1,31 @@
+"""Scores against lead time."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from foreframe.files import whole_file
+
+
+def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str = "frames ahead") -> None:
+    """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first series is drawn bold.
+
+    Raises:
+        ValueError: when it cannot be written; no half file stays.
+    """
+    # The object interface: pyplot would keep every figure, and choose a backend that may want a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(5 * len(panels), 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (title, series) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for k, (name, values) in enumerate(series.items()):
+            leads = range(1, len(values) + 1)
+            axis.plot(leads, values, marker=".", label=name, linewidth=2.8 if k == 0 else 1.2, zorder=3 if k == 0 else 2)
+        axis.set(title=title, xlabel=xlabel)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    with whole_file(path) as rough:
+        figure.savefig(rough, dpi=110, format="png")
