@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreframe import __version__
 from foreframe.clip import Window, check_frames
 from foreframe.files import whole_file
-from foreframe.models import build_model, model_name
+from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
 
 Frames = TypeVar("Frames", Tensor, np.ndarray)
@@ -32,7 +32,7 @@ class Forecaster:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         window: Window = Window(),  # noqa: B008 (frozen)
         scaling: Scaling = Scaling(),  # noqa: B008
         about: Mapping[str, Any] | None = None,
@@ -120,7 +120,9 @@ class Forecaster:
         for name in ("best.ckpt", "last.ckpt"):
             if (what / "checkpoints" / name).is_file():
                 return _from_checkpoint(what / "checkpoints" / name, device)
-        raise ValueError(f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?")
+        raise ValueError(
+            f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?"
+        )
 
 
 class Stream:
@@ -222,7 +224,8 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
         "",
         f"A `{config['model']}` of {parameters:,} parameters, written by foreframe {config['foreframe']}. "
         f"It was trained to forecast {window['future']} frames from {window['past']}; "
-        f"values {scaling['low']:g} to {scaling['high']:g} {scaling['units']}".rstrip() + ".",
+        f"values {scaling['low']:g} to {scaling['high']:g} {scaling['units']}".rstrip()
+        + ".",
         "",
         "```python",
         "import foreframe",

@@ -13,7 +13,9 @@ SPLITS = ("train", "validation", "test")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
-def digit_images(source: str | Path = "mini", split: str = "train", root: str | Path = "data", download: bool = False) -> np.ndarray:
+def digit_images(
+    source: str | Path = "mini", split: str = "train", root: str | Path = "data", download: bool = False
+) -> np.ndarray:
     """uint8 images (N,H,W), 0 = background, of one split.
 
     Every image is dealt by a hash of its own pixels: 8 in 10 to train, 1 to validation, 1 to test. So no image (and no copy of
@@ -65,7 +67,8 @@ def _npz_images(path: str) -> np.ndarray:
 @cache
 def _idx_images(path: str) -> np.ndarray:
     """The format of LeCun's files: two zero bytes, a type, a rank, big-endian sizes, then the bytes."""
-    raw = gzip.open(path).read() if path.endswith(".gz") else Path(path).read_bytes()
+    raw = Path(path).read_bytes()
+    raw = gzip.decompress(raw) if path.endswith(".gz") else raw
     if len(raw) < 16 or raw[:4] != b"\x00\x00\x08\x03":
         raise ValueError(f"digits: {path} is not an idx file of 8-bit images (its first bytes are {raw[:4].hex()})")
     n, h, w = np.frombuffer(raw, dtype=">i4", count=3, offset=4)

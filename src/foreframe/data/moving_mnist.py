@@ -156,7 +156,7 @@ class MovingMNIST(Dataset):
         which = (_uniforms(keys, n, stream=0) * len(self.images)).astype(np.int64)
         rows, columns = self.positions(keys)
         layers = np.zeros((b, n, t, self.height, self.width), dtype=np.uint8)
-        places = np.lib.stride_tricks.sliding_window_view(layers, (size, size), axis=(3, 4), writeable=True)  # type: ignore[call-overload]
+        places = np.lib.stride_tricks.sliding_window_view(layers, (size, size), axis=(3, 4), writeable=True)
         ib, ic, it = np.ogrid[:b, :n, :t]
         places[ib, ic, it, rows, columns] = self.images[which][:, :, None]
         if self.motion.rule == "srivastava":

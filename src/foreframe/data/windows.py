@@ -51,7 +51,9 @@ def open_dataset(data: str, split: str, window: Window, args: Mapping[str, Any] 
         block = split_block(len(dataset), split)
         dataset = Subset(dataset, range(block.start, block.stop))
         if len(dataset) == 0:
-            raise ValueError(f"data {data}: its items are too few to leave one for {split}; a `split` argument gives you the choice")
+            raise ValueError(
+                f"data {data}: its items are too few to leave one for {split}; a `split` argument gives you the choice"
+            )
     return dataset
 
 

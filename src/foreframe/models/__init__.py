@@ -10,14 +10,14 @@ The future is never an input. A model also has `args` (plain values that rebuild
 (the C that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to this.
 """
 
+import inspect
 from typing import Any
-
-from torch import nn
 
 from foreframe.models.baselines import Black, LinearMotion, Mean, Persistence
 from foreframe.models.convlstm import PRESETS, ConvLSTM, ConvLSTMCell, Gates, Head, Stem
+from foreframe.models.promise import Model, State
 
-MODELS: dict[str, type[nn.Module]] = {
+MODELS: dict[str, type[Model]] = {
     "convlstm": ConvLSTM,
     "black": Black,
     "mean": Mean,
@@ -29,24 +29,26 @@ MODELS: dict[str, type[nn.Module]] = {
 BASELINES = ("black", "mean", "persistence", "linear_motion")
 
 
-def build_model(name: str, args: dict[str, Any] | None = None) -> nn.Module:
+def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
     """`name` is an entry of MODELS or a ConvLSTM preset; `args` change its arguments.
 
     Raises:
         ValueError: unknown name, or arguments that the model does not take.
     """
-    args = dict(args or {})
-    try:
-        if name in PRESETS:
-            return ConvLSTM.preset(name, **args)
-        if name in MODELS:
-            return MODELS[name](**args)
-    except TypeError as error:
-        raise ValueError(f"model {name}: {error}".replace("__init__() ", "")) from None
+    if name in PRESETS or name in MODELS:
+        kind = ConvLSTM if name in PRESETS else MODELS[name]
+        known = list(inspect.signature(kind).parameters)
+        for given in args or {}:
+            if given not in known:
+                raise ValueError(f"model {name} takes no argument {given!r}; it takes {', '.join(known) or 'none'}")
+        try:
+            return ConvLSTM.preset(name, **(args or {})) if name in PRESETS else kind(**(args or {}))
+        except TypeError as error:  # a value of the wrong kind, or a misspelt key of a nested argument
+            raise ValueError(f"model {name}: {error}".replace("__init__() ", "")) from None
     raise ValueError(f"model {name!r} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
 
 
-def model_name(model: nn.Module) -> str:
+def model_name(model: Model) -> str:
     """The name under which MODELS holds this model's class.
 
     Raises:
@@ -59,6 +61,6 @@ def model_name(model: nn.Module) -> str:
 
 
 __all__ = [
-    "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Gates", "Head", "LinearMotion", "Mean",
-    "Persistence", "Stem", "build_model", "model_name",
+    "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Gates", "Head", "LinearMotion", "Mean", "Model",
+    "Persistence", "State", "Stem", "build_model", "model_name",
 ]  # fmt: skip

@@ -1,34 +1,27 @@
 """Forecasts without training, under the same promise: what any model has to beat."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-State = dict[str, Tensor]
+from foreframe.models.promise import Model, State
+
 Past = Float[Tensor, "b t c h w"]
 Future = Float[Tensor, "b steps c h w"]
 
 
-class _Baseline(nn.Module):
+class _Baseline(Model):
     """No parameters, any number of channels; `args` is what rebuilds it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.args: dict[str, Any] = {}
-        self.channels: int | None = None  # any
+        self.args = {}
+        self.channels = None  # any
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last frame."""
         return {"frame": past[:, -1]}
-
-    def decode(self, state: State, steps: int) -> Future:
-        raise NotImplementedError
-
-    def forward(self, past: Past, steps: int) -> Future:
-        return self.decode(self.encode(past), steps)
 
 
 class Black(_Baseline):

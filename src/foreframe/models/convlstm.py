@@ -6,6 +6,7 @@ Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stem'
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-State = dict[str, Tensor]
+from foreframe.models.promise import Model, State
 
 
 class ConvLSTMCell(nn.Module):
@@ -56,14 +57,9 @@ class ConvLSTMCell(nn.Module):
             raise ValueError(f"kernel {rows}x{columns} is even; odd kernels keep the frame's size")
         if hidden < 1 or channels < 0:
             raise ValueError(f"a cell needs hidden channels and no negative input, not {hidden} and {channels}")
-        self.channels, self.hidden, self.forget_bias = channels, hidden, forget_bias
+        self.hidden, self.forget_bias = hidden, forget_bias
         self.gates = nn.Conv2d(channels + hidden, 4 * hidden, (rows, columns), padding=(rows // 2, columns // 2), bias=bias)
         self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
-
-    def start(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Zero h and c for maps (b,d,h,w) such as `like`, on its device."""
-        zero = like.new_zeros(like.shape[0], self.hidden, *like.shape[-2:])
-        return zero, zero
 
     def forward(
         self, x: Float[Tensor, "b d h w"] | None, h: Float[Tensor, "b k h w"], c: Float[Tensor, "b k h w"]
@@ -86,9 +82,10 @@ class Stem:
 
     Args:
         patch: fold patch x patch pixels into channels (space to depth); 1 leaves frames as they are.
-        widths: instead, one strided 3x3 convolution for each width, each halving the size.
-        skip: what else the decoder is shown. "frame": the last frame of the past (its finest maps, with `widths`) joins the
-            head's input. "embedding": the encoder's last hidden map joins every input of the decoder. "both", "none".
+        widths: instead, one strided 3x3 convolution for each width, each halving the size, with group norm and SiLU.
+        skip: what else the decoder is shown. "frame": the last frame of the past joins the head (with `widths`, its maps of
+            each finer size join there). "embedding": the encoder's last hidden map joins every input of the decoder. "both",
+            "none".
     """
 
     patch: int = 1
@@ -145,7 +142,7 @@ class Gates:
     forget_bias: float = 0.0
 
 
-class ConvLSTM(nn.Module):
+class ConvLSTM(Model):
     """A ConvLSTM encoder-decoder that keeps the promise of `foreframe.models`.
 
     The encoder runs its layers over the past. The decoder steps into the future, in one of these ways (`ahead`):
@@ -181,9 +178,9 @@ class ConvLSTM(nn.Module):
         channels: int = 1,
         hidden: Sequence[int] = (64, 64),
         kernel: int = 3,
-        gates: Gates | dict[str, Any] = Gates(),  # noqa: B008 (frozen)
-        stem: Stem | dict[str, Any] = Stem(),  # noqa: B008
-        head: Head | dict[str, Any] = Head(),  # noqa: B008
+        gates: Gates | dict[str, Any] = Gates(),
+        stem: Stem | dict[str, Any] = Stem(),
+        head: Head | dict[str, Any] = Head(),
         decoder: Literal["fresh", "handed", "mirrored", "same"] = "fresh",
         ahead: Literal["hidden", "frame", "nothing", "at_once"] = "hidden",
     ) -> None:
@@ -193,13 +190,13 @@ class ConvLSTM(nn.Module):
         head = Head(**head) if isinstance(head, dict) else head
         hidden = tuple(hidden)
         _check_choices(channels, hidden, stem, head, decoder, ahead)
-        self.args: dict[str, Any] = {
+        self.args = {
             "channels": channels, "hidden": list(hidden), "kernel": kernel, "gates": asdict(gates),
             "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head), "decoder": decoder, "ahead": ahead,
         }  # fmt: skip
         self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
 
-        self.to_maps = _stem_layers(channels, stem)
+        self.to_maps = _FrameStem(channels, stem)
         maps = stem.widths[-1] if stem.widths else channels * stem.patch**2
         self.encoder = _stack([maps, *hidden], kernel, gates)
         own = hidden[::-1] if decoder == "mirrored" else hidden
@@ -212,7 +209,7 @@ class ConvLSTM(nn.Module):
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         b, t, c, height, width = past.shape
         maps = self._maps(past.flatten(0, 1)).unflatten(0, (b, t))
-        layers = self._layers(state) if state is not None else [cell.start(maps[:, 0]) for cell in self.encoder]
+        layers = _zeros(self.encoder, maps) if state is None else self._layers(state)
         for step in range(t):
             layers = _step(self.encoder, maps[:, step], layers)
         held = {f"{name}{k}": value for k, pair in enumerate(layers) for name, value in zip("hc", pair, strict=True)}
@@ -227,13 +224,13 @@ class ConvLSTM(nn.Module):
         if self.decoder == "same":
             return self._run_on(past, frame, steps)
         if self.decoder == "fresh":
-            layers = [cell.start(embedding) for cell in self.forecaster]
+            layers = _zeros(self.forecaster, embedding)
         else:
             layers = past[::-1] if self.decoder == "mirrored" else past
-        skip = self.to_frame.skip_maps(frame, self)
+        skip = self._skip(frame)
         fed = embedding
         frames, last = [], []  # "frame" needs each frame at once; the others turn all maps into frames in one go
-        for step in range(steps):
+        for _ in range(steps):
             x = {"hidden": fed, "frame": self._maps(frame) if self.ahead == "frame" else None, "nothing": None}[self.ahead]
             if self.stem.skips_embedding:
                 x = embedding if x is None else torch.cat([x, embedding], dim=1)
@@ -247,12 +244,7 @@ class ConvLSTM(nn.Module):
                 last.append(maps)
         if self.ahead == "frame":
             return torch.stack(frames, dim=1)
-        if skip is not None:
-            skip = skip.repeat_interleave(steps, dim=0)
         return self._frame(torch.stack(last, dim=1).flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
-
-    def forward(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b steps c h w"]:
-        return self.decode(self.encode(past), steps)
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
         """decoder="same": what the layers hold after a frame is already the next one."""
@@ -261,7 +253,7 @@ class ConvLSTM(nn.Module):
             if step:
                 layers = _step(self.encoder, self._maps(frame), layers)
             maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
-            frame = self._frame(maps, self.to_frame.skip_maps(frame, self), frame)
+            frame = self._frame(maps, self._skip(frame), frame)
             frames.append(frame)
         return torch.stack(frames, dim=1)
 
@@ -271,7 +263,7 @@ class ConvLSTM(nn.Module):
         while made < steps:
             layers, frame = self._layers(state), state["frame"]
             maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
-            chunk = self._frame(maps, self.to_frame.skip_maps(frame, self), frame)
+            chunk = self._frame(maps, self._skip(frame), frame)
             chunks.append(chunk.unflatten(1, (self.head.horizon, self.channels)))
             made += self.head.horizon
             if made < steps:
@@ -282,12 +274,12 @@ class ConvLSTM(nn.Module):
         return [(state[f"h{k}"], state[f"c{k}"]) for k in range(len(self.encoder))]
 
     def _maps(self, frames: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        down, right = (-frames.shape[-2] % self.stem.stride, -frames.shape[-1] % self.stem.stride)
-        if down or right:
-            frames = F.pad(frames, (0, right, 0, down), mode="replicate")
-        return self.to_maps(frames)
+        return self.to_maps(frames)[-1]
 
-    def _frame(self, maps: Tensor, skip: Tensor | None, like: Tensor) -> Tensor:
+    def _skip(self, frame: Float[Tensor, "n c h w"]) -> list[Tensor] | None:
+        return self.to_maps(frame) if self.stem.skips_frame else None
+
+    def _frame(self, maps: Tensor, skip: list[Tensor] | None, like: Tensor) -> Tensor:
         """Maps -> frame(s) of the size of `like`, squashed where the head says so (in float32: a sigmoid near 0 or 1 needs it)."""
         frame = self.to_frame(maps, skip)[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         return torch.sigmoid(frame) if self.head.sigmoid else frame
@@ -332,7 +324,17 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
 
 
 def _stack(sizes: Sequence[int], kernel: int, gates: Gates) -> nn.ModuleList:
-    return nn.ModuleList(ConvLSTMCell(i, o, kernel, **asdict(gates)) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+    return nn.ModuleList(ConvLSTMCell(i, o, kernel, **asdict(gates)) for i, o in pairwise(sizes))
+
+
+def _zeros(cells: nn.ModuleList, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """h and c of a stack that has seen nothing, for maps (b,...,h,w) such as `like`, on its device."""
+    layers = []
+    for cell in cells:
+        assert isinstance(cell, ConvLSTMCell)
+        zero = like.new_zeros(like.shape[0], cell.hidden, *like.shape[-2:])
+        layers.append((zero, zero))
+    return layers
 
 
 def _step(cells: nn.ModuleList, x: Tensor | None, layers: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
@@ -344,18 +346,26 @@ def _step(cells: nn.ModuleList, x: Tensor | None, layers: list[tuple[Tensor, Ten
     return stepped
 
 
-def _stem_layers(channels: int, stem: Stem) -> nn.Module:
-    if not stem.widths:
-        return nn.PixelUnshuffle(stem.patch)
-    layers: list[nn.Module] = []
-    for width in stem.widths:
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU()]
-        channels = width
-    return nn.Sequential(*layers)
+class _FrameStem(nn.Module):
+    """Frames (n,C,H,W) -> maps, finest first; the last of them is what the cells see."""
 
+    def __init__(self, channels: int, stem: Stem) -> None:
+        super().__init__()
+        self.stem = stem
+        self.fold = nn.PixelUnshuffle(stem.patch)
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), _norm(o), nn.SiLU())
+            for i, o in pairwise((channels, *stem.widths))
+        )
 
-def _groups(width: int) -> int:
-    return next(groups for groups in (8, 4, 2, 1) if width % groups == 0)
+    def forward(self, frames: Float[Tensor, "n c h w"]) -> list[Tensor]:
+        down, right = (-frames.shape[-2] % self.stem.stride, -frames.shape[-1] % self.stem.stride)
+        if down or right:
+            frames = F.pad(frames, (0, right, 0, down), mode="replicate")
+        maps = [self.fold(frames)]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        return maps
 
 
 class _FrameHead(nn.Module):
@@ -363,38 +373,34 @@ class _FrameHead(nn.Module):
 
     def __init__(self, maps: int, channels: int, stem: Stem, head: Head, bias: bool) -> None:
         super().__init__()
-        self.stem = stem
-        out = channels * head.horizon
-        if not stem.widths:
-            beside = channels * stem.patch**2 if stem.skips_frame else 0
-            self.up = nn.Sequential()
-            self.last: nn.Conv2d | nn.ConvTranspose2d = nn.Conv2d(
-                maps + beside, out * stem.patch**2, head.kernel, padding=head.kernel // 2, bias=bias
-            )
-            self.unfold: nn.Module = nn.PixelShuffle(stem.patch)
-            return
-        layers: list[nn.Module] = []
+        self.up, self.skips = nn.ModuleList(), nn.ModuleList()
         for width in stem.widths[-2::-1]:
-            layers += [nn.ConvTranspose2d(maps, width, 4, stride=2, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU()]
+            self.up.append(nn.Sequential(nn.Conv2d(maps, 4 * width, 3, padding=1), nn.PixelShuffle(2)))
+            self.up.append(nn.Sequential(_norm(width), nn.SiLU()))
+            self.skips.append(nn.Conv2d(width, width, 3, padding=1) if stem.skips_frame else nn.Identity())
             maps = width
-        self.up = nn.Sequential(*layers)
-        beside = stem.widths[0] if stem.skips_frame else 0
-        self.last = nn.ConvTranspose2d(maps + beside, out, 4, stride=2, padding=1, bias=bias)
-        self.unfold = nn.Identity()
+        self.beside = stem.skips_frame and not stem.widths  # with patches the last frame's are simply laid beside
+        maps += channels * stem.patch**2 if self.beside else 0
+        scale = 2 if stem.widths else stem.patch
+        self.last = nn.Conv2d(maps, channels * head.horizon * scale**2, head.kernel, padding=head.kernel // 2, bias=bias)
+        self.unfold = nn.PixelShuffle(scale)
 
-    def skip_maps(self, frame: Tensor, network: ConvLSTM) -> Tensor | None:
-        """What the last frame adds to the input of the last convolution."""
-        if not self.stem.skips_frame:
-            return None
-        down, right = (-frame.shape[-2] % self.stem.stride, -frame.shape[-1] % self.stem.stride)
-        frame = F.pad(frame, (0, right, 0, down), mode="replicate")
-        return network.to_maps[:3](frame) if self.stem.widths else network.to_maps(frame)  # type: ignore[index]
-
-    def forward(self, maps: Tensor, skip: Tensor | None) -> Tensor:
-        maps = self.up(maps)
-        if skip is not None:
-            maps = torch.cat([maps, skip], dim=1)
+    def forward(self, maps: Tensor, skip: list[Tensor] | None) -> Tensor:
+        """`skip` holds the last frame's maps, finest first, once a clip where `maps` holds several steps of it."""
+        steps = 1 if skip is None else maps.shape[0] // skip[0].shape[0]
+        for k, through in enumerate(self.skips):
+            maps = self.up[2 * k](maps)
+            if skip is not None:
+                maps = maps + through(skip[-2 - k]).repeat_interleave(steps, dim=0)
+            maps = self.up[2 * k + 1](maps)
+        if self.beside and skip is not None:
+            maps = torch.cat([maps, skip[0].repeat_interleave(steps, dim=0)], dim=1)
         return self.unfold(self.last(maps))
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    """Group norm over each frame on its own (a batch's clips must not see each other), about 16 channels a group."""
+    return nn.GroupNorm(next(groups for groups in range(max(1, width // 16), 0, -1) if width % groups == 0), width)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -421,10 +427,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ahead": "frame",
     },
     # Two CPU cores, a few minutes.
+    # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a step is cheap and a 3x3 kernel
+    # reaches far; the finer maps of the last frame skip to the head, which would have to draw every digit from memory without.
     "quick": {
-        "hidden": (48, 48),
+        "hidden": (64,),
         "kernel": 3,
-        "stem": Stem(widths=(16, 48), skip="frame"),
+        "gates": Gates(forget_bias=1.0),
+        "stem": Stem(widths=(16, 32, 64), skip="frame"),
+        "head": Head(kernel=3),
         "decoder": "handed",
         "ahead": "hidden",
     },

@@ -1,0 +1,7 @@
+"""`python -m foreframe` is the command."""
+
+import sys
+
+from foreframe.cli import main
+
+sys.exit(main())

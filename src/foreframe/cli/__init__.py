@@ -1,0 +1,66 @@
+"""The command line: one verb a file, each a plain function whose signature is its options.
+
+`foreframe --help` reads only this file; a verb's `--help` reads its signature. Neither imports torch.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+VERBS = {
+    "train": "train a model, watch it, go on with it",
+    "evaluate": "score a trained run beside the baselines",
+    "predict": "forecast the frames that follow a clip",
+    "models": "list models and presets with their sizes",
+    "data": "draw clips of a data set and look at them",
+    "demo": "the main job in one go: train, evaluate, forecast",
+}
+
+USAGE = """\
+usage: foreframe VERB [options]
+
+Forecast the next frames of a video or of a gridded field.
+
+{verbs}
+
+foreframe VERB --help explains a verb; foreframe --version tells the version.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb. Exit code 0: done; 2: bad input, told in one line; 130: stopped by hand, and saved.
+
+    FOREFRAME_DEBUG=1 shows the traceback behind that line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(USAGE.format(verbs="\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())), end="")
+        return 0 if given else 2
+    if given[0] in ("--version", "-V"):
+        from foreframe import __version__
+
+        print(f"foreframe {__version__}")
+        return 0
+    verb, *rest = given
+    if verb not in VERBS:
+        close = get_close_matches(verb, VERBS, n=1)
+        return _fail(f"there is no verb {verb!r}; " + (f"did you mean {close[0]}?" if close else f"choose {', '.join(VERBS)}"))
+    try:
+        return import_module(f"foreframe.cli.{verb}").main(rest) or 0
+    except KeyboardInterrupt:
+        print("\nforeframe: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `foreframe models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, MemoryError) as error:
+        if os.environ.get("FOREFRAME_DEBUG"):
+            raise
+        return _fail(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _fail(message: str) -> int:
+    print(f"foreframe: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,96 @@
+"""foreframe evaluate"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foreframe.cli.options import call
+
+
+def evaluate(
+    run: str,
+    data: str | None = None,
+    data_args: dict[str, Any] | None = None,
+    split: str = "test",
+    clips: int | None = None,
+    batch_size: int = 16,
+    out: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Score a trained run beside the baselines
+
+    Args:
+        run: a run's folder, a saved folder or a checkpoint
+        data: what to score on, as in foreframe train; by default the run's own data
+        data_args: its arguments, e.g. --data_args.digits fashion_mnist
+        split: train, validation, test (or all, of a file)
+        clips: how many; by default all
+        batch_size: clips at once
+        out: folder for the report; by default RUN/evaluation
+        device: cpu, cuda, mps
+    """
+    from foreframe.data import check_first_clip, open_dataset
+    from foreframe.evaluation import evaluate as score
+    from foreframe.evaluation import write_report
+    from foreframe.forecaster import Forecaster
+
+    if clips is not None and clips < 1:
+        raise ValueError(f"clips must be at least 1, not {clips}")
+    if split not in ("train", "validation", "test", "all"):
+        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+    forecaster = Forecaster.load(run, device)
+    own = data is None
+    name = data or forecaster.about.get("data", "moving_mnist")
+    args = dict(forecaster.about.get("data_args", {}) if own else {}) | (data_args or {})
+    if own and "clips" not in (data_args or {}):
+        args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
+    dataset = open_dataset(name, split, forecaster.window, args)
+    check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
+    card = score(forecaster, dataset, clips, batch_size)
+    card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
+    folder = Path(out) if out else (Path(run) if Path(run).is_dir() else Path(run).parent) / "evaluation"
+    paths = write_report(folder, card, forecaster, dataset)
+    print_table(card)
+    print(f"{', '.join(path.name for path in paths)} lie in {folder}")
+
+
+def print_table(card: Mapping[str, Any]) -> None:
+    """The scorecard on the screen: a row for the model and each baseline, then the model's MSE by lead time."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = (
+        f"{card['clips']} clips of {card['data']} ({card['split']}), {card['past']} frames in, {card['future']} out; "
+        "openstl: sums over a frame, L = 2; standard: means a pixel, L = 1"
+    )
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    table.add_column("")
+    for name in ("MSE openstl", "MAE openstl", "SSIM openstl", "PSNR openstl", "MSE standard", "SSIM standard", "skill"):
+        table.add_column(name, justify="right")
+    for name, of in card["scores"].items():
+        openstl, standard = of["openstl"], of["standard"]
+        table.add_row(
+            name,
+            f"{openstl['mse']['overall']:.2f}",
+            f"{openstl['mae']['overall']:.2f}",
+            f"{openstl['ssim']['overall']:.4f}",
+            f"{openstl['psnr']['overall']:.2f}",
+            f"{standard['mse']['overall']:.5f}",
+            f"{standard['ssim']['overall']:.4f}",
+            f"{card['skill'][name]['overall']:.3f}",
+            style="bold" if name == "model" else None,
+        )
+    console = Console(width=max(100, Console().width))
+    console.print(table)
+    leads = Table(title="MSE (openstl) by lead time", box=box.SIMPLE, title_justify="left")
+    leads.add_column("")
+    for lead in range(1, card["future"] + 1):
+        leads.add_column(f"+{lead}", justify="right")
+    for name, of in card["scores"].items():
+        leads.add_row(name, *(f"{value:.1f}" for value in of["openstl"]["mse"]["per_lead"]))
+    console.print(leads)
+
+
+def main(arguments: Sequence[str]) -> None:
+    call(evaluate, arguments)

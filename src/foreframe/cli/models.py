@@ -1,0 +1,47 @@
+"""foreframe models"""
+
+from collections.abc import Sequence
+
+from foreframe.cli.options import call
+
+
+def models(past: int = 10, future: int = 10, height: int = 64, width: int = 64) -> None:
+    """List models and presets with their parameters and multiply-adds for one clip
+
+    Args:
+        past: frames in
+        future: frames out
+        height: H of the frames
+        width: W of the frames
+    """
+    if min(past, future, height, width) < 1:
+        raise ValueError(f"past, future, height and width must be at least 1, not {past}, {future}, {height}, {width}")
+    import torch
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from foreframe.models import MODELS, PRESETS, build_model
+
+    table = Table(title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}", box=box.SIMPLE, title_justify="left")
+    for name in ("model", "preset", "parameters", "multiply-adds"):
+        table.add_column(name, justify="left" if name in ("model", "preset") else "right")
+    named = [("convlstm", preset) for preset in PRESETS] + [(name, "") for name in MODELS if name != "convlstm"]
+    for model, preset in named:
+        # On the meta device nothing is computed: only shapes run through the network, and convolutions are counted.
+        with torch.device("meta"):
+            network = build_model(preset or model)
+            clip = torch.empty(1, past, network.channels or 1, height, width)
+        parameters = sum(p.numel() for p in network.parameters())
+        adds = "-"
+        if parameters:
+            with FlopCounterMode(display=False) as counter:
+                network(clip, future)
+            adds = f"{counter.get_total_flops() / 2e9:.2f} G"
+        table.add_row(model, preset, f"{parameters:,}", adds)
+    Console(width=max(80, Console().width)).print(table)
+
+
+def main(arguments: Sequence[str]) -> None:
+    call(models, arguments)

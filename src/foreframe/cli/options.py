@@ -1,0 +1,83 @@
+"""From a signature to flags, YAML and a help page that one can read."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import jsonargparse
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """jsonargparse, with its reason first and alone, and one line an option in the help."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Bad options end in one line and exit code 2."""
+        print(f"foreframe {self.prog.split()[-1]}: {self._in_one_line(message)}", file=sys.stderr)
+        sys.exit(2)
+
+    def _in_one_line(self, message: str) -> str:
+        """jsonargparse's words, and for a name that it does not know the nearest that there is."""
+        text = " ".join(message.split()).replace("typing.Literal", "one of ").replace("Parser key", "option")
+        text = re.sub(r"<class '(\w+)'>", r"\1", text)
+        verb = self.prog.split()[-1]
+        unknown = re.search(r"(?:nrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)", text)
+        if unknown is None:
+            return re.sub(r"^nrecognized|^unrecognized arguments:", "there is no place for", text)
+        name = next(group for group in unknown.groups() if group).lstrip("-").split("=")[0]
+        close = get_close_matches(name, self.names(), n=1)
+        return f"there is no option {name!r}; " + (f"did you mean {close[0]}?" if close else f"see foreframe {verb} --help")
+
+    def names(self) -> list[str]:
+        return [action.dest for action in self._actions if action.dest not in ("help", "print_config", argparse.SUPPRESS)]
+
+    def format_help(self) -> str:
+        """Groups of options, one line each: flag, what it is, default."""
+        lines = [f"usage: foreframe {self.prog.split()[-1]} {self._positional_names()}[options]", "", self.description or ""]
+        for group in self._action_groups:
+            shown = [action for action in group._group_actions if action.dest not in ("help",) and action.help != argparse.SUPPRESS]
+            shown = [action for action in shown if "print_config" not in action.dest and not action.dest.endswith(".help")]
+            if not shown:
+                continue
+            title = (group.title or "Options").rstrip(":")
+            lines += ["", ("Options" if title == self.description else title) + ":"]
+            for action in shown:
+                name = action.option_strings[0] if action.option_strings else action.dest.upper()
+                lines.append(f"  {name:<20}{self._about(action)}")
+        return "\n".join(lines) + "\n"
+
+    def _positional_names(self) -> str:
+        return "".join(f"{action.dest.upper()} " for action in self._actions if not action.option_strings)
+
+    def _about(self, action: argparse.Action) -> str:
+        what = " ".join((action.help or "").replace("%s", "").split())
+        choices = getattr(getattr(action, "_typehint", None), "__args__", ())
+        if choices and all(isinstance(one, str) for one in choices):  # a Literal
+            what = f"{'|'.join(choices)}: {what}"
+        default = action.default
+        if default in (None, {}, [], argparse.SUPPRESS) or not action.option_strings:
+            return what
+        return f"{what} [{str(default).lower() if isinstance(default, bool) else default}]"
+
+
+def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], config: bool = False) -> Parser:
+    """A parser whose options are the parameters of functions and the fields of dataclasses; these become groups of the help."""
+    parser = Parser(prog=f"foreframe {verb}", description=about, exit_on_error=True, default_env=False)
+    parser.allow_abbrev = False  # argparse would take --learning_rat for --learning_rate, and a typo for another option
+    if config:
+        parser.add_argument("--config", action="config", help="YAML file of options; flags after it win")
+    for signature in signatures:
+        if isinstance(signature, type):
+            parser.add_class_arguments(signature, None, fail_untyped=True)
+        else:
+            parser.add_function_arguments(signature, None, as_positional=True, fail_untyped=True)
+    return parser
+
+
+def call(function: Callable[..., Any], arguments: Sequence[str]) -> Any:
+    """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it."""
+    about = (function.__doc__ or "").strip().splitlines()[0]
+    parsed = parser_for(function.__name__, about, function).parse_args(list(arguments)).as_dict()
+    return function(**parsed)

@@ -1,0 +1,41 @@
+"""foreframe train"""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from foreframe.cli.options import parser_for
+from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+
+GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
+
+
+def parse(arguments: Sequence[str]) -> dict[type, Any]:
+    """Arguments -> one filled dataclass for each group. A run that is resumed brings its own settings; flags still win."""
+    parser = parser_for(
+        "train", "Train a model on clips, e.g. foreframe train --config configs/tutorial.yaml", *GROUPS, config=True
+    )
+    parsed = parser.parse_args(list(arguments))
+    if parsed.resume:
+        settings = Path(parsed.resume) / "config.yaml"
+        if not settings.is_file():
+            raise ValueError(f"there is no run in {parsed.resume} to resume (no config.yaml in it)")
+        parsed = parser.parse_args([f"--config={settings}", *arguments])
+    values = parsed.as_dict()
+    return {group: group(**{field.name: values[field.name] for field in dataclasses.fields(group)}) for group in GROUPS}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train, and say where the run lies and what to do next."""
+    options = parse(arguments)
+    from foreframe.training.fit import Stopped, fit
+
+    try:
+        folder = fit(*options.values())
+    except Stopped as stopped:
+        print(f"\n{stopped}")
+        return 130
+    print(f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")
+    return 0

@@ -1,0 +1,34 @@
+"""The type of everything in `foreframe.models`; the promise itself is stated in that package's docstring."""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+class Model(nn.Module):
+    """Two methods to write, `encode` and `decode`, and two attributes to set.
+
+    Attributes:
+        args: plain values that rebuild the model: `type(model)(**model.args)`.
+        channels: C of the frames that it takes, or None for any.
+    """
+
+    args: dict[str, Any]
+    channels: int | None
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Take in the past, on from `state` where one is given. Any T >= 1."""
+        raise NotImplementedError
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
+        raise NotImplementedError
+
+    def forward(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b steps c h w"]:
+        return self.decode(self.encode(past), steps)
+
+    def start_at(self, mean: float) -> None:
+        """Set an untrained network so that it forecasts about `mean` everywhere. Does nothing unless a model overrides it."""

@@ -1,0 +1,226 @@
+"""What happens beside the steps: scores, checkpoints, pictures, a stop one can go on from, a word when output is blank."""
+
+import json
+import shlex
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import RichProgressBar
+from torch import Tensor
+
+from foreframe.files import whole_file
+from foreframe.forecaster import read_checkpoint
+from foreframe.metrics import Scorecard
+from foreframe.models import build_model
+from foreframe.visuals import animation, gif_bytes, strip, write_png
+
+MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving MNIST
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints are written whole or not at all, and read without unpickling objects."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        try:
+            with whole_file(path) as rough, rough.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (ValueError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+            raise ValueError(
+                f"the checkpoint at step {checkpoint['global_step']} could not be written ({str(error).splitlines()[0]}); "
+                f"the last good one is kept: free some space and go on with: foreframe train --resume "
+                f"{shlex.quote(str(Path(path).parent.parent))}"
+            ) from None
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+class Checkpoints(L.Callback):
+    """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes, and at any stop).
+
+    Ctrl-C lets the step in hand finish, saves and stops; a second one stops at once.
+    """
+
+    def __init__(self, folder: Path, save_every_minutes: float) -> None:
+        self.folder, self.every = folder, 60 * save_every_minutes
+        self.best: float | None = None
+        self.interrupted = False
+        self._saved_at = time.monotonic()
+        self._old_handler: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        if self._old_handler is not None:
+            signal.signal(signal.SIGINT, self._old_handler)
+            self._old_handler = None
+
+    def _on_interrupt(self, *_: Any) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        print("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.", flush=True)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        due = time.monotonic() - self._saved_at > self.every
+        stop = self.interrupted
+        if trainer.world_size > 1:  # ranks save and stop together or they would wait for each other for ever
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        self.interrupted = stop
+        if stop:
+            trainer.should_stop = True
+        if due or stop or trainer.global_step == trainer.max_steps:
+            self._save(trainer, "last")
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        score = float(trainer.callback_metrics[MONITOR])
+        if self.best is None or score < self.best:
+            self.best = score
+            self._save(trainer, "best")
+        self._save(trainer, "last")
+
+    def _save(self, trainer: L.Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+        self._saved_at = time.monotonic()
+
+
+class Validation(L.Callback):
+    """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a line on the screen."""
+
+    def __init__(self, file: Path, steps: int) -> None:
+        self.file, self.steps = file, steps
+        self.card = Scorecard(steps)
+        self.persistence = Scorecard(steps)
+        self._persist = build_model("persistence")
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.card, self.persistence = Scorecard(self.steps), Scorecard(self.steps)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any) -> None:
+        self.card.update(outputs["forecast"], outputs["truth"])
+        past, future = module.window.split(batch)
+        self.persistence.update(self._persist(past, self.steps), future)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for card in (self.card, self.persistence):
+            card.sums = trainer.strategy.reduce(card.sums.to(module.device), reduce_op="sum").cpu()
+        table = self.card.table()
+        for convention, scores in table.items():
+            for score, values in scores.items():
+                name = f"val_{convention}/{score}"
+                module.log(name, values["overall"], prog_bar=name == MONITOR)  # every rank has the same sums by now
+        mse = table["openstl"]["mse"]["overall"]
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1):
+            module.logger.experiment.add_scalar(f"val_lead_openstl_mse/{lead:02d}", value, trainer.global_step)
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "clips": self.card.clips, "scores": table}
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        skill = 1 - mse / self.persistence.table()["openstl"]["mse"]["overall"]
+        ssim = table["standard"]["ssim"]["overall"]
+        loss = trainer.callback_metrics.get("loss", torch.tensor(torch.nan))
+        print(
+            f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}: loss {float(loss):.5f}, validation on "
+            f"{self.card.clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill against persistence {skill:.3f}",
+            flush=True,
+        )
+
+
+class Pictures(L.Callback):
+    """Every so many steps the batch's first clip: a strip and a GIF in TensorBoard, the strip in RUN/pictures too."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or (step % self.every and step != 1):
+            return
+        past, truth = (one[0].float().cpu().numpy() for one in module.window.split(clips[:1]))
+        made = outputs["forecast"][0].float().cpu().numpy()
+        picture = strip(past, made, truth)
+        write_png(self.folder / f"step-{step:07d}.png", picture)
+        board = trainer.logger.experiment
+        board.add_image("forecast/strip", picture, step, dataformats="HWC")
+        # add_video without moviepy logs nothing and says nothing; an image summary may hold any picture that browsers show.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        frames = animation(past, made, truth)
+        image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif_bytes(frames))
+        board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag="forecast/gif", image=image)]), step)
+        board.flush()
+
+
+class BlankWatch(L.Callback):
+    """Says so when forecasts are flat while the truth is not, which is how a ConvLSTM on dark frames often begins, and gets stuck.
+
+    A forecast counts as blank while its contrast (standard deviation within a frame) is below 5 % of the truth's.
+    """
+
+    first_look, every, last_look = 50, 50, 5_000
+
+    def __init__(self) -> None:
+        self.blank_since: int | None = None
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int) -> None:
+        step = trainer.global_step
+        if not self.first_look <= step <= self.last_look or step % self.every:
+            return
+        truth = module.window.split(clips)[1].float().std(dim=(-2, -1)).mean()
+        made = outputs["forecast"].float().std(dim=(-2, -1)).mean()
+        blank = bool(made < 0.05 * truth)
+        if blank and self.blank_since is None:
+            self.blank_since = step
+            if trainer.is_global_zero:
+                print(
+                    f"step {step}: forecasts are blank (contrast {float(made):.4f}, the truth has {float(truth):.4f}). Many runs "
+                    "leave this by themselves after some thousand steps; to leave it sooner: --start_at_mean true, a higher "
+                    "--learning_rate, or --loss cross_entropy. You are told when it ends.",
+                    flush=True,
+                )
+        elif not blank and self.blank_since is not None:
+            if trainer.is_global_zero:
+                print(f"step {step}: forecasts are no longer blank.", flush=True)
+            self.blank_since = None
+
+
+class Progress(RichProgressBar):
+    """Lightning's rich bar, with the time that is left until the end of the whole training."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+        self._first: tuple[float, float] | None = None
+
+    def get_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = super().get_metrics(trainer, module)
+        shown.pop("v_num", None)
+        if trainer.training and not trainer.sanity_checking:
+            now, done = time.monotonic(), module.done
+            if trainer.max_steps > 0:
+                done = max(done, trainer.global_step / trainer.max_steps)
+            self._first = self._first or (now, done)
+            since, share = now - self._first[0], done - self._first[1]
+            if share > 0:
+                left = int(since / share * max(0.0, 1 - done))
+                shown["left"] = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+        return shown

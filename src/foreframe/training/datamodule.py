@@ -1,0 +1,117 @@
+"""Batches in a known order on every rank, from any point of any epoch."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+
+from foreframe.data import collate
+
+
+class KeyedBatches(Sampler):
+    """Lists of keys, one list a batch: a pure function of (seed, epoch, rank), from batch `skip` on.
+
+    Training shuffles, and drops the clips at the end that do not fill a batch on every rank. Where the dataset draws by epoch,
+    keys are (epoch, index).
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, by_epoch: bool, rank: int = 0, ranks: int = 1) -> None:
+        self.n, self.batch_size, self.seed, self.by_epoch = n, batch_size, seed, by_epoch
+        self.rank, self.ranks = rank, ranks
+        self.epoch = self.skip = 0
+
+    def __len__(self) -> int:
+        return self.n // (self.batch_size * self.ranks)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        first, self.skip = self.skip, 0
+        for batch in range(first, len(self)):
+            start = (batch * self.ranks + self.rank) * self.batch_size
+            keys = order[start : start + self.batch_size].tolist()
+            yield [(self.epoch, key) for key in keys] if self.by_epoch else keys
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader that knows how many batches of which epoch were used, so that Lightning keeps that in its checkpoints."""
+
+    def __init__(self, dataset: Dataset, keys: KeyedBatches, workers: int) -> None:
+        self.keys, self.used = keys, 0
+        # Workers' seeds come from a generator of their own: nothing here touches the model's random numbers.
+        super().__init__(
+            dataset,
+            batch_sampler=keys,
+            collate_fn=collate,
+            num_workers=workers,
+            worker_init_fn=_seed_worker,
+            generator=torch.Generator().manual_seed(keys.seed),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self.used = self.keys.skip
+        for batch in super().__iter__():
+            self.used += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        epoch, used = self.keys.epoch, self.used
+        return {"epoch": epoch + 1, "used": 0} if used >= len(self) else {"epoch": epoch, "used": used}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.keys.epoch, self.keys.skip = state["epoch"], state["used"]
+
+
+class Clips(L.LightningDataModule):
+    """Training and validation clips of any Datasets that give (T,C,H,W)."""
+
+    def __init__(
+        self, train: Dataset, validation: Dataset, batch_size: int, workers: int, seed: int, validation_clips: int
+    ) -> None:
+        super().__init__()
+        self.train, self.validation = train, validation
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.validation_clips = min(validation_clips, len(validation))  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> ResumableLoader:
+        assert self.trainer is not None
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        n = len(self.train)  # type: ignore[arg-type]
+        by_epoch = getattr(self.train, "by_epoch", False)
+        return ResumableLoader(self.train, KeyedBatches(n, self.batch_size, self.seed, by_epoch, rank, ranks), self.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """Each rank scores its own share, and no clip twice: padding a share would change the mean."""
+        assert self.trainer is not None
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        # In order, in as many batches on every rank, since ranks wait for each other.
+        count = -(-self.validation_clips // (self.batch_size * ranks))
+        parts = np.array_split(np.arange(self.validation_clips)[rank::ranks], count)
+        return DataLoader(
+            Subset(self.validation, range(self.validation_clips)),
+            batch_sampler=[part.tolist() for part in parts if len(part)],
+            collate_fn=collate,
+            num_workers=self.workers,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def seed_everything(*key: int) -> None:
+    """Seed torch, numpy and Python with one number made of `key`."""
+    seed = int(np.random.SeedSequence([abs(k) for k in key]).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _seed_worker(_: int) -> None:
+    """Datasets of others may draw from numpy or Python: without this every worker would draw the same."""
+    seed_everything(torch.initial_seed() % 2**63)

@@ -1,0 +1,235 @@
+"""From options to a trained run: check what fits what, build, train, say what came of it."""
+
+import inspect
+import logging
+import os
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from foreframe.clip import Window
+from foreframe.data import batches, check_first_clip, open_dataset
+from foreframe.files import whole_file
+from foreframe.forecaster import Forecaster
+from foreframe.models import Model, build_model
+from foreframe.scaling import Scaling
+from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+
+# Lightning takes seconds to import and prints adverts and a line for every check: neither is a user's business.
+for _name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """Training was stopped by hand, and saved; the message says how to go on."""
+
+
+def fit(
+    model: ModelOptions = ModelOptions(),  # noqa: B008 (never changed)
+    data: DataOptions = DataOptions(),  # noqa: B008
+    learning: LearningOptions = LearningOptions(),  # noqa: B008
+    machine: MachineOptions = MachineOptions(),  # noqa: B008
+    run: RunOptions = RunOptions(),  # noqa: B008
+) -> Path:
+    """Train, and give back the run's folder: config.yaml, checkpoints/best.ckpt and last.ckpt, validation.jsonl, pictures and
+    TensorBoard's events. `Forecaster.load(folder)` opens it.
+
+    Raises:
+        ValueError: options that do not fit each other, data that is not clips, a folder that cannot be written.
+        Stopped: Ctrl-C; everything is saved.
+    """
+    window = Window(data.past, data.future)
+    network = _network(model, learning.seed)
+    train = open_dataset(data.data, "train", window, data.data_args)
+    validation = open_dataset(data.data, "validation", window, data.data_args)
+    _check_contracts(network, data, learning, len(train))  # type: ignore[arg-type]
+    for dataset in (train, validation):
+        check_first_clip(dataset, window, network.channels, data.data)
+    _check_trainer_arguments(machine.trainer)
+
+    folder, checkpoint = _run_folder(model, run)
+    config = {**asdict(model), **asdict(data), **asdict(learning), **asdict(machine), **asdict(run)}
+    with whole_file(folder / "config.yaml") as rough:
+        rough.write_text(yaml.safe_dump({**config, "run": None, "resume": None}, sort_keys=False), encoding="utf-8")
+
+    if learning.start_at_mean and checkpoint is None:
+        first = next(iter(batches(train, batch_size=32)))
+        network.start_at(window.split(first)[1].mean().item())
+    if machine.precision.startswith("bf16") or machine.precision.startswith("16"):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the layout that half-precision convolutions are fast in
+    scaling = getattr(train, "scaling", Scaling())
+    about = {"data": data.data, "data_args": data.data_args, "preset": model.model, "seed": learning.seed}
+    forecaster = Forecaster(network, window, scaling, about)
+
+    if run.tensorboard and _is_first_process():
+        print(f"TensorBoard: {_start_tensorboard(folder, run.port)}", flush=True)
+    trainer, module, clips, checkpoints = _coat(forecaster, train, validation, data, learning, machine, run, folder)
+    with warnings.catch_warnings():
+        for line in (
+            ".*does not have many workers.*",
+            ".*`isinstance.treespec, LeafSpec.`.*",
+            ".*number of training batches.*",
+        ):
+            warnings.filterwarnings("ignore", message=line)
+        warnings.filterwarnings("ignore", message=".*Lightning couldn't infer the batch size.*")
+        trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
+    if checkpoints.interrupted:
+        raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: foreframe train --resume {_quoted(folder)}")
+    return folder
+
+
+def _network(options: ModelOptions, seed: int) -> Model:
+    args = dict(options.model_args)
+    torch.manual_seed(seed)
+    if options.hidden is not None:
+        if options.hidden < 1:
+            raise ValueError(f"hidden channels must be at least 1, not {options.hidden}")
+        if "hidden" in args:
+            raise ValueError("give hidden or model_args.hidden, not both")
+        args["hidden"] = [options.hidden] * len(build_model(options.model, args).args.get("hidden", [1]))
+        torch.manual_seed(seed)
+    network = build_model(options.model, args)
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ValueError(f"model {options.model} has nothing to learn: evaluate shows it beside every model")
+    return network
+
+
+def _check_contracts(network: Model, data: DataOptions, learning: LearningOptions, clips: int) -> None:
+    """What one option demands of another, before anything heavy is built."""
+    if learning.loss == "cross_entropy" and not network.args.get("head", {}).get("sigmoid", True):
+        raise ValueError("loss cross_entropy needs forecasts in (0,1): choose loss mse, or --model_args.head.sigmoid true")
+    for name, value in (("batch_size", data.batch_size), ("epochs", learning.epochs), ("validation_clips", data.validation_clips)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if not learning.learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, not {learning.learning_rate}")
+    if learning.minutes is not None and not learning.minutes > 0:
+        raise ValueError(f"minutes must be above 0, not {learning.minutes}")
+    for name in ("sampling_steps", "warmup", "clip", "weight_decay"):
+        if getattr(learning, name) < 0:
+            raise ValueError(f"{name} must be 0 (off) or more, not {getattr(learning, name)}")
+    for name in ("beta_1", "beta_2"):
+        if not 0 <= getattr(learning, name) < 1:
+            raise ValueError(f"{name} must lie in [0, 1), not {getattr(learning, name)}")
+    if clips < data.batch_size:
+        raise ValueError(f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
+
+
+_OURS = {
+    "accelerator", "devices", "precision", "logger", "callbacks", "plugins", "max_epochs", "gradient_clip_val",
+    "enable_checkpointing", "use_distributed_sampler", "default_root_dir", "enable_model_summary",
+}  # fmt: skip
+
+
+def _check_trainer_arguments(given: Mapping[str, Any]) -> None:
+    import lightning.pytorch as L
+
+    known = [name for name in inspect.signature(L.Trainer).parameters if name not in _OURS]
+    for name in given:
+        if name in _OURS:
+            raise ValueError(f"trainer.{name} is set by foreframe's own options (see foreframe train --help)")
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"trainer.{name} is no argument of Lightning's Trainer" + (f"; did you mean {close[0]}?" if close else "")
+            )
+
+
+def _run_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, Path | None]:
+    """The run's folder, and the checkpoint to go on from."""
+    if run.resume:
+        folder = Path(run.resume)
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        if not folder.is_dir():
+            raise ValueError(f"there is no run in {folder} to resume; `ls runs` shows the runs of this folder")
+        if not checkpoint.is_file():
+            raise ValueError(f"{folder} has no checkpoints/last.ckpt to resume from; start anew with --config {folder}/config.yaml")
+        return folder, checkpoint
+    folder = Path(run.run) if run.run else Path("runs") / f"{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    # Lightning's other processes start this same command again; the first one has made the folder by then.
+    if (folder / "config.yaml").exists() and _is_first_process():
+        raise ValueError(f"{folder} already holds a run; choose another --run, or go on with --resume {_quoted(folder)}")
+    os.environ.setdefault("FOREFRAME_RUN", str(folder))
+    return (folder if _is_first_process() else Path(os.environ["FOREFRAME_RUN"])), None
+
+
+def _is_first_process() -> bool:
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
+
+
+def _start_tensorboard(folder: Path, port: int) -> str:
+    from tensorboard import program
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    board = program.TensorBoard()
+    board.configure(argv=[None, "--logdir", str(folder), "--port", str(port)])
+    try:
+        return str(board.launch())
+    except program.TensorBoardServerException as error:
+        raise ValueError(
+            f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another with --port, or 0 for any free one"
+        ) from None
+
+
+def _coat(
+    forecaster: Forecaster,
+    train: Any,
+    validation: Any,
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+    run: RunOptions,
+    folder: Path,
+) -> tuple[Any, Any, Any, Any]:
+    """Lightning's objects around ours."""
+    import lightning.pytorch as L
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from foreframe.training.callbacks import BlankWatch, Checkpoints, Pictures, Progress, Validation, WholeCheckpoints
+    from foreframe.training.datamodule import Clips
+    from foreframe.training.module import ForecastModule
+
+    module = ForecastModule(forecaster.model, forecaster.window, learning, forecaster.config())
+    clips = Clips(train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips)
+    checkpoints = Checkpoints(folder / "checkpoints", run.save_every)
+    # Checkpoints comes last: what it saves includes what the others have done at that step.
+    callbacks = [Validation(folder / "validation.jsonl", data.future), BlankWatch()]
+    if run.picture_every:
+        callbacks.append(Pictures(folder / "pictures", run.picture_every))
+    if sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True):
+        callbacks.append(Progress())
+    defaults = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": sys.stdout.isatty()}
+    try:
+        trainer = L.Trainer(
+            **(defaults | machine.trainer),
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            precision=machine.precision,
+            max_epochs=learning.epochs,
+            gradient_clip_val=learning.clip or None,
+            logger=TensorBoardLogger(save_dir=folder.parent, name=folder.name, version=""),
+            callbacks=[*callbacks, checkpoints],
+            plugins=[WholeCheckpoints()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:  # MisconfigurationException is one of these, or an Exception
+        raise ValueError(f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}") from error
+    return trainer, module, clips, checkpoints
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+__all__ = ["Stopped", "fit"]

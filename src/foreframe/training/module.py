@@ -1,0 +1,108 @@
+"""Lightning as a thin coat: it is given a network, an objective and the learning options, and adds nothing of its own."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.clip import Window
+from foreframe.models import Model
+from foreframe.training.datamodule import seed_everything
+from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
+from foreframe.training.options import LearningOptions
+from foreframe.training.schedules import learning_rate, onecycle_beta_1
+
+Batch = Float[Tensor, "b t c h w"]
+
+
+class ForecastModule(L.LightningModule):
+    """Trains `network` on clips (B,T,C,H,W).
+
+    Args:
+        network: keeps the promise of `foreframe.models`.
+        window: which frames of a clip are past and future.
+        learning: loss, optimizer, schedule.
+        config: the forecaster's description, kept in every checkpoint, so that one explains itself.
+    """
+
+    def __init__(self, network: Model, window: Window, learning: LearningOptions, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network, self.window, self.learning, self.config = network, window, learning, dict(config)
+        self.elapsed = 0.0  # seconds of training behind, of this run and those before it
+        self._clock: float | None = None
+
+    def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
+        if self.learning.sampling_steps:
+            share = truth_share(self.global_step, self.learning.sampling_steps)
+            P, Y = next_frames(self.network, clips, self.window, share)
+        else:
+            P, Y = forecast(self.network, clips, self.window)
+        loss = LOSSES[self.learning.loss](P, Y)
+        self.log("loss", loss, prog_bar=True)
+        return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}
+
+    def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
+        past, future = self.window.split(clips)
+        return {"forecast": self.network(past, self.window.future), "truth": future}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        options = self.learning
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+        return kind(
+            self.network.parameters(),
+            lr=options.learning_rate,
+            betas=(options.beta_1, options.beta_2),
+            weight_decay=options.weight_decay,
+        )
+
+    @property
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole training, however often it is stopped on the way."""
+        batches = self.trainer.num_training_batches
+        return max(1, self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches))
+
+    @property
+    def done(self) -> float:
+        """Share of the training that is behind: by steps, or by minutes where these are the tighter limit."""
+        by_steps = self.global_step / self.planned_steps
+        return by_steps if not self.learning.minutes else max(by_steps, self.elapsed / 60 / self.learning.minutes)
+
+    # Random numbers are keyed by (seed, rank, step), so a resumed run draws what an uninterrupted one would: one key for the step
+    # itself, one for whatever a Dataset draws while the next batch is fetched.
+    def on_train_start(self) -> None:
+        self._clock = time.monotonic()
+        seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1)
+
+    def on_train_batch_start(self, clips: Batch, batch_index: int) -> None:
+        seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx, 0)
+        done, options = self.done, self.learning
+        factor = learning_rate(options.schedule, done, self.global_step, options.warmup)
+        for group in self.optimizers().param_groups:
+            group["lr"] = options.learning_rate * factor
+            if options.schedule == "onecycle":
+                group["betas"] = (onecycle_beta_1(done), options.beta_2)
+        self.log("learning_rate", options.learning_rate * factor)
+
+    def on_train_batch_end(self, outputs: Any, clips: Batch, batch_index: int) -> None:
+        self._count_time()
+        if self.learning.minutes and self.elapsed >= 60 * self.learning.minutes:
+            self.trainer.should_stop = True
+        seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1)
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.elapsed += now - (self._clock or now)
+        self._clock = now
+        if self.learning.minutes and self.trainer.world_size > 1:  # one clock for all ranks, or they would drift apart
+            self.elapsed = self.trainer.strategy.broadcast(self.elapsed)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["forecaster"] = self.config
+        checkpoint["elapsed"] = self.elapsed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.elapsed = checkpoint["elapsed"]

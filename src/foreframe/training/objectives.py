@@ -1,0 +1,75 @@
+"""What training makes small. Teacher forcing and scheduled sampling live here: the models themselves never see the future."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.clip import Window
+from foreframe.models import Model
+
+Frames = Float[Tensor, "b t c h w"]
+
+
+def mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """Mean over all values of (P-Y)^2."""
+    return F.mse_loss(P, Y)
+
+
+def mae(P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """Mean over all values of |P-Y|."""
+    return F.l1_loss(P, Y)
+
+
+def cross_entropy(P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """Mean over all values of -(Y log P + (1-Y) log(1-P)) (Shi et al. 2015, section 4.1, who sum it); P in (0,1).
+
+    Computed in float32 outside autocast, where logarithms near 0 and 1 need it.
+    """
+    with torch.autocast(P.device.type, enabled=False):
+        return F.binary_cross_entropy(P.float(), Y.float())
+
+
+def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """Half mean squared, half mean absolute error."""
+    return 0.5 * mse(P, Y) + 0.5 * mae(P, Y)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix}
+
+
+def forecast(network: Model, clips: Frames, window: Window) -> tuple[Frames, Frames]:
+    """The plain objective: the future from the past. Returns the forecast and its truth, (B,future,C,H,W) both."""
+    past, future = window.split(clips)
+    return network(past, window.future), future
+
+
+def next_frames(network: Model, clips: Frames, window: Window, truth_share: float) -> tuple[Frames, Frames]:
+    """Every next frame, after scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as OpenSTL trains its recurrent models.
+
+    The past is shown as it is. In the future each clip is shown the true frame with probability `truth_share`, else the
+    network's own forecast of it. Returns all past+future-1 one-step forecasts and their truth. It speaks only the promise of the
+    models (one frame encoded, one decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
+    head, as with `decoder="same"`.
+    """
+    clips = clips[:, : window.length]
+    b, t = clips.shape[:2]
+    true = torch.rand(b, t - 1) < truth_share  # on the CPU: the same draw on any device
+    true[:, : window.past] = True
+    true_here = true.to(clips.device).view(b, t - 1, 1, 1, 1)
+    state, made = None, []
+    shown = clips[:, :1]
+    for step in range(t - 1):
+        state = network.encode(shown, state)
+        own = network.decode(state, 1)
+        made.append(own)
+        if step + 1 < t - 1:
+            shown = torch.where(true_here[:, step + 1 : step + 2], clips[:, step + 1 : step + 2], own)
+    return torch.cat(made, dim=1), clips[:, 1:]
+
+
+def truth_share(step: int, sampling_steps: int) -> float:
+    """Scheduled sampling's probability of a true frame: 1 at first, a straight line down to 0 at `sampling_steps`."""
+    return max(0.0, 1.0 - step / sampling_steps)

@@ -1,0 +1,120 @@
+"""Every option of training, in five groups. These fields are the command's flags and the keys of its YAML: there is no second list.
+
+Each field's help is the comment that jsonargparse reads from the class docstring. No torch here: `--help` must be quick.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class ModelOptions:
+    """What is trained
+
+    Args:
+        model: a preset (tutorial, shi2015, openstl, quick) or a name in foreframe.models.MODELS
+        hidden: hidden channels of every layer, in place of the preset's
+        model_args: any argument of the model, e.g. --model_args.kernel 5
+    """
+
+    model: str = "quick"
+    hidden: int | None = None
+    model_args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataOptions:
+    """On what
+
+    Args:
+        data: moving_mnist, a .npy or .npz file of clips, or any Dataset's import path
+        data_args: its arguments, e.g. --data_args.motion svg
+        past: frames in
+        future: frames out
+        batch_size: clips a step and process
+        workers: loader processes
+        validation_clips: clips of the validation split to score after each epoch
+    """
+
+    data: str = "moving_mnist"
+    data_args: dict[str, Any] = field(default_factory=dict)
+    past: int = 10
+    future: int = 10
+    batch_size: int = 12
+    workers: int = 0
+    validation_clips: int = 200
+
+
+@dataclass
+class LearningOptions:
+    """How it learns
+
+    Args:
+        loss: of frames, a pixel; mix is half mse, half mae
+        sampling_steps: >0: learn all next frames, shown its own more and more over so many steps
+        optimizer: adam, or adamw with decoupled weight decay
+        learning_rate: the highest that the schedule reaches
+        beta_1: decay of Adam's mean
+        beta_2: decay of Adam's variance
+        weight_decay: of the optimizer
+        schedule: of the learning rate, over all steps (or minutes)
+        warmup: steps of linear rise before constant or cosine
+        clip: largest norm of the gradient; 0 is off
+        start_at_mean: begin with the data's mean as forecast, not grey
+        epochs: passes over the training clips
+        minutes: stop, schedule ended, after so much time
+        seed: of weights, clips and order
+    """
+
+    loss: Literal["mse", "mae", "cross_entropy", "mix"] = "mse"
+    sampling_steps: int = 0
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-4
+    beta_1: float = 0.9
+    beta_2: float = 0.98
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    warmup: int = 0
+    clip: float = 1.0
+    start_at_mean: bool = True
+    epochs: int = 300
+    minutes: float | None = None
+    seed: int = 0
+
+
+@dataclass
+class MachineOptions:
+    """On which machine
+
+    Args:
+        accelerator: auto, cpu, gpu, mps
+        devices: how many, or auto
+        precision: e.g. 32-true, bf16-mixed, 16-mixed
+        trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    precision: str = "32-true"
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RunOptions:
+    """Where it goes
+
+    Args:
+        run: the run's folder; by default runs/MODEL-DATE-TIME
+        resume: a run's folder to go on with, settings and all
+        save_every: minutes between checkpoints, besides one an epoch
+        picture_every: steps between pictures and GIFs in TensorBoard; 0 is off
+        tensorboard: start TensorBoard beside the training
+        port: of TensorBoard
+    """
+
+    run: str | None = None
+    resume: str | None = None
+    save_every: float = 5.0
+    picture_every: int = 250
+    tensorboard: bool = False
+    port: int = 6006
