@@ -1,5 +1,7 @@
 """The command line: one verb a file, each a plain function whose signature is its options.
 
+No such function bears a public name of the package: jsonargparse looks for the shortest way to import it, and would load that.
+
 `foreframe --help` reads only this file; a verb's `--help` reads its signature. Neither imports torch.
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 from foreframe.cli.options import call
 
 
-def data(
+def look_at_data(
     data: str = "moving_mnist",
     data_args: dict[str, Any] | None = None,
     split: str = "train",
@@ -62,4 +62,4 @@ def data(
 
 
 def main(arguments: Sequence[str]) -> None:
-    call(data, arguments)
+    call("data", look_at_data, arguments)

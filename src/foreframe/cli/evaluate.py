@@ -7,7 +7,7 @@ from typing import Any
 from foreframe.cli.options import call
 
 
-def evaluate(
+def score_run(
     run: str,
     data: str | None = None,
     data_args: dict[str, Any] | None = None,
@@ -93,4 +93,4 @@ def print_table(card: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    call(evaluate, arguments)
+    call("evaluate", score_run, arguments)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from foreframe.cli.options import call
 
 
-def models(past: int = 10, future: int = 10, height: int = 64, width: int = 64) -> None:
+def list_models(past: int = 10, future: int = 10, height: int = 64, width: int = 64) -> None:
     """List models and presets with their parameters and multiply-adds for one clip
 
     Args:
@@ -44,4 +44,4 @@ def models(past: int = 10, future: int = 10, height: int = 64, width: int = 64) 
 
 
 def main(arguments: Sequence[str]) -> None:
-    call(models, arguments)
+    call("models", list_models, arguments)

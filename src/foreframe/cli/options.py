@@ -76,8 +76,8 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
     return parser
 
 
-def call(function: Callable[..., Any], arguments: Sequence[str]) -> Any:
+def call(verb: str, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
     """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it."""
     about = (function.__doc__ or "").strip().splitlines()[0]
-    parsed = parser_for(function.__name__, about, function).parse_args(list(arguments)).as_dict()
+    parsed = parser_for(verb, about, function).parse_args(list(arguments)).as_dict()
     return function(**parsed)

@@ -8,7 +8,7 @@ from foreframe.cli.options import call
 FORMATS = (".npy", ".npz", ".gif", ".png")
 
 
-def predict(
+def forecast_clip(
     run: str,
     *,
     input: str,
@@ -61,4 +61,4 @@ def predict(
 
 
 def main(arguments: Sequence[str]) -> None:
-    call(predict, arguments)
+    call("predict", forecast_clip, arguments)

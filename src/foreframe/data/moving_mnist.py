@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from torch.utils.data import Dataset
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.scaling import Scaling
 
-Split = Literal["train", "validation", "test"]
 Key = int | tuple[int, int]  # index, or (epoch, index)
 
 
@@ -39,7 +38,7 @@ class Motion:
         digit_px: side of a digit in pixels (28 for srivastava, 32 for svg).
     """
 
-    rule: Literal["srivastava", "svg"] = "srivastava"
+    rule: str = "srivastava"
     speed: float | None = None
     redraw: bool = False
     digit_px: int | None = None
@@ -82,7 +81,7 @@ class MovingMNIST(Dataset):
 
     def __init__(
         self,
-        split: Split = "train",
+        split: str = "train",
         digits: str | Path | Mapping[str, Any] = "mini",
         motion: str | Mapping[str, Any] | Motion = "srivastava",
         canvas: int | Sequence[int] = 64,
@@ -95,9 +94,9 @@ class MovingMNIST(Dataset):
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is unknown; choose {', '.join(SPLITS)}")
         if isinstance(motion, str):
-            motion = Motion(motion)  # type: ignore[arg-type]
+            motion = Motion(motion)
         elif isinstance(motion, Mapping):
-            motion = Motion(**motion)
+            motion = _motion(motion)
         self.split, self.motion, self.count, self.length, self.seed = split, motion, count, length, seed
         self.fixed = fixed or split != "train"
         self.clips = clips if clips is not None else (10_000 if split == "train" else 1_000)
@@ -187,6 +186,13 @@ class MovingMNIST(Dataset):
             track[..., t] = place
             place = place + speed
         return track
+
+
+def _motion(choices: Mapping[str, Any]) -> Motion:
+    try:
+        return Motion(**choices)
+    except TypeError as error:
+        raise ValueError(f"motion: {error}; it takes rule, speed, redraw and digit_px") from None
 
 
 def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndarray:

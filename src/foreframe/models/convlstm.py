@@ -7,7 +7,7 @@ Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stem'
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,8 +89,8 @@ class Stem:
     """
 
     patch: int = 1
-    widths: tuple[int, ...] = ()
-    skip: Literal["none", "frame", "embedding", "both"] = "none"
+    widths: Sequence[int] = ()
+    skip: str = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -121,12 +121,15 @@ class Head:
         over: read the "last" layer's hidden map, or those of "all" layers, concatenated.
         sigmoid: squash frames into (0, 1).
         horizon: frames that come out at once, for `ahead="at_once"`; else 1.
+        carry: draw nothing; carry the last frame's patches along instead (`_CarryHead`). Values then keep the past's range by
+            themselves, and `kernel` and `sigmoid` are not used.
     """
 
     kernel: int = 3
-    over: Literal["last", "all"] = "last"
+    over: str = "last"
     sigmoid: bool = True
     horizon: int = 1
+    carry: bool = False
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0 or self.horizon < 1 or self.over not in ("last", "all"):
@@ -181,8 +184,8 @@ class ConvLSTM(Model):
         gates: Gates | dict[str, Any] = Gates(),
         stem: Stem | dict[str, Any] = Stem(),
         head: Head | dict[str, Any] = Head(),
-        decoder: Literal["fresh", "handed", "mirrored", "same"] = "fresh",
-        ahead: Literal["hidden", "frame", "nothing", "at_once"] = "hidden",
+        decoder: str = "fresh",
+        ahead: str = "hidden",
     ) -> None:
         super().__init__()
         gates = Gates(**gates) if isinstance(gates, dict) else gates
@@ -203,7 +206,8 @@ class ConvLSTM(Model):
         if decoder != "same":
             fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0}[ahead]
             self.forecaster = _stack([fed + (hidden[-1] if stem.skips_embedding else 0), *own], kernel, gates)
-        self.to_frame = _FrameHead(sum(own) if head.over == "all" else own[-1], channels, stem, head, bias=gates.bias)
+        read = sum(own) if head.over == "all" else own[-1]
+        self.to_frame = _CarryHead(read, stem.stride) if head.carry else _FrameHead(read, channels, stem, head, bias=gates.bias)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
@@ -244,6 +248,8 @@ class ConvLSTM(Model):
                 last.append(maps)
         if self.ahead == "frame":
             return torch.stack(frames, dim=1)
+        if isinstance(self.to_frame, _CarryHead):
+            return self.to_frame(torch.stack(last, dim=1), frame)
         return self._frame(torch.stack(last, dim=1).flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
@@ -280,17 +286,19 @@ class ConvLSTM(Model):
         return self.to_maps(frame) if self.stem.skips_frame else None
 
     def _frame(self, maps: Tensor, skip: list[Tensor] | None, like: Tensor) -> Tensor:
-        """Maps -> frame(s) of the size of `like`, squashed where the head says so (in float32: a sigmoid near 0 or 1 needs it)."""
+        """Maps -> drawn frame(s) of the size of `like`, squashed, in float32, where the head says so."""
         frame = self.to_frame(maps, skip)[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         return torch.sigmoid(frame) if self.head.sigmoid else frame
 
     def start_at(self, mean: float) -> None:
         """Set the head's bias so that an untrained network forecasts about `mean` everywhere: without it, thousands of steps may go
-        into learning that most pixels are dark. Does nothing where the head has no bias."""
-        bias = self.to_frame.last.bias
-        if bias is not None:
-            mean = min(max(mean, 1e-3), 1 - 1e-3) if self.head.sigmoid else mean
-            nn.init.constant_(bias, torch.logit(torch.tensor(mean)).item() if self.head.sigmoid else mean)
+        into learning that most pixels are dark. Does nothing where the head has no bias, or draws nothing."""
+        bias = self.to_frame.last.bias if isinstance(self.to_frame, _FrameHead) else None
+        if bias is None:
+            return
+        if self.head.sigmoid:
+            mean = torch.logit(torch.tensor(min(max(mean, 1e-3), 1 - 1e-3))).item()
+        nn.init.constant_(bias, mean)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "ConvLSTM":
@@ -319,6 +327,8 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError(f"head.horizon {head.horizon} goes with ahead at_once; else frames come one by one")
     if ahead == "hidden" and decoder == "mirrored" and hidden[0] != hidden[-1]:
         raise ValueError(f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} and {hidden[-1]}")
+    if head.carry and (decoder == "same" or ahead == "frame"):
+        raise ValueError("head.carry carries the past's last frame: use a decoder of its own, fed hidden maps or nothing")
     if stem.skips_embedding and decoder == "same":
         raise ValueError("skip embedding feeds a decoder of its own: use skip frame or none with decoder same")
 
@@ -359,13 +369,16 @@ class _FrameStem(nn.Module):
         )
 
     def forward(self, frames: Float[Tensor, "n c h w"]) -> list[Tensor]:
-        down, right = (-frames.shape[-2] % self.stem.stride, -frames.shape[-1] % self.stem.stride)
-        if down or right:
-            frames = F.pad(frames, (0, right, 0, down), mode="replicate")
-        maps = [self.fold(frames)]
+        maps = [self.fold(_padded(frames, self.stem.stride))]
         for layer in self.down:
             maps.append(layer(maps[-1]))
         return maps
+
+
+def _padded(frames: Float[Tensor, "n c h w"], stride: int) -> Float[Tensor, "n c i j"]:
+    """Edge pixels repeated at the bottom and right, until `stride` divides both sides."""
+    down, right = -frames.shape[-2] % stride, -frames.shape[-1] % stride
+    return F.pad(frames, (0, right, 0, down), mode="replicate") if down or right else frames
 
 
 class _FrameHead(nn.Module):
@@ -398,6 +411,54 @@ class _FrameHead(nn.Module):
         return self.unfold(self.last(maps))
 
 
+class _CarryHead(nn.Module):
+    """Carries every patch of the last frame to where the hidden maps say that it is by then. Not of the paper; cf. the motion
+    kernels of Finn et al. 2016 (arXiv 1605.07157).
+
+    A 1x1 convolution gives for each patch and step a velocity in pixels, summed over the steps to a displacement; for rows and
+    columns the width of a Gaussian, which is how unsure it is; and a weight in (0,1). A patch's pixels i, j are blurred by that
+    Gaussian, moved, and added up where patches meet:
+
+        frame[y, x] = Σ patches Σ i,j  k(y - row - i) · weight · pixel[i, j] · k(x - column - j)
+
+    which is two small matrix products. Their size grows with the frame's area times its side, over the patch's.
+    """
+
+    speed, sharpest = 4.0, 0.45  # pixels a frame for an output of 1; the narrowest Gaussian in pixels
+
+    def __init__(self, maps: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.motion = nn.Conv2d(maps, 5, 1)
+        nn.init.normal_(self.motion.weight, std=0.02)
+        self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))  # at rest, a little blurred, nearly whole
+
+    def forward(self, maps: Float[Tensor, "b steps d i j"], last: Float[Tensor, "b c h w"]) -> Float[Tensor, "b steps c h w"]:
+        b, steps = maps.shape[:2]
+        h, w = last.shape[-2:]
+        last, p = _padded(last, self.patch), self.patch
+        c, i, j = last.shape[1], maps.shape[-2], maps.shape[-1]
+        motion = self.motion(maps.flatten(0, 1)).to(last.dtype).unflatten(0, (b, steps))
+        moved = torch.cumsum(self.speed * motion[:, :, :2], dim=1)
+        width = self.sharpest + F.softplus(motion[:, :, 2:4])
+        row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
+        column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
+        k_rows = self._kernel(row, width[:, :, 0], i * p).unsqueeze(2)  # (b,steps,1,i,j,p,H)
+        k_columns = self._kernel(column, width[:, :, 1], j * p)  # (b,steps,i,j,p,W)
+        weight = torch.sigmoid(motion[:, :, 4])[:, :, None, :, :, None, None]
+        patches = last.reshape(b, 1, c, i, p, j, p).transpose(4, 5) * weight  # (b,steps,c,i,j,p,p)
+        left = (patches.transpose(-1, -2) @ k_rows).flatten(3, 5)  # (b,steps,c,ijp,H)
+        frames = left.transpose(-1, -2) @ k_columns.flatten(2, 4).unsqueeze(2)
+        return frames[..., :h, :w].to(last.dtype)
+
+    def _kernel(self, start: Tensor, width: Tensor, size: int) -> Tensor:
+        """(...,p,size): where each of a patch's p rows (or columns) goes when its first one goes to `start`."""
+        place = torch.arange(1 - self.patch, size, device=start.device)
+        k = torch.exp(-0.5 * ((place - start[..., None]) / width[..., None]) ** 2)
+        k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
+        return k.unfold(-1, size, 1).flip(-2)
+
+
 def _norm(width: int) -> nn.GroupNorm:
     """Group norm over each frame on its own (a batch's clips must not see each other), about 16 channels a group."""
     return nn.GroupNorm(next(groups for groups in range(max(1, width // 16), 0, -1) if width % groups == 0), width)
@@ -428,13 +489,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Two CPU cores, a few minutes.
     # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a step is cheap and a 3x3 kernel
-    # reaches far; the finer maps of the last frame skip to the head, which would have to draw every digit from memory without.
+    # reaches far; and the head carries the last frame's patches along, where drawing every digit from memory takes far longer.
     "quick": {
         "hidden": (64,),
         "kernel": 3,
         "gates": Gates(forget_bias=1.0),
-        "stem": Stem(widths=(16, 32, 64), skip="frame"),
-        "head": Head(kernel=3),
+        "stem": Stem(widths=(16, 32, 64)),
+        "head": Head(sigmoid=False, carry=True),
         "decoder": "handed",
         "ahead": "hidden",
     },

@@ -1,0 +1,30 @@
+"""Shapes as types are checked here, by jaxtyping's import hook, and nowhere else: as decorators they would slow every call."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("foreframe", "typechecker.checked")
+
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(2)
+
+
+def real_data(name: str) -> Path:
+    """A file of real data from FOREFRAME_DATA or ../shared/data; the test skips, and says so, where it is not there."""
+    root = Path(os.environ.get("FOREFRAME_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    path = root / name
+    if not path.is_file():
+        pytest.skip(f"needs {name} in FOREFRAME_DATA or ../shared/data")
+    return path
+
+
+@pytest.fixture
+def clips() -> torch.Tensor:
+    """Four small clips of moving digits, (4,20,1,64,64)."""
+    from foreframe import MovingMNIST
+
+    return MovingMNIST("test").__getitems__(range(4))

@@ -1,0 +1,158 @@
+"""The promise of foreframe.models, held over every model, every preset (small where it is big) and every way to step ahead."""
+
+import json
+
+import pytest
+import torch
+
+from foreframe import Forecaster
+from foreframe.models import BASELINES, PRESETS, ConvLSTM, Model, build_model
+
+SMALL = {"tutorial": {"hidden": (6, 6)}, "shi2015": {"hidden": (8, 6, 6)}, "openstl": {"hidden": (6, 6)}, "quick": {"hidden": (8,)}}
+WAYS = {
+    "frames fed back": {"hidden": (5, 4), "decoder": "handed", "ahead": "frame", "stem": {"patch": 2, "skip": "frame"}},
+    "at once": {"hidden": (5,), "decoder": "same", "ahead": "at_once", "head": {"horizon": 3}, "stem": {"patch": 2}},
+    "at once, strided": {
+        "hidden": (6,),
+        "decoder": "same",
+        "ahead": "at_once",
+        "head": {"horizon": 4},
+        "stem": {"widths": (4, 6), "skip": "frame"},
+    },
+    "fed nothing": {"hidden": (4, 5), "decoder": "handed", "ahead": "nothing", "head": {"over": "all"}},
+    "carried colours": {
+        "channels": 3,
+        "hidden": (4, 4),
+        "stem": {"patch": 4},
+        "head": {"carry": True, "sigmoid": False, "over": "all"},
+    },
+    "drawn from strided maps": {"hidden": (8,), "stem": {"widths": (4, 8), "skip": "frame"}, "decoder": "handed"},
+    "both skips": {"hidden": (5, 5), "stem": {"widths": (4, 6), "skip": "both"}},
+    "embedding to all": {
+        "hidden": (4, 4),
+        "decoder": "mirrored",
+        "stem": {"patch": 4, "skip": "embedding"},
+        "gates": {"peepholes": True},
+    },
+    "three colours": {
+        "channels": 3,
+        "hidden": (4, 4),
+        "decoder": "same",
+        "ahead": "frame",
+        "head": {"over": "all", "sigmoid": False},
+    },
+}
+NAMES = [*PRESETS, *WAYS, *BASELINES]
+
+
+def built(name: str) -> Model:
+    torch.manual_seed(0)
+    return build_model(name, SMALL.get(name)) if name not in WAYS else ConvLSTM(**WAYS[name])
+
+
+def some(model: Model, b: int = 3, t: int = 5, h: int = 24, w: int = 16) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.rand(b, t, model.channels or 1, h, w)
+
+
+@pytest.fixture(params=NAMES)
+def model(request) -> Model:
+    return built(request.param)
+
+
+@torch.no_grad()
+def test_any_frame_size_and_any_horizon(model: Model) -> None:
+    for h, w in ((16, 16), (13, 21), (3, 9)):
+        for t, steps in ((1, 1), (2, 7)):
+            past = some(model, 2, t, h, w)
+            made = model(past, steps)
+            assert made.shape == (2, steps, *past.shape[2:])
+            assert made.dtype == torch.float32
+            assert made.isfinite().all()
+
+
+@torch.no_grad()
+def test_forward_is_decode_of_encode(model: Model) -> None:
+    past = some(model)
+    torch.testing.assert_close(model(past, 4), model.decode(model.encode(past), 4), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_encoding_goes_on_from_a_state(model: Model) -> None:
+    past = some(model)
+    whole = model.encode(past)
+    state = None
+    for frame in past.split([2, 1, 2], dim=1):
+        state = model.encode(frame, state)
+    assert whole.keys() == state.keys()
+    torch.testing.assert_close(model.decode(state, 4), model.decode(whole, 4), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_state_is_left_as_it_was(model: Model) -> None:
+    state = model.encode(some(model))
+    before = {name: value.clone() for name, value in state.items()}
+    first = model.decode(state, 5)
+    model.encode(some(model), state)
+    assert all(torch.equal(state[name], before[name]) for name in before)
+    torch.testing.assert_close(model.decode(state, 5), first, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_the_first_frames_do_not_depend_on_how_far_one_looks(model: Model) -> None:
+    past = some(model)
+    torch.testing.assert_close(model(past, 9)[:, :2], model(past, 2), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_see_each_other(model: Model) -> None:
+    past = some(model)
+    state = model.encode(past)
+    assert all(value.shape[0] == 3 for value in state.values())
+    alone = model.decode({name: value[1:2] for name, value in state.items()}, 5)
+    torch.testing.assert_close(model(past, 5)[1:2], alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(past[1:2], 5), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *WAYS])
+def test_gradients_reach_every_parameter(name: str) -> None:
+    model = built(name).double()
+    steps = 6
+    model(some(model).double(), steps).square().sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{parameter_name} is dead"
+        assert parameter.grad.abs().max() > 0, f"{parameter_name} never learns"
+
+
+def test_a_model_is_rebuilt_from_its_args(model: Model) -> None:
+    args = json.loads(json.dumps(model.args))
+    again = type(model)(**args)
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again(some(model), 3), model(some(model), 3), atol=0, rtol=0)
+
+
+def test_saved_and_loaded_forecasts_are_the_same(model: Model, tmp_path) -> None:
+    past = some(model)
+    Forecaster(model).save(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    again = Forecaster.load(tmp_path / "saved")
+    torch.testing.assert_close(again.predict(past, 7), Forecaster(model).predict(past, 7), atol=0, rtol=0)
+
+
+def test_streamed_equals_whole(model: Model) -> None:
+    forecaster = Forecaster(model)
+    past = some(model)[0]
+    live = forecaster.stream(steps=4)
+    for t, frame in enumerate(past):
+        torch.testing.assert_close(live.push(frame), forecaster.predict(past[: t + 1], 4), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *WAYS])
+@torch.no_grad()
+def test_half_precision_is_near(name: str) -> None:
+    model = built(name)
+    past = some(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = model(past, 5)
+    assert near.dtype == torch.float32
+    torch.testing.assert_close(near, model(past, 5), atol=3e-2, rtol=0)

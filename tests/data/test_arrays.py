@@ -1,0 +1,141 @@
+"""Files of clips, and any Dataset by its import path."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import real_data
+from foreframe import Window, clips_from
+from foreframe.data import ArrayClips, batches, check_first_clip, collate, open_dataset, published_moving_mnist
+
+
+def test_axes_are_told_apart(tmp_path) -> None:
+    def opened(shape, name="frames", **how):
+        np.savez(tmp_path / "a.npz", **{name: np.zeros(shape, np.float32)})
+        return [clip.frames.shape for clip in clips_from(tmp_path / "a.npz", **how)]
+
+    assert opened((5, 8, 9)) == [(5, 1, 8, 9)]
+    assert opened((5, 3, 8, 9)) == [(5, 3, 8, 9)]
+    assert opened((2, 5, 8, 9), name="clips") == [(5, 1, 8, 9)] * 2
+    assert opened((2, 5, 3, 8, 9)) == [(5, 3, 8, 9)] * 2
+    assert opened((5, 8, 9), name="odd", variable="odd") == [(5, 1, 8, 9)]
+    with pytest.raises(ValueError, match="no recording"):
+        opened((8, 9))
+    with pytest.raises(ValueError, match="not found"):
+        opened((5, 8, 9), name="odd", variable="even")
+
+
+def test_clips_from_a_file_split_in_blocks_and_scaled(tmp_path) -> None:
+    held = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "clips.npy", held)
+    train, validation, test = (ArrayClips(tmp_path / "clips.npy", split) for split in ("train", "validation", "test"))
+    assert [len(part) for part in (train, validation, test)] == [16, 2, 2]
+    assert torch.equal(test[1], torch.from_numpy(held[19][:, None].astype(np.float32) / 255))
+    assert (train.scaling.low, train.scaling.high) == (0, 255)
+    with pytest.raises(IndexError):
+        test[2]
+
+
+def test_real_radar_clips() -> None:
+    data = ArrayClips(real_data("radar/radar_clips64_dev.npz"), "all")
+    assert len(data) == 85
+    assert data[0].shape == (20, 1, 64, 64)
+
+
+def test_the_published_file_is_a_test_set_and_nothing_else(tmp_path, monkeypatch) -> None:
+    """Its shape marks it; a sparse file of that shape stands in for the 820 MB."""
+    path = tmp_path / "mnist_test_seq.npy"
+    held = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(20, 10_000, 64, 64))
+    held[3, 9_999] = 255
+    del held
+    data = published_moving_mnist(path)
+    assert len(data) == 10_000
+    assert data[9_999].shape == (20, 1, 64, 64)
+    assert data[9_999][3].min() == 1
+    assert data[9_998].max() == 0
+    assert data.scaling.high == 1
+    with pytest.raises(ValueError, match="published test set"):
+        ArrayClips(path, "train")
+    with pytest.raises(ValueError, match="allow the download"):
+        published_moving_mnist(tmp_path / "elsewhere.npy")
+
+
+@pytest.fixture
+def module_of_datasets(tmp_path, monkeypatch):
+    (tmp_path / "some_clips.py").write_text(
+        """
+import numpy as np, torch
+class Plain(torch.utils.data.Dataset):
+    def __init__(self, n=20): self.n = n
+    def __len__(self): return self.n
+    def __getitem__(self, i): return torch.full((6, 1, 8, 8), i / 100)
+class BySplit(Plain):
+    def __init__(self, split): super().__init__({"train": 9, "validation": 5, "test": 4}[split])
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self): yield torch.zeros(6, 1, 8, 8)
+def made(shape=(6, 1, 8, 8), dtype="float32"): return [np.zeros(shape, dtype)] * 20
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "some_clips"
+    sys.modules.pop("some_clips", None)
+
+
+def test_any_dataset_by_import_path(module_of_datasets) -> None:
+    window = Window(3, 3)
+    parts = {split: open_dataset("some_clips.Plain", split, window) for split in ("train", "validation", "test")}
+    assert [len(part) for part in parts.values()] == [16, 2, 2]
+    assert parts["test"][0][0, 0, 0, 0] == pytest.approx(0.18)
+    assert len(open_dataset("some_clips:BySplit", "validation", window)) == 5
+    assert len(open_dataset("some_clips.made", "train", window)) == 16
+    assert next(iter(batches(parts["train"], 4))).shape == (4, 6, 1, 8, 8)
+    assert sum(len(b) for b in batches(parts["train"], 4, limit=10)) == 10
+
+
+@pytest.mark.parametrize(
+    ("data", "args", "message"),
+    [
+        ("nowhere", {}, "'nowhere' is unknown"),
+        ("nowhere.Clips", {}, "cannot import it"),
+        ("some_clips.Plian", {}, "cannot import it"),
+        ("some_clips.Plain", {"m": 3}, "takes no argument 'm'; it takes n"),
+        ("some_clips.Stream", {}, "no items by index"),
+        ("no.npy", {}, "there is no file"),
+    ],
+)
+def test_what_is_no_dataset_is_told_in_one_line(module_of_datasets, data: str, args: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_dataset(data, "train", Window(3, 3), args)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"shape": (6, 8, 8)}, r"shape \(6, 8, 8\); an item is one clip"),
+        ({"shape": (5, 1, 8, 8)}, "have 5 frames"),
+        ({"shape": (6, 2, 8, 8)}, "2 channels"),
+        ({"dtype": "uint8"}, "divide by 255"),
+    ],
+)
+def test_the_first_item_is_looked_at(module_of_datasets, args: dict, message: str) -> None:
+    data = open_dataset("some_clips.made", "train", Window(3, 3), args)
+    with pytest.raises(ValueError, match=message):
+        check_first_clip(data, Window(3, 3), 1, "some_clips.made")
+
+
+def test_a_batch_of_unlike_clips() -> None:
+    with pytest.raises(ValueError, match="different shapes"):
+        collate([torch.zeros(6, 1, 8, 8), torch.zeros(5, 1, 8, 8)])
+
+
+def test_damaged_files(tmp_path) -> None:
+    (tmp_path / "text.npy").write_text("no array")
+    np.save(tmp_path / "whole.npy", np.zeros((9, 8, 8)))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:300])
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    for name in ("text.npy", "cut.npy", "cut.npz", "objects.npy"):
+        with pytest.raises(ValueError, match=name):
+            clips_from(tmp_path / name)

@@ -1,0 +1,195 @@
+"""Moving MNIST against loops written from the papers' descriptions, and its promises: keys, order, splits."""
+
+import gzip
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from conftest import real_data
+from foreframe import MovingMNIST
+from foreframe.data import collate
+from foreframe.data.digits import SPLITS, digit_images
+from foreframe.data.moving_mnist import Motion, _bounced_track, _clamped_track
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=200, deadline=None)
+def test_srivastava_equals_the_step_by_step_rule(seed: int) -> None:
+    """Clamped at the wall and turned round, step by step (Srivastava et al. 2015, their released generator's rule).
+
+    Random reals, since where a step ends on a wall exactly, rounding decides whether the digit turns now or a step later.
+    """
+    x, y, angle, speed = np.random.default_rng(seed).random(4) * [1, 1, 2 * math.pi, 0.7]
+    start, v = np.array([[y, x]]), np.array([[speed * math.sin(angle), speed * math.cos(angle)]])
+    place, velocity, expected = start[0].copy(), v[0].copy(), []
+    for _ in range(40):
+        place += velocity
+        for axis in (0, 1):
+            if place[axis] <= 0:
+                place[axis], velocity[axis] = 0.0, abs(velocity[axis])
+            elif place[axis] >= 1:
+                place[axis], velocity[axis] = 1.0, -abs(velocity[axis])
+        expected.append(place.copy())
+    np.testing.assert_allclose(_clamped_track(start, v, 40)[0].T, expected, atol=1e-9)
+
+
+@given(st.integers(0, 31), st.integers(-9, 9), st.integers(2, 40))
+@settings(max_examples=200, deadline=None)
+def test_svg_equals_the_step_by_step_rule(start: int, speed: int, room: int) -> None:
+    """Below 0 goes to 0, `room` or more to room-1, and turns round (Denton & Fergus 2018)."""
+    start = start % room
+    place, velocity, expected = start, speed, []
+    for _ in range(30):
+        if place < 0:
+            place, velocity = 0, -velocity
+        elif place >= room:
+            place, velocity = room - 1, -velocity
+        expected.append(place)
+        place += velocity
+    got = _bounced_track(np.array([[start, start]]), np.array([[speed, speed]]), np.array([room, room]), 30)
+    if abs(speed) < room:  # faster than the room is wide is no motion that the rule was made for
+        assert got[0, 0].tolist() == got[0, 1].tolist() == expected
+
+
+def test_frames_equal_a_plain_loop() -> None:
+    """Pixels by a loop over digits and frames, for both overlays."""
+    for rule in ("srivastava", "svg"):
+        data = MovingMNIST("validation", motion=rule, canvas=(60, 72), count=3, length=6, seed=5)
+        from foreframe.data.moving_mnist import _mix, _uniforms
+
+        keys = _mix(_mix(data._key + np.zeros(4, np.uint64)) + np.arange(4, dtype=np.uint64))
+        which = (_uniforms(keys, 3, stream=0) * len(data.images)).astype(int)
+        rows, columns = data.positions(keys)
+        size = data.motion.digit_px
+        frames = np.zeros((4, 6, 60, 72))
+        for b in range(4):
+            for t in range(6):
+                for d in range(3):
+                    here = frames[b, t, rows[b, d, t] : rows[b, d, t] + size, columns[b, d, t] : columns[b, d, t] + size]
+                    digit = data.images[which[b, d]].astype(float)
+                    here[:] = np.maximum(here, digit) if rule == "srivastava" else here + digit
+        got = data.__getitems__(range(4)).squeeze(2).numpy()
+        np.testing.assert_allclose(got, np.minimum(frames, 255) / 255, atol=1e-7)
+
+
+def test_redrawn_walls_keep_digits_inside_and_speeds_whole() -> None:
+    data = MovingMNIST("train", motion={"rule": "svg", "redraw": True}, length=200)
+    rows, columns = data.positions(np.arange(50, dtype=np.uint64))
+    for track in (rows, columns):
+        assert track.min() == 0
+        assert track.max() == 31
+        steps = np.abs(np.diff(track))
+        assert steps.max() <= 4 + 3  # at most the speed, and what was cut off at the wall
+    still = MovingMNIST("train", motion={"rule": "svg"}, length=200)
+    turned, _ = still.positions(np.arange(50, dtype=np.uint64))
+    assert np.array_equal(turned[:, :, 0], rows[:, :, 0])  # the same start
+    assert not np.array_equal(turned, rows)  # another way
+
+
+def test_a_clip_is_a_function_of_its_key() -> None:
+    data = MovingMNIST("train", clips=50)
+    batch = data.__getitems__([(0, 7), (3, 7), (0, 9)])
+    assert torch.equal(batch[0], data[7])
+    assert torch.equal(batch[2], data[9])
+    assert torch.equal(batch[1], MovingMNIST("train", clips=50)[3, 7])
+    assert not torch.equal(batch[0], batch[1])
+    assert not torch.equal(data[7], MovingMNIST("train", clips=50, seed=1)[7])
+    fixed = MovingMNIST("train", clips=50, fixed=True)
+    assert torch.equal(fixed[7], fixed[3, 7])
+    held = MovingMNIST("test")
+    assert torch.equal(held[7], held[3, 7])
+    assert not torch.equal(held[7], MovingMNIST("validation")[7])
+
+
+def test_the_same_clips_on_any_number_of_workers() -> None:
+    data = MovingMNIST("test", clips=12, length=4)
+    alone = list(DataLoader(data, batch_size=4, collate_fn=collate))
+    shared = list(DataLoader(data, batch_size=4, collate_fn=collate, num_workers=2))
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_a_golden_clip_never_changes() -> None:
+    """The clips behind published scores: this sum was read from the first version."""
+    clip = MovingMNIST("test")[0]
+    assert clip.shape == (20, 1, 64, 64)
+    assert clip.dtype == torch.float32
+    assert (clip * 255).sum().item() == 1_627_097
+
+
+def test_splits_share_no_image() -> None:
+    dealt = {split: {image.tobytes() for image in digit_images(split=split)} for split in SPLITS}
+    assert sum(len(images) for images in dealt.values()) >= 4_990  # a few of the 5,000 may be twins
+    assert not dealt["train"] & dealt["validation"]
+    assert not dealt["train"] & dealt["test"]
+    assert not dealt["validation"] & dealt["test"]
+    assert all(len(images) > 400 for images in dealt.values())
+
+
+def test_splits_hold_across_sources() -> None:
+    """The embedded digits are part of MNIST: one that is tested on here is never trained on there."""
+    whole = real_data("digits/mnist_train.npz")
+    train = {image.tobytes() for image in digit_images(whole, "train")}
+    test = {image.tobytes() for image in digit_images("mini", "test")}
+    assert not train & test
+    assert len(train) > 47_000
+
+
+def test_digits_from_idx_and_npz_and_torchvision_files(tmp_path) -> None:
+    images = digit_images(split="test")[:100]
+    raw = b"\x00\x00\x08\x03" + np.array(images.shape, dtype=">i4").tobytes() + images.tobytes()
+    (tmp_path / "some-idx3-ubyte").write_bytes(raw)
+    (tmp_path / "some-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
+    np.savez(tmp_path / "some.npz", images=images)
+    for name in ("some-idx3-ubyte", "some-idx3-ubyte.gz", "some.npz"):
+        assert np.array_equal(digit_images(tmp_path / name, "test"), images)
+    with pytest.raises(ValueError, match="too few"):
+        digit_images(tmp_path / "some.npz", "train")
+
+    pytest.importorskip("torchvision")
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    labels = b"\x00\x00\x08\x01" + np.array([len(images)], dtype=">i4").tobytes() + bytes(len(images))
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(raw)
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    assert np.array_equal(digit_images("mnist", "test", root=tmp_path), images)
+
+
+def test_fashion_digits_move_too() -> None:
+    data = MovingMNIST("test", digits=real_data("digits/fashion_mnist_test.npz"), clips=3)
+    assert data[0].mean() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"split": "dev"}, "split 'dev' is unknown"),
+        ({"motion": "brownian"}, "motion rule 'brownian'"),
+        ({"motion": {"rule": "srivastava", "redraw": True}}, "only the svg rule"),
+        ({"motion": {"rule": "svg", "speed": 1.5}}, "whole pixels"),
+        ({"canvas": 28}, "need a canvas larger"),
+        ({"count": 0}, "at least 1"),
+        ({"digits": "roman"}, "'roman' is unknown"),
+        ({"digits": "nowhere.npz"}, "there is no file"),
+        ({"digits": {"source": "mnist", "root": "no-such-folder"}}, "allow the download"),
+    ],
+)
+def test_bad_choices_are_told_in_one_line(bad: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as told:
+        MovingMNIST(**bad)
+    assert "\n" not in str(told.value)
+
+
+def test_an_index_outside_the_set() -> None:
+    with pytest.raises(IndexError):
+        MovingMNIST("test", clips=5)[5]
+
+
+def test_motion_knows_its_papers() -> None:
+    assert (Motion().speed, Motion().digit_px) == (0.1, 28)
+    assert (Motion("svg").speed, Motion("svg").digit_px) == (4, 32)

@@ -1,0 +1,157 @@
+"""The cell against torch's own LSTM and against the paper's equations; the presets' sizes; the choices that do not fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from foreframe.models import PRESETS, ConvLSTM, ConvLSTMCell, build_model
+
+
+def test_equals_torch_lstm_cell_on_one_pixel() -> None:
+    """A 1x1 kernel on a one-pixel image is torch.nn.LSTMCell, whose gates come in the order i, f, g, o."""
+    torch.manual_seed(0)
+    ours, theirs = ConvLSTMCell(3, 5, kernel=1), torch.nn.LSTMCell(3, 5)
+    i, f, o, g = range(4)
+    order = torch.cat([torch.arange(5) + 5 * gate for gate in (i, f, g, o)])
+    with torch.no_grad():
+        weight = ours.gates.weight.squeeze(-1).squeeze(-1)[order]
+        theirs.weight_ih.copy_(weight[:, :3])
+        theirs.weight_hh.copy_(weight[:, 3:])
+        theirs.bias_ih.copy_(ours.gates.bias[order])
+        theirs.bias_hh.zero_()
+    x, h, c = torch.randn(7, 3), torch.randn(7, 5), torch.randn(7, 5)
+    got = ours(*(one[:, :, None, None] for one in (x, h, c)))
+    for ours_, theirs_ in zip(got, theirs(x, (h, c)), strict=True):
+        torch.testing.assert_close(ours_[:, :, 0, 0], theirs_, atol=1e-6, rtol=1e-6)
+
+
+def test_peepholes_equal_the_equations_in_float64() -> None:
+    """Shi et al. 2015, equation 3, pixel by pixel and channel by channel, from the formulas alone."""
+    torch.manual_seed(0)
+    cell = ConvLSTMCell(2, 3, kernel=3, peepholes=True, forget_bias=0.5).double()
+    with torch.no_grad():
+        cell.peephole.normal_()
+    x, h, c = torch.randn(1, 2, 4, 5).double(), torch.randn(1, 3, 4, 5).double(), torch.randn(1, 3, 4, 5).double()
+    weight, bias, W_c = (p.detach().numpy() for p in (cell.gates.weight, cell.gates.bias, cell.peephole[:, :, 0, 0]))
+    both = np.pad(np.concatenate([x[0].numpy(), h[0].numpy()]), ((0, 0), (1, 1), (1, 1)))
+
+    def sigma(v: float) -> float:
+        return 1 / (1 + np.exp(-v))
+
+    new_h, new_c = np.zeros((3, 4, 5)), np.zeros((3, 4, 5))
+    for k in range(3):
+        for row in range(4):
+            for column in range(5):
+                a = [
+                    (weight[gate * 3 + k] * both[:, row : row + 3, column : column + 3]).sum() + bias[gate * 3 + k]
+                    for gate in range(4)
+                ]
+                before = c[0, k, row, column].item()
+                i = sigma(a[0] + W_c[0, k] * before)
+                f = sigma(a[1] + W_c[1, k] * before + 0.5)
+                new_c[k, row, column] = f * before + i * np.tanh(a[3])
+                o = sigma(a[2] + W_c[2, k] * new_c[k, row, column])  # o sees the new cell
+                new_h[k, row, column] = o * np.tanh(new_c[k, row, column])
+    got_h, got_c = cell(x, h, c)
+    np.testing.assert_allclose(got_c[0].detach().numpy(), new_c, atol=1e-12)
+    np.testing.assert_allclose(got_h[0].detach().numpy(), new_h, atol=1e-12)
+
+
+def test_peepholes_learn() -> None:
+    """A peer's did not: there they were no parameters."""
+    cell = ConvLSTMCell(1, 2, peepholes=True)
+    h, c = cell(torch.randn(1, 1, 4, 4), torch.randn(1, 2, 4, 4), torch.randn(1, 2, 4, 4))
+    (h.sum() + c.sum()).backward()
+    assert dict(cell.named_parameters())["peephole"].grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("kernel", [1, 3, (5, 3)])
+def test_hidden_maps_keep_the_frames_size(kernel) -> None:
+    cell = ConvLSTMCell(2, 4, kernel)
+    zero = torch.zeros(1, 4, 9, 7)
+    assert cell(torch.rand(1, 2, 9, 7), zero, zero)[0].shape == (1, 4, 9, 7)
+
+
+def test_a_cell_without_input() -> None:
+    cell = ConvLSTMCell(0, 4)
+    assert cell(None, torch.rand(1, 4, 6, 6), torch.rand(1, 4, 6, 6))[0].shape == (1, 4, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "source"),
+    [
+        ("tutorial", 1_036_097, "counted from the tutorial's four cells and its head"),
+        ("shi2015", 7_585_296, "Shi et al. 2015, table 1"),
+        ("openstl", 11_675_648, "OpenSTL's ConvLSTM-S less its unused layers"),
+    ],
+)
+def test_published_parameter_counts(preset: str, parameters: int, source: str) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in ConvLSTM.preset(preset).parameters()) == parameters, source
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_starts_at_the_mean(preset: str) -> None:
+    """All but the one without a bias forecast about the data's mean before any training."""
+    torch.manual_seed(0)
+    model = ConvLSTM.preset(preset)
+    model.start_at(0.05)
+    forecast = model(torch.rand(1, 2, 1, 16, 16), 2)
+    if preset == "quick":  # carries the past, whose mean here is 0.5
+        assert 0.2 < forecast.mean().item() < 0.6
+    elif preset == "openstl":  # no bias, no sigmoid: it starts near 0, where the frames are
+        assert abs(forecast.mean().item()) < 0.05
+    else:
+        assert 0.02 < forecast.mean().item() < 0.12
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"kernel": 4}, "kernel 4x4 is even"),
+        ({"hidden": ()}, "1 layer"),
+        ({"channels": 0}, "at least 1 channel"),
+        ({"decoder": "other"}, "decoder 'other'"),
+        ({"ahead": "back"}, "ahead 'back'"),
+        ({"decoder": "same"}, "use ahead frame or at_once"),
+        ({"ahead": "at_once"}, "use decoder same"),
+        ({"head": {"horizon": 5}}, "goes with ahead at_once"),
+        ({"head": {"kernel": 2}}, "odd kernel"),
+        ({"stem": {"patch": 2, "widths": (8,)}}, "a stem has a patch"),
+        ({"stem": {"skip": "all"}}, "skip 'all'"),
+        ({"stem": {"skip": "embedding"}, "decoder": "same", "ahead": "frame"}, "skip embedding"),
+        ({"hidden": (4, 8), "decoder": "mirrored"}, "equal ends"),
+        ({"stem": {"patsch": 2}}, "patsch"),
+        ({"head": {"carry": True}, "ahead": "frame"}, "carries the past's last frame"),
+        ({"layers": 3}, "takes no argument 'layers'"),
+    ],
+)
+def test_choices_that_do_not_fit(bad: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model("convlstm", bad)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ValueError, match="preset 'slow' is unknown"):
+        ConvLSTM.preset("slow")
+    with pytest.raises(ValueError, match="model 'slow' is unknown"):
+        build_model("slow")
+
+
+def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
+    """Told (3, -2) pixels a step and no doubt, it shifts the frame so: the reference is scipy's Gaussian of a shifted frame."""
+    from scipy import ndimage
+
+    from foreframe.models.convlstm import _CarryHead
+
+    head = _CarryHead(1, 4)
+    with torch.no_grad():
+        head.motion.weight.zero_()
+        head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))
+    frame = torch.zeros(1, 1, 24, 24)
+    frame[0, 0, 8:12, 10:15] = torch.rand(4, 5)
+    made = head(torch.zeros(1, 2, 1, 6, 6), frame)[0, :, 0].detach().numpy()
+    sigma = head.sharpest + np.log1p(np.e)
+    for step in (1, 2):
+        expected = ndimage.gaussian_filter(ndimage.shift(frame[0, 0].numpy(), (3 * step, -2 * step), order=0), sigma, truncate=9)
+        np.testing.assert_allclose(made[step - 1], expected, atol=2e-3)

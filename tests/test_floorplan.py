@@ -1,0 +1,32 @@
+"""What loads what: the floor plan itself is held by import-linter (`make lint`)."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def modules_after(code: str) -> set[str]:
+    out = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(out.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["models", "--help"]]
+)
+def test_help_loads_no_torch(arguments) -> None:
+    code = f"from foreframe.cli import main\ntry: main({arguments})\nexcept SystemExit: pass"
+    assert not modules_after(code) & {"torch", "lightning", "numpy"}
+
+
+def test_importing_foreframe_loads_no_lightning() -> None:
+    everything = "import foreframe\nfor name in foreframe.__all__: getattr(foreframe, name)"
+    loaded = modules_after(everything)
+    assert "torch" in loaded
+    assert not loaded & {"lightning", "pytorch_lightning", "matplotlib"}
+
+
+def test_importing_foreframe_alone_costs_nothing() -> None:
+    assert not modules_after("import foreframe") & {"torch", "numpy"}

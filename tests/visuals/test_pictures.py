@@ -1,0 +1,79 @@
+"""Pictures hold what they should: read back pixel by pixel."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from foreframe.visuals import animation, gif_bytes, strip, write_curves, write_gif, write_png
+from foreframe.visuals.strip import GREY, ORANGE
+
+
+def frames(n: int, level: float, c: int = 1) -> np.ndarray:
+    return np.full((n, c, 64, 64), level, np.float32)
+
+
+def test_strip_rows_are_truth_forecast_and_squared_error() -> None:
+    picture = strip(frames(3, 0.2), frames(2, 0.5), frames(2, 1.0))
+    rows = [16 + r * 70 + 32 for r in range(3)]
+    columns = [100 + t * 67 + 32 + (12 if t >= 3 else 0) for t in range(5)]
+    levels = [[round(float(picture[row, column, 0]) / 255, 1) for column in columns] for row in rows]
+    assert levels == [[0.2, 0.2, 0.2, 1.0, 1.0], [0.2, 0.2, 0.2, 0.5, 0.5], [0, 0, 0, 0.3, 0.3]]  # (0.5-1)^2 is 64/255
+    edge = [tuple(picture[row - 33, columns[-1]]) for row in rows]
+    assert edge == [GREY, ORANGE, ORANGE]  # only what was forecast is orange
+
+
+def test_strip_without_truth_has_one_row() -> None:
+    assert strip(frames(3, 0.2), frames(9, 0.5)).shape[0] < 100
+
+
+def test_gif_is_exact_in_grey_and_marks_the_forecast() -> None:
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, None, None].repeat(64, 2).repeat(2, 0)
+    ramp[1] *= 0.7
+    shown = animation(ramp, 1 - ramp, ramp)
+    held = Image.open(io.BytesIO(gif_bytes(shown, fps=10)))
+    assert held.n_frames == 4
+    assert held.info["duration"] == 100
+    assert held.info["loop"] == 0
+    for picture, expected in zip(ImageSequence.Iterator(held), shown, strict=True):
+        difference = np.abs(np.asarray(picture.convert("RGB")).astype(int) - expected)
+        assert difference.max() <= 1
+    assert tuple(shown[0, 0, -1]) == GREY
+    assert tuple(shown[3, 0, -1]) == ORANGE
+    assert tuple(shown[3, 0, 0]) == GREY  # the truth on the left
+
+
+def test_gif_in_colour() -> None:
+    rng = np.random.default_rng(0)
+    shown = animation(rng.random((2, 3, 16, 16), dtype=np.float32), rng.random((3, 3, 16, 16), dtype=np.float32))
+    assert Image.open(io.BytesIO(gif_bytes(shown))).n_frames == 5
+
+
+def test_equal_frames_still_count() -> None:
+    """A forecast that stands still must not shrink to fewer frames."""
+    shown = animation(frames(4, 0.5), frames(4, 0.5))
+    held = Image.open(io.BytesIO(gif_bytes(shown, fps=5)))
+    total = sum(picture.info["duration"] for picture in ImageSequence.Iterator(held))
+    assert total == 8 * 200
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
+    write_png(tmp_path / "deep" / "a.png", strip(frames(2, 0.1), frames(2, 0.2)))
+    write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
+    write_curves(tmp_path / "curves.png", {"MSE": {"model": [1.0, 2.0], "black": [3.0, 3.0]}, "SSIM": {"model": [0.5, 0.4]}})
+    for name in ("deep/a.png", "a.gif", "curves.png"):
+        Image.open(tmp_path / name).verify()
+    before = (tmp_path / "a.gif").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(ValueError, match="No space left on device"):
+        write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
+    assert (tmp_path / "a.gif").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "curves.png", "deep"]
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot make the folder"):
+        write_png(tmp_path / "file" / "a.png", strip(frames(2, 0.1), frames(2, 0.2)))
