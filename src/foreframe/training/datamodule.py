@@ -28,8 +28,9 @@ class KeyedBatches(Sampler):
         return self.n // (self.batch_size * self.ranks)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
+        """Begin an epoch; one that was begun already, and goes on after a resume, keeps its place."""
+        if epoch != self.epoch:
+            self.epoch, self.skip = epoch, 0
 
     def __iter__(self) -> Iterator[list[Any]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
@@ -63,11 +64,20 @@ class ResumableLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        epoch, used = self.keys.epoch, self.used
-        return {"epoch": epoch + 1, "used": 0} if used >= len(self) else {"epoch": epoch, "used": used}
+        return {"epoch": self.keys.epoch, "used": self.used}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.keys.epoch, self.keys.skip = state["epoch"], state["used"]
+
+
+class Epochs(L.Callback):
+    """Tells the batches which epoch it is. Lightning does so for samplers, but not for samplers of whole batches."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.train_dataloader.keys.set_epoch(trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.train_dataloader.keys.set_epoch(trainer.current_epoch)
 
 
 class Clips(L.LightningDataModule):

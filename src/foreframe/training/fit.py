@@ -13,8 +13,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import torch
 import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from foreframe.clip import Window
 from foreframe.data import batches, check_first_clip, open_dataset
@@ -22,9 +24,12 @@ from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster
 from foreframe.models import Model, build_model
 from foreframe.scaling import Scaling
+from foreframe.training.callbacks import BlankWatch, Checkpoints, Pictures, Progress, Validation, WholeCheckpoints
+from foreframe.training.datamodule import Clips, Epochs, seed_everything
+from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 
-# Lightning takes seconds to import and prints adverts and a line for every check: neither is a user's business.
+# Lightning prints adverts and a line for every check, which are no user's business.
 for _name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
@@ -48,6 +53,7 @@ def fit(
         Stopped: Ctrl-C; everything is saved.
     """
     window = Window(data.past, data.future)
+    seed_everything(learning.seed)
     network = _network(model, learning.seed)
     train = open_dataset(data.data, "train", window, data.data_args)
     validation = open_dataset(data.data, "validation", window, data.data_args)
@@ -89,14 +95,13 @@ def fit(
 
 def _network(options: ModelOptions, seed: int) -> Model:
     args = dict(options.model_args)
-    torch.manual_seed(seed)
     if options.hidden is not None:
         if options.hidden < 1:
             raise ValueError(f"hidden channels must be at least 1, not {options.hidden}")
         if "hidden" in args:
             raise ValueError("give hidden or model_args.hidden, not both")
         args["hidden"] = [options.hidden] * len(build_model(options.model, args).args.get("hidden", [1]))
-        torch.manual_seed(seed)
+        seed_everything(seed)  # counting the layers has drawn some
     network = build_model(options.model, args)
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"model {options.model} has nothing to learn: evaluate shows it beside every model")
@@ -131,8 +136,6 @@ _OURS = {
 
 
 def _check_trainer_arguments(given: Mapping[str, Any]) -> None:
-    import lightning.pytorch as L
-
     known = [name for name in inspect.signature(L.Trainer).parameters if name not in _OURS]
     for name in given:
         if name in _OURS:
@@ -189,20 +192,13 @@ def _coat(
     machine: MachineOptions,
     run: RunOptions,
     folder: Path,
-) -> tuple[Any, Any, Any, Any]:
+) -> tuple[L.Trainer, ForecastModule, Clips, Checkpoints]:
     """Lightning's objects around ours."""
-    import lightning.pytorch as L
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    from foreframe.training.callbacks import BlankWatch, Checkpoints, Pictures, Progress, Validation, WholeCheckpoints
-    from foreframe.training.datamodule import Clips
-    from foreframe.training.module import ForecastModule
-
     module = ForecastModule(forecaster.model, forecaster.window, learning, forecaster.config())
     clips = Clips(train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips)
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every)
     # Checkpoints comes last: what it saves includes what the others have done at that step.
-    callbacks = [Validation(folder / "validation.jsonl", data.future), BlankWatch()]
+    callbacks = [Epochs(), Validation(folder / "validation.jsonl", data.future), BlankWatch()]
     if run.picture_every:
         callbacks.append(Pictures(folder / "pictures", run.picture_every))
     if sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True):

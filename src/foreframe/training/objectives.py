@@ -11,6 +11,7 @@ from foreframe.clip import Window
 from foreframe.models import Model
 
 Frames = Float[Tensor, "b t c h w"]
+Forecasts = Float[Tensor, "b s c h w"]  # another number of frames than the clips have
 
 
 def mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
@@ -40,13 +41,13 @@ def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix}
 
 
-def forecast(network: Model, clips: Frames, window: Window) -> tuple[Frames, Frames]:
+def forecast(network: Model, clips: Frames, window: Window) -> tuple[Forecasts, Forecasts]:
     """The plain objective: the future from the past. Returns the forecast and its truth, (B,future,C,H,W) both."""
     past, future = window.split(clips)
     return network(past, window.future), future
 
 
-def next_frames(network: Model, clips: Frames, window: Window, truth_share: float) -> tuple[Frames, Frames]:
+def next_frames(network: Model, clips: Frames, window: Window, truth_share: float) -> tuple[Forecasts, Forecasts]:
     """Every next frame, after scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as OpenSTL trains its recurrent models.
 
     The past is shown as it is. In the future each clip is shown the true frame with probability `truth_share`, else the

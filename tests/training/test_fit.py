@@ -1,0 +1,346 @@
+"""Training as a whole: exact resume, two processes, what a run leaves behind, and what stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from foreframe import Forecaster, MovingMNIST, Window, evaluate
+from foreframe.cli.train import parse
+from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training.fit import fit
+
+SMALL = {"canvas": 40, "clips": 40}  # 10 steps an epoch at batch 4
+
+
+def groups(run: Path, **changes):
+    """Options of a training that takes seconds; `changes` go to whichever group has that field."""
+    made = [
+        ModelOptions("quick", hidden=8),
+        DataOptions(data_args=SMALL, past=3, future=3, batch_size=4, validation_clips=6),
+        LearningOptions(learning_rate=3e-3, epochs=3),
+        MachineOptions(accelerator="cpu", devices=1),
+        RunOptions(run=str(run), picture_every=0),
+    ]
+    for k, group in enumerate(made):
+        made[k] = replace(group, **{name: value for name, value in changes.items() if hasattr(group, name)})
+    return made
+
+
+def state_of(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def same_to_the_bit(a: Path, b: Path) -> None:
+    one, other = state_of(a), state_of(b)
+    assert one["global_step"] == other["global_step"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
+    for key, moments in one["optimizer_states"][0]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, other["optimizer_states"][0]["state"][key][name]), (key, name)
+
+
+SETTINGS = {
+    "plain": {},
+    "scheduled sampling and onecycle": {
+        "model": "openstl",
+        "sampling_steps": 12,
+        "schedule": "onecycle",
+        "clip": 0.0,
+        "start_at_mean": False,
+    },
+    "worker processes": {"workers": 2, "schedule": "cosine", "warmup": 3},
+    "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("first", [7, 10])
+def test_stop_and_resume_equals_never_stopping(tmp_path, name: str, first: int) -> None:
+    """Stopped within an epoch (7 of 10 steps) and at its end; the second part ends within the next epoch."""
+    settings = dict(SETTINGS[name])
+    trainer = settings.pop("trainer", {})
+    if "accumulate_grad_batches" in trainer and first == 10:
+        first = 5  # optimizer steps: the end of the first epoch
+    last = first + 7
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(*groups(whole, **settings, epochs=4, trainer={**trainer, "max_steps": last}))
+    fit(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": first}))
+    assert state_of(parts)["global_step"] == first
+    fit(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": last}, resume=str(parts)))
+    same_to_the_bit(whole, parts)
+
+
+def test_datasets_and_models_that_draw_their_own_random_numbers_resume_too(tmp_path, monkeypatch) -> None:
+    """Dropout in the network and torch.rand in the Dataset: random state is kept as well as weights."""
+    (tmp_path / "noisy_clips.py").write_text(
+        """
+import random, numpy as np, torch
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i):
+        return (torch.rand(6, 1, 16, 16) + random.random() + float(np.random.rand())) / 3
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from foreframe.models import MODELS, ConvLSTM
+
+    class Dropping(ConvLSTM):
+        def encode(self, past, state=None):
+            return super().encode(torch.nn.functional.dropout(past, 0.3, self.training), state)
+
+    monkeypatch.setitem(MODELS, "dropping", Dropping)
+    settings = {
+        "model": "dropping",
+        "hidden": None,
+        "model_args": {"hidden": [6]},
+        "data": "noisy_clips.Noisy",
+        "data_args": {},
+        "batch_size": 2,
+    }
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(*groups(whole, **settings, trainer={"max_steps": 22}))
+    fit(*groups(parts, **settings, trainer={"max_steps": 9}))
+    fit(*groups(parts, **settings, trainer={"max_steps": 22}, resume=str(parts)))
+    same_to_the_bit(whole, parts)
+
+
+def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    options = groups(run, picture_every=10, epochs=2)
+    assert fit(*options) == run
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert [path.name for path in sorted((run / "pictures").iterdir())] == [f"step-{k:07d}.png" for k in (1, 10, 20)]
+    rows = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20]
+    assert all(row["clips"] == 6 for row in rows)
+    assert "validation on 6 clips: MSE" in capsys.readouterr().out
+
+    # The best checkpoint is the one whose score was lowest, and opens as a forecaster with its window.
+    forecaster = Forecaster.load(run)
+    assert forecaster.window == Window(3, 3)
+    card = evaluate(forecaster, MovingMNIST("validation", length=6, **SMALL), clips=6)
+    best = min(row["scores"]["openstl"]["mse"]["overall"] for row in rows)
+    assert card["scores"]["model"]["openstl"]["mse"]["overall"] == pytest.approx(best, rel=1e-5)
+
+    # The saved config starts the same run again.
+    again = parse(["--config", str(run / "config.yaml"), "--run", str(tmp_path / "again")])
+    assert list(again.values()) == [*options[:4], replace(options[4], run=str(tmp_path / "again"))]
+    fit(*again.values())
+    same_to_the_bit(run, tmp_path / "again")
+    with pytest.raises(ValueError, match="already holds a run"):
+        fit(*options)
+
+
+def test_tensorboard_holds_scores_pictures_and_an_animation(tmp_path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(*groups(tmp_path / "run", picture_every=5, epochs=1))
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert {"loss", "learning_rate", "val_openstl/mse", "val_standard/ssim", "val_lead_openstl_mse/03"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert len(events.Scalars("loss")) == 10
+    gifs = events.Images("forecast/gif")
+    assert [one.step for one in gifs] == [1, 5, 10]
+    import io
+
+    held = Image.open(io.BytesIO(gifs[-1].encoded_image_string))
+    assert (held.format, held.n_frames > 1) == ("GIF", True)
+    assert Image.open(io.BytesIO(events.Images("forecast/strip")[0].encoded_image_string)).format == "PNG"
+
+
+def test_training_learns(tmp_path) -> None:
+    """One clip again and again: a ConvLSTM must be able to learn it by heart, far below the best baseline on it."""
+    args = {"canvas": 40, "clips": 4, "fixed": True, "count": 1}
+    settings = {"data_args": args, "learning_rate": 5e-3, "epochs": 250, "hidden": 16, "trainer": {"check_val_every_n_epoch": 250}}
+    run = fit(*groups(tmp_path / "run", **settings))
+    data = MovingMNIST("train", length=6, **args)
+    card = evaluate(Forecaster.load(run), data)
+    scores = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
+    assert scores.pop("model") < 0.5 * min(scores.values())
+
+
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "foreframe", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+        check=False,
+    )
+
+
+FLAGS = [
+    "--model",
+    "quick",
+    "--hidden",
+    "8",
+    "--data_args.canvas",
+    "40",
+    "--data_args.clips",
+    "40",
+    "--past",
+    "3",
+    "--future",
+    "3",
+    "--batch_size",
+    "4",
+    "--validation_clips",
+    "7",
+    "--learning_rate",
+    "3e-3",
+    "--accelerator",
+    "cpu",
+    "--devices",
+    "1",
+    "--picture_every",
+    "0",
+]
+
+
+def test_two_processes_score_what_one_does(tmp_path) -> None:
+    """Each process scores its own share and no clip twice: 7 clips on 2 processes, on the same weights as one process."""
+    run = tmp_path / "two"
+    done = run_command("train", *FLAGS, "--devices", "2", "--epochs", "1", "--run", str(run), OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (row,) = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    assert row["clips"] == 7
+    assert row["step"] == 5  # 40 clips, 4 on each of 2 processes
+    weights = Forecaster.load(run)
+    card = evaluate(weights, MovingMNIST("validation", length=6, **SMALL), clips=7)
+    for convention in ("standard", "openstl"):
+        for score in ("mse", "mae", "psnr", "ssim"):
+            one, two = card["scores"]["model"][convention][score], row["scores"][convention][score]
+            assert two["per_lead"] == pytest.approx(one["per_lead"], rel=1e-5), (convention, score)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "foreframe", "train", *FLAGS, "--epochs", "100000", "--run", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert f"go on with: foreframe train --resume {run}" in said
+    assert "Traceback" not in said
+    step = state_of(run)["global_step"]
+    assert f"stopped at step {step}" in said
+    go_on = run_command("train", "--resume", str(run), "--trainer.max_steps", str(step + 3))
+    assert go_on.returncode == 0, go_on.stderr[-2000:]
+    assert state_of(run)["global_step"] == step + 3
+
+
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkeypatch) -> None:
+    run = tmp_path / "run"
+    fit(*groups(run, epochs=1))
+    good = (run / "checkpoints" / "last.ckpt").read_bytes()
+    real = torch.save
+
+    def full(held, file, *rest):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(ValueError, match=r"checkpoint at step 20 could not be written .*No space left.* kept.*--resume"):
+        fit(*groups(run, epochs=2, resume=str(run)))
+    monkeypatch.setattr("torch.save", real)
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    fit(*groups(run, epochs=2, resume=str(run)))
+    assert state_of(run)["global_step"] == 20
+
+
+def test_minutes_end_the_schedule_and_the_run(tmp_path) -> None:
+    run = tmp_path / "run"
+    begun = time.monotonic()
+    fit(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine"))
+    assert time.monotonic() - begun < 60
+    rate = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
+    assert rate < 0.1 * 3e-3
+    assert (run / "checkpoints" / "best.ckpt").exists()
+
+
+def test_blank_output_is_noticed_and_so_is_its_end(tmp_path, capsys) -> None:
+    fit(*groups(tmp_path / "run", model="tutorial", start_at_mean=False, learning_rate=1e-4, epochs=6, trainer={"max_steps": 55}))
+    said = capsys.readouterr().out
+    assert "step 50: forecasts are blank" in said
+    assert "--start_at_mean true" in said
+
+
+def test_half_precision_trains(tmp_path) -> None:
+    run = fit(*groups(tmp_path / "run", precision="bf16-mixed", epochs=1))
+    assert all(value.dtype == torch.float32 for value in state_of(run)["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "cross_entropy", "model": "openstl"}, "cross_entropy needs forecasts"),
+        ({"model": "black", "hidden": None}, "nothing to learn"),
+        ({"hidden": 0}, "at least 1, not 0"),
+        ({"batch_size": 41}, "do not fill one batch"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"beta_2": 1.0}, "beta_2 must lie"),
+        ({"minutes": -1.0}, "minutes must be above 0"),
+        ({"past": 0}, "at least 1 past"),
+        ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
+        ({"trainer": {"max_stepz": 3}}, "did you mean max_steps"),
+        ({"trainer": {"callbacks": []}}, "set by foreframe's own options"),
+        ({"precision": "8-bit"}, "refuses these settings"),
+        ({"resume": "runs/nowhere"}, "there is no run in"),
+    ],
+)
+def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as told:
+        fit(*groups(tmp_path / "run", **changes))
+    assert "\n" not in str(told.value)
+
+
+def test_a_busy_tensorboard_port(tmp_path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"TensorBoard cannot use port {port}.*--port"):
+            fit(*groups(tmp_path / "run", tensorboard=True, port=port))
+
+
+def test_tensorboard_starts_beside_the_training(tmp_path, capsys) -> None:
+    import urllib.request
+
+    fit(*groups(tmp_path / "run", tensorboard=True, port=0, epochs=1))
+    url = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("TensorBoard: ")).split()[1]
+    with urllib.request.urlopen(url, timeout=20) as page:
+        assert page.status == 200
+
+
+def test_short_epochs_resume_too(tmp_path) -> None:
+    """limit_train_batches ends an epoch before its clips do; the next one is a new one all the same."""
+    limit = {"limit_train_batches": 4}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(*groups(whole, epochs=3, trainer=limit))
+    fit(*groups(parts, epochs=3, trainer={**limit, "max_steps": 4}))
+    fit(*groups(parts, epochs=3, trainer=limit, resume=str(parts)))
+    same_to_the_bit(whole, parts)

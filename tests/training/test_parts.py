@@ -1,0 +1,118 @@
+"""Objectives, schedules and the order of batches, each against something that is not us."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from foreframe import MovingMNIST, Window
+from foreframe.models import ConvLSTM, build_model
+from foreframe.training.datamodule import KeyedBatches, ResumableLoader
+from foreframe.training.objectives import LOSSES, next_frames, truth_share
+from foreframe.training.schedules import learning_rate, onecycle_beta_1
+
+
+def test_onecycle_equals_torchs() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-4, total_steps=201)
+    for step in range(201):
+        group = optimizer.param_groups[0]
+        assert 5e-4 * learning_rate("onecycle", step / 200, step) == pytest.approx(group["lr"], rel=0.04, abs=1e-9)
+        assert onecycle_beta_1(step / 200) == pytest.approx(group["betas"][0], abs=2e-3)
+        optimizer.step()
+        if step < 200:
+            theirs.step()
+
+
+def test_cosine_equals_torchs_and_warms_up() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([parameter], lr=2.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
+    for step in range(100):
+        assert 2.0 * learning_rate("cosine", step / 100, step) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    assert learning_rate("cosine", 1.0, 100) == pytest.approx(0)
+    assert [learning_rate("constant", 0, step, warmup=4) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+
+
+def test_losses() -> None:
+    P, Y = torch.rand(2, 3, 1, 4, 4), torch.rand(2, 3, 1, 4, 4)
+    assert LOSSES["mse"](P, Y) == pytest.approx(((P - Y) ** 2).mean().item())
+    assert LOSSES["mae"](P, Y) == pytest.approx((P - Y).abs().mean().item())
+    expected = -(Y * P.log() + (1 - Y) * (1 - P).log()).mean().item()
+    assert LOSSES["cross_entropy"](P, Y) == pytest.approx(expected, rel=1e-5)
+    assert LOSSES["mix"](P, Y) == pytest.approx(0.5 * ((P - Y) ** 2).mean().item() + 0.5 * (P - Y).abs().mean().item())
+
+
+def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
+    """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by a mask, 19 losses' inputs."""
+    torch.manual_seed(0)
+    model = ConvLSTM.preset("openstl", hidden=(6, 6)).double()
+    clips, window = torch.rand(3, 7, 1, 8, 8).double(), Window(4, 3)
+    for share in (0.0, 0.5, 1.0):
+        torch.manual_seed(5)
+        made, truth = next_frames(model, clips, window, share)
+        torch.manual_seed(5)
+        true = torch.rand(3, 6) < share
+        h = [torch.zeros(3, 6, 2, 2).double() for _ in range(2)]
+        c = [torch.zeros(3, 6, 2, 2).double() for _ in range(2)]
+        expected, own = [], None
+        for t in range(6):
+            if t < 4:
+                shown = clips[:, t]
+            else:
+                shown = torch.stack([clips[b, t] if true[b, t] else own[b] for b in range(3)])
+            x = F.pixel_unshuffle(shown, 4)
+            for k, cell in enumerate(model.encoder):
+                h[k], c[k] = cell(x, h[k], c[k])
+                x = h[k]
+            own = F.pixel_shuffle(F.conv2d(x, model.to_frame.last.weight), 4)
+            expected.append(own)
+        torch.testing.assert_close(made, torch.stack(expected, 1))
+        assert torch.equal(truth, clips[:, 1:])
+
+
+def test_with_no_truth_left_the_last_frames_are_the_plain_forecast() -> None:
+    torch.manual_seed(0)
+    model = build_model("openstl", {"hidden": (6,)})
+    clips, window = torch.rand(2, 7, 1, 8, 8), Window(4, 3)
+    made, _ = next_frames(model, clips, window, 0.0)
+    torch.testing.assert_close(made[:, -3:], model(clips[:, :4], 3), atol=1e-6, rtol=1e-6)
+
+
+def test_the_share_of_truth_falls_to_nothing() -> None:
+    assert [truth_share(step, 50_000) for step in (0, 25_000, 50_000, 60_000)] == [1.0, 0.5, 0.0, 0.0]
+    assert truth_share(1, 50_000) == pytest.approx(1 - 2e-5)
+
+
+def test_ranks_share_an_epoch_and_epochs_differ() -> None:
+    def keys(rank: int, ranks: int, epoch: int, batch_size: int) -> list:
+        batches = KeyedBatches(24, batch_size, seed=3, by_epoch=True, rank=rank, ranks=ranks)
+        batches.set_epoch(epoch)
+        return [key for batch in batches for key in batch]
+
+    both = keys(0, 2, 1, 4) + keys(1, 2, 1, 4)
+    assert sorted(both) == sorted(keys(0, 1, 1, 8)) == [(1, k) for k in range(24)]
+    assert keys(0, 1, 1, 8) != [(1, key) for _, key in keys(0, 1, 0, 8)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_where_it_was(workers: int) -> None:
+    data = MovingMNIST("train", canvas=40, clips=20, length=2)
+
+    def loader() -> ResumableLoader:
+        return ResumableLoader(data, KeyedBatches(20, 4, seed=0, by_epoch=True), workers)
+
+    whole = loader()
+    whole.keys.set_epoch(2)
+    everything = list(whole)
+    begun, resumed = loader(), loader()
+    begun.keys.set_epoch(2)
+    batches = iter(begun)
+    seen = [next(batches) for _ in range(3)]
+    resumed.load_state_dict(begun.state_dict())
+    rest = list(resumed)
+    assert len(rest) == 2
+    assert all(torch.equal(a, b) for a, b in zip(everything, seen + rest, strict=True))
+    assert whole.state_dict() == {"epoch": 2, "used": 5}
