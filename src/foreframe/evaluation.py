@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -82,9 +83,9 @@ def _skills(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 @torch.inference_mode()
 def write_report(
-    folder: str | Path, card: Mapping[str, Any], forecaster: Forecaster, dataset: Dataset, example: int = 0
+    folder: str | Path, card: Mapping[str, Any], forecaster: Forecaster, dataset: Dataset, examples: int = 3
 ) -> list[Path]:
-    """scorecard.json, curves.png, and the strip.png and forecast.gif of clip `example`, into `folder`.
+    """scorecard.json, curves.png, and the strip.png and forecast.gif of the first `examples` clips into `folder`; they are not chosen.
 
     Raises:
         ValueError: when they cannot be written.
@@ -103,11 +104,12 @@ def write_report(
     }
     write_curves(paths[1], panels)
     window = forecaster.window
-    past, truth = window.split(dataset[example].unsqueeze(0))
+    shown = next(batches(dataset, examples, limit=examples))
+    past, truth = window.split(shown)
     made = forecaster.model.eval()(past.to(forecaster.device), window.future).float().cpu()
-    parts = past[0].numpy(), made[0].numpy(), truth[0].numpy()
-    write_png(paths[2], strip(*parts))
-    write_gif(paths[3], animation(*parts))
+    clips = list(zip(past.numpy(), made.numpy(), truth.numpy(), strict=True))
+    write_png(paths[2], np.concatenate([strip(*clip) for clip in clips], axis=0))
+    write_gif(paths[3], np.concatenate([animation(*clip) for clip in clips], axis=1))
     return paths
 
 

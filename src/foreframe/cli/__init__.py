@@ -17,7 +17,6 @@ VERBS = {
     "predict": "forecast the frames that follow a clip",
     "models": "list models and presets with their sizes",
     "data": "draw clips of a data set and look at them",
-    "demo": "the main job in one go: train, evaluate, forecast",
 }
 
 USAGE = """\

@@ -51,6 +51,7 @@ def score_run(
     folder = Path(out) if out else (Path(run) if Path(run).is_dir() else Path(run).parent) / "evaluation"
     paths = write_report(folder, card, forecaster, dataset)
     print_table(card)
+    print(in_words(card))
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
 
 
@@ -60,13 +61,16 @@ def print_table(card: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = (
-        f"{card['clips']} clips of {card['data']} ({card['split']}), {card['past']} frames in, {card['future']} out; "
-        "openstl: sums over a frame, L = 2; standard: means a pixel, L = 1"
+    title = f"{card['clips']} clips of {card['data']} ({card['split']}), {card['past']} frames in, {card['future']} out"
+    table = Table(
+        title=title,
+        caption="openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; skill: 1 - MSE / MSE of persistence",
+        box=box.SIMPLE,
+        title_justify="left",
+        caption_justify="left",
     )
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    table.add_column("")
-    for name in ("MSE openstl", "MAE openstl", "SSIM openstl", "PSNR openstl", "MSE standard", "SSIM standard", "skill"):
+    table.add_column("", no_wrap=True)
+    for name in ("MSE\nopenstl", "MAE\nopenstl", "SSIM\nopenstl", "PSNR\nopenstl", "MSE\nstandard", "SSIM\nstandard", "skill"):
         table.add_column(name, justify="right")
     for name, of in card["scores"].items():
         openstl, standard = of["openstl"], of["standard"]
@@ -81,15 +85,27 @@ def print_table(card: Mapping[str, Any]) -> None:
             f"{card['skill'][name]['overall']:.3f}",
             style="bold" if name == "model" else None,
         )
-    console = Console(width=max(100, Console().width))
+    console = Console(width=max(110, Console().width))  # a narrower table would lose figures
     console.print(table)
     leads = Table(title="MSE (openstl) by lead time", box=box.SIMPLE, title_justify="left")
-    leads.add_column("")
+    leads.add_column("", no_wrap=True)
     for lead in range(1, card["future"] + 1):
         leads.add_column(f"+{lead}", justify="right")
     for name, of in card["scores"].items():
         leads.add_row(name, *(f"{value:.1f}" for value in of["openstl"]["mse"]["per_lead"]))
     console.print(leads)
+
+
+def in_words(card: Mapping[str, Any]) -> str:
+    """How the model's MSE stands to each baseline's."""
+    mse = {name: of["standard"]["mse"]["overall"] for name, of in card["scores"].items()}
+    own = mse.pop("model")
+
+    def against(name: str, other: float) -> str:
+        share = 1 - own / other if other else 0.0
+        return f"{abs(share):.0%} {'below' if share >= 0 else 'ABOVE'} {name.replace('_', ' ')}"
+
+    return "The model's MSE is " + ", ".join(against(name, other) for name, other in mse.items()) + "."
 
 
 def main(arguments: Sequence[str]) -> None:

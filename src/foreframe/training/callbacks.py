@@ -97,7 +97,7 @@ class Checkpoints(L.Callback):
         self._save(trainer, "last")
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
-        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=False)  # the optimizer too
         self._saved_at = time.monotonic()
 
 
@@ -204,23 +204,49 @@ class BlankWatch(L.Callback):
             self.blank_since = None
 
 
+class TimeLeft:
+    """Hours, minutes and seconds until the end of the whole training, at the pace since this was first asked."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, trainer: L.Trainer, module: Any) -> str:
+        now, done = time.monotonic(), module.done
+        if trainer.max_steps > 0:
+            done = max(done, trainer.global_step / trainer.max_steps)
+        self._first = self._first or (now, done)
+        since, share = now - self._first[0], done - self._first[1]
+        if share <= 0:
+            return "?"
+        left = int(since / share * max(0.0, 1 - done))
+        return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+
+
 class Progress(RichProgressBar):
     """Lightning's rich bar, with the time that is left until the end of the whole training."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        self._first: tuple[float, float] | None = None
+        self._left = TimeLeft()
 
     def get_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().get_metrics(trainer, module)
         shown.pop("v_num", None)
         if trainer.training and not trainer.sanity_checking:
-            now, done = time.monotonic(), module.done
-            if trainer.max_steps > 0:
-                done = max(done, trainer.global_step / trainer.max_steps)
-            self._first = self._first or (now, done)
-            since, share = now - self._first[0], done - self._first[1]
-            if share > 0:
-                left = int(since / share * max(0.0, 1 - done))
-                shown["left"] = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+            shown["left"] = self._left(trainer, module)
         return shown
+
+
+class Lines(L.Callback):
+    """Progress where there is no screen for a bar: a line every half minute."""
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        self.seconds = seconds
+        self._left = TimeLeft()
+        self._said_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        left = self._left(trainer, module)
+        if trainer.is_global_zero and time.monotonic() - self._said_at > self.seconds:
+            self._said_at = time.monotonic()
+            print(f"step {trainer.global_step}: loss {float(outputs['loss']):.5f}, {left} left", flush=True)

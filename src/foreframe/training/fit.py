@@ -24,7 +24,7 @@ from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster
 from foreframe.models import Model, build_model
 from foreframe.scaling import Scaling
-from foreframe.training.callbacks import BlankWatch, Checkpoints, Pictures, Progress, Validation, WholeCheckpoints
+from foreframe.training.callbacks import BlankWatch, Checkpoints, Lines, Pictures, Progress, Validation, WholeCheckpoints
 from foreframe.training.datamodule import Clips, Epochs, seed_everything
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
@@ -201,9 +201,9 @@ def _coat(
     callbacks = [Epochs(), Validation(folder / "validation.jsonl", data.future), BlankWatch()]
     if run.picture_every:
         callbacks.append(Pictures(folder / "pictures", run.picture_every))
-    if sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True):
-        callbacks.append(Progress())
-    defaults = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": sys.stdout.isatty()}
+    bar = sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True)
+    callbacks.append(Progress() if bar else Lines())
+    defaults = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": bar}
     try:
         trainer = L.Trainer(
             **(defaults | machine.trainer),

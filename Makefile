@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` and `make test`. Both build .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint docs clean
+.DELETE_ON_ERROR:
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "foreframe needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --editable '.[dev]'
+	@touch $@
+
+# The main job: train `quick` for four minutes on the embedded digits, score it on digits it has never seen, forecast.
+demo: .venv/installed
+	@if [ -e runs/demo ]; then old=runs/demo-$$(date +%Y%m%d-%H%M%S); mv runs/demo $$old; echo "The last demo moved to $$old"; fi
+	$(BIN)/foreframe train --config configs/quick.yaml --run runs/demo
+	$(BIN)/foreframe evaluate runs/demo --clips 500
+	@$(BIN)/foreframe data --split test --clip 7 --output runs/demo/clip.npy
+	$(BIN)/foreframe predict runs/demo --input runs/demo/clip.npy --steps 25 --output runs/demo/future.gif
+	@echo
+	@echo "Look at:  runs/demo/evaluation/strip.png     truth, forecast and error of one clip, frame by frame"
+	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"
+	@echo "          runs/demo/evaluation/curves.png    the scores by lead time, beside the baselines"
+	@echo "          runs/demo/future.gif               25 frames that follow 10"
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: | .venv/bin/python
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/zensical build --clean
+
+clean:
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,179 @@
+"""The command as a user meets it: bad input ends in one line and exit code 2, and help is short."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import foreframe
+from foreframe.cli import VERBS, main
+from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training.fit import fit
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "a run with blanks, é"
+    return fit(
+        ModelOptions(hidden=8),
+        DataOptions(batch_size=4, validation_clips=4, data_args={"clips": 8, "canvas": 40}),
+        LearningOptions(epochs=1),
+        MachineOptions(accelerator="cpu", devices=1),
+        RunOptions(run=str(folder), picture_every=0),
+    )
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Writes an array and gives its path."""
+
+    def write(array, name: str = "clip.npy"):
+        np.save(tmp_path / name, array)
+        return str(tmp_path / name)
+
+    return write
+
+
+def said(capsys, arguments: list[str]) -> str:
+    """The one line that a refusal says; anything else fails the test."""
+    try:
+        code = main(arguments)
+    except SystemExit as stop:  # argparse leaves so
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert code == 2, (code, out, err)
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+GOOD = np.zeros((10, 1, 40, 40), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "did you mean train?"),
+        (["train", "--learning_rat", "1"], "did you mean learning_rate?"),
+        (["train", "--batch_size", "many"], "batch_size"),
+        (["train", "--loss", "mee"], "mse"),
+        (["train", "--model", "slow"], "model 'slow' is unknown"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--resume", "runs/nowhere"], "there is no run in runs/nowhere"),
+        (["train", "--data", "nowhere.Clips"], "cannot import it"),
+        (["train", "--data_args.motoin", "svg"], "did you mean motion?"),
+        (["train", "--model_args.kernal", "5"], "kernal"),
+        (["train", "--trainer.max_stepz", "5"], "did you mean max_steps?"),
+        (["evaluate", "runs/nowhere"], "there is no folder runs/nowhere"),
+        (["evaluate", "runs/nowhere", "--clips", "0"], "clips must be at least 1"),
+        (["evaluate", "a", "b"], "b"),
+        (["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.gif"], "there is no folder runs/nowhere"),
+        (["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.bmp"], "cannot write .bmp"),
+        (["predict", "runs/nowhere"], "required"),
+        (["data", "--clip", "99999"], "clips 0 to 9999"),
+        (["data", "--data_args.digits", "mnist"], "allow the download"),
+        (["models", "--past", "0"], "at least 1"),
+    ],
+)
+def test_bad_options(capsys, tmp_path, monkeypatch, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in said(capsys, arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_yaml_key(capsys, tmp_path) -> None:
+    (tmp_path / "a.yaml").write_text("learning_rate: 0.1\nbacth_size: 3\n")
+    assert "did you mean batch_size?" in said(capsys, ["train", "--config", str(tmp_path / "a.yaml")])
+    (tmp_path / "b.yaml").write_text("learning_rate: [0.1\n")
+    said(capsys, ["train", "--config", str(tmp_path / "b.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (GOOD[0, 0], "no recording"),
+        (GOOD.repeat(3, axis=1), "3 channels"),
+        (GOOD.astype(np.uint8), "divide by 255"),
+        (GOOD.astype(complex), "complex"),
+        (GOOD + np.nan, "NaN"),
+        (GOOD + 2, "outside [0, 1]"),
+        (GOOD[:0], "holds nothing"),
+        (GOOD[None].repeat(2, axis=0), "holds 2 clips"),
+    ],
+)
+def test_bad_clips(capsys, run, clip, tmp_path, frames, message) -> None:
+    output = tmp_path / "out.npy"
+    assert message in said(capsys, ["predict", str(run), "--input", clip(frames), "--output", str(output)])
+    assert not output.exists()
+
+
+def test_zero_steps_and_unwritable_output(capsys, run, clip, tmp_path) -> None:
+    good = clip(GOOD)
+    assert "at least 1" in said(capsys, ["predict", str(run), "--input", good, "--output", "x.gif", "--steps", "0"])
+    assert "cannot make" in said(capsys, ["predict", str(run), "--input", good, "--output", f"{good}/x.gif"])
+
+
+def test_a_truncated_checkpoint(capsys, run, clip, tmp_path) -> None:
+    whole = (run / "checkpoints" / "best.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    assert "cut short" in said(capsys, ["evaluate", str(tmp_path / "cut.ckpt")])
+    broken = tmp_path / "broken"
+    (broken / "checkpoints").mkdir(parents=True)
+    (broken / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    (broken / "checkpoints" / "last.ckpt").write_bytes(whole[:1000])
+    assert "cut short" in said(capsys, ["train", "--resume", str(broken)])
+
+
+@pytest.mark.parametrize(("ending", "frames"), [(".npy", 25), (".npz", 25), (".gif", 35), (".png", None)])
+def test_forecasts_beyond_the_trained_horizon(run, clip, tmp_path, ending, frames) -> None:
+    rng = np.random.default_rng(0)
+    moving = np.stack([rng.random((40, 40)).astype(np.float32) for _ in range(10)])  # (T,H,W) will do
+    output = tmp_path / "new folder" / f"out{ending}"
+    assert main(["predict", str(run), "--input", clip(moving), "--steps", "25", "--output", str(output)]) == 0
+    if ending == ".npy":
+        assert np.load(output).shape == (25, 1, 40, 40)
+    elif ending == ".npz":
+        assert np.load(output)["frames"].shape == (25, 1, 40, 40)
+    elif ending == ".gif":
+        assert Image.open(output).n_frames == frames
+    else:
+        Image.open(output).verify()
+
+
+def test_evaluate_writes_a_report_and_names_conventions(run, capsys) -> None:
+    assert main(["evaluate", str(run), "--clips", "6"]) == 0
+    out = capsys.readouterr().out
+    for word in ("openstl", "standard", "persistence", "linear_motion", "skill", "+10", "6 clips of moving_mnist (test)"):
+        assert word in out
+    assert "The model's MSE is" in out
+    assert {path.name for path in (run / "evaluation").iterdir()} == {"scorecard.json", "curves.png", "strip.png", "forecast.gif"}
+
+
+def test_models_lists_every_preset_with_its_size(capsys) -> None:
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    for number in ("1,036,097", "7,585,296", "11,675,648"):
+        assert number in out
+    assert "56.79 G" in out  # OpenSTL reports 56.8 G multiply-adds for its ConvLSTM-S
+
+
+def test_help_is_short_and_quick() -> None:
+    for verb in VERBS:
+        shown = subprocess.run([sys.executable, "-m", "foreframe", verb, "--help"], capture_output=True, text=True, check=True)
+        lines = shown.stdout.splitlines()
+        assert len(lines) <= 60
+        assert max(map(len, lines)) <= 120
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "foreframe", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 1  # 0.3 s on a quiet machine; a busy one may take longer
+
+
+def test_version(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert foreframe.__version__ in capsys.readouterr().out
