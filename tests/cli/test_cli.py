@@ -10,6 +10,7 @@ from PIL import Image
 
 import foreframe
 from foreframe.cli import VERBS, main
+from foreframe.cli.train import parse
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.fit import fit
 
@@ -82,6 +83,17 @@ def test_bad_options(capsys, tmp_path, monkeypatch, arguments, message) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in said(capsys, arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_values_are_what_they_look_like(tmp_path) -> None:
+    """`false` is not a string, at any depth; flags win over the file."""
+    (tmp_path / "a.yaml").write_text("model_args: {head: {carry: true}, kernel: 3}\nbatch_size: 3\n")
+    given = "--model_args.head.carry false --model_args.stem.widths [8,16] --data_args.motion.rule svg --data_args.fixed true"
+    options = parse(["--config", str(tmp_path / "a.yaml"), *given.split(), "--tensorboard", "--batch_size", "5"])
+    assert options[ModelOptions].model_args == {"head": {"carry": False}, "kernel": 3, "stem": {"widths": [8, 16]}}
+    assert options[DataOptions].data_args == {"motion": {"rule": "svg"}, "fixed": True}
+    assert options[DataOptions].batch_size == 5
+    assert options[RunOptions].tensorboard is True
 
 
 def test_a_misspelt_yaml_key(capsys, tmp_path) -> None:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import jsonargparse
+import yaml
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -73,11 +74,28 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
             parser.add_class_arguments(signature, None, fail_untyped=True)
         else:
             parser.add_function_arguments(signature, None, as_positional=True, fail_untyped=True)
+    for action in parser._actions:
+        if getattr(action, "_typehint", None) is bool:  # `--tensorboard` alone means true; `--tensorboard false` still works
+            action.nargs, action.const = "?", True
     return parser
+
+
+def parsed_values(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Arguments to plain values. jsonargparse reads `--model_args.kernel 5` as a number, but `--model_args.head.carry false` as the
+    string "false", which is true; what is nested deeper than its own reading goes is read as YAML here."""
+    values: dict[str, Any] = parser.parse_args(list(arguments)).as_dict()
+    for argument in arguments:
+        path = argument.removeprefix("--").split("=")[0].split(".")
+        if argument.startswith("--") and len(path) > 2:
+            inner = values
+            for key in path[:-1]:
+                inner = inner[key]
+            if isinstance(inner[path[-1]], str):
+                inner[path[-1]] = yaml.safe_load(inner[path[-1]])
+    return values
 
 
 def call(verb: str, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
     """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it."""
     about = (function.__doc__ or "").strip().splitlines()[0]
-    parsed = parser_for(verb, about, function).parse_args(list(arguments)).as_dict()
-    return function(**parsed)
+    return function(**parsed_values(parser_for(verb, about, function), arguments))

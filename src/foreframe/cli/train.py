@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import parser_for
+from foreframe.cli.options import parsed_values, parser_for
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
@@ -17,13 +17,12 @@ def parse(arguments: Sequence[str]) -> dict[type, Any]:
     parser = parser_for(
         "train", "Train a model on clips, e.g. foreframe train --config configs/tutorial.yaml", *GROUPS, config=True
     )
-    parsed = parser.parse_args(list(arguments))
-    if parsed.resume:
-        settings = Path(parsed.resume) / "config.yaml"
+    values = parsed_values(parser, arguments)
+    if values["resume"]:
+        settings = Path(values["resume"]) / "config.yaml"
         if not settings.is_file():
-            raise ValueError(f"there is no run in {parsed.resume} to resume (no config.yaml in it)")
-        parsed = parser.parse_args([f"--config={settings}", *arguments])
-    values = parsed.as_dict()
+            raise ValueError(f"there is no run in {values['resume']} to resume (no config.yaml in it)")
+        values = parsed_values(parser, [f"--config={settings}", *arguments])
     return {group: group(**{field.name: values[field.name] for field in dataclasses.fields(group)}) for group in GROUPS}
 
 
