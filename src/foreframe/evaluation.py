@@ -85,7 +85,7 @@ def _skills(scores: Mapping[str, Any]) -> dict[str, Any]:
 def write_report(
     folder: str | Path, card: Mapping[str, Any], forecaster: Forecaster, dataset: Dataset, examples: int = 3
 ) -> list[Path]:
-    """scorecard.json, curves.png, and the strip.png and forecast.gif of the first `examples` clips into `folder`; they are not chosen.
+    """scorecard.json, curves.png, and strip.png and forecast.gif of the first (not of chosen) clips, into `folder`.
 
     Raises:
         ValueError: when they cannot be written.
