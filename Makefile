@@ -26,7 +26,7 @@ demo: .venv/installed
 	@$(BIN)/foreframe data --split test --clip 7 --output runs/demo/clip.npy
 	$(BIN)/foreframe predict runs/demo --input runs/demo/clip.npy --steps 25 --output runs/demo/future.gif
 	@echo
-	@echo "Look at:  runs/demo/evaluation/strip.png     truth, forecast and error of one clip, frame by frame"
+	@echo "Look at:  runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
 	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"
 	@echo "          runs/demo/evaluation/curves.png    the scores by lead time, beside the baselines"
 	@echo "          runs/demo/future.gif               25 frames that follow 10"

@@ -91,7 +91,7 @@ def check_frames(frames: Any, *, channels: int | None = None, low: float = 0.0, 
         ValueError: wrong type, rank, channels or dtype, no frames, NaN or infinity, values out of range.
     """
     if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiub":
-        frames = torch.from_numpy(np.ascontiguousarray(frames))
+        frames = torch.from_numpy(np.array(frames))  # a copy: a memory-mapped file is read-only
     if not isinstance(frames, Tensor):
         kind = f"dtype {frames.dtype}" if isinstance(frames, np.ndarray) else f"a {type(frames).__name__}"
         raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")

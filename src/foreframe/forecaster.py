@@ -156,7 +156,9 @@ def _checked_steps(steps: int) -> int:
     return int(steps)
 
 
-def from_config(config: Mapping[str, Any], weights: Mapping[str, Float[Tensor, "..."]], where: str) -> Forecaster:
+def from_config(
+    config: Mapping[str, Any], weights: Mapping[str, Float[Tensor, "..."]], where: str, device: str | torch.device = "cpu"
+) -> Forecaster:
     """Build the model that `config` describes and fill it with `weights`.
 
     Raises:
@@ -168,6 +170,10 @@ def from_config(config: Mapping[str, Any], weights: Mapping[str, Float[Tensor, "
         model.load_state_dict(dict(weights))
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}") from None
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
     return Forecaster(model.eval(), window, scaling, config.get("about"))
 
 
@@ -182,9 +188,7 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
         raise ValueError(f"{folder} is not whole: {Path(error.filename).name} is missing") from None
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} is damaged: {error}; copy or train it again") from None
-    forecaster = from_config(config, weights, str(folder))
-    forecaster.model.to(device)
-    return forecaster
+    return from_config(config, weights, str(folder), device)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -208,9 +212,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _from_checkpoint(path: Path, device: str | torch.device) -> Forecaster:
     held = read_checkpoint(path)
     weights = {name.removeprefix("network."): value for name, value in held["state_dict"].items()}
-    forecaster = from_config(held["forecaster"], weights, str(path))
-    forecaster.model.to(device)
-    return forecaster
+    return from_config(held["forecaster"], weights, str(path), device)
 
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:

@@ -139,3 +139,20 @@ def test_damaged_files(tmp_path) -> None:
     for name in ("text.npy", "cut.npy", "cut.npz", "objects.npy"):
         with pytest.raises(ValueError, match=name):
             clips_from(tmp_path / name)
+
+
+def test_the_published_file_is_downloaded_only_when_asked(tmp_path, monkeypatch) -> None:
+    utils = pytest.importorskip("torchvision.datasets.utils")
+    asked = []
+
+    def offline(url, root, filename, md5):
+        asked.append((url.rsplit("/", 1)[1], filename, md5))
+        raise OSError("no network")
+
+    monkeypatch.setattr(utils, "download_url", offline)
+    with pytest.raises(ValueError, match="allow the download"):
+        published_moving_mnist(tmp_path / "mnist_test_seq.npy")
+    assert not asked
+    with pytest.raises(ValueError, match=r"download of mnist_test_seq\.npy failed \(no network\)"):
+        published_moving_mnist(tmp_path / "mnist_test_seq.npy", download=True)
+    assert asked == [("mnist_test_seq.npy", "mnist_test_seq.npy", "be083ec986bfe91a449d63653c411eb2")]

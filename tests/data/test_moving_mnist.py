@@ -193,3 +193,16 @@ def test_an_index_outside_the_set() -> None:
 def test_motion_knows_its_papers() -> None:
     assert (Motion().speed, Motion().digit_px) == (0.1, 28)
     assert (Motion("svg").speed, Motion("svg").digit_px) == (4, 32)
+
+
+def test_a_download_that_fails_is_told_in_one_line(monkeypatch, tmp_path) -> None:
+    """No network: torchvision's own failure, put in its place here so that no test calls out."""
+    datasets = pytest.importorskip("torchvision.datasets")
+
+    def offline(*_, **__):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried several mirrors")
+
+    monkeypatch.setattr(datasets, "KMNIST", offline)
+    with pytest.raises(ValueError, match="download .* failed .* check the network") as told:
+        MovingMNIST(digits={"source": "kmnist", "root": str(tmp_path), "download": True})
+    assert "\n" not in str(told.value)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from foreframe import Forecaster, MovingMNIST, Window, evaluate
+from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.fit import fit
@@ -118,6 +119,8 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     run = tmp_path / "run"
     options = groups(run, picture_every=10, epochs=2)
     assert fit(*options) == run
+    kept = {path.name for path in run.iterdir() if "tfevents" not in path.name}
+    assert kept == {"config.yaml", "checkpoints", "pictures", "validation.jsonl"}
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert [path.name for path in sorted((run / "pictures").iterdir())] == [f"step-{k:07d}.png" for k in (1, 10, 20)]
     rows = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
@@ -291,6 +294,28 @@ def test_half_precision_trains(tmp_path) -> None:
     assert all(value.dtype == torch.float32 for value in state_of(run)["state_dict"].values())
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(("bad", "message"), [("float('nan')", "NaN"), ("7.0", "outside [0, 1]")])
+def test_bad_frames_in_the_middle_of_a_dataset(tmp_path, monkeypatch, capsys, workers, bad, message) -> None:
+    """One line, from the training process or from a loader's worker."""
+    (tmp_path / "spoilt_clips.py").write_text(
+        f"""
+import torch
+class Spoilt(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i): return torch.full((6, 1, 16, 16), {bad} if i == 13 else 0.5)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    flags = ["--data", "spoilt_clips.Spoilt", "--past", "3", "--future", "3", "--batch_size", "4", "--hidden", "4"]
+    machine = ["--workers", workers, "--accelerator", "cpu", "--devices", "1", "--run", str(tmp_path / "run")]
+    assert main(["train", *flags, *machine]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+    sys.modules.pop("spoilt_clips")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -307,6 +332,7 @@ def test_half_precision_trains(tmp_path) -> None:
         ({"trainer": {"max_stepz": 3}}, "did you mean max_steps"),
         ({"trainer": {"callbacks": []}}, "set by foreframe's own options"),
         ({"precision": "8-bit"}, "refuses these settings"),
+        ({"accelerator": "tpu"}, "refuses these settings"),
         ({"resume": "runs/nowhere"}, "there is no run in"),
     ],
 )

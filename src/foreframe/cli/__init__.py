@@ -59,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
-        return _fail(" ".join(str(error).split()) or type(error).__name__)
+        said = str(error).strip()
+        if "Original Traceback" in said:  # a loader's worker process wraps its error; the last line is the error itself
+            said = said.splitlines()[-1].partition(": ")[2]
+        return _fail(" ".join(said.split()) or type(error).__name__)
 
 
 def _fail(message: str) -> int:

@@ -93,7 +93,8 @@ def _torchvision_images(source: str, root: Path, download: bool, train: bool) ->
         return kind(root, train=train, download=download).data.numpy()
     except (RuntimeError, OSError) as error:  # urllib's and torchvision's ways to say: not there, or no network
         if download:
-            raise ValueError(f"digits {source}: the download to {root} failed ({error}); check the network") from None
+            said = str(error).splitlines()[0]
+            raise ValueError(f"digits {source}: the download to {root} failed ({said}); check the network") from None
         raise ValueError(
             f"digits {source}: nothing in {root}; allow the download (digits.download true), name the folder "
             "(digits.root), or use digits mini"

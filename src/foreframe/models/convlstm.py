@@ -233,24 +233,22 @@ class ConvLSTM(Model):
             layers = past[::-1] if self.decoder == "mirrored" else past
         skip = self._skip(frame)
         fed = embedding
-        frames, last = [], []  # "frame" needs each frame at once; the others turn all maps into frames in one go
+        made = []  # frames, where each is needed for the next; else maps, which become frames all in one go
         for _ in range(steps):
-            x = {"hidden": fed, "frame": self._maps(frame) if self.ahead == "frame" else None, "nothing": None}[self.ahead]
+            x = self._maps(frame) if self.ahead == "frame" else fed if self.ahead == "hidden" else None
             if self.stem.skips_embedding:
                 x = embedding if x is None else torch.cat([x, embedding], dim=1)
             layers = _step(self.forecaster, x, layers)
-            fed = layers[-1][0]
-            maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else fed
+            fed, maps = layers[-1][0], self._read(layers)
             if self.ahead == "frame":
-                frame = self._frame(maps, skip, frame)
-                frames.append(frame)
-            else:
-                last.append(maps)
+                maps = frame = self._frame(maps, skip, frame)
+            made.append(maps)
+        stacked = torch.stack(made, dim=1)
         if self.ahead == "frame":
-            return torch.stack(frames, dim=1)
+            return stacked
         if isinstance(self.to_frame, _CarryHead):
-            return self.to_frame(torch.stack(last, dim=1), frame)
-        return self._frame(torch.stack(last, dim=1).flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
+            return self.to_frame(stacked, frame)
+        return self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
         """decoder="same": what the layers hold after a frame is already the next one."""
@@ -258,18 +256,17 @@ class ConvLSTM(Model):
         for step in range(steps):
             if step:
                 layers = _step(self.encoder, self._maps(frame), layers)
-            maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
-            frame = self._frame(maps, self._skip(frame), frame)
+            frame = self._frame(self._read(layers), self._skip(frame), frame)
             frames.append(frame)
         return torch.stack(frames, dim=1)
 
     def _decode_at_once(self, state: State, steps: int) -> Tensor:
+        """Chunks of head.horizon frames, each encoded before the next is made."""
         chunks: list[Tensor] = []
         made = 0
         while made < steps:
-            layers, frame = self._layers(state), state["frame"]
-            maps = torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
-            chunk = self._frame(maps, self._skip(frame), frame)
+            frame = state["frame"]
+            chunk = self._frame(self._read(self._layers(state)), self._skip(frame), frame)
             chunks.append(chunk.unflatten(1, (self.head.horizon, self.channels)))
             made += self.head.horizon
             if made < steps:
@@ -278,6 +275,10 @@ class ConvLSTM(Model):
 
     def _layers(self, state: State) -> list[tuple[Tensor, Tensor]]:
         return [(state[f"h{k}"], state[f"c{k}"]) for k in range(len(self.encoder))]
+
+    def _read(self, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """The hidden maps that the head reads."""
+        return torch.cat([h for h, _ in layers], dim=1) if self.head.over == "all" else layers[-1][0]
 
     def _maps(self, frames: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         return self.to_maps(frames)[-1]

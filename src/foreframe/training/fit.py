@@ -16,7 +16,9 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from foreframe.clip import Window
 from foreframe.data import batches, check_first_clip, open_dataset
@@ -64,8 +66,9 @@ def fit(
 
     folder, checkpoint = _run_folder(model, run)
     config = {**asdict(model), **asdict(data), **asdict(learning), **asdict(machine), **asdict(run)}
-    with whole_file(folder / "config.yaml") as rough:
-        rough.write_text(yaml.safe_dump({**config, "run": None, "resume": None}, sort_keys=False), encoding="utf-8")
+    if _is_first_process():
+        with whole_file(folder / "config.yaml") as rough:
+            rough.write_text(yaml.safe_dump({**config, "run": None, "resume": None}, sort_keys=False), encoding="utf-8")
 
     if learning.start_at_mean and checkpoint is None:
         first = next(iter(batches(train, batch_size=32)))
@@ -158,11 +161,14 @@ def _run_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, Path | None
             raise ValueError(f"{folder} has no checkpoints/last.ckpt to resume from; start anew with --config {folder}/config.yaml")
         return folder, checkpoint
     folder = Path(run.run) if run.run else Path("runs") / f"{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    # Lightning's other processes start this same command again; the first one has made the folder by then.
-    if (folder / "config.yaml").exists() and _is_first_process():
+    if not _is_first_process():  # the same command, started again by the first process, which knows when it began
+        if not run.run and "FOREFRAME_RUN" not in os.environ:
+            raise ValueError("processes that were started from outside cannot agree on a folder by themselves: name it with --run")
+        return Path(run.run or os.environ["FOREFRAME_RUN"]), None
+    if (folder / "config.yaml").exists():
         raise ValueError(f"{folder} already holds a run; choose another --run, or go on with --resume {_quoted(folder)}")
-    os.environ.setdefault("FOREFRAME_RUN", str(folder))
-    return (folder if _is_first_process() else Path(os.environ["FOREFRAME_RUN"])), None
+    os.environ["FOREFRAME_RUN"] = str(folder)
+    return folder, None
 
 
 def _is_first_process() -> bool:
@@ -181,6 +187,14 @@ def _start_tensorboard(folder: Path, port: int) -> str:
         raise ValueError(
             f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another with --port, or 0 for any free one"
         ) from None
+
+
+class _Board(TensorBoardLogger):
+    """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it would be empty."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        self.experiment.flush()
 
 
 def _coat(
@@ -212,14 +226,14 @@ def _coat(
             precision=machine.precision,
             max_epochs=learning.epochs,
             gradient_clip_val=learning.clip or None,
-            logger=TensorBoardLogger(save_dir=folder.parent, name=folder.name, version=""),
+            logger=_Board(save_dir=folder.parent, name=folder.name, version=""),
             callbacks=[*callbacks, checkpoints],
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    except (ValueError, TypeError, RuntimeError) as error:  # MisconfigurationException is one of these, or an Exception
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ValueError(f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}") from error
     return trainer, module, clips, checkpoints
 
