@@ -203,6 +203,6 @@ def test_a_download_that_fails_is_told_in_one_line(monkeypatch, tmp_path) -> Non
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried several mirrors")
 
     monkeypatch.setattr(datasets, "KMNIST", offline)
-    with pytest.raises(ValueError, match="download .* failed .* check the network") as told:
+    with pytest.raises(ValueError, match=r"download .* failed .* check the network") as told:
         MovingMNIST(digits={"source": "kmnist", "root": str(tmp_path), "download": True})
     assert "\n" not in str(told.value)

@@ -142,6 +142,8 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     same_to_the_bit(run, tmp_path / "again")
     with pytest.raises(ValueError, match="already holds a run"):
         fit(*options)
+    with pytest.raises(ValueError, match="another network"):
+        fit(*groups(run, hidden=6, resume=str(run)))
 
 
 def test_tensorboard_holds_scores_pictures_and_an_animation(tmp_path) -> None:
@@ -340,6 +342,7 @@ def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: 
     with pytest.raises(ValueError, match=message) as told:
         fit(*groups(tmp_path / "run", **changes))
     assert "\n" not in str(told.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_busy_tensorboard_port(tmp_path) -> None:
@@ -351,6 +354,7 @@ def test_a_busy_tensorboard_port(tmp_path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"TensorBoard cannot use port {port}.*--port"):
             fit(*groups(tmp_path / "run", tensorboard=True, port=port))
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_tensorboard_starts_beside_the_training(tmp_path, capsys) -> None:

@@ -49,7 +49,7 @@ class Scorecard:
             structural_similarity(seen, Y, data_range=1.0),
             structural_similarity(seen, Y, data_range=2.0),
         ]
-        self.sums += torch.stack(rows).double().sum(dim=1).cpu()
+        self.sums += torch.stack(rows).cpu().double().sum(dim=1)  # on the CPU: not every device has float64
 
     @property
     def clips(self) -> int:

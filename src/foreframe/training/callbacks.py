@@ -119,7 +119,7 @@ class Validation(L.Callback):
         self.persistence.update(self._persist(past, self.steps), future)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        for card in (self.card, self.persistence):
+        for card in (self.card, self.persistence) if trainer.world_size > 1 else ():
             card.sums = trainer.strategy.reduce(card.sums.to(module.device), reduce_op="sum").cpu()
         table = self.card.table()
         for convention, scores in table.items():

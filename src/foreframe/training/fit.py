@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from foreframe.clip import Window
 from foreframe.data import batches, check_first_clip, open_dataset
 from foreframe.files import whole_file
-from foreframe.forecaster import Forecaster
+from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model
 from foreframe.scaling import Scaling
 from foreframe.training.callbacks import BlankWatch, Checkpoints, Lines, Pictures, Progress, Validation, WholeCheckpoints
@@ -65,31 +65,38 @@ def fit(
     _check_trainer_arguments(machine.trainer)
 
     folder, checkpoint = _run_folder(model, run)
-    config = {**asdict(model), **asdict(data), **asdict(learning), **asdict(machine), **asdict(run)}
-    if _is_first_process():
-        with whole_file(folder / "config.yaml") as rough:
-            rough.write_text(yaml.safe_dump({**config, "run": None, "resume": None}, sort_keys=False), encoding="utf-8")
-
-    if learning.start_at_mean and checkpoint is None:
+    if checkpoint is not None:
+        if read_checkpoint(checkpoint)["forecaster"]["args"] != network.args:
+            raise ValueError(
+                f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
+            )
+    elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32)))
         network.start_at(window.split(first)[1].mean().item())
-    if machine.precision.startswith("bf16") or machine.precision.startswith("16"):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the layout that half-precision convolutions are fast in
-    scaling = getattr(train, "scaling", Scaling())
+    if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     about = {"data": data.data, "data_args": data.data_args, "preset": model.model, "seed": learning.seed}
-    forecaster = Forecaster(network, window, scaling, about)
+    forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), about)
 
-    if run.tensorboard and _is_first_process():
-        print(f"TensorBoard: {_start_tensorboard(folder, run.port)}", flush=True)
+    # What can still refuse comes before the first file, so that a refused run leaves none.
     trainer, module, clips, checkpoints = _coat(forecaster, train, validation, data, learning, machine, run, folder)
+    if _is_first_process():
+        if run.tensorboard:
+            print(f"TensorBoard: {_start_tensorboard(folder, run.port)}", flush=True)
+        config = {
+            **asdict(model),
+            **asdict(data),
+            **asdict(learning),
+            **asdict(machine),
+            **asdict(run),
+            "run": None,
+            "resume": None,
+        }
+        with whole_file(folder / "config.yaml") as rough:
+            rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     with warnings.catch_warnings():
-        for line in (
-            ".*does not have many workers.*",
-            ".*`isinstance.treespec, LeafSpec.`.*",
-            ".*number of training batches.*",
-        ):
-            warnings.filterwarnings("ignore", message=line)
-        warnings.filterwarnings("ignore", message=".*Lightning couldn't infer the batch size.*")
+        for line in ("does not have many workers", "isinstance.treespec, LeafSpec", "number of training batches", "the batch size"):
+            warnings.filterwarnings("ignore", message=f".*{line}.*")
         trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
     if checkpoints.interrupted:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: foreframe train --resume {_quoted(folder)}")
@@ -233,7 +240,7 @@ def _coat(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ValueError(f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}") from error
     return trainer, module, clips, checkpoints
 
