@@ -258,16 +258,16 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkey
     run = tmp_path / "run"
     fit(*groups(run, epochs=1))
     good = (run / "checkpoints" / "last.ckpt").read_bytes()
-    real = torch.save
+    real = Path.write_bytes
 
-    def full(held, file, *rest):
-        file.write(b"half of it")
+    def full(path, held):
+        real(path, bytes(held[:100]))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("torch.save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ValueError, match=r"checkpoint at step 20 could not be written .*No space left.* kept.*--resume"):
         fit(*groups(run, epochs=2, resume=str(run)))
-    monkeypatch.setattr("torch.save", real)
+    monkeypatch.setattr(Path, "write_bytes", real)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     fit(*groups(run, epochs=2, resume=str(run)))
@@ -289,6 +289,18 @@ def test_blank_output_is_noticed_and_so_is_its_end(tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert "step 50: forecasts are blank" in said
     assert "--start_at_mean true" in said
+
+
+def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch) -> None:
+    from foreframe.training.objectives import LOSSES
+
+    run = tmp_path / "run"
+    calls = iter(range(1000))
+    monkeypatch.setitem(LOSSES, "mae", lambda P, Y: (P - Y).abs().mean() * (float("nan") if next(calls) >= 14 else 1))
+    with pytest.raises(ValueError, match="loss at step 20 is nan: the training has diverged"):
+        fit(*groups(run, loss="mae", epochs=5))
+    assert state_of(run)["global_step"] == 10
+    assert all(value.isfinite().all() for value in state_of(run)["state_dict"].values())
 
 
 def test_half_precision_trains(tmp_path) -> None:

@@ -1,6 +1,8 @@
 """What happens beside the steps: scores, checkpoints, pictures, a stop one can go on from, a word when output is blank."""
 
+import io
 import json
+import math
 import shlex
 import signal
 import threading
@@ -27,12 +29,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints are written whole or not at all, and read without unpickling objects."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)  # not to the file itself: torch tells of a full disk as "unexpected pos"
         try:
-            with whole_file(path) as rough, rough.open("wb") as file:
-                torch.save(checkpoint, file)
-        except (ValueError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+            with whole_file(path) as rough:
+                rough.write_bytes(buffer.getbuffer())
+        except ValueError as error:
             raise ValueError(
-                f"the checkpoint at step {checkpoint['global_step']} could not be written ({str(error).splitlines()[0]}); "
+                f"the checkpoint at step {checkpoint['global_step']} could not be written ({error}); "
                 f"the last good one is kept: free some space and go on with: foreframe train --resume "
                 f"{shlex.quote(str(Path(path).parent.parent))}"
             ) from None
@@ -91,7 +95,7 @@ class Checkpoints(L.Callback):
         if trainer.sanity_checking:
             return
         score = float(trainer.callback_metrics[MONITOR])
-        if self.best is None or score < self.best:
+        if self.best is None or math.isnan(self.best) or score < self.best:
             self.best = score
             self._save(trainer, "best")
         self._save(trainer, "last")
@@ -168,6 +172,19 @@ class Pictures(L.Callback):
         image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif_bytes(frames))
         board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag="forecast/gif", image=image)]), step)
         board.flush()
+
+
+class DivergenceWatch(L.Callback):
+    """Stops a training whose loss is no number any more: no later step would mend it, and the next checkpoint would keep it."""
+
+    every = 10  # reading the loss makes a GPU wait
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
+            raise ValueError(
+                f"the loss at step {trainer.global_step} is {float(outputs['loss'])}: the training has diverged. The last good "
+                "checkpoint is kept; go on from there, or start anew, with a lower --learning_rate, a --clip, or --precision 32-true"
+            )
 
 
 class BlankWatch(L.Callback):

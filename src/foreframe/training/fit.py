@@ -26,7 +26,16 @@ from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model
 from foreframe.scaling import Scaling
-from foreframe.training.callbacks import BlankWatch, Checkpoints, Lines, Pictures, Progress, Validation, WholeCheckpoints
+from foreframe.training.callbacks import (
+    BlankWatch,
+    Checkpoints,
+    DivergenceWatch,
+    Lines,
+    Pictures,
+    Progress,
+    Validation,
+    WholeCheckpoints,
+)
 from foreframe.training.datamodule import Clips, Epochs, seed_everything
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
@@ -219,7 +228,7 @@ def _coat(
     clips = Clips(train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips)
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every)
     # Checkpoints comes last: what it saves includes what the others have done at that step.
-    callbacks = [Epochs(), Validation(folder / "validation.jsonl", data.future), BlankWatch()]
+    callbacks = [Epochs(), Validation(folder / "validation.jsonl", data.future), BlankWatch(), DivergenceWatch()]
     if run.picture_every:
         callbacks.append(Pictures(folder / "pictures", run.picture_every))
     bar = sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True)
