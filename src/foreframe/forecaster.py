@@ -107,6 +107,10 @@ class Forecaster:
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
         """From a saved folder, a run's folder (its best checkpoint), or a checkpoint file. Nothing is unpickled.
 
+        Args:
+            what: the folder or file.
+            device: any of torch's, or "auto": a CUDA device where there is one.
+
         Raises:
             ValueError: when nothing is there, or what is there is damaged or of another model.
         """
@@ -171,7 +175,7 @@ def from_config(
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}") from None
     try:
-        model.to(device)
+        model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
     return Forecaster(model.eval(), window, scaling, config.get("about"))

@@ -128,6 +128,11 @@ def test_zero_steps_and_unwritable_output(capsys, run, clip, tmp_path) -> None:
     assert "cannot make" in said(capsys, ["predict", str(run), "--input", good, "--output", f"{good}/x.gif"])
 
 
+def test_a_device_that_is_not_there(capsys, run, clip) -> None:
+    given = ["predict", str(run), "--input", clip(GOOD), "--output", "x.gif", "--device"]
+    assert "device" in said(capsys, [*given, "toaster"])
+
+
 def test_a_truncated_checkpoint(capsys, run, clip, tmp_path) -> None:
     whole = (run / "checkpoints" / "best.ckpt").read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])

@@ -156,3 +156,11 @@ def test_half_precision_is_near(name: str) -> None:
         near = model(past, 5)
     assert near.dtype == torch.float32
     torch.testing.assert_close(near, model(past, 5), atol=3e-2, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_a_gpu_forecasts_what_a_cpu_does(model: Model) -> None:
+    past = some(model)
+    expected = model(past, 5)
+    torch.testing.assert_close(model.to("cuda")(past.to("cuda"), 5).cpu(), expected, atol=1e-3, rtol=1e-3)

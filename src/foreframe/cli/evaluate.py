@@ -15,7 +15,7 @@ def score_run(
     clips: int | None = None,
     batch_size: int = 16,
     out: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Score a trained run beside the baselines
 
@@ -27,7 +27,7 @@ def score_run(
         clips: how many; by default all
         batch_size: clips at once
         out: folder for the report; by default RUN/evaluation
-        device: cpu, cuda, mps
+        device: cpu, cuda, mps; auto takes cuda where there is one
     """
     from foreframe.data import check_first_clip, open_dataset
     from foreframe.evaluation import evaluate as score

@@ -15,7 +15,7 @@ def forecast_clip(
     output: str,
     steps: int = 10,
     variable: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Forecast the frames that follow a clip; all frames of the clip are its past
 
@@ -25,7 +25,7 @@ def forecast_clip(
         output: .npy or .npz (the forecast alone), .gif or .png (with the past)
         steps: frames to forecast, beyond the trained horizon too
         variable: which array of an .npz
-        device: cpu, cuda, mps
+        device: cpu, cuda, mps; auto takes cuda where there is one
     """
     kind = Path(output).suffix.lower()
     if kind not in FORMATS:

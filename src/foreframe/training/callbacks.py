@@ -183,7 +183,7 @@ class DivergenceWatch(L.Callback):
         if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
             raise ValueError(
                 f"the loss at step {trainer.global_step} is {float(outputs['loss'])}: the training has diverged. The last good "
-                "checkpoint is kept; go on from there, or start anew, with a lower --learning_rate, a --clip, or --precision 32-true"
+                "checkpoint is kept; go on from there or start anew with a lower --learning_rate, a --clip, or --precision 32-true"
             )
 
 
@@ -246,11 +246,17 @@ class Progress(RichProgressBar):
         super().__init__(leave=False)
         self._left = TimeLeft()
 
+    def configure_columns(self, trainer: L.Trainer) -> list[Any]:
+        """A short bar and no time of the epoch, so that loss and time left find room on 80 columns."""
+        description, bar, batches, _, speed = super().configure_columns(trainer)
+        bar.bar_width = 12
+        return [description, bar, batches, speed]
+
     def get_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().get_metrics(trainer, module)
         shown.pop("v_num", None)
         if trainer.training and not trainer.sanity_checking:
-            shown["left"] = self._left(trainer, module)
+            shown = {"left": self._left(trainer, module), **shown}
         return shown
 
 
