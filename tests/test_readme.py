@@ -83,11 +83,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_configs_are_whole(config: Path) -> None:
-    """Each config parses, names its own preset, and builds what it names."""
+def test_configs_train(config: Path, tmp_path) -> None:
+    """Each config names its own preset and takes its first steps, with fewer channels and clips than it has."""
     options = parse(["--config", str(config)])
     assert options[ModelOptions].model == config.stem
     if config.stem == "tutorial":  # the knobs that the tutorial promised
         learning, data = options[LearningOptions], options[DataOptions]
         assert (learning.learning_rate, learning.beta_1, learning.beta_2, learning.epochs) == (1e-4, 0.9, 0.98, 300)
         assert (data.batch_size, data.past, data.future) == (12, 10, 10)
+    small = ["--hidden", "4", "--batch_size", "2", "--data_args.clips", "8", "--validation_clips", "2", "--trainer.max_steps", "4"]
+    where = ["--accelerator", "cpu", "--devices", "1", "--run", str(tmp_path / "run")]
+    assert main(["train", "--config", str(config), *small, *where]) == 0
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()

@@ -220,6 +220,8 @@ def test_two_processes_score_what_one_does(tmp_path) -> None:
     run = tmp_path / "two"
     done = run_command("train", *FLAGS, "--devices", "2", "--epochs", "1", "--run", str(run), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("The run lies in") == 1
+    assert "sync_dist" not in done.stderr
     (row,) = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     assert row["clips"] == 7
     assert row["step"] == 5  # 40 clips, 4 on each of 2 processes

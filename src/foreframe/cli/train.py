@@ -29,12 +29,14 @@ def parse(arguments: Sequence[str]) -> dict[type, Any]:
 def main(arguments: Sequence[str]) -> int:
     """Train, and say where the run lies and what to do next."""
     options = parse(arguments)
-    from foreframe.training.fit import Stopped, fit
+    from foreframe.training.fit import Stopped, fit, is_first_process
 
     try:
         folder = fit(*options.values())
     except Stopped as stopped:
-        print(f"\n{stopped}")
+        if is_first_process():
+            print(f"\n{stopped}")
         return 130
-    print(f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")
+    if is_first_process():
+        print(f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")
     return 0

@@ -89,7 +89,7 @@ def fit(
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
     trainer, module, clips, checkpoints = _coat(forecaster, train, validation, data, learning, machine, run, folder)
-    if _is_first_process():
+    if is_first_process():
         if run.tensorboard:
             print(f"TensorBoard: {_start_tensorboard(folder, run.port)}", flush=True)
         config = {
@@ -104,7 +104,13 @@ def fit(
         with whole_file(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     with warnings.catch_warnings():
-        for line in ("does not have many workers", "isinstance.treespec, LeafSpec", "number of training batches", "the batch size"):
+        for line in (
+            "does not have many workers",
+            "isinstance.treespec, LeafSpec",
+            "number of training batches",
+            "the batch size",
+            "sync_dist=True",
+        ):
             warnings.filterwarnings("ignore", message=f".*{line}.*")
         trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
     if checkpoints.interrupted:
@@ -177,7 +183,7 @@ def _run_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, Path | None
             raise ValueError(f"{folder} has no checkpoints/last.ckpt to resume from; start anew with --config {folder}/config.yaml")
         return folder, checkpoint
     folder = Path(run.run) if run.run else Path("runs") / f"{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not _is_first_process():  # the same command, started again by the first process, which knows when it began
+    if not is_first_process():  # the same command, started again by the first process, which knows when it began
         if not run.run and "FOREFRAME_RUN" not in os.environ:
             raise ValueError("processes that were started from outside cannot agree on a folder by themselves: name it with --run")
         return Path(run.run or os.environ["FOREFRAME_RUN"]), None
@@ -187,7 +193,8 @@ def _run_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, Path | None
     return folder, None
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
+    """Whether this is the only training process, or the one of several that speaks and writes."""
     return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
 
 
@@ -258,4 +265,4 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-__all__ = ["Stopped", "fit"]
+__all__ = ["Stopped", "fit", "is_first_process"]
