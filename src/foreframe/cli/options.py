@@ -24,9 +24,9 @@ class Parser(jsonargparse.ArgumentParser):
         text = " ".join(message.split()).replace("typing.Literal", "one of ").replace("Parser key", "option")
         text = re.sub(r"<class '(\w+)'>", r"\1", text)
         verb = self.prog.split()[-1]
-        unknown = re.search(r"(?:nrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)", text)
+        unknown = re.search(r"(?:unrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)", text)
         if unknown is None:
-            return re.sub(r"^nrecognized|^unrecognized arguments:", "there is no place for", text)
+            return text.replace("unrecognized arguments:", "there is no place for")
         name = next(group for group in unknown.groups() if group).lstrip("-").split("=")[0]
         close = get_close_matches(name, self.names(), n=1)
         return f"there is no option {name!r}; " + (f"did you mean {close[0]}?" if close else f"see foreframe {verb} --help")
@@ -38,8 +38,7 @@ class Parser(jsonargparse.ArgumentParser):
         """Groups of options, one line each: flag, what it is, default."""
         lines = [f"usage: foreframe {self.prog.split()[-1]} {self._positional_names()}[options]", "", self.description or ""]
         for group in self._action_groups:
-            shown = [action for action in group._group_actions if action.dest not in ("help",) and action.help != argparse.SUPPRESS]
-            shown = [action for action in shown if "print_config" not in action.dest and not action.dest.endswith(".help")]
+            shown = [one for one in group._group_actions if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS]
             if not shown:
                 continue
             title = (group.title or "Options").rstrip(":")
