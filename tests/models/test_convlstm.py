@@ -123,6 +123,7 @@ def test_starts_at_the_mean(preset: str) -> None:
         ({"hidden": (4, 8), "decoder": "mirrored"}, "equal ends"),
         ({"stem": {"patsch": 2}}, "patsch"),
         ({"head": {"carry": True}, "ahead": "frame"}, "carries the past's last frame"),
+        ({"head": {"carry": True}}, "set head.sigmoid false"),
         ({"layers": 3}, "takes no argument 'layers'"),
     ],
 )

@@ -38,7 +38,9 @@ class Parser(jsonargparse.ArgumentParser):
         """Groups of options, one line each: flag, what it is, default."""
         lines = [f"usage: foreframe {self.prog.split()[-1]} {self._positional_names()}[options]", "", self.description or ""]
         for group in self._action_groups:
-            shown = [one for one in group._group_actions if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS]
+            shown = [
+                one for one in group._group_actions if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS
+            ]
             if not shown:
                 continue
             title = (group.title or "Options").rstrip(":")

@@ -121,8 +121,7 @@ class Head:
         over: read the "last" layer's hidden map, or those of "all" layers, concatenated.
         sigmoid: squash frames into (0, 1).
         horizon: frames that come out at once, for `ahead="at_once"`; else 1.
-        carry: draw nothing; carry the last frame's patches along instead (`_CarryHead`). Values then keep the past's range by
-            themselves, and `kernel` and `sigmoid` are not used.
+        carry: carry the last frame's patches along (`_CarryHead`), and draw only what is to be added to that. Goes with no sigmoid.
     """
 
     kernel: int = 3
@@ -207,7 +206,8 @@ class ConvLSTM(Model):
             fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0}[ahead]
             self.forecaster = _stack([fed + (hidden[-1] if stem.skips_embedding else 0), *own], kernel, gates)
         read = sum(own) if head.over == "all" else own[-1]
-        self.to_frame = _CarryHead(read, stem.stride) if head.carry else _FrameHead(read, channels, stem, head, bias=gates.bias)
+        self.to_frame = _FrameHead(read, channels, stem, head, bias=gates.bias)
+        self.carry = _CarryHead(read, stem.stride) if head.carry else None
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
@@ -246,9 +246,8 @@ class ConvLSTM(Model):
         stacked = torch.stack(made, dim=1)
         if self.ahead == "frame":
             return stacked
-        if isinstance(self.to_frame, _CarryHead):
-            return self.to_frame(stacked, frame)
-        return self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
+        drawn = self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
+        return drawn if self.carry is None else drawn + self.carry(stacked, frame)
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
         """decoder="same": what the layers hold after a frame is already the next one."""
@@ -293,9 +292,9 @@ class ConvLSTM(Model):
 
     def start_at(self, mean: float) -> None:
         """Set the head's bias so that an untrained network forecasts about `mean` everywhere: without it, thousands of steps may go
-        into learning that most pixels are dark. Does nothing where the head has no bias, or draws nothing."""
-        bias = self.to_frame.last.bias if isinstance(self.to_frame, _FrameHead) else None
-        if bias is None:
+        into learning that most pixels are dark. Does nothing without a bias, or where the head carries the last frame along."""
+        bias = self.to_frame.last.bias
+        if bias is None or self.carry is not None:
             return
         if self.head.sigmoid:
             mean = torch.logit(torch.tensor(min(max(mean, 1e-3), 1 - 1e-3))).item()
@@ -330,6 +329,8 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError(f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} and {hidden[-1]}")
     if head.carry and (decoder == "same" or ahead == "frame"):
         raise ValueError("head.carry carries the past's last frame: use a decoder of its own, fed hidden maps or nothing")
+    if head.carry and head.sigmoid:
+        raise ValueError("head.carry adds what is drawn to what is carried, which no sigmoid may squash: set head.sigmoid false")
     if stem.skips_embedding and decoder == "same":
         raise ValueError("skip embedding feeds a decoder of its own: use skip frame or none with decoder same")
 
@@ -398,6 +399,10 @@ class _FrameHead(nn.Module):
         scale = 2 if stem.widths else stem.patch
         self.last = nn.Conv2d(maps, channels * head.horizon * scale**2, head.kernel, padding=head.kernel // 2, bias=bias)
         self.unfold = nn.PixelShuffle(scale)
+        if head.carry:  # at first next to nothing is added
+            nn.init.normal_(self.last.weight, std=0.01)
+            if self.last.bias is not None:
+                nn.init.zeros_(self.last.bias)
 
     def forward(self, maps: Tensor, skip: list[Tensor] | None) -> Tensor:
         """`skip` holds the last frame's maps, finest first, once a clip where `maps` holds several steps of it."""
@@ -490,12 +495,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Two CPU cores, a few minutes.
     # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a step is cheap and a 3x3 kernel
-    # reaches far; and the head carries the last frame's patches along, where drawing every digit from memory takes far longer.
+    # reaches far; and the head carries the last frame's patches along and draws only the rest, where drawing everything from memory
+    # takes far longer to learn.
     "quick": {
         "hidden": (64,),
         "kernel": 3,
         "gates": Gates(forget_bias=1.0),
-        "stem": Stem(widths=(16, 32, 64)),
+        "stem": Stem(widths=(16, 32, 64), skip="frame"),
         "head": Head(sigmoid=False, carry=True),
         "decoder": "handed",
         "ahead": "hidden",
