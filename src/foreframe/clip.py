@@ -118,7 +118,6 @@ def check_frames(frames: Any, *, channels: int | None = None, low: float = 0.0, 
     slack = 1e-3 * (high - low)
     if least < low - slack or most > high + slack:
         raise ValueError(
-            f"{what}: values run from {least:.4g} to {most:.4g}, outside [{low:g}, {high:g}]; "
-            "scale them, or train with a Scaling that covers them"
+            f"{what}: values run from {least:.4g} to {most:.4g}, outside [{low:g}, {high:g}]; scale them to that range first"
         )
     return frames

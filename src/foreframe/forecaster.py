@@ -177,7 +177,7 @@ def from_config(
     try:
         model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto") from error
     return Forecaster(model.eval(), window, scaling, config.get("about"))
 
 
@@ -205,9 +205,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds, some of them its own, for a file that is not whole
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}): it is cut short or damaged; "
-            f"use another checkpoint of the run, or train again"
-        ) from None
+            f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the run, or train again"
+        ) from error
     if not isinstance(held, dict) or "forecaster" not in held:
         raise ValueError(f"{path} is not a checkpoint of foreframe")
     return held

@@ -62,7 +62,7 @@ GOOD = np.zeros((10, 1, 40, 40), np.float32)
         (["train", "--batch_size", "many"], "batch_size"),
         (["train", "--loss", "mee"], "mse"),
         (["train", "--model", "slow"], "model 'slow' is unknown"),
-        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--config", "nowhere.yaml"], "config nowhere.yaml cannot be read: No such file"),
         (["train", "--resume", "runs/nowhere"], "there is no run in runs/nowhere"),
         (["train", "--data", "nowhere.Clips"], "cannot import it"),
         (["train", "--data_args.motoin", "svg"], "did you mean motion?"),
@@ -73,7 +73,12 @@ GOOD = np.zeros((10, 1, 40, 40), np.float32)
         (["evaluate", "a", "b"], "b"),
         (["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.gif"], "there is no folder runs/nowhere"),
         (["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.bmp"], "cannot write .bmp"),
-        (["predict", "runs/nowhere"], "required"),
+        (["predict", "runs/nowhere"], "missing: --input"),
+        (["predict"], "missing: RUN, --input, --output"),
+        (["models", "quick"], "options begin with --, so there is no place for quick"),
+        (["train", "--model_args.kernel", "4"], "kernel must be an odd whole number"),
+        (["train", "--model_args.hiden", "[4]"], "did you mean hidden?"),
+        (["data", "--output", "x.mp4"], "cannot write .mp4"),
         (["data", "--clip", "99999"], "clips 0 to 9999"),
         (["data", "--data_args.digits", "mnist"], "allow the download"),
         (["models", "--past", "0"], "at least 1"),
@@ -98,9 +103,12 @@ def test_values_are_what_they_look_like(tmp_path) -> None:
 
 def test_a_misspelt_yaml_key(capsys, tmp_path) -> None:
     (tmp_path / "a.yaml").write_text("learning_rate: 0.1\nbacth_size: 3\n")
-    assert "did you mean batch_size?" in said(capsys, ["train", "--config", str(tmp_path / "a.yaml")])
-    (tmp_path / "b.yaml").write_text("learning_rate: [0.1\n")
-    said(capsys, ["train", "--config", str(tmp_path / "b.yaml")])
+    assert "a.yaml: there is no option 'bacth_size'; did you mean batch_size?" in said(
+        capsys, ["train", "--config", str(tmp_path / "a.yaml")]
+    )
+    for held in (b"learning_rate: [0.1\n", b"\x93NUMPY", b"just words\n"):
+        (tmp_path / "b.yaml").write_bytes(held)
+        assert "b.yaml" in said(capsys, ["train", f"--config={tmp_path / 'b.yaml'}"])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +126,9 @@ def test_a_misspelt_yaml_key(capsys, tmp_path) -> None:
 )
 def test_bad_clips(capsys, run, clip, tmp_path, frames, message) -> None:
     output = tmp_path / "out.npy"
-    assert message in said(capsys, ["predict", str(run), "--input", clip(frames), "--output", str(output)])
+    told = said(capsys, ["predict", str(run), "--input", clip(frames), "--output", str(output)])
+    assert message in told
+    assert "clip.npy" in told
     assert not output.exists()
 
 
@@ -130,7 +140,7 @@ def test_zero_steps_and_unwritable_output(capsys, run, clip, tmp_path) -> None:
 
 def test_a_device_that_is_not_there(capsys, run, clip) -> None:
     given = ["predict", str(run), "--input", clip(GOOD), "--output", "x.gif", "--device"]
-    assert "device" in said(capsys, [*given, "toaster"])
+    assert "choose cpu, cuda, mps or auto" in said(capsys, [*given, "toaster"])
 
 
 def test_a_truncated_checkpoint(capsys, run, clip, tmp_path) -> None:

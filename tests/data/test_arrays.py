@@ -101,7 +101,7 @@ def test_any_dataset_by_import_path(module_of_datasets) -> None:
         ("nowhere.Clips", {}, "cannot import it"),
         ("some_clips.Plian", {}, "cannot import it"),
         ("some_clips.Plain", {"m": 3}, "takes no argument 'm'; it takes n"),
-        ("some_clips.Stream", {}, "no items by index"),
+        ("some_clips.Stream", {}, "no map-style torch Dataset"),
         ("no.npy", {}, "there is no file"),
     ],
 )

@@ -108,7 +108,7 @@ def test_starts_at_the_mean(preset: str) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"kernel": 4}, "kernel 4x4 is even"),
+        ({"kernel": 4}, "kernel must be an odd whole number"),
         ({"hidden": ()}, "1 layer"),
         ({"channels": 0}, "at least 1 channel"),
         ({"decoder": "other"}, "decoder 'other'"),
@@ -124,12 +124,17 @@ def test_starts_at_the_mean(preset: str) -> None:
         ({"stem": {"patsch": 2}}, "patsch"),
         ({"head": {"carry": True}, "ahead": "frame"}, "carries the past's last frame"),
         ({"head": {"carry": True}}, "set head.sigmoid false"),
-        ({"layers": 3}, "takes no argument 'layers'"),
+        ({"layers": 3}, "takes no argument 'layers'; did you mean|takes no argument 'layers'; it takes"),
     ],
 )
 def test_choices_that_do_not_fit(bad: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model("convlstm", bad)
+
+
+def test_a_cell_refuses_even_kernels() -> None:
+    with pytest.raises(ValueError, match="kernel 3x2 is even"):
+        ConvLSTMCell(1, 2, (3, 2))
 
 
 def test_unknown_names() -> None:

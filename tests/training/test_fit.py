@@ -328,6 +328,7 @@ class Spoilt(torch.utils.data.Dataset):
     assert main(["train", *flags, *machine]) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
+    assert "data spoilt_clips.Spoilt" in said
     assert "\n" not in said
     sys.modules.pop("spoilt_clips")
 

@@ -31,7 +31,7 @@ foreframe VERB --help explains a verb; foreframe --version tells the version.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit code 0: done; 2: bad input, told in one line; 130: stopped by hand, and saved.
+    """Run a verb. Exit code 0: done; 1: a fault in some code; 2: bad input, told in one line; 130: stopped by hand, and saved.
 
     FOREFRAME_DEBUG=1 shows the traceback behind that line.
     """
@@ -63,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "Original Traceback" in said:  # a loader's worker process wraps its error; the last line is the error itself
             said = said.splitlines()[-1].partition(": ")[2]
         return _fail(" ".join(said.split()) or type(error).__name__)
+    except Exception as error:  # ours to mend, or that of a Dataset somebody else wrote
+        if os.environ.get("FOREFRAME_DEBUG"):
+            raise
+        last = " ".join(str(error).strip().splitlines()[-1].split()) if str(error).strip() else ""
+        _fail(f"unexpected {type(error).__name__}: {last} (FOREFRAME_DEBUG=1 shows where)")
+        return 1
 
 
 def _fail(message: str) -> int:

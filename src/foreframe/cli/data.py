@@ -28,6 +28,10 @@ def look_at_data(
     """
     from pathlib import Path
 
+    kind = "" if output is None else Path(output).suffix.lower()
+    if output is not None and kind not in (".npy", ".gif", ".png"):
+        raise ValueError(f"output {output}: cannot write {kind or 'a file without ending'}; choose .npy, .gif or .png")
+
     import numpy as np
 
     from foreframe.clip import Window
@@ -42,22 +46,18 @@ def look_at_data(
         raise ValueError(f"clip {clip} is not there: {data} ({split}) has clips 0 to {len(dataset) - 1}")
     frames = np.asarray(dataset[clip])
     t, c, h, w = frames.shape
-    print(
-        f"{data} ({split}): {len(dataset)} clips; clip {clip}: T={t} C={c} H={h} W={w}, {frames.min():.3g} to {frames.max():.3g},"
-    )
-    print(f"mean {frames.mean():.4f}, standard deviation {frames.std():.4f}")
+    print(f"{data} ({split}): {len(dataset)} clips. Clip {clip}: T={t} C={c} H={h} W={w}, values {frames.min():.3g} to")
+    print(f"{frames.max():.3g}, mean {frames.mean():.4f}, standard deviation {frames.std():.4f}.")
     if output is None:
         return
-    kind, before, after = Path(output).suffix.lower(), frames[:past], frames[past : past + future]
+    before, after = frames[:past], frames[past : past + future]
     if kind == ".npy":
         with whole_file(output) as rough, rough.open("wb") as file:
             np.save(file, before)
     elif kind == ".gif":
         write_gif(output, animation(before, after))
-    elif kind == ".png":
-        write_png(output, strip(before, after))
     else:
-        raise ValueError(f"output {output}: cannot write {kind or 'a file without ending'}; choose .npy, .gif or .png")
+        write_png(output, strip(before, after))
     print(f"clip {clip} lies in {output}")
 
 

@@ -14,7 +14,7 @@ def score_run(
     split: str = "test",
     clips: int | None = None,
     batch_size: int = 16,
-    out: str | None = None,
+    output: str | None = None,
     device: str = "auto",
 ) -> None:
     """Score a trained run beside the baselines
@@ -26,7 +26,7 @@ def score_run(
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
         batch_size: clips at once
-        out: folder for the report; by default RUN/evaluation
+        output: folder for the report; by default RUN/evaluation
         device: cpu, cuda, mps; auto takes cuda where there is one
     """
     from foreframe.data import check_first_clip, open_dataset
@@ -48,7 +48,7 @@ def score_run(
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
     card = score(forecaster, dataset, clips, batch_size)
     card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
-    folder = Path(out) if out else (Path(run) if Path(run).is_dir() else Path(run).parent) / "evaluation"
+    folder = Path(output) if output else (Path(run) if Path(run).is_dir() else Path(run).parent) / "evaluation"
     paths = write_report(folder, card, forecaster, dataset)
     print_table(card)
     print(in_words(card))

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
@@ -23,13 +24,15 @@ class Parser(jsonargparse.ArgumentParser):
         """jsonargparse's words, and for a name that it does not know the nearest that there is."""
         text = " ".join(message.split()).replace("typing.Literal", "one of ").replace("Parser key", "option")
         text = re.sub(r"<class '(\w+)'>", r"\1", text)
-        verb = self.prog.split()[-1]
         unknown = re.search(r"(?:unrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)", text)
-        if unknown is None:
-            return text.replace("unrecognized arguments:", "there is no place for")
-        name = next(group for group in unknown.groups() if group).lstrip("-").split("=")[0]
-        close = get_close_matches(name, self.names(), n=1)
-        return f"there is no option {name!r}; " + (f"did you mean {close[0]}?" if close else f"see foreframe {verb} --help")
+        if unknown is not None:
+            return no_option(next(group for group in unknown.groups() if group).lstrip("-").split("=")[0], self.names())
+        if "arguments are required" in text:
+            flags = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
+            return "missing: " + ", ".join(flags.get(name, name.upper()) for name in text.partition(": ")[2].split(", "))
+        return text.replace("unrecognized arguments:", "options begin with --, so there is no place for").replace(
+            "Expected a ", "expected "
+        )
 
     def names(self) -> list[str]:
         return [action.dest for action in self._actions if action.dest not in ("help", "print_config", argparse.SUPPRESS)]
@@ -44,7 +47,7 @@ class Parser(jsonargparse.ArgumentParser):
             if not shown:
                 continue
             title = (group.title or "Options").rstrip(":")
-            lines += ["", ("Options" if title == self.description else title) + ":"]
+            lines += ["", ("Options" if title in (self.description, "options") else title) + ":"]
             for action in shown:
                 name = action.option_strings[0] if action.option_strings else action.dest.upper()
                 lines.append(f"  {name:<20}{self._about(action)}")
@@ -84,6 +87,9 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
 def parsed_values(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     """Arguments to plain values. jsonargparse reads `--model_args.kernel 5` as a number, but `--model_args.head.carry false` as the
     string "false", which is true; what is nested deeper than its own reading goes is read as YAML here."""
+    for flag, file in zip(arguments, [*arguments, ""][1:], strict=True):
+        if flag == "--config" or flag.startswith("--config="):
+            _check_config(flag.removeprefix("--config=") if "=" in flag else file, parser.names())
     values: dict[str, Any] = parser.parse_args(list(arguments)).as_dict()
     for argument in arguments:
         path = argument.removeprefix("--").split("=")[0].split(".")
@@ -94,6 +100,28 @@ def parsed_values(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
             if isinstance(inner[path[-1]], str):
                 inner[path[-1]] = yaml.safe_load(inner[path[-1]])
     return values
+
+
+def _check_config(file: str, names: Sequence[str]) -> None:
+    """jsonargparse would say what is wrong in the file, but not in which."""
+    try:
+        held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"config {file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        where = f", line {error.problem_mark.line + 1}" if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else ""
+        raise ValueError(f"config {file}{where}: not YAML; a config holds lines such as `batch_size: 8`") from None
+    if not isinstance(held, dict):
+        raise ValueError(f"config {file} holds no options; a config holds lines such as `batch_size: 8`")
+    for name in held:
+        if name not in names:
+            raise ValueError(f"config {file}: {no_option(str(name), names)}")
+
+
+def no_option(name: str, names: Sequence[str]) -> str:
+    """The words for a name that is no option, with the nearest that is."""
+    close = get_close_matches(name, names, n=1)
+    return f"there is no option {name!r}; " + (f"did you mean {close[0]}?" if close else "see --help")
 
 
 def call(verb: str, function: Callable[..., Any], arguments: Sequence[str]) -> Any:

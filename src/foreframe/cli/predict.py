@@ -34,6 +34,7 @@ def forecast_clip(
         raise ValueError(f"steps must be at least 1, not {steps}")
     import numpy as np
 
+    from foreframe.clip import check_frames
     from foreframe.data import clips_from
     from foreframe.files import whole_file
     from foreframe.forecaster import Forecaster
@@ -43,7 +44,8 @@ def forecast_clip(
     clips = clips_from(input, variable)
     if len(clips) != 1:
         raise ValueError(f"{input} holds {len(clips)} clips; predict takes one: save the clip that you mean, (T,C,H,W)")
-    past = np.asarray(clips[0].frames)
+    past, scaling = np.asarray(clips[0].frames), forecaster.scaling
+    check_frames(past, channels=forecaster.model.channels, low=scaling.low, high=scaling.high, what=input)
     future = forecaster.predict(past, steps)
     if kind in (".npy", ".npz"):
         with whole_file(output) as rough, rough.open("wb") as file:
@@ -52,7 +54,7 @@ def forecast_clip(
             else:
                 np.savez_compressed(file, frames=future)
     else:
-        shown = [forecaster.scaling.to_network(frames.astype(np.float32)) for frames in (past, future)]
+        shown = [scaling.to_network(frames.astype(np.float32)) for frames in (past, future)]
         if kind == ".gif":
             write_gif(output, animation(*shown))
         else:

@@ -42,7 +42,7 @@ def read_array(path: str | Path, variable: str | None = None) -> tuple[np.ndarra
     except KeyError as error:
         raise ValueError(f"{path}: {variable or 'no single array'} not found: {error.args[0]}") from None
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a whole .npy or .npz file of numbers ({error})") from None
+        raise ValueError(f"{path} is not a whole .npy or .npz file of numbers") from error  # numpy's words advise unpickling
     except Exception as error:  # zipfile's own kinds for a damaged archive
         raise ValueError(f"{path} is damaged ({error})") from None
 

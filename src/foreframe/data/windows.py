@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def open_dataset(data: str, split: str, window: Window, args: Mapping[str, Any] 
     by_split = callable(make) and "split" in inspect.signature(make).parameters
     dataset = _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise ValueError(f"data {data}: a {type(dataset).__name__} has no items by index; give a map-style torch Dataset")
+        raise ValueError(f"data {data}: a {type(dataset).__name__} is no map-style torch Dataset, with __len__ and __getitem__")
     if not by_split:
         block = split_block(len(dataset), split)
         dataset = Subset(dataset, range(block.start, block.stop))
@@ -67,8 +68,10 @@ def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
             raise ValueError(f"data {data} takes no argument {name!r}{meant}")
     try:
         return make(**args)
-    except TypeError as error:
-        raise ValueError(f"data {data}: {error}") from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # somebody else's code may raise anything
+        raise ValueError(f"data {data}: {_named(error)}") from error
 
 
 def _imported(path: str) -> Any:
@@ -79,8 +82,12 @@ def _imported(path: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"data {path}: cannot import it ({error})") from None
+    except Exception as error:  # importing runs somebody else's code, which may raise anything
+        raise ValueError(f"data {path}: cannot import it ({_named(error)})") from error
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def check_first_clip(dataset: Dataset, window: Window, channels: int | None, data: str) -> None:
@@ -89,14 +96,21 @@ def check_first_clip(dataset: Dataset, window: Window, channels: int | None, dat
     Raises:
         ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least the window's frames.
     """
-    clip = dataset[0]
+    try:
+        clip = dataset[0]
+    except Exception as error:
+        raise ValueError(f"data {data}, item 0: {_named(error)}") from error
     if isinstance(clip, Tensor | np.ndarray) and clip.ndim != 4:
         raise ValueError(f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W)")
-    window.split(check_frames(clip, channels=channels, what=f"data {data}, item 0").unsqueeze(0))
+    frames = check_frames(clip, channels=channels, what=f"data {data}, item 0")
+    try:
+        window.split(frames.unsqueeze(0))
+    except ValueError as error:
+        raise ValueError(f"data {data}, item 0: {error}") from None
 
 
-def collate(clips: Sequence[Any] | Tensor) -> Float[Tensor, "b t c h w"]:
-    """Items to one checked batch. What `__getitems__` has already stacked is not copied.
+def collate(clips: Sequence[Any] | Tensor, what: str = "data") -> Float[Tensor, "b t c h w"]:
+    """Items to one checked batch. What `__getitems__` has already stacked is not copied. `what` names the data in messages.
 
     Raises:
         ValueError: items of different shapes, or frames that `check_frames` refuses.
@@ -105,12 +119,14 @@ def collate(clips: Sequence[Any] | Tensor) -> Float[Tensor, "b t c h w"]:
         tensors = [torch.as_tensor(clip) for clip in clips]
         shapes = {tuple(one.shape) for one in tensors}
         if len(shapes) > 1:
-            raise ValueError(f"clips of one batch have different shapes: {' and '.join(map(str, sorted(shapes)))}")
+            raise ValueError(f"{what}: clips of one batch have different shapes: {' and '.join(map(str, sorted(shapes)))}")
         clips = torch.stack(tensors)
-    return check_frames(clips, what="data")
+    return check_frames(clips, what=what)
 
 
-def batches(dataset: Dataset, batch_size: int, limit: int | None = None) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """A Dataset's clips in order, at most `limit` of them, in batches."""
+def batches(
+    dataset: Dataset, batch_size: int, limit: int | None = None, what: str = "data"
+) -> Iterator[Float[Tensor, "b t c h w"]]:
+    """A Dataset's clips in order, at most `limit` of them, in batches; `what` names the data in messages."""
     n = len(dataset) if limit is None else min(limit, len(dataset))  # type: ignore[arg-type]
-    yield from DataLoader(Subset(dataset, range(n)), batch_size=batch_size, collate_fn=collate)
+    yield from DataLoader(Subset(dataset, range(n)), batch_size=batch_size, collate_fn=partial(collate, what=what))

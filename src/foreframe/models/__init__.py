@@ -11,6 +11,7 @@ The future is never an input. A model also has `args` (plain values that rebuild
 """
 
 import inspect
+from difflib import get_close_matches
 from typing import Any
 
 from foreframe.models.baselines import Black, LinearMotion, Mean, Persistence
@@ -40,7 +41,9 @@ def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
         known = list(inspect.signature(kind).parameters)
         for given in args or {}:
             if given not in known:
-                raise ValueError(f"model {name} takes no argument {given!r}; it takes {', '.join(known) or 'none'}")
+                close = get_close_matches(given, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
+                raise ValueError(f"model {name} takes no argument {given!r}; {hint}")
         try:
             return ConvLSTM.preset(name, **(args or {})) if name in PRESETS else kind(**(args or {}))
         except TypeError as error:  # a value of the wrong kind, or a misspelt key of a nested argument

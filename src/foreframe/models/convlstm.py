@@ -191,6 +191,8 @@ class ConvLSTM(Model):
         stem = Stem(**stem) if isinstance(stem, dict) else stem
         head = Head(**head) if isinstance(head, dict) else head
         hidden = tuple(hidden)
+        if not isinstance(kernel, int) or kernel % 2 == 0 or kernel < 1:
+            raise ValueError(f"kernel must be an odd whole number, which keeps the frame's size, not {kernel!r}")
         _check_choices(channels, hidden, stem, head, decoder, ahead)
         self.args = {
             "channels": channels, "hidden": list(hidden), "kernel": kernel, "gates": asdict(gates),

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -44,7 +45,7 @@ class KeyedBatches(Sampler):
 class ResumableLoader(DataLoader):
     """A DataLoader that knows how many batches of which epoch were used, so that Lightning keeps that in its checkpoints."""
 
-    def __init__(self, dataset: Dataset, keys: KeyedBatches, workers: int) -> None:
+    def __init__(self, dataset: Dataset, keys: KeyedBatches, workers: int, collate: Any = collate) -> None:
         self.keys, self.used = keys, 0
         # Workers' seeds come from a generator of their own: nothing here touches the model's random numbers.
         super().__init__(
@@ -84,10 +85,11 @@ class Clips(L.LightningDataModule):
     """Training and validation clips of any Datasets that give (T,C,H,W)."""
 
     def __init__(
-        self, train: Dataset, validation: Dataset, batch_size: int, workers: int, seed: int, validation_clips: int
+        self, train: Dataset, validation: Dataset, batch_size: int, workers: int, seed: int, validation_clips: int, name: str
     ) -> None:
         super().__init__()
         self.train, self.validation = train, validation
+        self.collate = partial(collate, what=f"data {name}")
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.validation_clips = min(validation_clips, len(validation))  # type: ignore[arg-type]
 
@@ -96,7 +98,8 @@ class Clips(L.LightningDataModule):
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         n = len(self.train)  # type: ignore[arg-type]
         by_epoch = getattr(self.train, "by_epoch", False)
-        return ResumableLoader(self.train, KeyedBatches(n, self.batch_size, self.seed, by_epoch, rank, ranks), self.workers)
+        keys = KeyedBatches(n, self.batch_size, self.seed, by_epoch, rank, ranks)
+        return ResumableLoader(self.train, keys, self.workers, self.collate)
 
     def val_dataloader(self) -> DataLoader:
         """Each rank scores its own share, and no clip twice: padding a share would change the mean."""
@@ -108,7 +111,7 @@ class Clips(L.LightningDataModule):
         return DataLoader(
             Subset(self.validation, range(self.validation_clips)),
             batch_sampler=[part.tolist() for part in parts if len(part)],
-            collate_fn=collate,
+            collate_fn=self.collate,
             num_workers=self.workers,
             generator=torch.Generator().manual_seed(self.seed),
         )

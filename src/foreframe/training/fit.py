@@ -80,7 +80,7 @@ def fit(
                 f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
             )
     elif learning.start_at_mean:
-        first = next(iter(batches(train, batch_size=32)))
+        first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
         network.start_at(window.split(first)[1].mean().item())
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,7 +137,11 @@ def _check_contracts(network: Model, data: DataOptions, learning: LearningOption
     """What one option demands of another, before anything heavy is built."""
     if learning.loss == "cross_entropy" and not network.args.get("head", {}).get("sigmoid", True):
         raise ValueError("loss cross_entropy needs forecasts in (0,1): choose loss mse, or --model_args.head.sigmoid true")
-    for name, value in (("batch_size", data.batch_size), ("epochs", learning.epochs), ("validation_clips", data.validation_clips)):
+    for name, value in (
+        ("batch_size", data.batch_size),
+        ("epochs", learning.epochs),
+        ("validation_clips", data.validation_clips),
+    ):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     if not learning.learning_rate > 0:
@@ -203,7 +207,7 @@ def _start_tensorboard(folder: Path, port: int) -> str:
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     board = program.TensorBoard()
-    board.configure(argv=[None, "--logdir", str(folder), "--port", str(port)])
+    board.configure(argv=[None, "--logdir", str(folder), "--port", str(port), "--load_fast", "false"])
     try:
         return str(board.launch())
     except program.TensorBoardServerException as error:
@@ -232,7 +236,7 @@ def _coat(
 ) -> tuple[L.Trainer, ForecastModule, Clips, Checkpoints]:
     """Lightning's objects around ours."""
     module = ForecastModule(forecaster.model, forecaster.window, learning, forecaster.config())
-    clips = Clips(train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips)
+    clips = Clips(train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips, data.data)
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every)
     # Checkpoints comes last: what it saves includes what the others have done at that step.
     callbacks = [Epochs(), Validation(folder / "validation.jsonl", data.future), BlankWatch(), DivergenceWatch()]

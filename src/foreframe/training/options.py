@@ -29,7 +29,7 @@ class DataOptions:
     Args:
         data: moving_mnist, a .npy or .npz file of clips, or any Dataset's import path
         data_args: its arguments, e.g. --data_args.motion svg
-        past: frames in
+        past: frames in; a clip holds past and future
         future: frames out
         batch_size: clips a step and process
         workers: loader processes
@@ -50,8 +50,8 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: of frames, a pixel; mix is half mse, half mae
-        sampling_steps: >0: learn all next frames, shown its own more and more over so many steps
+        loss: what is made small, a mean over pixels; mix is half mse, half mae
+        sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
         optimizer: adam, or adamw with decoupled weight decay
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean
@@ -59,11 +59,11 @@ class LearningOptions:
         weight_decay: of the optimizer
         schedule: of the learning rate, over all steps (or minutes)
         warmup: steps of linear rise before constant or cosine
-        clip: largest norm of the gradient; 0 is off
+        clip: gradients are scaled down to this norm; 0 is off
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
         minutes: stop, schedule ended, after so much time
-        seed: of weights, clips and order
+        seed: of weights, of drawn clips and of their order
     """
 
     loss: Literal["mse", "mae", "cross_entropy", "mix"] = "mse"
