@@ -46,8 +46,8 @@ def look_at_data(
         raise ValueError(f"clip {clip} is not there: {data} ({split}) has clips 0 to {len(dataset) - 1}")
     frames = np.asarray(dataset[clip])
     t, c, h, w = frames.shape
-    print(f"{data} ({split}): {len(dataset)} clips. Clip {clip}: T={t} C={c} H={h} W={w}, values {frames.min():.3g} to")
-    print(f"{frames.max():.3g}, mean {frames.mean():.4f}, standard deviation {frames.std():.4f}.")
+    print(f"{data} ({split}): {len(dataset)} clips")
+    print(f"clip {clip}: T={t} C={c} H={h} W={w}, values {frames.min():.3g} to {frames.max():.3g}, mean {frames.mean():.4f}")
     if output is None:
         return
     before, after = frames[:past], frames[past : past + future]
