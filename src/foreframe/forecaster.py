@@ -160,7 +160,7 @@ def _checked_steps(steps: int) -> int:
     return int(steps)
 
 
-def from_config(
+def _from_config(
     config: Mapping[str, Any], weights: Mapping[str, Float[Tensor, "..."]], where: str, device: str | torch.device = "cpu"
 ) -> Forecaster:
     """Build the model that `config` describes and fill it with `weights`.
@@ -192,7 +192,7 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
         raise ValueError(f"{folder} is not whole: {Path(error.filename).name} is missing") from None
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} is damaged: {error}; copy or train it again") from None
-    return from_config(config, weights, str(folder), device)
+    return _from_config(config, weights, str(folder), device)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _from_checkpoint(path: Path, device: str | torch.device) -> Forecaster:
     held = read_checkpoint(path)
     weights = {name.removeprefix("network."): value for name, value in held["state_dict"].items()}
-    return from_config(held["forecaster"], weights, str(path), device)
+    return _from_config(held["forecaster"], weights, str(path), device)
 
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:

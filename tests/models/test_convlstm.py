@@ -132,6 +132,17 @@ def test_choices_that_do_not_fit(bad: dict, message: str) -> None:
         build_model("convlstm", bad)
 
 
+def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:
+    """`--model_args.stem.skip none` must not take the preset's strided convolutions away."""
+    args = build_model("quick", {"stem": {"skip": "none"}, "gates": {"peepholes": True}, "head": {"carry": False}}).args
+    assert args["stem"] == {"patch": 1, "widths": [16, 32, 64], "skip": "none"}
+    assert args["gates"] == {"bias": True, "peepholes": True, "forget_bias": 1.0}
+    assert (args["head"]["carry"], args["head"]["sigmoid"]) == (False, False)
+    assert build_model("quick").args["stem"]["skip"] == "frame"  # and the preset itself stays as it was
+    with pytest.raises(ValueError, match="patsch"):
+        build_model("quick", {"stem": {"patsch": 2}})
+
+
 def test_a_cell_refuses_even_kernels() -> None:
     with pytest.raises(ValueError, match="kernel 3x2 is even"):
         ConvLSTMCell(1, 2, (3, 2))

@@ -5,7 +5,7 @@ Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stem'
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -304,14 +304,19 @@ class ConvLSTM(Model):
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "ConvLSTM":
-        """A documented set of arguments (`PRESETS`), with changes, e.g. `ConvLSTM.preset("quick", channels=3)`.
+        """A documented set of arguments (`PRESETS`), with changes, e.g. `ConvLSTM.preset("quick", channels=3)`. A mapping changes what
+        it names and keeps the rest: with `stem={"skip": "none"}`, `quick` still has its strided convolutions.
 
         Raises:
             ValueError: for a name that is not there.
         """
         if name not in PRESETS:
             raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
-        return cls(**(PRESETS[name] | changes))
+        preset = PRESETS[name]
+        for key, change in changes.items():
+            if isinstance(change, dict) and is_dataclass(preset.get(key)):
+                changes[key] = replace(preset[key], **change)
+        return cls(**(preset | changes))
 
 
 def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Head, decoder: str, ahead: str) -> None:
@@ -495,7 +500,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decoder": "same",
         "ahead": "frame",
     },
-    # Two CPU cores, a few minutes.
     # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a step is cheap and a 3x3 kernel
     # reaches far; and the head carries the last frame's patches along and draws only the rest, where drawing everything from memory
     # takes far longer to learn.

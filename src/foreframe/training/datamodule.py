@@ -99,6 +99,8 @@ class Clips(L.LightningDataModule):
         n = len(self.train)  # type: ignore[arg-type]
         by_epoch = getattr(self.train, "by_epoch", False)
         keys = KeyedBatches(n, self.batch_size, self.seed, by_epoch, rank, ranks)
+        if len(keys) == 0:
+            raise ValueError(f"{n} training clips do not fill one batch of {self.batch_size} on each of {ranks} processes")
         return ResumableLoader(self.train, keys, self.workers, self.collate)
 
     def val_dataloader(self) -> DataLoader:

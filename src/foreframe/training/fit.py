@@ -136,7 +136,9 @@ def _network(options: ModelOptions, seed: int) -> Model:
 def _check_contracts(network: Model, data: DataOptions, learning: LearningOptions, clips: int) -> None:
     """What one option demands of another, before anything heavy is built."""
     if learning.loss == "cross_entropy" and not network.args.get("head", {}).get("sigmoid", True):
-        raise ValueError("loss cross_entropy needs forecasts in (0,1): choose loss mse, or --model_args.head.sigmoid true")
+        raise ValueError(
+            "loss cross_entropy needs forecasts in (0,1): choose loss mse, or --model_args.head.sigmoid true (and head.carry false)"
+        )
     for name, value in (
         ("batch_size", data.batch_size),
         ("epochs", learning.epochs),
