@@ -304,8 +304,9 @@ class ConvLSTM(Model):
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "ConvLSTM":
-        """A documented set of arguments (`PRESETS`), with changes, e.g. `ConvLSTM.preset("quick", channels=3)`. A mapping changes what
-        it names and keeps the rest: with `stem={"skip": "none"}`, `quick` still has its strided convolutions.
+        """A documented set of arguments (`PRESETS`), with changes, e.g. `ConvLSTM.preset("quick", channels=3)`.
+
+        A mapping changes what it names and keeps the rest: with `stem={"skip": "none"}`, `quick` keeps its strided convolutions.
 
         Raises:
             ValueError: for a name that is not there.
