@@ -5,11 +5,30 @@ One shape language everywhere: B clips, T frames, C channels, H rows, W columns.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
+
+
+@runtime_checkable
+class Frames(Protocol):
+    """Frames (T,C,H,W) that are read when they are asked for: an array, a memory-mapped file, a film that is decoded on the way.
+
+    Missing values are NaN, so frames that have any are floats.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __getitem__(self, when: slice, /) -> np.ndarray:
+        """A stretch of frames, as an array; the slice has no step."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,14 +40,18 @@ class Window:
     Args:
         past: frames in, at least 1.
         future: frames out, at least 1.
+        stride: frames from the start of one window to the start of the next, where a recording is cut into windows.
     """
 
     past: int = 10
     future: int = 10
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if self.past < 1 or self.future < 1:
             raise ValueError(f"a window needs at least 1 past and 1 future frame, not {self.past} and {self.future}")
+        if self.stride < 1:
+            raise ValueError(f"the stride from window to window is at least 1 frame, not {self.stride}")
 
     @property
     def length(self) -> int:
@@ -50,45 +73,79 @@ class Window:
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of frames with what they mean.
+    """A stretch of frames with what they mean: a whole recording, or a part of one.
 
     Args:
-        frames: (T,C,H,W), in the data's own numbers and dtype.
-        times: (T,) numpy datetime64 or seconds, one a frame, or None where the source has none.
+        frames: (T,C,H,W), in the data's own numbers and dtype, in memory or read when asked for. NaN where a value is missing.
+        times: (T,) numpy datetime64, calendar dates (cftime) or seconds, one a frame, or None where the source has none.
         units: of the values, e.g. "mm/h" or "K"; "" for plain pictures.
-        coordinates: names to arrays, e.g. latitude (H,) and longitude (W,); row 0 is the top of the picture.
+        coordinates: names to arrays, rows first: e.g. latitude (H,) and longitude (W,), or both (H,W); row 0 is the top of the
+            picture, which is north where rows are latitudes.
+        name: of the recording, for messages and reports.
+        variable: what is measured, e.g. "t2m"; "" where the source has no name for it.
+        notes: what reading did that its owner should know, a sentence each.
     """
 
-    frames: np.ndarray
+    frames: Frames
     times: np.ndarray | None = None
     units: str = ""
     coordinates: Mapping[str, np.ndarray] = field(default_factory=dict)
+    name: str = ""
+    variable: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 4:
+        if len(self.frames.shape) != 4:
             raise ValueError(f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}")
-        if self.times is not None and len(self.times) != len(self.frames):
-            raise ValueError(f"{len(self.frames)} frames cannot have {len(self.times)} times")
+        if self.times is not None and len(self.times) != len(self):
+            raise ValueError(f"{len(self)} frames cannot have {len(self.times)} times")
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return int(self.frames.shape[0])
 
     def __getitem__(self, when: slice) -> "Clip":
-        """The same clip with fewer frames: `clip[:10]`."""
+        """The same clip with fewer frames, read into memory: `clip[:10]`."""
         return replace(self, frames=self.frames[when], times=None if self.times is None else self.times[when])
 
+    @property
+    def step(self) -> Any:
+        """Time from one frame to the next, the median where it varies: timedelta64, timedelta or seconds; None without times."""
+        if self.times is None or len(self) < 2:
+            return None
+        return np.sort(np.diff(self.times))[(len(self) - 1) // 2]
 
-def check_frames(frames: Any, *, channels: int | None = None, low: float = 0.0, high: float = 1.0, what: str = "frames") -> Tensor:
+    def times_after(self, steps: int) -> np.ndarray | None:
+        """The times of the `steps` frames that follow the last one, at the usual step; None without times. Months stay months."""
+        if self.times is None or self.step is None:
+            return None
+        last, ahead = self.times[-1], np.arange(1, steps + 1)
+        if self.times.dtype.kind == "M" and np.all(np.abs(np.diff(self.times) / np.timedelta64(1, "D") - 29.75) < 2):
+            month = last.astype("datetime64[M]")
+            within = np.minimum(last - month, np.timedelta64(27, "D").astype("timedelta64[ns]"))  # every month has a 28th
+            return (month + ahead).astype(self.times.dtype) + within
+        return np.array([last + k * self.step for k in ahead], dtype=self.times.dtype)
+
+
+def check_frames(
+    frames: Any,
+    *,
+    channels: int | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    missing: bool = False,
+    what: str = "frames",
+) -> Tensor:
     """The one gate that all frames from outside pass: a float32 tensor of the same shape, or one line that says the cure.
 
     Args:
         frames: numpy array or tensor (T,C,H,W) or (B,T,C,H,W).
         channels: C that the model takes; None accepts any.
-        low, high: the range that values must keep (a thousandth of it of rounding is forgiven).
+        low, high: the range that values must keep (a thousandth of it of rounding is forgiven); infinite where any will do.
+        missing: whether NaN stands for a missing value; else it is refused.
         what: how the message names the frames.
 
     Raises:
-        ValueError: wrong type, rank, channels or dtype, no frames, NaN or infinity, values out of range.
+        ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN, values out of range.
     """
     if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiub":
         frames = torch.from_numpy(np.array(frames))  # a copy: a memory-mapped file is read-only
@@ -111,13 +168,42 @@ def check_frames(frames: Any, *, channels: int | None = None, low: float = 0.0, 
     if not frames.is_floating_point() and (low, high) == (0.0, 1.0):
         raise ValueError(f"{what}: dtype {frames.dtype}, but float32 in [0, 1] is needed; for 8-bit pictures divide by 255")
     frames = frames.float()
-    least, most = (v.item() for v in frames.aminmax())
-    if not (np.isfinite(least) and np.isfinite(most)):
-        bad = int((~frames.isfinite()).sum())
-        raise ValueError(f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those frames first")
+    values = frames
+    if not missing or frames.isinf().any():
+        least, most = (v.item() for v in frames.aminmax())
+        if not (np.isfinite(least) and np.isfinite(most)):
+            bad = int((~frames.isfinite()).sum())
+            raise ValueError(f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those frames first")
+    else:
+        values = frames[~frames.isnan()]
+        if values.numel() == 0:
+            raise ValueError(f"{what}: every value is missing; give frames that hold something")
+        least, most = (v.item() for v in values.aminmax())
     slack = 1e-3 * (high - low)
     if least < low - slack or most > high + slack:
         raise ValueError(
             f"{what}: values run from {least:.4g} to {most:.4g}, outside [{low:g}, {high:g}]; scale them to that range first"
         )
     return frames
+
+
+def fill_missing(
+    frames: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"] | None = None
+) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b c h w"]]:
+    """What a network is shown where values are missing (NaN): the last value seen at that pixel, or 0 before there was one.
+
+    Args:
+        frames: NaN where a value is missing.
+        last: what came out before, for frames that go on from others.
+
+    Returns:
+        The frames without NaN, and the last value seen at each pixel, NaN where there never was one.
+    """
+    if last is None and not frames.isnan().any():
+        return frames, frames[:, -1]
+    filled = []
+    for frame in frames.unbind(dim=1):
+        last = frame if last is None else torch.where(frame.isnan(), last, frame)
+        filled.append(last)
+    assert last is not None
+    return torch.stack(filled, dim=1).nan_to_num(0.0), last

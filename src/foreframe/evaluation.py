@@ -47,6 +47,7 @@ def evaluate(
     cards = {name: Scorecard(window.future) for name in rivals}
     for batch in batches(dataset, batch_size, clips):
         past, future = window.split(batch.to(forecaster.device))
+        past = fill_missing(past)[0]
         _check_channels(model, past)
         for name, rival in rivals.items():
             cards[name].update(rival(past, window.future), future)

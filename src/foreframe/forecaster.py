@@ -1,10 +1,10 @@
 """Model + Window + Scaling: what one trains, saves, ships and serves."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
-from foreframe.clip import Window, check_frames
+from foreframe.clip import Clip, Window, check_frames, fill_missing
 from foreframe.files import whole_file
 from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
 
-Frames = TypeVar("Frames", Tensor, np.ndarray)
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 
 class Forecaster:
@@ -44,34 +44,88 @@ class Forecaster:
         held = next(self.model.parameters(), None)
         return torch.device("cpu") if held is None else held.device
 
+    @overload
+    def predict(self, frames: Clip, steps: int, tile: int = 0, overlap: int | None = None) -> Clip: ...
+
+    @overload
+    def predict(self, frames: Array, steps: int, tile: int = 0, overlap: int | None = None) -> Array: ...
+
     @torch.inference_mode()
-    def predict(self, frames: Frames, steps: int) -> Frames:
+    def predict(self, frames: Any, steps: int, tile: int = 0, overlap: int | None = None) -> Any:
         """Forecast the `steps` frames that follow.
 
         Args:
-            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units.
+            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units; or a `Clip`. NaN is a missing value:
+                the last value seen at that pixel stands in for it.
             steps: how many frames, at least 1; more than it was trained for is allowed.
+            tile: forecast big frames in square tiles of this side, blended where they overlap, to bound memory; 0 takes them whole.
+            overlap: pixels that neighbouring tiles share, a quarter of a tile by default. The outer third of it is thrown away, so
+                tiles equal the whole wherever that third is at least as wide as the model can see.
 
         Returns:
-            (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units.
+            (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units, NaN where every past value was
+            missing; a `Clip`, with the times that follow, for a `Clip`.
 
         Raises:
-            ValueError: frames of the wrong rank, channels, dtype or range, with NaN, or steps below 1.
+            ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a clip in
+                other units than the forecaster's.
         """
         steps = _checked_steps(steps)
+        if isinstance(frames, Clip):
+            return self._predict_clip(frames, steps, tile, overlap)
         past = self._past(frames)
-        self.model.eval()
         single = past.ndim == 4
-        future = self.model(past.unsqueeze(0) if single else past, steps).float()
-        future = self.scaling.to_units(future[0] if single else future)
+        past, last = fill_missing(past.unsqueeze(0) if single else past)
+        future = self._ahead(past, steps, tile, overlap).float()
+        future = self.scaling.to_units(torch.where(last.isnan().unsqueeze(1), torch.nan, future))
+        future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
+
+    def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None) -> Clip:
+        if clip.units and self.scaling.units and clip.units != self.scaling.units:
+            raise ValueError(f"{clip.name or 'the clip'} is in {clip.units}, but this was trained on {self.scaling.units}: convert it first")
+        try:
+            future = self.predict(np.asarray(clip.frames[0 : len(clip)]), steps, tile, overlap)
+        except ValueError as error:
+            raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
+        return replace(clip, frames=future, times=clip.times_after(steps), units=clip.units or self.scaling.units, notes=())
+
+    def _ahead(self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None) -> Float[Tensor, "b s c h w"]:
+        self.model.eval()
+        h, w = past.shape[-2:]
+        if not tile or (h <= tile and w <= tile):
+            return self._whole(past, steps)
+        shared = tile // 4 if overlap is None else overlap
+        if not 0 <= shared < tile:
+            raise ValueError(f"tiles of {tile} pixels cannot overlap by {shared}; choose less")
+        total = weights = None
+        for rows in _tiles(h, tile, shared, self.model.stride):
+            for columns in _tiles(w, tile, shared, self.model.stride):
+                weight = _ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)
+                weight = weight.to(past.device)
+                made = self._whole(past[..., rows, columns], steps).float()
+                if total is None or weights is None:
+                    total, weights = made.new_zeros(*made.shape[:-2], h, w), made.new_zeros(h, w)
+                total[..., rows, columns] += made * weight
+                weights[rows, columns] += weight
+        assert total is not None
+        return total / weights
+
+    def _whole(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b s c h w"]:
+        """A long past is taken in part by part: memory does not grow with it."""
+        state = None
+        for part in past.split(64, dim=1):
+            state = self.model.encode(part, state)
+        assert state is not None
+        return self.model.decode(state, steps)
 
     def stream(self, steps: int | None = None) -> "Stream":
         """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast = live.push(frame)`."""
         return Stream(self, _checked_steps(self.window.future if steps is None else steps))
 
     def _past(self, frames: Any) -> Tensor:
-        past = check_frames(frames, channels=self.model.channels, low=self.scaling.low, high=self.scaling.high)
+        low, high = self.scaling.bounds
+        past = check_frames(frames, channels=self.model.channels, low=low, high=high, missing=True)
         return self.scaling.to_network(past).to(self.device)
 
     def config(self) -> dict[str, Any]:
@@ -133,25 +187,131 @@ class Stream:
     """A live forecast that carries its state from frame to frame, in constant memory.
 
     The same numbers as `predict` on all frames so far, by the promise of the models.
+
+    Attributes:
+        seen: how many frames were pushed.
     """
 
     def __init__(self, forecaster: Forecaster, steps: int) -> None:
-        self.forecaster, self.steps = forecaster, steps
+        self.forecaster, self.steps, self.seen = forecaster, steps, 0
         self.state: dict[str, Tensor] | None = None
+        self._last: Tensor | None = None  # the last value seen at each pixel, which stands in for missing ones
 
     @torch.inference_mode()
-    def push(self, frame: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    def push(self, frame: Array) -> Array:
         """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's own units.
 
         Raises:
-            ValueError: as `Forecaster.predict`; a refused frame leaves the state as it was.
+            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a refused frame leaves the state as it
+                was.
         """
+        self.take(frame)
+        return self.forecast(like=frame)
+
+    @torch.inference_mode()
+    def take(self, frame: Array) -> None:
+        """Take one frame without forecasting; raises as `push`."""
         f = self.forecaster
-        past = f._past(frame[None])
+        past = f._past(frame[None]).unsqueeze(0)
+        if self._last is not None and past.shape[2:] != self._last.shape[1:]:
+            raise ValueError(f"a frame of {_by(past.shape[2:])}, but the stream began with {_by(self._last.shape[1:])}")
         f.model.eval()
-        self.state = f.model.encode(past.unsqueeze(0), self.state)
-        future = f.scaling.to_units(f.model.decode(self.state, self.steps)[0].float())
-        return future.cpu().numpy() if isinstance(frame, np.ndarray) else future.to(frame.device)
+        past, self._last = fill_missing(past, self._last)
+        self.state = f.model.encode(past, self.state)
+        self.seen += 1
+
+    @torch.inference_mode()
+    def forecast(self, steps: int | None = None, like: Any = None) -> Any:
+        """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like` is one.
+
+        Raises:
+            ValueError: before the first frame.
+        """
+        if self.state is None or self._last is None:
+            raise ValueError("this stream has seen no frame yet: push one first")
+        f = self.forecaster
+        future = f.model.decode(self.state, self.steps if steps is None else _checked_steps(steps))[0].float()
+        future = f.scaling.to_units(torch.where(self._last.isnan(), torch.nan, future))
+        if isinstance(like, np.ndarray):
+            return future.cpu().numpy()
+        return future if like is None else future.to(like.device)
+
+    def fork(self) -> "Stream":
+        """Another stream that goes on from here; what is pushed to one does not touch the other."""
+        other = Stream(self.forecaster, self.steps)
+        other.state, other._last, other.seen = self.state, self._last, self.seen  # states are never changed, only replaced
+        return other
+
+    def save(self, path: str | Path) -> None:
+        """Write what this stream has seen to a file (safetensors), for `restore` in another process.
+
+        Raises:
+            ValueError: before the first frame, or when it cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        if self.state is None or self._last is None:
+            raise ValueError("this stream has seen no frame yet: there is nothing to save")
+        held = {f"state.{name}": value.cpu().contiguous() for name, value in self.state.items()}
+        with whole_file(path) as rough:
+            save_file(held | {"last": self._last.cpu().contiguous()}, rough, {"seen": str(self.seen), "model": self._fingerprint()})
+
+    def restore(self, path: str | Path) -> "Stream":
+        """Go on from what `save` wrote; gives this stream back.
+
+        Raises:
+            ValueError: no such file, a damaged one, or the state of another model.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise ValueError(f"there is no saved stream {path}")
+        try:
+            with safe_open(path, "pt") as file:
+                about, held = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            seen, last = int(about["seen"]), held.pop("last")
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it") from error
+        if about.get("model") != self._fingerprint():
+            raise ValueError(f"{path} was saved by another model than this one; start anew without it")
+        device = self.forecaster.device
+        self.seen, self._last = seen, last.to(device)
+        self.state = {name.removeprefix("state."): value.to(device) for name, value in held.items()}
+        return self
+
+    def _fingerprint(self) -> str:
+        """Which network a state belongs to: its arguments, and a sum of its weights."""
+        config = self.forecaster.config()
+        weights = sum(float(p.double().abs().sum()) for p in self.forecaster.model.parameters())
+        return json.dumps([config["model"], config["args"], config["scaling"], f"{weights:.6g}"], sort_keys=True)
+
+
+def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
+    """Stretches that cover `side`, each starting at a multiple of `stride`, at least `overlap` in common with their neighbours."""
+    if side <= tile:
+        return [slice(0, side)]
+    last = (side - tile) // stride * stride
+    count = 1 + max(1, -(-last // max(stride, (tile - overlap) // stride * stride)))
+    starts = sorted({int(last * k / (count - 1)) // stride * stride for k in range(count)})
+    return [slice(start, side if start == last else start + tile) for start in starts]
+
+
+def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, "n"]:
+    """A tile's weight along one axis: next to nothing over the outer third of the overlap, where it lacks surroundings, rising over
+    the middle third; whole where it ends with the frame."""
+    n, third = part.stop - part.start, overlap / 3
+    place = torch.arange(n, dtype=torch.float32) + 0.5
+    rise, fall = (place - third) / max(third, 1), (n - place - third) / max(third, 1)
+    weight = torch.ones(n)
+    if part.start > 0:
+        weight = torch.minimum(weight, rise)
+    if part.stop < side:
+        weight = torch.minimum(weight, fall)
+    return weight.clamp(min=1e-12)  # never nothing at all: somebody must cover each pixel
+
+
+def _by(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
 
 
 def _checked_steps(steps: int) -> int:

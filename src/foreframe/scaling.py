@@ -1,56 +1,108 @@
 """Physical values <-> what the network sees."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Values = TypeVar("Values", Tensor, np.ndarray)
 
+KINDS = ("range", "minmax", "standard", "log", "dbz")
+SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
+# What `Scaling.fit` and the command line take where a kind needs no fitting and nothing else was said.
+DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
+
 
 @dataclass(frozen=True)
 class Scaling:
-    """A fixed range of the data's own units, mapped to [0, 1] in a straight line.
+    """The data's own units, mapped to [0, 1] and back. x is a value, y what the network sees:
+
+    - "range": y = (x - low) / (high - low). A fixed range; values outside are refused.
+    - "minmax": the same line, from the smallest to the largest value of the training frames; values outside are taken.
+    - "standard": the same line, where low and high lie `SPREAD` = 4 standard deviations below and above the mean, so that y is
+      the standardised value over 8, plus a half. Values outside are taken.
+    - "log", for rain: y = log(1 + x/low) / log(1 + high/low), for x >= 0: a straight line well below `low`, logarithms above.
+      Values outside are taken; negative ones are cut to 0.
+    - "dbz", for reflectivity in dBZ: the line of "range", but values below `low`, which stand for no echo, become 0, and come back
+      as `low`; those above `high` become 1.
+
+    Missing values (NaN) stay missing.
 
     Args:
-        low: the value that becomes 0.
-        high: the value that becomes 1.
+        low, high: see above, in the data's units.
         units: of low, high and of what `to_units` gives back.
+        kind: one of KINDS.
 
     Raises:
-        ValueError: when high is not above low.
+        ValueError: when high is not above low, an unknown kind, or low is not above 0 where kind is "log".
     """
 
     low: float = 0.0
     high: float = 1.0
     units: str = ""
+    kind: str = "range"
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"scaling kind {self.kind!r} is unknown; choose {', '.join(KINDS)}")
         if not self.high > self.low:
             raise ValueError(f"a scaling needs low < high, not {self.low} and {self.high}")
+        if self.kind == "log" and not self.low > 0:
+            raise ValueError(f"a log scaling needs low > 0, where logarithms take over from the straight line, not {self.low}")
 
     @classmethod
-    def fit(cls, frames: Values, units: str = "") -> "Scaling":
-        """The range that these frames (of the training split only) span; NaN is left out.
+    def fit(cls, frames: Values, units: str = "", kind: str = "minmax") -> "Scaling":
+        """From frames of the training split only: the range that they span, or their mean and spread; NaN is left out.
 
         Raises:
             ValueError: when the frames hold a single value or nothing finite.
         """
-        values = np.asarray(frames)
-        values = values[np.isfinite(values)]
-        if values.size == 0 or values.min() == values.max():
+        return cls.from_moments(Moments().plus(np.asarray(frames)), units, kind)
+
+    @classmethod
+    def from_moments(cls, moments: "Moments", units: str = "", kind: str = "minmax") -> "Scaling":
+        """`fit`, from what one pass over frames that are too many for memory has gathered; raises as it does.
+
+        A "log" or "dbz" scaling begins where DEFAULTS says, and reaches at least as high.
+        """
+        if not moments.lowest < moments.highest:
             raise ValueError("a scaling cannot be fitted to frames without two different finite values")
-        return cls(float(values.min()), float(values.max()), units)
+        if kind in DEFAULTS:
+            low, high, usual = DEFAULTS[kind]
+            return cls(low, max(high, moments.highest), units or usual, kind)
+        if kind == "standard":
+            mean, deviation = moments.mean, moments.deviation
+            return cls(mean - SPREAD * deviation, mean + SPREAD * deviation, units, kind)
+        return cls(moments.lowest, moments.highest, units, "minmax")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The values that frames may have; those of a "range" must keep it."""
+        return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
 
     def to_network(self, values: Values) -> Values:
         """Units -> [0, 1]; any shape."""
+        if self.kind == "log":
+            log1p = torch.log1p if isinstance(values, Tensor) else np.log1p
+            return log1p(_cut(values, 0.0, math.inf) / self.low) / math.log1p(self.high / self.low)
+        if self.kind == "dbz":
+            values = _cut(values, self.low, self.high)
         if (self.low, self.high) == (0.0, 1.0):
             return values
         return (values - self.low) / (self.high - self.low)
 
     def to_units(self, values: Values) -> Values:
         """[0, 1] -> units; any shape."""
+        if self.kind == "log":
+            expm1 = torch.expm1 if isinstance(values, Tensor) else np.expm1
+            # A forecast may overshoot: e to the power of that must not.
+            return expm1(_cut(values, 0.0, 1.5) * math.log1p(self.high / self.low)) * self.low
+        if self.kind == "dbz":
+            values = _cut(values, 0.0, 1.0)
         if (self.low, self.high) == (0.0, 1.0):
             return values
         return values * (self.high - self.low) + self.low
@@ -58,3 +110,61 @@ class Scaling:
     def config(self) -> dict[str, Any]:
         """Plain numbers and strings, for config.json: `Scaling(**config)` is the way back."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one pass over many frames gathers of their finite values."""
+
+    count: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
+    total: float = 0.0
+    squares: float = 0.0
+
+    def plus(self, frames: np.ndarray) -> "Moments":
+        values = frames[np.isfinite(frames)] if frames.dtype.kind == "f" else frames
+        if values.size == 0:
+            return self
+        values = values.astype(np.float64)
+        return Moments(
+            self.count + values.size,
+            min(self.lowest, float(values.min())),
+            max(self.highest, float(values.max())),
+            self.total + float(values.sum()),
+            self.squares + float((values**2).sum()),
+        )
+
+    @property
+    def mean(self) -> float:
+        return self.total / max(1, self.count)
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(max(0.0, self.squares / max(1, self.count) - self.mean**2))
+
+
+def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
+    """What an option says: a kind to be fitted, or, where `low` and `high` are given too, a whole scaling.
+
+    Raises:
+        ValueError: an unknown kind or key.
+    """
+    if isinstance(given, Scaling):
+        return given
+    if isinstance(given, str):
+        given = {"kind": given}
+    unknown = sorted(set(given) - {"kind", "low", "high", "units"})
+    if unknown:
+        raise ValueError(f"a scaling has kind, low, high and units, not {', '.join(unknown)}")
+    kind = str(given.get("kind", "range" if "low" in given else "minmax"))
+    if kind not in KINDS:
+        raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")
+    if ("low" in given) != ("high" in given):
+        raise ValueError("a scaling needs both low and high, or neither, to be fitted to the training frames")
+    return Scaling(**given) if "low" in given else kind
+
+
+def _cut(values: Values, low: float, high: float) -> Values:
+    """Clip; NaN stays NaN."""
+    return values.clamp(low, high) if isinstance(values, Tensor) else np.clip(values, low, high)

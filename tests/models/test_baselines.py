@@ -38,3 +38,22 @@ def test_linear_motion_without_motion_or_light() -> None:
     assert build_model("linear_motion")(dark, 4).abs().max() == 0
     one = torch.rand(1, 1, 1, 16, 16)
     torch.testing.assert_close(build_model("linear_motion")(one, 2)[:, 1], one[:, -1], atol=1e-4, rtol=0)
+
+
+def test_cycle_is_the_frame_a_period_before() -> None:
+    past = torch.rand(2, 11, 3, 5, 6)
+    made = build_model("cycle", {"period": 4})(past, 9)
+    for step in range(9):
+        assert torch.equal(made[:, step], past[:, 7 + step % 4])
+
+
+def test_cycle_of_fewer_frames_than_a_period() -> None:
+    """The oldest frame stands in for those before it."""
+    past = torch.rand(2, 2, 1, 5, 6)
+    model = build_model("cycle", {"period": 4})
+    expected = past[:, [0, 0, 0, 1, 0, 0]]
+    assert torch.equal(model(past, 6), expected)
+    assert torch.equal(model.decode(model.encode(past[:, 1:], model.encode(past[:, :1])), 6), expected)
+    assert model.encode(past)["frames"].shape[1] == 4
+    with pytest.raises(ValueError, match="at least 1"):
+        build_model("cycle", {"period": 0})

@@ -1,10 +1,12 @@
 """Where clips come from: drawn, read from files, or out of any Dataset."""
 
-from foreframe.data.arrays import ArrayClips, clips_from, published_moving_mnist
+from foreframe.data.arrays import ArrayClips, published_moving_mnist
 from foreframe.data.moving_mnist import Motion, MovingMNIST
-from foreframe.data.windows import batches, check_first_clip, collate, open_dataset
+from foreframe.data.recordings import Dealing, Recordings
+from foreframe.data.sources import Reading, clips_from
+from foreframe.data.windows import accepted, batches, check_first_clip, chosen, collate, open_dataset
 
 __all__ = [
-    "ArrayClips", "Motion", "MovingMNIST", "batches", "check_first_clip", "clips_from", "collate", "open_dataset",
-    "published_moving_mnist",
+    "ArrayClips", "Dealing", "Motion", "MovingMNIST", "Reading", "Recordings", "accepted", "batches", "check_first_clip", "chosen",
+    "clips_from", "collate", "open_dataset", "published_moving_mnist",
 ]  # fmt: skip

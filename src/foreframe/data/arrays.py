@@ -1,6 +1,7 @@
-"""Clips and recordings that lie in .npy and .npz files."""
+"""Clips and recordings that lie in .npy, .npz and .pt files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,61 +12,149 @@ from torch.utils.data import Dataset
 from foreframe.clip import Clip
 from foreframe.scaling import Scaling
 
+ARRAYS = (".npy", ".npz", ".pt", ".pth")
+# Names that an .npz may give to what belongs to its frames.
+TIMES, ROWS, COLUMNS = ("times", "time", "valid_time"), ("latitude", "lat", "y"), ("longitude", "lon", "x")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
 _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 
 def read_array(path: str | Path, variable: str | None = None) -> tuple[np.ndarray, str]:
-    """The array in a .npy (memory-mapped) or .npz file, and its name ("" in a .npy).
+    """The array in a .npy (memory-mapped), .npz or .pt file, and its name ("" in a .npy).
 
     Args:
         path: of the file.
-        variable: which array of an .npz; needed where it holds several and none is called `frames` or `clips`.
+        variable: which array of an .npz or of a .pt's dict; needed where it holds several and none is called `frames` or `clips`.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, pickled objects.
     """
-    path = Path(path)
+    array, name, _ = _read_all(Path(path), variable)
+    return array, name
+
+
+def _read_all(path: Path, variable: str | None) -> tuple[np.ndarray, str, dict[str, np.ndarray]]:
+    """The array, its name, and everything else that lies beside it in the file."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False), ""
+            return np.load(path, mmap_mode="r", allow_pickle=False), "", {}
+        if path.suffix in (".pt", ".pth"):
+            return _chosen(_tensors(path), variable)
         with np.load(path, allow_pickle=False) as held:
             if not isinstance(held, np.lib.npyio.NpzFile):
                 raise ValueError("not an .npz archive")
-            names = [variable] if variable else [name for name in ("frames", "clips") if name in held] or held.files
-            if len(names) != 1 or names[0] not in held:
-                raise KeyError(f"it holds {', '.join(held.files)}; name one")
-            return held[names[0]], names[0]
+            return _chosen(held, variable)
     except KeyError as error:
         raise ValueError(f"{path}: {variable or 'no single array'} not found: {error.args[0]}") from None
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a whole .npy or .npz file of numbers") from error  # numpy's words advise unpickling
+        raise ValueError(f"{path} is not a whole {path.suffix} file of numbers") from error  # numpy's words advise unpickling
     except Exception as error:  # zipfile's own kinds for a damaged archive
         raise ValueError(f"{path} is damaged ({error})") from None
 
 
-def clips_from(path: str | Path, variable: str | None = None) -> list[Clip]:
-    """Every clip in a file, in the data's own numbers.
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    """A saved tensor, or a dict of them, without unpickling anything else."""
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for what is no file of tensors
+        raise ValueError("not a file of tensors") from error
+    held = held if isinstance(held, dict) else {"frames": held}
+    return {str(name): value.detach().numpy() for name, value in held.items() if isinstance(value, Tensor)}
 
-    Axes are told apart so: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips` and the
-    published Moving MNIST file are clips (N,T,H,W), and anything else is one recording: (T,C,H,W) with at most 4 channels.
+
+def _chosen(held: Any, variable: str | None) -> tuple[np.ndarray, str, dict[str, np.ndarray]]:
+    files = list(held.files if hasattr(held, "files") else held)
+    if variable is not None:
+        names = [variable]
+    else:
+        names = [name for name in ("frames", "clips") if name in files] or [name for name in files if held[name].ndim >= 3]
+    if len(names) != 1 or names[0] not in files:
+        raise KeyError(f"it holds {', '.join(files) or 'nothing'}; name one")
+    beside = {name: held[name] for name in files if name in (*TIMES, *ROWS, *COLUMNS, "units")}
+    return held[names[0]], names[0], beside
+
+
+def read_arrays(path: str | Path, variable: str | None = None) -> list[Clip]:
+    """Every recording in a file, in the data's own numbers; `foreframe.clips_from` says how axes are told apart.
+
+    Arrays `times`, `latitude`, `longitude` and `units` beside the frames come along; rows that run south to north are turned.
 
     Raises:
-        ValueError: what `read_array` raises, or axes that fit none of these.
+        ValueError: what `read_array` raises, axes that fit no recording, or times that are no times.
     """
-    frames, name = read_array(path, variable)
-    if frames.ndim == 3:
-        return [Clip(frames[:, None])]
+    frames, name, beside = _read_all(Path(path), variable)
+    where = str(path)
     if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE or (frames.ndim == 4 and name == "clips"):
-        return [Clip(clip) for clip in _as_clips(frames, str(path))]
-    if frames.ndim == 4 and frames.shape[1] <= 4:
-        return [Clip(frames)]
-    raise ValueError(
-        f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with at most 4 channels, nor clips (N,T,C,H,W)"
-    )
+        return [Clip(clip, name=f"{where}#{k + 1}") for k, clip in enumerate(_as_clips(frames, where))]
+    if frames.ndim == 3:
+        frames = frames[:, None]
+    if frames.ndim != 4 or frames.shape[1] > 4:
+        raise ValueError(
+            f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with at most 4 channels, nor clips (N,T,C,H,W)"
+        )
+    if 0 in frames.shape:
+        raise ValueError(f"{path}: shape {frames.shape} holds no frames")
+    return [_described(frames, beside, where, "" if name in ("", "frames") else name)]
+
+
+def holds_clips(path: str | Path, variable: str | None = None) -> bool:
+    """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut windows from; raises as `read_array`."""
+    frames, name = read_array(path, variable)
+    if frames.shape == PUBLISHED_SHAPE or frames.ndim == 5 or name == "clips":
+        return True
+    return frames.ndim == 4 and frames.shape[1] > 4
+
+
+def _described(frames: np.ndarray, beside: dict[str, np.ndarray], where: str, variable: str) -> Clip:
+    """A recording with the times, units and coordinates that lie beside it in its file."""
+    times = next((_times(beside[name], where) for name in TIMES if name in beside), None)
+    if times is not None and len(times) != len(frames):
+        raise ValueError(f"{where}: {len(frames)} frames, but {len(times)} times")
+    coordinates, notes = {}, []
+    for names, side in ((ROWS, frames.shape[2]), (COLUMNS, frames.shape[3])):
+        for name in names:
+            if name in beside and beside[name].shape in ((side,), frames.shape[2:]):
+                coordinates[name] = beside[name]
+    for name in ("latitude", "lat"):
+        if name in coordinates and coordinates[name].flat[0] < coordinates[name].flat[-1]:
+            frames = frames[:, :, ::-1]
+            coordinates = {k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()}
+            notes.append("rows ran south to north: turned north-up")
+    units = str(beside["units"]) if "units" in beside else ""
+    return Clip(frames, times, units, coordinates, where, variable, tuple(notes))
+
+
+def _times(values: np.ndarray, where: str) -> np.ndarray:
+    """Stamps such as 201505151545 or 2019-03-01T00:00, numpy's own, or plain seconds."""
+    if values.dtype.kind in "Mf":
+        return values
+    if values.dtype.kind in "iu" and values.max(initial=0) < 10**9:
+        return values.astype(np.float64)
+    try:
+        text = values.astype(str)
+        if all(one.isdigit() for one in text):
+            text = np.array([f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[8:10] or '00'}:{one[10:12] or '00'}" for one in text])
+        return text.astype("datetime64[ns]")
+    except ValueError:
+        raise ValueError(f"{where}: times such as {str(values.flat[0])!r} are none that are read; write 2019-03-01T00:00") from None
+
+
+def stand_in(clip: Clip) -> int | None:
+    """The number by which a gridded field of whole numbers marks what was not measured: the largest of its type, where at least 1 %
+    of the pixels hold it in every frame. Pictures, whose white is that number too, have no times; floats have NaN."""
+    dtype = clip.frames.dtype
+    if dtype.kind != "u" or clip.times is None or clip.times.dtype.kind == "f" or clip.frames.shape[1] != 1:
+        return None
+    most = int(np.iinfo(dtype).max)
+    always = np.asarray(clip.frames[0:1]) == most
+    for k in range(0, len(clip), max(1, len(clip) // 16)):  # a sample: masks do not change
+        if always.mean() < 0.01:
+            return None
+        always &= np.asarray(clip.frames[k : k + 1]) == most
+    return most if always.mean() >= 0.01 else None
 
 
 class ArrayClips(Dataset):

@@ -16,20 +16,27 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from foreframe.clip import Window, check_frames
-from foreframe.data.arrays import ArrayClips, published_moving_mnist, split_block
+from foreframe.data.arrays import ArrayClips, holds_clips, published_moving_mnist, split_block
 from foreframe.data.moving_mnist import MovingMNIST
+from foreframe.data.recordings import recordings_from
+from foreframe.data.sources import SUFFIXES
+from foreframe.scaling import Scaling
 
 
-def open_dataset(data: str, split: str, window: Window, args: Mapping[str, Any] | None = None) -> Dataset:
+def open_dataset(
+    data: str, split: str, window: Window, args: Mapping[str, Any] | None = None, scaling: Scaling | None = None
+) -> Dataset:
     """The Dataset of clips that a name stands for.
 
     Args:
-        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; or the import path of any Dataset (or of a
-            function that makes one), such as "mypackage.radar.Storms".
+        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else that `foreframe.clips_from` opens,
+            of which windows are cut (`Recordings`); or the import path of any Dataset (or of a function that makes one), such as
+            "mypackage.radar.Storms".
         split: "train", "validation" or "test". An imported Dataset that takes a `split` argument is given it; any other is cut
             into blocks of items, 80, 10 and 10 %, in its own order.
         window: clips are drawn this long where that can be chosen.
         args: keyword arguments of the Dataset.
+        scaling: of a trained forecaster, in place of one fitted to these recordings.
 
     Raises:
         ValueError: unknown name, import or arguments, or something that is no map-style Dataset of clips.
@@ -41,8 +48,10 @@ def open_dataset(data: str, split: str, window: Window, args: Mapping[str, Any] 
         if split in ("train", "validation"):
             raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
         return _call(published_moving_mnist, data, args)
-    if data.endswith((".npy", ".npz")):
+    if data.endswith((".npy", ".npz")) and os.path.isfile(data) and holds_clips(data, args.get("variable")):
         return _call(ArrayClips, data, {"path": data, "split": split} | args)
+    if "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES:
+        return recordings_from(data, split, window, args if scaling is None else args | {"scaling": scaling})
     make = _imported(data)
     by_split = callable(make) and "split" in inspect.signature(make).parameters
     dataset = _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
@@ -77,7 +86,7 @@ def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
 def _imported(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
-        raise ValueError(f"data {path!r} is unknown; give moving_mnist, a .npy or .npz file, or an import path such as pkg.Clips")
+        raise ValueError(f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an import path such as pkg.Clips")
     if os.getcwd() not in sys.path:  # a file beside the user is meant to be found, as `python -m` would
         sys.path.insert(0, os.getcwd())
     try:
@@ -94,7 +103,8 @@ def check_first_clip(dataset: Dataset, window: Window, channels: int | None, dat
     """Look at item 0 before anything heavy is built.
 
     Raises:
-        ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least the window's frames.
+        ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least the window's frames. Items that
+            a `Scaling` made may leave [0,1], and hold NaN where a value is missing.
     """
     try:
         clip = dataset[0]
@@ -102,15 +112,21 @@ def check_first_clip(dataset: Dataset, window: Window, channels: int | None, dat
         raise ValueError(f"data {data}, item 0: {_named(error)}") from error
     if isinstance(clip, Tensor | np.ndarray) and clip.ndim != 4:
         raise ValueError(f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W)")
-    frames = check_frames(clip, channels=channels, what=f"data {data}, item 0")
+    frames = check_frames(clip, channels=channels, what=f"data {data}, item 0", **accepted(dataset))
     try:
         window.split(frames.unsqueeze(0))
     except ValueError as error:
         raise ValueError(f"data {data}, item 0: {error}") from None
 
 
-def collate(clips: Sequence[Any] | Tensor, what: str = "data") -> Float[Tensor, "b t c h w"]:
-    """Items to one checked batch. What `__getitems__` has already stacked is not copied. `what` names the data in messages.
+def accepted(dataset: Any) -> dict[str, Any]:
+    """What `check_frames` lets pass of a dataset's items: those that a `Scaling` made may leave [0,1] and hold NaN."""
+    return {"low": -np.inf, "high": np.inf, "missing": True} if getattr(dataset, "scaled", False) else {}
+
+
+def collate(clips: Sequence[Any] | Tensor, what: str = "data", accept: Mapping[str, Any] | None = None) -> Float[Tensor, "b t c h w"]:
+    """Items to one checked batch. What `__getitems__` has already stacked is not copied. `what` names the data in messages, and
+    `accept` is what `accepted` says of the dataset.
 
     Raises:
         ValueError: items of different shapes, or frames that `check_frames` refuses.
@@ -121,12 +137,20 @@ def collate(clips: Sequence[Any] | Tensor, what: str = "data") -> Float[Tensor, 
         if len(shapes) > 1:
             raise ValueError(f"{what}: clips of one batch have different shapes: {' and '.join(map(str, sorted(shapes)))}")
         clips = torch.stack(tensors)
-    return check_frames(clips, what=what)
+    return check_frames(clips, what=what, **(accept or {}))
+
+
+def chosen(dataset: Any, limit: int | None = None) -> list[int]:
+    """Which items are scored when at most `limit` are: the first, or, of windows of recordings, as many evenly spread."""
+    n = len(dataset)
+    if limit is None or limit >= n:
+        return list(range(n))
+    return np.linspace(0, n - 1, limit).round().astype(int).tolist() if getattr(dataset, "ordered", False) else list(range(limit))
 
 
 def batches(
     dataset: Dataset, batch_size: int, limit: int | None = None, what: str = "data"
 ) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """A Dataset's clips in order, at most `limit` of them, in batches; `what` names the data in messages."""
-    n = len(dataset) if limit is None else min(limit, len(dataset))  # type: ignore[arg-type]
-    yield from DataLoader(Subset(dataset, range(n)), batch_size=batch_size, collate_fn=partial(collate, what=what))
+    """A Dataset's clips, at most `limit` of them, in batches; `what` names the data in messages."""
+    items = Subset(dataset, chosen(dataset, limit))
+    yield from DataLoader(items, batch_size=batch_size, collate_fn=partial(collate, what=what, accept=accepted(dataset)))

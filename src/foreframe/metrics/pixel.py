@@ -1,4 +1,8 @@
-"""Errors pixel by pixel, one number a frame. P is the forecast, Y the truth, both in [0,1]."""
+"""Errors pixel by pixel, one number a frame. P is the forecast, Y the truth, both in [0,1].
+
+Y is NaN where a value is missing. Such values never count, whatever P has there; where P alone is NaN, so is
+the error.
+"""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,13 +12,18 @@ PerFrame = Float[Tensor, "b t"]
 
 
 def squared_error(P: Frames, Y: Frames) -> PerFrame:
-    """Sum over C,H,W of (P-Y)^2."""
-    return (P - Y).square().sum(dim=(2, 3, 4))
+    """Sum over the values of C,H,W that are not missing of (P-Y)^2."""
+    return (P - Y).square().masked_fill(Y.isnan(), 0).sum(dim=(2, 3, 4))
 
 
 def absolute_error(P: Frames, Y: Frames) -> PerFrame:
-    """Sum over C,H,W of |P-Y|."""
-    return (P - Y).abs().sum(dim=(2, 3, 4))
+    """Sum over the values of C,H,W that are not missing of |P-Y|."""
+    return (P - Y).abs().masked_fill(Y.isnan(), 0).sum(dim=(2, 3, 4))
+
+
+def values_present(Y: Frames) -> PerFrame:
+    """How many values of C,H,W are not missing."""
+    return (~Y.isnan()).sum(dim=(2, 3, 4)).to(Y.dtype)
 
 
 def peak_signal_to_noise(mse: Tensor) -> Tensor:

@@ -12,10 +12,12 @@ The future is never an input. A model also has `args` (plain values that rebuild
 
 import inspect
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
-from foreframe.models.baselines import Black, LinearMotion, Mean, Persistence
+from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
 from foreframe.models.convlstm import PRESETS, ConvLSTM, ConvLSTMCell, Gates, Head, Stem
+from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 
 MODELS: dict[str, type[Model]] = {
@@ -24,10 +26,18 @@ MODELS: dict[str, type[Model]] = {
     "mean": Mean,
     "persistence": Persistence,
     "linear_motion": LinearMotion,
+    "optical_flow": OpticalFlow,
+    "cycle": Cycle,
 }
 """Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders name it so."""
 
 BASELINES = ("black", "mean", "persistence", "linear_motion")
+"""Those that run wherever foreframe does."""
+
+
+def baselines_here() -> tuple[str, ...]:
+    """BASELINES, and optical_flow where OpenCV is installed; it is looked for, not imported."""
+    return (*BASELINES, "optical_flow") if find_spec("cv2") else BASELINES
 
 
 def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
@@ -64,6 +74,6 @@ def model_name(model: Model) -> str:
 
 
 __all__ = [
-    "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Gates", "Head", "LinearMotion", "Mean", "Model",
-    "Persistence", "State", "Stem", "build_model", "model_name",
+    "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Cycle", "Gates", "Head", "LinearMotion", "Mean",
+    "Model", "OpticalFlow", "Persistence", "State", "Stem", "baselines_here", "build_model", "model_name",
 ]  # fmt: skip

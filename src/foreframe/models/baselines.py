@@ -52,6 +52,34 @@ class Mean(_Baseline):
         return mean.unsqueeze(1).repeat(1, steps, 1, 1, 1)
 
 
+class Cycle(_Baseline):
+    """Each future frame is the one a period before it: "the same hour yesterday" for hourly frames; longer horizons repeat that.
+
+    Where fewer than `period` frames were seen, the oldest of them stands in for those before it.
+
+    Args:
+        period: frames from one to the next of its kind, e.g. 24 for the day in hourly frames, 12 for the year in monthly ones.
+
+    Raises:
+        ValueError: a period below 1.
+    """
+
+    def __init__(self, period: int = 24) -> None:
+        super().__init__()
+        if period < 1:
+            raise ValueError(f"cycle needs a period of at least 1 frame, not {period}")
+        self.period = period
+        self.args = {"period": period}
+
+    def encode(self, past: Past, state: State | None = None) -> State:
+        """Keeps the last `period` frames."""
+        held = past[:, :1].repeat(1, self.period, 1, 1, 1) if state is None else state["frames"]
+        return {"frames": torch.cat([held, past], dim=1)[:, -self.period :]}
+
+    def decode(self, state: State, steps: int) -> Future:
+        return state["frames"][:, torch.arange(steps) % self.period]
+
+
 class LinearMotion(_Baseline):
     """The last frame, carried on by one shift a clip, found by phase correlation (Kuglin & Hines 1975).
 

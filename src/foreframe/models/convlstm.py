@@ -199,6 +199,7 @@ class ConvLSTM(Model):
             "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head), "decoder": decoder, "ahead": ahead,
         }  # fmt: skip
         self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
+        self.stride = stem.stride
 
         self.to_maps = _FrameStem(channels, stem)
         maps = stem.widths[-1] if stem.widths else channels * stem.patch**2

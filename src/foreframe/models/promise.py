@@ -14,10 +14,12 @@ class Model(nn.Module):
     Attributes:
         args: plain values that rebuild the model: `type(model)(**model.args)`.
         channels: C of the frames that it takes, or None for any.
+        stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are cut at multiples of it.
     """
 
     args: dict[str, Any]
     channels: int | None
+    stride: int = 1
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Take in the past, on from `state` where one is given. Any T >= 1."""

@@ -16,6 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
+from foreframe.clip import fill_missing
 from foreframe.files import whole_file
 from foreframe.forecaster import read_checkpoint
 from foreframe.metrics import Scorecard
@@ -119,8 +120,7 @@ class Validation(L.Callback):
 
     def on_validation_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any) -> None:
         self.card.update(outputs["forecast"], outputs["truth"])
-        past, future = module.window.split(batch)
-        self.persistence.update(self._persist(past, self.steps), future)
+        self.persistence.update(self._persist(outputs["past"], self.steps), outputs["truth"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for card in (self.card, self.persistence) if trainer.world_size > 1 else ():
@@ -203,7 +203,7 @@ class BlankWatch(L.Callback):
         step = trainer.global_step
         if not self.first_look <= step <= self.last_look or step % self.every:
             return
-        truth = module.window.split(clips)[1].float().std(dim=(-2, -1)).mean()
+        truth = fill_missing(module.window.split(clips)[1])[0].float().std(dim=(-2, -1)).mean()
         made = outputs["forecast"].float().std(dim=(-2, -1)).mean()
         blank = bool(made < 0.05 * truth)
         if blank and self.blank_since is None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from foreframe.data import collate
+from foreframe.data import accepted, chosen, collate
 
 
 class KeyedBatches(Sampler):
@@ -89,9 +89,9 @@ class Clips(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train, self.validation = train, validation
-        self.collate = partial(collate, what=f"data {name}")
+        self.collate = partial(collate, what=f"data {name}", accept=accepted(train))
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.validation_clips = min(validation_clips, len(validation))  # type: ignore[arg-type]
+        self.validated = chosen(validation, validation_clips)
 
     def train_dataloader(self) -> ResumableLoader:
         assert self.trainer is not None
@@ -108,10 +108,10 @@ class Clips(L.LightningDataModule):
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         # In order, in as many batches on every rank, since ranks wait for each other.
-        count = -(-self.validation_clips // (self.batch_size * ranks))
-        parts = np.array_split(np.arange(self.validation_clips)[rank::ranks], count)
+        count = -(-len(self.validated) // (self.batch_size * ranks))
+        parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
         return DataLoader(
-            Subset(self.validation, range(self.validation_clips)),
+            Subset(self.validation, self.validated),
             batch_sampler=[part.tolist() for part in parts if len(part)],
             collate_fn=self.collate,
             num_workers=self.workers,

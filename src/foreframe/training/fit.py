@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from foreframe.clip import Window
-from foreframe.data import batches, check_first_clip, open_dataset
+from foreframe.data import Recordings, batches, check_first_clip, open_dataset
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model
@@ -63,14 +63,17 @@ def fit(
         ValueError: options that do not fit each other, data that is not clips, a folder that cannot be written.
         Stopped: Ctrl-C; everything is saved.
     """
-    window = Window(data.past, data.future)
-    seed_everything(learning.seed)
+    window = Window(data.past, data.future, data.stride)
     network = _network(model, learning.seed)
     train = open_dataset(data.data, "train", window, data.data_args)
     validation = open_dataset(data.data, "validation", window, data.data_args)
     _check_contracts(network, data, learning, len(train))  # type: ignore[arg-type]
     for dataset in (train, validation):
-        check_first_clip(dataset, window, network.channels, data.data)
+        check_first_clip(dataset, window, None, data.data)
+    c, h, w = train[0].shape[1:]
+    if "channels" not in model.model_args and network.channels not in (None, c):
+        network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed)
+    check_first_clip(train, window, network.channels, data.data)
     _check_trainer_arguments(machine.trainer)
 
     folder, checkpoint = _run_folder(model, run)
@@ -81,15 +84,18 @@ def fit(
             )
     elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
-        network.start_at(window.split(first)[1].mean().item())
+        network.start_at(window.split(first)[1].nanmean().item())
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    about = {"data": data.data, "data_args": data.data_args, "preset": model.model, "seed": learning.seed}
+    about = {"data": data.data, "data_args": data.data_args, "frame": [h, w], "preset": model.model, "seed": learning.seed}
     forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), about)
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
     trainer, module, clips, checkpoints = _coat(forecaster, train, validation, data, learning, machine, run, folder)
     if is_first_process():
+        if isinstance(train, Recordings):
+            print(f"{data.data}: {c}x{h}x{w}, {train.scaling.low:.4g} to {train.scaling.high:.4g} {train.scaling.units}".rstrip())
+            print("\n".join(train.report()), flush=True)
         if run.tensorboard:
             print(f"TensorBoard: {_start_tensorboard(folder, run.port)}", flush=True)
         config = {
@@ -119,6 +125,7 @@ def fit(
 
 
 def _network(options: ModelOptions, seed: int) -> Model:
+    seed_everything(seed)
     args = dict(options.model_args)
     if options.hidden is not None:
         if options.hidden < 1:

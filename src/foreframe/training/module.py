@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clip import Window
+from foreframe.clip import Window, fill_missing
 from foreframe.models import Model
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
@@ -47,7 +47,8 @@ class ForecastModule(L.LightningModule):
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         past, future = self.window.split(clips)
-        return {"forecast": self.network(past, self.window.future), "truth": future}
+        past = fill_missing(past)[0]
+        return {"past": past, "forecast": self.network(past, self.window.future), "truth": future}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         options = self.learning

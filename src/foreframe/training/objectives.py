@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clip import Window
+from foreframe.clip import Window, fill_missing
 from foreframe.models import Model
 
 Frames = Float[Tensor, "b t c h w"]
@@ -15,22 +15,25 @@ Forecasts = Float[Tensor, "b s c h w"]  # another number of frames than the clip
 
 
 def mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values of (P-Y)^2."""
-    return F.mse_loss(P, Y)
+    """Mean over all values that are there of (P-Y)^2."""
+    return _mean_there(lambda P, Y: F.mse_loss(P, Y, reduction="none"), P, Y)
 
 
 def mae(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values of |P-Y|."""
-    return F.l1_loss(P, Y)
+    """Mean over all values that are there of |P-Y|."""
+    return _mean_there(lambda P, Y: F.l1_loss(P, Y, reduction="none"), P, Y)
 
 
 def cross_entropy(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values of -(Y log P + (1-Y) log(1-P)) (Shi et al. 2015, section 4.1, who sum it); P in (0,1).
+    """Mean over all values that are there of -(Y log P + (1-Y) log(1-P)) (Shi et al. 2015, section 4.1, who sum it); P in (0,1).
 
-    Computed in float32 outside autocast, where logarithms near 0 and 1 need it.
+    Computed in float32 outside autocast, where logarithms near 0 and 1 need it. Truth beyond [0,1], which a fitted scaling may give,
+    counts as its end.
     """
     with torch.autocast(P.device.type, enabled=False):
-        return F.binary_cross_entropy(P.float(), Y.float())
+        return _mean_there(
+            lambda P, Y: F.binary_cross_entropy(P.float(), Y.float().clamp(0, 1), reduction="none"), P, Y
+        )
 
 
 def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
@@ -38,13 +41,23 @@ def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     return 0.5 * mse(P, Y) + 0.5 * mae(P, Y)
 
 
+def _mean_there(loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """The mean of an elementwise loss over the values of Y that are not missing (NaN)."""
+    there = Y.isfinite()
+    values = loss(P, Y.nan_to_num(0.0))
+    return (values * there).sum() / there.sum().clamp(min=1)
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix}
 
 
 def forecast(network: Model, clips: Frames, window: Window) -> tuple[Forecasts, Forecasts]:
-    """The plain objective: the future from the past. Returns the forecast and its truth, (B,future,C,H,W) both."""
+    """The plain objective: the future from the past. Returns the forecast and its truth, (B,future,C,H,W) both.
+
+    Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the losses leave them out.
+    """
     past, future = window.split(clips)
-    return network(past, window.future), future
+    return network(fill_missing(past)[0], window.future), future
 
 
 def next_frames(network: Model, clips: Frames, window: Window, truth_share: float) -> tuple[Forecasts, Forecasts]:
@@ -55,7 +68,8 @@ def next_frames(network: Model, clips: Frames, window: Window, truth_share: floa
     models (one frame encoded, one decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
     head, as with `decoder="same"`.
     """
-    clips = clips[:, : window.length]
+    truth = clips[:, 1 : window.length]
+    clips = fill_missing(clips[:, : window.length])[0]
     b, t = clips.shape[:2]
     true = torch.rand(b, t - 1) < truth_share  # on the CPU: the same draw on any device
     true[:, : window.past] = True
@@ -68,7 +82,7 @@ def next_frames(network: Model, clips: Frames, window: Window, truth_share: floa
         made.append(own)
         if step + 1 < t - 1:
             shown = torch.where(true_here[:, step + 1 : step + 2], clips[:, step + 1 : step + 2], own)
-    return torch.cat(made, dim=1), clips[:, 1:]
+    return torch.cat(made, dim=1), truth
 
 
 def truth_share(step: int, sampling_steps: int) -> float:

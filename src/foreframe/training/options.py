@@ -27,10 +27,11 @@ class DataOptions:
     """On what
 
     Args:
-        data: moving_mnist, a .npy or .npz file of clips, or any Dataset's import path
+        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), or any Dataset's import path
         data_args: its arguments, e.g. --data_args.motion svg
         past: frames in; a clip holds past and future
         future: frames out
+        stride: frames from window to window, where recordings are cut into windows
         batch_size: clips a step and process
         workers: loader processes
         validation_clips: clips of the validation split to score after each epoch
@@ -40,6 +41,7 @@ class DataOptions:
     data_args: dict[str, Any] = field(default_factory=dict)
     past: int = 10
     future: int = 10
+    stride: int = 1
     batch_size: int = 12
     workers: int = 0
     validation_clips: int = 200

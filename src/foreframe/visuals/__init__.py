@@ -1,7 +1,23 @@
 """Pictures of forecasts and scores: plain functions of arrays."""
 
+from foreframe.visuals.colours import Paint, legend, paint_for
 from foreframe.visuals.curves import write_curves
-from foreframe.visuals.strip import animation, strip
-from foreframe.visuals.write import gif_bytes, write_gif, write_png
+from foreframe.visuals.sheet import contact_sheet
+from foreframe.visuals.strip import animation, animation_frames, strip
+from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
-__all__ = ["animation", "gif_bytes", "strip", "write_curves", "write_gif", "write_png"]
+__all__ = [
+    "Paint",
+    "animation",
+    "animation_frames",
+    "contact_sheet",
+    "gif_bytes",
+    "legend",
+    "paint_for",
+    "strip",
+    "write_curves",
+    "write_frames",
+    "write_gif",
+    "write_mp4",
+    "write_png",
+]

@@ -1,13 +1,19 @@
-"""Pixels to files: png and gif."""
+"""Pixels to files: png, gif, mp4, and a folder of numbered frames."""
 
 import io
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from foreframe.files import whole_file
-from foreframe.visuals.strip import ORANGE
+from foreframe.visuals.colours import GREY, INK, MISSING, ORANGE, PAPER
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
@@ -20,6 +26,82 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(rough, format="PNG")
 
 
+def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
+    """uint8 (H,W,3), one after the other, to frame-0001.png, frame-0002.png, ... in a new folder, made whole or not at all.
+
+    Raises:
+        ValueError: a folder that holds something already, no frames, or when it cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is there and not empty: name a new folder for the frames")
+    rough = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        rough.mkdir(parents=True)
+        count = 0
+        for count, pixels in enumerate(frames, 1):
+            Image.fromarray(pixels).save(rough / f"frame-{count:04d}.png", format="PNG")
+        if not count:
+            raise ValueError(f"no frames to write to {folder}")
+        if folder.exists():
+            folder.rmdir()  # Windows renames onto no folder, not even an empty one
+        os.replace(rough, folder)
+    except OSError as error:
+        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(rough, ignore_errors=True)
+
+
+def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> None:
+    """uint8 (H,W,3), one after the other, to an H.264 film that any browser plays (yuv420p, index first).
+
+    Odd sizes get one more row or column, equal to the last one, since the format halves the colours' resolution.
+
+    Raises:
+        ValueError: no frames, frames of several sizes, a rate that is none, or when it cannot be written; no half file stays.
+    """
+    import av
+
+    if not 0 < fps < 1000:
+        raise ValueError(f"fps must lie between 0 and 1000, not {fps:g}")
+    rest = iter(frames)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError(f"no frames to write to {path}")
+    with whole_file(path) as rough:
+        try:
+            with av.open(str(rough), "w", format="mp4", options={"movflags": "+faststart"}) as film:
+                _encode(film, chain([first], rest), Fraction(fps).limit_denominator(1001))
+        except av.FFmpegError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    stream, size = None, (0, 0)
+    for pixels in frames:
+        h, w = pixels.shape[:2]
+        if stream is None:
+            size = (h, w)
+            stream = film.add_stream("libx264", rate=rate, options={"crf": "16"})  # thin lines and letters stay sharp
+            stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
+            # Said, not left to the player, which would guess the colours' standard by the frame's size.
+            context = stream.codec_context
+            context.colorspace, context.color_range, context.color_primaries, context.color_trc = 1, 1, 1, 1  # BT.709, limited
+        if (h, w) != size:
+            raise ValueError(f"a film's frames have one size, but {size[1]}x{size[0]} is followed by {w}x{h}")
+        even = np.pad(pixels, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
+        )
+        film.mux(stream.encode(frame))
+    assert stream is not None
+    film.mux(stream.encode(None))
+
+
 def write_gif(path: str | Path, frames: np.ndarray, fps: float = 5.0) -> None:
     """uint8 (T,H,W,3) to a looping GIF file; raises as `write_png`."""
     with whole_file(path) as rough:
@@ -27,21 +109,62 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 5.0) -> None:
 
 
 def gif_bytes(frames: np.ndarray, fps: float = 5.0) -> bytes:
-    """The bytes of a looping GIF. Grey stays exact (but for level 254, which becomes 253 to make room for the orange frame)."""
-    orange = (frames == ORANGE).all(axis=-1)
-    grey = (frames[..., 0] == frames[..., 1]) & (frames[..., 1] == frames[..., 2])
-    if (orange | grey).all():
-        levels = np.where(frames[..., 0] == 254, 253, frames[..., 0])
-        palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-        palette[254] = ORANGE
-        pictures = [Image.fromarray(one.astype(np.uint8), mode="P") for one in np.where(orange, 254, levels)]
-        for picture in pictures:
-            picture.putpalette(palette.tobytes())
-    else:
-        pictures = [Image.fromarray(one).quantize(256, dither=Image.Dither.NONE) for one in frames]
+    """The bytes of a looping GIF. All frames share one palette, so that colours do not flicker.
+
+    Up to 256 colours are exact. Of more, greys move by one level at most to make room for a few colours, such as the orange frame;
+    the colours of photographs are chosen by Pillow, and those of frames and legends stay exact.
+    """
+    seen = np.zeros(1 << 24, bool)
+    for frame in frames:
+        seen[_packed(frame)] = True
+    held = np.flatnonzero(seen)
+    palette, numbers = _shared_palette(frames, held)
+    number = np.zeros(1 << 24, np.uint8)
+    number[held] = numbers
+    pictures = [Image.fromarray(number[_packed(frame)]) for frame in frames]
+    for picture in pictures:
+        picture.putpalette(palette.tobytes())
     stream = io.BytesIO()
     duration = max(20, round(1000 / fps))  # browsers slow anything under 20 ms down
     pictures[0].save(
         stream, format="GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False, disposal=1
     )
     return stream.getvalue()
+
+
+def _packed(pixels: np.ndarray) -> np.ndarray:
+    """A colour as one number, red first."""
+    return pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
+
+
+def _unpacked(numbers: np.ndarray) -> np.ndarray:
+    return np.stack([numbers >> 16 & 255, numbers >> 8 & 255, numbers & 255], axis=-1).astype(np.uint8)
+
+
+def _shared_palette(frames: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The palette (256,3) uint8 of frames that hold the packed colours `held`, and for each of those its number in it."""
+    palette = np.zeros((256, 3), np.uint8)
+    colours = _unpacked(held)
+    if len(held) <= 256:
+        palette[: len(held)] = colours
+        return palette, np.arange(len(held), dtype=np.uint8)
+    grey = (colours[:, 0] == colours[:, 1]) & (colours[:, 1] == colours[:, 2])
+    few = int((~grey).sum())
+    if few <= 64:
+        levels = np.linspace(0, 255, 256 - few).round()
+        palette[:few], palette[few:] = colours[~grey], levels[:, None]
+        numbers = few + np.abs(colours[:, :1].astype(float) - levels).argmin(axis=1)
+        numbers[~grey] = np.arange(few)
+        return palette, numbers.astype(np.uint8)
+    own = [one for one in (ORANGE, GREY, PAPER, INK, MISSING) if (colours == one).all(axis=1).any()]
+    some = frames[np.linspace(0, len(frames) - 1, min(len(frames), 24)).astype(int)]
+    mosaic = Image.fromarray(some.reshape(-1, *some.shape[2:]))  # frames one below the other
+    chosen = mosaic.quantize(256 - len(own), dither=Image.Dither.NONE).getpalette() or []
+    palette[: len(chosen) // 3] = np.reshape(chosen, (-1, 3))
+    palette[256 - len(own) :] = np.reshape(own, (-1, 3))
+    scheme = Image.new("P", (1, 1))
+    scheme.putpalette(palette.tobytes())
+    numbers = np.asarray(Image.fromarray(colours[None]).quantize(palette=scheme, dither=Image.Dither.NONE))[0].copy()
+    for k, one in enumerate(own):
+        numbers[(colours == one).all(axis=1)] = 256 - len(own) + k
+    return palette, numbers

@@ -1,0 +1,732 @@
+"""Gridded fields: clips out of NetCDF and Zarr, and forecasts into them.
+
+Files keep to the CF conventions (https://cfconventions.org) more or less; what they leave open is decided here, once.
+"""
+
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+
+from foreframe.clip import Clip
+from foreframe.files import whole_file
+
+# xarray takes a second to import, so it is imported where a grid is opened or written.
+
+_TIMES = ("time", "valid_time", "t")
+_LATITUDES = ("latitude", "lat", "nav_lat", "xlat", "lats")
+_LONGITUDES = ("longitude", "lon", "long", "nav_lon", "xlong", "lons")
+_ROWS = (*_LATITUDES, "y", "yc", "nj", "j", "ny", "nlat", "rlat", "row", "rows", "south_north", "northing", "grid_latitude",
+         "projection_y_coordinate")  # fmt: skip
+_COLUMNS = (*_LONGITUDES, "x", "xc", "ni", "i", "nx", "nlon", "rlon", "column", "columns", "west_east", "easting",
+            "grid_longitude", "projection_x_coordinate")  # fmt: skip
+_NORTHWARD = ("latitude", "grid_latitude", "projection_y_coordinate")
+_EASTWARD = ("longitude", "grid_longitude", "projection_x_coordinate")
+_DEGREES_NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn", "degreen")
+_DEGREES_EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese", "degreee")
+_BOUNDS = ("bnds", "bounds", "bound", "nv", "nvertex", "vertices", "nbnds")
+_SECONDS = {
+    "s": 1, "sec": 1, "second": 1, "seconds": 1, "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hr": 3600, "hour": 3600,
+    "hours": 3600, "d": 86400, "day": 86400, "days": 86400, "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+}  # fmt: skip
+
+
+class _GridFrames:
+    """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is asked for.
+
+    Args:
+        fields: xarray Variables with a time, a row, a column and perhaps a channel dimension, in any order.
+        dims: the names of time, channel, row and column; a field may be without the channel.
+        flip: rows are turned upside down.
+        name: of the file, for messages.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, fields: list[Any], dims: tuple[Any, Any, Any, Any], flip: bool, name: str) -> None:
+        self._fields, self._dims, self._flip, self._name = fields, dims, flip, name
+        time, channel, row, column = dims
+        sizes = fields[0].sizes
+        self.shape = (sizes[time], sum(field.sizes.get(channel, 1) for field in fields), sizes[row], sizes[column])
+
+    def __getitem__(self, when: slice, /) -> np.ndarray:
+        time, channel, row, column = self._dims
+        parts = []
+        for field in self._fields:
+            # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read point by point.
+            with _plainly(f"cannot read {self._name}; is it whole?"):
+                cut = field.isel({time: when}).values
+            order = [d for d in (time, channel, row, column) if d in field.dims]
+            part = cut.transpose([field.dims.index(d) for d in order]).astype(np.float32)
+            parts.append(part if channel in field.dims else part[:, None])
+        frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
+
+
+def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: Mapping[str, Any] | None = None) -> Clip:
+    """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are asked for.
+
+    Frames are float32 (T,C,H,W) in the file's own units, NaN where a value is missing. Rows run north to south where the file says
+    where north is, and `notes` tell when they were turned; longitudes stay as they are. A dimension called `channel` becomes C.
+    Times are datetime64[ns], calendar dates (cftime) where that cannot hold them, seconds where the file has plain numbers, and
+    None where it has no more than an index.
+
+    Args:
+        source: a NetCDF file, a Zarr store (a folder, a .zip, or a URL that fsspec knows), an xarray Dataset or DataArray.
+        variable: what to read; several names become channels in that order. May be left out where only one fits.
+        select: the value to take of each further dimension, e.g. {"level": 850}: the nearest coordinate, or an index where the
+            dimension has no coordinate.
+
+    Raises:
+        ValueError: nothing there, not a grid or damaged, no such variable or several that fit, no time, times that do not run
+            forward, a further dimension without a choice.
+    """
+    dataset, name = _open(source)
+    known = list(dataset.variables)
+    dataset, notes = _select(dataset, dict(select or {}), name)
+    names = [variable] if isinstance(variable, str) else list(variable or _only_candidate(dataset, name))
+    for wanted in names:
+        if wanted not in dataset.variables:
+            raise ValueError(f"{name} has no variable {wanted}; it holds {_listed(dataset.data_vars or known)}")
+        if dataset.variables[wanted].dtype.kind not in "fiub":
+            raise ValueError(f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name another variable")
+
+    plans = [_dimensions(dataset, wanted, name) for wanted in names]
+    time, channel, row, column = plans[0][0]
+    for wanted, (dims, _) in zip(names, plans, strict=True):
+        if (dims[0], dims[2], dims[3]) != (time, row, column):
+            raise ValueError(
+                f"{name}: {names[0]} lies on {_listed([time, row, column])}, but {wanted} on {_listed([dims[0], *dims[2:]])}; "
+                "channels need one grid: read them apart"
+            )
+    channel = next((dims[1] for dims, _ in plans if dims[1] is not None), None)
+    dataset = dataset.isel({d: 0 for _, single in plans for d in single})
+    if 0 in (dataset.sizes[time], dataset.sizes[row], dataset.sizes[column]):
+        raise ValueError(f"{name}: {names[0]} is empty: {time} {dataset.sizes[time]}, {row} {dataset.sizes[row]}, "
+                         f"{column} {dataset.sizes[column]}")  # fmt: skip
+
+    with _plainly(f"cannot read the coordinates of {name}; is it whole?"):
+        times, note = _read_times(dataset, time)
+        coordinates, flip = _read_coordinates(dataset, time, row, column)
+    if times is not None:
+        _check_forward(times, name)
+    if note:
+        notes.append(note)
+    if flip:
+        notes.append("rows ran south to north: turned north-up")
+
+    units = list(dict.fromkeys(_attribute(dataset.variables[wanted], "units") for wanted in names))
+    if len(units) > 1:
+        units = [_attribute(dataset.variables[wanted], "units") for wanted in names]
+    titles = names
+    if len(names) == 1 and channel in dataset.variables and dataset.variables[channel].dtype.kind in "OUT":
+        titles = [str(title) for title in dataset.variables[channel].values]
+    frames = _GridFrames([dataset.variables[wanted] for wanted in names], (time, channel, row, column), flip, name)
+    return Clip(frames, times, ", ".join(units), coordinates, name, ", ".join(str(title) for title in titles), tuple(notes))
+
+
+# -- opening ------------------------------------------------------------------------------------------------------------------
+
+
+def _open(source: Any) -> tuple[Any, str]:
+    """An xarray Dataset whose arrays are still on disk, and the name that messages call it by."""
+    import xarray as xr
+
+    if isinstance(source, xr.DataArray):
+        title = source.name if source.name is not None else "values"
+        return source.to_dataset(name=title), str(title)
+    if isinstance(source, xr.Dataset):
+        return source, "the Dataset"
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}")
+    text = os.fspath(source)
+    if text.startswith("file://"):
+        text = url2pathname(urlsplit(text).path)
+    if "://" in text:
+        return _open_url(text), text.rstrip("/").rsplit("/", 1)[-1]
+    path = Path(text)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    if path.is_dir() or path.suffix == ".zip":
+        with _plainly(f"{path} is not a whole Zarr store; check the path, or copy it again"):
+            if path.is_dir():
+                return _decoded(path, "zarr"), path.name
+            from zarr.storage import ZipStore
+
+            return _decoded(ZipStore(path, mode="r"), "zarr"), path.name
+    with _plainly(f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"):
+        _check_whole_classic(path)
+        return _decoded(path, "netcdf4"), path.name
+
+
+def _open_url(url: str) -> Any:
+    """The Zarr store behind a URL."""
+    if urlsplit(url).path.endswith((".nc", ".nc4", ".grib", ".hdf")):
+        raise ValueError(f"{url}: only Zarr stores are read from URLs; download the file and give its path")
+    try:
+        import fsspec
+    except ImportError:
+        raise ValueError(f"{url}: URLs need fsspec; pip install 'foreframe[remote]'") from None
+    for link in url.split("::"):
+        protocol = link.split("://")[0]
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except ImportError as error:
+            raise ValueError(f"{url}: {_one_line(error)} (pip install that package first)") from None
+        except ValueError:
+            raise ValueError(
+                f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as https:// or s3://"
+            ) from None
+    with _plainly(f"cannot open {url} as a Zarr store; check the address and the connection"):
+        return _decoded(url, "zarr")
+
+
+def _decoded(source: Any, engine: str) -> Any:
+    """CF decoding, except that what only looks like a duration stays a number, and times that cannot be decoded do too."""
+    import xarray as xr
+
+    # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in memory.
+    options: dict[str, Any] = {"engine": engine, "chunks": None, "cache": False, "decode_timedelta": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return xr.open_dataset(source, **options)
+        except (ValueError, OverflowError) as error:
+            if "decode" not in str(error):
+                raise
+            return xr.open_dataset(source, **options, decode_times=False)
+
+
+def _check_whole_classic(path: Path) -> None:
+    """NetCDF-3 has no checksum and the library reads zeros past the end of a cut file, so its size is looked at."""
+    with path.open("rb") as file:
+        if file.read(3) != b"CDF":
+            return
+    import netCDF4
+
+    with netCDF4.Dataset(path) as held:
+        least = sum(v.size * v.dtype.itemsize for v in held.variables.values())
+    if path.stat().st_size < least:
+        raise OSError(f"{path.stat().st_size} bytes where at least {least} belong")
+
+
+def _one_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    words = (isinstance(error, OSError) and error.strerror) or str(error).strip() or type(error).__name__
+    return words.splitlines()[0][:160]
+
+
+@contextmanager
+def _plainly(what: str) -> Any:
+    """Turn whatever a storage library raises into one line: each of them has its own kinds of error."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what} ({_one_line(error)})") from error
+
+
+# -- which dimension is which -------------------------------------------------------------------------------------------------
+
+
+def _attribute(variable: Any, key: str) -> str:
+    return str(variable.attrs.get(key, variable.encoding.get(key, "")))
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(str(name) for name in names) or "none"
+
+
+def _direction(name: Any, variable: Any) -> str:
+    """ "row", "column" or "": what the attributes say, else the name."""
+    standard, axis, units = (_attribute(variable, key) for key in ("standard_name", "axis", "units"))
+    if standard in _NORTHWARD or axis.upper() == "Y" or units.lower() in _DEGREES_NORTH:
+        return "row"
+    if standard in _EASTWARD or axis.upper() == "X" or units.lower() in _DEGREES_EAST:
+        return "column"
+    return _direction_of_name(name)
+
+
+def _direction_of_name(name: Any) -> str:
+    low = str(name).lower()
+    return "row" if low in _ROWS else "column" if low in _COLUMNS else ""
+
+
+def _is_latitude(name: Any, variable: Any) -> bool:
+    return (
+        str(name).lower() in _LATITUDES
+        or _attribute(variable, "standard_name") == "latitude"
+        or _attribute(variable, "units").lower() in _DEGREES_NORTH
+    )
+
+
+def _is_longitude(name: Any, variable: Any) -> bool:
+    return (
+        str(name).lower() in _LONGITUDES
+        or _attribute(variable, "standard_name") == "longitude"
+        or _attribute(variable, "units").lower() in _DEGREES_EAST
+    )
+
+
+def _points_north(name: Any, variable: Any) -> bool:
+    """Whether greater values of a row coordinate lie farther north; a plain `y` does not tell."""
+    named = str(name).lower().startswith("lat") or str(name).lower() in ("rlat", "nav_lat")
+    return named or _attribute(variable, "standard_name") in _NORTHWARD or _is_latitude(name, variable)
+
+
+def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
+    """The 1-D variables of a dimension, its own coordinate first."""
+    held = {name: v for name, v in dataset.variables.items() if v.dims == (dim,)}
+    return dict(sorted(held.items(), key=lambda item: item[0] != dim))
+
+
+def _is_date(variable: Any) -> bool:
+    if variable.dtype.kind == "O" and variable.size:
+        return hasattr(variable[:1].values[0], "calendar")
+    return variable.dtype.kind == "M"
+
+
+def _time_variable(dataset: Any, dim: Any) -> tuple[Any, Any] | None:
+    """The coordinate that tells the time along a dimension: the valid time before the start of a forecast."""
+
+    def fit(item: tuple[Any, Any]) -> int:
+        name, variable = item
+        standard = _attribute(variable, "standard_name")
+        if standard == "time":
+            return 0 if name == dim else 1
+        own = _is_date(variable) or standard == "forecast_reference_time" or _attribute(variable, "axis") == "T"
+        if str(name).lower() in _TIMES or (name == dim and own):
+            return 2
+        return 3 if name in dataset.coords and _is_date(variable) else 9
+
+    held = [item for item in _along(dataset, dim).items() if fit(item) < 9]
+    return min(held, key=fit) if held else None
+
+
+def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
+    """The name of the time dimension, None without one."""
+    found = {dim: _time_variable(dataset, dim) for dim in dims}
+    dated = [d for d, item in found.items() if item and _is_date(item[1])]
+    named = [d for d in found if str(d).lower() in _TIMES]
+    told = [d for d, item in found.items() if item]
+    return next(iter([d for d in dated if d in named] + dated + told + named), None)
+
+
+def _dimensions(dataset: Any, variable: str, name: str) -> tuple[tuple[Any, Any, Any, Any], list[Any]]:
+    """The names of time, channel (or None), row and column of a variable, and its further dimensions of size 1."""
+    field = dataset.variables[variable]
+    time = _time_dimension(dataset, field.dims)
+    if time is None:
+        raise ValueError(f"{name}: {variable} has no time among its dimensions ({_listed(field.dims)}); name another variable")
+    rest = [d for d in field.dims if d != time]
+    channel = next((d for d in rest if str(d).lower() in ("channel", "channels")), None)
+    rest = [d for d in rest if d != channel]
+    told = {}
+    for dim in rest:
+        own = dataset.variables.get(dim)
+        told[dim] = _direction(dim, own) if own is not None else _direction_of_name(dim)
+        if not told[dim]:
+            told[dim] = next((_direction(n, v) for n, v in _along(dataset, dim).items() if _direction(n, v)), "")
+    row = next((d for d in rest if told[d] == "row"), None)
+    column = next((d for d in rest if told[d] == "column"), None)
+    spare = [d for d in rest if d not in (row, column)]
+    for _ in range(len(spare)):  # a single level is no direction in space, while there are enough others
+        single = next((d for d in spare if field.sizes[d] == 1), None)
+        if single is not None and len(spare) > (row is None) + (column is None):
+            spare.remove(single)
+    if column is None and spare:
+        column = spare.pop()
+    if row is None and spare:
+        row = spare.pop()
+    if row is None or column is None:
+        raise ValueError(f"{name}: {variable} has dimensions {_listed(field.dims)}, not a time and two of space; name another one")
+    further = [d for d in rest if d not in (row, column)]
+    many = [d for d in further if field.sizes[d] > 1]
+    if many:
+        raise ValueError(
+            f"{name}: {variable} has further dimensions: {'; '.join(_choices(dataset, d) for d in many)}; "
+            f"select one of each, e.g. {many[0]}={_first_choice(dataset, many[0])}"
+        )
+    return (time, channel, row, column), further
+
+
+def _first_choice(dataset: Any, dim: Any) -> Any:
+    return dataset.variables[dim][:1].values[0] if dim in dataset.variables else 0
+
+
+def _choices(dataset: Any, dim: Any) -> str:
+    if dim not in dataset.variables:
+        return f"{dim} (0 to {dataset.sizes[dim] - 1})"
+    values = [str(value) for value in dataset.variables[dim].values]
+    return f"{dim} ({', '.join(values if len(values) <= 6 else [*values[:3], '...', values[-1]])})"
+
+
+def _only_candidate(dataset: Any, name: str) -> list[str]:
+    """The one variable with a time and two space dimensions."""
+    bounds = {_attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")}
+    found = [
+        str(title)
+        for title, v in dataset.data_vars.items()
+        if v.dtype.kind in "fiub"
+        and len(v.dims) >= 3
+        and title not in bounds
+        and not any(str(d).lower() in _BOUNDS for d in v.dims)
+        and not (_is_latitude(title, v) or _is_longitude(title, v))
+        and _time_dimension(dataset, v.dims) is not None
+    ]
+    if not found:
+        held = [f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items()]
+        raise ValueError(f"{name} has no variable with a time and two space dimensions; it holds {_listed(held)}")
+    if len(found) > 1:
+        raise ValueError(f"{name} holds several variables: {_listed(found)}; name one, or a list that become channels")
+    return found
+
+
+def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[str]]:
+    """The dataset with one place taken of each dimension in `wanted`, and a note where another value was nearest."""
+    notes, places = [], {}
+    for dim, value in wanted.items():
+        if dim not in dataset.sizes:
+            raise ValueError(f"{name} has no dimension {dim} to select from; it has {_listed(dataset.sizes)}")
+        try:
+            if dim not in dataset.variables:
+                places[dim] = int(value)
+                if not 0 <= places[dim] < dataset.sizes[dim]:
+                    raise ValueError("out of range")
+                continue
+            held = dataset.variables[dim].values
+            if held.dtype.kind in "fiub":
+                places[dim] = int(np.nanargmin(np.abs(held - float(value))))
+                same = bool(np.isclose(float(held[places[dim]]), float(value)))
+            elif held.dtype.kind in "mM":
+                kind = np.datetime64 if held.dtype.kind == "M" else np.timedelta64
+                exact = np.array(value if isinstance(value, kind) else kind(value)).astype(held.dtype)
+                places[dim] = int(np.argmin(np.abs(held - exact)))
+                same = bool(held[places[dim]] == exact)
+            else:
+                places[dim] = [str(each) for each in held].index(str(value))
+                same = True
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{name}: {value!r} is no choice of {_choices(dataset, dim)}; select one of these") from None
+        if not same:
+            notes.append(f"{dim} {held[places[dim]]} is the nearest to {value}")
+    return dataset.isel(places), notes
+
+
+# -- reading coordinates ------------------------------------------------------------------------------------------------------
+
+
+def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
+    """Times (T,) as a Clip has them, and a note where they are not seconds although they are numbers."""
+    found = _time_variable(dataset, dim)
+    if found is None:
+        return None, ""
+    _, variable = found
+    values = np.asarray(variable.values)
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[ns]"), ""
+    if values.dtype.kind == "m":
+        return values / np.timedelta64(1, "s"), ""
+    if values.dtype.kind == "O":
+        return values, ""
+    if values.dtype.kind not in "fiu" or _is_index(variable, values):
+        return None, ""
+    units = _attribute(variable, "units").strip()
+    if not units or units.lower() in _SECONDS:
+        return values.astype(np.float64) * _SECONDS.get(units.lower(), 1), ""
+    return values.astype(np.float64), f'times are kept as numbers, "{units}", since no calendar reads that'
+
+
+def _is_index(variable: Any, values: np.ndarray) -> bool:
+    """Whether a coordinate says no more than 0, 1, 2 ..."""
+    plain = values.dtype.kind in "iu" and not (_attribute(variable, "units") or _attribute(variable, "standard_name"))
+    return plain and np.array_equal(values, np.arange(len(values)))
+
+
+def _check_forward(times: np.ndarray, name: str) -> None:
+    if times.dtype.kind in "Mf" and (missing := np.flatnonzero(times != times)).size:
+        raise ValueError(f"{name}: frame {missing[0]} has no time; drop such frames first")
+    wrong = np.flatnonzero(~(times[1:] > times[:-1]).astype(bool))
+    if wrong.size:
+        i = int(wrong[0])
+        if times[i] == times[i + 1]:
+            raise ValueError(f"{name}: frames {i} and {i + 1} have the same time {times[i]}; drop the repeated frames first")
+        raise ValueError(f"{name}: time runs backwards from {times[i]} to {times[i + 1]} at frame {i + 1}; sort it by time first")
+
+
+def _read_coordinates(dataset: Any, time: Any, row: Any, column: Any) -> tuple[dict[str, np.ndarray], bool]:
+    """Coordinates rows first, the 1-D ones before the 2-D ones, north-up; and whether that took a flip of the rows."""
+    held: dict[str, np.ndarray] = {}
+    north: list[bool] = []  # whether the last row lies north of the first, by each coordinate that tells
+    for dim, wanted in ((row, "row"), (column, "column")):
+        for name, variable in _along(dataset, dim).items():
+            told = _direction(name, variable)
+            if variable.dtype.kind not in "fiu" or (told != wanted if name != dim else told not in (wanted, "")):
+                continue
+            values = np.asarray(variable.values)
+            if _is_index(variable, values):
+                continue
+            held[str(name)] = values
+            if dim == row and _points_north(name, variable) and values[0] != values[-1]:
+                north.append(bool(values[0] < values[-1]))
+    for geographic in (_is_latitude, _is_longitude):
+        for name, variable in dataset.variables.items():
+            if time in variable.dims and variable.ndim == 3:  # WRF repeats its grid at every time
+                variable = variable.isel({time: 0})
+            if set(variable.dims) != {row, column} or not geographic(name, variable) or variable.dtype.kind not in "fiu":
+                continue
+            values = np.asarray(variable.transpose(row, column).values)
+            held[str(name)] = values
+            first, last = (np.nanmean(edge) if np.isfinite(edge).any() else np.nan for edge in (values[0], values[-1]))
+            if geographic is _is_latitude and first != last:
+                north.append(bool(first < last))
+    if not (north and north[0]):
+        return held, False
+    rows = {name for name in held if dataset.variables[name].dims != (column,)}
+    return {name: np.ascontiguousarray(v[::-1]) if name in rows else v for name, v in held.items()}, True
+
+
+# -- writing ------------------------------------------------------------------------------------------------------------------
+
+
+def write_grid(
+    path: str | os.PathLike,
+    clip: Clip | Sequence[Clip],
+    attributes: Mapping[str, Any] | None = None,
+    starts: Sequence[Any] | np.ndarray | None = None,
+) -> None:
+    """Write a clip, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
+
+    A clip becomes (time, [channel,] y, x), several forecasts become (start, lead, [channel,] y, x), where `start` is the reference
+    time, `lead` the time from it, and `time` (start, lead) the valid time. Where leads differ between forecasts, as months do,
+    `lead` counts frames. Values are compressed float32, NaN where missing. `read_grid` gives a single clip back.
+
+    Args:
+        path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is complete.
+        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one for each start.
+        attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written as text.
+        starts: the reference time of each forecast; by default one step before its first frame.
+
+    Raises:
+        ValueError: another ending, clips that do not fit together, coordinates that do not fit the frames, a path that cannot be
+            written, a full disk.
+    """
+    path = Path(path)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(f"{path}: grids are written as .nc or .zarr; give a name that ends so")
+    rolling = not isinstance(clip, Clip)
+    clips = list(clip) if not isinstance(clip, Clip) else [clip]
+    if not clips:
+        raise ValueError(f"there are no forecasts to write to {path}; give at least one")
+    if starts is not None and (not rolling or len(starts) != len(clips)):
+        raise ValueError(f"{len(starts)} starts do not fit {len(clips)} forecasts; give one each, and none for a single clip")
+    dataset, encoding = _as_dataset(path, clips, rolling, starts, attributes or {})
+    if path.suffix == ".nc":
+        with _plainly(f"cannot write {path}"):
+            content = _netcdf_bytes(dataset, encoding)
+        with whole_file(path) as rough:
+            rough.write_bytes(content)
+        return
+    with _plainly(f"cannot write {path}"):
+        files = _zarr_files(dataset, encoding)
+    _write_folder(path, files)
+
+
+# Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks the name; so they write to memory
+# and the bytes go to disk in the plain way.
+
+
+def _netcdf_bytes(dataset: Any, encoding: dict[str, Any]) -> Any:
+    import netCDF4
+    from xarray.backends import NetCDF4DataStore
+
+    held = netCDF4.Dataset("held-in-memory.nc", mode="w", format="NETCDF4", memory=1 << 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.dump_to_store(NetCDF4DataStore(held), encoding=encoding)
+    return held.close()
+
+
+def _zarr_files(dataset: Any, encoding: dict[str, Any]) -> dict[str, bytes]:
+    """The files of a Zarr store by their names."""
+    from zarr.storage import MemoryStore
+
+    held: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.to_zarr(MemoryStore(held), mode="w", consolidated=True, encoding=encoding)
+    return {name: content.to_bytes() for name, content in held.items()}
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Files into a new folder beside `path`, which takes its place when all are written."""
+    if path.is_dir() and any(path.iterdir()) and not any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs")):
+        raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
+    rough, old = (path.with_name(f".{path.stem}.{os.getpid()}.{part}{path.suffix}") for part in ("part", "old"))
+    try:
+        for name, content in files.items():
+            (rough / name).parent.mkdir(parents=True, exist_ok=True)
+            (rough / name).write_bytes(content)
+        if path.exists():
+            os.replace(path, old)
+        try:
+            os.replace(rough, path)
+        except BaseException:
+            with suppress(OSError):
+                os.replace(old, path)
+            raise
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(rough, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _as_dataset(
+    path: Path, clips: list[Clip], rolling: bool, starts: Sequence[Any] | np.ndarray | None, attributes: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """An xarray Dataset of clips of one grid, and how its variables are stored in `path`."""
+    import xarray as xr
+
+    first = clips[0]
+    t, c, h, w = first.frames.shape
+    for n, other in enumerate(clips):
+        if tuple(other.frames.shape) != (t, c, h, w):
+            raise ValueError(
+                f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has {(t, c, h, w)}; make them alike"
+            )
+        if (other.times is None) != (first.times is None):
+            raise ValueError(f"either forecast 0 or forecast {n} has times and the other has none; make them alike")
+    row, column, coordinates = _spatial_coordinates(first, h, w)
+    titles = first.variable.split(", ")
+    if c > 1:
+        names = np.array(titles, dtype=object) if len(titles) == c else np.arange(c)
+        coordinates["channel"] = ("channel", names, {"long_name": "channel"})
+    frames = np.stack([np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips])  # (start,T,C,H,W)
+    dims: tuple[str, ...] = ("channel", row, column)
+    if c == 1:
+        frames, dims = frames[:, :, 0], (row, column)
+    if rolling:
+        coordinates.update(_lead_coordinates(clips, starts))
+        dims = ("start", "lead", *dims)
+    else:
+        frames, dims = frames[0], ("time", *dims)
+        coordinates["time"] = _time_coordinate(first.times, t)
+
+    title = re.sub(r"[^\w.+-]+", "_", first.variable).strip("_") or "forecast"
+    if title in coordinates or title in dims:
+        title += "_values"
+    attrs = {"units": first.units} if first.units else {}
+    if title != first.variable and first.variable:
+        attrs["long_name"] = first.variable
+    # About a megabyte a chunk, and whole pictures: a stretch of frames is what is read.
+    few = max(1, min(t, (1 << 20) // max(1, 4 * c * h * w)))
+    chunk = tuple(1 if d == "start" else few if d in ("time", "lead") else size for d, size in zip(dims, frames.shape, strict=True))
+    shared = {"Conventions": "CF-1.11", **({"title": first.name} if first.name else {}), **attributes}
+    with _plainly(f"cannot make a grid for {path}"):
+        dataset = xr.Dataset(
+            {title: (dims, frames, attrs)},
+            coordinates,
+            {str(key): _plain(value) for key, value in shared.items() if value is not None},
+        )
+    stored = {"chunks": chunk} if path.suffix == ".zarr" else {"chunksizes": chunk, "zlib": True, "complevel": 4}
+    encoding: dict[str, Any] = {name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"}
+    return dataset, {**encoding, title: {"dtype": "float32", "_FillValue": np.float32(np.nan), **stored}}
+
+
+def _plain(value: Any) -> Any:
+    """An attribute that both formats can hold."""
+    if isinstance(value, (str, int, float, np.number)) and not isinstance(value, bool):
+        return value
+    return str(value)
+
+
+def _spatial_coordinates(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
+    """The names of the row and column dimensions, and the coordinates as xarray takes them: name to (dims, values, attributes)."""
+    held = {str(name): np.asarray(values) for name, values in clip.coordinates.items()}
+    sides: dict[str, list[str]] = {"row": [], "column": []}
+    for name, values in held.items():
+        if values.shape not in ((h,), (w,), (h, w)):
+            raise ValueError(f"coordinate {name} has shape {values.shape}, but frames have {h} rows and {w} columns; make them fit")
+        if values.ndim == 2:
+            continue
+        fits = [side for side, length in (("row", h), ("column", w)) if len(values) == length]
+        told = _direction_of_name(name)
+        if told and told not in fits:
+            raise ValueError(f"coordinate {name} has {len(values)} values, but frames have {h} rows and {w} columns; make them fit")
+        # Rows come first in a clip, so on a square picture the first nameless coordinate is the rows'.
+        sides[told or (fits[0] if len(fits) == 1 or not sides["row"] else "column")].append(name)
+    row, column = ((sides[side] or [spare])[0] for side, spare in (("row", "y"), ("column", "x")))
+    coordinates: dict[str, Any] = {}
+    for side, dim, length in (("row", row, h), ("column", column, w)):
+        axis = {"row": "Y", "column": "X"}[side]
+        for name in sides[side]:
+            coordinates[name] = (dim, held[name], {**_meaning(name), **({"axis": axis} if name == dim else {})})
+        if not sides[side] and dim not in held:
+            coordinates[dim] = (dim, np.arange(length), {"long_name": f"{side} of the picture", "axis": axis})
+    for name, values in held.items():
+        if values.ndim == 2:
+            coordinates[name] = ((row, column), values, _meaning(name))
+    return row, column, coordinates
+
+
+def _meaning(name: str) -> dict[str, str]:
+    """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it points north."""
+    low = name.lower()
+    if low in _LATITUDES:
+        return {"standard_name": "latitude", "units": "degrees_north"}
+    if low in _LONGITUDES:
+        return {"standard_name": "longitude", "units": "degrees_east"}
+    rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
+    return {"standard_name": rotated, "units": "degrees"} if rotated in ("grid_latitude", "grid_longitude") else {}
+
+
+def _time_coordinate(times: np.ndarray | None, t: int) -> Any:
+    if times is None:
+        return "time", np.arange(t), {"long_name": "frame", "axis": "T"}
+    return "time", _times_to_write(times), {"standard_name": "time", "axis": "T", **_unit_of(times)}
+
+
+def _times_to_write(times: np.ndarray) -> np.ndarray:
+    if times.dtype.kind == "M":
+        return times if np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns") else times.astype("datetime64[s]")
+    return times if times.dtype.kind == "O" else times.astype(np.float64)
+
+
+def _unit_of(times: np.ndarray) -> dict[str, str]:
+    return {} if times.dtype.kind in "mMO" else {"units": "s"}  # xarray writes the units of dates and durations
+
+
+def _lead_coordinates(clips: list[Clip], starts: Sequence[Any] | np.ndarray | None) -> dict[str, Any]:
+    """start (start,), lead (lead,) and the valid time (start, lead) of rolling forecasts."""
+    t = len(clips[0])
+    counted = ("lead", np.arange(1, t + 1), {"long_name": "frames after the start"})
+    if any(clip.times is None for clip in clips):
+        return {"start": ("start", np.arange(len(clips)), {"long_name": "forecast"}), "lead": counted}
+    valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
+    if starts is None:
+        if t < 2:
+            raise ValueError("forecasts of one frame do not tell when they started; give starts, one reference time for each")
+        starts = [clip.times[0] - clip.step for clip in clips if clip.times is not None]
+    begun = np.asarray(starts) if valid.dtype.kind == "O" else np.asarray(starts, dtype=valid.dtype)
+    leads = valid - begun[:, None]
+    if valid.dtype.kind == "O":
+        leads = leads.astype("timedelta64[us]")
+    alike = np.allclose(leads, leads[:1]) if leads.dtype.kind == "f" else bool((leads == leads[:1]).all())
+    period = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast", **_unit_of(leads)}
+    return {
+        "start": ("start", begun, {"standard_name": "forecast_reference_time", **_unit_of(valid)}),
+        "lead": ("lead", leads[0], period) if alike else counted,
+        "time": (("start", "lead"), valid, {"standard_name": "time", **_unit_of(valid)}),
+    }

@@ -1,0 +1,401 @@
+"""One door for every source of frames: films, pictures, arrays, grids, and folders of them."""
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from foreframe.clip import Clip, Frames
+from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
+from foreframe.data.cuts import find_cuts
+from foreframe.data.grid import read_grid
+from foreframe.data.images import read_gif, read_images
+from foreframe.data.video import read_film
+
+FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
+SUFFIXES = (*FILMS, ".gif", *ARRAYS, *GRIDS)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How recordings are read. Everything here is done to a few frames at a time, when they are asked for.
+
+    Args:
+        variable: which array or variable of a file that has several; several names become channels (grids).
+        select: value of each further dimension of a grid, e.g. {"level": 500}.
+        missing: the number that stands for no data in whole numbers; "auto" takes the largest of the type where the same pixels
+            of a gridded field hold it in every frame; None takes none.
+        colour: "as_is", "grey" (BT.601 luma) or "rgb".
+        crop: (top, left, H, W) in pixels of the source, before anything else.
+        size: (H, W) to resize to.
+        coarsen: instead, the mean of so many rows by so many columns becomes one pixel; a rest at the bottom and right is left out.
+        every: take every so manieth frame.
+        cuts: split a film or a series of pictures where the scene changes.
+        strict: refuse damaged frames and files cut short, instead of warning.
+
+    Raises:
+        ValueError: for choices that do not fit each other.
+    """
+
+    variable: str | Sequence[str] | None = None
+    select: Mapping[str, Any] = field(default_factory=dict)
+    missing: float | str | None = "auto"
+    colour: str = "as_is"
+    crop: Sequence[int] | None = None
+    size: Sequence[int] | None = None
+    coarsen: int = 1
+    every: int = 1
+    cuts: bool = False
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.colour not in ("as_is", "grey", "rgb"):
+            raise ValueError(f"colour {self.colour!r} is unknown; choose as_is, grey or rgb")
+        for name, count in (("crop", 4), ("size", 2)):
+            given = getattr(self, name)
+            whole = given is not None and not isinstance(given, str | int) and all(isinstance(n, int) for n in given)
+            if given is not None and not (whole and len(given) == count and min(given) >= 0 and min(given[-2:]) > 0):
+                raise ValueError(f"{name} is {'top, left, ' * (count == 4)}H, W in whole pixels, not {given}")
+        if self.size and self.coarsen != 1:
+            raise ValueError("give size or coarsen, not both")
+        if self.coarsen < 1 or self.every < 1:
+            raise ValueError(f"coarsen and every are at least 1, not {self.coarsen} and {self.every}")
+
+
+def reading_from(options: Mapping[str, Any]) -> Reading:
+    """Options by name; one that is not there is refused with the nearest that is."""
+    known = [one.name for one in fields(Reading)]
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"there is no reading option {name!r}; " + (f"did you mean {close[0]}?" if close else ", ".join(known))
+            )
+    return Reading(**options)
+
+
+def clips_from(source: Any, variable: str | Sequence[str] | None = None, **options: Any) -> list[Clip]:
+    """Every recording in a source, in the data's own numbers, its frames read when they are asked for.
+
+    Args:
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures, a .npy (memory-mapped), .npz or .pt file, a
+            NetCDF file, a Zarr store (folder or any fsspec URL), an xarray object, or a folder of any of these, however deep.
+        variable, options: fields of `Reading`.
+
+    A recording is split where its times leave a gap. Axes of plain arrays: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips;
+    of four axes, an array called `clips` and the published Moving MNIST file are clips (N,T,H,W), and anything else is one
+    recording: (T,C,H,W) with at most 4 channels.
+
+    Raises:
+        ValueError: nothing there, nothing readable, damaged files, no such variable, times that run backwards or irregularly.
+    """
+    return read_clips(source, reading_from({"variable": variable, **options}))
+
+
+def read_clips(source: Any, reading: Reading) -> list[Clip]:
+    """`clips_from` with its options in one object."""
+    found = []
+    for clip, is_picture in _raw(source, reading):
+        for piece in _pieces(clip, is_picture and reading.cuts):
+            found.append(_viewed(piece, reading))
+    return found
+
+
+def _raw(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
+    """Recordings as the files have them, and whether they are pictures (not gridded values)."""
+    if not isinstance(source, str | Path):
+        yield read_grid(source, reading.variable, reading.select), False
+        return
+    if "://" in str(source):
+        yield read_grid(str(source), reading.variable, reading.select), False
+        return
+    path = Path(source)
+    suffix = path.suffix.lower()
+    if suffix in GRIDS or _is_zarr(path):
+        if not path.exists():
+            raise ValueError(f"there is no file {path}")
+        yield read_grid(path, reading.variable, reading.select), False
+    elif path.is_dir():
+        yield from _folder(path, reading)
+    elif not path.is_file():
+        raise ValueError(f"there is no file or folder {path}")
+    elif suffix in FILMS:
+        yield read_film(path, reading.strict), True
+    elif suffix == ".gif":
+        yield read_gif(path), True
+    elif suffix in ARRAYS:
+        if reading.variable is not None and not isinstance(reading.variable, str):
+            raise ValueError(f"{path}: an array file gives one array, not {', '.join(reading.variable)}")
+        for clip in read_arrays(path, reading.variable):
+            yield clip, False
+    elif suffix in IMAGES:
+        raise ValueError(f"{path} is a single picture; give the folder of numbered pictures that it belongs to")
+    else:
+        raise ValueError(f"{path}: {suffix or 'a file without ending'} is no kind that is read; {', '.join(SUFFIXES)} are")
+
+
+def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
+    """The recordings in a folder, in the natural order of their names; its pictures together are one."""
+    inside = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
+    pictures = [p for p in inside if p.is_file() and p.suffix.lower() in IMAGES]
+    count = 0
+    if pictures:
+        size = None if reading.size is None else (reading.size[0], reading.size[1])
+        yield read_images(folder, reading.strict, size=size), True
+        count += 1
+    for path in inside:
+        if path.is_dir() or path.suffix.lower() in SUFFIXES:
+            try:
+                for found in _raw(path, reading):
+                    yield found
+                    count += 1
+            except _EmptyFolder:
+                continue
+    if not count:
+        raise _EmptyFolder(f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}")
+
+
+class _EmptyFolder(ValueError):
+    """Nothing to read in a folder: no reason to stop where it lies within another."""
+
+
+def _is_zarr(path: Path) -> bool:
+    return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zmetadata"))
+
+
+def natural(path: Path) -> list[Any]:
+    """Sorting key: frame2 before frame10."""
+    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
+
+
+# Recordings in pieces
+
+
+def _pieces(clip: Clip, at_cuts: bool) -> Iterator[Clip]:
+    """A recording, split at gaps in its times and, where asked, at scene changes."""
+    ends = sorted({0, len(clip), *_gaps(clip), *(find_cuts(clip.frames) if at_cuts else ())})
+    for k, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+        if len(ends) == 2:
+            yield clip
+            return
+        part: Frames = clip.frames[start:stop] if isinstance(clip.frames, np.ndarray) else Part(clip.frames, start, stop)
+        times = None if clip.times is None else clip.times[start:stop]
+        yield replace(clip, frames=part, times=times, name=f"{clip.name} [{k + 1}]")
+
+
+def _gaps(clip: Clip) -> list[int]:
+    """First frames after a gap: a step more than half as long again as usual. Films keep whatever rate they have.
+
+    Raises:
+        ValueError: times that stand still or run backwards, or that more often than not are unlike the usual step.
+    """
+    if clip.times is None or len(clip) < 3 or clip.times.dtype.kind == "f":
+        return []
+    steps = np.diff(clip.times)
+    usual = clip.step
+    if not steps.min() > 0 * usual:
+        k = int(np.argmin(steps > 0 * usual))
+        raise ValueError(f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) to the next ({clip.times[k + 1]})")
+    # Months are 28 to 31 days long, and still one a step.
+    odd = (steps > 1.5 * usual) | (steps < 0.8 * usual)
+    if odd.mean() > 0.25:
+        shortest, longest = steps.min(), steps.max()
+        raise ValueError(
+            f"{clip.name}: the time step is irregular, from {spoken(shortest)} to {spoken(longest)}; bring the frames to one step "
+            "first (xarray's resample or interp does)"
+        )
+    return [int(k) + 1 for k in np.flatnonzero(odd)]
+
+
+def spoken(step: Any) -> str:
+    """A time step in words: "5 min", "1 h", "30 d"."""
+    if isinstance(step, int | float | np.floating):
+        return f"{step:.4g} s"
+    seconds = step / np.timedelta64(1, "s") if isinstance(step, np.timedelta64) else step.total_seconds()
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:.4g} {name}"
+    return f"{seconds:.4g} s"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames `start` to `stop` of others."""
+
+    source: Frames
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.stop - self.start, *self.source.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.source.dtype
+
+    @property
+    def broken(self) -> set[int]:
+        return {k - self.start for k in broken_in(self.source) if self.start <= k < self.stop}
+
+    def __getitem__(self, when: slice) -> np.ndarray:
+        a, b, _ = when.indices(self.shape[0])
+        return self.source[self.start + a : self.start + max(a, b)]
+
+
+# Frames as the reader wants them
+
+
+def _viewed(clip: Clip, reading: Reading) -> Clip:
+    notes = list(clip.notes)
+    value = reading.missing
+    if value == "auto":
+        value = stand_in(clip)
+        if value is not None:
+            notes.append(f"{value}, which the same pixels hold in every frame, is taken as no data (missing says otherwise)")
+    if isinstance(value, str):
+        raise ValueError(f"missing is a number, auto or null, not {value!r}")
+    view = Viewed(clip.frames, reading, value)
+    h, w = view.cropped
+    if reading.crop and (reading.crop[0] + reading.crop[2] > clip.frames.shape[2] or reading.crop[1] + reading.crop[3] > clip.frames.shape[3]):
+        raise ValueError(f"{clip.name}: crop {list(reading.crop)} reaches beyond frames of {clip.frames.shape[2]}x{clip.frames.shape[3]}")
+    if min(h, w) < reading.coarsen:
+        raise ValueError(f"{clip.name}: frames of {h}x{w} are too small to coarsen by {reading.coarsen}")
+    if view.plain:
+        return replace(clip, notes=tuple(notes))
+    times = None if clip.times is None else clip.times[:: reading.every]
+    coordinates = {name: _coordinate(values, view) for name, values in clip.coordinates.items()}
+    return replace(clip, frames=view, times=times, coordinates=coordinates, notes=tuple(notes))
+
+
+def _coordinate(values: np.ndarray, view: "Viewed") -> np.ndarray:
+    """A coordinate along rows, columns or both, cropped and averaged as the frames are."""
+    h, w = view.source.shape[2:]
+    top, left, rows, columns = view.reading.crop or (0, 0, h, w)
+    if values.shape == (h, w):
+        values, new = values[top : top + rows, left : left + columns], view.shape[2:]
+    elif values.shape == (h,):
+        values, new = values[top : top + rows], view.shape[2:3]
+    elif values.shape == (w,):
+        values, new = values[left : left + columns], view.shape[3:]
+    else:
+        return values
+    if view.reading.coarsen > 1:
+        values = values[tuple(slice(0, n * view.reading.coarsen) for n in new)]
+    flat = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))[None, None]
+    mode = "linear" if len(new) == 1 else "bilinear"
+    same = tuple(values.shape) == tuple(new)
+    return values if same else F.interpolate(flat, size=tuple(new), mode=mode, align_corners=False)[0, 0].numpy()
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """Frames cropped, in the colours, at the size and as often as `Reading` says; `value` becomes NaN."""
+
+    source: Frames
+    reading: Reading
+    value: float | None
+
+    @property
+    def cropped(self) -> tuple[int, int]:
+        crop = self.reading.crop
+        return (crop[2], crop[3]) if crop else (self.source.shape[2], self.source.shape[3])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        t, c = self.source.shape[:2]
+        h, w = self.reading.size or (side // self.reading.coarsen for side in self.cropped)
+        channels = {"grey": 1, "rgb": 3}.get(self.reading.colour, c)
+        return (-(-t // self.reading.every), channels, h, w)
+
+    @property
+    def dtype(self) -> np.dtype:
+        exact = self.value is None and (self.reading.coarsen == 1 or self.source.dtype == np.uint8)
+        return self.source.dtype if exact or self.source.dtype.kind == "f" else np.dtype(np.float32)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is to be done."""
+        r = self.reading
+        same_size = r.size is None or tuple(r.size) == self.cropped
+        same_colour = r.colour == "as_is" or self.shape[1] == self.source.shape[1]
+        return self.value is None and r.crop is None and same_size and same_colour and r.coarsen == r.every == 1
+
+    @property
+    def broken(self) -> set[int]:
+        every = self.reading.every
+        return {k // every for k in broken_in(self.source) if k % every == 0}
+
+    def __getitem__(self, when: slice) -> np.ndarray:
+        a, b, _ = when.indices(self.shape[0])
+        every, crop = self.reading.every, self.reading.crop
+        frames = np.asarray(self.source[a * every : max(a, b - 1) * every + 1 if b > a else a * every])[::every]
+        if crop:
+            frames = frames[:, :, crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
+        if self.value is not None:
+            frames = np.where(frames == self.value, np.float32(np.nan), frames.astype(np.float32))
+        frames = _recoloured(frames, self.reading.colour)
+        if self.reading.coarsen > 1:
+            h, w = (side // self.reading.coarsen * self.reading.coarsen for side in frames.shape[-2:])
+            frames = frames[..., :h, :w]
+        return resized(frames, self.shape[2], self.shape[3], self.dtype)
+
+
+def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
+    c = frames.shape[1]
+    if colour == "as_is" or (colour == "grey" and c == 1) or (colour == "rgb" and c == 3):
+        return frames
+    if colour == "rgb":
+        return frames[:, :1].repeat(3, axis=1) if c < 3 else frames[:, :3]
+    if c < 3:
+        return frames[:, :1]
+    luma = np.tensordot(np.float32([0.299, 0.587, 0.114]), frames[:, :3].astype(np.float32), axes=(0, 1))[:, None]
+    return luma.round().astype(frames.dtype) if frames.dtype.kind == "u" else luma.astype(frames.dtype)
+
+
+def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.ndarray:
+    """(t,C,H,W) -> (t,C,height,width): means of the pixels covered where it shrinks, bilinear where it grows.
+
+    A pixel is missing where more than half of what it covers is.
+    """
+    h, w = frames.shape[-2:]
+    if (h, w) == (height, width):
+        return frames.astype(dtype, copy=False)
+    x = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
+    there = x.isfinite()
+    if there.all():
+        y = _interpolate(x, height, width)
+    else:
+        share = _interpolate(there.float(), height, width)
+        y = _interpolate(x.nan_to_num(0.0), height, width) / share
+        y[share < 0.5] = torch.nan
+    out = y.numpy()
+    if dtype.kind == "u":
+        out = out.round().clip(0, np.iinfo(dtype).max)
+    return out.astype(dtype, copy=False)
+
+
+def _interpolate(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    if x.shape[-2] % height == 0 and x.shape[-1] % width == 0:  # whole blocks: their plain means
+        return F.avg_pool2d(x, (x.shape[-2] // height, x.shape[-1] // width))
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def broken_in(frames: Any) -> set[int]:
+    """Frames that could not be read so far, and for which the one before stands in."""
+    broken: set[int] = getattr(frames, "broken", set())
+    return broken
+
+
+def warn(message: str) -> None:
+    """One line for whoever runs this; the command line prints it as it is."""
+    warnings.warn(message, stacklevel=3)

@@ -1,0 +1,430 @@
+"""Films, decoded on the way: a `Film` holds a window of pictures, never the whole recording."""
+
+import bisect
+import itertools
+import os
+import warnings
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from jaxtyping import UInt8
+
+from foreframe.clip import Clip
+
+_KEPT_BYTES = 128 * 2**20  # of decoded pictures a film keeps at most, for windows that overlap
+_OPEN_FILMS = 32  # decoders held open at once: a folder of films must not use up the file handles
+_open_films: list["weakref.ref[Film]"] = []
+
+
+def read_film(path: str | Path, strict: bool = False) -> Clip:
+    """The first video stream of any film that FFmpeg reads; frames (T,C,H,W) uint8 are decoded when asked for.
+
+    C is 1 where the stream is grey and 3 (RGB) otherwise; pictures are turned upright. Times are seconds from the first frame.
+    `Clip.notes` says what was left out, and whether the film was cut short. Opening reads the packets' times and one picture.
+
+    Args:
+        path: of the film.
+        strict: refuse a film that was cut short and frames that cannot be decoded, instead of a note or a stand-in.
+
+    Raises:
+        ValueError: no such file, no film, no pictures in it, no picture that can be decoded, or what `strict` refuses.
+    """
+    film, times, notes = _opened_film(Path(path), strict)
+    return Clip(film, times=times, name=Path(path).name, notes=notes)
+
+
+def film_stream(source: str | Path | BinaryIO) -> Iterator[UInt8[np.ndarray, "c h w"]]:
+    """Frames (C,H,W) uint8 one by one, in constant memory, from a path or a binary file that need not be seekable.
+
+    Frames that cannot be decoded are left out, with one warning. `sys.stdin.buffer` is such a file.
+
+    Raises:
+        ValueError: what cannot be opened as a film, or has no pictures.
+    """
+    name = source if isinstance(source, str | Path) else getattr(source, "name", "the stream")
+    name = Path(name).name if isinstance(name, str | Path) else "the stream"  # a pipe's name is a number
+    if isinstance(source, str | Path):
+        _check_file(Path(source))
+    with _container(source, name) as container:
+        stream, _ = _picture_stream(container, name)
+        look, reformatter, warned = None, VideoReformatter(), False
+        for frame in _decoded(container, stream, errors=True):
+            if frame is None or frame.is_corrupt:
+                if not warned:
+                    warnings.warn(f"{name}: frames that cannot be decoded are left out", stacklevel=2)
+                warned = True
+                continue
+            look = look or _look(frame)
+            yield _paint(frame, look, reformatter)
+        if look is None:
+            cure = "make or fetch the film again" if isinstance(source, str | Path) else "send mkv, or mp4 with its index in front"
+            raise ValueError(f"{name}: none of its frames can be decoded; {cure}")
+
+
+class Film:
+    """Frames (T,C,H,W) uint8 of one video stream, decoded when a slice asks for them.
+
+    Slices that follow each other go on decoding; a jump goes to the key frame before. Either way a frame is what a decoding of
+    the whole film from its start gives. The frames of the last slice are kept, up to 128 MiB, so that windows may overlap.
+
+    `broken` are the indices, so far, of frames that could not be decoded: the frame before stands in their place (the next good
+    one at the film's start), and the first of them warns.
+
+    Raises:
+        ValueError: on slicing, a step; with `strict`, a frame asked for that cannot be decoded.
+    """
+
+    def __init__(self, path: Path, index: "_Index", first: Any, strict: bool) -> None:
+        self.broken: set[int] = set()
+        self.dtype = np.dtype(np.uint8)
+        self._path, self._index, self._strict = path.absolute(), index, strict
+        self._look = _look(first)
+        self._first = _paint(first, self._look, VideoReformatter())
+        self.shape: tuple[int, ...] = (len(index), *self._first.shape)
+        self._keys = list(index.keys)
+        self._warned = False
+        self._late = False  # the container's seeks go past the key frame that they are asked for, as in MPEG-TS
+        self._close()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, when: slice, /) -> UInt8[np.ndarray, "t c h w"]:
+        if not isinstance(when, slice) or when.step not in (None, 1):
+            raise ValueError(f"a film is read by slices without a step, film[3:7], not by {when}")
+        first, last, _ = when.indices(len(self))
+        asked = range(first, max(first, last))
+        pictures = np.empty((len(asked), *self.shape[1:]), np.uint8)
+        room = max(1, min(len(asked), _KEPT_BYTES // max(1, self._first.nbytes)))
+        for k in asked:
+            pictures[k - first] = self._picture(k)
+            while len(self._kept) > room:
+                del self._kept[next(iter(self._kept))]
+        return pictures
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A decoder cannot be pickled: a worker process opens its own."""
+        return {**self.__dict__, "_container": None, "_run": None, "_kept": {}, "_last": None, "_reformatter": None}
+
+    def _close(self) -> None:
+        self._container: Any = None
+        self._run: Iterator[tuple[int, Any]] | None = None
+        self._next = 0  # the index that the run gives next
+        self._last: Any = None  # the last good frame of the run
+        self._kept: dict[int, np.ndarray] = {}
+        self._reformatter: Any = None
+        self._pid = os.getpid()
+
+    def _picture(self, k: int) -> np.ndarray:
+        if k in self._kept:
+            return self._kept[k]
+        if self._pid != os.getpid():  # a forked process shares the file's position with its parent
+            self._close()
+        nearest = self._keys[bisect.bisect_right(self._keys, k) - 1]
+        if self._run is None or k < self._next or nearest > self._next:
+            self._start(k)
+        assert self._run is not None
+        while self._next <= k:
+            index, frame = next(self._run)
+            self._next = index + 1
+            if frame is None:
+                self._break(index)
+            else:
+                self._last = frame
+        if k in self.broken and self._strict:
+            raise ValueError(f"{self._path.name}: frame {k} cannot be decoded; without strict the frame before stands in its place")
+        self._kept[k] = self._first if self._last is None else _paint(self._last, self._look, self._reformatter)
+        return self._kept[k]
+
+    def _break(self, index: int) -> None:
+        self.broken.add(index)
+        if not self._warned and not self._strict:
+            self._warned = True
+            warnings.warn(
+                f"{self._path.name}: frame {index} cannot be decoded; the frame before stands in its place; strict refuses it",
+                stacklevel=5,
+            )
+
+    def _start(self, k: int) -> None:
+        """Begin a run at the last key frame up to frame k from which decoding surely gives what it gives from the film's start.
+
+        That is so when the key frame itself comes out whole. Where it does not (it is damaged, it only begins a gradual refresh,
+        or the container's seek went past it) an earlier one is taken, at last the start of the file.
+        """
+        self._last = None
+        places = range(bisect.bisect_right(self._keys, k) - 1, -1, -1)
+        for place, key in [(place, self._keys[place]) for place in places]:
+            for seek_to in [key, self._keys[max(0, place - 1)]][self._late :]:
+                if key == 0 and self._container is None:
+                    break
+                self._run, self._next = self._seek(seek_to, key), key + 1
+                _, self._last = next(self._run, (key, None))
+                if self._last is not None:
+                    self._late = self._late or seek_to < key
+                    return
+            if key > 0:
+                self._keys.remove(key)
+        self._close_container()
+        self._run, self._next = _numbered(_decoded(*self._decoder()), self._index, 0), 0
+
+    def _seek(self, seek_to: int, key: int) -> Iterator[tuple[int, Any]]:
+        """The run from frame `key` on, decoded from `seek_to`; empty where that frame does not come out whole."""
+        container, stream = self._decoder()
+        try:
+            container.seek(int(self._index.stamps[seek_to]), stream=stream)
+        except av.error.FFmpegError:
+            return iter(())
+        run = _numbered(_decoded(container, stream), self._index, key)
+        index, frame = next(run)
+        whole = frame is not None and frame.key_frame
+        return itertools.chain([(index, frame)], run) if whole else iter(())
+
+    def _decoder(self) -> tuple[Any, Any]:
+        if self._container is None:
+            self._container = _container(self._path, self._path.name)
+            self._reformatter = VideoReformatter()
+            _make_room(self)
+        return self._container, self._container.streams[self._index.stream]
+
+    def _close_container(self) -> None:
+        if self._container is not None:
+            self._container.close()
+        self._container = self._run = None
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What one pass over a film's packets tells.
+
+    Args:
+        stream: number of the video stream in its container.
+        stamps: (T,) presentation times in order, in the stream's own ticks.
+        keys: indices of key frames, in order; the first is 0, the start of the file.
+        counted: frames are told apart by counting from the start, since their own times say nothing (raw streams, H.264 in AVI).
+    """
+
+    stream: int
+    stamps: np.ndarray
+    keys: list[int]
+    counted: bool
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def find(self, stamp: int | None) -> int | None:
+        """The frame that has this time, if one has."""
+        if stamp is None:
+            return None
+        k = int(np.searchsorted(self.stamps, stamp))
+        return k if k < len(self.stamps) and self.stamps[k] == stamp else None
+
+
+class _Look(NamedTuple):
+    """How decoded frames become pictures: grey or RGB, stored rows and columns, and the turn that sets them upright."""
+
+    grey: bool
+    height: int
+    width: int
+    swap: bool  # rows and columns
+    mirror: bool  # left and right, after that
+    upend: bool  # top and bottom, after that
+
+
+def _opened_film(path: Path, strict: bool) -> tuple[Film, np.ndarray, tuple[str, ...]]:
+    """A film, its times in seconds, and notes."""
+    _check_file(path)
+    with _container(path, path.name) as container:
+        stream, notes = _picture_stream(container, path.name)
+        index, times, short = _survey(container, stream, path.name)
+    if short and strict:
+        raise ValueError(f"{path.name} was {short}; fetch it again, or leave strict out to read what is there")
+    with _container(path, path.name) as container:
+        frames = _decoded(container, container.streams[index.stream])
+        first = next((frame for frame in frames if not frame.is_corrupt), None)
+        if first is None:
+            raise ValueError(f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the film again")
+        film = Film(path, index, first, strict)
+    return film, times, (*notes, *([f"the film was {short}"] if short else []))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder; name a film" if path.is_dir() else f"there is no file {path}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty; make or fetch the film again")
+
+
+def _container(source: Any, name: str) -> Any:
+    """Open for reading; mode "r" is said, since an uploaded file object may be open for writing too.
+
+    One thread decodes: more gain little on most films, blur which frame an error belongs to, and do not survive a fork.
+    """
+    is_path = isinstance(source, str | Path)
+    try:
+        container = av.open(str(source) if is_path else source, mode="r", metadata_errors="replace")
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.thread_count = 1
+        return container
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    if is_path:
+        with Path(source).open("rb") as file:
+            mp4 = file.read(12)[4:8] in (b"ftyp", b"mdat", b"wide", b"free")
+        if mp4:
+            raise ValueError(f"{name} has no readable index (moov atom), so it was cut short or is not done; fetch the film again")
+        raise ValueError(f"{name} is no film that FFmpeg can read ({reason}); give mp4, mkv, webm, mov or avi")
+    raise ValueError(f"{name} is no film that can be read as a stream ({reason}); send mkv, or mp4 with its index in front")
+
+
+def _picture_stream(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
+    """The first real video stream, and a note where there are several."""
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    streams = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & covers]
+    if not streams:
+        held = ", ".join(sorted({s.type for s in container.streams if s not in container.streams.video})) or "nothing"
+        raise ValueError(f"{name} has no moving pictures that can be decoded (it holds {held}); give a film with a video stream")
+    notes = (f"{len(streams)} video streams: the first is read",) if len(streams) > 1 else ()
+    return streams[0], notes
+
+
+def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray, str]:
+    """One pass over the packets, without decoding: the index, times (T,) in seconds, and how the film was cut short or ""."""
+    kind = container.format.name
+    # Only a Matroska header leaves open which of its streams lasts as long as it says.
+    every = "matroska" in kind and len(container.streams) > 1
+    stamps: list[tuple[int | None, int | None, bool, bool]] = []  # pts, dts, key, cut
+    seen, end, size = 0, 0.0, container.size
+    try:
+        for packet in container.demux(*(() if every else (stream,))):
+            if packet.size == 0:  # the mark of the end, or a picture left out
+                continue
+            at = packet.pts if packet.pts is not None else packet.dts
+            if at is not None and packet.time_base:
+                end = max(end, float((at + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index != stream.index:
+                continue
+            seen += 1
+            if packet.is_discard or (stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10):  # VP8's hidden frames
+                continue
+            cut = packet.is_corrupt or (packet.pos is not None and 0 < size < packet.pos + packet.size)
+            stamps.append((packet.pts, packet.dts, packet.is_keyframe, cut))
+    except (av.error.FFmpegError, OSError):
+        pass  # what was read until here stands
+    torn = bool(stamps) and stamps[-1][3]
+    if torn and len(stamps) > 1:
+        del stamps[-1]  # half a packet at the end of the file
+    if not stamps:
+        raise ValueError(f"{name} holds no frames; make or fetch the film again")
+
+    pts = [p for p, _, _, _ in stamps]
+    told = [p for p in pts if p is not None]
+    stored_in_order = all(a < b for a, b in itertools.pairwise(told))
+    # AVI has no presentation times: FFmpeg makes some up in storage order, which is wrong where frames are reordered.
+    made_up = kind == "avi" and stored_in_order and bool(stream.codec_context.has_b_frames)
+    counted = made_up or len(set(told)) < len(stamps)
+    times = told if len(told) == len(stamps) else [d for _, d, _, _ in stamps if d is not None]
+    if len(times) == len(stamps):
+        ticks = np.sort(np.asarray(times, np.int64))
+        seconds = (ticks - ticks[0]).astype(np.float64) * float(stream.time_base)
+    else:
+        ticks = np.arange(len(stamps))
+        seconds = ticks / float(stream.guessed_rate or stream.average_rate or 25)
+    index = _Index(stream.index, ticks, [0], counted)
+    if not counted:
+        index.keys.extend(sorted({index.find(p) or 0 for p, _, key, _ in stamps if key} - {0}))
+    return index, seconds, _cut_short(container, stream, seen - torn, end, torn)
+
+
+def _cut_short(container: Any, stream: Any, seen: int, end: float, torn: bool) -> str:
+    """How many frames, or seconds up to `end`, the header of an mp4, mkv or avi promises beyond what is there; "" for none."""
+    kind = container.format.name
+    promised = stream.frames or 0
+    if "mp4" in kind and promised > seen:
+        return f"cut short: {seen} of {promised} frames are there"
+    length = None
+    if kind == "avi" and promised:  # a count of ticks, pictures left out included; FFmpeg makes the duration fit what is there
+        length = float(promised * stream.time_base)
+    elif "matroska" in kind and container.duration:
+        length = container.duration / 1e6
+    start = max(0.0, float((stream.start_time or 0) * stream.time_base)) if kind == "avi" else 0.0
+    if length is not None and end - start < 0.99 * length and length - (end - start) > 2 * end / max(seen, 1):
+        return f"cut short: {end - start:.1f} of {length:.1f} s are there"
+    return "cut short: its last frame is torn" if torn else ""
+
+
+def _decoded(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]:
+    """Frames in order of display from where the container stands; packets that the decoder refuses are passed over.
+
+    With `errors`, None stands where a packet was refused.
+    """
+    decoder = stream.codec_context
+
+    def fed(packet: Any) -> list[Any]:
+        try:
+            return list(decoder.decode(packet))
+        except av.error.FFmpegError:
+            return [None] if errors else []
+
+    try:
+        for packet in container.demux(stream):
+            if packet.size:  # an empty one would end the decoding
+                yield from fed(packet)
+    except (av.error.FFmpegError, OSError):
+        pass  # the file ends in the middle
+    yield from fed(None)
+
+
+def _numbered(frames: Iterator[Any], index: _Index, start: int) -> Iterator[tuple[int, Any]]:
+    """Every index from `start` to the film's end with its frame, or None where no whole one came out."""
+    due = start
+    for frame in frames:
+        k = due if index.counted else index.find(frame.pts)
+        if k is None or k < due:  # before the start, or of no packet that counts
+            continue
+        if k >= len(index):
+            break
+        for missing in range(due, k):
+            yield missing, None
+        yield k, None if frame.is_corrupt else frame
+        due = k + 1
+    for missing in range(due, len(index)):
+        yield missing, None
+
+
+def _look(frame: Any) -> _Look:
+    """What the first good frame says of all; its display matrix maps columns x to a x + c y and rows y to b x + d y."""
+    a, b, c, d = 1, 0, 0, 1
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        turn = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2] / 2**16
+        if np.array_equal(np.abs(turn), np.eye(2)) or np.array_equal(np.abs(turn), np.eye(2)[::-1]):  # others are no quarter turns
+            (a, b), (c, d) = turn
+    swap = a == 0
+    grey = frame.format.name.startswith(("gray", "mono", "ya8", "ya16"))
+    return _Look(grey, frame.height, frame.width, swap, (c if swap else a) < 0, (b if swap else d) < 0)
+
+
+def _paint(frame: Any, look: _Look, reformatter: Any) -> UInt8[np.ndarray, "c h w"]:
+    """A decoded frame as an upright picture, shrunk or grown to the film's size where the stream changes it midway."""
+    shape = {"width": look.width, "height": look.height, "format": "gray" if look.grey else "rgb24"}
+    picture = reformatter.reformat(frame, **shape, threads=1).to_ndarray()
+    picture = picture[None] if look.grey else picture.transpose(2, 0, 1)
+    if look.swap:
+        picture = picture.swapaxes(1, 2)
+    return np.ascontiguousarray(picture[:, :: -1 if look.upend else 1, :: -1 if look.mirror else 1])
+
+
+def _make_room(film: Film) -> None:
+    """Remember that this film's decoder is open, and close the one opened longest ago when there are too many."""
+    others = [other for other in _open_films if other() not in (None, film)]
+    for other in others[: max(0, len(others) + 1 - _OPEN_FILMS)]:
+        if (old := other()) is not None:
+            old._close()
+    _open_films[:] = [*others[max(0, len(others) + 1 - _OPEN_FILMS) :], weakref.ref(film)]

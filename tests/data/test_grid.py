@@ -1,0 +1,507 @@
+"""Grids are proved against files that xarray and netCDF4 write, and against what xarray reads from ours."""
+
+import errno
+import itertools
+import os
+import pickle
+import resource
+import shutil
+from pathlib import Path
+
+import cftime
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import real_data
+
+from foreframe.clip import Clip, Frames
+from foreframe.data.grid import read_grid, write_grid
+
+HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
+FIELD = np.random.default_rng(1).normal(280, 5, (6, 4, 5)).astype(np.float32)
+SOUTHWARD = np.array([60.0, 59.5, 59.0, 58.5])
+EASTWARD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+
+
+def era_like(field: np.ndarray = FIELD, **changes: np.ndarray) -> xr.Dataset:
+    coords = {"time": HOURS, "latitude": SOUTHWARD, "longitude": EASTWARD, **changes}
+    return xr.Dataset({"t2m": (("time", "latitude", "longitude"), field, {"units": "K"})}, coords)
+
+
+def whole(clip: Clip) -> np.ndarray:
+    return clip.frames[0 : len(clip)]
+
+
+def same(a: Clip, b: Clip) -> None:
+    np.testing.assert_array_equal(whole(a), whole(b))
+    np.testing.assert_array_equal(a.times, b.times)
+    assert (a.units, a.variable) == (b.units, b.variable)
+    assert list(a.coordinates) == list(b.coordinates)
+    for name, values in a.coordinates.items():
+        np.testing.assert_array_equal(values, b.coordinates[name])
+
+
+# -- reading
+
+
+def test_a_netcdf_file_becomes_a_clip_that_means_something(tmp_path: Path) -> None:
+    era_like().to_netcdf(tmp_path / "era.nc")
+    clip = read_grid(tmp_path / "era.nc")
+    assert isinstance(clip.frames, Frames)
+    assert clip.frames.shape == (6, 1, 4, 5)
+    assert clip.frames.dtype == np.float32
+    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
+    np.testing.assert_array_equal(clip[2:4].frames[:, 0], FIELD[2:4])
+    assert clip.times is not None
+    assert clip.times.dtype == "datetime64[ns]"
+    np.testing.assert_array_equal(clip.times, HOURS)
+    assert (clip.units, clip.variable, clip.name, clip.notes) == ("K", "t2m", "era.nc", ())
+    assert list(clip.coordinates) == ["latitude", "longitude"]
+
+
+@pytest.mark.parametrize("order", itertools.permutations(("time", "latitude", "longitude")))
+def test_dimensions_come_in_any_order(tmp_path: Path, order: tuple[str, ...]) -> None:
+    era_like().transpose(*order).to_netcdf(tmp_path / "era.nc")
+    np.testing.assert_array_equal(whole(read_grid(tmp_path / "era.nc"))[:, 0], FIELD)
+    np.testing.assert_array_equal(read_grid(tmp_path / "era.nc").frames[1:3][:, 0], FIELD[1:3])
+
+
+def test_unnamed_space_is_the_last_two_dimensions_and_one_level_is_dropped() -> None:
+    data = xr.DataArray(FIELD[:, None, :, :, None], dims=("t", "z", "a", "b", "one"))
+    clip = read_grid(data)
+    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
+    assert clip.times is None
+    assert clip.coordinates == {}
+    assert read_grid(xr.DataArray(FIELD, dims=("a", "b", "time"))).frames.shape == (5, 1, 6, 4)
+
+
+def test_packed_integers_and_fill_values(tmp_path: Path) -> None:
+    field = FIELD.copy()
+    field[2, 1, 3] = np.nan
+    packed = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 280.0, "_FillValue": -32767}
+    era_like(field).to_netcdf(tmp_path / "a.nc", encoding={"t2m": packed})
+    read = whole(read_grid(tmp_path / "a.nc"))[:, 0]
+    np.testing.assert_allclose(read, field, atol=0.006)
+    assert np.isnan(read[2, 1, 3])
+    assert np.isnan(read).sum() == 1
+    with netCDF4.Dataset(tmp_path / "b.nc", "w") as file:  # packed, no fill value
+        for dim, n in (("time", 6), ("lat", 4), ("lon", 5)):
+            file.createDimension(dim, n)
+        v = file.createVariable("v", "i2", ("time", "lat", "lon"), fill_value=False)
+        v.scale_factor, v.add_offset = 0.5, 10.0
+        v.set_auto_maskandscale(False)
+        v[:] = np.arange(120).reshape(6, 4, 5)
+        file.createVariable("raw", "u1", ("time", "lat", "lon"))[:] = 7
+    np.testing.assert_array_equal(whole(read_grid(tmp_path / "b.nc", "v"))[:, 0], np.arange(120).reshape(6, 4, 5) * 0.5 + 10)
+    assert whole(read_grid(tmp_path / "b.nc", "raw")).dtype == np.float32
+
+
+def test_rows_are_turned_north_up_with_their_coordinates() -> None:
+    south = era_like(FIELD[:, ::-1], latitude=SOUTHWARD[::-1])
+    clip = read_grid(south)
+    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
+    np.testing.assert_array_equal(clip.coordinates["latitude"], SOUTHWARD)
+    assert clip.notes == ("rows ran south to north: turned north-up",)
+
+    plain = xr.Dataset({"v": (("time", "y", "x"), FIELD)}, {"time": HOURS, "y": np.arange(4) * 10.0})
+    assert read_grid(plain).notes == ()
+    np.testing.assert_array_equal(whole(read_grid(plain))[:, 0], FIELD)
+    plain["y"].attrs["standard_name"] = "projection_y_coordinate"
+    np.testing.assert_array_equal(whole(read_grid(plain))[:, 0], FIELD[:, ::-1])
+    np.testing.assert_array_equal(read_grid(plain).coordinates["y"], [30, 20, 10, 0])
+
+
+def test_a_curved_grid_is_turned_by_its_latitudes() -> None:
+    latitude = SOUTHWARD[::-1, None] + 0.1 * np.arange(5)
+    longitude = 370.0 + np.arange(20.0).reshape(4, 5)
+    data = xr.Dataset(
+        {"v": (("Time", "south_north", "west_east"), FIELD), "XLONG": (("west_east", "south_north"), longitude.T)},
+        {"Time": HOURS, "XLAT": (("Time", "south_north", "west_east"), np.tile(latitude, (6, 1, 1)))},
+    )
+    clip = read_grid(data)  # XLONG is no candidate, XLAT is repeated at every time
+    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD[:, ::-1])
+    np.testing.assert_array_equal(clip.coordinates["XLAT"], latitude[::-1])
+    np.testing.assert_array_equal(clip.coordinates["XLONG"], longitude[::-1])
+    assert set(clip.coordinates) == {"XLAT", "XLONG"}
+
+
+def levels() -> xr.Dataset:
+    field = np.stack([FIELD, FIELD + 10, FIELD + 20], axis=1)
+    dims = ("time", "level", "latitude", "longitude")
+    return era_like().assign(z=(dims, field)).assign_coords(level=[500.0, 700.0, 850.0])
+
+
+def test_a_level_is_selected_by_its_nearest_value() -> None:
+    clip = read_grid(levels(), "z", {"level": "700"})
+    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD + 10)
+    assert clip.notes == ()
+    assert read_grid(levels(), "z", {"level": 840}).notes == ("level 850.0 is the nearest to 840",)
+    bare = levels().drop_vars("level")
+    np.testing.assert_array_equal(whole(read_grid(bare, "z", {"level": 2}))[:, 0], FIELD + 20)
+    for source, choice, words in (
+        (levels(), {}, r"level \(500.0, 700.0, 850.0\); select one of each, e.g. level=500.0"),
+        (bare, {"level": 3}, r"3 is no choice of level \(0 to 2\)"),
+        (levels(), {"level": "low"}, "'low' is no choice of level"),
+        (levels(), {"depth": 3}, "no dimension depth"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_grid(source, "z", choice)
+
+
+def test_several_variables_become_channels_in_their_order() -> None:
+    data = era_like().assign(u=(("longitude", "time", "latitude"), FIELD.transpose(2, 0, 1) * 2, {"units": "m/s"}))
+    clip = read_grid(data, ["u", "t2m"])
+    np.testing.assert_array_equal(whole(clip), np.stack([FIELD * 2, FIELD], axis=1))
+    assert (clip.variable, clip.units) == ("u, t2m", "m/s, K")
+    assert read_grid(data, ["t2m", "t2m"]).units == "K"
+    with pytest.raises(ValueError, match="several variables: t2m, u; name one"):
+        read_grid(data)
+    other = data.assign(s=(("time", "lat_s", "longitude"), FIELD[:, 1:]))
+    with pytest.raises(ValueError, match="t2m lies on time, latitude, longitude, but s on time, lat_s, longitude"):
+        read_grid(other, ["t2m", "s"])
+
+
+def test_bounds_maps_and_scalars_are_no_candidates() -> None:
+    data = era_like().assign(
+        crs=0, mask=(("latitude", "longitude"), FIELD[0]), cells=(("time", "latitude", "longitude"), FIELD),
+        lat_bnds=(("time", "latitude", "bnds"), FIELD[:, :, :2]), label=(("time", "latitude", "longitude"), FIELD.astype(str)),
+    )  # fmt: skip
+    data["latitude"].attrs["bounds"] = "cells"
+    assert read_grid(data).variable == "t2m"
+
+
+def test_times_of_every_kind(tmp_path: Path) -> None:
+    noleap = xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)
+    era_like(time=noleap).to_netcdf(tmp_path / "a.nc")
+    times = read_grid(tmp_path / "a.nc").times
+    assert times is not None
+    assert isinstance(times[0], cftime.DatetimeNoLeap)
+    assert [d.day for d in times] == [27, 28, 1, 2, 3, 4]
+
+    for n, (values, attrs, expected) in enumerate(
+        (
+            (np.arange(6) * 0.5, {}, np.arange(6) * 0.5),
+            (np.arange(1, 7), {"units": "minutes"}, np.arange(1, 7) * 60.0),
+            (np.arange(6), {}, None),
+            (np.arange(6.0), {"units": "months since 2000-01-01"}, np.arange(6.0)),
+        )
+    ):
+        changed = era_like().assign_coords(time=("time", values, attrs))
+        changed.to_netcdf(tmp_path / f"{n}.nc")
+        clip = read_grid(tmp_path / f"{n}.nc")
+        np.testing.assert_array_equal(clip.times, expected)
+        assert len(clip.notes) == ("since" in attrs.get("units", ""))
+
+    renamed = era_like().rename(time="valid_time")
+    np.testing.assert_array_equal(read_grid(renamed).times, HOURS)
+    apart = era_like().rename(time="n").drop_vars("n").assign_coords(stamp=("n", HOURS))
+    np.testing.assert_array_equal(read_grid(apart).times, HOURS)
+
+
+def test_times_must_run_forward() -> None:
+    for times, words in (
+        (HOURS[::-1], "time runs backwards from 2019-03-01T05:00:00.000000000 to .* at frame 1; sort it"),
+        (HOURS[[0, 1, 1, 2, 3, 4]], "frames 1 and 2 have the same time"),
+        (np.where(np.arange(6) == 3, np.datetime64("NaT"), HOURS), "frame 3 has no time"),
+        (xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)[::-1], "runs backwards from 2000-03-04"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_grid(era_like(time=times))
+    gap = HOURS + np.array([0, 0, 0, 9, 9, 9]) * np.timedelta64(1, "h")
+    np.testing.assert_array_equal(read_grid(era_like(time=gap)).times, gap)  # regularity is another's question
+
+
+def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xarray.backends.netCDF4_ import NetCDF4ArrayWrapper
+
+    read: list[tuple[str, tuple]] = []
+    original = NetCDF4ArrayWrapper._getitem
+
+    def recorded(self: NetCDF4ArrayWrapper, key: tuple) -> np.ndarray:
+        read.append((self.variable_name, key))
+        return original(self, key)
+
+    monkeypatch.setattr(NetCDF4ArrayWrapper, "_getitem", recorded)
+    levels().to_netcdf(tmp_path / "a.nc")
+    clip = read_grid(tmp_path / "a.nc", "z", {"level": 850})
+    assert "time" in {name for name, _ in read}  # the record works
+    assert "z" not in {name for name, _ in read}
+    np.testing.assert_array_equal(clip.frames[2:4][:, 0], FIELD[2:4] + 20)
+    assert [key for name, key in read if name == "z"] == [(slice(2, 4, 1), 2, slice(None), slice(None))]
+    clip.frames[2:4]
+    assert len([name for name, _ in read if name == "z"]) == 2  # and keeps nothing
+
+
+def test_a_clip_can_be_sent_to_workers(tmp_path: Path) -> None:
+    era_like().to_netcdf(tmp_path / "a.nc")
+    era_like().to_zarr(tmp_path / "a.zarr", consolidated=False)
+    for name in ("a.nc", "a.zarr"):
+        clip = read_grid(tmp_path / name)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(clip)).frames[1:3], clip.frames[1:3])
+
+
+def test_zarr_folders_archives_and_urls(tmp_path: Path) -> None:
+    era_like().to_zarr(tmp_path / "a.zarr", consolidated=False)
+    era_like().to_zarr("memory://test_grid.zarr", mode="w", consolidated=False)
+    era_like().to_netcdf(tmp_path / "a.nc")
+    shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "a.zarr")
+    sources = [tmp_path / "a.zarr", tmp_path / "a.zip", "memory://test_grid.zarr"]
+    for source in [*sources, (tmp_path / "a.zarr").as_uri(), (tmp_path / "a.nc").as_uri()]:
+        clip = read_grid(source)
+        np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
+        assert clip.name == str(source).rsplit("/", 1)[-1]
+
+
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.nc").write_text("no grid\n" * 50)
+    (tmp_path / "text.zip").write_text("no grid\n" * 50)
+    (tmp_path / "folder.zarr").mkdir()
+    for kind in ("NETCDF4", "NETCDF3_64BIT"):
+        era_like().to_netcdf(tmp_path / "a.nc", format=kind)
+        content = (tmp_path / "a.nc").read_bytes()
+        (tmp_path / f"cut_{kind}.nc").write_bytes(content[: len(content) // 2])
+    flat = era_like().isel(time=0)
+    flat.to_netcdf(tmp_path / "flat.nc")
+    for source, variable, words in (
+        (tmp_path / "none.nc", None, "there is no file or folder"),
+        (tmp_path / "text.nc", None, "not a whole NetCDF file"),
+        (tmp_path / "cut_NETCDF4.nc", None, "not a whole NetCDF file"),
+        (tmp_path / "cut_NETCDF3_64BIT.nc", None, "not a whole NetCDF file"),
+        (tmp_path / "text.zip", None, "not a whole Zarr store"),
+        (tmp_path / "folder.zarr", None, "not a whole Zarr store"),
+        (tmp_path / "a.nc", "sst", "a.nc has no variable sst; it holds t2m"),
+        (tmp_path / "flat.nc", None, r"no variable with a time and two space dimensions; it holds t2m \(latitude, longitude\)"),
+        (tmp_path / "flat.nc", "t2m", "t2m has no time among its dimensions"),
+        (era_like().isel(latitude=0), "t2m", "not a time and two of space"),
+        (era_like().isel(time=slice(0)), None, "is empty: time 0"),
+        (xr.DataArray(FIELD.astype(str), dims=("time", "y", "x"), name="v"), "v", "not numbers"),
+        ("http://127.0.0.1:9/a.zarr", None, "check the address and the connection"),
+        ("memory://nothing.zarr", None, "check the address and the connection"),
+        ("http://127.0.0.1:9/a.nc", None, "download the file"),
+        ("gopherspace://a.zarr", None, "nothing reads gopherspace://"),
+        (7, None, "not a int"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            read_grid(source, variable)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_fsspec_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def absent(protocol: str) -> None:
+        raise ImportError(f"Install {protocol}fs to access it")
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", absent)
+    with pytest.raises(ValueError, match="Install s3fs to access it"):
+        read_grid("s3://bucket/a.zarr")
+
+
+def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(6, 60, 60)).astype(np.float32)
+    data = xr.Dataset({"v": (("time", "y", "x"), noise)}, {"time": HOURS})
+    data.to_netcdf(tmp_path / "a.nc", encoding={"v": {"zlib": True, "chunksizes": (1, 60, 60)}})
+    content = bytearray((tmp_path / "a.nc").read_bytes())
+    content[len(content) // 3 : 2 * len(content) // 3] = bytes(len(content) // 3 + 1)[: 2 * len(content) // 3 - len(content) // 3]
+    (tmp_path / "a.nc").write_bytes(content)
+    clip = read_grid(tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="cannot read a.nc; is it whole") as caught:
+        whole(clip)
+    assert "\n" not in str(caught.value)
+
+
+# -- writing
+
+
+def clips_to_write() -> dict[str, Clip]:
+    frames = FIELD[:, None].copy()
+    frames[3, 0, 1, 2] = np.nan
+    colours = np.concatenate([frames, frames * 2, frames * 3], axis=1)
+    noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
+    square = np.arange(4.0) * -1000
+    curved = {"latitude": SOUTHWARD[:, None] - 0.1 * np.arange(5), "longitude": 370.0 + np.arange(20.0).reshape(4, 5)}
+    return {
+        "plain": Clip(frames, HOURS, "K", {"latitude": SOUTHWARD, "longitude": EASTWARD}, variable="t2m"),
+        "noleap": Clip(frames, noleap, "K", {"lat": SOUTHWARD, "lon": EASTWARD}, variable="t2m"),
+        "curved": Clip(frames, HOURS, "", curved, variable="sst"),
+        "projected": Clip(frames, HOURS, "", {"y": square, "x": EASTWARD, **curved}, variable="rain"),
+        "rotated": Clip(frames, HOURS, "mm/h", {"rlat": SOUTHWARD, "rlon": EASTWARD}, variable="rain"),
+        "square": Clip(frames[..., :4], HOURS, "", {"alpha": square, "beta": np.arange(4) * 2.0}, variable="rain"),
+        "upside": Clip(frames, HOURS, "", {"y": square[::-1], "x": EASTWARD}, variable="rain"),
+        "seconds": Clip(frames, np.arange(6) * 0.04, variable="forecast"),
+        "index": Clip(frames, variable="forecast"),
+        "names": Clip(colours[:, :2], HOURS, "K, m/s", variable="t2m, u10"),
+        "colours": Clip(colours, np.arange(6) * 0.04, variable="rgb"),
+        "one frame": Clip(frames[:1], HOURS[:1], "K", variable="t2m"),
+        "single row": Clip(frames[:, :, :1], HOURS, "K", variable="t2m"),
+    }
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+@pytest.mark.parametrize("kind", clips_to_write())
+def test_what_is_written_is_read_back(tmp_path: Path, kind: str, ending: str) -> None:
+    clip = clips_to_write()[kind]
+    write_grid(tmp_path / f"a{ending}", clip)
+    read = read_grid(tmp_path / f"a{ending}")
+    same(read, clip)
+    assert read.notes == ()
+    assert os.listdir(tmp_path) == [f"a{ending}"]
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "deep" / f"a{ending}"
+    write_grid(path, clips_to_write()["plain"], {"model": "convlstm", "epochs": 3, "none": None, "list": [1, "a"]})
+    with xr.open_dataset(path) if ending == ".nc" else xr.open_zarr(path, chunks=None) as data:
+        assert data["t2m"].dims == ("time", "latitude", "longitude")
+        np.testing.assert_array_equal(data["time"], HOURS)
+        np.testing.assert_array_equal(data["t2m"], clips_to_write()["plain"].frames[:, 0])
+        assert data["t2m"].attrs["units"] == "K"
+        assert data["t2m"].encoding["dtype"] == np.float32
+        assert np.isnan(data["t2m"].encoding.get("_FillValue", data["t2m"].encoding.get("fill_value")))
+        assert data["latitude"].attrs == {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
+        assert data["longitude"].attrs == {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
+        assert data["time"].attrs["standard_name"] == "time"
+        assert data.attrs == {"Conventions": "CF-1.11", "model": "convlstm", "epochs": 3, "list": "[1, 'a']"}
+
+
+def test_netcdf_is_compressed_and_says_its_fill_value(tmp_path: Path) -> None:
+    write_grid(tmp_path / "a.nc", Clip(np.zeros((50, 1, 100, 100), np.float32)))
+    assert (tmp_path / "a.nc").stat().st_size < 400_000
+    with netCDF4.Dataset(tmp_path / "a.nc") as file:
+        assert np.isnan(file["forecast"]._FillValue)
+        assert file["forecast"].filters()["zlib"]
+        assert list(file["y"][:]) == list(range(100))
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, ending: str) -> None:
+    hour = np.timedelta64(1, "h")
+    noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
+    for times, step in ((HOURS, hour), (noleap, noleap[1] - noleap[0]), (np.arange(6) * 0.5, 0.5)):
+        clips = [Clip(FIELD[k : k + 3, None], times[k : k + 3], "K", variable="t2m") for k in (1, 2, 3)]
+        write_grid(tmp_path / f"a{ending}", clips)
+        with xr.open_dataset(tmp_path / f"a{ending}", chunks=None, engine=None if ending == ".nc" else "zarr") as data:
+            assert data["t2m"].dims == ("start", "lead", "y", "x")
+            np.testing.assert_array_equal(data["start"], times[:3])
+            np.testing.assert_array_equal(data["time"], np.stack([times[k : k + 3] for k in (1, 2, 3)]))
+            expected = np.array([1, 2, 3]) * np.array(step)
+            np.testing.assert_array_equal(data["lead"], expected.astype("m8[ns]") if expected.dtype.kind != "f" else expected)
+            assert data["start"].attrs["standard_name"] == "forecast_reference_time"
+            assert data["lead"].attrs["standard_name"] == "forecast_period"
+        one = read_grid(tmp_path / f"a{ending}", select={"start": times[1]})
+        same(one, clips[1])
+    with pytest.raises(ValueError, match="further dimensions: lead"):
+        read_grid(tmp_path / f"a{ending}")
+
+
+def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> None:
+    months = np.arange("2007-01", "2007-07", dtype="M8[M]").astype("M8[ns]")
+    clips = [Clip(FIELD[k : k + 2, None], months[k : k + 2]) for k in (1, 2, 3)]
+    write_grid(tmp_path / "a.nc", clips, starts=months[:3])
+    with xr.open_dataset(tmp_path / "a.nc") as data:
+        np.testing.assert_array_equal(data["lead"], [1, 2])
+        np.testing.assert_array_equal(data["start"], months[:3])
+        np.testing.assert_array_equal(data["time"][2], months[3:5])
+    write_grid(tmp_path / "a.nc", [Clip(FIELD[:2, None]), Clip(FIELD[1:3, None])])
+    with xr.open_dataset(tmp_path / "a.nc") as data:
+        assert data["forecast"].shape == (2, 2, 4, 5)
+        np.testing.assert_array_equal(data["lead"], [1, 2])
+    single = [Clip(FIELD[k : k + 1, None], HOURS[k : k + 1]) for k in (1, 2)]
+    write_grid(tmp_path / "a.nc", single, starts=HOURS[:2])
+    with xr.open_dataset(tmp_path / "a.nc") as data:
+        np.testing.assert_array_equal(data["lead"], np.array([1], "m8[h]"))
+    for wrong, starts, words in (
+        (single, None, "forecasts of one frame do not tell"),
+        (single, HOURS[:3], "3 starts do not fit 2 forecasts"),
+        ([], None, "no forecasts"),
+        ([*single, Clip(FIELD[:2, None], HOURS[:2])], None, "forecast 2 has shape"),
+        ([*single, Clip(FIELD[:1, None])], None, "has times and the other has none"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            write_grid(tmp_path / "b.nc", wrong, starts=starts)
+    assert os.listdir(tmp_path) == ["a.nc"]
+
+
+def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> None:
+    clips = clips_to_write()
+    for ending in (".nc", ".zarr"):
+        write_grid(tmp_path / f"a{ending}", clips["names"])
+        write_grid(tmp_path / f"a{ending}", clips["plain"])
+        same(read_grid(tmp_path / f"a{ending}"), clips["plain"])
+    (tmp_path / "mine.zarr").mkdir()
+    (tmp_path / "mine.zarr" / "thesis.txt").write_text("dear")
+    (tmp_path / "file").write_text("dear")
+    for path, words in (
+        ("mine.zarr", "no Zarr store"),
+        ("file/a.nc", "cannot make the folder"),
+        ("file/a.zarr", "cannot write"),
+        ("a.csv", "written as .nc or .zarr"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            write_grid(tmp_path / path, clips["plain"])
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"
+    with pytest.raises(ValueError, match=r"latitude has shape \(7,\), but frames have 4 rows and 5 columns"):
+        write_grid(tmp_path / "b.nc", Clip(FIELD[:, None], coordinates={"latitude": np.arange(7.0)}))
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
+    """The system itself refuses to write past a size; a disk that is full answers in the same place."""
+    path = tmp_path / f"a{ending}"
+    write_grid(path, clips_to_write()["plain"])
+    noise = Clip(np.random.default_rng(0).normal(size=(4, 1, 200, 200)))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=f"cannot write .*{os.strerror(errno.EFBIG)}") as caught:
+            write_grid(path, noise)
+        with pytest.raises(ValueError, match="cannot write"):
+            write_grid(tmp_path / f"new{ending}", noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == [path.name]
+    same(read_grid(path), clips_to_write()["plain"])
+    write_grid(path, noise)  # and nothing is locked
+    assert read_grid(path).frames.shape == (4, 1, 200, 200)
+
+
+# -- real data
+
+
+def test_era5_there_and_back(tmp_path: Path) -> None:
+    with np.load(real_data("grids/era5_t2m_uk_201903.npz")) as held:
+        era = {name: held[name] for name in held.files}
+    data = xr.Dataset(
+        {"t2m": (("valid_time", "latitude", "longitude"), era["frames"], {"units": "K"})},
+        {"valid_time": era["times"].astype("M8[ns]"), "latitude": era["latitude"], "longitude": era["longitude"]},
+    )
+    data.to_netcdf(tmp_path / "era5.nc")
+    clip = read_grid(tmp_path / "era5.nc")
+    assert clip.frames.shape == (744, 1, 33, 49)
+    assert clip.step == np.timedelta64(1, "h")
+    assert clip.notes == ()
+    np.testing.assert_array_equal(clip.frames[100:110][:, 0], era["frames"][100:110])
+    write_grid(tmp_path / "again.zarr", clip)
+    same(read_grid(tmp_path / "again.zarr"), clip)
+
+
+def test_sea_temperature_is_turned_and_keeps_its_land_and_longitudes(tmp_path: Path) -> None:
+    with np.load(real_data("grids/ostia_sst_monthly_2006_2010.npz")) as held:
+        sea = {name: held[name] for name in held.files}
+    data = xr.Dataset(
+        {"sst": (("time", "latitude", "longitude"), sea["frames"], {"units": "K"})},
+        {"time": sea["times"].astype("M8[ns]"), "latitude": sea["latitude"], "longitude": sea["longitude"]},
+    )
+    data.to_netcdf(tmp_path / "sst.nc")
+    clip = read_grid(tmp_path / "sst.nc")
+    np.testing.assert_array_equal(whole(clip)[:, 0], sea["frames"][:, ::-1])
+    assert clip.coordinates["latitude"][0] > clip.coordinates["latitude"][-1]
+    np.testing.assert_array_equal(clip.coordinates["longitude"], sea["longitude"])
+    assert 0.25 < np.isnan(whole(clip)).mean() < 0.27
+    assert len(clip.notes) == 1
+    write_grid(tmp_path / "again.nc", clip)
+    same(read_grid(tmp_path / "again.nc"), clip)

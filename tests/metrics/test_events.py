@@ -1,0 +1,171 @@
+"""Event scores against the `scores` library, and against a loop over pixels."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scores.categorical import BinaryContingencyManager, ThresholdEventOperator
+from scores.spatial import fss_2d, fss_2d_binary
+
+from foreframe.metrics import EventScorecard
+
+DIMS = ("clip", "lead", "channel", "y", "x")
+THEIRS = {
+    "csi": "critical_success_index",
+    "pod": "probability_of_detection",
+    "far": "false_alarm_ratio",
+    "hss": "heidke_skill_score",
+    "bias": "frequency_bias",
+}
+
+
+def pair(b: int = 4, t: int = 3, c: int = 1, h: int = 18, w: int = 23) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forecast and truth in mm/h; the forecast worsens with lead time."""
+    generator = torch.Generator().manual_seed(0)
+    Y = 10 * torch.rand(b, t, c, h, w, generator=generator) ** 4
+    noise = torch.rand(Y.shape, generator=generator) * torch.arange(1, t + 1).view(1, t, 1, 1, 1)
+    return Y + noise - 0.5, Y
+
+
+def holed(Y: torch.Tensor, share: float = 0.02) -> torch.Tensor:
+    missing = torch.rand(Y.shape, generator=torch.Generator().manual_seed(1)) < share
+    return Y.masked_fill(missing, torch.nan)
+
+
+def filled(P: torch.Tensor, Y: torch.Tensor, *args, **kwargs) -> EventScorecard:
+    card = EventScorecard(P.shape[1], *args, **kwargs)
+    card.update(P, Y)
+    return card
+
+
+def arrays(*tensors: torch.Tensor) -> list[xr.DataArray]:
+    return [xr.DataArray(tensor.numpy(), dims=DIMS) for tensor in tensors]
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_counts_equal_the_scores_library(gaps: bool) -> None:
+    P, Y = pair(c=2)
+    Y = holed(Y) if gaps else Y
+    table = filled(P, Y, (0.5, 2, 8), units="mm/h").table()
+    assert list(table) == ["0.5 mm/h", "2 mm/h", "8 mm/h"]
+    for threshold in (0.5, 2, 8):
+        events = ThresholdEventOperator(default_event_threshold=threshold).make_contingency_manager(*arrays(P, Y))
+        assert isinstance(events, BinaryContingencyManager)
+        overall, per_lead = events.transform(), events.transform(preserve_dims="lead")
+        got = table[f"{threshold} mm/h"]
+        for ours, theirs in THEIRS.items():
+            assert got[ours]["overall"] == pytest.approx(float(getattr(overall, theirs)()), rel=1e-12), ours
+            np.testing.assert_allclose(got[ours]["per_lead"], getattr(per_lead, theirs)(), rtol=1e-12, err_msg=ours)
+        assert got["events"]["overall"] == Y.ge(threshold).sum()
+
+
+def test_fss_equals_the_scores_library() -> None:
+    P, Y = pair(c=2)
+    scales = (1, 3, 9, 17)
+    got = filled(P, Y, (2,), scales).table()["2"]["fss"]
+    options = {"event_threshold": 2, "spatial_dims": ("y", "x"), "threshold_operator": np.greater_equal}
+    for scale in scales:
+        per_lead = fss_2d(*arrays(P, Y), window_size=(scale, scale), preserve_dims=["lead"], **options)
+        overall = fss_2d(*arrays(P, Y), window_size=(scale, scale), reduce_dims="all", **options)
+        np.testing.assert_allclose(got[str(scale)]["per_lead"], per_lead, rtol=1e-5)
+        assert got[str(scale)]["overall"] == pytest.approx(float(overall), rel=1e-5)
+        binary = fss_2d_binary(*arrays(P >= 2, Y >= 2), window_size=(scale, scale), spatial_dims=("y", "x"), preserve_dims=["lead"])
+        np.testing.assert_allclose(got[str(scale)]["per_lead"], binary, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_loop_over_pixels_and_windows(gaps: bool) -> None:
+    """reference: the formulas, one pixel and one window at a time."""
+    P, Y = pair(b=2, t=1, h=6, w=7)
+    Y = holed(Y, 0.06) if gaps else Y
+    hits = misses = alarms = rest = 0
+    above = below = 0.0
+    for p, y in zip(P[:, 0, 0].tolist(), Y[:, 0, 0].tolist(), strict=True):
+        for r in range(6):
+            for q in range(7):
+                if math.isnan(y[r][q]):
+                    continue
+                f, o = p[r][q] >= 1, y[r][q] >= 1
+                hits, misses, alarms, rest = (
+                    hits + (f and o),
+                    misses + (o and not f),
+                    alarms + (f and not o),
+                    rest + (not f and not o),
+                )
+        for r in range(4):
+            for q in range(5):
+                cells = [(i, j) for i in range(r, r + 3) for j in range(q, q + 3)]
+                if any(math.isnan(y[i][j]) for i, j in cells):
+                    continue
+                Pf, Po = (sum(one[i][j] >= 1 for i, j in cells) / 9 for one in (p, y))
+                above, below = above + (Pf - Po) ** 2, below + Pf**2 + Po**2
+    card = filled(P, Y, (1.0,), (3,))
+    assert card.sums[1:5, 0, 0].tolist() == [hits, misses, alarms, rest]
+    assert hits + misses + alarms + rest == (~Y.isnan()).sum()
+    assert card.table()["1"]["csi"]["overall"] == pytest.approx(hits / (hits + misses + alarms))
+    assert card.table()["1"]["fss"]["3"]["overall"] == pytest.approx(1 - above / below, rel=1e-6)
+
+
+def test_what_stands_at_missing_pixels_does_not_matter() -> None:
+    P, Y = pair()
+    Y = holed(Y)
+    other = P.where(~Y.isnan(), torch.nan)
+    assert torch.equal(filled(P, Y, (1, 4), (1, 5)).sums, filled(other, Y, (1, 4), (1, 5)).sums)
+    wild = P.where(~Y.isnan(), 1e9)
+    assert torch.equal(filled(P, Y, (1, 4), (1, 5)).sums, filled(wild, Y, (1, 4), (1, 5)).sums)
+
+
+def test_a_forecast_that_is_no_number_is_not_passed_over() -> None:
+    P, Y = pair()
+    P[1, 2, 0, 3, 3] = torch.nan
+    got = filled(P, Y, (1,), (3,)).table()["1"]
+    assert math.isnan(got["csi"]["per_lead"][2])
+    assert math.isnan(got["fss"]["3"]["per_lead"][2])
+    assert got["csi"]["per_lead"][1] > 0
+
+
+def test_batches_add_up() -> None:
+    P, Y = pair(b=7)
+    Y = holed(Y)
+    whole, parts = filled(P, Y, (1, 4), (1, 5)), EventScorecard(3, (1, 4), (1, 5))
+    for rows in (slice(0, 2), slice(2, 3), slice(3, 7)):
+        parts.update(P[rows], Y[rows])
+    torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-12, atol=0)
+    assert parts.clips == whole.clips == 7
+    assert parts.sums.dtype == torch.float64
+
+
+def test_values_at_the_threshold_are_events() -> None:
+    P, Y = torch.full((1, 1, 1, 4, 4), 2.0), torch.full((1, 1, 1, 4, 4), 2.0)
+    got = filled(P, Y, (2, 3), (3, 5)).table()
+    assert got["2"]["csi"]["overall"] == got["2"]["fss"]["3"]["overall"] == 1
+    assert math.isnan(got["2"]["fss"]["5"]["overall"])  # no such window fits
+    assert got["3"]["events"]["overall"] == 0
+    for score in THEIRS:  # no event, nothing to say
+        assert math.isnan(got["3"][score]["overall"]), score
+    assert math.isnan(got["3"]["fss"]["3"]["overall"])
+    json.dumps(got)  # plain values
+
+
+def test_a_near_miss_counts_at_a_larger_scale() -> None:
+    Y = torch.zeros(1, 1, 1, 32, 32)
+    Y[..., 14:18, 14:18] = 5
+    fss = filled(Y.roll(4, dims=-1), Y, (1,), (1, 5, 15)).table()["1"]["fss"]
+    assert fss["1"]["overall"] == 0
+    assert fss["1"]["overall"] < fss["5"]["overall"] < fss["15"]["overall"]
+
+
+def test_misuse_is_told() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        EventScorecard(2, (1,)).table()
+    with pytest.raises(ValueError, match="take 5"):
+        EventScorecard(2, (1,), (4,))
+    with pytest.raises(ValueError, match="each once"):
+        EventScorecard(2, (1, 1.0))
+    with pytest.raises(ValueError, match="not none"):
+        EventScorecard(2, ())
+    with pytest.raises(ValueError, match="2 steps"):
+        EventScorecard(2, (1,)).update(*pair())

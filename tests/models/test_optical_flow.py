@@ -1,0 +1,130 @@
+"""What optical flow forecasts where the motion is known, and on real radar."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from conftest import real_data
+from foreframe.models import BASELINES, baselines_here, build_model
+from foreframe.models.optical_flow import _motion, _sample
+
+pytest.importorskip("cv2", reason="needs opencv-python-headless")
+
+
+def film(frames: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(frames)).float()[None, :, None]
+
+
+def blob(row: float, column: float, side: int = 64, width: float = 5) -> np.ndarray:
+    y, x = np.mgrid[:side, :side]
+    return 0.9 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
+
+
+def error(made: torch.Tensor, truth: torch.Tensor, last: torch.Tensor) -> float:
+    """As a share of persistence's."""
+    return ((made - truth).square().sum() / (last - truth).square().sum()).item()
+
+
+def test_a_blob_in_steady_motion() -> None:
+    all_frames = film([blob(20 + 2 * t, 40 - t) for t in range(11)])
+    past, future = all_frames[:, :5], all_frames[:, 5:]
+    made = build_model("optical_flow")(past, 6)
+    assert error(made, future, past[:, -1:]) < 0.03
+    assert made.amax() > 0.85  # not smoothed again and again
+    flow = _motion(past[:, -4:], torch.tensor([4.0]))[0]
+    np.testing.assert_allclose(flow[:, 28, 36], [-1, 2], atol=0.2)  # columns, rows
+
+
+def test_a_rotating_field() -> None:
+    """Its motion is no shift: one shift a clip hardly helps. reference: scipy's rotate."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64] - 31.5
+    first = ndimage.gaussian_filter(rng.random((64, 64)), 3)
+    first = (first - first.min()) / np.ptp(first) * np.exp(-(((x**2 + y**2) / 24**2) ** 2))
+    all_frames = film([ndimage.rotate(first, 4 * t, reshape=False, order=3).clip(0, 1) for t in range(10)])
+    past, future = all_frames[:, :5], all_frames[:, 5:]
+    last = past[:, -1:]
+    assert error(build_model("optical_flow")(past, 5), future, last) < 0.1
+    assert error(build_model("linear_motion")(past, 5), future, last) > 0.5
+
+
+def test_what_moves_in_is_the_edge() -> None:
+    ramp = np.linspace(0.2, 0.8, 48)[:, None] * np.ones(48)
+    wave = 0.2 * np.sin(np.arange(80) / 3)[None, :]
+    all_frames = film([ramp + wave[:, 30 - 2 * t : 78 - 2 * t] for t in range(6)])
+    made = build_model("optical_flow")(all_frames, 4)
+    assert made[..., 0].min() > 0
+
+
+def test_streamed_equals_whole_beyond_what_is_kept() -> None:
+    past = torch.from_numpy(ndimage.gaussian_filter(np.random.default_rng(0).random((2, 9, 1, 32, 32)), (0, 1, 0, 2, 2))).float()
+    model = build_model("optical_flow")
+    state = None
+    for t in range(9):
+        state = model.encode(past[:, t : t + 1], state)
+        assert state["frames"].shape == (2, 4, 1, 32, 32)
+        assert torch.equal(model.decode(state, 3), model(past[:, : t + 1], 3))
+
+
+def test_a_single_frame_and_small_frames_persist() -> None:
+    one = torch.rand(2, 1, 3, 24, 20)
+    torch.testing.assert_close(build_model("optical_flow")(one, 3)[:, 2], one[:, 0], atol=1e-5, rtol=0)
+    small = torch.rand(1, 5, 1, 7, 40)
+    torch.testing.assert_close(build_model("optical_flow")(small, 3)[:, 2], small[:, -1], atol=1e-5, rtol=0)
+
+
+def test_two_frames_are_one_pair_and_not_a_third() -> None:
+    """Frames repeated to fill the state are no motion that was seen."""
+    two = film([blob(30 + 2 * t, 30) for t in range(3)])
+    assert error(build_model("optical_flow")(two[:, :2], 1), two[:, 2:], two[:, 1:2]) < 0.03
+    assert build_model("optical_flow", {"pairs": 5}).encode(two)["frames"].shape[1] == 6
+
+
+def test_clips_of_a_batch_do_not_see_each_other() -> None:
+    clips = torch.cat([film([blob(20 + 2 * t, 40 - t) for t in range(5)]), film([blob(40 - t, 20 + 2 * t) for t in range(5)])])
+    model = build_model("optical_flow")
+    both = model(clips, 4)
+    for b in range(2):
+        torch.testing.assert_close(both[b : b + 1], model(clips[b : b + 1], 4), atol=1e-6, rtol=0)
+
+
+def test_sampling_equals_scipy() -> None:
+    rng = np.random.default_rng(0)
+    values, places = rng.random((1, 1, 9, 13)), rng.uniform(-3, 15, (1, 2, 9, 13))
+    expected = ndimage.map_coordinates(values[0, 0], places[0, ::-1], order=1, mode="nearest")
+    np.testing.assert_allclose(_sample(torch.from_numpy(values), torch.from_numpy(places))[0, 0], expected, atol=1e-9)
+
+
+def test_nothing_is_computed_on_the_meta_device() -> None:
+    """`foreframe models` counts parameters there."""
+    with torch.device("meta"):
+        assert build_model("optical_flow")(torch.empty(1, 3, 1, 16, 16), 2).shape == (1, 2, 1, 16, 16)
+
+
+def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
+    assert baselines_here() == (*BASELINES, "optical_flow")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ValueError, match=r"pip install 'foreframe\[flow\]'"):
+        build_model("optical_flow")(torch.rand(1, 3, 1, 16, 16), 2)
+    monkeypatch.setattr("foreframe.models.find_spec", lambda name: None)
+    assert baselines_here() == BASELINES
+
+
+def test_pairs_are_at_least_one() -> None:
+    with pytest.raises(ValueError, match="at least 1 pair"):
+        build_model("optical_flow", {"pairs": 0})
+
+
+def test_it_beats_the_others_on_radar() -> None:
+    """Frame-summed MSE on the whole set: persistence 83.8, linear motion 54.0, optical flow 42.3."""
+    clips = torch.from_numpy(np.load(real_data("radar/radar_clips64_dev.npz"))["clips"]).float()[:, :, None] / 255
+    past, future = clips[:, :10], clips[:, 10:]
+    mse = {
+        name: (build_model(name)(past, 10) - future).square().sum(dim=(2, 3, 4)).mean().item()
+        for name in ("persistence", "linear_motion", "optical_flow")
+    }
+    assert mse["persistence"] == pytest.approx(83.8, abs=0.1)
+    assert mse["optical_flow"] < 43.5 < mse["linear_motion"]

@@ -1,0 +1,141 @@
+"""Values become the colours that the legend states; pictures of fields keep their size and say what is missing."""
+
+import numpy as np
+import pytest
+
+from foreframe.visuals import Paint, animation, animation_frames, contact_sheet, legend, paint_for, strip
+from foreframe.visuals.colours import INK, MISSING, PAPER, RAIN_COLOURS, RAIN_STEPS, _palette
+from foreframe.visuals.sheet import RED
+from foreframe.visuals.strip import ORANGE, fit
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[None, None]
+
+
+def test_rain_changes_colour_at_its_steps() -> None:
+    shown = Paint("radar", units="mm/h")(row(0, 0.09, *RAIN_STEPS, 1e4, np.nan))[0]
+    assert [tuple(one) for one in shown] == [PAPER, PAPER, *RAIN_COLOURS, RAIN_COLOURS[-1], MISSING]
+
+
+def test_a_rain_flux_is_shown_in_mm_per_hour() -> None:
+    paint = paint_for("auto", 0, 1, "kg m-2 s-1")
+    assert (paint.name, paint.shown_units) == ("radar", "mm/h")
+    assert tuple(paint(row(6 / 3600))[0, 0]) == RAIN_COLOURS[5]
+
+
+@pytest.mark.parametrize(
+    ("units", "name"),
+    [
+        *[("", "grey"), ("m s-1", "viridis"), ("K", "temperature"), ("degC", "temperature"), ("°C", "temperature")],
+        *[("mm/h", "radar"), ("mm h-1", "radar"), ("mm h**-1", "radar"), ("kg m-2 s-1", "radar"), ("dBZ", "radar")],
+    ],
+)
+def test_auto_chooses_by_the_units(units, name) -> None:
+    assert paint_for("auto", 0, 1, units).name == name
+
+
+def test_a_named_map_is_matplotlibs() -> None:
+    from matplotlib import colormaps
+
+    shown = Paint("viridis", 10, 20, "m")(row(10, 15, 20))[0].astype(int)
+    assert np.abs(shown - np.array(colormaps["viridis"]([0.0, 0.5, 1.0]))[:, :3] * 255).max() <= 2
+
+
+def test_wrong_paints_say_the_cure() -> None:
+    with pytest.raises(ValueError, match="no colours named 'virids': did you mean viridis"):
+        Paint("virids")
+    with pytest.raises(ValueError, match="low must lie below high"):
+        Paint("grey", 1, 0)
+    assert paint_for("temperature", 280, 280, "K").low < 280  # a constant field is no mistake
+
+
+@pytest.mark.parametrize("name", ["radar", "temperature", "viridis", "gray", "magma"])
+def test_no_palette_holds_the_grey_of_missing_values(name) -> None:
+    assert np.abs(_palette(name).astype(int) - MISSING).max(axis=1).min() >= 5
+
+
+def test_grey_takes_any_range_and_three_channels_are_colours() -> None:
+    assert Paint("grey", 0, 255)(np.arange(256, dtype=np.uint8)[None, None])[0, :, 1].tolist() == list(range(256))
+    rgb = np.random.default_rng(0).random((3, 4, 4), dtype=np.float32)
+    assert (Paint()(rgb) == (rgb * 255).round().transpose(1, 2, 0)).all()
+
+
+def test_legend_shows_all_colours_from_low_at_the_bottom() -> None:
+    bar = legend(Paint("radar", units="mm/h"), 400)[:, 14]
+    order = [tuple(one) for one in bar[np.r_[True, (bar[1:] != bar[:-1]).any(axis=1)]]]
+    assert [one for one in order if one in RAIN_COLOURS] == list(RAIN_COLOURS[::-1])
+    assert legend(Paint(), 100).shape == (100, 0, 3)
+    plain, says = (legend(Paint("viridis", 0, 1, "m"), 200, missing) for missing in (False, True))
+    assert not (plain == MISSING).all(axis=-1).any()
+    assert (says == MISSING).all(axis=-1).any()
+
+
+def test_legend_ticks_lie_at_their_values() -> None:
+    picture = legend(Paint("viridis", 0, 100, "m"), 400)
+    marks = np.flatnonzero((picture[:, 25] == INK).all(axis=-1))  # just right of the bar
+    top, bottom = (np.flatnonzero((picture[:, 14] == _palette("viridis")[k]).all(axis=-1))[k] for k in (-1, 0))
+    top, bottom = min(top, bottom), max(top, bottom)
+    parts = (bottom + 1 - marks[::-1]) / (bottom + 1 - top)
+    np.testing.assert_allclose(parts, [0, 0.2, 0.4, 0.6, 0.8, 1], atol=0.01)
+
+
+def test_shrinking_averages_what_is_known() -> None:
+    frame = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
+    np.testing.assert_allclose(fit(frame, 1, 4)[0], frame.reshape(4, 2, 4, 2).mean(axis=(1, 3)))
+    frame[0, 0, 0] = np.nan
+    frame[0, 4:, 4:] = np.nan
+    shrunk = fit(frame, 1, 4)[0]
+    assert shrunk[0, 0] == pytest.approx(np.nanmean(frame[0, :2, :2]))
+    assert np.isnan(shrunk[2:, 2:]).all()
+    assert np.isfinite(shrunk).sum() == 12
+
+
+def test_large_fields_make_pictures_of_bounded_size() -> None:
+    big = np.random.default_rng(0).gamma(0.3, 4, (2, 1, 1226, 760)).astype(np.float32)
+    big[:, :, :100] = np.nan
+    paint = Paint("radar", units="mm/h")
+    picture = strip(big, big[::-1], big, paint=paint)
+    assert picture.shape[0] < 3 * 262 + 40
+    assert picture.shape[1] < 4 * 165 + 350
+    assert (picture == MISSING).all(axis=-1).any()
+    film = animation(big, big, big, paint=paint, times=["a", "b", "c", "d"])
+    assert film.shape[1] < 820
+    stream = animation_frames(big, big, big, paint=paint, times=["a", "b", "c", "d"])
+    assert all((one == whole).all() for one, whole in zip(stream, film, strict=True))
+    assert (film[3] == ORANGE).all(axis=-1).any()
+    assert not (film[1] == ORANGE).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("size", [(3, 5), (18, 432), (200, 7)])
+def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
+    field = np.random.default_rng(0).random((3, 1, *size), dtype=np.float32)
+    paint = Paint("viridis", 0, 1, "m s-1")
+    times = ["2026-01-01 00:00", "short", "x", "y", "z", "2026-01-01 00:05:30"]
+    assert strip(field, field, field, paint=paint, times=times).shape[0] >= 120  # room for the legend
+    assert animation(field, field, field, paint=paint, times=times).shape[1] >= 120
+    with pytest.raises(ValueError, match="2 times for 6 frames"):
+        strip(field, field, times=["a", "b"])
+    with pytest.raises(ValueError, match="2 times for 6 frames"):
+        animation_frames(field, field, times=["a", "b"])
+
+
+def test_error_row_is_absolute_and_white_where_its_label_says() -> None:
+    past = np.full((1, 1, 64, 64), 280, np.float32)
+    picture = strip(past, past + 1, past, paint=Paint("temperature", 270, 290, "K"))  # 1 K is white: 1
+    white = (picture[14:] == 255).all(axis=-1)
+    assert white.sum() == 64 * 64
+
+
+def test_contact_sheet_flags_frames() -> None:
+    frames = np.full((8, 1, 32, 32), 0.5, np.float32)
+    sheet = contact_sheet(frames, [str(k) for k in range(8)], columns=4, flagged={5: "cut"})
+    red = np.argwhere((sheet == RED).all(axis=-1))
+    assert sheet.shape[0] // 2 - 10 < red[:, 0].min()  # the second row
+    assert sheet.shape[1] // 4 - 10 < red[:, 1].min() < red[:, 1].max() < sheet.shape[1] // 2 + 10  # its second column
+    with pytest.raises(ValueError, match="frames 0 to 7"):
+        contact_sheet(frames, [str(k) for k in range(8)], flagged={8: "cut"})
+    with pytest.raises(ValueError, match="1 labels for 8 frames"):
+        contact_sheet(frames, ["0"])
+    field = contact_sheet(frames * np.nan, ["a long label of a frame, a very long one"] * 8, Paint("viridis", 0, 1, "m"))
+    assert (field == MISSING).all(axis=-1).any()
