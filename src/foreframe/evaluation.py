@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from foreframe.clip import fill_missing
 from foreframe.data import batches
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster

@@ -32,3 +32,14 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             rough.unlink(missing_ok=True)
+
+
+def writable_folder(path: str | Path) -> None:
+    """Make a folder to write to, or say why that cannot be.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    with whole_file(Path(path) / ".try") as rough:
+        rough.touch()
+    (Path(path) / ".try").unlink()

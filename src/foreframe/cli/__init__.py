@@ -14,9 +14,10 @@ from importlib import import_module
 VERBS = {
     "train": "train a model, watch it, go on with it",
     "evaluate": "score a trained run beside the baselines",
-    "predict": "forecast the frames that follow a clip",
+    "predict": "forecast the frames that follow a recording",
+    "stream": "forecast after every frame, as frames come",
     "models": "list models and presets with their sizes",
-    "data": "draw clips of a data set and look at them",
+    "data": "look at clips; data check looks through recordings",
 }
 
 USAGE = """\

@@ -1,4 +1,4 @@
-"""foreframe data"""
+"""foreframe data, foreframe data check"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def look_at_data(
     clip: int = 0,
     output: str | None = None,
 ) -> None:
-    """Look at a data set: how many clips, of which shape and range; and write one of them
+    """Look at the clips that a model would be trained on, and write one of them; foreframe data check PATH looks at recordings
 
     Args:
         data: as in foreframe train
@@ -35,7 +35,7 @@ def look_at_data(
     import numpy as np
 
     from foreframe.clip import Window
-    from foreframe.data import check_first_clip, open_dataset
+    from foreframe.data import Recordings, check_first_clip, open_dataset
     from foreframe.files import whole_file
     from foreframe.visuals import animation, strip, write_gif, write_png
 
@@ -47,7 +47,10 @@ def look_at_data(
     frames = np.asarray(dataset[clip])
     t, c, h, w = frames.shape
     print(f"{data} ({split}): {len(dataset)} clips")
-    print(f"clip {clip}: T={t} C={c} H={h} W={w}, values {frames.min():.3g} to {frames.max():.3g}, mean {frames.mean():.4f}")
+    if isinstance(dataset, Recordings):
+        print("\n".join(dataset.report()))
+        print(f"scaled by {dataset.scaling}")
+    print(f"clip {clip}: T={t} C={c} H={h} W={w}, values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean {np.nanmean(frames):.4f}")
     if output is None:
         return
     before, after = frames[:past], frames[past : past + future]
@@ -61,5 +64,65 @@ def look_at_data(
     print(f"clip {clip} lies in {output}")
 
 
+def check_data(
+    path: str,
+    *,
+    variable: str | None = None,
+    reading: dict[str, Any] | None = None,
+    past: int = 10,
+    future: int = 10,
+    stride: int = 1,
+    dealing: dict[str, Any] | None = None,
+    output: str = "contact-sheet.png",
+) -> None:
+    """Look through recordings before training on them: foreframe data check PATH
+
+    Args:
+        path: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, or a folder of them
+        variable: which array or variable, where there are several
+        reading: how it is read, e.g. --reading.colour grey --reading.size [96,128]
+        past: frames of a window that are past
+        future: frames of a window that follow
+        stride: frames from window to window
+        dealing: how frames are dealt to train, validation and test, e.g. --dealing.by recording
+        output: picture of frames spread over the recording; with several recordings the first one's
+    """
+    from pathlib import Path
+
+    if Path(output).suffix.lower() != ".png":
+        raise ValueError(f"output {output}: the contact sheet is a .png")
+
+    import numpy as np
+
+    from foreframe.clip import Window
+    from foreframe.data import Dealing
+    from foreframe.data.check import check_recordings, in_words, splits_in_words
+    from foreframe.data.sources import reading_from
+    from foreframe.visuals import Paint, contact_sheet, paint_for, write_png
+
+    how = reading_from((reading or {}) | ({"variable": variable} if variable else {}))
+    try:
+        deal = Dealing(**(dealing or {}))
+    except TypeError as error:
+        raise ValueError(f"dealing: {str(error).replace('Dealing.__init__() ', '')}") from None
+    found = check_recordings(path, how)
+    for one in found:
+        print("\n".join(in_words(one)))
+    print("\n".join(splits_in_words(path, how, deal, Window(past, future, stride))))
+    first, flags = found[0], found[0].flags()
+    m, clip = first.moments, first.clip
+    low, high = (0.0, 255.0) if clip.frames.dtype == np.uint8 else (m.lowest, m.highest) if m.count else (0.0, 1.0)
+    paint = paint_for("auto", low, high, clip.units) if clip.units else Paint("grey", low, high if high > low else low + 1)
+    labels = [f"{k}" for k in first.shown_at]
+    sheet = contact_sheet(
+        np.stack(first.shown), labels, paint, flagged={i: flags[k] for i, k in enumerate(first.shown_at) if k in flags}
+    )
+    write_png(output, sheet)
+    print(f"frames of {clip.name} lie side by side in {output}")
+
+
 def main(arguments: Sequence[str]) -> None:
-    call("data", look_at_data, arguments)
+    if arguments and arguments[0] == "check":
+        call("data check", check_data, arguments[1:])
+    else:
+        call("data", look_at_data, arguments)

@@ -124,7 +124,14 @@ def no_option(name: str, names: Sequence[str]) -> str:
     return f"there is no option {name!r}; " + (f"did you mean {close[0]}?" if close else "see --help")
 
 
-def call(verb: str, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
-    """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it."""
+def call(verb: str, function: Callable[..., Any], arguments: Sequence[str], behind: str | None = None) -> Any:
+    """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it.
+
+    Args:
+        behind: an option that may also stand behind the first argument, without its name; `-o` is `--output` wherever there is one.
+    """
     about = (function.__doc__ or "").strip().splitlines()[0]
-    return function(**parsed_values(parser_for(verb, about, function), arguments))
+    given = ["--output" if one == "-o" else one for one in arguments]
+    if behind and len(given) > 1 and not given[0].startswith("-") and (given[1] == "-" or not given[1].startswith("-")):
+        given[1:2] = [f"--{behind}={given[1]}"]
+    return function(**parsed_values(parser_for(verb, about, function), given))

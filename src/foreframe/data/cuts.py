@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from foreframe.clip import Frames
 
@@ -56,7 +56,7 @@ def _usual(steps: Float[np.ndarray, " t"], i: int) -> float:
     return float(np.sort(around)[-min(3, len(around))]) if len(around) else 0.0
 
 
-def _small(frame: Float[np.ndarray, "c h w"] | np.ndarray) -> Float[np.ndarray, "c h w"]:
+def _small(frame: Shaped[np.ndarray, "c h w"]) -> Float[np.ndarray, "c y x"]:
     """A frame shrunk by averaging blocks to at most 64 rows and columns: noise and small motions average out."""
     c, h, w = frame.shape
     n = -(-max(h, w) // 64)

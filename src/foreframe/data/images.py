@@ -72,7 +72,7 @@ def read_images(
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
         held = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
-        paths, name = sorted(held, key=_natural), folder.resolve().name
+        paths, name = sorted(held, key=natural), folder.resolve().name
     else:
         paths, name = [Path(p) for p in folder_or_list], ""
     if not paths:
@@ -235,7 +235,7 @@ def _on_black(frame: Any) -> UInt8[np.ndarray, "3 h w"]:
     return np.asarray(_flat(frame).convert("RGB")).transpose(2, 0, 1)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Numbers in a name count as numbers; the name itself settles what is left equal, as img1 and img01."""
     parts = re.findall(r"\d+|\D+", path.stem)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], path.name

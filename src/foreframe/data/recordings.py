@@ -207,20 +207,24 @@ class Recordings(Dataset):
 
     def report(self) -> list[str]:
         """A line a split: how many recordings, frames and windows, and from when to when."""
-        lines = []
-        for split in SPLITS:
-            blocks = self.blocks[split]
-            frames = sum(len(block) for block in blocks)
-            recordings = len({block.recording for block in blocks})
-            windows = len(list(self._windows(blocks, split)))
-            times = [self.clips[b.recording].times for b in blocks]
-            when = ""
-            if blocks and all(t is not None and t.dtype.kind == "M" for t in times):
-                first = min(t[b.start] for t, b in zip(times, blocks, strict=True) if t is not None)
-                last = max(t[b.stop - 1] for t, b in zip(times, blocks, strict=True) if t is not None)
-                when = f", {np.datetime64(first, 'm')} to {np.datetime64(last, 'm')}"
-            lines.append(f"{split:<11}{windows} windows in {frames} frames of {recordings} recording{'s' * (recordings != 1)}{when}")
-        return lines
+        return split_lines(self.clips, self.blocks, {s: len(list(self._windows(self.blocks[s], s))) for s in SPLITS})
+
+
+def split_lines(clips: Sequence[Clip], blocks: Mapping[str, Sequence[Block]], windows: Mapping[str, int]) -> list[str]:
+    """A line a split: how many recordings, frames and windows, and from when to when."""
+    lines = []
+    for split in SPLITS:
+        frames, n = sum(len(block) for block in blocks[split]), len({block.recording for block in blocks[split]})
+        stamped = [(clips[b.recording].times, b) for b in blocks[split]]
+        when = ""
+        if stamped and all(times is not None and times.dtype.kind == "M" for times, _ in stamped):
+            first = min(times[b.start] for times, b in stamped if times is not None)
+            last = max(times[b.stop - 1] for times, b in stamped if times is not None)
+            when = f", {np.datetime64(first, 'm')} to {np.datetime64(last, 'm')}"
+        elif len(blocks[split]) == 1:
+            when = f", {blocks[split][0].start} to {blocks[split][0].stop - 1}"
+        lines.append(f"{split:<12}{windows[split]} windows in {frames} frames of {n} recording{'s' * (n != 1)}{when}")
+    return lines
 
 
 def recordings_from(path: str, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
@@ -362,20 +366,24 @@ def _opened(path: str | Path, reading: Reading) -> _Opened:
     """The recordings in `path`, decoded, and how many lie in folders train, validation and test, where it has them."""
     key = repr((str(path), _stamps(path), reading))
     if key not in _last:
-        folder = Path(path)
-        counts = None
-        if (folder / "train").is_dir() and (folder / "test").is_dir():
-            clips, counts = [], []
-            for names in (("train",), ("validation", "val"), ("test",)):
-                inside = [read_clips(folder / name, reading) for name in names if (folder / name).is_dir()]
-                counts.append(sum(map(len, inside)))
-                clips += [clip for some in inside for clip in some]
-        else:
-            clips = read_clips(path, reading)
+        clips, counts = found_in(path, reading)
         kept = held(clips, path, reading)
         _last.clear()
         _last[key] = _Opened(clips, counts, [frames for frames, _ in kept], [broken for _, broken in kept])
     return _last[key]
+
+
+def found_in(path: str | Path, reading: Reading) -> tuple[list[Clip], list[int] | None]:
+    """The recordings in `path`, and how many lie in its folders train, validation and test; None without such folders."""
+    folder = Path(path)
+    if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
+        return read_clips(path, reading), None
+    clips, counts = [], []
+    for names in (("train",), ("validation", "val"), ("test",)):
+        inside = [clip for name in names if (folder / name).is_dir() for clip in read_clips(folder / name, reading)]
+        counts.append(len(inside))
+        clips += inside
+    return clips, counts
 
 
 def _stamps(path: str | Path) -> list[tuple[str, int, int]]:

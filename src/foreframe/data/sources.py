@@ -1,6 +1,5 @@
 """One door for every source of frames: films, pictures, arrays, grids, and folders of them."""
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,11 +15,11 @@ from foreframe.clip import Clip, Frames
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.cuts import find_cuts
 from foreframe.data.grid import read_grid
-from foreframe.data.images import read_gif, read_images
+from foreframe.data.images import SUFFIXES as IMAGES
+from foreframe.data.images import natural, read_gif, read_images
 from foreframe.data.video import read_film
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
 SUFFIXES = (*FILMS, ".gif", *ARRAYS, *GRIDS)
 
@@ -104,13 +103,13 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
 def read_clips(source: Any, reading: Reading) -> list[Clip]:
     """`clips_from` with its options in one object."""
     found = []
-    for clip, is_picture in _raw(source, reading):
+    for clip, is_picture in raw_clips(source, reading):
         for piece in _pieces(clip, is_picture and reading.cuts):
-            found.append(_viewed(piece, reading))
+            found.append(viewed(piece, reading))
     return found
 
 
-def _raw(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
+def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     """Recordings as the files have them, and whether they are pictures (not gridded values)."""
     if not isinstance(source, str | Path):
         yield read_grid(source, reading.variable, reading.select), False
@@ -123,15 +122,15 @@ def _raw(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     if suffix in GRIDS or _is_zarr(path):
         if not path.exists():
             raise ValueError(f"there is no file {path}")
-        yield read_grid(path, reading.variable, reading.select), False
+        yield replace(read_grid(path, reading.variable, reading.select), name=str(path)), False
     elif path.is_dir():
         yield from _folder(path, reading)
     elif not path.is_file():
         raise ValueError(f"there is no file or folder {path}")
     elif suffix in FILMS:
-        yield read_film(path, reading.strict), True
+        yield replace(read_film(path, reading.strict), name=str(path)), True
     elif suffix == ".gif":
-        yield read_gif(path), True
+        yield replace(read_gif(path), name=str(path)), True
     elif suffix in ARRAYS:
         if reading.variable is not None and not isinstance(reading.variable, str):
             raise ValueError(f"{path}: an array file gives one array, not {', '.join(reading.variable)}")
@@ -150,12 +149,12 @@ def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     count = 0
     if pictures:
         size = None if reading.size is None else (reading.size[0], reading.size[1])
-        yield read_images(folder, reading.strict, size=size), True
+        yield replace(read_images(folder, reading.strict, size=size), name=str(folder)), True
         count += 1
     for path in inside:
         if path.is_dir() or path.suffix.lower() in SUFFIXES:
             try:
-                for found in _raw(path, reading):
+                for found in raw_clips(path, reading):
                     yield found
                     count += 1
             except _EmptyFolder:
@@ -172,17 +171,12 @@ def _is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zmetadata"))
 
 
-def natural(path: Path) -> list[Any]:
-    """Sorting key: frame2 before frame10."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
-
-
 # Recordings in pieces
 
 
 def _pieces(clip: Clip, at_cuts: bool) -> Iterator[Clip]:
     """A recording, split at gaps in its times and, where asked, at scene changes."""
-    ends = sorted({0, len(clip), *_gaps(clip), *(find_cuts(clip.frames) if at_cuts else ())})
+    ends = sorted({0, len(clip), *gaps_in(clip), *(find_cuts(clip.frames) if at_cuts else ())})
     for k, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
         if len(ends) == 2:
             yield clip
@@ -192,7 +186,7 @@ def _pieces(clip: Clip, at_cuts: bool) -> Iterator[Clip]:
         yield replace(clip, frames=part, times=times, name=f"{clip.name} [{k + 1}]")
 
 
-def _gaps(clip: Clip) -> list[int]:
+def gaps_in(clip: Clip) -> list[int]:
     """First frames after a gap: a step more than half as long again as usual. Films keep whatever rate they have.
 
     Raises:
@@ -255,7 +249,7 @@ class Part:
 # Frames as the reader wants them
 
 
-def _viewed(clip: Clip, reading: Reading) -> Clip:
+def viewed(clip: Clip, reading: Reading) -> Clip:
     notes = list(clip.notes)
     value = reading.missing
     if value == "auto":
@@ -275,6 +269,14 @@ def _viewed(clip: Clip, reading: Reading) -> Clip:
     times = None if clip.times is None else clip.times[:: reading.every]
     coordinates = {name: _coordinate(values, view) for name, values in clip.coordinates.items()}
     return replace(clip, frames=view, times=times, coordinates=coordinates, notes=tuple(notes))
+
+
+def one_by_one(frames: Iterator[np.ndarray], reading: Reading) -> Iterator[np.ndarray]:
+    """Frames (C,H,W) that come one at a time, as the reader wants them; "auto" can know of no missing values here."""
+    value = None if isinstance(reading.missing, str) else reading.missing
+    for k, frame in enumerate(frames):
+        if k % reading.every == 0:
+            yield Viewed(frame[None], replace(reading, every=1), value)[0:1][0]
 
 
 def _coordinate(values: np.ndarray, view: "Viewed") -> np.ndarray:

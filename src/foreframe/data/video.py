@@ -1,6 +1,7 @@
 """Films, decoded on the way: a `Film` holds a window of pictures, never the whole recording."""
 
 import bisect
+import io
 import itertools
 import os
 import warnings
@@ -39,7 +40,7 @@ def read_film(path: str | Path, strict: bool = False) -> Clip:
     return Clip(film, times=times, name=Path(path).name, notes=notes)
 
 
-def film_stream(source: str | Path | BinaryIO) -> Iterator[UInt8[np.ndarray, "c h w"]]:
+def film_stream(source: str | Path | BinaryIO | io.IOBase) -> Iterator[UInt8[np.ndarray, "c h w"]]:
     """Frames (C,H,W) uint8 one by one, in constant memory, from a path or a binary file that need not be seekable.
 
     Frames that cannot be decoded are left out, with one warning. `sys.stdin.buffer` is such a file.
@@ -71,10 +72,11 @@ class Film:
     """Frames (T,C,H,W) uint8 of one video stream, decoded when a slice asks for them.
 
     Slices that follow each other go on decoding; a jump goes to the key frame before. Either way a frame is what a decoding of
-    the whole film from its start gives. The frames of the last slice are kept, up to 128 MiB, so that windows may overlap.
+    the whole film from its start gives, as long as the film is undamaged. The frames of the last slice are kept, up to 128 MiB,
+    so that windows may overlap.
 
     `broken` are the indices, so far, of frames that could not be decoded: the frame before stands in their place (the next good
-    one at the film's start), and the first of them warns.
+    one at the film's start), and the first of them warns. Frames after one, up to the next key frame, may carry its damage on.
 
     Raises:
         ValueError: on slicing, a step; with `strict`, a frame asked for that cannot be decoded.

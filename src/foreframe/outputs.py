@@ -1,0 +1,145 @@
+"""Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreframe.clip import Clip
+from foreframe.data.grid import write_grid
+from foreframe.data.sources import spoken
+from foreframe.files import whole_file, writable_folder
+from foreframe.scaling import Scaling
+from foreframe.visuals import Paint, animation_frames, paint_for, strip, write_frames, write_gif, write_mp4, write_png
+
+TO_LOOK_AT = (".mp4", ".gif", ".png", "")
+TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
+
+
+def check_output(path: str | Path) -> str:
+    """The kind of file that a name asks for, its ending; "" is a folder of numbered PNG pictures.
+
+    Raises:
+        ValueError: an ending that is not written, or a place where nothing can be: said before anything is computed.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH):
+        endings = ", ".join(one for one in (*TO_LOOK_AT, *TO_GO_ON_WITH) if one)
+        raise ValueError(f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for numbered pictures")
+    if path.is_dir() and kind not in ("", ".zarr"):
+        raise ValueError(f"output {path} is a folder; name a file")
+    if not kind and path.is_file():
+        raise ValueError(f"output {path} is a file; name a new folder for the pictures")
+    if not kind and path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"output {path} is a folder that is not empty; name a new one for the pictures")
+    try:
+        writable_folder(path.parent)
+    except ValueError as error:
+        raise ValueError(f"output {path}: {error}") from None
+    return kind
+
+
+def write_forecast(
+    path: str | Path, past: Clip, future: Clip, scaling: Scaling, truth: Clip | None = None, colours: str = "auto", fps: float = 0
+) -> None:
+    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast, framed in orange; .png lays them side by
+    side; a name without ending becomes a folder of numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the last
+    three with its times, units and coordinates.
+
+    Args:
+        past, future: what was seen, and what was made of it, in the same units.
+        scaling: of the forecaster: its range is what grey pictures show.
+        truth: what came, as far as it is known; shown on the left.
+        colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
+        fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than a second.
+
+    Raises:
+        ValueError: unknown ending or colours, or what cannot be written; no half file stays.
+    """
+    kind = check_output(path)
+    if kind in TO_GO_ON_WITH:
+        write_values(path, [future])
+        return
+    whole = np.asarray(past.frames[0 : len(past)])
+    came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
+    paint = paint_of(colours, scaling, future.units, [whole, np.asarray(future.frames), *([] if came is None else [came])])
+    labels = captions(past, future)
+    if kind == ".png":
+        write_png(path, strip(whole, np.asarray(future.frames), came, paint=paint, times=labels))
+    else:
+        frames = animation_frames(whole, np.asarray(future.frames), came, paint=paint, times=labels)
+        write_moving(path, kind, frames, fps or usual_fps(past))
+
+
+def write_values(path: str | Path, forecasts: Sequence[Clip]) -> None:
+    """One forecast, or several that began at different times, without pictures.
+
+    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for several; .nc and .zarr have the dimensions time, or start and lead.
+
+    Raises:
+        ValueError: when it cannot be written.
+    """
+    kind = Path(path).suffix.lower()
+    if kind in (".nc", ".zarr"):
+        write_grid(path, forecasts[0] if len(forecasts) == 1 else list(forecasts))  # type: ignore[arg-type]
+        return
+    arrays = [np.asarray(one.frames) for one in forecasts]
+    stacked = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+    with whole_file(path) as rough, rough.open("wb") as file:
+        if kind == ".npy":
+            np.save(file, stacked)
+            return
+        beside: dict[str, Any] = dict(forecasts[0].coordinates) | ({"units": forecasts[0].units} if forecasts[0].units else {})
+        if all(one.times is not None for one in forecasts):
+            times = [np.asarray(one.times if one.times.dtype.kind in "Mf" else one.times.astype(str)) for one in forecasts]  # type: ignore[union-attr]
+            beside["times"] = times[0] if len(times) == 1 else np.stack(times)
+        np.savez_compressed(file, frames=stacked, **beside)
+
+
+def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps: float) -> None:
+    """Pictures that follow each other: .mp4, .gif, or "" for a folder of numbered ones."""
+    if kind == ".mp4":
+        write_mp4(path, frames, fps)
+    elif kind == ".gif":
+        write_gif(path, np.stack(list(frames)), fps)
+    else:
+        write_frames(path, frames)
+
+
+def paint_of(colours: str, scaling: Scaling, units: str, shown: Sequence[np.ndarray]) -> Paint:
+    """Colours for these frames: plain pictures over the forecaster's range, fields over the range of what is shown.
+
+    Raises:
+        ValueError: unknown colours.
+    """
+    if not units and colours in ("auto", "grey"):
+        return Paint("grey", scaling.low, scaling.high)
+    there = [frames[np.isfinite(frames)] for frames in shown]
+    low = min((float(values.min()) for values in there if values.size), default=scaling.low)
+    high = max((float(values.max()) for values in there if values.size), default=scaling.high)
+    return paint_for(colours, low, high, units)
+
+
+def captions(past: Clip, future: Clip) -> list[str] | None:
+    """A label for each frame, past then forecast: when it is, and how far ahead; None without times."""
+    step = past.step
+    if past.times is None or future.times is None or step is None:
+        return None
+    ahead = [f"+{spoken(k * step)}" for k in range(1, len(future) + 1)]
+    if past.times.dtype.kind == "f":
+        return [f"{k * step:.3g} s" for k in range(1 - len(past), 1)] + ahead
+    stamps = [_minute(t) for t in past.times]
+    return stamps + [f"{_minute(t)}  {lead}" for t, lead in zip(future.times, ahead, strict=True)]
+
+
+def _minute(time: Any) -> str:
+    text = str(np.datetime64(time, "m")) if isinstance(time, np.datetime64) else time.strftime("%Y-%m-%dT%H:%M")
+    return text.replace("T", " ").removesuffix(" 00:00")
+
+
+def usual_fps(clip: Clip) -> float:
+    """A film's own rate; 5 for everything slower than one frame a second, or without times."""
+    step = clip.step if clip.times is not None and clip.times.dtype.kind == "f" else None
+    return float(1 / step) if step and 0 < step < 1 else 5.0

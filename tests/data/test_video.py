@@ -1,0 +1,248 @@
+"""Films: slices against a plain decoding from the start (PyAV's own loop), and films that are odd, damaged or none."""
+
+import io
+import pickle
+import warnings
+
+import av
+import numpy as np
+import pytest
+
+from conftest import real_data
+from foreframe.data.video import Film, film_stream, read_film
+
+FILMS = ("vtest.avi", "tree.avi", "carphone_pristine.mp4", "nasa_13013.mp4", "realshort.mp4")
+LOSSLESS = {"codec": "ffv1", "pix_fmt": "bgr0", "options": {"g": "1"}}
+
+
+def pictures(n: int, h: int = 48, w: int = 64, seed: int = 0) -> np.ndarray:
+    """A noisy scene (n,h,w,3) that moves to the right."""
+    scene = np.random.default_rng(seed).integers(0, 256, (h, w + 2 * n, 3), dtype=np.uint8)
+    return np.stack([scene[:, 2 * i : 2 * i + w] for i in range(n)])
+
+
+def encode(path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None, streams=1, bf=None):
+    fmt = "gray" if frames.ndim == 3 else "rgb24"
+    with av.open(str(path), "w") as box:
+        outs = []
+        for _ in range(streams):
+            out = box.add_stream(codec, rate=25, options=options or {})
+            out.height, out.width, out.pix_fmt = *frames.shape[1:3], pix_fmt
+            if bf is not None:
+                out.codec_context.max_b_frames = bf
+            outs.append(out)
+        for i, values in enumerate(frames):
+            for number, out in enumerate(outs):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values if number == 0 else 255 - values), format=fmt)
+                frame.pts = i if stamps is None else stamps[i]
+                box.mux(out.encode(frame))
+        for out in outs:
+            box.mux(out.encode())
+    return path
+
+
+def plain(path) -> np.ndarray:
+    with av.open(str(path)) as box:
+        stream = box.streams.video[0]
+        return np.stack([f.to_ndarray(format="rgb24").transpose(2, 0, 1) for f in box.decode(stream)])
+
+
+def packets(path) -> list[tuple[int, int]]:
+    with av.open(str(path)) as box:
+        return [(p.pos, p.size) for p in box.demux(box.streams.video[0]) if p.size]
+
+
+def spoil(path, k) -> None:
+    pos, size = packets(path)[k]
+    raw = bytearray(path.read_bytes())
+    raw[pos + 8 : pos + size] = b"\xff" * (size - 8)
+    path.write_bytes(raw)
+
+
+def check_slices(film, whole, jumps=15) -> None:
+    rng = np.random.default_rng(0)
+    assert film.shape == whole.shape
+    for first in rng.integers(0, len(whole), jumps):
+        last = first + rng.integers(1, 12)
+        np.testing.assert_array_equal(film[first:last], whole[first:last])
+    for first in range(0, min(len(whole), 15)):
+        np.testing.assert_array_equal(film[first : first + 10], whole[first : first + 10])
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_slices_of_real_films(name) -> None:
+    path = real_data(f"video/{name}")
+    clip = read_film(path)
+    if name == "vtest.avi":  # 1 GB whole: a stretch around its second key frame
+        film = clip.frames
+        with av.open(str(path)) as box:
+            whole = [f.to_ndarray(format="rgb24") for _, f in zip(range(320), box.decode(video=0), strict=False)]
+        for first in (290, 305, 30, 299, 31):
+            np.testing.assert_array_equal(film[first : first + 5], np.stack(whole[first : first + 5]).transpose(0, 3, 1, 2))
+    else:
+        check_slices(clip.frames, plain(path))
+    assert len(clip) == {"vtest.avi": 795, "tree.avi": 68, "carphone_pristine.mp4": 120, "nasa_13013.mp4": 325}.get(name, 36)
+    assert clip.notes == (("2 video streams: the first is read",) if name == "nasa_13013.mp4" else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("long.mp4", "libx264", {"g": "250", "bf": "3"}),
+        ("open.mkv", "libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
+        ("refresh.mp4", "libx264", {"g": "12", "x264-params": "intra-refresh=1"}),
+        ("made_up_times.avi", "libx264", {"g": "12", "bf": "3"}),
+        ("raw.h264", "libx264", {"g": "12", "bf": "3"}),
+        ("late.ts", "mpeg2video", {"g": "12", "bf": "2"}),
+        ("packed.avi", "mpeg4", {"g": "12", "bf": "2"}),
+    ],
+)
+def test_slices_with_frames_out_of_order(tmp_path, name, codec, options) -> None:
+    path = encode(tmp_path / name, pictures(60), codec, "yuv420p", options)
+    check_slices(read_film(path).frames, plain(path))
+
+
+def test_lossless_film_odd_size_odd_path_and_times(tmp_path) -> None:
+    made = pictures(12, 33, 47)
+    path = encode(tmp_path / "фильм é 1.mkv", made, **LOSSLESS, stamps=[0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30])
+    clip = read_film(path)
+    assert clip.frames.shape == (12, 3, 33, 47)
+    assert clip.frames.dtype == np.uint8
+    assert isinstance(clip.frames, Film)
+    np.testing.assert_array_equal(clip.frames[:], made.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(clip.frames))[3:5], made[3:5].transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(clip.times, np.array([0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30]) / 25, atol=1e-3)
+    assert clip.frames[5:5].shape == (0, 3, 33, 47)
+    assert clip.frames[-2:].shape[0] == 2
+    with pytest.raises(ValueError, match="without a step"):
+        clip.frames[::2]
+
+
+def test_grey_and_two_streams(tmp_path) -> None:
+    grey = pictures(5)[..., 0]
+    clip = read_film(encode(tmp_path / "grey.mkv", grey, "ffv1", "gray"))
+    np.testing.assert_array_equal(clip.frames[:], grey[:, None])
+    made = pictures(5)
+    clip = read_film(encode(tmp_path / "two.mkv", made, **LOSSLESS, streams=2))
+    np.testing.assert_array_equal(clip.frames[:], made.transpose(0, 3, 1, 2))
+    assert clip.notes == ("2 video streams: the first is read",)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turned"),
+    [
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1, (2, 3))),  # a telephone held upright: 90 degrees clockwise
+        ((-1, 0, 0, -1), lambda p: np.rot90(p, 2, (2, 3))),
+        ((0, -1, 1, 0), lambda p: np.rot90(p, 1, (2, 3))),
+        ((-1, 0, 0, 1), lambda p: p[..., ::-1]),
+    ],
+)
+def test_frames_are_turned_upright(tmp_path, matrix, turned) -> None:
+    path = encode(tmp_path / "a.mp4", pictures(4), "mpeg4", "yuv420p")
+    level = read_film(path).frames[:]
+    raw = bytearray(path.read_bytes())
+    a, b, c, d = matrix
+    at = raw.find(b"tkhd") + 4 + 40  # the track header's matrix
+    raw[at : at + 36] = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_film(path).frames[:], turned(level))
+
+
+@pytest.mark.parametrize(("k", "stand_in"), [(4, 3), (0, 1), (7, 6)])
+def test_a_broken_frame_is_filled(tmp_path, k, stand_in) -> None:
+    made = pictures(8).transpose(0, 3, 1, 2)
+    path = encode(tmp_path / "a.mkv", pictures(8), **LOSSLESS)
+    spoil(path, k)
+    film = read_film(path).frames
+    with pytest.warns(UserWarning, match=f"frame {k} cannot be decoded; the frame before stands in its place") as told:
+        whole = [film[k : k + 1][0], *film[:]]
+    assert len(told) == 1
+    assert film.broken == {k}
+    made[k] = made[stand_in]
+    np.testing.assert_array_equal(whole, [made[k], *made])
+    strict = read_film(path, strict=True).frames
+    with pytest.raises(ValueError, match=f"frame {k} cannot be decoded"):
+        strict[:]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert len(list(film_stream(path))) == 7
+    assert len(told) == 1
+
+
+def test_a_film_cut_short(tmp_path) -> None:
+    for name in ("a.mkv", "a.avi", "a.mp4"):
+        kind = ("mpeg4", "yuv420p", {"g": "5"}) if name != "a.mkv" else ("ffv1", "bgr0", {"g": "1"})
+        path = encode(tmp_path / name, pictures(40), *kind)
+        assert read_film(path).notes == ()
+        if name == "a.mp4":  # the index in front
+            with av.open(str(path)) as box, av.open(str(tmp_path / "f.mp4"), "w", options={"movflags": "faststart"}) as out:
+                copy = out.add_stream_from_template(box.streams.video[0])
+                for packet in box.demux(box.streams.video[0]):
+                    if packet.size:
+                        packet.stream = copy
+                        out.mux(packet)
+            path = tmp_path / "f.mp4"
+        before = read_film(path).frames[:]
+        pos, size = packets(path)[24]
+        path.write_bytes(path.read_bytes()[: pos + size // 2])
+        clip = read_film(path)
+        assert 23 <= len(clip) <= 24
+        assert "cut short" in clip.notes[0]
+        assert " of " in clip.notes[0]
+        np.testing.assert_array_equal(clip.frames[:], before[: len(clip)])
+        with pytest.raises(ValueError, match="cut short"):
+            read_film(path, strict=True)
+
+
+def test_what_is_no_film(tmp_path) -> None:
+    (tmp_path / "text.mp4").write_text("no film\n" * 50)
+    (tmp_path / "empty.mp4").touch()
+    path = encode(tmp_path / "a.mp4", pictures(9), "mpeg4", "yuv420p")
+    raw = path.read_bytes()
+    (tmp_path / "moov.mp4").write_bytes(raw[: raw.find(b"moov") - 4])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as box:
+        out = box.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        sound.rate = 8000
+        box.mux([*out.encode(sound), *out.encode()])
+    for name, words in {"text": "no film", "empty": "is empty", "moov": "moov", "sound": "holds audio", "none": "no file"}.items():
+        with pytest.raises(ValueError, match=words) as error:
+            read_film(tmp_path / f"{name}.mp4")
+        assert "\n" not in str(error.value)
+        with pytest.raises(ValueError, match=words):
+            next(film_stream(tmp_path / f"{name}.mp4"))
+
+
+def test_a_stream_that_cannot_seek(tmp_path) -> None:
+    class Pipe(io.RawIOBase):
+        def __init__(self, data: bytes) -> None:
+            self.held = io.BytesIO(data)
+
+        def readable(self) -> bool:
+            return True
+
+        def seekable(self) -> bool:
+            return False
+
+        def read(self, n: int = -1) -> bytes:
+            return self.held.read(n)
+
+    made = pictures(6)
+    path = encode(tmp_path / "a.mkv", made, **LOSSLESS)
+    np.testing.assert_array_equal(np.stack(list(film_stream(Pipe(path.read_bytes())))), made.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(np.stack(list(film_stream(path))), made.transpose(0, 3, 1, 2))
+    with pytest.raises(ValueError, match="read as a stream"):
+        next(film_stream(Pipe(b"no film" * 100)))
+
+
+def test_memory_and_open_decoders_are_bounded(tmp_path, monkeypatch) -> None:
+    from foreframe.data import video
+
+    monkeypatch.setattr(video, "_OPEN_FILMS", 3)
+    monkeypatch.setattr(video, "_KEPT_BYTES", 5 * 48 * 64 * 3)
+    path = encode(tmp_path / "a.mkv", pictures(30), **LOSSLESS)
+    films = [read_film(path).frames for _ in range(6)]
+    for film in films * 2:
+        np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
+        assert len(film._kept) <= 5
+    assert sum(film._container is not None for film in films) == 3
