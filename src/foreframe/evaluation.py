@@ -14,9 +14,9 @@ from foreframe.clip import fill_missing
 from foreframe.data import batches
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster
-from foreframe.metrics import Scorecard
+from foreframe.metrics import EventScorecard, PhysicalScorecard, Scorecard
 from foreframe.models import BASELINES, Model, build_model
-from foreframe.visuals import animation, strip, write_curves, write_gif, write_png
+from foreframe.visuals import animation, paint_for, strip, write_curves, write_gif, write_png
 
 
 @torch.inference_mode()
@@ -26,38 +26,60 @@ def evaluate(
     clips: int | None = None,
     batch_size: int = 16,
     baselines: Sequence[str] = BASELINES,
+    thresholds: Sequence[float] = (),
+    scales: Sequence[int] = (),
+    period: int | None = None,
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in both conventions (see `Scorecard`), beside the baselines, and the skill.
 
     Args:
-        forecaster: its window says how many frames are past and future; its scaling is not used, since items lie in [0,1] already.
-        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window.
-        clips: how many to score; all by default.
+        forecaster: its window says how many frames are past and future; its scaling takes items, which lie in [0,1] already, back
+            to units for what is scored in these.
+        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN where a value is missing, which never
+            counts.
+        clips: how many to score; all by default. Of windows of recordings as many are taken evenly spread.
         batch_size: clips at once.
         baselines: names in MODELS to score beside the model.
+        thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see `EventScorecard`).
+        scales: odd sides in pixels for the fractions skill score of these events.
+        period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour yesterday".
 
     Returns:
-        {"clips", "past", "future", "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
-        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}}. Plain values, ready for JSON.
+        {"clips", "past", "future", "units", "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
+        "events": {"model" or baseline: {threshold: {score: the same}}},
+        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}}. Plain values, ready for JSON. Data with units
+        have a third convention, `physical` (see `PhysicalScorecard`).
 
     Raises:
         ValueError: clips that are too short, damaged or of other channels than the model's.
     """
-    window, model = forecaster.window, forecaster.model.eval()
+    window, scaling, model = forecaster.window, forecaster.scaling, forecaster.model.eval()
     rivals: dict[str, Model] = {"model": model} | {name: build_model(name) for name in baselines}
+    if period is not None:
+        rivals["cycle"] = build_model("cycle", {"period": period})
     cards = {name: Scorecard(window.future) for name in rivals}
+    physical = {name: PhysicalScorecard(window.future) for name in rivals if scaling.units}
+    events = {name: EventScorecard(window.future, thresholds, scales, scaling.units) for name in rivals if thresholds}
     for batch in batches(dataset, batch_size, clips):
         past, future = window.split(batch.to(forecaster.device))
         past = fill_missing(past)[0]
         _check_channels(model, past)
+        truth = scaling.to_units(future)
         for name, rival in rivals.items():
-            cards[name].update(rival(past, window.future), future)
+            made = rival(past, window.future)
+            cards[name].update(made, future)
+            for card in (some[name] for some in (physical, events) if some):
+                card.update(scaling.to_units(made.float()), truth)
     scores = {name: card.table() for name, card in cards.items()}
+    for name, of in physical.items():
+        scores[name]["physical"] = of.table()
     return {
         "clips": cards["model"].clips,
         "past": window.past,
         "future": window.future,
+        "units": scaling.units,
         "scores": scores,
+        "events": {name: of.table() for name, of in events.items()},
         "skill": _skills(scores) if "persistence" in scores else {},
     }
 
@@ -96,23 +118,53 @@ def write_report(
     paths = [folder / name for name in ("scorecard.json", "curves.png", "strip.png", "forecast.gif")]
     with whole_file(paths[0]) as rough:
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
-    panels = {
-        title: {name: of[convention][score]["per_lead"] for name, of in card["scores"].items()}
-        for title, convention, score in (
-            ("MSE (openstl: summed over a frame)", "openstl", "mse"),
-            ("SSIM (standard: L = 1)", "standard", "ssim"),
-            ("PSNR in dB (standard: pooled)", "standard", "psnr"),
-        )
-    }
-    write_curves(paths[1], panels)
-    window = forecaster.window
-    shown = next(batches(dataset, examples, limit=examples))
+    write_curves(paths[1], _panels(card))
+    window, scaling = forecaster.window, forecaster.scaling
+    shown = next(batches(dataset, examples, limit=examples)).to(forecaster.device)
     past, truth = window.split(shown)
-    made = forecaster.model.eval()(past.to(forecaster.device), window.future).float().cpu()
-    clips = list(zip(past.numpy(), made.numpy(), truth.numpy(), strict=True))
-    write_png(paths[2], np.concatenate([strip(*clip) for clip in clips], axis=0))
-    write_gif(paths[3], np.concatenate([animation(*clip) for clip in clips], axis=1))
+    made = forecaster.model.eval()(fill_missing(past)[0], window.future).float()
+    frames = [one.cpu().numpy() for one in (past, made, truth)]
+    paint = None
+    if scaling.units:  # a field, in its own colours
+        frames = [scaling.to_units(one) for one in frames]
+        paint = paint_for("auto", float(np.nanmin(frames[2])), float(np.nanmax(frames[2])), scaling.units)
+    clips = list(zip(*frames, strict=True))
+    write_png(paths[2], np.concatenate(_as_wide([strip(*clip, paint=paint) for clip in clips]), axis=0))
+    write_gif(paths[3], np.concatenate(_as_wide([animation(*clip, paint=paint) for clip in clips]), axis=1))
     return paths
+
+
+def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Curves by lead time: of pictures MSE, SSIM and PSNR, of fields the error in units, and of events their CSI."""
+
+    def panel(of: str, *path: str) -> dict[str, list[float]]:
+        found = {}
+        for name, scores in card[of].items():
+            for key in path:
+                scores = scores[key]
+            found[name] = scores["per_lead"]
+        return found
+
+    if not card.get("units"):
+        panels = {
+            "MSE (openstl: summed over a frame)": panel("scores", "openstl", "mse"),
+            "SSIM (standard: L = 1)": panel("scores", "standard", "ssim"),
+            "PSNR in dB (standard: pooled)": panel("scores", "standard", "psnr"),
+        }
+    else:
+        panels = {
+            f"RMSE in {card['units']}": panel("scores", "physical", "rmse"),
+            "MSE on the network's scale (standard)": panel("scores", "standard", "mse"),
+        }
+    for threshold in next(iter(card.get("events", {}).values()), {}):
+        panels[f"CSI at {threshold}"] = panel("events", threshold, "csi")
+    return panels
+
+
+def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Pictures whose legends differ in width by some pixels, because one says that data are missing, get the widest one's width."""
+    widest = max(one.shape[-2] for one in pictures)
+    return [np.pad(one, [(0, 0)] * (one.ndim - 2) + [(0, widest - one.shape[-2]), (0, 0)], constant_values=24) for one in pictures]
 
 
 def _finite(value: Any) -> Any:

@@ -55,8 +55,8 @@ class Forecaster:
         """Forecast the `steps` frames that follow.
 
         Args:
-            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units; or a `Clip`. NaN is a missing value:
-                the last value seen at that pixel stands in for it.
+            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units; or a `Clip`. NaN is a missing
+                value: the last value seen at that pixel stands in for it.
             steps: how many frames, at least 1; more than it was trained for is allowed.
             tile: forecast big frames in square tiles of this side, blended where they overlap, to bound memory; 0 takes them whole.
             overlap: pixels that neighbouring tiles share, a quarter of a tile by default. The outer third of it is thrown away, so
@@ -67,8 +67,8 @@ class Forecaster:
             missing; a `Clip`, with the times that follow, for a `Clip`.
 
         Raises:
-            ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a clip in
-                other units than the forecaster's.
+            ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a
+                clip in other units than the forecaster's.
         """
         steps = _checked_steps(steps)
         if isinstance(frames, Clip):
@@ -83,7 +83,9 @@ class Forecaster:
 
     def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None) -> Clip:
         if clip.units and self.scaling.units and clip.units != self.scaling.units:
-            raise ValueError(f"{clip.name or 'the clip'} is in {clip.units}, but this was trained on {self.scaling.units}: convert it first")
+            raise ValueError(
+                f"{clip.name or 'the clip'} is in {clip.units}, but this was trained on {self.scaling.units}: convert it first"
+            )
         try:
             future = self.predict(np.asarray(clip.frames[0 : len(clip)]), steps, tile, overlap)
         except ValueError as error:
@@ -109,6 +111,7 @@ class Forecaster:
                 total[..., rows, columns] += made * weight
                 weights[rows, columns] += weight
         assert total is not None
+        assert weights is not None
         return total / weights
 
     def _whole(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b s c h w"]:
@@ -202,8 +205,8 @@ class Stream:
         """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's own units.
 
         Raises:
-            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a refused frame leaves the state as it
-                was.
+            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a refused frame leaves the state as
+                it was.
         """
         self.take(frame)
         return self.forecast(like=frame)

@@ -44,9 +44,9 @@ def check_output(path: str | Path) -> str:
 def write_forecast(
     path: str | Path, past: Clip, future: Clip, scaling: Scaling, truth: Clip | None = None, colours: str = "auto", fps: float = 0
 ) -> None:
-    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast, framed in orange; .png lays them side by
-    side; a name without ending becomes a folder of numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the last
-    three with its times, units and coordinates.
+    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast, framed in orange; .png lays them side
+    by side; a name without ending becomes a folder of numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the
+    last three with its times, units and coordinates.
 
     Args:
         past, future: what was seen, and what was made of it, in the same units.
@@ -83,7 +83,7 @@ def write_values(path: str | Path, forecasts: Sequence[Clip]) -> None:
     """
     kind = Path(path).suffix.lower()
     if kind in (".nc", ".zarr"):
-        write_grid(path, forecasts[0] if len(forecasts) == 1 else list(forecasts))  # type: ignore[arg-type]
+        write_grid(path, forecasts[0] if len(forecasts) == 1 else list(forecasts))
         return
     arrays = [np.asarray(one.frames) for one in forecasts]
     stacked = arrays[0] if len(arrays) == 1 else np.stack(arrays)
@@ -135,7 +135,7 @@ def captions(past: Clip, future: Clip) -> list[str] | None:
 
 
 def _minute(time: Any) -> str:
-    text = str(np.datetime64(time, "m")) if isinstance(time, np.datetime64) else time.strftime("%Y-%m-%dT%H:%M")
+    text = str(time.astype("datetime64[m]")) if isinstance(time, np.datetime64) else time.strftime("%Y-%m-%dT%H:%M")
     return text.replace("T", " ").removesuffix(" 00:00")
 
 

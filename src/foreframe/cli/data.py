@@ -50,7 +50,10 @@ def look_at_data(
     if isinstance(dataset, Recordings):
         print("\n".join(dataset.report()))
         print(f"scaled by {dataset.scaling}")
-    print(f"clip {clip}: T={t} C={c} H={h} W={w}, values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean {np.nanmean(frames):.4f}")
+    print(
+        f"clip {clip}: T={t} C={c} H={h} W={w}"
+        f", values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean {np.nanmean(frames):.4f}"
+    )
     if output is None:
         return
     before, after = frames[:past], frames[past : past + future]

@@ -14,6 +14,10 @@ def score_run(
     split: str = "test",
     clips: int | None = None,
     batch_size: int = 16,
+    thresholds: list[float] | None = None,
+    scales: list[int] | None = None,
+    period: int | None = None,
+    stride: int | None = None,
     output: str | None = None,
     device: str = "auto",
 ) -> None:
@@ -26,13 +30,20 @@ def score_run(
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
         batch_size: clips at once
+        thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS
+        scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
+        period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
+        stride: frames from window to window of recordings; by default the run's
         output: folder for the report; by default RUN/evaluation
         device: cpu, cuda, mps; auto takes cuda where there is one
     """
+    from dataclasses import replace
+
     from foreframe.data import check_first_clip, open_dataset
     from foreframe.evaluation import evaluate as score
     from foreframe.evaluation import write_report
     from foreframe.forecaster import Forecaster
+    from foreframe.models import baselines_here
 
     if clips is not None and clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
@@ -44,9 +55,11 @@ def score_run(
     args = dict(forecaster.about.get("data_args", {}) if own else {}) | (data_args or {})
     if own and "clips" not in (data_args or {}):
         args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
-    dataset = open_dataset(name, split, forecaster.window, args)
+    if stride is not None:
+        forecaster.window = replace(forecaster.window, stride=stride)
+    dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
-    card = score(forecaster, dataset, clips, batch_size)
+    card = score(forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period)
     card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
     folder = Path(output) if output else (Path(run) if Path(run).is_dir() else Path(run).parent) / "evaluation"
     paths = write_report(folder, card, forecaster, dataset)
@@ -87,13 +100,25 @@ def print_table(card: Mapping[str, Any]) -> None:
         )
     console = Console(width=max(110, Console().width))  # a narrower table would lose figures
     console.print(table)
-    leads = Table(title="MSE (openstl) by lead time", box=box.SIMPLE, title_justify="left")
-    leads.add_column("", no_wrap=True)
-    for lead in range(1, card["future"] + 1):
-        leads.add_column(f"+{lead}", justify="right")
-    for name, of in card["scores"].items():
-        leads.add_row(name, *(f"{value:.1f}" for value in of["openstl"]["mse"]["per_lead"]))
-    console.print(leads)
+    by_lead: list[tuple[str, Any, tuple[str, ...], str]] = [
+        (f"RMSE in {card['units']} by lead time", card["scores"], ("physical", "rmse"), ".3g")
+        if card["units"]
+        else ("MSE (openstl) by lead time", card["scores"], ("openstl", "mse"), ".1f")
+    ]
+    for threshold in next(iter(card["events"].values()), {}):
+        by_lead.append((f"CSI at {threshold} by lead time", card["events"], (threshold, "csi"), ".3f"))
+        for scale in card["events"]["model"][threshold]["fss"]:
+            by_lead.append((f"FSS at {threshold}, {scale} pixels, by lead time", card["events"], (threshold, "fss", scale), ".3f"))
+    for title, rows, path, form in by_lead:
+        leads = Table(title=title, box=box.SIMPLE, title_justify="left")
+        leads.add_column("", no_wrap=True)
+        for lead in range(1, card["future"] + 1):
+            leads.add_column(f"+{lead}", justify="right")
+        for name, of in rows.items():
+            for key in path:
+                of = of[key]
+            leads.add_row(name, *(format(value, form) for value in of["per_lead"]))
+        Console(width=max(60 + 8 * card["future"], Console().width)).print(leads)
 
 
 def in_words(card: Mapping[str, Any]) -> str:

@@ -107,9 +107,7 @@ def opened(
     return clip
 
 
-def trained_reading(
-    forecaster: "Forecaster", source: Any, variable: str | None, reading: dict[str, Any] | None
-) -> dict[str, Any]:
+def trained_reading(forecaster: "Forecaster", source: Any, variable: str | None, reading: dict[str, Any] | None) -> dict[str, Any]:
     """Options of `foreframe.clips_from`: those of the run's own data, changed by what was given here."""
     from dataclasses import fields
 
@@ -178,7 +176,7 @@ def roll(
         def pictures() -> Iterator[Any]:
             for before, future, came in forecasts():
                 truth = np.full(future.frames.shape, np.nan, np.float32)
-                truth[: len(came)] = came.frames
+                truth[: len(came)] = np.asarray(came.frames)
                 yield from animation_frames(
                     np.asarray(before.frames), np.asarray(future.frames), truth, paint=paint, times=captions(before, future)
                 )

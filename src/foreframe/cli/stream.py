@@ -4,11 +4,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from foreframe.cli.options import call
 
 if TYPE_CHECKING:
+    import io
+
     import numpy as np
 
     from foreframe.forecaster import Forecaster
@@ -31,7 +33,7 @@ def forecast_live(
 
     Args:
         run: a run's folder, a saved folder or a checkpoint
-        source: a film or other file; a folder that grows, of pictures or .npy frames; - reads a film or .npy frames from standard input
+        source: a film or other file; a folder that grows, of pictures or .npy frames; - is standard input, a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are printed
         steps: frames to forecast
         every: forecast after every so many frames; each frame is taken in
@@ -159,13 +161,11 @@ def from_growing(folder: Any, wait: float) -> "Iterator[np.ndarray]":
 
 def from_stdin() -> "Iterator[np.ndarray]":
     """A film, or .npy frames one after the other, from standard input."""
-    import io
-
     import numpy as np
 
     from foreframe.data.video import film_stream
 
-    pipe = io.BufferedReader(sys.stdin.buffer) if not hasattr(sys.stdin.buffer, "peek") else sys.stdin.buffer  # type: ignore[arg-type]
+    pipe = cast("io.BufferedReader", sys.stdin.buffer)  # peek looks without taking
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
         yield from film_stream(pipe)
         return

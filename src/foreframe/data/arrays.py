@@ -101,7 +101,7 @@ def read_arrays(path: str | Path, variable: str | None = None) -> list[Clip]:
 
 
 def holds_clips(path: str | Path, variable: str | None = None) -> bool:
-    """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut windows from; raises as `read_array`."""
+    """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut windows from."""
     frames, name = read_array(path, variable)
     if frames.shape == PUBLISHED_SHAPE or frames.ndim == 5 or name == "clips":
         return True

@@ -48,7 +48,14 @@ class Found:
 
     def flags(self) -> dict[int, str]:
         """What stands out, by frame."""
-        named = {"frozen": self.frozen, "black": self.black, "empty": self.empty, "cut": self.cuts, "gap": self.gaps, "broken": self.broken}
+        named = {
+            "frozen": self.frozen,
+            "black": self.black,
+            "empty": self.empty,
+            "cut": self.cuts,
+            "gap": self.gaps,
+            "broken": self.broken,
+        }
         return {k: name for name, frames in named.items() for k in frames}
 
 
@@ -119,7 +126,9 @@ def in_words(found: Found) -> list[str]:
         lines.append(f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, every {spoken(step)}")
     where = {name: values for name, values in clip.coordinates.items() if values.size}
     if where:
-        lines.append("place     " + ", ".join(f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}" for name, values in where.items()))
+        lines.append(
+            "place     " + ", ".join(f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}" for name, values in where.items())
+        )
     if found.moments.count:
         m = found.moments
         units = f" {clip.units}" if clip.units else ""
@@ -141,7 +150,7 @@ def in_words(found: Found) -> list[str]:
 
 
 def _stamp(time: Any) -> str:
-    return str(np.datetime64(time, "m")) if isinstance(time, np.datetime64) else str(time)
+    return str(time.astype("datetime64[m]")) if isinstance(time, np.datetime64) else str(time)
 
 
 def _numbered(frames: Sequence[int], what: str) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Clip, Frames, Window
+from foreframe.clip import Clip, Window
 from foreframe.data.sources import Reading, broken_in, read_clips, warn
 from foreframe.files import whole_file
 from foreframe.scaling import Moments, Scaling, scaling_from
@@ -31,7 +32,8 @@ class Dealing:
 
     Args:
         by: "recording": whole recordings, the first ones train, the last ones test; "time": each recording is cut in time,
-            but one that is too short to give each split a window is trained on whole; "auto": by recording where there are at least ten. A folder that holds folders `train` and `test` (and `validation`)
+            but one that is too short to give each split a window is trained on whole; "auto": by recording
+            where there are at least ten. A folder that holds folders `train` and `test` (and `validation`)
             has decided already; without one for validation, that is cut off the end of each training recording.
         shares: of train, validation and test.
         gap: frames left out between two splits of one recording; None takes the window's future.
@@ -105,7 +107,7 @@ class Recordings(Dataset):
         window: Window = Window(),  # noqa: B008 (frozen)
         scaling: str | Mapping[str, Any] | Scaling | None = None,
         reading: Reading = Reading(),  # noqa: B008
-        dealing: Dealing = Dealing(),  # noqa: B008
+        dealing: Dealing = Dealing(),
     ) -> None:
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
@@ -126,8 +128,8 @@ class Recordings(Dataset):
         if not self.windows:
             longest = max((len(block) for block in wanted), default=0)
             raise ValueError(
-                f"{path}: no window of {window.length} frames in {split}, whose longest stretch has {longest}; use a smaller past and "
-                f"future, other shares ({', '.join(f'{share:g}' for share in dealing.shares)}), a smaller gap"
+                f"{path}: no window of {window.length} frames in {split}, whose longest stretch has {longest}; use a smaller "
+                f"past and future, other shares ({', '.join(f'{share:g}' for share in dealing.shares)}), a smaller gap"
                 + (" or a smaller active" if dealing.active else "")
             )
 
@@ -175,7 +177,8 @@ class Recordings(Dataset):
         counts where a quarter of its past is there. Tiles to train on overlap by half; others no more than they must."""
         for block in blocks:
             frames = self.frames[block.recording]
-            places = list(_places(*frames.shape[2:], self.dealing.tile, self.dealing.tile // (2 if split == "train" else 1)))
+            spacing = self.dealing.tile // (2 if split == "train" else 1)
+            places = list(_places(frames.shape[2], frames.shape[3], self.dealing.tile, spacing))
             broken = sorted(self.broken[block.recording])
             starts = range(block.start, block.stop - self.window.length + 1, self.window.stride)
             whole = [a for a in starts if not any(a <= k < a + self.window.length for k in broken)]
@@ -191,7 +194,7 @@ class Recordings(Dataset):
                             continue
                     yield block.recording, start, top, left
 
-    def _content(self, frames: Frames, block: Block, places: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    def _content(self, frames: np.ndarray, block: Block, places: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         """For each frame of the block and each tile: the share of values that are there, and of those that are active."""
         there, active = (np.zeros((len(block), len(places)), np.float32) for _ in range(2))
         tile = self.dealing.tile
@@ -235,7 +238,7 @@ def recordings_from(path: str, split: str, window: Window, args: Mapping[str, An
     """
     groups: dict[type, dict[str, Any]] = {Reading: {}, Dealing: {}}
     scaling = None
-    names = {one.name: kind for kind in groups for one in fields(kind)}  # type: ignore[arg-type]
+    names = {one.name: kind for kind in groups for one in fields(kind)}
     for name, value in args.items():
         if name == "scaling":
             scaling = value
@@ -317,7 +320,7 @@ def _cut_in_time(recording: int, n: int, shares: Sequence[float], gap: int) -> l
 def _check_apart(blocks: Mapping[str, Sequence[Block]]) -> None:
     """No frame in two splits: checked, not assumed."""
     spans = sorted((b.recording, b.start, b.stop) for split in SPLITS for b in blocks[split])
-    for (r, _, stop), (other, start, _) in zip(spans, spans[1:], strict=False):
+    for (r, _, stop), (other, start, _) in pairwise(spans):
         assert r != other or start >= stop, f"frame {start} of recording {r} is in two splits"
 
 
@@ -355,7 +358,7 @@ def _by(size: tuple[int, ...]) -> str:
 class _Opened:
     clips: list[Clip]
     counts: list[int] | None
-    frames: list[Frames]
+    frames: list[np.ndarray]
     broken: list[set[int]]
 
 
@@ -392,7 +395,7 @@ def _stamps(path: str | Path) -> list[tuple[str, int, int]]:
     return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.exists()]
 
 
-def held(clips: Sequence[Clip], path: str | Path, reading: Reading) -> list[tuple[Frames, set[int]]]:
+def held(clips: Sequence[Clip], path: str | Path, reading: Reading) -> list[tuple[np.ndarray, set[int]]]:
     """Each recording's frames where any stretch of them is quick to get at, in memory or in a memory-mapped file, and which of them
     are damaged."""
     need = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray))
@@ -415,7 +418,7 @@ def _chunks(clip: Clip) -> Iterator[np.ndarray]:
         yield np.asarray(clip.frames[start : min(start + CHUNK, len(clip))])
 
 
-def _in_memory(clip: Clip) -> tuple[Frames, set[int]]:
+def _in_memory(clip: Clip) -> tuple[np.ndarray, set[int]]:
     frames = np.empty(clip.frames.shape, clip.frames.dtype)
     start = 0
     for chunk in _chunks(clip):
@@ -424,13 +427,15 @@ def _in_memory(clip: Clip) -> tuple[Frames, set[int]]:
     return frames, broken_in(clip.frames)
 
 
-def _in_file(clip: Clip, path: str | Path, reading: Reading) -> tuple[Frames, set[int]]:
+def _in_file(clip: Clip, path: str | Path, reading: Reading) -> tuple[np.ndarray, set[int]]:
     """The same in a .npy file that later runs use again; its name tells the source's names, sizes, dates and how it was read."""
     key = hashlib.sha256(repr((_stamps(path), clip.name, clip.frames.shape, asdict(reading))).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
     if not (file.exists() and damaged.exists()):
-        warn(f"{clip.name}: {_bytes(clip) / 2**30:.1f} GiB of frames are decoded into {file}; size, coarsen or every make them fewer")
+        warn(
+            f"{clip.name}: {_bytes(clip) / 2**30:.1f} GiB of frames are decoded into {file}; size, coarsen or every make them fewer"
+        )
         with whole_file(file) as rough, rough.open("wb") as out:
             # Written, not mapped: a full disk must be an error, and is a crash in a mapped file.
             header = {"descr": np.lib.format.dtype_to_descr(clip.frames.dtype), "fortran_order": False, "shape": clip.frames.shape}

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,13 @@ def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
                 for found in raw_clips(path, reading):
                     yield found
                     count += 1
-            except _EmptyFolder:
+            except _EmptyFolderError:
                 continue
     if not count:
-        raise _EmptyFolder(f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}")
+        raise _EmptyFolderError(f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}")
 
 
-class _EmptyFolder(ValueError):
+class _EmptyFolderError(ValueError):
     """Nothing to read in a folder: no reason to stop where it lies within another."""
 
 
@@ -177,7 +178,7 @@ def _is_zarr(path: Path) -> bool:
 def _pieces(clip: Clip, at_cuts: bool) -> Iterator[Clip]:
     """A recording, split at gaps in its times and, where asked, at scene changes."""
     ends = sorted({0, len(clip), *gaps_in(clip), *(find_cuts(clip.frames) if at_cuts else ())})
-    for k, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+    for k, (start, stop) in enumerate(pairwise(ends)):
         if len(ends) == 2:
             yield clip
             return
@@ -198,7 +199,9 @@ def gaps_in(clip: Clip) -> list[int]:
     usual = clip.step
     if not steps.min() > 0 * usual:
         k = int(np.argmin(steps > 0 * usual))
-        raise ValueError(f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) to the next ({clip.times[k + 1]})")
+        raise ValueError(
+            f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) to the next ({clip.times[k + 1]})"
+        )
     # Months are 28 to 31 days long, and still one a step.
     odd = (steps > 1.5 * usual) | (steps < 0.8 * usual)
     if odd.mean() > 0.25:
@@ -212,7 +215,7 @@ def gaps_in(clip: Clip) -> list[int]:
 
 def spoken(step: Any) -> str:
     """A time step in words: "5 min", "1 h", "30 d"."""
-    if isinstance(step, int | float | np.floating):
+    if isinstance(step, int | float):
         return f"{step:.4g} s"
     seconds = step / np.timedelta64(1, "s") if isinstance(step, np.timedelta64) else step.total_seconds()
     for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -260,8 +263,12 @@ def viewed(clip: Clip, reading: Reading) -> Clip:
         raise ValueError(f"missing is a number, auto or null, not {value!r}")
     view = Viewed(clip.frames, reading, value)
     h, w = view.cropped
-    if reading.crop and (reading.crop[0] + reading.crop[2] > clip.frames.shape[2] or reading.crop[1] + reading.crop[3] > clip.frames.shape[3]):
-        raise ValueError(f"{clip.name}: crop {list(reading.crop)} reaches beyond frames of {clip.frames.shape[2]}x{clip.frames.shape[3]}")
+    if reading.crop and (
+        reading.crop[0] + reading.crop[2] > clip.frames.shape[2] or reading.crop[1] + reading.crop[3] > clip.frames.shape[3]
+    ):
+        raise ValueError(
+            f"{clip.name}: crop {list(reading.crop)} reaches beyond frames of {clip.frames.shape[2]}x{clip.frames.shape[3]}"
+        )
     if min(h, w) < reading.coarsen:
         raise ValueError(f"{clip.name}: frames of {h}x{w} are too small to coarsen by {reading.coarsen}")
     if view.plain:
@@ -360,7 +367,7 @@ def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
         return frames[:, :1].repeat(3, axis=1) if c < 3 else frames[:, :3]
     if c < 3:
         return frames[:, :1]
-    luma = np.tensordot(np.float32([0.299, 0.587, 0.114]), frames[:, :3].astype(np.float32), axes=(0, 1))[:, None]
+    luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), frames[:, :3].astype(np.float32), axes=(0, 1))[:, None]
     return luma.round().astype(frames.dtype) if frames.dtype.kind == "u" else luma.astype(frames.dtype)
 
 

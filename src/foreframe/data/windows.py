@@ -29,9 +29,9 @@ def open_dataset(
     """The Dataset of clips that a name stands for.
 
     Args:
-        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else that `foreframe.clips_from` opens,
-            of which windows are cut (`Recordings`); or the import path of any Dataset (or of a function that makes one), such as
-            "mypackage.radar.Storms".
+        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else that `foreframe.clips_from`
+            opens, of which windows are cut (`Recordings`); or the import path of any Dataset (or of a function that makes one),
+            such as "mypackage.radar.Storms".
         split: "train", "validation" or "test". An imported Dataset that takes a `split` argument is given it; any other is cut
             into blocks of items, 80, 10 and 10 %, in its own order.
         window: clips are drawn this long where that can be chosen.
@@ -86,7 +86,9 @@ def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
 def _imported(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
-        raise ValueError(f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an import path such as pkg.Clips")
+        raise ValueError(
+            f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an import path such as pkg.Clips"
+        )
     if os.getcwd() not in sys.path:  # a file beside the user is meant to be found, as `python -m` would
         sys.path.insert(0, os.getcwd())
     try:
@@ -124,7 +126,9 @@ def accepted(dataset: Any) -> dict[str, Any]:
     return {"low": -np.inf, "high": np.inf, "missing": True} if getattr(dataset, "scaled", False) else {}
 
 
-def collate(clips: Sequence[Any] | Tensor, what: str = "data", accept: Mapping[str, Any] | None = None) -> Float[Tensor, "b t c h w"]:
+def collate(
+    clips: Sequence[Any] | Tensor, what: str = "data", accept: Mapping[str, Any] | None = None
+) -> Float[Tensor, "b t c h w"]:
     """Items to one checked batch. What `__getitems__` has already stacked is not copied. `what` names the data in messages, and
     `accept` is what `accepted` says of the dataset.
 

@@ -52,7 +52,7 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: what is made small, a mean over pixels; mix is half mse, half mae
+        loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs rain
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
         optimizer: adam, or adamw with decoupled weight decay
         learning_rate: the highest that the schedule reaches
@@ -68,7 +68,7 @@ class LearningOptions:
         seed: of weights, of drawn clips and of their order
     """
 
-    loss: Literal["mse", "mae", "cross_entropy", "mix"] = "mse"
+    loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced"] = "mse"
     sampling_steps: int = 0
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-4
