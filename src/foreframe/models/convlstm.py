@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 
 
@@ -152,6 +153,8 @@ class ConvLSTM(Model):
     - "hidden": its first layer is fed its own last layer's hidden map of the step before, and first the encoder's last one.
     - "frame": it is fed its own last frame through the stem, and first the past's last one.
     - "nothing": it is fed nothing (Shi et al. 2015).
+    - "advected": it is fed, through the stem, the past's last frame carried along the optical flow to that time (`OpticalFlow`), and
+      draws what is to be added to that frame. Not of the paper: for rain and clouds, whose motion is seen better than learnt.
     - "at_once": no decoder; the head turns the encoder's last hidden maps into `head.horizon` frames at once. A longer forecast
       encodes those frames and goes on.
 
@@ -169,7 +172,8 @@ class ConvLSTM(Model):
         hidden: hidden channels, one number a layer.
         kernel: odd kernel side of every cell.
         gates, stem, head: see there; mappings are taken too.
-        decoder, ahead: see above; "at_once" goes with decoder "same", and "same" with "frame" or "at_once".
+        decoder, ahead: see above; "at_once" goes with decoder "same", and "same" with "frame" or "at_once"; "advected" with a head
+            without sigmoid.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -206,11 +210,13 @@ class ConvLSTM(Model):
         self.encoder = _stack([maps, *hidden], kernel, gates)
         own = hidden[::-1] if decoder == "mirrored" else hidden
         if decoder != "same":
-            fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0}[ahead]
+            fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0, "advected": maps}[ahead]
             self.forecaster = _stack([fed + (hidden[-1] if stem.skips_embedding else 0), *own], kernel, gates)
         read = sum(own) if head.over == "all" else own[-1]
-        self.to_frame = _FrameHead(read, channels, stem, head, bias=gates.bias)
+        self.adds = head.carry or ahead == "advected"  # the head draws what is to be added to a frame that is there already
+        self.to_frame = _FrameHead(read, channels, stem, head, gates.bias, self.adds)
         self.carry = _CarryHead(read, stem.stride) if head.carry else None
+        self.flow = OpticalFlow() if ahead == "advected" else None
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
@@ -220,6 +226,9 @@ class ConvLSTM(Model):
         for step in range(t):
             layers = _step(self.encoder, maps[:, step], layers)
         held = {f"{name}{k}": value for k, pair in enumerate(layers) for name, value in zip("hc", pair, strict=True)}
+        if self.flow is not None:
+            before = None if state is None else _of(state, "flow_")
+            held |= {f"flow_{name}": value for name, value in self.flow.encode(past, before).items()}
         return held | {"frame": past[:, -1]}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
@@ -234,11 +243,15 @@ class ConvLSTM(Model):
             layers = _zeros(self.forecaster, embedding)
         else:
             layers = past[::-1] if self.decoder == "mirrored" else past
-        skip = self._skip(frame)
+        carried = None if self.flow is None else self.flow.decode(_of(state, "flow_"), steps)
+        shown = frame if carried is None else carried.flatten(0, 1)  # what the head is shown beside the hidden maps
+        inputs = None if carried is None else self._maps(shown).unflatten(0, (-1, steps))
+        skip = self._skip(shown)
         fed = embedding
         made = []  # frames, where each is needed for the next; else maps, which become frames all in one go
-        for _ in range(steps):
+        for step in range(steps):
             x = self._maps(frame) if self.ahead == "frame" else fed if self.ahead == "hidden" else None
+            x = x if inputs is None else inputs[:, step]
             if self.stem.skips_embedding:
                 x = embedding if x is None else torch.cat([x, embedding], dim=1)
             layers = _step(self.forecaster, x, layers)
@@ -250,6 +263,8 @@ class ConvLSTM(Model):
         if self.ahead == "frame":
             return stacked
         drawn = self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
+        if carried is not None:
+            return drawn + carried
         return drawn if self.carry is None else drawn + self.carry(stacked, frame)
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
@@ -295,9 +310,9 @@ class ConvLSTM(Model):
 
     def start_at(self, mean: float) -> None:
         """Set the head's bias so that an untrained network forecasts about `mean` everywhere: without it, thousands of steps may go
-        into learning that most pixels are dark. Does nothing without a bias, or where the head carries the last frame along."""
+        into learning that most pixels are dark. Does nothing without a bias, or where the head adds to a frame that is there."""
         bias = self.to_frame.last.bias
-        if bias is None or self.carry is not None:
+        if bias is None or self.adds:
             return
         if self.head.sigmoid:
             mean = torch.logit(torch.tensor(min(max(mean, 1e-3), 1 - 1e-3))).item()
@@ -326,8 +341,10 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError(f"a ConvLSTM needs at least 1 channel and 1 layer, not {channels} and {len(hidden)}")
     if decoder not in ("fresh", "handed", "mirrored", "same"):
         raise ValueError(f"decoder {decoder!r} is unknown; choose fresh, handed, mirrored or same")
-    if ahead not in ("hidden", "frame", "nothing", "at_once"):
-        raise ValueError(f"ahead {ahead!r} is unknown; choose hidden, frame, nothing or at_once")
+    if ahead not in ("hidden", "frame", "nothing", "advected", "at_once"):
+        raise ValueError(f"ahead {ahead!r} is unknown; choose hidden, frame, nothing, advected or at_once")
+    if ahead == "advected" and (head.sigmoid or head.carry):
+        raise ValueError("ahead advected adds what is drawn to a frame carried along the flow: set head.sigmoid and head.carry false")
     if decoder == "same" and ahead not in ("frame", "at_once"):
         raise ValueError(f"decoder same runs the encoder on, which takes frames: use ahead frame or at_once, not {ahead}")
     if ahead == "at_once" and decoder != "same":
@@ -342,6 +359,11 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError("head.carry adds what is drawn to what is carried, which no sigmoid may squash: set head.sigmoid false")
     if stem.skips_embedding and decoder == "same":
         raise ValueError("skip embedding feeds a decoder of its own: use skip frame or none with decoder same")
+
+
+def _of(state: State, prefix: str) -> State:
+    """The part of a state whose names begin so, under the names that follow."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _stack(sizes: Sequence[int], kernel: int, gates: Gates) -> nn.ModuleList:
@@ -395,7 +417,7 @@ def _padded(frames: Float[Tensor, "n c h w"], stride: int) -> Float[Tensor, "n c
 class _FrameHead(nn.Module):
     """The stem's mirror: hidden maps (n,d,h,w) -> frames (n, horizon*C, H, W) before any sigmoid."""
 
-    def __init__(self, maps: int, channels: int, stem: Stem, head: Head, bias: bool) -> None:
+    def __init__(self, maps: int, channels: int, stem: Stem, head: Head, bias: bool, adds: bool) -> None:
         super().__init__()
         self.up, self.skips = nn.ModuleList(), nn.ModuleList()
         for width in stem.widths[-2::-1]:
@@ -408,7 +430,7 @@ class _FrameHead(nn.Module):
         scale = 2 if stem.widths else stem.patch
         self.last = nn.Conv2d(maps, channels * head.horizon * scale**2, head.kernel, padding=head.kernel // 2, bias=bias)
         self.unfold = nn.PixelShuffle(scale)
-        if head.carry:  # at first next to nothing is added
+        if adds:  # at first next to nothing
             nn.init.normal_(self.last.weight, std=0.01)
             if self.last.bias is not None:
                 nn.init.zeros_(self.last.bias)
@@ -513,5 +535,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "head": Head(sigmoid=False, carry=True),
         "decoder": "handed",
         "ahead": "hidden",
+    },
+    # For radar and other fields that drift: the last frame is carried along its optical flow, and a small ConvLSTM, which sees that
+    # frame at each lead time, learns what grows, fades and blurs on the way. Needs OpenCV.
+    "nowcast": {
+        "hidden": (48,),
+        "kernel": 3,
+        "gates": Gates(forget_bias=1.0),
+        "stem": Stem(widths=(24, 48), skip="frame"),
+        "head": Head(sigmoid=False),
+        "decoder": "handed",
+        "ahead": "advected",
     },
 }
