@@ -10,12 +10,13 @@ from pathlib import Path
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes `path`'s place when the block ends well and vanishes when it does not.
 
-    So a full disk or Ctrl-C leaves the old file, or none, but never half of one. Parent folders are made.
+    So a full disk or Ctrl-C leaves the old file, or none, but never half of one. Parent folders are made, and stay if it does.
 
     Raises:
         ValueError: when the folder cannot be made or written to.
     """
     path = Path(path)
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,14 +33,28 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             rough.unlink(missing_ok=True)
+        for folder in made:  # those that hold something, such as the file, stay
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def writable_folder(path: str | Path) -> None:
-    """Make a folder to write to, or say why that cannot be.
+    """Find out, before hours of work, whether a folder can be made and written to; the trial leaves nothing behind.
 
     Raises:
         ValueError: it cannot be made or written to.
     """
-    with whole_file(Path(path) / ".try") as rough:
-        rough.touch()
-    (Path(path) / ".try").unlink()
+    path = Path(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    trial = path / f".try.{os.getpid()}"
+    try:
+        with whole_file(trial) as rough:
+            rough.touch()
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(trial), f"to the folder {path}")) from None
+    finally:
+        with suppress(OSError):  # the last ones are not there where the first could not be made
+            trial.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()

@@ -1,5 +1,6 @@
 """Model + Window + Scaling: what one trains, saves, ships and serves."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -60,7 +61,8 @@ class Forecaster:
             steps: how many frames, at least 1; more than it was trained for is allowed.
             tile: forecast big frames in square tiles of this side, blended where they overlap, to bound memory; 0 takes them whole.
             overlap: pixels that neighbouring tiles share, a quarter of a tile by default. The outer third of it is thrown away, so
-                tiles equal the whole wherever that third is at least as wide as the model can see.
+                tiles equal the whole if that third is at least as wide as the model can see. A model with group norm sees all of
+                a frame, in means and spreads: its tiles are close to the whole, and blended, but not equal to it.
 
         Returns:
             (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units, NaN where every past value was
@@ -68,7 +70,7 @@ class Forecaster:
 
         Raises:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a
-                clip in other units than the forecaster's.
+                clip in other units than the forecaster's; tiles that cannot be laid.
         """
         steps = _checked_steps(steps)
         if isinstance(frames, Clip):
@@ -76,7 +78,7 @@ class Forecaster:
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
-        future = self._ahead(past, steps, tile, overlap).float()
+        future = self._in_tiles(past, steps, tile, overlap).float()
         future = self.scaling.to_units(torch.where(last.isnan().unsqueeze(1), torch.nan, future))
         future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
@@ -92,26 +94,23 @@ class Forecaster:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         return replace(clip, frames=future, times=clip.times_after(steps), units=clip.units or self.scaling.units, notes=())
 
-    def _ahead(self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None) -> Float[Tensor, "b s c h w"]:
+    def _in_tiles(self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None) -> Float[Tensor, "b s c h w"]:
         self.model.eval()
-        h, w = past.shape[-2:]
+        if tile < 0:
+            raise ValueError(f"tiles have a side of at least 1 pixel, not {tile}; 0 takes frames whole")
+        (b, _, c, h, w), stride = past.shape, self.model.stride
+        tile = -(-tile // stride) * stride  # a rest of a block would be filled up with the tile's edge
         if not tile or (h <= tile and w <= tile):
             return self._whole(past, steps)
         shared = tile // 4 if overlap is None else overlap
-        if not 0 <= shared < tile:
-            raise ValueError(f"tiles of {tile} pixels cannot overlap by {shared}; choose less")
-        total = weights = None
-        for rows in _tiles(h, tile, shared, self.model.stride):
-            for columns in _tiles(w, tile, shared, self.model.stride):
-                weight = _ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)
-                weight = weight.to(past.device)
-                made = self._whole(past[..., rows, columns], steps).float()
-                if total is None or weights is None:
-                    total, weights = made.new_zeros(*made.shape[:-2], h, w), made.new_zeros(h, w)
-                total[..., rows, columns] += made * weight
+        if not 0 <= shared <= tile - stride:
+            raise ValueError(f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}")
+        total, weights = past.new_zeros(b, steps, c, h, w), past.new_zeros(h, w)
+        for rows in _tiles(h, tile, shared, stride):
+            for columns in _tiles(w, tile, shared, stride):
+                weight = (_ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)).to(past.device)
+                total[..., rows, columns] += self._whole(past[..., rows, columns], steps).float() * weight
                 weights[rows, columns] += weight
-        assert total is not None
-        assert weights is not None
         return total / weights
 
     def _whole(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b s c h w"]:
@@ -148,12 +147,12 @@ class Forecaster:
         Raises:
             ValueError: when the folder cannot be written, or the model has no name in MODELS.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         folder, config = Path(folder), self.config()
         weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
         with whole_file(folder / "model.safetensors") as rough:
-            save_file(weights, rough)
+            rough.write_bytes(save(weights))  # its own save_file calls a full disk an error of the format
         with whole_file(folder / "config.json") as rough:
             rough.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         with whole_file(folder / "README.md") as rough:
@@ -193,16 +192,20 @@ class Stream:
 
     Attributes:
         seen: how many frames were pushed.
+        source: plain values about where the frames come from, for whoever keeps the stream; saved and restored with it.
     """
 
     def __init__(self, forecaster: Forecaster, steps: int) -> None:
         self.forecaster, self.steps, self.seen = forecaster, steps, 0
+        self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
         self._last: Tensor | None = None  # the last value seen at each pixel, which stands in for missing ones
 
     @torch.inference_mode()
     def push(self, frame: Array) -> Array:
         """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's own units.
+
+        NaN is a missing value here too; a frame of nothing else counts as time gone by, once there was a frame before it.
 
         Raises:
             ValueError: as `Forecaster.predict`, or a frame of another size than those before; a refused frame leaves the state as
@@ -214,14 +217,20 @@ class Stream:
     @torch.inference_mode()
     def take(self, frame: Array) -> None:
         """Take one frame without forecasting; raises as `push`."""
-        f = self.forecaster
-        past = f._past(frame[None]).unsqueeze(0)
-        if self._last is not None and past.shape[2:] != self._last.shape[1:]:
-            raise ValueError(f"a frame of {_by(past.shape[2:])}, but the stream began with {_by(self._last.shape[1:])}")
+        f, last = self.forecaster, self._last
+        if not isinstance(frame, Tensor | np.ndarray):
+            raise ValueError(f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}")
+        if frame.ndim != 3:
+            raise ValueError(f"a frame is (C,H,W), but this one has shape {tuple(frame.shape)}; push frames one at a time")
+        if last is not None and tuple(frame.shape) != last.shape[1:]:
+            raise ValueError(f"a frame of {_by(frame.shape)}, but the stream began with {_by(last.shape[1:])}")
+        # The gate refuses a past that holds nothing; here, with frames before it, such a frame is only an outage.
+        empty = last is not None and bool((frame != frame).all())
+        past = torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
         f.model.eval()
-        past, self._last = fill_missing(past, self._last)
-        self.state = f.model.encode(past, self.state)
-        self.seen += 1
+        past, last = fill_missing(past.unsqueeze(0), last)
+        state = f.model.encode(past, self.state)
+        self.state, self._last, self.seen = state, last, self.seen + 1  # all at once: Ctrl-C may come at any time
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None) -> Any:
@@ -243,6 +252,7 @@ class Stream:
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
         other = Stream(self.forecaster, self.steps)
         other.state, other._last, other.seen = self.state, self._last, self.seen  # states are never changed, only replaced
+        other.source = dict(self.source)
         return other
 
     def save(self, path: str | Path) -> None:
@@ -251,13 +261,16 @@ class Stream:
         Raises:
             ValueError: before the first frame, or when it cannot be written.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
-        held = {f"state.{name}": value.cpu().contiguous() for name, value in self.state.items()}
+        held = {f"state.{name}": value for name, value in self.state.items()} | {"last": self._last}
+        # Copies, since a model's state may be the last frame itself, and the format refuses memory that is shared.
+        content = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in held.items()}
+        about = {"seen": str(self.seen), "model": self._fingerprint(), "source": json.dumps(self.source)}
         with whole_file(path) as rough:
-            save_file(held | {"last": self._last.cpu().contiguous()}, rough, {"seen": str(self.seen), "model": self._fingerprint()})
+            rough.write_bytes(save(content, about))
 
     def restore(self, path: str | Path) -> "Stream":
         """Go on from what `save` wrote; gives this stream back.
@@ -272,21 +285,23 @@ class Stream:
         try:
             with safe_open(path, "pt") as file:
                 about, held = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seen, last = int(about["seen"]), held.pop("last")
-        except (SafetensorError, KeyError, ValueError) as error:
+            seen, last, source = int(about["seen"]), held.pop("last"), json.loads(about["source"])
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it") from error
         if about.get("model") != self._fingerprint():
             raise ValueError(f"{path} was saved by another model than this one; start anew without it")
         device = self.forecaster.device
-        self.seen, self._last = seen, last.to(device)
+        self.seen, self._last, self.source = seen, last.to(device), source
         self.state = {name.removeprefix("state."): value.to(device) for name, value in held.items()}
         return self
 
     def _fingerprint(self) -> str:
-        """Which network a state belongs to: its arguments, and a sum of its weights."""
+        """Which network a state belongs to: its arguments, scaling and weights."""
         config = self.forecaster.config()
-        weights = sum(float(p.double().abs().sum()) for p in self.forecaster.model.parameters())
-        return json.dumps([config["model"], config["args"], config["scaling"], f"{weights:.6g}"], sort_keys=True)
+        digest = hashlib.sha256(json.dumps([config["model"], config["args"], config["scaling"]], sort_keys=True).encode())
+        for name, value in sorted(self.forecaster.model.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:

@@ -1,8 +1,9 @@
 """Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,8 +29,12 @@ def check_output(path: str | Path) -> str:
     if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH):
         endings = ", ".join(one for one in (*TO_LOOK_AT, *TO_GO_ON_WITH) if one)
         raise ValueError(f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for numbered pictures")
+    if kind in (".nc", ".zarr") and path.suffix != kind:
+        raise ValueError(f"output {path}: grids end in {kind}, in small letters")
     if path.is_dir() and kind not in ("", ".zarr"):
         raise ValueError(f"output {path} is a folder; name a file")
+    if kind == ".zarr" and path.is_file():
+        raise ValueError(f"output {path} is a file, but a Zarr store is a folder; name another one")
     if not kind and path.is_file():
         raise ValueError(f"output {path} is a file; name a new folder for the pictures")
     if not kind and path.is_dir() and any(path.iterdir()):
@@ -51,7 +56,7 @@ def write_forecast(
     Args:
         past, future: what was seen, and what was made of it, in the same units.
         scaling: of the forecaster: its range is what grey pictures show.
-        truth: what came, as far as it is known; shown on the left.
+        truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the left.
         colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
         fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than a second.
 
@@ -60,7 +65,7 @@ def write_forecast(
     """
     kind = check_output(path)
     if kind in TO_GO_ON_WITH:
-        write_values(path, [future])
+        write_values(path, future)
         return
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
@@ -73,29 +78,41 @@ def write_forecast(
         write_moving(path, kind, frames, fps or usual_fps(past))
 
 
-def write_values(path: str | Path, forecasts: Sequence[Clip]) -> None:
-    """One forecast, or several that began at different times, without pictures.
+def write_values(path: str | Path, forecast: Clip | Sequence[Clip], starts: Sequence[Any] | None = None) -> None:
+    """One forecast, or a list of several that began at different times, without pictures.
 
-    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for several; .nc and .zarr have the dimensions time, or start and lead.
+    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list; .nc and .zarr have the dimensions time, or start and lead.
+
+    Args:
+        starts: the time of the last frame that each forecast of a list has seen, for .nc and .zarr.
 
     Raises:
         ValueError: when it cannot be written.
     """
     kind = Path(path).suffix.lower()
     if kind in (".nc", ".zarr"):
-        write_grid(path, forecasts[0] if len(forecasts) == 1 else list(forecasts))
+        write_grid(path, forecast, starts=starts)
         return
-    arrays = [np.asarray(one.frames) for one in forecasts]
-    stacked = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+    several = [forecast] if isinstance(forecast, Clip) else list(forecast)
+    arrays = {"frames": np.stack([np.asarray(one.frames) for one in several])}
+    times = [one.times for one in several if one.times is not None]
+    if times:
+        arrays["times"] = np.stack([one if one.dtype.kind in "Mf" else one.astype(str) for one in times])
+    if isinstance(forecast, Clip):
+        arrays = {name: held[0] for name, held in arrays.items()}
+    beside: dict[str, Any] = dict(several[0].coordinates) | ({"units": several[0].units} if several[0].units else {})
     with whole_file(path) as rough, rough.open("wb") as file:
         if kind == ".npy":
-            np.save(file, stacked)
-            return
-        beside: dict[str, Any] = dict(forecasts[0].coordinates) | ({"units": forecasts[0].units} if forecasts[0].units else {})
-        if all(one.times is not None for one in forecasts):
-            times = [np.asarray(one.times if one.times.dtype.kind in "Mf" else one.times.astype(str)) for one in forecasts]  # type: ignore[union-attr]
-            beside["times"] = times[0] if len(times) == 1 else np.stack(times)
-        np.savez_compressed(file, frames=stacked, **beside)
+            np.save(file, arrays["frames"])
+        else:
+            _write_npz(file, beside | arrays)
+
+
+def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """numpy's own writer leaves a half-closed archive behind on a full disk, which complains once more when it is thrown away."""
+    held = io.BytesIO()
+    np.savez_compressed(held, **arrays)
+    file.write(held.getbuffer())
 
 
 def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps: float) -> None:
@@ -142,4 +159,4 @@ def _minute(time: Any) -> str:
 def usual_fps(clip: Clip) -> float:
     """A film's own rate; 5 for everything slower than one frame a second, or without times."""
     step = clip.step if clip.times is not None and clip.times.dtype.kind == "f" else None
-    return float(1 / step) if step and 0 < step < 1 else 5.0
+    return min(float(1 / step), 240.0) if step and 0 < step < 1 else 5.0

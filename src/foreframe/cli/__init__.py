@@ -7,9 +7,11 @@ No such function bears a public name of the package: jsonargparse looks for the 
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 VERBS = {
     "train": "train a model, watch it, go on with it",
@@ -50,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         close = get_close_matches(verb, VERBS, n=1)
         return _fail(f"there is no verb {verb!r}; " + (f"did you mean {close[0]}?" if close else f"choose {', '.join(VERBS)}"))
     try:
-        return import_module(f"foreframe.cli.{verb}").main(rest) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _notes(warnings.showwarning)
+            return import_module(f"foreframe.cli.{verb}").main(rest) or 0
     except KeyboardInterrupt:
         print("\nforeframe: stopped", file=sys.stderr)
         return 130
@@ -70,6 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         last = " ".join(str(error).strip().splitlines()[-1].split()) if str(error).strip() else ""
         _fail(f"unexpected {type(error).__name__}: {last} (FOREFRAME_DEBUG=1 shows where)")
         return 1
+
+
+def _notes(shown: Callable[..., None]) -> Callable[..., None]:
+    """Our own warnings, which are for users, in one line without a place in the source; others are `shown` as ever."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__") == "warnings":
+            frame = frame.f_back
+        ours = str(frame.f_globals.get("__name__")).partition(".")[0] == "foreframe"  # who called warnings.warn
+        if ours and issubclass(category, UserWarning):
+            print(f"foreframe: note: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            shown(message, category, *rest, **options)
+
+    return show
 
 
 def _fail(message: str) -> int:

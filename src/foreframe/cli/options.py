@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 
 
 class Parser(jsonargparse.ArgumentParser):
-    """jsonargparse, with its reason first and alone, and one line an option in the help."""
+    """jsonargparse, with its reason first and alone, and about one line an option in the help."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Bad options end in one line and exit code 2."""
@@ -50,7 +51,7 @@ class Parser(jsonargparse.ArgumentParser):
             lines += ["", ("Options" if title in (self.description, "options") else title) + ":"]
             for action in shown:
                 name = action.option_strings[0] if action.option_strings else action.dest.upper()
-                lines.append(f"  {name:<20}{self._about(action)}")
+                lines += textwrap.wrap(f"  {name:<20}{self._about(action)}", 118, subsequent_indent=" " * 22, drop_whitespace=True)
         return "\n".join(lines) + "\n"
 
     def _positional_names(self) -> str:
