@@ -54,7 +54,8 @@ def test_scaling() -> None:
         (np.zeros((4, 1, 16, 16), bool), "no measure of brightness"),
         (np.array([["a"]]), "dtype <U1"),
         (np.zeros((0, 1, 16, 16), np.float32), "holds nothing"),
-        (np.full((4, 1, 16, 16), np.nan, np.float32), "1024 of 1024 values are NaN"),
+        (np.full((4, 1, 16, 16), np.nan, np.float32), "every value is missing"),
+        (np.full((4, 1, 16, 16), np.inf, np.float32), "1024 of 1024 values are NaN or infinite"),
         (np.full((4, 1, 16, 16), 3, np.float32), r"outside \[0, 1\]"),
     ],
 )
@@ -88,7 +89,7 @@ def test_a_saved_folder_explains_itself(forecaster, tmp_path) -> None:
     forecaster.about["data"] = "moving_mnist"
     forecaster.save(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config["window"] == {"past": 5, "future": 5}
+    assert config["window"] == {"past": 5, "future": 5, "stride": 1}
     assert config["model"] == "convlstm"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "forecast 5 frames from 5" in card

@@ -127,7 +127,9 @@ def write_report(
     paint = None
     if scaling.units:  # a field, in its own colours
         frames = [scaling.to_units(one) for one in frames]
-        paint = paint_for("auto", float(np.nanmin(frames[2])), float(np.nanmax(frames[2])), scaling.units)
+        known = frames[2][np.isfinite(frames[2])]
+        low, high = (known.min(), known.max()) if known.size else (scaling.low, scaling.high)
+        paint = paint_for("auto", float(low), float(high), scaling.units)
     clips = list(zip(*frames, strict=True))
     write_png(paths[2], np.concatenate(_as_wide([strip(*clip, paint=paint) for clip in clips]), axis=0))
     write_gif(paths[3], np.concatenate(_as_wide([animation(*clip, paint=paint) for clip in clips]), axis=1))

@@ -1,7 +1,7 @@
 """Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -125,7 +125,7 @@ def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps:
         write_frames(path, frames)
 
 
-def paint_of(colours: str, scaling: Scaling, units: str, shown: Sequence[np.ndarray]) -> Paint:
+def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndarray]) -> Paint:
     """Colours for these frames: plain pictures over the forecaster's range, fields over the range of what is shown.
 
     Raises:
@@ -134,9 +134,8 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Sequence[np.ndar
     if not units and colours in ("auto", "grey"):
         return Paint("grey", scaling.low, scaling.high)
     there = [frames[np.isfinite(frames)] for frames in shown]
-    low = min((float(values.min()) for values in there if values.size), default=scaling.low)
-    high = max((float(values.max()) for values in there if values.size), default=scaling.high)
-    return paint_for(colours, low, high, units)
+    ends = [(float(values.min()), float(values.max())) for values in there if values.size] or [(scaling.low, scaling.high)]
+    return paint_for(colours, min(low for low, _ in ends), max(high for _, high in ends), units)
 
 
 def captions(past: Clip, future: Clip) -> list[str] | None:

@@ -69,11 +69,11 @@ class Scaling:
 
         A "log" or "dbz" scaling begins where DEFAULTS says, and reaches at least as high.
         """
-        if not moments.lowest < moments.highest:
-            raise ValueError("a scaling cannot be fitted to frames without two different finite values")
         if kind in DEFAULTS:
             low, high, usual = DEFAULTS[kind]
             return cls(low, max(high, moments.highest), units or usual, kind)
+        if not moments.lowest < moments.highest:
+            raise ValueError("a scaling cannot be fitted to frames without two different finite values")
         if kind == "standard":
             mean, deviation = moments.mean, moments.deviation
             return cls(mean - SPREAD * deviation, mean + SPREAD * deviation, units, kind)
@@ -160,6 +160,8 @@ def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
     kind = str(given.get("kind", "range" if "low" in given else "minmax"))
     if kind not in KINDS:
         raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")
+    if kind == "range" and "low" not in given and "high" not in given:
+        raise ValueError("a range scaling is a fixed one: give its low and high, or take minmax, which is fitted")
     if ("low" in given) != ("high" in given):
         raise ValueError("a scaling needs both low and high, or neither, to be fitted to the training frames")
     return Scaling(**given) if "low" in given else kind

@@ -118,10 +118,11 @@ def test_a_misspelt_yaml_key(capsys, tmp_path) -> None:
         (GOOD.repeat(3, axis=1), "3 channels"),
         (GOOD.astype(np.uint8), "divide by 255"),
         (GOOD.astype(complex), "complex"),
-        (GOOD + np.nan, "NaN"),
+        (GOOD + np.nan, "every value is missing"),
+        (GOOD + np.inf, "infinite"),
         (GOOD + 2, "outside [0, 1]"),
-        (GOOD[:0], "holds nothing"),
-        (GOOD[None].repeat(2, axis=0), "holds 2 clips"),
+        (GOOD[:0], "holds no frames"),
+        (GOOD[None].repeat(2, axis=0), "holds 2 recordings; choose one with --recording, 0 to 1"),
     ],
 )
 def test_bad_clips(capsys, run, clip, tmp_path, frames, message) -> None:

@@ -20,6 +20,13 @@ WAYS = {
         "head": {"horizon": 4},
         "stem": {"widths": (4, 6), "skip": "frame"},
     },
+    "guided by yesterday": {
+        "hidden": (5,),
+        "head": {"sigmoid": False},
+        "stem": {"patch": 2, "skip": "frame"},
+        "ahead": "guided",
+        "guide": {"name": "cycle", "period": 3},
+    },
     "fed nothing": {"hidden": (4, 5), "decoder": "handed", "ahead": "nothing", "head": {"over": "all"}},
     "carried colours": {
         "channels": 3,

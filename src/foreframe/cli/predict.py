@@ -43,7 +43,7 @@ def forecast_clip(
         variable: which array or variable of the input; by default the run's
         reading: how it is read where not as in training, e.g. --reading.size [96,128]
         strict: refuse damaged frames and files cut short
-        tile: side of tiles for big frames; 0 takes them whole; by default only where they are much bigger than in training
+        tile: side of tiles for big frames; 0 takes them whole; by default tiles only where they are far bigger than in training
         overlap: of neighbouring tiles, in pixels; by default a quarter
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: of a film; by default the input's
@@ -52,7 +52,11 @@ def forecast_clip(
     from foreframe.forecaster import Forecaster
     from foreframe.outputs import check_output, write_forecast
 
-    check_output(output)
+    kind = check_output(output)
+    if every and after is not None:
+        raise ValueError("give after or every, not both")
+    if every and kind == ".png":
+        raise ValueError("rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc or .zarr")
     for name, value, least in (("steps", steps, 1), ("past", past, 0), ("every", every, 0), ("fps", fps, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
@@ -60,22 +64,50 @@ def forecast_clip(
     clip = opened(forecaster, input, recording, variable, reading, strict)
     seen = past or forecaster.window.past
     side = tile if tile is not None else usual_tile(forecaster, clip)
-    if side:
+    if 0 < side < max(clip.frames.shape[2:]):
         print(f"frames of {clip.frames.shape[2]}x{clip.frames.shape[3]} are forecast in tiles of {side} pixels")
     if every:
-        if after is not None:
-            raise ValueError("give after or every, not both")
         roll(forecaster, clip, input, output, steps, seen, every, side, overlap, colours, fps)
         return
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
-    before = clip[max(0, last + 1 - seen) : last + 1]
-    future = forecaster.predict(before, steps, side, overlap)
-    truth = clip[last + 1 : last + 1 + steps] if last + steps < len(clip) else None
+    before, future = ahead(forecaster, clip, last + 1, seen, steps, side, overlap)
+    truth = what_came(clip, last + 1, future) if last + 1 < len(clip) else None
     write_forecast(output, before, future, forecaster.scaling, truth, colours, fps)
-    few = f" ({len(before)} frames are fewer than the {seen} that it was trained with)" if len(before) < seen else ""
-    print(f"{steps} frames that follow frame {last} of {input} lie in {output}{few}")
+    print(f"{steps} frames that follow frame {last} of {input} lie in {output}{few_frames(len(before), seen)}")
+
+
+def ahead(
+    forecaster: "Forecaster", clip: "Clip", first: int, seen: int, steps: int, tile: int, overlap: int | None
+) -> "tuple[Clip, Clip]":
+    """The last `seen` frames before frame `first`, and the forecast of `steps` frames from there on."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    before = clip[max(0, first - seen) : first]
+    future = forecaster.predict(before, steps, tile, overlap)
+    if future.times is None and clip.times is not None:  # one frame does not tell the time step; those before it do
+        until = replace(clip, frames=np.empty((first, 1, 0, 0)), times=clip.times[:first])
+        future = replace(future, times=until.times_after(steps))
+    return before, future
+
+
+def what_came(clip: "Clip", first: int, future: "Clip") -> "Clip":
+    """The frames from `first` on that a forecast was about, NaN where the recording has ended."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    truth = np.full(future.frames.shape, np.nan, np.float32)
+    came = np.asarray(clip.frames[first : first + len(truth)])
+    truth[: len(came)] = came
+    return replace(future, frames=truth)
+
+
+def few_frames(there: int, seen: int) -> str:
+    return f" ({there} frame{'s are' if there != 1 else ' is'} fewer than the {seen} it should look at)" if there < seen else ""
 
 
 def opened(
@@ -92,19 +124,25 @@ def opened(
         ValueError: what reading raises, several recordings and none chosen, other channels than the model's.
     """
     from foreframe.data import clips_from
+    from foreframe.data.sources import warn
 
     clips = clips_from(source, **trained_reading(forecaster, source, variable, reading) | ({"strict": True} if strict else {}))
     if recording is None and len(clips) > 1:
-        longest = f"0 to {len(clips) - 1}"
-        raise ValueError(f"{source} holds {len(clips)} recordings; predict takes one: choose with --recording, {longest}")
+        raise ValueError(f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to {len(clips) - 1}")
     if recording is not None and not 0 <= recording < len(clips):
         raise ValueError(f"recording {recording} is not there: {source} holds {len(clips)}, counted from 0")
     clip = clips[recording or 0]
-    c = clip.frames.shape[1]
-    if forecaster.model.channels not in (None, c):
-        cure = "; --reading.colour grey makes it one" if forecaster.model.channels == 1 and c == 3 else ""
-        raise ValueError(f"{source}: {c} channels, but the model takes {forecaster.model.channels}{cure}")
+    check_channels(forecaster, clip.frames.shape[1], source)
+    for note in clip.notes:
+        warn(f"{source}: {note}")
     return clip
+
+
+def check_channels(forecaster: "Forecaster", c: int, source: Any) -> None:
+    takes = forecaster.model.channels
+    if takes not in (None, c):
+        cure = {1: "; --reading.colour grey makes it one", 3: "; --reading.colour rgb makes it three"}.get(takes or 0, "")
+        raise ValueError(f"{source}: {c} channel{'s' * (c > 1)}, but the model takes {takes}{cure}")
 
 
 def trained_reading(forecaster: "Forecaster", source: Any, variable: str | None, reading: dict[str, Any] | None) -> dict[str, Any]:
@@ -149,41 +187,38 @@ def roll(
     from foreframe.visuals import animation_frames
 
     kind = check_output(output)
-    if kind == ".png":
-        raise ValueError("rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc or .zarr")
     firsts = list(range(min(seen, len(clip)), len(clip) + 1, every))
+    units = clip.units or forecaster.scaling.units
     square = np.zeros((2, steps))  # summed over pixels that are there: the forecast's, persistence's
     count = np.zeros(steps)
 
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
         for first in firsts:
-            before, came = clip[max(0, first - seen) : first], clip[first : first + steps]
-            future = forecaster.predict(before, steps, tile, overlap)
+            before, future = ahead(forecaster, clip, first, seen, steps, tile, overlap)
+            truth = what_came(clip, first, future)
             now = np.asarray(before.frames)[-1].astype(np.float64)
-            for k, truth in enumerate(np.asarray(came.frames).astype(np.float64)):
-                there = np.isfinite(truth) & np.isfinite(now)
+            for k, came in enumerate(np.asarray(truth.frames).astype(np.float64)):
+                there = np.isfinite(came) & np.isfinite(now)
                 for row, made in enumerate((np.asarray(future.frames)[k], now)):
-                    square[row, k] += np.square(made - truth)[there].sum()
+                    square[row, k] += np.square(made - came)[there].sum()
                 count[k] += there.sum()
-            yield before, future, came
+            yield before, future, truth
 
     if kind in TO_GO_ON_WITH:
-        write_values(output, [future for _, future, _ in forecasts()])
+        starts = None if clip.times is None else [clip.times[first - 1] for first in firsts]
+        write_values(output, [future for _, future, _ in forecasts()], starts)
     else:
-        first = clip[0 : min(len(clip), seen)]
-        paint = paint_of(colours, forecaster.scaling, clip.units or forecaster.scaling.units, [np.asarray(first.frames)])
+        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)  # their range is what the colours span
+        paint = paint_of(colours, forecaster.scaling, units, (np.asarray(clip.frames[k : k + 1]) for k in some))
 
         def pictures() -> Iterator[Any]:
-            for before, future, came in forecasts():
-                truth = np.full(future.frames.shape, np.nan, np.float32)
-                truth[: len(came)] = np.asarray(came.frames)
-                yield from animation_frames(
-                    np.asarray(before.frames), np.asarray(future.frames), truth, paint=paint, times=captions(before, future)
-                )
+            for before, future, truth in forecasts():
+                shown = [np.asarray(one.frames) for one in (before, future, truth)]
+                yield from animation_frames(*shown, paint=paint, times=captions(before, future))
 
         write_moving(output, kind, pictures(), fps or usual_fps(clip))
-    units = clip.units or forecaster.scaling.units
-    print(f"{len(firsts)} forecasts of {steps} frames, one after every {every} from frame {firsts[0] - 1} on, lie in {output}")
+    few = few_frames(firsts[0], seen)
+    print(f"{len(firsts)} forecasts of {steps} frames, one after every {every} from frame {firsts[0] - 1} on, lie in {output}{few}")
     print(f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   root mean squared error{f' in {units}' if units else ''}")
     for k in range(steps):
         if count[k]:

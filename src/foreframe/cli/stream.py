@@ -10,10 +10,12 @@ from foreframe.cli.options import call
 
 if TYPE_CHECKING:
     import io
+    from pathlib import Path
 
     import numpy as np
 
-    from foreframe.forecaster import Forecaster
+    from foreframe.clip import Clip
+    from foreframe.forecaster import Forecaster, Stream
 
 
 def forecast_live(
@@ -33,11 +35,11 @@ def forecast_live(
 
     Args:
         run: a run's folder, a saved folder or a checkpoint
-        source: a film or other file; a folder that grows, of pictures or .npy frames; - is standard input, a film or .npy frames
+        source: a film or other file; a folder that grows, of pictures or .npy; - is standard input, a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are printed
         steps: frames to forecast
         every: forecast after every so many frames; each frame is taken in
-        state: a file to go on from where it is there, and to save to at the end and at Ctrl-C
+        state: a file to go on from where it is there, and to save to at the end and at Ctrl-C; keeps the place in SOURCE too
         wait: seconds without a new frame after which a growing folder counts as finished
         variable: which array or variable of a file
         reading: how it is read where not as in training, e.g. --reading.size [96,128]
@@ -48,29 +50,41 @@ def forecast_live(
     """
     from pathlib import Path
 
+    from foreframe.files import writable_folder
     from foreframe.forecaster import Forecaster
 
     for name, value in (("steps", steps), ("every", every)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
-    if output is not None:
-        from foreframe.files import writable_folder
-
-        writable_folder(output)
+    for folder in (output, None if state is None else Path(state).parent):
+        if folder is not None:
+            writable_folder(folder)
     forecaster = Forecaster.load(run, device)
     live = forecaster.stream(steps)
     if state is not None and Path(state).exists():
         live.restore(state)
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
+    at = begin(live, source)
+    before = live.seen
     try:
-        follow(forecaster, live, frames_of(forecaster, source, variable, reading, wait), every, output, sys.stdout)
+        follow(live, frames_of(forecaster, source, variable, reading, wait, at), every, output, at, sys.stdout)
     finally:
         if state is not None and live.seen:
             live.save(state)
             print(f"what {live.seen} frames have shown is kept in {state}", file=sys.stderr)
+    if live.seen == before:
+        raise ValueError(f"{source}: no {'new ' if at.get('frames') or at.get('last') else ''}frame came")
 
 
-def follow(forecaster: "Forecaster", live: Any, frames: "Iterator[np.ndarray]", every: int, output: str | None, to: TextIO) -> None:
+def begin(live: "Stream", source: str) -> dict[str, Any]:
+    """How far the source was read: its beginning, unless this stream comes from a saved one of the same file or folder."""
+    from pathlib import Path
+
+    path = source if source == "-" or "://" in source else str(Path(source).resolve())
+    return dict(live.source) if live.source.get("path") == path and path != "-" else {"path": path}
+
+
+def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: str | None, at: dict[str, Any], to: TextIO) -> None:
     """Push frames as they come; hold no more than the forecasts that are still awaiting their frames."""
     from collections import deque
     from pathlib import Path
@@ -82,12 +96,14 @@ def follow(forecaster: "Forecaster", live: Any, frames: "Iterator[np.ndarray]", 
     awaiting: deque[tuple[int, Any]] = deque(maxlen=-(-live.steps // every))  # (frame that they follow, forecast)
     for frame in frames:
         live.take(frame)
+        live.source = dict(at)
         now = live.seen - 1
-        errors = {
-            f"+{now - made_at}": round(float(np.sqrt(np.nanmean(np.square(made[now - made_at - 1] - frame)))), 6)
-            for made_at, made in awaiting
-            if 1 <= now - made_at <= live.steps and not np.isnan(frame).all()
-        }
+        errors = {}
+        for made_at, made in awaiting:
+            if now - made_at <= live.steps:
+                squares = np.square(made[now - made_at - 1].astype(np.float64) - frame)
+                if np.isfinite(squares).any():
+                    errors[f"+{now - made_at}"] = float(f"{np.sqrt(np.nanmean(squares)):.6g}")
         line: dict[str, Any] = {"frame": now}
         if live.seen % every == 0:
             made = live.forecast(like=frame)
@@ -103,60 +119,104 @@ def follow(forecaster: "Forecaster", live: Any, frames: "Iterator[np.ndarray]", 
 
 
 def frames_of(
-    forecaster: "Forecaster", source: str, variable: str | None, reading: dict[str, Any] | None, wait: float
+    forecaster: "Forecaster",
+    source: str,
+    variable: str | None,
+    reading: dict[str, Any] | None,
+    wait: float,
+    at: dict[str, Any],
 ) -> "Iterator[np.ndarray]":
-    """Frames (C,H,W), read as in training, one at a time, from a file, a folder that grows, or standard input."""
+    """Frames (C,H,W), read as in training, one at a time, from a file, a folder that grows, or standard input.
+
+    Args:
+        at: how far the source was read; goes on from there, and is kept up to date: `frames` of a file, or the name of the `last`
+            file of a folder.
+
+    Raises:
+        ValueError: what reading raises, or other channels than the model's.
+    """
     from pathlib import Path
 
-    from foreframe.cli.predict import trained_reading
-    from foreframe.data.sources import IMAGES, one_by_one, read_clips, reading_from
+    from foreframe.cli.predict import check_channels, trained_reading
+    from foreframe.data.sources import IMAGES, one_by_one, read_clips, reading_from, warn
 
     how = reading_from(trained_reading(forecaster, source, variable, reading))
-    if source == "-":
-        yield from one_by_one(from_stdin(), how)
-        return
     path = Path(source)
-    inside = [p for p in path.iterdir() if p.suffix.lower() in (*IMAGES, ".npy")] if path.is_dir() else []
-    if path.is_dir() and (inside or not any(path.iterdir())):
-        yield from one_by_one(from_growing(path, wait), how)
-        return
-    for clip in read_clips(source, how):
-        for k in range(len(clip)):
+    if source == "-":
+        frames = one_by_one(from_stdin(), how)
+    elif path.is_dir() and (not any(path.iterdir()) or any(p.suffix.lower() in (*IMAGES, ".npy") for p in path.iterdir())):
+        frames = one_by_one(from_growing(path, wait, at), how)
+    else:
+        clips = read_clips(source, how)
+        for note in dict.fromkeys(note for clip in clips for note in clip.notes):
+            warn(f"{source}: {note}")
+        if len(clips) > 1:
+            warn(f"{source} holds {len(clips)} recordings: they are taken one after the other, as if they were one")
+        frames = from_clips(clips, at)
+    for frame in frames:
+        check_channels(forecaster, frame.shape[0], source)
+        yield frame
+
+
+def from_clips(clips: "Sequence[Clip]", at: dict[str, Any]) -> "Iterator[np.ndarray]":
+    """The frames of recordings, one at a time, without those that `at` says were taken before."""
+    begun, start = at.get("frames", 0), 0
+    for clip in clips:
+        for k in range(max(0, begun - start), len(clip)):
+            at["frames"] = start + k + 1
             yield clip.frames[k : k + 1][0]
+        start += len(clip)
 
 
-def from_growing(folder: Any, wait: float) -> "Iterator[np.ndarray]":
+def from_growing(folder: "Path", wait: float, at: dict[str, Any]) -> "Iterator[np.ndarray]":
     """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
 
-    A file counts as arrived when its size has stood still for a tenth of a second; one with a name before the last one taken is
-    too late, and left out.
+    A file that cannot be read may still be on its way: as long as it is the newest it is waited for, and else left out with a
+    note. One with a name before the last one taken is too late, and never looked at.
     """
+    from pathlib import Path
+
+    from foreframe.data.sources import IMAGES, natural, warn
+
+    last = natural(Path(at["last"])) if at.get("last") else None
+    quiet = time.monotonic()  # since when nothing has come
+    while True:
+        over = time.monotonic() - quiet >= wait
+        names = sorted((p for p in folder.iterdir() if p.suffix.lower() in (*IMAGES, ".npy") and p.name[0] != "."), key=natural)
+        fresh = [p for p in names if last is None or natural(p) > last]
+        for path in fresh:
+            frame = _arrived(path)
+            if frame is None and path == fresh[-1] and not over:
+                break
+            last, at["last"] = natural(path), path.name
+            if frame is None:
+                warn(f"{path.name} cannot be read, and is left out")
+                continue
+            yield _one_frame(frame, path.name)
+            quiet = time.monotonic()  # the forecast took its time: that is no silence of the folder
+        if over and time.monotonic() - quiet >= wait:
+            return
+        time.sleep(0.05)
+
+
+def _arrived(path: "Path") -> "np.ndarray | None":
+    """The array in a file, or None where it is not whole."""
     import numpy as np
 
     from foreframe.data.images import read_images
-    from foreframe.data.sources import IMAGES, natural, warn
 
-    last: Any = None
-    since = time.monotonic()
-    while time.monotonic() - since < wait:
-        names = sorted((p for p in folder.iterdir() if p.suffix.lower() in (*IMAGES, ".npy") and p.name[0] != "."), key=natural)
-        fresh = [p for p in names if last is None or natural(p) > natural(last)]
-        for path in fresh:
-            size = path.stat().st_size
-            time.sleep(0.1 if path == fresh[-1] else 0)  # only the newest can still be growing
-            if path.stat().st_size != size or not size:
-                break
-            last, since = path, time.monotonic()
-            try:
-                if path.suffix.lower() == ".npy":
-                    frame = np.load(path, allow_pickle=False)
-                    yield frame[None] if frame.ndim == 2 else frame
-                else:
-                    yield read_images([path], strict=True).frames[0:1][0]
-            except ValueError as error:
-                warn(f"{path} is left out: {error}")
-        if not fresh:
-            time.sleep(0.1)
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        return read_images([path], strict=True).frames[0:1][0]
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def _one_frame(frame: "np.ndarray", where: str) -> "np.ndarray":
+    if frame.ndim not in (2, 3):
+        raise ValueError(f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a time")
+    return frame[None] if frame.ndim == 2 else frame
 
 
 def from_stdin() -> "Iterator[np.ndarray]":
@@ -174,7 +234,7 @@ def from_stdin() -> "Iterator[np.ndarray]":
             frame = np.lib.format.read_array(pipe, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError("standard input ends within a .npy frame, or holds something else") from error
-        yield frame[None] if frame.ndim == 2 else frame
+        yield _one_frame(frame, "standard input")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -39,16 +39,16 @@ def _read_all(path: Path, variable: str | None) -> tuple[np.ndarray, str, dict[s
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return np.load(path, mmap_mode="r", allow_pickle=False), "", {}
-        if path.suffix in (".pt", ".pth"):
+        if path.suffix.lower() in (".pt", ".pth"):
             return _chosen(_tensors(path), variable)
         with np.load(path, allow_pickle=False) as held:
             if not isinstance(held, np.lib.npyio.NpzFile):
                 raise ValueError("not an .npz archive")
             return _chosen(held, variable)
     except KeyError as error:
-        raise ValueError(f"{path}: {variable or 'no single array'} not found: {error.args[0]}") from None
+        raise ValueError(f"{path}: {error.args[0]}") from None
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} is not a whole {path.suffix} file of numbers") from error  # numpy's words advise unpickling
     except Exception as error:  # zipfile's own kinds for a damaged archive
@@ -67,12 +67,12 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
 def _chosen(held: Any, variable: str | None) -> tuple[np.ndarray, str, dict[str, np.ndarray]]:
     files = list(held.files if hasattr(held, "files") else held)
-    if variable is not None:
-        names = [variable]
-    else:
-        names = [name for name in ("frames", "clips") if name in files] or [name for name in files if held[name].ndim >= 3]
+    names = [variable] if variable is not None else [name for name in ("frames", "clips") if name in files]
+    if not names:
+        names = [name for name in files if held[name].ndim >= 3]
     if len(names) != 1 or names[0] not in files:
-        raise KeyError(f"it holds {', '.join(files) or 'nothing'}; name one")
+        missed = f"array {variable}" if variable is not None else "a single array of frames"
+        raise KeyError(f"{missed} not found; variable names one of {', '.join(files) or 'none'}")
     beside = {name: held[name] for name in files if name in (*TIMES, *ROWS, *COLUMNS, "units")}
     return held[names[0]], names[0], beside
 
@@ -87,13 +87,16 @@ def read_arrays(path: str | Path, variable: str | None = None) -> list[Clip]:
     """
     frames, name, beside = _read_all(Path(path), variable)
     where = str(path)
+    if frames.dtype.kind not in "fiub":
+        raise ValueError(f"{path} holds {frames.dtype}, not numbers that frames are made of")
     if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE or (frames.ndim == 4 and name == "clips"):
         return [Clip(clip, name=f"{where}#{k + 1}") for k, clip in enumerate(_as_clips(frames, where))]
     if frames.ndim == 3:
         frames = frames[:, None]
     if frames.ndim != 4 or frames.shape[1] > 4:
+        cure = "; transpose(0, 3, 1, 2) puts the channels second" if frames.ndim == 4 and frames.shape[3] <= 4 else ""
         raise ValueError(
-            f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with at most 4 channels, nor clips (N,T,C,H,W)"
+            f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with at most 4 channels, nor clips (N,T,C,H,W){cure}"
         )
     if 0 in frames.shape:
         raise ValueError(f"{path}: shape {frames.shape} holds no frames")
@@ -123,7 +126,7 @@ def _described(frames: np.ndarray, beside: dict[str, np.ndarray], where: str, va
             frames = frames[:, :, ::-1]
             coordinates = {k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()}
             notes.append("rows ran south to north: turned north-up")
-    units = str(beside["units"]) if "units" in beside else ""
+    units = str(beside["units"].flat[0]) if "units" in beside and beside["units"].size else ""
     return Clip(frames, times, units, coordinates, where, variable, tuple(notes))
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from foreframe.clip import Clip, Frames
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.cuts import find_cuts
+from foreframe.data.grid import _direction_of_name as direction_of_name
 from foreframe.data.grid import read_grid
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
@@ -23,6 +24,7 @@ from foreframe.data.video import read_film
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
 SUFFIXES = (*FILMS, ".gif", *ARRAYS, *GRIDS)
+AT_ONCE = 32  # frames of the source that are read at once where only some are taken
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Reading:
         coarsen: instead, the mean of so many rows by so many columns becomes one pixel; a rest at the bottom and right is left out.
         every: take every so manieth frame.
         cuts: split a film or a series of pictures where the scene changes.
-        strict: refuse damaged frames and files cut short, instead of warning.
+        strict: refuse damaged frames and files cut short; else such frames are marked, and unreadable files of a folder left out.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -67,8 +69,11 @@ class Reading:
                 raise ValueError(f"{name} is {'top, left, ' * (count == 4)}H, W in whole pixels, not {given}")
         if self.size and self.coarsen != 1:
             raise ValueError("give size or coarsen, not both")
-        if self.coarsen < 1 or self.every < 1:
-            raise ValueError(f"coarsen and every are at least 1, not {self.coarsen} and {self.every}")
+        for name in ("coarsen", "every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} is a whole number and at least 1, not {getattr(self, name)}")
+        if isinstance(self.missing, str) and self.missing != "auto":
+            raise ValueError(f"missing is a number, auto or null, not {self.missing!r}")
 
 
 def reading_from(options: Mapping[str, Any]) -> Reading:
@@ -93,21 +98,23 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
 
     A recording is split where its times leave a gap. Axes of plain arrays: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips;
     of four axes, an array called `clips` and the published Moving MNIST file are clips (N,T,H,W), and anything else is one
-    recording: (T,C,H,W) with at most 4 channels.
+    recording: (T,C,H,W) with at most 4 channels. What of a folder cannot be read is left out, and one warning says so.
 
     Raises:
-        ValueError: nothing there, nothing readable, damaged files, no such variable, times that run backwards or irregularly.
+        ValueError: nothing there, nothing readable, a damaged file (in a folder: all of them, or any with `strict`), no such
+            variable, times that run backwards or irregularly.
     """
-    return read_clips(source, reading_from({"variable": variable, **options}))
+    return [clip for parts in read_recordings(source, reading_from({"variable": variable, **options})) for clip in parts]
+
+
+def read_recordings(source: Any, reading: Reading) -> list[list[Clip]]:
+    """`clips_from` with its options in one object, and for each recording the parts that gaps and cuts made of it."""
+    return [in_parts(clip, breaks(clip, is_picture, reading), reading) for clip, is_picture in raw_clips(source, reading)]
 
 
 def read_clips(source: Any, reading: Reading) -> list[Clip]:
-    """`clips_from` with its options in one object."""
-    found = []
-    for clip, is_picture in raw_clips(source, reading):
-        for piece in _pieces(clip, is_picture and reading.cuts):
-            found.append(viewed(piece, reading))
-    return found
+    """The same, without saying which parts belong together."""
+    return [clip for parts in read_recordings(source, reading) for clip in parts]
 
 
 def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
@@ -115,23 +122,23 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     if not isinstance(source, str | Path):
         yield read_grid(source, reading.variable, reading.select), False
         return
+    path, suffix = Path(source), Path(source).suffix.lower()
     if "://" in str(source):
-        yield read_grid(str(source), reading.variable, reading.select), False
-        return
-    path = Path(source)
-    suffix = path.suffix.lower()
-    if suffix in GRIDS or _is_zarr(path):
-        if not path.exists():
-            raise ValueError(f"there is no file {path}")
+        yield replace(read_grid(str(source), reading.variable, reading.select), name=str(source)), False
+    elif not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    elif suffix in (*GRIDS, ".zip") or _is_zarr(path):
         yield replace(read_grid(path, reading.variable, reading.select), name=str(path)), False
     elif path.is_dir():
         yield from _folder(path, reading)
-    elif not path.is_file():
-        raise ValueError(f"there is no file or folder {path}")
     elif suffix in FILMS:
         yield replace(read_film(path, reading.strict), name=str(path)), True
     elif suffix == ".gif":
-        yield replace(read_gif(path), name=str(path)), True
+        clip = read_gif(path)
+        torn = next((note for note in clip.notes if "damaged" in note), None)
+        if torn and reading.strict:
+            raise ValueError(f"{path}: {torn}; fetch it again, or leave strict out to read what is there")
+        yield replace(clip, name=str(path)), True
     elif suffix in ARRAYS:
         if reading.variable is not None and not isinstance(reading.variable, str):
             raise ValueError(f"{path}: an array file gives one array, not {', '.join(reading.variable)}")
@@ -144,71 +151,110 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
 
 
 def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
-    """The recordings in a folder, in the natural order of their names; its pictures together are one."""
-    inside = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
-    pictures = [p for p in inside if p.is_file() and p.suffix.lower() in IMAGES]
+    """The recordings in a folder, in the natural order of their names; its pictures together are one. One warning names what was
+    left out: files of kinds that are not read and, without `strict`, those that cannot be read.
+
+    Raises:
+        ValueError: no recording; the first file that cannot be read, where none can or `strict` is set.
+    """
+    left_out: list[str] = []
+    refused: list[ValueError] = []
     count = 0
-    if pictures:
-        size = None if reading.size is None else (reading.size[0], reading.size[1])
-        yield replace(read_images(folder, reading.strict, size=size), name=str(folder)), True
+    for found in _inside(folder, reading, left_out, refused):
+        yield found
         count += 1
-    for path in inside:
-        if path.is_dir() or path.suffix.lower() in SUFFIXES:
-            try:
-                for found in raw_clips(path, reading):
-                    yield found
-                    count += 1
-            except _EmptyFolderError:
-                continue
     if not count:
-        raise _EmptyFolderError(f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}")
+        raise refused[0] if refused else ValueError(
+            f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}"
+        )
+    if left_out:
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        warn(f"{folder}: {len(left_out)} file{'s' * (len(left_out) > 1)} left out: {', '.join(left_out[:3])}{more}")
 
 
-class _EmptyFolderError(ValueError):
-    """Nothing to read in a folder: no reason to stop where it lies within another."""
+def _inside(folder: Path, reading: Reading, left_out: list[str], refused: list[ValueError]) -> Iterator[tuple[Clip, bool]]:
+    """The recordings in a folder and those in it; what gives none is told of in `left_out` and `refused`."""
+    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
+    if any(p.is_file() and p.suffix.lower() in IMAGES for p in entries):
+        # A crop is in pixels of the source, so it comes before the size.
+        size = None if reading.size is None or reading.crop is not None else (reading.size[0], reading.size[1])
+        yield replace(read_images(folder, reading.strict, size=size), name=str(folder)), True
+    for path in entries:
+        if path.is_dir() and not _is_grid_folder(path):
+            yield from _inside(path, reading, left_out, refused)
+        elif path.suffix.lower() in SUFFIXES or _is_grid_folder(path):
+            try:
+                yield from raw_clips(path, reading)
+            except ValueError as error:
+                if reading.strict:
+                    raise
+                refused.append(error)
+                left_out.append(f"{path.name} ({error})" if path.name not in str(error) else str(error))
+        elif path.suffix.lower() not in IMAGES:
+            left_out.append(f"{path.name} (no kind that is read)")
 
 
 def _is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zmetadata"))
 
 
-# Recordings in pieces
+def _is_grid_folder(path: Path) -> bool:
+    return path.suffix.lower() in GRIDS or _is_zarr(path)
 
 
-def _pieces(clip: Clip, at_cuts: bool) -> Iterator[Clip]:
-    """A recording, split at gaps in its times and, where asked, at scene changes."""
-    ends = sorted({0, len(clip), *gaps_in(clip), *(find_cuts(clip.frames) if at_cuts else ())})
-    for k, (start, stop) in enumerate(pairwise(ends)):
-        if len(ends) == 2:
-            yield clip
-            return
+# Recordings in parts
+
+
+def breaks(clip: Clip, is_picture: bool, reading: Reading) -> list[int]:
+    """First frames of the parts that a recording is split into after its first: gaps in its times, and scene changes if asked."""
+    return sorted({*gaps_in(clip, is_picture), *(find_cuts(clip.frames) if is_picture and reading.cuts else ())})
+
+
+def in_parts(clip: Clip, starts: Sequence[int], reading: Reading) -> list[Clip]:
+    """A recording as the reader wants it, split before the frames `starts`."""
+    value, notes = _missing_value(clip, reading)
+    clip = replace(clip, notes=(*clip.notes, *notes))
+    if not starts:
+        return [viewed(clip, reading, value)]
+    parts = []
+    for k, (start, stop) in enumerate(pairwise([0, *starts, len(clip)])):
         part: Frames = clip.frames[start:stop] if isinstance(clip.frames, np.ndarray) else Part(clip.frames, start, stop)
         times = None if clip.times is None else clip.times[start:stop]
-        yield replace(clip, frames=part, times=times, name=f"{clip.name} [{k + 1}]")
+        parts.append(viewed(replace(clip, frames=part, times=times, name=f"{clip.name} [{k + 1}]"), reading, value))
+    return parts
 
 
-def gaps_in(clip: Clip) -> list[int]:
+def _missing_value(clip: Clip, reading: Reading) -> tuple[float | None, list[str]]:
+    """The number that stands for no data, asked of the whole recording before it is split, and a note where it was guessed."""
+    if not isinstance(reading.missing, str):
+        return reading.missing, []
+    value = stand_in(clip)
+    if value is None:
+        return None, []
+    return value, [f"{value}, which the same pixels hold in every frame, is taken as no data (missing says otherwise)"]
+
+
+def gaps_in(clip: Clip, is_picture: bool = False) -> list[int]:
     """First frames after a gap: a step more than half as long again as usual. Films keep whatever rate they have.
 
     Raises:
         ValueError: times that stand still or run backwards, or that more often than not are unlike the usual step.
     """
-    if clip.times is None or len(clip) < 3 or clip.times.dtype.kind == "f":
+    if clip.times is None or len(clip) < 2 or is_picture:
         return []
-    steps = np.diff(clip.times)
-    usual = clip.step
-    if not steps.min() > 0 * usual:
-        k = int(np.argmin(steps > 0 * usual))
+    steps, usual = np.diff(clip.times), clip.step
+    forwards = np.asarray(steps > 0 * usual, bool)
+    if not forwards.all():
+        k = int(np.argmin(forwards))
         raise ValueError(
             f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) to the next ({clip.times[k + 1]})"
         )
     # Months are 28 to 31 days long, and still one a step.
-    odd = (steps > 1.5 * usual) | (steps < 0.8 * usual)
+    odd = np.asarray((steps > 1.5 * usual) | (steps < 0.8 * usual), bool)
     if odd.mean() > 0.25:
-        shortest, longest = steps.min(), steps.max()
         raise ValueError(
-            f"{clip.name}: the time step is irregular, from {spoken(shortest)} to {spoken(longest)}; bring the frames to one step "
-            "first (xarray's resample or interp does)"
+            f"{clip.name}: the time step is irregular, from {spoken(steps.min())} to {spoken(steps.max())}; bring the frames to "
+            "one step first (xarray's resample or interp does)"
         )
     return [int(k) + 1 for k in np.flatnonzero(odd)]
 
@@ -252,15 +298,12 @@ class Part:
 # Frames as the reader wants them
 
 
-def viewed(clip: Clip, reading: Reading) -> Clip:
-    notes = list(clip.notes)
-    value = reading.missing
-    if value == "auto":
-        value = stand_in(clip)
-        if value is not None:
-            notes.append(f"{value}, which the same pixels hold in every frame, is taken as no data (missing says otherwise)")
-    if isinstance(value, str):
-        raise ValueError(f"missing is a number, auto or null, not {value!r}")
+def viewed(clip: Clip, reading: Reading, value: float | None) -> Clip:
+    """A clip as `reading` says, whose `value` stands for no data.
+
+    Raises:
+        ValueError: a crop beyond the frames, or frames too small to coarsen.
+    """
     view = Viewed(clip.frames, reading, value)
     h, w = view.cropped
     if reading.crop and (
@@ -272,10 +315,10 @@ def viewed(clip: Clip, reading: Reading) -> Clip:
     if min(h, w) < reading.coarsen:
         raise ValueError(f"{clip.name}: frames of {h}x{w} are too small to coarsen by {reading.coarsen}")
     if view.plain:
-        return replace(clip, notes=tuple(notes))
+        return clip
     times = None if clip.times is None else clip.times[:: reading.every]
-    coordinates = {name: _coordinate(values, view) for name, values in clip.coordinates.items()}
-    return replace(clip, frames=view, times=times, coordinates=coordinates, notes=tuple(notes))
+    coordinates = {name: _coordinate(name, values, view) for name, values in clip.coordinates.items()}
+    return replace(clip, frames=view, times=times, coordinates=coordinates)
 
 
 def one_by_one(frames: Iterator[np.ndarray], reading: Reading) -> Iterator[np.ndarray]:
@@ -286,24 +329,33 @@ def one_by_one(frames: Iterator[np.ndarray], reading: Reading) -> Iterator[np.nd
             yield Viewed(frame[None], replace(reading, every=1), value)[0:1][0]
 
 
-def _coordinate(values: np.ndarray, view: "Viewed") -> np.ndarray:
+def _coordinate(name: str, values: np.ndarray, view: "Viewed") -> np.ndarray:
     """A coordinate along rows, columns or both, cropped and averaged as the frames are."""
     h, w = view.source.shape[2:]
     top, left, rows, columns = view.reading.crop or (0, 0, h, w)
+    new_h, new_w = view.shape[2:]
+    coarsen = view.reading.coarsen
     if values.shape == (h, w):
-        values, new = values[top : top + rows, left : left + columns], view.shape[2:]
-    elif values.shape == (h,):
-        values, new = values[top : top + rows], view.shape[2:3]
-    elif values.shape == (w,):
-        values, new = values[left : left + columns], view.shape[3:]
-    else:
+        return _stretched(_stretched(values, top, rows, new_h, coarsen).T, left, columns, new_w, coarsen).T
+    # On a square picture only the name of a coordinate tells along which side it runs.
+    if values.shape == (w,) and (h != w or direction_of_name(name) == "column"):
+        return _stretched(values, left, columns, new_w, coarsen)
+    return _stretched(values, top, rows, new_h, coarsen) if values.shape == (h,) else values
+
+
+def _stretched(values: np.ndarray, start: int, count: int, new: int, coarsen: int) -> np.ndarray:
+    """`count` values from `start` on, along the first axis, at the places of `new` pixels: on a straight line between neighbours,
+    which goes on beyond the outermost."""
+    values = values[start : start + count]
+    count = new * coarsen if coarsen > 1 else count  # the rest at the end is in no block
+    if count == new:
         return values
-    if view.reading.coarsen > 1:
-        values = values[tuple(slice(0, n * view.reading.coarsen) for n in new)]
-    flat = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))[None, None]
-    mode = "linear" if len(new) == 1 else "bilinear"
-    same = tuple(values.shape) == tuple(new)
-    return values if same else F.interpolate(flat, size=tuple(new), mode=mode, align_corners=False)[0, 0].numpy()
+    if len(values) < 2:
+        return np.repeat(values, new, axis=0)
+    at = (np.arange(new) + 0.5) * count / new - 0.5
+    before = np.clip(np.floor(at).astype(int), 0, len(values) - 2)
+    share = (at - before).reshape(-1, *[1] * (values.ndim - 1))
+    return values[before] * (1 - share) + values[before + 1] * share
 
 
 @dataclass(frozen=True)
@@ -328,8 +380,9 @@ class Viewed:
 
     @property
     def dtype(self) -> np.dtype:
-        exact = self.value is None and (self.reading.coarsen == 1 or self.source.dtype == np.uint8)
-        return self.source.dtype if exact or self.source.dtype.kind == "f" else np.dtype(np.float32)
+        kind = self.source.dtype
+        exact = self.value is None and kind.kind != "b" and (self.reading.coarsen == 1 or kind == np.uint8)
+        return kind if exact or kind.kind == "f" else np.dtype(np.float32)
 
     @property
     def plain(self) -> bool:
@@ -347,7 +400,7 @@ class Viewed:
     def __getitem__(self, when: slice) -> np.ndarray:
         a, b, _ = when.indices(self.shape[0])
         every, crop = self.reading.every, self.reading.crop
-        frames = np.asarray(self.source[a * every : max(a, b - 1) * every + 1 if b > a else a * every])[::every]
+        frames = np.asarray(self.source[a : max(a, b)]) if every == 1 else _thinned(self.source, range(a, max(a, b)), every)
         if crop:
             frames = frames[:, :, crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
         if self.value is not None:
@@ -359,6 +412,15 @@ class Viewed:
         return resized(frames, self.shape[2], self.shape[3], self.dtype)
 
 
+def _thinned(source: Frames, taken: range, every: int) -> np.ndarray:
+    """Frames k * `every` for each k; a few at a time, so that what lies between them never fills the memory."""
+    few = max(1, AT_ONCE // every)
+    parts = [
+        np.asarray(source[k * every : (min(k + few, taken.stop) - 1) * every + 1])[::every] for k in range(taken.start, taken.stop, few)
+    ]
+    return np.concatenate(parts) if parts else np.asarray(source[0:0])
+
+
 def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
     c = frames.shape[1]
     if colour == "as_is" or (colour == "grey" and c == 1) or (colour == "rgb" and c == 3):
@@ -368,7 +430,7 @@ def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
     if c < 3:
         return frames[:, :1]
     luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), frames[:, :3].astype(np.float32), axes=(0, 1))[:, None]
-    return luma.round().astype(frames.dtype) if frames.dtype.kind == "u" else luma.astype(frames.dtype)
+    return luma.round().astype(frames.dtype) if frames.dtype.kind in "iu" else luma.astype(frames.dtype)
 
 
 def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.ndarray:
@@ -386,10 +448,10 @@ def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.
     else:
         share = _interpolate(there.float(), height, width)
         y = _interpolate(x.nan_to_num(0.0), height, width) / share
-        y[share < 0.5] = torch.nan
+        y[share < 0.5 - 1e-6] = torch.nan  # less the rounding of the shares
     out = y.numpy()
-    if dtype.kind == "u":
-        out = out.round().clip(0, np.iinfo(dtype).max)
+    if dtype.kind in "iu":
+        out = out.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
     return out.astype(dtype, copy=False)
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.baselines import Cycle, LinearMotion, Mean, Persistence
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 
@@ -153,8 +154,9 @@ class ConvLSTM(Model):
     - "hidden": its first layer is fed its own last layer's hidden map of the step before, and first the encoder's last one.
     - "frame": it is fed its own last frame through the stem, and first the past's last one.
     - "nothing": it is fed nothing (Shi et al. 2015).
-    - "advected": it is fed, through the stem, the past's last frame carried along the optical flow to that time (`OpticalFlow`), and
-      draws what is to be added to that frame. Not of the paper: for rain and clouds, whose motion is seen better than learnt.
+    - "guided": it is fed, through the stem, what a baseline forecasts for that time (`guide`), and draws what is to be added to
+      that. Not of the paper: rain drifts along a motion that is seen better than learnt (guide "optical_flow"); temperatures repeat
+      themselves each day ({"name": "cycle", "period": 24}).
     - "at_once": no decoder; the head turns the encoder's last hidden maps into `head.horizon` frames at once. A longer forecast
       encodes those frames and goes on.
 
@@ -172,8 +174,9 @@ class ConvLSTM(Model):
         hidden: hidden channels, one number a layer.
         kernel: odd kernel side of every cell.
         gates, stem, head: see there; mappings are taken too.
-        decoder, ahead: see above; "at_once" goes with decoder "same", and "same" with "frame" or "at_once"; "advected" with a head
+        decoder, ahead: see above; "at_once" goes with decoder "same", and "same" with "frame" or "at_once"; "guided" with a head
             without sigmoid.
+        guide: the baseline of ahead "guided": a name in GUIDES, or {"name": one, and its arguments}.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -189,6 +192,7 @@ class ConvLSTM(Model):
         head: Head | dict[str, Any] = Head(),
         decoder: str = "fresh",
         ahead: str = "hidden",
+        guide: str | dict[str, Any] = "persistence",
     ) -> None:
         super().__init__()
         gates = Gates(**gates) if isinstance(gates, dict) else gates
@@ -201,6 +205,7 @@ class ConvLSTM(Model):
         self.args = {
             "channels": channels, "hidden": list(hidden), "kernel": kernel, "gates": asdict(gates),
             "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head), "decoder": decoder, "ahead": ahead,
+            "guide": guide,
         }  # fmt: skip
         self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
         self.stride = stem.stride
@@ -210,13 +215,13 @@ class ConvLSTM(Model):
         self.encoder = _stack([maps, *hidden], kernel, gates)
         own = hidden[::-1] if decoder == "mirrored" else hidden
         if decoder != "same":
-            fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0, "advected": maps}[ahead]
+            fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0, "guided": maps}[ahead]
             self.forecaster = _stack([fed + (hidden[-1] if stem.skips_embedding else 0), *own], kernel, gates)
         read = sum(own) if head.over == "all" else own[-1]
-        self.adds = head.carry or ahead == "advected"  # the head draws what is to be added to a frame that is there already
+        self.adds = head.carry or ahead == "guided"  # the head draws what is to be added to a frame that is there already
         self.to_frame = _FrameHead(read, channels, stem, head, gates.bias, self.adds)
         self.carry = _CarryHead(read, stem.stride) if head.carry else None
-        self.flow = OpticalFlow() if ahead == "advected" else None
+        self.guide = _guide(guide) if ahead == "guided" else None
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
@@ -226,9 +231,9 @@ class ConvLSTM(Model):
         for step in range(t):
             layers = _step(self.encoder, maps[:, step], layers)
         held = {f"{name}{k}": value for k, pair in enumerate(layers) for name, value in zip("hc", pair, strict=True)}
-        if self.flow is not None:
-            before = None if state is None else _of(state, "flow_")
-            held |= {f"flow_{name}": value for name, value in self.flow.encode(past, before).items()}
+        if self.guide is not None:
+            before = None if state is None else _of(state, "guide_")
+            held |= {f"guide_{name}": value for name, value in self.guide.encode(past, before).items()}
         return held | {"frame": past[:, -1]}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
@@ -243,9 +248,9 @@ class ConvLSTM(Model):
             layers = _zeros(self.forecaster, embedding)
         else:
             layers = past[::-1] if self.decoder == "mirrored" else past
-        carried = None if self.flow is None else self.flow.decode(_of(state, "flow_"), steps)
-        shown = frame if carried is None else carried.flatten(0, 1)  # what the head is shown beside the hidden maps
-        inputs = None if carried is None else self._maps(shown).unflatten(0, (-1, steps))
+        guess = None if self.guide is None else self.guide.decode(_of(state, "guide_"), steps)
+        shown = frame if guess is None else guess.flatten(0, 1)  # what the head is shown beside the hidden maps
+        inputs = None if guess is None else self._maps(shown).unflatten(0, (-1, steps))
         skip = self._skip(shown)
         fed = embedding
         made = []  # frames, where each is needed for the next; else maps, which become frames all in one go
@@ -263,8 +268,8 @@ class ConvLSTM(Model):
         if self.ahead == "frame":
             return stacked
         drawn = self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
-        if carried is not None:
-            return drawn + carried
+        if guess is not None:
+            return drawn + guess
         return drawn if self.carry is None else drawn + self.carry(stacked, frame)
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
@@ -341,10 +346,10 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError(f"a ConvLSTM needs at least 1 channel and 1 layer, not {channels} and {len(hidden)}")
     if decoder not in ("fresh", "handed", "mirrored", "same"):
         raise ValueError(f"decoder {decoder!r} is unknown; choose fresh, handed, mirrored or same")
-    if ahead not in ("hidden", "frame", "nothing", "advected", "at_once"):
-        raise ValueError(f"ahead {ahead!r} is unknown; choose hidden, frame, nothing, advected or at_once")
-    if ahead == "advected" and (head.sigmoid or head.carry):
-        raise ValueError("ahead advected adds what is drawn to a frame carried along the flow: set head.sigmoid and head.carry false")
+    if ahead not in ("hidden", "frame", "nothing", "guided", "at_once"):
+        raise ValueError(f"ahead {ahead!r} is unknown; choose hidden, frame, nothing, guided or at_once")
+    if ahead == "guided" and (head.sigmoid or head.carry):
+        raise ValueError("ahead guided adds what is drawn to what its guide forecasts: set head.sigmoid and head.carry false")
     if decoder == "same" and ahead not in ("frame", "at_once"):
         raise ValueError(f"decoder same runs the encoder on, which takes frames: use ahead frame or at_once, not {ahead}")
     if ahead == "at_once" and decoder != "same":
@@ -359,6 +364,26 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError("head.carry adds what is drawn to what is carried, which no sigmoid may squash: set head.sigmoid false")
     if stem.skips_embedding and decoder == "same":
         raise ValueError("skip embedding feeds a decoder of its own: use skip frame or none with decoder same")
+
+
+GUIDES: dict[str, type[Model]] = {
+    "persistence": Persistence,
+    "mean": Mean,
+    "linear_motion": LinearMotion,
+    "optical_flow": OpticalFlow,
+    "cycle": Cycle,
+}
+
+
+def _guide(guide: str | dict[str, Any]) -> Model:
+    given = {"name": guide} if isinstance(guide, str) else dict(guide)
+    name = given.pop("name", None)
+    if name not in GUIDES:
+        raise ValueError(f"guide {name!r} is unknown; choose {', '.join(GUIDES)}")
+    try:
+        return GUIDES[name](**given)
+    except TypeError as error:
+        raise ValueError(f"guide {name}: {str(error).replace('__init__() ', '')}") from None
 
 
 def _of(state: State, prefix: str) -> State:
@@ -545,6 +570,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stem": Stem(widths=(24, 48), skip="frame"),
         "head": Head(sigmoid=False),
         "decoder": "handed",
-        "ahead": "advected",
+        "ahead": "guided",
+        "guide": "optical_flow",
     },
 }

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The radar example from beginning to end, from the folder of the repository: examples/radar/run.sh ARCHIVES
+# About 40 minutes on two cores. Results lie in runs/radar.
+set -euo pipefail
+export PATH="$PWD/.venv/bin:$PATH"
+test=runs/radar-data/test/mch_rain_20160711.nc
+
+python examples/radar/prepare.py "$1" runs/radar-data
+foreframe data check runs/radar-data/test --variable rain --output runs/radar-data/sheet.png
+foreframe train --config examples/radar/radar.yaml --run runs/radar
+foreframe evaluate runs/radar --thresholds "[0.5,2]" --scales "[5,17]" --batch_size 8
+# One hour that began before midnight on 11 July 2016, whole frames of 640 x 710 km.
+foreframe predict runs/radar "$test" --after 25 --steps 12 -o runs/radar/future.mp4
+foreframe predict runs/radar "$test" --after 25 --steps 12 -o runs/radar/future.nc
+foreframe predict runs/radar "$test" --every 2 --steps 12 -o runs/radar/rolling.nc
