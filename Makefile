@@ -24,7 +24,7 @@ demo: .venv/installed
 	$(BIN)/foreframe train --config configs/quick.yaml --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
 	@$(BIN)/foreframe data --split test --clip 7 --output runs/demo/clip.npy
-	$(BIN)/foreframe predict runs/demo --input runs/demo/clip.npy --steps 25 --output runs/demo/future.gif
+	$(BIN)/foreframe predict runs/demo runs/demo/clip.npy --steps 25 -o runs/demo/future.gif
 	@echo
 	@echo "Look at:  runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
 	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"

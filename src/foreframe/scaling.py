@@ -127,12 +127,16 @@ class Moments:
         if values.size == 0:
             return self
         values = values.astype(np.float64)
+        lowest, highest = float(values.min()), float(values.max())
+        return self + Moments(values.size, lowest, highest, float(values.sum()), float(np.square(values).sum()))
+
+    def __add__(self, other: "Moments") -> "Moments":
         return Moments(
-            self.count + values.size,
-            min(self.lowest, float(values.min())),
-            max(self.highest, float(values.max())),
-            self.total + float(values.sum()),
-            self.squares + float((values**2).sum()),
+            self.count + other.count,
+            min(self.lowest, other.lowest),
+            max(self.highest, other.highest),
+            self.total + other.total,
+            self.squares + other.squares,
         )
 
     @property

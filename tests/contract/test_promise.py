@@ -23,6 +23,7 @@ WAYS = {
     "guided by yesterday": {
         "hidden": (5,),
         "head": {"sigmoid": False},
+        "decoder": "handed",
         "stem": {"patch": 2, "skip": "frame"},
         "ahead": "guided",
         "guide": {"name": "cycle", "period": 3},

@@ -97,7 +97,7 @@ def test_starts_at_the_mean(preset: str) -> None:
     model = ConvLSTM.preset(preset)
     model.start_at(0.05)
     forecast = model(torch.rand(1, 2, 1, 16, 16), 2)
-    if preset == "quick":  # carries the past, whose mean here is 0.5
+    if preset in ("quick", "nowcast"):  # they carry the past, whose mean here is 0.5
         assert 0.2 < forecast.mean().item() < 0.6
     elif preset == "openstl":  # no bias, no sigmoid: it starts near 0, where the frames are
         assert abs(forecast.mean().item()) < 0.05
@@ -124,12 +124,26 @@ def test_starts_at_the_mean(preset: str) -> None:
         ({"stem": {"patsch": 2}}, "patsch"),
         ({"head": {"carry": True}, "ahead": "frame"}, "carries the past's last frame"),
         ({"head": {"carry": True}}, "set head.sigmoid false"),
+        ({"ahead": "guided", "decoder": "handed"}, "adds what is drawn"),
+        ({"ahead": "guided", "head": {"sigmoid": False}}, "decoder fresh"),
+        ({"ahead": "guided", "decoder": "handed", "head": {"sigmoid": False}, "guide": "oracle"}, "guide 'oracle' is unknown"),
+        (
+            {"ahead": "guided", "decoder": "handed", "head": {"sigmoid": False}, "guide": {"name": "cycle", "perod": 3}},
+            "guide cycle: .*perod",
+        ),
         ({"layers": 3}, "takes no argument 'layers'; did you mean|takes no argument 'layers'; it takes"),
     ],
 )
 def test_choices_that_do_not_fit(bad: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model("convlstm", bad)
+
+
+def test_untrained_a_guided_model_is_nearly_its_guide() -> None:
+    torch.manual_seed(0)
+    past = torch.rand(2, 5, 1, 24, 24)
+    model = build_model("nowcast", {"guide": {"name": "cycle", "period": 3}})
+    torch.testing.assert_close(model(past, 4), build_model("cycle", {"period": 3})(past, 4), atol=0.1, rtol=0)
 
 
 def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:

@@ -99,7 +99,7 @@ def check_data(
 
     from foreframe.clip import Window
     from foreframe.data import Dealing
-    from foreframe.data.check import check_recordings, in_words, splits_in_words
+    from foreframe.data.check import all_in_words, check_recordings, splits_in_words
     from foreframe.data.sources import reading_from
     from foreframe.visuals import Paint, contact_sheet, paint_for, write_png
 
@@ -108,10 +108,9 @@ def check_data(
         deal = Dealing(**(dealing or {}))
     except TypeError as error:
         raise ValueError(f"dealing: {str(error).replace('Dealing.__init__() ', '')}") from None
-    found = check_recordings(path, how)
-    for one in found:
-        print("\n".join(in_words(one)))
-    print("\n".join(splits_in_words(path, how, deal, Window(past, future, stride))))
+    window = Window(past, future, stride)
+    found, counts = check_recordings(path, how)
+    print("\n".join([*all_in_words(found), *splits_in_words(found, counts, deal, window)]))
     first, flags = found[0], found[0].flags()
     m, clip = first.moments, first.clip
     low, high = (0.0, 255.0) if clip.frames.dtype == np.uint8 else (m.lowest, m.highest) if m.count else (0.0, 1.0)

@@ -94,9 +94,9 @@ def read_arrays(path: str | Path, variable: str | None = None) -> list[Clip]:
     if frames.ndim == 3:
         frames = frames[:, None]
     if frames.ndim != 4 or frames.shape[1] > 4:
-        cure = "; transpose(0, 3, 1, 2) puts the channels second" if frames.ndim == 4 and frames.shape[3] <= 4 else ""
+        cure = "; transpose(0, 3, 1, 2) puts channels second" if frames.ndim == 4 and frames.shape[3] <= 4 else ""
         raise ValueError(
-            f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with at most 4 channels, nor clips (N,T,C,H,W){cure}"
+            f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips (N,T,C,H,W){cure}"
         )
     if 0 in frames.shape:
         raise ValueError(f"{path}: shape {frames.shape} holds no frames")

@@ -8,11 +8,13 @@ import numpy as np
 
 from foreframe.clip import Clip, Window
 from foreframe.data.cuts import find_cuts
-from foreframe.data.recordings import CHUNK, SPLITS, Dealing, dealt, found_in, split_lines
-from foreframe.data.sources import Reading, broken_in, gaps_in, raw_clips, spoken, viewed
+from foreframe.data.recordings import CHUNK, SPLITS, Dealing, dealt, raw_in, split_lines
+from foreframe.data.sources import Reading, broken_in, gaps_in, in_parts, spoken
 from foreframe.scaling import Moments
 
 THUMBNAILS = 30
+MANY = 10  # recordings up to which each is described; of more, those that stand out
+LINES = 40  # of recordings that stand out
 
 
 @dataclass
@@ -20,7 +22,8 @@ class Found:
     """What a pass over one recording found; frames are numbered from 0.
 
     Attributes:
-        clip: the recording, as it would be read.
+        clip: the recording, as it would be read if nothing split it.
+        parts: what gaps, and cuts if asked, make of it.
         moments: count, range, mean and deviation of the values that are there.
         missing: share of values that are missing.
         always: share of pixels that are missing in every frame: land, or what the radar does not reach.
@@ -34,6 +37,7 @@ class Found:
     """
 
     clip: Clip
+    parts: list[Clip] = field(default_factory=list)
     moments: Moments = field(default_factory=Moments)
     missing: float = 0.0
     always: float = 0.0
@@ -59,13 +63,26 @@ class Found:
         return {k: name for name, frames in named.items() for k in frames}
 
 
-def check_recordings(source: Any, reading: Reading) -> list[Found]:
-    """Look through every recording in `source`; raises as `foreframe.clips_from`."""
-    return [_looked_through(viewed(clip, reading), is_picture) for clip, is_picture in raw_clips(source, reading)]
+def check_recordings(source: Any, reading: Reading) -> tuple[list[Found], list[int] | None]:
+    """Look through every recording in `source`; also, how many lie in folders for train, validation and test, if it has such.
+
+    Raises:
+        ValueError: as `foreframe.clips_from`, and when no recording holds a value that is not missing.
+    """
+    raw, counts = raw_in(source, reading)
+    found = [_looked_through(clip, is_picture, reading) for clip, is_picture in raw]
+    if not any(one.moments.count for one in found):
+        raise ValueError(f"{found[0].clip.name}: every value {'of every recording ' * (len(found) > 1)}is missing")
+    return found, counts
 
 
-def _looked_through(clip: Clip, is_picture: bool) -> Found:
-    found = Found(clip, gaps=gaps_in(clip), cuts=find_cuts(clip.frames) if is_picture else [])
+def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
+    gaps, cuts = gaps_in(raw, is_picture), find_cuts(raw.frames) if is_picture else []
+    (clip,) = in_parts(raw, [], reading)
+    parts = in_parts(raw, sorted({*gaps, *(cuts if reading.cuts else ())}), reading)
+    # The first frame that is taken from there on.
+    gaps, cuts = (sorted({n for k in frames if (n := -(-k // reading.every)) < len(clip)}) for frames in (gaps, cuts))
+    found = Found(clip, parts, gaps=gaps, cuts=cuts)
     n = len(clip)
     beside_cuts = {k for cut in found.cuts[:6] for k in (cut - 1, cut)}
     found.shown_at = sorted({int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()} | beside_cuts)
@@ -95,31 +112,84 @@ def _looked_through(clip: Clip, is_picture: bool) -> Found:
     return found
 
 
-def splits_in_words(source: Any, reading: Reading, dealing: Dealing, window: Window) -> list[str]:
-    """How many windows a split gives each of train, validation and test; tiles and dry windows are not looked at.
-
-    Raises:
-        ValueError: what reading raises.
-    """
-    clips, counts = found_in(source, reading)
-    blocks = dealt(clips, counts, dealing, window)
+def splits_in_words(found: Sequence[Found], counts: list[int] | None, dealing: Dealing, window: Window) -> list[str]:
+    """How many windows a split gives each of train, validation and test; tiles and what windows hold are not looked at."""
+    clips, origins = [part for one in found for part in one.parts], [k for k, one in enumerate(found) for _ in one.parts]
+    blocks = dealt([len(clip) for clip in clips], origins, counts, dealing, window)
     fitting = {s: sum(max(0, (len(b) - window.length) // window.stride + 1) for b in blocks[s]) for s in SPLITS}
     title = f"split     windows of {window.past} past and {window.future} future frames, no frame in two splits:"
-    return [title, *("          " + line for line in split_lines(clips, blocks, fitting))]
+    lines = [title, *("          " + line for line in split_lines(clips, blocks, fitting))]
+    without = [split for split in SPLITS[:2] if not fitting[split]]
+    if without:
+        lines.append(
+            f"          too short to train on: no window in {' or '.join(without)}; a smaller past, future or gap makes some"
+        )
+    return lines
+
+
+def all_in_words(found: Sequence[Found]) -> list[str]:
+    """Each recording in a few lines; of more than MANY, all of them together, and a line for each that stands out."""
+    if len(found) <= MANY:
+        return [line for one in found for line in in_words(one)]
+    clips = [one.clip for one in found]
+    lengths = sorted({len(clip) for clip in clips})
+    each = f"{lengths[0]} to {lengths[-1]} each" if len(lengths) > 1 else f"{lengths[0]} each"
+    kinds = list(dict.fromkeys(_kind(clip) for clip in clips))
+    lines = [f"{len(clips)} recordings, {sum(map(len, clips))} frames, {each}: {'; '.join(kinds[:4])}{'; ...' * (len(kinds) > 4)}"]
+    steps = list(dict.fromkeys(spoken(clip.step) for clip in clips if clip.step is not None))
+    lines.append(
+        f"times     every {', '.join(steps[:4])}{', ...' * (len(steps) > 4)}" if steps else "times     none: frames are counted"
+    )
+    moments = sum((one.moments for one in found), Moments())
+    lines += _values(moments, clips[0].units)
+    values = [float(np.prod(clip.frames.shape)) for clip in clips]
+    missing = sum(one.missing * n for one, n in zip(found, values, strict=True)) / sum(values)
+    if missing:
+        lines.append(f"missing   {missing:.1%} of all values")
+    shared = set.intersection(*(set(clip.notes) for clip in clips))
+    lines += [f"note      {note}" for note in clips[0].notes if note in shared]
+    striking = [(one, told) for one in found if (told := _striking(one, shared))]
+    lines.append(f"striking  {len(striking)} of {len(found)} recordings{':' * bool(striking)}")
+    lines += [f"          {one.clip.name}: {told}" for one, told in striking[:LINES]]
+    return lines + [f"          and {len(striking) - LINES} more"] * (len(striking) > LINES)
+
+
+def _striking(found: Found, shared: set[str]) -> str:
+    """What stands out of a recording, in one line; "" for nothing."""
+    told = [f"{name} {_numbers(frames, 4)}" for name, frames in _of_note(found) if frames]
+    return "; ".join([*told, *(note for note in found.clip.notes if note not in shared)])
+
+
+def _of_note(found: Found) -> list[tuple[str, list[int]]]:
+    return [
+        ("gap before frame", found.gaps), ("empty", found.empty), ("black", found.black), ("frozen", found.frozen),
+        ("cut at frame", found.cuts), ("BROKEN", found.broken),
+    ]  # fmt: skip
+
+
+def _kind(clip: Clip) -> str:
+    c, h, w = clip.frames.shape[1:]
+    colour = {1: "grey" if clip.frames.dtype == np.uint8 else "1 channel"}.get(c, f"{c} channels")
+    return f"{h}x{w} (rows x columns), {colour}, {clip.frames.dtype}"
+
+
+def _values(moments: Moments, units: str) -> list[str]:
+    if not moments.count:
+        return []
+    m, unit = moments, f" {units}" if units else ""
+    return [f"values    {m.lowest:.4g} to {m.highest:.4g}{unit}, mean {m.mean:.4g}, standard deviation {m.deviation:.4g}"]
 
 
 def in_words(found: Found) -> list[str]:
     """A line for each thing that is worth knowing."""
     clip = found.clip
-    t, c, h, w = clip.frames.shape
-    kind = {1: "grey" if clip.frames.dtype == np.uint8 else "1 channel", 3: "3 channels"}.get(c, f"{c} channels")
-    lines = [f"{clip.name}: {t} frames of {h}x{w} (rows x columns), {kind}, {clip.frames.dtype}"]
+    lines = [f"{clip.name}: {len(clip)} frames of {_kind(clip)}"]
     step = clip.step
     if step is None:
         lines.append("times     none: frames are counted")
     elif clip.times is not None and clip.times.dtype.kind == "f":
         steps = np.diff(clip.times)
-        rate = f"{1 / step:.4g} frames a second" if step > 0 else "no rate"
+        rate = f"every {spoken(step)}" if step >= 1 else f"{1 / step:.4g} frames a second" if step > 0 else "no rate"
         varying = steps.max() > 1.5 * step or steps.min() < 0.5 * step
         lines.append(f"times     {clip.times[-1] - clip.times[0] + step:.2f} s, {rate}" + (", VARYING" if varying else ""))
     elif clip.times is not None:
@@ -129,10 +199,7 @@ def in_words(found: Found) -> list[str]:
         lines.append(
             "place     " + ", ".join(f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}" for name, values in where.items())
         )
-    if found.moments.count:
-        m = found.moments
-        units = f" {clip.units}" if clip.units else ""
-        lines.append(f"values    {m.lowest:.4g} to {m.highest:.4g}{units}, mean {m.mean:.4g}, standard deviation {m.deviation:.4g}")
+    lines += _values(found.moments, clip.units)
     if found.missing:
         always = f"; {found.always:.1%} of the pixels in every frame" if found.always else ""
         lines.append(f"missing   {found.missing:.1%} of all values{always}")
@@ -146,6 +213,8 @@ def in_words(found: Found) -> list[str]:
     ):
         if frames:
             lines.append(f"{name:<10}{_numbered(frames, what)}")
+    if found.cuts and len(found.parts) == 1:
+        lines[-1 - bool(found.broken)] += "; windows look across (reading.cuts true splits there)"
     return lines + [f"note      {note}" for note in clip.notes]
 
 
@@ -155,11 +224,15 @@ def _stamp(time: Any) -> str:
 
 def _numbered(frames: Sequence[int], what: str) -> str:
     """ "3: a new scene at frames 17, 202, 310"; runs are written 4-9."""
+    return f"{len(frames)}: {what}{'s' * (len(frames) > 1)} {_numbers(frames, 12)}"
+
+
+def _numbers(frames: Sequence[int], most: int) -> str:
+    """ "17, 202-204, ...": at most so many runs."""
     runs: list[list[int]] = []
     for k in frames:
         if runs and k == runs[-1][1] + 1:
             runs[-1][1] = k
         else:
             runs.append([k, k])
-    shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:12]) + (", ..." if len(runs) > 12 else "")
-    return f"{len(frames)}: {what}{'s' * (len(frames) > 1)} {shown}"
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most]) + (", ..." if len(runs) > most else "")

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
-from foreframe.data.sources import Reading, broken_in, read_clips, warn
+from foreframe.data.sources import Reading, breaks, broken_in, in_parts, raw_clips, warn
 from foreframe.files import whole_file
 from foreframe.scaling import Moments, Scaling, scaling_from
 
@@ -32,9 +33,9 @@ class Dealing:
 
     Args:
         by: "recording": whole recordings, the first ones train, the last ones test; "time": each recording is cut in time,
-            but one that is too short to give each split a window is trained on whole; "auto": by recording
-            where there are at least ten. A folder that holds folders `train` and `test` (and `validation`)
-            has decided already; without one for validation, that is cut off the end of each training recording.
+            but one that is too short to give each split a window is trained on whole; "auto": by recording where there are at
+            least ten, or where none is long enough to be cut. A folder that holds folders `train` and `test` (and `validation`)
+            has decided already; without one for validation, the training recordings are dealt to both.
         shares: of train, validation and test.
         gap: frames left out between two splits of one recording; None takes the window's future.
         tile: side of the square tiles that big frames are cut into; 0 leaves frames whole.
@@ -86,7 +87,8 @@ class Recordings(Dataset):
     more than 1 GiB, into a file under FOREFRAME_CACHE (~/.cache/foreframe).
 
     Args:
-        path: anything that `foreframe.clips_from` opens.
+        path: anything that `foreframe.clips_from` opens. URLs and xarray objects have no date: times, first and last frame tell
+            whether a file of decoded frames is still theirs.
         split: "train", "validation", "test" or "all".
         window: past and future frames of an item.
         scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with `low` and `high` (see `Scaling`);
@@ -102,7 +104,7 @@ class Recordings(Dataset):
 
     def __init__(
         self,
-        path: str | Path,
+        path: Any,
         split: str = "train",
         window: Window = Window(),  # noqa: B008 (frozen)
         scaling: str | Mapping[str, Any] | Scaling | None = None,
@@ -111,26 +113,32 @@ class Recordings(Dataset):
     ) -> None:
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-        self.path, self.split, self.window, self.dealing = str(path), split, window, dealing
         opened = _opened(path, reading)
+        self.path, self.split, self.window, self.dealing = opened.name, split, window, dealing
         self.clips, self.frames, self.broken = opened.clips, opened.frames, opened.broken
-        self.blocks = dealt(opened.clips, opened.counts, dealing, window)
+        self.blocks = dealt([len(clip) for clip in opened.clips], opened.origins, opened.counts, dealing, window)
         sizes = {clip.frames.shape[1:] for clip in self.clips}
         channels = {size[0] for size in sizes}
-        if len(channels) > 1 or (len(sizes) > 1 and not dealing.tile):
+        if len(channels) > 1 or (len(sizes) > 1 and not 0 < dealing.tile <= min(min(size[1:]) for size in sizes)):
             one, other = sorted(sizes)[:2]
-            cure = "colour grey makes their channels one" if len(channels) > 1 else "size, crop or tile makes them alike"
-            raise ValueError(f"{path}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}")
+            cure = (
+                "colour grey makes their channels one" if len(channels) > 1 else "size, crop or a tile that fits into each will do"
+            )
+            raise ValueError(f"{self.path}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}")
         self.scaling = self._scaling(scaling)
         wanted = self.blocks[split] if split != "all" else [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]
         self.windows = list(self._windows(wanted, split))
         self.by_epoch = split == "train" and dealing.augment != "none"
         if not self.windows:
             longest = max((len(block) for block in wanted), default=0)
+            if longest >= window.length:
+                raise ValueError(
+                    f"{self.path}: each window of {window.length} frames in {split} holds damaged frames, or too little to "
+                    "forecast from; use a smaller past and future" + (" or a smaller active" if dealing.active else "")
+                )
             raise ValueError(
-                f"{path}: no window of {window.length} frames in {split}, whose longest stretch has {longest}; use a smaller "
-                f"past and future, other shares ({', '.join(f'{share:g}' for share in dealing.shares)}), a smaller gap"
-                + (" or a smaller active" if dealing.active else "")
+                f"{self.path}: no window of {window.length} frames in {split}, whose longest stretch has {longest}; use a smaller "
+                f"past and future, other shares ({', '.join(f'{share:g}' for share in dealing.shares)}) or a smaller gap"
             )
 
     def __len__(self) -> int:
@@ -173,44 +181,49 @@ class Recordings(Dataset):
             raise ValueError(f"{self.path}: {error}") from None
 
     def _windows(self, blocks: Sequence[Block], split: str) -> Iterator[tuple[int, int, int, int]]:
-        """(recording, first frame, top, left) of every window that holds no damaged frame, and something to forecast from: a tile
-        counts where a quarter of its past is there. Tiles to train on overlap by half; others no more than they must."""
+        """(recording, first frame, top, left) of every window without a damaged frame that has something to forecast from, and to
+        compare with: of a tile a quarter of the past must be there, of a whole frame anything. Tiles to train on overlap by half,
+        others no more than they must."""
+        past, length, tile = self.window.past, self.window.length, self.dealing.tile
+        tiny = 1e-9  # of rounding
         for block in blocks:
             frames = self.frames[block.recording]
-            spacing = self.dealing.tile // (2 if split == "train" else 1)
-            places = list(_places(frames.shape[2], frames.shape[3], self.dealing.tile, spacing))
-            broken = sorted(self.broken[block.recording])
-            starts = range(block.start, block.stop - self.window.length + 1, self.window.stride)
-            whole = [a for a in starts if not any(a <= k < a + self.window.length for k in broken)]
-            if not whole:
+            places = list(_places(frames.shape[2], frames.shape[3], tile, max(1, tile // (2 if split == "train" else 1))))
+            starts = np.arange(block.start, block.stop - length + 1, self.window.stride)
+            for k in self.broken[block.recording]:
+                starts = starts[(starts > k) | (k >= starts + length)]
+            if not len(starts):
                 continue
-            plain = not self.dealing.active and (frames.dtype.kind != "f" or not self.dealing.tile)
-            there, active = (None, None) if plain else self._content(frames, block, places)
-            for start in whole:
-                for k, (top, left) in enumerate(places):
-                    if there is not None and active is not None:
-                        past = slice(start - block.start, start - block.start + self.window.past)
-                        if there[past, k].mean() < 0.25 or active[past, k].mean() < self.dealing.active:
-                            continue
-                    yield block.recording, start, top, left
+            wanted = np.ones((len(starts), len(places)), bool)
+            if self.dealing.active or frames.dtype.kind == "f":
+                first = starts - block.start
+                there, active = (_means(values) for values in self._content(frames, block, places))
+                wanted &= there(first, first + past) > (0.25 - tiny if tile else tiny)
+                wanted &= there(first + past, first + length) > tiny
+                wanted &= active(first, first + past) > self.dealing.active - tiny
+            for start, places_of in zip(starts.tolist(), wanted, strict=True):
+                for place in np.flatnonzero(places_of).tolist():
+                    yield block.recording, start, *places[place]
 
     def _content(self, frames: np.ndarray, block: Block, places: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         """For each frame of the block and each tile: the share of values that are there, and of those that are active."""
         there, active = (np.zeros((len(block), len(places)), np.float32) for _ in range(2))
-        tile = self.dealing.tile
+        side = self.dealing.tile or max(frames.shape[2:])
         for start in range(block.start, block.stop, CHUNK):
-            stop = min(start + CHUNK, block.stop)
-            y = self.scaling.to_network(np.asarray(frames[start:stop]).astype(np.float32))
-            rows = slice(start - block.start, stop - block.start)
+            values = np.asarray(frames[start : min(start + CHUNK, block.stop)])
+            y = self.scaling.to_network(values.astype(np.float32)) if self.dealing.active else None
+            rows = slice(start - block.start, start - block.start + len(values))
             for k, (top, left) in enumerate(places):
-                part = y[:, :, top : top + tile, left : left + tile] if tile else y
-                there[rows, k] = np.isfinite(part).mean(axis=(1, 2, 3))
-                active[rows, k] = (part > ACTIVE).mean(axis=(1, 2, 3))
+                tile = np.s_[:, :, top : top + side, left : left + side]
+                there[rows, k] = np.isfinite(values[tile]).mean(axis=(1, 2, 3))
+                if y is not None:
+                    active[rows, k] = (y[tile] > ACTIVE).mean(axis=(1, 2, 3))
         return there, active
 
     def report(self) -> list[str]:
-        """A line a split: how many recordings, frames and windows, and from when to when."""
-        return split_lines(self.clips, self.blocks, {s: len(list(self._windows(self.blocks[s], s))) for s in SPLITS})
+        """A line a split: how many recordings, frames and windows, and from when to when; and what reading has to tell."""
+        lines = split_lines(self.clips, self.blocks, {s: len(list(self._windows(self.blocks[s], s))) for s in SPLITS})
+        return [*lines, *noted(self.clips)]
 
 
 def split_lines(clips: Sequence[Clip], blocks: Mapping[str, Sequence[Block]], windows: Mapping[str, int]) -> list[str]:
@@ -228,6 +241,12 @@ def split_lines(clips: Sequence[Clip], blocks: Mapping[str, Sequence[Block]], wi
             when = f", {blocks[split][0].start} to {blocks[split][0].stop - 1}"
         lines.append(f"{split:<12}{windows[split]} windows in {frames} frames of {n} recording{'s' * (n != 1)}{when}")
     return lines
+
+
+def noted(clips: Sequence[Clip]) -> list[str]:
+    """What reading has to tell of recordings, each thing once."""
+    notes = Counter(note for clip in clips for note in clip.notes)
+    return [f"note: {note}" + (f" ({n} of {len(clips)} recordings)" if len(clips) > 1 else "") for note, n in notes.items()]
 
 
 def recordings_from(path: str, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
@@ -254,64 +273,75 @@ def recordings_from(path: str, split: str, window: Window, args: Mapping[str, An
 # Dealing
 
 
-def dealt(clips: Sequence[Clip], counts: Sequence[int] | None, dealing: Dealing, window: Window) -> dict[str, list[Block]]:
+def dealt(
+    lengths: Sequence[int], origins: Sequence[int], counts: Sequence[int] | None, dealing: Dealing, window: Window
+) -> dict[str, list[Block]]:
     """Which frames of which recordings belong to which split.
 
     Args:
-        clips: the recordings.
-        counts: how many of them, in order, lie in folders for train, validation and test; None where there are no such folders.
+        lengths: frames of each recording, or of each part that gaps or cuts have made of one.
+        origins: number of the recording that each is a part of, from 0, in order; parts stay together.
+        counts: how many recordings, in order, lie in folders for train, validation and test; None where there are no such folders.
         dealing, window: see there.
     """
-    gap = window.future if dealing.gap is None else dealing.gap
     blocks: dict[str, list[Block]] = {split: [] for split in SPLITS}
-    shares = dealing.shares
-    sources = list(dict.fromkeys(_source(clip) for clip in clips))  # the parts that gaps or cuts made of one stay together
-    if counts is not None:
-        of = np.repeat(SPLITS, counts)
-        train = shares[0] / (shares[0] + shares[1] or 1.0)
-        shares = (train, 1 - train, 0.0)  # where validation has no folder, of each training recording
-        cut = [split == "train" and not counts[1] for split in of]
-    elif dealing.by == "recording" or (dealing.by == "auto" and len(sources) >= 10):
-        owner = {name: split for split, names in zip(SPLITS, _shared_out(sources, shares), strict=True) for name in names}
-        of, cut = np.array([owner[_source(clip)] for clip in clips]), [False] * len(clips)
+    a, b, c = dealing.shares
+    if counts is None:
+        groups = [(range(max(origins) + 1), (a, b, c))]
     else:
-        of, cut = np.array(["train"] * len(clips)), [True] * len(clips)
-    for k, clip in enumerate(clips):
-        parts = {str(of[k]): Block(k, 0, len(clip))}
-        if cut[k]:
-            in_time = dict(zip(SPLITS, _cut_in_time(k, len(clip), shares, gap), strict=True))
-            # One that is too short to give each split a window stays whole, to train on, where others can be cut.
-            enough = all(len(in_time[split]) >= window.length for split, share in zip(SPLITS, shares, strict=True) if share > 0)
-            parts = in_time if enough or len(clips) == 1 else parts
-        for split, block in parts.items():
+        train = a / (a + b) if a + b and not counts[1] else 1.0
+        first, second, third = counts
+        groups = [
+            (range(first), (train, 1 - train, 0.0)),
+            (range(first, first + second), (0.0, 1.0, 0.0)),
+            (range(first + second, first + second + third), (0.0, 0.0, 1.0)),
+        ]
+    for group, shares in groups:
+        parts = [Block(k, 0, n) for k, (n, origin) in enumerate(zip(lengths, origins, strict=True)) if origin in group]
+        for split, block in _dealt(parts, origins, group, shares, dealing, window):
             if len(block):
                 blocks[split].append(block)
     _check_apart(blocks)
     return blocks
 
 
-def _source(clip: Clip) -> str:
-    name, bracket, _ = clip.name.rpartition(" [")
-    return name if bracket else clip.name
+def _dealt(
+    parts: Sequence[Block], origins: Sequence[int], group: range, shares: Sequence[float], dealing: Dealing, window: Window
+) -> Iterator[tuple[str, Block]]:
+    """The splits of one group of recordings, which share them as `shares` says."""
+    wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
+    gap = window.future if dealing.gap is None else dealing.gap
+    in_time = [dict(zip(SPLITS, _cut_in_time(part.recording, len(part), shares, gap), strict=True)) for part in parts]
+    enough = [all(len(cut[split]) >= window.length for split in wanted) for cut in in_time]
+    many = len(group) >= 10 or (len(group) >= len(wanted) and not any(enough))
+    if len(wanted) == 1 or dealing.by == "recording" or (dealing.by == "auto" and many and len(group) > 1):
+        owner = np.repeat(SPLITS, _shared_out(len(group), shares))
+        yield from ((str(owner[origins[part.recording] - group.start]), part) for part in parts)
+        return
+    for part, cut, long in zip(parts, in_time, enough, strict=True):
+        # One that is too short to give each split a window stays whole, where others can be cut.
+        yield from cut.items() if long or len(parts) == 1 else [(wanted[0], part)]
 
 
-def _shared_out(names: Sequence[str], shares: Sequence[float]) -> list[Sequence[str]]:
-    """Whole recordings in order; each split with a share gets at least one, as far as they go."""
-    n = len(names)
-    ends = [round(n * sum(shares[: k + 1])) for k in range(3)]
-    if n >= 3:
-        for k in (2, 1):  # the last ones first: train has the most to give
-            if shares[k] > 0 and ends[k] - ends[k - 1] < 1:
-                ends[k - 1] = ends[k] - 1
-                ends[0] = min(ends[0], ends[1])
-    return [names[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+def _shared_out(n: int, shares: Sequence[float]) -> list[int]:
+    """How many of n whole recordings each split gets: at least one where it has a share, as far as they go."""
+    sizes = np.diff(_ends(n, shares), prepend=0)
+    for k in range(3):
+        if shares[k] > 0 and sizes[k] == 0 and sizes.max() > 1:
+            sizes[sizes.argmax()] -= 1
+            sizes[k] = 1
+    return [int(size) for size in sizes]
+
+
+def _ends(n: int, shares: Sequence[float]) -> list[int]:
+    """Where three shares of n things end, in order; the last one at n, whatever rounding the shares have."""
+    return [round(n * sum(shares[: k + 1]) / sum(shares)) for k in range(3)]
 
 
 def _cut_in_time(recording: int, n: int, shares: Sequence[float], gap: int) -> list[Block]:
     """Three stretches in order; where another follows, `gap` frames at the end of a stretch are left out."""
-    ends = [round(n * sum(shares[: k + 1])) for k in range(3)]
     blocks = []
-    for k, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
+    for k, (start, stop) in enumerate(pairwise([0, *_ends(n, shares)])):
         followed = any(share > 0 for share in shares[k + 1 :])
         blocks.append(Block(recording, start, max(start, stop - gap) if followed and shares[k] > 0 else stop))
     return blocks
@@ -339,6 +369,12 @@ def _starts(side: int, tile: int, spacing: int) -> list[int]:
     return [round(k * max(0, side - tile) / max(1, count - 1)) for k in range(count)]
 
 
+def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function that gives the means (n,P) of rows first[i] to last[i] of values (T,P)."""
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+    return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
+
+
 def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> np.ndarray:
     if draw.random() < 0.5:
         values = values[..., ::-1]
@@ -356,7 +392,10 @@ def _by(size: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class _Opened:
+    source: Any  # held, so that no other object can come to have its id
+    name: str
     clips: list[Clip]
+    origins: list[int]
     counts: list[int] | None
     frames: list[np.ndarray]
     broken: list[set[int]]
@@ -365,37 +404,43 @@ class _Opened:
 _last: dict[str, _Opened] = {}  # what was opened last: train and validation share its frames
 
 
-def _opened(path: str | Path, reading: Reading) -> _Opened:
-    """The recordings in `path`, decoded, and how many lie in folders train, validation and test, where it has them."""
-    key = repr((str(path), _stamps(path), reading))
+def _opened(source: Any, reading: Reading) -> _Opened:
+    """The recordings in `source`, decoded."""
+    dated = _stamps(source)
+    key = repr((str(source) if isinstance(source, str | Path) else id(source), dated, reading))
     if key not in _last:
-        clips, counts = found_in(path, reading)
-        kept = held(clips, path, reading)
+        raw, counts = raw_in(source, reading)
+        parts = [in_parts(clip, breaks(clip, is_picture, reading), reading) for clip, is_picture in raw]
+        clips, origins = [clip for some in parts for clip in some], [k for k, some in enumerate(parts) for _ in some]
+        kept = held(clips, dated, reading)
+        name = str(source) if isinstance(source, str | Path) else clips[0].name
         _last.clear()
-        _last[key] = _Opened(clips, counts, [frames for frames, _ in kept], [broken for _, broken in kept])
+        _last[key] = _Opened(source, name, clips, origins, counts, [frames for frames, _ in kept], [broken for _, broken in kept])
     return _last[key]
 
 
-def found_in(path: str | Path, reading: Reading) -> tuple[list[Clip], list[int] | None]:
-    """The recordings in `path`, and how many lie in its folders train, validation and test; None without such folders."""
-    folder = Path(path)
-    if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
-        return read_clips(path, reading), None
-    clips, counts = [], []
-    for names in (("train",), ("validation", "val"), ("test",)):
-        inside = [clip for name in names if (folder / name).is_dir() for clip in read_clips(folder / name, reading)]
-        counts.append(len(inside))
-        clips += inside
-    return clips, counts
+def raw_in(source: Any, reading: Reading) -> tuple[list[tuple[Clip, bool]], list[int] | None]:
+    """What `raw_clips` gives, and how many recordings lie in the folders train, validation and test; None without such folders."""
+    folder = Path(source) if isinstance(source, str | Path) else None
+    if folder is None or not ((folder / "train").is_dir() and (folder / "test").is_dir()):
+        return list(raw_clips(source, reading)), None
+    inside = [
+        [found for name in names if (folder / name).is_dir() for found in raw_clips(folder / name, reading)]
+        for names in (("train",), ("validation", "val"), ("test",))
+    ]
+    return [found for some in inside for found in some], [len(some) for some in inside]
 
 
-def _stamps(path: str | Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and dates of the files in `path`: when these change, so does what they hold."""
-    files = sorted(p for p in Path(path).rglob("*") if p.is_file()) if Path(path).is_dir() else [Path(path)]
+def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
+    """Names, sizes and dates of the files in `source`: when these change, so does what they hold. None of a URL or an object."""
+    if not isinstance(source, str | Path) or "://" in str(source):
+        return None
+    path = Path(source)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.exists()]
 
 
-def held(clips: Sequence[Clip], path: str | Path, reading: Reading) -> list[tuple[np.ndarray, set[int]]]:
+def held(clips: Sequence[Clip], dated: list[tuple[str, int, int]] | None, reading: Reading) -> list[tuple[np.ndarray, set[int]]]:
     """Each recording's frames where any stretch of them is quick to get at, in memory or in a memory-mapped file, and which of them
     are damaged."""
     need = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray))
@@ -404,7 +449,7 @@ def held(clips: Sequence[Clip], path: str | Path, reading: Reading) -> list[tupl
         if isinstance(clip.frames, np.ndarray)
         else _in_memory(clip)
         if need <= IN_MEMORY
-        else _in_file(clip, path, reading)
+        else _in_file(clip, dated, reading)
         for clip in clips
     ]
 
@@ -427,9 +472,13 @@ def _in_memory(clip: Clip) -> tuple[np.ndarray, set[int]]:
     return frames, broken_in(clip.frames)
 
 
-def _in_file(clip: Clip, path: str | Path, reading: Reading) -> tuple[np.ndarray, set[int]]:
+def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Reading) -> tuple[np.ndarray, set[int]]:
     """The same in a .npy file that later runs use again; its name tells the source's names, sizes, dates and how it was read."""
-    key = hashlib.sha256(repr((_stamps(path), clip.name, clip.frames.shape, asdict(reading))).encode()).hexdigest()[:24]
+    told: Any = dated
+    if dated is None:
+        ends = [hashlib.sha256(np.asarray(clip.frames[k : k + 1]).tobytes()).hexdigest() for k in (0, len(clip) - 1)]
+        told = (None if clip.times is None else clip.times.tolist(), ends)
+    key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, asdict(reading))).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
     if not (file.exists() and damaged.exists()):

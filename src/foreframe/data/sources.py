@@ -104,17 +104,13 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
         ValueError: nothing there, nothing readable, a damaged file (in a folder: all of them, or any with `strict`), no such
             variable, times that run backwards or irregularly.
     """
-    return [clip for parts in read_recordings(source, reading_from({"variable": variable, **options})) for clip in parts]
-
-
-def read_recordings(source: Any, reading: Reading) -> list[list[Clip]]:
-    """`clips_from` with its options in one object, and for each recording the parts that gaps and cuts made of it."""
-    return [in_parts(clip, breaks(clip, is_picture, reading), reading) for clip, is_picture in raw_clips(source, reading)]
+    return read_clips(source, reading_from({"variable": variable, **options}))
 
 
 def read_clips(source: Any, reading: Reading) -> list[Clip]:
-    """The same, without saying which parts belong together."""
-    return [clip for parts in read_recordings(source, reading) for clip in parts]
+    """`clips_from` with its options in one object."""
+    found = raw_clips(source, reading)
+    return [part for clip, is_picture in found for part in in_parts(clip, breaks(clip, is_picture, reading), reading)]
 
 
 def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
@@ -164,8 +160,10 @@ def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
         yield found
         count += 1
     if not count:
-        raise refused[0] if refused else ValueError(
-            f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}"
+        raise (
+            refused[0]
+            if refused
+            else ValueError(f"the folder {folder} holds no recording: no pictures, and no {', '.join(SUFFIXES)}")
         )
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
@@ -416,7 +414,8 @@ def _thinned(source: Frames, taken: range, every: int) -> np.ndarray:
     """Frames k * `every` for each k; a few at a time, so that what lies between them never fills the memory."""
     few = max(1, AT_ONCE // every)
     parts = [
-        np.asarray(source[k * every : (min(k + few, taken.stop) - 1) * every + 1])[::every] for k in range(taken.start, taken.stop, few)
+        np.asarray(source[k * every : (min(k + few, taken.stop) - 1) * every + 1])[::every]
+        for k in range(taken.start, taken.stop, few)
     ]
     return np.concatenate(parts) if parts else np.asarray(source[0:0])
 
