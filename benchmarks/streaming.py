@@ -38,7 +38,8 @@ def main(n: int) -> int:
     torch.manual_seed(0)
     forecaster = foreframe.Forecaster(build_model("quick"), scaling=foreframe.Scaling(0, 255))
     shown, live = frames(n), forecaster.stream(STEPS)
-    print(f"{n} frames of 64x64, forecasts of {STEPS}, {platform.machine()}, {torch.get_num_threads()} threads, {time.strftime('%d %B %Y')}")
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {time.strftime('%d %B %Y')}"
+    print(f"{n} frames of 64x64, forecasts of {STEPS} ({machine})")
     began, early, last = time.monotonic(), 0.0, None
     for k, frame in enumerate(shown, 1):
         last = live.push(frame)
@@ -48,7 +49,8 @@ def main(n: int) -> int:
             print(f"after {k:>7} frames: {resident():7.1f} MiB, {k / (time.monotonic() - began):6.1f} frames a second", flush=True)
     grown = resident() / early - 1
     apart = float(np.abs(forecaster.predict(shown, STEPS) - last).max()) / 255
-    print(f"memory after the first thousand: {grown:+.2%}; the last forecast and predict on all {n} frames differ by {apart:.1e} at most")
+    print(f"memory after the first thousand: {grown:+.2%}")
+    print(f"the last forecast and predict on all {n} frames differ by {apart:.1e} at most, where values lie in [0,1]")
     return int(grown > 0.02 or apart > 1e-4)
 
 

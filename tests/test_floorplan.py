@@ -14,10 +14,10 @@ def modules_after(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["models", "--help"]]
+    "verb", [[], ["train"], ["evaluate"], ["predict"], ["stream"], ["models"], ["data"], ["data", "check"]], ids=" ".join
 )
-def test_help_loads_no_torch(arguments) -> None:
-    code = f"from foreframe.cli import main\ntry: main({arguments})\nexcept SystemExit: pass"
+def test_help_loads_no_torch(verb) -> None:
+    code = f"from foreframe.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass"
     assert not modules_after(code) & {"torch", "lightning", "numpy"}
 
 

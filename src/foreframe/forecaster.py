@@ -215,7 +215,7 @@ class Stream:
         return self.forecast(like=frame)
 
     @torch.inference_mode()
-    def take(self, frame: Array) -> None:
+    def take(self, frame: Any) -> None:
         """Take one frame without forecasting; raises as `push`."""
         f, last = self.forecaster, self._last
         if not isinstance(frame, Tensor | np.ndarray):
@@ -225,7 +225,8 @@ class Stream:
         if last is not None and tuple(frame.shape) != last.shape[1:]:
             raise ValueError(f"a frame of {_by(frame.shape)}, but the stream began with {_by(last.shape[1:])}")
         # The gate refuses a past that holds nothing; here, with frames before it, such a frame is only an outage.
-        empty = last is not None and bool((frame != frame).all())
+        values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
+        empty = last is not None and bool(values.isnan().all())
         past = torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)

@@ -140,19 +140,21 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
 
 def captions(past: Clip, future: Clip) -> list[str] | None:
     """A label for each frame, past then forecast: when it is, and how far ahead; None without times."""
-    step = past.step
-    if past.times is None or future.times is None or step is None:
+    if past.times is None or future.times is None:
         return None
-    ahead = [f"+{spoken(k * step)}" for k in range(1, len(future) + 1)]
+    now = past.times[-1]
+    ahead = [f"+{spoken(time - now)}" for time in future.times]
     if past.times.dtype.kind == "f":
-        return [f"{k * step:.3g} s" for k in range(1 - len(past), 1)] + ahead
-    stamps = [_minute(t) for t in past.times]
-    return stamps + [f"{_minute(t)}  {lead}" for t, lead in zip(future.times, ahead, strict=True)]
+        return [f"{time - now:.3g} s" for time in past.times] + ahead
+    stamps = [_minute(time) for time in (*past.times, *future.times)]
+    if all(stamp.endswith(" 00:00") for stamp in stamps):
+        stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
+    return stamps[: len(past)] + [f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)]
 
 
 def _minute(time: Any) -> str:
     text = str(time.astype("datetime64[m]")) if isinstance(time, np.datetime64) else time.strftime("%Y-%m-%dT%H:%M")
-    return text.replace("T", " ").removesuffix(" 00:00")
+    return text.replace("T", " ")
 
 
 def usual_fps(clip: Clip) -> float:

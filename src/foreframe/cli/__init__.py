@@ -22,6 +22,8 @@ VERBS = {
     "data": "look at clips; data check looks through recordings",
 }
 
+MACHINERY = ("warnings", "_py_warnings")  # where Python's warnings come from; the second since 3.14
+
 USAGE = """\
 usage: foreframe VERB [options]
 
@@ -80,11 +82,14 @@ def _notes(shown: Callable[..., None]) -> Callable[..., None]:
     """Our own warnings, which are for users, in one line without a place in the source; others are `shown` as ever."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_globals.get("__name__") == "warnings":
+        modules, frame = [], sys._getframe()
+        while frame.f_back is not None:
             frame = frame.f_back
-        ours = str(frame.f_globals.get("__name__")).partition(".")[0] == "foreframe"  # who called warnings.warn
-        if ours and issubclass(category, UserWarning):
+            modules.append(str(frame.f_globals.get("__name__")))
+        told = iter(modules)
+        caller = next((name for name in told if name in MACHINERY), "")
+        caller = next((name for name in told if name not in MACHINERY), caller)  # of warnings.warn: the place it names is another
+        if caller.partition(".")[0] == "foreframe" and issubclass(category, UserWarning):
             print(f"foreframe: note: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             shown(message, category, *rest, **options)

@@ -88,10 +88,11 @@ def ahead(
 
     before = clip[max(0, first - seen) : first]
     future = forecaster.predict(before, steps, tile, overlap)
-    if future.times is None and clip.times is not None:  # one frame does not tell the time step; those before it do
-        until = replace(clip, frames=np.empty((first, 1, 0, 0)), times=clip.times[:first])
-        future = replace(future, times=until.times_after(steps))
-    return before, future
+    if clip.times is None:
+        return before, future
+    known = clip.times[first : first + steps]
+    beyond = clip.times_after(steps - len(known))  # by all of the recording, since a single frame does not tell the time step
+    return before, replace(future, times=None if beyond is None else np.concatenate([known, beyond]))
 
 
 def what_came(clip: "Clip", first: int, future: "Clip") -> "Clip":

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from foreframe.cli.options import call
 
@@ -67,7 +67,7 @@ def forecast_live(
     at = begin(live, source)
     before = live.seen
     try:
-        follow(live, frames_of(forecaster, source, variable, reading, wait, at), every, output, at, sys.stdout)
+        follow(live, frames_of(forecaster, source, variable, reading, wait, at), every, output, at)
     finally:
         if state is not None and live.seen:
             live.save(state)
@@ -84,7 +84,7 @@ def begin(live: "Stream", source: str) -> dict[str, Any]:
     return dict(live.source) if live.source.get("path") == path and path != "-" else {"path": path}
 
 
-def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: str | None, at: dict[str, Any], to: TextIO) -> None:
+def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: str | None, at: dict[str, Any]) -> None:
     """Push frames as they come; hold no more than the forecasts that are still awaiting their frames."""
     from collections import deque
     from pathlib import Path
@@ -115,7 +115,7 @@ def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: s
                 line["forecast"] = str(path)
         if errors:
             line["rmse"] = errors
-        print(json.dumps(line), file=to, flush=True)
+        print(json.dumps(line), flush=True)
 
 
 def frames_of(
@@ -221,6 +221,8 @@ def _one_frame(frame: "np.ndarray", where: str) -> "np.ndarray":
 
 def from_stdin() -> "Iterator[np.ndarray]":
     """A film, or .npy frames one after the other, from standard input."""
+    from types import SimpleNamespace
+
     import numpy as np
 
     from foreframe.data.video import film_stream
@@ -229,9 +231,10 @@ def from_stdin() -> "Iterator[np.ndarray]":
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
         yield from film_stream(pipe)
         return
+    plain: Any = SimpleNamespace(read=pipe.read)  # numpy would ask a file that it knows where it stands, which a pipe cannot tell
     while pipe.peek(1):
         try:
-            frame = np.lib.format.read_array(pipe, allow_pickle=False)
+            frame = np.lib.format.read_array(plain, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError("standard input ends within a .npy frame, or holds something else") from error
         yield _one_frame(frame, "standard input")

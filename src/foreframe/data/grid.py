@@ -252,10 +252,10 @@ def _direction(name: Any, variable: Any) -> str:
         return "row"
     if standard in _EASTWARD or axis.upper() == "X" or units.lower() in _DEGREES_EAST:
         return "column"
-    return _direction_of_name(name)
+    return direction_of_name(name)
 
 
-def _direction_of_name(name: Any) -> str:
+def direction_of_name(name: Any) -> str:
     low = str(name).lower()
     return "row" if low in _ROWS else "column" if low in _COLUMNS else ""
 
@@ -332,7 +332,7 @@ def _dimensions(dataset: Any, variable: str, name: str) -> tuple[tuple[Any, Any,
     told = {}
     for dim in rest:
         own = dataset.variables.get(dim)
-        told[dim] = _direction(dim, own) if own is not None else _direction_of_name(dim)
+        told[dim] = _direction(dim, own) if own is not None else direction_of_name(dim)
         if not told[dim]:
             told[dim] = next((_direction(n, v) for n, v in _along(dataset, dim).items() if _direction(n, v)), "")
     row = next((d for d in rest if told[d] == "row"), None)
@@ -662,7 +662,7 @@ def _spatial_coordinates(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str
         if values.ndim == 2:
             continue
         fits = [side for side, length in (("row", h), ("column", w)) if len(values) == length]
-        told = _direction_of_name(name)
+        told = direction_of_name(name)
         if told and told not in fits:
             raise ValueError(f"coordinate {name} has {len(values)} values, but frames have {h} rows and {w} columns; make them fit")
         # Rows come first in a clip, so on a square picture the first nameless coordinate is the rows'.

@@ -1,6 +1,7 @@
 """Numbered images and animated GIFs, read one picture at a time."""
 
 import re
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from foreframe.clip import Clip
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _GREY = ("1", "L", "LA", "La", "I", "F")  # pillow's modes; those of 16 bits begin with I;16
-_NOT_READ = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what pillow raises for damaged files
+# What pillow raises for damaged files, of its own and from the depths of its readers.
+_NOT_READ = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
 
 def read_gif(path: str | Path) -> Clip:
@@ -33,7 +35,6 @@ def read_gif(path: str | Path) -> Clip:
     note: tuple[str, ...] = ()
     try:
         with Image.open(path) as image:
-            promised = getattr(image, "n_frames", 1)
             size = (image.height, image.width)
             try:
                 for frame in ImageSequence.Iterator(image):
@@ -43,7 +44,7 @@ def read_gif(path: str | Path) -> Clip:
             except _NOT_READ as error:
                 if len(seconds) == 1:
                     raise
-                note = (f"the GIF is damaged: {len(seconds) - 1} of {promised} frames are there ({error})",)
+                note = (f"the GIF is damaged: only its first {len(seconds) - 1} frames are there ({_short(error)})",)
     except _NOT_READ as error:
         raise ValueError(f"{path.name} is no GIF that can be read ({_short(error)}); make or fetch it again") from None
     frames = Gif(path, (len(seconds) - 1, 1 if grey else 3, *size))

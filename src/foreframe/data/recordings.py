@@ -297,30 +297,34 @@ def dealt(
             (range(first + second, first + second + third), (0.0, 0.0, 1.0)),
         ]
     for group, shares in groups:
-        parts = [Block(k, 0, n) for k, (n, origin) in enumerate(zip(lengths, origins, strict=True)) if origin in group]
-        for split, block in _dealt(parts, origins, group, shares, dealing, window):
-            if len(block):
-                blocks[split].append(block)
+        recordings: list[list[Block]] = [[] for _ in group]
+        for k, (n, origin) in enumerate(zip(lengths, origins, strict=True)):
+            if origin in group:
+                recordings[origin - group.start].append(Block(k, 0, n))
+        for split, block in _dealt(recordings, shares, dealing, window):
+            blocks[split].append(block)
     _check_apart(blocks)
     return blocks
 
 
 def _dealt(
-    parts: Sequence[Block], origins: Sequence[int], group: range, shares: Sequence[float], dealing: Dealing, window: Window
+    recordings: Sequence[Sequence[Block]], shares: Sequence[float], dealing: Dealing, window: Window
 ) -> Iterator[tuple[str, Block]]:
-    """The splits of one group of recordings, which share them as `shares` says."""
+    """The splits of recordings, each in parts, that share them as `shares` says."""
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     gap = window.future if dealing.gap is None else dealing.gap
-    in_time = [dict(zip(SPLITS, _cut_in_time(part.recording, len(part), shares, gap), strict=True)) for part in parts]
-    enough = [all(len(cut[split]) >= window.length for split in wanted) for cut in in_time]
-    many = len(group) >= 10 or (len(group) >= len(wanted) and not any(enough))
-    if len(wanted) == 1 or dealing.by == "recording" or (dealing.by == "auto" and many and len(group) > 1):
-        owner = np.repeat(SPLITS, _shared_out(len(group), shares))
-        yield from ((str(owner[origins[part.recording] - group.start]), part) for part in parts)
+    in_time = [_cut_in_time(parts, shares, gap) for parts in recordings]
+    enough = [all(any(len(block) >= window.length for block in cut[split]) for split in wanted) for cut in in_time]
+    n = len(recordings)
+    many = n >= 10 or (n > 1 and n >= len(wanted) and not any(enough))
+    if len(wanted) == 1 or dealing.by == "recording" or (dealing.by == "auto" and many):
+        owners = np.repeat(SPLITS, _shared_out(n, shares)).tolist()
+        yield from ((owner, part) for owner, parts in zip(owners, recordings, strict=True) for part in parts)
         return
-    for part, cut, long in zip(parts, in_time, enough, strict=True):
+    for parts, cut, long in zip(recordings, in_time, enough, strict=True):
         # One that is too short to give each split a window stays whole, where others can be cut.
-        yield from cut.items() if long or len(parts) == 1 else [(wanted[0], part)]
+        for split, blocks in (cut if long or n == 1 else {wanted[0]: parts}).items():
+            yield from ((split, block) for block in blocks)
 
 
 def _shared_out(n: int, shares: Sequence[float]) -> list[int]:
@@ -338,13 +342,21 @@ def _ends(n: int, shares: Sequence[float]) -> list[int]:
     return [round(n * sum(shares[: k + 1]) / sum(shares)) for k in range(3)]
 
 
-def _cut_in_time(recording: int, n: int, shares: Sequence[float], gap: int) -> list[Block]:
-    """Three stretches in order; where another follows, `gap` frames at the end of a stretch are left out."""
-    blocks = []
-    for k, (start, stop) in enumerate(pairwise([0, *_ends(n, shares)])):
-        followed = any(share > 0 for share in shares[k + 1 :])
-        blocks.append(Block(recording, start, max(start, stop - gap) if followed and shares[k] > 0 else stop))
-    return blocks
+def _cut_in_time(parts: Sequence[Block], shares: Sequence[float], gap: int) -> dict[str, list[Block]]:
+    """Three stretches of a recording in order, whatever parts it is in; where another follows, `gap` frames at the end of a stretch
+    are left out."""
+    ends = _ends(sum(map(len, parts)), shares)
+    cut: dict[str, list[Block]] = {}
+    for k, (first, last) in enumerate(pairwise([0, *ends])):
+        if shares[k] > 0 and any(share > 0 for share in shares[k + 1 :]):
+            last -= gap
+        before, cut[SPLITS[k]] = 0, []
+        for part in parts:
+            start, stop = max(first - before, 0), min(last - before, len(part))
+            if start < stop:
+                cut[SPLITS[k]].append(Block(part.recording, part.start + start, part.start + stop))
+            before += len(part)
+    return cut
 
 
 def _check_apart(blocks: Mapping[str, Sequence[Block]]) -> None:

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from foreframe.clip import Clip, Frames
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.cuts import find_cuts
-from foreframe.data.grid import _direction_of_name as direction_of_name
-from foreframe.data.grid import read_grid
+from foreframe.data.grid import direction_of_name, read_grid
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
 from foreframe.data.video import read_film
@@ -440,7 +439,7 @@ def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.
     h, w = frames.shape[-2:]
     if (h, w) == (height, width):
         return frames.astype(dtype, copy=False)
-    x = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
+    x = torch.from_numpy(np.array(frames, dtype=np.float32, order="C"))  # a copy: torch warns of read-only arrays
     there = x.isfinite()
     if there.all():
         y = _interpolate(x, height, width)

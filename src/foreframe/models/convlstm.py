@@ -363,7 +363,7 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
     if head.carry and head.sigmoid:
         raise ValueError("head.carry adds what is drawn to what is carried, which no sigmoid may squash: set head.sigmoid false")
     if decoder == "fresh" and ahead != "hidden" and not stem.skips_embedding:
-        raise ValueError(f"decoder fresh with ahead {ahead} would see nothing of what was encoded: use decoder handed or skip embedding")
+        raise ValueError(f"decoder fresh with ahead {ahead} sees nothing of what was encoded: use decoder handed or skip embedding")
     if stem.skips_embedding and decoder == "same":
         raise ValueError("skip embedding feeds a decoder of its own: use skip frame or none with decoder same")
 

@@ -40,14 +40,14 @@ def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """`mix`, each value weighted by e^(4Y): for rain on a logarithmic scale, where most of the sky is dry.
+    """`mix`, each value weighted by e^(6Y), at most 30: for rain on a logarithmic scale, where most of the sky is dry.
 
-    On a scaling from 0.5 to 100 mm/h that is about 1, 3, 6, 10 and 22 at 0, 2, 5, 10 and 30 mm/h, close to the steps of Shi et al.
-    2017 (arXiv 1706.03458, section 3.3), who have 1, 2, 5, 10 and 30.
+    After Shi et al. 2017 (arXiv 1706.03458, section 3.3), who weigh by steps in mm/h. On a scaling from 0.5 to 100 mm/h this is
+    about 1, 2, 6, 15 and 30 at 0, 0.5, 2, 5 and 10 mm/h; theirs are 1, 1, 2, 5 and 10.
     """
 
     def weighted(P: Tensor, Y: Tensor) -> Tensor:
-        return 0.5 * torch.exp(4 * Y) * ((P - Y).square() + (P - Y).abs())
+        return 0.5 * torch.exp(6 * Y).clamp(max=30) * ((P - Y).square() + (P - Y).abs())
 
     return _mean_there(weighted, P, Y)
 

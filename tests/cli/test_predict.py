@@ -1,0 +1,294 @@
+"""foreframe predict: what it prints and leaves behind, from every kind of file, and what it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from PIL import Image
+
+from conftest import real_data
+from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.cli import main
+from foreframe.data.grid import write_grid
+from foreframe.models import build_model
+from foreframe.visuals import write_mp4
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """Commands run in a folder of their own, whose name is not plain."""
+    home = tmp_path / "a b ü"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture
+def run() -> str:
+    """Grey films of 8 bits, four frames looked at; left where files that are to be found are not."""
+    Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(4, 4), Scaling(0, 255)).save("../run")
+    return "../run"
+
+
+@pytest.fixture
+def kelvin() -> str:
+    Forecaster(build_model("persistence"), Window(4, 4), Scaling(250, 310, "K", "minmax")).save("../kelvin")
+    return "../kelvin"
+
+
+def film(name: str, frames: int = 10, h: int = 32, w: int = 48) -> str:
+    """A square that moves, as an mp4."""
+    pictures = np.full((frames, h, w, 3), 40, np.uint8)
+    for t in range(frames):
+        pictures[t, 8:16, t : t + 8] = 200
+    write_mp4(name, pictures, 10)
+    return name
+
+
+def grid(name: str, frames: int = 9, step: str = "h") -> str:
+    values = np.random.default_rng(0).uniform(260, 300, (frames, 1, 6, 8)).astype(np.float32)
+    times = np.datetime64("2020-01-31", "ns") + np.arange(frames) * np.timedelta64(1, step)
+    there = {"latitude": np.linspace(60.0, 55.0, 6), "longitude": np.linspace(0.0, 7.0, 8)}
+    write_grid(name, Clip(values, times, "K", there, variable="t2m"))
+    return name
+
+
+def told(capsys, *arguments: str) -> str:
+    """What is refused in one line, leaving every file as it was."""
+    before = {path: path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
+    code = main(["predict", *arguments])
+    out, err = capsys.readouterr()
+    assert code == 2, (code, out, err)
+    assert len(err.strip().splitlines()) == 1, err
+    assert {path: path.read_bytes() if path.is_file() else None for path in Path().rglob("*")} == before
+    return err
+
+
+GREY = ("--reading.colour", "grey")
+
+
+def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
+    film("ein Film ö.mp4")
+    assert main(["predict", run, "ein Film ö.mp4", "--steps", "3", "-o", "neu é/die Zukunft.mp4", *GREY]) == 0
+    assert "3 frames that follow frame 9 of ein Film ö.mp4" in capsys.readouterr().out
+    with av.open("neu é/die Zukunft.mp4") as held:
+        assert sum(1 for _ in held.decode(video=0)) == 7  # the four that it was trained to look at, then three
+
+
+def test_what_is_looked_at(kelvin, capsys) -> None:
+    """As many frames as in training, or as many as are said, or those that there are."""
+    grid("t.nc")
+    Forecaster(build_model("mean"), Window(4, 4), Scaling(250, 310, "K", "minmax")).save("../mean")
+    values = xr.load_dataset("t.nc").t2m.values
+    for given, seen in (([], values[5:]), (["--past", "2"], values[7:]), (["--after", "4"], values[1:5])):
+        assert main(["predict", "../mean", "t.nc", "--steps", "1", "-o", "out.npy", *given]) == 0
+        np.testing.assert_allclose(np.load("out.npy")[0, 0], seen.mean(axis=0), rtol=1e-5)
+    capsys.readouterr()
+    assert main(["predict", "../mean", "t.nc", "-o", "out.npy", "--after", "1"]) == 0
+    assert "(2 frames are fewer than the 4 it should look at)" in capsys.readouterr().out
+    for after in ("9", "-1"):
+        assert f"after {after}: t.nc has frames 0 to 8" in told(capsys, "../mean", "t.nc", "-o", "new.npy", "--after", after)
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+def test_a_grid_follows_in_time_even_from_one_frame(kelvin, ending) -> None:
+    grid("t.nc")
+    for past in ("1", "4"):
+        assert main(["predict", kelvin, "t.nc", "--steps", "2", "--past", past, "-o", f"out{ending}"]) == 0
+        with xr.open_dataset(f"out{ending}") as held:
+            assert held.time.values.astype("datetime64[h]").astype(str).tolist() == ["2020-01-31T09", "2020-01-31T10"]
+            assert held.t2m.units == "K"
+            assert held.latitude.values[0] == 60
+
+
+def test_rolling_scores_are_those_of_brute_force(capsys) -> None:
+    """Root mean squared errors over every pair of forecast and truth that there is, the last windows' included."""
+    steps, every, past = 3, 2, 4
+    forecaster = Forecaster(build_model("mean"), Window(past, steps), Scaling(0, 1, "", "minmax"))
+    forecaster.save("../mean")
+    frames = np.random.default_rng(0).random((11, 1, 5, 6)).astype(np.float32)
+    frames[5, 0, 2, 2] = frames[8, 0, 1] = np.nan
+    np.save("clip.npy", frames)
+    assert main(["predict", "../mean", "clip.npy", "--steps", "3", "--every", "2", "-o", "out.npy"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("+")]
+    made = np.load("out.npy")
+    firsts = range(past, len(frames) + 1, every)
+    assert made.shape == (len(firsts), steps, 1, 5, 6)
+    for k in range(steps):
+        errors: tuple[list, list] = ([], [])
+        for n, first in enumerate(firsts):
+            expected = np.nanmean(_filled(frames[first - past : first]), axis=0)
+            np.testing.assert_allclose(made[n, k], expected, rtol=1e-5)
+            for y in range(5):
+                for x in range(6):
+                    truth = frames[first + k, 0, y, x] if first + k < len(frames) else np.nan
+                    now = frames[first - 1, 0, y, x]
+                    if np.isfinite(truth) and np.isfinite(now):
+                        errors[0].append((expected[0, y, x] - truth) ** 2)
+                        errors[1].append((now - truth) ** 2)
+        assert rows[k][0] == f"+{k + 1}"
+        np.testing.assert_allclose([float(one) for one in rows[k][1:]], [np.sqrt(np.mean(one)) for one in errors], rtol=1e-3)
+
+
+def _filled(frames: np.ndarray) -> np.ndarray:
+    """The last value seen stands in for a missing one, and 0 before there was one."""
+    out = frames.copy()
+    for t in range(len(out)):
+        gone = np.isnan(out[t])
+        out[t][gone] = out[t - 1][gone] if t else 0
+    return out
+
+
+def test_rolling_films_and_grids(run, kelvin) -> None:
+    film("film.mp4")
+    assert main(["predict", run, "film.mp4", "--steps", "2", "--every", "3", "-o", "out.mp4", *GREY]) == 0
+    with av.open("out.mp4") as held:
+        assert sum(1 for _ in held.decode(video=0)) == 3 * (4 + 2)
+    grid("t.nc")
+    for steps in (1, 2):
+        assert main(["predict", kelvin, "t.nc", "--steps", str(steps), "--every", "3", "--past", "1", "-o", "out.nc"]) == 0
+        with xr.open_dataset("out.nc", decode_timedelta=True) as held:
+            assert held.start.dt.hour.values.tolist() == [0, 3, 6]
+            assert held.lead.values.astype("timedelta64[h]").astype(int).tolist() == [1, 2][:steps]
+
+
+def test_rolling_that_is_refused(run, capsys) -> None:
+    film("film.mp4")
+    assert "do not fit one .png" in told(capsys, run, "film.mp4", "--every", "2", "-o", "out.png")
+    assert "not both" in told(capsys, run, "film.mp4", "--every", "2", "--after", "3", "-o", "out.mp4")
+
+
+def test_what_is_no_film(run, capsys) -> None:
+    Path("text.mp4").write_text("These are words, and no film.\n" * 50)
+    assert "text.mp4 is no film" in told(capsys, run, "text.mp4", "-o", "out.mp4")
+    Path("empty").mkdir()
+    assert "empty holds no recording" in told(capsys, run, "empty", "-o", "new/out.mp4")
+    assert "there is no file" in told(capsys, run, "nowhere.mp4", "-o", "new/out.mp4")
+    film("film.mp4")
+    whole = Path("film.mp4").read_bytes()
+    Path("cut.mp4").write_bytes(whole[: len(whole) // 3])
+    assert "cut.mp4" in told(capsys, run, "cut.mp4", "-o", "out.mp4", *GREY, "--strict")
+
+
+def test_other_channels_and_the_cure(run, capsys) -> None:
+    film("film.mp4")
+    err = told(capsys, run, "film.mp4", "-o", "out.mp4")
+    assert "film.mp4: 3 channels, but the model takes 1; --reading.colour grey makes it one" in err
+
+
+def test_an_existing_output_stays_where_the_input_is_bad(run, capsys) -> None:
+    Path("out.mp4").write_text("precious")
+    told(capsys, run, "nowhere.mp4", "-o", "out.mp4")
+    film("film.mp4")
+    told(capsys, run, "film.mp4", "-o", "out.mp4")
+    assert Path("out.mp4").read_text() == "precious"
+
+
+def test_places_where_nothing_can_be_written(run, capsys, monkeypatch) -> None:
+    film("film.mp4")
+    assert "cannot make the folder film.mp4" in told(capsys, run, "film.mp4", "-o", "film.mp4/out.mp4", *GREY)
+    assert "cannot write .xyz" in told(capsys, run, "film.mp4", "-o", "out.xyz", *GREY)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert "cannot write to the folder locked: Read-only file system" in told(
+        capsys, run, "film.mp4", "-o", "locked/out.mp4", *GREY
+    )
+
+
+def test_several_recordings(kelvin, capsys) -> None:
+    for name in ("a", "b"):
+        np.save(f"{name}.npy", np.full((5, 1, 4, 4), 260 + 10 * (name == "b"), np.float32))
+    Path("both").mkdir()
+    for name in ("a", "b"):
+        os.replace(f"{name}.npy", f"both/{name}.npy")
+    assert "both holds 2 recordings; choose one with --recording, 0 to 1" in told(capsys, kelvin, "both", "-o", "out.npy")
+    assert "recording 2 is not there" in told(capsys, kelvin, "both", "-o", "out.npy", "--recording", "2")
+    assert main(["predict", kelvin, "both", "-o", "out.npy", "--recording", "1"]) == 0
+    np.testing.assert_allclose(np.load("out.npy"), 270, rtol=1e-5)
+
+
+def damaged() -> str:
+    """A folder of pictures, one of them cut short."""
+    Path("pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(8):
+        Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(f"pictures/img{k}.png")
+    whole = Path("pictures/img5.png").read_bytes()
+    Path("pictures/img5.png").write_bytes(whole[: len(whole) // 2])
+    return "pictures"
+
+
+def test_a_damaged_frame_is_told_once_in_one_line(run, capsys) -> None:
+    assert main(["predict", run, damaged(), "-o", "out.npy", "--every", "1", "--steps", "2"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("foreframe: note: img5.png (frame 5) cannot be read")
+    assert len(err.splitlines()) == 1, err
+    assert "img5.png cannot be read" in told(capsys, run, "pictures", "-o", "strict.npy", "--strict")
+
+
+def test_a_film_cut_short_is_told(run, capsys) -> None:
+    whole = real_data("video/vtest.avi").read_bytes()
+    Path("cut.avi").write_bytes(whole[: len(whole) // 8])
+    given = ["predict", run, "cut.avi", "-o", "out.png", *GREY, "--reading.size", "[24,32]", "--steps", "2"]
+    assert main(given) == 0
+    assert "foreframe: note: cut.avi: the film was cut short" in capsys.readouterr().err
+    assert "cut.avi was cut short" in told(capsys, *given[1:3], "-o", "new.png", *GREY, "--strict")
+
+
+def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
+    import warnings
+
+    np.save("clip.npy", np.zeros((4, 1, 8, 8), np.float32))
+    own = Forecaster.predict
+
+    def noisy(*arguments):
+        exec(compile("import warnings; warnings.warn('from elsewhere')", "elsewhere.py", "exec"), {"__name__": "elsewhere"})
+        return own(*arguments)
+
+    monkeypatch.setattr(Forecaster, "predict", noisy)
+    shown = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+    assert main(["predict", run, "clip.npy", "-o", "out.npy"]) == 0
+    assert set(shown) == {"from elsewhere"}
+    assert "foreframe: note" not in capsys.readouterr().err
+
+
+def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
+    torch.manual_seed(0)
+    forecaster = Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(4, 4), about={"frame": [16, 16]})
+    forecaster.save("../small")
+    np.save("clip.npy", np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32))
+    assert main(["predict", "../small", "clip.npy", "-o", "out.npy", "--steps", "2"]) == 0
+    assert "frames of 90x40 are forecast in tiles of 64 pixels" in capsys.readouterr().out
+    assert main(["predict", "../small", "clip.npy", "-o", "whole.npy", "--steps", "2", "--tile", "0"]) == 0
+    assert "tiles" not in capsys.readouterr().out
+    np.testing.assert_allclose(np.load("out.npy"), np.load("whole.npy"), atol=1e-2)
+
+
+def test_a_full_disk_is_one_line(run) -> None:
+    """By the command itself, in a process whose files may not grow."""
+    film("film.mp4")
+    Path("out.mp4").write_text("precious")
+    code = (
+        "import resource, sys; from foreframe.cli import main; import foreframe.outputs, av\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, "predict", run, "film.mp4", "-o", "out.mp4", *GREY],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines() == ["foreframe: cannot write out.mp4: File too large"]
+    assert Path("out.mp4").read_text() == "precious"
+    assert sorted(path.name for path in Path().iterdir()) == ["film.mp4", "out.mp4"]

@@ -1,0 +1,262 @@
+"""foreframe stream: from a film, a folder that grows and standard input, stopped and gone on from."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from foreframe import Forecaster, Scaling, Window
+from foreframe.cli import main
+from foreframe.models import build_model
+from foreframe.visuals import write_mp4
+
+STREAM = [sys.executable, "-m", "foreframe", "stream"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run() -> str:
+    """The mean of all frames so far: what was seen before a stop can be told from its forecasts."""
+    Forecaster(build_model("mean"), Window(3, 3), Scaling(0, 255, "", "minmax")).save("run")
+    return "run"
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (8, 1, 12, 16)).astype(np.uint8)
+
+
+def lines(text: str) -> list[dict]:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def streamed(capsys, *arguments: str) -> list[dict]:
+    assert main(["stream", *arguments]) == 0
+    return lines(capsys.readouterr().out)
+
+
+def error_lines(capsys, *arguments: str) -> str:
+    assert main(["stream", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 3), (2, 3), (3, 2)])
+def test_errors_and_forecasts_are_those_of_brute_force(run, frames, capsys, every, steps) -> None:
+    np.save("clip.npy", frames)
+    told = streamed(capsys, run, "clip.npy", "--steps", str(steps), "--every", str(every), "--output", "live")
+    assert [line["frame"] for line in told] == list(range(8))
+    forecaster = Forecaster.load(run)
+    made = {t: forecaster.predict(frames[: t + 1], steps) for t in range(8) if (t + 1) % every == 0}
+    for line in told:
+        t = line["frame"]
+        expected = {
+            f"+{t - start}": np.sqrt(np.mean((future[t - start - 1] - frames[t].astype(float)) ** 2))
+            for start, future in made.items()
+            if 1 <= t - start <= steps
+        }
+        assert line.get("rmse", {}) == pytest.approx(expected, rel=1e-4)
+        assert ("forecast" in line) == (t in made)
+        if t in made:
+            np.testing.assert_allclose(np.load(line["forecast"]), made[t], rtol=1e-5)
+
+
+def test_missing_values_leave_valid_json(capsys) -> None:
+    Forecaster(build_model("persistence"), Window(3, 3)).save("run")
+    frames = np.random.default_rng(0).random((5, 1, 4, 4)).astype(np.float32)
+    frames[0, 0, :2] = np.nan
+    frames[1, 0, 2:] = np.nan  # nothing there that the first frame knew
+    frames[2] = np.nan
+    np.save("clip.npy", frames)
+    told = streamed(capsys, "run", "clip.npy", "--steps", "2")
+    assert "rmse" not in told[1]
+    assert "rmse" not in told[2]
+    assert set(told[3]["rmse"]) == {"+1", "+2"}
+
+
+def test_small_numbers_keep_their_figures(capsys) -> None:
+    Forecaster(build_model("persistence"), Window(3, 3), Scaling(0, 1e-3, "kg m-2 s-1", "minmax")).save("run")
+    np.save("clip.npy", np.random.default_rng(0).random((2, 1, 4, 4)).astype(np.float32) * 1e-7)
+    [_, second] = streamed(capsys, "run", "clip.npy", "--steps", "1")
+    assert 1e-8 < second["rmse"]["+1"] < 1e-7
+
+
+def test_a_film(run, capsys) -> None:
+    write_mp4("a film.mp4", np.full((6, 16, 16, 3), 90, np.uint8), 10)
+    assert len(streamed(capsys, run, "a film.mp4", "--reading.colour", "grey")) == 6
+    Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(3, 3), Scaling(0, 255)).save("grey")
+    assert "3 channels, but the model takes 1; --reading.colour grey makes it one" in error_lines(capsys, "grey", "a film.mp4")
+
+
+def grow(folder: Path, frames: np.ndarray, halves: float) -> None:
+    for k, frame in enumerate(frames):
+        time.sleep(0.05)
+        if k % 2:
+            Image.fromarray(frame[0]).save(folder / f".{k}.png")
+            content = (folder / f".{k}.png").read_bytes()
+            path = folder / f"frame-{k}.png"
+        else:
+            np.save(folder / f".{k}.npy", frame)
+            content = (folder / f".{k}.npy").read_bytes()
+            path = folder / f"frame-{k}.npy"
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+            file.flush()
+            time.sleep(halves)
+            file.write(content[len(content) // 2 :])
+
+
+def test_a_folder_that_grows(run, frames, capsys) -> None:
+    """Files that are half there are waited for; each comes once, in the order of its number."""
+    many = np.concatenate([frames, frames])[:12]  # frame-10 comes after frame-9
+    Path("live").mkdir()
+    writer = threading.Thread(target=grow, args=(Path("live"), many, 0.15))
+    writer.start()
+    told = streamed(capsys, run, "live", "--steps", "1", "--wait", "1", "--output", "out")
+    writer.join()
+    assert len(told) == 12
+    np.testing.assert_allclose(np.load("out/frame-000011.npy"), Forecaster.load(run).predict(many, 1), rtol=1e-5)
+
+
+def test_a_slow_forecast_is_no_silence(run, frames, capsys, monkeypatch) -> None:
+    """Frames that come while the network works are taken, though it works longer than --wait."""
+    Path("live").mkdir()
+    np.save("live/a0.npy", frames[0])
+    from foreframe.forecaster import Stream
+
+    own = Stream.forecast
+
+    def slow(self, *given, **named):
+        if self.seen == 1:
+            time.sleep(0.4)
+            np.save("live/a1.npy", frames[1])
+        return own(self, *given, **named)
+
+    monkeypatch.setattr(Stream, "forecast", slow)
+    assert len(streamed(capsys, run, "live", "--wait", "0.2")) == 2
+
+
+def test_a_file_that_stays_broken_is_left_out(run, frames, capsys) -> None:
+    Path("live").mkdir()
+    for k in (0, 1, 3):
+        np.save(f"live/a{k}.npy", frames[k])
+    Path("live/a2.png").write_bytes(b"\x89PNG but no more")
+    Path("live/a4.png").write_bytes(b"")
+    assert main(["stream", run, "live", "--wait", "0.3"]) == 0
+    out, err = capsys.readouterr()
+    assert len(lines(out)) == 3
+    assert err.splitlines() == [f"foreframe: note: {name} cannot be read, and is left out" for name in ("a2.png", "a4.png")]
+
+
+def test_what_is_no_stream(run, frames, capsys) -> None:
+    Path("live").mkdir()
+    assert "live: no frame came" in error_lines(capsys, run, "live", "--wait", "0.1")
+    np.save("live/a0.npy", frames)
+    assert "a0.npy: an array of shape (8, 1, 12, 16) is no frame" in error_lines(capsys, run, "live", "--wait", "0.1")
+    assert "there is no file or folder" in error_lines(capsys, run, "nowhere")
+    Path("file").touch()
+    assert "cannot make the folder file" in error_lines(capsys, run, "live", "--output", "file/live")
+    assert "cannot make the folder file" in error_lines(capsys, run, "live", "--state", "file/state")
+    Path("state").write_text("no state")
+    assert "damaged" in error_lines(capsys, run, "live", "--state", "state")
+    assert Path("state").read_text() == "no state"
+
+
+def piped(content: bytes, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*STREAM, *arguments], input=content, capture_output=True, timeout=60)
+
+
+def npy(frames: np.ndarray) -> bytes:
+    import io
+
+    held = io.BytesIO()
+    for frame in frames:
+        np.save(held, frame)
+    return held.getvalue()
+
+
+def test_arrays_from_standard_input(run, frames) -> None:
+    done = piped(npy(frames), run, "-", "--steps", "2", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done.stdout.decode())) == 8
+    np.testing.assert_allclose(np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 2), rtol=1e-5)
+
+
+def test_a_pipe_that_breaks_off_keeps_what_came(run, frames) -> None:
+    done = piped(npy(frames)[:-50], run, "-", "--state", "state")
+    assert done.returncode == 2
+    assert len(lines(done.stdout.decode())) == 7
+    assert done.stderr.decode().splitlines()[-1] == ("foreframe: standard input ends within a .npy frame, or holds something else")
+    assert Forecaster.load(run).stream(1).restore("state").seen == 7
+
+
+def test_a_film_from_standard_input(run, frames) -> None:
+    with av.open("film.mkv", "w") as film:
+        stream = film.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16, 12, "gray"
+        for frame in frames:
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame[0], format="gray")))
+        film.mux(stream.encode(None))
+    done = piped(Path("film.mkv").read_bytes(), run, "-", "--steps", "1", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done.stdout.decode())) == 8
+    np.testing.assert_allclose(np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 1), rtol=1e-5)
+
+
+def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
+    """Another source is read from its beginning; the same file or folder where it was left."""
+    np.save("first.npy", frames[:3])
+    np.save("second.npy", frames[3:])
+    streamed(capsys, run, "first.npy", "--state", "state")
+    told = streamed(capsys, run, "second.npy", "--state", "state", "--output", "out", "--steps", "1")
+    assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
+    expected = Forecaster.load(run).predict(frames, 1)
+    np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
+    Path("live").mkdir()
+    for k in range(3):
+        np.save(f"live/a{k}.npy", frames[k])
+    streamed(capsys, run, "live", "--state", "other", "--wait", "0.1")
+    for k in range(3, 8):
+        np.save(f"live/a{k}.npy", frames[k])
+    told = streamed(capsys, run, "live", "--state", "other", "--wait", "0.1", "--output", "out", "--steps", "1")
+    assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
+    np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
+    assert main(["stream", run, "live", "--state", "other", "--wait", "0.1"]) == 2
+    assert "live: no new frame came" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_stopped_by_hand_it_keeps_its_state(run, frames) -> None:
+    Path("live").mkdir()
+    for k in range(4):
+        np.save(f"live/a{k}.npy", frames[k])
+    process = subprocess.Popen(
+        [*STREAM, run, "live", "--state", "state", "--wait", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for _ in range(4):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "what 4 frames have shown is kept in state" in err
+    assert "Traceback" not in err
+    live = Forecaster.load(run).stream(1).restore("state")
+    np.testing.assert_allclose(live.push(frames[4]), Forecaster.load(run).predict(frames[:5], 1), rtol=1e-5)

@@ -1,0 +1,192 @@
+"""`foreframe data check` is held against what was put into recordings, and against what is known of the real ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from PIL import Image
+
+from conftest import real_data
+from foreframe.cli import main
+from foreframe.clip import Window
+from foreframe.data import Dealing, Reading, Recordings
+from foreframe.data.check import LINES, all_in_words, check_recordings, splits_in_words
+
+RANDOM = np.random.default_rng(7)
+
+
+def test_what_was_put_in_is_found(tmp_path: Path) -> None:
+    frames = RANDOM.normal(5, 2, (40, 6, 8)).astype(np.float32)
+    frames[3] = 7.5  # all alike
+    frames[10:13] = frames[9]
+    frames[20] = np.nan
+    frames[:, :3, 0] = np.nan
+    times = np.datetime64("2020-01-01", "ns") + np.r_[np.arange(25), np.arange(30, 45)] * np.timedelta64(1, "h")
+    coords = {"time": times, "lat": np.arange(6.0), "lon": np.arange(8.0)}
+    xr.Dataset({"rain": (("time", "lat", "lon"), frames, {"units": "mm/h"})}, coords).to_netcdf(tmp_path / "a.nc")
+    (found,), counts = check_recordings(tmp_path / "a.nc", Reading())
+    assert counts is None
+    assert (found.black, found.frozen, found.empty, found.gaps, found.broken) == ([3], [10, 11, 12], [20], [25], [])
+    there = frames[np.isfinite(frames)].astype(float)
+    m = found.moments
+    assert (m.count, m.lowest, m.highest) == (there.size, there.min(), there.max())
+    np.testing.assert_allclose([m.mean, m.deviation], [there.mean(), there.std()])
+    assert found.missing == pytest.approx(np.isnan(frames).mean())
+    assert found.always == pytest.approx(3 / 48)
+    assert [len(part) for part in found.parts] == [25, 15]
+    said = "\n".join(all_in_words([found]))
+    for words in ("40 frames of 6x8", "every 1 h", "1: in time, before frame 25", "same as the one before, frames 10-12",
+                  "everything missing, frame 20", "mm/h", "lat 5 to 0", "north-up"):  # fmt: skip
+        assert words in said
+    (thin,), _ = check_recordings(tmp_path / "a.nc", Reading(every=2))
+    assert (thin.empty, thin.gaps, len(thin.clip), [len(part) for part in thin.parts]) == ([10], [13], 20, [13, 8])
+
+
+def test_pictures_are_black_when_dark_and_broken_ones_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for k in range(12):
+        dark = RANDOM.integers(0, 12 if k == 4 else 255, (8, 8), dtype=np.uint8)
+        Image.fromarray(dark).save(tmp_path / "a" / f"{k}.png")
+    (tmp_path / "a" / "7.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match=r"7.png \(frame 7\)"):
+        (found,), _ = check_recordings(tmp_path / "a", Reading())
+    assert (found.black, found.broken, found.frozen) == ([4], [7], [7])
+    assert found.flags() == {4: "black", 7: "broken"}
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "words"),
+    [
+        (
+            "video/nasa_13013.mp4",
+            0.0,
+            ["325 frames of 180x320", "25 frames a second", "a new scene at frame 202", "2 video streams"],
+        ),
+        ("radar/knmi_acc_20100826.npz", 0.744, ["every 5 min", "2010-08-26T00:00", "65535"]),
+        ("grids/ostia_sst_monthly_2006_2010.npz", 0.264, ["54 frames of 18x432", "north-up", "gaps      none", "K, mean"]),
+        ("grids/era5_t2m_uk_201903.npz", 0.0, ["744 frames", "every 1 h", "265.7 to 291.6 K", "latitude 58 to 50"]),
+    ],
+)
+def test_real_recordings(name: str, missing: float, words: list[str]) -> None:
+    (found,), _ = check_recordings(real_data(name), Reading())
+    assert found.missing == pytest.approx(missing, abs=1e-3)
+    assert found.cuts == ([202] if "nasa" in name else [])
+    assert found.gaps == found.broken == found.empty == []
+    said = "\n".join(all_in_words([found]))
+    for part in words:
+        assert part in said
+
+
+def test_many_recordings_stay_readable(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = real_data("radar/radar_clips64_dev.npz")
+    assert main(["data", "check", str(data), "--output", str(tmp_path / "a.png")]) == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) < 15
+    assert "85 recordings, 1700 frames, 20 each: 64x64" in said
+    assert "striking  1 of 85 recordings" in said
+    clips = np.load(data)["clips"]
+    assert f"values    {clips.min()} to {clips.max()}, mean {clips.mean():.4g}, standard deviation {clips.std():.4g}" in said
+
+
+def test_a_line_for_each_that_stands_out(tmp_path: Path) -> None:
+    for k in range(60):
+        frames = RANDOM.random((6, 4, 4 + k % 2)).astype(np.float32)
+        frames[3] = frames[2]
+        if k == 0:
+            frames[0] = np.nan
+        np.save(tmp_path / f"{k}.npy", frames)
+    found, _ = check_recordings(tmp_path, Reading())
+    lines = all_in_words(found)
+    assert "60 recordings, 360 frames, 6 each: 4x4 (rows x columns), 1 channel, float32; 4x5" in lines[0]
+    assert any(line.endswith(f"{tmp_path / '0.npy'}: empty 0; frozen 3") for line in lines)
+    assert lines[-1].strip() == f"and {60 - LINES} more"
+    assert len(lines) < LINES + 8
+    assert f"missing   {16 / sum(6 * 4 * (4 + k % 2) for k in range(60)):.1%} of all values" in lines
+
+
+@pytest.mark.parametrize("dealing", [Dealing(), Dealing("time", gap=2), Dealing("recording", shares=(0.5, 0.25, 0.25))])
+def test_windows_are_counted_as_training_counts_them(tmp_path: Path, dealing: Dealing) -> None:
+    for k, n in enumerate((60, 80, 15, 70)):
+        np.save(tmp_path / f"{k}.npy", RANDOM.random((n, 4, 4)))
+    window = Window(3, 2, stride=2)
+    found, counts = check_recordings(tmp_path, Reading())
+    said = splits_in_words(found, counts, dealing, window)
+    for line, split in zip(said[1:], ("train", "validation", "test"), strict=True):
+        assert line.split()[:2] == [split, str(len(Recordings(tmp_path, split, window, dealing=dealing)))]
+
+
+def test_folders_of_splits_are_counted_too(tmp_path: Path) -> None:
+    for k, name in enumerate(("train", "val", "test")):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", RANDOM.random((10 + k, 4, 4)))
+    found, counts = check_recordings(tmp_path, Reading())
+    assert counts == [1, 1, 1]
+    said = splits_in_words(found, counts, Dealing(), Window(2, 1))
+    assert [int(line.split()[1]) for line in said[1:]] == [8, 9, 10]
+
+
+def write_cases(folder: Path) -> None:
+    hours = np.datetime64("2020-01-01", "ns") + np.arange(40) * np.timedelta64(1, "h")
+    odd = np.datetime64("2020-01-01", "ns") + np.cumsum(np.arange(40) % 5 + 1) * np.timedelta64(1, "h")
+    values = RANDOM.random((40, 4, 5)).astype(np.float32)
+    for name, times, field in (
+        ("ok.nc", hours, values),
+        ("irregular.nc", odd, values),
+        ("backwards.nc", hours[::-1], values),
+        ("missing.nc", hours, values * np.nan),
+    ):
+        coords = {"time": times, "lat": np.arange(4.0), "lon": np.arange(5.0)}
+        xr.Dataset({"rain": (("time", "lat", "lon"), field)}, coords).to_netcdf(folder / name)
+    xr.Dataset({"rain": (("a", "lat", "lon"), values)}).to_netcdf(folder / "timeless.nc")
+    (folder / "empty ä 雨").mkdir()
+    (folder / "mixed").mkdir()
+    for k in range(3):
+        Image.fromarray(RANDOM.integers(0, 255, (8 + k, 9), dtype=np.uint8)).save(folder / "mixed" / f"{k}.png")
+    (folder / "text.mp4").write_text("no film")
+    np.save(folder / "short.npy", values[:10])
+    torch.save({"a": 1}, folder / "nothing.pt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["empty ä 雨"], "holds no recording"),
+        (["mixed"], "give a size"),
+        (["text.mp4"], "no film"),
+        (["ok.nc", "--variable", "snow"], "no variable snow"),
+        (["timeless.nc"], "no variable with a time"),
+        (["irregular.nc"], "irregular"),
+        (["backwards.nc"], "runs backwards"),
+        (["missing.nc"], "every value is missing"),
+        (["nothing.pt"], "not found"),
+        (["nowhere"], "no file or folder"),
+        (["ok.nc", "--dealing.buy", "time"], "buy"),
+        (["ok.nc", "--reading.colors", "grey"], "did you mean colour"),
+        (["ok.nc", "--output", "sheet.pdf"], "a .png"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    write_cases(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["data", "check", *arguments]) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_too_short_for_a_window_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cases(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", "short.npy"]) == 0
+    assert "too short to train on: no window in train or validation" in capsys.readouterr().out
+    assert main(["data", "check", "mixed", "--reading.size", "[8,8]", "--output", "with size.png"]) == 0
+    assert Image.open("with size.png").size > (8, 8)

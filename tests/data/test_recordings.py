@@ -1,0 +1,401 @@
+"""Windows and splits: rules are checked over many lengths and shares, and contents against plain slices of numbered frames."""
+
+import errno
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import foreframe.data.recordings as recordings
+from conftest import real_data
+from foreframe.clip import Clip, Window
+from foreframe.data import Dealing, Reading, Recordings, open_dataset
+from foreframe.data.recordings import SPLITS, Block, dealt, held, recordings_from
+from foreframe.scaling import Scaling
+
+RANDOM = np.random.default_rng(5)
+SMALL = Window(2, 1)
+
+
+def numbered(t: int, h: int = 4, w: int = 4, start: int = 0) -> np.ndarray:
+    """Frames that hold their number."""
+    return np.broadcast_to(np.arange(start, start + t, dtype=np.float32)[:, None, None], (t, h, w)).copy()
+
+
+def values_of(dataset: Recordings) -> set[int]:
+    """The numbers of all frames that its windows show."""
+    return {int(v) for k in range(len(dataset)) for v in dataset.scaling.to_units(dataset[k]).round().unique()}
+
+
+def write_many(folder: Path, lengths: Sequence[int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, n in enumerate(lengths):
+        np.save(folder / f"rec{k}.npy", numbered(n, start=1000 * k))
+
+
+# -- dealing
+
+
+def frames_of(blocks: Sequence[Block]) -> set[tuple[int, int]]:
+    return {(b.recording, k) for b in blocks for k in range(b.start, b.stop)}
+
+
+shares_of_splits = st.tuples(*[st.integers(0, 8)] * 3).filter(any).map(lambda s: tuple(n / sum(s) for n in s))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), min_size=1, max_size=14),
+    shares_of_splits,
+    st.none() | st.integers(0, 12),
+    st.builds(Window, st.integers(1, 6), st.integers(1, 6)),
+    st.sampled_from(["auto", "recording", "time"]),
+)
+def test_no_frame_is_in_two_splits(
+    lengths: list[list[int]], shares: tuple[float, float, float], gap: int | None, window: Window, by: str
+) -> None:
+    flat, origins = [n for parts in lengths for n in parts], [k for k, parts in enumerate(lengths) for _ in parts]
+    blocks = dealt(flat, origins, None, Dealing(by, shares, gap), window)
+    sets = {split: frames_of(blocks[split]) for split in SPLITS}
+    assert sum(map(len, sets.values())) == len(set().union(*sets.values()))
+    apart = window.future if gap is None else gap
+    before = np.cumsum([0, *flat])
+    for split, share in zip(SPLITS, shares, strict=True):
+        assert share > 0 or not sets[split]
+        assert all(0 <= b.start < b.stop <= flat[b.recording] for b in blocks[split])
+    for k in range(len(lengths)):
+        spans = []
+        for split in SPLITS:
+            places = [before[r] + n for r, n in sets[split] if origins[r] == k]
+            if places:
+                spans.append((min(places), max(places)))
+        for (_, last), (first, _) in pairwise(spans):
+            assert first - last > apart  # in order, and so many frames between them belong to nobody
+        if by == "recording":
+            assert len(spans) == 1
+            assert sum(len({f for f in sets[s] if origins[f[0]] == k}) for s in SPLITS) == sum(lengths[k])
+    if by == "recording":
+        owners = [next(s for s in range(3) if any(origins[r] == k for r, _ in sets[SPLITS[s]])) for k in range(len(lengths))]
+        assert owners == sorted(owners)
+        if len(lengths) >= 3:
+            assert {s for s in range(3) if shares[s] > 0} == set(owners)
+
+
+@pytest.mark.parametrize(("n", "counts"), [(10, (8, 1, 1)), (3, (1, 1, 1)), (2, (1, 1, 0)), (85, (68, 8, 9))])
+def test_whole_recordings_are_shared_out(n: int, counts: tuple[int, int, int]) -> None:
+    blocks = dealt([30] * n, list(range(n)), None, Dealing("recording"), SMALL)
+    assert tuple(len(blocks[split]) for split in SPLITS) == counts
+
+
+def test_auto_takes_whole_recordings_where_none_can_be_cut() -> None:
+    window = Window(10, 10)
+    by_time = dealt([1000] * 4, list(range(4)), None, Dealing(), window)
+    assert [len(by_time[split]) for split in SPLITS] == [4, 4, 4]
+    whole = dealt([40] * 4, list(range(4)), None, Dealing(), window)
+    assert [len(whole[split]) for split in SPLITS] == [2, 1, 1]
+    mixed = dealt([1000, 40], [0, 1], None, Dealing(), window)
+    assert mixed["train"][-1] == Block(1, 0, 40)  # too short to be cut: whole, to train on
+    assert [len(mixed[split]) for split in SPLITS] == [2, 1, 1]
+
+
+def test_a_recording_in_many_parts_is_cut_as_a_whole() -> None:
+    blocks = dealt([30] * 20, [0] * 20, None, Dealing(gap=5), Window(10, 10))
+    assert blocks["train"] == [Block(k, 0, 30 if k < 15 else 25) for k in range(16)]
+    assert blocks["validation"] == [Block(16, 0, 30), Block(17, 0, 25)]
+    assert blocks["test"] == [Block(18, 0, 30), Block(19, 0, 30)]
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", None])
+def test_folders_for_the_splits(tmp_path: Path, validation: str | None) -> None:
+    for k, name in enumerate(["train", validation, "test"]):
+        if name:
+            np.save((tmp_path / name).with_suffix(".tmp.npy"), 0)
+            (tmp_path / name).mkdir()
+            np.save(tmp_path / name / "a.npy", numbered(40, start=1000 * k))
+    shown = {split: values_of(Recordings(tmp_path, split, SMALL, Scaling(0, 3000))) for split in SPLITS}
+    assert shown["test"] == set(range(2000, 2040))
+    if validation:
+        assert (shown["train"], shown["validation"]) == (set(range(40)), set(range(1000, 1040)))
+    else:  # cut off the end of train, 8 to 1, less the gap
+        assert (shown["train"], shown["validation"]) == (set(range(35)), set(range(36, 40)))
+
+
+def test_files_of_one_name_are_two_recordings(tmp_path: Path) -> None:
+    for k in range(12):
+        write_many(tmp_path / f"day [{k}]", [10])
+    dataset = Recordings(tmp_path, "test", SMALL, Scaling(0, 1))
+    assert {block.recording for block in dataset.blocks["test"]} == {11}
+    assert not {b.recording for b in dataset.blocks["train"]} & {10, 11}
+
+
+def test_windows_equal_plain_slices_and_are_reported(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", numbered(100))
+    window = Window(3, 2, stride=4)
+    dataset = Recordings(tmp_path / "a.npy", "train", window, Scaling(0, 100), dealing=Dealing(shares=(0.5, 0.25, 0.25), gap=7))
+    assert len(dataset) == len(range(0, 43 - 4, 4))
+    for k in range(len(dataset)):
+        torch.testing.assert_close(dataset[k][:, 0, 0, 0], torch.arange(4 * k, 4 * k + 5) / 100)
+    assert dataset[0].shape == (5, 1, 4, 4)
+    assert dataset[0].dtype == torch.float32
+    report = dataset.report()
+    assert report[0] == f"train       {len(dataset)} windows in 43 frames of 1 recording, 0 to 42"
+    assert report[2].endswith("75 to 99")
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+def test_the_scaling_sees_nothing_but_training_frames(tmp_path: Path) -> None:
+    frames = numbered(100)
+    frames[81:] = 1e6
+    frames[5, 0, 0] = np.nan
+    np.save(tmp_path / "a.npy", frames)
+    for split in ("train", "validation", "test"):
+        scaling = Recordings(tmp_path / "a.npy", split, SMALL, dealing=Dealing(gap=1)).scaling
+        assert (scaling.kind, scaling.low, scaling.high) == ("minmax", 0, 78)
+    standard = Recordings(tmp_path / "a.npy", "test", SMALL, "standard", dealing=Dealing(gap=1)).scaling
+    train = frames[:79][np.isfinite(frames[:79])].astype(float)
+    assert standard.low == pytest.approx(train.mean() - 4 * train.std())
+    np.save(tmp_path / "b.npy", np.nan_to_num(frames).clip(0, 255).astype(np.uint8))
+    assert Recordings(tmp_path / "b.npy", "train", SMALL).scaling == Scaling(0, 255)
+
+
+# -- which windows
+
+
+def test_windows_with_broken_frames_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for k in range(40):
+        Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / "a" / f"{k}.png")
+    (tmp_path / "a" / "6.png").write_bytes(b"no picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = Recordings(tmp_path / "a", "train", SMALL)
+        assert [start for _, start, _, _ in dataset.windows] == [k for k in range(31 - 2) if not k <= 6 < k + 3]
+        with pytest.raises(ValueError, match="strict"):
+            Recordings(tmp_path / "a", "train", SMALL, reading=Reading(strict=True))
+
+
+def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path: Path) -> None:
+    frames = numbered(60)
+    frames[10:20] = np.nan
+    frames[14, 0, 0] = 3
+    np.save(tmp_path / "a.npy", frames)
+    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, dealing=Dealing(shares=(1, 0, 0)))
+    there = np.isfinite(frames).any(axis=(1, 2))
+    wanted = [k for k in range(58) if there[k : k + 2].any() and there[k + 2]]
+    assert [start for _, start, _, _ in dataset.windows] == wanted
+    frames[:] = np.nan
+    np.save(tmp_path / "b.npy", frames)
+    with pytest.raises(ValueError, match="every value of the training frames is missing"):
+        Recordings(tmp_path / "b.npy", "train", SMALL)
+    with pytest.raises(ValueError, match="too little to forecast from"):
+        Recordings(tmp_path / "b.npy", "train", SMALL, Scaling(0, 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 20), st.booleans())
+def test_tiles_cover_everything(h: int, w: int, tile: int, half: bool) -> None:
+    spacing = max(1, tile // (2 if half else 1))
+    seen = np.zeros((h, w), bool)
+    for top, left in recordings._places(h, w, tile, spacing):
+        assert 0 <= top <= max(0, h - tile)
+        assert 0 <= left <= max(0, w - tile)
+        seen[top : top + tile, left : left + tile] = True
+    assert seen.all()
+
+
+def test_tiles_to_train_on_must_hold_a_quarter_of_their_past(tmp_path: Path) -> None:
+    frames = RANDOM.random((30, 24, 32)).astype(np.float32)
+    frames[:, :, :17] = np.nan  # of the tiles at 0, 4, ... those from 16 - 8/4 on hold enough
+    np.save(tmp_path / "a.npy", frames)
+    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, dealing=Dealing(tile=8))
+    assert {left for _, _, _, left in dataset.windows} == {12, 16, 20, 24}
+    assert {top for _, _, top, _ in dataset.windows} == {0, 4, 8, 12, 16}
+    assert dataset[0].shape == (3, 1, 8, 8)
+    one = Recordings(tmp_path / "a.npy", "train", SMALL, dealing=Dealing(tile=1, augment="flips"))
+    assert one[0].shape == (3, 1, 1, 1)
+
+
+def test_active_looks_only_at_the_past(tmp_path: Path) -> None:
+    frames = np.zeros((60, 4, 4), np.float32)
+    frames[20] = 1
+    frames[40, :2] = 1
+    np.save(tmp_path / "a.npy", frames)
+    dealing = Dealing(active=0.5, shares=(1, 0, 0))
+    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), dealing=dealing)
+    assert [start for _, start, _, _ in dataset.windows] == [19, 20]  # frame 20 among two of past: half; frame 40: a quarter
+    with pytest.raises(ValueError, match="smaller active"):
+        Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), dealing=Dealing(active=0.6, shares=(1, 0, 0)))
+
+
+@pytest.mark.parametrize("augment", ["flips", "turns"])
+def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augment: str) -> None:
+    np.save(tmp_path / "a.npy", RANDOM.random((100, 24, 24)).astype(np.float32))
+
+    def opened(split: str, seed: int = 0) -> Recordings:
+        return Recordings(tmp_path / "a.npy", split, SMALL, dealing=Dealing(tile=8, augment=augment, seed=seed))
+
+    train, other = opened("train"), opened("train", seed=1)
+    keys = [(epoch, index) for epoch in (0, 1) for index in range(0, 60, 5)]
+    first = torch.stack([train[key] for key in keys])
+    assert torch.equal(first, torch.stack([opened("train")[key] for key in reversed(keys)]).flip(0))
+    assert not torch.equal(first[:12], first[12:])
+    assert not torch.equal(first, torch.stack([other[key] for key in keys]))
+    validation = opened("validation")
+    assert not validation.by_epoch
+    assert torch.equal(validation[(0, 2)], validation[(5, 2)])
+    recording, start, top, left = validation.windows[2]
+    raw = validation.frames[recording][start : start + 3, :, top : top + 8, left : left + 8]
+    torch.testing.assert_close(validation[2], validation.scaling.to_network(torch.from_numpy(np.array(raw))))
+
+
+def test_flips_and_turns_only_move_pixels() -> None:
+    values = RANDOM.random((3, 1, 6, 6))
+    for augment, ways in (("flips", 2), ("turns", 8)):
+        seen = {recordings._augmented(values, np.random.default_rng(k), augment).tobytes() for k in range(100)}
+        group = [np.rot90(v, k, (-2, -1)).tobytes() for v in (values, values[..., ::-1]) for k in range(4)]
+        assert seen <= set(group)
+        assert len(seen) == ways
+
+
+# -- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("lengths", "args", "message"),
+    [
+        ([10], {}, "no window of 20 frames in train, whose longest stretch has 0"),
+        ([100], {"shares": [0.5, 0.5]}, "shares are three numbers"),
+        ([100], {"by": "day"}, "choose auto, recording or time"),
+        ([100], {"augment": "turn"}, "choose none, flips or turns"),
+        ([100], {"tile": -1}, "tile and gap are at least 0"),
+        ([100], {"tiles": 8}, "did you mean tile"),
+        ([100], {"scaling": "range"}, "give its low and high"),
+    ],
+)
+def test_bad_choices_are_told_in_one_line(tmp_path: Path, lengths: list[int], args: dict, message: str) -> None:
+    write_many(tmp_path, lengths)
+    with pytest.raises(ValueError, match=message) as told:
+        recordings_from(str(tmp_path), "train", Window(), args)
+    assert "\n" not in str(told.value)
+
+
+def test_recordings_of_different_sizes(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", numbered(60, 16, 16))
+    np.save(tmp_path / "b.npy", numbered(60, 12, 16))
+    for dealing in (Dealing(), Dealing(tile=16)):
+        with pytest.raises(ValueError, match="different sizes, 1x12x16 and 1x16x16"):
+            Recordings(tmp_path, "train", SMALL, dealing=dealing)
+    assert {tuple(item.shape) for item in Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=12))} == {(3, 1, 12, 12)}
+    assert Recordings(tmp_path, "train", SMALL, reading=Reading(size=(8, 8)))[0].shape == (3, 1, 8, 8)
+    np.save(tmp_path / "c.npy", np.zeros((60, 3, 12, 16)))
+    with pytest.raises(ValueError, match="colour grey"):
+        Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=8))
+
+
+# -- frames, decoded once
+
+
+def test_xarray_objects_and_urls(tmp_path: Path) -> None:
+    def grid(add: float) -> xr.Dataset:
+        return xr.Dataset({"v": (("time", "y", "x"), numbered(60) + add)})
+
+    first, second = grid(0), grid(5)
+    assert Recordings(first, "train", SMALL).scaling.low == 0
+    assert Recordings(second, "train", SMALL).scaling.low == 5
+    assert Recordings(first["v"], "train", SMALL).path == "v"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first.to_zarr(tmp_path / "a.zarr")
+    dataset = open_dataset((tmp_path / "a.zarr").as_uri(), "train", SMALL)
+    assert isinstance(dataset, Recordings)
+    assert values_of(dataset) == values_of(Recordings(first, "train", SMALL))
+
+
+def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "IN_MEMORY", 1000)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a").mkdir()
+    for k in range(40):
+        Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / "a" / f"{k}.png")
+    (tmp_path / "a" / "6.png").write_bytes(b"no picture")
+
+    def opened() -> Recordings:
+        recordings._last.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Recordings(tmp_path / "a", "train", SMALL)
+
+    first = opened()
+    assert isinstance(first.frames[0], np.memmap)
+    (file,) = (tmp_path / "cache").glob("*.npy")
+    written = file.stat().st_mtime_ns
+    again = opened()
+    assert (again.broken, again.windows) == (first.broken, first.windows)
+    assert again.broken == [{6}]
+    assert file.stat().st_mtime_ns == written
+    np.testing.assert_array_equal(again.frames[0][:, 0, 0, 0], [k - (k == 6) for k in range(40)])
+    Image.fromarray(np.full((8, 8), 99, np.uint8)).save(tmp_path / "a" / "39.png")
+    assert opened().frames[0][39, 0, 0, 0] == 99
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+def test_a_kept_file_of_an_object_is_of_its_own_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "IN_MEMORY", 100)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    for add in (0, 5, 0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = Recordings(xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL)
+        assert dataset.frames[0][0, 0, 0, 0] == add
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "IN_MEMORY", 100)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+
+    def full(clip: Clip) -> Iterator[np.ndarray]:
+        yield np.zeros((32, *clip.frames.shape[1:]), np.float32)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(recordings, "_chunks", full)
+    grid = xr.DataArray(numbered(60), dims=("time", "y", "x"), name="v")
+    with pytest.warns(UserWarning, match="are decoded into"), pytest.raises(ValueError, match=r"cannot write .*: No space") as told:
+        Recordings(grid, "train", SMALL)
+    assert "\n" not in str(told.value)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_frames_are_decoded_in_bounded_chunks() -> None:
+    asked = []
+
+    class Long:
+        shape, dtype = (1000, 1, 2, 2), np.dtype(np.uint8)
+
+        def __getitem__(self, when: slice) -> np.ndarray:
+            asked.append(when.stop - when.start)
+            return np.zeros((when.stop - when.start, 1, 2, 2), np.uint8)
+
+    ((frames, broken),) = held([Clip(Long())], None, Reading())
+    assert frames.shape == (1000, 1, 2, 2)
+    assert (sum(asked), max(asked), broken) == (1000, recordings.CHUNK, set())
+
+
+def test_real_radar_has_windows_in_every_split() -> None:
+    path = real_data("radar/mch_rain_20150515.npz")
+    dealing = Dealing(tile=64, gap=4, shares=(0.6, 0.2, 0.2))
+    dataset = Recordings(path, "train", Window(4, 4, stride=4), "log", Reading(coarsen=4), dealing)
+    assert len(dataset) > 0
+    assert dataset[0].shape == (8, 1, 64, 64)
+    assert dataset[0][:4].isfinite().float().mean() >= 0.25
+    assert any("255" in line for line in dataset.report())

@@ -1,0 +1,385 @@
+"""One door for all sources: each is proved against plain numpy on what was written, or against what is known of real files."""
+
+import warnings
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import real_data
+from foreframe.clip import Clip
+from foreframe.data import clips_from
+from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts
+from foreframe.data.video import Film
+
+RANDOM = np.random.default_rng(3)
+HOUR = np.timedelta64(1, "h")
+START = np.datetime64("2020-01-01", "ns")
+
+
+class Recorded:
+    """Frames that remember which stretches were asked for; each frame holds its number."""
+
+    def __init__(self, t: int, h: int = 4, w: int = 6) -> None:
+        self.shape, self.dtype, self.asked = (t, 1, h, w), np.dtype(np.float32), []
+
+    def __getitem__(self, when: slice) -> np.ndarray:
+        a, b, _ = when.indices(self.shape[0])
+        self.asked.append((a, b))
+        return np.broadcast_to(np.arange(a, b, dtype=np.float32)[:, None, None, None], (b - a, *self.shape[1:])).copy()
+
+
+def write_film(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
+        for frame in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "gray")))
+        out.mux(stream.encode(None))
+
+
+def write_pictures(folder: Path, frames: np.ndarray) -> None:
+    folder.mkdir()
+    for k, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"im{k}.png")
+
+
+def write_grid(path: Path, times: np.ndarray, values: np.ndarray | None = None) -> None:
+    values = RANDOM.random((len(times), 3, 4)).astype(np.float32) if values is None else values
+    coords = {"time": times, "lat": [50.0, 49.0, 48.0], "lon": np.arange(4.0)}
+    xr.Dataset({"rain": (("time", "lat", "lon"), values, {"units": "mm/h"})}, coords).to_netcdf(path)
+
+
+def whole(clip: Clip) -> np.ndarray:
+    return clip.frames[0 : len(clip)]
+
+
+# -- what opens
+
+
+def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Path) -> None:
+    frames = RANDOM.integers(0, 255, (12, 16, 20), dtype=np.uint8)
+    with (tmp_path / "a.NPY").open("wb") as file:
+        np.save(file, frames)
+    np.savez(tmp_path / "a.npz", frames=frames)
+    torch.save({"frames": torch.from_numpy(frames), "note": "kept out"}, tmp_path / "a.pt")
+    write_film(tmp_path / "a.mkv", frames)
+    write_pictures(tmp_path / "a", frames)
+    Image.fromarray(frames[0]).save(tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]])
+    grid = xr.Dataset({"v": (("time", "y", "x"), frames.astype(np.float32))}, {"time": START + np.arange(12) * HOUR})
+    grid.to_netcdf(tmp_path / "a.nc")
+    grid.to_zarr(tmp_path / "a.zarr", consolidated=False)
+    for source in (
+        *(tmp_path / f"a{kind}" for kind in (".NPY", ".npz", ".pt", ".mkv", "", ".gif", ".nc", ".zarr")),
+        grid,
+        grid["v"],
+    ):
+        (clip,) = clips_from(source)
+        np.testing.assert_array_equal(whole(clip)[:, 0], frames, err_msg=str(source))
+    assert len(clips_from(tmp_path)) == 8
+    assert len(clips_from((tmp_path / "a.zarr").as_uri())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "shape", "dtype", "units"),
+    [
+        ("video/nasa_13013.mp4", 325, (3, 180, 320), "uint8", ""),
+        ("video/vtest.avi", 795, (3, 576, 768), "uint8", ""),
+        ("video/tree.avi", 68, (3, 240, 320), "uint8", ""),
+        ("video/carphone_pristine.mp4", 120, (3, 144, 176), "uint8", ""),
+        ("video/newtonscradle.gif", 36, (3, 150, 200), "uint8", ""),
+        ("video/realshort.mp4", 36, (3, 240, 320), "uint8", ""),
+        ("radar/knmi_acc_20100826.npz", 92, (1, 765, 700), "float32", ""),
+        ("radar/mch_rain_20150515.npz", 40, (1, 640, 710), "float32", ""),
+        ("grids/era5_t2m_uk_201903.npz", 744, (1, 33, 49), "float32", "K"),
+        ("grids/ostia_sst_monthly_2006_2010.npz", 54, (1, 18, 432), "float32", "K"),
+    ],
+)
+def test_real_files(name: str, frames: int, shape: tuple[int, ...], dtype: str, units: str) -> None:
+    (clip,) = clips_from(real_data(name))
+    assert (clip.frames.shape, clip.frames.dtype, clip.units) == ((frames, *shape), dtype, units)
+    assert clip.times is not None
+    if "lat" in " ".join(clip.coordinates):
+        latitude = clip.coordinates["latitude"]
+        assert latitude[0] > latitude[-1]
+
+
+def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((50, 8, 8), np.float32))
+    write_film(tmp_path / "b.mkv", np.zeros((20, 16, 16), np.uint8))
+    write_grid(tmp_path / "c.nc", START + np.arange(20) * HOUR)
+
+    def refuse(self: object, when: slice) -> np.ndarray:
+        raise AssertionError("a frame was read")
+
+    monkeypatch.setattr(Film, "__getitem__", refuse)
+    monkeypatch.setattr("foreframe.data.grid._GridFrames.__getitem__", refuse)
+    array, film, grid = clips_from(tmp_path, colour="grey", size=[4, 4], every=2)
+    assert isinstance(array.frames.source, np.memmap)  # type: ignore[attr-defined]
+    for clip in (film, grid):
+        with pytest.raises(AssertionError, match="was read"):
+            clip[:1]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 50])
+def test_what_lies_between_frames_never_fills_the_memory(every: int) -> None:
+    source = Recorded(1001)
+    (clip,) = in_parts(Clip(source), [], Reading(every=every))
+    assert len(clip) == len(range(0, 1001, every))
+    np.testing.assert_array_equal(whole(clip)[:, 0, 0, 0], range(0, 1001, every))
+    np.testing.assert_array_equal(clip[3:11].frames[:, 0, 0, 0], np.arange(0, 1001, every)[3:11])
+    assert clip[5:5].frames.shape[0] == 0
+    if every > 1:
+        assert max(b - a for a, b in source.asked) <= AT_ONCE
+
+
+# -- gaps, cuts, times
+
+
+def test_gaps_split_recordings(tmp_path: Path) -> None:
+    times = START + np.r_[np.arange(10), np.arange(12, 20), np.arange(30, 45)] * HOUR
+    write_grid(tmp_path / "a.nc", times)
+    parts = clips_from(tmp_path / "a.nc")
+    assert [len(part) for part in parts] == [10, 8, 15]
+    assert [part.name[-3:] for part in parts] == ["[1]", "[2]", "[3]"]
+    np.testing.assert_array_equal(np.concatenate([part.times for part in parts]), times)
+    (uncut,) = clips_from(xr.open_dataset(tmp_path / "a.nc").isel(time=slice(10)))
+    np.testing.assert_array_equal(whole(uncut), whole(parts[0]))
+
+
+@pytest.mark.parametrize(
+    ("times", "gaps"),
+    [
+        (np.arange("2001-01", "2004-01", dtype="datetime64[M]").astype("datetime64[ns]"), []),
+        (np.delete(np.arange("2001-01", "2004-01", dtype="datetime64[M]"), 7).astype("datetime64[ns]"), [7]),
+        (np.array([0.0, 300, 600, 900, 1500, 1800, 2100, 2400]), [4]),
+        (np.array([START]), []),
+    ],
+)
+def test_months_are_regular_and_seconds_have_gaps_too(times: np.ndarray, gaps: list[int]) -> None:
+    assert gaps_in(Clip(np.zeros((len(times), 1, 2, 2)), times)) == gaps
+
+
+def test_a_film_keeps_whatever_rate_it_has() -> None:
+    assert gaps_in(Clip(np.zeros((4, 1, 2, 2)), np.array([0, 0.1, 0.2, 5])), is_picture=True) == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "message"),
+    [([0, 1, 2, 1, 4], "forwards from frame 2"), ([1, 0], "forwards from frame 0"), ([0, 1, 5, 6, 11, 13], "irregular, from 1 h")],
+)
+def test_times_that_are_none(hours: list[int], message: str) -> None:
+    clip = Clip(np.zeros((len(hours), 1, 2, 2)), START + np.array(hours) * HOUR, name="odd.nc")
+    with pytest.raises(ValueError, match=message):
+        gaps_in(clip)
+
+
+def test_cuts_split_films_where_asked(tmp_path: Path) -> None:
+    scene, other = (RANDOM.integers(0, 2, (6, 8)).repeat(8, 0).repeat(8, 1) for _ in range(2))
+    frames = np.stack([scene * 200 + k for k in range(12)] + [other * 40 + 150 + k for k in range(12)]).astype(np.uint8)
+    write_film(tmp_path / "a.mkv", frames)
+    np.save(tmp_path / "a.npy", frames)
+    assert [len(clip) for clip in clips_from(tmp_path / "a.mkv")] == [24]
+    assert [len(clip) for clip in clips_from(tmp_path / "a.mkv", cuts=True)] == [12, 12]
+    assert [len(clip) for clip in clips_from(tmp_path / "a.npy", cuts=True)] == [24]  # values of a grid have no scenes
+
+
+def test_parts_keep_count_of_broken_frames() -> None:
+    source = Recorded(20)
+    source.broken = {3, 8, 9, 15}  # type: ignore[attr-defined]
+    assert Part(source, 5, 12).broken == {3, 4}
+    assert Viewed(source, Reading(every=3), None).broken == {1, 3, 5}
+    np.testing.assert_array_equal(Part(source, 5, 12)[2:99][:, 0, 0, 0], range(7, 12))
+
+
+def test_no_data_is_guessed_of_the_whole_recording_and_not_of_its_parts() -> None:
+    frames = RANDOM.integers(0, 200, (8, 1, 10, 10)).astype(np.uint8)
+    frames[:, :, :, 0] = 255
+    frames[6:, :, :3] = 255  # saturated in the last two, which a gap parts from the others
+    times = START + np.r_[np.arange(6), 9, 10] * HOUR
+    parts = in_parts(Clip(frames, times), gaps_in(Clip(frames, times)), Reading())
+    assert [len(part) for part in parts] == [6, 2]
+    np.testing.assert_array_equal(np.isnan(parts[1][:].frames), frames[6:] == 255)
+    assert all("255" in part.notes[0] for part in parts)
+    (kept,) = in_parts(Clip(frames, times), [], Reading(missing=None))
+    assert kept.frames.dtype == np.uint8
+
+
+# -- views, against numpy
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 5), st.integers(0, 3), st.integers(0, 3), st.integers(1, 4), st.booleans())
+def test_crop_coarsen_and_every_equal_plain_numpy(n: int, top: int, left: int, every: int, gaps: bool) -> None:
+    draw = np.random.default_rng(top)  # hypothesis draws its own number of examples
+    frames = draw.normal(10, 3, (9, 2, 14, 17)).astype(np.float32)
+    if gaps:
+        frames[draw.random(frames.shape) < 0.4] = np.nan
+    rows, columns = 11, 13
+    latitude, longitude = np.linspace(60, 47, 14), np.linspace(3, 19, 17)
+    clip = Clip(frames, np.arange(9.0), "K", {"latitude": latitude, "longitude": longitude}, "a")
+    (seen,) = in_parts(clip, [], Reading(crop=[top, left, rows, columns], coarsen=n, every=every))
+    h, w = rows // n, columns // n
+    cut = frames[::every, :, top : top + h * n, left : left + w * n].reshape(-1, 2, h, n, w, n).astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        means = np.nanmean(cut, axis=(3, 5))
+    means[np.isnan(cut).mean(axis=(3, 5)) > 0.5] = np.nan
+    np.testing.assert_allclose(whole(seen), means, rtol=1e-5)
+    assert seen.times is not None
+    np.testing.assert_array_equal(seen.times, np.arange(9.0)[::every])
+    np.testing.assert_allclose(seen.coordinates["latitude"], latitude[top : top + h * n].reshape(h, n).mean(1))
+    np.testing.assert_allclose(seen.coordinates["longitude"], longitude[left : left + w * n].reshape(w, n).mean(1))
+
+
+def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> None:
+    names = {"latitude": np.arange(8.0)[::-1], "longitude": np.arange(8.0) * 10}
+    both = np.add.outer(names["latitude"], names["longitude"])
+    clip = Clip(np.zeros((2, 1, 8, 8), np.float32), coordinates={**names, "xlat": both, "other": np.arange(3)})
+    (cropped,) = in_parts(clip, [], Reading(crop=[1, 4, 3, 2]))
+    np.testing.assert_array_equal(cropped.coordinates["latitude"], [6, 5, 4])
+    np.testing.assert_array_equal(cropped.coordinates["longitude"], [40, 50])
+    np.testing.assert_array_equal(cropped.coordinates["xlat"], both[1:4, 4:6])
+    np.testing.assert_array_equal(cropped.coordinates["other"], np.arange(3))
+    (grown,) = in_parts(clip, [], Reading(size=[16, 4]))
+    np.testing.assert_allclose(grown.coordinates["latitude"], 7.25 - 0.5 * np.arange(16))
+    np.testing.assert_allclose(grown.coordinates["longitude"], [5, 25, 45, 65])
+    np.testing.assert_allclose(
+        grown.coordinates["xlat"], np.add.outer(grown.coordinates["latitude"], grown.coordinates["longitude"])
+    )
+
+
+def test_sizes_of_whole_blocks_are_their_means_and_others_keep_the_mean() -> None:
+    frames = RANDOM.integers(0, 255, (3, 3, 12, 8), dtype=np.uint8)
+    (half,) = in_parts(Clip(frames), [], Reading(size=[6, 4]))
+    blocks = frames.reshape(3, 3, 6, 2, 4, 2).astype(float).mean((3, 5))
+    assert half.frames.dtype == np.uint8
+    assert np.abs(whole(half) - blocks).max() <= 0.5
+    (odd,) = in_parts(Clip(frames), [], Reading(size=[5, 7]))
+    assert odd.frames.shape == whole(odd).shape == (3, 3, 5, 7)
+    assert abs(whole(odd).mean() - frames.mean()) < 4
+    signed = -frames.astype(np.int16)
+    np.testing.assert_array_equal(whole(in_parts(Clip(signed), [], Reading(size=[6, 4]))[0]), -whole(half).astype(np.int16))
+
+
+def test_colours() -> None:
+    frames = RANDOM.integers(0, 255, (2, 4, 3, 5), dtype=np.uint8)
+    (grey,) = in_parts(Clip(frames), [], Reading(colour="grey"))
+    luma = 0.299 * frames[:, 0] + 0.587 * frames[:, 1] + 0.114 * frames[:, 2]
+    assert np.abs(whole(grey)[:, 0] - luma).max() <= 0.501
+    (rgb,) = in_parts(Clip(frames), [], Reading(colour="rgb"))
+    np.testing.assert_array_equal(whole(rgb), frames[:, :3])
+    (spread,) = in_parts(Clip(frames[:, :1]), [], Reading(colour="rgb"))
+    np.testing.assert_array_equal(whole(spread), frames[:, [0, 0, 0]])
+    assert in_parts(Clip(frames), [], Reading())[0].frames is frames
+
+
+def test_a_crop_of_pictures_comes_before_their_size(tmp_path: Path) -> None:
+    frames = RANDOM.integers(0, 255, (3, 16, 16), dtype=np.uint8)
+    write_pictures(tmp_path / "a", frames)
+    (clip,) = clips_from(tmp_path / "a", crop=[4, 8, 8, 8], size=[4, 4])
+    assert np.abs(whole(clip)[:, 0] - frames[:, 4:12, 8:].reshape(3, 4, 2, 4, 2).mean((2, 4))).max() <= 0.5
+
+
+# -- what is refused, and what is left out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colour": "blue"}, "choose as_is, grey or rgb"),
+        ({"crop": [1, 2, 3]}, "crop is top, left, H, W"),
+        ({"size": [0, 4]}, "size is H, W"),
+        ({"size": [4, 4], "coarsen": 2}, "not both"),
+        ({"every": 0}, "every is a whole number"),
+        ({"missing": "none"}, "missing is a number"),
+        ({"colours": "grey"}, "did you mean colour"),
+        ({"crop": [5, 0, 8, 8]}, "reaches beyond frames of 8x9"),
+        ({"coarsen": 9}, "too small to coarsen"),
+    ],
+)
+def test_choices_that_do_not_fit(tmp_path: Path, options: dict, message: str) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((5, 8, 9), np.float32))
+    with pytest.raises(ValueError, match=message):
+        clips_from(tmp_path / "a.npy", **options)
+
+
+@pytest.mark.parametrize(
+    ("held", "options", "message"),
+    [
+        ({"a": np.zeros((3, 4, 5)), "b": np.zeros((3, 4, 5))}, {}, "variable names one of a, b"),
+        ({"a": np.zeros((3, 4, 5))}, {"variable": "c"}, "array c not found"),
+        ({"frames": np.zeros((3, 40, 50, 3))}, {}, "puts channels second"),
+        ({"frames": np.zeros((3, 4, 5), complex)}, {}, "complex128, not numbers"),
+        ({"frames": np.zeros((0, 4, 5))}, {}, "holds no frames"),
+        ({"frames": np.zeros((3, 4, 5)), "times": np.arange(4.0)}, {}, "3 frames, but 4 times"),
+        ({"frames": np.zeros((3, 4, 5)), "times": np.array(["a", "b", "c"])}, {}, "are none that are read"),
+    ],
+)
+def test_arrays_that_are_no_recording(tmp_path: Path, held: dict, options: dict, message: str) -> None:
+    np.savez(tmp_path / "a.npz", **held)
+    with pytest.raises(ValueError, match=message):
+        clips_from(tmp_path / "a.npz", **options)
+
+
+def test_one_of_several_arrays_and_what_lies_beside_it(tmp_path: Path) -> None:
+    values = RANDOM.random((3, 4, 5))
+    times = np.array(["201505151545", "201505151550", "201505151555"])
+    beside = {"times": times, "lat": np.arange(4.0), "lon": np.arange(5.0), "units": np.array(["mm/h"])}
+    np.savez(tmp_path / "a.npz", a=values, b=values + 1, **beside)
+    (clip,) = clips_from(tmp_path / "a.npz", "b")
+    np.testing.assert_array_equal(whole(clip)[:, 0], values[:, ::-1] + 1)
+    np.testing.assert_array_equal(clip.coordinates["lat"], [3, 2, 1, 0])
+    np.testing.assert_array_equal(clip.coordinates["lon"], range(5))
+    assert clip.times is not None
+    assert (clip.units, clip.variable, str(clip.times[1])[:16]) == ("mm/h", "b", "2015-05-15T15:50")
+    assert "north-up" in clip.notes[0]
+
+
+def test_what_of_a_folder_is_left_out_is_said_once(tmp_path: Path) -> None:
+    folder = tmp_path / "Aufnahmen, früh 雨"
+    (folder / "deep" / "nothing").mkdir(parents=True)
+    np.save(folder / "deep" / "a b.npy", np.zeros((5, 8, 9)))
+    (folder / "deep" / "text.mp4").write_text("no film")
+    (folder / "readme.txt").write_text("words")
+    with pytest.warns(UserWarning, match=r"2 files left out: .*text.mp4.*readme.txt \(no kind") as told:
+        (clip,) = clips_from(folder)
+    assert len(told) == 1
+    assert clip.name == str(folder / "deep" / "a b.npy")
+    with pytest.raises(ValueError, match="no film"):
+        clips_from(folder, strict=True)
+    (folder / "deep" / "a b.npy").unlink()
+    with pytest.raises(ValueError, match="no film"):
+        clips_from(folder)
+    (folder / "deep" / "text.mp4").unlink()
+    with pytest.raises(ValueError, match="holds no recording"):
+        clips_from(folder)
+
+
+def test_strict_refuses_what_was_cut_short(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (30, 32, 32), dtype=np.uint8)
+    Image.fromarray(frames[0]).save(tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]])
+    content = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(content[:-500])
+    film = real_data("video/realshort.mp4").parent / "vtest.avi"
+    with film.open("rb") as file:
+        (tmp_path / "cut.avi").write_bytes(file.read(film.stat().st_size // 8))
+    for name in ("cut.gif", "cut.avi"):
+        (clip,) = clips_from(tmp_path / name)
+        assert "are there" in clip.notes[0]
+        with pytest.raises(ValueError, match="are there"):
+            clips_from(tmp_path / name, strict=True)
+
+
+@pytest.mark.parametrize(("name", "message"), [("a.png", "single picture"), ("a.xyz", "no kind"), ("b.nc", "no file or folder")])
+def test_what_is_no_source(tmp_path: Path, name: str, message: str) -> None:
+    if name.startswith("a"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match=message):
+        clips_from(tmp_path / name)

@@ -1,0 +1,298 @@
+"""Forecasts of clips, and the files that they become, read back by av, Pillow, numpy and xarray."""
+
+import subprocess
+import sys
+
+import av
+import cftime
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from foreframe import Clip, Forecaster, Scaling, Window, clips_from
+from foreframe.models import build_model
+from foreframe.outputs import captions, check_output, usual_fps, write_forecast, write_values
+from foreframe.visuals.colours import ORANGE
+
+KELVIN = Scaling(250, 310, "K", "minmax")
+
+
+def still(scaling: Scaling = KELVIN) -> Forecaster:
+    return Forecaster(build_model("persistence"), Window(4, 4), scaling)
+
+
+def field(times=None, t: int = 4, h: int = 6, w: int = 8, units: str = "K", c: int = 1) -> Clip:
+    frames = np.random.default_rng(0).uniform(260, 300, (t, c, h, w)).astype(np.float32)
+    there = {"latitude": np.linspace(60.0, 55.0, h), "longitude": np.linspace(0.0, 7.0, w)}
+    return Clip(frames, times, units, there, "field.nc", "t2m")
+
+
+def stamps(*days: str) -> np.ndarray:
+    return np.array(days, "datetime64[ns]")
+
+
+NOLEAP = [cftime.DatetimeNoLeap(2001, 2, day) for day in (25, 26, 27, 28)]
+TIMES = {
+    "5 minutes": (
+        np.datetime64("2020-01-01T23:45", "ns") + np.arange(4) * np.timedelta64(5, "m"),
+        stamps("2020-01-02T00:05", "2020-01-02T00:10"),
+    ),
+    "hours": (
+        np.datetime64("2020-02-28T21", "ns") + np.arange(4) * np.timedelta64(1, "h"),
+        stamps("2020-02-29T01", "2020-02-29T02"),
+    ),
+    "months": (stamps("2019-10-31", "2019-11-30", "2019-12-31", "2020-01-31"), stamps("2020-02-28", "2020-03-28")),
+    "middles of months": (
+        stamps("2019-10-16T12", "2019-11-16", "2019-12-16T12", "2020-01-16T12"),
+        stamps("2020-02-16T12", "2020-03-16T12"),
+    ),
+    "a calendar without leap days": (
+        np.array(NOLEAP),
+        np.array([cftime.DatetimeNoLeap(2001, 3, 1), cftime.DatetimeNoLeap(2001, 3, 2)]),
+    ),
+    "seconds": (np.arange(4) * 0.04, np.array([0.16, 0.20])),
+}
+
+
+@pytest.mark.parametrize("case", TIMES)
+def test_the_times_that_follow(case) -> None:
+    given, expected = TIMES[case]
+    future = still().predict(field(given), 2)
+    if expected.dtype.kind == "f":
+        np.testing.assert_allclose(future.times, expected)
+    else:
+        assert future.times.tolist() == expected.tolist()
+    assert (future.units, future.variable, len(future)) == ("K", "t2m", 2)
+    np.testing.assert_array_equal(future.coordinates["latitude"], field().coordinates["latitude"])
+    labels = captions(field(given), future)
+    assert len(labels) == 6
+    assert all("+" in label for label in labels[4:])
+
+
+def test_no_times_and_no_units() -> None:
+    future = still().predict(field(None, units=""), 2)
+    assert future.times is None
+    assert future.units == "K"  # those that the forecaster was trained in
+
+
+def test_missing_values_are_those_that_were_never_seen() -> None:
+    clip = field(None)
+    frames = clip.frames.copy()
+    frames[:, 0, 0, 0] = np.nan
+    frames[3, 0, 1, 1] = np.nan
+    future = still().predict(Clip(frames, units="K"), 3).frames
+    assert np.isnan(future[:, 0, 0, 0]).all()
+    assert np.isnan(future).sum() == 3
+    np.testing.assert_allclose(future[:, 0, 1, 1], frames[2, 0, 1, 1], rtol=1e-5)  # the last that was seen there
+
+
+def test_other_units_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"field\.nc is in degC, but this was trained on K: convert it first"):
+        still().predict(field(units="degC"), 2)
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+@pytest.mark.parametrize("case", TIMES)
+def test_grids_open_in_xarray(tmp_path, ending: str, case: str) -> None:
+    given, expected = TIMES[case]
+    clip = field(given)
+    future = still().predict(clip, 2)
+    write_forecast(tmp_path / f"out{ending}", clip, future, KELVIN)
+    with xr.open_dataset(tmp_path / f"out{ending}", decode_timedelta=True) as held:
+        assert held.t2m.dims == ("time", "latitude", "longitude")
+        assert held.t2m.units == "K"
+        assert held.latitude.standard_name == "latitude"
+        np.testing.assert_allclose(held.t2m.values, future.frames[:, 0])
+        np.testing.assert_allclose(held.latitude.values, clip.coordinates["latitude"])
+        if expected.dtype.kind == "f":
+            np.testing.assert_allclose(held.time.values, expected)
+        else:
+            assert [str(t) for t in held.time.values.astype(expected.dtype)] == [str(t) for t in expected]
+    [again] = clips_from(tmp_path / f"out{ending}")
+    np.testing.assert_allclose(again.frames[0:2], future.frames)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_rolling_grids_have_start_and_lead(tmp_path, steps: int) -> None:
+    times = TIMES["hours"][0]
+    forecasts = [still().predict(field(times)[: k + 1], steps) for k in (1, 2, 3)]
+    write_values(tmp_path / "roll.nc", forecasts, starts=list(times[1:]))
+    with xr.open_dataset(tmp_path / "roll.nc", decode_timedelta=True) as held:
+        assert held.t2m.dims == ("start", "lead", "latitude", "longitude")
+        assert held.start.values.tolist() == times[1:].tolist()
+        hours = np.arange(1, steps + 1) * np.timedelta64(1, "h").astype("timedelta64[ns]")
+        assert held.lead.values.tolist() == hours.tolist()
+        np.testing.assert_array_equal(held.time.values, times[1:, None] + hours)
+    write_values(tmp_path / "one.nc", forecasts[:1], starts=[times[1]])
+    with xr.open_dataset(tmp_path / "one.nc") as held:
+        assert held.t2m.shape == (1, steps, 6, 8)  # a list of one stays a list
+
+
+@pytest.mark.parametrize("case", ["5 minutes", "seconds"])
+def test_npz_reads_back_with_what_it_means(tmp_path, case) -> None:
+    clip = field(TIMES[case][0])
+    future = still().predict(clip, 2)
+    write_forecast(tmp_path / "out.npz", clip, future, KELVIN)
+    [again] = clips_from(tmp_path / "out.npz")
+    np.testing.assert_allclose(again.frames[0:2], future.frames)
+    np.testing.assert_array_equal(again.times, future.times)
+    assert again.units == "K"
+    np.testing.assert_array_equal(again.coordinates["longitude"], clip.coordinates["longitude"])
+    write_values(tmp_path / "roll.npz", [future, future])
+    with np.load(tmp_path / "roll.npz") as held:
+        assert held["frames"].shape == (2, 2, 1, 6, 8)
+        assert held["times"].shape == (2, 2)
+    write_values(tmp_path / "out.npy", future)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), future.frames)
+
+
+def film(c: int, h: int, w: int) -> Clip:
+    return Clip(np.random.default_rng(1).integers(0, 255, (4, c, h, w)).astype(np.uint8), np.arange(4) / 10)
+
+
+LOOKS = {
+    "grey": (film(1, 40, 48), Scaling(0, 255)),
+    "colour": (film(3, 40, 48), Scaling(0, 255)),
+    "odd sizes": (film(1, 33, 47), Scaling(0, 255)),
+    "temperature": (field(TIMES["hours"][0], h=31, w=45), KELVIN),
+    "rain": (field(TIMES["5 minutes"][0], units="mm/h"), Scaling(0, 400, "mm/h")),
+}
+
+
+def orange(picture: np.ndarray) -> bool:
+    """Whether somewhere a row of at least 20 pixels is orange, as a frame is and a letter is not."""
+    near = np.abs(picture.astype(int) - ORANGE).max(axis=-1) < 40
+    return bool((near.sum(axis=1) >= 20).any())
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif", ""])
+@pytest.mark.parametrize("look", LOOKS)
+def test_moving_pictures(tmp_path, ending, look) -> None:
+    clip, scaling = LOOKS[look]
+    future = still(scaling).predict(clip, 3)
+    path = tmp_path / f"out{ending}"
+    write_forecast(path, clip, future, scaling)
+    if ending == ".mp4":
+        with av.open(str(path)) as held:
+            stream = held.streams.video[0]
+            assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+            assert float(stream.average_rate) == pytest.approx(usual_fps(clip))
+            pictures = [frame.to_ndarray(format="rgb24") for frame in held.decode(stream)]
+    elif ending == ".gif":
+        with Image.open(path) as held:
+            pictures = []
+            for k in range(held.n_frames):
+                held.seek(k)
+                pictures.append(np.asarray(held.convert("RGB")))
+    else:
+        pictures = [np.asarray(Image.open(one)) for one in sorted(path.iterdir())]
+    assert [orange(one) for one in pictures] == [False] * 4 + [True] * 3
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_picture_beside_the_truth(tmp_path, look) -> None:
+    clip, scaling = LOOKS[look]
+    future = still(scaling).predict(clip[:2], 2)
+    write_forecast(tmp_path / "alone.png", clip[:2], future, scaling)
+    write_forecast(tmp_path / "beside.png", clip[:2], future, scaling, truth=clip[2:4])
+    alone, beside = (Image.open(tmp_path / f"{name}.png") for name in ("alone", "beside"))
+    assert beside.height > alone.height
+    assert orange(np.asarray(alone))
+
+
+def test_colours(tmp_path) -> None:
+    clip, scaling = LOOKS["temperature"]
+    future = still(scaling).predict(clip, 2)
+    pictures = []
+    for colours in ("auto", "temperature", "grey", "viridis"):
+        write_forecast(tmp_path / "out.png", clip, future, scaling, colours=colours)
+        pictures.append((tmp_path / "out.png").read_bytes())
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures)) == 3
+    with pytest.raises(ValueError, match="did you mean viridis"):
+        write_forecast(tmp_path / "other.png", clip, future, scaling, colours="virdis")
+    assert not (tmp_path / "other.png").exists()
+
+
+def test_a_field_without_any_contrast(tmp_path) -> None:
+    clip = Clip(np.full((3, 1, 5, 5), 280, np.float32), units="K")
+    write_forecast(tmp_path / "out.png", clip, still().predict(clip, 1), KELVIN)
+
+
+def test_the_hour_is_said_unless_all_frames_are_at_midnight() -> None:
+    clip = field(TIMES["5 minutes"][0])
+    assert captions(clip, still().predict(clip, 1)) == [
+        *("2020-01-01 23:45", "2020-01-01 23:50", "2020-01-01 23:55", "2020-01-02 00:00"),
+        "2020-01-02 00:05  +5 min",
+    ]
+    days = field(np.datetime64("2020-01-01", "ns") + np.arange(4) * np.timedelta64(1, "D"))
+    assert captions(days, still().predict(days, 1))[-2:] == ["2020-01-04", "2020-01-05  +1 d"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("out.bmp", r"cannot write \.bmp; choose \.mp4"),
+        ("file.txt/out.mp4", "cannot make the folder"),
+        ("file.txt/out", "cannot make the folder"),
+        ("folder.mp4", "is a folder; name a file"),
+        ("file", "is a file; name a new folder"),
+        ("full", "not empty"),
+        ("store.zarr", "a Zarr store is a folder"),
+        ("out.NC", "small letters"),
+    ],
+)
+def test_where_nothing_can_be_written(tmp_path, name, message) -> None:
+    for one in ("file.txt", "file", "store.zarr"):
+        (tmp_path / one).write_text("mine")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=message):
+        check_output(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_looking_whether_one_can_write_leaves_nothing(tmp_path) -> None:
+    for ending in (".mp4", ".nc", ""):
+        check_output(tmp_path / "new" / "deeper" / f"out{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from foreframe import Clip, Forecaster, Scaling
+from foreframe.models import build_model
+from foreframe.outputs import write_forecast
+import av, netCDF4, zarr, PIL.PngImagePlugin, PIL.GifImagePlugin  # a module's cache must not be what fills the disk
+clip = Clip(np.random.default_rng(0).uniform(260, 300, (4, 1, 200, 200)).astype(np.float32), units="K")
+future = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K")).predict(clip, 2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+for name in sys.argv[1:]:
+    try:
+        write_forecast(name, clip, future, Scaling(250, 310, "K"))
+        print("written")
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_loses_nothing(tmp_path) -> None:
+    """A limit on the size of files stands in for the full disk: writing fails in the same places."""
+    names = [f"out{ending}" for ending in (".mp4", ".gif", ".png", ".npy", ".npz", ".nc", ".zarr", "")]
+    old = ("out.mp4", "out.gif", "out.png", "out.npy", "out.npz", "out.nc")
+    for name in old:
+        (tmp_path / name).write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", FULL, *names], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        assert line.startswith(f"cannot write {name}: "), line
+    assert done.stderr == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(old)
+    assert all((tmp_path / name).read_text() == "old" for name in old)

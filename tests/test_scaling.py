@@ -1,0 +1,133 @@
+"""Scalings there and back, against numbers worked out by hand, and through a checkpoint."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foreframe import Forecaster, Scaling, Window
+from foreframe.models import build_model
+from foreframe.scaling import KINDS, Moments, scaling_from
+
+RANDOM = np.random.default_rng(9)
+EACH = {
+    "range": Scaling(-20, 45, "dBZ"),
+    "minmax": Scaling(265.7, 291.6, "K", "minmax"),
+    "standard": Scaling(250, 310, "K", "standard"),
+    "log": Scaling(0.1, 100, "mm/h", "log"),
+    "dbz": Scaling(5, 60, "dBZ", "dbz"),
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@kinds
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_there_and_back(kind: str, shares: list[float]) -> None:
+    scaling = EACH[kind]
+    low = 0.0 if kind == "log" else scaling.low
+    values = low + np.array(shares) * (scaling.high - low)
+    y = scaling.to_network(values)
+    assert y.min() >= -1e-12
+    assert y.max() <= 1 + 1e-12
+    np.testing.assert_allclose(scaling.to_units(y), values, rtol=1e-9, atol=1e-9)
+
+
+@kinds
+def test_torch_and_numpy_agree_and_what_is_missing_stays_so(kind: str) -> None:
+    scaling = EACH[kind]
+    values = RANDOM.uniform(scaling.low - 30, scaling.high + 30, (3, 1, 4, 5)).astype(np.float32)
+    values[0, 0, 0, :2] = np.nan
+    for way in (scaling.to_network, scaling.to_units):
+        given = values if way == scaling.to_network else scaling.to_network(values)
+        ours, theirs = way(given), way(torch.from_numpy(given))
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(np.isnan(ours), np.isnan(values))
+
+
+def test_numbers_worked_out_by_hand() -> None:
+    log = Scaling(0.1, 99.9, "mm/h", "log")  # 1 + x/0.1 over 1 + 999 = 1000, so each factor of ten is a third
+    np.testing.assert_allclose(log.to_network(np.array([-5, 0, 0.9, 9.9, 99.9, 999.9])), [0, 0, 1 / 3, 2 / 3, 1, 4 / 3])
+    np.testing.assert_allclose(log.to_units(np.array([0, 1 / 3, 2 / 3, 1, -1])), [0, 0.9, 9.9, 99.9, 0], atol=1e-12)
+    assert log.to_units(np.array([50.0]))[0] == pytest.approx(0.1 * (1000**1.5 - 1))  # a wild forecast stays a number
+    dbz = Scaling(5, 60, "dBZ", "dbz")
+    np.testing.assert_allclose(dbz.to_network(np.array([-32, 5, 16, 60, 80])), [0, 0, 0.2, 1, 1])
+    np.testing.assert_allclose(dbz.to_units(np.array([-1, 0, 0.2, 1, 2])), [5, 5, 16, 60, 60])
+    standard = Scaling.fit(np.array([1.0, 3.0]), "K", "standard")  # mean 2, deviation 1
+    assert (standard.low, standard.high) == (-2, 6)
+    assert standard.to_network(np.array([2.0]))[0] == 0.5
+    minmax = Scaling.fit(np.array([1.0, 3.0, np.nan, np.inf]))
+    assert (minmax.low, minmax.high, minmax.kind) == (1, 3, "minmax")
+    assert minmax.to_network(np.array([5.0]))[0] == 2
+    assert minmax.bounds == (-math.inf, math.inf)
+    assert Scaling(0, 255).bounds == (0, 255)
+
+
+@kinds
+def test_fitted_in_chunks_equals_fitted_at_once(kind: str) -> None:
+    frames = RANDOM.normal(280, 5, (40, 1, 6, 7)).astype(np.float32)
+    frames[RANDOM.random(frames.shape) < 0.2] = np.nan
+    moments = Moments()
+    for k in range(0, 40, 7):
+        moments = moments.plus(frames[k : k + 7])
+    there = frames[np.isfinite(frames)].astype(float)
+    np.testing.assert_allclose(
+        [moments.count, moments.lowest, moments.highest, moments.mean, moments.deviation],
+        [there.size, there.min(), there.max(), there.mean(), there.std()],
+    )
+    merged = Moments().plus(frames[:11]) + Moments().plus(frames[11:])
+    at_once = Scaling.fit(frames, kind=kind)
+    for fitted in (Scaling.from_moments(moments, kind=kind), Scaling.from_moments(merged, kind=kind)):
+        assert (fitted.low, fitted.high) == pytest.approx((at_once.low, at_once.high))
+
+
+def test_what_needs_no_fitting_takes_any_frames() -> None:
+    assert Scaling.fit(np.zeros(5), kind="log") == Scaling(0.1, 100, "mm/h", "log")
+    assert Scaling.fit(np.array([0.0, 240.0]), "mm/h", "log").high == 240
+    with pytest.raises(ValueError, match="two different finite values"):
+        Scaling.fit(np.array([1.0, 1.0, np.nan]))
+
+
+@kinds
+def test_a_checkpoint_keeps_it(kind: str, tmp_path: Path) -> None:
+    scaling = EACH[kind]
+    network = build_model("persistence", {})
+    Forecaster(network, Window(2, 2), scaling).save(tmp_path / "a")
+    loaded = Forecaster.load(tmp_path / "a")
+    assert loaded.scaling == scaling
+    assert scaling_from(scaling.config()) == scaling
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ("log", "log"),
+        ({"kind": "standard"}, "standard"),
+        ({"low": 0, "high": 5}, Scaling(0, 5)),
+        ({"low": 5, "high": 60, "kind": "dbz", "units": "dBZ"}, EACH["dbz"]),
+        (EACH["log"], EACH["log"]),
+    ],
+)
+def test_what_an_option_says(given: object, result: object) -> None:
+    assert scaling_from(given) == result  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("logarithm", "choose range, minmax"),
+        ("range", "give its low and high"),
+        ({"low": 3}, "both low and high"),
+        ({"lo": 3, "high": 4}, "not lo"),
+        ({"low": 3, "high": 3}, "needs low < high"),
+        ({"low": 0, "high": 3, "kind": "log"}, "low > 0"),
+    ],
+)
+def test_what_is_no_scaling(given: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        scaling_from(given)  # type: ignore[arg-type]
