@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
             NetCDF file, a Zarr store (folder or any fsspec URL), an xarray object, or a folder of any of these, however deep.
         variable, options: fields of `Reading`.
 
-    A recording is split where its times leave a gap. Axes of plain arrays: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips;
+    A recording is split where its times leave a gap; files of a folder that go on where the one before ends, one a day or one a frame,
+    are one. Axes of plain arrays: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips;
     of four axes, an array called `clips` and the published Moving MNIST file are clips (N,T,H,W), and anything else is one
     recording: (T,C,H,W) with at most 4 channels. What of a folder cannot be read is left out, and one warning says so.
 
@@ -155,7 +156,7 @@ def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     left_out: list[str] = []
     refused: list[ValueError] = []
     count = 0
-    for found in _inside(folder, reading, left_out, refused):
+    for found in _joined(_inside(folder, reading, left_out, refused)):
         yield found
         count += 1
     if not count:
@@ -189,6 +190,48 @@ def _inside(folder: Path, reading: Reading, left_out: list[str], refused: list[V
                 left_out.append(f"{path.name} ({error})" if path.name not in str(error) else str(error))
         elif path.suffix.lower() not in IMAGES:
             left_out.append(f"{path.name} (no kind that is read)")
+
+
+def _joined(found: Iterator[tuple[Clip, bool]]) -> Iterator[tuple[Clip, bool]]:
+    """Files that go on where the one before ends, one an hour or a day, or one a frame, are one recording."""
+    run: list[Clip] = []
+    for clip, is_picture in found:
+        if run and not (not is_picture and _goes_on(run, clip)):
+            yield _as_one(run), False
+            run = []
+        if is_picture or clip.times is None or clip.times.dtype.kind not in "MO":
+            yield clip, is_picture
+        else:
+            run.append(clip)
+    if run:
+        yield _as_one(run), False
+
+
+def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
+    """Whether a clip is of the same kind and place as the last of a run, and follows it: at the usual step, or, where there is one
+    frame a file, at any, since gaps are found later."""
+    last = run[-1]
+    if last.times is None or clip.times is None or clip.times.dtype.kind != last.times.dtype.kind:
+        return False
+    alike = (last.frames.shape[1:], last.frames.dtype, last.units, last.variable) == (
+        clip.frames.shape[1:], clip.frames.dtype, clip.units, clip.variable,
+    )  # fmt: skip
+    same_place = last.coordinates.keys() == clip.coordinates.keys() and all(
+        np.array_equal(values, clip.coordinates[name]) for name, values in last.coordinates.items()
+    )
+    ahead = clip.times[0] - last.times[-1]
+    if not (alike and same_place and ahead > 0 * ahead):
+        return False
+    return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
+
+
+def _as_one(run: Sequence[Clip]) -> Clip:
+    if len(run) == 1:
+        return run[0]
+    times = np.concatenate([clip.times for clip in run if clip.times is not None])
+    name = f"{run[0].name} and the {len(run) - 1} files after it"
+    notes = tuple(dict.fromkeys(note for clip in run for note in clip.notes))
+    return replace(run[0], frames=Joined(tuple(clip.frames for clip in run)), times=times, name=name, notes=notes)
 
 
 def _is_zarr(path: Path) -> bool:
@@ -290,6 +333,36 @@ class Part:
     def __getitem__(self, when: slice) -> np.ndarray:
         a, b, _ = when.indices(self.shape[0])
         return self.source[self.start + a : self.start + max(a, b)]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The frames of several sources, one after the other."""
+
+    sources: tuple[Frames, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(source.shape[0] for source in self.sources), *self.sources[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.sources[0].dtype
+
+    @property
+    def broken(self) -> set[int]:
+        starts = accumulate((source.shape[0] for source in self.sources), initial=0)
+        return {start + k for start, source in zip(starts, self.sources, strict=False) for k in broken_in(source)}
+
+    def __getitem__(self, when: slice) -> np.ndarray:
+        a, b, _ = when.indices(self.shape[0])
+        found, start = [np.empty((0, *self.shape[1:]), self.dtype)], 0
+        for source in self.sources:
+            n = source.shape[0]
+            if start < b and a < start + n:
+                found.append(np.asarray(source[max(0, a - start) : min(n, b - start)]))
+            start += n
+        return np.concatenate(found)
 
 
 # Frames as the reader wants them
