@@ -15,7 +15,7 @@ from PIL import Image
 from conftest import real_data
 from foreframe.clip import Clip
 from foreframe.data import clips_from
-from foreframe.data.grid import write_grid
+from foreframe.data.grid import write_grid as save_clip
 from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts
 from foreframe.data.video import Film
 
@@ -392,11 +392,11 @@ def test_files_that_go_on_where_the_one_before_ends_are_one_recording(tmp_path: 
     times = np.datetime64("2026-01-01T00:00", "ns") + np.arange(20) * np.timedelta64(5, "m")
     times[15:] += np.timedelta64(30, "m")  # a gap, between two files either way
     for k in range(0, 20, a_file):
-        write_grid(tmp_path / f"{k:02d}.nc", Clip(frames[k : k + a_file], times[k : k + a_file], "mm/h", variable="rain"))
+        save_clip(tmp_path / f"{k:02d}.nc", Clip(frames[k : k + a_file], times[k : k + a_file], "mm/h", variable="rain"))
     first, second = clips_from(tmp_path)
     assert (len(first), len(second)) == (15, 5)
     np.testing.assert_array_equal(first.frames[3:12], frames[3:12])
     np.testing.assert_array_equal(second.frames[0:5], frames[15:])
     np.testing.assert_array_equal(np.concatenate([first.times, second.times]), times)
-    write_grid(tmp_path / "99.nc", Clip(frames[:5], times[:5] + np.timedelta64(1, "D"), "K", variable="t"))
+    save_clip(tmp_path / "99.nc", Clip(frames[:5], times[:5] + np.timedelta64(1, "D"), "K", variable="t"))
     assert [len(clip) for clip in clips_from(tmp_path)] == [15, 5, 5]  # another quantity is another recording

@@ -18,7 +18,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Bad options end in one line and exit code 2."""
-        print(f"foreframe {self.prog.split()[-1]}: {self._in_one_line(message)}", file=sys.stderr)
+        print(f"{self.prog}: {self._in_one_line(message)}", file=sys.stderr)
         sys.exit(2)
 
     def _in_one_line(self, message: str) -> str:
@@ -40,7 +40,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Groups of options, one line each: flag, what it is, default."""
-        lines = [f"usage: foreframe {self.prog.split()[-1]} {self._positional_names()}[options]", "", self.description or ""]
+        lines = [f"usage: {self.prog} {self._positional_names()}[options]", "", self.description or ""]
         for group in self._action_groups:
             shown = [
                 one for one in group._group_actions if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS

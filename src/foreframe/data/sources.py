@@ -95,8 +95,8 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
             NetCDF file, a Zarr store (folder or any fsspec URL), an xarray object, or a folder of any of these, however deep.
         variable, options: fields of `Reading`.
 
-    A recording is split where its times leave a gap; files of a folder that go on where the one before ends, one a day or one a frame,
-    are one. Axes of plain arrays: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips;
+    A recording is split where its times leave a gap; files of a folder that go on where the one before ends, one a day or one a
+    frame, are one. Axes of plain arrays: (T,H,W) is one grey recording; (N,T,C,H,W) are N clips;
     of four axes, an array called `clips` and the published Moving MNIST file are clips (N,T,H,W), and anything else is one
     recording: (T,C,H,W) with at most 4 channels. What of a folder cannot be read is left out, and one warning says so.
 

@@ -135,7 +135,8 @@ def animation_frames(
                     size = min(18, max(11, drawn[0].shape[0] // 18))
                     longest = max(text_width(f"{time}  forecast", size) for time in times)
                     band = (size, max(drawn[0].shape[1], ceil(longest) + 8))
-                drawn = [_captioned(one, text, ORANGE if t >= p else INK, *band) for one, text in zip(drawn, texts, strict=True)]
+                inks = [ORANGE if t >= p and made else INK for _, made in panels]
+                drawn = [_captioned(*one, *band) for one in zip(drawn, texts, inks, strict=True)]
             yield with_legend(np.concatenate(drawn, axis=1), painted, missing)
 
     return pictures()
