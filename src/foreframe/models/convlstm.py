@@ -458,7 +458,7 @@ class _FrameHead(nn.Module):
         self.last = nn.Conv2d(maps, channels * head.horizon * scale**2, head.kernel, padding=head.kernel // 2, bias=bias)
         self.unfold = nn.PixelShuffle(scale)
         if adds:  # at first next to nothing
-            nn.init.normal_(self.last.weight, std=0.01)
+            nn.init.normal_(self.last.weight, std=0.01 if head.carry else 0.001)
             if self.last.bias is not None:
                 nn.init.zeros_(self.last.bias)
 
