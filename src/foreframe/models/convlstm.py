@@ -84,7 +84,8 @@ class Stem:
 
     Args:
         patch: fold patch x patch pixels into channels (space to depth); 1 leaves frames as they are.
-        widths: instead, one strided 3x3 convolution for each width, each halving the size, with group norm and SiLU.
+        widths: instead, one strided 3x3 convolution for each width, each halving the size, with norm and SiLU.
+        norm: "group" norm over each frame, or "none": then a frame's forecast does not depend on how much is in it elsewhere.
         skip: what else the decoder is shown. "frame": the last frame of the past joins the head (with `widths`, its maps of
             each finer size join there). "embedding": the encoder's last hidden map joins every input of the decoder. "both",
             "none".
@@ -93,11 +94,14 @@ class Stem:
     patch: int = 1
     widths: Sequence[int] = ()
     skip: str = "none"
+    norm: str = "group"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.patch < 1 or (self.widths and self.patch > 1) or any(width < 1 for width in self.widths):
             raise ValueError(f"a stem has a patch of 1 or more, or widths of 1 or more, not patch {self.patch} and {self.widths}")
+        if self.norm not in ("group", "none"):
+            raise ValueError(f"norm {self.norm!r} is unknown; choose group or none")
         if self.skip not in ("none", "frame", "embedding", "both"):
             raise ValueError(f"skip {self.skip!r} is unknown; choose none, frame, embedding or both")
 
@@ -424,7 +428,7 @@ class _FrameStem(nn.Module):
         self.stem = stem
         self.fold = nn.PixelUnshuffle(stem.patch)
         self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), _norm(o), nn.SiLU())
+            nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), _norm(o, stem), nn.SiLU())
             for i, o in pairwise((channels, *stem.widths))
         )
 
@@ -449,7 +453,7 @@ class _FrameHead(nn.Module):
         self.up, self.skips = nn.ModuleList(), nn.ModuleList()
         for width in stem.widths[-2::-1]:
             self.up.append(nn.Sequential(nn.Conv2d(maps, 4 * width, 3, padding=1), nn.PixelShuffle(2)))
-            self.up.append(nn.Sequential(_norm(width), nn.SiLU()))
+            self.up.append(nn.Sequential(_norm(width, stem), nn.SiLU()))
             self.skips.append(nn.Conv2d(width, width, 3, padding=1) if stem.skips_frame else nn.Identity())
             maps = width
         self.beside = stem.skips_frame and not stem.widths  # with patches the last frame's are simply laid beside
@@ -523,8 +527,10 @@ class _CarryHead(nn.Module):
         return k.unfold(-1, size, 1).flip(-2)
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    """Group norm over each frame on its own (a batch's clips must not see each other), about 16 channels a group."""
+def _norm(width: int, stem: Stem) -> nn.Module:
+    """Group norm over each frame on its own (a batch's clips must not see each other), about 16 channels a group; or none."""
+    if stem.norm == "none":
+        return nn.Identity()
     return nn.GroupNorm(next(groups for groups in range(max(1, width // 16), 0, -1) if width % groups == 0), width)
 
 
@@ -564,12 +570,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ahead": "hidden",
     },
     # For radar and other fields that drift: the last frame is carried along its optical flow, and a small ConvLSTM, which sees that
-    # frame at each lead time, learns what grows, fades and blurs on the way. Needs OpenCV.
+    # frame at each lead time, learns what grows, fades and blurs on the way. Without norms: where it rains little, group norm would
+    # make much of it. Needs OpenCV.
     "nowcast": {
         "hidden": (48,),
         "kernel": 3,
         "gates": Gates(forget_bias=1.0),
-        "stem": Stem(widths=(24, 48), skip="frame"),
+        "stem": Stem(widths=(24, 48), skip="frame", norm="none"),
         "head": Head(sigmoid=False),
         "decoder": "handed",
         "ahead": "guided",
