@@ -128,6 +128,8 @@ class Head:
         sigmoid: squash frames into (0, 1).
         horizon: frames that come out at once, for `ahead="at_once"`; else 1.
         carry: carry the last frame's patches along (`_CarryHead`), and draw only what is to be added to that. Goes with no sigmoid.
+        blurs: with `ahead="guided"`, draw nothing at all, but mix at each pixel the guide's frame, that frame blurred by Gaussians of
+            so many pixels, and nothing (`_mixed`): what is dry stays dry, whatever was trained on.
     """
 
     kernel: int = 3
@@ -135,8 +137,12 @@ class Head:
     sigmoid: bool = True
     horizon: int = 1
     carry: bool = False
+    blurs: Sequence[float] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "blurs", tuple(self.blurs))
+        if any(not sigma > 0 for sigma in self.blurs):
+            raise ValueError(f"a head's blurs are widths in pixels above 0, not {self.blurs}")
         if self.kernel % 2 == 0 or self.horizon < 1 or self.over not in ("last", "all"):
             raise ValueError(f"a head has an odd kernel, a horizon of 1 or more, and reads the last or all layers, not {self}")
 
@@ -208,7 +214,7 @@ class ConvLSTM(Model):
         _check_choices(channels, hidden, stem, head, decoder, ahead)
         self.args = {
             "channels": channels, "hidden": list(hidden), "kernel": kernel, "gates": asdict(gates),
-            "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head), "decoder": decoder, "ahead": ahead,
+            "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head) | {"blurs": list(head.blurs)}, "decoder": decoder, "ahead": ahead,
             "guide": guide,
         }  # fmt: skip
         self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
@@ -273,7 +279,7 @@ class ConvLSTM(Model):
             return stacked
         drawn = self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
         if guess is not None:
-            return drawn + guess
+            return _mixed(guess, drawn, self.head.blurs) if self.head.blurs else drawn + guess
         return drawn if self.carry is None else drawn + self.carry(stacked, frame)
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
@@ -362,6 +368,8 @@ def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Hea
         raise ValueError(f"head.horizon {head.horizon} goes with ahead at_once; else frames come one by one")
     if ahead == "hidden" and decoder == "mirrored" and hidden[0] != hidden[-1]:
         raise ValueError(f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} and {hidden[-1]}")
+    if head.blurs and ahead != "guided":
+        raise ValueError(f"head.blurs mixes what a guide forecasts: use ahead guided, not {ahead}")
     if head.carry and (decoder == "same" or ahead == "frame"):
         raise ValueError("head.carry carries the past's last frame: use a decoder of its own, fed hidden maps or nothing")
     if head.carry and head.sigmoid:
@@ -459,7 +467,8 @@ class _FrameHead(nn.Module):
         self.beside = stem.skips_frame and not stem.widths  # with patches the last frame's are simply laid beside
         maps += channels * stem.patch**2 if self.beside else 0
         scale = 2 if stem.widths else stem.patch
-        self.last = nn.Conv2d(maps, channels * head.horizon * scale**2, head.kernel, padding=head.kernel // 2, bias=bias)
+        each = len(head.blurs) + 3 if head.blurs else 1  # numbers a value: a frame's, or the weights of `_mixed` and its factor
+        self.last = nn.Conv2d(maps, channels * head.horizon * each * scale**2, head.kernel, padding=head.kernel // 2, bias=bias)
         self.unfold = nn.PixelShuffle(scale)
         if adds:  # at first next to nothing
             nn.init.normal_(self.last.weight, std=0.01 if head.carry else 0.001)
@@ -477,6 +486,34 @@ class _FrameHead(nn.Module):
         if self.beside and skip is not None:
             maps = torch.cat([maps, skip[0].repeat_interleave(steps, dim=0)], dim=1)
         return self.unfold(self.last(maps))
+
+
+def _mixed(
+    guess: Float[Tensor, "b steps c h w"], drawn: Float[Tensor, "b steps d h w"], blurs: Sequence[float]
+) -> Float[Tensor, "b steps c h w"]:
+    """Each value is factor * Σ weight_k * level_k. The levels are the guess, the guess blurred by each of `blurs`, and zero; the
+    weights are positive and add up to 1 (softmax); the factor lies in (0,2). At first nearly all weight is on the guess.
+
+    `drawn` holds, channel by channel, the K+2 numbers behind the weights and one behind the factor.
+    """
+    c = guess.shape[2]
+    numbers = drawn.unflatten(2, (c, len(blurs) + 3))
+    first = torch.zeros(len(blurs) + 2, device=guess.device)
+    first[0] = 4.0
+    weights = torch.softmax(numbers[:, :, :, :-1] + first.view(-1, 1, 1), dim=3)
+    levels = torch.stack([guess, *(_blurred(guess, sigma) for sigma in blurs), torch.zeros_like(guess)], dim=3)
+    return 2 * torch.sigmoid(numbers[:, :, :, -1]) * (weights * levels).sum(dim=3)
+
+
+def _blurred(frames: Float[Tensor, "b t c h w"], sigma: float) -> Float[Tensor, "b t c h w"]:
+    """By a Gaussian of `sigma` pixels, cut off at three of them; beyond the frame its edge goes on."""
+    reach = max(1, round(3 * sigma))
+    place = torch.arange(-reach, reach + 1, device=frames.device, dtype=frames.dtype)
+    k = torch.exp(-0.5 * (place / sigma) ** 2)
+    k = k / k.sum()
+    flat = F.pad(frames.flatten(0, 2).unsqueeze(1), (reach, reach, reach, reach), mode="replicate")
+    with torch.autocast(frames.device.type, enabled=False):
+        return F.conv2d(F.conv2d(flat, k.view(1, 1, -1, 1)), k.view(1, 1, 1, -1)).reshape(frames.shape)
 
 
 class _CarryHead(nn.Module):
@@ -569,15 +606,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decoder": "handed",
         "ahead": "hidden",
     },
-    # For radar and other fields that drift: the last frame is carried along its optical flow, and a small ConvLSTM, which sees that
-    # frame at each lead time, learns what grows, fades and blurs on the way. Without norms: where it rains little, group norm would
-    # make much of it. Needs OpenCV.
+    # For radar: the last frame is carried along its optical flow, and a small ConvLSTM, which sees that frame at each lead time, learns
+    # what grows, fades and blurs on the way. It draws nothing, and has no norms, which would make much of little rain: both forecast
+    # rain where there is none, of storms unlike those trained on. Needs OpenCV.
     "nowcast": {
         "hidden": (48,),
         "kernel": 3,
         "gates": Gates(forget_bias=1.0),
         "stem": Stem(widths=(24, 48), skip="frame", norm="none"),
-        "head": Head(sigmoid=False),
+        "head": Head(sigmoid=False, blurs=(1.5, 4.0, 10.0)),
         "decoder": "handed",
         "ahead": "guided",
         "guide": "optical_flow",
