@@ -69,10 +69,12 @@ def test_the_readme_runs_from_top_to_bottom(folder, monkeypatch, capsys) -> None
 def test_the_docs_run(page: Path, folder, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     text = page.read_text(encoding="utf-8")
-    for block in blocks("python", text):
-        exec(compile(block, page.name, "exec"), {})
-    for arguments in commands(text):
-        assert main(arguments) == 0
+    for language, block in re.findall(r"```(python|bash)\n(.*?)```", text, flags=re.DOTALL):
+        if language == "python":
+            exec(compile(block, page.name, "exec"), {})
+        else:
+            for arguments in commands(f"```bash\n{block}```"):
+                assert main(arguments) == 0
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS], ids=lambda page: page.name)
