@@ -160,7 +160,15 @@ def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
         }
     for threshold in next(iter(card.get("events", {}).values()), {}):
         panels[f"CSI at {threshold}"] = panel("events", threshold, "csi")
-    return panels
+    return {title: _without_far_off(series) for title, series in panels.items()}
+
+
+def _without_far_off(series: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Black, where it is so far above all else (a temperature of 0) that the others would lie on one line; the table has it."""
+    others = [value for name, values in series.items() if name != "black" for value in values]
+    if "black" not in series or not others or min(series["black"]) < 2 * max(others):
+        return series
+    return {name: values for name, values in series.items() if name != "black"}
 
 
 def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -20,14 +20,17 @@ def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[fl
     figure = Figure(figsize=(5 * len(panels), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    order = list(dict.fromkeys(name for series in panels.values() for name in series))  # a name has one colour in all panels
+    drawn = {}
     for axis, (title, series) in zip(axes, panels.items(), strict=True):
-        for k, (name, values) in enumerate(series.items()):
-            leads = range(1, len(values) + 1)
-            axis.plot(leads, values, marker=".", label=name, linewidth=2.8 if k == 0 else 1.2, zorder=3 if k == 0 else 2)
+        for name, values in series.items():
+            k, leads = order.index(name), range(1, len(values) + 1)
+            first = {"linewidth": 2.8, "zorder": 3} if k == 0 else {"linewidth": 1.2, "zorder": 2}
+            drawn[name] = axis.plot(leads, values, marker=".", color=f"C{k}", **first)[0]
         axis.set(title=title, xlabel=xlabel)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    lines, names = axes[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=len(names), fontsize=9)  # inside it would cover curves
+    lines = [drawn[name] for name in order]
+    figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)  # inside it would cover curves
     with whole_file(path) as rough:
         figure.savefig(rough, dpi=110, format="png")
