@@ -128,8 +128,8 @@ class Head:
         sigmoid: squash frames into (0, 1).
         horizon: frames that come out at once, for `ahead="at_once"`; else 1.
         carry: carry the last frame's patches along (`_CarryHead`), and draw only what is to be added to that. Goes with no sigmoid.
-        blurs: with `ahead="guided"`, draw nothing at all, but mix at each pixel the guide's frame, that frame blurred by Gaussians of
-            so many pixels, and nothing (`_mixed`): what is dry stays dry, whatever was trained on.
+        blurs: with `ahead="guided"`, draw nothing at all, but mix at each pixel the guide's frame, that frame blurred by Gaussians
+            of so many pixels, and nothing (`_mixed`): what is dry stays dry, whatever was trained on.
     """
 
     kernel: int = 3
@@ -214,7 +214,8 @@ class ConvLSTM(Model):
         _check_choices(channels, hidden, stem, head, decoder, ahead)
         self.args = {
             "channels": channels, "hidden": list(hidden), "kernel": kernel, "gates": asdict(gates),
-            "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head) | {"blurs": list(head.blurs)}, "decoder": decoder, "ahead": ahead,
+            "stem": asdict(stem) | {"widths": list(stem.widths)}, "head": asdict(head) | {"blurs": list(head.blurs)},
+            "decoder": decoder, "ahead": ahead,
             "guide": guide,
         }  # fmt: skip
         self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
@@ -606,9 +607,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decoder": "handed",
         "ahead": "hidden",
     },
-    # For radar: the last frame is carried along its optical flow, and a small ConvLSTM, which sees that frame at each lead time, learns
-    # what grows, fades and blurs on the way. It draws nothing, and has no norms, which would make much of little rain: both forecast
-    # rain where there is none, of storms unlike those trained on. Needs OpenCV.
+    # For radar: the last frame is carried along its optical flow, and a small ConvLSTM, which sees that frame at each lead time,
+    # learns what grows, fades and blurs on the way. It draws nothing, and has no norms, which would make much of little rain: both
+    # forecast rain where there is none, of storms unlike those trained on. Needs OpenCV.
     "nowcast": {
         "hidden": (48,),
         "kernel": 3,
