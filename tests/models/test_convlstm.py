@@ -149,7 +149,7 @@ def test_untrained_a_guided_model_is_nearly_its_guide() -> None:
 def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:
     """`--model_args.stem.skip none` must not take the preset's strided convolutions away."""
     args = build_model("quick", {"stem": {"skip": "none"}, "gates": {"peepholes": True}, "head": {"carry": False}}).args
-    assert args["stem"] == {"patch": 1, "widths": [16, 32, 64], "skip": "none"}
+    assert args["stem"] == {"patch": 1, "widths": [16, 32, 64], "skip": "none", "norm": "group"}
     assert args["gates"] == {"bias": True, "peepholes": True, "forget_bias": 1.0}
     assert (args["head"]["carry"], args["head"]["sigmoid"]) == (False, False)
     assert build_model("quick").args["stem"]["skip"] == "frame"  # and the preset itself stays as it was
