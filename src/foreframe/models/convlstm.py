@@ -5,6 +5,7 @@ Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stem'
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -513,7 +514,8 @@ def _blurred(frames: Float[Tensor, "b t c h w"], sigma: float) -> Float[Tensor, 
     k = torch.exp(-0.5 * (place / sigma) ** 2)
     k = k / k.sum()
     flat = F.pad(frames.flatten(0, 2).unsqueeze(1), (reach, reach, reach, reach), mode="replicate")
-    with torch.autocast(frames.device.type, enabled=False):
+    exact = nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False)  # meta knows no autocast
+    with exact:
         return F.conv2d(F.conv2d(flat, k.view(1, 1, -1, 1)), k.view(1, 1, 1, -1)).reshape(frames.shape)
 
 
