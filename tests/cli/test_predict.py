@@ -81,6 +81,21 @@ def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
         assert sum(1 for _ in held.decode(video=0)) == 7  # the four that it was trained to look at, then three
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["../kelvin", "t.nc", "--strict", "--steps", "1", "-o", "out.npy"],
+        ["-o", "out.npy", "--steps=1", "../kelvin", "--strict", "t.nc"],
+        ["--strict", "true", "../kelvin", "-o", "out.npy", "t.nc", "--steps", "1"],
+        ["--steps", "1", "--input", "t.nc", "-o", "out.npy", "../kelvin"],
+    ],
+)
+def test_options_stand_anywhere(kelvin, words) -> None:
+    grid("t.nc")
+    assert main(["predict", *words]) == 0
+    assert np.load("out.npy").shape == (1, 1, 6, 8)
+
+
 def test_what_is_looked_at(kelvin, capsys) -> None:
     """As many frames as in training, or as many as are said, or those that there are."""
     grid("t.nc")

@@ -243,7 +243,8 @@ def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
     assert "live: no new frame came" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_stopped_by_hand_it_keeps_its_state(run, frames) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_keeps_its_state(run, frames, stop) -> None:
     Path("live").mkdir()
     for k in range(4):
         np.save(f"live/a{k}.npy", frames[k])
@@ -253,7 +254,7 @@ def test_stopped_by_hand_it_keeps_its_state(run, frames) -> None:
     assert process.stdout is not None
     for _ in range(4):
         process.stdout.readline()
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, stop)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "what 4 frames have shown is kept in state" in err

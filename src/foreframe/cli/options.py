@@ -129,10 +129,27 @@ def call(verb: str, function: Callable[..., Any], arguments: Sequence[str], behi
     """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it.
 
     Args:
-        behind: an option that may also stand behind the first argument, without its name; `-o` is `--output` wherever there is one.
+        behind: an option that may also be given without its name, as the second word that belongs to no option, in any place;
+            `-o` is `--output` wherever there is one.
     """
     about = (function.__doc__ or "").strip().splitlines()[0]
+    parser = parser_for(verb, about, function)
     given = ["--output" if one == "-o" else one for one in arguments]
-    if behind and len(given) > 1 and not given[0].startswith("-") and (given[1] == "-" or not given[1].startswith("-")):
-        given[1:2] = [f"--{behind}={given[1]}"]
-    return function(**parsed_values(parser_for(verb, about, function), given))
+    free = _free_words(parser, given)
+    if behind and len(free) > 1:
+        given[free[1]] = f"--{behind}={given[free[1]]}"
+    return function(**parsed_values(parser, given))
+
+
+def _free_words(parser: Parser, given: Sequence[str]) -> list[int]:
+    """Where the words stand that are neither an option nor its value. A lone - is a word: standard input."""
+    switches = {action.option_strings[0] for action in parser._actions if action.option_strings and action.nargs in (0, "?")}
+    places, owned = [], False
+    for place, word in enumerate(given):
+        if word.startswith("-") and word != "-":
+            owned = "=" not in word and not (word in switches and given[place + 1 : place + 2] not in (["true"], ["false"]))
+        elif owned:
+            owned = False
+        else:
+            places.append(place)
+    return places

@@ -1,6 +1,7 @@
 """foreframe stream"""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ def forecast_live(
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are printed
         steps: frames to forecast
         every: forecast after every so many frames; each frame is taken in
-        state: a file to go on from where it is there, and to save to at the end and at Ctrl-C; keeps the place in SOURCE too
+        state: a file to go on from where it is there, and to save to at the end and when stopped; keeps the place in SOURCE too
         wait: seconds without a new frame after which a growing folder counts as finished
         variable: which array or variable of a file
         reading: how it is read where not as in training, e.g. --reading.size [96,128]
@@ -66,9 +67,11 @@ def forecast_live(
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
     at = begin(live, source)
     before = live.seen
+    old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped so: to us the same as Ctrl-C
     try:
         follow(live, frames_of(forecaster, source, variable, reading, wait, at), every, output, at)
     finally:
+        signal.signal(signal.SIGTERM, old_handler)
         if state is not None and live.seen:
             live.save(state)
             print(f"what {live.seen} frames have shown is kept in {state}", file=sys.stderr)
