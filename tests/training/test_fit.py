@@ -233,10 +233,12 @@ def test_two_processes_score_what_one_does(tmp_path) -> None:
             assert two["per_lead"] == pytest.approx(one["per_lead"], rel=1e-5), (convention, score)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path) -> None:
+@pytest.mark.parametrize(("stop", "devices"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
+def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices) -> None:
     run = tmp_path / "run"
+    machine = ["--accelerator", "cpu", "--devices", str(devices)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "foreframe", "train", *FLAGS, "--epochs", "100000", "--run", str(run)],
+        [sys.executable, "-m", "foreframe", "train", *FLAGS, *machine, "--epochs", "100000", "--run", str(run)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -244,7 +246,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path) -> None:
     deadline = time.monotonic() + 120
     while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert f"go on with: foreframe train --resume {run}" in said

@@ -49,7 +49,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 class Checkpoints(L.Callback):
     """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes, and at any stop).
 
-    Ctrl-C lets the step in hand finish, saves and stops; a second one stops at once.
+    Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once. Lightning's own answer to SIGTERM
+    would end without saving, and with several processes wait for ever.
     """
 
     def __init__(self, folder: Path, save_every_minutes: float) -> None:
@@ -69,6 +70,10 @@ class Checkpoints(L.Callback):
         if threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._old_handler is not None:  # only now, since Lightning sets its handler after on_fit_start; it resets it too
+            signal.signal(signal.SIGTERM, self._on_terminate)
+
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
@@ -79,6 +84,10 @@ class Checkpoints(L.Callback):
             raise KeyboardInterrupt
         self.interrupted = True
         print("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.", flush=True)
+
+    def _on_terminate(self, *_: Any) -> None:  # it may come twice, to the process and to its group
+        if not self.interrupted:
+            self._on_interrupt()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         due = time.monotonic() - self._saved_at > self.every
