@@ -213,6 +213,9 @@ def test_colours(tmp_path) -> None:
     with pytest.raises(ValueError, match="did you mean viridis"):
         write_forecast(tmp_path / "other.png", clip, future, scaling, colours="virdis")
     assert not (tmp_path / "other.png").exists()
+    with pytest.raises(ValueError, match="no colours named 'nope'"):
+        write_forecast(tmp_path / "other.npy", clip, future, scaling, colours="nope")
+    assert not (tmp_path / "other.npy").exists()
 
 
 def test_a_field_without_any_contrast(tmp_path) -> None:

@@ -64,6 +64,7 @@ def write_forecast(
         ValueError: unknown ending or colours, or what cannot be written; no half file stays.
     """
     kind = check_output(path)
+    paint_for(colours, 0, 1, "")  # refuses an unknown name for files that hold no colours, too
     if kind in TO_GO_ON_WITH:
         write_values(path, future)
         return

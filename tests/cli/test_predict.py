@@ -191,6 +191,21 @@ def test_what_is_no_film(run, capsys) -> None:
     assert "cut.mp4" in told(capsys, run, "cut.mp4", "-o", "out.mp4", *GREY, "--strict")
 
 
+@pytest.mark.parametrize("more", [[], ["--every", "2"]])
+@pytest.mark.parametrize("output", ["out.npy", "out.nc", "out.png", "out"])
+def test_unknown_colours_are_refused_whatever_the_output(kelvin, capsys, output, more) -> None:
+    grid("t.nc")
+    assert "no colours named 'nope'" in told(capsys, kelvin, "t.nc", "--colours", "nope", "-o", output, *more)
+
+
+def test_one_frame_is_no_plural(kelvin, capsys) -> None:
+    grid("t.nc")
+    assert main(["predict", kelvin, "t.nc", "--steps", "1", "-o", "out.npy"]) == 0
+    assert "1 frame that follows frame 8 of t.nc lies in out.npy" in capsys.readouterr().out
+    assert main(["predict", kelvin, "t.nc", "--steps", "1", "--every", "9", "-o", "out.npy"]) == 0
+    assert "1 forecast of 1 frame, one after every 9 from frame 3 on, lies in out.npy" in capsys.readouterr().out
+
+
 def test_other_channels_and_the_cure(run, capsys) -> None:
     film("film.mp4")
     err = told(capsys, run, "film.mp4", "-o", "out.mp4")

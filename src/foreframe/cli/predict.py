@@ -51,8 +51,10 @@ def forecast_clip(
     """
     from foreframe.forecaster import Forecaster
     from foreframe.outputs import check_output, write_forecast
+    from foreframe.visuals import paint_for
 
     kind = check_output(output)
+    paint_for(colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
     if every and after is not None:
         raise ValueError("give after or every, not both")
     if every and kind == ".png":
@@ -75,7 +77,9 @@ def forecast_clip(
     before, future = ahead(forecaster, clip, last + 1, seen, steps, side, overlap)
     truth = what_came(clip, last + 1, future) if last + 1 < len(clip) else None
     write_forecast(output, before, future, forecaster.scaling, truth, colours, fps)
-    print(f"{steps} frames that follow frame {last} of {input} lie in {output}{few_frames(len(before), seen)}")
+    what = f"{steps} frames that follow" if steps > 1 else "1 frame that follows"
+    where = f"{'lie' if steps > 1 else 'lies'} in {output}{few_frames(len(before), seen)}"
+    print(f"{what} frame {last} of {input} {where}")
 
 
 def ahead(
@@ -219,7 +223,9 @@ def roll(
 
         write_moving(output, kind, pictures(), fps or usual_fps(clip))
     few = few_frames(firsts[0], seen)
-    print(f"{len(firsts)} forecasts of {steps} frames, one after every {every} from frame {firsts[0] - 1} on, lie in {output}{few}")
+    several, plural = len(firsts) > 1, "s" * (steps > 1)
+    what = f"{len(firsts)} forecast{'s' * several} of {steps} frame{plural}"
+    print(f"{what}, one after every {every} from frame {firsts[0] - 1} on, {'lie' if several else 'lies'} in {output}{few}")
     print(f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   root mean squared error{f' in {units}' if units else ''}")
     for k in range(steps):
         if count[k]:

@@ -102,7 +102,7 @@ def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: s
         live.source = dict(at)
         now = live.seen - 1
         errors = {}
-        for made_at, made in awaiting:
+        for made_at, made in reversed(awaiting):  # the latest forecast, made for +1, first
             if now - made_at <= live.steps:
                 squares = np.square(made[now - made_at - 1].astype(np.float64) - frame)
                 if np.isfinite(squares).any():
