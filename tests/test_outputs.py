@@ -65,7 +65,7 @@ def test_the_times_that_follow(case) -> None:
         assert future.times.tolist() == expected.tolist()
     assert (future.units, future.variable, len(future)) == ("K", "t2m", 2)
     np.testing.assert_array_equal(future.coordinates["latitude"], field().coordinates["latitude"])
-    labels = captions(field(given), future)
+    labels = captions(given, future.times)
     assert len(labels) == 6
     assert all("+" in label for label in labels[4:])
 
@@ -225,12 +225,12 @@ def test_a_field_without_any_contrast(tmp_path) -> None:
 
 def test_the_hour_is_said_unless_all_frames_are_at_midnight() -> None:
     clip = field(TIMES["5 minutes"][0])
-    assert captions(clip, still().predict(clip, 1)) == [
+    assert captions(clip.times, still().predict(clip, 1).times) == [
         *("2020-01-01 23:45", "2020-01-01 23:50", "2020-01-01 23:55", "2020-01-02 00:00"),
         "2020-01-02 00:05  +5 min",
     ]
     days = field(np.datetime64("2020-01-01", "ns") + np.arange(4) * np.timedelta64(1, "D"))
-    assert captions(days, still().predict(days, 1))[-2:] == ["2020-01-04", "2020-01-05  +1 d"]
+    assert captions(days.times, still().predict(days, 1).times)[-2:] == ["2020-01-04", "2020-01-05  +1 d"]
 
 
 @pytest.mark.parametrize(

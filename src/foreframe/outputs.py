@@ -71,7 +71,7 @@ def write_forecast(
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
     paint = paint_of(colours, scaling, future.units, [whole, np.asarray(future.frames), *([] if came is None else [came])])
-    labels = captions(past, future)
+    labels = captions(past.times, future.times)
     if kind == ".png":
         write_png(path, strip(whole, np.asarray(future.frames), came, paint=paint, times=labels))
     else:
@@ -139,15 +139,15 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
     return paint_for(colours, min(low for low, _ in ends), max(high for _, high in ends), units)
 
 
-def captions(past: Clip, future: Clip) -> list[str] | None:
-    """A label for each frame, past then forecast: when it is, and how far ahead; None without times."""
-    if past.times is None or future.times is None:
+def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | None:
+    """A label for each time, past then forecast: when it is, and how far ahead; None without times."""
+    if past is None or future is None:
         return None
-    now = past.times[-1]
-    ahead = [f"+{spoken(time - now)}" for time in future.times]
-    if past.times.dtype.kind == "f":
-        return [f"{time - now:.3g} s" for time in past.times] + ahead
-    stamps = [_minute(time) for time in (*past.times, *future.times)]
+    now = past[-1]
+    ahead = [f"+{spoken(time - now)}" for time in future]
+    if past.dtype.kind == "f":
+        return [f"{time - now:.3g} s" for time in past] + ahead
+    stamps = [_minute(time) for time in (*past, *future)]
     if all(stamp.endswith(" 00:00") for stamp in stamps):
         stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
     return stamps[: len(past)] + [f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from conftest import real_data
 from foreframe import Clip, Forecaster, Scaling, Window
@@ -171,6 +171,29 @@ def test_rolling_films_and_grids(run, kelvin) -> None:
         with xr.open_dataset("out.nc", decode_timedelta=True) as held:
             assert held.start.dt.hour.values.tolist() == [0, 3, 6]
             assert held.lead.values.astype("timedelta64[h]").astype(int).tolist() == [1, 2][:steps]
+
+
+def frames_in(name: str) -> list[np.ndarray]:
+    if name.endswith(".mp4"):
+        with av.open(name) as held:
+            return [frame.to_ndarray(format="rgb24") for frame in held.decode(video=0)]
+    if name.endswith(".gif"):
+        with Image.open(name) as held:
+            return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(held)]
+    return [np.asarray(Image.open(one)) for one in sorted(Path(name).iterdir())]
+
+
+@pytest.mark.parametrize("step", ["h", "D"])
+@pytest.mark.parametrize("output", ["out.mp4", "out.gif", "out"])
+def test_rolling_fields_keep_one_size_and_one_scale(kelvin, output, step) -> None:
+    """The last starts lack some of their truth, which the scale says from the first picture on."""
+    grid("t.nc", 20, step)
+    assert main(["predict", kelvin, "t.nc", "--steps", "11", "--every", "5", "-o", output]) == 0
+    pictures = frames_in(output)
+    assert len(pictures) == 4 * (4 + 11)
+    assert len({one.shape for one in pictures}) == 1
+    scales = np.stack(pictures)[:, :, -60:].astype(int)
+    assert np.abs(scales - scales[0]).mean(axis=(1, 2, 3)).max() < (2 if output == "out.mp4" else 1e-9)
 
 
 def test_rolling_that_is_refused(run, capsys) -> None:

@@ -120,6 +120,20 @@ def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
         animation_frames(field, field, times=["a", "b"])
 
 
+def test_sequences_of_one_film_have_one_size_when_told_of_each_other() -> None:
+    whole = np.random.default_rng(0).random((1, 1, 6, 8), dtype=np.float32)
+    holed = np.where(whole < 0.5, np.nan, whole)
+    paint, labels = Paint("viridis", 0, 1, "m"), [["a", "b"], ["2026-01-01 00:00", "2026-01-01 12:00  +12 h"]]
+    alone = [animation(one, one, paint=paint, times=times) for one, times in zip((whole, holed), labels, strict=True)]
+    assert alone[0].shape != alone[1].shape
+    told = [
+        list(animation_frames(one, one, paint=paint, times=times, missing=True, room=[*labels[0], *labels[1]]))
+        for one, times in zip((whole, holed), labels, strict=True)
+    ]
+    assert {frame.shape for frames in told for frame in frames} == {alone[1].shape[1:]}
+    assert (told[0][0] == MISSING).all(axis=-1).any()  # the scale says so from the start
+
+
 def test_error_row_is_absolute_and_white_where_its_label_says() -> None:
     past = np.full((1, 1, 64, 64), 280, np.float32)
     picture = strip(past, past + 1, past, paint=Paint("temperature", 270, 290, "K"))  # 1 K is white: 1

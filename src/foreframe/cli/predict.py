@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from foreframe.cli.options import call
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from foreframe.clip import Clip
     from foreframe.forecaster import Forecaster
 
@@ -88,15 +90,20 @@ def ahead(
     """The last `seen` frames before frame `first`, and the forecast of `steps` frames from there on."""
     from dataclasses import replace
 
-    import numpy as np
-
     before = clip[max(0, first - seen) : first]
     future = forecaster.predict(before, steps, tile, overlap)
+    return before, replace(future, times=times_from(clip, first, steps))
+
+
+def times_from(clip: "Clip", first: int, steps: int) -> "np.ndarray | None":
+    """The times of `steps` frames from frame `first` on, some of them beyond the recording's end; None without times."""
+    import numpy as np
+
     if clip.times is None:
-        return before, future
+        return None
     known = clip.times[first : first + steps]
     beyond = clip.times_after(steps - len(known))  # by all of the recording, since a single frame does not tell the time step
-    return before, replace(future, times=None if beyond is None else np.concatenate([known, beyond]))
+    return None if beyond is None else np.concatenate([known, beyond])
 
 
 def what_came(clip: "Clip", first: int, future: "Clip") -> "Clip":
@@ -109,6 +116,12 @@ def what_came(clip: "Clip", first: int, future: "Clip") -> "Clip":
     came = np.asarray(clip.frames[first : first + len(truth)])
     truth[: len(came)] = came
     return replace(future, frames=truth)
+
+
+def holds_nan(clip: "Clip") -> bool:
+    import numpy as np
+
+    return clip.frames.dtype.kind == "f" and any(bool(np.isnan(clip.frames[k : k + 1]).any()) for k in range(len(clip)))
 
 
 def few_frames(there: int, seen: int) -> str:
@@ -213,13 +226,19 @@ def roll(
         starts = None if clip.times is None else [clip.times[first - 1] for first in firsts]
         write_values(output, [future for _, future, _ in forecasts()], starts)
     else:
+        # One scale and one size for the whole film, so both are known before its first picture.
         some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)  # their range is what the colours span
         paint = paint_of(colours, forecaster.scaling, units, (np.asarray(clip.frames[k : k + 1]) for k in some))
+        missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(clip))
+        labels = [
+            captions(None if clip.times is None else clip.times[f - firsts[0] : f], times_from(clip, f, steps)) for f in firsts
+        ]
+        room = sorted({label for one in labels for label in one or ()})
 
         def pictures() -> Iterator[Any]:
-            for before, future, truth in forecasts():
+            for times, (before, future, truth) in zip(labels, forecasts(), strict=True):
                 shown = [np.asarray(one.frames) for one in (before, future, truth)]
-                yield from animation_frames(*shown, paint=paint, times=captions(before, future))
+                yield from animation_frames(*shown, paint=paint, times=times, missing=missing, room=room)
 
         write_moving(output, kind, pictures(), fps or usual_fps(clip))
     few = few_frames(firsts[0], seen)

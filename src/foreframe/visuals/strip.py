@@ -112,13 +112,23 @@ def animation_frames(
     *,
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
+    missing: bool | None = None,
+    room: Sequence[str] = (),
 ) -> Iterator[np.ndarray]:
-    """The pictures of `animation`, one at a time: a long film need not fit in memory."""
+    """The pictures of `animation`, one at a time: a long film need not fit in memory.
+
+    A film of several forecasts is made of one such sequence after the other; all are of one size when each is told of the others:
+
+    Args:
+        missing: whether the scale says which grey is no data; by default it does where these frames hold NaN.
+        room: the longest times of the others, or all of them.
+    """
     p, n = past.shape[0], past.shape[0] + forecast.shape[0]
     _check_times(times, n)
     painted = paint or Paint()
     parts = [one for one in (past, forecast, truth) if one is not None]
-    missing = painted.has_legend and any(_missing(one) for one in parts)  # known before the first frame: legends must not jump
+    if missing is None:
+        missing = painted.has_legend and any(_missing(one) for one in parts)  # known before the first frame: legends must not jump
     panels = [(forecast, True)] if truth is None else [(truth, False), (forecast, True)]
 
     def pictures() -> Iterator[np.ndarray]:
@@ -133,7 +143,7 @@ def animation_frames(
                 texts = [f"{times[t]}  {'past' if t < p else word}" for word in words]
                 if band is None:
                     size = min(18, max(11, drawn[0].shape[0] // 18))
-                    longest = max(text_width(f"{time}  forecast", size) for time in times)
+                    longest = max(text_width(f"{time}  forecast", size) for time in (*times, *room))
                     band = (size, max(drawn[0].shape[1], ceil(longest) + 8))
                 inks = [ORANGE if t >= p and made else INK for _, made in panels]
                 drawn = [_captioned(*one, *band) for one in zip(drawn, texts, inks, strict=True)]
