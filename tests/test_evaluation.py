@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
-from foreframe import Forecaster, MovingMNIST, Window, evaluate
+from foreframe import Forecaster, MovingMNIST, Window, evaluate, evaluation
 from foreframe.evaluation import write_report
 from foreframe.models import BASELINES, build_model
 
@@ -51,6 +51,41 @@ def test_the_report(forecaster, tmp_path) -> None:
     for path in paths[1:]:
         Image.open(path).verify()
     assert Image.open(paths[3]).n_frames == 20
+
+
+class Holed(Dataset):
+    scaled = True  # may hold NaN
+
+    def __init__(self, clips: torch.Tensor) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, k: int) -> torch.Tensor:
+        return self.clips[k]
+
+
+def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, monkeypatch) -> None:
+    """As `Forecaster.predict` does; the scores stay those of the forecast that was made."""
+    clips = torch.rand(3, 4, 1, 16, 16)
+    clips[:, :2, :, :8] = torch.nan
+    clips[:, 0, :, 12:] = torch.nan  # seen once: that is enough
+    data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 2))
+    before = evaluate(still, data)
+    shown: list[tuple] = []
+    for name in ("strip", "animation"):
+        own = getattr(evaluation, name)
+        monkeypatch.setattr(evaluation, name, lambda *frames, own=own, **how: shown.append(frames) or own(*frames, **how))
+    write_report(tmp_path, before, still, data)
+    assert len(shown) == 6
+    for past, made, truth in shown:
+        assert bool((torch.tensor(made).isnan() == torch.tensor(still.predict(past, 2)).isnan()).all())
+        assert int(torch.tensor(made).isnan().sum()) == 2 * 8 * 16
+        assert not torch.tensor(truth).isnan().any()
+    assert before["scores"]["model"]["standard"]["mse"]["overall"] == pytest.approx(
+        float((clips[:, 1:2].nan_to_num(0) - clips[:, 2:]).square().mean()), rel=1e-5
+    )
 
 
 def test_clips_of_other_channels(forecaster) -> None:

@@ -207,3 +207,8 @@ def fill_missing(
         filled.append(last)
     assert last is not None
     return torch.stack(filled, dim=1).nan_to_num(0.0), last
+
+
+def missing_where_unseen(forecast: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]) -> Float[Tensor, "b s c h w"]:
+    """The forecast, NaN where the past never held a value; `last` as `fill_missing` gives it."""
+    return torch.where(last.isnan().unsqueeze(1), torch.nan, forecast)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import fill_missing
+from foreframe.clip import fill_missing, missing_where_unseen
 from foreframe.data import batches
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster
@@ -122,7 +122,8 @@ def write_report(
     window, scaling = forecaster.window, forecaster.scaling
     shown = next(batches(dataset, examples, limit=examples)).to(forecaster.device)
     past, truth = window.split(shown)
-    made = forecaster.model.eval()(fill_missing(past)[0], window.future).float()
+    filled, last = fill_missing(past)
+    made = missing_where_unseen(forecaster.model.eval()(filled, window.future).float(), last)
     frames = [one.cpu().numpy() for one in (past, made, truth)]
     paint = None
     if scaling.units:  # a field, in its own colours

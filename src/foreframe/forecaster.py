@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
-from foreframe.clip import Clip, Window, check_frames, fill_missing
+from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
 from foreframe.files import whole_file
 from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
@@ -79,7 +79,7 @@ class Forecaster:
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         future = self._in_tiles(past, steps, tile, overlap).float()
-        future = self.scaling.to_units(torch.where(last.isnan().unsqueeze(1), torch.nan, future))
+        future = self.scaling.to_units(missing_where_unseen(future, last))
         future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 

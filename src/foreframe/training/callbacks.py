@@ -16,7 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
-from foreframe.clip import fill_missing
+from foreframe.clip import fill_missing, missing_where_unseen
 from foreframe.files import whole_file
 from foreframe.forecaster import read_checkpoint
 from foreframe.metrics import Scorecard
@@ -168,8 +168,9 @@ class Pictures(L.Callback):
         step = trainer.global_step
         if not trainer.is_global_zero or (step % self.every and step != 1):
             return
-        past, truth = (one[0].float().cpu().numpy() for one in module.window.split(clips[:1]))
-        made = outputs["forecast"][0].float().cpu().numpy()
+        given, came = module.window.split(clips[:1].float())
+        forecast = missing_where_unseen(outputs["forecast"][:1].float(), fill_missing(given)[1])
+        past, made, truth = (one[0].cpu().numpy() for one in (given, forecast, came))
         picture = strip(past, made, truth)
         write_png(self.folder / f"step-{step:07d}.png", picture)
         board = trainer.logger.experiment
