@@ -14,14 +14,24 @@ def frames(n: int, level: float, c: int = 1) -> np.ndarray:
     return np.full((n, c, 64, 64), level, np.float32)
 
 
-def test_strip_rows_are_truth_forecast_and_squared_error() -> None:
-    picture = strip(frames(3, 0.2), frames(2, 0.5), frames(2, 1.0))
+def test_strip_rows_are_truth_forecast_and_error() -> None:
+    forecast = frames(2, 0.5)
+    forecast[:, :, :, :8] = 0  # an error of 1: white, as the label says
+    picture = strip(frames(3, 0.2), forecast, frames(2, 1.0))
     rows = [16 + r * 70 + 32 for r in range(3)]
     columns = [100 + t * 67 + 32 + (12 if t >= 3 else 0) for t in range(5)]
     levels = [[round(float(picture[row, column, 0]) / 255, 1) for column in columns] for row in rows]
-    assert levels == [[0.2, 0.2, 0.2, 1.0, 1.0], [0.2, 0.2, 0.2, 0.5, 0.5], [0, 0, 0, 0.3, 0.3]]  # (0.5-1)^2 is 64/255
+    assert levels == [[0.2, 0.2, 0.2, 1.0, 1.0], [0.2, 0.2, 0.2, 0.5, 0.5], [0.1, 0.1, 0.1, 0.5, 0.5]]  # the past has no error
     edge = [tuple(picture[row - 33, columns[-1]]) for row in rows]
     assert edge == [GREY, ORANGE, ORANGE]  # only what was forecast is orange
+
+
+def test_small_errors_of_a_film_can_be_seen() -> None:
+    """A film's errors are some hundredths; a row whose white is 1 would be black."""
+    truth = np.random.default_rng(0).uniform(0.3, 0.7, (2, 1, 64, 64)).astype(np.float32)
+    off = np.linspace(0, 0.048, 64, dtype=np.float32)
+    error = strip(truth, truth + off, truth)[16 + 2 * 70 : 16 + 2 * 70 + 64, -67:-3]
+    np.testing.assert_allclose(error[32, :, 0], off / 0.05 * 255, atol=1)
 
 
 def test_strip_without_truth_has_one_row() -> None:

@@ -29,8 +29,7 @@ def strip(
     Args:
         past: (P,C,H,W) in [0,1], or in the units of `paint`.
         forecast, truth: (S,C,H,W).
-        paint: how values become colours. None: grey for [0,1], and the error is squared. With paint the error is absolute, in grey
-            whose white the label states.
+        paint: how values become colours; None: grey for [0,1]. The error is absolute, in grey whose white the label states.
         times: P+S labels; frames ahead by default.
 
     Raises:
@@ -44,7 +43,7 @@ def strip(
     rows.append((["past, forecast"], [*before, *(fit(frame, *STRIP) for frame in forecast)], painted))
     if truth is not None:
         rows.insert(0, (["past, truth"], [*before, *(fit(frame, *STRIP) for frame in truth)], painted))
-        rows.append(_error_row(past, forecast, truth, paint))
+        rows.append(_error_row(past, forecast, truth, painted))
     h, w = before[0].shape[-2:]
     size = min(16, max(10, w // 14))
     line = size + 4
@@ -75,12 +74,9 @@ def strip(
 
 
 def _error_row(
-    past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint: Paint | None
+    past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint: Paint
 ) -> tuple[list[str], list[np.ndarray | None], Paint]:
-    """Label, frames and paint of the errors; with paint the past has none."""
-    if paint is None:
-        squares = [fit(frame, *STRIP) for frame in (forecast - truth) ** 2]
-        return ["squared error"], [*([np.zeros_like(squares[0])] * len(past)), *squares], Paint()
+    """Label, frames and paint of the errors; the past has none."""
     several = paint.name == "grey" and forecast.shape[1] >= 3
     errors = np.abs(forecast.astype(np.float32) - truth)[:, : None if several else 1].mean(axis=1, keepdims=True) * paint.factor
     # The largest error of all would leave the rest in the dark.
