@@ -233,6 +233,18 @@ def test_the_hour_is_said_unless_all_frames_are_at_midnight() -> None:
     assert captions(days.times, still().predict(days, 1).times)[-2:] == ["2020-01-04", "2020-01-05  +1 d"]
 
 
+def test_labels_side_by_side_are_short() -> None:
+    given, expected = TIMES["5 minutes"]
+    assert captions(given, expected, short=True) == [
+        *("1 Jan 2020 23:45", "1 Jan 23:50", "1 Jan 23:55", "2 Jan 00:00"),
+        *("2 Jan 00:05  +5 min", "2 Jan 00:10  +10 min"),
+    ]
+    given, expected = TIMES["months"]
+    assert captions(given, expected, short=True)[2:5] == ["31 Dec", "31 Jan 2020", "28 Feb  +28 d"]
+    given, expected = TIMES["a calendar without leap days"]
+    assert captions(given, expected, short=True)[3:5] == ["28 Feb", "1 Mar  +1 d"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

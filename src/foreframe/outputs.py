@@ -16,6 +16,7 @@ from foreframe.visuals import Paint, animation_frames, paint_for, strip, write_f
 
 TO_LOOK_AT = (".mp4", ".gif", ".png", "")
 TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def check_output(path: str | Path) -> str:
@@ -71,7 +72,7 @@ def write_forecast(
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
     paint = paint_of(colours, scaling, future.units, [whole, np.asarray(future.frames), *([] if came is None else [came])])
-    labels = captions(past.times, future.times)
+    labels = captions(past.times, future.times, short=kind == ".png")
     if kind == ".png":
         write_png(path, strip(whole, np.asarray(future.frames), came, paint=paint, times=labels))
     else:
@@ -139,8 +140,12 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
     return paint_for(colours, min(low for low, _ in ends), max(high for _, high in ends), units)
 
 
-def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | None:
-    """A label for each time, past then forecast: when it is, and how far ahead; None without times."""
+def captions(past: np.ndarray | None, future: np.ndarray | None, short: bool = False) -> list[str] | None:
+    """A label for each time, past then forecast: when it is, and how far ahead; None without times.
+
+    Args:
+        short: "30 Mar 05:00" for labels that stand side by side; the year only in the first, and where it changes.
+    """
     if past is None or future is None:
         return None
     now = past[-1]
@@ -150,12 +155,22 @@ def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | 
     stamps = [_minute(time) for time in (*past, *future)]
     if all(stamp.endswith(" 00:00") for stamp in stamps):
         stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
+    if short:
+        years = [stamp.partition(" ")[0].rsplit("-", 2)[0] for stamp in stamps]
+        stamps = [_day_first(stamp, year != before) for stamp, year, before in zip(stamps, years, ["", *years], strict=False)]
     return stamps[: len(past)] + [f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)]
 
 
 def _minute(time: Any) -> str:
     text = str(time.astype("datetime64[m]")) if isinstance(time, np.datetime64) else time.strftime("%Y-%m-%dT%H:%M")
     return text.replace("T", " ")
+
+
+def _day_first(stamp: str, with_year: bool) -> str:
+    """ "2019-03-30 05:00" -> "30 Mar 05:00", or "30 Mar 2019 05:00"; not by strftime, whose months speak the machine's language."""
+    date, _, hour = stamp.partition(" ")
+    year, month, day = date.rsplit("-", 2)
+    return " ".join(part for part in (f"{int(day)} {MONTHS[int(month) - 1]}", year if with_year else "", hour) if part)
 
 
 def usual_fps(clip: Clip) -> float:

@@ -6,7 +6,7 @@ import pytest
 from foreframe.visuals import Paint, animation, animation_frames, contact_sheet, legend, paint_for, strip
 from foreframe.visuals.colours import INK, MISSING, PAPER, RAIN_COLOURS, RAIN_STEPS, _palette
 from foreframe.visuals.sheet import RED
-from foreframe.visuals.strip import ORANGE, fit
+from foreframe.visuals.strip import ORANGE, _lines, fit
 
 
 def row(*values: float) -> np.ndarray:
@@ -118,6 +118,21 @@ def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
         strip(field, field, times=["a", "b"])
     with pytest.raises(ValueError, match="2 times for 6 frames"):
         animation_frames(field, field, times=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (200, ["30 Mar 05:00  +1 h"]),
+        (90, ["30 Mar 05:00", "+1 h"]),
+        (49, ["30 Mar", "05:00", "+1 h"]),
+        (5, ["30 Mar", "05:00", "+1 h"]),
+    ],
+)
+def test_labels_break_but_never_before_a_unit(width, lines) -> None:
+    assert _lines("30 Mar 05:00  +1 h", width, 10) == lines
+    assert _lines("0.4 s", 5, 10)[-1] == "0.4 s"
+    assert _lines("2019-03-30 05:00  +10 min", 5, 10) == ["2019-03-30", "05:00", "+10 min"]
 
 
 def test_sequences_of_one_film_have_one_size_when_told_of_each_other() -> None:

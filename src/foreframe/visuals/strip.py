@@ -1,5 +1,6 @@
 """Frames side by side, and frames one after the other. Past and forecast are told apart: what is forecast wears ORANGE."""
 
+import re
 from collections.abc import Iterator, Sequence
 from math import ceil
 
@@ -30,7 +31,7 @@ def strip(
         past: (P,C,H,W) in [0,1], or in the units of `paint`.
         forecast, truth: (S,C,H,W).
         paint: how values become colours; None: grey for [0,1]. The error is absolute, in grey whose white the label states.
-        times: P+S labels; frames ahead by default.
+        times: P+S labels, broken into lines where they are wider than a frame; frames ahead by default.
 
     Raises:
         ValueError: times of another number than the frames.
@@ -192,8 +193,11 @@ def _missing(frames: Frames) -> bool:
 
 
 def _lines(label: str, width: int, size: int) -> list[str]:
-    """The label broken at its spaces where it is wider than its column."""
-    return [label] if text_width(label, size) < width else label.split()
+    """The label in one line, else its last word (how far ahead, or the time) in one of its own, else every word, as its column is
+    wide. A unit or a month is no word of its own: it stays with its number."""
+    words = re.split(r" +(?![^\W\d])", label)
+    ways = [[label], [" ".join(words[:-1]), words[-1]]]
+    return next((way for way in ways if max(text_width(line, size) for line in way) < width), words)
 
 
 def _check_times(times: Sequence[str] | None, n: int) -> None:
