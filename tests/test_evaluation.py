@@ -88,6 +88,31 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     )
 
 
+def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
+    """The scores of a film: black at 0 and 6 dB; and of Moving MNIST, where it is a rival."""
+
+    def panels(**scores: dict[str, list[float]]) -> dict:
+        rows = {name: {score: {"per_lead": values} for score, values in row.items()} for name, row in scores.items()}
+        of = {name: {"openstl": row, "standard": row} for name, row in rows.items()}
+        return evaluation._panels({"units": "", "scores": of})
+
+    film = panels(
+        model={"mse": [17, 60], "ssim": [0.94, 0.86], "psnr": [28.4, 23.1]},
+        persistence={"mse": [21, 121], "ssim": [0.97, 0.84], "psnr": [27.6, 20.1]},
+        black={"mse": [3000, 3000], "ssim": [0.0, 0.0], "psnr": [6.0, 6.0]},
+    )
+    assert [title.split(" ")[0] for title in film] == ["MSE", "SSIM", "PSNR"]
+    for title, series in film.items():
+        assert title.endswith("\nblack is far off, and left out")
+        assert list(series) == ["model", "persistence"]
+    digits = panels(
+        model={"mse": [50, 150], "ssim": [0.9, 0.6], "psnr": [20, 14]},
+        persistence={"mse": [150, 300], "ssim": [0.7, 0.5], "psnr": [15, 11]},
+        black={"mse": [170, 170], "ssim": [0.6, 0.6], "psnr": [14, float("inf")]},
+    )
+    assert all("left out" not in title and "black" in series for title, series in digits.items())
+
+
 def test_clips_of_other_channels(forecaster) -> None:
     with pytest.raises(ValueError, match="3 channels"):
         evaluate(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))

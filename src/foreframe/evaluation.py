@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +162,19 @@ def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
         }
     for threshold in next(iter(card.get("events", {}).values()), {}):
         panels[f"CSI at {threshold}"] = panel("events", threshold, "csi")
-    return {title: _without_far_off(series) for title, series in panels.items()}
+    return dict(_without_far_off(title, series) for title, series in panels.items())
 
 
-def _without_far_off(series: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Black, where it is so far above all else (a temperature of 0) that the others would lie on one line; the table has it."""
-    others = [value for name, values in series.items() if name != "black" for value in values]
-    if "black" not in series or not others or min(series["black"]) < 2 * max(others):
-        return series
-    return {name: values for name, values in series.items() if name != "black"}
+def _without_far_off(title: str, series: dict[str, list[float]]) -> tuple[str, dict[str, list[float]]]:
+    """Black is left out, and the title says so, where it is further from all else (a temperature of 0, a film of 6 dB) than these
+    are from each other: they would lie on one line. The table has it."""
+    rest = {name: values for name, values in series.items() if name != "black"}
+    black, others = (
+        [value for values in some for value in values if isfinite(value)] for some in ([series.get("black", [])], rest.values())
+    )
+    if not black or not others or max(min(black) - max(others), min(others) - max(black)) <= max(others) - min(others):
+        return title, series
+    return f"{title}\nblack is far off, and left out", rest
 
 
 def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

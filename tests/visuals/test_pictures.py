@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from foreframe.visuals import animation, gif_bytes, strip, write_curves, write_gif, write_png
+from foreframe.visuals.curves import colours_of
 from foreframe.visuals.strip import GREY, ORANGE
 
 
@@ -52,6 +53,14 @@ def test_gif_is_exact_in_grey_and_marks_the_forecast() -> None:
     assert tuple(shown[0, 0, -1]) == GREY
     assert tuple(shown[3, 0, -1]) == ORANGE
     assert tuple(shown[3, 0, 0]) == GREY  # the truth on the left
+
+
+def test_a_name_has_one_colour_in_every_report() -> None:
+    whole = colours_of(["model", "black", "mean", "persistence", "linear_motion", "optical_flow", "cycle", "mine", "yours"])
+    assert len(set(whole.values())) == 9
+    part = colours_of(["model", "mean", "persistence", "yours", "cycle", "black"])
+    assert all(whole[name] == colour for name, colour in part.items() if name != "yours")
+    assert part["yours"] not in {whole[name] for name in part if name != "yours"}
 
 
 def test_gif_in_colour() -> None:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from foreframe.files import whole_file
 
+# A name has one colour in every report, whatever else was scored beside it; names that are not here take the colours that are left.
+KNOWN = ("model", "black", "mean", "persistence", "linear_motion", "optical_flow", "cycle")
+
 
 def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str = "frames ahead") -> None:
     """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first series is drawn bold.
@@ -20,13 +23,14 @@ def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[fl
     figure = Figure(figsize=(5 * len(panels), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    order = list(dict.fromkeys(name for series in panels.values() for name in series))  # a name has one colour in all panels
+    order = list(dict.fromkeys(name for series in panels.values() for name in series))
+    colours = colours_of(order)
     drawn = {}
     for axis, (title, series) in zip(axes, panels.items(), strict=True):
         for name, values in series.items():
             k, leads = order.index(name), range(1, len(values) + 1)
             first = {"linewidth": 2.8, "zorder": 3} if k == 0 else {"linewidth": 1.2, "zorder": 2}
-            drawn[name] = axis.plot(leads, values, marker=".", color=f"C{k}", **first)[0]
+            drawn[name] = axis.plot(leads, values, marker=".", color=colours[name], **first)[0]
         axis.set(title=title, xlabel=xlabel)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
@@ -34,3 +38,9 @@ def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[fl
     figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)  # inside it would cover curves
     with whole_file(path) as rough:
         figure.savefig(rough, dpi=110, format="png")
+
+
+def colours_of(names: Sequence[str]) -> dict[str, str]:
+    """matplotlib's colour for each name: always the same one for those in KNOWN."""
+    others = [name for name in names if name not in KNOWN]
+    return {name: f"C{KNOWN.index(name) if name in KNOWN else len(KNOWN) + others.index(name)}" for name in names}
