@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +13,7 @@ from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.fit import fit
+from foreframe.visuals import write_mp4
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,6 +50,7 @@ def test_the_readme_runs_from_top_to_bottom(folder, monkeypatch, capsys) -> None
     python = blocks("python")
     assert len(python) == 2
     (Path("my_clips.py")).write_text(python[1])
+    write_mp4("film.mp4", np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8), 10)  # the reader's own
     ran = set()
     for arguments in commands():
         ran.add(arguments[0])

@@ -3,6 +3,7 @@
 # About 20 minutes on two cores. Results lie in runs/camera.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
+pip install --quiet --editable '.[flow]'  # OpenCV's optical flow
 
 foreframe data check "$1" --output runs/camera-sheet.png
 foreframe train --config examples/camera/camera.yaml --data "$1" --run runs/camera

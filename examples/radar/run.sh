@@ -3,6 +3,7 @@
 # About 40 minutes on two cores. Results lie in runs/radar.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
+pip install --quiet --editable '.[flow]'  # OpenCV's optical flow
 test=runs/radar-data/test/mch_rain_20160711.nc
 
 python examples/radar/prepare.py "$1" runs/radar-data

@@ -1,7 +1,9 @@
 """Windows and splits: rules are checked over many lengths and shares, and contents against plain slices of numbered frames."""
 
 import errno
+import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -273,7 +275,11 @@ def test_flips_and_turns_only_move_pixels() -> None:
 @pytest.mark.parametrize(
     ("lengths", "args", "message"),
     [
-        ([10], {}, "no window of 20 frames in train, whose longest stretch has 0"),
+        (
+            [10],
+            {},
+            "in train, whose longest stretch has 0 frames; past 1 and future 1 with shares",
+        ),
         ([100], {"shares": [0.5, 0.5]}, "shares are three numbers"),
         ([100], {"by": "day"}, "choose auto, recording or time"),
         ([100], {"augment": "turn"}, "choose none, flips or turns"),
@@ -399,3 +405,18 @@ def test_real_radar_has_windows_in_every_split() -> None:
     assert dataset[0].shape == (8, 1, 64, 64)
     assert dataset[0][:4].isfinite().float().mean() >= 0.25
     assert any("255" in line for line in dataset.report())
+
+
+@pytest.mark.parametrize("frames", [10, 40, 92, 120, 200])
+def test_what_would_fit_does(tmp_path: Path, frames: int) -> None:
+    """The way out that a refusal names is one."""
+    np.save(tmp_path / "short.npy", np.random.default_rng(0).random((frames, 8, 8), np.float32))
+    with pytest.raises(ValueError, match="would do") as told:
+        Recordings(tmp_path / "short.npy", "validation", Window(10, 10))
+    numbers = re.search(r"(?:past (\d+) and future (\d+))?(?: with )?(?:shares (\[.*\]))? would do", str(told.value))
+    assert numbers is not None
+    past, future, shares = numbers.groups()
+    window = Window(int(past or 10), int(future or 10))
+    dealing = Dealing(shares=json.loads(shares)) if shares else Dealing()
+    for split in ("train", "validation", "test"):
+        assert len(Recordings(tmp_path / "short.npy", split, window, dealing=dealing)) > 0

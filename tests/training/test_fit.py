@@ -16,6 +16,7 @@ from PIL import Image
 from foreframe import Forecaster, MovingMNIST, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.train import parse
+from foreframe.models import Model
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.fit import fit
 
@@ -391,3 +392,23 @@ def test_short_epochs_resume_too(tmp_path) -> None:
     fit(*groups(parts, epochs=3, trainer={**limit, "max_steps": 4}))
     fit(*groups(parts, epochs=3, trainer=limit, resume=str(parts)))
     same_to_the_bit(whole, parts)
+
+
+def test_a_run_that_is_done_says_how_to_have_more(tmp_path) -> None:
+    run = tmp_path / "run"
+    fit(*groups(run, epochs=1))
+    model, data, learning, machine, options = groups(run, epochs=1)
+    with pytest.raises(ValueError, match=r"has had its 1 epochs; for more: foreframe train --resume .*run --epochs 2"):
+        fit(model, data, learning, machine, replace(options, run=None, resume=str(run)))
+    with pytest.raises(ValueError, match=r"has had its 1e-06 minutes; for more: .* --minutes 2e-06"):
+        fit(model, data, replace(learning, minutes=1e-6), machine, replace(options, run=None, resume=str(run)))
+
+
+def test_what_a_forecast_lacks_is_told_before_a_folder_is_made(tmp_path, monkeypatch) -> None:
+    def lacking(self, *_: object) -> None:
+        raise ValueError("something is not installed")
+
+    monkeypatch.setattr(Model, "forward", lacking)
+    with pytest.raises(ValueError, match="not installed"):
+        fit(*groups(tmp_path / "run", epochs=1))
+    assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ def forecast_clip(
     *,
     input: str,
     output: str,
-    steps: int = 10,
+    steps: int = 0,
     past: int = 0,
     after: int | None = None,
     every: int = 0,
@@ -37,7 +37,7 @@ def forecast_clip(
         run: a run's folder, a saved folder or a checkpoint
         input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, in the data's own units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr (forecast alone)
-        steps: frames to forecast, beyond the trained horizon too
+        steps: frames to forecast, beyond the trained horizon too; 0 takes as many as it was trained to forecast
         past: how many frames to look at; 0 takes as many as it was trained with
         after: the last frame to look at, counted from 0; by default the last there is
         every: forecast anew after every so many frames, and score each by the frames that came later
@@ -61,12 +61,12 @@ def forecast_clip(
         raise ValueError("give after or every, not both")
     if every and kind == ".png":
         raise ValueError("rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc or .zarr")
-    for name, value, least in (("steps", steps, 1), ("past", past, 0), ("every", every, 0), ("fps", fps, 0)):
+    for name, value, least in (("steps", steps, 0), ("past", past, 0), ("every", every, 0), ("fps", fps, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
     forecaster = Forecaster.load(run, device)
     clip = opened(forecaster, input, recording, variable, reading, strict)
-    seen = past or forecaster.window.past
+    seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else usual_tile(forecaster, clip)
     if 0 < side < max(clip.frames.shape[2:]):
         print(f"frames of {clip.frames.shape[2]}x{clip.frames.shape[3]} are forecast in tiles of {side} pixels")

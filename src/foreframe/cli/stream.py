@@ -24,7 +24,7 @@ def forecast_live(
     *,
     source: str,
     output: str | None = None,
-    steps: int = 10,
+    steps: int = 0,
     every: int = 1,
     state: str | None = None,
     wait: float = 5.0,
@@ -38,7 +38,7 @@ def forecast_live(
         run: a run's folder, a saved folder or a checkpoint
         source: a film or other file; a folder that grows, of pictures or .npy; - is standard input, a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are printed
-        steps: frames to forecast
+        steps: frames to forecast; 0 takes as many as it was trained to forecast
         every: forecast after every so many frames; each frame is taken in
         state: a file to go on from where it is there, and to save to at the end and when stopped; keeps the place in SOURCE too
         wait: seconds without a new frame after which a growing folder counts as finished
@@ -54,14 +54,14 @@ def forecast_live(
     from foreframe.files import writable_folder
     from foreframe.forecaster import Forecaster
 
-    for name, value in (("steps", steps), ("every", every)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    for name, value, least in (("steps", steps, 0), ("every", every, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
     for folder in (output, None if state is None else Path(state).parent):
         if folder is not None:
             writable_folder(folder)
     forecaster = Forecaster.load(run, device)
-    live = forecaster.stream(steps)
+    live = forecaster.stream(steps or forecaster.window.future)
     if state is not None and Path(state).exists():
         live.restore(state)
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
@@ -76,7 +76,9 @@ def forecast_live(
             live.save(state)
             print(f"what {live.seen} frames have shown is kept in {state}", file=sys.stderr)
     if live.seen == before:
-        raise ValueError(f"{source}: no {'new ' if at.get('frames') or at.get('last') else ''}frame came")
+        if not (at.get("frames") or at.get("last")):
+            raise ValueError(f"{source}: no frame came")
+        print(f"{source}: no new frame came", file=sys.stderr)
 
 
 def begin(live: "Stream", source: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def read_arrays(path: str | Path, variable: str | None = None) -> list[Clip]:
     if frames.dtype.kind not in "fiub":
         raise ValueError(f"{path} holds {frames.dtype}, not numbers that frames are made of")
     if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE or (frames.ndim == 4 and name == "clips"):
-        return [Clip(clip, name=f"{where}#{k + 1}") for k, clip in enumerate(_as_clips(frames, where))]
+        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_as_clips(frames, where))]
     if frames.ndim == 3:
         frames = frames[:, None]
     if frames.ndim != 4 or frames.shape[1] > 4:

@@ -8,7 +8,7 @@ import numpy as np
 
 from foreframe.clip import Clip, Window
 from foreframe.data.cuts import find_cuts
-from foreframe.data.recordings import CHUNK, SPLITS, Dealing, dealt, raw_in, split_lines
+from foreframe.data.recordings import CHUNK, SPLITS, Dealing, dealt, raw_in, split_lines, what_fits
 from foreframe.data.sources import Reading, broken_in, gaps_in, in_parts, spoken
 from foreframe.scaling import Moments
 
@@ -121,9 +121,8 @@ def splits_in_words(found: Sequence[Found], counts: list[int] | None, dealing: D
     lines = [title, *("          " + line for line in split_lines(clips, blocks, fitting))]
     without = [split for split in SPLITS[:2] if not fitting[split]]
     if without:
-        lines.append(
-            f"          too short to train on: no window in {' or '.join(without)}; a smaller past, future or gap makes some"
-        )
+        way_out = what_fits([len(clip) for clip in clips], origins, counts, dealing, window)
+        lines.append(f"          too short to train on as it is: no window in {' or '.join(without)}; {way_out}")
     return lines
 
 

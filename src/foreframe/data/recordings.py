@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -136,9 +136,10 @@ class Recordings(Dataset):
                     f"{self.path}: each window of {window.length} frames in {split} holds damaged frames, or too little to "
                     "forecast from; use a smaller past and future" + (" or a smaller active" if dealing.active else "")
                 )
+            way_out = what_fits([len(clip) for clip in self.clips], opened.origins, opened.counts, dealing, window)
             raise ValueError(
-                f"{self.path}: no window of {window.length} frames in {split}, whose longest stretch has {longest}; use a smaller "
-                f"past and future, other shares ({', '.join(f'{share:g}' for share in dealing.shares)}) or a smaller gap"
+                f"{self.path}: no window of {window.past} past and {window.future} future frames in {split}, "
+                f"whose longest stretch has {longest} frames; {way_out}"
             )
 
     def __len__(self) -> int:
@@ -305,6 +306,26 @@ def dealt(
             blocks[split].append(block)
     _check_apart(blocks)
     return blocks
+
+
+def what_fits(
+    lengths: Sequence[int], origins: Sequence[int], counts: Sequence[int] | None, dealing: Dealing, window: Window
+) -> str:
+    """Words for shares, or else for past and future frames, that leave every split a window where `dealing` and `window` do not."""
+    wanted = [split for split, share in zip(SPLITS, dealing.shares, strict=True) if share > 0]
+    past, future = window.past, window.future
+    while True:
+        for shares in (dealing.shares, (0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.5, 0.25, 0.25), (0.4, 0.3, 0.3)):
+            smaller = Window(past, future, window.stride)
+            blocks = dealt(lengths, origins, counts, replace(dealing, shares=shares), smaller)
+            if all(any(len(block) >= smaller.length for block in blocks[split]) for split in wanted):
+                said = f"past {past} and future {future}" if (past, future) != (window.past, window.future) else ""
+                if shares != dealing.shares:
+                    said += " with " * bool(said) + f"shares [{', '.join(f'{share:g}' for share in shares)}]"
+                return f"{said} would do" if said else "a smaller gap may do"
+        if past == future == 1:
+            return "more frames are needed"
+        past, future = max(1, past // 2), max(1, future // 2)
 
 
 def _dealt(

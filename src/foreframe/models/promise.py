@@ -15,11 +15,14 @@ class Model(nn.Module):
         args: plain values that rebuild the model: `type(model)(**model.args)`.
         channels: C of the frames that it takes, or None for any.
         stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are cut at multiples of it.
+        memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the rest again. No part of `args`: the
+            model is the same. Models that take the whole past at once may ignore it.
     """
 
     args: dict[str, Any]
     channels: int | None
     stride: int = 1
+    memory: str = "keep"
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Take in the past, on from `state` where one is given. Any T >= 1."""

@@ -245,7 +245,10 @@ class TimeLeft:
         since, share = now - self._first[0], done - self._first[1]
         if share <= 0:
             return "?"
-        left = int(since / share * max(0.0, 1 - done))
+        left = since / share * max(0.0, 1 - done)
+        if module.learning.minutes:  # never more, however long a step has just taken
+            left = min(left, max(0.0, 60 * module.learning.minutes - module.elapsed))
+        left = int(left)
         return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
 
 

@@ -19,8 +19,9 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
-from foreframe.clip import Window
+from foreframe.clip import Window, fill_missing
 from foreframe.data import Recordings, batches, check_first_clip, open_dataset
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster, read_checkpoint
@@ -75,6 +76,7 @@ def fit(
         network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed)
     check_first_clip(train, window, network.channels, data.data)
     _check_trainer_arguments(machine.trainer)
+    _try_once(network, train[0], window)
 
     folder, checkpoint = _run_folder(model, run)
     if checkpoint is not None:
@@ -82,11 +84,13 @@ def fit(
             raise ValueError(
                 f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
             )
+        _check_unfinished(read_checkpoint(checkpoint), learning, folder)
     elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
         network.start_at(window.split(first)[1].nanmean().item())
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.memory = machine.memory
     about = {"data": data.data, "data_args": data.data_args, "frame": [h, w], "preset": model.model, "seed": learning.seed}
     forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), about)
 
@@ -167,6 +171,25 @@ def _check_contracts(network: Model, data: DataOptions, learning: LearningOption
         raise ValueError(f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
 
 
+def _try_once(network: Model, clip: Tensor, window: Window) -> None:
+    """One forecast, for what only that can tell: a library that is missing, frames too small for the model."""
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(fill_missing(torch.as_tensor(clip)[None, : window.past])[0], 1)
+    network.train(was_training)
+
+
+def _check_unfinished(checkpoint: Mapping[str, Any], learning: LearningOptions, folder: Path) -> None:
+    """A run that has had all its time would only take one more step at a learning rate of nothing."""
+    at_the_end_of_one = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    minutes, epochs = checkpoint["elapsed"] / 60, checkpoint["epoch"] + at_the_end_of_one
+    again = f"foreframe train --resume {_quoted(folder)}"
+    if learning.minutes and minutes >= learning.minutes:
+        raise ValueError(f"{folder} has had its {learning.minutes:g} minutes; for more: {again} --minutes {2 * learning.minutes:g}")
+    if epochs >= learning.epochs:
+        raise ValueError(f"{folder} has had its {learning.epochs} epochs; for more: {again} --epochs {2 * learning.epochs}")
+
+
 _OURS = {
     "accelerator", "devices", "precision", "logger", "callbacks", "plugins", "max_epochs", "gradient_clip_val",
     "enable_checkpointing", "use_distributed_sampler", "default_root_dir", "enable_model_summary",
@@ -201,6 +224,8 @@ def _run_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, Path | None
             raise ValueError("processes that were started from outside cannot agree on a folder by themselves: name it with --run")
         return Path(run.run or os.environ["FOREFRAME_RUN"]), None
     if (folder / "config.yaml").exists():
+        if not any(folder.glob("checkpoints/*.ckpt")):
+            raise ValueError(f"{folder} holds a run that has saved nothing (yet?); choose another --run, or remove it")
         raise ValueError(f"{folder} already holds a run; choose another --run, or go on with --resume {_quoted(folder)}")
     os.environ["FOREFRAME_RUN"] = str(folder)
     return folder, None

@@ -12,7 +12,7 @@ class ModelOptions:
     """What is trained
 
     Args:
-        model: a preset (tutorial, shi2015, openstl, quick) or a name in foreframe.models.MODELS
+        model: a preset (tutorial, shi2015, openstl, quick, nowcast) or a name in foreframe.models.MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.kernel 5
     """
@@ -62,6 +62,7 @@ class LearningOptions:
         schedule: of the learning rate, over all steps (or minutes)
         warmup: steps of linear rise before constant or cosine
         clip: gradients are scaled down to this norm; 0 is off
+        truncate: gradients reach back through at most so many frames of the past; 0 through all
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
         minutes: stop, schedule ended, after so much time
@@ -78,6 +79,7 @@ class LearningOptions:
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
     warmup: int = 0
     clip: float = 1.0
+    truncate: int = 0
     start_at_mean: bool = True
     epochs: int = 300
     minutes: float | None = None
@@ -92,12 +94,14 @@ class MachineOptions:
         accelerator: auto, cpu, gpu, mps
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
+        memory: save keeps less of what each step has computed, and computes it again on the way back
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
     accelerator: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"
+    memory: Literal["keep", "save"] = "keep"
     trainer: dict[str, Any] = field(default_factory=dict)
 
 
