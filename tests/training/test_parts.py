@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from foreframe import MovingMNIST, Window
 from foreframe.models import ConvLSTM, build_model
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
-from foreframe.training.objectives import LOSSES, next_frames, truth_share
+from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
 
 
@@ -116,3 +116,24 @@ def test_a_loader_goes_on_where_it_was(workers: int) -> None:
     assert len(rest) == 2
     assert all(torch.equal(a, b) for a, b in zip(everything, seen + rest, strict=True))
     assert whole.state_dict() == {"epoch": 2, "used": 5}
+
+
+def test_truncated_gradients_reach_no_further() -> None:
+    """The same forecast; what came before the last frames of the past has no gradient, and what is left is not nothing."""
+    network, window = ConvLSTM(hidden=(3,)), Window(5, 3)
+    clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
+    whole, truth = forecast(network, clips, window)
+    cut, _ = forecast(network, clips, window, truncate=2)
+    torch.testing.assert_close(cut, whole)
+    (gradient,) = torch.autograd.grad((cut - truth.detach()).square().sum(), clips)
+    assert (gradient[:, :3] == 0).all()
+    assert (gradient[:, 3:5] != 0).any()
+
+
+def test_truncated_gradients_of_every_next_frame() -> None:
+    network, window = ConvLSTM.preset("openstl", hidden=(3,)), Window(4, 4)
+    clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
+    for truncate, seen in ((0, [0, 1, 2, 3, 4, 5]), (3, [4, 5])):  # with 3, what is known before frame 3, and that frame, is given
+        P, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
+        (gradient,) = torch.autograd.grad(P[:, 5].sum(), clips)
+        assert [t for t in range(8) if (gradient[:, t] != 0).any()] == seen

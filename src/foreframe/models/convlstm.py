@@ -4,7 +4,8 @@ Read top to bottom: the cell, what turns frames into maps (stem) and maps into f
 Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stem's stride.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from itertools import pairwise
@@ -14,10 +15,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from foreframe.models.baselines import Cycle, LinearMotion, Mean, Persistence
+from foreframe.models.engine import Step, in_step
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
+
+Layers = Sequence[tuple[Tensor | None, Tensor | None]]  # h and c, layer by layer; None where nothing was seen
 
 
 class ConvLSTMCell(nn.Module):
@@ -65,9 +70,16 @@ class ConvLSTMCell(nn.Module):
         self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
 
     def forward(
-        self, x: Float[Tensor, "b d h w"] | None, h: Float[Tensor, "b k h w"], c: Float[Tensor, "b k h w"]
+        self, x: Float[Tensor, "b d h w"] | None, h: Float[Tensor, "b k h w"] | None, c: Float[Tensor, "b k h w"] | None
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
-        """(x, h, c) -> (h', c'). Pass None for x where the cell takes no input."""
+        """(x, h, c) -> (h', c'). Pass None for x where the cell takes no input, and for h and c where it has seen nothing.
+
+        This is the plain reading of the equations. Networks run `foreframe.models.engine`, which gives the same, faster.
+        """
+        if h is None or c is None:
+            if x is None:
+                raise ValueError("a cell without input needs a state to begin from")
+            h = c = x.new_zeros(x.shape[0], self.hidden, *x.shape[2:])
         gates = self.gates(h if x is None else torch.cat([x, h], dim=1))
         i, f, o, g = gates.chunk(4, dim=1)
         if self.peephole is not None:
@@ -239,9 +251,16 @@ class ConvLSTM(Model):
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         b, t, c, height, width = past.shape
         maps = self._maps(past.flatten(0, 1)).unflatten(0, (b, t))
-        layers = _zeros(self.encoder, maps) if state is None else self._layers(state)
-        for step in range(t):
-            layers = _step(self.encoder, maps[:, step], layers)
+        layers = _nothing_seen(self.encoder) if state is None else self._layers(state)
+        cells = in_step(self.encoder, maps)
+
+        def stretch(maps: Tensor, layers: Layers) -> Layers:
+            for step in range(maps.shape[1]):
+                layers = _step(cells, maps[:, step], layers)
+            return layers
+
+        for part in maps.split(self._stretch(t), dim=1):
+            layers = self._remembered(stretch, part, layers)
         held = {f"{name}{k}": value for k, pair in enumerate(layers) for name, value in zip("hc", pair, strict=True)}
         if self.guide is not None:
             before = None if state is None else _of(state, "guide_")
@@ -257,25 +276,34 @@ class ConvLSTM(Model):
         if self.decoder == "same":
             return self._run_on(past, frame, steps)
         if self.decoder == "fresh":
-            layers = _zeros(self.forecaster, embedding)
+            layers = _nothing_seen(self.forecaster)
         else:
             layers = past[::-1] if self.decoder == "mirrored" else past
         guess = None if self.guide is None else self.guide.decode(_of(state, "guide_"), steps)
         shown = frame if guess is None else guess.flatten(0, 1)  # what the head is shown beside the hidden maps
         inputs = None if guess is None else self._maps(shown).unflatten(0, (-1, steps))
         skip = self._skip(shown)
-        fed = embedding
-        made = []  # frames, where each is needed for the next; else maps, which become frames all in one go
-        for step in range(steps):
-            x = self._maps(frame) if self.ahead == "frame" else fed if self.ahead == "hidden" else None
-            x = x if inputs is None else inputs[:, step]
-            if self.stem.skips_embedding:
-                x = embedding if x is None else torch.cat([x, embedding], dim=1)
-            layers = _step(self.forecaster, x, layers)
-            fed, maps = layers[-1][0], self._read(layers)
-            if self.ahead == "frame":
-                maps = frame = self._frame(maps, skip, frame)
-            made.append(maps)
+        cells = in_step(self.forecaster, embedding)
+
+        def stretch(inputs: Tensor | None, fed: Tensor, frame: Tensor, layers: Layers, steps: int) -> tuple[Any, ...]:
+            made = []  # frames, where each is needed for the next; else maps, which become frames all in one go
+            for step in range(steps):
+                x = self._maps(frame) if self.ahead == "frame" else fed if self.ahead == "hidden" else None
+                x = x if inputs is None else inputs[:, step]
+                if self.stem.skips_embedding:
+                    x = embedding if x is None else torch.cat([x, embedding], dim=1)
+                layers = _step(cells, x, layers)
+                fed, maps = layers[-1][0], self._read(layers)
+                if self.ahead == "frame":
+                    maps = frame = self._frame(maps, skip, frame)
+                made.append(maps)
+            return made, fed, frame, layers
+
+        fed, made, length = embedding, [], self._stretch(steps)
+        for start in range(0, steps, length):
+            part = None if inputs is None else inputs[:, start : start + length]
+            more, fed, frame, layers = self._remembered(stretch, part, fed, frame, layers, min(length, steps - start))
+            made += more
         stacked = torch.stack(made, dim=1)
         if self.ahead == "frame":
             return stacked
@@ -286,13 +314,35 @@ class ConvLSTM(Model):
 
     def _run_on(self, layers: list[tuple[Tensor, Tensor]], frame: Tensor, steps: int) -> Tensor:
         """decoder="same": what the layers hold after a frame is already the next one."""
-        frames = []
-        for step in range(steps):
-            if step:
-                layers = _step(self.encoder, self._maps(frame), layers)
-            frame = self._frame(self._read(layers), self._skip(frame), frame)
-            frames.append(frame)
+        frame = self._frame(self._read(layers), self._skip(frame), frame)
+        frames = [frame]
+        if steps == 1:
+            return torch.stack(frames, dim=1)
+        cells = in_step(self.encoder, frame)
+
+        def stretch(frame: Tensor, layers: Layers, steps: int) -> tuple[list[Tensor], Layers]:
+            made = []
+            for _ in range(steps):
+                layers = _step(cells, self._maps(frame), layers)
+                frame = self._frame(self._read(layers), self._skip(frame), frame)
+                made.append(frame)
+            return made, layers
+
+        length = self._stretch(steps - 1)
+        for start in range(1, steps, length):
+            more, layers = self._remembered(stretch, frames[-1], layers, min(length, steps - start))
+            frames += more
         return torch.stack(frames, dim=1)
+
+    def _stretch(self, steps: int) -> int:
+        """How many steps are taken between states that memory "save" keeps: with √steps of them both parts grow alike."""
+        return max(1, math.isqrt(steps)) if self.memory == "save" else steps
+
+    def _remembered(self, stretch: Callable[..., Any], *given: Any) -> Any:
+        """stretch(*given), of which memory "save" keeps only what goes in and comes out; backward runs it again for the rest."""
+        if self.memory == "save" and torch.is_grad_enabled():
+            return checkpoint(stretch, *given, use_reentrant=False, preserve_rng_state=False)
+        return stretch(*given)
 
     def _decode_at_once(self, state: State, steps: int) -> Tensor:
         """Chunks of head.horizon frames, each encoded before the next is made."""
@@ -411,17 +461,12 @@ def _stack(sizes: Sequence[int], kernel: int, gates: Gates) -> nn.ModuleList:
     return nn.ModuleList(ConvLSTMCell(i, o, kernel, **asdict(gates)) for i, o in pairwise(sizes))
 
 
-def _zeros(cells: nn.ModuleList, like: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """h and c of a stack that has seen nothing, for maps (b,...,h,w) such as `like`, on its device."""
-    layers = []
-    for cell in cells:
-        assert isinstance(cell, ConvLSTMCell)
-        zero = like.new_zeros(like.shape[0], cell.hidden, *like.shape[-2:])
-        layers.append((zero, zero))
-    return layers
+def _nothing_seen(cells: nn.ModuleList) -> list[tuple[Tensor | None, Tensor | None]]:
+    """h and c of a stack at its beginning."""
+    return [(None, None) for _ in cells]
 
 
-def _step(cells: nn.ModuleList, x: Tensor | None, layers: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def _step(cells: Sequence[Step], x: Tensor | None, layers: Layers) -> list[tuple[Tensor, Tensor]]:
     """One frame up through all layers; the h of each is the x of the next."""
     stepped = []
     for cell, (h, c) in zip(cells, layers, strict=True):

@@ -38,9 +38,9 @@ class ForecastModule(L.LightningModule):
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         if self.learning.sampling_steps:
             share = truth_share(self.global_step, self.learning.sampling_steps)
-            P, Y = next_frames(self.network, clips, self.window, share)
+            P, Y = next_frames(self.network, clips, self.window, share, self.learning.truncate)
         else:
-            P, Y = forecast(self.network, clips, self.window)
+            P, Y = forecast(self.network, clips, self.window, self.learning.truncate)
         loss = LOSSES[self.learning.loss](P, Y)
         self.log("loss", loss, prog_bar=True)
         return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
-from foreframe.models import Model
+from foreframe.models import Model, State
 
 Frames = Float[Tensor, "b t c h w"]
 Forecasts = Float[Tensor, "b s c h w"]  # another number of frames than the clips have
@@ -64,22 +64,32 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
-def forecast(network: Model, clips: Frames, window: Window) -> tuple[Forecasts, Forecasts]:
+def forecast(network: Model, clips: Frames, window: Window, truncate: int = 0) -> tuple[Forecasts, Forecasts]:
     """The plain objective: the future from the past. Returns the forecast and its truth, (B,future,C,H,W) both.
+
+    With `truncate`, what came before the last so many frames of the past is seen, but nothing is learnt through it (truncated
+    backpropagation through time): memory no longer grows with the past.
 
     Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the losses leave them out.
     """
     past, future = window.split(clips)
-    return network(fill_missing(past)[0], window.future), future
+    past = fill_missing(past)[0]
+    if not 0 < truncate < window.past:
+        return network(past, window.future), future
+    with torch.no_grad():
+        state = network.encode(past[:, :-truncate])
+    return network.decode(network.encode(past[:, -truncate:], state), window.future), future
 
 
-def next_frames(network: Model, clips: Frames, window: Window, truth_share: float) -> tuple[Forecasts, Forecasts]:
+def next_frames(
+    network: Model, clips: Frames, window: Window, truth_share: float, truncate: int = 0
+) -> tuple[Forecasts, Forecasts]:
     """Every next frame, after scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as OpenSTL trains its recurrent models.
 
     The past is shown as it is. In the future each clip is shown the true frame with probability `truth_share`, else the
     network's own forecast of it. Returns all past+future-1 one-step forecasts and their truth. It speaks only the promise of the
     models (one frame encoded, one decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
-    head, as with `decoder="same"`.
+    head, as with `decoder="same"`. With `truncate`, gradients are cut off after every so many frames.
     """
     truth = clips[:, 1 : window.length]
     clips = fill_missing(clips[:, : window.length])[0]
@@ -87,9 +97,13 @@ def next_frames(network: Model, clips: Frames, window: Window, truth_share: floa
     true = torch.rand(b, t - 1) < truth_share  # on the CPU: the same draw on any device
     true[:, : window.past] = True
     true_here = true.to(clips.device).view(b, t - 1, 1, 1, 1)
-    state, made = None, []
+    state: State | None = None
+    made = []
     shown = clips[:, :1]
     for step in range(t - 1):
+        if state is not None and truncate and step % truncate == 0:
+            state = {name: value.detach() for name, value in state.items()}
+            shown = shown.detach()
         state = network.encode(shown, state)
         own = network.decode(state, 1)
         made.append(own)
