@@ -15,7 +15,7 @@ import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.clip import check_frames
 from foreframe.forecaster import _ramp, _tiles
-from foreframe.models import PRESETS, build_model
+from foreframe.models import MODELS, PRESETS, build_model
 
 
 @pytest.fixture
@@ -234,7 +234,9 @@ STREAMED = [*PRESETS, "persistence", "mean", "linear_motion"]
 def small(name: str) -> Forecaster:
     torch.manual_seed(0)
     width = {"tutorial": (4, 4), "shi2015": (4, 4, 4), "openstl": (4, 4)}.get(name, (8,))
-    return Forecaster(build_model(name, {"hidden": width} if name in PRESETS else {}), Window(5, 5), Scaling(0, 1, "", "minmax"))
+    changes = {MODELS["convlstm"]: {"hidden": width}, MODELS["simvp"]: {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}}
+    network = build_model(name, changes[PRESETS[name]] if name in PRESETS else {})
+    return Forecaster(network, Window(5, 5), Scaling(0, 1, "", "minmax"))
 
 
 def gappy(t: int = 6) -> np.ndarray:

@@ -10,6 +10,7 @@ from foreframe.models import MODELS, PRESETS, ConvLSTM, Model, build_model
 
 SMALL = {"tutorial": {"hidden": (6, 6)}, "shi2015": {"hidden": (8, 6, 6)}, "openstl": {"hidden": (6, 6)}, "quick": {"hidden": (8,)}}
 SMALL["nowcast"] = {"hidden": (8,), "stem": {"widths": (4, 8)}}
+SMALL["simvp2022"] = SMALL["simvp_gated"] = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
 WAYS = {
     "frames fed back": {"hidden": (5, 4), "decoder": "handed", "ahead": "frame", "stem": {"patch": 2, "skip": "frame"}},
     "at once": {"hidden": (5,), "decoder": "same", "ahead": "at_once", "head": {"horizon": 3}, "stem": {"patch": 2}},
@@ -51,7 +52,7 @@ WAYS = {
         "head": {"over": "all", "sigmoid": False},
     },
 }
-NAMES = [*PRESETS, *WAYS, *(name for name in MODELS if name != "convlstm")]
+NAMES = [*PRESETS, *WAYS, *(name for name, kind in MODELS.items() if kind not in PRESETS.values())]
 
 
 def built(name: str) -> Model:
@@ -166,7 +167,8 @@ def test_half_precision_is_near(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         near = model(past, 5)
     assert near.dtype == torch.float32
-    torch.testing.assert_close(near, model(past, 5), atol=3e-2, rtol=0)
+    exact = model(past, 5)
+    torch.testing.assert_close(near, exact, atol=3e-2 * max(1.0, exact.abs().max().item()), rtol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

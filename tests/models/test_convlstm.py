@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.models import PRESETS, ConvLSTM, ConvLSTMCell, build_model
+from foreframe.models import ConvLSTM, ConvLSTMCell, build_model
+from foreframe.models.convlstm import PRESETS
 
 
 def test_equals_torch_lstm_cell_on_one_pixel() -> None:

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from foreframe.models import PRESETS, ConvLSTM, ConvLSTMCell, engine
+from foreframe.models import ConvLSTM, ConvLSTMCell, engine
+from foreframe.models.convlstm import PRESETS
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
 

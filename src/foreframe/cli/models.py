@@ -27,7 +27,8 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
     table = Table(title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}", box=box.SIMPLE, title_justify="left")
     for name in ("model", "preset", "parameters", "multiply-adds"):
         table.add_column(name, justify="left" if name in ("model", "preset") else "right")
-    named = [("convlstm", preset) for preset in PRESETS] + [(name, "") for name in MODELS if name != "convlstm"]
+    named = [(next(name for name in MODELS if MODELS[name] is kind), preset) for preset, kind in PRESETS.items()]
+    named += [(name, "") for name, kind in MODELS.items() if kind not in PRESETS.values()]
     for model, preset in named:
         # On the meta device nothing is computed: only shapes run through the network, and convolutions are counted.
         with torch.device("meta"):

@@ -15,13 +15,16 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
+from foreframe.models import convlstm, simvp
 from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
-from foreframe.models.convlstm import PRESETS, ConvLSTM, ConvLSTMCell, Gates, Head, Stem
+from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell, Gates, Head, Stem
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
+from foreframe.models.simvp import SimVP
 
 MODELS: dict[str, type[Model]] = {
     "convlstm": ConvLSTM,
+    "simvp": SimVP,
     "black": Black,
     "mean": Mean,
     "persistence": Persistence,
@@ -30,6 +33,12 @@ MODELS: dict[str, type[Model]] = {
     "cycle": Cycle,
 }
 """Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders name it so."""
+
+PRESETS: dict[str, type[ConvLSTM] | type[SimVP]] = {
+    **dict.fromkeys(convlstm.PRESETS, ConvLSTM),
+    **dict.fromkeys(simvp.PRESETS, SimVP),
+}
+"""Which model each preset is one of; the arguments stand at the end of that model's file."""
 
 BASELINES = ("black", "mean", "persistence", "linear_motion")
 """Those that run wherever foreframe does."""
@@ -41,13 +50,13 @@ def baselines_here() -> tuple[str, ...]:
 
 
 def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
-    """`name` is an entry of MODELS or a ConvLSTM preset; `args` change its arguments.
+    """`name` is an entry of MODELS or of PRESETS; `args` change its arguments.
 
     Raises:
         ValueError: unknown name, or arguments that the model does not take.
     """
     if name in PRESETS or name in MODELS:
-        kind = ConvLSTM if name in PRESETS else MODELS[name]
+        kind = PRESETS.get(name) or MODELS[name]
         known = list(inspect.signature(kind).parameters)
         for given in args or {}:
             if given not in known:
@@ -55,7 +64,7 @@ def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
                 hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
                 raise ValueError(f"model {name} takes no argument {given!r}; {hint}")
         try:
-            return ConvLSTM.preset(name, **(args or {})) if name in PRESETS else kind(**(args or {}))
+            return PRESETS[name].preset(name, **(args or {})) if name in PRESETS else kind(**(args or {}))
         except TypeError as error:  # a value of the wrong kind, or a misspelt key of a nested argument
             raise ValueError(f"model {name}: {error}".replace("__init__() ", "")) from None
     raise ValueError(f"model {name!r} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
@@ -75,5 +84,5 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Cycle", "Gates", "Head", "LinearMotion", "Mean",
-    "Model", "OpticalFlow", "Persistence", "State", "Stem", "baselines_here", "build_model", "model_name",
+    "Model", "OpticalFlow", "Persistence", "SimVP", "State", "Stem", "baselines_here", "build_model", "model_name",
 ]  # fmt: skip

@@ -1,0 +1,222 @@
+"""SimVP: all future frames at once from all past frames, by convolutions alone.
+
+Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan et al. 2022 (arXiv 2211.12509). Read top to bottom:
+the network, its spatial encoder and decoder, the two translators, presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.models.promise import Model, State
+
+STRIDES = (1, 2, 1, 2)  # of the spatial encoder's four convolutions; the decoder goes back the same way
+
+
+class SimVP(Model):
+    """Frames, each on its own, go down to maps of a quarter of their size; a translator turns the maps of all past frames, stacked
+    along channels, into those of all future frames; and these go up again, each with the first maps of a past frame added.
+
+    It keeps the promise of `foreframe.models` as a direct model does: its state is the last `frames` frames (fewer at the
+    beginning: then the oldest one stands in for those before it), and a forecast beyond `frames` steps is made from its own.
+
+    Where it differs from the papers' code: group norm over a clip where that has batch norm, so that clips of a batch do not
+    see each other and batches may be small. Frames whose size 4 does not divide are padded at the bottom and right, and cropped
+    again.
+
+    Args:
+        channels: C of the frames.
+        frames: how many it looks at, and makes at once.
+        spatial: channels of the maps of one frame (hid_S of the papers' code).
+        temporal: channels of the translator between its ends (hid_T).
+        blocks: of the translator (N_T); of "inception" so many down and as many up.
+        translator: "inception" (2022: a U of sums of grouped convolutions of several sizes) or "gated" (its successor: large-kernel
+            attention).
+        kernels: sides of the grouped convolutions of "inception".
+
+    Raises:
+        ValueError: for choices that do not fit each other.
+    """
+
+    stride = 4
+
+    def __init__(
+        self,
+        channels: int = 1,
+        frames: int = 10,
+        spatial: int = 64,
+        temporal: int = 512,
+        blocks: int = 8,
+        translator: str = "gated",
+        kernels: Sequence[int] = (3, 5, 7, 11),
+    ) -> None:
+        super().__init__()
+        if min(channels, frames) < 1:
+            raise ValueError(f"SimVP needs 1 channel and 1 frame or more, not {channels} and {frames}")
+        if translator not in ("inception", "gated"):
+            raise ValueError(f"translator {translator!r} is unknown; choose inception or gated")
+        if blocks < 2:
+            raise ValueError(f"a translator has 2 blocks or more, not {blocks}")
+        if spatial % GROUPS or temporal % (2 * GROUPS) or any(kernel % 2 == 0 for kernel in kernels):
+            raise ValueError(
+                f"SimVP takes multiples of {GROUPS} spatial and of {2 * GROUPS} temporal channels and odd kernels, not "
+                f"{spatial}, {temporal} and {kernels}"
+            )
+        self.args = {
+            "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal, "blocks": blocks,
+            "translator": translator, "kernels": list(kernels),
+        }  # fmt: skip
+        self.channels, self.frames = channels, frames
+        self.encoder = nn.ModuleList(_down(i, spatial, s) for i, s in zip((channels, *[spatial] * 3), STRIDES, strict=True))
+        through = frames * spatial
+        if translator == "inception":
+            self.translator: nn.Module = _Inception(through, temporal, blocks, tuple(kernels))
+        else:
+            self.translator = nn.Sequential(*(_Gated(i, o) for i, o in pairwise([through, *[temporal] * (blocks - 1), through])))
+        self.decoder = nn.ModuleList(_up(spatial, s) for s in STRIDES[::-1])
+        self.to_frame = nn.Conv2d(spatial, channels, 1)
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """The last `frames` frames. Any T >= 1."""
+        seen = past if state is None else torch.cat([state["frames"].to(past.dtype), past[:, -self.frames :]], dim=1)
+        return {"frames": seen[:, -self.frames :]}
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """`frames` frames at a time, as often as `steps` asks. Any steps >= 1."""
+        seen, made = state["frames"], []
+        for _ in range(math.ceil(steps / self.frames)):
+            lacking = self.frames - seen.shape[1]
+            seen = torch.cat([seen[:, :1].expand(-1, lacking, -1, -1, -1), seen], dim=1) if lacking else seen
+            seen = self._next(seen)
+            made.append(seen)
+        return torch.cat(made, dim=1)[:, :steps]
+
+    def _next(self, past: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
+        b, t, c, height, width = past.shape
+        x = F.pad(past.flatten(0, 1), (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        first = x = self.encoder[0](x)
+        for layer in self.encoder[1:]:
+            x = layer(x)
+        x = self.translator(x.unflatten(0, (b, t)).flatten(1, 2)).unflatten(1, (t, -1)).flatten(0, 1)
+        for layer in self.decoder[:-1]:
+            x = layer(x)
+        frames = self.to_frame(self.decoder[-1](x + first))
+        return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
+
+    def start_at(self, mean: float) -> None:
+        """Begin with frames of about `mean`."""
+        nn.init.constant_(self.to_frame.bias, mean)
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "SimVP":
+        """A documented set of arguments (`PRESETS`), with changes.
+
+        Raises:
+            ValueError: for a name that is not there.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
+        return cls(**(PRESETS[name] | changes))
+
+
+def _down(channels: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(2, width), nn.SiLU())
+
+
+def _up(width: int, stride: int) -> nn.Module:
+    """The mirror of `_down`: twice the size by pixel shuffle where that halved it."""
+    widen = nn.Conv2d(width, width * stride**2, 3, padding=1)
+    return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
+
+
+GROUPS = 8
+
+
+class _Inception(nn.Module):
+    """A U of blocks: what each block on the way down made is laid beside the input of its mirror image on the way up."""
+
+    def __init__(self, through: int, width: int, blocks: int, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(_Mixed(i, width, kernels, width) for i in (through, *[width] * (blocks - 1)))
+        outs = (*[width] * (blocks - 1), through)
+        self.up = nn.ModuleList(_Mixed(2 * width if k else width, out, kernels, width) for k, out in enumerate(outs))
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b i h w"]:
+        kept: list[Tensor] = []
+        for block in self.down:
+            x = block(x)
+            kept.append(x)
+        for k, block in enumerate(self.up):
+            x = block(x if k == 0 else torch.cat([x, kept[-1 - k]], dim=1))
+        return x
+
+
+class _Mixed(nn.Module):
+    """1x1, then the sum of grouped convolutions of several sizes, each with its norm."""
+
+    def __init__(self, channels: int, out: int, kernels: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        inner = width // 2
+        self.narrow = nn.Conv2d(channels, inner, 1)
+        self.sizes = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inner, out, k, padding=k // 2, groups=GROUPS), nn.GroupNorm(GROUPS, out), nn.LeakyReLU(0.2))
+            for k in kernels
+        )
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+        x = self.narrow(x)
+        made: Tensor = sum(size(x) for size in self.sizes)  # type: ignore[assignment]
+        return made
+
+
+class _Gated(nn.Module):
+    """x + s1 · attention(norm x), then x + s2 · mlp(norm x), then 1x1 where the number of channels changes."""
+
+    def __init__(self, channels: int, out: int, expansion: int = 8) -> None:
+        super().__init__()
+        inner = expansion * channels
+        self.norm_1, self.norm_2 = nn.GroupNorm(1, channels), nn.GroupNorm(1, channels)
+        self.attention = _LargeKernel(channels)
+        self.mlp = nn.Sequential(
+            nn.Conv2d(channels, inner, 1),
+            nn.Conv2d(inner, inner, 3, padding=1, groups=inner),
+            nn.GELU(),
+            nn.Conv2d(inner, channels, 1),
+        )
+        self.scale_1, self.scale_2 = (nn.Parameter(torch.full((channels, 1, 1), 1e-2)) for _ in range(2))
+        self.out = nn.Conv2d(channels, out, 1) if out != channels else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+        x = x + self.scale_1 * self.attention(self.norm_1(x))
+        made: Tensor = self.out(x + self.scale_2 * self.mlp(self.norm_2(x)))
+        return made
+
+
+class _LargeKernel(nn.Module):
+    """A kernel of 21x21 as 5x5, then 7x7 with holes of 3, channel by channel; half of what 1x1 makes of it gates the other half."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.before, self.after = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.gate = nn.Conv2d(channels, 2 * channels, 1)
+
+    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        value, gate = self.gate(self.far(self.near(F.gelu(self.before(x))))).chunk(2, dim=1)
+        made: Tensor = self.after(value * torch.sigmoid(gate)) + x
+        return made
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Gao et al. 2022 on Moving MNIST.
+    "simvp2022": {"translator": "inception", "spatial": 64, "temporal": 512, "blocks": 8},
+    # Its successor with gated attention, on Moving MNIST.
+    "simvp_gated": {"translator": "gated", "spatial": 64, "temporal": 512, "blocks": 8},
+}
