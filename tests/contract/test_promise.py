@@ -10,7 +10,7 @@ from foreframe.models import MODELS, PRESETS, ConvLSTM, Model, build_model
 
 SMALL = {"tutorial": {"hidden": (6, 6)}, "shi2015": {"hidden": (8, 6, 6)}, "openstl": {"hidden": (6, 6)}, "quick": {"hidden": (8,)}}
 SMALL["nowcast"] = {"hidden": (8,), "stem": {"widths": (4, 8)}}
-SMALL["simvp2022"] = SMALL["simvp_gated"] = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+SMALL["simvp2022"] = SMALL["simvp_gated"] = SMALL["simvp_small"] = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
 WAYS = {
     "frames fed back": {"hidden": (5, 4), "decoder": "handed", "ahead": "frame", "stem": {"patch": 2, "skip": "frame"}},
     "at once": {"hidden": (5,), "decoder": "same", "ahead": "at_once", "head": {"horizon": 3}, "stem": {"patch": 2}},

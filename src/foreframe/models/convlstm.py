@@ -22,7 +22,7 @@ from foreframe.models.engine import Step, in_step
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 
-Layers = Sequence[tuple[Tensor | None, Tensor | None]]  # h and c, layer by layer; None where nothing was seen
+Layers = Sequence[tuple[Any, Any]]  # h and c (b,k,h,w), layer by layer; both None where nothing was seen
 
 
 class ConvLSTMCell(nn.Module):
@@ -251,7 +251,7 @@ class ConvLSTM(Model):
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         b, t, c, height, width = past.shape
         maps = self._maps(past.flatten(0, 1)).unflatten(0, (b, t))
-        layers = _nothing_seen(self.encoder) if state is None else self._layers(state)
+        layers: Layers = _nothing_seen(self.encoder) if state is None else self._layers(state)
         cells = in_step(self.encoder, maps)
 
         def stretch(maps: Tensor, layers: Layers) -> Layers:
@@ -275,10 +275,11 @@ class ConvLSTM(Model):
         embedding = past[-1][0]
         if self.decoder == "same":
             return self._run_on(past, frame, steps)
+        layers: Layers = past
         if self.decoder == "fresh":
             layers = _nothing_seen(self.forecaster)
-        else:
-            layers = past[::-1] if self.decoder == "mirrored" else past
+        elif self.decoder == "mirrored":
+            layers = past[::-1]
         guess = None if self.guide is None else self.guide.decode(_of(state, "guide_"), steps)
         shown = frame if guess is None else guess.flatten(0, 1)  # what the head is shown beside the hidden maps
         inputs = None if guess is None else self._maps(shown).unflatten(0, (-1, steps))
@@ -461,7 +462,7 @@ def _stack(sizes: Sequence[int], kernel: int, gates: Gates) -> nn.ModuleList:
     return nn.ModuleList(ConvLSTMCell(i, o, kernel, **asdict(gates)) for i, o in pairwise(sizes))
 
 
-def _nothing_seen(cells: nn.ModuleList) -> list[tuple[Tensor | None, Tensor | None]]:
+def _nothing_seen(cells: nn.ModuleList) -> Layers:
     """h and c of a stack at its beginning."""
     return [(None, None) for _ in cells]
 

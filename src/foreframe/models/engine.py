@@ -249,7 +249,8 @@ def gated_backward(
     """From the gradients of h' and c' to those of the gates (b,4k,h,w) and of c. Those of bias and peepholes go to the tape."""
     _, n, k = S.shape
     wide = new_c.dtype
-    past, cell, later_h, later_c = (None if one is None else _rows(one, one.dtype) for one in (c, new_c, dh, dc))
+    cell = _rows(new_c, wide)
+    past, later_h, later_c = (None if one is None else _rows(one, one.dtype) for one in (c, dh, dc))
     if S.is_cuda:
         D, before, bias, peepholes = _compiled(whole_gated_backward)(S, past, cell, later_h, later_c, peephole)
         if tape is not None:

@@ -30,6 +30,10 @@ class SimVP(Model):
     see each other and batches may be small. Frames whose size 4 does not divide are padded at the bottom and right, and cropped
     again.
 
+    With `patches` and translator "mixing", neither of the papers, it is made for processors that multiply matrices fast and move
+    memory slowly: frames are folded into 4x4 patches, so that nothing runs at their full size, and all convolutions are dense or
+    in few groups.
+
     Args:
         channels: C of the frames.
         frames: how many it looks at, and makes at once.
@@ -37,7 +41,9 @@ class SimVP(Model):
         temporal: channels of the translator between its ends (hid_T).
         blocks: of the translator (N_T); of "inception" so many down and as many up.
         translator: "inception" (2022: a U of sums of grouped convolutions of several sizes) or "gated" (its successor: large-kernel
-            attention).
+            attention), or "mixing" (residual blocks of a grouped 5x5 convolution and two of 1x1, after ConvNeXt, Liu et al. 2022,
+            arXiv 2201.03545).
+        patches: fold 4x4 pixels into channels, in place of the four convolutions down and up.
         kernels: sides of the grouped convolutions of "inception".
 
     Raises:
@@ -55,12 +61,13 @@ class SimVP(Model):
         blocks: int = 8,
         translator: str = "gated",
         kernels: Sequence[int] = (3, 5, 7, 11),
+        patches: bool = False,
     ) -> None:
         super().__init__()
         if min(channels, frames) < 1:
             raise ValueError(f"SimVP needs 1 channel and 1 frame or more, not {channels} and {frames}")
-        if translator not in ("inception", "gated"):
-            raise ValueError(f"translator {translator!r} is unknown; choose inception or gated")
+        if translator not in ("inception", "gated", "mixing"):
+            raise ValueError(f"translator {translator!r} is unknown; choose inception, gated or mixing")
         if blocks < 2:
             raise ValueError(f"a translator has 2 blocks or more, not {blocks}")
         if spatial % GROUPS or temporal % (2 * GROUPS) or any(kernel % 2 == 0 for kernel in kernels):
@@ -70,17 +77,23 @@ class SimVP(Model):
             )
         self.args = {
             "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal, "blocks": blocks,
-            "translator": translator, "kernels": list(kernels),
+            "translator": translator, "kernels": list(kernels), "patches": patches,
         }  # fmt: skip
         self.channels, self.frames = channels, frames
-        self.encoder = nn.ModuleList(_down(i, spatial, s) for i, s in zip((channels, *[spatial] * 3), STRIDES, strict=True))
+        self.fold, self.unfold = nn.PixelUnshuffle(4 if patches else 1), nn.PixelShuffle(4 if patches else 1)
+        strides = (1,) if patches else STRIDES
+        drawn = channels * 16 if patches else channels
+        self.encoder = nn.ModuleList(_down(i, spatial, s) for i, s in zip((drawn, *[spatial] * 3), strides, strict=False))
         through = frames * spatial
         if translator == "inception":
             self.translator: nn.Module = _Inception(through, temporal, blocks, tuple(kernels))
+        elif translator == "mixing":
+            ends = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
+            self.translator = nn.Sequential(ends[0], *(_Mixing(temporal) for _ in range(blocks)), ends[1])
         else:
             self.translator = nn.Sequential(*(_Gated(i, o) for i, o in pairwise([through, *[temporal] * (blocks - 1), through])))
-        self.decoder = nn.ModuleList(_up(spatial, s) for s in STRIDES[::-1])
-        self.to_frame = nn.Conv2d(spatial, channels, 1)
+        self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
+        self.to_frame = nn.Conv2d(spatial, drawn, 1)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
@@ -100,17 +113,18 @@ class SimVP(Model):
     def _next(self, past: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
         b, t, c, height, width = past.shape
         x = F.pad(past.flatten(0, 1), (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
-        first = x = self.encoder[0](x)
+        first = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
             x = layer(x)
         x = self.translator(x.unflatten(0, (b, t)).flatten(1, 2)).unflatten(1, (t, -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
-        frames = self.to_frame(self.decoder[-1](x + first))
+        frames = self.unfold(self.to_frame(self.decoder[-1](x + first)))
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
+        assert self.to_frame.bias is not None
         nn.init.constant_(self.to_frame.bias, mean)
 
     @classmethod
@@ -171,7 +185,7 @@ class _Mixed(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         x = self.narrow(x)
-        made: Tensor = sum(size(x) for size in self.sizes)  # type: ignore[assignment]
+        made: Tensor = sum(size(x) for size in self.sizes)
         return made
 
 
@@ -214,9 +228,25 @@ class _LargeKernel(nn.Module):
         return made
 
 
+class _Mixing(nn.Module):
+    """x + what a grouped 5x5 convolution sees around each place, mixed over channels by two of 1x1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.around = nn.Conv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.norm = nn.GroupNorm(1, width)
+        self.mix = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, width, 1))
+
+    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        made: Tensor = x + self.mix(self.norm(self.around(x)))
+        return made
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Gao et al. 2022 on Moving MNIST.
     "simvp2022": {"translator": "inception", "spatial": 64, "temporal": 512, "blocks": 8},
     # Its successor with gated attention, on Moving MNIST.
     "simvp_gated": {"translator": "gated", "spatial": 64, "temporal": 512, "blocks": 8},
+    # What two CPU cores with matrix units train in an hour or two.
+    "simvp_small": {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},
 }
