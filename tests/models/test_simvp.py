@@ -41,7 +41,7 @@ def test_it_starts_at_the_mean() -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ({"translator": "words"}, "translator 'words' is unknown; choose inception or gated"),
+        ({"translator": "words"}, "translator 'words' is unknown; choose inception, gated or mixing"),
         ({"blocks": 1}, "2 blocks or more, not 1"),
         ({"spatial": 12}, "multiples of 8"),
         ({"kernels": (3, 4)}, "odd kernels"),

@@ -12,7 +12,7 @@ class ModelOptions:
     """What is trained
 
     Args:
-        model: a preset (tutorial, shi2015, openstl, quick, nowcast, simvp2022, simvp_gated, simvp_small) or a name in foreframe.models.MODELS
+        model: a preset (`foreframe models` lists them, e.g. tutorial, openstl, quick, nowcast, simvp_small) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.kernel 5
     """
