@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs bench clean
 .DELETE_ON_ERROR:
 
 .venv/bin/python:
@@ -43,6 +43,10 @@ lint: .venv/installed-dev
 docs: | .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	$(BIN)/zensical build --clean
+
+# KERAS=PYTHON names a Python that has keras, torch and jax, to be measured beside.
+bench: .venv/installed
+	$(BIN)/python benchmarks/speed.py $(if $(KERAS),--keras $(KERAS))
 
 clean:
 	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -141,8 +141,12 @@ class Forecaster:
             "about": self.about,
         }
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, half: bool = False) -> Path:
         """Write config.json, model.safetensors and a model card, README.md, into `folder`, which is made.
+
+        Args:
+            folder: where.
+            half: weights as float16: half the size, and forecasts that differ in the fourth figure or so. They load as float32.
 
         Raises:
             ValueError: when the folder cannot be written, or the model has no name in MODELS.
@@ -151,6 +155,8 @@ class Forecaster:
 
         folder, config = Path(folder), self.config()
         weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        if half:
+            weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
         with whole_file(folder / "model.safetensors") as rough:
             rough.write_bytes(save(weights))  # its own save_file calls a full disk an error of the format
         with whole_file(folder / "config.json") as rough:
@@ -161,10 +167,11 @@ class Forecaster:
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """From a saved folder, a run's folder (its best checkpoint), or a checkpoint file. Nothing is unpickled.
+        """From a saved folder, a run's folder (its best checkpoint), a checkpoint file, or what comes with foreframe. Nothing is
+        unpickled.
 
         Args:
-            what: the folder or file.
+            what: the folder or file; or the name of weights in this package, such as "moving-mnist", where no file is called so.
             device: any of torch's, or "auto": a CUDA device where there is one.
 
         Raises:
@@ -173,8 +180,13 @@ class Forecaster:
         what = Path(what)
         if what.is_file() and what.suffix == ".ckpt":
             return _from_checkpoint(what, device)
+        if not what.exists() and str(what) in published():
+            return _from_folder(WEIGHTS / str(what), device)
         if not what.is_dir():
-            raise ValueError(f"there is no folder {what}; name a run's folder (such as runs/demo) or one that `save` wrote")
+            raise ValueError(
+                f"there is no folder {what}; name a run's folder (such as runs/demo), one that `save` wrote"
+                + f", or {' or '.join(published())}, which comes with foreframe" * bool(published())
+            )
         if (what / "model.safetensors").is_file():
             return _from_folder(what, device)
         for name in ("best.ckpt", "last.ckpt"):
@@ -183,6 +195,14 @@ class Forecaster:
         raise ValueError(
             f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?"
         )
+
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def published() -> list[str]:
+    """Names of the trained forecasters in this package; each has its card in `weights/NAME/README.md`."""
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
 class Stream:

@@ -15,6 +15,7 @@ from typing import Any
 
 VERBS = {
     "train": "train a model, watch it, go on with it",
+    "plan": "what a training would take, from a few of its steps",
     "evaluate": "score a trained run beside the baselines",
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every frame, as frames come",

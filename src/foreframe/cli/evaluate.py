@@ -24,7 +24,7 @@ def score_run(
     """Score a trained run beside the baselines
 
     Args:
-        run: a run's folder, a saved folder or a checkpoint
+        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
         data: what to score on, as in foreframe train; by default the run's own data
         data_args: its arguments, e.g. --data_args.digits fashion_mnist
         split: train, validation, test (or all, of a file)
@@ -34,7 +34,7 @@ def score_run(
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
         stride: frames from window to window of recordings; by default the run's
-        output: folder for the report; by default RUN/evaluation
+        output: folder for the report; by default RUN/evaluation, or runs/NAME/evaluation of published weights
         device: cpu, cuda, mps; auto takes cuda where there is one
     """
     from dataclasses import replace
@@ -61,7 +61,8 @@ def score_run(
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
     card = score(forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period)
     card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
-    folder = Path(output) if output else (Path(run) if Path(run).is_dir() else Path(run).parent) / "evaluation"
+    beside = Path(run) if Path(run).is_dir() else Path(run).parent if Path(run).exists() else Path("runs", run)
+    folder = Path(output) if output else beside / "evaluation"
     paths = write_report(folder, card, forecaster, dataset)
     print_table(card)
     print(in_words(card))

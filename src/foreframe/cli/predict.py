@@ -34,7 +34,7 @@ def forecast_clip(
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
-        run: a run's folder, a saved folder or a checkpoint
+        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
         input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, in the data's own units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr (forecast alone)
         steps: frames to forecast, beyond the trained horizon too; 0 takes as many as it was trained to forecast

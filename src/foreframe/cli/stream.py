@@ -35,7 +35,7 @@ def forecast_live(
     """Forecast after every frame that comes: foreframe stream RUN SOURCE
 
     Args:
-        run: a run's folder, a saved folder or a checkpoint
+        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
         source: a film or other file; a folder that grows, of pictures or .npy; - is standard input, a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are printed
         steps: frames to forecast; 0 takes as many as it was trained to forecast

@@ -65,15 +65,14 @@ def fit(
         Stopped: Ctrl-C; everything is saved.
     """
     window = Window(data.past, data.future, data.stride)
-    network = _network(model, learning.seed)
+    network = network_for(model, learning.seed)
     train = open_dataset(data.data, "train", window, data.data_args)
     validation = open_dataset(data.data, "validation", window, data.data_args)
     _check_contracts(network, data, learning, len(train))  # type: ignore[arg-type]
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data.data)
     c, h, w = train[0].shape[1:]
-    if "channels" not in model.model_args and network.channels not in (None, c):
-        network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed)
+    network = network_for(model, learning.seed, c)
     check_first_clip(train, window, network.channels, data.data)
     _check_trainer_arguments(machine.trainer)
     _try_once(network, train[0], window)
@@ -126,6 +125,14 @@ def fit(
     if checkpoints.interrupted:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: foreframe train --resume {_quoted(folder)}")
     return folder
+
+
+def network_for(options: ModelOptions, seed: int, c: int | None = None) -> Model:
+    """The untrained network; with `c` channels, where they are said and the options say nothing else."""
+    network = _network(options, seed)
+    if c is None or "channels" in options.model_args or network.channels in (None, c):
+        return network
+    return _network(replace(options, model_args={**options.model_args, "channels": c}), seed)
 
 
 def _network(options: ModelOptions, seed: int) -> Model:

@@ -1,0 +1,252 @@
+"""How fast is it, beside what? python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] [--rounds N]
+
+Every row of a table is measured in one go: all its ways wait in processes of their own, and are asked in turn, one at a time,
+round after round; what is told are medians and ratios of them. The ceiling is the faster of a matrix product and a 5x5 convolution
+of 128 channels, measured before and after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
+
+Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras where --keras names a Python
+that has it), growth (with frames, size and channels), memory (40 frames), generator. All of them, unless one is named.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+class Worker:
+    def __init__(self, way: str, sizes: dict[str, int], device: str, python: str = sys.executable, **environment: str) -> None:
+        self.way = way
+        self.process = subprocess.Popen(
+            [python, str(HERE / "worker.py"), way.split("@")[0], json.dumps(sizes), device],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment,
+        )  # fmt: skip
+        if self._answer() != "ready":
+            raise SystemExit(f"{way} with {sizes} did not start; try: {python} {HERE / 'worker.py'} {way} '{json.dumps(sizes)}'")
+
+    def ask(self, what: str) -> float:
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def workers(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace) -> Iterator[list[Worker]]:
+    made: list[Worker] = []
+    try:
+        for way in ways:
+            if way.startswith("keras"):
+                made.append(Worker(way, sizes, "cpu", given.keras, KERAS_BACKEND=way.partition("@")[2]))
+            else:
+                made.append(Worker(way, sizes, given.device))
+        yield made
+    finally:
+        for one in made:
+            one.process.kill()
+            one.process.wait()
+
+
+def timed(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Median seconds of forward and step, and MiB, of each way."""
+    with workers(ways, sizes, given) as asked:
+        taken: dict[str, dict[str, list[float]]] = {one.way: {"forward": [], "step": []} for one in asked}
+        for _ in range(given.rounds):
+            for what in ("forward", "step"):
+                for one in asked:
+                    taken[one.way][what].append(one.ask(what))
+        return {
+            one.way: {what: median(found) for what, found in taken[one.way].items()} | {"memory": one.ask("memory")}
+            for one in asked
+        }
+
+
+def gflop(sizes: dict[str, int], layer: bool) -> float:
+    """Useful billions of operations of a forward pass (two for a multiply-add); a step has three times as many."""
+    k, d, frames = sizes["hidden"], sizes.get("channels", 1), sizes["past"]
+    adds = frames * 36 * k * (d + k) - 36 * k * k  # the first layer: 9 places, 4 gates; no convolution of the first zeros
+    if not layer:
+        future = sizes["future"]
+        adds += frames * 72 * k * k - 36 * k * k  # the encoder's second layer
+        adds += 2 * (future * 72 * k * k - 36 * k * k) + future * 9 * k  # the decoder's two, and the head
+    return 2 * adds * sizes["batch"] * sizes["size"] ** 2 / 1e9
+
+
+def ceiling(device: str, bf16: bool) -> float:
+    """Billions of operations a second: the faster of a matrix product and a good convolution."""
+    import torch
+    import torch.nn.functional as F
+
+    kind = torch.bfloat16 if bf16 else torch.float32
+    n = 2048 if device == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
+    x = torch.randn(4 if device == "cpu" else 64, 128, 64, 64, device=device, dtype=kind).to(memory_format=torch.channels_last)
+    w = torch.randn(128, 128, 5, 5, device=device, dtype=kind).to(memory_format=torch.channels_last)
+    best = 0.0
+    for act, work in ((lambda: a @ b, 2 * n**3), (lambda: F.conv2d(x, w, padding=2), 2 * x.shape[0] * 64**2 * 128**2 * 25)):
+        found = []
+        for _ in range(9):
+            began = time.perf_counter()
+            act()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            found.append(time.perf_counter() - began)
+        best = max(best, work / median(found[2:]) / 1e9)
+    return best
+
+
+def network(given: argparse.Namespace) -> None:
+    print("\n## The tutorial's network, 64 hidden, 64x64, 10 -> 10\n")
+    print("| batch | way | forward, s | x plain float32 | step, s | x plain float32 | GFLOP/s | share of ceiling | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for batch in (1, 4, 12) if given.device == "cpu" else (4, 64):
+        sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
+        top = {bf16: ceiling(given.device, bf16) for bf16 in (False, True)}
+        found = timed(["plain", "plain-bf16", "engine", "engine-bf16"], sizes, given)
+        top = {bf16: max(top[bf16], ceiling(given.device, bf16)) for bf16 in top}
+        base = found["plain"]
+        for way, one in found.items():
+            rate, most = 3 * gflop(sizes, False) / one["step"], top["bf16" in way]
+            print(
+                f"| {batch} | {way} | {one['forward']:.3f} | {base['forward'] / one['forward']:.2f} | {one['step']:.3f} | "
+                f"{base['step'] / one['step']:.2f} | {rate:.0f} | {rate / most:.0%} of {most:.0f} | {one['memory']:.0f} |",
+                flush=True,
+            )
+
+
+def layer(given: argparse.Namespace) -> None:
+    print("\n## One layer, 32 channels in, 32 hidden, 64x64, 20 frames\n")
+    print("| batch | way | forward, s | step, s | step, x the engine's of its dtype | peak MiB |\n|---|---|---|---|---|---|")
+    for batch in (1, 4, 12):
+        sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
+        ways = ["plain-layer", "engine-layer", "plain-layer-bf16", "engine-layer-bf16"]
+        if given.keras:
+            ways += [f"keras{kind}@{backend}" for backend in given.backends.split(",") for kind in ("", "-bf16")]
+        found = timed(ways, sizes, given)
+        for way, one in found.items():
+            ours = found["engine-layer-bf16" if "bf16" in way else "engine-layer"]["step"]
+            print(
+                f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | {one['step'] / ours:.2f} | {one['memory']:.0f} |",
+                flush=True,
+            )
+
+
+def growth(given: argparse.Namespace) -> None:
+    """The exponent is that of a straight line through the logarithms."""
+    print(
+        "\n## How a step grows (the engine, bf16, batch 1)\n\n| with | values | seconds | exponent | MiB |\n|---|---|---|---|---|"
+    )
+    start = {"batch": 1, "past": 10, "future": 10, "size": 64, "hidden": 64}
+    for name, values in (("frames", (10, 40, 160)), ("size", (64, 128, 256)), ("hidden", (32, 64, 128))):
+        taken, memory = [], []
+        for value in values:
+            changes = {"past": value // 2, "future": value // 2} if name == "frames" else {name: value}
+            found = timed(["engine-bf16"], start | changes, given)["engine-bf16"]
+            taken.append(found["step"])
+            memory.append(found["memory"])
+        by = [value**2 if name == "size" else value for value in values]
+        over = math.log(by[-1] / by[0])
+        print(
+            f"| {'pixels' if name == 'size' else name} | {', '.join(map(str, values))} | "
+            f"{', '.join(f'{t:.3f}' for t in taken)} | {math.log(taken[-1] / taken[0]) / over:.2f} | "
+            f"{', '.join(f'{m:.0f}' for m in memory)} |",
+            flush=True,
+        )
+
+
+def memory(given: argparse.Namespace) -> None:
+    print("\n## 40 frames (20 -> 20), the tutorial's network, batch 4\n")
+    print("| way | step, s | x its own without saving | peak MiB | share of plain |\n|---|---|---|---|---|")
+    sizes = {"batch": 4, "past": 20, "future": 20, "size": 64, "hidden": 64}
+    found = timed(["plain", "plain-bf16", "engine", "engine-save", "engine-bf16", "engine-bf16-save"], sizes, given)
+    for way, one in found.items():
+        own = found[way.replace("-save", "")]["step"]
+        base = found["plain-bf16" if "bf16" in way else "plain"]["memory"]
+        print(
+            f"| {way} | {one['step']:.3f} | {one['step'] / own:.2f} | {one['memory']:.0f} | {one['memory'] / base:.2f} |",
+            flush=True,
+        )
+
+
+def generator(given: argparse.Namespace) -> None:
+    """One thread. The plain loop draws the same kind of clip digit by digit and frame by frame."""
+    import numpy as np
+    import torch
+
+    import foreframe
+
+    torch.set_num_threads(1)
+    data = foreframe.MovingMNIST("train", length=20)
+    images, draw = data.images.astype(np.float32) / 255, np.random.default_rng(0)
+
+    def plain(clips: int) -> None:
+        for _ in range(clips):
+            canvas = np.zeros((20, 64, 64), np.float32)
+            for _ in range(2):
+                image, (y, x), angle = images[draw.integers(len(images))], draw.random(2), 2 * np.pi * draw.random()
+                dy, dx = 0.1 * np.sin(angle), 0.1 * np.cos(angle)
+                for t in range(20):
+                    y, x = y + dy, x + dx
+                    if not 0 <= y <= 1:
+                        y, dy = min(max(y, 0.0), 1.0), -dy
+                    if not 0 <= x <= 1:
+                        x, dx = min(max(x, 0.0), 1.0), -dx
+                    top, left = int(36 * y), int(36 * x)
+                    place = canvas[t, top : top + 28, left : left + 28]
+                    np.maximum(place, image, out=place)
+
+    def ours(clips: int) -> None:
+        for start in range(0, clips, 64):
+            data.__getitems__(list(range(start, start + 64)))
+
+    taken: dict[str, list[float]] = {"plain loop": [], "foreframe": []}
+    for _ in range(given.rounds + 1):
+        for name, act in (("plain loop", plain), ("foreframe", ours)):
+            began = time.perf_counter()
+            act(1280)
+            taken[name].append(1280 / (time.perf_counter() - began))
+    rates = {name: median(found[1:]) for name, found in taken.items()}
+    print("\n## The generator, one thread, 20 frames of 64x64\n\n| way | clips a second | x the plain loop |\n|---|---|---|")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.0f} | {rate / rates['plain loop']:.1f} |", flush=True)
+
+
+PARTS: dict[str, Any] = {"network": network, "layer": layer, "growth": growth, "memory": memory, "generator": generator}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--keras", help="a Python that has keras and its backends")
+    parser.add_argument("--backends", default="torch,jax", help="of Keras")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    import torch
+
+    chip = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    flags = Path("/proc/cpuinfo").read_text()
+    units = " ".join(name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in flags)
+    where = torch.cuda.get_device_name() if given.device == "cuda" else f"{chip or platform.machine()} ({units})"
+    print(f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {time.strftime('%d %B %Y')}")
+    for name in [given.part] if given.part else PARTS:
+        PARTS[name](given)
+
+
+if __name__ == "__main__":
+    main()
