@@ -18,15 +18,20 @@ BIN := .venv/bin
 	$(BIN)/pip install --editable '.[dev]'
 	@touch $@
 
-# The main job: train `quick` for four minutes on the embedded digits, score it on digits it has never seen, forecast.
+# The main job: a forecast by the published weights; then train `quick` for four minutes on the embedded digits, score it on digits it has never seen, forecast.
 demo: .venv/installed
 	@if [ -e runs/demo ]; then old=runs/demo-$$(date +%Y%m%d-%H%M%S); mv runs/demo $$old; echo "The last demo moved to $$old"; fi
+	@mkdir -p runs/published
+	@$(BIN)/foreframe data --split test --clip 7 --output runs/published/clip.npy
+	$(BIN)/foreframe predict moving-mnist runs/published/clip.npy --steps 20 -o runs/published/future.gif
+	@echo "That was made by the weights that come with foreframe. Now a model of your own, in four minutes:"
 	$(BIN)/foreframe train --config configs/quick.yaml --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
 	@$(BIN)/foreframe data --split test --clip 7 --output runs/demo/clip.npy
 	$(BIN)/foreframe predict runs/demo runs/demo/clip.npy --steps 25 -o runs/demo/future.gif
 	@echo
-	@echo "Look at:  runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
+	@echo "Look at:  runs/published/future.gif          20 frames that follow 10, by the weights that come with foreframe"
+	@echo "          runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
 	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"
 	@echo "          runs/demo/evaluation/curves.png    the scores by lead time, beside the baselines"
 	@echo "          runs/demo/future.gif               25 frames that follow 10"

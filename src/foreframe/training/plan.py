@@ -136,9 +136,9 @@ def _peak(device: str) -> Iterator[list[float]]:
     found: list[float] = []
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        held = torch.cuda.memory_allocated()
         yield found
-        found.append((torch.cuda.max_memory_allocated() - before) / 2**20)
+        found.append((torch.cuda.max_memory_allocated() - held) / 2**20)
         return
     reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     if device != "cpu" or not reset.exists():
