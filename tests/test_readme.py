@@ -61,7 +61,7 @@ def test_the_readme_runs_from_top_to_bottom(folder, monkeypatch, capsys) -> None
             assert parse(arguments[1:])  # every option and config is there; the training itself would take hours
         else:
             assert main(arguments) == 0, capsys.readouterr().err
-    assert ran == {"train", "evaluate", "models", "data", "predict", "stream"}
+    assert ran == {"plan", "train", "evaluate", "models", "data", "predict", "stream"}
     assert Image.open("future.gif").n_frames == 35
     exec(compile(python[0], "README.md", "exec"), {})
     assert Path("my-forecaster/model.safetensors").exists()
