@@ -96,7 +96,8 @@ def test_configs_train(config: Path, tmp_path) -> None:
         learning, data = options[LearningOptions], options[DataOptions]
         assert (learning.learning_rate, learning.beta_1, learning.beta_2, learning.epochs) == (1e-4, 0.9, 0.98, 300)
         assert (data.batch_size, data.past, data.future) == (12, 10, 10)
-    small = ["--hidden", "4", "--batch_size", "2", "--data_args.clips", "8", "--validation_clips", "2", "--trainer.max_steps", "4"]
+    fewer = ["--model_args.temporal", "16", "--model_args.spatial", "8"] if "simvp" in config.stem else ["--hidden", "4"]
+    small = [*fewer, "--batch_size", "2", "--data_args.clips", "8", "--validation_clips", "2", "--trainer.max_steps", "4"]
     where = ["--accelerator", "cpu", "--devices", "1", "--run", str(tmp_path / "run")]
     assert main(["train", "--config", str(config), *small, *where]) == 0
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()

@@ -6,8 +6,8 @@ from functools import partial
 HELP = """\
 usage: foreframe plan CONFIG [options of foreframe train]
 
-What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time of a step and of an epoch.
-Nothing is written. CONFIG is a YAML file of options, such as configs/quick.yaml or a run's config.yaml.
+What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time of a step and of
+an epoch. Nothing is written. CONFIG is a YAML file of options, such as configs/quick.yaml or a run's config.yaml.
 """
 
 
