@@ -18,7 +18,8 @@ BIN := .venv/bin
 	$(BIN)/pip install --editable '.[dev]'
 	@touch $@
 
-# The main job: a forecast by the published weights; then train `quick` for four minutes on the embedded digits, score it on digits it has never seen, forecast.
+# The main job: a forecast by the published weights; then train `quick` for four minutes on the embedded digits, score it on digits
+# that it has never seen, forecast.
 demo: .venv/installed
 	@if [ -e runs/demo ]; then old=runs/demo-$$(date +%Y%m%d-%H%M%S); mv runs/demo $$old; echo "The last demo moved to $$old"; fi
 	@mkdir -p runs/published
@@ -27,8 +28,7 @@ demo: .venv/installed
 	@echo "That was made by the weights that come with foreframe. Now a model of your own, in four minutes:"
 	$(BIN)/foreframe train --config configs/quick.yaml --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
-	@$(BIN)/foreframe data --split test --clip 7 --output runs/demo/clip.npy
-	$(BIN)/foreframe predict runs/demo runs/demo/clip.npy --steps 25 -o runs/demo/future.gif
+	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 25 -o runs/demo/future.gif
 	@echo
 	@echo "Look at:  runs/published/future.gif          20 frames that follow 10, by the weights that come with foreframe"
 	@echo "          runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"

@@ -18,7 +18,7 @@ SMALL = {"canvas": 32, "clips": 40, "motion": {"rule": "srivastava", "digit_px":
 def planned(**machine: str):
     options = ModelOptions("tutorial", hidden=4)
     data = DataOptions(data_args=SMALL, past=3, future=2, batch_size=4)
-    return plan(partial(network_for, options, 0), "tutorial", data, LearningOptions(), MachineOptions(accelerator="cpu", **machine))
+    return plan(partial(network_for, options, 0), data, LearningOptions(), MachineOptions(accelerator="cpu", **machine))
 
 
 @pytest.mark.parametrize("machine", [{}, {"precision": "bf16-mixed"}, {"memory": "save"}])

@@ -20,9 +20,8 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from torch.utils.flop_counter import FlopCounterMode
 
-    from foreframe.models import MODELS, PRESETS, build_model
+    from foreframe.models import MODELS, PRESETS, build_model, multiply_adds
 
     table = Table(title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}", box=box.SIMPLE, title_justify="left")
     for name in ("model", "preset", "parameters", "multiply-adds"):
@@ -30,16 +29,10 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
     named = [(next(name for name in MODELS if MODELS[name] is kind), preset) for preset, kind in PRESETS.items()]
     named += [(name, "") for name, kind in MODELS.items() if kind not in PRESETS.values()]
     for model, preset in named:
-        # On the meta device nothing is computed: only shapes run through the network, and convolutions are counted.
-        with torch.device("meta"):
+        with torch.device("meta"):  # sizes alone are asked of it
             network = build_model(preset or model)
-            clip = torch.empty(1, past, network.channels or 1, height, width)
         parameters = sum(p.numel() for p in network.parameters())
-        adds = "-"
-        if parameters:
-            with FlopCounterMode(display=False) as counter:
-                network(clip, future)
-            adds = f"{counter.get_total_flops() / 2e9:.2f} G"
+        adds = f"{multiply_adds(network, past, future, (height, width)) / 1e9:.2f} G" if parameters else "-"
         table.add_row(model, preset, f"{parameters:,}", adds)
     Console(width=max(80, Console().width)).print(table)
 

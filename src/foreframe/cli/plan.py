@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     from foreframe.training.fit import network_for
     from foreframe.training.plan import plan
 
-    found = plan(partial(network_for, model, learning.seed), model.model, data, learning, machine)
+    found = plan(partial(network_for, model, learning.seed), data, learning, machine)
     step, adds = found.step + found.fetch, found.multiply_adds / 1e9
     print(f"model     {model.model}: {found.parameters:,} parameters, {adds:.2f} G multiply-adds a forecast")
     print(f"step      {found.batch} clips, {_spoken(step)}, of which {_spoken(found.fetch)} to fetch them, on one {found.device}")

@@ -118,12 +118,6 @@ def what_came(clip: "Clip", first: int, future: "Clip") -> "Clip":
     return replace(future, frames=truth)
 
 
-def holds_nan(clip: "Clip") -> bool:
-    import numpy as np
-
-    return clip.frames.dtype.kind == "f" and any(bool(np.isnan(clip.frames[k : k + 1]).any()) for k in range(len(clip)))
-
-
 def few_frames(there: int, seen: int) -> str:
     return f" ({there} frame{'s are' if there != 1 else ' is'} fewer than the {seen} it should look at)" if there < seen else ""
 
@@ -202,7 +196,7 @@ def roll(
     import numpy as np
 
     from foreframe.outputs import TO_GO_ON_WITH, captions, check_output, paint_of, usual_fps, write_moving, write_values
-    from foreframe.visuals import animation_frames
+    from foreframe.visuals import animation_frames, holds_nan
 
     kind = check_output(output)
     firsts = list(range(min(seen, len(clip)), len(clip) + 1, every))
@@ -229,7 +223,7 @@ def roll(
         # One scale and one size for the whole film, so both are known before its first picture.
         some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)  # their range is what the colours span
         paint = paint_of(colours, forecaster.scaling, units, (np.asarray(clip.frames[k : k + 1]) for k in some))
-        missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(clip))
+        missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(clip.frames))
         labels = [
             captions(None if clip.times is None else clip.times[f - firsts[0] : f], times_from(clip, f, steps)) for f in firsts
         ]

@@ -322,7 +322,7 @@ def what_fits(
                 said = f"past {past} and future {future}" if (past, future) != (window.past, window.future) else ""
                 if shares != dealing.shares:
                     said += " with " * bool(said) + f"shares [{', '.join(f'{share:g}' for share in shares)}]"
-                return f"{said} would do" if said else "a smaller gap may do"
+                return f"{said} would do" if said else "it has no share"
         if past == future == 1:
             return "more frames are needed"
         past, future = max(1, past // 2), max(1, future // 2)

@@ -15,6 +15,8 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
+import torch
+
 from foreframe.models import convlstm, simvp
 from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell, Gates, Head, Stem
@@ -70,6 +72,16 @@ def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
     raise ValueError(f"model {name!r} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
 
 
+def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
+    """Of a forecast of one clip of frames H x W, by convolutions and matrix products. On torch's meta device nothing is computed:
+    only shapes run through a network of the same arguments."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        type(network)(**network.args)(torch.empty(1, past, network.channels or 1, *frame), future)
+    return int(counter.get_total_flops()) // 2
+
+
 def model_name(model: Model) -> str:
     """The name under which MODELS holds this model's class.
 
@@ -84,5 +96,5 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Cycle", "Gates", "Head", "LinearMotion", "Mean",
-    "Model", "OpticalFlow", "Persistence", "SimVP", "State", "Stem", "baselines_here", "build_model", "model_name",
+    "Model", "OpticalFlow", "Persistence", "SimVP", "State", "Stem", "baselines_here", "build_model", "model_name", "multiply_adds",
 ]  # fmt: skip

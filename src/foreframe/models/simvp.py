@@ -1,7 +1,7 @@
 """SimVP: all future frames at once from all past frames, by convolutions alone.
 
 Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan et al. 2022 (arXiv 2211.12509). Read top to bottom:
-the network, its spatial encoder and decoder, the two translators, presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
+the network, its spatial encoder and decoder, the translators, presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foreframe.models.promise import Model, State
 
+GROUPS = 8  # of the translators' grouped convolutions
 STRIDES = (1, 2, 1, 2)  # of the spatial encoder's four convolutions; the decoder goes back the same way
 
 
@@ -147,9 +148,6 @@ def _up(width: int, stride: int) -> nn.Module:
     """The mirror of `_down`: twice the size by pixel shuffle where that halved it."""
     widen = nn.Conv2d(width, width * stride**2, 3, padding=1)
     return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
-
-
-GROUPS = 8
 
 
 class _Inception(nn.Module):

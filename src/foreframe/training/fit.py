@@ -72,18 +72,20 @@ def fit(
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data.data)
     c, h, w = train[0].shape[1:]
-    network = network_for(model, learning.seed, c)
+    if network.channels not in (None, c):
+        network = network_for(model, learning.seed, c)
     check_first_clip(train, window, network.channels, data.data)
     _check_trainer_arguments(machine.trainer)
     _try_once(network, train[0], window)
 
     folder, checkpoint = _run_folder(model, run)
     if checkpoint is not None:
-        if read_checkpoint(checkpoint)["forecaster"]["args"] != network.args:
+        held = read_checkpoint(checkpoint)
+        if held["forecaster"]["args"] != network.args:
             raise ValueError(
                 f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
             )
-        _check_unfinished(read_checkpoint(checkpoint), learning, folder)
+        _check_unfinished(held, learning, folder)
     elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
         network.start_at(window.split(first)[1].nanmean().item())

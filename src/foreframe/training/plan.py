@@ -9,11 +9,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from foreframe.clip import Window
 from foreframe.data import batches, check_first_clip, open_dataset
-from foreframe.models import Model, build_model
+from foreframe.models import Model, multiply_adds
 from foreframe.training.objectives import LOSSES, forecast, next_frames
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions
 
@@ -56,14 +55,11 @@ class Plan:
         return self.steps * (self.step + self.fetch)
 
 
-def plan(
-    network_for: Callable[[int], Model], model: str, data: DataOptions, learning: LearningOptions, machine: MachineOptions
-) -> Plan:
+def plan(network_for: Callable[[int], Model], data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> Plan:
     """Train a network for a few steps on one device, and throw it away.
 
     Args:
         network_for: makes the network for frames of so many channels.
-        model: its name, for `build_model`.
         data, learning, machine: options of training.
 
     Raises:
@@ -84,12 +80,16 @@ def plan(
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.0)
     taken, fetched, peaks = [], [], []
-    loader = batches(train, data.batch_size, limit=STEPS * data.batch_size, what=f"data {data.data}")
+    loader = batches(train, data.batch_size, limit=(STEPS + 1) * data.batch_size, what=f"data {data.data}")
+    began = time.perf_counter()
     clips = next(loader).to(device)
+    first = time.perf_counter() - began
     for _ in range(STEPS):
         began = time.perf_counter()
-        clips = next(loader, clips).to(device)
-        fetched.append(time.perf_counter() - began)
+        more = next(loader, None)
+        if more is not None and len(more) == data.batch_size:  # else the data have no more whole batches, and the last one serves
+            clips = more.to(device)
+            fetched.append(time.perf_counter() - began)
         with _peak(device) as peak:
             began = time.perf_counter()
             with torch.autocast(device, half or torch.bfloat16, enabled=half is not None):
@@ -107,21 +107,14 @@ def plan(
         peaks += peak
     return Plan(
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
-        multiply_adds=multiply_adds(model, network, window, tuple(clips.shape[2:])),
+        multiply_adds=multiply_adds(network, window.past, window.future, (clips.shape[3], clips.shape[4])),
         clips=len(train),
         batch=data.batch_size,
         step=median(taken[2:]),
-        fetch=median(fetched[: len(train) // data.batch_size][1:] or fetched),
+        fetch=median(fetched or [first]),
         memory=max(peaks) if peaks else None,
         device=device,
     )
-
-
-def multiply_adds(model: str, network: Model, window: Window, frame: tuple[int, ...]) -> int:
-    """Of a forecast of one clip (frames C,H,W): shapes alone run through the network, on torch's meta device."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        build_model(model, network.args)(torch.empty(1, window.past, *frame), window.future)
-    return counter.get_total_flops() // 2
 
 
 def _device(accelerator: str) -> str:

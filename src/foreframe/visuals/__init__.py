@@ -3,7 +3,7 @@
 from foreframe.visuals.colours import Paint, legend, paint_for
 from foreframe.visuals.curves import write_curves
 from foreframe.visuals.sheet import contact_sheet
-from foreframe.visuals.strip import animation, animation_frames, strip
+from foreframe.visuals.strip import animation, animation_frames, holds_nan, strip
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "animation_frames",
     "contact_sheet",
     "gif_bytes",
+    "holds_nan",
     "legend",
     "paint_for",
     "strip",

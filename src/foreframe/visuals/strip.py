@@ -125,7 +125,7 @@ def animation_frames(
     painted = paint or Paint()
     parts = [one for one in (past, forecast, truth) if one is not None]
     if missing is None:
-        missing = painted.has_legend and any(_missing(one) for one in parts)  # known before the first frame: legends must not jump
+        missing = painted.has_legend and any(holds_nan(one) for one in parts)  # known before the first frame: legends must not jump
     panels = [(forecast, True)] if truth is None else [(truth, False), (forecast, True)]
 
     def pictures() -> Iterator[np.ndarray]:
@@ -188,7 +188,8 @@ def _one(frames: Frames, t: int) -> np.ndarray:
     return np.asarray(frames[t : t + 1])[0]
 
 
-def _missing(frames: Frames) -> bool:
+def holds_nan(frames: Frames) -> bool:
+    """Whether a value is missing in any of the frames (T,C,H,W), which are read one at a time."""
     return frames.dtype.kind == "f" and any(np.isnan(_one(frames, t)).any() for t in range(frames.shape[0]))
 
 
