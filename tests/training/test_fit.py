@@ -60,6 +60,7 @@ SETTINGS = {
         "clip": 0.0,
         "start_at_mean": False,
     },
+    "muon": {"optimizer": "muon"},
     "worker processes": {"workers": 2, "schedule": "cosine", "warmup": 3},
     "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
 }

@@ -13,6 +13,7 @@ from foreframe.clip import Window, fill_missing
 from foreframe.models import Model
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
+from foreframe.training.optimizers import build_optimizer
 from foreframe.training.options import LearningOptions
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
 
@@ -51,14 +52,7 @@ class ForecastModule(L.LightningModule):
         return {"past": past, "forecast": self.network(past, self.window.future), "truth": future}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        options = self.learning
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-        return kind(
-            self.network.parameters(),
-            lr=options.learning_rate,
-            betas=(options.beta_1, options.beta_2),
-            weight_decay=options.weight_decay,
-        )
+        return build_optimizer(self.network, self.learning)
 
     @property
     def planned_steps(self) -> int:

@@ -54,7 +54,7 @@ class LearningOptions:
     Args:
         loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs rain
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
-        optimizer: adam, or adamw with decoupled weight decay
+        optimizer: adam; adamw, with decoupled weight decay; or muon, which orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean
         beta_2: decay of Adam's variance
@@ -71,7 +71,7 @@ class LearningOptions:
 
     loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced"] = "mse"
     sampling_steps: int = 0
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-4
     beta_1: float = 0.9
     beta_2: float = 0.98

@@ -14,6 +14,7 @@ from foreframe.clip import Window
 from foreframe.data import batches, check_first_clip, open_dataset
 from foreframe.models import Model, multiply_adds
 from foreframe.training.objectives import LOSSES, forecast, next_frames
+from foreframe.training.optimizers import build_optimizer
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions
 
 STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
@@ -78,7 +79,7 @@ def plan(network_for: Callable[[int], Model], data: DataOptions, learning: Learn
     if half is not None:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.to(device).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.0)
+    optimizer = build_optimizer(network, learning)
     taken, fetched, peaks = [], [], []
     loader = batches(train, data.batch_size, limit=(STEPS + 1) * data.batch_size, what=f"data {data.data}")
     began = time.perf_counter()

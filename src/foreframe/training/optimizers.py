@@ -1,0 +1,112 @@
+"""The optimizers that training offers: torch's Adam and AdamW, and Muon, written here."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.training.options import LearningOptions
+
+MOMENTUM = 0.95
+# Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values from anywhere in (0,1] to about 1.
+A, B, C = 3.4445, -4.7750, 2.0315
+
+
+def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim.Optimizer:
+    """What `options.optimizer` names, over all parameters of `network`."""
+    betas = (options.beta_1, options.beta_2)
+    if options.optimizer == "muon":
+        return Muon(network, options.learning_rate, betas, options.weight_decay)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    return kind(network.parameters(), options.learning_rate, betas, weight_decay=options.weight_decay)
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps the weights of convolutions and linear layers by Muon, everything else by Adam, with one learning rate for both.
+
+    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): Adam steps far along the few directions in which the
+    gradient of a weight is large and barely along the others; here the step is a matrix whose singular values are all about one.
+    Biases, norms and peepholes are no matrices.
+
+    A weight (o,i,y,x) is seen as a matrix (o, i·y·x); that of a grouped convolution as one matrix a group (torch.optim.Muon takes
+    plain matrices only). The step is scaled by 0.2 sqrt(max(rows, columns)), as by Liu et al. 2025 (arXiv 2502.16982, section
+    2.2), which makes it as long as one of Adam's.
+
+    Args:
+        network: whose parameters are stepped.
+        lr: of both.
+        betas: of Adam.
+        weight_decay: decoupled; of weights only.
+    """
+
+    def __init__(self, network: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float = 0.0) -> None:
+        parts = {
+            module.weight: getattr(module, "groups", 1)
+            for module in network.modules()
+            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and module.weight.requires_grad
+        }
+        weights = {"params": list(parts), "parts": list(parts.values()), "weight_decay": weight_decay}
+        rest = {
+            "params": [p for p in network.parameters() if p.requires_grad and p not in parts],
+            "parts": None,
+            "weight_decay": 0.0,
+        }
+        super().__init__([group for group in (weights, rest) if group["params"]], {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            (self._adam if group["parts"] is None else self._muon)(group)
+        return loss
+
+    def _muon(self, group: dict[str, Any]) -> None:
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # matrices of one size go together
+        for weight, parts in zip(group["params"], group["parts"], strict=True):
+            if weight.grad is None:
+                continue
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
+            ahead = weight.grad.lerp(momentum, MOMENTUM)
+            matrices = ahead.reshape(parts, weight.shape[0] // parts, -1)
+            alike[matrices.shape].append((weight, matrices))
+        for shape, those in alike.items():
+            steps = orthogonal(torch.cat([matrices for _, matrices in those]))
+            length = group["lr"] * 0.2 * math.sqrt(max(shape[1:]))
+            for (weight, _), step in zip(those, steps.split(shape[0]), strict=True):
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step.reshape(weight.shape), alpha=length)
+
+    def _adam(self, group: dict[str, Any]) -> None:
+        beta_1, beta_2 = group["betas"]
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state |= {"step": torch.zeros(()), "mean": torch.zeros_like(p), "variance": torch.zeros_like(p)}
+            state["step"] += 1
+            n = state["step"].item()
+            mean = state["mean"].lerp_(p.grad, 1 - beta_1)
+            variance = state["variance"].mul_(beta_2).addcmul_(p.grad, p.grad, value=1 - beta_2)
+            size = (variance / (1 - beta_2**n)).sqrt_().add_(1e-8)
+            p.addcdiv_(mean, size, value=-group["lr"] / (1 - beta_1**n))
+
+
+def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor, "n o i"]:
+    """About U Vᵀ of each matrix U S Vᵀ, with no decomposition: Newton-Schulz steps X <- A X + (B XXᵀ + C (XXᵀ)²) X in bfloat16."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    X = (matrices.mT if tall else matrices).bfloat16()
+    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        G = X @ X.mT
+        X = torch.baddbmm(X, torch.baddbmm(G, G, G, beta=B, alpha=C), X, beta=A)
+    return (X.mT if tall else X).to(matrices.dtype)
