@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.scaling import Scaling
 
+BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
 Key = int | tuple[int, int]  # index, or (epoch, index)
 
 
@@ -122,13 +123,23 @@ class MovingMNIST(Dataset):
 
     def __getitems__(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
         """A whole batch at once, which is what DataLoader asks for."""
+        keys, which = self._keys(keys)
+        return torch.from_numpy(self._draw(keys, which, np.float32)).unsqueeze(2)
+
+    def as_uint8(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
+        """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw. Training takes these, and divides
+        by 255 on the device."""
+        return torch.from_numpy(self._draw(*self._keys(keys), np.uint8)).unsqueeze(2)
+
+    def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
+        """Random keys (B,) and numbers of digit images (B, count)."""
         pairs = np.array([(0, key) if isinstance(key, int | np.integer) else key for key in keys], dtype=np.int64)
         epochs, indices = pairs[:, 0], pairs[:, 1]
         if (indices < -self.clips).any() or (indices >= self.clips).any():
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
-        indices = indices % self.clips
-        frames = self._draw(np.zeros_like(epochs) if self.fixed else epochs, indices)
-        return torch.from_numpy(frames).unsqueeze(2).to(torch.float32).div_(255)
+        epochs = np.zeros_like(epochs) if self.fixed else epochs
+        drawn = _mix(_mix(self._key + epochs.astype(np.uint64)) + (indices % self.clips).astype(np.uint64))
+        return drawn, (_uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
 
     def positions(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these random keys (B,)."""
@@ -148,19 +159,37 @@ class MovingMNIST(Dataset):
             corner = _bounced_track(start, speed, room, self.length)
         return corner[..., 0, :], corner[..., 1, :]
 
-    def _draw(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """uint8 frames (B,T,H,W). Each digit gets a layer of its own, filled for all frames of the batch in one assignment."""
-        keys = _mix(_mix(self._key + epochs.astype(np.uint64)) + indices.astype(np.uint64))
-        b, n, t, size = len(keys), self.count, self.length, self.images.shape[-1]
-        which = (_uniforms(keys, n, stream=0) * len(self.images)).astype(np.int64)
+    def _draw(self, keys: np.ndarray, which: np.ndarray, kind: type[np.generic]) -> np.ndarray:
+        """Frames (B,T,H,W): uint8, or float32 in [0,1]. Each digit gets a layer of its own, filled for all frames in one assignment
+        of whole rows; a few clips at a time, so that all of it stays in the processor's cache."""
+        b, n, t, h, w = len(keys), self.count, self.length, self.height, self.width
+        size = self.images.shape[-1]
         rows, columns = self.positions(keys)
-        layers = np.zeros((b, n, t, self.height, self.width), dtype=np.uint8)
-        places = np.lib.stride_tricks.sliding_window_view(layers, (size, size), axis=(3, 4), writeable=True)
-        ib, ic, it = np.ogrid[:b, :n, :t]
-        places[ib, ic, it, rows, columns] = self.images[which][:, :, None]
-        if self.motion.rule == "srivastava":
-            return layers.max(axis=1)
-        return np.minimum(layers.sum(axis=1, dtype=np.uint16), 255).astype(np.uint8)
+        corners = (rows * w + columns).transpose(1, 0, 2)  # (count, B, T), in bytes from the corner of a frame
+        together = max(1, BLOCK // (n * t * h * w))
+        layers = np.empty((n, together, t, h, w), dtype=np.uint8)
+        starts = (np.arange(n * together * t) * h * w).reshape(n, together, t)
+        # Rows of digits as items of `size` bytes, and every place where one may go: (N, row), and (corner of the digit, row).
+        digits = np.ascontiguousarray(self.images).view(f"V{size}")[..., 0]
+        run = np.ndarray((1,), f"V{size}", layers)
+        runs = np.lib.stride_tricks.as_strided(run, (layers.size - (size - 1) * w - size + 1, size), (1, w))
+        frames = np.empty((b, t, h, w), dtype=kind)
+        for first in range(0, b, together):
+            block = slice(first, min(first + together, b))
+            many = block.stop - first
+            layers.fill(0)
+            runs[starts[:, :many] + corners[:, block]] = digits[which[block].T][:, :, None]
+            layer, *more = layers[:, :many]
+            if self.motion.rule == "srivastava":
+                for one in more:
+                    np.maximum(layer, one, out=layer)
+            elif more:
+                np.minimum(layers[:, :many].sum(axis=0, dtype=np.uint16), 255, out=layer, casting="unsafe")
+            if kind is np.uint8:
+                frames[block] = layer
+            else:
+                np.true_divide(layer, np.float32(255), out=frames[block], dtype=np.float32)
+        return frames
 
     def _whole_pixels(self, keys: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
