@@ -128,6 +128,7 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     rows = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20]
     assert all(row["clips"] == 6 for row in rows)
+    assert 0 < rows[0]["seconds"] < rows[1]["seconds"]
     assert "validation on 6 clips: MSE" in capsys.readouterr().out
 
     # The best checkpoint is the one whose score was lowest, and opens as a forecaster with its window.

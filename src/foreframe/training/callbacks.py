@@ -144,7 +144,8 @@ class Validation(L.Callback):
             return
         for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1):
             module.logger.experiment.add_scalar(f"val_lead_openstl_mse/{lead:02d}", value, trainer.global_step)
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "clips": self.card.clips, "scores": table}
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": round(module.elapsed, 1)}
+        row |= {"clips": self.card.clips, "scores": table}
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         skill = 1 - mse / self.persistence.table()["openstl"]["mse"]["overall"]
