@@ -1,4 +1,4 @@
-"""How fast is it, beside what? python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] [--rounds N]
+"""How fast is it, beside what? python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] ...
 
 Every row of a table is measured in one go: all its ways wait in processes of their own, and are asked in turn, one at a time,
 round after round; what is told are medians and ratios of them. The ceiling is the faster of a matrix product and a 5x5 convolution
@@ -114,7 +114,7 @@ def network(given: argparse.Namespace) -> None:
     print("\n## The tutorial's network, 64 hidden, 64x64, 10 -> 10\n")
     print("| batch | way | forward, s | x plain float32 | step, s | x plain float32 | GFLOP/s | share of ceiling | peak MiB |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for batch in (1, 4, 12) if given.device == "cpu" else (4, 64):
+    for batch in given.batches or ((1, 4, 12) if given.device == "cpu" else (4, 64)):
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
         top = {bf16: ceiling(given.device, bf16) for bf16 in (False, True)}
         found = timed(["plain", "plain-bf16", "engine", "engine-bf16"], sizes, given)
@@ -132,7 +132,7 @@ def network(given: argparse.Namespace) -> None:
 def layer(given: argparse.Namespace) -> None:
     print("\n## One layer, 32 channels in, 32 hidden, 64x64, 20 frames\n")
     print("| batch | way | forward, s | step, s | step, x the engine's of its dtype | peak MiB |\n|---|---|---|---|---|---|")
-    for batch in (1, 4, 12):
+    for batch in given.batches or (1, 4, 12):
         sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
         ways = ["plain-layer", "engine-layer", "plain-layer-bf16", "engine-layer-bf16"]
         if given.keras:
@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--keras", help="a Python that has keras and its backends")
     parser.add_argument("--backends", default="torch,jax", help="of Keras")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--batches", type=int, nargs="+", help="of network and layer, in place of 1, 4, 12")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     import torch
