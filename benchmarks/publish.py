@@ -1,8 +1,8 @@
 """Put a run's weights into the package: python benchmarks/publish.py RUN NAME "HOW IT WAS TRAINED" [CLIPS]
 
-Scores the run's best checkpoint on CLIPS (2,000) clips of test digits beside the baselines, writes its weights as float16 to
-src/foreframe/weights/NAME with a card, and scores what it wrote: exits with 1, and removes it, where float16 has cost more than
-0.1 %.
+RUN is a run's folder, of which the best checkpoint is taken, or one of its checkpoints. Scores it on CLIPS (2,000) clips of test
+digits beside the baselines, writes its weights as float16 to src/foreframe/weights/NAME with a card, and scores what it wrote:
+exits with 1, and removes it, where float16 has cost more than 0.1 %.
 """
 
 import json
@@ -36,7 +36,8 @@ def main(run: str, name: str, how: str, clips: int = 2000) -> int:
     forecaster = foreframe.Forecaster.load(run)
     test = foreframe.MovingMNIST("test", length=forecaster.window.length, clips=clips)
     before = foreframe.evaluate(forecaster, test, batch_size=32)
-    settings = (Path(run) / "config.yaml").read_text(encoding="utf-8")
+    folder = Path(run).parents[1] if run.endswith(".ckpt") else Path(run)
+    settings = (folder / "config.yaml").read_text(encoding="utf-8")
     forecaster.about = {"data": "moving_mnist", "data_args": {}, "frame": [64, 64], "preset": forecaster.about.get("preset", "")}
     folder = forecaster.save(WEIGHTS / name, half=True)
     after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)

@@ -30,7 +30,7 @@ from torch.autograd.function import once_differentiable
 
 LAST = torch.channels_last
 BLOCK = 2**18  # values of c that are worked on at a time: with their gates in float32, about what a core's cache holds
-AT_ONCE = 2**14  # pixels of which the gradients of weights are taken in one convolution
+AT_ONCE = 2**14  # pixels of which the gradients of weights are taken in one convolution: fewer are slow, many more too
 
 Step = Callable[[Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -196,8 +196,9 @@ class _Tape:
     def flush(self) -> None:
         if self.waiting:
             v, D = (torch.cat(those) if len(those) > 1 else those[0] for those in zip(*self.waiting, strict=True))
-            weight = self.of[:, self.columns]
-            self.weight[:, self.columns] += _convolution_backward(D, v, weight, self.padding, [False, True, False])[1]
+            weight, clips = self.of[:, self.columns], max(1, AT_ONCE // (v.shape[2] * v.shape[3]))
+            for some in zip(D.split(clips), v.split(clips), strict=True):
+                self.weight[:, self.columns] += _convolution_backward(*some, weight, self.padding, [False, True, False])[1]
             self.waiting.clear()
 
     def taken(self) -> tuple[Tensor, Tensor, Tensor]:
