@@ -107,6 +107,10 @@ def peak() -> float:
 def main(way: str, sizes: dict[str, int], device: str) -> None:
     forward, step = keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
     forward()
+    if way.startswith("engine") and device == "cpu":
+        from foreframe.models.engine import keep_memory
+
+        keep_memory()  # as `foreframe train` does
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before = peak()
     step()

@@ -1,5 +1,8 @@
 """The fast path equals the plain cell: values and gradients, over shapes, dtypes, peepholes, beginnings, blocks and passes."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -216,3 +219,25 @@ def test_saving_memory_changes_nothing(name: str) -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
     if name in ("tutorial", "shi2015", "openstl"):  # those with more in their layers than in stem and head
         assert kept[1] < kept[0] / 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no mallopt")
+def test_memory_that_is_kept_is_not_asked_for_again() -> None:
+    """In a process of its own, where nothing else asks. A page of memory that the system hands over is a fault."""
+    script = """
+import resource, torch
+from foreframe.models.engine import keep_memory
+torch.set_num_threads(1)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.zeros(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+given_back = faults()
+keep_memory()
+faults()
+print(given_back, faults())
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, ran.stdout.split())
+    assert kept < given_back / 2

@@ -356,6 +356,8 @@ class Spoilt(torch.utils.data.Dataset):
         ({"precision": "8-bit"}, "refuses these settings"),
         ({"accelerator": "tpu"}, "refuses these settings"),
         ({"resume": "runs/nowhere"}, "there is no run in"),
+        ({"weights": "nowhere"}, "there is no folder nowhere"),
+        ({"weights": "moving-mnist"}, "a simvp, not a convlstm; choose"),
     ],
 )
 def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: str) -> None:
@@ -363,6 +365,20 @@ def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: 
         fit(*groups(tmp_path / "run", **changes))
     assert "\n" not in str(told.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    fit(*groups(first, epochs=1))
+    fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, trainer={"max_steps": 1}))
+    trained = Forecaster.load(first).model.state_dict()
+    for name, value in state_of(second)["state_dict"].items():
+        torch.testing.assert_close(value, trained[name.removeprefix("network.")], atol=1e-6, rtol=0)
+    (first / "checkpoints" / "best.ckpt").unlink()
+    (first / "checkpoints" / "last.ckpt").unlink()
+    fit(*groups(second, epochs=1, weights=str(first), resume=str(second)))  # which has its own by now
+    with pytest.raises(ValueError, match="a convlstm with other hidden; choose"):
+        fit(*groups(tmp_path / "third", hidden=9, weights=str(second)))
 
 
 def test_a_busy_tensorboard_port(tmp_path) -> None:

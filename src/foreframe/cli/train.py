@@ -29,8 +29,10 @@ def parse(arguments: Sequence[str]) -> dict[type, Any]:
 def main(arguments: Sequence[str]) -> int:
     """Train, and say where the run lies and what to do next."""
     options = parse(arguments)
+    from foreframe.models.engine import keep_memory
     from foreframe.training.fit import Stopped, fit, is_first_process
 
+    keep_memory()
     try:
         folder = fit(*options.values())
     except Stopped as stopped:

@@ -305,9 +305,9 @@ class ConvLSTM(Model):
             part = None if inputs is None else inputs[:, start : start + length]
             more, fed, frame, layers = self._remembered(stretch, part, fed, frame, layers, min(length, steps - start))
             made += more
-        stacked = torch.stack(made, dim=1)
         if self.ahead == "frame":
-            return stacked
+            return torch.stack(made, dim=1)
+        stacked = torch.stack([maps.permute(0, 2, 3, 1) for maps in made], dim=1).permute(0, 1, 4, 2, 3)  # stays channels last
         drawn = self._frame(stacked.flatten(0, 1), skip, frame).unflatten(0, (-1, steps))
         if guess is not None:
             return _mixed(guess, drawn, self.head.blurs) if self.head.blurs else drawn + guess

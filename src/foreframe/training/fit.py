@@ -25,7 +25,7 @@ from foreframe.clip import Window, fill_missing
 from foreframe.data import Recordings, batches, check_first_clip, open_dataset
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster, read_checkpoint
-from foreframe.models import Model, build_model
+from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
 from foreframe.training.callbacks import (
     BlankWatch,
@@ -86,6 +86,8 @@ def fit(
                 f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
             )
         _check_unfinished(held, learning, folder)
+    elif model.weights is not None:
+        _begin_with(network, model.weights)
     elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
         network.start_at(window.split(first)[1].nanmean().item())
@@ -178,6 +180,18 @@ def _check_contracts(network: Model, data: DataOptions, learning: LearningOption
             raise ValueError(f"{name} must lie in [0, 1), not {getattr(learning, name)}")
     if clips < data.batch_size:
         raise ValueError(f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
+
+
+def _begin_with(network: Model, weights: str) -> None:
+    trained = Forecaster.load(weights).model
+    if (type(trained), trained.args) != (type(network), network.args):
+        differ = [name for name in network.args if trained.args.get(name) != network.args[name]]
+        raise ValueError(
+            f"weights {weights} are of another network than these options describe: a {model_name(trained)}"
+            + (f" with other {', '.join(differ)}" if type(trained) is type(network) else f", not a {model_name(network)}")
+            + "; choose the --model (and --model_args) that they were trained with"
+        )
+    network.load_state_dict(trained.state_dict())
 
 
 def _try_once(network: Model, clip: Tensor, window: Window) -> None:

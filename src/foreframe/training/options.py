@@ -15,11 +15,13 @@ class ModelOptions:
         model: a preset (`foreframe models` lists them, e.g. tutorial, openstl, quick, nowcast, simvp_small) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.kernel 5
+        weights: begin with these: a run, a checkpoint, a saved forecaster, or what comes with foreframe, e.g. moving-mnist
     """
 
     model: str = "quick"
     hidden: int | None = None
     model_args: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
 
 
 @dataclass
