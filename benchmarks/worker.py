@@ -4,8 +4,8 @@ It builds the network, then answers each line it reads: "forward" and "step" wit
 MiB above what it held before its first step. Waiting costs no time of the others: only one worker is asked at a time.
 
 WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer), keras (one layer; KERAS_BACKEND
-says on what), each with -bf16 for bfloat16, engine also with -save for memory "save". SIZES is JSON: batch, past, future, size,
-hidden.
+says on what), each with -bf16 for bfloat16, engine also with -save for memory "save" and -compiled for compiled cells. SIZES is
+JSON: batch, past, future, size, hidden.
 """
 
 import json
@@ -35,7 +35,7 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
         parameters = list(cell.parameters())
 
         def ran() -> Any:
-            run: Any = in_step([cell], x)[0] if kind == "engine" else cell
+            run: Any = in_step([cell], x, "compiled" in options)[0] if kind == "engine" else cell
             h = c = None
             made = []
             for t in range(s["past"]):
@@ -53,7 +53,7 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
             network: Any = PlainTutorial(s["hidden"]).to(device)
         else:
             network = ConvLSTM.preset("tutorial", hidden=(s["hidden"],) * 2).to(device)
-            network.memory = "save" if "save" in options else "keep"
+            network.memory, network.compiled = "save" if "save" in options else "keep", "compiled" in options
         parameters = list(network.parameters())
 
         def ran() -> Any:
@@ -107,6 +107,8 @@ def peak() -> float:
 def main(way: str, sizes: dict[str, int], device: str) -> None:
     forward, step = keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
     forward()
+    if "compiled" in way:
+        step()  # compilers take memory too, once
     if way.startswith("engine") and device == "cpu":
         from foreframe.models.engine import keep_memory
 

@@ -159,30 +159,49 @@ def test_gradients_add_up_and_stay() -> None:
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize("which", ["both", "h", "c"])
 def test_whole_tensors_equal_blocks(peepholes, begun, which) -> None:
-    """The functions that are compiled on CUDA, against those that the CPU runs."""
+    """The functions that are compiled, against those that the CPU runs."""
     torch.manual_seed(0)
     b, k, h, w = 2, 3, 4, 5
     gates = torch.randn(b, 4 * k, h, w).contiguous(memory_format=torch.channels_last)
     c = torch.randn(b, k, h, w).contiguous(memory_format=torch.channels_last) if begun else None
     peephole = torch.randn(3, k) if peepholes else None
     S, new_h, new_c = engine.gated(gates, c, peephole, keep=True)
-    rows = engine._rows(gates, gates.dtype).view(-1, 4, k).transpose(0, 1)
-    past = None if c is None else engine._rows(c, c.dtype)
-    whole = engine.whole_gated(rows, past, peephole)
-    for a, r in zip((S, engine._rows(new_h, new_h.dtype), engine._rows(new_c, new_c.dtype)), whole, strict=True):
+    rows = engine._rows(gates, gates.dtype).view(-1, 4, k)
+    past = torch.zeros(b * h * w, k) if c is None else engine._rows(c, c.dtype)
+    whole = engine.whole_gated(rows, past, peephole, True)
+    for a, r in zip((S.transpose(0, 1), engine._rows(new_h, new_h.dtype), engine._rows(new_c, new_c.dtype)), whole, strict=True):
         torch.testing.assert_close(a, r)
     dh = torch.randn_like(new_h) if which != "c" else None
     dc = torch.randn_like(new_c) if which != "h" else None
     tape = engine._Tape(torch.zeros(4 * k, k, 1, 1), [0, 0], k, torch.float32)
     D, before = engine.gated_backward(S, c, new_c, dh, dc, peephole, tape)
-    seen = [None if one is None else engine._rows(one, one.dtype) for one in (new_c, dh, dc)]
-    theirs = engine.whole_gated_backward(S, past, *seen, peephole)
+    seen = engine._rows(new_c, new_c.dtype), None if dh is None else engine._rows(dh, dh.dtype)
+    later_c = torch.zeros_like(past) if dc is None else engine._rows(dc, dc.dtype)
+    theirs = engine.whole_gated_backward(whole[0], past, *seen, later_c, peephole)
     torch.testing.assert_close(engine._rows(D, D.dtype).view(-1, 4, k), theirs[0])
     if begun:
         torch.testing.assert_close(engine._rows(before, before.dtype), theirs[1])
     torch.testing.assert_close(tape.bias, theirs[2], atol=1e-5, rtol=1e-5)
     if peepholes:
         torch.testing.assert_close(tape.peephole, theirs[3], atol=1e-5, rtol=1e-5)
+
+
+def test_compiled_cells_equal_plain_ones() -> None:
+    """On a CPU: values and gradients, from nothing on, at more than one batch size."""
+    try:
+        engine.check_compiler()
+    except ValueError as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    cell = ConvLSTMCell(2, 5)
+    for b in (2, 3):
+        x = torch.randn(b, 2, 6, 7, requires_grad=True)
+        learnt = [x, *cell.parameters()]
+        runs = (engine.in_step([cell], x, compiled=True)[0], cell)
+        made = [ran(run, [x, x, x], None, None) for run in runs]
+        torch.testing.assert_close(made[0], made[1], atol=1e-5, rtol=1e-5)
+        for ours, theirs in zip(*(gradients(one, learnt) for one in made), strict=True):
+            assert distance(ours, theirs) < 1e-5
 
 
 def test_compilers_are_given_the_plain_cells() -> None:

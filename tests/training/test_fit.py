@@ -367,6 +367,16 @@ def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch) -> None:
+    def missing(function):
+        raise RuntimeError("no g++")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
+        fit(*groups(tmp_path / "run", compile=True))
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     fit(*groups(first, epochs=1))

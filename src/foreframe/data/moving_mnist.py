@@ -123,8 +123,7 @@ class MovingMNIST(Dataset):
 
     def __getitems__(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
         """A whole batch at once, which is what DataLoader asks for."""
-        keys, which = self._keys(keys)
-        return torch.from_numpy(self._draw(keys, which, np.float32)).unsqueeze(2)
+        return torch.from_numpy(self._draw(*self._keys(keys), np.float32)).unsqueeze(2)
 
     def as_uint8(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
         """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw. Training takes these, and divides

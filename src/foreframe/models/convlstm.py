@@ -252,7 +252,7 @@ class ConvLSTM(Model):
         b, t, c, height, width = past.shape
         maps = self._maps(past.flatten(0, 1)).unflatten(0, (b, t))
         layers: Layers = _nothing_seen(self.encoder) if state is None else self._layers(state)
-        cells = in_step(self.encoder, maps)
+        cells = in_step(self.encoder, maps, self.compiled)
 
         def stretch(maps: Tensor, layers: Layers) -> Layers:
             for step in range(maps.shape[1]):
@@ -284,7 +284,7 @@ class ConvLSTM(Model):
         shown = frame if guess is None else guess.flatten(0, 1)  # what the head is shown beside the hidden maps
         inputs = None if guess is None else self._maps(shown).unflatten(0, (-1, steps))
         skip = self._skip(shown)
-        cells = in_step(self.forecaster, embedding)
+        cells = in_step(self.forecaster, embedding, self.compiled)
 
         def stretch(inputs: Tensor | None, fed: Tensor, frame: Tensor, layers: Layers, steps: int) -> tuple[Any, ...]:
             made = []  # frames, where each is needed for the next; else maps, which become frames all in one go
@@ -319,7 +319,7 @@ class ConvLSTM(Model):
         frames = [frame]
         if steps == 1:
             return torch.stack(frames, dim=1)
-        cells = in_step(self.encoder, frame)
+        cells = in_step(self.encoder, frame, self.compiled)
 
         def stretch(frame: Tensor, layers: Layers, steps: int) -> tuple[list[Tensor], Layers]:
             made = []

@@ -5,7 +5,7 @@
 
 - Maps lie channels last, in the dtype of autocast where that is on; c stays in float32, so that small changes add up.
 - The elementwise part runs over blocks of pixels that stay in the processor's cache, in place, and keeps four gates and c, where
-  autograd would keep each intermediate (compiled into one kernel on CUDA).
+  autograd would keep each intermediate. Compiled, as always on CUDA and on a CPU where that is asked for, it is one kernel.
 - The backward pass of a step gives only the gradients that earlier steps wait for; those of the weights are taken of many steps in
   one convolution, since small weight-gradient convolutions are slow.
 - A layer that has seen nothing (h and c None) spends no convolution on zeros.
@@ -37,7 +37,7 @@ AT_ONCE = 2**14  # pixels of which the gradients of weights are taken in one con
 Step = Callable[[Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 
 
-def in_step(cells: Iterable[Any], like: Tensor) -> list[Step]:
+def in_step(cells: Iterable[Any], like: Tensor, compiled: bool = False) -> list[Step]:
     """Callables (x, h, c) -> (h', c') that stand for `cells` during one pass over time, on the device of `like`.
 
     x is (b,d,h,w), or None for a cell without input; h and c are (b,k,h,w), both None at the beginning. Gradients are of the first
@@ -46,16 +46,18 @@ def in_step(cells: Iterable[Any], like: Tensor) -> list[Step]:
 
     Args:
         cells: each with `hidden`, `gates` (a Conv2d over [x, h] for i, f, o, g), `forget_bias` and `peephole`, as `ConvLSTMCell`.
+        compiled: on a CPU too, compile the elementwise part: see `check_compiler`.
     """
     if like.device.type not in ("cpu", "cuda") or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return list(cells)
-    return [_Fast(cell, like.device.type) for cell in cells]
+    return [_Fast(cell, like.device.type, compiled) for cell in cells]
 
 
 class _Fast:
     """A cell's weights as one pass over time uses them."""
 
-    def __init__(self, cell: Any, device: str) -> None:
+    def __init__(self, cell: Any, device: str, compiled: bool) -> None:
+        self.compiled = compiled or device == "cuda"
         weight, bias = cell.gates.weight, cell.gates.bias
         self.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)  # of c, and of everything elementwise
@@ -84,7 +86,7 @@ class _Fast:
         if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, h, c, self.token)):
             made: tuple[Tensor, Tensor] = _OneStep.apply(x, h, c, self.token, self)
             return made
-        _, h, c = gated(self.convolved(x, h)[1], c, self.peephole, keep=False)
+        _, h, c = gated(self.convolved(x, h)[1], c, self.peephole, False, self.compiled)
         return h, c
 
     def convolved(self, x: Tensor | None, h: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -109,7 +111,7 @@ class _OneStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, h: Any, c: Any, token: Any, fast: _Fast) -> Any:
         v, gates = fast.convolved(x, h)
-        S, new_h, new_c = gated(gates, c, fast.peephole, keep=True)
+        S, new_h, new_c = gated(gates, c, fast.peephole, True, fast.compiled)
         ctx.fast, ctx.had_x, ctx.had_h = fast, x is not None, h is not None
         ctx.kinds = [None if one is None else one.dtype for one in (x, h, c)]
         ctx.save_for_backward(v, S, c, new_c)
@@ -123,7 +125,7 @@ class _OneStep(torch.autograd.Function):
         v, S, c, new_c = ctx.saved_tensors
         needs_x, needs_h, needs_c, needs_weight, _ = ctx.needs_input_grad
         tape = fast.tape if needs_weight else None
-        D, dc = gated_backward(S, c, new_c, dh, dc, fast.peephole, tape)
+        D, dc = gated_backward(S, c, new_c, dh, dc, fast.peephole, tape, fast.compiled)
         if tape is not None:
             tape.add(v, D, slice(None) if not ctx.had_x or ctx.had_h else slice(fast.inputs))
         dx = dh = None
@@ -212,14 +214,19 @@ class _Tape:
 # The elementwise part. Maps are seen as rows: n = b*h*w pixels of k values.
 
 
-def gated(gates: Tensor, c: Tensor | None, peephole: Tensor | None, keep: bool) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Gates (b,4k,h,w) before their nonlinearities, and c -> S (4,n,k) where `keep`, else None; h' and c' (b,k,h,w)."""
+def gated(
+    gates: Tensor, c: Tensor | None, peephole: Tensor | None, keep: bool, compiled: bool = False
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gates (b,4k,h,w) before their nonlinearities, and c -> S (4,n,k), or (n,4,k) where `compiled`, or None where it is not to be
+    kept; h' and c' (b,k,h,w)."""
     b, k4, height, width = gates.shape
     k, n, wide = k4 // 4, b * height * width, torch.promote_types(gates.dtype, torch.float32)
-    before, past = _rows(gates, gates.dtype).view(n, 4, k).transpose(0, 1), None if c is None else _rows(c, wide)
-    if gates.is_cuda:
-        S, new_h, new_c = _compiled(whole_gated)(before, past, peephole)
+    before, past = _rows(gates, gates.dtype).view(n, 4, k), None if c is None else _rows(c, wide)
+    if compiled:
+        past = torch.zeros(n, k, dtype=wide, device=gates.device) if past is None else past  # one kernel serves all steps
+        S, new_h, new_c = _compiled(whole_gated, gates.device.type)(before, past, peephole, keep)
         return S, _maps(new_h, gates), _maps(new_c, gates)
+    before = before.transpose(0, 1)
     S = gates.new_empty(4, n, k) if keep else None
     new_h, new_c = gates.new_empty(n, k), gates.new_empty(n, k, dtype=wide)
     for rows in _blocks(n, k):
@@ -252,20 +259,29 @@ def _tanh(x: Tensor, out: Tensor) -> Tensor:
 
 
 def gated_backward(
-    S: Tensor, c: Tensor | None, new_c: Tensor, dh: Tensor | None, dc: Tensor | None, peephole: Tensor | None, tape: _Tape | None
+    S: Tensor,
+    c: Tensor | None,
+    new_c: Tensor,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    peephole: Tensor | None,
+    tape: _Tape | None,
+    compiled: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """From the gradients of h' and c' to those of the gates (b,4k,h,w) and of c. Those of bias and peepholes go to the tape."""
-    _, n, k = S.shape
     wide = new_c.dtype
     cell = _rows(new_c, wide)
+    n, k = cell.shape
     past, later_h, later_c = (None if one is None else _rows(one, one.dtype) for one in (c, dh, dc))
-    if S.is_cuda:
-        D, before, bias, peepholes = _compiled(whole_gated_backward)(S, past, cell, later_h, later_c, peephole)
+    if compiled:
+        nothing = torch.zeros_like(cell) if past is None or later_c is None else None
+        given = (nothing if past is None else past, cell, later_h, nothing if later_c is None else later_c, peephole)
+        D, before, bias, peepholes = _compiled(whole_gated_backward, S.device.type)(S, *given)
         if tape is not None:
             tape.begin()
             tape.bias += bias
             tape.peephole += 0 if peepholes is None else peepholes
-        return _maps(D.flatten(1), new_c), None if before is None else _maps(before, new_c)
+        return _maps(D.flatten(1), new_c), None if past is None else _maps(before, new_c)
     D = S.new_empty(n, 4, k)
     before = None if past is None else torch.empty_like(past)
     if tape is not None:
@@ -311,46 +327,58 @@ def gated_backward(
     return _maps(D.flatten(1), new_c), None if before is None else _maps(before, new_c)
 
 
-# The same as plain functions of whole tensors, which a compiler makes one kernel of: they run on CUDA.
+# The same as plain functions of whole tensors, which a compiler makes one kernel of.
 
 
-def whole_gated(gates: Tensor, c: Tensor | None, peephole: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Gates (4,n,k) before their nonlinearities, and c (n,k) -> S (4,n,k), h' and c' (n,k)."""
-    i, f, o, g = gates.to(torch.promote_types(gates.dtype, torch.float32)).unbind(0)
-    if peephole is not None and c is not None:
+def whole_gated(gates: Tensor, c: Tensor, peephole: Tensor | None, keep: bool) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gates (n,4,k) before their nonlinearities, and c (n,k) -> S (n,4,k) where `keep`, h' and c' (n,k)."""
+    i, f, o, g = gates.to(c.dtype).unbind(1)
+    if peephole is not None:
         i, f = i + c * peephole[0], f + c * peephole[1]
     i, f, g = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g)
-    new_c = i * g if c is None else f * c + i * g
+    new_c = f * c + i * g
     o = torch.sigmoid(o if peephole is None else o + new_c * peephole[2])
-    return torch.stack([i, f, o, g]).to(gates.dtype), (o * torch.tanh(new_c)).to(gates.dtype), new_c
+    S = torch.stack([i, f, o, g], dim=1).to(gates.dtype) if keep else None
+    return S, (o * torch.tanh(new_c)).to(gates.dtype), new_c
 
 
 def whole_gated_backward(
-    S: Tensor, c: Tensor | None, new_c: Tensor, dh: Tensor | None, dc: Tensor | None, peephole: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+    S: Tensor, c: Tensor, new_c: Tensor, dh: Tensor | None, dc: Tensor, peephole: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients of the gates (n,4,k), of c (n,k), of the bias (4,k) and the peepholes (3,k)."""
-    i, f, o, g = S.to(new_c.dtype).unbind(0)
+    i, f, o, g = S.to(new_c.dtype).unbind(1)
     t = torch.tanh(new_c)
     e = torch.zeros_like(t) if dh is None else dh.to(t.dtype)
     δo = e * t * o * (1 - o)
-    δc = e * o * (1 - t * t)
-    δc = δc if dc is None else δc + dc
+    δc = dc + e * o * (1 - t * t)
     δc = δc if peephole is None else δc + δo * peephole[2]
-    δi, δg = δc * g * i * (1 - i), δc * i * (1 - g * g)
-    δf = torch.zeros_like(δi) if c is None else δc * c * f * (1 - f)
-    before = None if c is None else δc * f if peephole is None else δc * f + δi * peephole[0] + δf * peephole[1]
+    δi, δf, δg = δc * g * i * (1 - i), δc * c * f * (1 - f), δc * i * (1 - g * g)
+    before = δc * f if peephole is None else δc * f + δi * peephole[0] + δf * peephole[1]
     bias = torch.stack([one.sum(dim=0) for one in (δi, δf, δo, δg)])
     peepholes = None
     if peephole is not None:
-        seen = torch.zeros_like(new_c) if c is None else c
-        peepholes = torch.stack([(δi * seen).sum(dim=0), (δf * seen).sum(dim=0), (δo * new_c).sum(dim=0)])
+        peepholes = torch.stack([(δi * c).sum(dim=0), (δf * c).sum(dim=0), (δo * new_c).sum(dim=0)])
     return torch.stack([δi, δf, δo, δg], dim=1).to(S.dtype), before, bias, peepholes
 
 
 @cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One kernel of it, where the compiler's own compiler is installed; else as it stands."""
-    return torch.compile(function, dynamic=True) if find_spec("triton") else function
+def _compiled(function: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """One kernel of it; on CUDA only where the compiler's own compiler is installed, else as it stands."""
+    return torch.compile(function, dynamic=True) if device == "cpu" or find_spec("triton") else function
+
+
+def check_compiler() -> None:
+    """Whether the elementwise part can be compiled for a CPU here: that takes a C++ compiler, and some seconds once.
+
+    Raises:
+        ValueError: there is none that works.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(8))
+    except Exception as error:  # of torch's, of the operating system's, as it happens to fail
+        raise ValueError(
+            "there is no C++ compiler here that works (g++, or what CXX names); install one, or do not compile"
+        ) from error
 
 
 def _blocks(n: int, k: int) -> list[slice]:

@@ -17,12 +17,15 @@ class Model(nn.Module):
         stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are cut at multiples of it.
         memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the rest again. No part of `args`: the
             model is the same. Models that take the whole past at once may ignore it.
+        compiled: whether the elementwise part of recurrent cells is compiled on a CPU too, which takes a C++ compiler. No part of
+            `args`.
     """
 
     args: dict[str, Any]
     channels: int | None
     stride: int = 1
     memory: str = "keep"
+    compiled: bool = False
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Take in the past, on from `state` where one is given. Any T >= 1."""

@@ -26,6 +26,7 @@ from foreframe.data import Recordings, batches, check_first_clip, open_dataset
 from foreframe.files import whole_file
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model, model_name
+from foreframe.models.engine import check_compiler
 from foreframe.scaling import Scaling
 from foreframe.training.callbacks import (
     BlankWatch,
@@ -76,6 +77,8 @@ def fit(
         network = network_for(model, learning.seed, c)
     check_first_clip(train, window, network.channels, data.data)
     _check_trainer_arguments(machine.trainer)
+    if machine.compile:
+        check_compiler()
     _try_once(network, train[0], window)
 
     folder, checkpoint = _run_folder(model, run)
@@ -93,7 +96,7 @@ def fit(
         network.start_at(window.split(first)[1].nanmean().item())
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.memory = machine.memory
+    network.memory, network.compiled = machine.memory, machine.compile
     about = {"data": data.data, "data_args": data.data_args, "frame": [h, w], "preset": model.model, "seed": learning.seed}
     forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), about)
 

@@ -97,6 +97,7 @@ class MachineOptions:
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
         memory: save keeps less of what each step has computed, and computes it again on the way back
+        compile: on a CPU too, compile the elementwise part of recurrent layers; takes a C++ compiler and some seconds at the start
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
@@ -104,6 +105,7 @@ class MachineOptions:
     devices: int | str = "auto"
     precision: str = "32-true"
     memory: Literal["keep", "save"] = "keep"
+    compile: bool = False
     trainer: dict[str, Any] = field(default_factory=dict)
 
 

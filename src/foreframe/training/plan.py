@@ -13,6 +13,7 @@ import torch
 from foreframe.clip import Window
 from foreframe.data import batches, check_first_clip, open_dataset
 from foreframe.models import Model, multiply_adds
+from foreframe.models.engine import check_compiler
 from foreframe.training.objectives import LOSSES, forecast, next_frames
 from foreframe.training.optimizers import build_optimizer
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions
@@ -74,7 +75,9 @@ def plan(network_for: Callable[[int], Model], data: DataOptions, learning: Learn
     if len(train) < data.batch_size:
         raise ValueError(f"{len(train)} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
     device = _device(machine.accelerator)
-    network.memory = machine.memory
+    if machine.compile:
+        check_compiler()
+    network.memory, network.compiled = machine.memory, machine.compile
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(machine.precision.partition("-")[0])
     if half is not None:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
