@@ -118,7 +118,7 @@ def network(given: argparse.Namespace) -> None:
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
         top = {bf16: ceiling(given.device, bf16) for bf16 in (False, True)}
         ways = ["plain", "plain-bf16", "engine", "engine-bf16"]
-        ways += ["engine-compiled", "engine-compiled-bf16"] if given.device == "cpu" else []  # on CUDA it is compiled in any case
+        ways += ["engine-compiled-bf16"] if given.device == "cpu" else []  # on CUDA it is compiled in any case
         found = timed(ways, sizes, given)
         top = {bf16: max(top[bf16], ceiling(given.device, bf16)) for bf16 in top}
         base = found["plain"]
@@ -137,7 +137,7 @@ def layer(given: argparse.Namespace) -> None:
     for batch in given.batches or (1, 4, 12):
         sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
         ways = ["plain-layer", "engine-layer", "plain-layer-bf16", "engine-layer-bf16"]
-        ways += ["engine-layer-compiled", "engine-layer-compiled-bf16"] if given.device == "cpu" else []
+        ways += ["engine-layer-compiled-bf16"] if given.device == "cpu" else []
         if given.keras:
             ways += [f"keras{kind}@{backend}" for backend in given.backends.split(",") for kind in ("", "-bf16")]
         found = timed(ways, sizes, given)

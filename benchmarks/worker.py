@@ -8,6 +8,7 @@ says on what), each with -bf16 for bfloat16, engine also with -save for memory "
 JSON: batch, past, future, size, hidden.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -104,11 +105,19 @@ def peak() -> float:
     return int(held.split()[1]) / 1024
 
 
+def given_back() -> None:
+    """What is free goes back to the system, so that using it again counts (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def main(way: str, sizes: dict[str, int], device: str) -> None:
     forward, step = keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
     forward()
     if "compiled" in way:
         step()  # compilers take memory too, once
+    given_back()
     if way.startswith("engine") and device == "cpu":
         from foreframe.models.engine import keep_memory
 
