@@ -15,7 +15,7 @@ class ModelOptions:
         model: a preset (`foreframe models` lists them, e.g. tutorial, openstl, quick, nowcast, simvp_small) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.kernel 5
-        weights: begin with these: a run, a checkpoint, a saved forecaster, or what comes with foreframe, e.g. moving-mnist
+        weights: to begin with: a run, a checkpoint, a saved forecaster, or published ones (moving-mnist)
     """
 
     model: str = "quick"
@@ -56,7 +56,7 @@ class LearningOptions:
     Args:
         loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs rain
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
-        optimizer: adam; adamw, with decoupled weight decay; or muon, which orthogonalises the steps of weights
+        optimizer: adamw has decoupled weight decay; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean
         beta_2: decay of Adam's variance
@@ -96,8 +96,8 @@ class MachineOptions:
         accelerator: auto, cpu, gpu, mps
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
-        memory: save keeps less of what each step has computed, and computes it again on the way back
-        compile: on a CPU too, compile the elementwise part of recurrent layers; takes a C++ compiler and some seconds at the start
+        memory: save keeps less of each step, and computes it again on the way back
+        compile: compile ConvLSTM cells on a CPU too; takes a C++ compiler, and seconds at the start
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
