@@ -36,8 +36,8 @@ def main(run: str, name: str, how: str, clips: int = 2000) -> int:
     forecaster = foreframe.Forecaster.load(run)
     test = foreframe.MovingMNIST("test", length=forecaster.window.length, clips=clips)
     before = foreframe.evaluate(forecaster, test, batch_size=32)
-    folder = Path(run).parents[1] if run.endswith(".ckpt") else Path(run)
-    settings = (folder / "config.yaml").read_text(encoding="utf-8")
+    trained = Path(run).parents[1] if run.endswith(".ckpt") else Path(run)
+    settings = (trained / "config.yaml").read_text(encoding="utf-8")
     forecaster.about = {"data": "moving_mnist", "data_args": {}, "frame": [64, 64], "preset": forecaster.about.get("preset", "")}
     folder = forecaster.save(WEIGHTS / name, half=True)
     after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)
