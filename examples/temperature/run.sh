@@ -3,6 +3,7 @@
 # About 15 minutes on two cores. Results lie in runs/temperature.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
+pip install --quiet --editable '.[flow]'  # optical flow, a rival in the table
 
 foreframe data check "$1" --past 24 --future 24 --output runs/temperature-sheet.png
 foreframe train --config examples/temperature/temperature.yaml --data "$1" --run runs/temperature

@@ -21,7 +21,7 @@ DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
 class Scaling:
     """The data's own units, mapped to [0, 1] and back. x is a value, y what the network sees:
 
-    - "range": y = (x - low) / (high - low). A fixed range; values outside are refused.
+    - "range": y = (x - low) / (high - low). A fixed range; `Forecaster` refuses values outside.
     - "minmax": the same line, from the smallest to the largest value of the training frames; values outside are taken.
     - "standard": the same line, where low and high lie `SPREAD` = 4 standard deviations below and above the mean, so that y is
       the standardised value over 8, plus a half. Values outside are taken.
