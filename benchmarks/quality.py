@@ -18,7 +18,7 @@ AT = (1, 4, 15, 30, 60, 120)
 
 
 def trained(config: Path, minutes: float, digits: str) -> Path:
-    run = Path("runs/quality") / f"{config.stem}-{minutes:g}min"
+    run = Path("runs/quality") / f"{config.stem}-{minutes:g}min-{Path(digits).stem}"
     if not (run / "validation.jsonl").exists():
         command = [sys.executable, "-m", "foreframe", "train", "--config", str(config), "--run", str(run)]
         command += ["--minutes", f"{minutes:g}", "--epochs", "1000000", "--data_args.digits", digits, "--picture_every", "0"]

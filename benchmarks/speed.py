@@ -33,7 +33,9 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment,
         )  # fmt: skip
         if self._answer() != "ready":
-            raise SystemExit(f"{way} with {sizes} did not start; try: {python} {HERE / 'worker.py'} {way} '{json.dumps(sizes)}'")
+            raise SystemExit(
+                f"{way} with {sizes} did not start; try: {python} {HERE / 'worker.py'} {way} '{json.dumps(sizes)}' {device}"
+            )
 
     def ask(self, what: str) -> float:
         assert self.process.stdin is not None

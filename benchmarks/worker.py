@@ -99,8 +99,12 @@ def keras_way(way: str, s: dict[str, int]) -> tuple[Act, Act]:
     return lambda: network.predict_on_batch(x), lambda: network.train_on_batch(x, y)
 
 
-def peak() -> float:
-    """The most memory that this process has held since `forget`, in MiB (Linux)."""
+def peak(device: str) -> float:
+    """The most memory that this process has held since it was told to forget, in MiB: of a GPU's, or (Linux) of the machine's."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
     held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(held.split()[1]) / 1024
 
@@ -123,14 +127,14 @@ def main(way: str, sizes: dict[str, int], device: str) -> None:
 
         keep_memory()  # as `foreframe train` does
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    before = peak()
-    step()
-    step()
-    memory = peak() - before
     if device == "cuda":
         import torch
 
-        memory = torch.cuda.max_memory_allocated() / 2**20
+        torch.cuda.reset_peak_memory_stats()
+    before = peak(device)
+    step()
+    step()
+    memory = peak(device) - before
     print("ready", flush=True)
     for line in sys.stdin:
         if line.strip() == "memory":

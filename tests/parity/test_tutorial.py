@@ -25,7 +25,7 @@ class PlainTutorial(nn.Module):
 
     def forward(self, x, steps):
         b, t, _, height, width = x.shape
-        h1, c1, h2, c2, h3, c3, h4, c4 = (torch.zeros(b, self.hidden, height, width) for _ in range(8))
+        h1, c1, h2, c2, h3, c3, h4, c4 = (x.new_zeros(b, self.hidden, height, width) for _ in range(8))
         for k in range(t):
             h1, c1 = self.step(0, x[:, k], h1, c1)
             h2, c2 = self.step(1, h1, h2, c2)

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.models import Model
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training.callbacks import BlankWatch
+from foreframe.training.datamodule import training_batches
 from foreframe.training.fit import fit
 
 SMALL = {"canvas": 40, "clips": 40}  # 10 steps an epoch at batch 4
@@ -291,7 +294,105 @@ def test_minutes_end_the_schedule_and_the_run(tmp_path) -> None:
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
-def test_blank_output_is_noticed_and_so_is_its_end(tmp_path, capsys) -> None:
+def test_epochs_without_validation_are_saved_too(tmp_path) -> None:
+    """The last epochs may have none, or no epoch at all; what was learnt is kept, and can be gone on from."""
+    whole, parts, none = tmp_path / "whole", tmp_path / "parts", tmp_path / "none"
+    seldom = {"trainer": {"check_val_every_n_epoch": 2}}
+    fit(*groups(whole, **seldom, epochs=4))
+    fit(*groups(parts, **seldom, epochs=3))
+    assert state_of(parts)["global_step"] == 30
+    fit(*groups(parts, **seldom, epochs=4, resume=str(parts)))
+    same_to_the_bit(whole, parts)
+    fit(*groups(none, epochs=100_000, minutes=0.03, trainer={"limit_val_batches": 0}))
+    assert state_of(none)["global_step"] > 0
+
+
+def test_a_stop_waits_for_gradients_that_are_added_up(tmp_path, monkeypatch) -> None:
+    from foreframe.training import fit as module
+
+    class StopsAtBatch(module.BlankWatch):
+        def on_train_batch_end(self, trainer, network, outputs, clips, batch_index) -> None:
+            if batch_index == 6:  # the first of two
+                next(one for one in trainer.callbacks if isinstance(one, module.Checkpoints)).interrupted = True
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    two = {"trainer": {"accumulate_grad_batches": 2}}
+    fit(*groups(whole, **two, epochs=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "BlankWatch", StopsAtBatch)
+        with pytest.raises(module.Stopped, match="stopped at step 4 "):
+            fit(*groups(parts, **two, epochs=2))
+    fit(*groups(parts, **two, epochs=2, resume=str(parts)))
+    same_to_the_bit(whole, parts)
+
+
+def test_ctrl_c_is_given_back_after_an_error(tmp_path, monkeypatch) -> None:
+    from foreframe.training.objectives import LOSSES
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setitem(LOSSES, "mae", lambda P, Y: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(*groups(tmp_path / "run", loss="mae"))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_never_moves_has_no_skill_and_is_no_error(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "still_clips.py").write_text(
+        """
+import torch
+class Still(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i): return torch.full((6, 1, 16, 16), 0.5)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    fit(*groups(tmp_path / "run", data="still_clips.Still", data_args={}, epochs=1))
+    assert "skill against persistence nan" in capsys.readouterr().out
+    sys.modules.pop("still_clips")
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_clips_in_8_bits_become_what_the_network_computes_in(tmp_path, precision: str) -> None:
+    run = fit(*groups(tmp_path / "run", precision=precision, epochs=1))
+    kind = {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]
+    assert all(value.dtype == kind for value in state_of(run)["state_dict"].values())
+
+
+def test_lightnings_fast_dev_run(tmp_path) -> None:
+    fit(*groups(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True}))
+
+
+def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:
+    class Drawn(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, _: int) -> torch.Tensor:
+            return torch.rand(2, 1, 2, 2)
+
+    def epoch(number: int, rank: int) -> torch.Tensor:
+        loader = training_batches(Drawn(), 2, 1, 0, "drawn", rank, 2)
+        loader.keys.set_epoch(number)
+        return next(iter(loader))
+
+    first = epoch(0, 0)
+    assert torch.equal(epoch(0, 0), first)
+    assert not torch.equal(epoch(1, 0), first)
+    assert not torch.equal(epoch(0, 1), first)
+
+
+def test_blank_output_is_noticed_and_so_is_its_end(capsys) -> None:
+    watch, module = BlankWatch(), SimpleNamespace(window=Window(1, 1), network=SimpleNamespace(bounded=True))
+    clips = torch.rand(2, 2, 1, 8, 8)
+    for step, made in ((50, 0 * clips[:, 1:]), (100, 0 * clips[:, 1:]), (150, clips[:, 1:])):
+        watch.on_train_batch_end(SimpleNamespace(global_step=step, is_global_zero=True), module, {"forecast": made}, clips, 0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "step 50: forecasts are blank" in first
+    assert "--loss cross_entropy" in first
+    assert second == "step 150: forecasts are no longer blank."
+
+
+def test_blank_output_of_the_tutorial_is_noticed(tmp_path, capsys) -> None:
     fit(*groups(tmp_path / "run", model="tutorial", start_at_mean=False, learning_rate=1e-4, epochs=6, trainer={"max_steps": 55}))
     said = capsys.readouterr().out
     assert "step 50: forecasts are blank" in said
@@ -307,6 +408,11 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="loss at step 20 is nan: the training has diverged"):
         fit(*groups(run, loss="mae", epochs=5))
     assert state_of(run)["global_step"] == 10
+    short = tmp_path / "short"  # epochs of 3 steps: validation comes before the loss is looked at
+    calls = iter(range(1000))
+    with pytest.raises(ValueError, match="weights at step 18 are no numbers: the training has diverged"):
+        fit(*groups(short, loss="mae", epochs=20, trainer={"limit_train_batches": 3}))
+    assert state_of(short)["global_step"] == 15
     assert all(value.isfinite().all() for value in state_of(run)["state_dict"].values())
 
 
@@ -342,6 +448,10 @@ class Spoilt(torch.utils.data.Dataset):
     ("changes", "message"),
     [
         ({"loss": "cross_entropy", "model": "openstl"}, "cross_entropy needs forecasts"),
+        ({"loss": "cross_entropy", "model": "simvp_small", "hidden": None}, "choose loss mse$"),
+        ({"workers": -1}, "workers must be 0 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"truncate": -3}, "truncate must be 0"),
         ({"model": "black", "hidden": None}, "nothing to learn"),
         ({"hidden": 0}, "at least 1, not 0"),
         ({"batch_size": 41}, "do not fill one batch"),

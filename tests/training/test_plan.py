@@ -1,7 +1,6 @@
 """foreframe plan: counts that are known, and measures that cannot be far off."""
 
 import os
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,15 @@ import pytest
 from foreframe.cli import main
 from foreframe.models import build_model
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions
-from foreframe.training.fit import network_for
 from foreframe.training.plan import plan
 
 SMALL = {"canvas": 32, "clips": 40, "motion": {"rule": "srivastava", "digit_px": 16}}
 
 
-def planned(**machine: str):
-    options = ModelOptions("tutorial", hidden=4)
+def planned(hidden: int = 4, **machine: str):
+    options = ModelOptions("tutorial", hidden=hidden)
     data = DataOptions(data_args=SMALL, past=3, future=2, batch_size=4)
-    return plan(partial(network_for, options, 0), data, LearningOptions(), MachineOptions(accelerator="cpu", **machine))
+    return plan(options, data, LearningOptions(), MachineOptions(accelerator="cpu", **machine))
 
 
 @pytest.mark.parametrize("machine", [{}, {"precision": "bf16-mixed"}, {"memory": "save"}])
@@ -30,9 +28,32 @@ def test_counts_are_right_and_measures_are_there(machine) -> None:
     assert (found.clips, found.batch, found.steps, found.device) == (40, 4, 10, "cpu")
     assert found.step > 0
     assert found.epoch == pytest.approx(10 * (found.step + found.fetch))
-    if Path("/proc/self/clear_refs").exists() and os.access("/proc/self/clear_refs", os.W_OK):
-        assert found.memory is not None
-        assert found.memory >= 0
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks of memory are read from Linux")
+def test_memory_holds_gradients_the_optimizers_state_and_what_is_kept_of_every_step() -> None:
+    found = planned(hidden=64)
+    assert found.memory is not None
+    gates = 4 * 32 * 32 * (4 + 1) * 64 * 4  # of a cell and step: 4 clips, the gates and c, in float32
+    assert found.memory > (3 * 4 * found.parameters + 10 * gates) / 2**20  # 2 cells, 5 steps; gradients, Adam's two moments
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_other_precisions_are_measured_as_they_are(precision) -> None:
+    assert planned(precision=precision).step > 0
+
+
+def test_what_training_refuses_plan_refuses_too(tmp_path, monkeypatch) -> None:
+    data = DataOptions(data_args=SMALL, past=3, future=2, batch_size=4)
+    cpu = MachineOptions(accelerator="cpu")
+    with pytest.raises(ValueError, match="cross_entropy needs forecasts"):
+        plan(ModelOptions("quick", hidden=4), data, LearningOptions(loss="cross_entropy"), cpu)
+    with pytest.raises(ValueError, match="did you mean max_steps"):
+        plan(ModelOptions("quick", hidden=4), data, LearningOptions(), MachineOptions(accelerator="cpu", trainer={"max_stepz": 1}))
+    with pytest.raises(ValueError, match="a simvp, not a convlstm"):
+        plan(ModelOptions("quick", hidden=4, weights="moving-mnist"), data, LearningOptions(), cpu)
+    with pytest.raises(ValueError, match="accelerator tpu: there is none here"):
+        plan(ModelOptions("quick", hidden=4), data, LearningOptions(), MachineOptions(accelerator="tpu"))
 
 
 def test_the_command(tmp_path, monkeypatch, capsys) -> None:

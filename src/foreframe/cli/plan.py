@@ -1,13 +1,13 @@
 """foreframe plan"""
 
 from collections.abc import Sequence
-from functools import partial
 
 HELP = """\
 usage: foreframe plan CONFIG [options of foreframe train]
 
 What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time of a step and of
-an epoch. Nothing is written. CONFIG is a YAML file of options, such as configs/quick.yaml or a run's config.yaml.
+an epoch, on one device and without worker processes: --devices, --workers and --trainer change nothing here. Nothing
+is written. CONFIG is a YAML file of options, such as configs/quick.yaml or a run's config.yaml.
 """
 
 
@@ -25,10 +25,9 @@ def main(arguments: Sequence[str]) -> None:
 
     model, data, learning, machine, _ = parse(given).values()
 
-    from foreframe.training.fit import network_for
     from foreframe.training.plan import plan
 
-    found = plan(partial(network_for, model, learning.seed), data, learning, machine)
+    found = plan(model, data, learning, machine)
     step, adds = found.step + found.fetch, found.multiply_adds / 1e9
     print(f"model     {model.model}: {found.parameters:,} parameters, {adds:.2f} G multiply-adds a forecast")
     print(f"step      {found.batch} clips, {_spoken(step)}, of which {_spoken(found.fetch)} to fetch them, on one {found.device}")

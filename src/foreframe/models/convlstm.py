@@ -232,6 +232,7 @@ class ConvLSTM(Model):
             "guide": guide,
         }  # fmt: skip
         self.channels, self.stem, self.head, self.decoder, self.ahead = channels, stem, head, decoder, ahead
+        self.bounded = head.sigmoid
         self.stride = stem.stride
 
         self.to_maps = _FrameStem(channels, stem)

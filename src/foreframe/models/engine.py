@@ -5,7 +5,7 @@
 
 - Maps lie channels last, in the dtype of autocast where that is on; c stays in float32, so that small changes add up.
 - The elementwise part runs over blocks of pixels that stay in the processor's cache, in place, and keeps four gates and c, where
-  autograd would keep each intermediate. Compiled, as always on CUDA and on a CPU where that is asked for, it is one kernel.
+  autograd would keep each intermediate. Compiled, as on CUDA where triton works, and on a CPU if asked for, it is one kernel.
 - The backward pass of a step gives only the gradients that earlier steps wait for; those of the weights are taken of many steps in
   one convolution, since small weight-gradient convolutions are slow.
 - A layer that has seen nothing (h and c None) spends no convolution on zeros.
@@ -20,6 +20,7 @@ The derivatives, with S = (i, f, o, g) after their nonlinearities, t = tanh(c'),
 import ctypes
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -32,7 +33,7 @@ from torch.autograd.function import once_differentiable
 
 LAST = torch.channels_last
 BLOCK = 2**18  # values of c that are worked on at a time: with their gates in float32, about what a core's cache holds
-AT_ONCE = 2**14  # pixels of which the gradients of weights are taken in one convolution: fewer are slow, many more too
+AT_ONCE = 2**14  # pixels of which the gradients of weights are taken in one convolution: fewer are slow, on a CPU many more too
 
 Step = Callable[[Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -200,7 +201,9 @@ class _Tape:
     def flush(self) -> None:
         if self.waiting:
             v, D = (torch.cat(those) if len(those) > 1 else those[0] for those in zip(*self.waiting, strict=True))
-            weight, clips = self.of[:, self.columns], max(1, AT_ONCE // (v.shape[2] * v.shape[3]))
+            weight, clips = self.of[:, self.columns], len(v)
+            if not v.is_cuda:
+                clips = max(1, AT_ONCE // (v.shape[2] * v.shape[3]))
             for some in zip(D.split(clips), v.split(clips), strict=True):
                 self.weight[:, self.columns] += _convolution_backward(*some, weight, self.padding, [False, True, False])[1]
             self.waiting.clear()
@@ -363,8 +366,21 @@ def whole_gated_backward(
 
 @cache
 def _compiled(function: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """One kernel of it; on CUDA only where the compiler's own compiler is installed, else as it stands."""
-    return torch.compile(function, dynamic=True) if device == "cpu" or find_spec("triton") else function
+    """One kernel of it; on CUDA where it can be compiled there, else as it stands."""
+    return torch.compile(function, dynamic=True) if device == "cpu" or _cuda_compiles() else function
+
+
+@cache
+def _cuda_compiles() -> bool:
+    """Whether triton is installed, and works: it wants a C compiler, and a GPU that is not too old."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(8, device="cuda"))
+    except Exception as error:
+        warnings.warn(f"ConvLSTM cells are not compiled, and slower for it: {str(error).splitlines()[0]}", stacklevel=2)
+        return False
+    return True
 
 
 def check_compiler() -> None:

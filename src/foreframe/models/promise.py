@@ -19,6 +19,7 @@ class Model(nn.Module):
             model is the same. Models that take the whole past at once may ignore it.
         compiled: whether the elementwise part of recurrent cells is compiled on a CPU too, which takes a C++ compiler. No part of
             `args`.
+        bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
     """
 
     args: dict[str, Any]
@@ -26,6 +27,7 @@ class Model(nn.Module):
     stride: int = 1
     memory: str = "keep"
     compiled: bool = False
+    bounded: bool = False
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Take in the past, on from `state` where one is given. Any T >= 1."""

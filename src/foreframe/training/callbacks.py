@@ -14,6 +14,7 @@ import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from foreframe.clip import fill_missing, missing_where_unseen
@@ -47,7 +48,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(L.Callback):
-    """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes, and at any stop).
+    """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes, and at any stop); and the
+    stops, when the minutes are over or by hand.
 
     Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once. Lightning's own answer to SIGTERM
     would end without saving, and with several processes wait for ever.
@@ -74,7 +76,8 @@ class Checkpoints(L.Callback):
         if self._old_handler is not None:  # only now, since Lightning sets its handler after on_fit_start; it resets it too
             signal.signal(signal.SIGTERM, self._on_terminate)
 
-    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+    def give_back_ctrl_c(self) -> None:
+        """For whoever called `Trainer.fit`, however that ended: after an error Lightning calls no hook late enough."""
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
             self._old_handler = None
@@ -89,16 +92,20 @@ class Checkpoints(L.Callback):
         if not self.interrupted:
             self._on_interrupt()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         due = time.monotonic() - self._saved_at > self.every
-        stop = self.interrupted
+        stop, over = self.interrupted, module.out_of_time()
         if trainer.world_size > 1:  # ranks save and stop together or they would wait for each other for ever
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         self.interrupted = stop
-        if stop:
+        last = trainer.is_last_batch
+        if not last and (batch_index + 1) % trainer.accumulate_grad_batches:
+            return  # gradients that wait to be added to are in no checkpoint
+        if stop or over:
             trainer.should_stop = True
-        if due or stop or trainer.global_step == trainer.max_steps:
+        validated = trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 10**9) == 0
+        if due or stop or trainer.global_step == trainer.max_steps or ((over or last) and not validated):
             self._save(trainer, "last")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -111,6 +118,8 @@ class Checkpoints(L.Callback):
         self._save(trainer, "last")
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
+        if not all(p.isfinite().all() for p in trainer.lightning_module.parameters()):
+            raise _diverged(f"weights at step {trainer.global_step} are no numbers")
         trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=False)  # the optimizer too
         self._saved_at = time.monotonic()
 
@@ -148,7 +157,8 @@ class Validation(L.Callback):
         row |= {"clips": self.card.clips, "scores": table}
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        skill = 1 - mse / self.persistence.table()["openstl"]["mse"]["overall"]
+        reference = self.persistence.table()["openstl"]["mse"]["overall"]
+        skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss", torch.tensor(torch.nan))
         print(
@@ -174,6 +184,8 @@ class Pictures(L.Callback):
         past, made, truth = (one[0].cpu().numpy() for one in (given, forecast, came))
         picture = strip(past, made, truth)
         write_png(self.folder / f"step-{step:07d}.png", picture)
+        if not isinstance(trainer.logger, TensorBoardLogger):  # fast_dev_run takes it away
+            return
         board = trainer.logger.experiment
         board.add_image("forecast/strip", picture, step, dataformats="HWC")
         # add_video without moviepy logs nothing and says nothing; an image summary may hold any picture that browsers show.
@@ -185,6 +197,13 @@ class Pictures(L.Callback):
         board.flush()
 
 
+def _diverged(what: str) -> ValueError:
+    return ValueError(
+        f"the {what}: the training has diverged. The last good checkpoint is kept; go on from there or start anew with a lower "
+        "--learning_rate, a --clip, or --precision 32-true"
+    )
+
+
 class DivergenceWatch(L.Callback):
     """Stops a training whose loss is no number any more: no later step would mend it, and the next checkpoint would keep it."""
 
@@ -192,10 +211,7 @@ class DivergenceWatch(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
         if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
-            raise ValueError(
-                f"the loss at step {trainer.global_step} is {float(outputs['loss'])}: the training has diverged. The last good "
-                "checkpoint is kept; go on from there or start anew with a lower --learning_rate, a --clip, or --precision 32-true"
-            )
+            raise _diverged(f"loss at step {trainer.global_step} is {float(outputs['loss'])}")
 
 
 class BlankWatch(L.Callback):
@@ -223,7 +239,7 @@ class BlankWatch(L.Callback):
                 print(
                     f"step {step}: forecasts are blank (contrast {float(made):.4f}, the truth has {float(truth):.4f}). Many runs "
                     "leave this by themselves after some thousand steps; to leave it sooner: --start_at_mean true, a higher "
-                    "--learning_rate, or --loss cross_entropy. You are told when it ends.",
+                    f"--learning_rate{', or --loss cross_entropy' * module.network.bounded}. You are told when it ends.",
                     flush=True,
                 )
         elif not blank and self.blank_since is not None:

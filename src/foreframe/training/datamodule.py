@@ -49,19 +49,20 @@ class ResumableLoader(DataLoader):
 
     def __init__(self, dataset: Dataset, keys: KeyedBatches, workers: int, collate: Any = collate) -> None:
         self.keys, self.used = keys, 0
-        # Workers' seeds come from a generator of their own: nothing here touches the model's random numbers.
+        # Workers' seeds come from a generator of their own, begun anew with each epoch: the model's random numbers are left alone.
         super().__init__(
             dataset,
             batch_sampler=keys,
             collate_fn=collate,
             num_workers=workers,
             worker_init_fn=_seed_worker,
-            generator=torch.Generator().manual_seed(keys.seed),
+            generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.used = self.keys.skip
+        self.generator.manual_seed(_seed(self.keys.seed, self.keys.epoch, self.keys.rank, self.keys.skip))
         for batch in super().__iter__():
             self.used += 1
             yield batch
@@ -94,6 +95,27 @@ class AsUint8(Dataset):
         return clips
 
 
+def training_batches(
+    train: Any, batch_size: int, workers: int, seed: int, name: str, rank: int = 0, ranks: int = 1
+) -> ResumableLoader:
+    """The batches of one rank, in 8 bits where the Dataset has them.
+
+    Raises:
+        ValueError: there is not one whole batch for each rank; from the batches, items that are not clips.
+    """
+    keys = KeyedBatches(len(train), batch_size, seed, getattr(train, "by_epoch", False), rank, ranks)
+    if len(keys) == 0:
+        raise ValueError(f"{len(train)} training clips do not fill one batch of {batch_size} on each of {ranks} processes")
+    if hasattr(train, "as_uint8"):
+        return ResumableLoader(AsUint8(train), keys, workers, torch.as_tensor)
+    return ResumableLoader(train, keys, workers, partial(collate, what=f"data {name}", accept=accepted(train)))
+
+
+def in_floats(clips: Tensor, dtype: torch.dtype) -> Tensor:
+    """What came in 8 bits becomes floats in [0,1], where it is used."""
+    return clips.to(torch.float32).div_(255).to(dtype) if clips.dtype == torch.uint8 else clips
+
+
 class Clips(L.LightningDataModule):
     """Training and validation clips of any Datasets that give (T,C,H,W)."""
 
@@ -101,38 +123,32 @@ class Clips(L.LightningDataModule):
         self, train: Dataset, validation: Dataset, batch_size: int, workers: int, seed: int, validation_clips: int, name: str
     ) -> None:
         super().__init__()
-        self.train, self.validation = train, validation
-        self.collate = partial(collate, what=f"data {name}", accept=accepted(train))
+        self.train, self.validation, self.name = train, validation, name
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.validated = chosen(validation, validation_clips)
 
     def train_dataloader(self) -> ResumableLoader:
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        n = len(self.train)  # type: ignore[arg-type]
-        by_epoch = getattr(self.train, "by_epoch", False)
-        keys = KeyedBatches(n, self.batch_size, self.seed, by_epoch, rank, ranks)
-        if len(keys) == 0:
-            raise ValueError(f"{n} training clips do not fill one batch of {self.batch_size} on each of {ranks} processes")
-        if hasattr(self.train, "as_uint8"):
-            return ResumableLoader(AsUint8(self.train), keys, self.workers, torch.as_tensor)
-        return ResumableLoader(self.train, keys, self.workers, self.collate)
+        return training_batches(self.train, self.batch_size, self.workers, self.seed, self.name, rank, ranks)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
-        """What came in 8 bits becomes float32 in [0,1] where it is used."""
-        return batch.to(torch.float32).div_(255) if batch.dtype == torch.uint8 else batch
+        assert self.trainer is not None
+        return in_floats(batch, self.trainer.lightning_module.dtype)
 
     def val_dataloader(self) -> DataLoader:
         """Each rank scores its own share, and no clip twice: padding a share would change the mean."""
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         # In order, in as many batches on every rank, since ranks wait for each other.
+        if len(self.validated) < ranks:
+            raise ValueError(f"{len(self.validated)} validation clips are too few for {ranks} processes; use fewer --devices")
         count = -(-len(self.validated) // (self.batch_size * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
         return DataLoader(
             Subset(self.validation, self.validated),
             batch_sampler=[part.tolist() for part in parts if len(part)],
-            collate_fn=self.collate,
+            collate_fn=partial(collate, what=f"data {self.name}", accept=accepted(self.train)),
             num_workers=self.workers,
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -140,10 +156,14 @@ class Clips(L.LightningDataModule):
 
 def seed_everything(*key: int) -> None:
     """Seed torch, numpy and Python with one number made of `key`."""
-    seed = int(np.random.SeedSequence([abs(k) for k in key]).generate_state(1)[0])
+    seed = _seed(*key)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence([abs(k) for k in key]).generate_state(1)[0])
 
 
 def _seed_worker(_: int) -> None:

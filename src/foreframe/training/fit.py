@@ -65,22 +65,8 @@ def fit(
         ValueError: options that do not fit each other, data that is not clips, a folder that cannot be written.
         Stopped: Ctrl-C; everything is saved.
     """
-    window = Window(data.past, data.future, data.stride)
-    network = network_for(model, learning.seed)
-    train = open_dataset(data.data, "train", window, data.data_args)
-    validation = open_dataset(data.data, "validation", window, data.data_args)
-    _check_contracts(network, data, learning, len(train))  # type: ignore[arg-type]
-    for dataset in (train, validation):
-        check_first_clip(dataset, window, None, data.data)
-    c, h, w = train[0].shape[1:]
-    if network.channels not in (None, c):
-        network = network_for(model, learning.seed, c)
-    check_first_clip(train, window, network.channels, data.data)
-    _check_trainer_arguments(machine.trainer)
-    if machine.compile:
-        check_compiler()
-    _try_once(network, train[0], window)
-
+    window, network, train, validation = prepared(model, data, learning, machine)
+    h, w = train[0].shape[2:]
     folder, checkpoint = _run_folder(model, run)
     if checkpoint is not None:
         held = read_checkpoint(checkpoint)
@@ -90,13 +76,12 @@ def fit(
             )
         _check_unfinished(held, learning, folder)
     elif model.weights is not None:
-        _begin_with(network, model.weights)
+        begin_with(network, model.weights)
     elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
         network.start_at(window.split(first)[1].nanmean().item())
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.memory, network.compiled = machine.memory, machine.compile
     about = {"data": data.data, "data_args": data.data_args, "frame": [h, w], "preset": model.model, "seed": learning.seed}
     forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), about)
 
@@ -128,18 +113,40 @@ def fit(
             "sync_dist=True",
         ):
             warnings.filterwarnings("ignore", message=f".*{line}.*")
-        trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
+        finally:
+            checkpoints.give_back_ctrl_c()
     if checkpoints.interrupted:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: foreframe train --resume {_quoted(folder)}")
     return folder
 
 
-def network_for(options: ModelOptions, seed: int, c: int | None = None) -> Model:
-    """The untrained network; with `c` channels, where they are said and the options say nothing else."""
-    network = _network(options, seed)
-    if c is None or "channels" in options.model_args or network.channels in (None, c):
-        return network
-    return _network(replace(options, model_args={**options.model_args, "channels": c}), seed)
+def prepared(
+    model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
+) -> tuple[Window, Model, Any, Any]:
+    """Window, untrained network, training and validation clips: checked against each other, and nothing written.
+
+    Raises:
+        ValueError: options that do not fit each other, data that is not clips, something that is not installed.
+    """
+    window = Window(data.past, data.future, data.stride)
+    network = _network(model, learning.seed)
+    train: Any = open_dataset(data.data, "train", window, data.data_args)
+    validation: Any = open_dataset(data.data, "validation", window, data.data_args)
+    _check_contracts(network, data, learning, len(train))
+    for dataset in (train, validation):
+        check_first_clip(dataset, window, None, data.data)
+    c = int(train[0].shape[1])
+    if network.channels not in (None, c) and "channels" not in model.model_args:  # as many as the data have
+        network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed)
+    check_first_clip(train, window, network.channels, data.data)
+    _check_trainer_arguments(machine.trainer)
+    if machine.compile:
+        check_compiler()
+    _try_once(network, train[0], window)
+    network.memory, network.compiled = machine.memory, machine.compile
+    return window, network, train, validation
 
 
 def _network(options: ModelOptions, seed: int) -> Model:
@@ -160,10 +167,9 @@ def _network(options: ModelOptions, seed: int) -> Model:
 
 def _check_contracts(network: Model, data: DataOptions, learning: LearningOptions, clips: int) -> None:
     """What one option demands of another, before anything heavy is built."""
-    if learning.loss == "cross_entropy" and not network.args.get("head", {}).get("sigmoid", True):
-        raise ValueError(
-            "loss cross_entropy needs forecasts in (0,1): choose loss mse, or --model_args.head.sigmoid true (and head.carry false)"
-        )
+    if learning.loss == "cross_entropy" and not network.bounded:
+        sigmoid = ", or --model_args.head.sigmoid true (and head.carry false)" * ("head" in network.args)
+        raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
     for name, value in (
         ("batch_size", data.batch_size),
         ("epochs", learning.epochs),
@@ -175,9 +181,12 @@ def _check_contracts(network: Model, data: DataOptions, learning: LearningOption
         raise ValueError(f"learning_rate must be above 0, not {learning.learning_rate}")
     if learning.minutes is not None and not learning.minutes > 0:
         raise ValueError(f"minutes must be above 0, not {learning.minutes}")
-    for name in ("sampling_steps", "warmup", "clip", "weight_decay"):
+    for name in ("sampling_steps", "warmup", "clip", "weight_decay", "truncate"):
         if getattr(learning, name) < 0:
             raise ValueError(f"{name} must be 0 (off) or more, not {getattr(learning, name)}")
+    for name, value in (("workers", data.workers), ("seed", learning.seed)):
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more, not {value}")
     for name in ("beta_1", "beta_2"):
         if not 0 <= getattr(learning, name) < 1:
             raise ValueError(f"{name} must lie in [0, 1), not {getattr(learning, name)}")
@@ -185,7 +194,12 @@ def _check_contracts(network: Model, data: DataOptions, learning: LearningOption
         raise ValueError(f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
 
 
-def _begin_with(network: Model, weights: str) -> None:
+def begin_with(network: Model, weights: str) -> None:
+    """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or published ones.
+
+    Raises:
+        ValueError: they are not there, or of another network.
+    """
     trained = Forecaster.load(weights).model
     if (type(trained), trained.args) != (type(network), network.args):
         differ = [name for name in network.args if trained.args.get(name) != network.args[name]]

@@ -83,17 +83,16 @@ class ForecastModule(L.LightningModule):
         self.log("learning_rate", options.learning_rate * factor)
 
     def on_train_batch_end(self, outputs: Any, clips: Batch, batch_index: int) -> None:
-        self._count_time()
-        if self.learning.minutes and self.elapsed >= 60 * self.learning.minutes:
-            self.trainer.should_stop = True
         seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1)
 
-    def _count_time(self) -> None:
+    def out_of_time(self) -> bool:
+        """Counts the time until now, and says whether that was all the minutes."""
         now = time.monotonic()
         self.elapsed += now - (self._clock or now)
         self._clock = now
         if self.learning.minutes and self.trainer.world_size > 1:  # one clock for all ranks, or they would drift apart
             self.elapsed = self.trainer.strategy.broadcast(self.elapsed)
+        return bool(self.learning.minutes) and self.elapsed >= 60 * (self.learning.minutes or 0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config

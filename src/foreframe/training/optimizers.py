@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foreframe.training.options import LearningOptions
 
 MOMENTUM = 0.95
-# Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values from anywhere in (0,1] to about 1.
+# Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values of 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 
 

@@ -58,7 +58,7 @@ class LearningOptions:
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
         optimizer: adamw has decoupled weight decay; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
-        beta_1: decay of Adam's mean
+        beta_1: decay of Adam's mean; onecycle has its own
         beta_2: decay of Adam's variance
         weight_decay: of the optimizer
         schedule: of the learning rate, over all steps (or minutes)

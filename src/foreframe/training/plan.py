@@ -1,22 +1,20 @@
 """What a training will take, from a few steps of it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
-from foreframe.clip import Window
-from foreframe.data import batches, check_first_clip, open_dataset
-from foreframe.models import Model, multiply_adds
-from foreframe.models.engine import check_compiler
+from foreframe.models import multiply_adds
+from foreframe.training.datamodule import in_floats, training_batches
+from foreframe.training.fit import begin_with, prepared
 from foreframe.training.objectives import LOSSES, forecast, next_frames
 from foreframe.training.optimizers import build_optimizer
-from foreframe.training.options import DataOptions, LearningOptions, MachineOptions
+from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 
 STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
 
@@ -57,46 +55,46 @@ class Plan:
         return self.steps * (self.step + self.fetch)
 
 
-def plan(network_for: Callable[[int], Model], data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> Plan:
-    """Train a network for a few steps on one device, and throw it away.
-
-    Args:
-        network_for: makes the network for frames of so many channels.
-        data, learning, machine: options of training.
+def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> Plan:
+    """Train a network for a few steps on one device, and throw it away. What Lightning's Trainer is told changes nothing here.
 
     Raises:
-        ValueError: as training does, for data that are not clips, or too few for a batch.
+        ValueError: as training does, of options and data; a device that is not there.
     """
-    window = Window(data.past, data.future, data.stride)
-    train: Any = open_dataset(data.data, "train", window, data.data_args)
-    check_first_clip(train, window, None, data.data)
-    network = network_for(int(train[0].shape[1]))
-    check_first_clip(train, window, network.channels, data.data)
-    if len(train) < data.batch_size:
-        raise ValueError(f"{len(train)} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
     device = _device(machine.accelerator)
-    if machine.compile:
-        check_compiler()
-    network.memory, network.compiled = machine.memory, machine.compile
-    half = {"bf16": torch.bfloat16, "16": torch.float16}.get(machine.precision.partition("-")[0])
-    if half is not None:
+    window, network, train, _ = prepared(model, data, learning, machine)
+    if model.weights is not None:
+        begin_with(network, model.weights)
+    number, _, how = machine.precision.partition("-")
+    kind = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}.get(number, torch.float32)
+    half = kind.itemsize == 2
+    mixed = half and how != "true"
+    kept = torch.float32 if mixed else kind
+    if half:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.to(device).train()
+    network.to(device, kept).train()
     optimizer = build_optimizer(network, learning)
-    taken, fetched, peaks = [], [], []
-    loader = batches(train, data.batch_size, limit=(STEPS + 1) * data.batch_size, what=f"data {data.data}")
-    began = time.perf_counter()
-    clips = next(loader).to(device)
-    first = time.perf_counter() - began
-    for _ in range(STEPS):
+    loader = training_batches(train, data.batch_size, 0, learning.seed, data.data)
+    fetching = iter(loader)
+    taken, fetched = [], []
+
+    def fetch() -> torch.Tensor:
+        nonlocal fetching
         began = time.perf_counter()
-        more = next(loader, None)
-        if more is not None and len(more) == data.batch_size:  # else the data have no more whole batches, and the last one serves
-            clips = more.to(device)
-            fetched.append(time.perf_counter() - began)
-        with _peak(device) as peak:
+        clips = next(fetching, None)
+        if clips is None:  # fewer batches than steps here: from the first one again
+            fetching = iter(loader)
+            clips = next(fetching)
+        clips = in_floats(clips.to(device), kept).to(kept)
+        fetched.append(time.perf_counter() - began)
+        return clips
+
+    clips = fetch()
+    with _peak(device) as peak:
+        for _ in range(STEPS):
+            clips = fetch()
             began = time.perf_counter()
-            with torch.autocast(device, half or torch.bfloat16, enabled=half is not None):
+            with torch.autocast(device, kind if mixed else torch.bfloat16, enabled=mixed):
                 if learning.sampling_steps:
                     P, Y = next_frames(network, clips, window, 0.5, learning.truncate)
                 else:
@@ -108,23 +106,26 @@ def plan(network_for: Callable[[int], Model], data: DataOptions, learning: Learn
             if device == "cuda":
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - began)
-        peaks += peak
     return Plan(
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
         multiply_adds=multiply_adds(network, window.past, window.future, (clips.shape[3], clips.shape[4])),
         clips=len(train),
         batch=data.batch_size,
         step=median(taken[2:]),
-        fetch=median(fetched or [first]),
-        memory=max(peaks) if peaks else None,
+        fetch=median(fetched[1:]),
+        memory=peak[0] if peak else None,
         device=device,
     )
 
 
 def _device(accelerator: str) -> str:
-    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
-        return "cuda"
-    return "mps" if accelerator == "mps" else "cpu"
+    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    names = {"auto": [*there, "cpu"], "gpu": there}.get(accelerator, [name for name in [*there, "cpu"] if name == accelerator])
+    if not names:
+        raise ValueError(
+            f"accelerator {accelerator}: there is none here that could be measured; choose {', '.join([*there, 'cpu'])}"
+        )
+    return names[0]
 
 
 @contextmanager
