@@ -410,9 +410,9 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
     assert state_of(run)["global_step"] == 10
     short = tmp_path / "short"  # epochs of 3 steps: validation comes before the loss is looked at
     calls = iter(range(1000))
-    with pytest.raises(ValueError, match="weights at step 18 are no numbers: the training has diverged"):
+    with pytest.raises(ValueError, match="weights at step 15 are no numbers: the training has diverged"):
         fit(*groups(short, loss="mae", epochs=20, trainer={"limit_train_batches": 3}))
-    assert state_of(short)["global_step"] == 15
+    assert state_of(short)["global_step"] == 12
     assert all(value.isfinite().all() for value in state_of(run)["state_dict"].values())
 
 
