@@ -9,9 +9,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from PIL import Image
 
 from foreframe import Forecaster, MovingMNIST, Window, evaluate
@@ -385,7 +387,7 @@ def test_blank_output_is_noticed_and_so_is_its_end(capsys) -> None:
     watch, module = BlankWatch(), SimpleNamespace(window=Window(1, 1), network=SimpleNamespace(bounded=True))
     clips = torch.rand(2, 2, 1, 8, 8)
     for step, made in ((50, 0 * clips[:, 1:]), (100, 0 * clips[:, 1:]), (150, clips[:, 1:])):
-        watch.on_train_batch_end(SimpleNamespace(global_step=step, is_global_zero=True), module, {"forecast": made}, clips, 0)
+        watch.on_train_batch_end(Mock(Trainer, global_step=step, is_global_zero=True), module, {"forecast": made}, clips, 0)
     first, second = capsys.readouterr().out.splitlines()
     assert "step 50: forecasts are blank" in first
     assert "--loss cross_entropy" in first

@@ -25,7 +25,7 @@ class Scorecard:
     - `standard`: MSE and MAE are means a pixel; PSNR = -10 log10 of the mean of all clipped squared errors; SSIM with L = 1;
       sharpness is the summed gradient magnitude of P over that of Y (below 1: blurred; NaN where Y is flat).
     - `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over frames; PSNR is averaged
-      over frames; SSIM has data range L = 2, which reads higher: by 0.02, or by 0.07 where blurred.
+      over frames; SSIM has data range L = 2, which reads higher: by 0.03, or by 0.07 where blurred.
 
     In both, MSE and MAE are of P as forecast, PSNR, SSIM and sharpness of P clipped to [0,1].
 
