@@ -40,17 +40,22 @@ def main() -> None:
     axis = figure.subplots()
     print(f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | the end |\n|---|{'---|' * len(AT)}---|")
     for one in given.of:
-        run = trained(one, given.minutes, given.digits) if one.suffix == ".yaml" else one
+        config = one.suffix == ".yaml"
+        run, name = (trained(one, given.minutes, given.digits), one.stem) if config else (one, one.name)
         rows = [json.loads(line) for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines()]
         points = [(row["seconds"], row["scores"]["openstl"]["mse"]["overall"]) for row in rows]
         by = [[mse for seconds, mse in points if seconds <= 60 * minutes] for minutes in AT]
         ended = points[-1][0] / 60
         cells = [f"{found[-1]:.1f}" if found and ended > 0.9 * minutes else "" for found, minutes in zip(by, AT, strict=True)]
-        print(f"| {run.name} | {' | '.join(cells)} | {points[-1][1]:.1f} ({ended:.0f} min) |", flush=True)
-        axis.plot(*zip(*points, strict=True), marker=".", label=run.name)
+        print(f"| {name} | {' | '.join(cells)} | {points[-1][1]:.1f} ({ended:.0f} min) |", flush=True)
+        axis.plot(*zip(*points, strict=True), marker=".", label=name)
     axis.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="validation MSE (openstl)")
     axis.grid(alpha=0.3, which="both")
+    axis.yaxis.set_major_formatter("{x:.0f}")
     axis.yaxis.set_minor_formatter("{x:.0f}")
+    axis.set_xticks([15 * 2**k for k in range(12) if axis.get_xlim()[0] < 15 * 2**k < axis.get_xlim()[1]])
+    axis.xaxis.set_major_formatter("{x:.0f}")
+    axis.xaxis.set_minor_formatter("")
     axis.legend()
     given.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(given.picture, dpi=110)
