@@ -10,6 +10,7 @@ from statistics import median
 import torch
 
 from foreframe.models import multiply_adds
+from foreframe.models.engine import give_memory_back
 from foreframe.training.datamodule import in_floats, training_batches
 from foreframe.training.fit import begin_with, prepared
 from foreframe.training.objectives import LOSSES, forecast, next_frames
@@ -142,6 +143,7 @@ def _peak(device: str) -> Iterator[list[float]]:
     if device != "cpu" or not reset.exists():
         yield found
         return
+    give_memory_back()
     reset.write_text("5")  # the peak is now what is held
     before = _held(status)
     yield found
