@@ -110,7 +110,7 @@ def peak(device: str) -> float:
 
 
 def given_back() -> None:
-    """What is free goes back to the system, so that using it again counts (glibc). Not foreframe's own: Keras may run without it."""
+    """What is free goes back to the system, so that using it again counts (glibc). Keras may run where there is no foreframe."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
