@@ -43,7 +43,7 @@ def test_other_precisions_are_measured_as_they_are(precision) -> None:
     assert planned(precision=precision).step > 0
 
 
-def test_what_training_refuses_plan_refuses_too(tmp_path, monkeypatch) -> None:
+def test_what_training_refuses_plan_refuses_too() -> None:
     data = DataOptions(data_args=SMALL, past=3, future=2, batch_size=4)
     cpu = MachineOptions(accelerator="cpu")
     with pytest.raises(ValueError, match="cross_entropy needs forecasts"):

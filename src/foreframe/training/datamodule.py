@@ -112,8 +112,8 @@ def training_batches(
 
 
 def in_floats(clips: Tensor, dtype: torch.dtype) -> Tensor:
-    """What came in 8 bits becomes floats in [0,1], where it is used."""
-    return clips.to(torch.float32).div_(255).to(dtype) if clips.dtype == torch.uint8 else clips
+    """In `dtype`, where they are used; what came in 8 bits in [0,1]."""
+    return (clips.to(torch.float32).div_(255) if clips.dtype == torch.uint8 else clips).to(dtype)
 
 
 class Clips(L.LightningDataModule):

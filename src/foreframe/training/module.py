@@ -92,7 +92,7 @@ class ForecastModule(L.LightningModule):
         self._clock = now
         if self.learning.minutes and self.trainer.world_size > 1:  # one clock for all ranks, or they would drift apart
             self.elapsed = self.trainer.strategy.broadcast(self.elapsed)
-        return bool(self.learning.minutes) and self.elapsed >= 60 * (self.learning.minutes or 0)
+        return self.learning.minutes is not None and self.elapsed >= 60 * self.learning.minutes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config

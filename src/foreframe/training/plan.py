@@ -86,7 +86,7 @@ def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, mach
         if clips is None:  # fewer batches than steps here: from the first one again
             fetching = iter(loader)
             clips = next(fetching)
-        clips = in_floats(clips.to(device), kept).to(kept)
+        clips = in_floats(clips.to(device), kept)
         fetched.append(time.perf_counter() - began)
         return clips
 
