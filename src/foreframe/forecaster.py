@@ -335,7 +335,7 @@ def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
     return [slice(start, side if start == last else start + tile) for start in starts]
 
 
-def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, "n"]:
+def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, " n"]:
     """A tile's weight along one axis: next to nothing over the outer third of the overlap, where it lacks surroundings, rising over
     the middle third; whole where it ends with the frame."""
     n, third = part.stop - part.start, overlap / 3

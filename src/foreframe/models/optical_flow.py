@@ -62,7 +62,7 @@ class OpticalFlow(Model):
         return torch.stack(made, dim=1).to(frame.dtype)
 
 
-def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, "b"]) -> Field:
+def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Field:
     """The mean motion a frame of each clip, from the pairs whose two frames were both seen."""
     b, k, c, h, w = frames.shape
     V = torch.zeros(b, 2, h, w, device=frames.device)

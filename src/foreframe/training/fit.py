@@ -66,7 +66,7 @@ def fit(
         Stopped: Ctrl-C; everything is saved.
     """
     window, network, train, validation = prepared(model, data, learning, machine)
-    h, w = train[0].shape[2:]
+    _, c, h, w = train[0].shape
     folder, checkpoint = _run_folder(model, run)
     if checkpoint is not None:
         held = read_checkpoint(checkpoint)
