@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from foreframe.clip import fill_missing, missing_where_unseen
 from foreframe.data import batches
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import EventScorecard, PhysicalScorecard, Scorecard
 from foreframe.models import BASELINES, Model, build_model
@@ -117,7 +117,7 @@ def write_report(
     """
     folder = Path(folder)
     paths = [folder / name for name in ("scorecard.json", "curves.png", "strip.png", "forecast.gif")]
-    with whole_file(paths[0]) as rough:
+    with atomic_write(paths[0]) as rough:
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
     write_curves(paths[1], _panels(card))
     window, scaling = forecaster.window, forecaster.scaling

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes `path`'s place when the block ends well and vanishes when it does not.
 
     So a full disk or Ctrl-C leaves the old file, or none, but never half of one. Parent folders are made, and stay if it does.
@@ -38,7 +38,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def writable_folder(path: str | Path) -> None:
+def check_writable(path: str | Path) -> None:
     """Find out, before hours of work, whether a folder can be made and written to; the trial leaves nothing behind.
 
     Raises:
@@ -48,7 +48,7 @@ def writable_folder(path: str | Path) -> None:
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     trial = path / f".try.{os.getpid()}"
     try:
-        with whole_file(trial) as rough:
+        with atomic_write(trial) as rough:
             rough.touch()
     except ValueError as error:
         raise ValueError(str(error).replace(str(trial), f"to the folder {path}")) from None

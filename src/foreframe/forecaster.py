@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreframe import __version__
 from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
 
@@ -157,11 +157,11 @@ class Forecaster:
         weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
         if half:
             weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-        with whole_file(folder / "model.safetensors") as rough:
+        with atomic_write(folder / "model.safetensors") as rough:
             rough.write_bytes(save(weights))  # its own save_file calls a full disk an error of the format
-        with whole_file(folder / "config.json") as rough:
+        with atomic_write(folder / "config.json") as rough:
             rough.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        with whole_file(folder / "README.md") as rough:
+        with atomic_write(folder / "README.md") as rough:
             rough.write_text(_card(config, sum(p.numel() for p in self.model.parameters())), encoding="utf-8")
         return folder
 
@@ -290,7 +290,7 @@ class Stream:
         # Copies, since a model's state may be the last frame itself, and the format refuses memory that is shared.
         content = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in held.items()}
         about = {"seen": str(self.seen), "model": self._fingerprint(), "source": json.dumps(self.source)}
-        with whole_file(path) as rough:
+        with atomic_write(path) as rough:
             rough.write_bytes(save(content, about))
 
     def restore(self, path: str | Path) -> "Stream":

@@ -10,7 +10,7 @@ import numpy as np
 from foreframe.clip import Clip
 from foreframe.data.grid import write_grid
 from foreframe.data.sources import spoken
-from foreframe.files import whole_file, writable_folder
+from foreframe.files import atomic_write, check_writable
 from foreframe.scaling import Scaling
 from foreframe.visuals import Paint, animation_frames, paint_for, strip, write_frames, write_gif, write_mp4, write_png
 
@@ -41,7 +41,7 @@ def check_output(path: str | Path) -> str:
     if not kind and path.is_dir() and any(path.iterdir()):
         raise ValueError(f"output {path} is a folder that is not empty; name a new one for the pictures")
     try:
-        writable_folder(path.parent)
+        check_writable(path.parent)
     except ValueError as error:
         raise ValueError(f"output {path}: {error}") from None
     return kind
@@ -103,7 +103,7 @@ def write_values(path: str | Path, forecast: Clip | Sequence[Clip], starts: Sequ
     if isinstance(forecast, Clip):
         arrays = {name: held[0] for name, held in arrays.items()}
     beside: dict[str, Any] = dict(several[0].coordinates) | ({"units": several[0].units} if several[0].units else {})
-    with whole_file(path) as rough, rough.open("wb") as file:
+    with atomic_write(path) as rough, rough.open("wb") as file:
         if kind == ".npy":
             np.save(file, arrays["frames"])
         else:

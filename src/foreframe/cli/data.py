@@ -36,7 +36,7 @@ def look_at_data(
 
     from foreframe.clip import Window
     from foreframe.data import Recordings, check_first_clip, open_dataset
-    from foreframe.files import whole_file
+    from foreframe.files import atomic_write
     from foreframe.visuals import animation, strip, write_gif, write_png
 
     window = Window(past, future)
@@ -58,7 +58,7 @@ def look_at_data(
         return
     before, after = frames[:past], frames[past : past + future]
     if kind == ".npy":
-        with whole_file(output) as rough, rough.open("wb") as file:
+        with atomic_write(output) as rough, rough.open("wb") as file:
             np.save(file, before)
     elif kind == ".gif":
         write_gif(output, animation(before, after))

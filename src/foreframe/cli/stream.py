@@ -51,7 +51,7 @@ def forecast_live(
     """
     from pathlib import Path
 
-    from foreframe.files import writable_folder
+    from foreframe.files import check_writable
     from foreframe.forecaster import Forecaster
 
     for name, value, least in (("steps", steps, 0), ("every", every, 1)):
@@ -59,7 +59,7 @@ def forecast_live(
             raise ValueError(f"{name} must be at least {least}, not {value}")
     for folder in (output, None if state is None else Path(state).parent):
         if folder is not None:
-            writable_folder(folder)
+            check_writable(folder)
     forecaster = Forecaster.load(run, device)
     live = forecaster.stream(steps or forecaster.window.future)
     if state is not None and Path(state).exists():
@@ -96,7 +96,7 @@ def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: s
 
     import numpy as np
 
-    from foreframe.files import whole_file
+    from foreframe.files import atomic_write
 
     awaiting: deque[tuple[int, Any]] = deque(maxlen=-(-live.steps // every))  # (frame that they follow, forecast)
     for frame in frames:
@@ -115,7 +115,7 @@ def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: s
             awaiting.append((now, made))
             if output is not None:
                 path = Path(output) / f"frame-{now:06d}.npy"
-                with whole_file(path) as rough, rough.open("wb") as file:
+                with atomic_write(path) as rough, rough.open("wb") as file:
                     np.save(file, made)
                 line["forecast"] = str(path)
         if errors:

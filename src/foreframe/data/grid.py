@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 import numpy as np
 
 from foreframe.clip import Clip
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 
 # xarray takes a second to import, so it is imported where a grid is opened or written.
 
@@ -532,7 +532,7 @@ def write_grid(
     if path.suffix == ".nc":
         with _plainly(f"cannot write {path}"):
             content = _netcdf_bytes(dataset, encoding)
-        with whole_file(path) as rough:
+        with atomic_write(path) as rough:
             rough.write_bytes(content)
         return
     with _plainly(f"cannot write {path}"):

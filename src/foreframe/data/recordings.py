@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
 from foreframe.data.sources import Reading, breaks, broken_in, in_parts, raw_clips, warn
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 from foreframe.scaling import Moments, Scaling, scaling_from
 
 SPLITS = ("train", "validation", "test")
@@ -518,12 +518,12 @@ def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Read
         warn(
             f"{clip.name}: {_bytes(clip) / 2**30:.1f} GiB of frames are decoded into {file}; size, coarsen or every make them fewer"
         )
-        with whole_file(file) as rough, rough.open("wb") as out:
+        with atomic_write(file) as rough, rough.open("wb") as out:
             # Written, not mapped: a full disk must be an error, and is a crash in a mapped file.
             header = {"descr": np.lib.format.dtype_to_descr(clip.frames.dtype), "fortran_order": False, "shape": clip.frames.shape}
             np.lib.format.write_array_header_2_0(out, header)
             for chunk in _chunks(clip):
                 out.write(np.ascontiguousarray(chunk).data)
-        with whole_file(damaged) as rough:
+        with atomic_write(damaged) as rough:
             rough.write_text(" ".join(map(str, sorted(broken_in(clip.frames)))), encoding="utf-8")
     return np.load(file, mmap_mode="r"), {int(k) for k in damaged.read_text(encoding="utf-8").split()}

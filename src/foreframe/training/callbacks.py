@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from foreframe.clip import fill_missing, missing_where_unseen
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 from foreframe.forecaster import read_checkpoint
 from foreframe.metrics import Scorecard
 from foreframe.models import build_model
@@ -34,7 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)  # not to the file itself: torch tells of a full disk as "unexpected pos"
         try:
-            with whole_file(path) as rough:
+            with atomic_write(path) as rough:
                 rough.write_bytes(buffer.getbuffer())
         except ValueError as error:
             raise ValueError(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
 from foreframe.data import Recordings, batches, check_first_clip, open_dataset
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model, model_name
 from foreframe.models.engine import check_compiler
@@ -102,7 +102,7 @@ def fit(
             "run": None,
             "resume": None,
         }
-        with whole_file(folder / "config.yaml") as rough:
+        with atomic_write(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     with warnings.catch_warnings():
         for line in (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 
 # A name has one colour in every report, whatever else was scored beside it; names that are not here take the colours that are left.
 KNOWN = ("model", "black", "mean", "persistence", "linear_motion", "optical_flow", "cycle")
@@ -36,7 +36,7 @@ def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[fl
         axis.grid(alpha=0.3)
     lines = [drawn[name] for name in order]
     figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)  # inside it would cover curves
-    with whole_file(path) as rough:
+    with atomic_write(path) as rough:
         figure.savefig(rough, dpi=110, format="png")
 
 

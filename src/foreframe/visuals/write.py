@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foreframe.files import whole_file
+from foreframe.files import atomic_write
 from foreframe.visuals.colours import GREY, INK, MISSING, ORANGE, PAPER
 
 
@@ -22,7 +22,7 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
     Raises:
         ValueError: when it cannot be written; no half file stays.
     """
-    with whole_file(path) as rough:
+    with atomic_write(path) as rough:
         Image.fromarray(pixels).save(rough, format="PNG")
 
 
@@ -68,7 +68,7 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0)
     first = next(rest, None)
     if first is None:
         raise ValueError(f"no frames to write to {path}")
-    with whole_file(path) as rough:
+    with atomic_write(path) as rough:
         try:
             with av.open(str(rough), "w", format="mp4", options={"movflags": "+faststart"}) as film:
                 _encode(film, chain([first], rest), Fraction(fps).limit_denominator(1001))
@@ -104,7 +104,7 @@ def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
 
 def write_gif(path: str | Path, frames: np.ndarray, fps: float = 5.0) -> None:
     """uint8 (T,H,W,3) to a looping GIF file; raises as `write_png`."""
-    with whole_file(path) as rough:
+    with atomic_write(path) as rough:
         rough.write_bytes(gif_bytes(frames, fps))
 
 
