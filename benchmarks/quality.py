@@ -1,8 +1,10 @@
-"""How good after how long? python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] CONFIG_OR_RUN ...
+"""How good after how long? python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] RECIPE_OR_RUN ...
 
-Trains each config on Moving MNIST for M minutes, its schedule running on the clock, one after the other; what was trained before is
-a run's folder, and is taken as it is. Then prints the validation MSE (`openstl`) at 1, 4, 15, 30, 60 and 120 minutes, and draws it
-against seconds of training, validation included. Before its end a schedule shows less than a shorter one would have reached.
+Trains each recipe (a name or a YAML file) on Moving MNIST for M minutes, its schedule running on the
+clock, one after the other; what was trained before is a run's folder, and is taken as it is. Then
+prints the validation MSE (`openstl`) at 1, 4, 15, 30, 60 and 120 minutes, and draws it against seconds
+of training, validation included. Before its end a schedule shows less than a shorter one would have
+reached.
 """
 
 import argparse
@@ -17,10 +19,10 @@ from matplotlib.figure import Figure
 AT = (1, 4, 15, 30, 60, 120)
 
 
-def trained(config: Path, minutes: float, digits: str) -> Path:
-    run = Path("runs/quality") / f"{config.stem}-{minutes:g}min-{Path(digits).stem}"
+def trained(config: str, minutes: float, digits: str) -> Path:
+    run = Path("runs/quality") / f"{Path(config).stem}-{minutes:g}min-{Path(digits).stem}"
     if not (run / "validation.jsonl").exists():
-        command = [sys.executable, "-m", "foreframe", "train", "--config", str(config), "--run", str(run)]
+        command = [sys.executable, "-m", "foreframe", "train", "--config", config, "--run", str(run)]
         command += ["--minutes", f"{minutes:g}", "--epochs", "1000000", "--data_args.digits", digits, "--picture_every", "0"]
         command += ["--precision", "bf16-mixed", "--trainer.val_check_interval", "00:00:00:20", "--validation_clips", "100"]
         command += ["--data_args.motion", "srivastava"]  # the same clips for all, the tutorial's too
@@ -31,7 +33,7 @@ def trained(config: Path, minutes: float, digits: str) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("of", type=Path, nargs="+", metavar="CONFIG_OR_RUN")
+    parser.add_argument("of", nargs="+", metavar="RECIPE_OR_RUN")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--digits", default="mini")
     given = parser.parse_args()
@@ -40,8 +42,8 @@ def main() -> None:
     axis = figure.subplots()
     print(f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | the end |\n|---|{'---|' * len(AT)}---|")
     for one in given.of:
-        config = one.suffix == ".yaml"
-        run, name = (trained(one, given.minutes, given.digits), one.stem) if config else (one, one.name)
+        run = Path(one) if Path(one).is_dir() else trained(one, given.minutes, given.digits)
+        name = run.name if Path(one).is_dir() else Path(one).stem
         rows = [json.loads(line) for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines()]
         points = [(row["seconds"], row["scores"]["openstl"]["mse"]["overall"]) for row in rows]
         by = [[mse for seconds, mse in points if seconds <= 60 * minutes] for minutes in AT]

@@ -73,7 +73,11 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
     parser = Parser(prog=f"foreframe {verb}", description=about, exit_on_error=True, default_env=False)
     parser.allow_abbrev = False  # argparse would take --learning_rat for --learning_rate, and a typo for another option
     if config:
-        parser.add_argument("--config", action="config", help="YAML file of options; flags after it win")
+        parser.add_argument(
+            "--config",
+            action="config",
+            help="a recipe by name (quick, tutorial, ...) or a YAML file of options; flags after it win",
+        )
     for signature in signatures:
         if isinstance(signature, type):
             parser.add_class_arguments(signature, None, fail_untyped=True)
@@ -88,10 +92,13 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
 def parsed_values(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     """Arguments to plain values. jsonargparse reads `--model_args.kernel 5` as a number, but `--model_args.head.carry false` as the
     string "false", which is true; what is nested deeper than its own reading goes is read as YAML here."""
-    for flag, file in zip(arguments, [*arguments, ""][1:], strict=True):
-        if flag == "--config" or flag.startswith("--config="):
-            _check_config(flag.removeprefix("--config=") if "=" in flag else file, parser.names())
-    values: dict[str, Any] = parser.parse_args(list(arguments)).as_dict()
+    arguments = list(arguments)
+    for place, word in enumerate(arguments):
+        if word.startswith("--config="):
+            arguments[place] = f"--config={_found_config(word.removeprefix('--config='), parser.names())}"
+        elif word == "--config" and place + 1 < len(arguments):
+            arguments[place + 1] = _found_config(arguments[place + 1], parser.names())
+    values: dict[str, Any] = parser.parse_args(arguments).as_dict()
     for argument in arguments:
         path = argument.removeprefix("--").split("=")[0].split(".")
         if argument.startswith("--") and len(path) > 2:
@@ -103,12 +110,34 @@ def parsed_values(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+RECIPES = Path(__file__).parents[1] / "configs"
+
+
+def recipes() -> list[str]:
+    """Names of the configs in this package; `--config NAME` takes one wherever it is run."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _found_config(given: str, names: Sequence[str]) -> str:
+    """The config file that is meant: one that is there, or else a recipe of this package by its name."""
+    file = given
+    if not Path(given).exists():
+        if given in recipes():
+            file = str(RECIPES / f"{given}.yaml")
+        elif Path(given).stem in recipes():
+            stem = Path(given).stem
+            raise ValueError(f"there is no config {given}; that recipe comes with foreframe: --config {stem}")
+    _check_config(file, names)
+    return file
+
+
 def _check_config(file: str, names: Sequence[str]) -> None:
     """jsonargparse would say what is wrong in the file, but not in which."""
     try:
         held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"config {file} cannot be read: {error.strerror}") from None
+        known = f"; recipes by name: {', '.join(recipes())}" if not Path(file).exists() else ""
+        raise ValueError(f"config {file} cannot be read: {error.strerror}{known}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         where = f", line {error.problem_mark.line + 1}" if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else ""
         raise ValueError(f"config {file}{where}: not YAML; a config holds lines such as `batch_size: 8`") from None

@@ -7,7 +7,7 @@ usage: foreframe plan CONFIG [options of foreframe train]
 
 What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time of a step and of
 an epoch, on one device and without worker processes: --devices, --workers and --trainer change nothing here. Nothing
-is written. CONFIG is a YAML file of options, such as configs/quick.yaml or a run's config.yaml.
+is written. CONFIG is a recipe by name, such as quick, or a YAML file of options, such as a run's config.yaml.
 """
 
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> None:
     """foreframe plan CONFIG [options of train]: what a training would take, from a few of its steps."""
     given = list(arguments)
     if not given:
-        raise ValueError("name a config, e.g. foreframe plan configs/quick.yaml")
+        raise ValueError("name a config, e.g. foreframe plan quick")
     if given[0] in ("-h", "--help"):
         print(HELP, end="")
         return

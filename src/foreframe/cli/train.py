@@ -14,9 +14,7 @@ GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions
 
 def parse(arguments: Sequence[str]) -> dict[type, Any]:
     """Arguments -> one filled dataclass for each group. A run that is resumed brings its own settings; flags still win."""
-    parser = parser_for(
-        "train", "Train a model on clips, e.g. foreframe train --config configs/tutorial.yaml", *GROUPS, config=True
-    )
+    parser = parser_for("train", "Train a model on clips, e.g. foreframe train --config tutorial", *GROUPS, config=True)
     values = parsed_values(parser, arguments)
     if values["resume"]:
         settings = Path(values["resume"]) / "config.yaml"
