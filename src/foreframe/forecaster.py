@@ -89,7 +89,8 @@ class Forecaster:
                 f"{clip.name or 'the clip'} is in {clip.units}, but this was trained on {self.scaling.units}: convert it first"
             )
         try:
-            future = self.predict(np.asarray(clip.frames[0 : len(clip)]), steps, tile, overlap)
+            past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
+            future = self.predict(past, steps, tile, overlap)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         return replace(clip, frames=future, times=clip.times_after(steps), units=clip.units or self.scaling.units, notes=())

@@ -84,6 +84,15 @@ class Scaling:
         """The values that frames may have; those of a "range" must keep it."""
         return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
 
+    @property
+    def is_unit(self) -> bool:
+        """Whether the data are on [0, 1] already, as drawn clips are: nothing is converted."""
+        return (self.low, self.high, self.kind) == (0.0, 1.0, "range")
+
+    def from_pictures(self, frames: np.ndarray) -> np.ndarray:
+        """Pictures of 8 bits, which tell their own range, on [0, 1] where the data are; anything else as it is. Any shape."""
+        return frames.astype(np.float32) / 255 if self.is_unit and frames.dtype == np.uint8 else frames
+
     def to_network(self, values: Values) -> Values:
         """Units -> [0, 1]; any shape."""
         if self.kind == "log":

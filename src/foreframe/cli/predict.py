@@ -136,14 +136,14 @@ def opened(
         ValueError: what reading raises, several recordings and none chosen, other channels than the model's.
     """
     from foreframe.data import clips_from
-    from foreframe.data.sources import warn
+    from foreframe.data.sources import on_scale, warn
 
     clips = clips_from(source, **trained_reading(forecaster, source, variable, reading) | ({"strict": True} if strict else {}))
     if recording is None and len(clips) > 1:
         raise ValueError(f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to {len(clips) - 1}")
     if recording is not None and not 0 <= recording < len(clips):
         raise ValueError(f"recording {recording} is not there: {source} holds {len(clips)}, counted from 0")
-    clip = clips[recording or 0]
+    clip = on_scale(clips[recording or 0], forecaster.scaling)
     check_channels(forecaster, clip.frames.shape[1], source)
     for note in clip.notes:
         warn(f"{source}: {note}")

@@ -160,7 +160,7 @@ def frames_of(
         frames = from_clips(clips, at)
     for frame in frames:
         check_channels(forecaster, frame.shape[0], source)
-        yield frame
+        yield forecaster.scaling.from_pictures(frame)
 
 
 def from_clips(clips: "Sequence[Clip]", at: dict[str, Any]) -> "Iterator[np.ndarray]":

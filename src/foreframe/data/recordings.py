@@ -161,7 +161,8 @@ class Recordings(Dataset):
         values = np.asarray(frames[start : start + self.window.length, :, top : top + tile_h, left : left + tile_w])
         if draw is not None:
             values = _augmented(values, draw, self.dealing.augment)
-        return self.scaling.to_network(torch.from_numpy(np.array(values, dtype=np.float32)))
+        values = np.array(self.scaling.from_pictures(values), dtype=np.float32)
+        return self.scaling.to_network(torch.from_numpy(values))
 
     def _scaling(self, given: str | Mapping[str, Any] | Scaling | None) -> Scaling:
         units = next((clip.units for clip in self.clips if clip.units), "")
@@ -212,7 +213,7 @@ class Recordings(Dataset):
         side = self.dealing.tile or max(frames.shape[2:])
         for start in range(block.start, block.stop, CHUNK):
             values = np.asarray(frames[start : min(start + CHUNK, block.stop)])
-            y = self.scaling.to_network(values.astype(np.float32)) if self.dealing.active else None
+            y = self.scaling.to_network(self.scaling.from_pictures(values).astype(np.float32)) if self.dealing.active else None
             rows = slice(start - block.start, start - block.start + len(values))
             for k, (top, left) in enumerate(places):
                 tile = np.s_[:, :, top : top + side, left : left + side]
@@ -220,6 +221,25 @@ class Recordings(Dataset):
                 if y is not None:
                     active[rows, k] = (y[tile] > ACTIVE).mean(axis=(1, 2, 3))
         return there, active
+
+    def check_range(self) -> None:
+        """Refuse what a forecaster trained on [0, 1] cannot mean; 8-bit pictures are brought there.
+
+        Raises:
+            ValueError: values beyond [0, 1] where `scaling` is that range.
+        """
+        for clip, frames in zip(self.clips, self.frames, strict=True):
+            if not self.scaling.is_unit or frames.dtype == np.uint8:
+                continue
+            for k in np.linspace(0, len(clip) - 1, min(len(clip), 16)).astype(int).tolist():
+                values = np.asarray(frames[k : k + 1])
+                known = values[np.isfinite(values)]
+                if known.size and not -1e-3 <= known.min() <= known.max() <= 1 + 1e-3:
+                    raise ValueError(
+                        f"{clip.name}: frame {k} has values from {known.min():.4g} to "
+                        f"{known.max():.4g}, but the model was trained on [0, 1]; scale them to that "
+                        "range first, or train on these"
+                    )
 
     def report(self) -> list[str]:
         """A line a split: how many recordings, frames and windows, and from when to when; and what reading has to tell."""

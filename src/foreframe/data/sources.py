@@ -19,6 +19,7 @@ from foreframe.data.grid import direction_of_name, read_grid
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
 from foreframe.data.video import read_film
+from foreframe.scaling import Scaling
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
@@ -480,6 +481,33 @@ class Viewed:
             h, w = (side // self.reading.coarsen * self.reading.coarsen for side in frames.shape[-2:])
             frames = frames[..., :h, :w]
         return resized(frames, self.shape[2], self.shape[3], self.dtype)
+
+
+def on_scale(clip: Clip, scaling: Scaling) -> Clip:
+    """A clip in the numbers that a forecaster of this scaling takes: pictures of 8 bits on [0, 1] where it was trained there."""
+    if not (scaling.is_unit and clip.frames.dtype == np.uint8):
+        return clip
+    return replace(clip, frames=OnScale(clip.frames, scaling))
+
+
+@dataclass(frozen=True)
+class OnScale:
+    """Pictures of 8 bits as floats in [0, 1]."""
+
+    source: Frames
+    scaling: Scaling
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.shape
+
+    @property
+    def broken(self) -> set[int]:
+        return broken_in(self.source)
+
+    def __getitem__(self, when: slice) -> np.ndarray:
+        return self.scaling.from_pictures(np.asarray(self.source[when]))
 
 
 def _thinned(source: Frames, taken: range, every: int) -> np.ndarray:

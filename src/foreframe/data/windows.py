@@ -51,7 +51,11 @@ def open_dataset(
     if data.endswith((".npy", ".npz")) and os.path.isfile(data) and holds_clips(data, args.get("variable")):
         return _call(ArrayClips, data, {"path": data, "split": split} | args)
     if "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES:
-        return recordings_from(data, split, window, args if scaling is None else args | {"scaling": scaling})
+        if scaling is None:
+            return recordings_from(data, split, window, args)
+        recordings = recordings_from(data, split, window, args | {"scaling": scaling})
+        recordings.check_range()
+        return recordings
     make = _imported(data)
     by_split = callable(make) and "split" in inspect.signature(make).parameters
     dataset = _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
