@@ -57,7 +57,7 @@ def test_evaluate_scores_pictures_on_the_range_of_training(tmp_path, monkeypatch
 
 def test_evaluate_refuses_numbers_that_cannot_be_brought_to_the_range(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    np.save("field.npy", np.random.default_rng(0).gamma(1, 20, (120, 64, 64)).astype(np.float32))
+    np.save("field.npy", np.random.default_rng(0).gamma(1, 20, (240, 32, 32)).astype(np.float32))
     assert main(["evaluate", "moving-mnist", "--data", "field.npy", "--clips", "2"]) == 2
     said = capsys.readouterr().err
     assert "trained on [0, 1]" in said
