@@ -17,6 +17,7 @@ from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_whe
 from foreframe.files import atomic_write
 from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
+from foreframe.units import check_units
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -84,10 +85,8 @@ class Forecaster:
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
     def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None) -> Clip:
-        if clip.units and self.scaling.units and clip.units != self.scaling.units:
-            raise ValueError(
-                f"{clip.name or 'the clip'} is in {clip.units}, but this was trained on {self.scaling.units}: convert it first"
-            )
+        if clip.units and self.scaling.units:
+            check_units(clip.units, self.scaling.units, clip.name or "the clip")
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
             future = self.predict(past, steps, tile, overlap)

@@ -20,6 +20,7 @@ from foreframe.clip import Clip, Window
 from foreframe.data.sources import Reading, breaks, broken_in, in_parts, raw_clips, warn
 from foreframe.files import atomic_write
 from foreframe.scaling import Moments, Scaling, scaling_from
+from foreframe.units import check_units
 
 SPLITS = ("train", "validation", "test")
 IN_MEMORY = 2**30  # bytes of decoded frames that are held; more are kept in a file
@@ -165,11 +166,16 @@ class Recordings(Dataset):
         return self.scaling.to_network(torch.from_numpy(values))
 
     def _scaling(self, given: str | Mapping[str, Any] | Scaling | None) -> Scaling:
-        units = next((clip.units for clip in self.clips if clip.units), "")
+        named = [clip for clip in self.clips if clip.units]
+        units = named[0].units if named else ""
+        for clip in named:
+            check_units(clip.units, units, clip.name, f"{named[0].name} in")
         if given is None and self.frames[0].dtype == np.uint8:
             return Scaling(0, 255, units)
         wanted = scaling_from("minmax" if given is None else given)
         if isinstance(wanted, Scaling):
+            if units and wanted.units:
+                check_units(units, wanted.units, str(self.path), "the scaling is for")
             return wanted if wanted.units or not units else Scaling(wanted.low, wanted.high, units, wanted.kind)
         moments = Moments()
         for block in self.blocks["train"] or [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]:

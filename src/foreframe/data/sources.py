@@ -20,6 +20,7 @@ from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
 from foreframe.data.video import read_film
 from foreframe.scaling import Scaling
+from foreframe.units import same_unit
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
@@ -214,9 +215,8 @@ def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
     last = run[-1]
     if last.times is None or clip.times is None or clip.times.dtype.kind != last.times.dtype.kind:
         return False
-    alike = (last.frames.shape[1:], last.frames.dtype, last.units, last.variable) == (
-        clip.frames.shape[1:], clip.frames.dtype, clip.units, clip.variable,
-    )  # fmt: skip
+    alike = (last.frames.shape[1:], last.frames.dtype, last.variable) == (clip.frames.shape[1:], clip.frames.dtype, clip.variable)
+    alike = alike and same_unit(last.units, clip.units)
     same_place = last.coordinates.keys() == clip.coordinates.keys() and all(
         np.array_equal(values, clip.coordinates[name]) for name, values in last.coordinates.items()
     )

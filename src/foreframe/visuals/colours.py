@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from foreframe.units import same_unit
+
 ORANGE = (255, 140, 0)
 GREY = (110, 110, 110)
 PAPER = (24, 24, 28)
@@ -75,24 +77,22 @@ class Paint:
     @property
     def factor(self) -> float:
         """From the data's units to the shown ones: a rain flux is read in mm/h, as people read rain."""
-        return 3600.0 if self.name == "radar" and _plain(self.units) in FLUX else 1.0
+        return _rain_factor(self.units) or 1.0 if self.name == "radar" else 1.0
 
     @property
     def shown_units(self) -> str:
-        plain = _plain(self.units)
-        if self.factor != 1 or plain in RAIN_RATE:
+        if self.factor != 1 or _rain_factor(self.units) == 1:
             return "mm/h"
-        return "°C" if plain in CELSIUS else self.units
+        return "°C" if _is(self.units, "degC") else self.units
 
     @property
     def steps(self) -> tuple[float, ...]:
         """The lower ends of the palette's steps, in shown units; () where it is continuous."""
         if self.name != "radar":
             return ()
-        plain = _plain(self.units)
-        if plain == "dbz":
+        if _is(self.units, "dBZ"):
             return DBZ_STEPS
-        if plain in RAIN_RATE + FLUX + ("mm",):
+        if _rain_factor(self.units) or _is(self.units, "mm"):
             return RAIN_STEPS
         n = len(RAIN_COLOURS) + 1  # no unit that has known steps: even ones, the lowest of them paper
         return tuple(self.low + (self.high - self.low) * k / n for k in range(1, n))
@@ -102,10 +102,7 @@ class Paint:
         return self.name != "grey" or self.units != ""
 
 
-RAIN_RATE = ("mm/h", "mm/hr", "mm/hour", "mmh-1", "mmhr-1", "mmhour-1")
-FLUX = ("kgm-2s-1", "kg/m2/s", "kg/(m2s)", "mm/s", "mms-1")
-CELSIUS = ("degc", "°c", "c", "celsius", "degreecelsius", "degreescelsius", "degree_celsius", "degrees_celsius")
-KELVIN = ("k", "kelvin", "degk")
+RAIN_RATES = {"mm/h": 1.0, "kg m-2 h-1": 1.0, "mm/s": 3600.0, "kg m-2 s-1": 3600.0}  # in mm/h; a kg of water on a m2 is a mm
 
 
 def paint_for(name: str, low: float, high: float, units: str) -> Paint:
@@ -115,13 +112,12 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
         ValueError: as `Paint`; a field that is constant is given a range around its value.
     """
     if name == "auto":
-        plain = _plain(units)
-        if not plain:
+        if not units:
             name = "grey"
-        elif plain == "dbz" or plain in RAIN_RATE + FLUX:
+        elif _is(units, "dBZ") or _rain_factor(units):
             name = "radar"
         else:
-            name = "temperature" if plain in CELSIUS + KELVIN else "viridis"
+            name = "temperature" if _is(units, "K", "degC") else "viridis"
     if low == high:
         low, high = low - 0.5, high + 0.5
     return Paint(name, float(low), float(high), units)
@@ -236,6 +232,10 @@ def _palette(name: str) -> np.ndarray:
     return (colormaps[name](np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8)
 
 
-def _plain(units: str) -> str:
-    """Units without the spellings that differ: "mm h**-1", "mm h^-1" and "mm h-1" are one."""
-    return units.lower().replace("**", "").replace("^", "").replace(" ", "").replace("²", "2").replace("·", "")
+def _is(units: str, *wanted: str) -> bool:
+    return bool(units) and any(same_unit(units, one) for one in wanted)
+
+
+def _rain_factor(units: str) -> float | None:
+    """What makes mm/h of a rain rate in these units; None for anything else."""
+    return next((factor for rate, factor in RAIN_RATES.items() if _is(units, rate)), None)
