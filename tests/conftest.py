@@ -10,7 +10,8 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-torch.set_num_threads(2)
+if "OMP_NUM_THREADS" not in os.environ:  # who shares the machine says so
+    torch.set_num_threads(2)
 
 
 def real_data(name: str) -> Path:

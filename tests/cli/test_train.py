@@ -1,0 +1,82 @@
+"""foreframe train on what people have, then evaluate and predict, from file to file."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+import standins
+from foreframe import Forecaster
+from foreframe.cli import main
+from foreframe.visuals import write_gif
+
+PAST, STEPS = 3, 5
+FEW = (
+    f"--run run --model quick --hidden 8 --past {PAST} --future 3 --batch_size 2 --epochs 1 "
+    "--trainer.limit_train_batches 3 --validation_clips 4 --picture_every 2 "
+    "--accelerator cpu --devices 1"
+).split()
+RAIN = ("--data_args.tile", "64", "--data_args.scaling", "standard")
+GREY = ("--data_args.colour", "grey", "--data_args.size", "[32,40]")
+
+
+def gif(path: Path) -> None:
+    write_gif(path, standins.pixels(120, 32, 40))
+
+
+OWN = {
+    "film": ("film.mp4", standins.film, "future.mp4", GREY),
+    "film in colour": ("film.mp4", standins.film, "future.gif", ("--data_args.size", "[24,32]")),
+    "gif": ("film.gif", gif, "future.npy", GREY),
+    "folder of films": ("films", standins.folder_of_films, "future", GREY),
+    "folder of pictures": ("pictures", standins.folder_of_pictures, "future.mp4", GREY),
+    "array": ("array.npy", standins.array, "future.npy", ()),
+    "npz": ("t2m.npz", standins.temperatures, "future.npz", ()),
+    "netcdf": ("t2m.nc", standins.temperatures, "future.nc", ("--data_args.variable", "t2m")),
+    "zarr": ("t2m.zarr", standins.temperatures, "future.zarr", ()),
+    "missing values": ("rain.nc", standins.rain, "future.nc", RAIN),
+}
+
+
+def forecast_frames(path: Path) -> int:
+    """How many frames of the forecast a file holds; moving pictures show the past before them."""
+    if path.is_dir() and path.suffix != ".zarr":
+        return len(list(path.iterdir())) - PAST
+    match path.suffix:
+        case ".mp4":
+            with av.open(path) as film:
+                return sum(1 for _ in film.decode(video=0)) - PAST
+        case ".gif":
+            return Image.open(path).n_frames - PAST
+        case ".npy":
+            return len(np.load(path))
+        case ".npz":
+            return len(np.load(path)["frames"])
+        case ".nc":
+            with xr.open_dataset(path) as grid:
+                return grid.sizes["time"]
+        case _:
+            return xr.open_zarr(path, consolidated=False).sizes["time"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_from_file_to_forecast(name: str, tmp_path, monkeypatch, capsys) -> None:
+    path, make, output, options = OWN[name]
+    monkeypatch.chdir(tmp_path)
+    make(Path(path))
+    assert main(["train", "--data", path, *options, *FEW]) == 0, capsys.readouterr().err
+    channels = Forecaster.load("run").model.channels
+    assert f"{path}: {channels}x" in capsys.readouterr().out  # size and range, of recordings alone
+    (row,) = [json.loads(line) for line in Path("run/validation.jsonl").read_text().splitlines()]
+    assert (row["step"], row["clips"]) == (3, 4)
+    assert main(["evaluate", "run", "--clips", "4"]) == 0, capsys.readouterr().err
+    card = json.loads(Path("run/evaluation/scorecard.json").read_text())
+    assert np.isfinite(card["scores"]["model"]["openstl"]["mse"]["per_lead"]).all()
+    steps = ["--recording", "0", "--steps", f"{STEPS}"]
+    assert main(["predict", "run", path, *steps, "-o", output]) == 0, capsys.readouterr().err
+    assert f"{STEPS} frames that follow" in capsys.readouterr().out
+    assert forecast_frames(Path(output)) == STEPS

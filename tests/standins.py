@@ -1,0 +1,91 @@
+"""Small recordings such as people have, of blobs that drift: films, pictures, arrays, grids."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+
+from foreframe.visuals import write_mp4
+
+
+def blobs(frames: int, height: int, width: int) -> np.ndarray:
+    """Three soft blobs that drift to the right and come in again at the left, (T,H,W) in [0,1]."""
+    t = np.arange(frames)[:, None, None]
+    y, x = np.arange(height)[:, None], np.arange(width)
+    field = np.zeros((frames, height, width))
+    places = (0.3, 0.2, 1.0, 0.12), (0.6, 0.7, 0.5, 0.2), (0.8, 0.4, 1.5, 0.1)
+    for row, column, speed, radius in places:
+        across = (x - column * width - speed * t + width / 2) % width - width / 2
+        field += np.exp(-(across**2 + (y - row * height) ** 2) / (radius * min(height, width)) ** 2)
+    return np.clip(field, 0, 1)
+
+
+def pixels(frames: int, height: int, width: int) -> np.ndarray:
+    """The blobs as a camera would see them, (T,H,W,3) in 8 bits."""
+    grey = np.round(30 + 200 * blobs(frames, height, width)).astype(np.uint8)
+    return np.stack([grey, grey // 2, 255 - grey], axis=-1)
+
+
+def film(path: Path, frames: int = 120, height: int = 48, width: int = 64) -> None:
+    write_mp4(path, pixels(frames, height, width), fps=10)
+
+
+def folder_of_films(path: Path, films: int = 10, frames: int = 22) -> None:
+    path.mkdir()
+    for k in range(films):
+        film(path / f"film{k}.mp4", frames)
+
+
+def folder_of_pictures(path: Path, frames: int = 120, height: int = 48, width: int = 64) -> None:
+    path.mkdir()
+    for k, frame in enumerate(pixels(frames, height, width)):
+        Image.fromarray(frame).save(path / f"{k:04d}.png")
+
+
+def array(path: Path, frames: int = 240, height: int = 48, width: int = 48) -> None:
+    """Floats in [0,1], as .npy."""
+    np.save(path, blobs(frames, height, width).astype(np.float32))
+
+
+def hours(frames: int) -> np.ndarray:
+    return np.datetime64("2019-03-01", "ns") + np.arange(frames) * np.timedelta64(1, "h")
+
+
+def kelvin(frames: int, height: int, width: int) -> np.ndarray:
+    """Warmer by day than by night, with blobs of warm air that drift through."""
+    daily = 5 * np.sin(2 * np.pi * np.arange(frames) / 24)[:, None, None]
+    return (280 + daily + 8 * blobs(frames, height, width)).astype(np.float32)
+
+
+def temperatures(path: Path, frames: int = 120, height: int = 24, width: int = 32) -> None:
+    """An hourly grid in K as NetCDF, Zarr or .npz, by the ending of `path`."""
+    values, times = kelvin(frames, height, width), hours(frames)
+    latitude, longitude = np.linspace(60, 50, height), np.linspace(-10, 2, width)
+    if path.suffix == ".npz":
+        place = {"latitude": latitude, "longitude": longitude}
+        np.savez(path, frames=values, times=times.astype(str), units=np.array("K"), **place)
+        return
+    grid = xr.Dataset(
+        {"t2m": (("time", "latitude", "longitude"), values, {"units": "K"})},
+        {
+            "time": times,
+            "latitude": ("latitude", latitude, {"units": "degrees_north"}),
+            "longitude": ("longitude", longitude, {"units": "degrees_east"}),
+        },
+    )
+    if path.suffix == ".zarr":
+        grid.to_zarr(path, consolidated=False)
+    else:
+        grid.to_netcdf(path)
+
+
+def rain(path: Path, frames: int = 120, side: int = 128) -> None:
+    """Rain in mm/h every five minutes as NetCDF; what the radar does not reach is missing."""
+    values = (20 * blobs(frames, side, side) ** 2).astype(np.float32)
+    values[values < 0.1] = 0
+    values[:, :8, :8] = np.nan
+    times = np.datetime64("2016-07-11", "ns") + 5 * np.arange(frames) * np.timedelta64(1, "m")
+    east = ("x", 1000.0 * np.arange(side), {"units": "m"})
+    north = ("y", 1000.0 * np.arange(side)[::-1], {"units": "m"})
+    xr.Dataset({"rain": (("time", "y", "x"), values, {"units": "mm/h"})}, {"time": times, "y": north, "x": east}).to_netcdf(path)
