@@ -26,6 +26,7 @@ from foreframe.data import Recordings, batches, check_first_clip, open_dataset
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model, model_name
+from foreframe.models.convlstm import EARLIER
 from foreframe.models.engine import check_compiler
 from foreframe.scaling import Scaling
 from foreframe.training.callbacks import (
@@ -71,9 +72,11 @@ def fit(
     if checkpoint is not None:
         held = read_checkpoint(checkpoint)
         if held["forecaster"]["args"] != network.args:
-            raise ValueError(
-                f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
-            )
+            network = _as_it_was(network, model, learning.seed)
+            if held["forecaster"]["args"] != network.args:
+                raise ValueError(
+                    f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
+                )
         _check_unfinished(held, learning, folder)
     elif model.weights is not None:
         begin_with(network, model.weights)
@@ -163,6 +166,17 @@ def _network(options: ModelOptions, seed: int) -> Model:
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"model {options.model} has nothing to learn: evaluate shows it beside every model")
     return network
+
+
+def _as_it_was(network: Model, model: ModelOptions, seed: int) -> Model:
+    """What these options described before the preset changed; the same network where it has not."""
+    args = {name: {**before, **model.model_args.get(name, {})} for name, before in EARLIER.get(model.model, {}).items()}
+    if not args:
+        return network
+    given = {**model.model_args, "channels": network.channels, **args}
+    was = _network(replace(model, model_args=given), seed)
+    was.memory, was.compiled = network.memory, network.compiled
+    return was
 
 
 def _check_contracts(network: Model, data: DataOptions, learning: LearningOptions, clips: int) -> None:
