@@ -117,14 +117,14 @@ def test_grids_open_in_xarray(tmp_path, ending: str, case: str) -> None:
 def test_rolling_grids_have_start_and_lead(tmp_path, steps: int) -> None:
     times = TIMES["hours"][0]
     forecasts = [still().predict(field(times)[: k + 1], steps) for k in (1, 2, 3)]
-    write_values(tmp_path / "roll.nc", forecasts, starts=list(times[1:]))
+    write_values(tmp_path / "roll.nc", forecasts)
     with xr.open_dataset(tmp_path / "roll.nc", decode_timedelta=True) as held:
         assert held.t2m.dims == ("start", "lead", "latitude", "longitude")
         assert held.start.values.tolist() == times[1:].tolist()
         hours = np.arange(1, steps + 1) * np.timedelta64(1, "h").astype("timedelta64[ns]")
         assert held.lead.values.tolist() == hours.tolist()
         np.testing.assert_array_equal(held.time.values, times[1:, None] + hours)
-    write_values(tmp_path / "one.nc", forecasts[:1], starts=[times[1]])
+    write_values(tmp_path / "one.nc", forecasts[:1])
     with xr.open_dataset(tmp_path / "one.nc") as held:
         assert held.t2m.shape == (1, steps, 6, 8)  # a list of one stays a list
 

@@ -3,7 +3,7 @@
 One shape language everywhere: B clips, T frames, C channels, H rows, W columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -71,6 +71,74 @@ class Window:
         return clips[:, : self.past], clips[:, self.past : self.length]
 
 
+LATITUDES = ("latitude", "lat", "nav_lat", "xlat", "lats")
+LONGITUDES = ("longitude", "lon", "long", "nav_lon", "xlong", "lons")
+_ROWS = (*LATITUDES, "y", "yc", "nj", "j", "ny", "nlat", "rlat", "row", "rows", "south_north", "northing", "grid_latitude",
+         "projection_y_coordinate")  # fmt: skip
+_COLUMNS = (*LONGITUDES, "x", "xc", "ni", "i", "nx", "nlon", "rlon", "column", "columns", "west_east", "easting",
+            "grid_longitude", "projection_x_coordinate")  # fmt: skip
+
+
+def direction_of_name(name: Any) -> str:
+    """ "row", "column" or "": along which side of a picture a coordinate of that name runs."""
+    low = str(name).lower()
+    return "row" if low in _ROWS else "column" if low in _COLUMNS else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinate:
+    """What a file says about where its values lie; numpy takes one for the array that it holds.
+
+    Args:
+        dims: ("row",), ("column",), ("row", "column"), or () for what is true of the whole clip: a
+            level, or a grid mapping, which says by its attributes how the map is drawn.
+        values: one axis for each of `dims`.
+        attributes: as the file has them: standard_name, units, ...
+    """
+
+    dims: tuple[str, ...]
+    values: np.ndarray
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
+
+    def __getitem__(self, where: Any) -> Any:
+        return self.values[where]
+
+
+def same_attributes(several: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The attributes that all have, with one value."""
+    first, *others = several
+    return {key for key, value in first.items() if all(key in held and np.array_equal(value, held[key]) for held in others)}
+
+
+def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
+    """Coordinates of frames (H,W). A plain array runs along the side that its name or its length tells.
+
+    Raises:
+        ValueError: a length that neither side has.
+    """
+    sides = {"row": h, "column": w}
+    placed: dict[str, Coordinate] = {}
+    for name, values in given.items():
+        if isinstance(values, Coordinate):
+            coordinate = values
+        else:
+            values, told = np.asarray(values), direction_of_name(name)
+            fits = [told] if told else [side for side, length in sides.items() if len(values.ravel()) == length]
+            # Rows come first in a clip, so on a square the first nameless one is the rows'.
+            later = any(other.dims == ("row",) for other in placed.values())
+            along = (fits or ["row"])[-1 if later else 0]
+            coordinate = Coordinate(((), (along,), ("row", "column"))[min(values.ndim, 2)], values)
+        placed[str(name)] = coordinate
+        if coordinate.values.shape != tuple(sides[side] for side in coordinate.dims):
+            raise ValueError(
+                f"coordinate {name} has shape {coordinate.values.shape}, but frames have {h} rows and {w} columns; make them fit"
+            )
+    return placed
+
+
 @dataclass(frozen=True)
 class Clip:
     """A stretch of frames with what they mean: a whole recording, or a part of one.
@@ -79,26 +147,37 @@ class Clip:
         frames: (T,C,H,W), in the data's own numbers and dtype, in memory or read when asked for. NaN where a value is missing.
         times: (T,) numpy datetime64, calendar dates (cftime) or seconds, one a frame, or None where the source has none.
         units: of the values, e.g. "mm/h" or "K"; "" for plain pictures.
-        coordinates: names to arrays, rows first: e.g. latitude (H,) and longitude (W,), or both (H,W); row 0 is the top of the
-            picture, which is north where rows are latitudes.
+        coordinates: by name, a `Coordinate`, or an array, which becomes one: latitude (H,) and longitude (W,), or both (H,W),
+            rows first; row 0 is the top of the picture, which is north where rows are latitudes.
         name: of the recording, for messages and reports.
         variable: what is measured, e.g. "t2m"; "" where the source has no name for it.
         notes: what reading did that its owner should know, a sentence each.
+        attributes: of what is measured, as its file has them: standard_name, long_name, grid_mapping, which names a coordinate.
+        dims: what the file calls the dimensions of rows and of columns; "" where it has no name for them.
+        start: of a forecast, the time of the last frame that it has seen; None for what was measured.
+
+    Raises:
+        ValueError: frames, times or coordinates that do not fit each other.
     """
 
     frames: Frames
     times: np.ndarray | None = None
     units: str = ""
-    coordinates: Mapping[str, np.ndarray] = field(default_factory=dict)
+    coordinates: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     variable: str = ""
     notes: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    dims: tuple[str, str] = ("", "")
+    start: Any = None
 
     def __post_init__(self) -> None:
         if len(self.frames.shape) != 4:
             raise ValueError(f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}")
         if self.times is not None and len(self.times) != len(self):
             raise ValueError(f"{len(self)} frames cannot have {len(self.times)} times")
+        h, w = self.frames.shape[2:]
+        object.__setattr__(self, "coordinates", _placed(self.coordinates, h, w))
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])

@@ -92,7 +92,8 @@ class Forecaster:
             future = self.predict(past, steps, tile, overlap)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
-        return replace(clip, frames=future, times=clip.times_after(steps), units=clip.units or self.scaling.units, notes=())
+        units, start = clip.units or self.scaling.units, None if clip.times is None else clip.times[-1]
+        return replace(clip, frames=future, times=clip.times_after(steps), units=units, notes=(), start=start)
 
     def _in_tiles(self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None) -> Float[Tensor, "b s c h w"]:
         self.model.eval()

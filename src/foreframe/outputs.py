@@ -48,7 +48,14 @@ def check_output(path: str | Path) -> str:
 
 
 def write_forecast(
-    path: str | Path, past: Clip, future: Clip, scaling: Scaling, truth: Clip | None = None, colours: str = "auto", fps: float = 0
+    path: str | Path,
+    past: Clip,
+    future: Clip,
+    scaling: Scaling,
+    truth: Clip | None = None,
+    colours: str = "auto",
+    fps: float = 0,
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast, framed in orange; .png lays them side
     by side; a name without ending becomes a folder of numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the
@@ -60,6 +67,7 @@ def write_forecast(
         truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the left.
         colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
         fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than a second.
+        attributes: of a .nc or .zarr as a whole, e.g. its history.
 
     Raises:
         ValueError: unknown ending or colours, or what cannot be written; no half file stays.
@@ -67,7 +75,7 @@ def write_forecast(
     kind = check_output(path)
     paint_for(colours, 0, 1, "")  # refuses an unknown name for files that hold no colours, too
     if kind in TO_GO_ON_WITH:
-        write_values(path, future)
+        write_values(path, future, attributes)
         return
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
@@ -80,20 +88,20 @@ def write_forecast(
         write_moving(path, kind, frames, fps or usual_fps(past))
 
 
-def write_values(path: str | Path, forecast: Clip | Sequence[Clip], starts: Sequence[Any] | None = None) -> None:
+def write_values(path: str | Path, forecast: Clip | Sequence[Clip], attributes: Mapping[str, Any] | None = None) -> None:
     """One forecast, or a list of several that began at different times, without pictures.
 
     .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list; .nc and .zarr have the dimensions time, or start and lead.
 
     Args:
-        starts: the time of the last frame that each forecast of a list has seen, for .nc and .zarr.
+        attributes: of a .nc or .zarr as a whole.
 
     Raises:
         ValueError: when it cannot be written.
     """
     kind = Path(path).suffix.lower()
     if kind in (".nc", ".zarr"):
-        write_grid(path, forecast, starts=starts)
+        write_grid(path, forecast, attributes)
         return
     several = [forecast] if isinstance(forecast, Clip) else list(forecast)
     arrays = {"frames": np.stack([np.asarray(one.frames) for one in several])}
@@ -102,7 +110,9 @@ def write_values(path: str | Path, forecast: Clip | Sequence[Clip], starts: Sequ
         arrays["times"] = np.stack([one if one.dtype.kind in "Mf" else one.astype(str) for one in times])
     if isinstance(forecast, Clip):
         arrays = {name: held[0] for name, held in arrays.items()}
-    beside: dict[str, Any] = dict(several[0].coordinates) | ({"units": several[0].units} if several[0].units else {})
+    beside = {name: place.values for name, place in several[0].coordinates.items() if place.dims}
+    if several[0].units:
+        beside["units"] = np.array(several[0].units)
     with atomic_write(path) as rough, rough.open("wb") as file:
         if kind == ".npy":
             np.save(file, arrays["frames"])

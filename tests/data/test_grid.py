@@ -399,8 +399,8 @@ def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, end
 
 def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> None:
     months = np.arange("2007-01", "2007-07", dtype="M8[M]").astype("M8[ns]")
-    clips = [Clip(FIELD[k : k + 2, None], months[k : k + 2]) for k in (1, 2, 3)]
-    write_grid(tmp_path / "a.nc", clips, starts=months[:3])
+    clips = [Clip(FIELD[k : k + 2, None], months[k : k + 2], start=months[k - 1]) for k in (1, 2, 3)]
+    write_grid(tmp_path / "a.nc", clips)
     with xr.open_dataset(tmp_path / "a.nc") as data:
         np.testing.assert_array_equal(data["lead"], [1, 2])
         np.testing.assert_array_equal(data["start"], months[:3])
@@ -409,19 +409,18 @@ def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> 
     with xr.open_dataset(tmp_path / "a.nc") as data:
         assert data["forecast"].shape == (2, 2, 4, 5)
         np.testing.assert_array_equal(data["lead"], [1, 2])
-    single = [Clip(FIELD[k : k + 1, None], HOURS[k : k + 1]) for k in (1, 2)]
-    write_grid(tmp_path / "a.nc", single, starts=HOURS[:2])
+    single = [Clip(FIELD[k : k + 1, None], HOURS[k : k + 1], start=HOURS[k - 1]) for k in (1, 2)]
+    write_grid(tmp_path / "a.nc", single)
     with xr.open_dataset(tmp_path / "a.nc") as data:
         np.testing.assert_array_equal(data["lead"], np.array([1], "m8[h]"))
-    for wrong, starts, words in (
-        (single, None, "forecasts of one frame do not tell"),
-        (single, HOURS[:3], "3 starts do not fit 2 forecasts"),
-        ([], None, "no forecasts"),
-        ([*single, Clip(FIELD[:2, None], HOURS[:2])], None, "forecast 2 has shape"),
-        ([*single, Clip(FIELD[:1, None])], None, "has times and the other has none"),
+    for wrong, words in (
+        ([*single, Clip(FIELD[:1, None], HOURS[:1])], "forecasts of one frame do not tell"),
+        ([], "no forecasts"),
+        ([*single, Clip(FIELD[:2, None], HOURS[:2])], "forecast 2 has shape"),
+        ([*single, Clip(FIELD[:1, None])], "has times and the other has none"),
     ):
         with pytest.raises(ValueError, match=words):
-            write_grid(tmp_path / "b.nc", wrong, starts=starts)
+            write_grid(tmp_path / "b.nc", wrong)
     assert os.listdir(tmp_path) == ["a.nc"]
 
 

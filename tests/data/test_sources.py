@@ -242,12 +242,15 @@ def test_crop_coarsen_and_every_equal_plain_numpy(n: int, top: int, left: int, e
 def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> None:
     names = {"latitude": np.arange(8.0)[::-1], "longitude": np.arange(8.0) * 10}
     both = np.add.outer(names["latitude"], names["longitude"])
-    clip = Clip(np.zeros((2, 1, 8, 8), np.float32), coordinates={**names, "xlat": both, "other": np.arange(3)})
+    frames = np.zeros((2, 1, 8, 8), np.float32)
+    with pytest.raises(ValueError, match=r"coordinate other has shape \(3,\), but frames have 8 rows"):
+        Clip(frames, coordinates={**names, "other": np.arange(3)})
+    clip = Clip(frames, coordinates={**names, "xlat": both, "level": 500})
     (cropped,) = in_parts(clip, [], Reading(crop=[1, 4, 3, 2]))
     np.testing.assert_array_equal(cropped.coordinates["latitude"], [6, 5, 4])
     np.testing.assert_array_equal(cropped.coordinates["longitude"], [40, 50])
     np.testing.assert_array_equal(cropped.coordinates["xlat"], both[1:4, 4:6])
-    np.testing.assert_array_equal(cropped.coordinates["other"], np.arange(3))
+    assert cropped.coordinates["level"].values == 500
     (grown,) = in_parts(clip, [], Reading(size=[16, 4]))
     np.testing.assert_allclose(grown.coordinates["latitude"], 7.25 - 0.5 * np.arange(16))
     np.testing.assert_allclose(grown.coordinates["longitude"], [5, 25, 45, 65])

@@ -71,17 +71,24 @@ def forecast_clip(
     if 0 < side < max(clip.frames.shape[2:]):
         print(f"frames of {clip.frames.shape[2]}x{clip.frames.shape[3]} are forecast in tiles of {side} pixels")
     if every:
-        roll(forecaster, clip, input, output, steps, seen, every, side, overlap, colours, fps)
+        roll(forecaster, run, clip, input, output, steps, seen, every, side, overlap, colours, fps)
         return
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
     before, future = ahead(forecaster, clip, last + 1, seen, steps, side, overlap)
     truth = what_came(clip, last + 1, future) if last + 1 < len(clip) else None
-    write_forecast(output, before, future, forecaster.scaling, truth, colours, fps)
+    write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, history(run))
     what = f"{steps} frames that follow" if steps > 1 else "1 frame that follows"
     where = f"{'lie' if steps > 1 else 'lies'} in {output}{few_frames(len(before), seen)}"
     print(f"{what} frame {last} of {input} {where}")
+
+
+def history(run: str) -> dict[str, str]:
+    """What a file with a forecast says of where it comes from."""
+    from foreframe import __version__
+
+    return {"history": f"foreframe {__version__}: forecast from {run}"}
 
 
 def ahead(
@@ -181,6 +188,7 @@ def usual_tile(forecaster: "Forecaster", clip: "Clip") -> int:
 
 def roll(
     forecaster: "Forecaster",
+    run: str,
     clip: "Clip",
     source: str,
     output: str,
@@ -217,8 +225,7 @@ def roll(
             yield before, future, truth
 
     if kind in TO_GO_ON_WITH:
-        starts = None if clip.times is None else [clip.times[first - 1] for first in firsts]
-        write_values(output, [future for _, future, _ in forecasts()], starts)
+        write_values(output, [future for _, future, _ in forecasts()], history(run))
     else:
         # One scale and one size for the whole film, so both are known before its first picture.
         some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)  # their range is what the colours span

@@ -193,7 +193,7 @@ def in_words(found: Found) -> list[str]:
         lines.append(f"times     {clip.times[-1] - clip.times[0] + step:.2f} s, {rate}" + (", VARYING" if varying else ""))
     elif clip.times is not None:
         lines.append(f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, every {spoken(step)}")
-    where = {name: values for name, values in clip.coordinates.items() if values.size}
+    where = {name: place.values for name, place in clip.coordinates.items() if place.dims}
     if where:
         lines.append(
             "place     " + ", ".join(f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}" for name, values in where.items())

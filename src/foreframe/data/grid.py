@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,18 +17,12 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from foreframe.clip import Clip
+from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, direction_of_name, same_attributes
 from foreframe.files import atomic_write
 
 # xarray takes a second to import, so it is imported where a grid is opened or written.
 
 _TIMES = ("time", "valid_time", "t")
-_LATITUDES = ("latitude", "lat", "nav_lat", "xlat", "lats")
-_LONGITUDES = ("longitude", "lon", "long", "nav_lon", "xlong", "lons")
-_ROWS = (*_LATITUDES, "y", "yc", "nj", "j", "ny", "nlat", "rlat", "row", "rows", "south_north", "northing", "grid_latitude",
-         "projection_y_coordinate")  # fmt: skip
-_COLUMNS = (*_LONGITUDES, "x", "xc", "ni", "i", "nx", "nlon", "rlon", "column", "columns", "west_east", "easting",
-            "grid_longitude", "projection_x_coordinate")  # fmt: skip
 _NORTHWARD = ("latitude", "grid_latitude", "projection_y_coordinate")
 _EASTWARD = ("longitude", "grid_longitude", "projection_x_coordinate")
 _DEGREES_NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn", "degreen")
@@ -115,7 +110,7 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
 
     with _plainly(f"cannot read the coordinates of {name}; is it whole?"):
         times, note = _read_times(dataset, time)
-        coordinates, flip = _read_coordinates(dataset, time, row, column)
+        coordinates, flip = _read_coordinates(dataset, names, time, row, column)
     if times is not None:
         _check_forward(times, name)
     if note:
@@ -130,7 +125,18 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
     if len(names) == 1 and channel in dataset.variables and dataset.variables[channel].dtype.kind in "OUT":
         titles = [str(title) for title in dataset.variables[channel].values]
     frames = _GridFrames([dataset.variables[wanted] for wanted in names], (time, channel, row, column), flip, name)
-    return Clip(frames, times, ", ".join(units), coordinates, name, ", ".join(str(title) for title in titles), tuple(notes))
+    return Clip(
+        frames,
+        times,
+        ", ".join(units),
+        coordinates,
+        name,
+        ", ".join(str(title) for title in titles),
+        tuple(notes),
+        _read_attributes(dataset, names, time, coordinates),
+        (str(row), str(column)),
+        _read_start(dataset),
+    )
 
 
 # -- opening ------------------------------------------------------------------------------------------------------------------
@@ -255,14 +261,9 @@ def _direction(name: Any, variable: Any) -> str:
     return direction_of_name(name)
 
 
-def direction_of_name(name: Any) -> str:
-    low = str(name).lower()
-    return "row" if low in _ROWS else "column" if low in _COLUMNS else ""
-
-
 def _is_latitude(name: Any, variable: Any) -> bool:
     return (
-        str(name).lower() in _LATITUDES
+        str(name).lower() in LATITUDES
         or _attribute(variable, "standard_name") == "latitude"
         or _attribute(variable, "units").lower() in _DEGREES_NORTH
     )
@@ -270,7 +271,7 @@ def _is_latitude(name: Any, variable: Any) -> bool:
 
 def _is_longitude(name: Any, variable: Any) -> bool:
     return (
-        str(name).lower() in _LONGITUDES
+        str(name).lower() in LONGITUDES
         or _attribute(variable, "standard_name") == "longitude"
         or _attribute(variable, "units").lower() in _DEGREES_EAST
     )
@@ -462,36 +463,116 @@ def _check_forward(times: np.ndarray, name: str) -> None:
         raise ValueError(f"{name}: time runs backwards from {times[i]} to {times[i + 1]} at frame {i + 1}; sort it by time first")
 
 
-def _read_coordinates(dataset: Any, time: Any, row: Any, column: Any) -> tuple[dict[str, np.ndarray], bool]:
-    """Coordinates rows first, the 1-D ones before the 2-D ones, north-up; and whether that took a flip of the rows."""
-    held: dict[str, np.ndarray] = {}
+# What a reader of the file needs to know of its numbers on disk, and pointers to what no clip holds.
+_OF_THE_FILE = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar", "coordinates",
+                "ancillary_variables", "cell_measures", "bounds", "climatology", "formula_terms", "actual_range",
+                "stored_direction")  # fmt: skip
+_VALID = ("valid_min", "valid_max", "valid_range")  # a forecast may go beyond, and would be masked
+_FORECAST = {"forecast_reference_time", "forecast_period", "time"}
+
+
+def _attributes(variable: Any, *without: str) -> dict[str, Any]:
+    held = variable.attrs.items()
+    return {str(k): v for k, v in held if k not in (*_OF_THE_FILE, *without) and not k.startswith("_NC")}
+
+
+def _mappings(text: str) -> list[str]:
+    """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat lon"."""
+    words = text.split()
+    return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
+
+
+def _read_attributes(dataset: Any, names: list[str], time: Any, coordinates: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that all of the variables share, but for their units."""
+    all_of_them = [_attributes(dataset.variables[name], "units", *_VALID) for name in names]
+    same = same_attributes(all_of_them)
+    shared = {key: value for key, value in all_of_them[0].items() if key in same}
+    mapping = {_attribute(dataset.variables[name], "grid_mapping") for name in names}
+    shared.pop("grid_mapping", None)
+    if len(mapping) == 1 and (told := mapping.pop()) and all(name in coordinates for name in _mappings(told)):
+        shared["grid_mapping"] = told
+    if time != "time" and "cell_methods" in shared:  # a forecast calls its times so
+        shared["cell_methods"] = re.sub(rf"\b{re.escape(str(time))}:", "time:", str(shared["cell_methods"]))
+    return shared
+
+
+def _read_start(dataset: Any) -> Any:
+    """The reference time of a file with one forecast, None without."""
+    for variable in dataset.variables.values():
+        if not variable.dims and _attribute(variable, "standard_name") == "forecast_reference_time":
+            value = variable.values[()]
+            return value.astype("datetime64[ns]") if variable.dtype.kind == "M" else value
+    return None
+
+
+def _read_coordinates(dataset: Any, names: list[str], time: Any, row: Any, column: Any) -> tuple[dict[str, Coordinate], bool]:
+    """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and whether that took a flip."""
+    held: dict[str, Coordinate] = {}
     north: list[bool] = []  # whether the last row lies north of the first, by each coordinate that tells
     for dim, wanted in ((row, "row"), (column, "column")):
         for name, variable in _along(dataset, dim).items():
             told = _direction(name, variable)
-            if variable.dtype.kind not in "fiu" or (told != wanted if name != dim else told not in (wanted, "")):
+            its_own = name == dim or name in dataset.coords
+            if variable.dtype.kind not in "fiu" or (told not in (wanted, "") if its_own else told != wanted):
                 continue
             values = np.asarray(variable.values)
             if _is_index(variable, values):
                 continue
-            held[str(name)] = values
+            held[str(name)] = Coordinate((wanted,), values, _coordinate_attributes(variable))
             if dim == row and _points_north(name, variable) and values[0] != values[-1]:
                 north.append(bool(values[0] < values[-1]))
-    for geographic in (_is_latitude, _is_longitude):
+    for chosen in (_is_latitude, _is_longitude, lambda name, _: name in dataset.coords):
         for name, variable in dataset.variables.items():
             if time in variable.dims and variable.ndim == 3:  # WRF repeats its grid at every time
                 variable = variable.isel({time: 0})
-            if set(variable.dims) != {row, column} or not geographic(name, variable) or variable.dtype.kind not in "fiu":
+            flat = set(variable.dims) == {row, column} and variable.dtype.kind in "fiu"
+            if not flat or str(name) in held or not chosen(name, variable):
                 continue
             values = np.asarray(variable.transpose(row, column).values)
-            held[str(name)] = values
+            held[str(name)] = Coordinate(("row", "column"), values, _coordinate_attributes(variable))
             first, last = (np.nanmean(edge) if np.isfinite(edge).any() else np.nan for edge in (values[0], values[-1]))
-            if geographic is _is_latitude and first != last:
+            if chosen is _is_latitude and first != last:
                 north.append(bool(first < last))
+    for name, variable in dataset.coords.items():
+        if not variable.dims and variable.dtype.kind in "fiuU" and not _is_time(name, variable.variable):
+            held[str(name)] = Coordinate((), np.asarray(variable.values), _coordinate_attributes(variable.variable))
+    for told in {_attribute(dataset.variables[name], "grid_mapping") for name in names}:
+        for name in _mappings(told):
+            if name in dataset.variables:
+                variable = dataset.variables[name]
+                value = variable.isel(dict.fromkeys(variable.dims, 0)).values  # joined files repeat it
+                value = value if value.dtype.kind in "fiu" else np.array(0)
+                held[name] = Coordinate((), value, _coordinate_attributes(variable))
     if not (north and north[0]):
         return held, False
-    rows = {name for name in held if dataset.variables[name].dims != (column,)}
-    return {name: np.ascontiguousarray(v[::-1]) if name in rows else v for name, v in held.items()}, True
+    return {name: turned(coordinate) for name, coordinate in held.items()}, True
+
+
+def turned(coordinate: Coordinate) -> Coordinate:
+    """The coordinate of frames whose rows are turned upside down."""
+    if "row" not in coordinate.dims:
+        return without_corner(coordinate)
+    return replace(coordinate, values=np.ascontiguousarray(coordinate.values[::-1]))
+
+
+def without_corner(coordinate: Coordinate) -> Coordinate:
+    """A grid mapping without GDAL's attribute that says where the first pixel lies, for frames that begin at another one."""
+    kept = {key: value for key, value in coordinate.attributes.items() if key != "GeoTransform"}
+    return replace(coordinate, attributes=kept)
+
+
+def _is_time(name: Any, variable: Any) -> bool:
+    """Whether a single value says when a forecast of the file began, or how far ahead it looks."""
+    return (
+        _is_date(variable)
+        or _attribute(variable, "standard_name") in _FORECAST
+        or str(name).lower() in (*_TIMES, "start", "lead", "step", "channel")
+    )
+
+
+def _coordinate_attributes(variable: Any) -> dict[str, Any]:
+    packed = "scale_factor" in variable.encoding or "add_offset" in variable.encoding
+    return _attributes(variable, *(_VALID if packed else ()))
 
 
 # -- writing ------------------------------------------------------------------------------------------------------------------
@@ -501,19 +582,20 @@ def write_grid(
     path: str | os.PathLike,
     clip: Clip | Sequence[Clip],
     attributes: Mapping[str, Any] | None = None,
-    starts: Sequence[Any] | np.ndarray | None = None,
 ) -> None:
     """Write a clip, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
 
-    A clip becomes (time, [channel,] y, x), several forecasts become (start, lead, [channel,] y, x), where `start` is the reference
-    time, `lead` the time from it, and `time` (start, lead) the valid time. Where leads differ between forecasts, as months do,
-    `lead` counts frames. Values are compressed float32, NaN where missing. `read_grid` gives a single clip back.
+    A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period` along time where it has a
+    start. Several forecasts become (start, lead, [channel,] y, x), where `start` is the reference time, `lead` the time from it,
+    and `time` (start, lead) the valid time. Where leads differ between forecasts, as months do, `lead` counts frames. Coordinates,
+    grid mapping and attributes are those of the (first) clip. Values are compressed float32, NaN where missing. `read_grid` gives
+    a single clip back.
 
     Args:
         path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is complete.
-        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one for each start.
+        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one for each start, which is one
+            step before the first frame where they do not say.
         attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written as text.
-        starts: the reference time of each forecast; by default one step before its first frame.
 
     Raises:
         ValueError: another ending, clips that do not fit together, coordinates that do not fit the frames, a path that cannot be
@@ -526,9 +608,7 @@ def write_grid(
     clips = list(clip) if not isinstance(clip, Clip) else [clip]
     if not clips:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
-    if starts is not None and (not rolling or len(starts) != len(clips)):
-        raise ValueError(f"{len(starts)} starts do not fit {len(clips)} forecasts; give one each, and none for a single clip")
-    dataset, encoding = _as_dataset(path, clips, rolling, starts, attributes or {})
+    dataset, encoding = _as_dataset(path, clips, rolling, attributes or {})
     if path.suffix == ".nc":
         with _plainly(f"cannot write {path}"):
             content = _netcdf_bytes(dataset, encoding)
@@ -593,9 +673,7 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _as_dataset(
-    path: Path, clips: list[Clip], rolling: bool, starts: Sequence[Any] | np.ndarray | None, attributes: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any]]:
+def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """An xarray Dataset of clips of one grid, and how its variables are stored in `path`."""
     import xarray as xr
 
@@ -609,6 +687,9 @@ def _as_dataset(
         if (other.times is None) != (first.times is None):
             raise ValueError(f"either forecast 0 or forecast {n} has times and the other has none; make them alike")
     row, column, coordinates = _spatial_coordinates(first, h, w)
+    mappings = {
+        name: coordinates.pop(name) for name in _mappings(str(first.attributes.get("grid_mapping", ""))) if name in coordinates
+    }
     titles = first.variable.split(", ")
     if c > 1:
         names = np.array(titles, dtype=object) if len(titles) == c else np.arange(c)
@@ -618,28 +699,32 @@ def _as_dataset(
     if c == 1:
         frames, dims = frames[:, :, 0], (row, column)
     if rolling:
-        coordinates.update(_lead_coordinates(clips, starts))
+        coordinates.update(_lead_coordinates(clips))
         dims = ("start", "lead", *dims)
     else:
         frames, dims = frames[0], ("time", *dims)
-        coordinates["time"] = _time_coordinate(first.times, t)
+        coordinates.update(_time_coordinates(first))
 
     title = re.sub(r"[^\w.+-]+", "_", first.variable).strip("_") or "forecast"
     if title in coordinates or title in dims:
         title += "_values"
-    attrs = {"units": first.units} if first.units else {}
+    attrs = _writable(first.attributes) | ({"units": first.units} if first.units else {})
+    if not mappings:
+        attrs.pop("grid_mapping", None)
     if title != first.variable and first.variable:
-        attrs["long_name"] = first.variable
+        attrs.setdefault("long_name", first.variable)
     # About a megabyte a chunk, and whole pictures: a stretch of frames is what is read.
     few = max(1, min(t, (1 << 20) // max(1, 4 * c * h * w)))
     chunk = tuple(1 if d == "start" else few if d in ("time", "lead") else size for d, size in zip(dims, frames.shape, strict=True))
     shared = {"Conventions": "CF-1.11", **({"title": first.name} if first.name else {}), **attributes}
     with _plainly(f"cannot make a grid for {path}"):
         dataset = xr.Dataset(
-            {title: (dims, frames, attrs)},
+            {title: (dims, frames, attrs), **mappings},
             coordinates,
             {str(key): _plain(value) for key, value in shared.items() if value is not None},
         )
+    for name in mappings:
+        dataset[name].encoding["coordinates"] = None  # or it is said to lie at the level of the field
     stored = {"chunks": chunk} if path.suffix == ".zarr" else {"chunksizes": chunk, "zlib": True, "complevel": 4}
     encoding: dict[str, Any] = {name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"}
     return dataset, {**encoding, title: {"dtype": "float32", "_FillValue": np.float32(np.nan), **stored}}
@@ -652,50 +737,77 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a variable that both formats can hold: numbers, text, and rows of numbers."""
+    kept = {}
+    for key, value in attributes.items():
+        if isinstance(value, (list, tuple, np.ndarray)) and np.asarray(value).dtype.kind in "fiu":
+            value = np.asarray(value).ravel()
+        elif isinstance(value, (list, tuple, np.ndarray)):
+            value = " ".join(str(word) for word in np.asarray(value, dtype=object).ravel())
+        if "/" not in key and np.size(value):  # NetCDF has no place for either
+            kept[key] = value if isinstance(value, np.ndarray) else _plain(value)
+    return kept
+
+
 def _spatial_coordinates(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
     """The names of the row and column dimensions, and the coordinates as xarray takes them: name to (dims, values, attributes)."""
-    held = {str(name): np.asarray(values) for name, values in clip.coordinates.items()}
-    sides: dict[str, list[str]] = {"row": [], "column": []}
-    for name, values in held.items():
-        if values.shape not in ((h,), (w,), (h, w)):
-            raise ValueError(f"coordinate {name} has shape {values.shape}, but frames have {h} rows and {w} columns; make them fit")
-        if values.ndim == 2:
-            continue
-        fits = [side for side, length in (("row", h), ("column", w)) if len(values) == length]
-        told = direction_of_name(name)
-        if told and told not in fits:
-            raise ValueError(f"coordinate {name} has {len(values)} values, but frames have {h} rows and {w} columns; make them fit")
-        # Rows come first in a clip, so on a square picture the first nameless coordinate is the rows'.
-        sides[told or (fits[0] if len(fits) == 1 or not sides["row"] else "column")].append(name)
-    row, column = ((sides[side] or [spare])[0] for side, spare in (("row", "y"), ("column", "x")))
+    held: Mapping[str, Coordinate] = clip.coordinates
+    along = {side: [name for name, c in held.items() if c.dims == (side,)] for side in ("row", "column")}
+    spare = {"row": "y", "column": "x"}
+    named = {side: own or (along[side] or [spare[side]])[0] for side, own in zip(along, clip.dims, strict=True)}
     coordinates: dict[str, Any] = {}
-    for side, dim, length in (("row", row, h), ("column", column, w)):
-        axis = {"row": "Y", "column": "X"}[side]
-        for name in sides[side]:
-            coordinates[name] = (dim, held[name], {**_meaning(name), **({"axis": axis} if name == dim else {})})
-        if not sides[side] and dim not in held:
+    for (side, dim), axis, length in zip(named.items(), ("Y", "X"), (h, w), strict=True):
+        for name in along[side]:
+            told = {**_meaning(name), **_writable(held[name].attributes)}
+            coordinates[name] = (dim, held[name].values, told | ({} if name != dim or "axis" in told else {"axis": axis}))
+        if not any(side in c.dims for c in held.values()) and dim not in held:
             coordinates[dim] = (dim, np.arange(length), {"long_name": f"{side} of the picture", "axis": axis})
-    for name, values in held.items():
-        if values.ndim == 2:
-            coordinates[name] = ((row, column), values, _meaning(name))
-    return row, column, coordinates
+    for name, c in held.items():
+        if len(c.dims) != 1:
+            meaning = _meaning(name) if c.dims else {}
+            coordinates[name] = (tuple(named[d] for d in c.dims), c.values, {**meaning, **_writable(c.attributes)})
+    return named["row"], named["column"], coordinates
 
 
 def _meaning(name: str) -> dict[str, str]:
     """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it points north."""
     low = name.lower()
-    if low in _LATITUDES:
+    if low in LATITUDES:
         return {"standard_name": "latitude", "units": "degrees_north"}
-    if low in _LONGITUDES:
+    if low in LONGITUDES:
         return {"standard_name": "longitude", "units": "degrees_east"}
     rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
     return {"standard_name": rotated, "units": "degrees"} if rotated in ("grid_latitude", "grid_longitude") else {}
 
 
-def _time_coordinate(times: np.ndarray | None, t: int) -> Any:
-    if times is None:
-        return "time", np.arange(t), {"long_name": "frame", "axis": "T"}
-    return "time", _times_to_write(times), {"standard_name": "time", "axis": "T", **_unit_of(times)}
+def _time_coordinates(clip: Clip) -> dict[str, Any]:
+    """The valid time of a clip and, of a forecast, when it began and how far ahead each frame lies."""
+    if clip.times is None:
+        return {"time": ("time", np.arange(len(clip)), {"long_name": "frame", "axis": "T"})}
+    valid = _times_to_write(clip.times)
+    coordinates = {"time": ("time", valid, {"standard_name": "time", "axis": "T", **_unit_of(valid)})}
+    if clip.start is None:
+        return coordinates
+    begun = _like(valid, [clip.start])
+    ahead = _leads(valid, begun)
+    return coordinates | {
+        "forecast_reference_time": ((), begun[0], {**_BEGUN, **_unit_of(valid)}),
+        "forecast_period": ("time", ahead, {**_AHEAD, **_unit_of(ahead)}),
+    }
+
+
+_BEGUN = {"standard_name": "forecast_reference_time", "long_name": "time of the last frame that was seen"}
+_AHEAD = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast"}
+
+
+def _like(valid: np.ndarray, times: Sequence[Any]) -> np.ndarray:
+    return np.asarray(times) if valid.dtype.kind == "O" else np.asarray(times, dtype=valid.dtype)
+
+
+def _leads(valid: np.ndarray, begun: np.ndarray) -> np.ndarray:
+    leads = valid - begun
+    return leads.astype("timedelta64[us]") if valid.dtype.kind == "O" else leads
 
 
 def _times_to_write(times: np.ndarray) -> np.ndarray:
@@ -708,25 +820,20 @@ def _unit_of(times: np.ndarray) -> dict[str, str]:
     return {} if times.dtype.kind in "mMO" else {"units": "s"}  # xarray writes the units of dates and durations
 
 
-def _lead_coordinates(clips: list[Clip], starts: Sequence[Any] | np.ndarray | None) -> dict[str, Any]:
+def _lead_coordinates(clips: list[Clip]) -> dict[str, Any]:
     """start (start,), lead (lead,) and the valid time (start, lead) of rolling forecasts."""
     t = len(clips[0])
     counted = ("lead", np.arange(1, t + 1), {"long_name": "frames after the start"})
     if any(clip.times is None for clip in clips):
         return {"start": ("start", np.arange(len(clips)), {"long_name": "forecast"}), "lead": counted}
     valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
-    if starts is None:
-        if t < 2:
-            raise ValueError("forecasts of one frame do not tell when they started; give starts, one reference time for each")
-        starts = [clip.times[0] - clip.step for clip in clips if clip.times is not None]
-    begun = np.asarray(starts) if valid.dtype.kind == "O" else np.asarray(starts, dtype=valid.dtype)
-    leads = valid - begun[:, None]
-    if valid.dtype.kind == "O":
-        leads = leads.astype("timedelta64[us]")
+    if t < 2 and any(clip.start is None for clip in clips):
+        raise ValueError("forecasts of one frame do not tell when they started; give each its start")
+    begun = _like(valid, [c.times[0] - c.step if c.start is None else c.start for c in clips if c.times is not None])
+    leads = _leads(valid, begun[:, None])
     alike = np.allclose(leads, leads[:1]) if leads.dtype.kind == "f" else bool((leads == leads[:1]).all())
-    period = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast", **_unit_of(leads)}
     return {
-        "start": ("start", begun, {"standard_name": "forecast_reference_time", **_unit_of(valid)}),
-        "lead": ("lead", leads[0], period) if alike else counted,
+        "start": ("start", begun, {**_BEGUN, **_unit_of(valid)}),
+        "lead": ("lead", leads[0], {**_AHEAD, **_unit_of(leads)}) if alike else counted,
         "time": (("start", "lead"), valid, {"standard_name": "time", **_unit_of(valid)}),
     }

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from foreframe.clip import Clip, Frames
+from foreframe.clip import Clip, Coordinate, Frames, same_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.cuts import find_cuts
-from foreframe.data.grid import direction_of_name, read_grid
+from foreframe.data.grid import read_grid, without_corner
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
 from foreframe.data.video import read_film
@@ -217,22 +217,50 @@ def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
         return False
     alike = (last.frames.shape[1:], last.frames.dtype, last.variable) == (clip.frames.shape[1:], clip.frames.dtype, clip.variable)
     alike = alike and same_unit(last.units, clip.units)
-    same_place = last.coordinates.keys() == clip.coordinates.keys() and all(
-        np.array_equal(values, clip.coordinates[name]) for name, values in last.coordinates.items()
-    )
     ahead = clip.times[0] - last.times[-1]
-    if not (alike and same_place and ahead > 0 * ahead):
+    if not (alike and _same_place(last, clip) and ahead > 0 * ahead):
         return False
     return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
 
 
+def _same_place(one: Clip, other: Clip) -> bool:
+    """Whether the pixels of two clips lie at the same places of the same map; a level or a number of a run may differ."""
+    mine, theirs = (
+        {name: c for name, c in clip.coordinates.items() if c.dims or "grid_mapping_name" in c.attributes} for clip in (one, other)
+    )
+    return mine.keys() == theirs.keys() and all(_same(c, theirs[name]) for name, c in mine.items())
+
+
+def _same(one: Coordinate, other: Coordinate | None) -> bool:
+    """Values that are equal, and, for what says all by its attributes, those too."""
+    if other is None or one.dims != other.dims:
+        return False
+    numbers = one.values.dtype.kind in "fc" and other.values.dtype.kind in "fc"
+    return np.array_equal(one.values, other.values, equal_nan=numbers) and (
+        bool(one.dims) or same_attributes([one.attributes, other.attributes]) == one.attributes.keys() | other.attributes.keys()
+    )
+
+
 def _as_one(run: Sequence[Clip]) -> Clip:
+    """Clips that go on from each other as one; what is true of all of them stays."""
     if len(run) == 1:
         return run[0]
+    first = run[0]
     times = np.concatenate([clip.times for clip in run if clip.times is not None])
-    name = f"{run[0].name} and the {len(run) - 1} files after it"
     notes = tuple(dict.fromkeys(note for clip in run for note in clip.notes))
-    return replace(run[0], frames=Joined(tuple(clip.frames for clip in run)), times=times, name=name, notes=notes)
+    shared = same_attributes([clip.attributes for clip in run])
+    return replace(
+        first,
+        frames=Joined(tuple(clip.frames for clip in run)),
+        times=times,
+        name=f"{first.name} and the {len(run) - 1} files after it",
+        notes=notes,
+        coordinates={
+            name: c for name, c in first.coordinates.items() if c.dims or all(_same(c, clip.coordinates.get(name)) for clip in run)
+        },
+        attributes={key: value for key, value in first.attributes.items() if key in shared},
+        start=None,
+    )
 
 
 def _is_zarr(path: Path) -> bool:
@@ -388,7 +416,7 @@ def viewed(clip: Clip, reading: Reading, value: float | None) -> Clip:
     if view.plain:
         return clip
     times = None if clip.times is None else clip.times[:: reading.every]
-    coordinates = {name: _coordinate(name, values, view) for name, values in clip.coordinates.items()}
+    coordinates = {name: _coordinate(coordinate, view) for name, coordinate in clip.coordinates.items()}
     return replace(clip, frames=view, times=times, coordinates=coordinates)
 
 
@@ -400,18 +428,17 @@ def one_by_one(frames: Iterator[np.ndarray], reading: Reading) -> Iterator[np.nd
             yield Viewed(frame[None], replace(reading, every=1), value)[0:1][0]
 
 
-def _coordinate(name: str, values: np.ndarray, view: "Viewed") -> np.ndarray:
+def _coordinate(coordinate: Coordinate, view: "Viewed") -> Coordinate:
     """A coordinate along rows, columns or both, cropped and averaged as the frames are."""
     h, w = view.source.shape[2:]
     top, left, rows, columns = view.reading.crop or (0, 0, h, w)
-    new_h, new_w = view.shape[2:]
-    coarsen = view.reading.coarsen
-    if values.shape == (h, w):
-        return _stretched(_stretched(values, top, rows, new_h, coarsen).T, left, columns, new_w, coarsen).T
-    # On a square picture only the name of a coordinate tells along which side it runs.
-    if values.shape == (w,) and (h != w or direction_of_name(name) == "column"):
-        return _stretched(values, left, columns, new_w, coarsen)
-    return _stretched(values, top, rows, new_h, coarsen) if values.shape == (h,) else values
+    taken = {"row": (top, rows, view.shape[2]), "column": (left, columns, view.shape[3])}
+    if not coordinate.dims:
+        return coordinate if (rows, columns, *view.shape[2:]) == (h, w, h, w) else without_corner(coordinate)
+    values = coordinate.values
+    for axis, side in enumerate(coordinate.dims):
+        values = _stretched(values.swapaxes(0, axis), *taken[side], view.reading.coarsen).swapaxes(0, axis)
+    return replace(coordinate, values=values)
 
 
 def _stretched(values: np.ndarray, start: int, count: int, new: int, coarsen: int) -> np.ndarray:
@@ -426,7 +453,8 @@ def _stretched(values: np.ndarray, start: int, count: int, new: int, coarsen: in
     at = (np.arange(new) + 0.5) * count / new - 0.5
     before = np.clip(np.floor(at).astype(int), 0, len(values) - 2)
     share = (at - before).reshape(-1, *[1] * (values.ndim - 1))
-    return values[before] * (1 - share) + values[before + 1] * share
+    stretched = values[before] * (1 - share) + values[before + 1] * share
+    return stretched.astype(values.dtype if values.dtype.kind == "f" else np.float64)
 
 
 @dataclass(frozen=True)
