@@ -5,10 +5,9 @@ Files keep to the CF conventions (https://cfconventions.org) more or less; what 
 
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from urllib.request import url2pathname
 import numpy as np
 
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, direction_of_name, same_attributes
-from foreframe.files import atomic_write
+from foreframe.files import atomic_folder, atomic_write
 
 # xarray takes a second to import, so it is imported where a grid is opened or written.
 
@@ -652,25 +651,10 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
-    rough, old = (path.with_name(f".{path.stem}.{os.getpid()}.{part}{path.suffix}") for part in ("part", "old"))
-    try:
+    with atomic_folder(path) as rough:
         for name, content in files.items():
             (rough / name).parent.mkdir(parents=True, exist_ok=True)
             (rough / name).write_bytes(content)
-        if path.exists():
-            os.replace(path, old)
-        try:
-            os.replace(rough, path)
-        except BaseException:
-            with suppress(OSError):
-                os.replace(old, path)
-            raise
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(rough, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

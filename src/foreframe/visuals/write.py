@@ -1,8 +1,6 @@
 """Pixels to files: png, gif, mp4, and a folder of numbered frames."""
 
 import io
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foreframe.files import atomic_write
+from foreframe.files import atomic_folder, atomic_write
 from foreframe.visuals.colours import GREY, INK, MISSING, ORANGE, PAPER
 
 
@@ -35,21 +33,12 @@ def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"{folder} is there and not empty: name a new folder for the frames")
-    rough = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        rough.mkdir(parents=True)
+    with atomic_folder(folder) as rough:
         count = 0
         for count, pixels in enumerate(frames, 1):
             Image.fromarray(pixels).save(rough / f"frame-{count:04d}.png", format="PNG")
         if not count:
             raise ValueError(f"no frames to write to {folder}")
-        if folder.exists():
-            folder.rmdir()  # Windows renames onto no folder, not even an empty one
-        os.replace(rough, folder)
-    except OSError as error:
-        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(rough, ignore_errors=True)
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> None:
