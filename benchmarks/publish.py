@@ -20,6 +20,7 @@ import torch
 
 import foreframe
 from foreframe.forecaster import WEIGHTS
+from foreframe.trained import Trained
 
 
 def table(card: dict[str, Any]) -> list[str]:
@@ -52,7 +53,7 @@ def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
     last = Path(runs[-1])
     trained = last.parents[1] if last.suffix == ".ckpt" else last
     settings = (trained / "config.yaml").read_text(encoding="utf-8")
-    forecaster.about = {"data": "moving_mnist", "data_args": {}, "frame": [64, 64], "preset": forecaster.about.get("preset", "")}
+    forecaster.trained = Trained("moving_mnist", frame=(64, 64), preset=forecaster.trained.preset)
     folder = forecaster.save(WEIGHTS / f"{name}.new", half=True)
     after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))

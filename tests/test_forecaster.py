@@ -16,6 +16,7 @@ from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.clip import check_frames
 from foreframe.forecaster import _ramp, _tiles
 from foreframe.models import MODELS, PRESETS, build_model
+from foreframe.trained import Trained
 
 
 @pytest.fixture
@@ -92,17 +93,19 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(forecaster) -> None:
 
 
 def test_a_saved_folder_explains_itself(forecaster, tmp_path) -> None:
-    forecaster.about["data"] = "moving_mnist"
+    forecaster.about["title"], forecaster.trained = "Two digits", Trained("moving_mnist", {"motion": "svg"}, frame=(64, 64), seed=3)
     forecaster.save(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["window"] == {"past": 5, "future": 5, "stride": 1}
     assert config["model"] == "convlstm"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "forecast 5 frames from 5" in card
-    assert "moving_mnist" in card
+    assert "# Two digits" in card
+    assert "**data**: moving_mnist" in card
     again = Forecaster.load(tmp_path / "out")
     assert again.window == Window(5, 5)
     assert again.about == forecaster.about
+    assert again.trained == forecaster.trained
 
 
 def test_what_cannot_be_loaded(forecaster, tmp_path) -> None:

@@ -9,12 +9,13 @@ import torch
 
 from foreframe import Forecaster
 from foreframe.data import batches, open_dataset
+from foreframe.trained import data_of
 
 
 def main(run: str) -> None:
     forecaster = Forecaster.load(run)
-    data, window = forecaster.about["data"], forecaster.window
-    args = forecaster.about["data_args"] | {"augment": "none"}  # a mirrored scene is another one
+    data, args = data_of(forecaster.trained, run)
+    window, args = forecaster.window, args | {"augment": "none"}  # a mirrored scene is another one
     train, test = (open_dataset(data, split, window, args, forecaster.scaling) for split in ("train", "test"))
     mean = torch.cat([batch.mean(dim=(0, 1), keepdim=True) for batch in batches(train, 64)]).mean(dim=0)
     errors = torch.cat([(window.split(batch)[1] - mean).square().sum(dim=(2, 3, 4)) for batch in batches(test, 64)])

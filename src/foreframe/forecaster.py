@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -17,6 +17,8 @@ from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_whe
 from foreframe.files import atomic_write
 from foreframe.models import Model, build_model, model_name
 from foreframe.scaling import Scaling
+from foreframe.trained import Trained
+from foreframe.typed import brief, check_plain, typed
 from foreframe.units import check_units
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -29,7 +31,8 @@ class Forecaster:
         model: anything that keeps the promise of `foreframe.models`.
         window: the past and future that it was trained with.
         scaling: the data's units to [0,1] and back.
-        about: plain values for the model card: data, command, seed, scores.
+        trained: what it was trained on, for who scores it or reads alike; see there.
+        about: plain values for the model card, such as its title or its scores; nothing reads them.
     """
 
     def __init__(
@@ -37,9 +40,11 @@ class Forecaster:
         model: Model,
         window: Window = Window(),  # noqa: B008 (frozen)
         scaling: Scaling = Scaling(),  # noqa: B008
+        trained: Trained = Trained(),  # noqa: B008
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model, self.window, self.scaling, self.about = model, window, scaling, dict(about or {})
+        self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
+        self.about = dict(about or {})
 
     @property
     def device(self) -> torch.device:
@@ -139,6 +144,7 @@ class Forecaster:
             "args": self.model.args,
             "window": asdict(self.window),
             "scaling": self.scaling.config(),
+            "trained": asdict(self.trained),
             "about": self.about,
         }
 
@@ -369,16 +375,43 @@ def _from_config(
         ValueError: when they do not fit each other.
     """
     try:
+        trained, about = _described(config)
         model = build_model(config["model"], config["args"])
-        window, scaling = Window(**config["window"]), Scaling(**config["scaling"])
+        window, scaling = typed(Window, config["window"], "window"), typed(Scaling, config["scaling"], "scaling")
         model.load_state_dict(dict(weights))
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     try:
         model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto") from error
-    return Forecaster(model.eval(), window, scaling, config.get("about"))
+    return Forecaster(model.eval(), window, scaling, trained, about)
+
+
+def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
+    """What a file tells of the training, checked, and its free words, which nothing reads.
+
+    Raises:
+        ValueError: a field that is not there, or holds what it cannot.
+    """
+    from foreframe.data.sources import SUFFIXES, Reading
+
+    names = [one.name for one in fields(Trained)]
+    about = config.get("about") or {}
+    check_plain(about, "about")
+    if not isinstance(about, Mapping):
+        raise ValueError(f"about holds words by name, not {brief(about)}")
+    told = config.get("trained")
+    if told is None:  # files of before there were such fields have them among their words
+        told, about = {n: about[n] for n in names if n in about}, {n: v for n, v in about.items() if n not in names}
+        data, data_args = str(told.get("data", "")), told.get("data_args")
+        if isinstance(data_args, Mapping) and ("/" in data or data.lower().endswith(SUFFIXES)):
+            told["reading"] = {n: data_args[n] for n in (one.name for one in fields(Reading)) if n in data_args}
+    trained = typed(Trained, told, "trained")
+    typed(Reading, trained.reading, "trained.reading")
+    return trained, dict(about)
 
 
 def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
@@ -419,7 +452,9 @@ def _from_checkpoint(path: Path, device: str | torch.device) -> Forecaster:
 
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:
-    window, scaling, about = config["window"], config["scaling"], config["about"]
+    window, scaling = config["window"], config["scaling"]
+    told = {name: value for name, value in config["trained"].items() if value not in ("", None, {})}
+    about = told | config["about"]
     lines = [
         "---",
         "library_name: foreframe",

@@ -17,6 +17,7 @@ from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data.grid import write_grid
 from foreframe.models import build_model
+from foreframe.trained import Trained
 from foreframe.visuals import write_mp4
 
 
@@ -317,7 +318,7 @@ def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
 
 def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
     torch.manual_seed(0)
-    forecaster = Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(4, 4), about={"frame": [16, 16]})
+    forecaster = Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(4, 4), trained=Trained(frame=(16, 16)))
     forecaster.save("../small")
     np.save("clip.npy", np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32))
     assert main(["predict", "../small", "clip.npy", "-o", "out.npy", "--steps", "2"]) == 0

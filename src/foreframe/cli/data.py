@@ -8,7 +8,7 @@ from foreframe.cli.options import call
 
 def look_at_data(
     data: str = "moving_mnist",
-    data_args: dict[str, Any] | None = None,
+    data_args: dict | None = None,
     split: str = "train",
     past: int = 10,
     future: int = 10,
@@ -71,11 +71,11 @@ def check_data(
     path: str,
     *,
     variable: str | None = None,
-    reading: dict[str, Any] | None = None,
+    reading: dict | None = None,
     past: int = 10,
     future: int = 10,
     stride: int = 1,
-    dealing: dict[str, Any] | None = None,
+    dealing: dict | None = None,
     output: str = "contact-sheet.png",
 ) -> None:
     """Look through recordings before training on them: foreframe data check PATH

@@ -10,7 +10,7 @@ from foreframe.cli.options import call
 def score_run(
     run: str,
     data: str | None = None,
-    data_args: dict[str, Any] | None = None,
+    data_args: dict | None = None,
     split: str = "test",
     clips: int | None = None,
     batch_size: int = 16,
@@ -25,7 +25,7 @@ def score_run(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
-        data: what to score on, as in foreframe train; by default the run's own data
+        data: what to score on, as in foreframe train; by default the run's own data, unless these are imported or fetched
         data_args: its arguments, e.g. --data_args.digits fashion_mnist
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
@@ -44,16 +44,15 @@ def score_run(
     from foreframe.evaluation import write_report
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here
+    from foreframe.trained import data_of
 
     if clips is not None and clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
     if split not in ("train", "validation", "test", "all"):
         raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
     forecaster = Forecaster.load(run, device)
-    own = data is None
-    name = data or forecaster.about.get("data", "moving_mnist")
-    args = dict(forecaster.about.get("data_args", {}) if own else {}) | (data_args or {})
-    if own and "clips" not in (data_args or {}):
+    name, args = data_of(forecaster.trained, run, data, data_args)
+    if data is None and "clips" not in (data_args or {}):
         args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
     if stride is not None:
         forecaster.window = replace(forecaster.window, stride=stride)

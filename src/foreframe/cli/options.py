@@ -4,21 +4,27 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
-import yaml
+
+from foreframe.cli.plain import MOST, plain_yaml
+from foreframe.trained import is_remote, leaves
+from foreframe.typed import brief
 
 
 class Parser(jsonargparse.ArgumentParser):
     """jsonargparse, with its reason first and alone, and about one line an option in the help."""
 
+    file = ""  # the config whose values are being read
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Bad options end in one line and exit code 2."""
-        print(f"{self.prog}: {self._in_one_line(message)}", file=sys.stderr)
+        where = f"config {self.file}: " if self.file else ""
+        print(f"{self.prog}: {where}{self._in_one_line(message)}", file=sys.stderr)
         sys.exit(2)
 
     def _in_one_line(self, message: str) -> str:
@@ -74,9 +80,7 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
     parser.allow_abbrev = False  # argparse would take --learning_rat for --learning_rate, and a typo for another option
     if config:
         parser.add_argument(
-            "--config",
-            action="config",
-            help="a recipe by name (quick, tutorial, ...) or a YAML file of options; flags after it win",
+            "--config", type=str, help="a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win"
         )
     for signature in signatures:
         if isinstance(signature, type):
@@ -89,25 +93,69 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
     return parser
 
 
-def parsed_values(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
-    """Arguments to plain values. jsonargparse reads `--model_args.kernel 5` as a number, but `--model_args.head.carry false` as the
-    string "false", which is true; what is nested deeper than its own reading goes is read as YAML here."""
-    arguments = list(arguments)
-    for place, word in enumerate(arguments):
-        if word.startswith("--config="):
-            arguments[place] = f"--config={_found_config(word.removeprefix('--config='), parser.names())}"
-        elif word == "--config" and place + 1 < len(arguments):
-            arguments[place + 1] = _found_config(arguments[place + 1], parser.names())
-    values: dict[str, Any] = parser.parse_args(arguments).as_dict()
-    for argument in arguments:
-        path = argument.removeprefix("--").split("=")[0].split(".")
-        if argument.startswith("--") and len(path) > 2:
-            inner = values
-            for key in path[:-1]:
-                inner = inner[key]
-            if isinstance(inner[path[-1]], str):
-                inner[path[-1]] = yaml.safe_load(inner[path[-1]])
+def parsed_values(
+    parser: Parser, arguments: Sequence[str], settings: Mapping[str, Any] | None = None, file: str = ""
+) -> dict[str, Any]:
+    """Arguments to plain values; what they do not say is as `settings` have it, which `file` holds.
+
+    Options that are mappings are read here: `--reading.size [96,128]`, `--model_args.head.carry false`, `--reading "{every: 2}"`.
+    jsonargparse would import any class that a value names under `class_path`, and forget the neighbours of a nested name.
+
+    Raises:
+        ValueError: a value that is no YAML, or a mapping where there is none.
+    """
+    mappings = [action.dest for action in parser._actions if _is_mapping(action)]
+    flags, nested = _nested(arguments, mappings)
+    parser.file = file
+    told = {name: value for name, value in (settings or {}).items() if name not in mappings}
+    start = parser.parse_object(told) if told else None
+    parser.file = ""
+    values: dict[str, Any] = parser.parse_args(flags, namespace=start).as_dict()
+    for name in mappings:
+        inner = (settings or {}).get(name)
+        if inner is not None:
+            if not isinstance(inner, Mapping):
+                raise ValueError(f"config {file}: {name} holds names and values, not {brief(inner)}")
+            values[name] = dict(inner)
+    for path, value in nested:
+        values[path[0]] = _put(values[path[0]], path[1:], value)
     return values
+
+
+def _is_mapping(action: argparse.Action) -> bool:
+    kind = getattr(action, "_typehint", None)
+    return kind is dict or dict in getattr(kind, "__args__", ())
+
+
+def _nested(arguments: Sequence[str], mappings: Sequence[str]) -> tuple[list[str], list[tuple[list[str], Any]]]:
+    """The arguments without those of mappings, and these: the names that lead to each value, and the value."""
+    rest, nested, words = [], [], list(arguments)
+    while words:
+        flag, equals, value = words.pop(0).partition("=")
+        path = flag.removeprefix("--").split(".")
+        if not flag.startswith("--") or path[0] not in mappings:
+            rest.append(flag + equals + value)
+            continue
+        if not equals:
+            if not words or re.match(r"-(?![\d.])", words[0]):
+                raise ValueError(f"{flag} needs a value")
+            value = words.pop(0)
+        if not all(path):
+            raise ValueError(f"{flag} ends in the middle of a name; give --{path[0]}.NAME")
+        found = plain_yaml(value, flag)
+        if len(path) == 1 and not isinstance(found, dict):
+            raise ValueError(f"{flag} holds names and values, such as {flag}.NAME VALUE, not {brief(found)}")
+        nested.append((path, found))
+    return rest, nested
+
+
+def _put(values: Any, path: Sequence[str], value: Any) -> Any:
+    """`values` with one of them changed, or added, however deep it lies; a mapping in the place of what is none."""
+    if not path:
+        return value
+    inner = dict(values) if isinstance(values, Mapping) else {}
+    inner[path[0]] = _put(inner.get(path[0]), path[1:], value)
+    return inner
 
 
 RECIPES = Path(__file__).parents[1] / "configs"
@@ -118,34 +166,72 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def _found_config(given: str, names: Sequence[str]) -> str:
-    """The config file that is meant: one that is there, or else a recipe of this package by its name."""
-    file = given
-    if not Path(given).exists():
-        if given in recipes():
-            file = str(RECIPES / f"{given}.yaml")
-        elif Path(given).stem in recipes():
-            stem = Path(given).stem
-            raise ValueError(f"there is no config {given}; that recipe comes with foreframe: --config {stem}")
-    _check_config(file, names)
-    return file
+def taken_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The values of --config, in order, and the other arguments."""
+    configs, rest, words = [], [], list(arguments)
+    while words:
+        word = words.pop(0)
+        if word == "--config" and words:
+            configs.append(words.pop(0))
+        elif word.startswith("--config="):
+            configs.append(word.removeprefix("--config="))
+        else:
+            rest.append(word)
+    return configs, rest
 
 
-def _check_config(file: str, names: Sequence[str]) -> None:
-    """jsonargparse would say what is wrong in the file, but not in which."""
+def config_file(given: str) -> str:
+    """The config file that is meant: one that is there, or else a recipe of this package by its name.
+
+    Raises:
+        ValueError: a name that is not there, but resembles a recipe.
+    """
+    if is_file(given) or given not in recipes():
+        if not is_file(given) and Path(given).stem in recipes():
+            raise ValueError(f"there is no config {given}; that recipe comes with foreframe: --config {Path(given).stem}")
+        return given
+    return str(RECIPES / f"{given}.yaml")
+
+
+def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
+    """The options in a file, which may be a stranger's: plain values under names that there are, and nothing that lies elsewhere.
+
+    Raises:
+        ValueError: no such file, no YAML of plain values, an option that is not there, a URL.
+    """
     try:
-        held = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        known = f"; recipes by name: {', '.join(recipes())}" if not Path(file).exists() else ""
-        raise ValueError(f"config {file} cannot be read: {error.strerror}{known}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        where = f", line {error.problem_mark.line + 1}" if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else ""
-        raise ValueError(f"config {file}{where}: not YAML; a config holds lines such as `batch_size: 8`") from None
+        with open(file, "rb") as opened:
+            raw = opened.read(MOST + 1)
+    except (OSError, ValueError) as error:
+        known = f"; recipes by name: {', '.join(recipes())}" if not is_file(file) else ""
+        said = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ValueError(f"config {brief(file, quoted=False)} cannot be read: {said}{known}") from None
+    if len(raw) > MOST:
+        raise ValueError(f"config {file} is larger than {MOST // 1024} KiB: it is no config")
+    try:
+        held = plain_yaml(raw.decode("utf-8"), f"config {file}")
+    except UnicodeDecodeError:
+        raise ValueError(f"config {file}: not text in UTF-8; a config holds lines such as `batch_size: 8`") from None
     if not isinstance(held, dict):
         raise ValueError(f"config {file} holds no options; a config holds lines such as `batch_size: 8`")
-    for name in held:
+    for name, value in held.items():
+        if name == "config":
+            raise ValueError(f"config {file} names another config; give both on the command line")
         if name not in names:
-            raise ValueError(f"config {file}: {no_option(str(name), names)}")
+            raise ValueError(f"config {file}: {no_option(name, names)}")
+        for path, text in leaves(value, (name,)):
+            if name not in ("data", "data_args") and isinstance(text, str) and is_remote(text):
+                raise ValueError(
+                    f"config {file}: {'.'.join(path)} {brief(text)} lies elsewhere; that comes from the command line alone"
+                )
+    return held
+
+
+def is_file(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def no_option(name: str, names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def forecast_clip(
     every: int = 0,
     recording: int | None = None,
     variable: str | None = None,
-    reading: dict[str, Any] | None = None,
+    reading: dict | None = None,
     strict: bool = False,
     tile: int | None = None,
     overlap: int | None = None,
@@ -166,12 +166,7 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any) -> None:
 
 def trained_reading(forecaster: "Forecaster", source: Any, variable: str | None, reading: dict[str, Any] | None) -> dict[str, Any]:
     """Options of `foreframe.clips_from`: those of the run's own data, changed by what was given here."""
-    from dataclasses import fields
-
-    from foreframe.data import Reading
-
-    trained = forecaster.about.get("data_args", {})
-    options = {one.name: trained[one.name] for one in fields(Reading) if one.name in trained}
+    options = dict(forecaster.trained.reading)
     if str(source).lower().endswith((".npy", ".npz", ".pt", ".pth")):
         options.pop("variable", None)  # the name that a grid gave it
     return options | (reading or {}) | ({"variable": variable} if variable else {})
@@ -179,7 +174,7 @@ def trained_reading(forecaster: "Forecaster", source: Any, variable: str | None,
 
 def usual_tile(forecaster: "Forecaster", clip: "Clip") -> int:
     """Tiles for frames of more than four times the area that was trained on; 0 where it is not known, or they are smaller."""
-    trained = forecaster.about.get("frame")
+    trained = forecaster.trained.frame
     h, w = clip.frames.shape[2:]
     if not trained or h * w <= 4 * trained[0] * trained[1]:
         return 0

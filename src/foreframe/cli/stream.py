@@ -29,7 +29,7 @@ def forecast_live(
     state: str | None = None,
     wait: float = 5.0,
     variable: str | None = None,
-    reading: dict[str, Any] | None = None,
+    reading: dict | None = None,
     device: str = "auto",
 ) -> None:
     """Forecast after every frame that comes: foreframe stream RUN SOURCE

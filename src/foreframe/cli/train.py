@@ -2,11 +2,12 @@
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import parsed_values, parser_for
+from foreframe.cli.options import config_file, config_settings, is_file, parsed_values, parser_for, taken_configs
+from foreframe.trained import check_harmless
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
@@ -15,13 +16,41 @@ GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions
 def parse(arguments: Sequence[str]) -> dict[type, Any]:
     """Arguments -> one filled dataclass for each group. A run that is resumed brings its own settings; flags still win."""
     parser = parser_for("train", "Train a model on clips, e.g. foreframe train --config tutorial", *GROUPS, config=True)
-    values = parsed_values(parser, arguments)
-    if values["resume"]:
-        settings = Path(values["resume"]) / "config.yaml"
-        if not settings.is_file():
-            raise ValueError(f"there is no run in {values['resume']} to resume (no config.yaml in it)")
-        values = parsed_values(parser, [f"--config={settings}", *arguments])
+    names = parser.names()
+    configs, flags = taken_configs(arguments)
+    files = [config_file(given) for given in configs]
+    resume = parsed_values(parser, flags)["resume"]
+    if resume:
+        settings = Path(resume) / "config.yaml"
+        if not is_file(str(settings)):
+            raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
+        files = [str(settings), *files]
+    told: dict[str, Any] = {}
+    for file in files:
+        told |= config_settings(file, names)
+    told.pop("resume", None)
+    file = files[-1] if files else ""
+    values = parsed_values(parser, flags, told, file)
+    _check_origin(f"config {file}", told, flags)
     return {group: group(**{field.name: values[field.name] for field in dataclasses.fields(group)}) for group in GROUPS}
+
+
+def _check_origin(where: str, told: Mapping[str, Any], flags: Sequence[str]) -> None:
+    """What a config names may be a stranger's: imports, URLs and downloads come from the command line alone."""
+    given = [flag.partition("=")[0].removeprefix("--").split(".") for flag in flags if flag.startswith("--")]
+    args = {} if ["data_args"] in given else dict(told.get("data_args") or {})
+    for path in given:
+        if path[0] == "data_args":
+            args = _without(args, path[1:])
+    data = told.get("data")
+    check_harmless(where, "data" in told and ["data"] not in given, str(data), args)
+
+
+def _without(values: Any, path: Sequence[str]) -> Any:
+    if not isinstance(values, Mapping) or not path:
+        return values
+    rest = {name: value for name, value in values.items() if name != path[0]}
+    return rest if len(path) == 1 or path[0] not in values else rest | {path[0]: _without(values[path[0]], path[1:])}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
-from foreframe.data import Recordings, batches, check_first_clip, open_dataset
+from foreframe.data import Reading, Recordings, batches, check_first_clip, open_dataset
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model, model_name
 from foreframe.models.convlstm import EARLIER
 from foreframe.models.engine import check_compiler
 from foreframe.scaling import Scaling
+from foreframe.trained import Trained
 from foreframe.training.callbacks import (
     BlankWatch,
     Checkpoints,
@@ -85,8 +86,10 @@ def fit(
         network.start_at(window.split(first)[1].nanmean().item())
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    about = {"data": data.data, "data_args": data.data_args, "frame": [h, w], "preset": model.model, "seed": learning.seed}
-    forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), about)
+    names = [one.name for one in fields(Reading)] if isinstance(train, Recordings) else []
+    reading = {name: data.data_args[name] for name in names if name in data.data_args}
+    trained = Trained(data.data, data.data_args, reading, (h, w), model.model, learning.seed)
+    forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), trained)
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
     trainer, module, clips, checkpoints = _coat(forecaster, train, validation, data, learning, machine, run, folder)
@@ -251,7 +254,7 @@ _OURS = {
 
 
 def _check_trainer_arguments(given: Mapping[str, Any]) -> None:
-    known = [name for name in inspect.signature(L.Trainer).parameters if name not in _OURS]
+    known = [name for name in inspect.signature(L.Trainer).parameters if name not in _OURS | {"model_registry"}]
     for name in given:
         if name in _OURS:
             raise ValueError(f"trainer.{name} is set by foreframe's own options (see foreframe train --help)")

@@ -4,7 +4,7 @@ Each field's help is the comment that jsonargparse reads from the class docstrin
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass
@@ -20,7 +20,7 @@ class ModelOptions:
 
     model: str = "quick"
     hidden: int | None = None
-    model_args: dict[str, Any] = field(default_factory=dict)
+    model_args: dict = field(default_factory=dict)
     weights: str | None = None
 
 
@@ -40,7 +40,7 @@ class DataOptions:
     """
 
     data: str = "moving_mnist"
-    data_args: dict[str, Any] = field(default_factory=dict)
+    data_args: dict = field(default_factory=dict)
     past: int = 10
     future: int = 10
     stride: int = 1
@@ -106,7 +106,7 @@ class MachineOptions:
     precision: str = "32-true"
     memory: Literal["keep", "save"] = "keep"
     compile: bool = False
-    trainer: dict[str, Any] = field(default_factory=dict)
+    trainer: dict = field(default_factory=dict)
 
 
 @dataclass

@@ -1,0 +1,136 @@
+"""What a forecaster was trained on, as its file tells it: plain values that are checked, and offered in words.
+
+A file may come from a stranger. So nothing that it names is imported, called or fetched: import paths, URLs and downloads come
+from the command line alone. What is harmless needs no word: clips that foreframe draws itself, and recordings on this machine.
+"""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foreframe.typed import brief, check_plain
+
+BUILT_IN = ("moving_mnist", "moving_mnist_published")
+LONGEST = 4096  # characters of a name or a path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a forecaster was trained on.
+
+    Args:
+        data: as the option `data` of training: a built-in name, a path or an import path; "" where it is not known.
+        data_args: its arguments, plain values.
+        reading: those of them that say how recordings were read (fields of `foreframe.data.Reading`); others are read alike.
+        frame: H and W of the frames, None where they are not known.
+        preset: of the model.
+        seed: of weights and clips.
+
+    Raises:
+        ValueError: a field out of its range.
+    """
+
+    data: str = ""
+    data_args: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    frame: Sequence[int] | None = None
+    preset: str = ""
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("data", "preset"):
+            text = getattr(self, name)
+            if len(text) > LONGEST or "\0" in text:
+                raise ValueError(f"{name} is a name, not {brief(text)}")
+        for name in ("data_args", "reading"):
+            check_plain(getattr(self, name), name)
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        if self.frame is not None:
+            if len(self.frame) != 2 or not 0 < min(self.frame) <= max(self.frame) < 10**6:
+                raise ValueError(f"frame is H and W in pixels, not {brief(self.frame)}")
+            object.__setattr__(self, "frame", tuple(self.frame))
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"seed is at least 0, not {self.seed}")
+
+
+def data_of(
+    trained: Trained, where: str, data: str | None = None, data_args: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """The data set to open for a forecaster, and its arguments: what the user names, or else what it was trained on, if harmless.
+
+    Args:
+        trained: what its file tells.
+        where: what the user calls it, for the message.
+        data, data_args: from the user; the arguments change those of training where it is the same data.
+
+    Raises:
+        ValueError: nothing was named, and what was trained on is imported or fetched, or is not here.
+    """
+    given = dict(data_args or {})
+    if data is not None and data != trained.data:
+        return data, given
+    told = {name: value for name, value in trained.data_args.items() if name not in given}
+    if data is None and not trained.data:
+        raise ValueError(f"{where} does not tell what it was trained on; name what to score on: --data")
+    check_harmless(where, data is None, trained.data, told, "was trained on")
+    return trained.data, told | given
+
+
+def check_harmless(where: str, named: bool, data: str, args: Mapping[str, Any], says: str = "names the data") -> None:
+    """Refuse, with an offer in words, what a file names and only the command line may: an import path, a URL, a download.
+
+    Args:
+        where: the file, as the user calls it.
+        named: whether it is the file that names the data; else only its arguments are looked at.
+        data, args: what it names.
+        says: the verb of the message.
+
+    Raises:
+        ValueError: it is not harmless.
+    """
+    if named and not _is_here(data):
+        raise ValueError(
+            f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs and downloads come from the "
+            f"command line alone: if you trust it, give --data {shlex.quote(brief(data, quoted=False))}"
+        )
+    for path, value in leaves(args):
+        if (path[-1] == "download" and value) or (isinstance(value, str) and is_remote(value)):
+            name = ".".join(["data_args", *path])
+            raise ValueError(
+                f"{where} has {brief(name, quoted=False)} {brief(value)}; downloads and what lies elsewhere come from the "
+                f"command line alone: if you trust it, give --{brief(name, quoted=False)} there"
+            )
+
+
+def _is_here(data: str) -> bool:
+    """Whether clips are drawn by foreframe itself, or read from a plain file or folder of this machine."""
+    if data in BUILT_IN:
+        return True
+    if not data or "\0" in data or is_remote(data):
+        return False
+    try:
+        path = Path(data).resolve()
+        if path.parts[1:2] in (("dev",), ("proc",), ("sys",), ("net",)):
+            return False  # devices, and folders that fetch what is named in them
+        return path.is_file() or (path.is_dir() and not Path.home().resolve().is_relative_to(path))
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def is_remote(text: str) -> bool:
+    """Whether a path or name leaves this machine: a URL, a chain of fsspec's, a share of another computer."""
+    return "://" in text or "::" in text or text[:2] in ("//", "\\\\", "/\\", "\\/")
+
+
+def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value in nested mappings and lists, with the names that lead to it."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from leaves(value, (*path, str(name)))
+    elif isinstance(values, list | tuple) and values:
+        for value in values:
+            yield from leaves(value, path)
+    elif path:
+        yield path, values

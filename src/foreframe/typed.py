@@ -1,0 +1,114 @@
+"""Dataclasses from the values of a file: each is checked against its field's type before it goes anywhere."""
+
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Kind = TypeVar("Kind")
+
+DEPTH = 16  # of values within values
+MOST = 2**63  # what a whole number stays below
+
+
+def typed(kind: type[Kind], values: Any, what: str) -> Kind:
+    """`kind(**values)`, where `values` may be anything at all.
+
+    Args:
+        kind: a dataclass; its own checks, of ranges, come after those of the types.
+        values: from a file.
+        what: how the message names them.
+
+    Raises:
+        ValueError: no mapping, a name that is no field, a field without value, a value of another type, or what `kind` raises.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{what} holds names and values, not {brief(values)}")
+    hints, known = get_type_hints(kind), {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            raise ValueError(
+                f"{what} has no {brief(name)}; " + (f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}")
+            )
+        if not _is(value, hints[name]):
+            raise ValueError(f"{what}.{name} is {_words(hints[name])}, not {brief(value)}")
+    for name, one in known.items():
+        if name not in values and one.default is MISSING and one.default_factory is MISSING:
+            raise ValueError(f"{what} lacks {name}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
+def _is(value: Any, hint: Any) -> bool:
+    origin, inside = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_is(value, one) for one in inside)
+    if origin is Literal:
+        return isinstance(value, str) and value in inside
+    if hint is None or hint is types.NoneType:
+        return value is None
+    if hint in (int, float):
+        number = isinstance(value, int) or (hint is float and isinstance(value, float) and math.isfinite(value))
+        return number and not isinstance(value, bool) and abs(value) < MOST
+    if origin in (tuple, list, Sequence):
+        kinds = inside or (Any,)
+        return isinstance(value, list | tuple) and all(_is(one, kinds[0]) for one in value)
+    if (origin or hint) in (dict, Mapping):
+        return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+    return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(one) for one in inside)
+    if origin is Literal:
+        return f"one of {', '.join(inside)}"
+    if origin in (tuple, list, Sequence):
+        return f"a list, each of it {_words(inside[0])}" if inside else "a list"
+    names = {int: "a whole number", float: "a finite number", str: "a word", bool: "true or false", dict: "names and values"}
+    return names.get(origin or hint, "null" if hint is types.NoneType else "names and values")
+
+
+def check_plain(value: Any, what: str, depth: int = 0) -> None:
+    """Refuse what is no plain value: numbers, strings, and lists and mappings of them, not too deep.
+
+    Raises:
+        ValueError: something else, a number that is NaN, a name that is no string.
+    """
+    if depth > DEPTH:
+        raise ValueError(f"{what} is nested more than {DEPTH} deep")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{what} has a name that is no text: {brief(name)}")
+            check_plain(inner, f"{what}.{brief(name, quoted=False)}" if depth < 2 else what, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_plain(inner, what, depth + 1)
+    elif isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{what} is not a number")
+    elif not (value is None or isinstance(value, bool | int | float | str)):
+        raise ValueError(f"{what} is a {type(value).__name__}, not a plain value")
+
+
+def brief(value: Any, quoted: bool = True) -> str:
+    """A value of a stranger in a message: one line, not long, no control characters."""
+    if isinstance(value, str):
+        text = value[:120] + "..." * (len(value) > 120)
+        text = "".join(c if c.isprintable() else "?" for c in text)
+        return repr(text) if quoted else text
+    if value is None or isinstance(value, bool | float):
+        return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
+    if isinstance(value, list | tuple) and len(value) <= 4 and not any(isinstance(v, list | tuple | Mapping) for v in value):
+        return f"[{', '.join(brief(inner) for inner in value)}]"
+    return f"a {type(value).__name__}"

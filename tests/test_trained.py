@@ -1,0 +1,179 @@
+"""What a stranger's folder, checkpoint or config names is offered in words: nothing is imported, called or fetched."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from foreframe import Forecaster, Window
+from foreframe.cli import main
+from foreframe.cli.train import parse
+from foreframe.models import build_model
+from foreframe.trained import Trained, data_of
+from foreframe.training import DataOptions
+
+SPY = """
+from pathlib import Path
+Path('imported').touch()
+class Kernel:
+    def __init__(self, of: int = 3): Path('called').touch()
+"""
+
+
+@pytest.fixture(autouse=True)
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A folder with a module that leaves a mark when it is imported; calls of the system and of the network leave one too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "spy_of_tests.py").write_text(SPY)
+    for owner, name in ((os, "system"), (os, "popen"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: Path("called").touch())
+    yield
+    sys.modules.pop("spy_of_tests", None)
+    assert not Path("imported").exists()
+    assert not Path("called").exists()
+
+
+def saved(**config: Any) -> str:
+    Forecaster(build_model("persistence"), Window(2, 2)).save("stranger")
+    file = Path("stranger/config.json")
+    told = {name: value for name, value in json.loads(file.read_text()).items() if name != "trained" or "about" not in config}
+    file.write_text(json.dumps(told | config))
+    return "stranger"
+
+
+NAMED: list[dict[str, Any]] = [
+    {"data": "os.system", "data_args": {"command": "touch called"}},
+    {"data": "spy_of_tests.Kernel"},
+    {"data": "http://127.0.0.1:9/rain.zarr"},
+    {"data": "simplecache::http://127.0.0.1:9/rain.zarr"},
+    {"data": "//127.0.0.1/share/film.npy"},
+    {"data": "\\\\127.0.0.1\\share\\film.npy"},
+    {"data": "file:///etc/hostname.npy"},
+    {"data": "/dev/zero"},
+    {"data": "/"},
+    {"data": "gone.npy"},
+    {"data": "moving_mnist", "data_args": {"digits": {"source": "mnist", "download": True}}},
+    {"data": "moving_mnist_published", "data_args": {"download": True}},
+    {"data": "moving_mnist_published", "data_args": {"path": "//127.0.0.1/share/mnist_test_seq.npy"}},
+]
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {})))
+@pytest.mark.parametrize("where", ["trained", "about"])  # where it stands today, and where it stood
+def test_a_saved_folder_is_offered_in_words(named: dict[str, Any], where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", saved(**{where: named}), "--clips", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the command line alone: if you trust it, give --data" in said
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {})))
+def test_a_config_is_offered_in_words(named: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(json.dumps(named))
+    for verb in (["train", "--config", "run/config.yaml"], ["train", "--resume", "run"], ["plan", "run/config.yaml"]):
+        assert main(verb) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "the command line alone: if you trust it, give --data" in said
+
+
+def test_a_checkpoint_is_offered_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    config = Forecaster(build_model("persistence"), Window(2, 2), trained=Trained("spy_of_tests.Kernel")).config()
+    torch.save({"forecaster": config, "state_dict": {}}, "stranger.ckpt")
+    assert main(["evaluate", "stranger.ckpt", "--clips", "2"]) == 2
+    assert "stranger.ckpt was trained on 'spy_of_tests.Kernel'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "model_args: {kernel: {class_path: spy_of_tests.Kernel, init_args: {of: 3}}}",
+        "data_args: {digits: '{class_path: spy_of_tests.Kernel}'}",
+        "trainer: {strategy: {class_path: spy_of_tests.Kernel}}",
+        "config: other.yaml",
+        "model: !!python/object/apply:os.system [touch called]",
+        "weights: http://127.0.0.1:9/run",
+        "resume: //127.0.0.1/share/run",
+        "trainer: {model_registry: stranger/model}",
+    ],
+)
+def test_a_config_imports_nothing(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.yaml").write_text("data: os.system")
+    Path("config.yaml").write_text(config)
+    assert main(["train", "--config", "config.yaml", "--run", "run", "--accelerator", "cpu"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("run").exists()
+
+
+def test_a_config_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "http://127.0.0.1:9/config.yaml"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_command_line_may_name_anything() -> None:
+    Path("config.yaml").write_text("data: my_clips.Waves\ndata_args: {n: 200, digits: {download: true, root: data}}")
+    flags = ["--data", "my_clips.Waves", "--data_args.digits.download", "true"]
+    data = parse(["--config", "config.yaml", *flags])[DataOptions]
+    assert (data.data, data.data_args) == ("my_clips.Waves", {"n": 200, "digits": {"download": True, "root": "data"}})
+    trained = Trained("my_clips.Waves", {"n": 200})
+    assert data_of(trained, "run", "my_clips.Waves", {"m": 1}) == ("my_clips.Waves", {"n": 200, "m": 1})
+    assert data_of(trained, "run", "other.Clips") == ("other.Clips", {})
+
+
+def test_what_is_harmless_needs_no_word() -> None:
+    np.save("film.npy", np.zeros((40, 8, 8), np.uint8))
+    Path("pictures").mkdir()
+    for data in ("moving_mnist", "film.npy", str(Path("film.npy").resolve()), "pictures"):
+        assert data_of(Trained(data, {"every": 2}), "run") == (data, {"every": 2})
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"data": 3}, "trained.data is a word"),
+        ({"data": "a\0b"}, "data is a name"),
+        ({"data_args": [1]}, "trained.data_args is names and values"),
+        ({"data_args": {"x": float("nan")}}, "not a number"),
+        ({"frame": [64]}, "frame is H and W"),
+        ({"frame": [64, -1]}, "frame is H and W"),
+        ({"frame": ["64", 64]}, "trained.frame"),
+        ({"seed": True}, "trained.seed"),
+        ({"seed": -1}, "seed is at least 0"),
+        ({"reading": {"size": "big"}}, "trained.reading.size"),
+        ({"reading": {"sizes": [1, 2]}}, "did you mean size"),
+        ({"steer": "left"}, "trained has no 'steer'"),
+        ("moving_mnist", "trained holds names and values"),
+        ({"data_args": {"x": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}}, "deep"),
+    ],
+)
+def test_what_describes_a_forecaster_is_checked_on_load(told: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Forecaster.load(saved(trained=told))
+
+
+def test_free_words_steer_nothing() -> None:
+    forecaster = Forecaster.load(saved(trained={"data": "moving_mnist"}, about={"data": "os.system", "frame": "wide"}))
+    assert forecaster.trained == Trained("moving_mnist")
+    assert forecaster.about == {"data": "os.system", "frame": "wide"}
+
+
+def test_folders_of_before_still_load() -> None:
+    about = {
+        "data": "film.mp4",
+        "data_args": {"size": [8, 8], "tile": 4},
+        "frame": [8, 8],
+        "preset": "quick",
+        "seed": 1,
+        "title": "Mine",
+    }
+    forecaster = Forecaster.load(saved(about=about))
+    assert forecaster.about == {"title": "Mine"}
+    assert forecaster.trained == Trained("film.mp4", about["data_args"], {"size": [8, 8]}, (8, 8), "quick", 1)
