@@ -48,6 +48,10 @@ class Window:
     stride: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("past", "future", "stride"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool):
+                raise ValueError(f"{name} is a whole number of frames, not {value!r}")
         if self.past < 1 or self.future < 1:
             raise ValueError(f"a window needs at least 1 past and 1 future frame, not {self.past} and {self.future}")
         if self.stride < 1:
@@ -227,7 +231,8 @@ def check_frames(
         ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN, values out of range.
     """
     if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiub":
-        frames = torch.from_numpy(np.array(frames))  # a copy: a memory-mapped file is read-only
+        # A copy, since a memory-mapped file is read-only; in this machine's byte order, which is all that torch knows.
+        frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
     if not isinstance(frames, Tensor):
         kind = f"dtype {frames.dtype}" if isinstance(frames, np.ndarray) else f"a {type(frames).__name__}"
         raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")

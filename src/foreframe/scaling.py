@@ -102,7 +102,10 @@ class Scaling:
             values = _cut(values, self.low, self.high)
         if (self.low, self.high) == (0.0, 1.0):
             return values
-        return (values - self.low) / (self.high - self.low)
+        above = values - self.low
+        if isinstance(above, Tensor) and above.is_floating_point():
+            return above.div_(self.high - self.low)  # of a window's copies each takes as long as reading it
+        return above / (self.high - self.low)
 
     def to_units(self, values: Values) -> Values:
         """[0, 1] -> units; any shape."""
@@ -132,12 +135,14 @@ class Moments:
     squares: float = 0.0
 
     def plus(self, frames: np.ndarray) -> "Moments":
-        values = frames[np.isfinite(frames)] if frames.dtype.kind == "f" else frames
-        if values.size == 0:
-            return self
-        values = values.astype(np.float64)
-        lowest, highest = float(values.min()), float(values.max())
-        return self + Moments(values.size, lowest, highest, float(values.sum()), float(np.square(values).sum()))
+        flat, moments = frames.reshape(-1), self
+        for start in range(0, flat.size, 2**22):  # a stretch at a time: as float64 big frames would fill the memory
+            values = flat[start : start + 2**22].astype(np.float64)
+            values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
+            if values.size:
+                lowest, highest = float(values.min()), float(values.max())
+                moments += Moments(values.size, lowest, highest, float(values.sum()), float(np.square(values).sum()))
+        return moments
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(

@@ -21,6 +21,7 @@ import foreframe.data.recordings as recordings
 from conftest import real_data
 from foreframe.clip import Clip, Window
 from foreframe.data import Dealing, Reading, Recordings, open_dataset
+from foreframe.data.npy import NpyFrames
 from foreframe.data.recordings import SPLITS, Block, dealt, held, recordings_from
 from foreframe.scaling import Scaling
 
@@ -283,7 +284,7 @@ def test_flips_and_turns_only_move_pixels() -> None:
         ([100], {"shares": [0.5, 0.5]}, "shares are three numbers"),
         ([100], {"by": "day"}, "choose auto, recording or time"),
         ([100], {"augment": "turn"}, "choose none, flips or turns"),
-        ([100], {"tile": -1}, "tile and gap are at least 0"),
+        ([100], {"tile": -1}, "tile is a whole number and at least 0"),
         ([100], {"tiles": 8}, "did you mean tile"),
         ([100], {"scaling": "range"}, "give its low and high"),
     ],
@@ -342,16 +343,16 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypat
             return Recordings(tmp_path / "a", "train", SMALL)
 
     first = opened()
-    assert isinstance(first.frames[0], np.memmap)
+    assert isinstance(first.frames[0], NpyFrames)
     (file,) = (tmp_path / "cache").glob("*.npy")
     written = file.stat().st_mtime_ns
     again = opened()
     assert (again.broken, again.windows) == (first.broken, first.windows)
     assert again.broken == [{6}]
     assert file.stat().st_mtime_ns == written
-    np.testing.assert_array_equal(again.frames[0][:, 0, 0, 0], [k - (k == 6) for k in range(40)])
+    np.testing.assert_array_equal(again.frames[0][:][:, 0, 0, 0], [k - (k == 6) for k in range(40)])
     Image.fromarray(np.full((8, 8), 99, np.uint8)).save(tmp_path / "a" / "39.png")
-    assert opened().frames[0][39, 0, 0, 0] == 99
+    assert (opened().frames[0][39:40] == 99).all()
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
@@ -362,7 +363,7 @@ def test_a_kept_file_of_an_object_is_of_its_own_frames(tmp_path: Path, monkeypat
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = Recordings(xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL)
-        assert dataset.frames[0][0, 0, 0, 0] == add
+        assert dataset.frames[0][:1].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
@@ -370,7 +371,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(recordings, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
 
-    def full(clip: Clip) -> Iterator[np.ndarray]:
+    def full(clip: Clip, budget: float) -> Iterator[np.ndarray]:
         yield np.zeros((32, *clip.frames.shape[1:]), np.float32)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

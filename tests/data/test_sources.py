@@ -16,6 +16,7 @@ from conftest import real_data
 from foreframe.clip import Clip
 from foreframe.data import clips_from
 from foreframe.data.grid import write_grid as save_clip
+from foreframe.data.npy import NpyFrames
 from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts
 from foreframe.data.video import Film
 
@@ -122,7 +123,7 @@ def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Film, "__getitem__", refuse)
     monkeypatch.setattr("foreframe.data.grid._GridFrames.__getitem__", refuse)
     array, film, grid = clips_from(tmp_path, colour="grey", size=[4, 4], every=2)
-    assert isinstance(array.frames.source, np.memmap)  # type: ignore[attr-defined]
+    assert isinstance(array.frames.source, NpyFrames)  # type: ignore[attr-defined]
     for clip in (film, grid):
         with pytest.raises(AssertionError, match="was read"):
             clip[:1]
@@ -322,7 +323,7 @@ def test_choices_that_do_not_fit(tmp_path: Path, options: dict, message: str) ->
         ({"frames": np.zeros((3, 40, 50, 3))}, {}, "puts channels second"),
         ({"frames": np.zeros((3, 4, 5), complex)}, {}, "complex128, not numbers"),
         ({"frames": np.zeros((0, 4, 5))}, {}, "holds no frames"),
-        ({"frames": np.zeros((3, 4, 5)), "times": np.arange(4.0)}, {}, "3 frames, but 4 times"),
+        ({"frames": np.zeros((3, 4, 5)), "times": np.arange(4.0)}, {}, r"3 frames, but times of shape \(4,\)"),
         ({"frames": np.zeros((3, 4, 5)), "times": np.array(["a", "b", "c"])}, {}, "are none that are read"),
     ],
 )

@@ -1,7 +1,11 @@
 """Clips and recordings that lie in .npy, .npz and .pt files."""
 
+import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,140 +13,266 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Clip
+from foreframe.clip import Clip, Frames
+from foreframe.data.budget import BUDGET, check_budget
+from foreframe.data.npy import Header, check_whole, frames_in, read_header
 from foreframe.scaling import Scaling
 
 ARRAYS = (".npy", ".npz", ".pt", ".pth")
 # Names that an .npz may give to what belongs to its frames.
 TIMES, ROWS, COLUMNS = ("times", "time", "valid_time"), ("latitude", "lat", "y"), ("longitude", "lon", "x")
+BESIDE = (*TIMES, *ROWS, *COLUMNS, "units")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
 _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 
-def read_array(path: str | Path, variable: str | None = None) -> tuple[np.ndarray, str]:
-    """The array in a .npy (memory-mapped), .npz or .pt file, and its name ("" in a .npy).
+@dataclass(frozen=True)
+class _Told:
+    """What a file's headers tell of its frames: the shape and dtype of the array, its name ("" in a .npy), and where it lies."""
 
-    Args:
-        path: of the file.
-        variable: which array of an .npz or of a .pt's dict; needed where it holds several and none is called `frames` or `clips`.
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    name: str
+    header: Header | None = None  # of a .npy
+    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)  # of a .pt, which has no headers: it is read at once
+
+
+def _told(path: Path, variable: str | None, budget: float) -> _Told:
+    """What lies in a file, of which a .npy and an .npz are not read yet.
 
     Raises:
-        ValueError: no such file, not an array file, no such variable, pickled objects.
+        ValueError: no such file, not an array file, no such variable, objects, anything but numbers.
     """
-    array, name, _ = _read_all(Path(path), variable)
-    return array, name
-
-
-def _read_all(path: Path, variable: str | None) -> tuple[np.ndarray, str, dict[str, np.ndarray]]:
-    """The array, its name, and everything else that lies beside it in the file."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False), "", {}
+    kind = path.suffix.lower()
+    with _in_one_line(path):
+        if kind == ".npy":
+            with path.open("rb") as file:
+                header = read_header(file)
+            told = _Told(header.shape, header.dtype, "", header)
+        elif kind in (".pt", ".pth"):
+            tensors = _tensors(path, budget)
+            name = _chosen({name: values.ndim for name, values in tensors.items()}, variable)
+            told = _Told(tensors[name].shape, tensors[name].dtype, name, tensors=tensors)
+        else:
+            with zipfile.ZipFile(path) as archive:
+                headers = _headers(archive)
+            name = _chosen({name: len(header.shape) for name, header in headers.items()}, variable)
+            told = _Told(headers[name].shape, headers[name].dtype, name)
+        if told.dtype.kind not in "fiub" or told.dtype.itemsize > 8:
+            raise ValueError(f"it holds {told.dtype}, not numbers that frames are made of; store float32")
+    return told
+
+
+def _values(path: Path, told: _Told, budget: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The array itself, in memory and in this machine's byte order, and what lies beside it in the file.
+
+    Raises:
+        ValueError: more than the budget; a damaged file.
+    """
+    with _in_one_line(path):
+        if told.header is not None:
+            check_whole(path, told.header)
+            check_budget(2 * told.header.size, budget, "an array whose first axis runs fastest", "store it in C order")
+            values = np.fromfile(path, told.dtype, math.prod(told.shape), offset=told.header.offset)
+            return _native(values.reshape(told.shape[::-1]).T), {}
         if path.suffix.lower() in (".pt", ".pth"):
-            return _chosen(_tensors(path), variable)
-        with np.load(path, allow_pickle=False) as held:
-            if not isinstance(held, np.lib.npyio.NpzFile):
-                raise ValueError("not an .npz archive")
-            return _chosen(held, variable)
-    except KeyError as error:
-        raise ValueError(f"{path}: {error.args[0]}") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a whole {path.suffix} file of numbers") from error  # numpy's words advise unpickling
-    except Exception as error:  # zipfile's own kinds for a damaged archive
-        raise ValueError(f"{path} is damaged ({error})") from None
+            held = told.tensors
+        else:
+            with zipfile.ZipFile(path) as archive:
+                headers = _headers(archive)
+                wanted = [name for name in headers if name == told.name or name in BESIDE]
+                need = sum(headers[name].size for name in wanted)
+                check_budget(need, budget, f"{told.name} of shape {told.shape}", "store it as .npy, which is read by the frame")
+                held = {name: _member(archive, name) for name in wanted}
+        beside = {name: _native(values) for name, values in held.items() if name in BESIDE and name != told.name}
+        return _native(held[told.name]), beside
 
 
-def _tensors(path: Path) -> dict[str, np.ndarray]:
+@contextmanager
+def _in_one_line(path: Path) -> Iterator[None]:
+    """Whatever reading a damaged file raises, as a ValueError of one line that names it."""
+    try:
+        yield
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        reason = " ".join(str(error).replace(f"{path}", "").split()) or type(error).__name__
+        raise ValueError(f"{path} is not read as frames: {reason}") from None
+    except Exception as error:  # zipfile's and zlib's own kinds for a damaged archive
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:160]}); make or fetch it again") from None
+
+
+def _headers(archive: zipfile.ZipFile) -> dict[str, Header]:
+    """The headers of the arrays in an .npz, by name."""
+    headers = {}
+    for info in archive.infolist():
+        if info.filename.endswith(".npy"):
+            with archive.open(info) as file:
+                headers[info.filename.removesuffix(".npy")] = header = read_header(file)
+            if not header.dtype.hasobject and info.file_size < header.offset + header.size:
+                raise ValueError(f"{info.filename} is cut short: its header promises {header.size} bytes")
+    return headers
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """The same values in this machine's byte order and in C order, as torch wants them."""
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("=")) if values.ndim else values
+
+
+def _tensors(path: Path, budget: float) -> dict[str, np.ndarray]:
     """A saved tensor, or a dict of them, without unpickling anything else."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+    check_budget(size, budget, "a file of tensors, which is read at once,", "store it as .npy, which is read by the frame")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for what is no file of tensors
         raise ValueError("not a file of tensors") from error
     held = held if isinstance(held, dict) else {"frames": held}
-    return {str(name): value.detach().numpy() for name, value in held.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():  # a stride of 0 makes much of little
+        check_budget(value.numel() * value.element_size(), budget, f"tensor {name} of shape {tuple(value.shape)}")
+    return {name: (value.float() if value.dtype == torch.bfloat16 else value).numpy() for name, value in tensors.items()}
 
 
-def _chosen(held: Any, variable: str | None) -> tuple[np.ndarray, str, dict[str, np.ndarray]]:
-    files = list(held.files if hasattr(held, "files") else held)
-    names = [variable] if variable is not None else [name for name in ("frames", "clips") if name in files]
+def _chosen(axes: Mapping[str, int], variable: str | None) -> str:
+    """The name of the array of frames among arrays with so many axes each."""
+    names = [variable] if variable is not None else [name for name in ("frames", "clips") if name in axes]
     if not names:
-        names = [name for name in files if held[name].ndim >= 3]
-    if len(names) != 1 or names[0] not in files:
+        names = [name for name, count in axes.items() if count >= 3]
+    if len(names) != 1 or names[0] not in axes:
         missed = f"array {variable}" if variable is not None else "a single array of frames"
-        raise KeyError(f"{missed} not found; variable names one of {', '.join(files) or 'none'}")
-    beside = {name: held[name] for name in files if name in (*TIMES, *ROWS, *COLUMNS, "units")}
-    return held[names[0]], names[0], beside
+        raise ValueError(f"{missed} not found; variable names one of {', '.join(axes) or 'none'}")
+    return names[0]
 
 
-def read_arrays(path: str | Path, variable: str | None = None) -> list[Clip]:
+def read_arrays(path: str | Path, variable: str | None = None, budget: float = BUDGET) -> list[Clip]:
     """Every recording in a file, in the data's own numbers; `foreframe.clips_from` says how axes are told apart.
 
-    Arrays `times`, `latitude`, `longitude` and `units` beside the frames come along; rows that run south to north are turned.
+    Frames of a .npy are read when asked for, the others at once. Arrays `times`, `latitude`, `longitude` and `units` beside the
+    frames come along; rows that run south to north are turned.
+
+    Args:
+        path: .npy, .npz or .pt.
+        variable: which array of an .npz or of a .pt's dict; needed where it holds several and none is called `frames` or `clips`.
+        budget: GiB that reading may take at once.
 
     Raises:
-        ValueError: what `read_array` raises, axes that fit no recording, or times that are no times.
+        ValueError: no such file, not an array file, no such variable, pickled objects, axes that fit no recording, times that are
+            no times, more than the budget.
     """
-    frames, name, beside = _read_all(Path(path), variable)
-    where = str(path)
-    if frames.dtype.kind not in "fiub":
-        raise ValueError(f"{path} holds {frames.dtype}, not numbers that frames are made of")
-    if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE or (frames.ndim == 4 and name == "clips"):
-        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_as_clips(frames, where))]
-    if frames.ndim == 3:
-        frames = frames[:, None]
-    if frames.ndim != 4 or frames.shape[1] > 4:
-        cure = "; transpose(0, 3, 1, 2) puts channels second" if frames.ndim == 4 and frames.shape[3] <= 4 else ""
+    path = Path(path)
+    told = _told(path, variable, budget)
+    where, shape = str(path), told.shape
+    clips = _is_clips(told)
+    if not clips and (len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] > 4)):
+        cure = "; transpose(0, 3, 1, 2) puts channels second" if len(shape) == 4 and shape[3] <= 4 else ""
         raise ValueError(
-            f"{path}: shape {frames.shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips (N,T,C,H,W){cure}"
+            f"{path}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips (N,T,C,H,W){cure}"
         )
-    if 0 in frames.shape:
-        raise ValueError(f"{path}: shape {frames.shape} holds no frames")
-    return [_described(frames, beside, where, "" if name in ("", "frames") else name)]
+    if 0 in shape:
+        raise ValueError(f"{path}: shape {shape} holds no frames")
+    if clips:
+        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(path, told, budget))]
+    if told.header is not None and not told.header.fortran:
+        t, *channels, h, w = shape
+        return [Clip(frames_in(path, replace(told.header, shape=(t, *(channels or [1]), h, w)), budget), name=where)]
+    frames, beside = _values(path, told, budget)
+    frames = frames[:, None] if frames.ndim == 3 else frames
+    return [_described(frames, beside, where, "" if told.name in ("", "frames") else told.name)]
 
 
-def holds_clips(path: str | Path, variable: str | None = None) -> bool:
+def _is_clips(told: _Told) -> bool:
+    return told.shape == PUBLISHED_SHAPE or len(told.shape) == 5 or (told.name == "clips" and len(told.shape) == 4)
+
+
+def holds_clips(path: str | Path, variable: str | None = None, budget: float = BUDGET) -> bool:
     """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut windows from."""
-    frames, name = read_array(path, variable)
-    if frames.shape == PUBLISHED_SHAPE or frames.ndim == 5 or name == "clips":
-        return True
-    return frames.ndim == 4 and frames.shape[1] > 4
+    told = _told(Path(path), variable, budget)
+    return _is_clips(told) or told.name == "clips" or (len(told.shape) == 4 and told.shape[1] > 4)
+
+
+def _clips(path: Path, told: _Told, budget: float) -> Sequence[Frames]:
+    """The clips (T,C,H,W) of a file of them; those of a .npy are read when asked for.
+
+    Raises:
+        ValueError: other axes than those of clips; what reading raises.
+    """
+    shape = told.shape
+    published = shape == PUBLISHED_SHAPE
+    if len(shape) not in (4, 5):
+        raise ValueError(f"{path}: shape {shape}; a file of clips is (N,T,C,H,W) or (N,T,H,W)")
+    if 0 in shape:
+        raise ValueError(f"{path}: shape {shape} holds no clips")
+    if told.header is not None and not told.header.fortran:
+        (t, n) = shape[:2] if published else (shape[1], shape[0])
+        channels, h, w = (1, *shape[2:]) if len(shape) == 4 else shape[2:]
+        frames = frames_in(path, replace(told.header, shape=(n * t, channels, h, w)), budget)
+        if published:  # frames first: of a clip each lies n further on
+            return [replace(frames.part(k, k + t), step=n * frames.step) for k in range(n)]
+        return [frames.part(k * t, (k + 1) * t) for k in range(n)]
+    values, _ = _values(path, told, budget)
+    values = values.transpose(1, 0, 2, 3) if published else values
+    return list(values[:, :, None] if values.ndim == 4 else values)
 
 
 def _described(frames: np.ndarray, beside: dict[str, np.ndarray], where: str, variable: str) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
-    times = next((_times(beside[name], where) for name in TIMES if name in beside), None)
-    if times is not None and len(times) != len(frames):
-        raise ValueError(f"{where}: {len(frames)} frames, but {len(times)} times")
+    times = next((_times(beside[name], len(frames), where) for name in TIMES if name in beside), None)
     coordinates, notes = {}, []
     for names, side in ((ROWS, frames.shape[2]), (COLUMNS, frames.shape[3])):
         for name in names:
             if name in beside and beside[name].shape in ((side,), frames.shape[2:]):
-                coordinates[name] = beside[name]
+                if beside[name].dtype.kind in "fiu":
+                    coordinates[name] = beside[name]
+                else:
+                    notes.append(f"{name} is left out: it holds {beside[name].dtype}, not numbers")
     for name in ("latitude", "lat"):
         if name in coordinates and coordinates[name].flat[0] < coordinates[name].flat[-1]:
             frames = frames[:, :, ::-1]
             coordinates = {k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()}
             notes.append("rows ran south to north: turned north-up")
-    units = str(beside["units"].flat[0]) if "units" in beside and beside["units"].size else ""
+    units = " ".join(str(beside["units"].flat[0]).split())[:80] if "units" in beside and beside["units"].size else ""
     return Clip(frames, times, units, coordinates, where, variable, tuple(notes))
 
 
-def _times(values: np.ndarray, where: str) -> np.ndarray:
-    """Stamps such as 201505151545 or 2019-03-01T00:00, numpy's own, or plain seconds."""
-    if values.dtype.kind in "Mf":
-        return values
-    if values.dtype.kind in "iu" and values.max(initial=0) < 10**9:
-        return values.astype(np.float64)
+def _times(values: np.ndarray, frames: int, where: str) -> np.ndarray:
+    """Stamps such as 201505151545 or 2019-03-01T00:00, numpy's own, or plain seconds, one a frame.
+
+    Raises:
+        ValueError: another number of them, or what is no time.
+    """
+    if values.shape != (frames,):
+        raise ValueError(f"{where}: {frames} frames, but times of shape {values.shape}; store one time a frame")
     try:
-        text = values.astype(str)
-        if all(one.isdigit() for one in text):
-            text = np.array([f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[8:10] or '00'}:{one[10:12] or '00'}" for one in text])
-        return text.astype("datetime64[ns]")
-    except ValueError:
-        raise ValueError(f"{where}: times such as {str(values.flat[0])!r} are none that are read; write 2019-03-01T00:00") from None
+        times = _as_times(values)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{where}: times such as {str(values[0])[:40]!r} are none that are read; write 2019-03-01T00:00") from None
+    absent = np.flatnonzero(~np.isfinite(times))
+    if absent.size:
+        raise ValueError(f"{where}: frame {absent[0]} has no time; drop such frames first")
+    return times
+
+
+def _as_times(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[ns]") if np.datetime_data(values.dtype)[0] == "generic" else values
+    if values.dtype.kind == "m":
+        return values / np.timedelta64(1, "s")
+    if values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.max() < 10**9):
+        return values.astype(np.float64)
+    text = values.astype(str)
+    if all(one.isdigit() for one in text):
+        text = np.array([f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[8:10] or '00'}:{one[10:12] or '00'}" for one in text])
+    return text.astype("datetime64[ns]")
 
 
 def stand_in(clip: Clip) -> int | None:
@@ -168,26 +298,27 @@ class ArrayClips(Dataset):
     test split and nothing else.
 
     Args:
-        path: .npy (memory-mapped) or .npz.
+        path: .npy, whose clips are read when asked for, or .npz, which is read at once.
         split: "train", "validation", "test" or "all".
         variable: which array of an .npz.
+        budget: GiB that reading may take at once.
 
     Raises:
-        ValueError: what `read_array` raises, other axes, or a split without clips.
+        ValueError: what `read_arrays` raises, other axes, or a split without clips.
     """
 
-    def __init__(self, path: str | Path, split: str = "test", variable: str | None = None) -> None:
-        frames, _ = read_array(path, variable)
-        published = frames.shape == PUBLISHED_SHAPE
+    def __init__(self, path: str | Path, split: str = "test", variable: str | None = None, budget: float = BUDGET) -> None:
+        path = Path(path)
+        told = _told(path, variable, budget)
+        published = told.shape == PUBLISHED_SHAPE
         if published and split in ("train", "validation"):
             raise ValueError(f"{path} is the published test set: train on data moving_mnist, and evaluate on it")
-        clips = _as_clips(frames, str(path))
-        if frames.dtype != np.uint8 and frames.dtype.kind != "f":
-            raise ValueError(f"{path}: dtype {frames.dtype}; clips are uint8, or floats in [0, 1]")
-        self.scaling = Scaling(0, 255) if frames.dtype == np.uint8 and not published else Scaling()
-        block = slice(None) if published else split_block(len(clips), split)
-        self.clips = clips[block]
-        self._whole = 255.0 if frames.dtype == np.uint8 else 1.0
+        if told.dtype != np.uint8 and told.dtype.kind != "f":
+            raise ValueError(f"{path}: dtype {told.dtype}; clips are uint8, or floats in [0, 1]")
+        clips = _clips(path, told, budget)
+        self.scaling = Scaling(0, 255) if told.dtype == np.uint8 and not published else Scaling()
+        self.clips = clips[slice(None) if published else split_block(len(clips), split)]
+        self._whole = 255.0 if told.dtype == np.uint8 else 1.0
         if len(self.clips) == 0:
             raise ValueError(f"{path}: {len(clips)} clips are too few to leave one for {split}")
 
@@ -197,7 +328,8 @@ class ArrayClips(Dataset):
     def __getitem__(self, index: int) -> Float[Tensor, "t c h w"]:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        return torch.from_numpy(np.array(self.clips[index], dtype=np.float32)).div_(self._whole)
+        clip = self.clips[index]
+        return torch.from_numpy(np.array(clip[0 : clip.shape[0]], dtype=np.float32)).div_(self._whole)
 
 
 def split_block(n: int, split: str) -> slice:
@@ -206,17 +338,8 @@ def split_block(n: int, split: str) -> slice:
     return {"train": slice(0, a), "validation": slice(a, b), "test": slice(b, n), "all": slice(0, n)}[split]
 
 
-def _as_clips(frames: np.ndarray, path: str) -> np.ndarray:
-    """A view (N,T,C,H,W)."""
-    if frames.shape == PUBLISHED_SHAPE:
-        frames = frames.transpose(1, 0, 2, 3)
-    if frames.ndim not in (4, 5):
-        raise ValueError(f"{path}: shape {frames.shape}; a file of clips is (N,T,C,H,W) or (N,T,H,W)")
-    return frames[:, :, None] if frames.ndim == 4 else frames
-
-
 def published_moving_mnist(path: str | Path = "data/mnist_test_seq.npy", download: bool = False) -> ArrayClips:
-    """The 10,000 published test clips (Srivastava et al. 2015), memory-mapped from `path`; fetched there first if `download`.
+    """The 10,000 published test clips (Srivastava et al. 2015), read from `path` when asked for; fetched there first if `download`.
 
     Raises:
         ValueError: when the file is not there and may not, or cannot, be downloaded, or is another file.
@@ -234,6 +357,6 @@ def published_moving_mnist(path: str | Path = "data/mnist_test_seq.npy", downloa
         except (RuntimeError, OSError) as error:
             raise ValueError(f"the download of {path.name} failed ({error}); check the network") from None
     clips = ArrayClips(path)
-    if clips.clips.shape != (10_000, 20, 1, 64, 64):
-        raise ValueError(f"{path} has shape {clips.clips.shape}, which is not the published test set's")
+    if (len(clips), *clips.clips[0].shape) != (10_000, 20, 1, 64, 64):
+        raise ValueError(f"{path} has {len(clips)} clips of {clips.clips[0].shape}, and so is not the published test set")
     return clips

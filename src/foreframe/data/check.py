@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from foreframe.clip import Clip, Window
+from foreframe.data.budget import frames_at_once
 from foreframe.data.cuts import find_cuts
 from foreframe.data.recordings import CHUNK, SPLITS, Dealing, dealt, raw_in, split_lines, what_fits
 from foreframe.data.sources import Reading, broken_in, gaps_in, in_parts, spoken
@@ -88,8 +89,9 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
     found.shown_at = sorted({int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()} | beside_cuts)
     absent, ever, before = 0, None, None
     dark = 16 if clip.frames.dtype == np.uint8 else None
-    for start in range(0, n, CHUNK):
-        frames = np.asarray(clip.frames[start : min(start + CHUNK, n)])
+    few = frames_at_once(clip.frames.shape, CHUNK, reading.budget)
+    for start in range(0, n, few):
+        frames = np.asarray(clip.frames[start : min(start + few, n)])
         found.moments = found.moments.plus(frames)
         there = np.isfinite(frames) if frames.dtype.kind == "f" else np.ones(frames.shape, bool)
         absent += int(there.size - there.sum())

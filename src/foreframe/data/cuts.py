@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Shaped
 
 from foreframe.clip import Frames
+from foreframe.data.budget import frames_at_once
 
 _SIDE = 3  # frames before and after that must all be unlike, so that a flash shorter than that is no cut
 _AROUND = 8  # steps on either side that tell how much this film changes anyway
@@ -24,9 +25,10 @@ def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
 
     Args:
         frames: (T,C,H,W); NaN is missing and counts as 0.
-        every_chunk: frames read at once.
+        every_chunk: frames read at once, at most.
     """
     total = frames.shape[0]
+    every_chunk = frames_at_once(frames.shape, every_chunk)
     near: deque[np.ndarray] = deque(maxlen=2 * _SIDE)  # the small frames around the boundary that is judged
     steps = np.zeros(total)  # difference of frame i from the one before
     candidates: list[tuple[int, float]] = []

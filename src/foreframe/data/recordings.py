@@ -1,7 +1,9 @@
 """Windows over recordings, as a Dataset: dealt to train, validation and test so that no frame is in two of them."""
 
 import hashlib
+import math
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,7 +19,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
-from foreframe.data.sources import Reading, breaks, broken_in, in_parts, raw_clips, warn
+from foreframe.data.budget import frames_at_once, in_gib
+from foreframe.data.npy import NpyFrames, frames_in, read_header
+from foreframe.data.sources import Reading, breaks, broken_in, in_parts, is_number, is_whole, raw_clips, warn
 from foreframe.files import atomic_write
 from foreframe.scaling import Moments, Scaling, scaling_from
 from foreframe.units import check_units
@@ -60,13 +64,17 @@ class Dealing:
     def __post_init__(self) -> None:
         if self.by not in ("auto", "recording", "time"):
             raise ValueError(f"by {self.by!r} is unknown; choose auto, recording or time")
-        shares = self.shares if isinstance(self.shares, list | tuple) else ()
+        shares = self.shares if isinstance(self.shares, list | tuple) and all(map(is_number, self.shares)) else ()
         if len(shares) != 3 or min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
-            raise ValueError(f"shares are three numbers, of train, validation and test, that add up to 1, not {self.shares}")
+            raise ValueError(f"shares are three numbers, of train, validation and test, that add up to 1, not {self.shares!r}")
         if self.augment not in ("none", "flips", "turns"):
             raise ValueError(f"augment {self.augment!r} is unknown; choose none, flips or turns")
-        if self.tile < 0 or (self.gap is not None and self.gap < 0) or not 0 <= self.active < 1:
-            raise ValueError(f"tile and gap are at least 0, active lies in [0,1), not {self.tile}, {self.gap}, {self.active}")
+        for name in ("gap", "tile", "seed"):
+            value = getattr(self, name)
+            if not (is_whole(value) and value >= 0) and not (name == "gap" and value is None):
+                raise ValueError(f"{name} is a whole number and at least 0, not {value!r}")
+        if not is_number(self.active) or not 0 <= self.active < 1:
+            raise ValueError(f"active lies in [0,1), not {self.active!r}")
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,7 @@ class Recordings(Dataset):
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
         opened = _opened(path, reading)
+        self._budget = reading.budget
         self.path, self.split, self.window, self.dealing = opened.name, split, window, dealing
         self.clips, self.frames, self.broken = opened.clips, opened.frames, opened.broken
         self.blocks = dealt([len(clip) for clip in opened.clips], opened.origins, opened.counts, dealing, window)
@@ -162,8 +171,10 @@ class Recordings(Dataset):
         values = np.asarray(frames[start : start + self.window.length, :, top : top + tile_h, left : left + tile_w])
         if draw is not None:
             values = _augmented(values, draw, self.dealing.augment)
-        values = np.array(self.scaling.from_pictures(values), dtype=np.float32)
-        return self.scaling.to_network(torch.from_numpy(values))
+        values = self.scaling.from_pictures(values)
+        # What lies in memory stays as it is; what a file gave is nobody else's.
+        own = np.ascontiguousarray if isinstance(frames, NpyFrames) else np.array
+        return self.scaling.to_network(torch.from_numpy(own(values, dtype=np.float32)))
 
     def _scaling(self, given: str | Mapping[str, Any] | Scaling | None) -> Scaling:
         named = [clip for clip in self.clips if clip.units]
@@ -179,8 +190,10 @@ class Recordings(Dataset):
             return wanted if wanted.units or not units else Scaling(wanted.low, wanted.high, units, wanted.kind)
         moments = Moments()
         for block in self.blocks["train"] or [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]:
-            for start in range(block.start, block.stop, CHUNK):
-                moments = moments.plus(np.asarray(self.frames[block.recording][start : min(start + CHUNK, block.stop)]))
+            frames = self.frames[block.recording]
+            few = frames_at_once(frames.shape, CHUNK, self._budget)
+            for start in range(block.start, block.stop, few):
+                moments = moments.plus(np.asarray(frames[start : min(start + few, block.stop)]))
         if moments.count == 0:
             raise ValueError(f"{self.path}: every value of the training frames is missing")
         try:
@@ -213,12 +226,15 @@ class Recordings(Dataset):
                 for place in np.flatnonzero(places_of).tolist():
                     yield block.recording, start, *places[place]
 
-    def _content(self, frames: np.ndarray, block: Block, places: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    def _content(
+        self, frames: np.ndarray | NpyFrames, block: Block, places: Sequence[tuple[int, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """For each frame of the block and each tile: the share of values that are there, and of those that are active."""
         there, active = (np.zeros((len(block), len(places)), np.float32) for _ in range(2))
         side = self.dealing.tile or max(frames.shape[2:])
-        for start in range(block.start, block.stop, CHUNK):
-            values = np.asarray(frames[start : min(start + CHUNK, block.stop)])
+        few = frames_at_once(frames.shape, CHUNK, self._budget)
+        for start in range(block.start, block.stop, few):
+            values = np.asarray(frames[start : min(start + few, block.stop)])
             y = self.scaling.to_network(self.scaling.from_pictures(values).astype(np.float32)) if self.dealing.active else None
             rows = slice(start - block.start, start - block.start + len(values))
             for k, (top, left) in enumerate(places):
@@ -456,7 +472,7 @@ class _Opened:
     clips: list[Clip]
     origins: list[int]
     counts: list[int] | None
-    frames: list[np.ndarray]
+    frames: list[np.ndarray | NpyFrames]
     broken: list[set[int]]
 
 
@@ -499,14 +515,16 @@ def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
     return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.exists()]
 
 
-def held(clips: Sequence[Clip], dated: list[tuple[str, int, int]] | None, reading: Reading) -> list[tuple[np.ndarray, set[int]]]:
-    """Each recording's frames where any stretch of them is quick to get at, in memory or in a memory-mapped file, and which of them
-    are damaged."""
-    need = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray))
+def held(
+    clips: Sequence[Clip], dated: list[tuple[str, int, int]] | None, reading: Reading
+) -> list[tuple[np.ndarray | NpyFrames, set[int]]]:
+    """Each recording's frames where any stretch of them is quick to get at, in memory or in a .npy file, and which of them are
+    damaged."""
+    need = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray | NpyFrames))
     return [
         (clip.frames, set())
-        if isinstance(clip.frames, np.ndarray)
-        else _in_memory(clip)
+        if isinstance(clip.frames, np.ndarray | NpyFrames)
+        else _in_memory(clip, reading.budget)
         if need <= IN_MEMORY
         else _in_file(clip, dated, reading)
         for clip in clips
@@ -514,42 +532,67 @@ def held(clips: Sequence[Clip], dated: list[tuple[str, int, int]] | None, readin
 
 
 def _bytes(clip: Clip) -> int:
-    return int(np.prod(clip.frames.shape)) * clip.frames.dtype.itemsize
+    return math.prod(clip.frames.shape) * clip.frames.dtype.itemsize
 
 
-def _chunks(clip: Clip) -> Iterator[np.ndarray]:
-    for start in range(0, len(clip), CHUNK):
-        yield np.asarray(clip.frames[start : min(start + CHUNK, len(clip))])
+def _chunks(clip: Clip, budget: float) -> Iterator[np.ndarray]:
+    few = frames_at_once(clip.frames.shape, CHUNK, budget)
+    for start in range(0, len(clip), few):
+        yield np.asarray(clip.frames[start : min(start + few, len(clip))])
 
 
-def _in_memory(clip: Clip) -> tuple[np.ndarray, set[int]]:
+def _in_memory(clip: Clip, budget: float) -> tuple[np.ndarray, set[int]]:
     frames = np.empty(clip.frames.shape, clip.frames.dtype)
     start = 0
-    for chunk in _chunks(clip):
+    for chunk in _chunks(clip, budget):
         frames[start : start + len(chunk)] = chunk
         start += len(chunk)
     return frames, broken_in(clip.frames)
 
 
-def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Reading) -> tuple[np.ndarray, set[int]]:
-    """The same in a .npy file that later runs use again; its name tells the source's names, sizes, dates and how it was read."""
+def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Reading) -> tuple[NpyFrames, set[int]]:
+    """The same in a .npy file that later runs use again; its name tells the source's names, sizes, dates and how it was read.
+
+    Raises:
+        ValueError: the disk has no room for it.
+    """
     told: Any = dated
     if dated is None:
         ends = [hashlib.sha256(np.asarray(clip.frames[k : k + 1]).tobytes()).hexdigest() for k in (0, len(clip) - 1)]
         told = (None if clip.times is None else clip.times.tolist(), ends)
-    key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, asdict(reading))).encode()).hexdigest()[:24]
+    how = {name: value for name, value in asdict(reading).items() if name != "budget"}  # which changes no frame
+    key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, how)).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
-    if not (file.exists() and damaged.exists()):
-        warn(
-            f"{clip.name}: {_bytes(clip) / 2**30:.1f} GiB of frames are decoded into {file}; size, coarsen or every make them fewer"
+    if (found := _decoded_before(file, damaged, clip, reading.budget)) is not None:
+        return found
+    where = next(place for place in (folder, *folder.parents) if place.exists())
+    free, need = shutil.disk_usage(where).free, _bytes(clip)
+    if need > free:
+        raise ValueError(
+            f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where {in_gib(free)} are free; "
+            "size, coarsen or every make them fewer, and FOREFRAME_CACHE names another folder"
         )
-        with atomic_write(file) as rough, rough.open("wb") as out:
-            # Written, not mapped: a full disk must be an error, and is a crash in a mapped file.
-            header = {"descr": np.lib.format.dtype_to_descr(clip.frames.dtype), "fortran_order": False, "shape": clip.frames.shape}
-            np.lib.format.write_array_header_2_0(out, header)
-            for chunk in _chunks(clip):
-                out.write(np.ascontiguousarray(chunk).data)
-        with atomic_write(damaged) as rough:
-            rough.write_text(" ".join(map(str, sorted(broken_in(clip.frames)))), encoding="utf-8")
-    return np.load(file, mmap_mode="r"), {int(k) for k in damaged.read_text(encoding="utf-8").split()}
+    warn(f"{clip.name}: {in_gib(need)} of frames are decoded into {file}; size, coarsen or every make them fewer")
+    with atomic_write(file) as rough, rough.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(clip.frames.dtype), "fortran_order": False, "shape": clip.frames.shape}
+        np.lib.format.write_array_header_2_0(out, header)
+        for chunk in _chunks(clip, reading.budget):
+            out.write(np.ascontiguousarray(chunk).data)
+    with atomic_write(damaged) as rough:
+        rough.write_text(" ".join(map(str, sorted(broken_in(clip.frames)))), encoding="utf-8")
+    found = _decoded_before(file, damaged, clip, reading.budget)
+    assert found is not None
+    return found
+
+
+def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> tuple[NpyFrames, set[int]] | None:
+    """The frames that an earlier run has decoded, and which of them are damaged; None where its files are not whole."""
+    try:
+        with file.open("rb") as opened:
+            header = read_header(opened)
+        frames = frames_in(file, header, budget)
+        broken = {int(k) for k in damaged.read_text(encoding="utf-8").split()}
+    except (OSError, ValueError):
+        return None
+    return (frames, broken) if (frames.shape, frames.dtype) == (tuple(clip.frames.shape), clip.frames.dtype) else None

@@ -1,5 +1,6 @@
 """One door for every source of frames: films, pictures, arrays, grids, and folders of them."""
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,10 +15,12 @@ import torch.nn.functional as F
 
 from foreframe.clip import Clip, Coordinate, Frames, same_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
+from foreframe.data.budget import BUDGET, check_budget, frames_at_once
 from foreframe.data.cuts import find_cuts
 from foreframe.data.grid import read_grid, without_corner
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
+from foreframe.data.npy import NpyFrames
 from foreframe.data.video import read_film
 from foreframe.scaling import Scaling
 from foreframe.units import same_unit
@@ -44,9 +47,10 @@ class Reading:
         every: take every so manieth frame.
         cuts: split a film or a series of pictures where the scene changes.
         strict: refuse damaged frames and files cut short; else such frames are marked, and unreadable files of a folder left out.
+        budget: GiB of memory that opening, or reading frames once, may take; what would take more is refused before it is read.
 
     Raises:
-        ValueError: for choices that do not fit each other.
+        ValueError: for values that mean nothing, and choices that do not fit each other.
     """
 
     variable: str | Sequence[str] | None = None
@@ -59,22 +63,49 @@ class Reading:
     every: int = 1
     cuts: bool = False
     strict: bool = False
+    budget: float = BUDGET
 
     def __post_init__(self) -> None:
+        names = [self.variable] if self.variable is None or isinstance(self.variable, str) else self.variable
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | None) for name in names):
+            raise ValueError(f"variable is a name or a list of names, not {self.variable!r}")
+        if not isinstance(self.select, Mapping) or not all(map(_is_place, self.select.values())):
+            raise ValueError(f"select is a number or a name for each dimension, such as {{level: 500}}, not {self.select!r}")
         if self.colour not in ("as_is", "grey", "rgb"):
             raise ValueError(f"colour {self.colour!r} is unknown; choose as_is, grey or rgb")
         for name, count in (("crop", 4), ("size", 2)):
             given = getattr(self, name)
-            whole = given is not None and not isinstance(given, str | int) and all(isinstance(n, int) for n in given)
+            whole = isinstance(given, list | tuple) and all(is_whole(n) for n in given)
             if given is not None and not (whole and len(given) == count and min(given) >= 0 and min(given[-2:]) > 0):
-                raise ValueError(f"{name} is {'top, left, ' * (count == 4)}H, W in whole pixels, not {given}")
+                raise ValueError(f"{name} is {'top, left, ' * (count == 4)}H, W in whole pixels, not {given!r}")
         if self.size and self.coarsen != 1:
             raise ValueError("give size or coarsen, not both")
-        for name in ("coarsen", "every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} is a whole number and at least 1, not {getattr(self, name)}")
-        if isinstance(self.missing, str) and self.missing != "auto":
-            raise ValueError(f"missing is a number, auto or null, not {self.missing!r}")
+        counts: dict[str, int] = {"coarsen": self.coarsen, "every": self.every}
+        for name, number in counts.items():
+            if not is_whole(number) or number < 1:
+                raise ValueError(f"{name} is a whole number and at least 1, not {number!r}")
+        for name in ("cuts", "strict"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is true or false, not {getattr(self, name)!r}")
+        if self.missing != "auto" and self.missing is not None and not is_number(self.missing):
+            raise ValueError(f"missing is a number, auto or null, not {self.missing!r}; NaN is missing in any case")
+        if not (is_number(self.budget) and self.budget > 0):
+            raise ValueError(f"budget is a number of GiB, more than 0, not {self.budget!r}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether an option is a whole number that counts things or pixels; true and false are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and -(2**31) < int(value) < 2**31
+
+
+def is_number(value: Any) -> bool:
+    """Whether an option is a finite number; true and false are none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a value may name a place along a dimension: a number, a name or a date."""
+    return is_number(value) or isinstance(value, str | np.datetime64 | np.timedelta64)
 
 
 def reading_from(options: Mapping[str, Any]) -> Reading:
@@ -93,7 +124,7 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
     """Every recording in a source, in the data's own numbers, its frames read when they are asked for.
 
     Args:
-        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures, a .npy (memory-mapped), .npz or .pt file, a
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures, a .npy, .npz or .pt file, a
             NetCDF file, a Zarr store (folder or any fsspec URL), an xarray object, or a folder of any of these, however deep.
         variable, options: fields of `Reading`.
 
@@ -140,7 +171,7 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     elif suffix in ARRAYS:
         if reading.variable is not None and not isinstance(reading.variable, str):
             raise ValueError(f"{path}: an array file gives one array, not {', '.join(reading.variable)}")
-        for clip in read_arrays(path, reading.variable):
+        for clip in read_arrays(path, reading.variable, reading.budget):
             yield clip, False
     elif suffix in IMAGES:
         raise ValueError(f"{path} is a single picture; give the folder of numbered pictures that it belongs to")
@@ -287,10 +318,17 @@ def in_parts(clip: Clip, starts: Sequence[int], reading: Reading) -> list[Clip]:
         return [viewed(clip, reading, value)]
     parts = []
     for k, (start, stop) in enumerate(pairwise([0, *starts, len(clip)])):
-        part: Frames = clip.frames[start:stop] if isinstance(clip.frames, np.ndarray) else Part(clip.frames, start, stop)
+        part = _part(clip.frames, start, stop)
         times = None if clip.times is None else clip.times[start:stop]
         parts.append(viewed(replace(clip, frames=part, times=times, name=f"{clip.name} [{k + 1}]"), reading, value))
     return parts
+
+
+def _part(frames: Frames, start: int, stop: int) -> Frames:
+    """Frames `start` to `stop`, not read yet."""
+    if isinstance(frames, np.ndarray):
+        return frames[start:stop]
+    return frames.part(start, stop) if isinstance(frames, NpyFrames) else Part(frames, start, stop)
 
 
 def _missing_value(clip: Clip, reading: Reading) -> tuple[float | None, list[str]]:
@@ -401,7 +439,7 @@ def viewed(clip: Clip, reading: Reading, value: float | None) -> Clip:
     """A clip as `reading` says, whose `value` stands for no data.
 
     Raises:
-        ValueError: a crop beyond the frames, or frames too small to coarsen.
+        ValueError: a crop beyond the frames, frames too small to coarsen, or too big for the budget.
     """
     view = Viewed(clip.frames, reading, value)
     h, w = view.cropped
@@ -413,6 +451,9 @@ def viewed(clip: Clip, reading: Reading, value: float | None) -> Clip:
         )
     if min(h, w) < reading.coarsen:
         raise ValueError(f"{clip.name}: frames of {h}x{w} are too small to coarsen by {reading.coarsen}")
+    c, height, width = view.shape[1:]  # a frame is worked on as float32, and what it becomes lies beside it
+    what = f"{clip.name}: one frame of {c}x{height}x{width}, as float32 and once more while it is worked on,"
+    check_budget(8 * c * height * width, reading.budget, what, "crop, size or coarsen make it smaller")
     if view.plain:
         return clip
     times = None if clip.times is None else clip.times[:: reading.every]
@@ -498,8 +539,22 @@ class Viewed:
 
     def __getitem__(self, when: slice) -> np.ndarray:
         a, b, _ = when.indices(self.shape[0])
-        every, crop = self.reading.every, self.reading.crop
-        frames = np.asarray(self.source[a : max(a, b)]) if every == 1 else _thinned(self.source, range(a, max(a, b)), every)
+        b = max(a, b)
+        t, *size = b - a, *self.shape[1:]
+        need = t * math.prod(size) * self.dtype.itemsize
+        check_budget(need, self.reading.budget, f"a stretch of {t} frames of {'x'.join(map(str, size))}", "read fewer")
+        # A few at a time: neither what lies between frames nor what they are made of may fill the memory.
+        every = self.reading.every
+        bigger = max(self.source.shape[1:], self.shape[1:], key=math.prod)
+        few = max(1, frames_at_once((t, *bigger), AT_ONCE, self.reading.budget) // every)
+        seen = np.empty((t, *size), self.dtype)
+        for k in range(a, b, few):
+            last = min(k + few, b)
+            seen[k - a : last - a] = self._viewed(np.asarray(self.source[k * every : (last - 1) * every + 1])[::every])
+        return seen
+
+    def _viewed(self, frames: np.ndarray) -> np.ndarray:
+        crop = self.reading.crop
         if crop:
             frames = frames[:, :, crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
         if self.value is not None:
@@ -536,16 +591,6 @@ class OnScale:
 
     def __getitem__(self, when: slice) -> np.ndarray:
         return self.scaling.from_pictures(np.asarray(self.source[when]))
-
-
-def _thinned(source: Frames, taken: range, every: int) -> np.ndarray:
-    """Frames k * `every` for each k; a few at a time, so that what lies between them never fills the memory."""
-    few = max(1, AT_ONCE // every)
-    parts = [
-        np.asarray(source[k * every : (min(k + few, taken.stop) - 1) * every + 1])[::every]
-        for k in range(taken.start, taken.stop, few)
-    ]
-    return np.concatenate(parts) if parts else np.asarray(source[0:0])
 
 
 def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:

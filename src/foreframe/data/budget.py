@@ -1,0 +1,64 @@
+"""How much memory opening or reading one thing may take: asked of headers, before any is taken.
+
+A file of kilobytes may say that it holds terabytes, in good faith or not. Nobody's machine should have to find that out.
+"""
+
+import math
+from collections.abc import Sequence
+
+GIB = 2**30
+BUDGET = 1.0  # GiB
+_USUAL = 10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
+_LONG = 16  # times the budget: shorter recordings may be as empty as they like, since reading all of one takes seconds
+
+
+def check_budget(need: int, budget: float, what: str, cure: str = "") -> None:
+    """Refuse what would take more than the budget.
+
+    Args:
+        need: bytes of memory.
+        budget: GiB.
+        what: is read, for the message.
+        cure: what else than a larger budget would help.
+
+    Raises:
+        ValueError: more is needed than the budget.
+    """
+    if need > budget * GIB:
+        raise ValueError(
+            f"{what} would take {in_gib(need)} of memory, more than the budget of {budget:g} GiB; "
+            f"{cure + ', or ' if cure else ''}raise budget to {math.ceil(need / GIB)} if that is meant"
+        )
+
+
+def check_claim(frames: Sequence[int], itemsize: int, stored: int, budget: float, name: str) -> None:
+    """Refuse a recording that says it holds far more than its file can.
+
+    Args:
+        frames: the shape (T,C,H,W) that is claimed. A frame costs time however small it is, so it counts as at least 4 KiB.
+        itemsize: bytes of a value.
+        stored: bytes of the file or files.
+        budget: GiB.
+
+    Raises:
+        ValueError: more than 10,000 bytes of frames a byte of file, and more than 16 times the budget.
+    """
+    claimed = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
+    if claimed > max(_LONG * budget * GIB, _USUAL * stored):
+        raise ValueError(
+            f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, {in_gib(claimed)}, in "
+            f"{stored} bytes; check where it comes from, or raise budget to {math.ceil(claimed / _LONG / GIB)} if that is meant"
+        )
+
+
+def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> int:
+    """How many frames (T,C,H,W) are worked on at once: at most `most`, fewer of big ones, at least one.
+
+    Statistics take 16 bytes a value while they are computed.
+    """
+    return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
+
+
+def in_gib(size: float) -> str:
+    """Bytes as GiB, of a few digits."""
+    return f"{size / GIB:.3g} GiB"

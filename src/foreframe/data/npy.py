@@ -1,0 +1,199 @@
+"""Arrays in .npy files, read a stretch at a time.
+
+They are not mapped into memory: when a mapped file shrinks, the process that looks at it is killed, without a word.
+"""
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from foreframe.data.budget import BUDGET, check_budget
+
+_JUMP = 2**16  # bytes that are read in the time that a jump to another place in the file takes
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of a .npy file say of it.
+
+    Args:
+        shape: of the array.
+        dtype: of its values, as they are stored.
+        fortran: whether the first axis runs fastest.
+        offset: bytes before the first value.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: BinaryIO | Any) -> Header:
+    """The header at the start of a .npy file, or of one inside an archive.
+
+    Raises:
+        ValueError: no such header, or one that no array can have.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except Exception:  # of the half dozen kinds that parsing raises
+        raise ValueError("it does not begin as a .npy file does") from None
+    if any(isinstance(n, bool) or n < 0 for n in shape):
+        raise ValueError(f"its header says shape {shape}")
+    return Header(tuple(shape), dtype, bool(fortran), file.tell())
+
+
+@dataclass(frozen=True)
+class NpyFrames:
+    """Frames (T,C,H,W) in a .npy file, in this machine's byte order; a slice reads what it names and nothing else.
+
+    Threads, forked and spawned workers may read at once.
+
+    Args:
+        path: of the file.
+        shape: (T,C,H,W).
+        stored: dtype in the file.
+        offset: where the first frame begins, in bytes.
+        step: bytes from the start of a frame to the start of the next.
+        stamp: size of the file in bytes, its number and its date, when it was opened.
+        budget: GiB that a slice may take.
+
+    Raises:
+        ValueError: on slicing, a step; a file that has another size now; more than the budget.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    stored: np.dtype
+    offset: int
+    step: int
+    stamp: tuple[int, int, int]
+    budget: float = BUDGET
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.stored.newbyteorder("=")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def part(self, start: int, stop: int) -> "NpyFrames":
+        """Frames `start` to `stop`, not read yet."""
+        return replace(self, offset=self.offset + start * self.step, shape=(stop - start, *self.shape[1:]))
+
+    def __getitem__(self, key: slice | tuple[slice, slice, slice, slice], /) -> np.ndarray:
+        """Frames, or of frames all channels and some rows and columns: frames[3:7], frames[3:7, :, 10:20, 30:40]."""
+        when, channels, rows, columns = key if isinstance(key, tuple) else (key, *[slice(None)] * 3)
+        if any(cut.step not in (None, 1) for cut in (when, channels, rows, columns)):
+            raise ValueError(f"frames are read by slices without a step, frames[3:7], not by {key}")
+        t, c, h, w = self.shape
+        first, last, _ = when.indices(t)
+        top, bottom, _ = rows.indices(h)
+        count, height = max(0, last - first), max(0, bottom - top)
+        row = w * self.stored.itemsize
+        by_rows = (h - height) * row > _JUMP
+        if not by_rows:
+            height = h
+        check_budget(count * c * height * row, self.budget, f"a stretch of {count} frames of {self.path}", "read fewer")
+        frames = np.empty((count, c, height, w), self.stored)
+        begin, frame = self.offset + first * self.step, h * c * row
+        try:
+            file = _opened(self.path, self.stamp, os.getpid())
+            if os.fstat(file.number).st_size != self.stamp[0]:
+                raise ValueError(f"{self.path} has changed since it was opened; start again when it is whole")
+            if by_rows:
+                for k, channel in np.ndindex(count, c):
+                    file.fill(begin + k * self.step + (channel * h + top) * row, frames[k, channel])
+            elif self.step == frame:
+                file.fill(begin, frames)
+            else:
+                for k in range(count):
+                    file.fill(begin + k * self.step, frames[k])
+        except EOFError:
+            raise ValueError(f"{self.path} ends in the middle of a frame; make or fetch it again") from None
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read any more: {error.strerror or error}") from None
+        return frames[:, channels, slice(None) if by_rows else rows, columns].astype(self.dtype, copy=False)
+
+
+class _File:
+    """A file that is closed when nobody reads it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if self.number >= 0:
+            close(self.number)
+
+    def fill(self, offset: int, values: np.ndarray) -> None:
+        """Values from the bytes from `offset` on; threads may do so at once.
+
+        Raises:
+            EOFError: the file ends before.
+        """
+        if not values.size:
+            return
+        left = values.reshape(-1).view(np.uint8).data
+        while left.nbytes:
+            if hasattr(os, "preadv"):  # which moves no position
+                got = os.preadv(self.number, [left], offset)
+            else:
+                with _turn:
+                    os.lseek(self.number, offset, os.SEEK_SET)
+                    content = os.read(self.number, left.nbytes)
+                got = len(content)
+                left[:got] = content
+            if not got:
+                raise EOFError
+            left, offset = left[got:], offset + got
+
+
+_turn = threading.Lock()
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, stamp: tuple[int, ...], process: int) -> _File:
+    """A file that stays open for the next stretch. Files of one path that were stored at different times are different."""
+    return _File(path)
+
+
+def frames_in(path: Path, header: Header, budget: float = BUDGET) -> NpyFrames:
+    """The frames of a file whose array is (T,C,H,W) in C order.
+
+    Raises:
+        ValueError: a file that is shorter than its header says.
+    """
+    step = math.prod(header.shape[1:]) * header.dtype.itemsize
+    check_whole(path, header)
+    stat = path.stat()
+    stamp = (stat.st_size, stat.st_ino, stat.st_mtime_ns)
+    return NpyFrames(path.absolute(), header.shape, header.dtype, header.offset, step, stamp, budget)
+
+
+def check_whole(path: Path, header: Header) -> None:
+    """Refuse a file that is shorter than its header says.
+
+    Raises:
+        ValueError: it is.
+    """
+    size = path.stat().st_size
+    if size < header.offset + header.size:
+        raise ValueError(f"{path} is cut short: {size} bytes where {header.offset + header.size} belong; make or fetch it again")

@@ -1,0 +1,186 @@
+"""Frames out of .npy files, against numpy's own reading of them."""
+
+import io
+import multiprocessing
+import pickle
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from foreframe.clip import Window, check_frames
+from foreframe.data import ArrayClips, Recordings, clips_from
+from foreframe.data.npy import NpyFrames, frames_in, read_header
+
+RANDOM = np.random.default_rng(11)
+
+
+def opened(path: Path) -> NpyFrames:
+    with path.open("rb") as file:
+        return frames_in(path, read_header(file))
+
+
+@pytest.mark.parametrize("kind", ["u1", "<i2", ">i2", ">f4", ">f8", "<f2", "?"])
+def test_any_stretch_of_frames_rows_and_columns_is_numpys(tmp_path: Path, kind: str) -> None:
+    made = RANDOM.integers(0, 100, (9, 2, 7, 5)).astype(kind)
+    np.save(tmp_path / "a.npy", made)
+    frames = opened(tmp_path / "a.npy")
+    assert frames.dtype.isnative
+    assert len(frames) == 9
+    for cut in (np.s_[3:7], np.s_[:], np.s_[-2:], np.s_[5:5], np.s_[2:99], np.s_[1:4, :, 2:5, 1:3], np.s_[:, :, :0, :]):
+        got = frames[cut]
+        np.testing.assert_array_equal(got, made[cut])
+        assert got.dtype.isnative
+    np.testing.assert_array_equal(frames.part(2, 6)[1:3], made[3:5])
+    with pytest.raises(ValueError, match="without a step"):
+        frames[::2]
+
+
+def read_whole(frames: NpyFrames) -> np.ndarray:
+    return frames[:]
+
+
+def test_threads_and_processes_read_at_once(tmp_path: Path) -> None:
+    made = RANDOM.random((60, 1, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "a.npy", made)
+    frames = opened(tmp_path / "a.npy")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(frames))[4:9], made[4:9])
+    with ThreadPoolExecutor(8) as pool:
+        for k, got in enumerate(pool.map(lambda k: frames[k % 60 : k % 60 + 1], range(600))):
+            np.testing.assert_array_equal(got[0], made[k % 60])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(read_whole, (frames,)), made)
+    dataset = Recordings(tmp_path / "a.npy", "train", Window(2, 2))
+    loaded = torch.cat(list(DataLoader(dataset, batch_size=8, num_workers=2)))
+    assert torch.equal(loaded, torch.stack([dataset[k] for k in range(len(dataset))]))
+
+
+@pytest.mark.parametrize("shrunk", [200, 0])
+def test_a_file_that_shrinks_while_it_is_read_is_one_line(tmp_path: Path, shrunk: int) -> None:
+    """Mapped into memory, it would kill the process (SIGBUS)."""
+    for name, shape in (("frames", (400, 64, 64)), ("clips", (40, 10, 1, 64, 64))):
+        np.save(tmp_path / f"{name}.npy", RANDOM.random(shape, np.float32))
+    windows, clips = Recordings(tmp_path / "frames.npy", "train", Window(2, 2)), ArrayClips(tmp_path / "clips.npy", "train")
+    assert windows[-1].shape == (4, 1, 64, 64)
+    for name in ("frames", "clips"):
+        with (tmp_path / f"{name}.npy").open("r+b") as file:
+            file.truncate(shrunk)
+    for dataset in (windows, clips):
+        with pytest.raises(ValueError, match="has changed since it was opened") as told:
+            dataset[-1]
+        assert "\n" not in str(told.value)
+
+
+def test_a_file_that_is_shorter_than_its_header_says(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((9, 8, 8)))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is cut short: 4735 bytes where 4736 belong"):
+        clips_from(tmp_path / "a.npy")
+
+
+def test_arrays_in_which_the_first_axis_runs_fastest(tmp_path: Path) -> None:
+    made = RANDOM.random((6, 2, 4, 5))
+    np.save(tmp_path / "a.npy", np.asfortranarray(made))
+    (clip,) = clips_from(tmp_path / "a.npy")
+    np.testing.assert_array_equal(clip.frames[:], made)
+
+
+def test_other_byte_orders_are_read_right(tmp_path: Path) -> None:
+    made = RANDOM.random((20, 8, 8)).astype(">f4")
+    np.save(tmp_path / "a.npy", made)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(made))
+    np.savez(tmp_path / "a.npz", frames=made, latitude=np.arange(8, 0, -1).astype(">f8"), times=np.arange(20).astype(">i4"))
+    for name in ("a.npy", "fortran.npy", "a.npz"):
+        dataset = Recordings(tmp_path / name, "all", Window(3, 2), scaling={"low": 0, "high": 1})
+        np.testing.assert_array_equal(dataset[2][:, 0], made[2:7].astype(np.float32), err_msg=name)
+    (clip,) = clips_from(tmp_path / "a.npz")
+    assert clip.times is not None
+    assert all(np.asarray(values).dtype.isnative for values in (clip.times, *clip.coordinates.values()))
+    assert clip.frames.dtype.isnative
+    np.testing.assert_array_equal(check_frames(made[:, None]).numpy()[:, 0], made)
+    # What torch writes on a big-endian machine: the same archive, with its values turned and a note of it.
+    small = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
+    torch.save(small, plain := io.BytesIO())
+    with zipfile.ZipFile(plain) as held, zipfile.ZipFile(tmp_path / "a.pt", "w") as turned:
+        for info in held.infolist():
+            content = held.read(info)
+            if info.filename.endswith("/byteorder"):
+                content = b"big"
+            elif "/data/" in info.filename:
+                content = np.frombuffer(content, "<f4").byteswap().tobytes()
+            turned.writestr(info.filename, content)
+    (clip,) = clips_from(tmp_path / "a.pt")
+    np.testing.assert_array_equal(clip.frames[:, 0], small)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (np.zeros((3, 4, 5), complex), "complex128, not numbers"),
+        (np.zeros((3, 4, 5), "f4,i2"), "not numbers"),
+        (np.zeros((3, 4, 5), "M8[s]"), "not numbers"),
+        (np.zeros((3, 4, 5), "U3"), "not numbers"),
+        (np.zeros((3, 4, 5), np.longdouble), "not numbers"),
+        (np.zeros((3, 0, 5)), "holds no frames"),
+        (np.zeros((0, 4, 1, 5, 5)), "holds no frames"),
+        (np.zeros((4, 3, 1, 0, 5)), "holds no frames"),
+        (np.float32(3), "is no recording"),
+    ],
+)
+def test_what_no_frames_are_made_of(tmp_path: Path, made: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "a.npy", made)
+    np.savez(tmp_path / "a.npz", frames=made)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(ValueError, match=message) as told:
+            clips_from(tmp_path / name)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", ["f2", "?", "u2", "i8", "u8"])
+def test_odd_numbers_are_trained_on(tmp_path: Path, kind: str) -> None:
+    made = RANDOM.integers(0, 2, (30, 8, 8)).astype(kind)
+    np.save(tmp_path / "a.npy", made)
+    dataset = Recordings(tmp_path / "a.npy", "train", Window(3, 2))
+    np.testing.assert_array_equal(dataset[1][:, 0], made[1:6].astype(np.float32))
+
+
+def test_bfloat16_tensors_become_floats_and_others_are_refused(tmp_path: Path) -> None:
+    torch.save(torch.ones(3, 4, 5, dtype=torch.bfloat16), tmp_path / "a.pt")
+    (clip,) = clips_from(tmp_path / "a.pt")
+    assert clip.frames.dtype == np.float32
+    torch.save(torch.ones(3, 4, 5).to_sparse(), tmp_path / "b.pt")
+    with pytest.raises(ValueError, match=r"b\.pt"):
+        clips_from(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (np.zeros((3, 2)), r"3 frames, but times of shape \(3, 2\)"),
+        (np.float64(1), r"times of shape \(\)"),
+        (np.zeros(3, complex), "are none that are read"),
+        (np.zeros(3, bool), "are none that are read"),
+        (np.array([0, np.nan, 2]), "frame 1 has no time"),
+        (np.array(["2020-01-01", "NaT", "2020-01-03"], "M8[D]"), "frame 1 has no time"),
+        (np.array(["9" * 50] * 3), "are none that are read"),
+    ],
+)
+def test_times_that_are_none(tmp_path: Path, times: np.ndarray, message: str) -> None:
+    np.savez(tmp_path / "a.npz", frames=np.zeros((3, 4, 5)), times=times)
+    with pytest.raises(ValueError, match=message):
+        clips_from(tmp_path / "a.npz")
+
+
+def test_durations_are_seconds_and_coordinates_are_numbers(tmp_path: Path) -> None:
+    beside = {"times": np.arange(3) * np.timedelta64(5, "m"), "lat": np.array(list("abcd")), "lon": np.arange(5)}
+    np.savez(tmp_path / "a.npz", frames=np.zeros((3, 4, 5)), units=np.array(["mm\nh"]), **beside)
+    (clip,) = clips_from(tmp_path / "a.npz")
+    assert clip.times is not None
+    np.testing.assert_array_equal(clip.times, [0, 300, 600])
+    assert list(clip.coordinates) == ["lon"]
+    assert clip.notes == ("lat is left out: it holds <U1, not numbers",)
+    assert clip.units == "mm h"
