@@ -28,4 +28,4 @@ def clips() -> torch.Tensor:
     """Four small clips of moving digits, (4,20,1,64,64)."""
     from foreframe import MovingMNIST
 
-    return MovingMNIST("test").__getitems__(range(4))
+    return MovingMNIST("test").batch(range(4))

@@ -21,7 +21,7 @@ def forecaster() -> Forecaster:
 def test_one_pass_equals_all_at_once(forecaster) -> None:
     data = MovingMNIST("test", clips=10)
     card = evaluate(forecaster, data, batch_size=4)
-    clips = data.__getitems__(range(10))
+    clips = data.batch(range(10))
     past, future = clips[:, :10], clips[:, 10:]
     expected = (forecaster.predict(past, 10) - future).square().sum(dim=(2, 3, 4))
     assert card["clips"] == 10

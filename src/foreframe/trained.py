@@ -12,6 +12,7 @@ from typing import Any
 
 from foreframe.typed import brief, check_plain
 
+IN_MEMORY = "in memory, "  # how the name of data begins that only Python had
 BUILT_IN = ("moving_mnist", "moving_mnist_published")
 LONGEST = 4096  # characters of a name or a path
 
@@ -90,6 +91,11 @@ def check_harmless(where: str, named: bool, data: str, args: Mapping[str, Any], 
     Raises:
         ValueError: it is not harmless.
     """
+    if named and data.startswith(IN_MEMORY):
+        raise ValueError(
+            f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with it there, by "
+            "fit(data=..., run=RunOptions(resume=...)), or name other data with --data"
+        )
     if named and not _is_here(data):
         raise ValueError(
             f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs and downloads come from the "

@@ -73,7 +73,7 @@ def test_frames_equal_a_plain_loop() -> None:
                     here = frames[b, t, rows[b, d, t] : rows[b, d, t] + size, columns[b, d, t] : columns[b, d, t] + size]
                     digit = data.images[which[b, d]].astype(float)
                     here[:] = np.maximum(here, digit) if rule == "srivastava" else here + digit
-        got = data.__getitems__(range(4)).squeeze(2).numpy()
+        got = data.batch(range(4)).squeeze(2).numpy()
         np.testing.assert_allclose(got, np.minimum(frames, 255) / 255, atol=1e-7)
         assert np.array_equal(data.as_uint8(range(4)).squeeze(2).numpy(), np.minimum(frames, 255))
 
@@ -81,13 +81,13 @@ def test_frames_equal_a_plain_loop() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(monkeypatch, count: int) -> None:
     data = MovingMNIST("validation", count=count, length=5)
-    clips, bytes_ = data.__getitems__(range(7)), data.as_uint8(range(7))
+    clips, bytes_ = data.batch(range(7)), data.as_uint8(range(7))
     assert bytes_.dtype == torch.uint8
     assert torch.equal(clips, bytes_.to(torch.float32).div_(255))
     assert torch.equal(clips, torch.stack([data[index] for index in range(7)]))
     for block in (1, 3 * count * 5 * 64 * 64):  # one clip at a time, and three, which leaves one over
         monkeypatch.setattr("foreframe.data.moving_mnist.BLOCK", block)
-        assert torch.equal(data.__getitems__(range(7)), clips)
+        assert torch.equal(data.batch(range(7)), clips)
 
 
 def test_redrawn_walls_keep_digits_inside_and_speeds_whole() -> None:
@@ -106,7 +106,7 @@ def test_redrawn_walls_keep_digits_inside_and_speeds_whole() -> None:
 
 def test_a_clip_is_a_function_of_its_key() -> None:
     data = MovingMNIST("train", clips=50)
-    batch = data.__getitems__([(0, 7), (3, 7), (0, 9)])
+    batch = data.batch([(0, 7), (3, 7), (0, 9)])
     assert torch.equal(batch[0], data[7])
     assert torch.equal(batch[2], data[9])
     assert torch.equal(batch[1], MovingMNIST("train", clips=50)[3, 7])
@@ -219,3 +219,18 @@ def test_a_download_that_fails_is_told_in_one_line(monkeypatch, tmp_path) -> Non
     with pytest.raises(ValueError, match=r"download .* failed .* check the network") as told:
         MovingMNIST(digits={"source": "kmnist", "root": str(tmp_path), "download": True})
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_plain_loader_takes_it(workers: int) -> None:
+    """PyTorch's DataLoader with its own ways to collate and sample."""
+    data = MovingMNIST("test", clips=6, length=4)
+    loader = DataLoader(data, batch_size=4, num_workers=workers)
+    assert torch.equal(torch.cat(list(loader)), data.batch(range(6)))
+    (alone, *_) = DataLoader(data)
+    assert torch.equal(alone, data.batch([0]))
+    order = torch.Generator().manual_seed(0)
+    shuffled = list(DataLoader(data, batch_size=3, shuffle=True, drop_last=True, generator=order))
+    assert [one.shape for one in shuffled] == [(3, 4, 1, 64, 64)] * 2
+    there = {tuple(clip.flatten().tolist()) for clip in data.batch(range(6))}
+    assert {tuple(clip.flatten().tolist()) for clip in torch.cat(shuffled)} == there

@@ -88,6 +88,8 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
         else:
             parser.add_function_arguments(signature, None, as_positional=True, fail_untyped=True)
     for action in parser._actions:
+        if getattr(action, "_typehint", None) is Any:  # what Python gives as an object is named here
+            action._typehint = str
         if getattr(action, "_typehint", None) is bool:  # `--tensorboard` alone means true; `--tensorboard false` still works
             action.nargs, action.const = "?", True
     return parser

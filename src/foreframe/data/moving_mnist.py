@@ -119,10 +119,14 @@ class MovingMNIST(Dataset):
         return self.clips
 
     def __getitem__(self, key: Key) -> Float[Tensor, "t 1 h w"]:
-        return self.__getitems__([key])[0]
+        return self.batch([key])[0]
 
-    def __getitems__(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
-        """A whole batch at once, which is what DataLoader asks for."""
+    def __getitems__(self, keys: Sequence[Key]) -> list[Float[Tensor, "t 1 h w"]]:
+        """What a DataLoader asks for: the items of a batch, which its collate_fn stacks."""
+        return list(self.batch(keys).unbind())
+
+    def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
+        """Many clips, drawn together, which is faster than one by one."""
         return torch.from_numpy(self._draw(*self._keys(keys), np.float32)).unsqueeze(2)
 
     def as_uint8(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
 from foreframe.data.budget import frames_at_once, in_gib
+from foreframe.data.memory import data_name
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.sources import Reading, breaks, broken_in, in_parts, is_number, is_whole, raw_clips, warn
 from foreframe.files import atomic_write
@@ -292,7 +293,7 @@ def noted(clips: Sequence[Clip]) -> list[str]:
     return [f"note: {note}" + (f" ({n} of {len(clips)} recordings)" if len(clips) > 1 else "") for note, n in notes.items()]
 
 
-def recordings_from(path: str, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
+def recordings_from(path: Any, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
     """`Recordings` from options by name: those of `Reading` and of `Dealing`, and `scaling`.
 
     Raises:
@@ -309,7 +310,7 @@ def recordings_from(path: str, split: str, window: Window, args: Mapping[str, An
         else:
             close = get_close_matches(name, [*names, "scaling"], n=1)
             hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(names)}, scaling"
-            raise ValueError(f"data {path} takes no argument {name!r}; {hint}")
+            raise ValueError(f"data {data_name(path)} takes no argument {name!r}; {hint}")
     return Recordings(path, split, window, scaling, Reading(**groups[Reading]), Dealing(**groups[Dealing]))
 
 

@@ -20,6 +20,7 @@ from foreframe.data.cuts import find_cuts
 from foreframe.data.grid import read_grid, without_corner
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.images import natural, read_gif, read_images
+from foreframe.data.memory import recordings_in
 from foreframe.data.npy import NpyFrames
 from foreframe.data.video import read_film
 from foreframe.scaling import Scaling
@@ -124,8 +125,9 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
     """Every recording in a source, in the data's own numbers, its frames read when they are asked for.
 
     Args:
-        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures, a .npy, .npz or .pt file, a
-            NetCDF file, a Zarr store (folder or any fsspec URL), an xarray object, or a folder of any of these, however deep.
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures, a .npy, .npz or
+            .pt file, a NetCDF file, a Zarr store (folder or any fsspec URL), a folder of any of these,
+            however deep; or, in memory, an array, a tensor or an xarray object.
         variable, options: fields of `Reading`.
 
     A recording is split where its times leave a gap; files of a folder that go on where the one before ends, one a day or one a
@@ -148,6 +150,9 @@ def read_clips(source: Any, reading: Reading) -> list[Clip]:
 
 def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     """Recordings as the files have them, and whether they are pictures (not gridded values)."""
+    if isinstance(source, np.ndarray | torch.Tensor):
+        yield from ((clip, False) for clip in recordings_in(source))
+        return
     if not isinstance(source, str | Path):
         yield read_grid(source, reading.variable, reading.select), False
         return

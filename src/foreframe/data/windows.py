@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,27 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from foreframe.clip import Window, check_frames
 from foreframe.data.arrays import ArrayClips, holds_clips, published_moving_mnist, split_block
+from foreframe.data.memory import ClipsInMemory, are_clips, data_name, is_xarray
 from foreframe.data.moving_mnist import MovingMNIST
-from foreframe.data.recordings import recordings_from
+from foreframe.data.recordings import Recordings, recordings_from
 from foreframe.data.sources import SUFFIXES
 from foreframe.scaling import Scaling
+from foreframe.trained import IN_MEMORY
 
 
 def open_dataset(
-    data: str, split: str, window: Window, args: Mapping[str, Any] | None = None, scaling: Scaling | None = None
+    data: Any, split: str, window: Window, args: Mapping[str, Any] | None = None, scaling: Scaling | None = None
 ) -> Dataset:
-    """The Dataset of clips that a name stands for.
+    """The Dataset of clips that a name stands for, or that lie in memory.
 
     Args:
         data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else that `foreframe.clips_from`
             opens, of which windows are cut (`Recordings`); or the import path of any Dataset (or of a function that makes one),
-            such as "mypackage.radar.Storms".
+            such as "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
+            shape is; an xarray object; a map-style Dataset; or one for each split,
+            {"train": ..., "validation": ...}.
         split: "train", "validation" or "test". An imported Dataset that takes a `split` argument is given it; any other is cut
-            into blocks of items, 80, 10 and 10 %, in its own order.
+            into blocks of items, 80, 10 and 10 %, in its own order, and so is one in memory.
         window: clips are drawn this long where that can be chosen.
         args: keyword arguments of the Dataset.
         scaling: of a trained forecaster, in place of one fitted to these recordings.
@@ -42,6 +47,11 @@ def open_dataset(
         ValueError: unknown name, import or arguments, or something that is no map-style Dataset of clips.
     """
     args = dict(args or {})
+    data = str(data) if isinstance(data, Path) else data
+    if not isinstance(data, str):
+        return _in_memory(data, split, window, args, scaling)
+    if data.startswith(IN_MEMORY):
+        raise ValueError(f"data {data}: that is its name; give the data themselves")
     if data == "moving_mnist":
         return _call(MovingMNIST, data, {"split": split, "length": window.length} | args)
     if data == "moving_mnist_published":
@@ -51,24 +61,65 @@ def open_dataset(
     if data.endswith((".npy", ".npz")) and os.path.isfile(data) and holds_clips(data, args.get("variable")):
         return _call(ArrayClips, data, {"path": data, "split": split} | args)
     if "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES:
-        if scaling is None:
-            return recordings_from(data, split, window, args)
-        recordings = recordings_from(data, split, window, args | {"scaling": scaling})
-        recordings.check_range()
-        return recordings
+        return _recordings(data, split, window, args, scaling)
     make = _imported(data)
     by_split = callable(make) and "split" in inspect.signature(make).parameters
     dataset = _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise ValueError(f"data {data}: a {type(dataset).__name__} is no map-style torch Dataset, with __len__ and __getitem__")
-    if not by_split:
+    _check_map_style(dataset, data)
+    return dataset if by_split else _Block(dataset, data, split)
+
+
+def _in_memory(data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Dataset:
+    name = data_name(data)
+    array = isinstance(data, np.ndarray | Tensor)
+    if is_xarray(data) or (array and not are_clips(data)):
+        return _recordings(data, split, window, args, scaling)
+    for given in args:
+        raise ValueError(f"data {name} takes no argument {given!r}: it is used as it is")
+    if array:
+        return ClipsInMemory(data, split)
+    if isinstance(data, Mapping):
+        if split not in data:
+            raise ValueError(f"data {name}: nothing for {split}; give {{{split!r}: a Dataset}} too")
+        _check_map_style(data[split], f"{name}, {split}")
+        return data[split]
+    if isinstance(data, Recordings):
+        raise ValueError(
+            f"data {name}: windows that share frames cannot be cut into blocks; give what it reads, or "
+            "one Recordings for each split, {'train': ..., 'validation': ...}"
+        )
+    _check_map_style(data, name)
+    return _Block(data, name, split)
+
+
+def _recordings(data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Recordings:
+    if scaling is None:
+        return recordings_from(data, split, window, args)
+    recordings = recordings_from(data, split, window, args | {"scaling": scaling})
+    recordings.check_range()
+    return recordings
+
+
+def _check_map_style(dataset: Any, name: str) -> None:
+    sized = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    if isinstance(dataset, IterableDataset) or not sized:
+        kind = type(dataset).__name__
+        raise ValueError(f"data {name}: a {kind} is no map-style torch Dataset, with __len__ and __getitem__")
+
+
+class _Block(Subset):
+    """The block of items that a split gets, with what the Dataset says of all of them."""
+
+    def __init__(self, dataset: Any, name: str, split: str) -> None:
         block = split_block(len(dataset), split)
-        dataset = Subset(dataset, range(block.start, block.stop))
-        if len(dataset) == 0:
+        if block.start == block.stop:
             raise ValueError(
-                f"data {data}: its items are too few to leave one for {split}; a `split` argument gives you the choice"
+                f"data {name}: its items are too few to leave one for {split}; a `split` argument gives you the choice"
             )
-    return dataset
+        super().__init__(dataset, range(block.start, block.stop))
+        for said in ("scaled", "ordered", "scaling"):
+            if hasattr(dataset, said):
+                setattr(self, said, getattr(dataset, said))
 
 
 def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
@@ -133,8 +184,8 @@ def accepted(dataset: Any) -> dict[str, Any]:
 def collate(
     clips: Sequence[Any] | Tensor, what: str = "data", accept: Mapping[str, Any] | None = None
 ) -> Float[Tensor, "b t c h w"]:
-    """Items to one checked batch. What `__getitems__` has already stacked is not copied. `what` names the data in messages, and
-    `accept` is what `accepted` says of the dataset.
+    """Items to one checked batch. What is stacked already is not copied. `what` names the data in
+    messages, and `accept` is what `accepted` says of the dataset.
 
     Raises:
         ValueError: items of different shapes, or frames that `check_frames` refuses.

@@ -23,13 +23,14 @@ from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
 from foreframe.data import Reading, Recordings, batches, check_first_clip, open_dataset
+from foreframe.data.memory import data_name
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster, read_checkpoint
 from foreframe.models import Model, build_model, model_name
 from foreframe.models.convlstm import EARLIER
 from foreframe.models.engine import check_compiler
 from foreframe.scaling import Scaling
-from foreframe.trained import Trained
+from foreframe.trained import IN_MEMORY, Trained
 from foreframe.training.callbacks import (
     BlankWatch,
     Checkpoints,
@@ -55,7 +56,7 @@ class Stopped(Exception):  # noqa: N818 (nothing went wrong)
 
 def fit(
     model: ModelOptions = ModelOptions(),  # noqa: B008 (never changed)
-    data: DataOptions = DataOptions(),  # noqa: B008
+    data: Any = DataOptions(),  # noqa: B008
     learning: LearningOptions = LearningOptions(),  # noqa: B008
     machine: MachineOptions = MachineOptions(),  # noqa: B008
     run: RunOptions = RunOptions(),  # noqa: B008
@@ -63,11 +64,17 @@ def fit(
     """Train, and give back the run's folder: config.yaml, checkpoints/best.ckpt and last.ckpt, validation.jsonl, pictures and
     TensorBoard's events. `Forecaster.load(folder)` opens it.
 
+    Args:
+        data: DataOptions, whose `data` may be in memory: an array, a tensor, an xarray object, a Dataset
+            or one a split (see `open_dataset`); or that alone. config.yaml keeps no more than its name.
+
     Raises:
         ValueError: options that do not fit each other, data that is not clips, a folder that cannot be written.
         Stopped: Ctrl-C; everything is saved.
     """
+    data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     window, network, train, validation = prepared(model, data, learning, machine)
+    data = replace(data, data=data_name(data.data))
     _, c, h, w = train[0].shape
     folder, checkpoint = _run_folder(model, run)
     if checkpoint is not None:
@@ -124,7 +131,10 @@ def fit(
         finally:
             checkpoints.give_back_ctrl_c()
     if checkpoints.interrupted:
-        raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: foreframe train --resume {_quoted(folder)}")
+        on = f"foreframe train --resume {_quoted(folder)}"
+        if data.data.startswith(IN_MEMORY):
+            on = f"fit(..., run=RunOptions(resume={str(folder)!r})) and the same data"
+        raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {on}")
     return folder
 
 
@@ -142,11 +152,11 @@ def prepared(
     validation: Any = open_dataset(data.data, "validation", window, data.data_args)
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):
-        check_first_clip(dataset, window, None, data.data)
+        check_first_clip(dataset, window, None, data_name(data.data))
     c = int(train[0].shape[1])
     if network.channels not in (None, c) and "channels" not in model.model_args:  # as many as the data have
         network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed)
-    check_first_clip(train, window, network.channels, data.data)
+    check_first_clip(train, window, network.channels, data_name(data.data))
     _check_trainer_arguments(machine.trainer)
     if machine.compile:
         check_compiler()

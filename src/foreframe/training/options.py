@@ -4,7 +4,7 @@ Each field's help is the comment that jsonargparse reads from the class docstrin
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass
@@ -39,7 +39,7 @@ class DataOptions:
         validation_clips: clips of the validation split to score after each epoch
     """
 
-    data: str = "moving_mnist"
+    data: Any = "moving_mnist"  # a name on the command line; in Python also what is in memory
     data_args: dict = field(default_factory=dict)
     past: int = 10
     future: int = 10

@@ -9,6 +9,7 @@ from statistics import median
 
 import torch
 
+from foreframe.data.memory import data_name
 from foreframe.models import multiply_adds
 from foreframe.models.engine import give_memory_back
 from foreframe.training.datamodule import in_floats, training_batches
@@ -75,7 +76,7 @@ def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, mach
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.to(device, kept).train()
     optimizer = build_optimizer(network, learning)
-    loader = training_batches(train, data.batch_size, 0, learning.seed, data.data)
+    loader = training_batches(train, data.batch_size, 0, learning.seed, data_name(data.data))
     fetching = iter(loader)
     taken, fetched = [], []
 

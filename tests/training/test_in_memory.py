@@ -1,0 +1,205 @@
+"""What is in memory trains as files of it do: arrays, tensors, xarray objects and Datasets."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import yaml
+
+from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate
+from foreframe.cli import main
+from foreframe.data import ArrayClips, Recordings, open_dataset
+from foreframe.scaling import Scaling
+from foreframe.training import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
+from foreframe.training.fit import fit
+
+WINDOW = Window(3, 2)
+
+
+class Waves(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.full((5, 1, 16, 24), index / 40)
+
+
+def frames(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, shape, dtype=np.uint8)
+
+
+def field() -> xr.DataArray:
+    values = frames(80, 16, 24).astype(np.float32) / 10
+    hours = np.datetime64("2020-01-01", "ns") + np.arange(80) * np.timedelta64(1, "h")
+    place = {"time": hours, "y": np.arange(16.0), "x": np.arange(24.0)}
+    return xr.DataArray(values, place, ("time", "y", "x"), "rain", {"units": "mm/h"})
+
+
+def trained(run: Path, data, steps: int = 2, data_args=None, resume: bool = False) -> Path:
+    options = DataOptions(data, data_args or {}, past=3, future=2, batch_size=4, validation_clips=4)
+    return fit(
+        ModelOptions("quick", hidden=4),
+        options,
+        LearningOptions(epochs=9),
+        MachineOptions(accelerator="cpu", devices=1, trainer={"max_steps": steps}),
+        RunOptions(None if resume else str(run), str(run) if resume else None, picture_every=0),
+    )
+
+
+SOURCES = {
+    "recording": (lambda: frames(80, 16, 24), "uint8 array of 80x16x24", Scaling(0, 255)),
+    "clips": (lambda: frames(40, 5, 1, 16, 24), "uint8 array of 40x5x1x16x24", Scaling(0, 255)),
+    "tensor": (
+        lambda: torch.from_numpy(frames(80, 1, 16, 24) / np.float32(200)),
+        "float32 array of 80x1x16x24",
+        None,
+    ),
+    "DataArray": (field, "DataArray rain (time 80, y 16, x 24)", None),
+    "xarray Dataset": (
+        lambda: field().to_dataset(),
+        "Dataset (time 80, y 16, x 24)",
+        None,
+    ),
+    "Dataset": (Waves, "Waves of 40 items", Scaling()),
+    "Datasets": (
+        lambda: {split: MovingMNIST(split, length=5, clips=8) for split in ("train", "validation", "test")},
+        "train: MovingMNIST, validation: MovingMNIST, test: MovingMNIST",
+        Scaling(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_trains_and_is_scored(tmp_path: Path, kind: str) -> None:
+    make, name, scaling = SOURCES[kind]
+    data = make()
+    run = trained(tmp_path / "run", data)
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"] == f"in memory, {name}"
+    forecaster = Forecaster.load(run)
+    assert forecaster.trained.data == f"in memory, {name}"
+    if scaling is not None:
+        assert forecaster.scaling == scaling
+    else:
+        assert forecaster.scaling.kind == "minmax"
+        assert forecaster.scaling.units == ("" if kind == "tensor" else "mm/h")
+    test = open_dataset(data, "test", forecaster.window, scaling=forecaster.scaling)
+    card = evaluate(forecaster, test, clips=2, baselines=("persistence",))
+    assert card["clips"] == 2
+    assert np.isfinite(card["scores"]["model"]["standard"]["mse"]["overall"])
+
+
+def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
+    recording, clips = frames(80, 16, 24), frames(40, 5, 1, 16, 24)
+    np.save(tmp_path / "recording.npy", recording)
+    np.save(tmp_path / "clips.npy", clips)
+    for array, file, kind in (
+        (recording, "recording.npy", Recordings),
+        (clips, "clips.npy", ArrayClips),
+    ):
+        for split in ("train", "validation", "test"):
+            ours = open_dataset(array, split, WINDOW)
+            theirs = open_dataset(str(tmp_path / file), split, WINDOW)
+            assert isinstance(theirs, kind)
+            assert len(ours) == len(theirs) > 0
+            assert ours.scaling == theirs.scaling
+            torch.testing.assert_close(torch.stack(list(ours)), torch.stack(list(theirs)), atol=1e-7, rtol=0)
+    smaller = open_dataset(recording, "train", WINDOW, {"size": [8, 12], "scaling": "standard"})
+    assert smaller[0].shape == (5, 1, 8, 12)
+    assert smaller.scaling.kind == "standard"
+    other_order = open_dataset(recording.astype(">u2"), "train", WINDOW)
+    assert torch.isfinite(other_order[0]).all()
+
+
+def test_clips_from_takes_arrays() -> None:
+    recording = frames(6, 2, 16, 24)
+    (clip,) = clips_from(recording, colour="grey")
+    assert np.array_equal(clip.frames[0:6], recording[:, :1])
+    assert [len(one) for one in clips_from(torch.from_numpy(frames(3, 5, 1, 16, 24)))] == [5, 5, 5]
+    with pytest.raises(ValueError, match=r"transpose\(0, 3, 1, 2\) puts channels second"):
+        clips_from(frames(6, 16, 24, 3))
+
+
+def test_alone_it_takes_the_usual_options(monkeypatch, tmp_path: Path) -> None:
+    """`fit(data=frames)`: what the options of data are then is all that is looked at here."""
+    seen = []
+    from foreframe.training import fit as module
+
+    monkeypatch.setattr(module, "prepared", lambda model, data, *_: seen.append(data) or 1 / 0)
+    array = frames(80, 16, 24)
+    with pytest.raises(ZeroDivisionError):
+        fit(data=array)
+    assert seen[0].data is array
+    assert replace(seen[0], data="moving_mnist") == DataOptions()
+
+
+def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = frames(80, 16, 24)
+    trained(Path("run"), data, 2)
+    trained(Path("run"), data, 4, resume=True)
+    whole = trained(Path("whole"), data, 4)
+    last = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (Path("run"), whole)]  # fmt: skip
+    assert last[0]["global_step"] == last[1]["global_step"] == 4
+    for name, value in last[0]["state_dict"].items():
+        assert torch.equal(value, last[1]["state_dict"][name])
+    capsys.readouterr()
+    for command in (
+        ["train", "--resume", "run"],
+        ["train", "--config", "run/config.yaml"],
+        ["evaluate", "run"],
+    ):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "in memory, uint8 array of 80x16x24" in line
+    np.save("more.npy", frames(80, 16, 24))
+    assert main(["evaluate", "run", "--data", "more.npy", "--clips", "2"]) == 0
+
+
+BAD = {
+    "text": (np.array([["a"]]), {}, "not numbers"),
+    "masked": (np.ma.masked_equal(frames(80, 16, 24), 3), {}, "masked"),
+    "two axes": (frames(80, 16), {}, "no recording"),
+    "nothing": (frames(0, 16, 24), {}, "holds nothing"),
+    "16 bits of clips": (frames(40, 5, 1, 16, 24).astype(np.uint16), {}, "uint8, or floats"),
+    "few clips": (frames(3, 5, 1, 16, 24), {}, "too few"),
+    "few frames": (frames(9, 16, 24), {}, "no window"),
+    "unknown argument": (frames(80, 16, 24), {"colour": "grey", "motoin": 1}, "'motoin'"),
+    "argument of a Dataset": (Waves(), {"n": 3}, "takes no argument 'n'"),
+    "no Dataset": (3.5, {}, "float is no map-style"),
+    "one split": ({"train": Waves()}, {}, "nothing for validation"),
+    "windows": (None, {}, "share frames"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    data, args, told = BAD[kind]
+    data = Recordings(frames(80, 16, 24), window=WINDOW) if kind == "windows" else data
+    with pytest.raises(ValueError, match=re.escape(told)) as error:
+        trained(tmp_path / "run", data, data_args=args)
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_names_data_and_nothing_else(tmp_path: Path, capsys) -> None:
+    """An object in Python; on the command line a word, as ever."""
+    for value in ("5", "[1, 2]", "{a: 1}"):
+        (tmp_path / "c.yaml").write_text(f"data: {value}\n")
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "--config", str(tmp_path / "c.yaml")])
+        assert stopped.value.code == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["train", "--data", "2019"]) == 2
+    assert "data '2019' is unknown" in capsys.readouterr().err
