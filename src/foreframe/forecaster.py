@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
+from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
 from foreframe.files import atomic_write
 from foreframe.models import Model, build_model, model_name
@@ -174,8 +176,8 @@ class Forecaster:
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """From a saved folder, a run's folder (its best checkpoint), a checkpoint file, or what comes with foreframe. Nothing is
-        unpickled.
+        """From a saved folder, a run's folder (its best checkpoint; where that is damaged the one before, with a warning), a
+        checkpoint file, or what comes with foreframe. Nothing is unpickled.
 
         Args:
             what: the folder or file; or the name of weights in this package, such as "moving-mnist", where no file is called so.
@@ -196,12 +198,16 @@ class Forecaster:
             )
         if (what / "model.safetensors").is_file():
             return _from_folder(what, device)
-        for name in ("best.ckpt", "last.ckpt"):
-            if (what / "checkpoints" / name).is_file():
-                return _from_checkpoint(what / "checkpoints" / name, device)
-        raise ValueError(
-            f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?"
-        )
+        best, last = (what / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+        try:
+            path, held, note = first_whole((best, before(best), last, before(last)))
+        except FileNotFoundError:
+            raise ValueError(
+                f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?"
+            ) from None
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return _from_checkpoint(path, device, held)
 
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -428,25 +434,8 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
     return _from_config(config, weights, str(folder), device)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A training checkpoint as plain values and tensors; pickled objects are refused (`weights_only`).
-
-    Raises:
-        ValueError: when it is cut short, damaged or not foreframe's.
-    """
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds, some of them its own, for a file that is not whole
-        raise ValueError(
-            f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the run, or train again"
-        ) from error
-    if not isinstance(held, dict) or "forecaster" not in held:
-        raise ValueError(f"{path} is not a checkpoint of foreframe")
-    return held
-
-
-def _from_checkpoint(path: Path, device: str | torch.device) -> Forecaster:
-    held = read_checkpoint(path)
+def _from_checkpoint(path: Path, device: str | torch.device, held: dict[str, Any] | None = None) -> Forecaster:
+    held = read_checkpoint(path) if held is None else held
     weights = {name.removeprefix("network."): value for name, value in held["state_dict"].items()}
     return _from_config(held["forecaster"], weights, str(path), device)
 

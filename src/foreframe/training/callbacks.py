@@ -1,6 +1,5 @@
 """What happens beside the steps: scores, checkpoints, pictures, a stop one can go on from, a word when output is blank."""
 
-import io
 import json
 import math
 import shlex
@@ -17,9 +16,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from foreframe.checkpoints import read_checkpoint, write_checkpoint
 from foreframe.clip import fill_missing, missing_where_unseen
-from foreframe.files import atomic_write
-from foreframe.forecaster import read_checkpoint
 from foreframe.metrics import Scorecard
 from foreframe.models import build_model
 from foreframe.visuals import animation, gif_bytes, strip, write_png
@@ -28,14 +26,11 @@ MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving M
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints are written whole or not at all, and read without unpickling objects."""
+    """Checkpoints are written whole or not at all, kept in two generations, and read without unpickling objects."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)  # not to the file itself: torch tells of a full disk as "unexpected pos"
         try:
-            with atomic_write(path) as rough:
-                rough.write_bytes(buffer.getbuffer())
+            write_checkpoint(Path(path), checkpoint)
         except ValueError as error:
             raise ValueError(
                 f"the checkpoint at step {checkpoint['global_step']} could not be written ({error}); "

@@ -21,11 +21,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from foreframe.checkpoints import read_checkpoint
 from foreframe.clip import Window, fill_missing
 from foreframe.data import Reading, Recordings, batches, check_first_clip, open_dataset
 from foreframe.data.memory import data_name
 from foreframe.files import atomic_write
-from foreframe.forecaster import Forecaster, read_checkpoint
+from foreframe.forecaster import Forecaster
 from foreframe.models import Model, build_model, model_name
 from foreframe.models.convlstm import EARLIER
 from foreframe.models.engine import check_compiler

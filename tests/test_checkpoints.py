@@ -1,0 +1,96 @@
+"""Checkpoints as files: torn, flipped, of earlier versions, and the generation before."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from foreframe import Forecaster, Window
+from foreframe.checkpoints import before, damage, first_whole, read_checkpoint, write_checkpoint
+from foreframe.models import ConvLSTM
+
+
+def forecaster(bias: float = 0.0) -> Forecaster:
+    model = ConvLSTM.preset("tutorial", hidden=[2, 2])
+    for p in model.parameters():
+        torch.nn.init.constant_(p, bias)
+    return Forecaster(model, Window(2, 2))
+
+
+def checkpoint_of(it: Forecaster, step: int = 1) -> dict:
+    weights = {f"network.{name}": value for name, value in it.model.state_dict().items()}
+    return {"forecaster": it.config(), "state_dict": weights, "global_step": step}
+
+
+def written(folder: Path, name: str = "best", **of: float) -> Path:
+    path = folder / "checkpoints" / f"{name}.ckpt"
+    write_checkpoint(path, checkpoint_of(forecaster(**of)))
+    return path
+
+
+def bias_of(it: Forecaster) -> float:
+    return next(it.model.parameters()).flatten()[0].item()
+
+
+def flip(path: Path, place: int, bit: int = 6) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def test_each_flipped_bit_is_seen(tmp_path) -> None:
+    path = written(tmp_path, bias=0.5)
+    content, draw = path.read_bytes(), random.Random(1)
+    for place in (*draw.sample(range(len(content)), 60), *range(len(content) - 120, len(content), 7), 0, len(content) - 1):
+        path.write_bytes(content)
+        flip(path, place, draw.randrange(8))
+        if damage(path) is None:  # a bit of the seal's own words: what it seals is whole
+            weights = read_checkpoint(path)["state_dict"].values()
+            assert all((value == 0.5).all() for value in weights if value.is_floating_point())
+            continue
+        with pytest.raises(ValueError, match="cut short or damaged"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_flipped_weight_is_seen_in_checkpoints_of_earlier_versions_too(tmp_path, sealed: bool) -> None:
+    path = tmp_path / "best.ckpt"
+    it = checkpoint_of(forecaster(0.5))
+    if sealed:
+        write_checkpoint(path, it)
+    else:
+        torch.save(it, path)
+    assert damage(path) is None
+    assert read_checkpoint(path)["global_step"] == 1
+    flip(path, path.read_bytes().index(torch.full((4,), 0.5).numpy().tobytes()) + 3)  # a weight of 1.7e38
+    with pytest.raises(ValueError, match="cut short or damaged"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("how", ["flipped", "torn", "empty", "zeros"])
+def test_the_one_before_is_taken_and_said(tmp_path, how: str) -> None:
+    written(tmp_path, bias=0.25)
+    path = written(tmp_path, bias=0.5)
+    content = path.read_bytes()
+    assert bias_of(Forecaster.load(tmp_path)) == 0.5
+    if how == "flipped":
+        flip(path, len(content) // 2)
+    else:
+        path.write_bytes({"torn": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content))}[how])
+    with pytest.warns(UserWarning, match=r"best.ckpt is cut short or damaged: best.previous.ckpt, of step 1, is taken instead$"):
+        assert bias_of(Forecaster.load(tmp_path)) == 0.25
+    with pytest.raises(ValueError, match="cut short or damaged; use another checkpoint"):
+        Forecaster.load(path)
+    write_checkpoint(path, checkpoint_of(forecaster(0.75)))  # the damaged one does not take the place of the good one
+    assert bias_of(Forecaster.load(before(path))) == 0.25
+    assert bias_of(Forecaster.load(tmp_path)) == 0.75
+
+
+def test_where_none_is_whole_that_is_said(tmp_path) -> None:
+    for name in ("best", "last"):
+        written(tmp_path, name).write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"best.ckpt and .*last.ckpt cannot be read"):
+        Forecaster.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        first_whole([tmp_path / "nowhere.ckpt"])
