@@ -364,7 +364,7 @@ def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
         assert data["latitude"].attrs == {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
         assert data["longitude"].attrs == {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
         assert data["time"].attrs["standard_name"] == "time"
-        assert data.attrs == {"Conventions": "CF-1.11", "model": "convlstm", "epochs": 3, "list": "[1, 'a']"}
+        assert data.attrs == {"Conventions": "CF-1.11", "model": "convlstm", "epochs": 3, "list": "1 a"}
 
 
 def test_netcdf_is_compressed_and_says_its_fill_value(tmp_path: Path) -> None:

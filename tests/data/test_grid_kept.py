@@ -200,9 +200,9 @@ def test_what_belongs_to_the_file_stays_there(tmp_path: Path) -> None:
     given.t2m.attrs |= {"valid_range": np.array([0, 9], "i2"), "cell_measures": "area: cells", "ancillary_variables": "flags"}
     given.t2m.attrs |= {"note": ["a", "b"], "empty": [], "in/the/way": 1}
     packed = {"dtype": "int16", "scale_factor": 0.001, "add_offset": 280.0, "_FillValue": -32768}
-    given.to_zarr(tmp_path / "in.zarr", encoding={"t2m": packed})
+    given.to_zarr(tmp_path / "in.zarr", encoding={"t2m": packed}, consolidated=False)
     with forecast_of(tmp_path / "in.zarr", tmp_path / "out.nc") as made:
-        assert said_of(made.t2m) == said_of(on_a_map().t2m) | {"note": "a b"}
+        assert said_of(made.t2m) == said_of(on_a_map().t2m) | {"note": "a b", "empty": ""}
         assert made.forecast_reference_time.values == HOURS[3]
         assert made.t2m.encoding["dtype"] == np.float32
     given.t2m.attrs["grid_mapping"] = "gone"
@@ -235,3 +235,54 @@ def test_plain_arrays_and_coordinates_mix() -> None:
     assert clip.coordinates["x"].attributes == {"units": "km"}
     with pytest.raises(ValueError, match=r"coordinate x has shape \(10,\), but frames have 6 rows and 5 columns"):
         replace(clip, frames=FIELD[:, None, :, :5])
+
+
+NAMES = (
+    *("a", "name", "dtype", "shape", "", "a/b", " a", "a ", "1a", "_x", "_Netcdf4Dimid", "_NCProperties", "_FillValue", "é"),
+    *("a\nb", "\x00", "\ud800", "x" * 300, "units", "bounds", "standard_name", "axis", "calendar", "coordinates", "grid_mapping"),
+    *("scale_factor", "missing_value", "_Unsigned", "positive", "CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "valid_range"),
+)
+VALUES = (
+    *("", 1.5, float("nan"), 2**70, True, None, {"a": 1}, [1, 2], ["a", "b"], [], [[1, 2], [3, 4]], [[1], [2, 3]], b"w"),
+    *("\ud800", "a\x00b", np.datetime64("2020-01-01"), 1j, np.array(5), np.array([1], ">f4"), np.float16(1), np.longdouble(1)),
+)
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_no_attribute_stands_in_the_way_of_a_forecast(tmp_path: Path, ending: str, value: object) -> None:
+    said = dict.fromkeys(NAMES, value)
+    where = {"y": Coordinate(("row",), np.arange(6.0), said), "crs": Coordinate((), np.array(0), said)}
+    clip = Clip(FIELD[:2, None], HOURS[:2], "K", where, variable="t2m", attributes={**said, "grid_mapping": "crs"})
+    write_grid(tmp_path / f"a{ending}", clip, said)
+    (again,) = clips_from(tmp_path / f"a{ending}")
+    np.testing.assert_array_equal(again.frames[0:2], clip.frames)
+    assert again.units == "K"
+
+
+def test_a_calendar_without_leap_days_bounds_of_time_and_names_of_places(tmp_path: Path) -> None:
+    noleap = np.array(xr.date_range("2001-02-25", periods=8, calendar="noleap", use_cftime=True))
+    given = on_a_map().assign_coords(time=("time", noleap, {"standard_name": "time", "bounds": "time_bnds"}), region="north")
+    given["time_bnds"] = (("time", "bnds"), np.stack([noleap, noleap], axis=1))
+    given.time.encoding["units"] = "hours since 2001-02-25"
+    given.to_netcdf(tmp_path / "in.nc")
+    with forecast_of(tmp_path / "in.nc", tmp_path / "out.nc") as made:
+        assert made.time.values.tolist() == noleap[4:7].tolist()
+        assert made.forecast_reference_time.item() == noleap[3]
+        assert (made.forecast_period.values / np.timedelta64(1, "D")).tolist() == [1, 2, 3]
+        assert "bounds" not in made.time.attrs | made.time.encoding
+        assert made.region.item() == "north"
+
+
+def test_a_file_that_xarray_opens_with_all_coordinates_is_the_same(tmp_path: Path) -> None:
+    given = on_a_map().isel(y=slice(None, None, -1))
+    given.projection_lambert.attrs["GeoTransform"] = "-1250 2500 0 -1250 0 2500"
+    given.to_netcdf(tmp_path / "in.nc")
+    (clip,) = clips_from(tmp_path / "in.nc")
+    with xr.open_dataset(tmp_path / "in.nc", decode_coords="all") as opened:
+        assert "projection_lambert" in opened.coords
+        (other,) = clips_from(opened)
+    assert other.attributes == clip.attributes
+    assert other.coordinates.keys() == clip.coordinates.keys()
+    assert "GeoTransform" not in clip.coordinates["projection_lambert"].attributes  # rows were turned
+    np.testing.assert_array_equal(clip.coordinates["y"], on_a_map().y)

@@ -290,7 +290,7 @@ def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
 
 def _is_date(variable: Any) -> bool:
     if variable.dtype.kind == "O" and variable.size:
-        return hasattr(variable[:1].values[0], "calendar")
+        return hasattr(variable[(slice(1),) * variable.ndim].values.ravel()[0], "calendar")
     return variable.dtype.kind == "M"
 
 
@@ -532,9 +532,12 @@ def _read_coordinates(dataset: Any, names: list[str], time: Any, row: Any, colum
             first, last = (np.nanmean(edge) if np.isfinite(edge).any() else np.nan for edge in (values[0], values[-1]))
             if chosen is _is_latitude and first != last:
                 north.append(bool(first < last))
-    for name, variable in dataset.coords.items():
-        if not variable.dims and variable.dtype.kind in "fiuU" and not _is_time(name, variable.variable):
-            held[str(name)] = Coordinate((), np.asarray(variable.values), _coordinate_attributes(variable.variable))
+    for name, variable in dataset.coords.variables.items():
+        if variable.dims or variable.dtype.kind not in "fiuUSTO" or _is_time(name, variable):
+            continue
+        value = np.asarray(variable.values)
+        value = value if value.dtype.kind in "fiu" else np.array(str(value[()]))
+        held[str(name)] = Coordinate((), value, _coordinate_attributes(variable))
     for told in {_attribute(dataset.variables[name], "grid_mapping") for name in names}:
         for name in _mappings(told):
             if name in dataset.variables:
@@ -705,7 +708,7 @@ def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mappin
         dataset = xr.Dataset(
             {title: (dims, frames, attrs), **mappings},
             coordinates,
-            {str(key): _plain(value) for key, value in shared.items() if value is not None},
+            _writable({str(key): value for key, value in shared.items() if value is not None}),
         )
     for name in mappings:
         dataset[name].encoding["coordinates"] = None  # or it is said to lie at the level of the field
@@ -715,23 +718,36 @@ def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mappin
 
 
 def _plain(value: Any) -> Any:
-    """An attribute that both formats can hold."""
-    if isinstance(value, (str, int, float, np.number)) and not isinstance(value, bool):
-        return value
-    return str(value)
+    """An attribute that both formats can hold: a number, text, or a row of numbers."""
+    several = isinstance(value, (list, tuple, np.ndarray))
+    try:
+        array = np.asarray(value).ravel()
+    except ValueError:  # rows of different lengths
+        return _text(value)
+    if array.dtype.kind not in "fiu" or not array.size:
+        return " ".join(_text(word) for word in array) if several else _text(value)
+    odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
+    array = array.astype(np.float64 if odd else array.dtype.newbyteorder("="))
+    return array if several else array[0]
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a variable that both formats can hold: numbers, text, and rows of numbers."""
-    kept = {}
-    for key, value in attributes.items():
-        if isinstance(value, (list, tuple, np.ndarray)) and np.asarray(value).dtype.kind in "fiu":
-            value = np.asarray(value).ravel()
-        elif isinstance(value, (list, tuple, np.ndarray)):
-            value = " ".join(str(word) for word in np.asarray(value, dtype=object).ravel())
-        if "/" not in key and np.size(value):  # NetCDF has no place for either
-            kept[key] = value if isinstance(value, np.ndarray) else _plain(value)
-    return kept
+    """Attributes of a variable under names that both formats take, and none that say how it is stored."""
+    return {
+        key: _text(value) if key in _WORDS else _plain(value)
+        for key, value in attributes.items()
+        if _NAME.fullmatch(key) and key not in (*_OF_THE_FILE, *_OF_HDF5)
+    }
+
+
+_NAME = re.compile(r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )")  # an underscore begins those of the libraries
+_OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
+_WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
 
 
 def _spatial_coordinates(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
