@@ -28,7 +28,8 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     xr.Dataset({"rain": (("time", "lat", "lon"), frames, {"units": "mm/h"})}, coords).to_netcdf(tmp_path / "a.nc")
     (found,), counts = check_recordings(tmp_path / "a.nc", Reading())
     assert counts is None
-    assert (found.black, found.frozen, found.empty, found.gaps, found.broken) == ([3], [10, 11, 12], [20], [25], [])
+    assert (found.flat, found.black) == ({3: 7.5}, [])
+    assert (found.frozen, found.empty, found.gaps, found.broken) == ([10, 11, 12], [20], [25], [])
     there = frames[np.isfinite(frames)].astype(float)
     m = found.moments
     assert (m.count, m.lowest, m.highest) == (there.size, there.min(), there.max())
@@ -37,6 +38,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     assert found.always == pytest.approx(3 / 48)
     assert [len(part) for part in found.parts] == [25, 15]
     said = "\n".join(all_in_words([found]))
+    assert "flat      1: one value alone (7.5 mm/h), frame 3" in said
     for words in ("40 frames of 6x8", "every 1 h", "1: in time, before frame 25", "same as the one before, frames 10-12",
                   "everything missing, frame 20", "mm/h", "lat 5 to 0", "north-up"):  # fmt: skip
         assert words in said
@@ -54,6 +56,25 @@ def test_pictures_are_black_when_dark_and_broken_ones_are_counted(tmp_path: Path
         (found,), _ = check_recordings(tmp_path / "a", Reading())
     assert (found.black, found.broken, found.frozen) == ([4], [7], [7])
     assert found.flags() == {4: "black", 7: "broken"}
+
+
+@pytest.mark.parametrize(("kind", "black"), [("pictures", 16), ("array", 0), ("floats", 0)])
+def test_flat_is_said_with_its_value_and_black_of_black_alone(tmp_path: Path, kind: str, black: int) -> None:
+    frames = RANDOM.integers(0, 255, (12, 8, 8)).astype(np.float32 if kind == "floats" else np.uint8)
+    frames[2], frames[5], frames[6], frames[9] = black, 128, 128, 0
+    (tmp_path / "a").mkdir()
+    for k, frame in enumerate(frames):
+        if kind == "pictures":
+            Image.fromarray(frame).save(tmp_path / "a" / f"{k}.png")
+    np.save(tmp_path / "a.npy", frames)
+    (found,), _ = check_recordings(tmp_path / ("a" if kind == "pictures" else "a.npy"), Reading())
+    assert (found.black, found.flat) == ([2, 9], {5: 128.0, 6: 128.0})
+    assert found.flags() == {2: "black", 5: "flat", 6: "flat", 9: "black"}
+    said = all_in_words([found])
+    assert "black     2: nothing to see, frames 2, 9" in said
+    assert "flat      2: one value alone (128), frames 5-6" in said
+    many = "\n".join(all_in_words([found] * 11))
+    assert "black 2, 9; flat (128) 5-6; frozen 6" in many
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ class Found:
         missing: share of values that are missing.
         always: share of pixels that are missing in every frame: land, or what the radar does not reach.
         empty: frames in which everything is missing.
-        black: frames without anything in them: all pixels alike (of a picture: and dark).
+        black: frames that are black: 0 everywhere, or of a picture of 8 bits at most 16.
+        flat: other frames of one value alone, and that value.
         frozen: frames equal to the one before in every pixel.
         gaps: first frames after a gap in time.
         cuts: first frames of a new scene; pictures only.
@@ -44,6 +45,7 @@ class Found:
     always: float = 0.0
     empty: list[int] = field(default_factory=list)
     black: list[int] = field(default_factory=list)
+    flat: dict[int, float] = field(default_factory=dict)
     frozen: list[int] = field(default_factory=list)
     gaps: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Found:
         named = {
             "frozen": self.frozen,
             "black": self.black,
+            "flat": list(self.flat),
             "empty": self.empty,
             "cut": self.cuts,
             "gap": self.gaps,
@@ -103,8 +106,10 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
                 found.empty.append(k)
                 continue
             least, most = np.nanmin(frame), np.nanmax(frame)
-            if (is_picture and dark is not None and most <= dark) or least == most:
+            if (is_picture and dark is not None and most <= dark) or least == most == 0:
                 found.black.append(k)
+            elif least == most:
+                found.flat[k] = float(least)
             if before is not None and np.array_equal(frame, before, equal_nan=frame.dtype.kind == "f"):
                 found.frozen.append(k)
             before = frame
@@ -162,10 +167,19 @@ def _striking(found: Found, shared: set[str]) -> str:
 
 
 def _of_note(found: Found) -> list[tuple[str, list[int]]]:
+    flat = f"flat ({_flat_values(found)})"
     return [
-        ("gap before frame", found.gaps), ("empty", found.empty), ("black", found.black), ("frozen", found.frozen),
-        ("cut at frame", found.cuts), ("BROKEN", found.broken),
+        ("gap before frame", found.gaps), ("empty", found.empty), ("black", found.black),
+        (flat, list(found.flat)), ("frozen", found.frozen), ("cut at frame", found.cuts),
+        ("BROKEN", found.broken),
     ]  # fmt: skip
+
+
+def _flat_values(found: Found) -> str:
+    """The one value of each flat frame, or their range, with its unit."""
+    values = sorted(set(found.flat.values()))
+    told = " to ".join(f"{value:.4g}" for value in (values if len(values) < 3 else (values[0], values[-1])))
+    return f"{told} {found.clip.units}".rstrip()
 
 
 def _kind(clip: Clip) -> str:
@@ -208,6 +222,7 @@ def in_words(found: Found) -> list[str]:
     for name, frames, what in (
         ("empty", found.empty, "everything missing, frame"),
         ("black", found.black, "nothing to see, frame"),
+        ("flat", list(found.flat), f"one value alone ({_flat_values(found)}), frame"),
         ("frozen", found.frozen, "the same as the one before, frame"),
         ("cuts", found.cuts, "a new scene at frame"),
         ("BROKEN", found.broken, "cannot be decoded, frame"),
