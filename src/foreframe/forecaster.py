@@ -92,8 +92,7 @@ class Forecaster:
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
     def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None) -> Clip:
-        if clip.units and self.scaling.units:
-            check_units(clip.units, self.scaling.units, clip.name or "the clip")
+        check_units(clip.units, self.scaling.units, clip.name or "the clip")
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
             future = self.predict(past, steps, tile, overlap)

@@ -40,12 +40,12 @@ def same_unit(a: str, b: str) -> bool:
 
 
 def check_units(units: str, wanted: str, what: str, why: str = "this was trained on") -> None:
-    """Refuse `what`, which is in other units than those wanted.
+    """Refuse `what` if it is in other units than those wanted; one without units is taken at its word.
 
     Raises:
         ValueError: with the conversion that is needed, where there is one.
     """
-    if not same_unit(units, wanted):
+    if units and wanted and not same_unit(units, wanted):
         how = conversion(units, wanted)
         raise ValueError(f"{what} is in {units}, but {why} {wanted}: convert it first{f' ({how})' * bool(how)}")
 

@@ -184,7 +184,9 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
             (np.arange(6) * 0.5, {}, np.arange(6) * 0.5),
             (np.arange(1, 7), {"units": "minutes"}, np.arange(1, 7) * 60.0),
             (np.arange(6), {}, None),
-            (np.arange(6.0), {"units": "months since 2000-01-01"}, np.arange(6.0)),
+            (np.arange(6.0), {"units": "months since 2000-01-01"}, np.arange("2000-01", "2000-07", dtype="M8[M]").astype("M8[ns]")),
+            (np.arange(6.0), {"units": "fortnights since 2000-01-01"}, np.arange(6.0)),
+            (np.arange(6.0), {"units": "months since 0001-01-01"}, np.arange(6.0)),
         )
     ):
         changed = era_like().assign_coords(time=("time", values, attrs))
@@ -192,6 +194,12 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
         clip = read_grid(tmp_path / f"{n}.nc")
         np.testing.assert_array_equal(clip.times, expected)
         assert len(clip.notes) == ("since" in attrs.get("units", ""))
+
+    middles = era_like().assign_coords(time=("time", np.arange(6) + 0.5, {"units": "months since 1960-01-01", "calendar": "360"}))
+    middles.to_netcdf(tmp_path / "middles.nc")
+    times = read_grid(tmp_path / "middles.nc").times
+    assert times is not None
+    assert [str(time)[:13] for time in times[:3]] == ["1960-01-16T12", "1960-02-15T12", "1960-03-16T12"]
 
     renamed = era_like().rename(time="valid_time")
     np.testing.assert_array_equal(read_grid(renamed).times, HOURS)

@@ -149,8 +149,8 @@ def test_the_command_writes_all_of_it(tmp_path: Path) -> None:
     on_a_map().to_netcdf(tmp_path / "in.nc")
     still().save(tmp_path / "run")
     words = [str(tmp_path / "run"), str(tmp_path / "in.nc"), "--steps", "2", "-o"]
-    main(["predict", *words, str(tmp_path / "one.nc")])
-    main(["predict", *words, str(tmp_path / "roll.nc"), "--every", "2"])
+    assert main(["predict", *words, str(tmp_path / "one.nc")]) == 0
+    assert main(["predict", *words, str(tmp_path / "roll.nc"), "--every", "2"]) == 0
     for name in ("one.nc", "roll.nc"):
         with xr.open_dataset(tmp_path / name) as made:
             assert said_of(made.t2m) == said_of(on_a_map().t2m)

@@ -144,6 +144,7 @@ def frames_of(
 
     from foreframe.cli.predict import check_channels, trained_reading
     from foreframe.data.sources import IMAGES, one_by_one, read_clips, reading_from, warn
+    from foreframe.units import check_units
 
     how = reading_from(trained_reading(forecaster, source, variable, reading))
     path = Path(source)
@@ -153,6 +154,8 @@ def frames_of(
         frames = one_by_one(from_growing(path, wait, at), how)
     else:
         clips = read_clips(source, how)
+        for clip in clips:
+            check_units(clip.units, forecaster.scaling.units, clip.name)
         for note in dict.fromkeys(note for clip in clips for note in clip.notes):
             warn(f"{source}: {note}")
         if len(clips) > 1:

@@ -134,7 +134,7 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
         tuple(notes),
         _read_attributes(dataset, names, time, coordinates),
         (str(row), str(column)),
-        _read_start(dataset),
+        _read_start(dataset, times),
     )
 
 
@@ -440,9 +440,27 @@ def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
     if values.dtype.kind not in "fiu" or _is_index(variable, values):
         return None, ""
     units = _attribute(variable, "units").strip()
+    if (by_months := _by_months(values, units)) is not None:
+        return by_months, f'times in "{units}" are taken as months of the calendar'
     if not units or units.lower() in _SECONDS:
         return values.astype(np.float64) * _SECONDS.get(units.lower(), 1), ""
     return values.astype(np.float64), f'times are kept as numbers, "{units}", since no calendar reads that'
+
+
+def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
+    """Dates in "months since 1960-01-15", which no library decodes, since months differ in length: 1.5 is half way through the
+    second month after. None for other units."""
+    told = re.match(r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])", units, re.IGNORECASE)
+    months = values.astype(np.float64) * (12 if told and told[1].lower() == "year" else 1)
+    if not told or not 1 <= int(told[3]) <= 12 or not np.all(np.abs(months) < 1e5):
+        return None
+    whole = np.floor(months).astype(np.int64)
+    month = np.datetime64(f"{int(told[2]):04}-{int(told[3]):02}", "M") + whole
+    if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):  # what nanoseconds reach
+        return None
+    begun, ended = (month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]"))
+    within = min(int(told[4] or 1), 28) - 1  # every month has a 28th
+    return begun + (ended - begun) * (months - whole) + np.timedelta64(within, "D")
 
 
 def _is_index(variable: Any, values: np.ndarray) -> bool:
@@ -495,12 +513,13 @@ def _read_attributes(dataset: Any, names: list[str], time: Any, coordinates: Map
     return shared
 
 
-def _read_start(dataset: Any) -> Any:
+def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
     """The reference time of a file with one forecast, None without."""
     for variable in dataset.variables.values():
-        if not variable.dims and _attribute(variable, "standard_name") == "forecast_reference_time":
-            value = variable.values[()]
-            return value.astype("datetime64[ns]") if variable.dtype.kind == "M" else value
+        if times is not None and not variable.dims and _attribute(variable, "standard_name") == "forecast_reference_time":
+            value = variable.values
+            value = value.astype("datetime64[ns]") if value.dtype.kind == "M" else value
+            return value[()] if value.dtype.kind == times.dtype.kind else None
     return None
 
 

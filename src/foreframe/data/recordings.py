@@ -186,8 +186,7 @@ class Recordings(Dataset):
             return Scaling(0, 255, units)
         wanted = scaling_from("minmax" if given is None else given)
         if isinstance(wanted, Scaling):
-            if units and wanted.units:
-                check_units(units, wanted.units, str(self.path), "the scaling is for")
+            check_units(units, wanted.units, str(self.path), "the scaling is for")
             return wanted if wanted.units or not units else Scaling(wanted.low, wanted.high, units, wanted.kind)
         moments = Moments()
         for block in self.blocks["train"] or [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]:
