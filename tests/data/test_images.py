@@ -1,10 +1,19 @@
 """GIFs and numbered images, against the arrays they were made from."""
 
+import multiprocessing
+import os
+import shutil
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from conftest import real_data
+from foreframe.data import clips_from
 from foreframe.data.images import read_gif, read_images
 
 
@@ -141,3 +150,184 @@ def test_a_real_gif() -> None:
     assert clip.frames.shape[::2] == (36, 150)
     assert clip.frames[5:9].shape[0] == 4
     assert (np.diff(clip.times) > 0).all()
+
+
+# -- files of several pictures
+
+
+def gif_of(path, t, h=12, w=16):
+    """A GIF of t frames, each its own, and the frames."""
+    made = (np.random.default_rng(0).integers(0, 8, (t, h, w)) * 30).astype(np.uint8)
+    first, *rest = [Image.fromarray(picture) for picture in made]
+    first.save(path, save_all=True, append_images=rest, duration=40)
+    return made
+
+
+def test_reading_a_gif_takes_as_many_steps_as_it_has_frames(tmp_path, monkeypatch) -> None:
+    made = gif_of(tmp_path / "a.gif", 120)
+    frames = read_gif(tmp_path / "a.gif").frames
+    steps = []
+    seek = GifImagePlugin.GifImageFile._seek
+    monkeypatch.setattr(
+        GifImagePlugin.GifImageFile, "_seek", lambda self, frame, *rest: (steps.append(frame), seek(self, frame, *rest))
+    )
+    for k in range(110):  # windows that overlap
+        np.testing.assert_array_equal(frames[k : k + 10][:, 0], made[k : k + 10])
+    assert len(steps) <= 125
+    np.testing.assert_array_equal(frames[3:7][:, 0], made[3:7])  # back, from the start
+    assert frames[0:1][0, 0, 0, 0] == made[0, 0, 0]
+
+
+def read_both(frames):
+    return frames[2:9], frames[0:3]
+
+
+def test_threads_and_processes_read_one_gif_at_once(tmp_path) -> None:
+    made = gif_of(tmp_path / "a.gif", 30)[:, None]
+    frames = read_gif(tmp_path / "a.gif").frames
+    frames[5:6]  # the parent's decoder stands somewhere
+    with ThreadPoolExecutor(4) as pool:
+        for k, got in enumerate(pool.map(lambda k: frames[k % 30 : k % 30 + 1], range(200))):
+            np.testing.assert_array_equal(got[0], made[k % 30])
+    for how in ("fork", "spawn"):
+        with multiprocessing.get_context(how).Pool(1) as pool:
+            for got, cut in zip(pool.apply(read_both, (frames,)), (slice(2, 9), slice(0, 3)), strict=True):
+                np.testing.assert_array_equal(got, made[cut])
+
+
+def test_many_gifs_leave_few_files_open(tmp_path) -> None:
+    for k in range(60):
+        gif_of(tmp_path / f"{k}.gif", 3)
+    clips = clips_from(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    assert all(clip[:2].frames.shape == (2, 1, 12, 16) for clip in clips)
+    assert len(os.listdir("/proc/self/fd")) - before <= 32
+
+
+def test_an_animated_webp_is_a_film_and_a_single_one_a_picture(tmp_path) -> None:
+    made = (np.arange(5)[:, None, None, None] * 40 + np.zeros((1, 16, 24, 3))).astype(np.uint8)
+    first, *rest = [Image.fromarray(picture) for picture in made]
+    first.save(tmp_path / "a.webp", save_all=True, append_images=rest, duration=50, lossless=True)
+    (clip,) = clips_from(tmp_path / "a.webp")
+    assert clip.frames.shape == (5, 1, 16, 24)
+    np.testing.assert_array_equal(clip.frames[1:4][:, 0, 0, 0], [40, 80, 120])
+    np.testing.assert_allclose(clip.times, np.arange(5) * 0.05)
+    first.save(tmp_path / "b.webp", lossless=True)
+    rest[0].save(tmp_path / "c.webp", lossless=True)
+    pictures, film = clips_from(tmp_path)
+    assert (len(pictures), len(film)) == (2, 5)
+    with pytest.raises(ValueError, match="is a single picture"):
+        clips_from(tmp_path / "b.webp")
+    (tmp_path / "b.webp").unlink()
+    (tmp_path / "c.webp").unlink()
+    assert [len(clip) for clip in clips_from(tmp_path)] == [5]
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_tiffs_of_several_pages(tmp_path, kind) -> None:
+    made = np.random.default_rng(0).integers(0, 250, (7, 10, 12)).astype(kind)
+    first, *rest = [Image.fromarray(picture) for picture in made]
+    first.save(tmp_path / "a2.tif", save_all=True, append_images=rest)
+    for source in (tmp_path / "a2.tif", tmp_path):
+        (clip,) = clips_from(source)
+        assert (clip.frames.shape, clip.frames.dtype, clip.times) == ((7, 1, 10, 12), made.dtype, None)
+        np.testing.assert_array_equal(clip.frames[:][:, 0], made)
+        np.testing.assert_array_equal(clip.frames[2:4][:, 0], made[2:4])
+    first.save(tmp_path / "a10.tif", save_all=True, append_images=rest[:2])
+    assert [len(clip) for clip in clips_from(tmp_path)] == [7, 3]
+    first.save(tmp_path / "b.tif", save_all=True, append_images=[Image.fromarray(made[0, :5])])
+    with pytest.raises(ValueError, match=r"page 0 is 10x12, .* and page 1 5x12"):
+        clips_from(tmp_path / "b.tif")
+
+
+def test_overviews_are_no_pages(tmp_path) -> None:
+    whole, small = Image.fromarray(np.ones((8, 8), np.uint8)), Image.fromarray(np.ones((4, 4), np.uint8))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    whole.save(tmp_path / "a.tif", save_all=True, append_images=[small, whole])
+    (clip,) = clips_from(tmp_path / "a.tif")
+    assert clip.frames.shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("made", "nodata"),
+    [
+        (np.arange(48, dtype=np.float32).reshape(6, 8) - 5, "-5"),
+        (np.where(np.arange(48) == 0, -3.4028235e38, np.arange(48)).astype(np.float32).reshape(6, 8), "-3.4028234663852886e+38"),
+        (np.arange(48, dtype=np.uint8).reshape(6, 8), "0"),
+        (np.arange(48, dtype=np.uint16).reshape(6, 8), "0\0"),
+        (np.arange(48, dtype=np.int32).reshape(6, 8) - 9999, " -9999"),
+        (np.where(np.arange(48) == 0, np.nan, np.arange(48)).astype(np.float32).reshape(6, 8), "nan"),
+    ],
+)
+def test_what_a_geotiff_marks_as_no_data_is_missing(tmp_path, made, nodata) -> None:
+    for k in range(3):
+        Image.fromarray(made).save(tmp_path / f"{k}.tif", tiffinfo={42113: nodata})
+    (clip,) = clips_from(tmp_path)
+    assert clip.frames.dtype == np.float32
+    whole = made.astype(np.float32)
+    whole[0, 0] = np.nan
+    np.testing.assert_array_equal(clip.frames[:][:, 0], [whole] * 3)
+    (small,) = clips_from(tmp_path, size=[3, 4])
+    blocks = whole.reshape(3, 2, 4, 2)
+    if nodata != "nan":  # pillow's own resizing is NaN wherever one is
+        np.testing.assert_allclose(small.frames[:][0, 0], np.nanmean(blocks, (1, 3)), rtol=1e-6)
+
+
+# -- budgets
+
+
+def bomb(path, h=13_000, w=13_000, colours=1):
+    """A PNG of nothing: a few hundred kilobytes."""
+    rows = zlib.compress(bytes((1 + w * colours) * h), 9)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, {1: 0, 3: 2}[colours], 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_pictures_that_claim_much_are_refused_or_made_small_one_at_a_time(tmp_path) -> None:
+    bomb(tmp_path / "0.png", 4_000, 4_000)
+    for k in range(1, 20):
+        shutil.copy(tmp_path / "0.png", tmp_path / f"{k}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pillow's own says nothing
+        with pytest.raises(
+            ValueError, match=r"one frame of 1x4000x4000.*crop, size or coarsen make it smaller.*raise budget"
+        ) as told:
+            clips_from(tmp_path, budget=0.1)
+        assert "\n" not in str(told.value)
+        (clip,) = clips_from(tmp_path, budget=0.1, size=[10, 10])
+        assert clip.frames[3:5].shape == (2, 1, 10, 10)
+        (clip,) = clips_from(tmp_path, budget=0.1, crop=[0, 0, 40, 40], coarsen=4)
+        assert clip.frames[3:5].shape == (2, 1, 10, 10)
+        with pytest.raises(ValueError, match=r"0\.png of 4000x4000 pixels would take"):
+            clips_from(tmp_path, budget=0.01, size=[10, 10])
+        (clip,) = clips_from(tmp_path)
+        assert clip.frames.shape == (20, 1, 4000, 4000)
+
+
+def test_pillows_limit_is_no_limit_where_the_budget_is_larger(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    bomb(tmp_path / "0.png", 300, 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert clips_from(tmp_path)[0].frames[:].shape == (1, 1, 300, 200)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_gif_that_claims_a_large_canvas(tmp_path) -> None:
+    gif_of(tmp_path / "a.gif", 3)
+    whole = bytearray((tmp_path / "a.gif").read_bytes())
+    whole[6:10] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.gif").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.gif of 65535x65535 pixels would take 64 GiB"):
+        clips_from(tmp_path / "a.gif")
+
+
+def test_a_gif_of_many_frames_on_a_large_canvas(tmp_path) -> None:
+    """Two thousand pictures of one pixel, each of which would be drawn on a canvas of 16 million."""
+    gif_of(tmp_path / "a.gif", 2000, 1, 1)
+    whole = bytearray((tmp_path / "a.gif").read_bytes())
+    whole[6:10] = struct.pack("<HH", 4000, 4000)
+    (tmp_path / "a.gif").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"says that it holds \d+ frames of 3x4000x4000, .* GiB, in \d+ bytes"):
+        clips_from(tmp_path / "a.gif")

@@ -12,6 +12,10 @@ _USUAL = 10_000  # bytes of frames from one of a file, which no recording reache
 _LONG = 16  # times the budget: shorter recordings may be as empty as they like, since reading all of one takes seconds
 
 
+class OverBudgetError(ValueError):
+    """What a file claims takes more memory than may be taken: the file may be whole."""
+
+
 def check_budget(need: int, budget: float, what: str, cure: str = "") -> None:
     """Refuse what would take more than the budget.
 
@@ -22,10 +26,10 @@ def check_budget(need: int, budget: float, what: str, cure: str = "") -> None:
         cure: what else than a larger budget would help.
 
     Raises:
-        ValueError: more is needed than the budget.
+        OverBudgetError: more is needed than the budget.
     """
     if need > budget * GIB:
-        raise ValueError(
+        raise OverBudgetError(
             f"{what} would take {in_gib(need)} of memory, more than the budget of {budget:g} GiB; "
             f"{cure + ', or ' if cure else ''}raise budget to {math.ceil(need / GIB)} if that is meant"
         )
@@ -41,11 +45,11 @@ def check_claim(frames: Sequence[int], itemsize: int, stored: int, budget: float
         budget: GiB.
 
     Raises:
-        ValueError: more than 10,000 bytes of frames a byte of file, and more than 16 times the budget.
+        OverBudgetError: more than 10,000 bytes of frames a byte of file, and more than 16 times the budget.
     """
     claimed = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
     if claimed > max(_LONG * budget * GIB, _USUAL * stored):
-        raise ValueError(
+        raise OverBudgetError(
             f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, {in_gib(claimed)}, in "
             f"{stored} bytes; check where it comes from, or raise budget to {math.ceil(claimed / _LONG / GIB)} if that is meant"
         )

@@ -1,72 +1,143 @@
-"""Numbered images and animated GIFs, read one picture at a time."""
+"""Numbered images, and files that hold several pictures: GIF, WebP, TIFF. Read one picture at a time."""
 
+import os
 import re
-import struct
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from foreframe.clip import Clip
+from foreframe.data.budget import BUDGET, OverBudgetError, check_budget, check_claim
+from foreframe.data.resize import resized
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
 _GREY = ("1", "L", "LA", "La", "I", "F")  # pillow's modes; those of 16 bits begin with I;16
-# What pillow raises for damaged files, of its own and from the depths of its readers.
-_NOT_READ = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_KEPT_BYTES = 128 * 2**20  # of decoded pictures that are kept of one file, for windows that overlap
+_NO_PAGE, _NO_DATA = 254, 42113  # TIFF's tags: NewSubfileType, which tells overviews and masks, and GDAL_NODATA
 
 
-def read_gif(path: str | Path) -> Clip:
+def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
     """An animated GIF: frames (T,C,H,W) uint8, composited, transparent parts black, and times in seconds from the first frame.
 
     C is 1 where every frame is grey and 3 (RGB) otherwise. Opening looks at every frame once; they are read when asked for. A
     duration of 0 counts as 0.1 s, as in browsers. A GIF that is cut short gives what is there, and a note.
 
+    Args:
+        path: of the GIF, or of an animated WebP.
+        budget: GiB that opening and reading may take at once.
+
     Raises:
-        ValueError: no such file, or no GIF that can be read.
+        ValueError: no such file, no GIF that can be read, or one that claims more than the budget.
     """
     path = Path(path)
+    kind = path.suffix[1:].upper() or "GIF"
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     seconds, grey = [0.0], True
     note: tuple[str, ...] = ()
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             size = (image.height, image.width)
+            _check_size(path, *size, 16, budget)
+            check_claim((count_pages(path), 3, *size), 1, path.stat().st_size, budget, str(path))
             try:
-                for frame in ImageSequence.Iterator(image):
-                    picture = _on_black(frame)
+                for _ in ImageSequence.Iterator(image):
+                    picture = _on_black(image, size)
                     grey = grey and bool((picture == picture[:1]).all())
-                    seconds.append(seconds[-1] + (frame.info.get("duration") or 100) / 1000)
-            except _NOT_READ as error:
+                    seconds.append(seconds[-1] + (image.info.get("duration") or 100) / 1000)
+            except OverBudgetError:
+                raise
+            except Exception as error:
                 if len(seconds) == 1:
                     raise
-                note = (f"the GIF is damaged: only its first {len(seconds) - 1} frames are there ({_short(error)})",)
-    except _NOT_READ as error:
-        raise ValueError(f"{path.name} is no GIF that can be read ({_short(error)}); make or fetch it again") from None
-    frames = Gif(path, (len(seconds) - 1, 1 if grey else 3, *size))
+                note = (f"the {kind} is damaged: only its first {len(seconds) - 1} frames are there ({_short(error)})",)
+    except OverBudgetError:
+        raise
+    except Exception as error:  # pillow's readers raise whatever they stumble over
+        raise ValueError(f"{path.name} is no {kind} that can be read ({_short(error)}); make or fetch it again") from None
+    found = _Kind(*size, grey, np.dtype(np.uint8), 16, False, None)
+    frames = Pages(path.absolute(), tuple(range(len(seconds) - 1)), found, found.dtype, _stamp(path), True, budget)
     return Clip(frames, times=np.array(seconds[:-1]), name=path.name, notes=note)
 
 
+def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
+    """An animated WebP as `read_gif` gives it, or a TIFF of several pages: frames (T,C,H,W), each page one; no times.
+
+    Overviews and masks are no pages. Where the file says which number stands for no data (GDAL_NODATA), frames are float32, NaN
+    there.
+
+    Raises:
+        ValueError: no such file, no picture that can be read, pages of unlike sizes or depths, more than the budget.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".webp":
+        return read_gif(path, budget)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    pages: list[tuple[int, _Kind]] = []
+    try:
+        with _opened(path) as image:
+            for k in range(_frames_in(image)):
+                image.seek(k)
+                if not int(image.tag_v2.get(_NO_PAGE, 0)):
+                    pages.append((k, _kind(image)))
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({_short(error)}); make or fetch it again") from None
+    if not pages:
+        raise ValueError(f"{path} has no pages but overviews and masks; make or fetch it again")
+    first = pages[0][1]
+    for k, other in pages:
+        if other[:2] != first[:2] or other.grey != first.grey or other.dtype != first.dtype:
+            raise ValueError(
+                f"{path}: page {pages[0][0]} is {first.in_words}, {first.dtype}, and page {k} {other.in_words}, {other.dtype}; "
+                "store pages that are alike, or each in a file of its own"
+            )
+    _check_size(path, first.height, first.width, first.weight, budget)
+    dtype = np.dtype(np.float32) if any(kind.nodata is not None for _, kind in pages) else first.dtype
+    frames = Pages(path.absolute(), tuple(k for k, _ in pages), first, dtype, _stamp(path), False, budget)
+    return Clip(frames, name=path.name)
+
+
+def count_pages(path: Path) -> int:
+    """How many pictures a file holds; 1 where it cannot be read."""
+    try:
+        with _opened(path) as image:
+            return _frames_in(image)
+    except Exception:
+        return 1
+
+
 def read_images(
-    folder_or_list: str | Path | Sequence[str | Path], strict: bool = False, size: tuple[int, int] | None = None
+    folder_or_list: str | Path | Sequence[str | Path],
+    strict: bool = False,
+    size: tuple[int, int] | None = None,
+    budget: float = BUDGET,
 ) -> Clip:
     """Numbered images as frames (T,C,H,W), read when asked for: uint8, uint16 where grey images have 16 bits, or as stored.
 
     A folder's images (png, jpg, bmp, tif, webp) are taken in the order of the numbers in their names, img2 before img10, without
     hidden files; a list keeps its order. C is 1 where the first image is grey and 3 (RGB) otherwise; transparent parts are black;
-    pictures are turned upright as their EXIF tag says. There are no times.
+    pictures are turned upright as their EXIF tag says; of a file with several pages the first is read. Where a GeoTIFF says which
+    number stands for no data (GDAL_NODATA), frames are float32, NaN there. There are no times.
 
     Args:
         folder_or_list: a folder, or the paths of images.
         strict: refuse an image that cannot be read, instead of the one before it in its place.
         size: H and W that every image is resized to; needed where they differ.
+        budget: GiB that reading may take at once.
 
     Raises:
-        ValueError: no such folder, no images, unlike sizes or depths, or an image that `strict` refuses.
+        ValueError: no such folder, no images, unlike sizes or depths, an image that `strict` refuses, more than the budget.
     """
     if isinstance(folder_or_list, str | Path):
         folder = Path(folder_or_list)
@@ -85,8 +156,9 @@ def read_images(
     broken: set[int] = set()
     for k, path in enumerate(paths):
         try:
-            kinds.append((path, _kind(path)))
-        except _NOT_READ as error:
+            with _opened(path) as image:
+                kinds.append((path, _kind(image)))
+        except Exception as error:
             if strict:
                 raise ValueError(f"{path} cannot be read ({_short(error)}); replace it, or leave strict out") from None
             broken.add(k)
@@ -96,39 +168,103 @@ def read_images(
     for path, other in kinds:
         if size is None and other[:2] != kind[:2]:
             raise ValueError(
-                f"{first.name} is {kind[0]}x{kind[1]} and {path.name} {other[0]}x{other[1]} (rows x columns); "
+                f"{first.name} is {kind.in_words} and {path.name} {other.in_words} (rows x columns); "
                 "give a size to which all are resized"
             )
-        if other[3] != kind[3]:
-            raise ValueError(f"{first.name} holds {kind[3]} and {path.name} {other[3]}; store all images with the same depth")
-    unlike = sum(other[2] != kind[2] for _, other in kinds)
+        if other.dtype != kind.dtype:
+            raise ValueError(f"{first.name} holds {kind.dtype} and {path.name} {other.dtype}; store all images with the same depth")
+        _check_size(path, other.height, other.width, other.weight, budget)
+    unlike = sum(other.grey != kind.grey for _, other in kinds)
     notes = []
     if unlike:
-        became = "turned grey, as the first is" if kind[2] else "given three equal channels"
-        notes.append(f"{unlike} of {len(paths)} images are {'in colour' if kind[2] else 'grey'}: they are {became}")
+        became = "turned grey, as the first is" if kind.grey else "given three equal channels"
+        notes.append(f"{unlike} of {len(paths)} images are {'in colour' if kind.grey else 'grey'}: they are {became}")
     if size is not None and any(other[:2] != size for _, other in kinds):
         notes.append(f"images are resized to {size[0]}x{size[1]}")
-    shape = (len(paths), 1 if kind[2] else 3, *(size or kind[:2]))
-    return Clip(Images(paths, shape, kind[3], strict, broken), name=name, notes=tuple(notes))
+    shape = (len(paths), 1 if kind.grey else 3, *(size or kind[:2]))
+    dtype = np.dtype(np.float32) if any(other.nodata is not None for _, other in kinds) else kind.dtype
+    return Clip(Images(paths, shape, dtype, strict, broken, budget), name=name, notes=tuple(notes))
 
 
-class Gif:
-    """Frames (T,C,H,W) uint8 of an animated GIF; each slice composites from the first frame on, since GIFs are short."""
+@dataclass(frozen=True)
+class Pages:
+    """Frames (T,C,H,W) of one file that holds several pictures, decoded when a slice asks for them.
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.shape, self.dtype, self._path = shape, np.dtype(np.uint8), path.absolute()
+    Slices that follow each other go on where the one before ended, since a picture of a GIF is drawn on the one before; a jump back
+    begins anew. The pictures of the last slices are kept, up to 128 MiB, so that windows may overlap. Each thread and process
+    decodes for itself.
+
+    Args:
+        path: of the file.
+        pages: the numbers of its pictures.
+        kind: of the pictures.
+        dtype: of the frames.
+        stamp: of the file, when it was opened.
+        film: whether they are composited as of a GIF, not pictures of their own.
+        budget: GiB that a slice may take.
+    """
+
+    path: Path
+    pages: tuple[int, ...]
+    kind: "_Kind"
+    dtype: np.dtype
+    stamp: tuple[int, ...]
+    film: bool
+    budget: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.pages), 1 if self.kind.grey else 3, self.kind.height, self.kind.width)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.pages)
 
-    def __getitem__(self, when: slice, /) -> UInt8[np.ndarray, "t c h w"]:
+    def __getitem__(self, when: slice, /) -> Shaped[np.ndarray, "t c h w"]:
         asked = _asked(when, len(self))
-        pictures = np.empty((len(asked), *self.shape[1:]), np.uint8)
-        with Image.open(self._path) as image:  # opened anew: an open file is shared neither by threads nor by forked workers
+        pictures = _room(len(asked), self.shape[1:], self.dtype, self.path, self.budget)
+        if not len(asked):
+            return pictures
+        try:
+            decoder = _decoder(self.path, self.stamp, os.getpid(), threading.get_ident())
+            kept = decoder.kept
+            room = max(1, min(len(asked), _KEPT_BYTES // pictures[0].nbytes))
             for k in asked:
-                image.seek(k)
-                pictures[k - asked.start] = _on_black(image)[: self.shape[1]]
+                if k not in kept:
+                    kept[k] = self._picture(decoder.image, k)
+                pictures[k - asked.start] = kept[k]
+                while len(kept) > room:
+                    del kept[next(iter(kept))]
+        except OverBudgetError:
+            raise
+        except Exception as error:
+            _decoder.cache_clear()  # a decoder that has failed stands nobody knows where
+            raise ValueError(f"{self.path} cannot be read any more ({_short(error)}); make or fetch it again") from None
         return pictures
+
+    def _picture(self, image: Any, k: int) -> np.ndarray:
+        image.seek(self.pages[k])
+        if self.film:
+            return _on_black(image, self.shape[2:])[: self.shape[1]]
+        return _picture(image, _kind(image), self.shape[1:], self.dtype)
+
+
+class _Decoder:
+    """An open file, the pictures of it that were decoded last by their number, and where it stands."""
+
+    def __init__(self, path: Path) -> None:
+        with _without_limit():
+            self.image = Image.open(path)
+        self.kept: dict[int, np.ndarray] = {}
+
+    def __del__(self) -> None:
+        if "image" in self.__dict__:
+            self.image.close()
+
+
+@lru_cache(maxsize=32)
+def _decoder(path: Path, stamp: tuple[int, ...], process: int, thread: int) -> _Decoder:
+    """The decoder of this thread: a file's position is shared neither by threads nor by forked workers."""
+    return _Decoder(path)
 
 
 class Images:
@@ -141,8 +277,16 @@ class Images:
         ValueError: on slicing, a step; an image that `strict` refuses; no image left that can be read.
     """
 
-    def __init__(self, paths: Sequence[Path], shape: tuple[int, ...], dtype: np.dtype, strict: bool, broken: set[int]) -> None:
-        self.shape, self.dtype, self.broken = shape, dtype, broken
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        strict: bool,
+        broken: set[int],
+        budget: float = BUDGET,
+    ) -> None:
+        self.shape, self.dtype, self.broken, self._budget = shape, dtype, broken, budget
         self._paths, self._strict, self._warned = [p.absolute() for p in paths], strict, False
         if self.broken:
             self._warn(min(self.broken))
@@ -152,7 +296,7 @@ class Images:
 
     def __getitem__(self, when: slice, /) -> Shaped[np.ndarray, "t c h w"]:
         asked = _asked(when, len(self))
-        pictures = np.empty((len(asked), *self.shape[1:]), self.dtype)
+        pictures = _room(len(asked), self.shape[1:], self.dtype, self._paths[0].parent, self._budget)
         for k in asked:
             picture = self._read(k)
             if picture is None and k > asked.start:
@@ -164,8 +308,13 @@ class Images:
         if k in self.broken:
             return None
         try:
-            return _picture(self._paths[k], self.shape[1:], self.dtype)
-        except _NOT_READ as error:
+            with _opened(self._paths[k]) as image:
+                kind = _kind(image)
+                _check_size(self._paths[k], kind.height, kind.width, kind.weight, self._budget)
+                return _picture(image, kind, self.shape[1:], self.dtype)
+        except OverBudgetError:
+            raise
+        except Exception as error:  # pillow's readers raise whatever they stumble over
             if self._strict:
                 raise ValueError(f"{self._paths[k]} cannot be read ({_short(error)}); replace it, or leave strict out") from None
         self.broken.add(k)
@@ -186,38 +335,84 @@ class Images:
             warnings.warn(f"{name} cannot be read; the image before stands in its place; strict refuses it", stacklevel=4)
 
 
-_Kind = tuple[int, int, bool, np.dtype]  # rows, columns, grey, numbers
+class _Kind(NamedTuple):
+    """What a picture's header tells of it, once it is upright; nothing is decoded.
+
+    Args:
+        height, width: rows and columns.
+        grey: one channel, not three.
+        dtype: of its numbers.
+        weight: bytes a pixel that decoding and converting it takes.
+        turned: whether its EXIF tag asks for that.
+        nodata: the number that stands for no data, of a GeoTIFF.
+    """
+
+    height: int
+    width: int
+    grey: bool
+    dtype: np.dtype
+    weight: int
+    turned: bool
+    nodata: float | None
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.height}x{self.width}"
 
 
-def _kind(path: Path) -> _Kind:
-    """What a file's header tells of the upright picture; nothing is decoded."""
-    with Image.open(path) as image:
-        height, width = image.height, image.width
-        # Pillow would decode a whole PNG to find this tag.
-        if image.format in ("JPEG", "MPO", "TIFF", "WEBP") and image.getexif().get(0x0112, 1) >= 5:
-            height, width = width, height
-        mode = image.mode
-        if mode in ("P", "PA"):
-            palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-            return height, width, bool((palette == palette[:, :1]).all()), np.dtype(np.uint8)
-        if mode == "I" and image.format == "PNG":
-            mode = "I;16"  # older pillows call 16 bits so
-        kind = np.uint16 if mode.startswith("I;16") else {"I": np.int32, "F": np.float32}.get(mode, np.uint8)
-        return height, width, mode in _GREY or mode.startswith("I;16"), np.dtype(kind)
+def _kind(image: Any) -> _Kind:
+    height, width, mode = image.height, image.width, image.mode
+    # Pillow would decode a whole PNG to find this tag.
+    turn = image.getexif().get(0x0112, 1) if image.format in ("JPEG", "MPO", "TIFF", "WEBP") else 1
+    if turn in (5, 6, 7, 8):
+        height, width = width, height
+    grey = mode in _GREY or mode.startswith("I;16")
+    dtype: np.dtype = np.dtype(np.uint8)
+    if mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        grey = bool((palette == palette[:, :1]).all())
+    elif mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):  # older pillows call 16 bits so
+        dtype = np.dtype(np.uint16)
+    elif mode in ("I", "F"):
+        dtype = np.dtype(np.int32 if mode == "I" else np.float32)
+    # Pillow keeps three channels in four bytes; what has to be converted lies there twice, what shines through more often.
+    weight = {"L": 1, "1": 2, "RGB": 4, "I": 4, "F": 4}.get(mode, 4 if mode.startswith("I;16") else 8)
+    weight += 16 if _is_clear(image) else 0
+    return _Kind(height, width, grey, dtype, weight, turn in range(2, 9), _nodata(image))
 
 
-def _picture(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "c h w"]:
-    """One image as (C,H,W) in the numbers of `dtype`, resized where it must be."""
-    with Image.open(path) as opened:
-        image: Any = ImageOps.exif_transpose(opened)
-        if dtype == np.uint8:
-            image = _flat(image).convert("L" if shape[0] == 1 else "RGB")
-        if (image.height, image.width) != shape[1:]:
-            shrinks = image.height >= shape[1] and image.width >= shape[2]
-            if dtype != np.uint8:
-                image = Image.fromarray(np.asarray(image).astype(np.float32))  # pillow resizes no 16 bits
-            image = image.resize(shape[:0:-1], Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+def _nodata(image: Any) -> float | None:
+    if image.format != "TIFF":
+        return None
+    try:
+        value = float(str(image.tag_v2.get(_NO_DATA, "nan")).strip("\0 "))
+    except ValueError:  # a text that is no number
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _is_clear(image: Any) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _picture(image: Any, kind: _Kind, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "c h w"]:
+    """The picture at which an open file stands, as (C,H,W) in the numbers of `dtype`, resized where it must be."""
+    if kind.turned:
+        image = ImageOps.exif_transpose(image)
+    if kind.dtype == np.uint8:
+        image, mode = _flat(image), "L" if shape[0] == 1 else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
+    if kind.nodata is not None:
         values = np.asarray(image)
+        values = np.where(values == values.dtype.type(kind.nodata), np.float32(np.nan), values.astype(np.float32))
+        values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+        return resized(values[None], shape[1], shape[2], dtype)[0]
+    if (image.height, image.width) != shape[1:]:
+        shrinks = image.height >= shape[1] and image.width >= shape[2]
+        if kind.dtype != np.uint8:
+            image = Image.fromarray(np.asarray(image).astype(np.float32))  # pillow resizes no 16 bits
+        image = image.resize(shape[:0:-1], Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+    values = np.asarray(image)
     if dtype.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values)
     values = values.astype(dtype)
@@ -226,14 +421,63 @@ def _picture(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.n
 
 def _flat(image: Any) -> Any:
     """An image without transparency: what shows through is black."""
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if _is_clear(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
     return image
 
 
-def _on_black(frame: Any) -> UInt8[np.ndarray, "3 h w"]:
-    return np.asarray(_flat(frame).convert("RGB")).transpose(2, 0, 1)
+def _on_black(frame: Any, size: tuple[int, ...]) -> UInt8[np.ndarray, "3 h w"]:
+    """A frame of a film on its canvas, beyond which damaged files may draw."""
+    return np.asarray(_flat(frame).convert("RGB")).transpose(2, 0, 1)[:, : size[0], : size[1]]
+
+
+# -- opening
+
+
+_limit = threading.RLock()
+
+
+@contextmanager
+def _without_limit() -> Iterator[None]:
+    """Pillow's own limit of pixels, which no option of ours can raise, is off while a header is read: the budget stands for it."""
+    with _limit:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with _without_limit():
+        image = Image.open(path)
+    with image:
+        yield image
+
+
+def _frames_in(image: Any) -> int:
+    return int(getattr(image, "n_frames", 1))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_size, stat.st_ino, stat.st_mtime_ns
+
+
+def _check_size(path: Path, height: int, width: int, weight: int, budget: float) -> None:
+    check_budget(height * width * weight, budget, f"{path.name} of {height}x{width} pixels", "leave it out")
+
+
+def _room(count: int, shape: tuple[int, ...], dtype: np.dtype, path: Path, budget: float) -> np.ndarray:
+    """Memory for so many frames (C,H,W), if the budget has it."""
+    need = count * int(np.prod(shape)) * dtype.itemsize
+    check_budget(need, budget, f"a stretch of {count} frames of {path}", "read fewer")
+    return np.empty((count, *shape), dtype)
+
+
+# -- names, slices, messages
 
 
 def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -251,4 +495,4 @@ def _asked(when: slice, length: int) -> range:
 
 def _short(error: BaseException) -> str:
     """Pillow's words without the file's path, which the message has already."""
-    return "not an image" if isinstance(error, UnidentifiedImageError) else (str(error).splitlines() or ["damaged"])[0]
+    return "not an image" if isinstance(error, UnidentifiedImageError) else (str(error).splitlines() or ["damaged"])[0][:160]

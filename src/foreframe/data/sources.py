@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from foreframe.clip import Clip, Coordinate, Frames, same_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.budget import BUDGET, check_budget, frames_at_once
 from foreframe.data.cuts import find_cuts
 from foreframe.data.grid import read_grid, without_corner
+from foreframe.data.images import ANIMATED, count_pages, natural, read_gif, read_images, read_pages
 from foreframe.data.images import SUFFIXES as IMAGES
-from foreframe.data.images import natural, read_gif, read_images
 from foreframe.data.memory import recordings_in
 from foreframe.data.npy import NpyFrames
+from foreframe.data.resize import resized
 from foreframe.data.video import read_film
 from foreframe.scaling import Scaling
 from foreframe.units import same_unit
@@ -125,9 +124,10 @@ def clips_from(source: Any, variable: str | Sequence[str] | None = None, **optio
     """Every recording in a source, in the data's own numbers, its frames read when they are asked for.
 
     Args:
-        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures, a .npy, .npz or
-            .pt file, a NetCDF file, a Zarr store (folder or any fsspec URL), a folder of any of these,
-            however deep; or, in memory, an array, a tensor or an xarray object.
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a TIFF of several pages, a
+            folder of numbered pictures, a .npy, .npz or .pt file, a NetCDF file, a Zarr store (folder or
+            any fsspec URL), a folder of any of these, however deep; or, in memory, an array, a tensor or
+            an xarray object.
         variable, options: fields of `Reading`.
 
     A recording is split where its times leave a gap; files of a folder that go on where the one before ends, one a day or one a
@@ -167,8 +167,8 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
         yield from _folder(path, reading)
     elif suffix in FILMS:
         yield replace(read_film(path, reading.strict), name=str(path)), True
-    elif suffix == ".gif":
-        clip = read_gif(path)
+    elif suffix == ".gif" or (suffix in ANIMATED and count_pages(path) > 1):
+        clip = read_gif(path, reading.budget) if suffix == ".gif" else read_pages(path, reading.budget)
         torn = next((note for note in clip.notes if "damaged" in note), None)
         if torn and reading.strict:
             raise ValueError(f"{path}: {torn}; fetch it again, or leave strict out to read what is there")
@@ -211,14 +211,17 @@ def _folder(folder: Path, reading: Reading) -> Iterator[tuple[Clip, bool]]:
 def _inside(folder: Path, reading: Reading, left_out: list[str], refused: list[ValueError]) -> Iterator[tuple[Clip, bool]]:
     """The recordings in a folder and those in it; what gives none is told of in `left_out` and `refused`."""
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
-    if any(p.is_file() and p.suffix.lower() in IMAGES for p in entries):
+    pictures = [p for p in entries if p.is_file() and p.suffix.lower() in IMAGES]
+    several = {p for p in pictures if p.suffix.lower() in ANIMATED and count_pages(p) > 1}  # recordings of their own
+    if len(pictures) > len(several):
         # A crop is in pixels of the source, so it comes before the size.
         size = None if reading.size is None or reading.crop is not None else (reading.size[0], reading.size[1])
-        yield replace(read_images(folder, reading.strict, size=size), name=str(folder)), True
+        single = [p for p in pictures if p not in several]
+        yield replace(read_images(single, reading.strict, size, reading.budget), name=str(folder)), True
     for path in entries:
         if path.is_dir() and not _is_grid_folder(path):
             yield from _inside(path, reading, left_out, refused)
-        elif path.suffix.lower() in SUFFIXES or _is_grid_folder(path):
+        elif path.suffix.lower() in SUFFIXES or _is_grid_folder(path) or path in several:
             try:
                 yield from raw_clips(path, reading)
             except ValueError as error:
@@ -608,34 +611,6 @@ def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
         return frames[:, :1]
     luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), frames[:, :3].astype(np.float32), axes=(0, 1))[:, None]
     return luma.round().astype(frames.dtype) if frames.dtype.kind in "iu" else luma.astype(frames.dtype)
-
-
-def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.ndarray:
-    """(t,C,H,W) -> (t,C,height,width): means of the pixels covered where it shrinks, bilinear where it grows.
-
-    A pixel is missing where more than half of what it covers is.
-    """
-    h, w = frames.shape[-2:]
-    if (h, w) == (height, width):
-        return frames.astype(dtype, copy=False)
-    x = torch.from_numpy(np.array(frames, dtype=np.float32, order="C"))  # a copy: torch warns of read-only arrays
-    there = x.isfinite()
-    if there.all():
-        y = _interpolate(x, height, width)
-    else:
-        share = _interpolate(there.float(), height, width)
-        y = _interpolate(x.nan_to_num(0.0), height, width) / share
-        y[share < 0.5 - 1e-6] = torch.nan  # less the rounding of the shares
-    out = y.numpy()
-    if dtype.kind in "iu":
-        out = out.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return out.astype(dtype, copy=False)
-
-
-def _interpolate(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    if x.shape[-2] % height == 0 and x.shape[-1] % width == 0:  # whole blocks: their plain means
-        return F.avg_pool2d(x, (x.shape[-2] // height, x.shape[-1] // width))
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
 def broken_in(frames: Any) -> set[int]:
