@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from foreframe.clip import Clip, Coordinate, Frames, same_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
