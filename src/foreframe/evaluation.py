@@ -1,7 +1,7 @@
 """Honest scores: one pass over clips that were never trained on, nothing held, the baselines beside the model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.clip import fill_missing, missing_where_unseen
-from foreframe.data import batches
+from foreframe.data import batches, chosen
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import EventScorecard, PhysicalScorecard, Scorecard
@@ -30,6 +30,7 @@ def evaluate(
     thresholds: Sequence[float] = (),
     scales: Sequence[int] = (),
     period: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in both conventions (see `Scorecard`), beside the baselines, and the skill.
 
@@ -44,6 +45,7 @@ def evaluate(
         thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see `EventScorecard`).
         scales: odd sides in pixels for the fractions skill score of these events.
         period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour yesterday".
+        progress: called after each batch with how many clips are scored, and how many will be.
 
     Returns:
         {"clips", "past", "future", "units", "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
@@ -61,6 +63,7 @@ def evaluate(
     cards = {name: Scorecard(window.future) for name in rivals}
     physical = {name: PhysicalScorecard(window.future) for name in rivals if scaling.units}
     events = {name: EventScorecard(window.future, thresholds, scales, scaling.units) for name in rivals if thresholds}
+    total = len(chosen(dataset, clips))
     for batch in batches(dataset, batch_size, clips):
         past, future = window.split(batch.to(forecaster.device))
         past = fill_missing(past)[0]
@@ -71,6 +74,8 @@ def evaluate(
             cards[name].update(made, future)
             for card in (some[name] for some in (physical, events) if some):
                 card.update(scaling.to_units(made.float()), truth)
+        if progress is not None:
+            progress(cards["model"].clips, total)
     scores = {name: card.table() for name, card in cards.items()}
     for name, of in physical.items():
         scores[name]["physical"] = of.table()

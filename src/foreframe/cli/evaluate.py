@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.cli.options import call
+from foreframe.cli.progress import progress
 
 
 def score_run(
@@ -58,7 +59,8 @@ def score_run(
         forecaster.window = replace(forecaster.window, stride=stride)
     dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
-    card = score(forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period)
+    with progress("clips") as tell:
+        card = score(forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period, tell)
     card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
     beside = Path(run) if Path(run).is_dir() else Path(run).parent if Path(run).exists() else Path("runs", run)
     folder = Path(output) if output else beside / "evaluation"

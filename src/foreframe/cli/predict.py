@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from foreframe.cli.options import call
+from foreframe.cli.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,16 +209,18 @@ def roll(
     count = np.zeros(steps)
 
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
-        for first in firsts:
-            before, future = ahead(forecaster, clip, first, seen, steps, tile, overlap)
-            truth = what_came(clip, first, future)
-            now = np.asarray(before.frames)[-1].astype(np.float64)
-            for k, came in enumerate(np.asarray(truth.frames).astype(np.float64)):
-                there = np.isfinite(came) & np.isfinite(now)
-                for row, made in enumerate((np.asarray(future.frames)[k], now)):
-                    square[row, k] += np.square(made - came)[there].sum()
-                count[k] += there.sum()
-            yield before, future, truth
+        with progress("forecasts") as tell:
+            for number, first in enumerate(firsts, 1):
+                before, future = ahead(forecaster, clip, first, seen, steps, tile, overlap)
+                truth = what_came(clip, first, future)
+                now = np.asarray(before.frames)[-1].astype(np.float64)
+                for k, came in enumerate(np.asarray(truth.frames).astype(np.float64)):
+                    there = np.isfinite(came) & np.isfinite(now)
+                    for row, made in enumerate((np.asarray(future.frames)[k], now)):
+                        square[row, k] += np.square(made - came)[there].sum()
+                    count[k] += there.sum()
+                yield before, future, truth
+                tell(number, len(firsts))
 
     if kind in TO_GO_ON_WITH:
         write_values(output, [future for _, future, _ in forecasts()], history(run))

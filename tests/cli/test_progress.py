@@ -1,0 +1,89 @@
+"""Long commands say how far they are, on standard error alone."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foreframe import Forecaster, MovingMNIST, evaluate
+from foreframe.cli import main, progress
+from foreframe.models import build_model
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    return str(Forecaster(build_model("persistence")).save("saved"))
+
+
+def test_a_line_now_and_then_with_what_is_left(capsys, monkeypatch) -> None:
+    clock = iter([0.0, 5.0, 20.0, 35.0, 50.0, 65.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.progress("clips") as tell:
+        for done in (10, 20, 30, 40, 1000):
+            tell(done, 1000)
+    out, err = capsys.readouterr()
+    assert out == ""
+    # At 35 s, 20 clips in the 30 s since the first were scored: 970 more take 1455 s.
+    assert err.splitlines() == ["30 of 1000 clips, 0:24:15 left"]
+
+
+def test_a_bar_on_a_terminal_that_goes_when_it_is_done() -> None:
+    ours, theirs = pty.openpty()
+    code = """
+import sys, time
+from foreframe.cli.progress import progress
+with progress("clips") as tell:
+    for done in range(1, 5):
+        tell(done, 4)
+        time.sleep(0.15)
+print("a result")
+"""
+    where = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=where, check=True)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:
+            break
+    os.close(ours)
+    assert done.stdout == b"a result\n"
+    text = shown.decode()
+    assert "4/4" in text.replace("\x1b[32m", "").replace("\x1b[0m", "")
+    assert "clips" in text
+    assert "left" in text
+    assert "\x1b[2K" in text.rpartition("left")[2]  # the line is cleared
+
+
+def test_python_is_told_and_the_screen_is_not(run: str, capsys) -> None:
+    told: list[tuple[int, int]] = []
+    forecaster, clips = Forecaster.load(run), MovingMNIST("test", clips=10)
+    evaluate(forecaster, clips, 6, batch_size=4, baselines=(), progress=lambda *so: told.append(so))
+    assert told == [(4, 6), (6, 6)]
+    evaluate(forecaster, clips, 6, batch_size=4, baselines=())
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_commands_tell(run: str, verb: str, capsys, monkeypatch) -> None:
+    np.save("film.npy", np.random.default_rng(0).random((40, 8, 8)).astype(np.float32))
+    command = {
+        "evaluate": ["evaluate", run, "--data", "moving_mnist", "--clips", "6", "--batch_size", "2"],
+        "predict": ["predict", run, "film.npy", "-o", "out.npy", "--steps", "2", "--every", "10"],
+    }[verb]
+    assert main(command) == 0
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    assert main(command) == 0
+    spoken = capsys.readouterr()
+    assert spoken.out == quiet.out
+    told = {"evaluate": "4 of 6 clips", "predict": "2 of 4 forecasts"}[verb]
+    assert re.fullmatch(rf"{told}, 0:0\d:\d\d left", spoken.err.splitlines()[0])
