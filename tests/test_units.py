@@ -87,7 +87,7 @@ def test_other_units_are_refused_with_the_conversion() -> None:
 
 
 def test_a_stream_refuses_other_units_too(tmp_path, capsys) -> None:
-    Forecaster(build_model("persistence"), Window(3, 2), Scaling(250, 310, "K")).save(tmp_path / "run")
+    Forecaster(build_model("persistence"), Window(3, 2), Scaling(0, 10, "K", "minmax")).save(tmp_path / "run")
     hourly(tmp_path / "c.nc", 0, "degC")
     assert main(["stream", str(tmp_path / "run"), str(tmp_path / "c.nc")]) == 2
     assert "c.nc is in degC, but this was trained on K: convert it first (K = degC + 273.15)" in capsys.readouterr().err
