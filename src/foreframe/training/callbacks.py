@@ -19,6 +19,7 @@ from torch import Tensor
 from foreframe.checkpoints import read_checkpoint, write_checkpoint
 from foreframe.clip import fill_missing, missing_where_unseen
 from foreframe.metrics import Scorecard
+from foreframe.metrics.pixel import squared_error, values_present
 from foreframe.models import build_model
 from foreframe.visuals import animation, gif_bytes, strip, write_png
 
@@ -125,19 +126,23 @@ class Validation(L.Callback):
     def __init__(self, file: Path, steps: int) -> None:
         self.file, self.steps = file, steps
         self.card = Scorecard(steps)
-        self.persistence = Scorecard(steps)
+        self.still = torch.zeros(2, dtype=torch.float64)  # persistence: summed squares, and frames
         self._persist = build_model("persistence")
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.card, self.persistence = Scorecard(self.steps), Scorecard(self.steps)
+        self.card, self.still = Scorecard(self.steps), torch.zeros(2, dtype=torch.float64)
 
     def on_validation_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any) -> None:
         self.card.update(outputs["forecast"], outputs["truth"])
-        self.persistence.update(self._persist(outputs["past"], self.steps), outputs["truth"])
+        # Of persistence no more than its squared error is asked: a whole scorecard takes as long as a forecast.
+        still, truth = self._persist(outputs["past"], self.steps).float(), outputs["truth"].float()
+        squares, valid = squared_error(still, truth), values_present(truth) > 0
+        self.still += torch.stack([squares.sum(), valid.sum().to(squares.dtype)]).cpu().double()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        for card in (self.card, self.persistence) if trainer.world_size > 1 else ():
-            card.sums = trainer.strategy.reduce(card.sums.to(module.device), reduce_op="sum").cpu()
+        if trainer.world_size > 1:
+            self.card.sums = trainer.strategy.reduce(self.card.sums.to(module.device), reduce_op="sum").cpu()
+            self.still = trainer.strategy.reduce(self.still.to(module.device), reduce_op="sum").cpu()
         table = self.card.table()
         for convention, scores in table.items():
             for score, values in scores.items():
@@ -152,7 +157,7 @@ class Validation(L.Callback):
         row |= {"clips": self.card.clips, "scores": table}
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        reference = self.persistence.table()["openstl"]["mse"]["overall"]
+        reference = float(self.still[0] / self.still[1])
         skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss", torch.tensor(torch.nan))
