@@ -249,10 +249,14 @@ def test_places_where_nothing_can_be_written(run, capsys, monkeypatch) -> None:
     assert "cannot make the folder film.mp4" in told(capsys, run, "film.mp4", "-o", "film.mp4/out.mp4", *GREY)
     assert "cannot write .xyz" in told(capsys, run, "film.mp4", "-o", "out.xyz", *GREY)
 
-    def refuse(*_, **__):
-        raise OSError(30, "Read-only file system")
+    really = os.open
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    def refuse(path, flags, *rest, **options):
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system")
+        return really(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
     assert "cannot write to the folder locked: Read-only file system" in told(
         capsys, run, "film.mp4", "-o", "locked/out.mp4", *GREY
     )
