@@ -123,7 +123,7 @@ def test_what_an_option_says(given: object, result: object) -> None:
         ("logarithm", "choose range, minmax"),
         ("range", "give its low and high"),
         ({"low": 3}, "both low and high"),
-        ({"lo": 3, "high": 4}, "not lo"),
+        ({"lo": 3, "high": 4}, "did you mean low"),
         ({"low": 3, "high": 3}, "needs low < high"),
         ({"low": 0, "high": 3, "kind": "log"}, "low > 0"),
     ],

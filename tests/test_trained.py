@@ -149,7 +149,7 @@ def test_what_is_harmless_needs_no_word() -> None:
         ({"seed": -1}, "seed is at least 0"),
         ({"reading": {"size": "big"}}, "trained.reading.size"),
         ({"reading": {"sizes": [1, 2]}}, "did you mean size"),
-        ({"steer": "left"}, "trained has no 'steer'"),
+        ({"steer": "left"}, "trained takes no argument 'steer'"),
         ("moving_mnist", "trained holds names and values"),
         ({"data_args": {"x": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}}, "deep"),
     ],

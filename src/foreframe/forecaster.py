@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -14,16 +15,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
+from foreframe.budget import check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
 from foreframe.files import atomic_write
-from foreframe.models import Model, build_model, model_name
+from foreframe.models import Model, build_model, model_name, weights_of
 from foreframe.scaling import Scaling
 from foreframe.trained import Trained
 from foreframe.typed import brief, check_plain, typed
 from foreframe.units import check_units
 
 Array = TypeVar("Array", Tensor, np.ndarray)
+
+BUDGET = 4.0  # GiB that a forecast may take
+LONGEST = 2**20  # bytes of a config.json
 
 
 class Forecaster:
@@ -35,6 +40,9 @@ class Forecaster:
         scaling: the data's units to [0,1] and back.
         trained: what it was trained on, for who scores it or reads alike; see there.
         about: plain values for the model card, such as its title or its scores; nothing reads them.
+
+    Attributes:
+        budget: GiB of memory that a forecast may take; a larger one is refused before it takes any.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Forecaster:
     ) -> None:
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
         self.about = dict(about or {})
+        self.budget = BUDGET
 
     @property
     def device(self) -> torch.device:
@@ -78,11 +87,13 @@ class Forecaster:
 
         Raises:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a
-                clip in other units than the forecaster's; tiles that cannot be laid.
+                clip in other units than the forecaster's; tiles that cannot be laid; more memory than the budget.
         """
         steps = _checked_steps(steps)
         if isinstance(frames, Clip):
             return self._predict_clip(frames, steps, tile, overlap)
+        if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
+            self.check_size(frames.shape, steps, tile)
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
@@ -90,6 +101,23 @@ class Forecaster:
         future = self.scaling.to_units(missing_where_unseen(future, last))
         future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
+
+    def check_size(self, shape: Sequence[int], steps: int, tile: int = 0) -> None:
+        """Refuse a forecast that would take more memory than the budget.
+
+        Args:
+            shape: of the past, (...,C,H,W) in pixels.
+            steps, tile: as in `predict`.
+
+        Raises:
+            ValueError: with what it would take, and the cure.
+        """
+        c, h, w = shape[-3:]
+        clips = shape[0] if len(shape) == 5 else 1
+        held = min(h * w, tile**2) if tile > 0 else h * w
+        need = 4 * clips * steps * (3 * c * h * w + (c + self.model.per_step) * held)
+        cure = "forecast fewer steps" + (" or in tiles" if not tile else "")
+        check_budget(need, self.budget, f"a forecast of {steps} frames of {_by((c, h, w))}", cure)
 
     def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None) -> Clip:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
@@ -274,8 +302,9 @@ class Stream:
         """
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
-        f = self.forecaster
-        future = f.model.decode(self.state, self.steps if steps is None else _checked_steps(steps))[0].float()
+        f, steps = self.forecaster, self.steps if steps is None else _checked_steps(steps)
+        f.check_size(self._last.shape, steps)
+        future = f.model.decode(self.state, steps)[0].float()
         future = f.scaling.to_units(torch.where(self._last.isnan(), torch.nan, future))
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
@@ -319,14 +348,31 @@ class Stream:
             with safe_open(path, "pt") as file:
                 about, held = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             seen, last, source = int(about["seen"]), held.pop("last"), json.loads(about["source"])
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it") from error
         if about.get("model") != self._fingerprint():
             raise ValueError(f"{path} was saved by another model than this one; start anew without it")
+        state = {name.removeprefix("state."): value for name, value in held.items()}
+        if not self._fits(state, last) or seen < 1 or not _tells_a_place(source):
+            raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")
         device = self.forecaster.device
         self.seen, self._last, self.source = seen, last.to(device), source
-        self.state = {name.removeprefix("state."): value.to(device) for name, value in held.items()}
+        self.state = {name: value.to(device) for name, value in state.items()}
         return self
+
+    @torch.inference_mode()
+    def _fits(self, state: dict[str, Tensor], last: Tensor) -> bool:
+        """Whether the model would make such a state of frames of that size."""
+        model = self.forecaster.model
+        if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
+            return False
+        if model.channels not in (None, last.shape[1]):
+            return False
+        like = model.eval().encode(torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1))
+        return state.keys() == like.keys() and all(
+            state[name].dtype == value.dtype and state[name].ndim == value.ndim and bool(state[name].isfinite().all())
+            for name, value in like.items()
+        )
 
     def _fingerprint(self) -> str:
         """Which network a state belongs to: its arguments, scaling and weights."""
@@ -335,6 +381,12 @@ class Stream:
         for name, value in sorted(self.forecaster.model.state_dict().items()):
             digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def _tells_a_place(source: Any) -> bool:
+    """Whether a saved stream tells where it stands as `foreframe stream` does: a path, so many frames, or the last file's name."""
+    kinds = {"path": str, "frames": int, "last": str}
+    return isinstance(source, dict) and all(type(value) is kinds.get(name) for name, value in source.items())
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
@@ -371,28 +423,61 @@ def _checked_steps(steps: int) -> int:
     return int(steps)
 
 
-def _from_config(
-    config: Mapping[str, Any], weights: Mapping[str, Float[Tensor, "..."]], where: str, device: str | torch.device = "cpu"
-) -> Forecaster:
-    """Build the model that `config` describes and fill it with `weights`.
+def _from_config(config: Any, weights: Any, where: str, device: str | torch.device = "cpu") -> Forecaster:
+    """Build the model that `config` describes and fill it with `weights`. Both may be a stranger's: everything is checked before
+    memory is taken.
 
     Raises:
-        ValueError: when they do not fit each other.
+        ValueError: when they do not fit each other, or are not what they should be.
     """
+    parts = ("model", "args", "window", "scaling")
+    if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
+        raise ValueError(
+            f"{where} does not hold a foreframe model, but {brief(weights if isinstance(config, Mapping) else config)}"
+        )
+    lacking = [name for name in parts if name not in config]
+    if lacking:
+        raise ValueError(f"{where} does not hold a foreframe model: {', '.join(lacking)} not told")
     try:
         trained, about = _described(config)
-        model = build_model(config["model"], config["args"])
         window, scaling = typed(Window, config["window"], "window"), typed(Scaling, config["scaling"], "scaling")
+        _check_weights(weights, weights_of(config["model"], config["args"]))
+        model = build_model(config["model"], config["args"], budget=math.inf)  # as large as the weights, which are there
         model.load_state_dict(dict(weights))
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}") from None
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{where} does not hold a foreframe model: {error}") from None
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}") from None
     try:
         model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto") from error
     return Forecaster(model.eval(), window, scaling, trained, about)
+
+
+def _check_weights(weights: Mapping[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights of another network than one with such shapes, and such as cannot be weights of any.
+
+    Raises:
+        ValueError: a name, a shape, a type, or a value that is not finite.
+    """
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"its weights have {brief(name)}, which is a {type(value).__name__}")
+        if value.is_quantized or value.layout != torch.strided or value.is_complex() or value.is_meta:
+            raise ValueError(f"its weight {brief(name)} is of a kind that no model here has, {value.dtype}")
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise ValueError(f"its weight {brief(name)} holds NaN or infinity: its training went wrong, or the file is damaged")
+    if not shapes:
+        return
+    for name in [*shapes, *weights]:
+        own, there = weights.get(name), shapes.get(name)
+        if own is None or there is None:
+            raise ValueError(f"its weights {'lack' if own is None else 'have'} {brief(name)}, unlike the model that it describes")
+        if tuple(own.shape) != there:
+            raise ValueError(f"its weight {name} is {_by(own.shape)}, but {_by(there)} in the model that it describes")
+        if not own.is_floating_point():
+            raise ValueError(f"its weight {name} is of {own.dtype}, not of floating point")
 
 
 def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
@@ -424,18 +509,25 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
     from safetensors.torch import load_file
 
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        with (folder / "config.json").open("rb") as file:
+            raw = file.read(LONGEST + 1)
+        if len(raw) > LONGEST:
+            raise ValueError(f"config.json is larger than {LONGEST // 1024} KiB")
+        config = json.loads(raw.decode("utf-8"))
         weights = load_file(folder / "model.safetensors")
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} is not whole: {Path(error.filename).name} is missing") from None
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} is damaged: {error}; copy or train it again") from None
+        raise ValueError(f"{folder} is not whole: {Path(error.filename or 'a file').name} is missing") from None
+    except (SafetensorError, ValueError, RecursionError, OSError, MemoryError) as error:
+        said = "config.json is nested without end" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise ValueError(f"{folder} is damaged: {said}; copy or train it again") from None
     return _from_config(config, weights, str(folder), device)
 
 
 def _from_checkpoint(path: Path, device: str | torch.device, held: dict[str, Any] | None = None) -> Forecaster:
     held = read_checkpoint(path) if held is None else held
-    weights = {name.removeprefix("network."): value for name, value in held["state_dict"].items()}
+    weights = held.get("state_dict")
+    if isinstance(weights, Mapping):
+        weights = {str(name).removeprefix("network."): value for name, value in weights.items()}
     return _from_config(held["forecaster"], weights, str(path), device)
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foreframe.typed import check_types
+
 Values = TypeVar("Values", Tensor, np.ndarray)
 
 KINDS = ("range", "minmax", "standard", "log", "dbz")
+FAR = 1e30  # float32 ends not far from here
 SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
 # What `Scaling.fit` and the command line take where a kind needs no fitting and nothing else was said.
 DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
@@ -49,6 +52,8 @@ class Scaling:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"scaling kind {self.kind!r} is unknown; choose {', '.join(KINDS)}")
+        if not max(abs(self.low), abs(self.high)) < FAR:  # nor NaN
+            raise ValueError(f"a scaling needs finite numbers, not {self.low} and {self.high}")
         if not self.high > self.low:
             raise ValueError(f"a scaling needs low < high, not {self.low} and {self.high}")
         if self.kind == "log" and not self.low > 0:
@@ -172,9 +177,7 @@ def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
         return given
     if isinstance(given, str):
         given = {"kind": given}
-    unknown = sorted(set(given) - {"kind", "low", "high", "units"})
-    if unknown:
-        raise ValueError(f"a scaling has kind, low, high and units, not {', '.join(unknown)}")
+    check_types(Scaling, given, "scaling")
     kind = str(given.get("kind", "range" if "low" in given else "minmax"))
     if kind not in KINDS:
         raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")

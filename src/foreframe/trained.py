@@ -102,11 +102,11 @@ def check_harmless(where: str, named: bool, data: str, args: Mapping[str, Any], 
             f"command line alone: if you trust it, give --data {shlex.quote(brief(data, quoted=False))}"
         )
     for path, value in leaves(args):
-        if (path[-1] == "download" and value) or (isinstance(value, str) and is_remote(value)):
+        if path == ("budget",) or (path[-1] == "download" and value) or (isinstance(value, str) and is_remote(value)):
             name = ".".join(["data_args", *path])
             raise ValueError(
-                f"{where} has {brief(name, quoted=False)} {brief(value)}; downloads and what lies elsewhere come from the "
-                f"command line alone: if you trust it, give --{brief(name, quoted=False)} there"
+                f"{where} has {brief(name, quoted=False)} {brief(value)}; budgets, downloads and what lies elsewhere come "
+                f"from the command line alone: if you trust it, give --{brief(name, quoted=False)} there"
             )
 
 

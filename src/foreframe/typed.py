@@ -1,10 +1,12 @@
 """Dataclasses from the values of a file: each is checked against its field's type before it goes anywhere."""
 
+import inspect
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Kind = TypeVar("Kind")
@@ -19,29 +21,42 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
     Args:
         kind: a dataclass; its own checks, of ranges, come after those of the types.
         values: from a file.
-        what: how the message names them.
+        what: how the message names them, or "" where their names say enough.
 
     Raises:
         ValueError: no mapping, a name that is no field, a field without value, a value of another type, or what `kind` raises.
     """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{what} holds names and values, not {brief(values)}")
-    hints, known = get_type_hints(kind), {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
-    for name, value in values.items():
-        if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            raise ValueError(
-                f"{what} has no {brief(name)}; " + (f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}")
-            )
-        if not _is(value, hints[name]):
-            raise ValueError(f"{what}.{name} is {_words(hints[name])}, not {brief(value)}")
-    for name, one in known.items():
-        if name not in values and one.default is MISSING and one.default_factory is MISSING:
-            raise ValueError(f"{what} lacks {name}")
+    check_types(kind, values, what)
+    for one in fields(kind):  # type: ignore[arg-type]
+        if one.name not in values and one.default is MISSING and one.default_factory is MISSING:
+            raise ValueError(f"{what} lacks {one.name}")
     try:
         return kind(**values)
     except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+        raise ValueError(f"{what}: {error}" if what else str(error)) from None
+
+
+def check_types(kind: Any, values: Any, what: str) -> None:
+    """Refuse names that are no parameters of `kind`, a class or a function, and values of other types than theirs. A mapping may
+    stand for a dataclass, and is looked into.
+
+    Raises:
+        ValueError: the first of them, with the nearest name, or the type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{what} holds names and values, not {brief(values)}")
+    known = inspect.signature(kind).parameters
+    hints = dict.fromkeys(known, Any) | get_type_hints(kind.__init__)
+    for name, value in values.items():
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
+            raise ValueError(f"{what} takes no argument {brief(name)}; {meant}")
+        inside = next((one for one in (hints[name], *get_args(hints[name])) if is_dataclass(one)), None)
+        if inside is not None and isinstance(value, Mapping):
+            check_types(inside, value, f"{what}.{name}")
+        elif not _is(value, hints[name]):
+            raise ValueError(f"{what}{'.' * bool(what)}{name} is {_words(hints[name])}, not {brief(value)}")
 
 
 def _is(value: Any, hint: Any) -> bool:
@@ -54,8 +69,8 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, str) and value in inside
     if hint is None or hint is types.NoneType:
         return value is None
-    if hint in (int, float):
-        number = isinstance(value, int) or (hint is float and isinstance(value, float) and math.isfinite(value))
+    if hint in (int, float):  # numpy's numbers count as such
+        number = isinstance(value, Integral) or (hint is float and isinstance(value, Real) and math.isfinite(value))
         return number and not isinstance(value, bool) and abs(value) < MOST
     if origin in (tuple, list, Sequence):
         kinds = inside or (Any,)
@@ -68,7 +83,7 @@ def _is(value: Any, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_words(one) for one in inside)
+        return " or ".join(dict.fromkeys(_words(one) for one in inside))
     if origin is Literal:
         return f"one of {', '.join(inside)}"
     if origin in (tuple, list, Sequence):

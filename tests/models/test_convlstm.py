@@ -130,7 +130,7 @@ def test_starts_at_the_mean(preset: str) -> None:
         ({"ahead": "guided", "decoder": "handed", "head": {"sigmoid": False}, "guide": "oracle"}, "guide 'oracle' is unknown"),
         (
             {"ahead": "guided", "decoder": "handed", "head": {"sigmoid": False}, "guide": {"name": "cycle", "perod": 3}},
-            "guide cycle: .*perod",
+            "guide cycle .*perod.*did you mean period",
         ),
         ({"layers": 3}, "takes no argument 'layers'; did you mean|takes no argument 'layers'; it takes"),
     ],

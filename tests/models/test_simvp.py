@@ -42,7 +42,7 @@ def test_it_starts_at_the_mean() -> None:
     ("args", "told"),
     [
         ({"translator": "words"}, "translator 'words' is unknown; choose inception, gated or mixing"),
-        ({"blocks": 1}, "2 blocks or more, not 1"),
+        ({"blocks": 1}, "2 blocks or more, and 1000 at most, not 1"),
         ({"spatial": 12}, "multiples of 8"),
         ({"kernels": (3, 4)}, "odd kernels"),
         ({"frames": 0}, "1 frame or more"),

@@ -49,6 +49,8 @@ def score_run(
 
     if clips is not None and clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
+    if not 1 <= batch_size <= 4096:
+        raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
     if split not in ("train", "validation", "test", "all"):
         raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
     forecaster = Forecaster.load(run, device)

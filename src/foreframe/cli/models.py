@@ -16,6 +16,8 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
     """
     if min(past, future, height, width) < 1:
         raise ValueError(f"past, future, height and width must be at least 1, not {past}, {future}, {height}, {width}")
+    if max(past, future) > 1000 or max(height, width) > 65536:  # each step is counted, one by one
+        raise ValueError("past and future are 1000 at most, height and width 65536: multiply-adds grow in proportion to each")
     import torch
     from rich import box
     from rich.console import Console

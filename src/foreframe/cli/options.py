@@ -6,14 +6,15 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_origin
 
 import jsonargparse
 
 from foreframe.cli.plain import MOST, plain_yaml
 from foreframe.trained import is_remote, leaves
-from foreframe.typed import brief
+from foreframe.typed import brief, check_types
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -109,9 +110,18 @@ def parsed_values(
     mappings = [action.dest for action in parser._actions if _is_mapping(action)]
     flags, nested = _nested(arguments, mappings)
     parser.file = file
-    told = {name: value for name, value in (settings or {}).items() if name not in mappings}
+    words = [action.dest for action in parser._actions if _takes_words(action)]
+    told = {
+        name: plain_yaml(value, f"config {file}: {name}") if isinstance(value, str) and name not in words else value
+        for name, value in (settings or {}).items()
+        if name not in mappings
+    }
     start = parser.parse_object(told) if told else None
     parser.file = ""
+    for flag, value in pairwise([*flags, ""]):
+        flag, equals, behind = flag.partition("=")
+        if flag.startswith("--") and flag[2:] in parser.names() and flag[2:] not in words:
+            plain_yaml(behind if equals else value, flag)  # for what it refuses: jsonargparse reads YAML without limits
     values: dict[str, Any] = parser.parse_args(flags, namespace=start).as_dict()
     for name in mappings:
         inner = (settings or {}).get(name)
@@ -127,6 +137,12 @@ def parsed_values(
 def _is_mapping(action: argparse.Action) -> bool:
     kind = getattr(action, "_typehint", None)
     return kind is dict or dict in getattr(kind, "__args__", ())
+
+
+def _takes_words(action: argparse.Action) -> bool:
+    """Whether the value of an option is text as it stands, not YAML."""
+    kind = getattr(action, "_typehint", None) or action.type
+    return kind is str or str in getattr(kind, "__args__", ()) or get_origin(kind) is Literal
 
 
 def _nested(arguments: Sequence[str], mappings: Sequence[str]) -> tuple[list[str], list[tuple[list[str], Any]]]:
@@ -255,7 +271,9 @@ def call(verb: str, function: Callable[..., Any], arguments: Sequence[str], behi
     free = _free_words(parser, given)
     if behind and len(free) > 1:
         given[free[1]] = f"--{behind}={given[free[1]]}"
-    return function(**parsed_values(parser, given))
+    values = parsed_values(parser, given)
+    check_types(function, values, "")
+    return function(**values)
 
 
 def _free_words(parser: Parser, given: Sequence[str]) -> list[int]:

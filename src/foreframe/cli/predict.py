@@ -28,6 +28,7 @@ def forecast_clip(
     strict: bool = False,
     tile: int | None = None,
     overlap: int | None = None,
+    budget: float = 4.0,
     colours: str = "auto",
     fps: float = 0.0,
     device: str = "auto",
@@ -48,6 +49,7 @@ def forecast_clip(
         strict: refuse damaged frames and files cut short
         tile: side of tiles for big frames; 0 takes them whole; by default tiles only where they are far bigger than in training
         overlap: of neighbouring tiles, in pixels; by default a quarter
+        budget: GiB of memory that a forecast may take; a larger one is refused
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: of a film; by default the input's
         device: cpu, cuda, mps; auto takes cuda where there is one
@@ -62,10 +64,11 @@ def forecast_clip(
         raise ValueError("give after or every, not both")
     if every and kind == ".png":
         raise ValueError("rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc or .zarr")
-    for name, value, least in (("steps", steps, 0), ("past", past, 0), ("every", every, 0), ("fps", fps, 0)):
+    for name, value, least in (("steps", steps, 0), ("past", past, 0), ("every", every, 0), ("fps", fps, 0), ("budget", budget, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
     forecaster = Forecaster.load(run, device)
+    forecaster.budget = budget
     clip = opened(forecaster, input, recording, variable, reading, strict)
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else usual_tile(forecaster, clip)

@@ -30,6 +30,7 @@ def forecast_live(
     wait: float = 5.0,
     variable: str | None = None,
     reading: dict | None = None,
+    budget: float = 4.0,
     device: str = "auto",
 ) -> None:
     """Forecast after every frame that comes: foreframe stream RUN SOURCE
@@ -44,6 +45,7 @@ def forecast_live(
         wait: seconds without a new frame after which a growing folder counts as finished
         variable: which array or variable of a file
         reading: how it is read where not as in training, e.g. --reading.size [96,128]
+        budget: GiB of memory that a forecast may take; a larger one is refused
         device: cpu, cuda, mps; auto takes cuda where there is one
 
     Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the data's units, of the forecasts
@@ -54,13 +56,14 @@ def forecast_live(
     from foreframe.files import check_writable
     from foreframe.forecaster import Forecaster
 
-    for name, value, least in (("steps", steps, 0), ("every", every, 1)):
+    for name, value, least in (("steps", steps, 0), ("every", every, 1), ("wait", wait, 0), ("budget", budget, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
     for folder in (output, None if state is None else Path(state).parent):
         if folder is not None:
             check_writable(folder)
     forecaster = Forecaster.load(run, device)
+    forecaster.budget = budget
     live = forecaster.stream(steps or forecaster.window.future)
     if state is not None and Path(state).exists():
         live.restore(state)

@@ -9,6 +9,7 @@ from typing import Any
 from foreframe.cli.options import config_file, config_settings, is_file, parsed_values, parser_for, taken_configs
 from foreframe.trained import check_harmless
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.typed import typed
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
 
@@ -32,7 +33,7 @@ def parse(arguments: Sequence[str]) -> dict[type, Any]:
     file = files[-1] if files else ""
     values = parsed_values(parser, flags, told, file)
     _check_origin(f"config {file}", told, flags)
-    return {group: group(**{field.name: values[field.name] for field in dataclasses.fields(group)}) for group in GROUPS}
+    return {group: typed(group, {field.name: values[field.name] for field in dataclasses.fields(group)}, "") for group in GROUPS}
 
 
 def _check_origin(where: str, told: Mapping[str, Any], flags: Sequence[str]) -> None:

@@ -6,33 +6,11 @@ A file of kilobytes may say that it holds terabytes, in good faith or not. Nobod
 import math
 from collections.abc import Sequence
 
-GIB = 2**30
+from foreframe.budget import GIB, OverBudgetError, check_budget, in_gib
+
 BUDGET = 1.0  # GiB
 _USUAL = 10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
 _LONG = 16  # times the budget: shorter recordings may be as empty as they like, since reading all of one takes seconds
-
-
-class OverBudgetError(ValueError):
-    """What a file claims takes more memory than may be taken: the file may be whole."""
-
-
-def check_budget(need: int, budget: float, what: str, cure: str = "") -> None:
-    """Refuse what would take more than the budget.
-
-    Args:
-        need: bytes of memory.
-        budget: GiB.
-        what: is read, for the message.
-        cure: what else than a larger budget would help.
-
-    Raises:
-        OverBudgetError: more is needed than the budget.
-    """
-    if need > budget * GIB:
-        raise OverBudgetError(
-            f"{what} would take {in_gib(need)} of memory, more than the budget of {budget:g} GiB; "
-            f"{cure + ', or ' if cure else ''}raise budget to {math.ceil(need / GIB)} if that is meant"
-        )
 
 
 def check_claim(frames: Sequence[int], itemsize: int, stored: int, budget: float, name: str) -> None:
@@ -63,6 +41,4 @@ def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> i
     return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
 
 
-def in_gib(size: float) -> str:
-    """Bytes as GiB, of a few digits."""
-    return f"{size / GIB:.3g} GiB"
+__all__ = ["BUDGET", "OverBudgetError", "check_budget", "check_claim", "frames_at_once", "in_gib"]

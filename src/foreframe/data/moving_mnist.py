@@ -21,10 +21,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from foreframe.budget import GIB, in_gib
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.scaling import Scaling
 
 BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
+MANY = 10**8
 Key = int | tuple[int, int]  # index, or (epoch, index)
 
 
@@ -108,6 +110,12 @@ class MovingMNIST(Dataset):
         assert size is not None
         if min(self.height, self.width) <= size:
             raise ValueError(f"{size}-px digits need a canvas larger than {size}x{size}, not {self.height}x{self.width}")
+        if self.clips > MANY:
+            raise ValueError(f"clips ({self.clips}) are {MANY:,} at most: an epoch keeps their order in memory")
+        need = 4 * self.length * (self.height * self.width + self.count * size**2)
+        if need > GIB:
+            frames = f"{self.length} frames of {self.height}x{self.width}"
+            raise ValueError(f"a clip of {frames} would take {in_gib(need)} of memory; draw shorter or smaller ones")
         source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
         self.scaling = Scaling()
         self.images = _resize(digit_images(split=split, **source), size)

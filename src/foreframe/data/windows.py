@@ -199,12 +199,12 @@ def collate(
     return check_frames(clips, what=what, **(accept or {}))
 
 
-def chosen(dataset: Any, limit: int | None = None) -> list[int]:
+def chosen(dataset: Any, limit: int | None = None) -> Sequence[int]:
     """Which items are scored when at most `limit` are: the first, or, of windows of recordings, as many evenly spread."""
     n = len(dataset)
     if limit is None or limit >= n:
-        return list(range(n))
-    return np.linspace(0, n - 1, limit).round().astype(int).tolist() if getattr(dataset, "ordered", False) else list(range(limit))
+        return range(n)
+    return np.linspace(0, n - 1, limit).round().astype(int).tolist() if getattr(dataset, "ordered", False) else range(limit)
 
 
 def batches(

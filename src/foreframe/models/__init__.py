@@ -10,19 +10,21 @@ The future is never an input. A model also has `args` (plain values that rebuild
 (the C that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to this.
 """
 
-import inspect
-from difflib import get_close_matches
+import math
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from foreframe.budget import check_budget
 from foreframe.models import convlstm, simvp
 from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell, Gates, Head, Stem
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 from foreframe.models.simvp import SimVP
+from foreframe.typed import brief, check_types
 
 MODELS: dict[str, type[Model]] = {
     "convlstm": ConvLSTM,
@@ -51,25 +53,72 @@ def baselines_here() -> tuple[str, ...]:
     return (*BASELINES, "optical_flow") if find_spec("cv2") else BASELINES
 
 
-def build_model(name: str, args: dict[str, Any] | None = None) -> Model:
-    """`name` is an entry of MODELS or of PRESETS; `args` change its arguments.
+BUDGET = 1.0  # GiB
+MANY = 1000  # layers or other things in a list, which no network has
+LARGE = 10**6  # channels, pixels or frames, which no argument reaches
+
+
+def build_model(name: str, args: Mapping[str, Any] | None = None, budget: float = BUDGET) -> Model:
+    """`name` is an entry of MODELS or of PRESETS; `args` change its arguments, and may be a stranger's.
 
     Raises:
-        ValueError: unknown name, or arguments that the model does not take.
+        ValueError: unknown name, arguments that the model does not take, or weights of more than `budget` GiB as float32.
     """
-    if name in PRESETS or name in MODELS:
-        kind = PRESETS.get(name) or MODELS[name]
-        known = list(inspect.signature(kind).parameters)
-        for given in args or {}:
-            if given not in known:
-                close = get_close_matches(given, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
-                raise ValueError(f"model {name} takes no argument {given!r}; {hint}")
+    make = _maker(name, args)
+    need = 4 * sum(math.prod(shape) for shape in _shapes(make).values())
+    check_budget(need, budget, f"the weights of model {name}", "choose fewer or smaller layers")
+    return make()
+
+
+def weights_of(name: Any, args: Any = None) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's weights, found without taking memory; empty where it cannot be built so.
+
+    Raises:
+        ValueError: as `build_model`, whatever the budget.
+    """
+    return _shapes(_maker(name, args))
+
+
+def _shapes(make: Callable[[], Model]) -> dict[str, tuple[int, ...]]:
+    try:
+        with torch.device("meta"):  # where tensors have shapes and nothing else
+            return {name: tuple(value.shape) for name, value in make().state_dict().items()}
+    except NotImplementedError:  # a model of somebody's own that computes while it is built
+        return {}
+
+
+def _maker(name: Any, args: Any) -> Callable[[], Model]:
+    """What builds the model, with the arguments checked one by one."""
+    if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
+        raise ValueError(f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
+    kind: Any = PRESETS.get(name) or MODELS[name]
+    args = {} if args is None else args
+    check_types(kind, args, f"model {name}")
+    _check_sizes(args, f"model {name}")
+
+    def make() -> Model:
         try:
-            return PRESETS[name].preset(name, **(args or {})) if name in PRESETS else kind(**(args or {}))
-        except TypeError as error:  # a value of the wrong kind, or a misspelt key of a nested argument
-            raise ValueError(f"model {name}: {error}".replace("__init__() ", "")) from None
-    raise ValueError(f"model {name!r} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
+            model: Model = kind.preset(name, **args) if name in PRESETS else kind(**args)
+        except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:  # torch's own too
+            said = (str(error).splitlines() or [type(error).__name__])[0].replace("__init__() ", "")
+            raise ValueError(said if isinstance(error, ValueError) else f"model {name}: {said}") from None
+        return model
+
+    return make
+
+
+def _check_sizes(value: Any, what: str) -> None:
+    """Refuse numbers and lists with which the mere building of a network would not come to an end."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_sizes(inner, f"{what}.{name}")
+    elif isinstance(value, list | tuple):
+        if len(value) > MANY:
+            raise ValueError(f"{what} is a list of {len(value)}; {MANY} at most")
+        for inner in value:
+            _check_sizes(inner, what)
+    elif isinstance(value, int) and abs(value) > LARGE:
+        raise ValueError(f"{what} is beyond reason: {brief(value)}; {LARGE:,} at most")
 
 
 def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
@@ -97,4 +146,5 @@ def model_name(model: Model) -> str:
 __all__ = [
     "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Cycle", "Gates", "Head", "LinearMotion", "Mean",
     "Model", "OpticalFlow", "Persistence", "SimVP", "State", "Stem", "baselines_here", "build_model", "model_name", "multiply_adds",
+    "weights_of",
 ]  # fmt: skip

@@ -66,8 +66,8 @@ class Cycle(_Baseline):
 
     def __init__(self, period: int = 24) -> None:
         super().__init__()
-        if period < 1:
-            raise ValueError(f"cycle needs a period of at least 1 frame, not {period}")
+        if not 1 <= period <= 10_000:  # it keeps as many frames
+            raise ValueError(f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}")
         self.period = period
         self.args = {"period": period}
 

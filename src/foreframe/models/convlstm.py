@@ -21,6 +21,7 @@ from foreframe.models.baselines import Cycle, LinearMotion, Mean, Persistence
 from foreframe.models.engine import Step, in_step
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
+from foreframe.typed import brief, check_types
 
 Layers = Sequence[tuple[Any, Any]]  # h and c (b,k,h,w), layer by layer; both None where nothing was seen
 
@@ -111,8 +112,8 @@ class Stem:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
-        if self.patch < 1 or (self.widths and self.patch > 1) or any(width < 1 for width in self.widths):
-            raise ValueError(f"a stem has a patch of 1 or more, or widths of 1 or more, not patch {self.patch} and {self.widths}")
+        if self.patch < 1 or (self.widths and self.patch > 1) or any(width < 1 for width in self.widths) or len(self.widths) > 16:
+            raise ValueError(f"a stem has a patch of 1 or more, or 16 widths at most, not patch {self.patch} and {self.widths}")
         if self.norm not in ("group", "none"):
             raise ValueError(f"norm {self.norm!r} is unknown; choose group or none")
         if self.skip not in ("none", "frame", "embedding", "both"):
@@ -156,7 +157,7 @@ class Head:
         object.__setattr__(self, "blurs", tuple(self.blurs))
         if any(not sigma > 0 for sigma in self.blurs):
             raise ValueError(f"a head's blurs are widths in pixels above 0, not {self.blurs}")
-        if self.kernel % 2 == 0 or self.horizon < 1 or self.over not in ("last", "all"):
+        if self.kernel < 1 or self.kernel % 2 == 0 or self.horizon < 1 or self.over not in ("last", "all"):
             raise ValueError(f"a head has an odd kernel, a horizon of 1 or more, and reads the last or all layers, not {self}")
 
 
@@ -243,6 +244,8 @@ class ConvLSTM(Model):
             fed = {"hidden": hidden[-1], "frame": maps, "nothing": 0, "guided": maps}[ahead]
             self.forecaster = _stack([fed + (hidden[-1] if stem.skips_embedding else 0), *own], kernel, gates)
         read = sum(own) if head.over == "all" else own[-1]
+        # Of frames that are fed back the next is made at once; else all maps are kept, and become frames in one go.
+        self.per_step = 0.0 if ahead in ("frame", "at_once") else 2 * read / stem.stride**2
         self.adds = head.carry or ahead == "guided"  # the head draws what is to be added to a frame that is there already
         self.to_frame = _FrameHead(read, channels, stem, head, gates.bias, self.adds)
         self.carry = _CarryHead(read, stem.stride) if head.carry else None
@@ -406,8 +409,9 @@ class ConvLSTM(Model):
 
 
 def _check_choices(channels: int, hidden: tuple[int, ...], stem: Stem, head: Head, decoder: str, ahead: str) -> None:
-    if channels < 1 or not hidden:
-        raise ValueError(f"a ConvLSTM needs at least 1 channel and 1 layer, not {channels} and {len(hidden)}")
+    if channels < 1 or not hidden or min(hidden) < 1:
+        layers = f"layers of {list(hidden)}" if hidden else "no layer"
+        raise ValueError(f"a ConvLSTM needs at least 1 channel and 1 layer of at least 1, not {channels} and {layers}")
     if decoder not in ("fresh", "handed", "mirrored", "same"):
         raise ValueError(f"decoder {decoder!r} is unknown; choose fresh, handed, mirrored or same")
     if ahead not in ("hidden", "frame", "nothing", "guided", "at_once"):
@@ -446,12 +450,10 @@ GUIDES: dict[str, type[Model]] = {
 def _guide(guide: str | dict[str, Any]) -> Model:
     given = {"name": guide} if isinstance(guide, str) else dict(guide)
     name = given.pop("name", None)
-    if name not in GUIDES:
-        raise ValueError(f"guide {name!r} is unknown; choose {', '.join(GUIDES)}")
-    try:
-        return GUIDES[name](**given)
-    except TypeError as error:
-        raise ValueError(f"guide {name}: {str(error).replace('__init__() ', '')}") from None
+    if not isinstance(name, str) or name not in GUIDES:
+        raise ValueError(f"guide {brief(name)} is unknown; choose {', '.join(GUIDES)}")
+    check_types(GUIDES[name], given, f"guide {name}")
+    return GUIDES[name](**given)
 
 
 def _of(state: State, prefix: str) -> State:

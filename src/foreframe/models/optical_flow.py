@@ -36,8 +36,8 @@ class OpticalFlow(Model):
 
     def __init__(self, pairs: int = 3) -> None:
         super().__init__()
-        if pairs < 1:
-            raise ValueError(f"optical_flow needs at least 1 pair of frames, not {pairs}")
+        if not 1 <= pairs <= 1000:
+            raise ValueError(f"optical_flow needs at least 1 pair of frames, and 1000 at most, not {pairs}")
         self.pairs = pairs
         self.args = {"pairs": pairs}
         self.channels = None  # any

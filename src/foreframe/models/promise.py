@@ -19,12 +19,14 @@ class Model(nn.Module):
             model is the same. Models that take the whole past at once may ignore it.
         compiled: whether the elementwise part of recurrent cells is compiled on a CPU too, which takes a C++ compiler. No part of
             `args`.
+        per_step: values that a forecast holds at once for each pixel and step, beside the frames themselves.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
     """
 
     args: dict[str, Any]
     channels: int | None
     stride: int = 1
+    per_step: float = 0.0
     memory: str = "keep"
     compiled: bool = False
     bounded: bool = False

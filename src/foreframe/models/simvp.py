@@ -69,9 +69,9 @@ class SimVP(Model):
             raise ValueError(f"SimVP needs 1 channel and 1 frame or more, not {channels} and {frames}")
         if translator not in ("inception", "gated", "mixing"):
             raise ValueError(f"translator {translator!r} is unknown; choose inception, gated or mixing")
-        if blocks < 2:
-            raise ValueError(f"a translator has 2 blocks or more, not {blocks}")
-        if spatial % GROUPS or temporal % (2 * GROUPS) or any(kernel % 2 == 0 for kernel in kernels):
+        if not 2 <= blocks <= 1000:
+            raise ValueError(f"a translator has 2 blocks or more, and 1000 at most, not {blocks}")
+        if min(spatial, temporal, *kernels) < 1 or spatial % GROUPS or temporal % (2 * GROUPS) or any(k % 2 == 0 for k in kernels):
             raise ValueError(
                 f"SimVP takes multiples of {GROUPS} spatial and of {2 * GROUPS} temporal channels and odd kernels, not "
                 f"{spatial}, {temporal} and {kernels}"

@@ -81,7 +81,7 @@ def fit(
     if checkpoint is not None:
         held = read_checkpoint(checkpoint)
         if held["forecaster"]["args"] != network.args:
-            network = _as_it_was(network, model, learning.seed)
+            network = _as_it_was(network, model, learning.seed, machine.budget)
             if held["forecaster"]["args"] != network.args:
                 raise ValueError(
                     f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
@@ -95,7 +95,7 @@ def fit(
     if machine.precision.startswith(("bf16", "16")):  # the layout in which half-precision convolutions are fast
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     names = [one.name for one in fields(Reading)] if isinstance(train, Recordings) else []
-    reading = {name: data.data_args[name] for name in names if name in data.data_args}
+    reading = {name: data.data_args[name] for name in names if name in data.data_args and name != "budget"}
     trained = Trained(data.data, data.data_args, reading, (h, w), model.model, learning.seed)
     forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), trained)
 
@@ -148,7 +148,7 @@ def prepared(
         ValueError: options that do not fit each other, data that is not clips, something that is not installed.
     """
     window = Window(data.past, data.future, data.stride)
-    network = _network(model, learning.seed)
+    network = _network(model, learning.seed, machine.budget)
     train: Any = open_dataset(data.data, "train", window, data.data_args)
     validation: Any = open_dataset(data.data, "validation", window, data.data_args)
     _check_contracts(network, data, learning, len(train))
@@ -156,7 +156,7 @@ def prepared(
         check_first_clip(dataset, window, None, data_name(data.data))
     c = int(train[0].shape[1])
     if network.channels not in (None, c) and "channels" not in model.model_args:  # as many as the data have
-        network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed)
+        network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed, machine.budget)
     check_first_clip(train, window, network.channels, data_name(data.data))
     _check_trainer_arguments(machine.trainer)
     if machine.compile:
@@ -166,29 +166,27 @@ def prepared(
     return window, network, train, validation
 
 
-def _network(options: ModelOptions, seed: int) -> Model:
+def _network(options: ModelOptions, seed: int, budget: float) -> Model:
     seed_everything(seed)
     args = dict(options.model_args)
     if options.hidden is not None:
-        if options.hidden < 1:
-            raise ValueError(f"hidden channels must be at least 1, not {options.hidden}")
         if "hidden" in args:
             raise ValueError("give hidden or model_args.hidden, not both")
-        args["hidden"] = [options.hidden] * len(build_model(options.model, args).args.get("hidden", [1]))
+        args["hidden"] = [options.hidden] * len(build_model(options.model, args, budget).args.get("hidden", [1]))
         seed_everything(seed)  # counting the layers has drawn some
-    network = build_model(options.model, args)
+    network = build_model(options.model, args, budget)
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"model {options.model} has nothing to learn: evaluate shows it beside every model")
     return network
 
 
-def _as_it_was(network: Model, model: ModelOptions, seed: int) -> Model:
+def _as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) -> Model:
     """What these options described before the preset changed; the same network where it has not."""
     args = {name: {**before, **model.model_args.get(name, {})} for name, before in EARLIER.get(model.model, {}).items()}
     if not args:
         return network
     given = {**model.model_args, "channels": network.channels, **args}
-    was = _network(replace(model, model_args=given), seed)
+    was = _network(replace(model, model_args=given), seed, budget)
     was.memory, was.compiled = network.memory, network.compiled
     return was
 
@@ -198,26 +196,6 @@ def _check_contracts(network: Model, data: DataOptions, learning: LearningOption
     if learning.loss == "cross_entropy" and not network.bounded:
         sigmoid = ", or --model_args.head.sigmoid true (and head.carry false)" * ("head" in network.args)
         raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
-    for name, value in (
-        ("batch_size", data.batch_size),
-        ("epochs", learning.epochs),
-        ("validation_clips", data.validation_clips),
-    ):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if not learning.learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, not {learning.learning_rate}")
-    if learning.minutes is not None and not learning.minutes > 0:
-        raise ValueError(f"minutes must be above 0, not {learning.minutes}")
-    for name in ("sampling_steps", "warmup", "clip", "weight_decay", "truncate"):
-        if getattr(learning, name) < 0:
-            raise ValueError(f"{name} must be 0 (off) or more, not {getattr(learning, name)}")
-    for name, value in (("workers", data.workers), ("seed", learning.seed)):
-        if value < 0:
-            raise ValueError(f"{name} must be 0 or more, not {value}")
-    for name in ("beta_1", "beta_2"):
-        if not 0 <= getattr(learning, name) < 1:
-            raise ValueError(f"{name} must lie in [0, 1), not {getattr(learning, name)}")
     if clips < data.batch_size:
         raise ValueError(f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
 

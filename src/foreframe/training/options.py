@@ -3,8 +3,11 @@
 Each field's help is the comment that jsonargparse reads from the class docstring. No torch here: `--help` must be quick.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+LONG = 2**31  # of numbers that count something, none is as large
 
 
 @dataclass
@@ -22,6 +25,11 @@ class ModelOptions:
     hidden: int | None = None
     model_args: dict = field(default_factory=dict)
     weights: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_words(self, "model", "weights")
+        if self.hidden is not None and not 1 <= self.hidden < LONG:
+            raise ValueError(f"hidden channels must be at least 1, not {self.hidden}")
 
 
 @dataclass
@@ -47,6 +55,11 @@ class DataOptions:
     batch_size: int = 12
     workers: int = 0
     validation_clips: int = 200
+
+    def __post_init__(self) -> None:
+        _check_words(self, "data")
+        _check_at_least(self, 1, "past", "future", "stride", "batch_size", "validation_clips")
+        _check_at_least(self, 0, "workers")
 
 
 @dataclass
@@ -87,6 +100,18 @@ class LearningOptions:
     minutes: float | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < LONG:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.minutes is not None and not 0 < self.minutes < LONG:
+            raise ValueError(f"minutes must be above 0, not {self.minutes}")
+        _check_at_least(self, 1, "epochs")
+        _check_at_least(self, 0, "sampling_steps", "warmup", "clip", "weight_decay", "truncate", off=True)
+        _check_at_least(self, 0, "seed")
+        for name in ("beta_1", "beta_2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+
 
 @dataclass
 class MachineOptions:
@@ -98,6 +123,7 @@ class MachineOptions:
         precision: e.g. 32-true, bf16-mixed, 16-mixed
         memory: save keeps less of each step, and computes it again on the way back
         compile: compile ConvLSTM cells on a CPU too; takes a C++ compiler, and seconds at the start
+        budget: GiB that the network's weights may take; a larger one is refused before it takes any
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
@@ -106,7 +132,19 @@ class MachineOptions:
     precision: str = "32-true"
     memory: Literal["keep", "save"] = "keep"
     compile: bool = False
+    budget: float = 1.0
     trainer: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_words(self, "accelerator", "precision")
+        if not 0 < self.budget < LONG:
+            raise ValueError(f"budget is a number of GiB above 0, not {self.budget}")
+        if isinstance(self.devices, int) and self.devices < 1:
+            raise ValueError(f"devices must be at least 1, or auto, not {self.devices}")
+        for name, value in self.trainer.items():
+            parts: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
+            if not all(part is None or isinstance(part, bool | int | float | str) for part in parts):
+                raise ValueError(f"trainer.{name} is a number, a word or a list of such; nothing else is handed to Lightning")
 
 
 @dataclass
@@ -128,3 +166,24 @@ class RunOptions:
     picture_every: int = 250
     tensorboard: bool = False
     port: int = 6006
+
+    def __post_init__(self) -> None:
+        _check_words(self, "run", "resume")
+        _check_at_least(self, 0, "save_every", "picture_every", off=True)
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
+
+
+def _check_at_least(options: Any, least: int, *names: str, off: bool = False) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if not least <= value < LONG:
+            bound = "0 (off) or more" if off else "0 or more" if least == 0 else f"at least {least}"
+            raise ValueError(f"{name} must be {bound}, not {value}" if value < least else f"{name} {value} is beyond reason")
+
+
+def _check_words(options: Any, *names: str) -> None:
+    for name in names:
+        text = getattr(options, name)
+        if isinstance(text, str) and (not text.strip() or "\0" in text):
+            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")

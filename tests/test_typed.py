@@ -1,0 +1,178 @@
+"""Values from a file meet the types of what they are to become, or are refused in one line."""
+
+import math
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from foreframe import Forecaster, MovingMNIST, Scaling, Window
+from foreframe.cli.plain import plain_yaml
+from foreframe.models import build_model, weights_of
+from foreframe.typed import brief, typed
+
+
+@dataclass
+class Settings:
+    n: int
+    x: float = 1.0
+    name: str | None = None
+    on: bool = False
+    sides: Sequence[int] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    way: Literal["there", "back"] = "there"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError("n is at least 1")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([], "settings holds names and values, not"),
+        ({}, "settings lacks n"),
+        ({"n": 0}, "settings: n is at least 1"),
+        ({"n": 1.0}, "settings.n is a whole number, not 1.0"),
+        ({"n": True}, "settings.n is a whole number"),
+        ({"n": 2**70}, "settings.n is a whole number, not a number of more than"),
+        ({"n": "1"}, "settings.n is a whole number, not '1'"),
+        ({"n": None}, "settings.n is a whole number, not None"),
+        ({"n": 1, "x": math.nan}, "settings.x is a finite number, not nan"),
+        ({"n": 1, "x": math.inf}, "settings.x is a finite number"),
+        ({"n": 1, "sides": "ab"}, "settings.sides is a list, each of it a whole number or null"),
+        ({"n": 1, "sides": [1, 2.5]}, "settings.sides"),
+        ({"n": 1, "more": {3: 4}}, "settings.more is names and values"),
+        ({"n": 1, "way": "up"}, "settings.way is one of there, back"),
+        ({"n": 1, "on": "yes"}, "settings.on is true or false"),
+        ({"n": 1, "nme": "x"}, "takes no argument 'nme'; did you mean name"),
+        ({"n": 1, 7: "x"}, "takes no argument 7"),
+    ],
+)
+def test_what_is_refused(values: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        typed(Settings, values, "settings")
+
+
+def test_what_is_taken() -> None:
+    values = {"n": 3, "x": 2, "name": None, "on": True, "sides": [4, 5], "more": {"a": [1]}, "way": "back"}
+    assert typed(Settings, values, "settings") == Settings(**values)
+
+
+def test_a_stranger_s_words_stay_one_short_line() -> None:
+    assert brief("a\nb\x1b[31m" + "c" * 500).isprintable()
+    assert len(brief("c" * 10**6)) < 200
+    assert len(brief([list(range(10**5))])) < 200
+    assert len(brief(10**4000)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &a [*a]", "aliases"),
+        ("a: &a [x]\nb: &b [*a,*a,*a]", "line 2: aliases"),
+        ("a: !!python/object/apply:os.system [ls]", "tags"),
+        ("a: !!timestamp 2020-01-01", "tags"),
+        ("a: 1\nb: 2\na: 3", "line 3: a stands there twice"),
+        ("{1: 2}", "1 is no name"),
+        ("{[1]: 2}", "a list is no name"),
+        ("[" * 3000, "more than 32 levels"),
+        ("{a: " * 3000, "more than 32 levels"),
+        ("--- 1\n--- 2", "more than one document"),
+        ("\ta: 3", "not YAML"),
+        ("a: [1", "not YAML"),
+        ("a: \0", "not YAML"),
+    ],
+)
+def test_yaml_that_is_more_than_values(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        plain_yaml(text, "config x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_of_values() -> None:
+    text = "{a: 1e-3, b: 2020-01-01, c: [1, .5, -2.5E+3], d: {e: null, f: true}, g: 'x y', h: 1_000}"
+    assert plain_yaml(text, "x") == {
+        "a": 1e-3, "b": "2020-01-01", "c": [1, 0.5, -2500.0], "d": {"e": None, "f": True}, "g": "x y", "h": 1000,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "said"),
+    [
+        ("convlstm", {"hidden": [10**9]}, "beyond reason"),
+        (
+            "convlstm",
+            {"hidden": [10**5]},
+            "GiB of memory, more than the budget of 1 GiB; choose fewer or smaller",
+        ),
+        ("convlstm", {"kernel": 10**6 - 1}, "GiB"),
+        ("convlstm", {"hidden": [8] * 10**5}, "a list of 100000"),
+        ("convlstm", {"hidden": [-8]}, "at least 1"),
+        ("convlstm", {"hidden": "8"}, "model convlstm.hidden is a list"),
+        ("convlstm", {"hidden": None}, "model convlstm.hidden"),
+        ("convlstm", {"kernel": 3.0}, "model convlstm.kernel is a whole number"),
+        ("convlstm", {"kernel": True}, "model convlstm.kernel is a whole number"),
+        ("convlstm", {"gates": {"forget_bias": math.nan}}, "model convlstm.gates.forget_bias is a finite number"),
+        ("quick", {"stem": {"widths": [2] * 40}}, "16 widths at most"),
+        ("quick", {"stem": {"width": 3}}, "did you mean widths"),
+        ("convlstm", {"head": {"kernel": -1}}, "odd kernel"),
+        ("nowcast", {"guide": {"name": ["x"]}}, "is unknown; choose persistence"),
+        ("nowcast", {"guide": {"name": "cycle", "period": 10**5}}, "10,000 at most"),
+        ("nowcast", {"guide": {"name": "cycle", "period": "24"}}, "guide cycle.period is a whole number"),
+        ("simvp", {"blocks": 10**6}, "1000 at most"),
+        ("simvp", {"temporal": -16}, "SimVP takes multiples"),
+        ("simvp", {"temporal": 16000}, "more than the budget"),
+        ("cycle", {"period": 0}, "period of at least 1"),
+        ("convlstmm", {}, "is unknown; choose a preset"),
+    ],
+)
+def test_models_that_are_refused_before_they_take_memory(name: Any, args: Any, said: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=said) as caught:
+        build_model(name, args)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_a_budget_can_be_raised() -> None:
+    args = {"hidden": [64], "decoder": "same", "ahead": "frame"}
+    with pytest.raises(ValueError, match="raise budget to 1 "):
+        build_model("convlstm", args, budget=1e-4)
+    assert build_model("convlstm", args, budget=1.0).args["hidden"] == [64]
+
+
+def test_sizes_are_found_without_drawing_weights() -> None:
+    torch.manual_seed(3)
+    first = build_model("quick").state_dict()
+    torch.manual_seed(3)
+    shapes = weights_of("quick")
+    second = build_model("quick").state_dict()
+    assert shapes == {name: tuple(value.shape) for name, value in first.items()}
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("low", "high"), [(math.nan, 1.0), (0.0, math.inf), (-1e38, 1e38), (1.0, 1.0)])
+def test_scalings_that_are_none(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="a scaling needs"):
+        Scaling(low, high)
+
+
+def test_forecasts_beyond_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    forecaster = Forecaster(build_model("persistence"), Window(2, 2))
+    past = torch.zeros(2, 1, 8, 8)
+    for ask in (lambda: forecaster.predict(past, 10**9), lambda: forecaster.stream(10**9).push(past[0])):
+        with pytest.raises(ValueError, match="more than the budget of 4 GiB; forecast fewer steps"):
+            ask()
+    forecaster.budget = 1e-6
+    with pytest.raises(ValueError, match="raise budget to 1 "):
+        forecaster.predict(past, 20)
+
+
+@pytest.mark.parametrize("named", [{"length": 10**9}, {"canvas": 10**6}, {"count": 10**9}, {"clips": 10**12}])
+def test_clips_beyond_any_memory(named: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"of memory; draw shorter|at most"):
+        MovingMNIST(**named)
