@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from foreframe.budget import GIB, OverBudgetError, check_budget, in_gib
 
 BUDGET = 1.0  # GiB
-_USUAL = 10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
+USUAL = 10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
 _LONG = 16  # times the budget: shorter recordings may be as empty as they like, since reading all of one takes seconds
 
 
@@ -26,7 +26,7 @@ def check_claim(frames: Sequence[int], itemsize: int, stored: int, budget: float
         OverBudgetError: more than 10,000 bytes of frames a byte of file, and more than 16 times the budget.
     """
     claimed = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
-    if claimed > max(_LONG * budget * GIB, _USUAL * stored):
+    if claimed > max(_LONG * budget * GIB, USUAL * stored):
         raise OverBudgetError(
             f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, {in_gib(claimed)}, in "
             f"{stored} bytes; check where it comes from, or raise budget to {math.ceil(claimed / _LONG / GIB)} if that is meant"
@@ -41,4 +41,4 @@ def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> i
     return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
 
 
-__all__ = ["BUDGET", "OverBudgetError", "check_budget", "check_claim", "frames_at_once", "in_gib"]
+__all__ = ["BUDGET", "USUAL", "OverBudgetError", "check_budget", "check_claim", "frames_at_once", "in_gib"]

@@ -3,9 +3,11 @@
 Files keep to the CF conventions (https://cfconventions.org) more or less; what they leave open is decided here, once.
 """
 
+import math
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +19,8 @@ from urllib.request import url2pathname
 import numpy as np
 
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, direction_of_name, same_attributes
+from foreframe.data.budget import BUDGET, USUAL, OverBudgetError, check_budget, check_claim
+from foreframe.data.store import PickledError, bytes_to_read, check_netcdf, check_zarr, stored_bytes
 from foreframe.files import atomic_folder, atomic_write
 
 # xarray takes a second to import, so it is imported where a grid is opened or written.
@@ -41,18 +45,26 @@ class _GridFrames:
         dims: the names of time, channel, row and column; a field may be without the channel.
         flip: rows are turned upside down.
         name: of the file, for messages.
+        budget: GiB that a slice may take.
+
+    Raises:
+        ValueError: on slicing, a damaged file, or more than the budget.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, fields: list[Any], dims: tuple[Any, Any, Any, Any], flip: bool, name: str) -> None:
-        self._fields, self._dims, self._flip, self._name = fields, dims, flip, name
+    def __init__(self, fields: list[Any], dims: tuple[Any, Any, Any, Any], flip: bool, name: str, budget: float) -> None:
+        self._fields, self._dims, self._flip, self._name, self._budget = fields, dims, flip, name, budget
         time, channel, row, column = dims
         sizes = fields[0].sizes
         self.shape = (sizes[time], sum(field.sizes.get(channel, 1) for field in fields), sizes[row], sizes[column])
 
     def __getitem__(self, when: slice, /) -> np.ndarray:
         time, channel, row, column = self._dims
+        first, last, _ = when.indices(self.shape[0])
+        count = max(0, last - first)
+        need = max(bytes_to_read(field, {time: count}) for field in self._fields) + 8 * count * math.prod(self.shape[1:])
+        check_budget(need, self._budget, f"a stretch of {count} frames of {self._name}", "read fewer")
         parts = []
         for field in self._fields:
             # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read point by point.
@@ -65,7 +77,12 @@ class _GridFrames:
         return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
 
 
-def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: Mapping[str, Any] | None = None) -> Clip:
+def read_grid(
+    source: Any,
+    variable: str | Sequence[str] | None = None,
+    select: Mapping[str, Any] | None = None,
+    budget: float = BUDGET,
+) -> Clip:
     """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are asked for.
 
     Frames are float32 (T,C,H,W) in the file's own units, NaN where a value is missing. Rows run north to south where the file says
@@ -78,12 +95,13 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
         variable: what to read; several names become channels in that order. May be left out where only one fits.
         select: the value to take of each further dimension, e.g. {"level": 850}: the nearest coordinate, or an index where the
             dimension has no coordinate.
+        budget: GiB that opening, and reading a slice, may take.
 
     Raises:
         ValueError: nothing there, not a grid or damaged, no such variable or several that fit, no time, times that do not run
-            forward, a further dimension without a choice.
+            forward, a further dimension without a choice, more than the budget, pickled arrays.
     """
-    dataset, name = _open(source)
+    dataset, name, path = _open(source, budget)
     known = list(dataset.variables)
     dataset, notes = _select(dataset, dict(select or {}), name)
     names = [variable] if isinstance(variable, str) else list(variable or _only_candidate(dataset, name))
@@ -107,6 +125,12 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
         raise ValueError(f"{name}: {names[0]} is empty: {time} {dataset.sizes[time]}, {row} {dataset.sizes[row]}, "
                          f"{column} {dataset.sizes[column]}")  # fmt: skip
 
+    fields = [dataset.variables[wanted] for wanted in names]
+    frames = _GridFrames(fields, (time, channel, row, column), False, name, budget)
+    if path is not None:
+        claimed = math.prod(frames.shape) * 4
+        check_claim(frames.shape, 4, stored_bytes(path, claimed // USUAL), budget, str(path))
+        _check_coordinates(dataset, names, time, row, column, name, budget)
     with _plainly(f"cannot read the coordinates of {name}; is it whole?"):
         times, note = _read_times(dataset, time)
         coordinates, flip = _read_coordinates(dataset, names, time, row, column)
@@ -123,9 +147,8 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
     titles = names
     if len(names) == 1 and channel in dataset.variables and dataset.variables[channel].dtype.kind in "OUT":
         titles = [str(title) for title in dataset.variables[channel].values]
-    frames = _GridFrames([dataset.variables[wanted] for wanted in names], (time, channel, row, column), flip, name)
     return Clip(
-        frames,
+        _GridFrames(fields, (time, channel, row, column), flip, name, budget),
         times,
         ", ".join(units),
         coordinates,
@@ -141,38 +164,43 @@ def read_grid(source: Any, variable: str | Sequence[str] | None = None, select: 
 # -- opening ------------------------------------------------------------------------------------------------------------------
 
 
-def _open(source: Any) -> tuple[Any, str]:
-    """An xarray Dataset whose arrays are still on disk, and the name that messages call it by."""
+def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
+    """An xarray Dataset whose arrays are still on disk, the name that messages call it by, and where it lies, if it is a file."""
     import xarray as xr
 
     if isinstance(source, xr.DataArray):
         title = source.name if source.name is not None else "values"
-        return source.to_dataset(name=title), str(title)
+        return source.to_dataset(name=title), str(title), None
     if isinstance(source, xr.Dataset):
-        return source, "the Dataset"
+        return source, "the Dataset", None
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}")
     text = os.fspath(source)
     if text.startswith("file://"):
         text = url2pathname(urlsplit(text).path)
     if "://" in text:
-        return _open_url(text), text.rstrip("/").rsplit("/", 1)[-1]
+        return _open_url(text, budget), text.rstrip("/").rsplit("/", 1)[-1], None
     path = Path(text)
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
     if path.is_dir() or path.suffix == ".zip":
         with _plainly(f"{path} is not a whole Zarr store; check the path, or copy it again"):
             if path.is_dir():
-                return _decoded(path, "zarr"), path.name
+                check_zarr(path, str(path), budget)
+                return _decoded(path, "zarr"), path.name, path
             from zarr.storage import ZipStore
 
-            return _decoded(ZipStore(path, mode="r"), "zarr"), path.name
+            with zipfile.ZipFile(path) as archive:
+                largest = max((info.file_size for info in archive.infolist()), default=0)
+            check_budget(largest, budget, f"{path}: its largest file")
+            check_zarr(ZipStore(path, mode="r"), str(path), budget)
+            return _decoded(ZipStore(path, mode="r"), "zarr"), path.name, path
     with _plainly(f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"):
-        _check_whole_classic(path)
-        return _decoded(path, "netcdf4"), path.name
+        check_netcdf(path, budget)
+        return _decoded(path, "netcdf4"), path.name, path
 
 
-def _open_url(url: str) -> Any:
+def _open_url(url: str, budget: float) -> Any:
     """The Zarr store behind a URL."""
     if urlsplit(url).path.endswith((".nc", ".nc4", ".grib", ".hdf")):
         raise ValueError(f"{url}: only Zarr stores are read from URLs; download the file and give its path")
@@ -191,6 +219,7 @@ def _open_url(url: str) -> Any:
                 f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as https:// or s3://"
             ) from None
     with _plainly(f"cannot open {url} as a Zarr store; check the address and the connection"):
+        check_zarr(url, url, budget)
         return _decoded(url, "zarr")
 
 
@@ -210,19 +239,6 @@ def _decoded(source: Any, engine: str) -> Any:
             return xr.open_dataset(source, **options, decode_times=False)
 
 
-def _check_whole_classic(path: Path) -> None:
-    """NetCDF-3 has no checksum and the library reads zeros past the end of a cut file, so its size is looked at."""
-    with path.open("rb") as file:
-        if file.read(3) != b"CDF":
-            return
-    import netCDF4
-
-    with netCDF4.Dataset(path) as held:
-        least = sum(v.size * v.dtype.itemsize for v in held.variables.values())
-    if path.stat().st_size < least:
-        raise OSError(f"{path.stat().st_size} bytes where at least {least} belong")
-
-
 def _one_line(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -235,6 +251,8 @@ def _plainly(what: str) -> Any:
     """Turn whatever a storage library raises into one line: each of them has its own kinds of error."""
     try:
         yield
+    except (OverBudgetError, PickledError):
+        raise
     except Exception as error:
         raise ValueError(f"{what} ({_one_line(error)})") from error
 
@@ -521,6 +539,20 @@ def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
             value = value.astype("datetime64[ns]") if value.dtype.kind == "M" else value
             return value[()] if value.dtype.kind == times.dtype.kind else None
     return None
+
+
+def _check_coordinates(dataset: Any, names: list[str], time: Any, row: Any, column: Any, where: str, budget: float) -> None:
+    """Weigh what lies along the frames' axes, and may be read for that, before it is read.
+
+    Raises:
+        OverBudgetError: more than the budget.
+    """
+    for name, variable in dataset.variables.items():
+        if name in names or not set(variable.dims) <= {time, row, column}:
+            continue
+        sizes = {time: 1} if variable.ndim > 1 else {}  # a grid that is repeated at every time is read once
+        what = f"{where}: {name} of shape {variable.shape}"
+        check_budget(bytes_to_read(variable, sizes), budget, what, "leave it out")
 
 
 def _read_coordinates(dataset: Any, names: list[str], time: Any, row: Any, column: Any) -> tuple[dict[str, Coordinate], bool]:

@@ -1,5 +1,6 @@
 """Numbered images, and files that hold several pictures: GIF, WebP, TIFF. Read one picture at a time."""
 
+import atexit
 import os
 import re
 import threading
@@ -265,6 +266,9 @@ class _Decoder:
 def _decoder(path: Path, stamp: tuple[int, ...], process: int, thread: int) -> _Decoder:
     """The decoder of this thread: a file's position is shared neither by threads nor by forked workers."""
     return _Decoder(path)
+
+
+atexit.register(_decoder.cache_clear)  # later pillow has nothing left to close files with
 
 
 class Images:

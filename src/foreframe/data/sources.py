@@ -155,15 +155,15 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
         yield from ((clip, False) for clip in recordings_in(source))
         return
     if not isinstance(source, str | Path):
-        yield read_grid(source, reading.variable, reading.select), False
+        yield read_grid(source, reading.variable, reading.select, reading.budget), False
         return
     path, suffix = Path(source), Path(source).suffix.lower()
     if "://" in str(source):
-        yield replace(read_grid(str(source), reading.variable, reading.select), name=str(source)), False
+        yield replace(read_grid(str(source), reading.variable, reading.select, reading.budget), name=str(source)), False
     elif not path.exists():
         raise ValueError(f"there is no file or folder {path}")
     elif suffix in (*GRIDS, ".zip") or _is_zarr(path):
-        yield replace(read_grid(path, reading.variable, reading.select), name=str(path)), False
+        yield replace(read_grid(path, reading.variable, reading.select, reading.budget), name=str(path)), False
     elif path.is_dir():
         yield from _folder(path, reading)
     elif suffix in FILMS:

@@ -1,0 +1,132 @@
+"""Grids that claim more than they hold, or would have to be unpickled: refused by their metadata, before anything is read."""
+
+import json
+import os
+import pickle
+import resource
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import pytest
+import zarr
+
+from foreframe.data import clips_from
+
+
+def make_zarr(path: Path, form: int = 3, chunks: dict[str, tuple[int, ...]] | None = None, **shapes: tuple[int, ...]) -> None:
+    """A store of arrays of such shapes, of which nothing is written; their axes are t, y, x in order."""
+    group = zarr.open_group(path, mode="w", zarr_format=form)
+    for name, shape in shapes.items():
+        dims = [name] if len(shape) == 1 else ["time", "y", "x"][-len(shape) :]
+        kind: dict[str, Any] = {"dimension_names": dims} if form == 3 else {"attributes": {"_ARRAY_DIMENSIONS": dims}}
+        size = (chunks or {}).get(name, tuple(min(side, 100) for side in shape))
+        group.create_array(name, shape=shape, chunks=size, dtype="f4", fill_value=0.0, **kind)
+
+
+def make_netcdf(path: Path, chunks: dict[str, tuple[int, ...]] | None = None, **shapes: tuple[int, ...]) -> None:
+    """The same as NetCDF-4."""
+    with netCDF4.Dataset(path, "w") as out:
+        for name, shape in shapes.items():
+            dims = [name] if len(shape) == 1 else ["time", "y", "x"][-len(shape) :]
+            for dim, size in zip(dims, shape, strict=True):
+                if dim not in out.dimensions:
+                    out.createDimension(dim, size)
+            size = (chunks or {}).get(name, tuple(min(side, 100) for side in shape))
+            out.createVariable(name, "f4", dims, chunksizes=size, zlib=True)
+
+
+def refused(source: Path, message: str, **options: Any) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=message) as told:
+            [clip[:10] for clip in clips_from(source, **options)]
+    assert "\n" not in str(told.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
+
+
+MAKERS = [pytest.param(make_zarr, ".zarr", id="zarr"), pytest.param(make_netcdf, ".nc", id="netcdf")]
+
+
+@pytest.mark.parametrize(("make", "suffix"), MAKERS)
+def test_a_coordinate_as_large_as_a_bomb(tmp_path: Path, make: Any, suffix: str) -> None:
+    make(tmp_path / f"a{suffix}", v=(10**9, 4, 4), time=(10**9,))
+    refused(tmp_path / f"a{suffix}", r"time of shape \(1000000000,\) .* would take 7\.45 GiB .* raise budget to 8")
+    make(tmp_path / f"b{suffix}", v=(10, 4, 10**9), x=(10**9,))
+    refused(tmp_path / f"b{suffix}", r"x of shape \(1000000000,\)")
+    make(tmp_path / f"c{suffix}", v=(10, 20_000, 20_000), lat=(20_000, 20_000))
+    refused(tmp_path / f"c{suffix}", r"lat of shape \(20000, 20000\) would take")
+
+
+@pytest.mark.parametrize(("make", "suffix"), MAKERS)
+def test_more_frames_than_a_file_can_hold(tmp_path: Path, make: Any, suffix: str) -> None:
+    make(tmp_path / f"a{suffix}", v=(10**6, 1000, 1000))
+    refused(tmp_path / f"a{suffix}", r"says that it holds 1000000 frames of 1x1000x1000, 3\.73e\+03 GiB, in \d+ bytes")
+    make(tmp_path / f"b{suffix}", v=(10**9, 1, 1))
+    refused(tmp_path / f"b{suffix}", r"says that it holds 1000000000 frames")
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_chunk_that_no_memory_holds(tmp_path: Path, form: int) -> None:
+    make_zarr(tmp_path / "a.zarr", form, {"v": (10**6, 1000, 1000)}, v=(10, 4, 4))
+    refused(tmp_path / "a.zarr", r"a stretch of 10 frames .* would take .* GiB")
+    make_zarr(tmp_path / "b.zarr", form, {"time": (10**12,)}, v=(10, 4, 4), time=(10,))
+    refused(tmp_path / "b.zarr", r"time of shape \(10,\) in chunks of \(1000000000000,\)")
+
+
+@pytest.mark.parametrize(("make", "suffix"), MAKERS)
+def test_a_large_recording_is_read_by_the_slice(tmp_path: Path, make: Any, suffix: str) -> None:
+    """Ten GiB, as sparse as a dry year."""
+    make(tmp_path / f"a{suffix}", v=(10_000, 512, 512))
+    (clip,) = clips_from(tmp_path / f"a{suffix}")
+    assert clip.frames.shape == (10_000, 1, 512, 512)
+    assert clip[5_000:5_020].frames.shape == (20, 1, 512, 512)
+    with pytest.raises(ValueError, match=r"a stretch of 10000 frames .* read fewer, or raise budget to"):
+        clip[:]
+    (clip,) = clips_from(tmp_path / f"a{suffix}", coarsen=8, every=100)
+    assert clip[:].frames.shape == (100, 1, 64, 64)
+
+
+def test_a_zip_whose_members_inflate(tmp_path: Path) -> None:
+    make_zarr(tmp_path / "a.zarr", v=(10, 4, 4))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in (tmp_path / "a.zarr").rglob("*"):
+            if file.is_file():
+                archive.write(file, file.relative_to(tmp_path / "a.zarr"))
+        with archive.open("v/c/0/0/0", "w", force_zip64=True) as member:
+            for _ in range(60):
+                member.write(bytes(10**6))
+    assert len(clips_from(tmp_path / "a.zip")) == 1
+    refused(tmp_path / "a.zip", "its largest file would take", budget=0.05)
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("where", ["filters", "compressor", "codecs"])
+def test_a_store_that_would_be_unpickled_is_refused(tmp_path: Path, where: str) -> None:
+    form, name, chunk = (3, "zarr.json", "c/0") if where == "codecs" else (2, ".zarray", "0")
+    make_zarr(tmp_path / "a.zarr", form, v=(5, 4, 4), time=(5,))
+    file = tmp_path / "a.zarr" / "time" / name
+    told = json.loads(file.read_text())
+    codec = {"id": "pickle", "protocol": 4}
+    new: dict[str, Any] = {
+        "filters": {"compressor": None, "filters": [codec]},
+        "compressor": {"compressor": codec, "filters": None},
+        "codecs": {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle", "configuration": {"protocol": 4}}]},
+    }
+    file.write_text(json.dumps(told | new[where]))
+    (file.parent / chunk).parent.mkdir(exist_ok=True)
+    (file.parent / chunk).write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
+    refused(tmp_path / "a.zarr", "is pickled, and unpickling may run any code")
+    assert not (tmp_path / "ran").exists()
