@@ -116,6 +116,11 @@ def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
     smaller = open_dataset(recording, "train", WINDOW, {"size": [8, 12], "scaling": "standard"})
     assert smaller[0].shape == (5, 1, 8, 12)
     assert smaller.scaling.kind == "standard"
+    recording[0] = 255 - recording[0]  # what it held before is not remembered
+    changed = open_dataset(recording, "train", WINDOW, {"size": [8, 12], "scaling": "standard"})
+    assert not torch.equal(changed[0], smaller[0])
+    halves = torch.from_numpy(recording).bfloat16()
+    assert open_dataset(halves, "train", WINDOW)[0].dtype == torch.float32
     other_order = open_dataset(recording.astype(">u2"), "train", WINDOW)
     assert torch.isfinite(other_order[0]).all()
 
@@ -169,6 +174,7 @@ BAD = {
     "text": (np.array([["a"]]), {}, "not numbers"),
     "masked": (np.ma.masked_equal(frames(80, 16, 24), 3), {}, "masked"),
     "two axes": (frames(80, 16), {}, "no recording"),
+    "no axes": (torch.tensor(3.0), {}, "no recording"),
     "nothing": (frames(0, 16, 24), {}, "holds nothing"),
     "16 bits of clips": (frames(40, 5, 1, 16, 24).astype(np.uint16), {}, "uint8, or floats"),
     "few clips": (frames(3, 5, 1, 16, 24), {}, "too few"),

@@ -42,16 +42,21 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
     """The same values as a plain array, not copied where they are in this machine's memory.
 
     Raises:
-        ValueError: a masked array, values that are no numbers, no values.
+        ValueError: a masked array, values that are no numbers, no values, fewer than three axes.
     """
     name = data_name(source)
     if isinstance(source, np.ma.MaskedArray):
         raise ValueError(f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing")
-    frames = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
+    if isinstance(source, Tensor):
+        source = source.detach().cpu()
+        source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
+    frames = np.asarray(source)
     if frames.dtype.kind not in "fiub":
         raise ValueError(f"{name}: not numbers that frames are made of; give float32 or uint8")
     if frames.size == 0:
         raise ValueError(f"{name}: it holds nothing")
+    if frames.ndim < 3:
+        raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W), nor clips (N,T,C,H,W)")
     return np.asarray(frames, frames.dtype.newbyteorder("="))  # torch knows this machine's order alone
 
 

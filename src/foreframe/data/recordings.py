@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
 from foreframe.data.budget import frames_at_once, in_gib
-from foreframe.data.memory import data_name
+from foreframe.data.memory import array_of, data_name
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.sources import Reading, breaks, broken_in, in_parts, is_number, is_whole, raw_clips, warn
 from foreframe.files import atomic_write
@@ -507,7 +508,13 @@ def raw_in(source: Any, reading: Reading) -> tuple[list[tuple[Clip, bool]], list
 
 
 def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
-    """Names, sizes and dates of the files in `source`: when these change, so does what they hold. None of a URL or an object."""
+    """Names, sizes and dates of the files in `source`: when these change, so does what they hold. Of an array
+    its checksum, since it may be written to. None of a URL or an xarray object."""
+    if isinstance(source, np.ndarray | Tensor):
+        values, checksum = array_of(source), 0
+        for k in range(0, len(values), CHUNK):
+            checksum = crc32(np.ascontiguousarray(values[k : k + CHUNK]).data, checksum)
+        return [(data_name(source), values.nbytes, checksum)]
     if not isinstance(source, str | Path) or "://" in str(source):
         return None
     path = Path(source)
