@@ -186,14 +186,15 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
     if path.is_dir() or path.suffix == ".zip":
         with _plainly(f"{path} is not a whole Zarr store; check the path, or copy it again"):
             if path.is_dir():
-                check_zarr(path, str(path), budget)
+                check_zarr(path, str(path), budget, [member.name for member in path.iterdir() if member.is_dir()])
                 return _decoded(path, "zarr"), path.name, path
             from zarr.storage import ZipStore
 
             with zipfile.ZipFile(path) as archive:
                 largest = max((info.file_size for info in archive.infolist()), default=0)
+                members = {info.filename.partition("/")[0] for info in archive.infolist() if "/" in info.filename}
             check_budget(largest, budget, f"{path}: its largest file")
-            check_zarr(ZipStore(path, mode="r"), str(path), budget)
+            check_zarr(ZipStore(path, mode="r"), str(path), budget, sorted(members))
             return _decoded(ZipStore(path, mode="r"), "zarr"), path.name, path
     with _plainly(f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"):
         check_netcdf(path, budget)

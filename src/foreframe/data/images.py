@@ -110,12 +110,12 @@ def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
 
 
 def count_pages(path: Path) -> int:
-    """How many pictures a file holds; 1 where it cannot be read."""
+    """How many pictures a file holds; 0 where it cannot be read."""
     try:
         with _opened(path) as image:
             return _frames_in(image)
     except Exception:
-        return 1
+        return 0
 
 
 def read_images(
@@ -225,6 +225,7 @@ class Pages:
         pictures = _room(len(asked), self.shape[1:], self.dtype, self.path, self.budget)
         if not len(asked):
             return pictures
+        k = asked.start
         try:
             decoder = _decoder(self.path, self.stamp, os.getpid(), threading.get_ident())
             kept = decoder.kept
@@ -239,7 +240,7 @@ class Pages:
             raise
         except Exception as error:
             _decoder.cache_clear()  # a decoder that has failed stands nobody knows where
-            raise ValueError(f"{self.path} cannot be read any more ({_short(error)}); make or fetch it again") from None
+            raise ValueError(f"{self.path}: picture {k} cannot be read ({_short(error)}); make or fetch the file again") from None
         return pictures
 
     def _picture(self, image: Any, k: int) -> np.ndarray:

@@ -53,8 +53,15 @@ def check_netcdf(path: Path, budget: float) -> None:
     _check(arrays, budget, str(path))
 
 
-def check_zarr(store: Any, name: str, budget: float) -> None:
+def check_zarr(store: Any, name: str, budget: float, members: Iterable[str] | None = None) -> None:
     """Refuse a Zarr store that opening would take more than the budget for, and one that would have to be unpickled.
+
+    Args:
+        store: that zarr opens.
+        name: of it, for messages.
+        budget: GiB.
+        members: what may be an array in it; asked of the store where it is not known. Zarr reads the metadata of members that
+            it has to find itself at once, and when one of them is damaged, those of the others end in tracebacks.
 
     Raises:
         OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
@@ -64,12 +71,15 @@ def check_zarr(store: Any, name: str, budget: float) -> None:
 
     arrays = []
     try:
-        found = list(zarr.open_group(store, mode="r").arrays())
+        group = zarr.open_group(store, mode="r")
+        found = list(group.arrays()) if members is None else [(member, group[member]) for member in members if member in group]
     except Exception as error:  # some versions know no such codec, which is as well
         if "pickle" in str(error):
             raise PickledError(_PICKLED.format(f"{name}: an array")) from None
         raise
     for title, array in found:
+        if not isinstance(array, zarr.Array):
+            continue
         told = array.metadata.to_dict()
         dims = told.get("dimension_names") or array.attrs.get("_ARRAY_DIMENSIONS") or ()
         itemsize = getattr(array.dtype, "itemsize", 16)
