@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import struct
 import warnings
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -246,3 +248,57 @@ def test_memory_and_open_decoders_are_bounded(tmp_path, monkeypatch) -> None:
         np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
         assert len(film._kept) <= 5
     assert sum(film._container is not None for film in films) == 3
+
+
+# -- budgets
+
+
+def test_a_film_that_claims_large_pictures(tmp_path) -> None:
+    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W16000 H15000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000))
+    with pytest.raises(ValueError, match=r"a picture of a\.y4m, of 15000x16000 pixels, would take .* budget of 1 GiB") as told:
+        read_film(tmp_path / "a.y4m")
+    assert "\n" not in str(told.value)
+
+
+def test_pictures_larger_than_the_first_are_not_decoded(tmp_path) -> None:
+    """A stream of JPEGs may hold one of any size behind a small first one."""
+    with av.open(str(tmp_path / "a.avi"), "w") as box:
+        out = box.add_stream("mjpeg", rate=10)
+        out.height, out.width, out.pix_fmt = 32, 32, "yuvj420p"
+        for k in range(6):
+            side = 1024 if k == 3 else 32
+            coder = av.CodecContext.create("mjpeg", "w")
+            coder.height, coder.width, coder.pix_fmt, coder.time_base = side, side, "yuvj420p", Fraction(1, 10)
+            frame = av.VideoFrame.from_ndarray(np.full((side, side, 3), 40 * k, np.uint8), "rgb24").reformat(format="yuvj420p")
+            for packet in [*coder.encode(frame), *coder.encode(None)]:
+                packet.pts = packet.dts = k
+                packet.stream = out
+                box.mux(packet)
+    assert read_film(tmp_path / "a.avi").frames[:].shape == (6, 3, 32, 32)
+    film = read_film(tmp_path / "a.avi", budget=16 * 512 * 512 / 2**30).frames
+    with pytest.warns(UserWarning, match="frame 3 cannot be decoded"):
+        pictures = film[:]
+    assert film.broken == {3}
+    np.testing.assert_array_equal(pictures[3], pictures[2])
+
+
+def test_a_slice_of_a_film_takes_no_more_than_the_budget(tmp_path) -> None:
+    path = encode(tmp_path / "a.mkv", np.zeros((40, 64, 64, 3), np.uint8), **LOSSLESS)
+    frames = read_film(path, budget=0.0002).frames
+    assert frames[:10].shape == (10, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"a stretch of 40 frames .* read fewer"):
+        frames[:]
+
+
+@pytest.mark.parametrize("table", ["stsz", "stts"])
+def test_an_index_that_claims_billions_of_frames(tmp_path, table) -> None:
+    """FFmpeg would make room for each: 2 GiB for every 30 million."""
+    path = encode(tmp_path / "a.mp4", np.zeros((12, 32, 32, 3), np.uint8), "mpeg4", "yuv420p")
+    assert len(read_film(path).frames) == 12
+    whole = bytearray(path.read_bytes())
+    at = whole.find(table.encode())
+    whole[at + 8 : at + 16] = struct.pack(">II", *((1, 2**31 - 1) if table == "stsz" else (1, 2**31)))
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"whose index claims 214748364\d frames, would take 128 GiB") as told:
+        read_film(path)
+    assert "\n" not in str(told.value)

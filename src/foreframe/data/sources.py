@@ -167,7 +167,7 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
     elif path.is_dir():
         yield from _folder(path, reading)
     elif suffix in FILMS:
-        yield replace(read_film(path, reading.strict), name=str(path)), True
+        yield replace(read_film(path, reading.strict, reading.budget), name=str(path)), True
     elif suffix == ".gif" or (suffix in ANIMATED and count_pages(path) != 1):
         clip = read_gif(path, reading.budget) if suffix == ".gif" else read_pages(path, reading.budget)
         torn = next((note for note in clip.notes if "damaged" in note), None)

@@ -16,14 +16,18 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
+from foreframe.budget import GIB, check_budget
 from foreframe.clip import Clip
+from foreframe.data.budget import BUDGET
+from foreframe.data.mp4 import check_mp4
 
+_WEIGHT = 16  # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _KEPT_BYTES = 128 * 2**20  # of decoded pictures a film keeps at most, for windows that overlap
 _OPEN_FILMS = 32  # decoders held open at once: a folder of films must not use up the file handles
 _open_films: list["weakref.ref[Film]"] = []
 
 
-def read_film(path: str | Path, strict: bool = False) -> Clip:
+def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
     """The first video stream of any film that FFmpeg reads; frames (T,C,H,W) uint8 are decoded when asked for.
 
     C is 1 where the stream is grey and 3 (RGB) otherwise; pictures are turned upright. Times are seconds from the first frame.
@@ -32,11 +36,13 @@ def read_film(path: str | Path, strict: bool = False) -> Clip:
     Args:
         path: of the film.
         strict: refuse a film that was cut short and frames that cannot be decoded, instead of a note or a stand-in.
+        budget: GiB that decoding a picture, or reading a slice, may take.
 
     Raises:
-        ValueError: no such file, no film, no pictures in it, no picture that can be decoded, or what `strict` refuses.
+        ValueError: no such file, no film, no pictures in it, no picture that can be decoded, what `strict` refuses, or pictures
+            larger than the budget.
     """
-    film, times, notes = _opened_film(Path(path), strict)
+    film, times, notes = _opened_film(Path(path), strict, budget)
     return Clip(film, times=times, name=Path(path).name, notes=notes)
 
 
@@ -52,6 +58,7 @@ def film_stream(source: str | Path | BinaryIO | io.IOBase) -> Iterator[UInt8[np.
     name = Path(name).name if isinstance(name, str | Path) else "the stream"  # a pipe's name is a number
     if isinstance(source, str | Path):
         _check_file(Path(source))
+        check_mp4(Path(source), BUDGET)
     with _container(source, name) as container:
         stream, _ = _picture_stream(container, name)
         look, reformatter, warned = None, VideoReformatter(), False
@@ -82,7 +89,8 @@ class Film:
         ValueError: on slicing, a step; with `strict`, a frame asked for that cannot be decoded.
     """
 
-    def __init__(self, path: Path, index: "_Index", first: Any, strict: bool) -> None:
+    def __init__(self, path: Path, index: "_Index", first: Any, strict: bool, budget: float = BUDGET) -> None:
+        self._budget = budget
         self.broken: set[int] = set()
         self.dtype = np.dtype(np.uint8)
         self._path, self._index, self._strict = path.absolute(), index, strict
@@ -102,6 +110,8 @@ class Film:
             raise ValueError(f"a film is read by slices without a step, film[3:7], not by {when}")
         first, last, _ = when.indices(len(self))
         asked = range(first, max(first, last))
+        what = f"a stretch of {len(asked)} frames of {self._path}"
+        check_budget(len(asked) * self._first.nbytes, self._budget, what, "read fewer")
         pictures = np.empty((len(asked), *self.shape[1:]), np.uint8)
         room = max(1, min(len(asked), _KEPT_BYTES // max(1, self._first.nbytes)))
         for k in asked:
@@ -189,7 +199,7 @@ class Film:
 
     def _decoder(self) -> tuple[Any, Any]:
         if self._container is None:
-            self._container = _container(self._path, self._path.name)
+            self._container = _container(self._path, self._path.name, self._budget)
             self._reformatter = VideoReformatter()
             _make_room(self)
         return self._container, self._container.streams[self._index.stream]
@@ -238,20 +248,23 @@ class _Look(NamedTuple):
     upend: bool  # top and bottom, after that
 
 
-def _opened_film(path: Path, strict: bool) -> tuple[Film, np.ndarray, tuple[str, ...]]:
+def _opened_film(path: Path, strict: bool, budget: float) -> tuple[Film, np.ndarray, tuple[str, ...]]:
     """A film, its times in seconds, and notes."""
     _check_file(path)
-    with _container(path, path.name) as container:
+    check_mp4(path, budget)
+    with _container(path, path.name, budget) as container:
         stream, notes = _picture_stream(container, path.name)
+        height, width = stream.codec_context.height, stream.codec_context.width
+        check_budget(_WEIGHT * height * width, budget, f"a picture of {path.name}, of {height}x{width} pixels,")
         index, times, short = _survey(container, stream, path.name)
     if short and strict:
         raise ValueError(f"{path.name} was {short}; fetch it again, or leave strict out to read what is there")
-    with _container(path, path.name) as container:
+    with _container(path, path.name, budget) as container:
         frames = _decoded(container, container.streams[index.stream])
         first = next((frame for frame in frames if not frame.is_corrupt), None)
         if first is None:
             raise ValueError(f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the film again")
-        film = Film(path, index, first, strict)
+        film = Film(path, index, first, strict, budget)
     return film, times, (*notes, *([f"the film was {short}"] if short else []))
 
 
@@ -262,8 +275,9 @@ def _check_file(path: Path) -> None:
         raise ValueError(f"{path} is empty; make or fetch the film again")
 
 
-def _container(source: Any, name: str) -> Any:
-    """Open for reading; mode "r" is said, since an uploaded file object may be open for writing too.
+def _container(source: Any, name: str, budget: float = BUDGET) -> Any:
+    """Open for reading; mode "r" is said, since an uploaded file object may be open for writing too. Pictures that would take more
+    than `budget` GiB to decode are refused by the decoder, whatever the header says of their size.
 
     One thread decodes: more gain little on most films, blur which frame an error belongs to, and do not survive a fork.
     """
@@ -273,6 +287,7 @@ def _container(source: Any, name: str) -> Any:
         for stream in container.streams.video:
             if stream.codec_context is not None:
                 stream.codec_context.thread_count = 1
+                stream.codec_context.options = {"max_pixels": str(int(budget * GIB / _WEIGHT))}
         return container
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
