@@ -499,7 +499,7 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
         torch.testing.assert_close(value, trained[name.removeprefix("network.")], atol=1e-6, rtol=0)
     (first / "checkpoints" / "best.ckpt").unlink()
     (first / "checkpoints" / "last.ckpt").unlink()
-    fit(*groups(second, epochs=1, weights=str(first), resume=str(second)))  # which has its own by now
+    fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))  # which has its own by now
     with pytest.raises(ValueError, match="a convlstm with other hidden; choose"):
         fit(*groups(tmp_path / "third", hidden=9, weights=str(second)))
 

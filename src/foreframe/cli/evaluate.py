@@ -43,6 +43,7 @@ def score_run(
     from foreframe.data import check_first_clip, open_dataset
     from foreframe.evaluation import evaluate as score
     from foreframe.evaluation import write_report
+    from foreframe.files import check_writable
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here
     from foreframe.trained import data_of
@@ -61,11 +62,12 @@ def score_run(
         forecaster.window = replace(forecaster.window, stride=stride)
     dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
+    beside = Path(run) if Path(run).is_dir() else Path(run).parent if Path(run).exists() else Path("runs", run)
+    folder = Path(output) if output else beside / "evaluation"
+    check_writable(folder)  # what hours have scored must have a place to go
     with progress("clips") as tell:
         card = score(forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period, tell)
     card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
-    beside = Path(run) if Path(run).is_dir() else Path(run).parent if Path(run).exists() else Path("runs", run)
-    folder = Path(output) if output else beside / "evaluation"
     paths = write_report(folder, card, forecaster, dataset)
     print_table(card)
     print(in_words(card))

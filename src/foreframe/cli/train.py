@@ -64,8 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         folder = fit(*options.values())
     except Stopped as stopped:
-        if is_first_process():
-            print(f"\n{stopped}")
+        if not is_first_process():
+            return 0  # Lightning takes any other for a failure, and kills the first process
+        print(f"\n{stopped}")
         return 130
     if is_first_process():
         print(f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import signal
 import threading
@@ -13,7 +14,6 @@ import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from foreframe.checkpoints import read_checkpoint, write_checkpoint
@@ -21,6 +21,7 @@ from foreframe.clip import fill_missing, missing_where_unseen
 from foreframe.metrics import Scorecard
 from foreframe.metrics.pixel import squared_error, values_present
 from foreframe.models import build_model
+from foreframe.training.faults import Events
 from foreframe.visuals import animation, gif_bytes, strip, write_png
 
 MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving MNIST
@@ -43,44 +44,60 @@ class WholeCheckpoints(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
+class StopAtOnce(BaseException):
+    """A second Ctrl-C. No KeyboardInterrupt: Lightning would take that for itself, and end the process its own way."""
+
+
 class Checkpoints(L.Callback):
     """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes, and at any stop); and the
     stops, when the minutes are over or by hand.
 
-    Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once. Lightning's own answer to SIGTERM
-    would end without saving, and with several processes wait for ever.
+    Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once, a third kills. Lightning's own
+    answer to SIGTERM would end without saving, and with several processes wait for ever.
+
+    Attributes:
+        owed: epoch and step of the validation that was to follow when last.ckpt was saved: who goes on from it makes it up.
+        made_up: while it is: the checkpoint that goes on to be the last, and becomes the best where its score is.
     """
 
     def __init__(self, folder: Path, save_every_minutes: float) -> None:
         self.folder, self.every = folder, 60 * save_every_minutes
         self.best: float | None = None
+        self.owed: list[int] | None = None
+        self.made_up: dict[str, Any] | None = None
         self.interrupted = False
         self._saved_at = time.monotonic()
         self._old_handler: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "owed": self.owed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"]
+        self.best, self.owed = state["best"], state.get("owed")
 
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def listen(self) -> None:
+        """Take Ctrl-C, until `restore_signal_handlers`."""
         if threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self._old_handler is not None:  # only now, since Lightning sets its handler after on_fit_start; it resets it too
+        if self._old_handler is not None:  # only now, since Lightning sets its handler when it begins; it resets it too
             signal.signal(signal.SIGTERM, self._on_terminate)
 
-    def give_back_ctrl_c(self) -> None:
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.made_up is not None and self._old_handler is not None:
+            signal.signal(signal.SIGTERM, self._on_terminate)
+
+    def restore_signal_handlers(self) -> None:
         """For whoever called `Trainer.fit`, however that ended: after an error Lightning calls no hook late enough."""
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
             self._old_handler = None
 
     def _on_interrupt(self, *_: Any) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
+        if self.interrupted or self.made_up is not None:  # nothing is lost of a validation that is made up: it stays owed
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            raise StopAtOnce
         self.interrupted = True
         print("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.", flush=True)
 
@@ -101,15 +118,28 @@ class Checkpoints(L.Callback):
         if stop or over:
             trainer.should_stop = True
         validated = trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 10**9) == 0
-        if due or stop or trainer.global_step == trainer.max_steps or ((over or last) and not validated):
+        follows = validates_after(trainer, batch_index)
+        if due or stop or trainer.global_step == trainer.max_steps or (last and not follows) or (over and not validated):
+            owed = follows or (over and validated)
+            self.owed = [trainer.current_epoch, trainer.global_step] if owed else None
             self._save(trainer, "last")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.sanity_checking:
             return
+        self.owed = None
         score = float(trainer.callback_metrics[MONITOR])
-        if self.best is None or math.isnan(self.best) or score < self.best:
+        better = self.best is None or math.isnan(self.best) or score < self.best
+        if better:
             self.best = score
+        if self.made_up is not None:
+            self.made_up["callbacks"][self.state_key] = self.state_dict()
+            for name in ("best", "last") if better else ("last",):
+                if trainer.is_global_zero:
+                    write_checkpoint(self.folder / f"{name}.ckpt", self.made_up)
+            trainer.strategy.barrier("made up")
+            return
+        if better:
             self._save(trainer, "best")
         self._save(trainer, "last")
 
@@ -120,14 +150,31 @@ class Checkpoints(L.Callback):
         self._saved_at = time.monotonic()
 
 
+def validates_after(trainer: L.Trainer, batch_index: int) -> bool:
+    """Whether a validation follows this batch, as it does after an epoch or where --trainer.val_check_interval says so."""
+    every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    if not trainer.enable_validation or (epochs is not None and (trainer.current_epoch + 1) % epochs):
+        return False
+    if every is None or every == math.inf:
+        return bool(trainer.is_last_batch)
+    batches = trainer.fit_loop.total_batch_idx if epochs is None else batch_index
+    return bool((batches + 1) % every == 0)
+
+
 class Validation(L.Callback):
-    """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a line on the screen."""
+    """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a line on the screen.
+
+    Attributes:
+        made_up: epoch and step of a validation that is made up for.
+    """
 
     def __init__(self, file: Path, steps: int) -> None:
         self.file, self.steps = file, steps
         self.card = Scorecard(steps)
         self.still = torch.zeros(2, dtype=torch.float64)  # persistence: summed squares, and frames
+        self.made_up: list[int] | None = None
         self._persist = build_model("persistence")
+        self._unwritten: list[str] = []
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.card, self.still = Scorecard(self.steps), torch.zeros(2, dtype=torch.float64)
@@ -144,28 +191,56 @@ class Validation(L.Callback):
             self.card.sums = trainer.strategy.reduce(self.card.sums.to(module.device), reduce_op="sum").cpu()
             self.still = trainer.strategy.reduce(self.still.to(module.device), reduce_op="sum").cpu()
         table = self.card.table()
-        for convention, scores in table.items():
-            for score, values in scores.items():
-                name = f"val_{convention}/{score}"
-                module.log(name, values["overall"], prog_bar=name == MONITOR)  # every rank has the same sums by now
-        mse = table["openstl"]["mse"]["overall"]
+        overall = {
+            f"val_{convention}/{score}": values["overall"] for convention, of in table.items() for score, values in of.items()
+        }
+        for name, value in overall.items():  # every rank has the same sums by now
+            module.log(name, value, prog_bar=name == MONITOR, logger=self.made_up is None)
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1):
-            module.logger.experiment.add_scalar(f"val_lead_openstl_mse/{lead:02d}", value, trainer.global_step)
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": round(module.elapsed, 1)}
+        epoch, step = self.made_up or (trainer.current_epoch, trainer.global_step)
+        scalars = {f"val_lead_openstl_mse/{lead:02d}": value for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)}
+        if self.made_up is not None:  # Lightning would log these at step 0
+            scalars |= overall
+        if isinstance(module.logger, Events):
+            module.logger.log_metrics(scalars, step)
+        row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
         row |= {"clips": self.card.clips, "scores": table}
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._write(json.dumps(row) + "\n")
+        mse = table["openstl"]["mse"]["overall"]
         reference = float(self.still[0] / self.still[1])
         skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
-        loss = trainer.callback_metrics.get("loss", torch.tensor(torch.nan))
+        loss = trainer.callback_metrics.get("loss")
         print(
-            f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}: loss {float(loss):.5f}, validation on "
+            f"epoch {epoch + 1}, step {step}: {'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
             f"{self.card.clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill against persistence {skill:.3f}",
             flush=True,
         )
+
+    def _write(self, row: str) -> None:
+        """Rows lie on the disk before a checkpoint does that knows of them; those that found no room are tried again."""
+        rows = "".join([*self._unwritten, row])
+        try:
+            with self.file.open("ab") as file:
+                end = file.tell()
+                try:
+                    file.write(rows.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)
+                    raise
+        except OSError as error:
+            if not self._unwritten:
+                print(
+                    f"{self.file} cannot be written ({error.strerror or error}): its rows wait for the next validation; the "
+                    "training goes on",
+                    flush=True,
+                )
+            self._unwritten.append(row)
+        else:
+            self._unwritten = []
 
 
 class Pictures(L.Callback):
@@ -173,6 +248,7 @@ class Pictures(L.Callback):
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
+        self._told = False
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int) -> None:
@@ -183,18 +259,23 @@ class Pictures(L.Callback):
         forecast = missing_where_unseen(outputs["forecast"][:1].float(), fill_missing(given)[1])
         past, made, truth = (one[0].cpu().numpy() for one in (given, forecast, came))
         picture = strip(past, made, truth)
-        write_png(self.folder / f"step-{step:07d}.png", picture)
-        if not isinstance(trainer.logger, TensorBoardLogger):  # fast_dev_run takes it away
+        try:
+            write_png(self.folder / f"step-{step:07d}.png", picture)
+        except ValueError as error:
+            if not self._told:
+                print(f"{error}: pictures are left out as long as that is so; the training goes on", flush=True)
+            self._told = True
+        if not isinstance(trainer.logger, Events):  # fast_dev_run takes it away
             return
-        board = trainer.logger.experiment
-        board.add_image("forecast/strip", picture, step, dataformats="HWC")
+        trainer.logger.write(lambda board: board.add_image("forecast/strip", picture, step, dataformats="HWC"))
         # add_video without moviepy logs nothing and says nothing; an image summary may hold any picture that browsers show.
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         frames = animation(past, made, truth)
         image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif_bytes(frames))
-        board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag="forecast/gif", image=image)]), step)
-        board.flush()
+        summary = Summary(value=[Summary.Value(tag="forecast/gif", image=image)])
+        trainer.logger.write(lambda board: board._get_file_writer().add_summary(summary, step))
+        trainer.logger.save()
 
 
 def _diverged(what: str) -> ValueError:

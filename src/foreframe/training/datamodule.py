@@ -1,6 +1,7 @@
 """Batches in a known order on every rank, from any point of any epoch."""
 
 import random
+import signal
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -150,6 +151,7 @@ class Clips(L.LightningDataModule):
             batch_sampler=[part.tolist() for part in parts if len(part)],
             collate_fn=partial(collate, what=f"data {self.name}", accept=accepted(self.train)),
             num_workers=self.workers,
+            worker_init_fn=_own_signals,
             generator=torch.Generator().manual_seed(self.seed),
         )
 
@@ -166,6 +168,13 @@ def _seed(*key: int) -> int:
     return int(np.random.SeedSequence([abs(k) for k in key]).generate_state(1)[0])
 
 
-def _seed_worker(_: int) -> None:
+def _own_signals(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the training process alone answers it, and ends its workers by SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _seed_worker(number: int) -> None:
     """Datasets of others may draw from numpy or Python: without this every worker would draw the same."""
+    _own_signals(number)
     seed_everything(torch.initial_seed() % 2**63)

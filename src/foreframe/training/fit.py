@@ -2,12 +2,12 @@
 
 import inspect
 import logging
-import os
 import shlex
 import sys
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,11 +17,8 @@ import lightning.pytorch as L
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from foreframe.checkpoints import read_checkpoint
 from foreframe.clip import Window, fill_missing
 from foreframe.data import Reading, Recordings, batches, check_first_clip, open_dataset
 from foreframe.data.memory import data_name
@@ -31,7 +28,7 @@ from foreframe.models import Model, build_model, model_name
 from foreframe.models.convlstm import EARLIER
 from foreframe.models.engine import check_compiler
 from foreframe.scaling import Scaling
-from foreframe.trained import IN_MEMORY, Trained
+from foreframe.trained import Trained
 from foreframe.training.callbacks import (
     BlankWatch,
     Checkpoints,
@@ -39,12 +36,15 @@ from foreframe.training.callbacks import (
     Lines,
     Pictures,
     Progress,
+    StopAtOnce,
     Validation,
     WholeCheckpoints,
 )
 from foreframe.training.datamodule import Clips, Epochs, seed_everything
+from foreframe.training.faults import Events, companions, dead_worker, quiet_writer
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training.run import check_recipe, checkpoint_of, claimed, cut_rows, go_on, is_first_process, recipe_of
 
 # Lightning prints adverts and a line for every check, which are no user's business.
 for _name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
@@ -76,17 +76,39 @@ def fit(
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     window, network, train, validation = prepared(model, data, learning, machine)
     data = replace(data, data=data_name(data.data))
+    with claimed(model, run) as folder:
+        return _train(folder, window, network, train, validation, model, data, learning, machine, run)
+
+
+def _train(
+    folder: Path,
+    window: Window,
+    network: Model,
+    train: Any,
+    validation: Any,
+    model: ModelOptions,
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+    run: RunOptions,
+) -> Path:
     _, c, h, w = train[0].shape
-    folder, checkpoint = _run_folder(model, run)
+    checkpoint, held, where = checkpoint_of(folder) if run.resume else (None, {}, "")
+    recipe = recipe_of(model, data, learning, machine)
+    owed, done = None, ""
     if checkpoint is not None:
-        held = read_checkpoint(checkpoint)
         if held["forecaster"]["args"] != network.args:
             network = _as_it_was(network, model, learning.seed, machine.budget)
             if held["forecaster"]["args"] != network.args:
                 raise ValueError(
                     f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
                 )
-        _check_unfinished(held, learning, folder)
+        changed = check_recipe(held.get("recipe"), recipe, folder, run.accept_changes)
+        where += f"\n{changed}" if changed else ""
+        owed = held["callbacks"].get("Checkpoints", {}).get("owed")
+        done = _finished(held, learning, folder)
+        if done and not owed:
+            raise ValueError(done)
     elif model.weights is not None:
         begin_with(network, model.weights)
     elif learning.start_at_mean:
@@ -100,13 +122,16 @@ def fit(
     forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), trained)
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
-    trainer, module, clips, checkpoints = _coat(forecaster, train, validation, data, learning, machine, run, folder)
+    trainer, module, clips, checkpoints, scores = _coat(forecaster, train, validation, data, learning, machine, run, folder, recipe)
     if is_first_process():
+        if where:
+            print(where, flush=True)
         if isinstance(train, Recordings):
             print(f"{data.data}: {c}x{h}x{w}, {train.scaling.low:.4g} to {train.scaling.high:.4g} {train.scaling.units}".rstrip())
             print("\n".join(train.report()), flush=True)
         if run.tensorboard:
-            print(f"TensorBoard: {_start_tensorboard(folder, run.port)}", flush=True)
+            print(f"TensorBoard: {_start_tensorboard(folder, run.port, bool(run.resume))}", flush=True)
+        cut_rows(scores.file, held.get("global_step", 0), owed is not None)
         config = {
             **asdict(model),
             **asdict(data),
@@ -115,10 +140,12 @@ def fit(
             **asdict(run),
             "run": None,
             "resume": None,
+            "accept_changes": False,
         }
         with atomic_write(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    with warnings.catch_warnings():
+    on = go_on(folder, data.data)
+    with warnings.catch_warnings(), quiet_writer(), companions(trainer, on):
         for line in (
             "does not have many workers",
             "isinstance.treespec, LeafSpec",
@@ -127,16 +154,45 @@ def fit(
             "sync_dist=True",
         ):
             warnings.filterwarnings("ignore", message=f".*{line}.*")
+        checkpoints.listen()
         try:
-            trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
+            if owed is not None:
+                checkpoint = _make_up(trainer, module, clips, checkpoints, scores, held, owed)
+            if not done:
+                trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
+        except StopAtOnce:
+            raise Stopped(f"stopped at once; the last checkpoint stays, go on with: {on}") from None
+        except RuntimeError as error:
+            dead = dead_worker(error)
+            if not dead:
+                raise
+            raise ValueError(f"{dead}; the last checkpoint stays, go on with: {on}") from error
         finally:
-            checkpoints.give_back_ctrl_c()
+            checkpoints.restore_signal_handlers()
     if checkpoints.interrupted:
-        on = f"foreframe train --resume {_quoted(folder)}"
-        if data.data.startswith(IN_MEMORY):
-            on = f"fit(..., run=RunOptions(resume={str(folder)!r})) and the same data"
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {on}")
     return folder
+
+
+def _make_up(
+    trainer: L.Trainer,
+    module: ForecastModule,
+    clips: Clips,
+    checkpoints: Checkpoints,
+    scores: Validation,
+    held: dict[str, Any],
+    owed: list[int],
+) -> Path:
+    """The validation that a killed run did not come to, of the weights that it had saved before; the checkpoint to go on from."""
+    if is_first_process():
+        print(f"the validation after step {owed[1]}, which the run did not come to, is made up for", flush=True)
+    module.load_state_dict(held["state_dict"])
+    module.elapsed = held["elapsed"]
+    checkpoints.load_state_dict(held["callbacks"]["Checkpoints"])
+    checkpoints.made_up, scores.made_up = held, owed
+    trainer.validate(module, datamodule=clips, verbose=False)
+    checkpoints.made_up = scores.made_up = None
+    return checkpoints.folder / "last.ckpt"
 
 
 def prepared(
@@ -225,15 +281,16 @@ def _try_once(network: Model, clip: Tensor, window: Window) -> None:
     network.train(was_training)
 
 
-def _check_unfinished(checkpoint: Mapping[str, Any], learning: LearningOptions, folder: Path) -> None:
-    """A run that has had all its time would only take one more step at a learning rate of nothing."""
+def _finished(checkpoint: Mapping[str, Any], learning: LearningOptions, folder: Path) -> str:
+    """Words for a run that has had all its time, which would only take one more step at a learning rate of nothing."""
     at_the_end_of_one = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     minutes, epochs = checkpoint["elapsed"] / 60, checkpoint["epoch"] + at_the_end_of_one
-    again = f"foreframe train --resume {_quoted(folder)}"
+    again = f"foreframe train --resume {shlex.quote(str(folder))}"
     if learning.minutes and minutes >= learning.minutes:
-        raise ValueError(f"{folder} has had its {learning.minutes:g} minutes; for more: {again} --minutes {2 * learning.minutes:g}")
+        return f"{folder} has had its {learning.minutes:g} minutes; for more: {again} --minutes {2 * learning.minutes:g}"
     if epochs >= learning.epochs:
-        raise ValueError(f"{folder} has had its {learning.epochs} epochs; for more: {again} --epochs {2 * learning.epochs}")
+        return f"{folder} has had its {learning.epochs} epochs; for more: {again} --epochs {2 * learning.epochs}"
+    return ""
 
 
 _OURS = {
@@ -254,54 +311,23 @@ def _check_trainer_arguments(given: Mapping[str, Any]) -> None:
             )
 
 
-def _run_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, Path | None]:
-    """The run's folder, and the checkpoint to go on from."""
-    if run.resume:
-        folder = Path(run.resume)
-        checkpoint = folder / "checkpoints" / "last.ckpt"
-        if not folder.is_dir():
-            raise ValueError(f"there is no run in {folder} to resume; `ls runs` shows the runs of this folder")
-        if not checkpoint.is_file():
-            raise ValueError(f"{folder} has no checkpoints/last.ckpt to resume from; start anew with --config {folder}/config.yaml")
-        return folder, checkpoint
-    folder = Path(run.run) if run.run else Path("runs") / f"{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not is_first_process():  # the same command, started again by the first process, which knows when it began
-        if not run.run and "FOREFRAME_RUN" not in os.environ:
-            raise ValueError("processes that were started from outside cannot agree on a folder by themselves: name it with --run")
-        return Path(run.run or os.environ["FOREFRAME_RUN"]), None
-    if (folder / "config.yaml").exists():
-        if not any(folder.glob("checkpoints/*.ckpt")):
-            raise ValueError(f"{folder} holds a run that has saved nothing (yet?); choose another --run, or remove it")
-        raise ValueError(f"{folder} already holds a run; choose another --run, or go on with --resume {_quoted(folder)}")
-    os.environ["FOREFRAME_RUN"] = str(folder)
-    return folder, None
-
-
-def is_first_process() -> bool:
-    """Whether this is the only training process, or the one of several that speaks and writes."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
-
-
-def _start_tensorboard(folder: Path, port: int) -> str:
+def _start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
+    """Its address. Loader workers of a run that was killed keep its port for some seconds more, so a resumed one waits."""
     from tensorboard import program
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     board = program.TensorBoard()
     board.configure(argv=[None, "--logdir", str(folder), "--port", str(port), "--load_fast", "false"])
+    for _ in range(16 if resumed else 0):
+        with suppress(program.TensorBoardServerException):
+            return str(board.launch())
+        time.sleep(0.5)
     try:
         return str(board.launch())
     except program.TensorBoardServerException as error:
         raise ValueError(
             f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another with --port, or 0 for any free one"
         ) from None
-
-
-class _Board(TensorBoardLogger):
-    """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it would be empty."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        self.experiment.flush()
 
 
 def _coat(
@@ -313,18 +339,20 @@ def _coat(
     machine: MachineOptions,
     run: RunOptions,
     folder: Path,
-) -> tuple[L.Trainer, ForecastModule, Clips, Checkpoints]:
+    recipe: Mapping[str, Any],
+) -> tuple[L.Trainer, ForecastModule, Clips, Checkpoints, Validation]:
     """Lightning's objects around ours."""
-    module = ForecastModule(forecaster.model, forecaster.window, learning, forecaster.config())
+    module = ForecastModule(forecaster.model, forecaster.window, learning, forecaster.config(), recipe)
     clips = Clips(train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips, data.data)
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every)
     # Checkpoints comes last: what it saves includes what the others have done at that step.
-    callbacks = [Epochs(), Validation(folder / "validation.jsonl", data.future), BlankWatch(), DivergenceWatch()]
+    scores = Validation(folder / "validation.jsonl", data.future)
+    callbacks = [Epochs(), scores, BlankWatch(), DivergenceWatch()]
     if run.picture_every:
         callbacks.append(Pictures(folder / "pictures", run.picture_every))
     bar = sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True)
     callbacks.append(Progress() if bar else Lines())
-    defaults = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": bar}
+    defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": bar}
     try:
         trainer = L.Trainer(
             **(defaults | machine.trainer),
@@ -333,7 +361,7 @@ def _coat(
             precision=machine.precision,
             max_epochs=learning.epochs,
             gradient_clip_val=learning.clip or None,
-            logger=_Board(save_dir=folder.parent, name=folder.name, version=""),
+            logger=Events(save_dir=folder.parent, name=folder.name, version=""),
             callbacks=[*callbacks, checkpoints],
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,
@@ -342,11 +370,7 @@ def _coat(
         )
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ValueError(f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}") from error
-    return trainer, module, clips, checkpoints
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+    return trainer, module, clips, checkpoints, scores
 
 
 __all__ = ["Stopped", "fit", "is_first_process"]

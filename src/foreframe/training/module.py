@@ -28,10 +28,19 @@ class ForecastModule(L.LightningModule):
         window: which frames of a clip are past and future.
         learning: loss, optimizer, schedule.
         config: the forecaster's description, kept in every checkpoint, so that one explains itself.
+        recipe: the options that decide which weights the next steps give, kept too, so that a resumed run notices others.
     """
 
-    def __init__(self, network: Model, window: Window, learning: LearningOptions, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        network: Model,
+        window: Window,
+        learning: LearningOptions,
+        config: Mapping[str, Any],
+        recipe: Mapping[str, Any],
+    ) -> None:
         super().__init__()
+        self.recipe = dict(recipe)
         self.network, self.window, self.learning, self.config = network, window, learning, dict(config)
         self.elapsed = 0.0  # seconds of training behind, of this run and those before it
         self._clock: float | None = None
@@ -96,7 +105,12 @@ class ForecastModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config
+        checkpoint["recipe"] = self.recipe
         checkpoint["elapsed"] = self.elapsed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.elapsed = checkpoint["elapsed"]
+        # The optimizer would go on with the settings that it was saved with, also where others were given and accepted.
+        groups = build_optimizer(self.network, self.learning).state_dict()["param_groups"]
+        for saved, given in zip(checkpoint["optimizer_states"][0]["param_groups"], groups, strict=True):
+            saved |= {name: value for name, value in given.items() if name != "params"}

@@ -154,6 +154,7 @@ class RunOptions:
     Args:
         run: the run's folder; by default runs/MODEL-DATE-TIME
         resume: a run's folder to go on with, settings and all
+        accept_changes: go on though other options were given than the run was trained with
         save_every: minutes between checkpoints, besides one an epoch
         picture_every: steps between pictures and GIFs in TensorBoard; 0 is off
         tensorboard: start TensorBoard beside the training
@@ -162,6 +163,7 @@ class RunOptions:
 
     run: str | None = None
     resume: str | None = None
+    accept_changes: bool = False
     save_every: float = 5.0
     picture_every: int = 250
     tensorboard: bool = False

@@ -1,0 +1,150 @@
+"""What may break beside a training while it goes on: TensorBoard's events, a loader's worker, one of several processes."""
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from subprocess import Popen
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyExperiment
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class Events(TensorBoardLogger):
+    """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it would be empty.
+
+    A full disk or a folder that has gone ends the events, with a line, and not the training.
+    """
+
+    lost = False
+
+    def write(self, what: Callable[[Any], None]) -> None:
+        """Call `what` with torch's SummaryWriter, as long as that can write."""
+        if self.lost:
+            return
+        try:
+            what(self.experiment)
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self.lost = True
+        why = error.strerror or error
+        print(f"TensorBoard's events cannot be written ({why}) and are left out from here on; the training goes on", flush=True)
+
+    @property
+    def experiment(self) -> Any:
+        """torch's SummaryWriter, or what swallows everything where there is no room for its file."""
+        try:
+            return DummyExperiment() if self.lost else TensorBoardLogger.experiment.fget(self)
+        except OSError as error:
+            self._lose(error)
+            return DummyExperiment()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        for name, value in metrics.items():
+            self.write(lambda board, name=name, value=value: board.add_scalar(name, value, step))  # type: ignore[misc]
+
+    @rank_zero_only
+    def save(self) -> None:
+        self.write(lambda board: board.flush())
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self._experiment is not None:
+            self.write(lambda board: board.flush())
+            self.write(lambda board: board.close())
+
+
+@contextmanager
+def quiet_writer() -> Iterator[None]:
+    """TensorBoard writes in a thread, whose failure comes back to whoever writes next; here its traceback is left out."""
+    shown = threading.excepthook
+
+    def show(told: threading.ExceptHookArgs) -> None:
+        if not (type(told.thread).__name__ == "_AsyncWriterThread" and isinstance(told.exc_value, OSError)):
+            shown(told)
+
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = shown
+
+
+# torch's words: "DataLoader worker (pid 7) is killed by signal: Killed.", "DataLoader worker (pid(s) 7, 8) exited unexpectedly".
+WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)")
+
+
+def dead_worker(error: BaseException) -> str:
+    """Which loader process has died, in words; "" where this is another error."""
+    match = WORKER.search(str(error))
+    if match is None:
+        return ""
+    how = {
+        "Killed": "was killed, as the system does where memory runs out (fewer --workers take less)",
+        "Bus error": "has found no room in shared memory (/dev/shm; fewer --workers take less)",
+    }.get(match[2] or "", f"was ended by a signal: {match[2]}" if match[2] else "has ended by itself")
+    return f"a loader process ({match[1]}) {how}"
+
+
+class Companions(threading.Thread):
+    """Looks after the processes of a training: where one has died, the others would wait for it for a long time.
+
+    Lightning looks too, every five seconds, and then kills everything without a word.
+    """
+
+    def __init__(self, children: Callable[[], Sequence[Popen]], go_on: str) -> None:
+        super().__init__(daemon=True, name="companions")
+        self.children, self.go_on, self.parent = children, go_on, os.getppid()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+        while not self.over.wait(0.2):
+            # The first process may also be done, a moment before this one.
+            if not first and os.getppid() != self.parent and not self.over.wait(2):
+                self._end("the first process of this training has died")
+            for number, child in enumerate(self.children(), 1):
+                code = child.poll()
+                if code and not self.over.is_set():
+                    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+                    self._end(f"process {number} ({child.pid}) of this training has died ({how})")
+
+    def _end(self, what: str) -> None:
+        print(f"foreframe: {what}; the last checkpoint stays, go on with: {self.go_on}", file=sys.stderr, flush=True)
+        for child in self.children():
+            if child.poll() is None:
+                child.kill()
+        sys.stdout.flush()
+        os._exit(2)  # the main thread may wait for the dead one, where no exception reaches it
+
+    def settle(self) -> None:
+        """After an error that the death of another process may be the cause of: time to find that out."""
+        if self.is_alive():
+            time.sleep(4)
+
+
+@contextmanager
+def companions(trainer: L.Trainer, go_on: str) -> Iterator[None]:
+    """While several processes train: `Companions`, and no other words where one of them has died."""
+    if trainer.world_size == 1:
+        yield
+        return
+    watch = Companions(lambda: getattr(trainer.strategy.launcher, "procs", ()), go_on)
+    watch.start()
+    try:
+        yield
+    except Exception:
+        watch.settle()
+        raise
+    finally:
+        watch.over.set()

@@ -1,0 +1,205 @@
+"""A run's folder: whose it is, what it goes on from, and whether that is still the same training."""
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from foreframe.checkpoints import before, first_whole
+from foreframe.files import RunLock, atomic_write, sweep
+from foreframe.trained import IN_MEMORY
+from foreframe.training.options import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
+from foreframe.typed import brief
+
+# Options that do not change which weights the same further steps give: how a training begins, how long it goes on, where it runs,
+# how much memory it takes, how it is watched. A run may be resumed with others of these; all others are its recipe.
+NO_RECIPE = {
+    "weights", "start_at_mean",
+    "epochs", "minutes",
+    "workers", "accelerator", "devices", "memory", "compile",
+    "validation_clips",
+}  # fmt: skip
+# Of the Trainer's arguments, those that do change them.
+TRAINER_RECIPE = {
+    "accumulate_grad_batches", "gradient_clip_algorithm", "limit_train_batches", "overfit_batches", "sync_batchnorm",
+}  # fmt: skip
+
+
+def is_first_process() -> bool:
+    """Whether this is the only training process, or the one of several that speaks and writes."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
+
+
+def go_on(folder: Path, data: str = "") -> str:
+    """The command, or the call, that goes on with a run."""
+    if data.startswith(IN_MEMORY):
+        return f"fit(..., run=RunOptions(resume={str(folder)!r})) and the same data"
+    return f"foreframe train --resume {shlex.quote(str(folder))}"
+
+
+@contextmanager
+def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
+    """The run's folder, made where it is a new one, and this process's alone until the end; one that stays empty is gone again.
+
+    Raises:
+        ValueError: no run to resume; a run where a new one should be; one that another process is training now; a folder that
+            cannot be made.
+    """
+    if not is_first_process():  # the same command, started again by the first process, which knows when it began
+        if not (run.resume or run.run or "FOREFRAME_RUN" in os.environ):
+            raise ValueError("processes that were started from outside cannot agree on a folder by themselves: name it with --run")
+        yield Path(run.resume or run.run or os.environ["FOREFRAME_RUN"])
+        return
+    if run.resume and not Path(run.resume).is_dir():
+        raise ValueError(f"there is no run in {run.resume} to resume; `ls runs` shows the runs of this folder")
+    folder, made = _made(model, run)
+    try:
+        lock = RunLock(folder)
+        try:
+            free = lock.take()
+        except OSError as error:
+            raise ValueError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+        if not free:
+            raise ValueError(f"{folder} is being trained by another process; wait for its end, or stop it with Ctrl-C first")
+        try:
+            if not run.resume and any(folder.glob("checkpoints/*.ckpt")):
+                raise ValueError(f"{folder} already holds a run; choose another --run, or go on with: {go_on(folder)}")
+            for name in ("", "checkpoints", "pictures"):
+                sweep(folder / name)
+            os.environ["FOREFRAME_RUN"] = str(folder)
+            yield folder
+        finally:
+            lock.give()
+    finally:
+        for empty in made:
+            with suppress(OSError):
+                empty.rmdir()
+
+
+def _made(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
+    """The folder and, from the inside out, what was made for it. Of runs that begin within one second each has its own."""
+    named = run.resume or run.run
+    name = named or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    made = [folder for folder in (Path(name), *Path(name).parents) if not folder.exists()]
+    try:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            folder = Path(name if number == 1 else f"{name}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                if named:
+                    break
+            else:
+                break
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {name}: {error.strerror or error}") from None
+    return folder, [folder, *made[1:]] if made else [] if named else [folder]
+
+
+def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
+    """The newest checkpoint that is whole, what it holds, and a line that says which it is; None for a run that saved none.
+
+    Raises:
+        ValueError: there are some, and all are damaged.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    try:
+        path, held, note = first_whole((last, before(last)))
+    except FileNotFoundError:
+        return None, {}, f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml"
+    return path, held, (f"{note}\n" if note else "") + f"going on from {path}, step {held.get('global_step')}"
+
+
+def recipe_of(model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> dict[str, Any]:
+    """The options that decide which weights further steps give, as plain values: kept in each checkpoint."""
+    options = asdict(model) | asdict(data) | asdict(learning) | asdict(machine)
+    trainer = {name: value for name, value in options.pop("trainer").items() if name in TRAINER_RECIPE}
+    options |= {f"trainer.{name}": value for name, value in trainer.items()}
+    plain = json.dumps({name: value for name, value in options.items() if name not in NO_RECIPE}, default=str)
+    kept: dict[str, Any] = json.loads(plain)
+    return kept
+
+
+def differences(trained: Any, now: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between two recipes, by name, in words. Options that one of them does not know are no difference, but for those
+    that are given one by one, as the Trainer's."""
+    if not isinstance(trained, Mapping):  # a checkpoint of an earlier version
+        return {}
+    words: dict[str, str] = {}
+    for name in dict.fromkeys((*trained, *now)):
+        if (name in trained and name in now) or "." in str(name):
+            _compare(str(name), trained.get(name), now.get(name), words)
+    return words
+
+
+def _compare(name: str, was: Any, is_now: Any, words: dict[str, str]) -> None:
+    if isinstance(was, Mapping) and isinstance(is_now, Mapping):
+        for key in dict.fromkeys((*was, *is_now)):
+            _compare(f"{name}.{key}", was.get(key), is_now.get(key), words)
+    elif was != is_now:
+        words[name] = f"{name} was {_word(was)}, now {_word(is_now)}"
+
+
+def _word(value: Any) -> str:
+    return "not given" if value is None else brief(value)
+
+
+def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: bool) -> str:
+    """A line about what was accepted, "" where nothing differs.
+
+    Raises:
+        ValueError: something differs and was not accepted, or cannot be.
+    """
+    changed = differences(trained, now)
+    if not changed:
+        return ""
+    what = ", ".join(changed.values())
+    if "optimizer" in changed:
+        raise ValueError(
+            f"{folder} was trained with other options than these: {what}. Another optimizer cannot go on with what this one "
+            f"remembers; take the change back, or begin a new run with --weights {shlex.quote(str(folder))}"
+        )
+    if not accepted:
+        raise ValueError(
+            f"{folder} was trained with other options than these: {what}. Take the change back (config.yaml, or the flag), or go "
+            "on with it: --accept_changes"
+        )
+    return f"going on with other options than before: {what}"
+
+
+def cut_rows(file: Path, step: int, owed: bool) -> None:
+    """Leave those rows of validation.jsonl that belong to what a checkpoint of `step` knows: what a run did after it is done again,
+    and a line that a kill cut short is none. Where the validation at `step` itself is owed, so is its row.
+
+    Raises:
+        ValueError: when the file cannot be read or written.
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+    kept = b"".join(line for line in content.splitlines(keepends=True) if _belongs(line, step - owed))
+    if kept != content:
+        with atomic_write(file) as rough:
+            rough.write_bytes(kept)
+
+
+def _belongs(line: bytes, until: int) -> bool:
+    try:
+        return line.endswith(b"\n") and int(json.loads(line)["step"]) <= until
+    except (ValueError, KeyError, TypeError):
+        return False

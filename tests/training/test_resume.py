@@ -1,0 +1,352 @@
+"""What a run goes on from: kills, owed validations, locks, other options; and what breaks beside it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from foreframe.checkpoints import before
+from foreframe.cli import main
+from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training import callbacks as callbacks_module
+from foreframe.training.faults import dead_worker
+from foreframe.training.fit import Stopped, fit
+from foreframe.training.module import ForecastModule
+from foreframe.training.run import cut_rows, differences, recipe_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def groups(run: Path | None, **changes: object) -> list:
+    """Options of a training of 3 steps an epoch that takes a second; `changes` go to whichever group has that field."""
+    made = [
+        ModelOptions("quick", hidden=4),
+        DataOptions(data_args={"canvas": 32, "clips": 12}, past=2, future=2, batch_size=4, validation_clips=4),
+        LearningOptions(learning_rate=3e-3, epochs=2),
+        MachineOptions(accelerator="cpu", devices=1),
+        RunOptions(run=None if run is None else str(run), picture_every=0),
+    ]
+    for k, group in enumerate(made):
+        made[k] = replace(group, **{name: value for name, value in changes.items() if hasattr(group, name)})
+    return made
+
+
+def last(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def rows_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+
+
+class Killed(BaseException):
+    """Ends a training as a kill does, as far as one can within a process."""
+
+
+def dies(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def killed(options: list, monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, dies)
+        with pytest.raises(Killed):
+            fit(*options)
+
+
+def test_some_kills_as_the_benchmark_has_them() -> None:
+    """Three of the kills of `benchmarks/kills.py`, each gone on with and compared to the bit with a run that was not killed."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "kills.py", "--kills", "3", "--seed", "7", "--only", "one process"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert ", 0 not" in done.stdout.splitlines()[-1]
+
+
+def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys) -> None:
+    """Saved at the end of an epoch, killed while validating: within the training, and in its last epoch."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    fit(*groups(whole))
+    often = {"save_every": 0.0}
+    killed(groups(run, **often), monkeypatch, ForecastModule, "validation_step")
+    assert (last(run)["global_step"], (run / "validation.jsonl").exists()) == (3, False)
+    # The first validation is made up for, and then the second one of all, in the last epoch, is not come to.
+    killed(groups(run, **often, resume=str(run)), monkeypatch, callbacks_module.Validation, "on_validation_epoch_end")
+    seen = []
+    real = ForecastModule.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(ForecastModule, "training_step", lambda *a: (seen.append(1), real(*a))[1])
+        fit(*groups(run, **often, resume=str(run)))
+        assert len(seen) == 3
+        assert "the validation after step 3, which the run did not come to, is made up for" in capsys.readouterr().out
+    assert [{**row, "seconds": 0} for row in rows_of(run)] == [{**row, "seconds": 0} for row in rows_of(whole)]
+    for name in ("best.ckpt", "last.ckpt"):
+        one, other = (torch.load(where / "checkpoints" / name, weights_only=True) for where in (whole, run))
+        assert one["callbacks"]["Checkpoints"] == other["callbacks"]["Checkpoints"]
+        assert one["global_step"] == other["global_step"]
+        assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+    with pytest.raises(ValueError, match="has had its 2 epochs"):
+        fit(*groups(run, resume=str(run)))
+
+
+def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(tmp_path, monkeypatch) -> None:
+    run = tmp_path / "run"
+    killed(groups(run, epochs=1, save_every=0.0), monkeypatch, ForecastModule, "validation_step")
+    assert not (run / "checkpoints" / "best.ckpt").exists()
+    fit(*groups(run, epochs=1, resume=str(run)))
+    assert (run / "checkpoints" / "best.ckpt").exists()
+    assert [row["step"] for row in rows_of(run)] == [3]
+    assert rows_of(run)[0]["epoch"] == 0
+
+
+def test_rows_are_neither_lost_nor_doubled(tmp_path) -> None:
+    file = tmp_path / "validation.jsonl"
+    lines = [json.dumps({"step": step}) + "\n" for step in (3, 6, 9)]
+    file.write_text("".join(lines) + '{"step": 1')
+    cut_rows(file, 9, owed=False)
+    assert file.read_text() == "".join(lines)
+    cut_rows(file, 9, owed=True)
+    assert file.read_text() == "".join(lines[:2])
+    cut_rows(file, 5, owed=False)
+    assert file.read_text() == lines[0]
+    cut_rows(tmp_path / "none", 5, owed=False)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(tmp_path, monkeypatch, capsys) -> None:
+    run = tmp_path / "run"
+    killed(groups(run, epochs=1), monkeypatch, ForecastModule, "training_step")
+    assert (run / "config.yaml").exists()
+    fit(*groups(None, epochs=1, resume=str(run)))
+    assert f"{run} has no checkpoint yet: it begins anew" in capsys.readouterr().out
+    assert last(run)["global_step"] == 3
+    other = tmp_path / "other"
+    killed(groups(other, epochs=1), monkeypatch, ForecastModule, "training_step")
+    fit(*groups(other, epochs=1))
+    assert last(other)["global_step"] == 3
+
+
+def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    fit(*groups(whole))
+    fit(*groups(run, epochs=1))
+    fit(*groups(run, resume=str(run)))
+    assert f"going on from {run}/checkpoints/last.ckpt, step 3" in capsys.readouterr().out
+    path = run / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:5000])
+    fit(*groups(run, resume=str(run)))
+    said = capsys.readouterr().out
+    assert f"{path} is cut short or damaged: last.previous.ckpt, of step 3, is taken instead" in said
+    assert f"going on from {before(path)}, step 3" in said
+    assert all(torch.equal(value, last(run)["state_dict"][key]) for key, value in last(whole)["state_dict"].items())
+    assert [row["step"] for row in rows_of(run)] == [3, 6]
+
+
+def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> None:
+    run = tmp_path / "run"
+    fit(*groups(run, epochs=1))
+    take = f"from foreframe.files import RunLock; from pathlib import Path; lock = RunLock(Path({str(run)!r}))"
+    code = f"{take}; print(lock.take(), flush=True); import time; time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    for options in (groups(None, resume=str(run)), groups(run)):
+        with pytest.raises(ValueError, match=f"{run} is being trained by another process; wait for its end"):
+            fit(*options)
+    holder.kill()
+    holder.wait()
+    fit(*groups(None, resume=str(run)))
+    assert not (run / ".lock").exists()
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda _: "20261126-010203")
+    made = [fit(*groups(None, trainer={"max_steps": 1, "limit_val_batches": 0})) for _ in range(3)]
+    name = "runs/quick-20261126-010203"
+    assert list(map(str, made)) == [name, f"{name}-2", f"{name}-3"]
+
+
+def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    fit(*groups(run, epochs=1))
+    again = {"epochs": 2, "resume": str(run)}
+    changes = {"learning_rate": 1e-3, "data_args": {"canvas": 32, "clips": 8}}
+    with pytest.raises(ValueError) as told:
+        fit(*groups(None, **changes, **again))
+    assert str(told.value) == (
+        f"{run} was trained with other options than these: data_args.clips was 12, now 8, learning_rate was 0.003, now 0.001. "
+        "Take the change back (config.yaml, or the flag), or go on with it: --accept_changes"
+    )
+    with pytest.raises(ValueError, match=r"optimizer was 'adam', now 'adamw'. Another optimizer cannot go on"):
+        fit(*groups(None, optimizer="adamw", accept_changes=True, **again))
+    with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches was not given, now 2"):
+        fit(*groups(None, trainer={"accumulate_grad_batches": 2}, **again))
+    fit(*groups(None, learning_rate=1e-3, beta_2=0.9, accept_changes=True, **again))
+    assert "going on with other options than before: learning_rate was 0.003, now 0.001" in capsys.readouterr().out
+    group = last(run)["optimizer_states"][0]["param_groups"][0]
+    assert (group["lr"], group["betas"][1]) == (1e-3, 0.9)
+    fit(*groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run)))  # these are the run's own by now
+
+
+def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
+    first = groups(None)
+    ordinary = groups(
+        None, minutes=3.0, epochs=9, workers=1, validation_clips=2, accelerator="auto", devices=2, trainer={"max_steps": 6}
+    )
+    assert differences(recipe_of(*first[:4]), recipe_of(*ordinary[:4])) == {}
+    assert differences(None, recipe_of(*first[:4])) == {}  # a checkpoint of an earlier version
+    for name, value in (("seed", 1), ("precision", "bf16-mixed"), ("loss", "mae"), ("schedule", "cosine"), ("past", 3)):
+        assert list(differences(recipe_of(*first[:4]), recipe_of(*groups(None, **{name: value})[:4]))) == [name]
+
+
+@pytest.mark.parametrize("written", [0, 5])
+def test_events_and_rows_that_find_no_room_end_no_training(tmp_path, monkeypatch, capfd, written: int) -> None:
+    """TensorBoard's file system is full from the start or soon after; that of validation.jsonl once; that of pictures always."""
+    from tensorboard.compat.tensorflow_stub.io import gfile
+
+    run = tmp_path / "run"
+    real, full = os.fsync, OSError(28, "No space left on device")
+
+    writes, real_write = [0], gfile.GFile.write
+
+    def no_room(*given: object) -> None:
+        writes[0] += 1
+        if writes[0] > written:
+            raise full
+        real_write(*given)
+
+    def sync(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").endswith("validation.jsonl") and not rows:
+            rows.append(1)
+            raise full
+        real(file)
+
+    rows: list[int] = []
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(gfile.GFile, "write", no_room)
+    monkeypatch.setattr(callbacks_module, "write_png", lambda *_: (_ for _ in ()).throw(ValueError("cannot write step.png")))
+    fit(*groups(run, picture_every=1))
+    said = capfd.readouterr()
+    assert said.out.count("TensorBoard's events cannot be written (No space left on device)") == 1
+    assert said.out.count("validation.jsonl cannot be written (No space left on device)") == 1
+    assert said.out.count("pictures are left out") == 1
+    assert "Traceback" not in said.out + said.err
+    assert [row["step"] for row in rows_of(run)] == [3, 6]  # the first one came with the second
+    assert last(run)["global_step"] == 6
+
+
+def test_words_for_a_dead_worker() -> None:
+    said = dead_worker(RuntimeError("DataLoader worker (pid 71) is killed by signal: Killed. "))
+    assert said == "a loader process (71) was killed, as the system does where memory runs out (fewer --workers take less)"
+    assert dead_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")).startswith("a loader process (7, 8)")
+    assert dead_worker(RuntimeError("shapes differ")) == ""
+
+
+def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(tmp_path, monkeypatch) -> None:
+    run = tmp_path / "run"
+    fit(*groups(run, epochs=1))
+    good = (run / "checkpoints" / "last.ckpt").read_bytes()
+    handler = signal.getsignal(signal.SIGINT)
+
+    def twice(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("foreframe.files._keep", twice)  # all is written, and about to take its place
+        with pytest.raises(
+            Stopped, match=f"stopped at once; the last checkpoint stays, go on with: foreframe train --resume {run}"
+        ):
+            fit(*groups(None, resume=str(run)))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    fit(*groups(None, resume=str(run)))
+
+
+def flags(run: Path) -> list[str]:
+    own = [
+        "--model",
+        "quick",
+        "--hidden",
+        "4",
+        "--data_args.canvas",
+        "32",
+        "--data_args.clips",
+        "12",
+        "--past",
+        "2",
+        "--future",
+        "2",
+    ]
+    few = ["--batch_size", "4", "--validation_clips", "4", "--epochs", "100000", "--accelerator", "cpu", "--picture_every", "0"]
+    return ["train", *own, *few, "--run", str(run)]
+
+
+def begun(run: Path, *more: str) -> subprocess.Popen:
+    """A training of many epochs in a session of its own, once it has saved something."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "foreframe", *flags(run), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return process
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
+@pytest.mark.parametrize(("more", "words"), [(["--workers", "1"], "a loader process"), (["--devices", "2"], "process 1")])
+def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
+    run = tmp_path / "run"
+    process = begun(run, *more)
+    while not children(process.pid):
+        time.sleep(0.01)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    ours = [line for line in said.splitlines() if line.startswith("foreframe: ")]
+    assert len(ours) == 1
+    assert words in ours[0]
+    assert ours[0].endswith(f"go on with: foreframe train --resume {run}")
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None:
+    """A terminal's Ctrl-C reaches the loader's worker too."""
+    process = begun(tmp_path / "run", "--workers", "1")
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert said.count("Stopping after this step") <= 1
+    assert "stopped at " in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_evaluate_tries_to_write_before_it_scores(tmp_path, monkeypatch, capsys) -> None:
+    run = fit(*groups(tmp_path / "run", epochs=1))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("foreframe.evaluation.evaluate", dies)
+    assert main(["evaluate", str(run), "--output", str(tmp_path / "file" / "report")]) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
