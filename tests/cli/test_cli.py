@@ -116,7 +116,7 @@ def test_a_misspelt_yaml_key(capsys, tmp_path) -> None:
     [
         (GOOD[0, 0], "no recording"),
         (GOOD.repeat(3, axis=1), "3 channels"),
-        (GOOD.astype(np.uint8), "divide by 255"),
+        (GOOD.astype(np.int16), "divide by 255"),
         (GOOD.astype(complex), "complex"),
         (GOOD + np.nan, "every value is missing"),
         (GOOD + np.inf, "infinite"),
