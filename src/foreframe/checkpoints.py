@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the run, or train again"
         ) from error
-    if not isinstance(checkpoint, dict) or "forecaster" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("forecaster"), dict):
         raise ValueError(f"{path} is not a checkpoint of foreframe")
     return checkpoint
 

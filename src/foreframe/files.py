@@ -291,7 +291,8 @@ class RunLock:
 
     def give(self) -> None:
         if self._file is not None:
-            with suppress(OSError):
-                self.path.unlink()
+            with suppress(OSError):  # the folder may have gone meanwhile, and be somebody else's run by now
+                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
+                    self.path.unlink()
             self._file.close()
             self._file = None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foreframe.checkpoints import before
+from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training import callbacks as callbacks_module
@@ -245,6 +246,53 @@ def test_events_and_rows_that_find_no_room_end_no_training(tmp_path, monkeypatch
     assert "Traceback" not in said.out + said.err
     assert [row["step"] for row in rows_of(run)] == [3, 6]  # the first one came with the second
     assert last(run)["global_step"] == 6
+
+
+def test_a_folder_that_vanishes_ends_no_training(tmp_path, monkeypatch, capfd) -> None:
+    run, real, seen = tmp_path / "run", ForecastModule.training_step, []
+
+    def step(*given: object) -> object:
+        seen.append(1)
+        if len(seen) == 2:
+            shutil.rmtree(run)
+        return real(*given)
+
+    monkeypatch.setattr(ForecastModule, "training_step", step)
+    fit(*groups(run))
+    said = capfd.readouterr()
+    assert said.out.count("validation.jsonl cannot be written (No such file or directory)") == 1
+    assert "Traceback" not in said.out + said.err
+    assert last(run)["global_step"] == 6
+    assert [row["step"] for row in rows_of(run)] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"state_dict": {}}, "does not hold this network's weights"),
+        ({"state_dict": [1]}, "last.ckpt.state_dict is names and values, not"),
+        ({"callbacks": None}, "last.ckpt.callbacks is names and values, not"),
+        ({"callbacks": {"Checkpoints": {"owed": "now"}}}, "owed validation is no epoch and step"),
+        ({"loops": {"fit_loop": 3}}, "does not tell how far it is"),
+        ({"elapsed": "long"}, "last.ckpt.elapsed is a finite number"),
+        ({"forecaster": {}}, "another network"),
+        ({"forecaster": [1]}, "is cut short or damaged|cannot be read"),
+    ],
+)
+def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(tmp_path_factory, monkeypatch, odd: dict, message: str) -> None:
+    run = tmp_path_factory.getbasetemp() / "odd"
+    if not run.exists():
+        fit(*groups(run, epochs=1))
+    path = run / "checkpoints" / "last.ckpt"
+    good = path.read_bytes()
+    try:
+        write_checkpoint(path, last(run) | odd)
+        before(path).unlink()
+        with pytest.raises(ValueError, match=message) as told:
+            fit(*groups(None, resume=str(run)))
+        assert "\n" not in str(told.value)
+    finally:
+        path.write_bytes(good)
 
 
 def test_words_for_a_dead_worker() -> None:

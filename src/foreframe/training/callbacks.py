@@ -172,7 +172,7 @@ class Validation(L.Callback):
         self.file, self.steps = file, steps
         self.card = Scorecard(steps)
         self.still = torch.zeros(2, dtype=torch.float64)  # persistence: summed squares, and frames
-        self.made_up: list[int] | None = None
+        self.made_up: tuple[int, int] | None = None
         self._persist = build_model("persistence")
         self._unwritten: list[str] = []
 

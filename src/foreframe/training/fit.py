@@ -44,7 +44,7 @@ from foreframe.training.datamodule import Clips, Epochs, seed_everything
 from foreframe.training.faults import Events, companions, dead_worker, quiet_writer
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
-from foreframe.training.run import check_recipe, checkpoint_of, claimed, cut_rows, go_on, is_first_process, recipe_of
+from foreframe.training.run import check_recipe, checkpoint_of, claimed, cut_rows, go_on, is_first_process, owed_by, recipe_of
 
 # Lightning prints adverts and a line for every check, which are no user's business.
 for _name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
@@ -97,15 +97,16 @@ def _train(
     recipe = recipe_of(model, data, learning, machine)
     owed, done = None, ""
     if checkpoint is not None:
-        if held["forecaster"]["args"] != network.args:
+        if held["forecaster"].get("args") != network.args:
             network = _as_it_was(network, model, learning.seed, machine.budget)
-            if held["forecaster"]["args"] != network.args:
+            if held["forecaster"].get("args") != network.args:
                 raise ValueError(
                     f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
                 )
+        _fill(network, held["state_dict"], checkpoint)
         changed = check_recipe(held.get("recipe"), recipe, folder, run.accept_changes)
         where += f"\n{changed}" if changed else ""
-        owed = held["callbacks"].get("Checkpoints", {}).get("owed")
+        owed = owed_by(held)
         done = _finished(held, learning, folder)
         if done and not owed:
             raise ValueError(done)
@@ -181,7 +182,7 @@ def _make_up(
     checkpoints: Checkpoints,
     scores: Validation,
     held: dict[str, Any],
-    owed: list[int],
+    owed: tuple[int, int],
 ) -> Path:
     """The validation that a killed run did not come to, of the weights that it had saved before; the checkpoint to go on from."""
     if is_first_process():
@@ -273,6 +274,13 @@ def begin_with(network: Model, weights: str) -> None:
     network.load_state_dict(trained.state_dict())
 
 
+def _fill(network: Model, weights: Mapping[str, Any], path: Path) -> None:
+    try:
+        network.load_state_dict({str(name).removeprefix("network."): value for name, value in weights.items()})
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} does not hold this network's weights: {str(error).splitlines()[0]}; train again") from None
+
+
 def _try_once(network: Model, clip: Tensor, window: Window) -> None:
     """One forecast, for what only that can tell: a library that is missing, frames too small for the model."""
     was_training = network.training
@@ -283,7 +291,10 @@ def _try_once(network: Model, clip: Tensor, window: Window) -> None:
 
 def _finished(checkpoint: Mapping[str, Any], learning: LearningOptions, folder: Path) -> str:
     """Words for a run that has had all its time, which would only take one more step at a learning rate of nothing."""
-    at_the_end_of_one = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    try:
+        at_the_end_of_one = bool(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
+    except (KeyError, TypeError):
+        raise ValueError(f"the checkpoint of {folder} does not tell how far it is; use another one, or train again") from None
     minutes, epochs = checkpoint["elapsed"] / 60, checkpoint["epoch"] + at_the_end_of_one
     again = f"foreframe train --resume {shlex.quote(str(folder))}"
     if learning.minutes and minutes >= learning.minutes:

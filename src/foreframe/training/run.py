@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from foreframe.training.options import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.typed import brief
+from foreframe.typed import brief, typed
 
 # Options that do not change which weights the same further steps give: how a training begins, how long it goes on, where it runs,
 # how much memory it takes, how it is watched. A run may be resumed with others of these; all others are its recipe.
@@ -119,7 +119,36 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
         path, held, note = first_whole((last, before(last)))
     except FileNotFoundError:
         return None, {}, f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml"
-    return path, held, (f"{note}\n" if note else "") + f"going on from {path}, step {held.get('global_step')}"
+    state = typed(TrainingState, {one.name: held.get(one.name) for one in fields(TrainingState)}, str(path))
+    return path, held, (f"{note}\n" if note else "") + f"going on from {path}, step {state.global_step}"
+
+
+@dataclass
+class TrainingState:
+    """What a checkpoint must hold for a training to go on from it, beside what makes a forecaster of it."""
+
+    state_dict: dict
+    optimizer_states: list[dict]
+    callbacks: dict
+    loops: dict
+    epoch: int
+    global_step: int
+    elapsed: float
+
+
+def owed_by(held: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Epoch and step of the validation that was to follow a checkpoint.
+
+    Raises:
+        ValueError: what is told of it is no epoch and step.
+    """
+    told = held["callbacks"].get("Checkpoints")
+    owed = told.get("owed") if isinstance(told, Mapping) else None
+    if owed is None:
+        return None
+    if not (isinstance(owed, list) and len(owed) == 2 and all(isinstance(one, int) for one in owed)):
+        raise ValueError(f"the checkpoint's owed validation is no epoch and step, but {brief(owed)}; use another checkpoint")
+    return owed[0], owed[1]
 
 
 def recipe_of(model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> dict[str, Any]:
