@@ -81,8 +81,8 @@ def check_recordings(source: Any, reading: Reading) -> tuple[list[Found], list[i
 
 
 def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
+    (clip,) = in_parts(raw, [], reading)  # first, since it refuses what is too big to look at
     gaps, cuts = gaps_in(raw, is_picture), find_cuts(raw.frames) if is_picture else []
-    (clip,) = in_parts(raw, [], reading)
     parts = in_parts(raw, sorted({*gaps, *(cuts if reading.cuts else ())}), reading)
     # The first frame that is taken from there on.
     gaps, cuts = (sorted({n for k in frames if (n := -(-k // reading.every)) < len(clip)}) for frames in (gaps, cuts))

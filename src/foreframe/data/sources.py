@@ -316,6 +316,7 @@ def _is_grid_folder(path: Path) -> bool:
 
 def breaks(clip: Clip, is_picture: bool, reading: Reading) -> list[int]:
     """First frames of the parts that a recording is split into after its first: gaps in its times, and scene changes if asked."""
+    viewed(clip, reading, None)  # refuses what is too big to look at
     return sorted({*gaps_in(clip, is_picture), *(find_cuts(clip.frames) if is_picture and reading.cuts else ())})
 
 
