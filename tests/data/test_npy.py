@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from foreframe.clip import Window, check_frames
 from foreframe.data import ArrayClips, Recordings, clips_from
-from foreframe.data.npy import NpyFrames, frames_in, read_header
+from foreframe.data.npy import NpyFrames, frames_in, read_header, read_one
 
 RANDOM = np.random.default_rng(11)
 
@@ -184,3 +185,23 @@ def test_durations_are_seconds_and_coordinates_are_numbers(tmp_path: Path) -> No
     assert list(clip.coordinates) == ["lon"]
     assert clip.notes == ("lat is left out: it holds <U1, not numbers",)
     assert clip.units == "mm h"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_one_array_after_the_other_out_of_a_pipe(order: str) -> None:
+    made = [np.asarray(RANDOM.random((4, 5)), ">f4", order=order), RANDOM.integers(0, 9, (2, 3, 4))]
+    plain = io.BytesIO()
+    for values in made:
+        np.save(plain, values)
+    pipe = SimpleNamespace(read=io.BytesIO(plain.getvalue()).read)
+    for values in made:
+        got = read_one(pipe)
+        np.testing.assert_array_equal(got, values)
+        assert got.dtype.isnative
+    with pytest.raises(ValueError, match="does not begin"):
+        read_one(pipe)
+    with pytest.raises(EOFError):
+        read_one(io.BytesIO(plain.getvalue()[:150]))
+    np.lib.format.write_array_header_2_0(huge := io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)})
+    with pytest.raises(ValueError, match=r"an array of shape \(1000000, 1000000\) would take"):
+        read_one(io.BytesIO(huge.getvalue()))

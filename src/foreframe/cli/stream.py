@@ -152,9 +152,9 @@ def frames_of(
     how = reading_from(trained_reading(forecaster, source, variable, reading))
     path = Path(source)
     if source == "-":
-        frames = one_by_one(from_stdin(), how)
+        frames = one_by_one(from_stdin(how.budget), how)
     elif path.is_dir() and (not any(path.iterdir()) or any(p.suffix.lower() in (*IMAGES, ".npy") for p in path.iterdir())):
-        frames = one_by_one(from_growing(path, wait, at), how)
+        frames = one_by_one(from_growing(path, wait, at, how.budget), how)
     else:
         clips = read_clips(source, how)
         for clip in clips:
@@ -179,7 +179,7 @@ def from_clips(clips: "Sequence[Clip]", at: dict[str, Any]) -> "Iterator[np.ndar
         start += len(clip)
 
 
-def from_growing(folder: "Path", wait: float, at: dict[str, Any]) -> "Iterator[np.ndarray]":
+def from_growing(folder: "Path", wait: float, at: dict[str, Any], budget: float) -> "Iterator[np.ndarray]":
     """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
 
     A file that cannot be read may still be on its way: as long as it is the newest it is waited for, and else left out with a
@@ -196,7 +196,7 @@ def from_growing(folder: "Path", wait: float, at: dict[str, Any]) -> "Iterator[n
         names = sorted((p for p in folder.iterdir() if p.suffix.lower() in (*IMAGES, ".npy") and p.name[0] != "."), key=natural)
         fresh = [p for p in names if last is None or natural(p) > last]
         for path in fresh:
-            frame = _arrived(path)
+            frame = _arrived(path, budget)
             if frame is None and path == fresh[-1] and not over:
                 break
             last, at["last"] = natural(path), path.name
@@ -210,16 +210,16 @@ def from_growing(folder: "Path", wait: float, at: dict[str, Any]) -> "Iterator[n
         time.sleep(0.05)
 
 
-def _arrived(path: "Path") -> "np.ndarray | None":
+def _arrived(path: "Path", budget: float) -> "np.ndarray | None":
     """The array in a file, or None where it is not whole."""
-    import numpy as np
-
     from foreframe.data.images import read_images
+    from foreframe.data.npy import read_one
 
     try:
         if path.suffix.lower() == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
-        return read_images([path], strict=True).frames[0:1][0]
+            with path.open("rb") as file:
+                return read_one(file, budget)
+        return read_images([path], strict=True, budget=budget).frames[0:1][0]
     except (OSError, EOFError, ValueError):
         return None
 
@@ -230,22 +230,24 @@ def _one_frame(frame: "np.ndarray", where: str) -> "np.ndarray":
     return frame[None] if frame.ndim == 2 else frame
 
 
-def from_stdin() -> "Iterator[np.ndarray]":
-    """A film, or .npy frames one after the other, from standard input."""
+def from_stdin(budget: float) -> "Iterator[np.ndarray]":
+    """A film, or .npy frames one after the other, from standard input; none may take more than `budget` GiB."""
     from types import SimpleNamespace
 
-    import numpy as np
-
+    from foreframe.budget import OverBudgetError
+    from foreframe.data.npy import read_one
     from foreframe.data.video import film_stream
 
     pipe = cast("io.BufferedReader", sys.stdin.buffer)  # peek looks without taking
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
-        yield from film_stream(pipe)
+        yield from film_stream(pipe, budget)
         return
     plain: Any = SimpleNamespace(read=pipe.read)  # numpy would ask a file that it knows where it stands, which a pipe cannot tell
     while pipe.peek(1):
         try:
-            frame = np.lib.format.read_array(plain, allow_pickle=False)
+            frame = read_one(plain, budget)
+        except OverBudgetError:
+            raise
         except (ValueError, EOFError) as error:
             raise ValueError("standard input ends within a .npy frame, or holds something else") from error
         yield _one_frame(frame, "standard input")

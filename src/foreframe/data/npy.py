@@ -42,7 +42,7 @@ class Header:
 
 
 def read_header(file: BinaryIO | Any) -> Header:
-    """The header at the start of a .npy file, or of one inside an archive.
+    """The header at the start of a .npy file, of one inside an archive, or of one that comes out of a pipe.
 
     Raises:
         ValueError: no such header, or one that no array can have.
@@ -56,7 +56,25 @@ def read_header(file: BinaryIO | Any) -> Header:
         raise ValueError("it does not begin as a .npy file does") from None
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"its header says shape {shape}")
-    return Header(tuple(shape), dtype, bool(fortran), file.tell())
+    return Header(tuple(shape), dtype, bool(fortran), file.tell() if hasattr(file, "tell") else 0)
+
+
+def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
+    """The whole array that follows in a file or a pipe, which needs no more than `read`, in this machine's byte order.
+
+    Raises:
+        ValueError: no array of numbers, more than the budget.
+        EOFError: the array ends in the middle.
+    """
+    header = read_header(file)
+    if header.dtype.kind not in "fiub" or header.dtype.itemsize > 8:
+        raise ValueError(f"it holds {header.dtype}, not numbers that frames are made of; send float32")
+    check_budget(header.size, budget, f"an array of shape {header.shape}", "send one frame at a time")
+    content = file.read(header.size)
+    if len(content) < header.size:
+        raise EOFError(f"{len(content)} of {header.size} bytes came")
+    values = np.frombuffer(content, header.dtype).reshape(header.shape[::-1] if header.fortran else header.shape)
+    return (values.T if header.fortran else values).astype(header.dtype.newbyteorder("="))
 
 
 @dataclass(frozen=True)

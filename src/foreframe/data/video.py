@@ -46,10 +46,11 @@ def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) ->
     return Clip(film, times=times, name=Path(path).name, notes=notes)
 
 
-def film_stream(source: str | Path | BinaryIO | io.IOBase) -> Iterator[UInt8[np.ndarray, "c h w"]]:
+def film_stream(source: str | Path | BinaryIO | io.IOBase, budget: float = BUDGET) -> Iterator[UInt8[np.ndarray, "c h w"]]:
     """Frames (C,H,W) uint8 one by one, in constant memory, from a path or a binary file that need not be seekable.
 
-    Frames that cannot be decoded are left out, with one warning. `sys.stdin.buffer` is such a file.
+    Frames that cannot be decoded, or would take more than `budget` GiB, are left out, with one warning. `sys.stdin.buffer` is
+    such a file.
 
     Raises:
         ValueError: what cannot be opened as a film, or has no pictures.
@@ -58,8 +59,8 @@ def film_stream(source: str | Path | BinaryIO | io.IOBase) -> Iterator[UInt8[np.
     name = Path(name).name if isinstance(name, str | Path) else "the stream"  # a pipe's name is a number
     if isinstance(source, str | Path):
         _check_file(Path(source))
-        check_mp4(Path(source), BUDGET)
-    with _container(source, name) as container:
+        check_mp4(Path(source), budget)
+    with _container(source, name, budget) as container:
         stream, _ = _picture_stream(container, name)
         look, reformatter, warned = None, VideoReformatter(), False
         for frame in _decoded(container, stream, errors=True):
