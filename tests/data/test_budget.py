@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import resource
 import subprocess
 import sys
 import zipfile
@@ -70,6 +71,16 @@ def test_times_and_coordinates_are_weighed_too(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-30])
     with pytest.raises(ValueError, match=r"a\.npz"):
         clips_from(tmp_path / "a.npz")
+
+
+def test_a_header_that_claims_to_be_long_is_not_read(tmp_path: Path) -> None:
+    """numpy reads a header of 4 GiB before it finds it too long."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("frames.npy", b"\x93NUMPY\2\0\xff\xff\xff\x0f" + bytes(2**28))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="it does not begin as a"):
+        clips_from(tmp_path / "a.npz")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
 def test_tensors_that_claim_much(tmp_path: Path) -> None:

@@ -274,6 +274,15 @@ def test_what_a_geotiff_marks_as_no_data_is_missing(tmp_path, made, nodata) -> N
         np.testing.assert_allclose(small.frames[:][0, 0], np.nanmean(blocks, (1, 3)), rtol=1e-6)
 
 
+def test_no_data_that_no_pixel_can_hold_is_none(tmp_path) -> None:
+    made = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for nodata in ("-9999", "0.5", "many", "inf"):
+        Image.fromarray(made).save(tmp_path / "0.tif", tiffinfo={42113: nodata})
+        (clip,) = clips_from(tmp_path)
+        assert clip.frames.dtype == np.uint8
+        np.testing.assert_array_equal(clip.frames[:][0, 0], made)
+
+
 # -- budgets
 
 

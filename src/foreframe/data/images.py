@@ -383,17 +383,21 @@ def _kind(image: Any) -> _Kind:
     # Pillow keeps three channels in four bytes; what has to be converted lies there twice, what shines through more often.
     weight = {"L": 1, "1": 2, "RGB": 4, "I": 4, "F": 4}.get(mode, 4 if mode.startswith("I;16") else 8)
     weight += 16 if _is_clear(image) else 0
-    return _Kind(height, width, grey, dtype, weight, turn in range(2, 9), _nodata(image))
+    return _Kind(height, width, grey, dtype, weight, turn in range(2, 9), _nodata(image, dtype))
 
 
-def _nodata(image: Any) -> float | None:
+def _nodata(image: Any, dtype: np.dtype) -> float | None:
+    """The number that a GeoTIFF marks what is missing by, where its type can hold it."""
     if image.format != "TIFF":
         return None
     try:
         value = float(str(image.tag_v2.get(_NO_DATA, "nan")).strip("\0 "))
     except ValueError:  # a text that is no number
         return None
-    return value if np.isfinite(value) else None
+    if not np.isfinite(value):
+        return None
+    whole = dtype.kind == "f" or (value == round(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+    return value if whole else None
 
 
 def _is_clear(image: Any) -> bool:
@@ -409,7 +413,8 @@ def _picture(image: Any, kind: _Kind, shape: tuple[int, ...], dtype: np.dtype) -
         image = image if image.mode == mode else image.convert(mode)
     if kind.nodata is not None:
         values = np.asarray(image)
-        values = np.where(values == values.dtype.type(kind.nodata), np.float32(np.nan), values.astype(np.float32))
+        nodata = np.float32(kind.nodata) if values.dtype.kind == "f" else kind.nodata
+        values = np.where(values == nodata, np.float32(np.nan), values.astype(np.float32))
         values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
         return resized(values[None], shape[1], shape[2], dtype)[0]
     if (image.height, image.width) != shape[1:]:

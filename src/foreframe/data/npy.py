@@ -3,6 +3,7 @@
 They are not mapped into memory: when a mapped file shrinks, the process that looks at it is killed, without a word.
 """
 
+import io
 import math
 import os
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 
 from foreframe.data.budget import BUDGET, check_budget
 
+_LONGEST = 2**16  # bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them
 _JUMP = 2**16  # bytes that are read in the time that a jump to another place in the file takes
 
 
@@ -47,16 +49,21 @@ def read_header(file: BinaryIO | Any) -> Header:
     Raises:
         ValueError: no such header, or one that no array can have.
     """
+    magic = file.read(8)
+    width = 2 if magic[6:7] == b"\1" else 4
+    told = file.read(width)
+    length = int.from_bytes(told, "little")
+    if magic[:6] != b"\x93NUMPY" or length > _LONGEST:
+        raise ValueError("it does not begin as a .npy file does")
+    # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     try:
-        version = np.lib.format.read_magic(file)
-        # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = read(io.BytesIO(told + file.read(length)))
     except Exception:  # of the half dozen kinds that parsing raises
         raise ValueError("it does not begin as a .npy file does") from None
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"its header says shape {shape}")
-    return Header(tuple(shape), dtype, bool(fortran), file.tell() if hasattr(file, "tell") else 0)
+    return Header(tuple(shape), dtype, bool(fortran), 8 + width + length)
 
 
 def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
