@@ -204,7 +204,15 @@ def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
 def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
     first = groups(None)
     ordinary = groups(
-        None, minutes=3.0, epochs=9, workers=1, validation_clips=2, accelerator="auto", devices=2, trainer={"max_steps": 6}
+        None,
+        minutes=3.0,
+        epochs=9,
+        workers=1,
+        budget=2.0,
+        validation_clips=2,
+        accelerator="auto",
+        devices=2,
+        trainer={"max_steps": 6},
     )
     assert differences(recipe_of(*first[:4]), recipe_of(*ordinary[:4])) == {}
     assert differences(None, recipe_of(*first[:4])) == {}  # a checkpoint of an earlier version

@@ -22,6 +22,7 @@ from foreframe.metrics import Scorecard
 from foreframe.metrics.pixel import squared_error, values_present
 from foreframe.models import build_model
 from foreframe.training.faults import Events
+from foreframe.training.run import is_first_process
 from foreframe.visuals import animation, gif_bytes, strip, write_png
 
 MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving MNIST
@@ -99,7 +100,8 @@ class Checkpoints(L.Callback):
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise StopAtOnce
         self.interrupted = True
-        print("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.", flush=True)
+        if is_first_process():
+            print("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.", flush=True)
 
     def _on_terminate(self, *_: Any) -> None:  # it may come twice, to the process and to its group
         if not self.interrupted:

@@ -102,9 +102,9 @@ class Companions(threading.Thread):
     Lightning looks too, every five seconds, and then kills everything without a word.
     """
 
-    def __init__(self, children: Callable[[], Sequence[Popen]], go_on: str) -> None:
+    def __init__(self, children: Callable[[], Sequence[Popen]], stopped: Callable[[], bool], go_on: str) -> None:
         super().__init__(daemon=True, name="companions")
-        self.children, self.go_on, self.parent = children, go_on, os.getppid()
+        self.children, self.stopped, self.go_on, self.parent = children, stopped, go_on, os.getppid()
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -112,6 +112,8 @@ class Companions(threading.Thread):
         while not self.over.wait(0.2):
             # The first process may also be done, a moment before this one.
             if not first and os.getppid() != self.parent and not self.over.wait(2):
+                if self.stopped():  # by hand, which the first process has told of
+                    os._exit(0)
                 self._end("the first process of this training has died")
             for number, child in enumerate(self.children(), 1):
                 code = child.poll()
@@ -134,12 +136,12 @@ class Companions(threading.Thread):
 
 
 @contextmanager
-def companions(trainer: L.Trainer, go_on: str) -> Iterator[None]:
-    """While several processes train: `Companions`, and no other words where one of them has died."""
+def companions(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> Iterator[None]:
+    """While several processes train: `Companions`, and no other words where one of them has died, unless it was `stopped`."""
     if trainer.world_size == 1:
         yield
         return
-    watch = Companions(lambda: getattr(trainer.strategy.launcher, "procs", ()), go_on)
+    watch = Companions(lambda: getattr(trainer.strategy.launcher, "procs", ()), stopped, go_on)
     watch.start()
     try:
         yield

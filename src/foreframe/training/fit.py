@@ -146,7 +146,7 @@ def _train(
         with atomic_write(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     on = go_on(folder, data.data)
-    with warnings.catch_warnings(), quiet_writer(), companions(trainer, on):
+    with warnings.catch_warnings(), quiet_writer(), companions(trainer, lambda: checkpoints.interrupted, on):
         for line in (
             "does not have many workers",
             "isinstance.treespec, LeafSpec",

@@ -69,7 +69,7 @@ class LearningOptions:
     Args:
         loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs rain
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
-        optimizer: adamw has decoupled weight decay; muon orthogonalises the steps of weights
+        optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean; onecycle has its own
         beta_2: decay of Adam's variance

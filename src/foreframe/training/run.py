@@ -27,7 +27,7 @@ from foreframe.typed import brief, typed
 NO_RECIPE = {
     "weights", "start_at_mean",
     "epochs", "minutes",
-    "workers", "accelerator", "devices", "memory", "compile",
+    "workers", "accelerator", "devices", "memory", "compile", "budget",
     "validation_clips",
 }  # fmt: skip
 # Of the Trainer's arguments, those that do change them.
