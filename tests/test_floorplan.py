@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from foreframe.cli import VERBS
+
 
 def modules_after(code: str) -> set[str]:
     out = subprocess.run(
@@ -13,9 +15,7 @@ def modules_after(code: str) -> set[str]:
     return set(out.stdout.split("\n")[-2].split())
 
 
-@pytest.mark.parametrize(
-    "verb", [[], ["train"], ["evaluate"], ["predict"], ["stream"], ["models"], ["data"], ["data", "check"]], ids=" ".join
-)
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["data", "check"]], ids=" ".join)
 def test_help_loads_no_torch(verb) -> None:
     code = f"from foreframe.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass"
     assert not modules_after(code) & {"torch", "lightning", "numpy"}

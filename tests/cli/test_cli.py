@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -188,18 +187,13 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
     assert "56.79 G" in out  # OpenSTL reports 56.8 G multiply-adds for its ConvLSTM-S
 
 
-def test_help_is_short_and_quick() -> None:
+def test_help_is_short() -> None:
+    """That it is quick, too, shows in what it loads: tests/test_floorplan.py."""
     for verb in VERBS:
         shown = subprocess.run([sys.executable, "-m", "foreframe", verb, "--help"], capture_output=True, text=True, check=True)
         lines = shown.stdout.splitlines()
-        assert len(lines) <= 60
+        assert 5 <= len(lines) <= 60
         assert max(map(len, lines)) <= 120
-    times = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "foreframe", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 1  # 0.3 s on a quiet machine; a busy one may take longer
 
 
 def test_version(capsys) -> None:
