@@ -14,10 +14,12 @@ if "OMP_NUM_THREADS" not in os.environ:  # who shares the machine says so
     torch.set_num_threads(2)
 
 
+DATA = Path(os.environ.get("FOREFRAME_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
 def real_data(name: str) -> Path:
     """A file of real data from FOREFRAME_DATA or ../shared/data; the test skips, and says so, where it is not there."""
-    root = Path(os.environ.get("FOREFRAME_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    path = root / name
+    path = DATA / name
     if not path.is_file():
         pytest.skip(f"needs {name} in FOREFRAME_DATA or ../shared/data")
     return path

@@ -28,7 +28,9 @@ def pixels(frames: int, height: int, width: int) -> np.ndarray:
 
 
 def film(path: Path, frames: int = 120, height: int = 48, width: int = 64) -> None:
-    write_mp4(path, pixels(frames, height, width), fps=10)
+    """A film; whatever its ending is, what is in it is an mp4, which no reader minds."""
+    write_mp4(path.with_suffix(".mp4"), pixels(frames, height, width), fps=10)
+    path.with_suffix(".mp4").rename(path)
 
 
 def folder_of_films(path: Path, films: int = 10, frames: int = 22) -> None:
@@ -89,3 +91,24 @@ def rain(path: Path, frames: int = 120, side: int = 128) -> None:
     east = ("x", 1000.0 * np.arange(side), {"units": "m"})
     north = ("y", 1000.0 * np.arange(side)[::-1], {"units": "m"})
     xr.Dataset({"rain": (("time", "y", "x"), values, {"units": "mm/h"})}, {"time": times, "y": north, "x": east}).to_netcdf(path)
+
+
+def radar_archives(path: Path, side: int = 208) -> None:
+    """The four archives of examples/radar in the codes of their services, with a corner that no radar reaches."""
+    path.mkdir()
+    for name, frames, highest, kind in (
+        ("mch_rain_20150515", 40, 150, np.uint8),
+        ("knmi_acc_20100826", 92, 300, np.uint16),
+        ("mch_rain_20160711", 40, 150, np.uint8),
+        ("fmi_dbz_20170509", 40, 150, np.uint8),
+    ):
+        codes = np.round(highest * blobs(frames, side, side)).astype(kind)
+        codes[:, :32, :32] = np.iinfo(kind).max
+        begun = np.datetime64(f"{name[-8:-4]}-{name[-4:-2]}-{name[-2:]}", "m")
+        np.savez(path / f"{name}.npz", frames=codes, times=begun + 5 * np.arange(frames))
+
+
+def published_clips(path: Path) -> None:
+    """A file with the published Moving MNIST file's name, shape and type, black but for the blobs of its first clip."""
+    clips = np.lib.format.open_memmap(path, "w+", np.uint8, (20, 10_000, 64, 64))  # a sparse file
+    clips[:, 0] = np.round(255 * blobs(20, 64, 64))

@@ -1,0 +1,60 @@
+"""The one rule by which documented commands become quick enough for a test: fewer steps, fewer clips, one process on the CPU.
+
+Flags that come last win, so each verb's are put at the end of every command of that verb, whatever the
+model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process in bfloat16.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+STEPS = 2
+TRAIN = (
+    f"--trainer.limit_train_batches {STEPS} --batch_size 2 --validation_clips 2 "
+    "--accelerator cpu --devices 1 --precision bf16-mixed --port 0"
+)
+FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": "--clips 4"}
+
+
+def fewer(arguments: Sequence[str]) -> list[str]:
+    """The arguments of `foreframe`, with what cuts the work behind them."""
+    given = list(arguments)
+    cut = FEWER.get(given[0], "").split()
+    if given[0] == "train" and "--help" not in given:
+        cut += ["--trainer.max_steps", f"{steps_behind(given) + STEPS}"]
+    return [*given, *cut]
+
+
+def steps_behind(arguments: Sequence[str]) -> int:
+    """Steps that the run has taken which `--resume` goes on with, or 0."""
+    if "--resume" not in arguments:
+        return 0
+    import torch
+
+    run = Path(arguments[arguments.index("--resume") + 1])
+    step: int = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    return step
+
+
+def write_shims(folder: Path) -> None:
+    """Programs for scripts that put FOLDER first on the PATH: foreframe by the rule, this Python, and no pip."""
+    tests = Path(__file__).parent
+    source = Path(sys.modules["foreframe"].__file__ or "").parents[1]
+    shims = {
+        "foreframe": f'exec "{sys.executable}" "{tests / "fewer.py"}" "$@"',
+        "python": f'exec "{sys.executable}" "$@"',
+        "pip": "exit 0  # the tests' own environment has all extras, and tests use no network",
+    }
+    folder.mkdir(parents=True)
+    for name, line in shims.items():
+        path = folder / name
+        path.write_text(f'#!/bin/sh\nexport PYTHONPATH="{source}"\n{line}\n', encoding="utf-8")
+        path.chmod(0o755)
+
+
+if __name__ == "__main__":
+    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))  # what the tests keep beside this file is no user's
+    from foreframe.cli import main
+
+    sys.exit(main(fewer(sys.argv[1:])))
