@@ -50,7 +50,8 @@ def test_the_report(forecaster, tmp_path) -> None:
     assert len(held["scores"]["model"]["standard"]["ssim"]["per_lead"]) == 10
     for path in paths[1:]:
         Image.open(path).verify()
-    assert Image.open(paths[3]).n_frames == 20
+    with Image.open(paths[3]) as moving:
+        assert moving.n_frames == 20
 
 
 class Holed(Dataset):

@@ -196,9 +196,9 @@ def test_a_picture_beside_the_truth(tmp_path, look) -> None:
     future = still(scaling).predict(clip[:2], 2)
     write_forecast(tmp_path / "alone.png", clip[:2], future, scaling)
     write_forecast(tmp_path / "beside.png", clip[:2], future, scaling, truth=clip[2:4])
-    alone, beside = (Image.open(tmp_path / f"{name}.png") for name in ("alone", "beside"))
-    assert beside.height > alone.height
-    assert orange(np.asarray(alone))
+    with Image.open(tmp_path / "alone.png") as alone, Image.open(tmp_path / "beside.png") as beside:
+        assert beside.height > alone.height
+        assert orange(np.asarray(alone))
 
 
 def test_colours(tmp_path) -> None:
@@ -220,7 +220,12 @@ def test_colours(tmp_path) -> None:
 
 def test_a_field_without_any_contrast(tmp_path) -> None:
     clip = Clip(np.full((3, 1, 5, 5), 280, np.float32), units="K")
-    write_forecast(tmp_path / "out.png", clip, still().predict(clip, 1), KELVIN)
+    colours = []
+    for name, frames in (("flat", clip.frames), ("steep", clip.frames + np.arange(-12, 13).reshape(5, 5))):
+        write_forecast(tmp_path / f"{name}.png", (one := Clip(frames, units="K")), still().predict(one, 1), KELVIN)
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            colours.append(len(picture.getcolors(1 << 24)))
+    assert colours[0] < colours[1]  # the scale's own, but none of a frame's steps
 
 
 def test_the_hour_is_said_unless_all_frames_are_at_midnight() -> None:

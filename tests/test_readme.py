@@ -140,7 +140,8 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
             ran |= {run_line(line) for line in text.splitlines() if line.strip()}
     if page.name == "README.md":
         assert ran == set(VERBS)
-        assert Image.open("future.gif").n_frames == 35
+        with Image.open("future.gif") as moving:
+            assert moving.n_frames == 35
         assert np.load("future.npy").shape == (25, 1, 64, 64)
         assert Path("my-forecaster/model.safetensors").exists()
         assert Path("runs/waves/evaluation/scorecard.json").exists()

@@ -20,6 +20,7 @@ from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
 from foreframe.files import atomic_write
 from foreframe.models import Model, build_model, model_name, weights_of
+from foreframe.notes import Note
 from foreframe.scaling import Scaling
 from foreframe.trained import Trained
 from foreframe.typed import brief, check_plain, typed
@@ -233,7 +234,7 @@ class Forecaster:
                 f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?"
             ) from None
         if note:
-            warnings.warn(note, stacklevel=2)
+            warnings.warn(Note(note), stacklevel=2)
         return _from_checkpoint(path, device, held)
 
 

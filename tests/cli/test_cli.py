@@ -165,7 +165,8 @@ def test_forecasts_beyond_the_trained_horizon(run, clip, tmp_path, ending, frame
     elif ending == ".npz":
         assert np.load(output)["frames"].shape == (25, 1, 40, 40)
     elif ending == ".gif":
-        assert Image.open(output).n_frames == frames
+        with Image.open(output) as shown:
+            assert shown.n_frames == frames
     else:
         Image.open(output).verify()
 

@@ -302,6 +302,7 @@ def test_a_film_cut_short_is_told(run, capsys) -> None:
     assert "cut.avi was cut short" in told(capsys, *given[1:3], "-o", "new.png", *GREY, "--strict")
 
 
+@pytest.mark.filterwarnings("default:from elsewhere")
 def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
     import warnings
 

@@ -51,7 +51,8 @@ def forecast_frames(path: Path) -> int:
             with av.open(path) as film:
                 return sum(1 for _ in film.decode(video=0)) - PAST
         case ".gif":
-            return Image.open(path).n_frames - PAST
+            with Image.open(path) as shown:
+                return shown.n_frames - PAST
         case ".npy":
             return len(np.load(path))
         case ".npz":

@@ -60,7 +60,7 @@ def test_a_netcdf_file_becomes_a_clip_that_means_something(tmp_path: Path) -> No
     assert list(clip.coordinates) == ["latitude", "longitude"]
 
 
-@pytest.mark.parametrize("order", itertools.permutations(("time", "latitude", "longitude")))
+@pytest.mark.parametrize("order", list(itertools.permutations(("time", "latitude", "longitude"))))
 def test_dimensions_come_in_any_order(tmp_path: Path, order: tuple[str, ...]) -> None:
     era_like().transpose(*order).to_netcdf(tmp_path / "era.nc")
     np.testing.assert_array_equal(whole(read_grid(tmp_path / "era.nc"))[:, 0], FIELD)

@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from foreframe.notes import Note
+
 VERBS = {
     "train": "train a model, watch it, go on with it",
     "plan": "what a training would take, from a few of its steps",
@@ -22,8 +24,6 @@ VERBS = {
     "models": "list models and presets with their sizes",
     "data": "look at clips; data check looks through recordings",
 }
-
-MACHINERY = ("warnings", "_py_warnings")  # where Python's warnings come from; the second since 3.14
 
 USAGE = """\
 usage: foreframe VERB [options]
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _notes(warnings.showwarning)
+            warnings.simplefilter("default", Note)  # told, whatever becomes of other warnings
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0
     except KeyboardInterrupt:
         print("\nforeframe: stopped", file=sys.stderr)
@@ -80,17 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _notes(shown: Callable[..., None]) -> Callable[..., None]:
-    """Our own warnings, which are for users, in one line without a place in the source; others are `shown` as ever."""
+    """Our own notes, which are for users, in one line without a place in the source; others are `shown` as ever."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        modules, frame = [], sys._getframe()
-        while frame.f_back is not None:
-            frame = frame.f_back
-            modules.append(str(frame.f_globals.get("__name__")))
-        told = iter(modules)
-        caller = next((name for name in told if name in MACHINERY), "")
-        caller = next((name for name in told if name not in MACHINERY), caller)  # of warnings.warn: the place it names is another
-        if caller.partition(".")[0] == "foreframe" and issubclass(category, UserWarning):
+        if issubclass(category, Note):
             print(f"foreframe: note: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             shown(message, category, *rest, **options)

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from foreframe.clip import Clip
 from foreframe.data.budget import BUDGET, OverBudgetError, check_budget, check_claim
 from foreframe.data.resize import resized
+from foreframe.notes import Note
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
@@ -337,7 +338,8 @@ class Images:
         if not self._warned:
             self._warned = True
             name = f"{self._paths[k].name} (frame {k})"
-            warnings.warn(f"{name} cannot be read; the image before stands in its place; strict refuses it", stacklevel=4)
+            told = Note(f"{name} cannot be read; the image before stands in its place; strict refuses it")
+            warnings.warn(told, stacklevel=4)
 
 
 class _Kind(NamedTuple):

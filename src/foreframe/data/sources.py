@@ -23,6 +23,7 @@ from foreframe.data.memory import recordings_in
 from foreframe.data.npy import NpyFrames
 from foreframe.data.resize import resized
 from foreframe.data.video import read_film
+from foreframe.notes import Note
 from foreframe.scaling import Scaling
 from foreframe.units import same_unit
 
@@ -623,4 +624,4 @@ def broken_in(frames: Any) -> set[int]:
 
 def warn(message: str) -> None:
     """One line for whoever runs this; the command line prints it as it is."""
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(Note(message), stacklevel=3)

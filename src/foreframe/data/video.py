@@ -20,6 +20,7 @@ from foreframe.budget import GIB, check_budget
 from foreframe.clip import Clip
 from foreframe.data.budget import BUDGET
 from foreframe.data.mp4 import check_mp4
+from foreframe.notes import Note
 
 _WEIGHT = 16  # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _KEPT_BYTES = 128 * 2**20  # of decoded pictures a film keeps at most, for windows that overlap
@@ -66,7 +67,7 @@ def film_stream(source: str | Path | BinaryIO | io.IOBase, budget: float = BUDGE
         for frame in _decoded(container, stream, errors=True):
             if frame is None or frame.is_corrupt:
                 if not warned:
-                    warnings.warn(f"{name}: frames that cannot be decoded are left out", stacklevel=2)
+                    warnings.warn(Note(f"{name}: frames that cannot be decoded are left out"), stacklevel=2)
                 warned = True
                 continue
             look = look or _look(frame)
@@ -159,10 +160,8 @@ class Film:
         self.broken.add(index)
         if not self._warned and not self._strict:
             self._warned = True
-            warnings.warn(
-                f"{self._path.name}: frame {index} cannot be decoded; the frame before stands in its place; strict refuses it",
-                stacklevel=5,
-            )
+            what = f"{self._path.name}: frame {index} cannot be decoded"
+            warnings.warn(Note(f"{what}; the frame before stands in its place; strict refuses it"), stacklevel=5)
 
     def _start(self, k: int) -> None:
         """Begin a run at the last key frame up to frame k from which decoding surely gives what it gives from the film's start.

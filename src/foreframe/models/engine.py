@@ -31,6 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from foreframe.notes import Note
+
 LAST = torch.channels_last
 BLOCK = 2**18  # values of c that are worked on at a time: with their gates in float32, about what a core's cache holds
 AT_ONCE = 2**14  # pixels of which the gradients of weights are taken in one convolution: fewer are slow, on a CPU many more too
@@ -378,7 +380,8 @@ def _cuda_compiles() -> bool:
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(8, device="cuda"))
     except Exception as error:
-        warnings.warn(f"ConvLSTM cells are not compiled, and slower for it: {str(error).splitlines()[0]}", stacklevel=2)
+        why = str(error).splitlines()[0]
+        warnings.warn(Note(f"ConvLSTM cells are not compiled, and slower for it: {why}"), stacklevel=2)
         return False
     return True
 
