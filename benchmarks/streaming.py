@@ -5,6 +5,7 @@ process as it goes; then compares the last forecast with the one that `predict` 
 memory grew by more than 2 % after the first thousand frames, or the two differ by more than 1e-4.
 """
 
+import argparse
 import os
 import platform
 import sys
@@ -55,4 +56,6 @@ def main(n: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("frames", type=int, nargs="?", default=100_000)
+    sys.exit(main(parser.parse_args().frames))

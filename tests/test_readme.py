@@ -41,13 +41,13 @@ def film_of_ones_own(path: Path) -> None:
     if real.is_file():
         path.symlink_to(real)
     else:
-        standins.film(path, frames=300)
+        standins.film(path, frames=320)
 
 
 FILES: dict[str, Callable[[Path], None]] = {
     "clip.npy": lambda path: standins.array(path, frames=10, height=64, width=64),
     "film.mp4": film_of_ones_own,
-    "rain.nc": standins.rain,
+    "rain.nc": lambda path: standins.rain(path, frames=320),
     "mine.npy": standins.array,
     "archives": standins.radar_archives,
     "vtest.avi": lambda path: standins.film(path, frames=720, height=24, width=32),
