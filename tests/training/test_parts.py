@@ -1,5 +1,6 @@
 """Objectives, schedules and the order of batches, each against something that is not us."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,16 @@ def test_losses() -> None:
     expected = -(Y * P.log() + (1 - Y) * (1 - P).log()).mean().item()
     assert LOSSES["cross_entropy"](P, Y) == pytest.approx(expected, rel=1e-5)
     assert LOSSES["mix"](P, Y) == pytest.approx(0.5 * ((P - Y) ** 2).mean().item() + 0.5 * (P - Y).abs().mean().item())
+
+
+def test_the_balanced_loss_equals_its_formula() -> None:
+    """Half squared, half absolute error, weighed by e^(6Y), at most 30; missing truth is left out."""
+    P, Y = torch.rand(2, 3, 1, 4, 4).double(), torch.rand(2, 3, 1, 4, 4).double()
+    Y[0, 0, 0, :2] = torch.nan
+    p, y = P.numpy()[~Y.isnan()], Y.numpy()[~Y.isnan()]
+    expected = np.mean(np.minimum(np.exp(6 * y), 30) * (0.5 * (p - y) ** 2 + 0.5 * np.abs(p - y)))
+    assert LOSSES["balanced"](P, Y).item() == pytest.approx(expected)
+    assert (np.exp(6 * y) > 30).any()
 
 
 def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
