@@ -41,4 +41,4 @@ def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> i
     return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
 
 
-__all__ = ["BUDGET", "USUAL", "OverBudgetError", "check_budget", "check_claim", "frames_at_once", "in_gib"]
+__all__ = ["BUDGET", "GIB", "USUAL", "OverBudgetError", "check_budget", "check_claim", "frames_at_once", "in_gib"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
-from foreframe.data.budget import frames_at_once, in_gib
+from foreframe.data.budget import GIB, frames_at_once, in_gib
 from foreframe.data.memory import array_of, data_name
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.sources import Reading, breaks, broken_in, in_parts, is_number, is_whole, raw_clips, warn
@@ -527,15 +527,18 @@ def held(
 ) -> list[tuple[np.ndarray | NpyFrames, set[int]]]:
     """Each recording's frames where any stretch of them is quick to get at, in memory or in a .npy file, and which of them are
     damaged."""
-    need = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray | NpyFrames))
-    return [
-        (clip.frames, set())
-        if isinstance(clip.frames, np.ndarray | NpyFrames)
-        else _in_memory(clip, reading.budget)
-        if need <= IN_MEMORY
-        else _in_file(clip, dated, reading)
-        for clip in clips
-    ]
+    decoded = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray | NpyFrames))
+    stored = sum(_bytes(clip) for clip in clips if isinstance(clip.frames, NpyFrames))
+    room = min(IN_MEMORY, reading.budget * GIB)
+
+    def kept(clip: Clip) -> tuple[np.ndarray | NpyFrames, set[int]]:
+        if isinstance(clip.frames, np.ndarray):
+            return clip.frames, set()
+        if isinstance(clip.frames, NpyFrames):  # a copy in memory is quicker than a call for each window
+            return _in_memory(clip, reading.budget) if decoded + stored <= room else (clip.frames, set())
+        return _in_memory(clip, reading.budget) if decoded <= room else _in_file(clip, dated, reading)
+
+    return [kept(clip) for clip in clips]
 
 
 def _bytes(clip: Clip) -> int:
