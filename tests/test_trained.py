@@ -13,6 +13,7 @@ import torch
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
+from foreframe.cli.predict import trained_reading
 from foreframe.cli.train import parse
 from foreframe.models import build_model
 from foreframe.trained import Trained, data_of
@@ -177,3 +178,12 @@ def test_folders_of_before_still_load() -> None:
     forecaster = Forecaster.load(saved(about=about))
     assert forecaster.about == {"title": "Mine"}
     assert forecaster.trained == Trained("film.mp4", about["data_args"], {"size": [8, 8]}, (8, 8), "quick", 1)
+
+
+def test_a_file_does_not_say_how_much_memory_may_be_taken() -> None:
+    trained = {"data": "film.mp4", "data_args": {"budget": 1e9, "size": [8, 8]}, "reading": {"budget": 1e9, "size": [8, 8]}}
+    forecaster = Forecaster.load(saved(trained=trained))
+    assert trained_reading(forecaster, "a.mp4", None, None) == {"size": [8, 8]}
+    assert trained_reading(forecaster, "a.mp4", None, {"budget": 2}) == {"size": [8, 8], "budget": 2}
+    Path("film.mp4").touch()
+    assert data_of(forecaster.trained, "it") == ("film.mp4", {"size": [8, 8]})

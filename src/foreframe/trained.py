@@ -72,7 +72,8 @@ def data_of(
     given = dict(data_args or {})
     if data is not None and data != trained.data:
         return data, given
-    told = {name: value for name, value in trained.data_args.items() if name not in given}
+    # How much memory may be taken is for whoever runs this to say, not for a file.
+    told = {name: value for name, value in trained.data_args.items() if name not in (*given, "budget")}
     if data is None and not trained.data:
         raise ValueError(f"{where} does not tell what it was trained on; name what to score on: --data")
     check_harmless(where, data is None, trained.data, told, "was trained on")

@@ -170,7 +170,7 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any) -> None:
 
 def trained_reading(forecaster: "Forecaster", source: Any, variable: str | None, reading: dict[str, Any] | None) -> dict[str, Any]:
     """Options of `foreframe.clips_from`: those of the run's own data, changed by what was given here."""
-    options = dict(forecaster.trained.reading)
+    options = {name: value for name, value in forecaster.trained.reading.items() if name != "budget"}  # that is the user's
     if str(source).lower().endswith((".npy", ".npz", ".pt", ".pth")):
         options.pop("variable", None)  # the name that a grid gave it
     return options | (reading or {}) | ({"variable": variable} if variable else {})
