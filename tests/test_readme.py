@@ -48,7 +48,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "clip.npy": lambda path: standins.array(path, frames=10, height=64, width=64),
     "film.mp4": film_of_ones_own,
     "rain.nc": lambda path: standins.rain(path, frames=320),
-    "mine.npy": standins.array,
+    "mine.npy": lambda path: standins.array(path, frames=320),
     "archives": standins.radar_archives,
     "vtest.avi": lambda path: standins.film(path, frames=720, height=24, width=32),
     "era5_t2m.nc": lambda path: standins.temperatures(path, frames=744, height=16, width=24),
