@@ -33,7 +33,12 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "spy_of_tests.py").write_text(SPY)
-    for owner, name in ((os, "system"), (os, "popen"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+    for owner, name in (
+        (os, "system"),
+        (os, "popen"),
+        (socket, "getaddrinfo"),
+        (socket.socket, "connect"),
+    ):
         monkeypatch.setattr(owner, name, lambda *_, **__: Path("called").touch())
     yield
     sys.modules.pop("spy_of_tests", None)
@@ -62,7 +67,10 @@ NAMED: list[dict[str, Any]] = [
     {"data": "gone.npy"},
     {"data": "moving_mnist", "data_args": {"digits": {"source": "mnist", "download": True}}},
     {"data": "moving_mnist_published", "data_args": {"download": True}},
-    {"data": "moving_mnist_published", "data_args": {"path": "//127.0.0.1/share/mnist_test_seq.npy"}},
+    {
+        "data": "moving_mnist_published",
+        "data_args": {"path": "//127.0.0.1/share/mnist_test_seq.npy"},
+    },
 ]
 
 
@@ -79,7 +87,11 @@ def test_a_saved_folder_is_offered_in_words(named: dict[str, Any], where: str, c
 def test_a_config_is_offered_in_words(named: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     Path("run").mkdir()
     Path("run/config.yaml").write_text(json.dumps(named))
-    for verb in (["train", "--config", "run/config.yaml"], ["train", "--resume", "run"], ["plan", "run/config.yaml"]):
+    for verb in (
+        ["train", "--config", "run/config.yaml"],
+        ["train", "--resume", "run"],
+        ["plan", "run/config.yaml"],
+    ):
         assert main(verb) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
@@ -123,9 +135,15 @@ def test_the_command_line_may_name_anything() -> None:
     Path("config.yaml").write_text("data: my_clips.Waves\ndata_args: {n: 200, digits: {download: true, root: data}}")
     flags = ["--data", "my_clips.Waves", "--data_args.digits.download", "true"]
     data = parse(["--config", "config.yaml", *flags])[DataOptions]
-    assert (data.data, data.data_args) == ("my_clips.Waves", {"n": 200, "digits": {"download": True, "root": "data"}})
+    assert (data.data, data.data_args) == (
+        "my_clips.Waves",
+        {"n": 200, "digits": {"download": True, "root": "data"}},
+    )
     trained = Trained("my_clips.Waves", {"n": 200})
-    assert data_of(trained, "run", "my_clips.Waves", {"m": 1}) == ("my_clips.Waves", {"n": 200, "m": 1})
+    assert data_of(trained, "run", "my_clips.Waves", {"m": 1}) == (
+        "my_clips.Waves",
+        {"n": 200, "m": 1},
+    )
     assert data_of(trained, "run", "other.Clips") == ("other.Clips", {})
 
 

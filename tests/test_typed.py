@@ -58,7 +58,15 @@ def test_what_is_refused(values: Any, said: str) -> None:
 
 
 def test_what_is_taken() -> None:
-    values = {"n": 3, "x": 2, "name": None, "on": True, "sides": [4, 5], "more": {"a": [1]}, "way": "back"}
+    values = {
+        "n": 3,
+        "x": 2,
+        "name": None,
+        "on": True,
+        "sides": [4, 5],
+        "more": {"a": [1]},
+        "way": "back",
+    }
     assert typed(Settings, values, "settings") == Settings(**values)
 
 
@@ -116,13 +124,21 @@ def test_yaml_of_values() -> None:
         ("convlstm", {"hidden": None}, "model convlstm.hidden"),
         ("convlstm", {"kernel": 3.0}, "model convlstm.kernel is a whole number"),
         ("convlstm", {"kernel": True}, "model convlstm.kernel is a whole number"),
-        ("convlstm", {"gates": {"forget_bias": math.nan}}, "model convlstm.gates.forget_bias is a finite number"),
+        (
+            "convlstm",
+            {"gates": {"forget_bias": math.nan}},
+            "model convlstm.gates.forget_bias is a finite number",
+        ),
         ("quick", {"stem": {"widths": [2] * 40}}, "16 widths at most"),
         ("quick", {"stem": {"width": 3}}, "did you mean widths"),
         ("convlstm", {"head": {"kernel": -1}}, "odd kernel"),
         ("nowcast", {"guide": {"name": ["x"]}}, "is unknown; choose persistence"),
         ("nowcast", {"guide": {"name": "cycle", "period": 10**5}}, "10,000 at most"),
-        ("nowcast", {"guide": {"name": "cycle", "period": "24"}}, "guide cycle.period is a whole number"),
+        (
+            "nowcast",
+            {"guide": {"name": "cycle", "period": "24"}},
+            "guide cycle.period is a whole number",
+        ),
         ("simvp", {"blocks": 10**6}, "1000 at most"),
         ("simvp", {"temporal": -16}, "SimVP takes multiples"),
         ("simvp", {"temporal": 16000}, "more than the budget"),
@@ -164,7 +180,10 @@ def test_scalings_that_are_none(low: float, high: float) -> None:
 def test_forecasts_beyond_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
     forecaster = Forecaster(build_model("persistence"), Window(2, 2))
     past = torch.zeros(2, 1, 8, 8)
-    for ask in (lambda: forecaster.predict(past, 10**9), lambda: forecaster.stream(10**9).push(past[0])):
+    for ask in (
+        lambda: forecaster.predict(past, 10**9),
+        lambda: forecaster.stream(10**9).push(past[0]),
+    ):
         with pytest.raises(ValueError, match="more than the budget of 4 GiB; forecast fewer steps"):
             ask()
     forecaster.budget = 1e-6

@@ -526,10 +526,14 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
 
 def _from_checkpoint(path: Path, device: str | torch.device, held: dict[str, Any] | None = None) -> Forecaster:
     held = read_checkpoint(path) if held is None else held
+    return _from_config(held["forecaster"], _weights_in(held), str(path), device)
+
+
+def _weights_in(held: Mapping[str, Any]) -> Any:
     weights = held.get("state_dict")
     if isinstance(weights, Mapping):
-        weights = {str(name).removeprefix("network."): value for name, value in weights.items()}
-    return _from_config(held["forecaster"], weights, str(path), device)
+        return {str(name).removeprefix("network."): value for name, value in weights.items()}
+    return weights
 
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:

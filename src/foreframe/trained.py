@@ -57,7 +57,10 @@ class Trained:
 
 
 def data_of(
-    trained: Trained, where: str, data: str | None = None, data_args: Mapping[str, Any] | None = None
+    trained: Trained,
+    where: str,
+    data: str | None = None,
+    data_args: Mapping[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The data set to open for a forecaster, and its arguments: what the user names, or else what it was trained on, if harmless.
 

@@ -88,7 +88,13 @@ def _words(hint: Any) -> str:
         return f"one of {', '.join(inside)}"
     if origin in (tuple, list, Sequence):
         return f"a list, each of it {_words(inside[0])}" if inside else "a list"
-    names = {int: "a whole number", float: "a finite number", str: "a word", bool: "true or false", dict: "names and values"}
+    names = {
+        int: "a whole number",
+        float: "a finite number",
+        str: "a word",
+        bool: "true or false",
+        dict: "names and values",
+    }
     return names.get(origin or hint, "null" if hint is types.NoneType else "names and values")
 
 

@@ -25,6 +25,8 @@ VERBS = {
     "data": "look at clips; data check looks through recordings",
 }
 
+READING = ("PIL", "zarr", "xarray", "numcodecs")
+
 USAGE = """\
 usage: foreframe VERB [options]
 
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _notes(warnings.showwarning)
+            for library in READING:  # what is wrong with a file is told by us, once
+                warnings.filterwarnings("ignore", module=rf"{library}\.")
             warnings.simplefilter("default", Note)  # told, whatever becomes of other warnings
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0
     except KeyboardInterrupt:

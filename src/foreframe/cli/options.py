@@ -32,6 +32,10 @@ class Parser(jsonargparse.ArgumentParser):
         """jsonargparse's words, and for a name that it does not know the nearest that there is."""
         text = " ".join(message.split()).replace("typing.Literal", "one of ").replace("Parser key", "option")
         text = re.sub(r"<class '(\w+)'>", r"\1", text)
+        several = re.fullmatch(r"(option .*?): Does not validate .*? Subtypes: \[(.*?)\] Errors: .*? Given value: (.*)", text)
+        if several is not None:
+            kinds = several[2].replace("NoneType", "null").replace(", ", " or ")
+            return f"{several[1]}: expected {kinds}. Got value: {several[3]}"
         unknown = re.search(r"(?:unrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)", text)
         if unknown is not None:
             return no_option(next(group for group in unknown.groups() if group).lstrip("-").split("=")[0], self.names())

@@ -43,6 +43,8 @@ def _check_origin(where: str, told: Mapping[str, Any], flags: Sequence[str]) -> 
     for path in given:
         if path[0] == "data_args":
             args = _without(args, path[1:])
+    if told.get("budget", 0) > MachineOptions.budget and ["budget"] not in given:
+        raise ValueError(f"{where}: a larger budget comes from the command line alone: --budget {told['budget']:g}")
     data = told.get("data")
     check_harmless(where, "data" in told and ["data"] not in given, str(data), args)
 

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from foreframe.budget import check_budget
 from foreframe.models import convlstm, simvp
@@ -81,10 +82,19 @@ def weights_of(name: Any, args: Any = None) -> dict[str, tuple[int, ...]]:
 
 def _shapes(make: Callable[[], Model]) -> dict[str, tuple[int, ...]]:
     try:
-        with torch.device("meta"):  # where tensors have shapes and nothing else
+        with torch.device("meta"), _Undrawn():  # where tensors have shapes and nothing else
             return {name: tuple(value.shape) for name, value in make().state_dict().items()}
     except NotImplementedError:  # a model of somebody's own that computes while it is built
         return {}
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights are left as they are: to draw normal ones on the meta device, torch would load its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _maker(name: Any, args: Any) -> Callable[[], Model]:

@@ -66,7 +66,7 @@ class Checkpoints(L.Callback):
         self.best: float | None = None
         self.owed: list[int] | None = None
         self.made_up: dict[str, Any] | None = None
-        self.interrupted = False
+        self.interrupted = self.begun = False  # begun: once what came before is restored
         self._saved_at = time.monotonic()
         self._old_handler: Any = None
 
@@ -82,6 +82,7 @@ class Checkpoints(L.Callback):
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.begun = True
         if self._old_handler is not None:  # only now, since Lightning sets its handler when it begins; it resets it too
             signal.signal(signal.SIGTERM, self._on_terminate)
 

@@ -163,11 +163,14 @@ def _train(
                 trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
         except StopAtOnce:
             raise Stopped(f"stopped at once; the last checkpoint stays, go on with: {on}") from None
-        except RuntimeError as error:
-            dead = dead_worker(error)
-            if not dead:
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            dead = dead_worker(error) if isinstance(error, RuntimeError) else ""
+            if dead:
+                raise ValueError(f"{dead}; the last checkpoint stays, go on with: {on}") from error
+            if checkpoint is None or checkpoints.begun:
                 raise
-            raise ValueError(f"{dead}; the last checkpoint stays, go on with: {on}") from error
+            said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            raise ValueError(f"{checkpoint} is no checkpoint to go on from ({said}); use another, or train anew") from error
         finally:
             checkpoints.restore_signal_handlers()
     if checkpoints.interrupted:

@@ -59,7 +59,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         _check_words(self, "data")
         _check_at_least(self, 1, "past", "future", "stride", "batch_size", "validation_clips")
-        _check_at_least(self, 0, "workers")
+        if not 0 <= self.workers <= 256:  # processes
+            raise ValueError(f"workers must be 0 or more, and 256 at most, not {self.workers}")
 
 
 @dataclass

@@ -1,0 +1,183 @@
+"""Bad flags and configs end in exit code 2 and one line that names what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from foreframe.cli import main
+from foreframe.cli.train import parse
+from foreframe.training import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--learning_rate", "nan"], 'option "learning_rate": expected float'),
+        (["--learning_rate", ".inf"], "learning_rate is a finite number, not inf"),
+        (["--learning_rate", "1e400"], "learning_rate is a finite number"),
+        (["--learning_rate", "-1"], "learning_rate must be above 0"),
+        (["--minutes", ".nan"], "minutes"),
+        (["--epochs", "1e3"], "epochs"),
+        (["--epochs", "null"], 'option "epochs": expected int. Got value: None'),
+        (["--epochs", "99999999999999999999"], "epochs"),
+        (["--batch_size", "2.5"], "batch_size"),
+        (["--hidden", "1e9"], 'hidden": expected int or null. Got value: 1e9'),
+        (["--hidden", "100000"], "GiB of memory, more than the budget of 1 GiB"),
+        (["--model_args.hidden", "null"], "model quick.hidden is a list"),
+        (["--model_args.x.y.z", "3"], "takes no argument 'x'"),
+        (["--data_args.x.y.z", "3"], "takes no argument 'x'"),
+        (["--data_args", "5"], "--data_args holds names and values"),
+        (["--data_args.clips"], "--data_args.clips needs a value"),
+        (["--data_args.motion", "[" * 3000], "more than 32 levels"),
+        (["--learning_rate", "[" * 3000], "more than 32 levels"),
+        (["--data", ""], "data is empty"),
+        (["--data_args.clips", "1000000000000"], "at most"),
+        (["--data_args.canvas", "1000000"], "of memory; draw shorter or smaller ones"),
+        (["--future", "1000000000"], "of memory; draw shorter or smaller ones"),
+        (["--workers", "1000000"], "256 at most"),
+        (["--port", "99999"], "port must be 0 (any free one) to 65535"),
+        (["--devices", "-1"], "devices must be at least 1"),
+        (["--devices", "[0,0]"], "devices"),
+        (["--accelerator", "abacus"], "accelerator"),
+        (["--precision", "foo"], "precision"),
+        (["--trainer.model_registry", "x"], "model_registry"),
+        (["--trainer.strategy", "{class_path: os.system}"], "trainer.strategy is a number, a word"),
+        (["--save_every", "-1"], "save_every must be 0 (off) or more"),
+        (["--run", "a\0b"], "run is empty, or holds what no name can"),
+    ],
+    ids=lambda value: " ".join(word[:30] for word in value) if isinstance(value, list) else "",
+)
+def test_bad_flags_of_train(flags: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    few = [
+        "--data_args.clips",
+        "8",
+        "--validation_clips",
+        "2",
+        "--batch_size",
+        "2",
+        "--accelerator",
+        "cpu",
+        "--devices",
+        "1",
+    ]
+    assert said in refused(["train", *few, "--run", str(tmp_path / "run"), *flags], capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["models", "--past", "1000000000"], "1000 at most"),
+        (["models", "--height", "1000000000"], "65536"),
+        (["models", "--past", "null"], 'option "past": expected int. Got value: None'),
+        (["evaluate", "moving-mnist", "--thresholds", "[nan]"], "thresholds"),
+        (
+            ["evaluate", "moving-mnist", "--clips", "2", "--batch_size", "1000000"],
+            "batch_size must be 1 to 4096",
+        ),
+        (["evaluate", "moving-mnist", "--clips", "2", "--period", "1000000"], "10,000 at most"),
+        (["data", "--future", "1000000000"], "of memory"),
+        (
+            ["predict", "moving-mnist", "clip.npy", "-o", "out.npy", "--steps", "1000000000"],
+            "budget of 4 GiB; forecast fewer steps",
+        ),
+        (["predict", "moving-mnist", "clip.npy", "-o", "out.npy", "--fps", "nan"], "fps"),
+        (
+            ["predict", "moving-mnist", "clip.npy", "-o", "out.npy", "--budget", "-1"],
+            "budget must be at least 0",
+        ),
+        (
+            ["stream", "moving-mnist", "clip.npy", "--steps", "1000000000"],
+            "budget of 4 GiB; forecast fewer steps",
+        ),
+        (["stream", "moving-mnist", "clip.npy", "--wait", "nan"], "wait"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_flags_of_other_verbs(
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    np.save("clip.npy", np.zeros((3, 1, 64, 64), np.float32) + 0.5)
+    assert said in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("batch_size: null", "batch_size is a whole number, not None"),
+        ("learning_rate: .nan", "learning_rate is a finite number, not nan"),
+        ("learning_rate: 2020-01-01", 'option "learning_rate": expected float'),
+        ("model: [quick]", 'option "model"'),
+        ("model_args: {hidden: .inf}", "model quick.hidden is a list"),
+        ("data_args: [1]", "data_args holds names and values"),
+        ("batch_size: 3\nbatch_size: 4", "line 2: batch_size stands there twice"),
+        ("hidden: '[[[['", "not YAML"),
+        ("#" * 300_000, "larger than 256 KiB"),
+        ("minutes: 1\n\tx", "not YAML"),
+        ("", "holds no options"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_bad_configs(config: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(config)
+    told = refused(["train", "--config", str(tmp_path / "c.yaml"), "--run", str(tmp_path / "run")], capsys)
+    assert said in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("batch_size: 3\npast: 4\nmodel_args: {head: {kernel: 5, over: all}}")
+    (tmp_path / "two.yaml").write_text("batch_size: 4\nlearning_rate: 1e-3")
+    configs = ["--config", str(tmp_path / "one.yaml"), f"--config={tmp_path / 'two.yaml'}"]
+    options = parse(
+        [
+            "--past",
+            "7",
+            *configs,
+            "--model_args.head.kernel",
+            "3",
+            "--model_args={head: {over: last}}",
+        ]
+    )
+    assert (options[DataOptions].batch_size, options[DataOptions].past) == (4, 7)
+    assert options[LearningOptions].learning_rate == 1e-3
+    assert options[ModelOptions].model_args == {"head": {"over": "last"}}
+    options = parse([*configs, "--model_args.head.kernel", "3"])
+    assert options[ModelOptions].model_args == {"head": {"kernel": 3, "over": "all"}}  # its neighbour stays
+
+
+def test_ranges_hold_in_python_too() -> None:
+    for kind, bad in (
+        (ModelOptions, {"hidden": 0}),
+        (DataOptions, {"past": 0}),
+        (LearningOptions, {"beta_1": 1.0}),
+        (LearningOptions, {"learning_rate": float("nan")}),
+        (MachineOptions, {"devices": 0}),
+        (RunOptions, {"port": -1}),
+    ):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            kind(**bad)
