@@ -66,7 +66,7 @@ def _is(value: Any, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(_is(value, one) for one in inside)
     if origin is Literal:
-        return isinstance(value, str) and value in inside
+        return any(type(value) is type(one) and value == one for one in inside)
     if hint is None or hint is types.NoneType:
         return value is None
     if hint in (int, float):  # numpy's numbers count as such
@@ -77,7 +77,7 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, list | tuple) and all(_is(one, kinds[0]) for one in value)
     if (origin or hint) in (dict, Mapping):
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
-    return isinstance(value, hint)
+    return isinstance(value, origin or hint) if isinstance(origin or hint, type) else True
 
 
 def _words(hint: Any) -> str:
@@ -85,7 +85,7 @@ def _words(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(one) for one in inside))
     if origin is Literal:
-        return f"one of {', '.join(inside)}"
+        return f"one of {', '.join(map(str, inside))}"
     if origin in (tuple, list, Sequence):
         return f"a list, each of it {_words(inside[0])}" if inside else "a list"
     names = {
@@ -95,7 +95,9 @@ def _words(hint: Any) -> str:
         bool: "true or false",
         dict: "names and values",
     }
-    return names.get(origin or hint, "null" if hint is types.NoneType else "names and values")
+    kind = origin or hint
+    other = "names and values" if kind is Mapping else f"a {getattr(kind, '__name__', kind)}"
+    return names.get(kind, "null" if hint is types.NoneType else other)
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:

@@ -58,7 +58,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--accelerator", "abacus"], "accelerator"),
         (["--precision", "foo"], "precision"),
         (["--trainer.model_registry", "x"], "model_registry"),
-        (["--trainer.strategy", "{class_path: os.system}"], "trainer.strategy is a number, a word"),
+        (["--trainer.strategy", "{class_path: os.system}"], "trainer.strategy is a word or a Strategy"),
         (["--save_every", "-1"], "save_every must be 0 (off) or more"),
         (["--run", "a\0b"], "run is empty, or holds what no name can"),
     ],

@@ -45,6 +45,7 @@ from foreframe.training.faults import Events, companions, dead_worker, quiet_wri
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.run import check_recipe, checkpoint_of, claimed, cut_rows, go_on, is_first_process, owed_by, recipe_of
+from foreframe.typed import check_types
 
 # Lightning prints adverts and a line for every check, which are no user's business.
 for _name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
@@ -323,6 +324,7 @@ def _check_trainer_arguments(given: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"trainer.{name} is no argument of Lightning's Trainer" + (f"; did you mean {close[0]}?" if close else "")
             )
+    check_types(L.Trainer, given, "trainer")
 
 
 def _start_tensorboard(folder: Path, port: int, resumed: bool) -> str:

@@ -3,7 +3,7 @@
 Each field's help is the comment that jsonargparse reads from the class docstring. No torch here: `--help` must be quick.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -143,9 +143,10 @@ class MachineOptions:
         if isinstance(self.devices, int) and self.devices < 1:
             raise ValueError(f"devices must be at least 1, or auto, not {self.devices}")
         for name, value in self.trainer.items():
-            parts: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
+            parts = list(value.values()) if isinstance(value, Mapping) else value
+            parts = parts if isinstance(parts, list | tuple) else [parts]
             if not all(part is None or isinstance(part, bool | int | float | str) for part in parts):
-                raise ValueError(f"trainer.{name} is a number, a word or a list of such; nothing else is handed to Lightning")
+                raise ValueError(f"trainer.{name} is a number, a word or several; nothing else is handed to Lightning")
 
 
 @dataclass
