@@ -50,7 +50,7 @@ class Window:
     def __post_init__(self) -> None:
         for name in ("past", "future", "stride"):
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value >= 2**31:
                 raise ValueError(f"{name} is a whole number of frames, not {value!r}")
         if self.past < 1 or self.future < 1:
             raise ValueError(f"a window needs at least 1 past and 1 future frame, not {self.past} and {self.future}")

@@ -162,7 +162,7 @@ MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
     (Reading, "every", [None, 2.0, -(10**12), INFINITY, "1"]),
     (Reading, "missing", [NAN, INFINITY, True, [1], "none", {}]),
     (Reading, "select", [{"level": None}, {"level": [1, 2]}, {"level": NAN}, {"level": True}, [1], None, 3]),
-    (Reading, "variable", [3, [], ["a", 3], {"a": 1}, True]),
+    (Reading, "variable", [3, [], ["a", 3], ["a", None], {"a": 1}, True]),
     (Reading, "colour", [["grey"], None, 3]),
     (Reading, "cuts", ["yes", 1, None]),
     (Reading, "strict", ["yes", 1, None]),
@@ -174,7 +174,7 @@ MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
     (Dealing, "shares", [[NAN] * 3, ["a", "b", "c"], 1, [True, False, False], [2, -1, 0], None]),
     (Dealing, "by", [["time"], None]),
     (Dealing, "augment", [None, 1]),
-    *((Window, name, [True, 1.0, 2.5, "3", None, [1], NAN, 0, -1]) for name in ("past", "future", "stride")),
+    *((Window, name, [True, 1.0, 2.5, "3", None, [1], NAN, 0, -1, 10**400]) for name in ("past", "future", "stride")),
 ]
 
 

@@ -68,8 +68,8 @@ class Reading:
     budget: float = BUDGET
 
     def __post_init__(self) -> None:
-        names = [self.variable] if self.variable is None or isinstance(self.variable, str) else self.variable
-        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | None) for name in names):
+        names = [self.variable or "any"] if self.variable is None or isinstance(self.variable, str) else self.variable
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError(f"variable is a name or a list of names, not {self.variable!r}")
         if not isinstance(self.select, Mapping) or not all(map(_is_place, self.select.values())):
             raise ValueError(f"select is a number or a name for each dimension, such as {{level: 500}}, not {self.select!r}")
