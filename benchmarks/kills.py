@@ -63,7 +63,7 @@ def main() -> int:
         told: dict[str, int] = {}
         while kills < given.kills:
             runs += 1
-            kind = draw.choices(kinds, [1 if one == "two processes" else 4 for one in kinds])[0]
+            kind = draw.choices(kinds, [2 if one == "two processes" else 4 for one in kinds])[0]
             run, (counts, takes, reference_run) = folder / f"run-{runs}", whole[kind]
             words: list[str] = []
             again = True
@@ -72,7 +72,7 @@ def main() -> int:
                 number = 0 if moment not in counts else draw.randrange(1, counts[moment] + 1)
                 after = draw.uniform(0, takes)
                 code = train(run, kind, moment, number, after)
-                again = code is None and draw.random() < 0.3
+                again = code is None and draw.random() < 0.3 and not finished(run, reference_run)
                 if code is None:
                     kills += 1
                     key = f"{kind}, {moment}"

@@ -151,7 +151,7 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     same_to_the_bit(run, tmp_path / "again")
     with pytest.raises(ValueError, match="already holds a run"):
         fit(*options)
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match=r"another network than these options describe .hidden was .8.*, now .6"):
         fit(*groups(run, hidden=6, resume=str(run)))
 
 

@@ -274,6 +274,10 @@ def test_a_folder_that_vanishes_ends_no_training(tmp_path, monkeypatch, capfd) -
     assert [row["step"] for row in rows_of(run)] == [3, 6]
 
 
+ENDLESS: dict = {}
+ENDLESS["data_args"] = ENDLESS
+
+
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
@@ -284,6 +288,8 @@ def test_a_folder_that_vanishes_ends_no_training(tmp_path, monkeypatch, capfd) -
         ({"loops": {"fit_loop": 3}}, "does not tell how far it is"),
         ({"elapsed": "long"}, "last.ckpt.elapsed is a finite number"),
         ({"forecaster": {}}, "another network"),
+        ({"recipe": ENDLESS}, "recipe"),
+        ({"forecaster": {"args": ENDLESS}}, "network in the checkpoint"),
         ({"forecaster": [1]}, "is cut short or damaged|cannot be read"),
     ],
 )

@@ -44,7 +44,17 @@ from foreframe.training.datamodule import Clips, Epochs, seed_everything
 from foreframe.training.faults import Events, companions, dead_worker, quiet_writer
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
-from foreframe.training.run import check_recipe, checkpoint_of, claimed, cut_rows, go_on, is_first_process, owed_by, recipe_of
+from foreframe.training.run import (
+    check_recipe,
+    checkpoint_of,
+    claimed,
+    cut_rows,
+    go_on,
+    is_first_process,
+    other_network,
+    owed_by,
+    recipe_of,
+)
 from foreframe.typed import check_types
 
 # Lightning prints adverts and a line for every check, which are no user's business.
@@ -98,12 +108,13 @@ def _train(
     recipe = recipe_of(model, data, learning, machine)
     owed, done = None, ""
     if checkpoint is not None:
-        if held["forecaster"].get("args") != network.args:
+        if other_network(held["forecaster"].get("args"), network.args):
             network = _as_it_was(network, model, learning.seed, machine.budget)
-            if held["forecaster"].get("args") != network.args:
-                raise ValueError(
-                    f"{checkpoint} is of another network than these options describe; resume with the run's own model options"
-                )
+        if differs := other_network(held["forecaster"].get("args"), network.args):
+            raise ValueError(
+                f"{checkpoint} is of another network than these options describe ({differs}); resume with the run's own model "
+                f"options, or begin a new run"
+            )
         _fill(network, held["state_dict"], checkpoint)
         changed = check_recipe(held.get("recipe"), recipe, folder, run.accept_changes)
         where += f"\n{changed}" if changed else ""

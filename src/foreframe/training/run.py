@@ -20,11 +20,13 @@ from foreframe.training.options import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.typed import brief, typed
+from foreframe.typed import brief, check_plain, typed
 
 # Options that do not change which weights the same further steps give: how a training begins, how long it goes on, where it runs,
-# how much memory it takes, how it is watched. A run may be resumed with others of these; all others are its recipe.
+# how much memory it takes, how it is watched. A run may be resumed with others of these; all others are its recipe. (Those of the
+# model are compared as the network that they describe.)
 NO_RECIPE = {
+    "model", "hidden", "model_args",
     "weights", "start_at_mean",
     "epochs", "minutes",
     "workers", "accelerator", "devices", "memory", "compile", "budget",
@@ -166,6 +168,7 @@ def differences(trained: Any, now: Mapping[str, Any]) -> dict[str, str]:
     that are given one by one, as the Trainer's."""
     if not isinstance(trained, Mapping):  # a checkpoint of an earlier version
         return {}
+    check_plain(trained, "the checkpoint's recipe")
     words: dict[str, str] = {}
     for name in dict.fromkeys((*trained, *now)):
         if (name in trained and name in now) or "." in str(name):
@@ -173,16 +176,32 @@ def differences(trained: Any, now: Mapping[str, Any]) -> dict[str, str]:
     return words
 
 
+def other_network(was: Any, now: Mapping[str, Any]) -> str:
+    """Which arguments differ between two networks, in words; "" where they are the same."""
+    if not isinstance(was, Mapping):
+        return "nothing is told of it"
+    check_plain(was, "the network in the checkpoint")
+    if was == now:
+        return ""
+    words: dict[str, str] = {}
+    for name in dict.fromkeys((*was, *now)):
+        _compare(str(name), was.get(name), now.get(name), words)
+    return ", ".join(words.values()) or "other arguments"
+
+
 def _compare(name: str, was: Any, is_now: Any, words: dict[str, str]) -> None:
     if isinstance(was, Mapping) and isinstance(is_now, Mapping):
         for key in dict.fromkeys((*was, *is_now)):
             _compare(f"{name}.{key}", was.get(key), is_now.get(key), words)
     elif was != is_now:
-        words[name] = f"{name} was {_word(was)}, now {_word(is_now)}"
+        words[name] = f"{brief(name, quoted=False)} was {_word(was)}, now {_word(is_now)}"
 
 
 def _word(value: Any) -> str:
-    return "not given" if value is None else brief(value)
+    if value is None:
+        return "not given"
+    text = repr(value)
+    return text if len(text) <= 60 else brief(value)
 
 
 def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: bool) -> str:
