@@ -1,6 +1,7 @@
 """What a run goes on from: kills, owed validations, locks, other options; and what breaks beside it."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training import callbacks as callbacks_module
+from foreframe.training.datamodule import _own_signals
 from foreframe.training.faults import dead_worker
 from foreframe.training.fit import Stopped, fit
 from foreframe.training.module import ForecastModule
@@ -314,6 +316,16 @@ def test_words_for_a_dead_worker() -> None:
     assert said == "a loader process (71) was killed, as the system does where memory runs out (fewer --workers take less)"
     assert dead_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")).startswith("a loader process (7, 8)")
     assert dead_worker(RuntimeError("shapes differ")) == ""
+
+
+@pytest.mark.parametrize(("parent", "code"), [(None, 0), (1, 1)])
+def test_a_worker_whose_parent_was_killed_at_once_does_not_live_on(monkeypatch, parent: int | None, code: int) -> None:
+    if parent is not None:
+        monkeypatch.setattr(os, "getppid", lambda: parent)
+    worker = multiprocessing.get_context("fork").Process(target=_own_signals, args=(0,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == code
 
 
 def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(tmp_path, monkeypatch) -> None:

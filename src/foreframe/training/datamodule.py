@@ -1,5 +1,7 @@
 """Batches in a known order on every rank, from any point of any epoch."""
 
+import multiprocessing
+import os
 import random
 import signal
 from collections.abc import Iterator
@@ -169,7 +171,13 @@ def _seed(*key: int) -> int:
 
 
 def _own_signals(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the training process alone answers it, and ends its workers by SIGTERM."""
+    """Ctrl-C reaches all processes of a terminal; the training process alone answers it, and ends its workers by SIGTERM.
+
+    torch's workers end when their parent changes, and so never do where it was killed before they first looked who that is.
+    """
+    parent = multiprocessing.parent_process()
+    if multiprocessing.get_start_method() == "fork" and parent is not None and os.getppid() != parent.pid:
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
