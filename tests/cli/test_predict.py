@@ -330,7 +330,9 @@ def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
     assert "frames of 90x40 are forecast in tiles of 64 pixels" in capsys.readouterr().out
     assert main(["predict", "../small", "clip.npy", "-o", "whole.npy", "--steps", "2", "--tile", "0"]) == 0
     assert "tiles" not in capsys.readouterr().out
-    np.testing.assert_allclose(np.load("out.npy"), np.load("whole.npy"), atol=1e-2)
+    np.testing.assert_allclose(np.load("out.npy"), np.load("whole.npy"), rtol=0, atol=1e-6)
+    assert main(["predict", "../small", "clip.npy", "-o", "bare.npy", "--steps", "2", "--overlap", "0"]) == 0
+    assert np.abs(np.load("bare.npy") - np.load("whole.npy")).max() > 1e-4  # what is compared is not flat
 
 
 def test_a_full_disk_is_one_line(run) -> None:

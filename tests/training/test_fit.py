@@ -361,8 +361,12 @@ def test_clips_in_8_bits_become_what_the_network_computes_in(tmp_path, precision
     assert all(value.dtype == kind for value in state_of(run)["state_dict"].values())
 
 
-def test_lightnings_fast_dev_run(tmp_path) -> None:
+def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
+    """One step and one batch of validation, without TensorBoard, which Lightning takes away then."""
     fit(*groups(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True}))
+    assert "epoch 1, step 1: loss" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["step-0000001.png"]
+    assert not list((tmp_path / "run").glob("events*"))
 
 
 def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:
