@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,7 @@ from foreframe.clip import Clip, Window
 from foreframe.data import Dealing, Reading, Recordings, open_dataset
 from foreframe.data.npy import NpyFrames
 from foreframe.data.recordings import SPLITS, Block, dealt, held, recordings_from
+from foreframe.notes import Note
 from foreframe.scaling import Scaling
 
 RANDOM = np.random.default_rng(5)
@@ -179,12 +179,11 @@ def test_windows_with_broken_frames_are_left_out(tmp_path: Path) -> None:
     for k in range(40):
         Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / "a" / f"{k}.png")
     (tmp_path / "a" / "6.png").write_bytes(b"no picture")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.warns(Note, match=r"6\.png \(frame 6\) cannot be read"):
         dataset = Recordings(tmp_path / "a", "train", SMALL)
-        assert [start for _, start, _, _ in dataset.windows] == [k for k in range(31 - 2) if not k <= 6 < k + 3]
-        with pytest.raises(ValueError, match="strict"):
-            Recordings(tmp_path / "a", "train", SMALL, reading=Reading(strict=True))
+    assert [start for _, start, _, _ in dataset.windows] == [k for k in range(31 - 2) if not k <= 6 < k + 3]
+    with pytest.raises(ValueError, match="strict"):
+        Recordings(tmp_path / "a", "train", SMALL, reading=Reading(strict=True))
 
 
 def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path: Path) -> None:
@@ -320,14 +319,14 @@ def test_xarray_objects_and_urls(tmp_path: Path) -> None:
     assert Recordings(first, "train", SMALL).scaling.low == 0
     assert Recordings(second, "train", SMALL).scaling.low == 5
     assert Recordings(first["v"], "train", SMALL).path == "v"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        first.to_zarr(tmp_path / "a.zarr")
+    first.to_zarr(tmp_path / "a.zarr", consolidated=False)
     dataset = open_dataset((tmp_path / "a.zarr").as_uri(), "train", SMALL)
     assert isinstance(dataset, Recordings)
     assert values_of(dataset) == values_of(Recordings(first, "train", SMALL))
 
 
+@pytest.mark.filterwarnings("ignore:.*6.png .* cannot be read; the image before")
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordings, "IN_MEMORY", 1000)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
@@ -338,9 +337,7 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypat
 
     def opened() -> Recordings:
         recordings._last.clear()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Recordings(tmp_path / "a", "train", SMALL)
+        return Recordings(tmp_path / "a", "train", SMALL)
 
     first = opened()
     assert isinstance(first.frames[0], NpyFrames)
@@ -356,13 +353,12 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypat
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_a_kept_file_of_an_object_is_of_its_own_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordings, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = Recordings(xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL)
+        dataset = Recordings(xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL)
         assert dataset.frames[0][:1].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
