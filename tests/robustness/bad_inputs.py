@@ -703,7 +703,9 @@ def flag_case(draw: random.Random) -> list[str]:
         way = draw.random()
         odd += [f"--{name}={word}"] if way < 0.45 else [f"--{name}", word] if way < 0.95 else [f"--{name}"]
     if draw.random() < 0.05:
-        begin = begin[: draw.randrange(1, len(begin) + 1)]
+        short = begin[: draw.randrange(1, len(begin) + 1)]
+        # What is left of a training or a scoring may be whole, and long.
+        begin = begin if verb in ("train", "plan", "evaluate") else short
     if draw.random() < 0.03:
         begin = [draw.choice(ODD_WORDS), *begin[1:]]
     return begin + odd
