@@ -466,7 +466,7 @@ class Spoilt(torch.utils.data.Dataset):
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"beta_2": 1.0}, "beta_2 must lie"),
         ({"minutes": -1.0}, "minutes must be above 0"),
-        ({"past": 0}, "at least 1 past"),
+        ({"past": 0}, "past must be at least 1"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
         ({"trainer": {"max_stepz": 3}}, "did you mean max_steps"),
         ({"trainer": {"callbacks": []}}, "set by foreframe's own options"),

@@ -168,7 +168,7 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
         with pytest.raises(ValueError, match=f"{run} is being trained by another process; wait for its end"):
             fit(*options)
     holder.kill()
-    holder.wait()
+    holder.communicate()
     fit(*groups(None, resume=str(run)))
     assert not (run / ".lock").exists()
 
