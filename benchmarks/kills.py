@@ -72,7 +72,7 @@ def main() -> int:
                 number = 0 if moment not in counts else draw.randrange(1, counts[moment] + 1)
                 after = draw.uniform(0, takes)
                 code = train(run, kind, moment, number, after)
-                again = code is None and draw.random() < 0.3 and not finished(run, reference_run)
+                again = code is None and draw.random() < 0.5 and not finished(run, reference_run)
                 if code is None:
                     kills += 1
                     key = f"{kind}, {moment}"

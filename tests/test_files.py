@@ -19,7 +19,8 @@ def in_process(code: str) -> subprocess.Popen:
     """A process of its own that runs `code`, which prints a line when it has come so far."""
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "here\n"
+    with process.stdout:
+        assert process.stdout.readline() == "here\n"
     return process
 
 

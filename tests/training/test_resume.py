@@ -114,6 +114,40 @@ def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(tmp_path
     assert rows_of(run)[0]["epoch"] == 0
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch, validated: bool) -> None:
+    """Killed after the last batch of an epoch, then within the next one: the second resume took that one from its first batch."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    often = {"save_every": 0.0, "epochs": 3, "trainer": {} if validated else {"check_val_every_n_epoch": 3}}
+    fit(*groups(whole, **often))
+    real, seen = ForecastModule.training_step, []
+
+    def until(step: int) -> None:
+        def dying(module: ForecastModule, *given: object) -> object:
+            if module.global_step == step:
+                raise Killed
+            seen.append(module.global_step)
+            return real(module, *given)
+
+        monkeypatch.setattr(ForecastModule, "training_step", dying)
+
+    if validated:
+        killed(groups(run, **often), monkeypatch, ForecastModule, "validation_step")
+    else:
+        until(3)
+        with pytest.raises(Killed):
+            fit(*groups(run, **often))
+    for step in (4, 5):
+        until(step)
+        with pytest.raises(Killed):
+            fit(*groups(run, **often, resume=str(run)))
+    until(-1)
+    fit(*groups(run, **often, resume=str(run)))
+    assert seen[-6:] == [3, 4, 5, 6, 7, 8]
+    assert last(run)["global_step"] == last(whole)["global_step"] == 9
+    assert all(torch.equal(value, last(run)["state_dict"][key]) for key, value in last(whole)["state_dict"].items())
+
+
 def test_rows_are_neither_lost_nor_doubled(tmp_path) -> None:
     file = tmp_path / "validation.jsonl"
     lines = [json.dumps({"step": step}) + "\n" for step in (3, 6, 9)]
@@ -164,6 +198,7 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()
+    holder.stdout.close()
     for options in (groups(None, resume=str(run)), groups(run)):
         with pytest.raises(ValueError, match=f"{run} is being trained by another process; wait for its end"):
             fit(*options)

@@ -81,6 +81,11 @@ class Epochs(L.Callback):
     """Tells the batches which epoch it is. Lightning does so for samplers, but not for samplers of whole batches."""
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        # Resumed from the last batch of an epoch, Lightning closes that epoch, and forgets to count the next one as begun: what
+        # is then saved within that would be taken for its end, and resumed from its first batch.
+        loop = trainer.fit_loop
+        if loop.restarted_mid_epoch and loop.epoch_progress.current.processed == loop.epoch_progress.current.ready:
+            loop.reset_restart_stage()
         trainer.train_dataloader.keys.set_epoch(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -106,6 +106,10 @@ class ForecastModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config
         checkpoint["recipe"] = self.recipe
+        # Lightning tells from these counts where it stopped; resumed twice, the total falls behind.
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        behind = batches["current"]["processed"] - batches["current"]["completed"]
+        batches["total"]["completed"] = batches["total"]["processed"] - behind
         checkpoint["elapsed"] = self.elapsed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
