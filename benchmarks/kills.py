@@ -213,7 +213,8 @@ def compared(whole: Path, run: Path) -> str:
         steps = [[row["step"] for row in of] for of in rows]
         return f"validation rows of steps {steps[1]}, not {steps[0]}" if steps[0] != steps[1] else "other validation scores"
     left = [{str(p.relative_to(where)) for p in where.rglob("*") if "tfevents" not in p.name} for where in (whole, run)]
-    odd = {one for one in left[0] ^ left[1] if "previous" not in one}
+    # A run killed after its last save is not resumed: its lock's file stays, which without its process locks nothing.
+    odd = {one for one in left[0] ^ left[1] if "previous" not in one and one != ".lock"}
     return f"other files: {sorted(odd)}" if odd else "equal"
 
 
