@@ -37,7 +37,7 @@ demo: .venv/installed
 	@echo "          runs/demo/future.gif               25 frames that follow 10"
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

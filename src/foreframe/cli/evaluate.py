@@ -27,7 +27,7 @@ def score_run(
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
         data: what to score on, as in foreframe train; by default the run's own data, unless these are imported or fetched
-        data_args: its arguments, e.g. --data_args.digits fashion_mnist
+        data_args: its arguments, e.g. --data_args.digits fashion_mnist; other recordings are read as the run's own
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
         batch_size: clips at once
@@ -35,12 +35,13 @@ def score_run(
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
         stride: frames from window to window of recordings; by default the run's
-        output: folder for the report; by default RUN/evaluation, or runs/NAME/evaluation of published weights
+        output: folder for the report; by default RUN/evaluation, or RUN/evaluation-DATA of other data than the run's own
         device: cpu, cuda, mps; auto takes cuda where there is one
     """
     from dataclasses import replace
 
-    from foreframe.data import check_first_clip, open_dataset
+    from foreframe.cli.predict import trained_reading
+    from foreframe.data import check_first_clip, is_recording, open_dataset
     from foreframe.evaluation import evaluate as score
     from foreframe.evaluation import write_report
     from foreframe.files import check_writable
@@ -58,12 +59,15 @@ def score_run(
     name, args = data_of(forecaster.trained, run, data, data_args)
     if data is None and "clips" not in (data_args or {}):
         args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
+    other = data is not None and data != forecaster.trained.data
+    if other and is_recording(name, args):
+        args = trained_reading(forecaster, name, None, args)
     if stride is not None:
         forecaster.window = replace(forecaster.window, stride=stride)
     dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
     beside = Path(run) if Path(run).is_dir() else Path(run).parent if Path(run).exists() else Path("runs", run)
-    folder = Path(output) if output else beside / "evaluation"
+    folder = Path(output) if output else beside / (f"evaluation-{Path(name).stem}" if other else "evaluation")
     check_writable(folder)  # what hours have scored must have a place to go
     with progress("clips") as tell:
         card = score(forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period, tell)

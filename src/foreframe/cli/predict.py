@@ -54,6 +54,8 @@ def forecast_clip(
         fps: of a film; by default the input's
         device: cpu, cuda, mps; auto takes cuda where there is one
     """
+    from pathlib import Path
+
     from foreframe.forecaster import Forecaster
     from foreframe.outputs import check_output, write_forecast
     from foreframe.visuals import paint_for
@@ -67,6 +69,8 @@ def forecast_clip(
     for name, value, least in (("steps", steps, 0), ("past", past, 0), ("every", every, 0), ("fps", fps, 0), ("budget", budget, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
+    if Path(output).resolve() == Path(input).resolve():
+        raise ValueError(f"output {output} is the input: name another file")
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
     clip = opened(forecaster, input, recording, variable, reading, strict)
@@ -156,9 +160,26 @@ def opened(
         raise ValueError(f"recording {recording} is not there: {source} holds {len(clips)}, counted from 0")
     clip = on_scale(clips[recording or 0], forecaster.scaling)
     check_channels(forecaster, clip.frames.shape[1], source)
-    for note in clip.notes:
+    for note in (*clip.notes, *doubts(forecaster, clip)):
         warn(f"{source}: {note}")
     return clip
+
+
+def doubts(forecaster: "Forecaster", clip: "Clip") -> "Iterator[str]":
+    """What speaks against a recording being of the kind that was trained on, where nothing proves it."""
+    import numpy as np
+
+    scaling = forecaster.scaling
+    if scaling.units and not clip.units and clip.attributes:  # a grid, whose file could have said
+        yield f"it tells no units, and is taken to be in {scaling.units}"
+    last = np.asarray(clip.frames[len(clip) - 1 : len(clip)])
+    known = last[np.isfinite(last)]
+    fitted = known.size and scaling.kind in ("minmax", "standard")
+    if fitted and (known.min() > scaling.high or known.max() < scaling.low):
+        yield (
+            f"its last frame has values from {known.min():.4g} to {known.max():.4g}, all outside "
+            f"{scaling.low:.4g} to {scaling.high:.4g}, which the model was trained on"
+        )
 
 
 def check_channels(forecaster: "Forecaster", c: int, source: Any) -> None:

@@ -124,19 +124,11 @@ class Recordings(Dataset):
     ) -> None:
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-        opened = _opened(path, reading)
+        opened = _opened(path, reading, dealing.tile)
         self._budget = reading.budget
         self.path, self.split, self.window, self.dealing = opened.name, split, window, dealing
         self.clips, self.frames, self.broken = opened.clips, opened.frames, opened.broken
         self.blocks = dealt([len(clip) for clip in opened.clips], opened.origins, opened.counts, dealing, window)
-        sizes = {clip.frames.shape[1:] for clip in self.clips}
-        channels = {size[0] for size in sizes}
-        if len(channels) > 1 or (len(sizes) > 1 and not 0 < dealing.tile <= min(min(size[1:]) for size in sizes)):
-            one, other = sorted(sizes)[:2]
-            cure = (
-                "colour grey makes their channels one" if len(channels) > 1 else "size, crop or a tile that fits into each will do"
-            )
-            raise ValueError(f"{self.path}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}")
         self.scaling = self._scaling(scaling)
         wanted = self.blocks[split] if split != "all" else [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]
         self.windows = list(self._windows(wanted, split))
@@ -480,19 +472,32 @@ class _Opened:
 _last: dict[str, _Opened] = {}  # what was opened last: train and validation share its frames
 
 
-def _opened(source: Any, reading: Reading) -> _Opened:
-    """The recordings in `source`, decoded."""
+def _opened(source: Any, reading: Reading, tile: int) -> _Opened:
+    """The recordings in `source`, decoded; refused before that where they do not fit together."""
     dated = _stamps(source)
     key = repr((str(source) if isinstance(source, str | Path) else id(source), dated, reading))
     if key not in _last:
         raw, counts = raw_in(source, reading)
         parts = [in_parts(clip, breaks(clip, is_picture, reading), reading) for clip, is_picture in raw]
         clips, origins = [clip for some in parts for clip in some], [k for k, some in enumerate(parts) for _ in some]
-        kept = held(clips, dated, reading)
         name = str(source) if isinstance(source, str | Path) else clips[0].name
+        _check_sizes(name, clips, tile)
+        kept = held(clips, dated, reading)
         _last.clear()
         _last[key] = _Opened(source, name, clips, origins, counts, [frames for frames, _ in kept], [broken for _, broken in kept])
+    _check_sizes(_last[key].name, _last[key].clips, tile)
     return _last[key]
+
+
+def _check_sizes(name: str, clips: Sequence[Clip], tile: int) -> None:
+    """Refuse recordings whose windows do not fit into one batch."""
+    sizes = {clip.frames.shape[1:] for clip in clips}
+    channels = {size[0] for size in sizes}
+    if len(channels) > 1 or (len(sizes) > 1 and not 0 < tile <= min(min(size[1:]) for size in sizes)):
+        one, other = sorted(sizes)[:2]
+        grey = "colour grey makes their channels one"
+        cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
+        raise ValueError(f"{name}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}")
 
 
 def raw_in(source: Any, reading: Reading) -> tuple[list[tuple[Clip, bool]], list[int] | None]:

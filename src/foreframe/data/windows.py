@@ -58,15 +58,26 @@ def open_dataset(
         if split in ("train", "validation"):
             raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
         return _call(published_moving_mnist, data, args)
-    if data.endswith((".npy", ".npz")) and os.path.isfile(data) and holds_clips(data, args.get("variable")):
+    if _is_file_of_clips(data, args):
         return _call(ArrayClips, data, {"path": data, "split": split} | args)
-    if "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES:
+    if is_recording(data, args):
         return _recordings(data, split, window, args, scaling)
     make = _imported(data)
     by_split = callable(make) and "split" in inspect.signature(make).parameters
     dataset = _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
     _check_map_style(dataset, data)
     return dataset if by_split else _Block(dataset, data, split)
+
+
+def is_recording(data: str, args: Mapping[str, Any]) -> bool:
+    """Whether windows are cut from what a name stands for: a file, a folder or a URL of recordings."""
+    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
+    return named and not _is_file_of_clips(data, args)
+
+
+def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
+    array = data.endswith((".npy", ".npz")) and os.path.isfile(data)
+    return array and holds_clips(data, args.get("variable"))
 
 
 def _in_memory(data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Dataset:

@@ -380,12 +380,18 @@ def _coat(
     bar = sys.stdout.isatty() and machine.trainer.get("enable_progress_bar", True)
     callbacks.append(Progress() if bar else Lines())
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": bar}
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    precision = machine.precision
+    if precision == "16-mixed" and (machine.accelerator == "cpu" or not gpu):
+        precision = "bf16-mixed"  # as Lightning would take it, with a warning of its own
+        if is_first_process():
+            print("precision 16-mixed needs a GPU: on this CPU it is bf16-mixed", flush=True)
     try:
         trainer = L.Trainer(
             **(defaults | machine.trainer),
             accelerator=machine.accelerator,
             devices=machine.devices,
-            precision=machine.precision,
+            precision=precision,
             max_epochs=learning.epochs,
             gradient_clip_val=learning.clip or None,
             logger=Events(save_dir=folder.parent, name=folder.name, version=""),
