@@ -69,6 +69,7 @@ class Checkpoints(L.Callback):
         self.interrupted = self.begun = False  # begun: once what came before is restored
         self._saved_at = time.monotonic()
         self._old_handler: Any = None
+        self._process = os.getpid()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "owed": self.owed}
@@ -97,6 +98,8 @@ class Checkpoints(L.Callback):
             self._old_handler = None
 
     def _on_interrupt(self, *_: Any) -> None:
+        if os.getpid() != self._process:  # a loader's worker, just forked: its training decides
+            return
         if self.interrupted or self.made_up is not None:  # nothing is lost of a validation that is made up: it stays owed
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise StopAtOnce

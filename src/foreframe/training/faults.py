@@ -96,6 +96,23 @@ def dead_worker(error: BaseException) -> str:
     return f"a loader process ({match[1]}) {how}"
 
 
+@contextmanager
+def quiet_workers() -> Iterator[None]:
+    """A worker that dies while its loader is thrown away is no loss: no traceback of what Python
+    cannot raise there. One that is missed is told of by `dead_worker`."""
+    shown = sys.unraisablehook
+
+    def show(told: "sys.UnraisableHookArgs") -> None:
+        if told.exc_value is None or not dead_worker(told.exc_value):
+            shown(told)
+
+    sys.unraisablehook = show
+    try:
+        yield
+    finally:
+        sys.unraisablehook = shown
+
+
 class Companions(threading.Thread):
     """Looks after the processes of a training: where one has died, the others would wait for it for a long time.
 

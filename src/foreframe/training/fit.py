@@ -41,7 +41,7 @@ from foreframe.training.callbacks import (
     WholeCheckpoints,
 )
 from foreframe.training.datamodule import Clips, Epochs, seed_everything
-from foreframe.training.faults import Events, companions, dead_worker, quiet_writer
+from foreframe.training.faults import Events, companions, dead_worker, quiet_workers, quiet_writer
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.run import (
@@ -158,7 +158,12 @@ def _train(
         with atomic_write(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     on = go_on(folder, data.data)
-    with warnings.catch_warnings(), quiet_writer(), companions(trainer, lambda: checkpoints.interrupted, on):
+    with (
+        warnings.catch_warnings(),
+        quiet_writer(),
+        quiet_workers(),
+        companions(trainer, lambda: checkpoints.interrupted, on),
+    ):
         for line in (
             "does not have many workers",
             "isinstance.treespec, LeafSpec",
