@@ -5,6 +5,7 @@ from jaxtyping import install_import_hook
 install_import_hook("foreframe", "typechecker.checked")
 
 import os  # noqa: E402
+import signal  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -13,6 +14,9 @@ import torch  # noqa: E402
 if "OMP_NUM_THREADS" not in os.environ:  # who shares the machine says so
     torch.set_num_threads(2)
 
+# Started in the background of a script, Ctrl-C is ignored, and programs that tests start inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(os.environ.get("FOREFRAME_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
