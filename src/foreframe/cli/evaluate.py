@@ -35,7 +35,7 @@ def score_run(
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
         stride: frames from window to window of recordings; by default the run's
-        output: folder for the report; by default RUN/evaluation, or RUN/evaluation-DATA of other data than the run's own
+        output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN or runs/NAME
         device: cpu, cuda, mps; auto takes cuda where there is one
     """
     from dataclasses import replace

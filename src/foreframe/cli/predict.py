@@ -172,10 +172,11 @@ def doubts(forecaster: "Forecaster", clip: "Clip") -> "Iterator[str]":
     scaling = forecaster.scaling
     if scaling.units and not clip.units and clip.attributes:  # a grid, whose file could have said
         yield f"it tells no units, and is taken to be in {scaling.units}"
+    if scaling.kind not in ("minmax", "standard"):
+        return  # a fixed range refuses by itself: no frame is read for nothing
     last = np.asarray(clip.frames[len(clip) - 1 : len(clip)])
     known = last[np.isfinite(last)]
-    fitted = known.size and scaling.kind in ("minmax", "standard")
-    if fitted and (known.min() > scaling.high or known.max() < scaling.low):
+    if known.size and (known.min() > scaling.high or known.max() < scaling.low):
         yield (
             f"its last frame has values from {known.min():.4g} to {known.max():.4g}, all outside "
             f"{scaling.low:.4g} to {scaling.high:.4g}, which the model was trained on"
