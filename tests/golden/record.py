@@ -1,0 +1,358 @@
+"""Records what models compute, small, so that `test_golden_numbers.py` can say whether they still do.
+
+    python tests/golden/record.py                 all that has no file yet
+    python tests/golden/record.py NAME ...        those named, where they have no file yet
+    python tests/golden/record.py NAME --anew     in place of their files: their numbers were meant to change
+
+A preset of your own needs a line in WAYS, with arguments that make it small, and is then recorded by
+its name. What is recorded of each way: the weights, a past, the forecast, the state after the past,
+and the gradients of a loss; of a guided one what its guide forecasts, too. All is computed in float64
+on one thread, so that the files hold no rounding but their own, to float32. What goes in is drawn as
+numbers of float16, which files keep in half of the room.
+`sizes.json` holds the parameters and multiply-adds of every preset at its full size.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import foreframe
+from foreframe.files import atomic_write
+from foreframe.models import PRESETS, Model, build_model, model_name, multiply_adds
+
+FOLDER = Path(__file__).parent
+SIZES = FOLDER / "sizes.json"
+CLIPS, PAST = 2, 5
+
+
+@dataclass(frozen=True)
+class Way:
+    """A model as it is recorded: an entry of PRESETS or MODELS, arguments that make it small, the size
+    of its frames, how many it forecasts, what drawn kernels are multiplied by, since what passes through
+    a few recurrent channels with small weights fades, and the model that guides it, if one does."""
+
+    model: str
+    args: dict[str, Any] = field(default_factory=dict)
+    frame: tuple[int, int] = (12, 16)
+    steps: int = 4
+    gain: float = 3.0
+    guide: dict[str, Any] = field(default_factory=dict)
+
+
+FLOW = {"name": "optical_flow"}
+NOWCAST = {"hidden": [3], "stem": {"widths": [3, 5]}}  # two strides, as it has
+WAYS: dict[str, Way] = {
+    # Presets: their layers, kernels and options, with few channels. Where layers may differ they do,
+    # so that no two can be exchanged.
+    "tutorial": Way("tutorial", {"hidden": [3, 2]}, (8, 10)),
+    "shi2015": Way("shi2015", {"hidden": [2, 1, 2]}),
+    "openstl": Way("openstl", {"hidden": [2, 1, 2, 1]}, gain=5),
+    # 32 channels are the fewest that group norm takes in two groups.
+    "quick": Way("quick", {"hidden": [2], "stem": {"widths": [3, 4, 32]}}),
+    "nowcast": Way("nowcast", NOWCAST, (11, 13), guide=FLOW),  # 4 divides neither side
+    "simvp2022": Way(
+        "simvp2022",
+        {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 3, "kernels": [3, 5]},
+        (10, 14),
+        gain=1,
+    ),
+    "simvp_gated": Way(
+        "simvp_gated",
+        {"frames": 1, "spatial": 8, "temporal": 16, "blocks": 2},
+        steps=2,
+        gain=1,
+    ),
+    "simvp_small": Way(
+        "simvp_small",
+        {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2},
+        gain=1,
+    ),
+    # What the examples make of presets.
+    "radar": Way("nowcast", NOWCAST, (12, 12), 12, guide=FLOW),
+    "camera": Way(
+        "nowcast",
+        {
+            "hidden": [3],
+            "stem": {"widths": [3, 5], "norm": "group"},
+            "head": {"blurs": []},
+        },
+        guide=FLOW,
+    ),
+    "temperature": Way(
+        "quick",
+        {
+            "hidden": [3],
+            "stem": {"widths": [3, 5], "skip": "frame"},
+            "head": {"carry": False, "sigmoid": False},
+            "ahead": "guided",
+            "guide": {"name": "cycle", "period": 3},
+        },
+        guide={"name": "cycle", "period": 3},
+    ),
+    # Other ways to build and to step ahead.
+    "fed_frames": Way(
+        "convlstm",
+        {
+            "hidden": [3, 2],
+            "stem": {"patch": 2, "skip": "frame"},
+            "decoder": "handed",
+            "ahead": "frame",
+        },
+        (8, 10),
+    ),
+    "fed_colours": Way(
+        "convlstm",
+        {
+            "channels": 3,
+            "hidden": [3, 2],
+            "head": {"over": "all", "sigmoid": False},
+            "decoder": "same",
+            "ahead": "frame",
+        },
+        (5, 7),
+    ),
+    "at_once": Way(
+        "convlstm",
+        {
+            "hidden": [4],
+            "stem": {"patch": 2},
+            "head": {"horizon": 3},
+            "decoder": "same",
+            "ahead": "at_once",
+        },
+        (8, 10),
+        steps=7,
+    ),
+    "at_once_strided": Way(
+        "convlstm",
+        {
+            "hidden": [3],
+            "stem": {"widths": [3, 4], "skip": "frame"},
+            "head": {"horizon": 4},
+            "decoder": "same",
+            "ahead": "at_once",
+        },
+        (10, 13),
+        steps=6,
+    ),
+    "guided_patches": Way(
+        "convlstm",
+        {
+            "hidden": [3],
+            "stem": {"patch": 2, "skip": "frame"},
+            "head": {"sigmoid": False},
+            "decoder": "handed",
+            "ahead": "guided",
+            "guide": {"name": "linear_motion"},
+        },
+        (8, 12),
+        guide={"name": "linear_motion"},
+    ),
+    "fed_nothing": Way(
+        "convlstm",
+        {
+            "hidden": [2, 3],
+            "head": {"over": "all"},
+            "decoder": "handed",
+            "ahead": "nothing",
+        },
+        (8, 10),
+    ),
+    "embedding": Way(
+        "convlstm",
+        {
+            "hidden": [2, 2],
+            "gates": {"peepholes": True},
+            "stem": {"patch": 4, "skip": "embedding"},
+            "decoder": "mirrored",
+        },
+        (11, 15),
+    ),
+    "both_skips": Way(
+        "convlstm",
+        {"hidden": [3, 2], "stem": {"widths": [3, 4], "skip": "both"}},
+        (9, 13),
+    ),
+    "carried_colours": Way(
+        "convlstm",
+        {
+            "channels": 3,
+            "hidden": [2, 3],
+            "stem": {"patch": 2},
+            "head": {"carry": True, "sigmoid": False, "over": "all"},
+        },
+        (5, 7),
+    ),
+    # The preset as it was until it lost its offset; runs that began with it go on with it.
+    "openstl_offset": Way(
+        "openstl",
+        {"hidden": [2, 1], "gates": {"forget_bias": 1.0}, "stem": {"patch": 2}},
+        (8, 10),
+    ),
+}
+
+
+def past_of(channels: int, frame: tuple[int, int]) -> Float[Tensor, "b t c h w"]:
+    """Two soft blobs a clip, which drift each its own way, and a little noise; values of float16."""
+    height, width = frame
+    draw = torch.Generator().manual_seed(1)
+    t = torch.arange(PAST).view(1, 1, -1, 1, 1, 1)
+    y, x = torch.arange(height).view(-1, 1), torch.arange(width)
+    size = torch.tensor([height, width])
+    place = torch.rand(CLIPS, 2, 1, channels, 1, 1, 2, generator=draw) * size
+    speed = torch.rand(CLIPS, 2, 1, 1, 1, 1, 2, generator=draw) * 2 - 1
+    bright = 0.4 + 0.5 * torch.rand(CLIPS, 2, 1, channels, 1, 1, generator=draw)
+    away = torch.stack(torch.broadcast_tensors(y, x), dim=-1) - place - speed * t[..., None]
+    away = (away + size / 2) % size - size / 2  # what leaves on a side comes in on the other
+    blobs = bright * torch.exp(-away.square().sum(dim=-1) / (0.2 * min(height, width)) ** 2 / 2)
+    noise = 0.01 * torch.randn(CLIPS, PAST, channels, height, width, generator=draw)
+    return (blobs.sum(dim=1) + noise).clamp(0, 1).half().float()
+
+
+def drawn(way: Way) -> Model:
+    """The model with weights from a seed. Noise on top moves those that begin at 0 or 1: peepholes,
+    norms, biases."""
+    torch.manual_seed(0)
+    model = build_model(way.model, way.args)
+    with torch.no_grad():
+        for weight in model.parameters():
+            gain = way.gain if weight.ndim == 4 else 1.0
+            weight.copy_((gain * weight + 0.1 * torch.randn_like(weight)).half())
+    return model
+
+
+def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict[str, Tensor]:
+    """Forecast, state, and the gradients of mean((forecast - target)²), by the code as it is. The
+    target is the past's first frame, mirrored: any would do that no model forecasts."""
+    past = past.clone().requires_grad_()
+    model.zero_grad()
+    state = model.encode(past)
+    forecast = model.decode(state, steps)
+    target = past.detach()[:, :1].flip(-1).expand_as(forecast)
+    F.mse_loss(forecast, target).backward()
+    assert past.grad is not None
+    found = {"forecast": forecast, "past_gradient": past.grad}
+    found |= {f"state/{name}": value for name, value in state.items()}
+    found |= {f"gradient/{name}": value.grad for name, value in model.named_parameters()}
+    return {name: value.detach().clone().contiguous() for name, value in found.items()}
+
+
+def guess_of(guide: dict[str, Any], past: Float[Tensor, "b t c h w"], steps: int) -> Tensor:
+    """What the guide alone forecasts."""
+    args = dict(guide)
+    with torch.no_grad():
+        return build_model(args.pop("name"), args)(past, steps).contiguous()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the machine has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def load(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What is recorded under that name: its description, and its tensors as float32."""
+    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["recorded"])
+        return about, {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+
+
+def record(name: str) -> None:
+    way = WAYS[name]
+    with one_thread():
+        model = drawn(way).double()
+        past = past_of(model.channels or 1, way.frame)
+        found = computed(model, past.double(), way.steps)
+        guess = {"guess": guess_of(way.guide, past, way.steps)} if way.guide else {}
+    worth_recording(name, found, model.bounded)
+    found |= {"past": past} | guess
+    found |= {f"weight/{key}": value for key, value in model.state_dict().items()}
+    about = {
+        "model": model_name(model),
+        "args": model.args,
+        "steps": way.steps,
+        "guide": way.guide,
+        "foreframe": foreframe.__version__,
+        "torch": torch.__version__,
+    }
+    # One key, since safetensors writes several in an order that changes from run to run.
+    with atomic_write(FOLDER / f"{name}.safetensors") as path:
+        kept = {key: packed(value) for key, value in found.items()}
+        save_file(kept, path, {"recorded": json.dumps(about)})
+    print(f"{name}: recorded")
+
+
+def packed(value: Tensor) -> Tensor:
+    """As float16, where that is the same; else as float32."""
+    half = value.half()
+    return half if torch.equal(half.to(value.dtype), value) else value.float()
+
+
+def worth_recording(name: str, found: dict[str, Tensor], bounded: bool) -> None:
+    """Refuse numbers that would stay the same whatever became of the code."""
+    forecast = found["forecast"]
+    flat = forecast.std() < 1e-3 or (bounded and not 0.02 < forecast.median() < 0.98)
+    dead = [key for key, value in found.items() if "gradient" in key and not value.any()]
+    if flat or dead or not all(value.isfinite().all() for value in found.values()):
+        raise ValueError(f"{name} is not worth recording: a flat or endless forecast, or {dead}")
+
+
+def sizes_of(preset: str) -> dict[str, int]:
+    """Parameters at full size, and multiply-adds of one clip of 64x64, 10 frames in and 10 out."""
+    with torch.device("meta"):
+        model = build_model(preset)
+    return {
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "multiply_adds": multiply_adds(model, 10, 10, (64, 64)),
+    }
+
+
+def record_sizes(names: list[str], anew: bool) -> None:
+    known = json.loads(SIZES.read_text()) if SIZES.exists() else {}
+    new = [name for name in names if name in PRESETS and (anew or name not in known)]
+    if new:
+        known |= {name: sizes_of(name) for name in new}
+        with atomic_write(SIZES) as path:
+            path.write_text(json.dumps(known, indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Record what models compute.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all where none is given")
+    parser.add_argument("--anew", action="store_true", help="replace files; takes names")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in WAYS]
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: no such line in WAYS of {Path(__file__).name}")
+    if given.anew and not given.names:
+        parser.error("--anew takes the names whose numbers were meant to change")
+    names = given.names or list(WAYS)
+    try:
+        for name in names:
+            if given.anew or not (FOLDER / f"{name}.safetensors").exists():
+                record(name)
+            elif given.names:
+                print(f"{name}: has a file, which stays; --anew replaces it")
+        record_sizes(names, given.anew)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Models compute what they computed when `record.py` recorded it: forecast, state, gradients, sizes.
+
+A file names the model and its arguments as they were called then. Where the code has come to call them
+or its weights otherwise, `built` and `recorded_name` say what was what; nothing else here needs to know.
+
+In float64 a number differs from its file's by that file's rounding to float32, 6e-8 of itself; the
+tolerance is a millionth of a tensor's largest value. In float32, which users compute in, the rounding
+of sums shows: on one thread and two, with weights laid out channels last, and without oneDNN, up to
+1.2e-5 was measured in gradients of simvp2022, 6.5e-6 in those of others, 2.2e-6 in forecasts.
+"""
+
+import importlib.util
+import json
+from typing import Any
+
+import pytest
+import torch
+from record import FOLDER, SIZES, WAYS, computed, guess_of, load, main, one_thread, sizes_of
+from torch import Tensor
+
+from foreframe.models import PRESETS, Model, build_model
+
+RECORDED = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-5}  # of a tensor's largest value
+
+
+def built(about: dict[str, Any], weights: dict[str, Tensor]) -> Model:
+    """The model that was recorded, from the arguments and weights of its file."""
+    model = build_model(about["model"], about["args"])
+    model.load_state_dict(weights)
+    return model
+
+
+def recorded_name(about: dict[str, Any], name: str) -> str:
+    """What the file calls what the code calls `name`: a weight, or an entry of the state."""
+    return name
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("name", RECORDED)
+def test_numbers_are_as_recorded(name: str, dtype: torch.dtype) -> None:
+    about, file = load(name)
+    needs_the_same_guess(about, file)
+    weights = {key.removeprefix("weight/"): file[key] for key in file if key.startswith("weight/")}
+    with one_thread():
+        model = built(about, weights).to(dtype)
+        found = computed(model, file["past"].to(dtype), about["steps"])
+    found = {in_file(about, key): value for key, value in found.items()}
+    expected = {key: file[key] for key in file if not key.startswith(("weight/", "past", "guess"))}
+    expected["past_gradient"] = file["past_gradient"]
+    assert found.keys() == expected.keys()
+    apart = {key: distance(found[key], expected[key]) for key in expected}
+    changed = {key: f"{value:.1e}" for key, value in apart.items() if not value <= TOLERANCE[dtype]}
+    assert not changed, "by so much of their largest values these differ from what is recorded"
+
+
+def in_file(about: dict[str, Any], key: str) -> str:
+    """state/h0 -> state/ and what the file calls h0."""
+    kind, _, name = key.partition("/")
+    return f"{kind}/{recorded_name(about, name)}" if name else kind
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a part of the largest value."""
+    assert found.shape == expected.shape
+    largest = float(expected.abs().max())
+    return float((found - expected).abs().max()) / (largest or 1.0)
+
+
+def needs_the_same_guess(about: dict[str, Any], file: dict[str, Tensor]) -> None:
+    """Fail where a guide forecasts something else than what is recorded: all that is made of it would
+    differ, too. Skip where OpenCV is missing, or finds a motion that is slightly another one: its
+    versions 4.10, 4.12 and 5.0, with AVX2 and without, were 4e-7 apart, code that reads the motion
+    otherwise 2e-4 and more.
+    """
+    if not about["guide"]:
+        return
+    flow = about["guide"]["name"] == "optical_flow"
+    if flow and not importlib.util.find_spec("cv2"):
+        pytest.skip("needs opencv-python-headless")
+    with one_thread():
+        guess = guess_of(about["guide"], file["past"], about["steps"])
+    apart = distance(guess, file["guess"])
+    if flow and 1e-6 < apart < 1e-4:
+        pytest.skip(f"this OpenCV finds another motion than the one recorded: {apart:.1e} apart")
+    assert apart <= 1e-6, f"what the guide forecasts is {apart:.1e} from what is recorded"
+
+
+def test_every_preset_is_recorded() -> None:
+    lacking = (PRESETS.keys() | WAYS.keys()) - set(RECORDED)
+    assert not lacking, "a line each in WAYS, then: python tests/golden/record.py NAME ..."
+    assert set(RECORDED) == WAYS.keys(), "files that nothing makes any more"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_sizes_are_as_recorded(preset: str) -> None:
+    assert sizes_of(preset) == json.loads(SIZES.read_text())[preset]
+
+
+def test_a_file_is_replaced_only_where_that_is_asked(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("record.FOLDER", tmp_path)
+    monkeypatch.setattr("record.SIZES", tmp_path / "sizes.json")
+    file = tmp_path / "tutorial.safetensors"
+    file.write_text("as it was")
+    main(["tutorial"])
+    assert file.read_text() == "as it was"
+    main(["tutorial", "--anew"])
+    assert load("tutorial")[0]["steps"] == WAYS["tutorial"].steps
+    with pytest.raises(SystemExit):
+        main(["--anew"])
