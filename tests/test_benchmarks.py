@@ -3,11 +3,13 @@
 Not run beyond its help: publish.py, which writes into the package.
 """
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -29,7 +31,10 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("program", ["publish.py", "quality.py", "speed.py", "streaming.py"])
+@pytest.mark.parametrize(
+    "program",
+    ["publish.py", "quality.py", "runtimes.py", "speed.py", "streaming.py"],
+)
 def test_help(program: str) -> None:
     about = (BENCHMARKS / program).read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
     said = run(program, "--help")
@@ -69,3 +74,67 @@ def test_quality_draws_what_was_trained_before(tmp_path: Path) -> None:
     assert "97.5 (4 min)" in said
     with Image.open(tmp_path / "curve.png") as picture:
         assert min(picture.size) > 100
+
+
+@pytest.fixture
+def runtimes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("runtimes")
+
+
+def test_forecasts_of_foreframe_and_the_tutorial_are_timed_without_the_runtimes() -> None:
+    """The plain code has foreframe's weights: with others nothing would be timed."""
+    few = ["--threads", "1", "--batch", "1", "--size", "32", "--rounds", "1"]
+    few += ["--networks", "tutorial", "--ways", "foreframe", "plain", "openvino"]
+    said = run("runtimes.py", *few)
+    assert "Left out: openvino (no --python" in said
+    lines = [line for line in said.splitlines() if line.startswith("| tutorial")]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [cells[1] for cells in table] == ["foreframe", "plain", "foreframe-bf16", "plain-bf16"]
+    assert all(float(cells[2]) > 0 for cells in table)
+    apart = [float(cells[-1]) for cells in table]
+    assert max(apart[:2]) < 1e-4 < min(apart[2:])  # bfloat16 is seen: forecasts vary
+
+
+def test_rows_of_the_runtimes(runtimes: Any) -> None:
+    taken = {"foreframe": [2.0, 9.0, 1.0], "foreframe-bf16": [1.0] * 3}
+    taken["openvino-bf16"] = [4.0, 3.0, 5.0]
+    apart, ways = dict.fromkeys(taken, 0.25), [*taken, "onnxruntime-bf16"]
+    assert runtimes.rows("net", ways, taken, apart, {"onnxruntime-bf16": "no kernels"}) == [
+        "| net | foreframe | 2.000 | 1.000 to 9.000 | 1.00 | 1.00 | 2.5e-01 |",
+        "| net | foreframe-bf16 | 1.000 | 1.000 to 1.000 | 2.00 | 1.00 | 2.5e-01 |",
+        "| net | openvino-bf16 | 4.000 | 3.000 to 5.000 | 0.50 | 0.25 | 2.5e-01 |",
+        "| net | onnxruntime-bf16 | cannot |  |  |  |  |",
+    ]
+
+
+@pytest.mark.parametrize("difference", [2e-4, float("nan")])
+def test_another_forecast_is_not_timed(runtimes: Any, difference: float) -> None:
+    runtimes.check_near({"openvino": 1e-5, "openvino-bf16": 0.1})
+    with pytest.raises(SystemExit, match="onnxruntime forecasts something else"):
+        runtimes.check_near({"openvino": 1e-5, "onnxruntime": difference})
+
+
+def test_no_export_without_onnx(runtimes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "WRITERS", ("json", "no_such_package"))
+    assert runtimes.left_out("python") == "to export networks: pip install no_such_package"
+    monkeypatch.setattr(runtimes, "WRITERS", ("json",))
+    assert runtimes.left_out("python") == ""
+
+
+def test_no_runtimes_is_one_line(runtimes: Any, capsys: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        runtimes.versions(str(tmp_path / "python"))
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "pip install openvino onnxruntime numpy" in said
+
+
+def test_cells_not_compiled(runtimes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = importlib.import_module("runtime_worker")
+    with pytest.raises(worker.UnsupportedError, match="compiles no cells"):
+        worker.compile_cells(object())
+    monkeypatch.setattr("torch.compile", lambda f: lambda *_: 1 / 0)
+    with pytest.raises(worker.UnsupportedError, match="no C\\+\\+ compiler"):
+        worker.compile_cells(type("Network", (), {"compiled": False})())
