@@ -33,7 +33,7 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
 
 @pytest.mark.parametrize(
     "program",
-    ["publish.py", "quality.py", "runtimes.py", "speed.py", "streaming.py"],
+    ["precision.py", "publish.py", "quality.py", "runtimes.py", "speed.py", "streaming.py"],
 )
 def test_help(program: str) -> None:
     about = (BENCHMARKS / program).read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
@@ -46,6 +46,11 @@ def test_streaming() -> None:
     said = run("streaming.py", "40")
     assert "after      40 frames" in said
     assert "differ by" in said
+
+
+def test_precision() -> None:
+    said = run("precision.py", "quick", "moving-mnist", "--rounds", "1").splitlines()
+    assert [line.split(" | ")[:2] for line in said[-2:]] == [["| quick", "64x64"], ["| moving-mnist", "64x64"]]
 
 
 def test_speed_of_the_generator() -> None:

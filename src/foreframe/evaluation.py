@@ -17,6 +17,7 @@ from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import EventScorecard, PhysicalScorecard, Scorecard
 from foreframe.models import BASELINES, Model, build_model
+from foreframe.precision import EXACT, check_precision, computing
 from foreframe.visuals import animation, paint_for, strip, write_curves, write_gif, write_png
 
 
@@ -31,6 +32,7 @@ def evaluate(
     scales: Sequence[int] = (),
     period: int | None = None,
     progress: Callable[[int, int], Any] | None = None,
+    precision: str = EXACT,
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in both conventions (see `Scorecard`), beside the baselines, and the skill.
 
@@ -46,16 +48,20 @@ def evaluate(
         scales: odd sides in pixels for the fractions skill score of these events.
         period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour yesterday".
         progress: called after each batch with how many clips are scored, and how many will be.
+        precision: of the model, as in `Forecaster.predict`; the baselines are exact.
 
     Returns:
-        {"clips", "past", "future", "units", "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
+        {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
+        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
         "events": {"model" or baseline: {threshold: {score: the same}}},
         "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}}. Plain values, ready for JSON. Data with units
         have a third convention, `physical` (see `PhysicalScorecard`).
 
     Raises:
-        ValueError: clips that are too short, damaged or of other channels than the model's.
+        ValueError: clips that are too short, damaged or of other channels than the model's; a precision
+            that is unknown, or that the device does not have.
     """
+    check_precision(precision)
     window, scaling, model = forecaster.window, forecaster.scaling, forecaster.model.eval()
     rivals: dict[str, Model] = {"model": model} | {name: build_model(name) for name in baselines}
     if period is not None:
@@ -69,11 +75,13 @@ def evaluate(
         past = fill_missing(past)[0]
         _check_channels(model, past)
         truth = scaling.to_units(future)
+        precision = forecaster.settled(precision, past.shape)
         for name, rival in rivals.items():
-            made = rival(past, window.future)
+            with computing(precision if name == "model" else EXACT, past.device):
+                made = rival(past, window.future).float()
             cards[name].update(made, future)
             for card in (some[name] for some in (physical, events) if some):
-                card.update(scaling.to_units(made.float()), truth)
+                card.update(scaling.to_units(made), truth)
         if progress is not None:
             progress(cards["model"].clips, total)
     scores = {name: card.table() for name, card in cards.items()}
@@ -84,6 +92,7 @@ def evaluate(
         "past": window.past,
         "future": window.future,
         "units": scaling.units,
+        "precision": precision,
         "scores": scores,
         "events": {name: of.table() for name, of in events.items()},
         "skill": _skills(scores) if "persistence" in scores else {},
@@ -129,7 +138,8 @@ def write_report(
     shown = next(batches(dataset, examples, limit=examples)).to(forecaster.device)
     past, truth = window.split(shown)
     filled, last = fill_missing(past)
-    made = missing_where_unseen(forecaster.model.eval()(filled, window.future).float(), last)
+    with computing(forecaster.settled(card.get("precision", EXACT), filled.shape), forecaster.device):
+        made = missing_where_unseen(forecaster.model.eval()(filled, window.future).float(), last)
     frames = [one.cpu().numpy() for one in (past, made, truth)]
     paint = None
     if scaling.units:  # a field, in its own colours

@@ -5,6 +5,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -21,6 +22,7 @@ from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_whe
 from foreframe.files import atomic_write
 from foreframe.models import Model, build_model, model_name, weights_of
 from foreframe.notes import Note
+from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
 from foreframe.trained import Trained
 from foreframe.typed import brief, check_plain, typed
@@ -30,6 +32,7 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 
 BUDGET = 4.0  # GiB that a forecast may take
 LONGEST = 2**20  # bytes of a config.json
+FEW = 4  # frames in and out by which precisions are timed: big frames take long
 
 
 class Forecaster:
@@ -57,6 +60,7 @@ class Forecaster:
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
         self.about = dict(about or {})
         self.budget = BUDGET
+        self._speedups: dict[tuple[Any, ...], float] = {}  # by device and frame size
 
     @property
     def device(self) -> torch.device:
@@ -64,13 +68,13 @@ class Forecaster:
         return torch.device("cpu") if held is None else held.device
 
     @overload
-    def predict(self, frames: Clip, steps: int, tile: int = 0, overlap: int | None = None) -> Clip: ...
+    def predict(self, frames: Clip, steps: int, tile: int = 0, overlap: int | None = None, precision: str = EXACT) -> Clip: ...
 
     @overload
-    def predict(self, frames: Array, steps: int, tile: int = 0, overlap: int | None = None) -> Array: ...
+    def predict(self, frames: Array, steps: int, tile: int = 0, overlap: int | None = None, precision: str = EXACT) -> Array: ...
 
     @torch.inference_mode()
-    def predict(self, frames: Any, steps: int, tile: int = 0, overlap: int | None = None) -> Any:
+    def predict(self, frames: Any, steps: int, tile: int = 0, overlap: int | None = None, precision: str = EXACT) -> Any:
         """Forecast the `steps` frames that follow.
 
         Args:
@@ -81,6 +85,8 @@ class Forecaster:
             overlap: pixels that neighbouring tiles share, a quarter of a tile by default. The outer third of it is thrown away, so
                 tiles equal the whole if that third is at least as wide as the model can see. A model with group norm sees all of
                 a frame, in means and spreads: its tiles are close to the whole, and blended, but not equal to it.
+            precision: "32-true"; "bf16-mixed", in which the network multiplies numbers of three figures (bfloat16, by
+                torch.autocast); or "auto", the faster of them, timed once for frames of this size: see `speedup`.
 
         Returns:
             (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units, NaN where every past value was
@@ -88,17 +94,20 @@ class Forecaster:
 
         Raises:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a
-                clip in other units than the forecaster's; tiles that cannot be laid; more memory than the budget.
+                clip in other units than the forecaster's; tiles that cannot be laid; more memory than the budget;
+                a precision that is unknown, or that the device does not have.
         """
         steps = _checked_steps(steps)
+        check_precision(precision)
         if isinstance(frames, Clip):
-            return self._predict_clip(frames, steps, tile, overlap)
+            return self._predict_clip(frames, steps, tile, overlap, precision)
         if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
             self.check_size(frames.shape, steps, tile)
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
-        future = self._in_tiles(past, steps, tile, overlap).float()
+        with computing(self.settled(precision, past.shape[2:], tile), self.device):
+            future = self._in_tiles(past, steps, tile, overlap).float()
         future = self.scaling.to_units(missing_where_unseen(future, last))
         future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
@@ -120,11 +129,43 @@ class Forecaster:
         cure = "forecast fewer steps" + (" or in tiles" if not tile else "")
         check_budget(need, self.budget, f"a forecast of {steps} frames of {_by((c, h, w))}", cure)
 
-    def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None) -> Clip:
+    @torch.inference_mode()
+    def speedup(self, shape: Sequence[int], tile: int = 0) -> float:
+        """How many times as fast "bf16-mixed" is here as "32-true", timed when first asked for.
+
+        That takes a second or two, longer with big frames.
+
+        Args:
+            shape: of what is forecast, (...,C,H,W) in pixels.
+            tile: as in `predict`.
+        """
+        (c, h, w), side = shape[-3:], self._side(tile)
+        size = (c, min(h, side), min(w, side)) if side > 0 else (c, h, w)
+        key = (str(self.device), *size)
+        if key not in self._speedups:
+            model = self.model.eval()
+            past = torch.linspace(0, 1, math.prod(size), device=self.device).view(1, 1, *size)
+            past = past.expand(-1, FEW, -1, -1, -1)  # any frames do: they take the same time
+
+            def forecast() -> Tensor:
+                return model.decode(model.encode(past), FEW)[..., :1, :1].cpu()
+
+            self._speedups[key] = times_as_fast(forecast, self.device)
+        return self._speedups[key]
+
+    def settled(self, precision: str, shape: Sequence[int], tile: int = 0) -> str:
+        """The precision that is meant: of "auto" the faster one for frames (...,C,H,W)."""
+        return faster(self.speedup(shape, tile)) if precision == AUTO else precision
+
+    def _side(self, tile: int) -> int:
+        """Of tiles: a rest of a block would be filled up with the tile's edge."""
+        return -(-tile // self.model.stride) * self.model.stride
+
+    def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str) -> Clip:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
-            future = self.predict(past, steps, tile, overlap)
+            future = self.predict(past, steps, tile, overlap, precision)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         units, start = clip.units or self.scaling.units, None if clip.times is None else clip.times[-1]
@@ -135,7 +176,7 @@ class Forecaster:
         if tile < 0:
             raise ValueError(f"tiles have a side of at least 1 pixel, not {tile}; 0 takes frames whole")
         (b, _, c, h, w), stride = past.shape, self.model.stride
-        tile = -(-tile // stride) * stride  # a rest of a block would be filled up with the tile's edge
+        tile = self._side(tile)
         if not tile or (h <= tile and w <= tile):
             return self._whole(past, steps)
         shared = tile // 4 if overlap is None else overlap
@@ -157,9 +198,19 @@ class Forecaster:
         assert state is not None
         return self.model.decode(state, steps)
 
-    def stream(self, steps: int | None = None) -> "Stream":
-        """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast = live.push(frame)`."""
-        return Stream(self, _checked_steps(self.window.future if steps is None else steps))
+    def stream(self, steps: int | None = None, precision: str = EXACT) -> "Stream":
+        """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast = live.push(frame)`.
+
+        Args:
+            steps: of each forecast; by default as many as were trained for.
+            precision: as in `predict`; "auto" is timed at the first frame.
+
+        Raises:
+            ValueError: steps below 1; a precision that is unknown.
+        """
+        check_precision(precision)
+        steps = self.window.future if steps is None else steps
+        return Stream(self, _checked_steps(steps), precision)
 
     def _past(self, frames: Any) -> Tensor:
         low, high = self.scaling.bounds
@@ -249,15 +300,18 @@ def published() -> list[str]:
 class Stream:
     """A live forecast that carries its state from frame to frame, in constant memory.
 
-    The same numbers as `predict` on all frames so far, by the promise of the models.
+    The same numbers as `predict` on all frames so far, in the same precision, by the promise of the
+    models.
 
     Attributes:
+        precision: as it was asked for.
         seen: how many frames were pushed.
         source: plain values about where the frames come from, for whoever keeps the stream; saved and restored with it.
     """
 
-    def __init__(self, forecaster: Forecaster, steps: int) -> None:
+    def __init__(self, forecaster: Forecaster, steps: int, precision: str = EXACT) -> None:
         self.forecaster, self.steps, self.seen = forecaster, steps, 0
+        self.precision = precision
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
         self._last: Tensor | None = None  # the last value seen at each pixel, which stands in for missing ones
@@ -291,7 +345,8 @@ class Stream:
         past = torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)
-        state = f.model.encode(past, self.state)
+        with self._computing(past):
+            state = f.model.encode(past, self.state)
         self.state, self._last, self.seen = state, last, self.seen + 1  # all at once: Ctrl-C may come at any time
 
     @torch.inference_mode()
@@ -305,15 +360,20 @@ class Stream:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else _checked_steps(steps)
         f.check_size(self._last.shape, steps)
-        future = f.model.decode(self.state, steps)[0].float()
+        with self._computing(self._last):
+            future = f.model.decode(self.state, steps)[0].float()
         future = f.scaling.to_units(torch.where(self._last.isnan(), torch.nan, future))
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)
 
+    def _computing(self, frames: Float[Tensor, "*n c h w"]) -> AbstractContextManager[Any]:
+        f = self.forecaster
+        return computing(f.settled(self.precision, frames.shape), f.device)
+
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
-        other = Stream(self.forecaster, self.steps)
+        other = Stream(self.forecaster, self.steps, self.precision)
         other.state, other._last, other.seen = self.state, self._last, self.seen  # states are never changed, only replaced
         other.source = dict(self.source)
         return other
@@ -338,6 +398,8 @@ class Stream:
     def restore(self, path: str | Path) -> "Stream":
         """Go on from what `save` wrote; gives this stream back.
 
+        What was saved in another precision goes on in this stream's, rounded to it.
+
         Raises:
             ValueError: no such file, a damaged one, or the state of another model.
         """
@@ -353,27 +415,38 @@ class Stream:
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it") from error
         if about.get("model") != self._fingerprint():
             raise ValueError(f"{path} was saved by another model than this one; start anew without it")
-        state = {name.removeprefix("state."): value for name, value in held.items()}
-        if not self._fits(state, last) or seen < 1 or not _tells_a_place(source):
+        state = self._fitted({name.removeprefix("state."): value for name, value in held.items()}, last)
+        if state is None or seen < 1 or not _tells_a_place(source):
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")
-        device = self.forecaster.device
-        self.seen, self._last, self.source = seen, last.to(device), source
-        self.state = {name: value.to(device) for name, value in state.items()}
+        self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
+        self.state = state
         return self
 
     @torch.inference_mode()
-    def _fits(self, state: dict[str, Tensor], last: Tensor) -> bool:
-        """Whether the model would make such a state of frames of that size."""
+    def _fitted(self, state: dict[str, Tensor], last: Tensor) -> dict[str, Tensor] | None:
+        """The state on the model's device and in this stream's precision.
+
+        None where the model would make no such state of frames of that size.
+        """
         model = self.forecaster.model
         if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
-            return False
+            return None
         if model.channels not in (None, last.shape[1]):
-            return False
-        like = model.eval().encode(torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1))
-        return state.keys() == like.keys() and all(
-            state[name].dtype == value.dtype and state[name].ndim == value.ndim and bool(state[name].isfinite().all())
-            for name, value in like.items()
-        )
+            return None
+        with self._computing(last):
+            like = model.eval().encode(torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1))
+        if state.keys() != like.keys():
+            return None
+        either = {torch.float32, torch.bfloat16}  # what a state has in one precision or the other
+        fitted = {}
+        for name, value in like.items():
+            own = state[name]
+            if own.ndim != value.ndim or not (own.dtype == value.dtype or {own.dtype, value.dtype} <= either):
+                return None
+            fitted[name] = own.to(value)
+            if not bool(fitted[name].isfinite().all()):
+                return None
+        return fitted
 
     def _fingerprint(self) -> str:
         """Which network a state belongs to: its arguments, scaling and weights."""

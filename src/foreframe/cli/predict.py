@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.cli.options import call
 from foreframe.cli.progress import progress
+from foreframe.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,7 @@ def forecast_clip(
     colours: str = "auto",
     fps: float = 0.0,
     device: str = "auto",
+    precision: Precision = "32-true",
 ) -> None:
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
@@ -53,6 +55,7 @@ def forecast_clip(
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: of a film; by default the input's
         device: cpu, cuda, mps; auto takes cuda where there is one
+        precision: bf16-mixed rounds, and is often faster; auto times both
     """
     from pathlib import Path
 
@@ -78,13 +81,16 @@ def forecast_clip(
     side = tile if tile is not None else usual_tile(forecaster, clip)
     if 0 < side < max(clip.frames.shape[2:]):
         print(f"frames of {clip.frames.shape[2]}x{clip.frames.shape[3]} are forecast in tiles of {side} pixels")
+    if precision == AUTO:
+        forecaster.check_size(clip.frames.shape[1:], steps, side)
+        print(choice_in_words(forecaster.speedup(clip.frames.shape, side)))
     if every:
-        roll(forecaster, run, clip, input, output, steps, seen, every, side, overlap, colours, fps)
+        roll(forecaster, run, clip, input, output, steps, seen, every, side, overlap, colours, fps, precision)
         return
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
-    before, future = ahead(forecaster, clip, last + 1, seen, steps, side, overlap)
+    before, future = ahead(forecaster, clip, last + 1, seen, steps, side, overlap, precision)
     truth = what_came(clip, last + 1, future) if last + 1 < len(clip) else None
     write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, history(run))
     what = f"{steps} frames that follow" if steps > 1 else "1 frame that follows"
@@ -100,13 +106,20 @@ def history(run: str) -> dict[str, str]:
 
 
 def ahead(
-    forecaster: "Forecaster", clip: "Clip", first: int, seen: int, steps: int, tile: int, overlap: int | None
+    forecaster: "Forecaster",
+    clip: "Clip",
+    first: int,
+    seen: int,
+    steps: int,
+    tile: int,
+    overlap: int | None,
+    precision: Precision,
 ) -> "tuple[Clip, Clip]":
     """The last `seen` frames before frame `first`, and the forecast of `steps` frames from there on."""
     from dataclasses import replace
 
     before = clip[max(0, first - seen) : first]
-    future = forecaster.predict(before, steps, tile, overlap)
+    future = forecaster.predict(before, steps, tile, overlap, precision)
     return before, replace(future, times=times_from(clip, first, steps))
 
 
@@ -220,6 +233,7 @@ def roll(
     overlap: int | None,
     colours: str,
     fps: float,
+    precision: Precision,
 ) -> None:
     """A forecast after every `every` frames, each beside what came, and scored by it beside persistence."""
     import numpy as np
@@ -236,7 +250,7 @@ def roll(
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
         with progress("forecasts") as tell:
             for number, first in enumerate(firsts, 1):
-                before, future = ahead(forecaster, clip, first, seen, steps, tile, overlap)
+                before, future = ahead(forecaster, clip, first, seen, steps, tile, overlap, precision)
                 truth = what_came(clip, first, future)
                 now = np.asarray(before.frames)[-1].astype(np.float64)
                 for k, came in enumerate(np.asarray(truth.frames).astype(np.float64)):

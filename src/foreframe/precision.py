@@ -1,0 +1,90 @@
+"""What a network computes in: float32, bfloat16 where it multiplies, or whichever is faster here.
+
+No torch before it is needed: the command line reads its choices here.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["32-true", "bf16-mixed", "auto"]
+EXACT, HALF, AUTO = get_args(Precision)
+
+LEAST, MOST = 3, 7  # rounds of a timing
+SECONDS = 1.0  # more than the least only within these
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a name that is none of `Precision`.
+
+    Raises:
+        ValueError: with the choices.
+    """
+    if precision not in (EXACT, HALF, AUTO):
+        raise ValueError(f"precision {precision!r} is unknown; choose {EXACT}, {HALF} or {AUTO}")
+
+
+def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
+    """A context in which a network computes so, "32-true" or "bf16-mixed".
+
+    The first leaves an autocast around it as it is, whose user has asked for it.
+
+    Raises:
+        ValueError: a device that has no bfloat16.
+    """
+    import torch
+
+    if precision == EXACT:
+        return nullcontext()
+    try:
+        return torch.autocast(device.type, torch.bfloat16)
+    except RuntimeError as error:
+        where, said = device.type, str(error).splitlines()[0]
+        raise ValueError(f"precision {HALF} cannot be used on {where} here: {said}") from error
+
+
+def times_as_fast(forecast: Callable[[], Any], device: "torch.device") -> float:
+    """How many times as fast `forecast` is in half precision as in float32; 0 on a device without.
+
+    Both run once unmeasured, and then in turn, so that whatever else the machine does slows both.
+    The median of the rounds is told.
+
+    Args:
+        forecast: returns when its result is there: on a GPU it must wait for it.
+    """
+
+    def seconds(precision: str) -> float:
+        began = time.perf_counter()
+        with computing(precision, device):
+            forecast()
+        return time.perf_counter() - began
+
+    try:
+        seconds(HALF)
+    except ValueError:
+        return 0.0
+    seconds(EXACT)
+    rounds: list[float] = []
+    began = time.perf_counter()
+    while len(rounds) < LEAST or (len(rounds) < MOST and time.perf_counter() - began < SECONDS):
+        rounds.append(seconds(EXACT) / seconds(HALF))
+    return median(rounds)
+
+
+def faster(ratio: float) -> str:
+    """What "auto" takes where half precision is `ratio` times as fast; less than 5 % is no gain."""
+    return HALF if round(ratio, 1) > 1 else EXACT
+
+
+def choice_in_words(ratio: float) -> str:
+    """What "auto" took, and why."""
+    if faster(ratio) == HALF:
+        return f"precision auto: {HALF}, {ratio:.1f} times as fast as {EXACT} here"
+    if not ratio:
+        return f"precision auto: {EXACT}, since {HALF} cannot be used here"
+    return f"precision auto: {EXACT}, since {HALF} is {ratio:.1f} times as fast here"

@@ -1,0 +1,281 @@
+"""Half precision: forecasts near the exact ones, equal however made, and what "auto" takes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import foreframe.forecaster
+import foreframe.precision
+from foreframe import Clip, Forecaster, MovingMNIST, Window, evaluate
+from foreframe.evaluation import write_report
+from foreframe.models import PRESETS, build_model
+from foreframe.precision import AUTO, EXACT, HALF, choice_in_words, faster, times_as_fast
+from test_forecaster import STREAMED, gappy, local, small
+
+NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
+
+
+@pytest.fixture
+def forecaster() -> Forecaster:
+    torch.manual_seed(0)
+    return Forecaster(build_model("quick", {"hidden": (8,)}), Window(5, 5))
+
+
+def apart(made: np.ndarray, expected: np.ndarray) -> float:
+    """The root mean squared difference, as a share of what is expected; NaN in the same places."""
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(expected))
+    return float(np.sqrt(np.nanmean(np.square(made - expected)) / np.nanmean(np.square(expected))))
+
+
+def timings(monkeypatch, ratio: float) -> list[torch.Tensor]:
+    """Each timing from here on runs once, appends what came out, and tells `ratio`."""
+    ran: list[torch.Tensor] = []
+
+    def told(forecast, device) -> float:
+        ran.append(forecast())
+        return ratio
+
+    monkeypatch.setattr(foreframe.forecaster, "times_as_fast", told)
+    return ran
+
+
+# Forecasts
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_near_the_exact_forecast(name: str) -> None:
+    forecaster, frames = small(name), gappy()
+    exact = forecaster.predict(frames, 7)
+    half = forecaster.predict(frames, 7, precision=HALF)
+    assert half.dtype == np.float32
+    assert apart(half, exact) < NEAR
+    assert (apart(half, exact) > 0) == (name in PRESETS)  # baselines multiply no matrices
+    np.testing.assert_array_equal(forecaster.predict(frames, 7, precision=EXACT), exact)
+    np.testing.assert_array_equal(forecaster.predict(Clip(frames), 7, precision=HALF).frames, half)
+
+
+def test_it_is_the_autocast_of_training(forecaster) -> None:
+    past = torch.rand(2, 5, 1, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = forecaster.predict(past, 3)
+    assert torch.equal(forecaster.predict(past, 3, precision=HALF), expected)
+
+
+def test_the_model_is_left_as_it_was(forecaster) -> None:
+    weights = forecaster.model.state_dict()
+    before = {name: (value.clone(), value.stride()) for name, value in weights.items()}
+    forecaster.predict(torch.rand(2, 1, 16, 16), 2, precision=HALF)
+    for name, value in forecaster.model.state_dict().items():
+        torch.testing.assert_close(value, before[name][0], atol=0, rtol=0)
+        assert value.stride() == before[name][1]
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_tiles_equal_the_whole_in_half_precision() -> None:
+    forecaster, past = local("tutorial"), torch.rand(1, 3, 1, 64, 64)
+    whole = forecaster.predict(past, 2, precision=HALF)
+    tiles = forecaster.predict(past, 2, tile=48, overlap=42, precision=HALF)
+    assert tiles.dtype == torch.float32
+    assert apart(tiles.numpy(), whole.numpy()) < NEAR / 8
+    assert (tiles - forecaster.predict(past, 2, tile=48, overlap=42)).abs().max() > 0
+
+
+def test_an_unknown_precision_is_refused(forecaster) -> None:
+    calls = (
+        lambda: forecaster.predict(torch.rand(2, 1, 16, 16), 2, precision="64-true"),
+        lambda: forecaster.stream(precision="64-true"),
+        lambda: evaluate(forecaster, MovingMNIST("test", clips=1), precision="64-true"),
+    )
+    for call in calls:
+        with pytest.raises(
+            ValueError,
+            match=r"^precision '64-true' is unknown; choose 32-true, bf16-mixed or auto$",
+        ):
+            call()
+
+
+def test_a_device_without_it(forecaster, monkeypatch) -> None:
+    """As torch says of older GPUs: refused in one line, and "auto" does without."""
+    past = torch.rand(2, 1, 16, 16)
+    exact = forecaster.predict(past, 2)
+
+    def refuse(*_):
+        raise RuntimeError("This CUDA device does not support bfloat16.\nPlease switch to float16.")
+
+    monkeypatch.setattr(torch, "autocast", refuse)
+    said = r"^precision bf16-mixed cannot be used on cpu here: .*16\.$"
+    with pytest.raises(ValueError, match=said):
+        forecaster.predict(past, 2, precision=HALF)
+    torch.testing.assert_close(forecaster.predict(past, 2, precision=AUTO), exact, atol=0, rtol=0)
+    assert forecaster.speedup(past.shape) == 0
+
+
+# The faster one
+
+
+@pytest.mark.parametrize(("ratio", "taken"), [(1.8, HALF), (1.0, EXACT), (0.4, EXACT)])
+def test_auto_takes_the_faster_and_times_a_size_once(forecaster, monkeypatch, ratio, taken) -> None:
+    ran = timings(monkeypatch, ratio)
+    past = torch.rand(2, 6, 1, 16, 20)
+    expected = forecaster.predict(past, 3, precision=taken)
+    for _ in range(2):
+        assert torch.equal(forecaster.predict(past, 3, precision=AUTO), expected)
+    forecaster.predict(past[0, :1], 9, precision=AUTO)
+    forecaster.stream(2, AUTO).push(past[0, 0])
+    assert len(ran) == 1
+    forecaster.predict(past[..., :12], 3, precision=AUTO)
+    assert len(ran) == 2
+    assert forecaster.settled(AUTO, past.shape) == taken
+    assert ran[0].dtype == torch.float32
+
+
+def test_auto_times_a_tile_where_tiles_are_forecast(monkeypatch) -> None:
+    forecaster, sizes = local("shi2015"), []
+    timings(monkeypatch, 2.0)
+    own = forecaster.model.encode
+    monkeypatch.setattr(
+        forecaster.model,
+        "encode",
+        lambda past, state=None: sizes.append(past.shape) or own(past, state),
+    )
+    forecaster.predict(torch.rand(3, 1, 40, 20), 1, tile=22, precision=AUTO)
+    assert sizes[0] == (1, 4, 1, 24, 20)  # one clip, few frames, as high as a tile of whole blocks
+    count = len(sizes)
+    assert forecaster.speedup((1, 40, 20), 22) == 2.0
+    assert len(sizes) == count
+
+
+def test_frames_that_are_refused_are_not_timed(forecaster, monkeypatch) -> None:
+    ran = timings(monkeypatch, 2.0)
+    for bad in (torch.full((2, 1, 16, 16), 7.0), torch.rand(2, 3, 16, 16)):
+        with pytest.raises(ValueError):
+            forecaster.predict(bad, 2, precision=AUTO)
+    with pytest.raises(ValueError, match="budget"):
+        forecaster.predict(torch.rand(2, 1, 16, 16), 10**8, precision=AUTO)
+    assert not ran
+
+
+@pytest.mark.parametrize("cost", [0.01, 3.0])
+def test_the_timing(monkeypatch, cost: float) -> None:
+    """By a clock that only forecasts move: half precision takes a third of the time, and the first
+    of each far longer. Long forecasts are repeated less often."""
+    clock, seen = [0.0], []
+
+    def forecast() -> None:
+        half = torch.is_autocast_enabled("cpu")
+        clock[0] += (cost / 3 if half else cost) if half in seen else 100.0
+        seen.append(half)
+
+    monkeypatch.setattr(foreframe.precision, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert times_as_fast(forecast, torch.device("cpu")) == pytest.approx(3)
+    assert seen == [True, False] + [False, True] * (7 if cost < 0.1 else 3)
+
+
+def test_what_auto_says() -> None:
+    lead = "precision auto: "
+    assert choice_in_words(1.84) == lead + "bf16-mixed, 1.8 times as fast as 32-true here"
+    assert choice_in_words(0.66) == lead + "32-true, since bf16-mixed is 0.7 times as fast here"
+    assert choice_in_words(0.0) == lead + "32-true, since bf16-mixed cannot be used here"
+    for ratio in np.linspace(0.5, 1.5, 101).tolist():  # what is said agrees with what is done
+        said = choice_in_words(ratio)
+        assert (f"auto: {faster(ratio)}, ") in said
+        assert (faster(ratio) == HALF) == (float(said.split(" times")[0].split()[-1]) > 1)
+
+
+# Streams
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_stream_is_the_forecast_in_its_precision(name: str, tmp_path) -> None:
+    """Also with missing values, forked, and when it is saved and restored on the way."""
+    forecaster, frames = small(name), gappy()
+    live = forecaster.stream(3, HALF)
+    for t, frame in enumerate(frames):
+        made = live.push(frame)
+        assert made.dtype == np.float32
+        assert apart(made, forecaster.predict(frames[: t + 1], 3, precision=HALF)) < NEAR / 8
+        np.testing.assert_array_equal(live.fork().forecast().numpy(), made)
+        live.save(tmp_path / "state")
+        live = small(name).stream(3, HALF).restore(tmp_path / "state")
+        assert live.seen == t + 1
+        np.testing.assert_array_equal(live.forecast().numpy(), made)
+
+
+def test_a_stream_computes_in_its_precision(forecaster) -> None:
+    frames = torch.rand(2, 1, 16, 16)
+    live = {precision: forecaster.stream(3, precision) for precision in (EXACT, HALF)}
+    made = {precision: one.push(frames[0]) for precision, one in live.items()}
+    assert (made[HALF] - made[EXACT]).abs().max() > 0
+    assert any(value.dtype == torch.bfloat16 for value in live[HALF].state.values())
+    assert all(value.dtype == torch.float32 for value in live[EXACT].state.values())
+
+
+@pytest.mark.parametrize(("saved", "restored"), [(HALF, EXACT), (EXACT, HALF), (HALF, AUTO)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_stream_goes_on_in_another(name, saved, restored, tmp_path, monkeypatch) -> None:
+    timings(monkeypatch, 0.5)
+    forecaster, frames = small(name), gappy()
+    live = forecaster.stream(3, saved)
+    for frame in frames[:4]:
+        live.take(frame)
+    live.save(tmp_path / "state")
+    again = forecaster.stream(3, restored).restore(tmp_path / "state")
+    fresh = forecaster.stream(3, restored)
+    fresh.take(frames[0])
+    kinds = [{n: one.dtype for n, one in live.state.items()} for live in (again, fresh)]
+    assert kinds[0] == kinds[1]
+    for t in (4, 5):
+        assert apart(again.push(frames[t]), forecaster.predict(frames[: t + 1], 3)) < NEAR
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int32])
+def test_a_state_of_other_numbers_is_refused(forecaster, kind: torch.dtype, tmp_path) -> None:
+    live = forecaster.stream(2, HALF)
+    live.take(torch.rand(1, 16, 16))
+    live.save(tmp_path / "state")
+    with safe_open(tmp_path / "state", "pt") as file:
+        about = file.metadata()
+    held = load_file(tmp_path / "state")
+    other = {n: one if n == "last" else one.to(kind) for n, one in held.items()}
+    save_file(other, tmp_path / "other", about)
+    for precision in (EXACT, HALF):
+        with pytest.raises(ValueError, match="no saved stream, or a damaged one"):
+            forecaster.stream(2, precision).restore(tmp_path / "other")
+
+
+# Scores
+
+
+def test_scores_are_near_and_say_their_precision(forecaster, monkeypatch, tmp_path) -> None:
+    ran = timings(monkeypatch, 2.0)
+    data = MovingMNIST("test", clips=4)
+    names = (EXACT, HALF, AUTO)
+    cards = {name: evaluate(forecaster, data, batch_size=2, precision=name) for name in names}
+    assert evaluate(forecaster, data, batch_size=2) == cards[EXACT]
+    assert [card["precision"] for card in cards.values()] == [EXACT, HALF, HALF]
+    assert cards[AUTO] == cards[HALF]
+    assert len(ran) == 1
+    exact, half = (
+        cards[name]["scores"].pop("model")["openstl"]["mse"]["overall"] for name in (EXACT, HALF)
+    )  # what is left is the baselines'
+    assert half == pytest.approx(exact, rel=NEAR)
+    assert half != exact
+    assert cards[EXACT]["scores"] == cards[HALF]["scores"]
+
+
+def test_pictures_are_of_the_forecasts_that_were_scored(forecaster, monkeypatch, tmp_path) -> None:
+    data, shown = MovingMNIST("test", clips=2), []
+    own = foreframe.evaluation.strip
+    monkeypatch.setattr(
+        foreframe.evaluation,
+        "strip",
+        lambda *clip, **how: shown.append(clip[1]) or own(*clip, **how),
+    )
+    write_report(tmp_path, evaluate(forecaster, data, precision=HALF), forecaster, data, examples=1)
+    expected = forecaster.predict(data[0][:5], 5, precision=HALF)
+    np.testing.assert_array_equal(shown[0], expected.numpy())
+    assert (forecaster.predict(data[0][:5], 5) != expected).any()
