@@ -41,6 +41,11 @@ def torch_way(way: str, bf16: bool, folder: Path, task: dict[str, Any]) -> Forec
         compile_cells(network)
     past = torch.from_numpy(np.load(folder / "past.npy"))
     network.eval()
+    if way != "plain":  # as `Forecaster.load` lays weights, and `foreframe predict` keeps memory
+        from foreframe.memory import keep_memory
+
+        network.to(memory_format=torch.channels_last)
+        keep_memory()
 
     def forecast() -> Any:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):

@@ -4,8 +4,13 @@ Every row of a table is measured in one go: all its ways wait in processes of th
 round after round; what is told are medians and ratios of them. The ceiling is the faster of a matrix product and a 5x5 convolution
 of 128 channels, measured before and after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
 
+With --old SRC, the folder that another checkout's foreframe lies in, each row that has a foreframe in
+it is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then
+`--old ../before/src`. A last table says how many times as long as the old one each takes.
+
 Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras where --keras names a Python
-that has it), growth (with frames, size and channels), memory (40 frames), generator. All of them, unless one is named.
+that has it), quick (a training step of that preset), growth (with frames, size and channels), memory (40 frames), generator. All
+of them, unless one is named.
 """
 
 import argparse
@@ -26,10 +31,12 @@ HERE = Path(__file__).parent
 
 
 class Worker:
-    def __init__(self, way: str, sizes: dict[str, int], device: str, python: str = sys.executable, **environment: str) -> None:
+    def __init__(
+        self, way: str, sizes: dict[str, int], device: str, clock: str, python: str = sys.executable, **environment: str
+    ) -> None:
         self.way = way
         self.process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), way.split("@")[0], json.dumps(sizes), device],
+            [python, str(HERE / "worker.py"), way.split("@")[0], json.dumps(sizes), device, clock],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment,
         )  # fmt: skip
         if self._answer() != "ready":
@@ -54,9 +61,12 @@ def workers(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespac
     try:
         for way in ways:
             if way.startswith("keras"):
-                made.append(Worker(way, sizes, "cpu", given.keras, KERAS_BACKEND=way.partition("@")[2]))
+                made.append(Worker(way, sizes, "cpu", given.clock, given.keras, KERAS_BACKEND=way.partition("@")[2]))
+            elif way.endswith("@old"):
+                path = os.pathsep.join(filter(None, (str(given.old.resolve()), os.environ.get("PYTHONPATH"))))
+                made.append(Worker(way, sizes, given.device, given.clock, PYTHONPATH=path))
             else:
-                made.append(Worker(way, sizes, given.device))
+                made.append(Worker(way, sizes, given.device, given.clock))
         yield made
     finally:
         for one in made:
@@ -65,17 +75,34 @@ def workers(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespac
 
 
 def timed(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Median seconds of forward and step, and MiB, of each way."""
+    """Median seconds of forward and step, and MiB, of each way; with --old also of each "way@old"."""
+    ways = given.ways or ways
+    if given.old is not None:
+        ways = [one for way in ways for one in ([way] if way.startswith("keras") else [way, f"{way}@old"])]
     with workers(ways, sizes, given) as asked:
         taken: dict[str, dict[str, list[float]]] = {one.way: {"forward": [], "step": []} for one in asked}
-        for _ in range(given.rounds):
+        for turn in range(given.rounds):
             for what in ("forward", "step"):
-                for one in asked:
+                for one in asked[:: 1 if turn % 2 == 0 else -1]:
                     taken[one.way][what].append(one.ask(what))
-        return {
-            one.way: {what: median(found) for what, found in taken[one.way].items()} | {"memory": one.ask("memory")}
-            for one in asked
-        }
+        memory = {one.way: one.ask("memory") for one in asked}
+    for way in ways:
+        if f"{way}@old" in taken:
+            now, before = taken[way], taken[f"{way}@old"]
+            ratios = [median(a / b for a, b in zip(now[what], before[what], strict=True)) for what in ("forward", "step")]
+            COMPARED.append((way, sizes, [*ratios, memory[way] / memory[f"{way}@old"]]))
+    return {way: {what: median(found) for what, found in taken[way].items()} | {"memory": memory[way]} for way in ways}
+
+
+COMPARED: list[tuple[str, dict[str, int], list[float]]] = []  # way, sizes, and this one over the old one
+
+
+def compared() -> None:
+    print("\n## This one over the old one: medians of each round's ratio\n\n| way | sizes | forward | step | memory |")
+    print("|---|---|---|---|---|")
+    for way, sizes, ratios in COMPARED:
+        said = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        print(f"| {way} | {said} | " + " | ".join(f"{ratio:.3f}" for ratio in ratios) + " |")
 
 
 def gflop(sizes: dict[str, int], layer: bool) -> float:
@@ -123,7 +150,7 @@ def network(given: argparse.Namespace) -> None:
         ways += ["engine-compiled-bf16"] if given.device == "cpu" else []  # on CUDA it is compiled in any case
         found = timed(ways, sizes, given)
         top = {bf16: max(top[bf16], ceiling(given.device, bf16)) for bf16 in top}
-        base = found["plain"]
+        base = found[next(iter(found))]
         for way, one in found.items():
             rate, most = 3 * gflop(sizes, False) / one["step"], top["bf16" in way]
             print(
@@ -144,11 +171,23 @@ def layer(given: argparse.Namespace) -> None:
             ways += [f"keras{kind}@{backend}" for backend in given.backends.split(",") for kind in ("", "-bf16")]
         found = timed(ways, sizes, given)
         for way, one in found.items():
-            ours = found["engine-layer-bf16" if "bf16" in way else "engine-layer"]["step"]
+            ours = found.get("engine-layer-bf16" if "bf16" in way else "engine-layer", one)["step"]
             print(
                 f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | {one['step'] / ours:.2f} | {one['memory']:.0f} |",
                 flush=True,
             )
+
+
+def quick(given: argparse.Namespace) -> None:
+    print("\n## A training step of `quick`, 64x64, 10 -> 10, with Muon\n")
+    print("| batch | way | forward, s | step, s | step, x the first | peak MiB |\n|---|---|---|---|---|---|")
+    for batch in given.batches or (8,):
+        sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
+        ways = ["quick", "quick-bf16"] + (["quick-compiled-bf16"] if given.device == "cpu" else [])
+        found = timed(ways, sizes, given)
+        for way, one in found.items():
+            share = one["step"] / found[next(iter(found))]["step"]
+            print(f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | {share:.2f} | {one['memory']:.0f} |", flush=True)
 
 
 def growth(given: argparse.Namespace) -> None:
@@ -233,7 +272,14 @@ def generator(given: argparse.Namespace) -> None:
         print(f"| {name} | {rate:.0f} | {rate / rates['plain loop']:.1f} |", flush=True)
 
 
-PARTS: dict[str, Any] = {"network": network, "layer": layer, "growth": growth, "memory": memory, "generator": generator}
+PARTS: dict[str, Any] = {
+    "network": network,
+    "layer": layer,
+    "quick": quick,
+    "growth": growth,
+    "memory": memory,
+    "generator": generator,
+}
 
 
 def main() -> None:
@@ -244,6 +290,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--batches", type=int, nargs="+", help="of network and layer, in place of 1, 4, 12")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"), help="cpu, with one thread, where others work too")
+    parser.add_argument("--old", type=Path, metavar="SRC", help="time the foreframe in this folder beside this one")
+    parser.add_argument("--ways", nargs="+", help="of network, layer and quick, in place of all")
     given = parser.parse_args()
     import torch
 
@@ -254,6 +303,8 @@ def main() -> None:
     print(f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {time.strftime('%d %B %Y')}")
     for name in [given.part] if given.part else PARTS:
         PARTS[name](given)
+    if COMPARED:
+        compared()
 
 
 if __name__ == "__main__":

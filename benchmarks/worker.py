@@ -1,11 +1,19 @@
-"""One way to train a network, waiting to be timed: python benchmarks/worker.py WAY SIZES, driven by speed.py over its pipes.
+"""One way to train a network, waiting to be timed; speed.py drives it over its pipes.
+
+    python benchmarks/worker.py WAY SIZES [DEVICE [CLOCK]]
 
 It builds the network, then answers each line it reads: "forward" and "step" with seconds, "memory" with the peak of this process in
 MiB above what it held before its first step. Waiting costs no time of the others: only one worker is asked at a time.
 
-WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer), keras (one layer; KERAS_BACKEND
-says on what), each with -bf16 for bfloat16, engine also with -save for memory "save" and -compiled for compiled cells. SIZES is
-JSON: batch, past, future, size, hidden.
+WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer), quick
+(that preset's network, whose step goes on to Muon), keras (one layer; KERAS_BACKEND says on what),
+each with -bf16 for bfloat16; engine and quick also with -save for memory "save" and -compiled for
+compiled cells. SIZES is JSON: batch, past, future, size, hidden.
+
+CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly change;
+with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
+
+Whichever foreframe comes first on PYTHONPATH is timed, also one from before `one_pass`.
 """
 
 import ctypes
@@ -14,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +32,10 @@ Act = Callable[[], None]
 def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
     import torch
 
-    from foreframe.models import ConvLSTM, ConvLSTMCell
-    from foreframe.models.engine import in_step
+    from foreframe.models import ConvLSTMCell, build_model, engine
 
     torch.manual_seed(0)
+    muon: Any = None
     kind, *options = way.split("-")
     bf16 = "bf16" in options
     shape = (s["batch"], s["past"], s.get("channels", 1), s["size"], s["size"])
@@ -36,12 +45,18 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
         parameters = list(cell.parameters())
 
         def ran() -> Any:
-            run: Any = in_step([cell], x, "compiled" in options)[0] if kind == "engine" else cell
+            run: Any = cell
+            one_pass: Any = nullcontext()
+            if kind == "engine" and hasattr(engine, "in_step"):
+                run = engine.in_step([cell], x, "compiled" in options)[0]
+            elif kind == "engine":
+                one_pass = engine.one_pass(x, "compiled" in options)
             h = c = None
             made = []
-            for t in range(s["past"]):
-                h, c = run(x[:, t], h, c)
-                made.append(h)
+            with one_pass:
+                for t in range(s["past"]):
+                    h, c = run(x[:, t], h, c)
+                    made.append(h)
             return torch.stack(made, dim=1)
 
         def loss() -> Any:
@@ -53,7 +68,9 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
 
             network: Any = PlainTutorial(s["hidden"]).to(device)
         else:
-            network = ConvLSTM.preset("tutorial", hidden=(s["hidden"],) * 2).to(device)
+            layers = 1 if kind == "quick" else 2
+            # In the arguments of version 0.1, which an earlier foreframe knows too.
+            network = build_model("quick" if kind == "quick" else "tutorial", {"hidden": [s["hidden"]] * layers}).to(device)
             network.memory, network.compiled = "save" if "save" in options else "keep", "compiled" in options
         parameters = list(network.parameters())
 
@@ -62,6 +79,11 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
 
         def loss() -> Any:
             return (ran().float() - y).square().mean()
+
+        if kind == "quick":
+            from foreframe.training.optimizers import Muon
+
+            muon = Muon(network, 1e-5, (0.9, 0.98))
 
     def waited() -> None:
         if device == "cuda":
@@ -78,6 +100,8 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             made = loss()
         made.backward()
+        if muon is not None:
+            muon.step()
         waited()
 
     return forward, step
@@ -116,14 +140,18 @@ def given_back() -> None:
         trim(0)
 
 
-def main(way: str, sizes: dict[str, int], device: str) -> None:
+def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wall") -> None:
+    now = time.process_time if clock == "cpu" else time.perf_counter
     forward, step = keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
     forward()
     if "compiled" in way:
         step()  # compilers take memory too, once
     given_back()
-    if way.startswith("engine") and device == "cpu":
-        from foreframe.models.engine import keep_memory
+    if way.startswith(("engine", "quick")) and device == "cpu":
+        try:
+            from foreframe.memory import keep_memory
+        except ImportError:  # an earlier foreframe
+            from foreframe.models.engine import keep_memory
 
         keep_memory()  # as `foreframe train` does
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
@@ -140,11 +168,11 @@ def main(way: str, sizes: dict[str, int], device: str) -> None:
         if line.strip() == "memory":
             print(memory, flush=True)
             continue
-        began = time.perf_counter()
+        began = now()
         {"forward": forward, "step": step}[line.strip()]()
-        print(time.perf_counter() - began, flush=True)
+        print(now() - began, flush=True)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "cpu")
+    main(sys.argv[1], json.loads(sys.argv[2]), *sys.argv[3:])

@@ -8,11 +8,11 @@ import torch
 
 from foreframe import Forecaster, Window
 from foreframe.checkpoints import before, damage, first_whole, read_checkpoint, write_checkpoint
-from foreframe.models import ConvLSTM
+from foreframe.models import preset
 
 
 def forecaster(bias: float = 0.0) -> Forecaster:
-    model = ConvLSTM.preset("tutorial", hidden=[2, 2])
+    model = preset("tutorial", core={"convlstm": {"hidden": [2, 2]}})
     for p in model.parameters():
         torch.nn.init.constant_(p, bias)
     return Forecaster(model, Window(2, 2))

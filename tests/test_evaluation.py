@@ -9,13 +9,13 @@ from torch.utils.data import Dataset, Subset
 
 from foreframe import Forecaster, MovingMNIST, Window, evaluate, evaluation
 from foreframe.evaluation import write_report
-from foreframe.models import BASELINES, build_model
+from foreframe.models import SCORED, build_model
 
 
 @pytest.fixture
 def forecaster() -> Forecaster:
     torch.manual_seed(0)
-    return Forecaster(build_model("quick", {"hidden": (8,)}), Window(10, 10))
+    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(10, 10))
 
 
 def test_one_pass_equals_all_at_once(forecaster) -> None:
@@ -27,7 +27,7 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
     assert card["clips"] == 10
     assert card["scores"]["model"]["openstl"]["mse"]["overall"] == pytest.approx(expected.mean().item(), rel=1e-4)
     assert card["scores"]["model"]["openstl"]["mse"]["per_lead"] == pytest.approx(expected.mean(dim=0).tolist(), rel=1e-4)
-    assert set(card["scores"]) == {"model", *BASELINES}
+    assert set(card["scores"]) == {"model", *SCORED}
     assert card["skill"]["persistence"]["overall"] == 0
     black, still = (card["scores"][name]["openstl"]["mse"]["overall"] for name in ("black", "persistence"))
     assert card["skill"]["black"]["overall"] == pytest.approx(1 - black / still)

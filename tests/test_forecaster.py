@@ -15,14 +15,14 @@ import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.clip import check_frames
 from foreframe.forecaster import _ramp, _tiles
-from foreframe.models import MODELS, PRESETS, build_model
+from foreframe.models import PRESETS, build_model
 from foreframe.trained import Trained
 
 
 @pytest.fixture
 def forecaster() -> Forecaster:
     torch.manual_seed(0)
-    return Forecaster(build_model("quick", {"hidden": (8,)}), Window(5, 5))
+    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5))
 
 
 def test_rank_and_kind_come_back_as_given(forecaster) -> None:
@@ -97,7 +97,7 @@ def test_a_saved_folder_explains_itself(forecaster, tmp_path) -> None:
     forecaster.save(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["window"] == {"past": 5, "future": 5, "stride": 1}
-    assert config["model"] == "convlstm"
+    assert config["model"] == "encoder_decoder"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "forecast 5 frames from 5" in card
     assert "# Two digits" in card
@@ -119,7 +119,9 @@ def test_what_cannot_be_loaded(forecaster, tmp_path) -> None:
     with pytest.raises(ValueError, match="damaged"):
         Forecaster.load(saved)
     (saved / "model.safetensors").write_bytes(whole)
-    (saved / "config.json").write_text((saved / "config.json").read_text().replace("[\n      8\n    ]", "[16]"))
+    config = json.loads((saved / "config.json").read_text())
+    config["args"]["core"]["convlstm"]["hidden"] = [16]
+    (saved / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="does not hold"):
         Forecaster.load(saved)
     (saved / "config.json").unlink()
@@ -172,7 +174,7 @@ def test_public_names() -> None:
 def local(name: str) -> Forecaster:
     """A network whose pixels see only their surroundings: no group norm, and one layer."""
     torch.manual_seed(0)
-    return Forecaster(build_model(name, {"hidden": (4,)}), Window(3, 2))
+    return Forecaster(build_model(name, {"core": {"convlstm": {"hidden": [4]}}}), Window(3, 2))
 
 
 def test_tiles_are_laid_over_everything() -> None:
@@ -236,9 +238,15 @@ STREAMED = [*PRESETS, "persistence", "mean", "linear_motion"]
 
 def small(name: str) -> Forecaster:
     torch.manual_seed(0)
-    width = {"tutorial": (4, 4), "shi2015": (4, 4, 4), "openstl": (4, 4)}.get(name, (8,))
-    changes = {MODELS["convlstm"]: {"hidden": width}, MODELS["simvp"]: {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}}
-    network = build_model(name, changes[PRESETS[name]] if name in PRESETS else {})
+    width = {"tutorial": [4, 4], "shi2015": [4, 4, 4], "fc_lstm": [4, 4], "openstl": [4, 4]}.get(name, [8])
+    changes: dict = {}
+    if name in PRESETS:
+        changes = {"core": {"convlstm": {"hidden": width}}}
+        if PRESETS[name][0] == "simvp":
+            changes = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+    if name == "fc_lstm":
+        changes["codec"] = {"patches": {"size": 8}}
+    network = build_model(name, changes)
     return Forecaster(network, Window(5, 5), Scaling(0, 1, "", "minmax"))
 
 
@@ -327,7 +335,7 @@ def test_saved_streams_that_are_refused(forecaster, tmp_path) -> None:
         small("tutorial").stream().restore(tmp_path / "state")
     torch.manual_seed(1)  # the same network, other weights
     with pytest.raises(ValueError, match="another model"):
-        Forecaster(build_model("quick", {"hidden": (8,)}), Window(5, 5)).stream().restore(tmp_path / "state")
+        Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5)).stream().restore(tmp_path / "state")
     whole = (tmp_path / "state").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no state", whole[100:]):
         (tmp_path / "damaged").write_bytes(damaged)

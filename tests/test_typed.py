@@ -111,32 +111,32 @@ def test_yaml_of_values() -> None:
 @pytest.mark.parametrize(
     ("name", "args", "said"),
     [
-        ("convlstm", {"hidden": [10**9]}, "beyond reason"),
+        ("tutorial", {"core": {"convlstm": {"hidden": [10**9]}}}, "beyond reason"),
         (
-            "convlstm",
-            {"hidden": [10**5]},
+            "tutorial",
+            {"core": {"convlstm": {"hidden": [10**5]}}},
             "GiB of memory, more than the budget of 1 GiB; choose fewer or smaller",
         ),
-        ("convlstm", {"kernel": 10**6 - 1}, "GiB"),
-        ("convlstm", {"hidden": [8] * 10**5}, "a list of 100000"),
-        ("convlstm", {"hidden": [-8]}, "at least 1"),
-        ("convlstm", {"hidden": "8"}, "model convlstm.hidden is a list"),
-        ("convlstm", {"hidden": None}, "model convlstm.hidden"),
-        ("convlstm", {"kernel": 3.0}, "model convlstm.kernel is a whole number"),
-        ("convlstm", {"kernel": True}, "model convlstm.kernel is a whole number"),
+        ("tutorial", {"core": {"convlstm": {"kernel": 10**6 - 1}}}, "GiB"),
+        ("tutorial", {"core": {"convlstm": {"hidden": [8] * 10**5}}}, "a list of 100000"),
+        ("tutorial", {"core": {"convlstm": {"hidden": [-8]}}}, "not -8"),
+        ("tutorial", {"core": {"convlstm": {"hidden": "8"}}}, "core convlstm.hidden is a list"),
+        ("tutorial", {"core": {"convlstm": {"hidden": None}}}, "core convlstm.hidden is a list"),
+        ("tutorial", {"core": {"convlstm": {"kernel": 3.0}}}, "core convlstm.kernel is a whole number"),
+        ("tutorial", {"core": {"convlstm": {"kernel": True}}}, "core convlstm.kernel is a whole number"),
         (
-            "convlstm",
-            {"gates": {"forget_bias": math.nan}},
-            "model convlstm.gates.forget_bias is a finite number",
+            "tutorial",
+            {"core": {"convlstm": {"forget_bias": math.nan}}},
+            "core convlstm.forget_bias is a finite number",
         ),
-        ("quick", {"stem": {"widths": [2] * 40}}, "16 widths at most"),
-        ("quick", {"stem": {"width": 3}}, "did you mean widths"),
-        ("convlstm", {"head": {"kernel": -1}}, "odd kernel"),
-        ("nowcast", {"guide": {"name": ["x"]}}, "is unknown; choose persistence"),
-        ("nowcast", {"guide": {"name": "cycle", "period": 10**5}}, "10,000 at most"),
+        ("quick", {"codec": {"strided": {"widths": [2] * 40}}}, "1 to 16 widths"),
+        ("quick", {"codec": {"strided": {"width": 3}}}, "did you mean widths"),
+        ("tutorial", {"output": {"draw": {"kernel": -1}}}, "odd side"),
+        ("nowcast", {"output": {"mix": {"guide": {"x": {}}}}}, "is unknown; choose black, mean"),
+        ("nowcast", {"output": {"mix": {"guide": {"cycle": {"period": 10**5}}}}}, "10,000 at most"),
         (
             "nowcast",
-            {"guide": {"name": "cycle", "period": "24"}},
+            {"output": {"mix": {"guide": {"cycle": {"period": "24"}}}}},
             "guide cycle.period is a whole number",
         ),
         ("simvp", {"blocks": 10**6}, "1000 at most"),
@@ -155,10 +155,10 @@ def test_models_that_are_refused_before_they_take_memory(name: Any, args: Any, s
 
 
 def test_a_budget_can_be_raised() -> None:
-    args = {"hidden": [64], "decoder": "same", "ahead": "frame"}
+    args = {"core": {"convlstm": {"hidden": [64]}}}
     with pytest.raises(ValueError, match="raise budget to 1 "):
-        build_model("convlstm", args, budget=1e-4)
-    assert build_model("convlstm", args, budget=1.0).args["hidden"] == [64]
+        build_model("next_frame", args, budget=1e-4)
+    assert build_model("next_frame", args, budget=1.0).args["core"]["convlstm"]["hidden"] == [64]
 
 
 def test_sizes_are_found_without_drawing_weights() -> None:

@@ -16,7 +16,7 @@ from foreframe.data import batches, chosen
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import EventScorecard, PhysicalScorecard, Scorecard
-from foreframe.models import BASELINES, Model, build_model
+from foreframe.models import BASELINES, SCORED, Model, build_model
 from foreframe.precision import EXACT, check_precision, computing
 from foreframe.visuals import animation, paint_for, strip, write_curves, write_gif, write_png
 
@@ -27,7 +27,7 @@ def evaluate(
     dataset: Dataset,
     clips: int | None = None,
     batch_size: int = 16,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = SCORED,
     thresholds: Sequence[float] = (),
     scales: Sequence[int] = (),
     period: int | None = None,
@@ -133,7 +133,7 @@ def write_report(
     paths = [folder / name for name in ("scorecard.json", "curves.png", "strip.png", "forecast.gif")]
     with atomic_write(paths[0]) as rough:
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
-    write_curves(paths[1], _panels(card))
+    write_curves(paths[1], _panels(card), names=("model", *BASELINES))
     window, scaling = forecaster.window, forecaster.scaling
     shown = next(batches(dataset, examples, limit=examples)).to(forecaster.device)
     past, truth = window.split(shown)

@@ -20,7 +20,7 @@ from foreframe.budget import check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
 from foreframe.files import atomic_write
-from foreframe.models import Model, build_model, model_name, weights_of
+from foreframe.models import Model, build_model, earlier, model_name, weights_of
 from foreframe.notes import Note
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
@@ -61,6 +61,7 @@ class Forecaster:
         self.about = dict(about or {})
         self.budget = BUDGET
         self._speedups: dict[tuple[Any, ...], float] = {}  # by device and frame size
+        self._loaded_as: tuple[Any, Any] = (None, None)  # model and arguments as the file has them
 
     @property
     def device(self) -> torch.device:
@@ -413,7 +414,7 @@ class Stream:
             seen, last, source = int(about["seen"]), held.pop("last"), json.loads(about["source"])
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it") from error
-        if about.get("model") != self._fingerprint():
+        if about.get("model") not in (self._fingerprint(), self._fingerprint_as_loaded()):
             raise ValueError(f"{path} was saved by another model than this one; start anew without it")
         state = self._fitted({name.removeprefix("state."): value for name, value in held.items()}, last)
         if state is None or seen < 1 or not _tells_a_place(source):
@@ -451,10 +452,20 @@ class Stream:
     def _fingerprint(self) -> str:
         """Which network a state belongs to: its arguments, scaling and weights."""
         config = self.forecaster.config()
-        digest = hashlib.sha256(json.dumps([config["model"], config["args"], config["scaling"]], sort_keys=True).encode())
-        for name, value in sorted(self.forecaster.model.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return _digest(config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict())
+
+    def _fingerprint_as_loaded(self) -> str | None:
+        """The same, as version 0.1 took it of a network that it saved; None for other networks."""
+        model, args = self.forecaster._loaded_as
+        weights = earlier.weights_then(self.forecaster.model.state_dict(), model)
+        return None if weights is None else _digest(model, args, self.forecaster.config()["scaling"], weights)
+
+
+def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps([model, args, scaling], sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _tells_a_place(source: Any) -> bool:
@@ -515,9 +526,11 @@ def _from_config(config: Any, weights: Any, where: str, device: str | torch.devi
     try:
         trained, about = _described(config)
         window, scaling = typed(Window, config["window"], "window"), typed(Scaling, config["scaling"], "scaling")
+        weights = earlier.weights(weights, config["model"])
         _check_weights(weights, weights_of(config["model"], config["args"]))
         model = build_model(config["model"], config["args"], budget=math.inf)  # as large as the weights, which are there
         model.load_state_dict(dict(weights))
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as convolutions on a CPU like them
     except ValueError as error:
         raise ValueError(f"{where} does not hold a foreframe model: {error}") from None
     except (TypeError, RuntimeError) as error:
@@ -526,7 +539,9 @@ def _from_config(config: Any, weights: Any, where: str, device: str | torch.devi
         model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto") from error
-    return Forecaster(model.eval(), window, scaling, trained, about)
+    forecaster = Forecaster(model.eval(), window, scaling, trained, about)
+    forecaster._loaded_as = config["model"], config["args"]
+    return forecaster
 
 
 def _check_weights(weights: Mapping[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

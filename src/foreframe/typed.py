@@ -45,7 +45,7 @@ def check_types(kind: Any, values: Any, what: str) -> None:
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{what} holds names and values, not {brief(values)}")
-    known = inspect.signature(kind).parameters
+    known = parameters(kind)
     hints = dict.fromkeys(known, Any) | get_type_hints(kind.__init__)
     for name, value in values.items():
         if name not in known:
@@ -57,6 +57,37 @@ def check_types(kind: Any, values: Any, what: str) -> None:
             check_types(inside, value, f"{what}.{name}")
         elif not _is(value, hints[name]):
             raise ValueError(f"{what}{'.' * bool(what)}{name} is {_words(hints[name])}, not {brief(value)}")
+
+
+def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
+    """One of several kinds, and all of its arguments, from what plain values say of it: its name, or
+    {its name: arguments}.
+
+    Args:
+        kinds: classes or functions by name; their positional-only parameters are not for `given`.
+        given: maybe a stranger's.
+        what: how the message names it.
+
+    Raises:
+        ValueError: no such kind, more than one, or arguments that it does not take.
+    """
+    named = {given: {}} if isinstance(given, str) else given
+    if not isinstance(named, Mapping) or len(named) != 1:
+        raise ValueError(f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not {brief(given)}")
+    name, args = next(iter(named.items()))
+    if name not in kinds:
+        raise ValueError(f"{what} {brief(name)} is unknown; choose {', '.join(kinds)}")
+    args = {} if args is None else args
+    check_types(kinds[name], args, f"{what} {name}")
+    known = parameters(kinds[name])
+    whole = {one.name: one.default for one in known.values() if one.default is not one.empty} | args
+    return name, {key: list(v) if isinstance(v, tuple) else v for key, v in whole.items()}
+
+
+def parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    """What a class or a function may be given by name."""
+    known = inspect.signature(kind).parameters.items()
+    return {name: one for name, one in known if one.kind is not one.POSITIONAL_ONLY}
 
 
 def _is(value: Any, hint: Any) -> bool:
@@ -96,7 +127,8 @@ def _words(hint: Any) -> str:
         dict: "names and values",
     }
     kind = origin or hint
-    other = "names and values" if kind is Mapping else f"a {getattr(kind, '__name__', kind)}"
+    plain = kind is Mapping or is_dataclass(kind)
+    other = "names and values" if plain else f"a {getattr(kind, '__name__', kind)}"
     return names.get(kind, "null" if hint is types.NoneType else other)
 
 

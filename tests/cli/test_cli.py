@@ -75,8 +75,8 @@ GOOD = np.zeros((10, 1, 40, 40), np.float32)
         (["predict", "runs/nowhere"], "missing: --input"),
         (["predict"], "missing: RUN, --input, --output"),
         (["models", "quick"], "options begin with --, so there is no place for quick"),
-        (["train", "--model_args.kernel", "4"], "kernel must be an odd whole number"),
-        (["train", "--model_args.hiden", "[4]"], "did you mean hidden?"),
+        (["train", "--model_args.core.convlstm.kernel", "4"], "kernel 4x4 is even"),
+        (["train", "--model_args.core.convlstm.hiden", "[4]"], "did you mean hidden?"),
         (["data", "--output", "x.mp4"], "cannot write .mp4"),
         (["data", "--clip", "99999"], "clips 0 to 9999"),
         (["data", "--data_args.digits", "mnist"], "allow the download"),
@@ -91,10 +91,13 @@ def test_bad_options(capsys, tmp_path, monkeypatch, arguments, message) -> None:
 
 def test_values_are_what_they_look_like(tmp_path) -> None:
     """`false` is not a string, at any depth; flags win over the file."""
-    (tmp_path / "a.yaml").write_text("model_args: {head: {carry: true}, kernel: 3}\nbatch_size: 3\n")
-    given = "--model_args.head.carry false --model_args.stem.widths [8,16] --data_args.motion.rule svg --data_args.fixed true"
+    (tmp_path / "a.yaml").write_text("model_args: {codec: {strided: {show_last: true}}, embedding: true}\nbatch_size: 3\n")
+    given = "--model_args.codec.strided.show_last false --model_args.core.convlstm.hidden [8,16] "
+    given += "--data_args.motion.rule svg --data_args.fixed true"
     options = parse(["--config", str(tmp_path / "a.yaml"), *given.split(), "--tensorboard", "--batch_size", "5"])
-    assert options[ModelOptions].model_args == {"head": {"carry": False}, "kernel": 3, "stem": {"widths": [8, 16]}}
+    assert options[ModelOptions].model_args == {
+        "codec": {"strided": {"show_last": False}}, "embedding": True, "core": {"convlstm": {"hidden": [8, 16]}},
+    }  # fmt: skip
     assert options[DataOptions].data_args == {"motion": {"rule": "svg"}, "fixed": True}
     assert options[DataOptions].batch_size == 5
     assert options[RunOptions].tensorboard is True
@@ -183,7 +186,7 @@ def test_evaluate_writes_a_report_and_names_conventions(run, capsys) -> None:
 def test_models_lists_every_preset_with_its_size(capsys) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out
-    for number in ("1,036,097", "7,585,296", "11,675,648"):
+    for number in ("1,036,097", "7,585,296", "142,667,776", "11,675,648"):
         assert number in out
     assert "56.79 G" in out  # OpenSTL reports 56.8 G multiply-adds for its ConvLSTM-S
 

@@ -40,6 +40,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--batch_size", "2.5"], "batch_size"),
         (["--hidden", "1e9"], 'hidden": expected int or null. Got value: 1e9'),
         (["--hidden", "100000"], "GiB of memory, more than the budget of 1 GiB"),
+        (["--model_args.core.convlstm.hidden", "null"], "core convlstm.hidden is a list"),
         (["--model_args.hidden", "null"], "model quick.hidden is a list"),
         (["--model_args.x.y.z", "3"], "takes no argument 'x'"),
         (["--data_args.x.y.z", "3"], "takes no argument 'x'"),
@@ -129,10 +130,12 @@ def test_bad_flags_of_other_verbs(
     ("config", "said"),
     [
         ("batch_size: null", "batch_size is a whole number, not None"),
+        ("budget: null", "budget is a finite number, not None"),
+        ("budget: [1]", "budget"),
         ("learning_rate: .nan", "learning_rate is a finite number, not nan"),
         ("learning_rate: 2020-01-01", 'option "learning_rate": expected float'),
         ("model: [quick]", 'option "model"'),
-        ("model_args: {hidden: .inf}", "model quick.hidden is a list"),
+        ("model_args: {core: {convlstm: {hidden: .inf}}}", "core convlstm.hidden is a list"),
         ("data_args: [1]", "data_args holds names and values"),
         ("batch_size: 3\nbatch_size: 4", "line 2: batch_size stands there twice"),
         ("hidden: '[[[['", "not YAML"),
@@ -150,7 +153,7 @@ def test_bad_configs(config: str, said: str, capsys: pytest.CaptureFixture[str],
 
 
 def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
-    (tmp_path / "one.yaml").write_text("batch_size: 3\npast: 4\nmodel_args: {head: {kernel: 5, over: all}}")
+    (tmp_path / "one.yaml").write_text("batch_size: 3\npast: 4\nmodel_args: {draw: {kernel: 5, over: all}}")
     (tmp_path / "two.yaml").write_text("batch_size: 4\nlearning_rate: 1e-3")
     configs = ["--config", str(tmp_path / "one.yaml"), f"--config={tmp_path / 'two.yaml'}"]
     options = parse(
@@ -158,16 +161,16 @@ def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
             "--past",
             "7",
             *configs,
-            "--model_args.head.kernel",
+            "--model_args.draw.kernel",
             "3",
-            "--model_args={head: {over: last}}",
+            "--model_args={draw: {over: last}}",
         ]
     )
     assert (options[DataOptions].batch_size, options[DataOptions].past) == (4, 7)
     assert options[LearningOptions].learning_rate == 1e-3
-    assert options[ModelOptions].model_args == {"head": {"over": "last"}}
-    options = parse([*configs, "--model_args.head.kernel", "3"])
-    assert options[ModelOptions].model_args == {"head": {"kernel": 3, "over": "all"}}  # its neighbour stays
+    assert options[ModelOptions].model_args == {"draw": {"over": "last"}}
+    options = parse([*configs, "--model_args.draw.kernel", "3"])
+    assert options[ModelOptions].model_args == {"draw": {"kernel": 3, "over": "all"}}  # its neighbour stays
 
 
 def test_ranges_hold_in_python_too() -> None:

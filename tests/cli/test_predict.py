@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def run() -> str:
     """Grey films of 8 bits, four frames looked at; left where files that are to be found are not."""
-    Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(4, 4), Scaling(0, 255)).save("../run")
+    Forecaster(build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}), Window(4, 4), Scaling(0, 255)).save("../run")
     return "../run"
 
 
@@ -323,7 +323,9 @@ def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
 
 def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
     torch.manual_seed(0)
-    forecaster = Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(4, 4), trained=Trained(frame=(16, 16)))
+    forecaster = Forecaster(
+        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}), Window(4, 4), trained=Trained(frame=(16, 16))
+    )
     forecaster.save("../small")
     np.save("clip.npy", np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32))
     assert main(["predict", "../small", "clip.npy", "-o", "out.npy", "--steps", "2"]) == 0

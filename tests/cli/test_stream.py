@@ -103,7 +103,7 @@ def test_small_numbers_keep_their_figures(capsys) -> None:
 def test_a_film(run, capsys) -> None:
     write_mp4("a film.mp4", np.full((6, 16, 16, 3), 90, np.uint8), 10)
     assert len(streamed(capsys, run, "a film.mp4", "--reading.colour", "grey")) == 6
-    Forecaster(build_model("convlstm", {"hidden": (2,)}), Window(3, 3), Scaling(0, 255)).save("grey")
+    Forecaster(build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}), Window(3, 3), Scaling(0, 255)).save("grey")
     assert "3 channels, but the model takes 1; --reading.colour grey makes it one" in error_lines(capsys, "grey", "a film.mp4")
 
 

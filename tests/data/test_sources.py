@@ -17,7 +17,7 @@ from foreframe.clip import Clip
 from foreframe.data import clips_from
 from foreframe.data.grid import write_grid as save_clip
 from foreframe.data.npy import NpyFrames
-from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts
+from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts, is_number
 from foreframe.data.video import Film
 
 RANDOM = np.random.default_rng(3)
@@ -404,3 +404,9 @@ def test_files_that_go_on_where_the_one_before_ends_are_one_recording(tmp_path: 
     np.testing.assert_array_equal(np.concatenate([first.times, second.times]), times)
     save_clip(tmp_path / "99.nc", Clip(frames[:5], times[:5] + np.timedelta64(1, "D"), "K", variable="t"))
     assert [len(clip) for clip in clips_from(tmp_path)] == [15, 5, 5]  # another quantity is another recording
+
+
+@pytest.mark.parametrize("budget", [10**20, -(10**20), 10**400])
+def test_whole_numbers_of_any_size_are_numbers(budget: int) -> None:
+    assert is_number(budget)
+    assert not any(is_number(value) for value in (float("nan"), float("inf"), np.float32("nan"), True))

@@ -57,6 +57,12 @@ WAYS: dict[str, Way] = {
     # so that no two can be exchanged.
     "tutorial": Way("tutorial", {"hidden": [3, 2]}, (8, 10)),
     "shi2015": Way("shi2015", {"hidden": [2, 1, 2]}),
+    "fc_lstm": Way(
+        "fc_lstm",
+        {"core": {"convlstm": {"hidden": [3, 2]}}, "codec": {"patches": {"size": 8}}},
+        (8, 16),
+        gain=1,
+    ),
     "openstl": Way("openstl", {"hidden": [2, 1, 2, 1]}, gain=5),
     # 32 channels are the fewest that group norm takes in two groups.
     "quick": Way("quick", {"hidden": [2], "stem": {"widths": [3, 4, 32]}}),

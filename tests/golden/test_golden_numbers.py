@@ -18,7 +18,7 @@ import torch
 from record import FOLDER, SIZES, WAYS, computed, guess_of, load, main, one_thread, sizes_of
 from torch import Tensor
 
-from foreframe.models import PRESETS, Model, build_model
+from foreframe.models import PRESETS, Model, build_model, earlier
 
 RECORDED = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-5}  # of a tensor's largest value
@@ -27,13 +27,15 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-5}  # of a tensor's largest 
 def built(about: dict[str, Any], weights: dict[str, Tensor]) -> Model:
     """The model that was recorded, from the arguments and weights of its file."""
     model = build_model(about["model"], about["args"])
-    model.load_state_dict(weights)
+    model.load_state_dict(earlier.weights(weights, about["model"]))
     return model
 
 
 def recorded_name(about: dict[str, Any], name: str) -> str:
     """What the file calls what the code calls `name`: a weight, or an entry of the state."""
-    return name
+    was = {then: now for now, then in earlier.WEIGHTS.items()} if about["model"] == "convlstm" else {}
+    begins = next((now for now in was if name.startswith(now)), "")
+    return was.get(begins, "") + name.removeprefix(begins)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from conftest import real_data
-from foreframe.models import BASELINES, baselines_here, build_model
+from foreframe.models import SCORED, baselines_here, build_model
 from foreframe.models.optical_flow import _motion, _sample
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
@@ -105,12 +105,12 @@ def test_nothing_is_computed_on_the_meta_device() -> None:
 
 
 def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
-    assert baselines_here() == (*BASELINES, "optical_flow")
+    assert baselines_here() == (*SCORED, "optical_flow")
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"pip install 'foreframe\[flow\]'"):
         build_model("optical_flow")(torch.rand(1, 3, 1, 16, 16), 2)
-    monkeypatch.setattr("foreframe.models.find_spec", lambda name: None)
-    assert baselines_here() == BASELINES
+    monkeypatch.setattr("foreframe.models.baselines.find_spec", lambda name: None)
+    assert baselines_here() == SCORED
 
 
 def test_pairs_are_at_least_one() -> None:

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from foreframe.models import PRESETS, SimVP, build_model
-
-SIMVP = [name for name, kind in PRESETS.items() if kind is SimVP]
+from foreframe.models import SimVP, build_model
 
 
 @pytest.mark.parametrize(("name", "millions"), [("simvp2022", 58.0), ("simvp_gated", 46.8)])

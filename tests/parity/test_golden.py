@@ -13,6 +13,7 @@ of its own, of Hzzone's and jhhuang's encoder-forecasters.
 """
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from foreframe.models import ConvLSTM, ConvLSTMCell
-from foreframe.models.engine import in_step
+from foreframe.models import ConvLSTMCell, Model, preset
+from foreframe.models.engine import one_pass
 
 
 def golden(name: str) -> dict[str, Tensor]:
@@ -56,15 +57,16 @@ def folded(channels: int, patch: int) -> list[int]:
     return torch.arange(patch * patch * channels).view(patch, patch, channels).permute(2, 0, 1).flatten().tolist()
 
 
-def openstl(g: dict[str, Tensor]) -> ConvLSTM:
-    model = ConvLSTM.preset("openstl", channels=2, hidden=(6, 5, 6), stem={"patch": 2}).double()
+def openstl(g: dict[str, Tensor]) -> Model:
+    model = preset("openstl", channels=2, core={"convlstm": {"hidden": [6, 5, 6]}}, codec={"patches": {"size": 2}})
+    model = model.double()
     order = folded(2, 2)
     with torch.no_grad():
-        for k, cell in enumerate(model.encoder):
+        for k, cell in enumerate(model.encoder.cells):
             x = g[f"param.cell_list.{k}.conv_x.0.weight"]
             weight = torch.cat([x[:, order] if k == 0 else x, g[f"param.cell_list.{k}.conv_h.0.weight"]], dim=1)
             cell.gates.weight.copy_(ours_of(weight))
-        model.to_frame.last.weight.copy_(g["param.conv_last.weight"][order])
+        model.output.last.weight.copy_(g["param.conv_last.weight"][order])
     return model
 
 
@@ -96,8 +98,8 @@ def test_openstl_scheduled_sampling_loss_and_gradients() -> None:
     same(loss, g["loss"])
     loss.backward()
     near(frames.grad, g["grad.input"])
-    near(model.to_frame.last.weight.grad, g["grad.conv_last.weight"][order])
-    for k, cell in enumerate(model.encoder):
+    near(model.output.last.weight.grad, g["grad.conv_last.weight"][order])
+    for k, cell in enumerate(model.encoder.cells):
         x, h = (ours_of(g[f"grad.cell_list.{k}.conv_{name}.0.weight"]) for name in "xh")
         near(cell.gates.weight.grad, torch.cat([x[:, order] if k == 0 else x, h], dim=1))
 
@@ -107,7 +109,7 @@ def test_openstl_by_its_formulas() -> None:
     and conv_h apart, patches as its reshape makes them."""
     torch.manual_seed(0)
     p, hidden, steps = 4, 5, 3
-    model = ConvLSTM.preset("openstl", hidden=(hidden, hidden)).double()
+    model = preset("openstl", core={"convlstm": {"hidden": [hidden, hidden]}}).double()
     order = folded(1, p)
     past = torch.rand(2, 4, 1, 16, 24, dtype=torch.float64)
 
@@ -121,7 +123,7 @@ def test_openstl_by_its_formulas() -> None:
         frame = past[:, t] if t < past.shape[1] else made[-1]
         x = frame.view(2, 4, p, 6, p).permute(0, 2, 4, 1, 3).reshape(2, p * p, 4, 6)
         h, c = list(h), list(c)
-        for k, cell in enumerate(model.encoder):
+        for k, cell in enumerate(model.encoder.cells):
             weight = ours_of(cell.gates.weight.detach())
             W_x, W_h = weight[:, : x.shape[1]], weight[:, x.shape[1] :]
             if k == 0:
@@ -129,23 +131,23 @@ def test_openstl_by_its_formulas() -> None:
             i, f, g, o = (F.conv2d(x, W_x, padding=2) + F.conv2d(h[k], W_h, padding=2)).chunk(4, dim=1)
             c[k] = torch.sigmoid(f) * c[k] + torch.sigmoid(i) * torch.tanh(g)
             x = h[k] = torch.sigmoid(o) * torch.tanh(c[k])
-        W_last = model.to_frame.last.weight.detach()[torch.tensor(order).argsort()]
+        W_last = model.output.last.weight.detach()[torch.tensor(order).argsort()]
         made.append(unfolded(F.conv2d(x, W_last)))
     same(model(past, steps), torch.stack(made[-steps:], dim=1))
 
 
 def test_holmdk_is_the_preset_tutorial() -> None:
     g = golden("holmdk_encoder_decoder")
-    model = ConvLSTM.preset("tutorial", hidden=(6, 6)).double()
+    model = preset("tutorial", core={"convlstm": {"hidden": [6, 6]}}).double()
     names = [f"{part}_{k}_convlstm.conv" for part in ("encoder", "decoder") for k in (1, 2)]
-    cells = [*model.encoder, *model.forecaster]
+    cells = [*model.encoder.cells, *model.decoder.cells]
     with torch.no_grad():
         for name, cell in zip(names, cells, strict=True):
             cell.gates.weight.copy_(g[f"param.{name}.weight"])
             cell.gates.bias.copy_(g[f"param.{name}.bias"])
 
-        model.to_frame.last.weight.copy_(g["param.decoder_CNN.weight"][:, :, 0])
-        model.to_frame.last.bias.copy_(g["param.decoder_CNN.bias"])
+        model.output.last.weight.copy_(g["param.decoder_CNN.weight"][:, :, 0])
+        model.output.last.bias.copy_(g["param.decoder_CNN.bias"])
     past = g["input"][:, :4].requires_grad_()
     made = model(past, 5)
     same(made, g["output"].transpose(1, 2))
@@ -153,8 +155,8 @@ def test_holmdk_is_the_preset_tutorial() -> None:
     same(loss, g["loss"])
     loss.backward()
     near(past.grad, g["grad.input"])
-    near(model.to_frame.last.weight.grad, g["grad.decoder_CNN.weight"][:, :, 0])
-    near(model.to_frame.last.bias.grad, g["grad.decoder_CNN.bias"])
+    near(model.output.last.weight.grad, g["grad.decoder_CNN.weight"][:, :, 0])
+    near(model.output.last.bias.grad, g["grad.decoder_CNN.bias"])
     for name, cell in zip(names, cells, strict=True):
         near(cell.gates.weight.grad, g[f"grad.{name}.weight"])
         near(cell.gates.bias.grad, g[f"grad.{name}.bias"])
@@ -174,14 +176,14 @@ def test_ndrplz_layer_stack(fast: bool) -> None:
     g = golden("ndrplz_convlstm")
     cells = ndrplz(g)
     x = g["input"].requires_grad_()
-    steps = in_step(cells, x) if fast else cells
     layers: list = [(None, None), (None, None)]
     outputs: list[list[Tensor]] = [[], []]
-    for frame in x.unbind(dim=1):
-        for k, step in enumerate(steps):
-            layers[k] = step(frame, *layers[k])
-            frame = layers[k][0]
-            outputs[k].append(frame)
+    with one_pass(x) if fast else nullcontext():
+        for frame in x.unbind(dim=1):
+            for k, cell in enumerate(cells):
+                layers[k] = cell(frame, *layers[k])
+                frame = layers[k][0]
+                outputs[k].append(frame)
     for k in range(2):
         same(torch.stack(outputs[k], dim=1), g[f"layer.{k}.outputs"])
         same(layers[k][0], g[f"layer.{k}.last_h"])

@@ -7,7 +7,7 @@ fed the embedding and then its own hidden map, and a 3-D convolution of kernel (
 import torch
 from torch import nn
 
-from foreframe.models import ConvLSTM
+from foreframe.models import preset
 
 
 class PlainTutorial(nn.Module):
@@ -42,18 +42,18 @@ class PlainTutorial(nn.Module):
 
 def test_outputs_and_gradients() -> None:
     torch.manual_seed(0)
-    plain, ours = PlainTutorial(16), ConvLSTM.preset("tutorial", hidden=(16, 16))
+    plain, ours = PlainTutorial(16), preset("tutorial", core={"convlstm": {"hidden": [16, 16]}})
     with torch.no_grad():
-        for theirs, cell in zip(plain.cells, [*ours.encoder, *ours.forecaster], strict=True):
+        for theirs, cell in zip(plain.cells, [*ours.encoder.cells, *ours.decoder.cells], strict=True):
             cell.gates.load_state_dict(theirs.state_dict())
-        ours.to_frame.last.weight.copy_(plain.head.weight[:, :, 0])
-        ours.to_frame.last.bias.copy_(plain.head.bias)
+        ours.output.last.weight.copy_(plain.head.weight[:, :, 0])
+        ours.output.last.bias.copy_(plain.head.bias)
     past, truth = torch.rand(2, 6, 1, 20, 20), torch.rand(2, 5, 1, 20, 20)
     a, b = plain(past, 5), ours(past, 5)
     torch.testing.assert_close(b, a, atol=1e-6, rtol=0)
     for made in (a, b):
         (made - truth).square().mean().backward()
-    for theirs, cell in zip(plain.cells, [*ours.encoder, *ours.forecaster], strict=True):
+    for theirs, cell in zip(plain.cells, [*ours.encoder.cells, *ours.decoder.cells], strict=True):
         torch.testing.assert_close(cell.gates.weight.grad, theirs.weight.grad, atol=1e-6, rtol=0)
         torch.testing.assert_close(cell.gates.bias.grad, theirs.bias.grad, atol=1e-6, rtol=0)
-    torch.testing.assert_close(ours.to_frame.last.weight.grad, plain.head.weight.grad[:, :, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(ours.output.last.weight.grad, plain.head.weight.grad[:, :, 0], atol=1e-6, rtol=0)

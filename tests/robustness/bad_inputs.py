@@ -48,6 +48,17 @@ ODD_VALUES: list[Any] = [
     "os.system", "http://127.0.0.1:9/x", "../../x", "x" * 5000, [10**9], [-8],
     {"class_path": "os.system"}, [0.5] * 3, "2020-01-01",
 ]  # fmt: skip
+NETWORKS: list[tuple[str, dict[str, Any]]] = [
+    ("quick", {"core": {"convlstm": {"hidden": [2], "peepholes": True}}, "start": "states"}),
+    ("encoder_decoder", {"channels": 1, "output": {"draw": {"feed": "frame"}}, "attention": 2, "backward": 1}),
+    ("nowcast", {"output": {"mix": {"guide": {"cycle": {"period": 2}}, "blurs": [1.0]}}}),
+    ("at_once", {"horizon": 2, "codec": {"strided": {"widths": [2], "norm": "none"}}, "draw": {"over": "all"}}),
+    ("next_frame", {"codec": {"patches": {"size": 4, "show_last": True}}, "draw": {"kernel": 1}}),
+    # Of version 0.1.
+    ("convlstm", {"hidden": [2, 2], "decoder": "same", "ahead": "frame", "gates": {"bias": False}}),
+    ("quick", {"stem": {"skip": "none"}, "head": {"carry": False, "over": "all"}, "kernel": 1}),
+    ("nowcast", {"guide": {"name": "cycle", "period": 3}, "head": {"blurs": []}}),
+]
 
 
 # What is damaged: small, whole files of every kind
@@ -88,7 +99,7 @@ def make_whole(folder: Path) -> None:
     grid.to_netcdf("a.nc")
     grid.to_zarr("a.zarr", consolidated=False)
     torch.manual_seed(0)
-    model = build_model("convlstm", {"hidden": [2], "stem": {"patch": 4}})
+    model = build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}, "codec": {"patches": {"size": 4}}})
     forecaster = Forecaster(
         model,
         Window(2, 2),
@@ -404,6 +415,9 @@ def config_case(draw: random.Random) -> list[str]:
     import yaml
 
     whole = yaml.safe_load(Path("run/config.yaml").read_text())
+    if draw.random() < 0.3:
+        name, args = draw.choice(NETWORKS)
+        whole |= {"model": name, "model_args": odd_json(draw, args, draw.choice([1, 1, 2])), "hidden": draw.choice([None, 2])}
     text = yaml.safe_dump(odd_json(draw, whole, draw.choice([1, 1, 2, 4])), sort_keys=False)
     way = draw.random()
     if way < 0.2:
@@ -609,7 +623,10 @@ def state_case(draw: random.Random) -> list[str]:
 
 FLAGS = {
     "train": """
-        model hidden model_args model_args.hidden model_args.stem.patch model_args.x.y.z weights
+        model hidden model_args model_args.channels model_args.core model_args.core.convlstm.hidden
+        model_args.codec model_args.codec.strided.widths model_args.start model_args.output
+        model_args.output.carry.feed model_args.embedding model_args.attention model_args.backward
+        model_args.hidden model_args.stem.patch model_args.guide model_args.x.y.z weights
         data data_args data_args.clips data_args.canvas data_args.digits data_args.motion
         data_args.motion.speed data_args.x.y.z past future stride batch_size validation_clips
         loss sampling_steps optimizer learning_rate beta_1 beta_2 weight_decay schedule warmup

@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from foreframe import Forecaster
-from foreframe.models import ConvLSTM, build_model
+from foreframe.models import build_model
 from foreframe.training.fit import fit
 from foreframe.training.options import (
     DataOptions,
@@ -18,7 +18,7 @@ from foreframe.training.options import (
 
 
 def test_openstl_now_adds_no_offset() -> None:
-    assert ConvLSTM.preset("openstl").args["gates"]["forget_bias"] == 0.0
+    assert build_model("openstl").args["core"]["convlstm"]["forget_bias"] == 0.0
 
 
 def trained(run: Path, model: ModelOptions, steps: int, resume: bool = False) -> dict:
@@ -47,14 +47,14 @@ def test_a_run_of_openstl_with_the_offset_goes_on_with_it(tmp_path: Path) -> Non
     gone_on = trained(run, ModelOptions("openstl", hidden=3), 4, resume=True)
     whole = trained(tmp_path / "whole", ModelOptions("openstl", hidden=3, model_args=by_hand), 4)
     assert gone_on["global_step"] == 4
-    assert gone_on["forecaster"]["args"]["gates"]["forget_bias"] == 1.0
+    assert gone_on["forecaster"]["args"]["core"]["convlstm"]["forget_bias"] == 1.0
     for name, value in whole["state_dict"].items():
         assert torch.equal(gone_on["state_dict"][name], value), name
     forecaster = Forecaster.load(run)
-    assert {cell.forget_bias for cell in forecaster.model.encoder} == {1.0}
+    assert {cell.forget_bias for cell in forecaster.model.encoder.cells} == {1.0}
     again = Forecaster.load(forecaster.save(tmp_path / "saved"))
     past = torch.rand(3, 1, 40, 40)
     assert torch.equal(again.predict(past, 2), forecaster.predict(past, 2))
-    plain = build_model("openstl", {"hidden": [3, 3, 3, 3]})
+    plain = build_model("openstl", {"core": {"convlstm": {"hidden": [3, 3, 3, 3]}}})
     plain.load_state_dict(forecaster.model.state_dict())
     assert not torch.equal(plain(past[None], 2)[0], forecaster.predict(past, 2))

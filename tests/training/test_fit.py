@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Trainer
 from PIL import Image
 
@@ -20,6 +21,8 @@ from foreframe import Forecaster, MovingMNIST, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.models import Model
+from foreframe.models.engine import why_not_compiled
+from foreframe.models.recurrent import Recurrent
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
 from foreframe.training.callbacks import BlankWatch
 from foreframe.training.datamodule import training_batches
@@ -100,9 +103,9 @@ class Noisy(torch.utils.data.Dataset):
 """
     )
     monkeypatch.syspath_prepend(tmp_path)
-    from foreframe.models import MODELS, ConvLSTM
+    from foreframe.models import MODELS, EncoderDecoder
 
-    class Dropping(ConvLSTM):
+    class Dropping(EncoderDecoder):
         def encode(self, past, state=None):
             return super().encode(torch.nn.functional.dropout(past, 0.3, self.training), state)
 
@@ -110,7 +113,7 @@ class Noisy(torch.utils.data.Dataset):
     settings = {
         "model": "dropping",
         "hidden": None,
-        "model_args": {"hidden": [6]},
+        "model_args": {"core": {"convlstm": {"hidden": [6]}}},
         "data": "noisy_clips.Noisy",
         "data_args": {},
         "batch_size": 2,
@@ -146,12 +149,13 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
 
     # The saved config starts the same run again.
     again = parse(["--config", str(run / "config.yaml"), "--run", str(tmp_path / "again")])
-    assert list(again.values()) == [*options[:4], replace(options[4], run=str(tmp_path / "again"))]
+    settled = replace(options[3], compile=False)  # what "auto" has come to
+    assert list(again.values()) == [*options[:3], settled, replace(options[4], run=str(tmp_path / "again"))]
     fit(*again.values())
     same_to_the_bit(run, tmp_path / "again")
     with pytest.raises(ValueError, match="already holds a run"):
         fit(*options)
-    with pytest.raises(ValueError, match=r"another network than these options describe .hidden was .8.*, now .6"):
+    with pytest.raises(ValueError, match=r"another network than these options describe .core\.convlstm\.hidden was .8.*, now .6"):
         fit(*groups(run, hidden=6, resume=str(run)))
 
 
@@ -474,7 +478,7 @@ class Spoilt(torch.utils.data.Dataset):
         ({"accelerator": "tpu"}, "refuses these settings"),
         ({"resume": "runs/nowhere"}, "there is no run in"),
         ({"weights": "nowhere"}, "there is no folder nowhere"),
-        ({"weights": "moving-mnist"}, "a simvp, not a convlstm; choose"),
+        ({"weights": "moving-mnist"}, "describe: simvp, not encoder_decoder; choose"),
     ],
 )
 def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: str) -> None:
@@ -484,14 +488,49 @@ def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch) -> None:
+def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> None:
     def missing(function):
         raise RuntimeError("no g++")
 
     monkeypatch.setattr(torch, "compile", missing)
-    with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
-        fit(*groups(tmp_path / "run", compile=True))
-    assert not (tmp_path / "run").exists()
+    why_not_compiled.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
+            fit(*groups(tmp_path / "run", compile=True))
+        assert not (tmp_path / "run").exists()
+        # Where it was nobody's wish, it is a line, and a run without; small maps are not asked about.
+        monkeypatch.setattr("foreframe.training.fit.WORTH", 1)
+        fit(*groups(tmp_path / "run"))
+        assert "no C++ compiler here that works (g++, or what CXX names), so recurrent cells" in capsys.readouterr().out
+        assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"] is False
+    finally:
+        why_not_compiled.cache_clear()
+
+
+def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, capsys) -> None:
+    """In a line, kept in the run's config; off by `compile: false`, and for small maps."""
+    monkeypatch.setattr("foreframe.training.fit.why_not_compiled", lambda device: "")
+    compiled = []
+    steps = Recurrent.steps
+
+    def seen(self, *given):
+        compiled.append(self.compiled)
+        self.compiled = False  # no compiler need be here
+        return steps(self, *given)
+
+    monkeypatch.setattr(Recurrent, "steps", seen)
+    fit(*groups(tmp_path / "small"))
+    assert set(compiled[2:]) == {False}
+    monkeypatch.setattr("foreframe.training.fit.WORTH", 1)
+    compiled.clear()
+    fit(*groups(tmp_path / "large"))
+    assert True in compiled
+    assert "recurrent cells are compiled; --compile false leaves that out" in capsys.readouterr().out
+    assert yaml.safe_load((tmp_path / "large" / "config.yaml").read_text())["compile"] is True
+    compiled.clear()
+    fit(*groups(tmp_path / "off", compile=False))
+    assert True not in compiled
+    assert "compiled" not in capsys.readouterr().out
 
 
 def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
@@ -504,7 +543,7 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
     (first / "checkpoints" / "best.ckpt").unlink()
     (first / "checkpoints" / "last.ckpt").unlink()
     fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))  # which has its own by now
-    with pytest.raises(ValueError, match="a convlstm with other hidden; choose"):
+    with pytest.raises(ValueError, match="describe: encoder_decoder with other core; choose"):
         fit(*groups(tmp_path / "third", hidden=9, weights=str(second)))
 
 

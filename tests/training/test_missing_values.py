@@ -105,7 +105,7 @@ def test_nothing_missing_is_nothing_done() -> None:
 @pytest.mark.parametrize("way", ["forecast", "next_frames"])
 def test_training_sees_no_nan_and_scores_none(way: str) -> None:
     torch.manual_seed(0)
-    network = build_model("convlstm", {"channels": 1, "hidden": [4, 4]})
+    network = build_model("tutorial", {"core": {"convlstm": {"hidden": [4, 4]}}})
     clips = torch.rand(2, 5, 1, 8, 8)
     clips[torch.rand(clips.shape) < 0.3] = torch.nan
     window = Window(3, 2)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from foreframe import MovingMNIST, Window
-from foreframe.models import ConvLSTM, build_model
+from foreframe.models import build_model, preset
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
@@ -59,7 +59,7 @@ def test_the_balanced_loss_equals_its_formula() -> None:
 def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
     """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by a mask, 19 losses' inputs."""
     torch.manual_seed(0)
-    model = ConvLSTM.preset("openstl", hidden=(6, 6)).double()
+    model = preset("openstl", core={"convlstm": {"hidden": [6, 6]}}).double()
     clips, window = torch.rand(3, 7, 1, 8, 8).double(), Window(4, 3)
     for share in (0.0, 0.5, 1.0):
         torch.manual_seed(5)
@@ -75,10 +75,10 @@ def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
             else:
                 shown = torch.stack([clips[b, t] if true[b, t] else own[b] for b in range(3)])
             x = F.pixel_unshuffle(shown, 4)
-            for k, cell in enumerate(model.encoder):
+            for k, cell in enumerate(model.encoder.cells):
                 h[k], c[k] = cell(x, h[k], c[k])
                 x = h[k]
-            own = F.pixel_shuffle(F.conv2d(x, model.to_frame.last.weight), 4)
+            own = F.pixel_shuffle(F.conv2d(x, model.output.last.weight), 4)
             expected.append(own)
         torch.testing.assert_close(made, torch.stack(expected, 1))
         assert torch.equal(truth, clips[:, 1:])
@@ -86,7 +86,7 @@ def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
 
 def test_with_no_truth_left_the_last_frames_are_the_plain_forecast() -> None:
     torch.manual_seed(0)
-    model = build_model("openstl", {"hidden": (6,)})
+    model = build_model("openstl", {"core": {"convlstm": {"hidden": [6]}}})
     clips, window = torch.rand(2, 7, 1, 8, 8), Window(4, 3)
     made, _ = next_frames(model, clips, window, 0.0)
     torch.testing.assert_close(made[:, -3:], model(clips[:, :4], 3), atol=1e-6, rtol=1e-6)
@@ -131,7 +131,7 @@ def test_a_loader_goes_on_where_it_was(workers: int) -> None:
 
 def test_truncated_gradients_reach_no_further() -> None:
     """The same forecast; what came before the last frames of the past has no gradient, and what is left is not nothing."""
-    network, window = ConvLSTM(hidden=(3,)), Window(5, 3)
+    network, window = preset("tutorial", core={"convlstm": {"hidden": [3]}}), Window(5, 3)
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
     whole, truth = forecast(network, clips, window)
     cut, _ = forecast(network, clips, window, truncate=2)
@@ -142,7 +142,7 @@ def test_truncated_gradients_reach_no_further() -> None:
 
 
 def test_truncated_gradients_of_every_next_frame() -> None:
-    network, window = ConvLSTM.preset("openstl", hidden=(3,)), Window(4, 4)
+    network, window = preset("openstl", core={"convlstm": {"hidden": [3]}}), Window(4, 4)
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
     for truncate, seen in ((0, [0, 1, 2, 3, 4, 5]), (3, [4, 5])):  # with 3, what is known before frame 3, and that frame, is given
         P, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)

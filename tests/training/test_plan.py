@@ -22,7 +22,9 @@ def planned(hidden: int = 4, **machine: str):
 @pytest.mark.parametrize("machine", [{}, {"precision": "bf16-mixed"}, {"memory": "save"}])
 def test_counts_are_right_and_measures_are_there(machine) -> None:
     found = planned(**machine)
-    assert found.parameters == sum(p.numel() for p in build_model("tutorial", {"hidden": (4, 4)}).parameters())
+    assert found.parameters == sum(
+        p.numel() for p in build_model("tutorial", {"core": {"convlstm": {"hidden": [4, 4]}}}).parameters()
+    )
     encoder, decoder, head = 3 * (16 * 5 + 16 * 8), 2 * (16 * 8 + 16 * 8), 2 * 4
     assert found.multiply_adds == 32 * 32 * 9 * (encoder + decoder + head)
     assert (found.clips, found.batch, found.steps, found.device) == (40, 4, 10, "cpu")
@@ -50,7 +52,7 @@ def test_what_training_refuses_plan_refuses_too() -> None:
         plan(ModelOptions("quick", hidden=4), data, LearningOptions(loss="cross_entropy"), cpu)
     with pytest.raises(ValueError, match="did you mean max_steps"):
         plan(ModelOptions("quick", hidden=4), data, LearningOptions(), MachineOptions(accelerator="cpu", trainer={"max_stepz": 1}))
-    with pytest.raises(ValueError, match="a simvp, not a convlstm"):
+    with pytest.raises(ValueError, match="simvp, not encoder_decoder"):
         plan(ModelOptions("quick", hidden=4, weights="moving-mnist"), data, LearningOptions(), cpu)
     with pytest.raises(ValueError, match="accelerator tpu: there is none here"):
         plan(ModelOptions("quick", hidden=4), data, LearningOptions(), MachineOptions(accelerator="tpu"))

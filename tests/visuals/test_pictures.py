@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from foreframe.models import BASELINES
 from foreframe.visuals import animation, gif_bytes, strip, write_curves, write_gif, write_png
 from foreframe.visuals.curves import colours_of
 from foreframe.visuals.strip import GREY, ORANGE
@@ -56,9 +57,10 @@ def test_gif_is_exact_in_grey_and_marks_the_forecast() -> None:
 
 
 def test_a_name_has_one_colour_in_every_report() -> None:
-    whole = colours_of(["model", "black", "mean", "persistence", "linear_motion", "optical_flow", "cycle", "mine", "yours"])
-    assert len(set(whole.values())) == 9
-    part = colours_of(["model", "mean", "persistence", "yours", "cycle", "black"])
+    names = ("model", *BASELINES)
+    whole = colours_of([*names, "mine", "yours"], names)
+    assert len(set(whole.values())) == len(whole) == 9
+    part = colours_of(["model", "mean", "persistence", "yours", "cycle", "black"], names)
     assert all(whole[name] == colour for name, colour in part.items() if name != "yours")
     assert part["yours"] not in {whole[name] for name in part if name != "yours"}
 

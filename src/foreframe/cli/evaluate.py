@@ -6,6 +6,7 @@ from typing import Any
 
 from foreframe.cli.options import call
 from foreframe.cli.progress import progress
+from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
 
 
@@ -151,4 +152,5 @@ def in_words(card: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
+    keep_memory()
     call("evaluate", score_run, arguments)

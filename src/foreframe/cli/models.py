@@ -28,8 +28,8 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
     table = Table(title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}", box=box.SIMPLE, title_justify="left")
     for name in ("model", "preset", "parameters", "multiply-adds"):
         table.add_column(name, justify="left" if name in ("model", "preset") else "right")
-    named = [(next(name for name in MODELS if MODELS[name] is kind), preset) for preset, kind in PRESETS.items()]
-    named += [(name, "") for name, kind in MODELS.items() if kind not in PRESETS.values()]
+    named = [(model, preset) for preset, (model, _) in PRESETS.items()]
+    named += [(name, "") for name in MODELS if name not in {model for model, _ in named}]
     for model, preset in named:
         with torch.device("meta"):  # sizes alone are asked of it
             network = build_model(preset or model)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.cli.options import call
 from foreframe.cli.progress import progress
+from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
@@ -292,4 +293,5 @@ def roll(
 
 def main(arguments: Sequence[str]) -> None:
     """INPUT may stand behind RUN, without --input; -o is --output."""
+    keep_memory()
     call("predict", forecast_clip, arguments, behind="input")

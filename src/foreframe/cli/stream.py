@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from foreframe.cli.options import call
+from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
@@ -261,4 +262,5 @@ def from_stdin(budget: float) -> "Iterator[np.ndarray]":
 
 def main(arguments: Sequence[str]) -> None:
     """SOURCE may stand behind RUN; -o is --output."""
+    keep_memory()
     call("stream", forecast_live, arguments, behind="source")

@@ -43,7 +43,8 @@ def _check_origin(where: str, told: Mapping[str, Any], flags: Sequence[str]) -> 
     for path in given:
         if path[0] == "data_args":
             args = _without(args, path[1:])
-    if told.get("budget", 0) > MachineOptions.budget and ["budget"] not in given:
+    budget = told.get("budget")
+    if isinstance(budget, int | float) and budget > MachineOptions.budget and ["budget"] not in given:
         raise ValueError(f"{where}: a larger budget comes from the command line alone: --budget {told['budget']:g}")
     data = told.get("data")
     check_harmless(where, "data" in told and ["data"] not in given, str(data), args)
@@ -59,7 +60,7 @@ def _without(values: Any, path: Sequence[str]) -> Any:
 def main(arguments: Sequence[str]) -> int:
     """Train, and say where the run lies and what to do next."""
     options = parse(arguments)
-    from foreframe.models.engine import keep_memory
+    from foreframe.memory import keep_memory
     from foreframe.training.fit import Stopped, fit, is_first_process
 
     keep_memory()

@@ -102,7 +102,8 @@ def is_whole(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether an option is a finite number; true and false are none."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
+    number: Any = value  # whole ones of any size, which numpy does not take
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(abs(number) < math.inf)
 
 
 def _is_place(value: Any) -> bool:

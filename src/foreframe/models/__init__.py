@@ -12,46 +12,78 @@ The future is never an input. A model also has `args` (plain values that rebuild
 
 import math
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from foreframe.budget import check_budget
-from foreframe.models import convlstm, simvp
-from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
-from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell, Gates, Head, Stem
+from foreframe.models import convlstm, earlier, simvp
+from foreframe.models.baselines import (
+    BASELINES,
+    SCORED,
+    Black,
+    Cycle,
+    LinearMotion,
+    Mean,
+    Persistence,
+    baselines_here,
+)
+from foreframe.models.codec import CODECS
+from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+from foreframe.models.heads import HEADS
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
+from foreframe.models.recurrent import (
+    CORES,
+    AtOnce,
+    Core,
+    EncoderDecoder,
+    NextFrame,
+    RecurrentAtOnce,
+)
 from foreframe.models.simvp import SimVP
 from foreframe.typed import brief, check_types
 
 MODELS: dict[str, type[Model]] = {
-    "convlstm": ConvLSTM,
+    "encoder_decoder": EncoderDecoder,
+    "next_frame": NextFrame,
+    "at_once": RecurrentAtOnce,
     "simvp": SimVP,
-    "black": Black,
-    "mean": Mean,
-    "persistence": Persistence,
-    "linear_motion": LinearMotion,
-    "optical_flow": OpticalFlow,
-    "cycle": Cycle,
+    **BASELINES,
 }
 """Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders name it so."""
 
-PRESETS: dict[str, type[ConvLSTM] | type[SimVP]] = {
-    **dict.fromkeys(convlstm.PRESETS, ConvLSTM),
-    **dict.fromkeys(simvp.PRESETS, SimVP),
-}
-"""Which model each preset is one of; the arguments stand at the end of that model's file."""
+CORES |= {"convlstm": ConvLSTM}
 
-BASELINES = ("black", "mean", "persistence", "linear_motion")
-"""Those that run wherever foreframe does."""
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {**convlstm.PRESETS, **simvp.PRESETS}
+"""Documented models: which of MODELS each is, and its arguments."""
 
 
-def baselines_here() -> tuple[str, ...]:
-    """BASELINES, and optical_flow where OpenCV is installed; it is looked for, not imported."""
-    return (*BASELINES, "optical_flow") if find_spec("cv2") else BASELINES
+def preset(name: str, **changes: Any) -> Model:
+    """A documented model, with changes: `preset("quick", channels=3)`.
+
+    A mapping changes what it names and keeps the rest: with `codec={"strided": {"show_last": False}}`,
+    `quick` keeps its widths. One that names another kind of part, such as `output={"draw": {}}`, puts
+    that in its place.
+
+    Raises:
+        ValueError: for a name that is not in PRESETS, or arguments that make no model.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
+    return build_model(name, changes)
+
+
+def merged(before: Any, change: Any) -> Any:
+    """Arguments with a change in them, as `preset` describes it."""
+    if not isinstance(before, Mapping) or not isinstance(change, Mapping):
+        return change
+    if len(before) == len(change) == 1 and set(before) != set(change):
+        parts = (*before.values(), *change.values())
+        if all(value is None or isinstance(value, Mapping) for value in parts):
+            return change  # both are {a kind: its arguments}
+    return {**before, **{name: merged(before.get(name), value) for name, value in change.items()}}
 
 
 BUDGET = 1.0  # GiB
@@ -99,20 +131,21 @@ class _Undrawn(TorchFunctionMode):
 
 def _maker(name: Any, args: Any) -> Callable[[], Model]:
     """What builds the model, with the arguments checked one by one."""
+    name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
         raise ValueError(f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
-    kind: Any = PRESETS.get(name) or MODELS[name]
-    args = {} if args is None else args
+    model, known = PRESETS.get(name, (name, {}))
+    kind = MODELS[model]
     check_types(kind, args, f"model {name}")
+    args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
     _check_sizes(args, f"model {name}")
 
     def make() -> Model:
         try:
-            model: Model = kind.preset(name, **args) if name in PRESETS else kind(**args)
+            return kind(**args)
         except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:  # torch's own too
             said = (str(error).splitlines() or [type(error).__name__])[0].replace("__init__() ", "")
             raise ValueError(said if isinstance(error, ValueError) else f"model {name}: {said}") from None
-        return model
 
     return make
 
@@ -154,7 +187,8 @@ def model_name(model: Model) -> str:
 
 
 __all__ = [
-    "BASELINES", "MODELS", "PRESETS", "Black", "ConvLSTM", "ConvLSTMCell", "Cycle", "Gates", "Head", "LinearMotion", "Mean",
-    "Model", "OpticalFlow", "Persistence", "SimVP", "State", "Stem", "baselines_here", "build_model", "model_name", "multiply_adds",
-    "weights_of",
+    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "AtOnce", "Black",
+    "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean", "Model",
+    "NextFrame", "OpticalFlow", "Persistence", "RecurrentAtOnce", "SimVP", "State",
+    "baselines_here", "build_model", "model_name", "multiply_adds", "preset", "weights_of",
 ]  # fmt: skip

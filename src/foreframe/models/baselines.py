@@ -1,10 +1,13 @@
 """Forecasts without training, under the same promise: what any model has to beat."""
 
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 
 Past = Float[Tensor, "b t c h w"]
@@ -127,3 +130,22 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     signed_row = torch.where(row > h // 2, row - h, row)
     signed_column = torch.where(column > w // 2, column - w, column)
     return torch.stack([signed_row + fine_row, signed_column + fine_column], dim=1)
+
+
+BASELINES: dict[str, type[Model]] = {
+    "black": Black,
+    "mean": Mean,
+    "persistence": Persistence,
+    "linear_motion": LinearMotion,
+    "optical_flow": OpticalFlow,
+    "cycle": Cycle,
+}
+"""Every baseline by its name, in the order in which they are shown; any of them may guide a head."""
+
+SCORED = ("black", "mean", "persistence", "linear_motion")
+"""Those that stand beside a model in every scorecard: they run wherever foreframe does."""
+
+
+def baselines_here() -> tuple[str, ...]:
+    """SCORED, and optical_flow where OpenCV is installed; it is looked for, not imported."""
+    return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED

@@ -4,7 +4,6 @@ Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan 
 the network, its spatial encoder and decoder, the translators, presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,13 +13,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.promise import Model, State
+from foreframe.models.promise import State
+from foreframe.models.recurrent import AtOnce
 
 GROUPS = 8  # of the translators' grouped convolutions
 STRIDES = (1, 2, 1, 2)  # of the spatial encoder's four convolutions; the decoder goes back the same way
 
 
-class SimVP(Model):
+class SimVP(AtOnce):
     """Frames, each on its own, go down to maps of a quarter of their size; a translator turns the maps of all past frames, stacked
     along channels, into those of all future frames; and these go up again, each with the first maps of a past frame added.
 
@@ -80,7 +80,7 @@ class SimVP(Model):
             "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal, "blocks": blocks,
             "translator": translator, "kernels": list(kernels), "patches": patches,
         }  # fmt: skip
-        self.channels, self.frames = channels, frames
+        self.channels, self.frames, self.horizon = channels, frames, frames
         self.fold, self.unfold = nn.PixelUnshuffle(4 if patches else 1), nn.PixelShuffle(4 if patches else 1)
         strides = (1,) if patches else STRIDES
         drawn = channels * 16 if patches else channels
@@ -101,18 +101,13 @@ class SimVP(Model):
         seen = past if state is None else torch.cat([state["frames"].to(past.dtype), past[:, -self.frames :]], dim=1)
         return {"frames": seen[:, -self.frames :]}
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """`frames` frames at a time, as often as `steps` asks. Any steps >= 1."""
-        seen, made = state["frames"], []
-        for _ in range(math.ceil(steps / self.frames)):
-            lacking = self.frames - seen.shape[1]
-            seen = torch.cat([seen[:, :1].expand(-1, lacking, -1, -1, -1), seen], dim=1) if lacking else seen
-            seen = self._next(seen)
-            made.append(seen)
-        return torch.cat(made, dim=1)[:, :steps]
-
-    def _next(self, past: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
-        b, t, c, height, width = past.shape
+    def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
+        """As many frames as it looks at; where it has seen fewer, the oldest stands in for those before."""
+        past = state["frames"]
+        lacking = self.frames - past.shape[1]
+        oldest = past[:, :1].expand(-1, lacking, -1, -1, -1)
+        past = torch.cat([oldest, past], dim=1) if lacking else past
+        b, t, _, height, width = past.shape
         x = F.pad(past.flatten(0, 1), (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         first = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
@@ -127,17 +122,6 @@ class SimVP(Model):
         """Begin with frames of about `mean`."""
         assert self.to_frame.bias is not None
         nn.init.constant_(self.to_frame.bias, mean)
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> "SimVP":
-        """A documented set of arguments (`PRESETS`), with changes.
-
-        Raises:
-            ValueError: for a name that is not there.
-        """
-        if name not in PRESETS:
-            raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
-        return cls(**(PRESETS[name] | changes))
 
 
 def _down(channels: int, width: int, stride: int) -> nn.Module:
@@ -240,11 +224,20 @@ class _Mixing(nn.Module):
         return made
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Gao et al. 2022 on Moving MNIST.
-    "simvp2022": {"translator": "inception", "spatial": 64, "temporal": 512, "blocks": 8},
+    "simvp2022": (
+        "simvp",
+        {"translator": "inception", "spatial": 64, "temporal": 512, "blocks": 8},
+    ),
     # Its successor with gated attention, on Moving MNIST.
-    "simvp_gated": {"translator": "gated", "spatial": 64, "temporal": 512, "blocks": 8},
+    "simvp_gated": (
+        "simvp",
+        {"translator": "gated", "spatial": 64, "temporal": 512, "blocks": 8},
+    ),
     # What two CPU cores with matrix units train in an hour or two.
-    "simvp_small": {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},
+    "simvp_small": (
+        "simvp",
+        {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},
+    ),
 }

@@ -24,9 +24,8 @@ from foreframe.data import Reading, Recordings, batches, check_first_clip, open_
 from foreframe.data.memory import data_name
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
-from foreframe.models import Model, build_model, model_name
-from foreframe.models.convlstm import EARLIER
-from foreframe.models.engine import check_compiler
+from foreframe.models import Model, build_model, earlier, model_name
+from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.scaling import Scaling
 from foreframe.trained import Trained
 from foreframe.training.callbacks import (
@@ -87,6 +86,7 @@ def fit(
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     window, network, train, validation = prepared(model, data, learning, machine)
     data = replace(data, data=data_name(data.data))
+    machine = replace(machine, compile=bool(network.compiled))  # so that a resumed run does the same
     with claimed(model, run) as folder:
         return _train(folder, window, network, train, validation, model, data, learning, machine, run)
 
@@ -236,34 +236,65 @@ def prepared(
         network = _network(replace(model, model_args={**model.model_args, "channels": c}), learning.seed, machine.budget)
     check_first_clip(train, window, network.channels, data_name(data.data))
     _check_trainer_arguments(machine.trainer)
-    if machine.compile:
-        check_compiler()
     _try_once(network, train[0], window)
-    network.memory, network.compiled = machine.memory, machine.compile
+    network.memory = machine.memory
+    network.compiled = _compiles(machine, data.batch_size * network.step_values(*train[0].shape[-2:]))
     return window, network, train, validation
+
+
+def _compiles(machine: MachineOptions, values: int) -> bool:
+    """Whether recurrent cells are compiled, whose largest map has so many values in a step; 0 for a model without.
+
+    Raises:
+        ValueError: they were to be, and cannot.
+    """
+    device = "cuda" if machine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+    if not values or machine.compile is False or (machine.compile == "auto" and device == "cpu" and values < WORTH):
+        return False
+    why = why_not_compiled(device)
+    if why and machine.compile is True:
+        raise ValueError(f"{why}; install one, or leave --compile out" if device == "cpu" else f"cells cannot be compiled: {why}")
+    if machine.compile == "auto" and is_first_process():
+        said = f"{why}, so recurrent cells are slower" if why else "recurrent cells are compiled; --compile false leaves that out"
+        print(said, flush=True)
+    return not why
 
 
 def _network(options: ModelOptions, seed: int, budget: float) -> Model:
     seed_everything(seed)
-    args = dict(options.model_args)
+    name, args = options.model, options.model_args
     if options.hidden is not None:
-        if "hidden" in args:
-            raise ValueError("give hidden or model_args.hidden, not both")
-        args["hidden"] = [options.hidden] * len(build_model(options.model, args, budget).args.get("hidden", [1]))
+        name, args = _of_width(options.hidden, name, args, budget)
         seed_everything(seed)  # counting the layers has drawn some
-    network = build_model(options.model, args, budget)
+    network = build_model(name, args, budget)
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"model {options.model} has nothing to learn: evaluate shows it beside every model")
     return network
 
 
+def _of_width(hidden: int, name: str, given: Mapping[str, Any], budget: float) -> tuple[str, dict[str, Any]]:
+    """That model and those arguments, where each layer of the core has `hidden` channels.
+
+    Raises:
+        ValueError: a model without a core, or one whose channels are given too.
+    """
+    core = build_model(name, given, budget).args.get("core")
+    if core is None:
+        raise ValueError(f"model {name} takes no hidden: it has no recurrent layers")
+    kind, whole = next(iter(core.items()))
+    inside = given.get("core")
+    if "hidden" in given or (isinstance(inside, Mapping) and "hidden" in (inside[kind] or {})):
+        raise ValueError("give hidden or the hidden of model_args, not both")
+    name, args = earlier.arguments(name, given)
+    return name, {**args, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
+
+
 def _as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) -> Model:
     """What these options described before the preset changed; the same network where it has not."""
-    args = {name: {**before, **model.model_args.get(name, {})} for name, before in EARLIER.get(model.model, {}).items()}
-    if not args:
+    args = earlier.before_it_changed(model.model, {**model.model_args, "channels": network.channels})
+    if args is None:
         return network
-    given = {**model.model_args, "channels": network.channels, **args}
-    was = _network(replace(model, model_args=given), seed, budget)
+    was = _network(replace(model, model_args=args), seed, budget)
     was.memory, was.compiled = network.memory, network.compiled
     return was
 
@@ -271,7 +302,8 @@ def _as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) ->
 def _check_contracts(network: Model, data: DataOptions, learning: LearningOptions, clips: int) -> None:
     """What one option demands of another, before anything heavy is built."""
     if learning.loss == "cross_entropy" and not network.bounded:
-        sigmoid = ", or --model_args.head.sigmoid true (and head.carry false)" * ("head" in network.args)
+        draws = "output.draw" if "output" in network.args else "draw"
+        sigmoid = f", or draw with a sigmoid: --model_args.{draws}.sigmoid true" * ("codec" in network.args)
         raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
     if clips < data.batch_size:
         raise ValueError(f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller batch_size")
@@ -287,8 +319,8 @@ def begin_with(network: Model, weights: str) -> None:
     if (type(trained), trained.args) != (type(network), network.args):
         differ = [name for name in network.args if trained.args.get(name) != network.args[name]]
         raise ValueError(
-            f"weights {weights} are of another network than these options describe: a {model_name(trained)}"
-            + (f" with other {', '.join(differ)}" if type(trained) is type(network) else f", not a {model_name(network)}")
+            f"weights {weights} are of another network than these options describe: {model_name(trained)}"
+            + (f" with other {', '.join(differ)}" if type(trained) is type(network) else f", not {model_name(network)}")
             + "; choose the --model (and --model_args) that they were trained with"
         )
     network.load_state_dict(trained.state_dict())

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
-from foreframe.models import Model
+from foreframe.models import Model, earlier
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
 from foreframe.training.optimizers import build_optimizer
@@ -113,6 +113,7 @@ class ForecastModule(L.LightningModule):
         checkpoint["elapsed"] = self.elapsed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        earlier.checkpoint(checkpoint)
         self.elapsed = checkpoint["elapsed"]
         # The optimizer would go on with the settings that it was saved with, also where others were given and accepted.
         groups = build_optimizer(self.network, self.learning).state_dict()["param_groups"]

@@ -15,9 +15,9 @@ class ModelOptions:
     """What is trained
 
     Args:
-        model: a preset (`foreframe models` lists them, e.g. tutorial, openstl, quick, nowcast, simvp_small) or a name in MODELS
+        model: a preset (`foreframe models` lists them, e.g. quick or nowcast) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
-        model_args: any argument of the model, e.g. --model_args.kernel 5
+        model_args: any argument of the model, e.g. --model_args.core.convlstm.kernel 5
         weights: to begin with: a run, a checkpoint, a saved forecaster, or published ones (moving-mnist)
     """
 
@@ -123,7 +123,7 @@ class MachineOptions:
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
         memory: save keeps less of each step, and computes it again on the way back
-        compile: compile ConvLSTM cells on a CPU too; takes a C++ compiler, and seconds at the start
+        compile: compile recurrent cells; auto does where that works and maps are large enough to pay back the seconds it takes
         budget: GiB that the network's weights may take; a larger one is refused before it takes any
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
@@ -132,7 +132,7 @@ class MachineOptions:
     devices: int | str = "auto"
     precision: str = "32-true"
     memory: Literal["keep", "save"] = "keep"
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
     budget: float = 1.0
     trainer: dict = field(default_factory=dict)
 

@@ -10,8 +10,8 @@ from statistics import median
 import torch
 
 from foreframe.data.memory import data_name
+from foreframe.memory import give_memory_back
 from foreframe.models import multiply_adds
-from foreframe.models.engine import give_memory_back
 from foreframe.training.datamodule import in_floats, training_batches
 from foreframe.training.fit import begin_with, prepared
 from foreframe.training.objectives import LOSSES, forecast, next_frames

@@ -12,6 +12,7 @@ from typing import Any
 
 from foreframe.checkpoints import before, first_whole
 from foreframe.files import RunLock, atomic_write, sweep
+from foreframe.models import earlier
 from foreframe.trained import IN_MEMORY
 from foreframe.training.options import (
     DataOptions,
@@ -121,6 +122,7 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
         path, held, note = first_whole((last, before(last)))
     except FileNotFoundError:
         return None, {}, f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml"
+    held = earlier.checkpoint(held)
     state = typed(TrainingState, {one.name: held.get(one.name) for one in fields(TrainingState)}, str(path))
     return path, held, (f"{note}\n" if note else "") + f"going on from {path}, step {state.global_step}"
 

@@ -5,12 +5,16 @@ from pathlib import Path
 
 from foreframe.files import atomic_write
 
-# A name has one colour in every report, whatever else was scored beside it; names that are not here take the colours that are left.
-KNOWN = ("model", "black", "mean", "persistence", "linear_motion", "optical_flow", "cycle")
 
-
-def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str = "frames ahead") -> None:
+def write_curves(
+    path: str | Path,
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    xlabel: str = "frames ahead",
+    names: Sequence[str] = (),
+) -> None:
     """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first series is drawn bold.
+
+    `names` have the same colours in every report, in whatever company; others take what is left.
 
     Raises:
         ValueError: when it cannot be written; no half file stays.
@@ -24,7 +28,7 @@ def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[fl
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     order = list(dict.fromkeys(name for series in panels.values() for name in series))
-    colours = colours_of(order)
+    colours = colours_of(order, names)
     drawn = {}
     for axis, (title, series) in zip(axes, panels.items(), strict=True):
         for name, values in series.items():
@@ -40,7 +44,7 @@ def write_curves(path: str | Path, panels: Mapping[str, Mapping[str, Sequence[fl
         figure.savefig(rough, dpi=110, format="png")
 
 
-def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """matplotlib's colour for each name: always the same one for those in KNOWN."""
-    others = [name for name in names if name not in KNOWN]
-    return {name: f"C{KNOWN.index(name) if name in KNOWN else len(KNOWN) + others.index(name)}" for name in names}
+def colours_of(series: Sequence[str], names: Sequence[str] = ()) -> dict[str, str]:
+    """matplotlib's colour for each series: that of its place in `names`, or one after those."""
+    places = [*names, *(name for name in series if name not in names)]
+    return {name: f"C{places.index(name)}" for name in series}

@@ -1,0 +1,310 @@
+"""Heads: what becomes of the decoder's hidden maps.
+
+`Draw` a frame from them; `Carry` the last frame along and draw the rest; `Correct` what a baseline
+forecasts; `Mix` that with blurs of it. Each is given the maps that the codec brought up to (nearly) a
+frame's size, the hidden maps themselves, and a frame to draw upon: the last one seen, or its guide's.
+Shapes: b clips, s steps; frames b s C H W; hidden maps b s d i j; raised maps (b·s) w h w.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.models.baselines import BASELINES
+from foreframe.models.codec import Beside, Upward, padded
+from foreframe.models.promise import Model
+from foreframe.typed import choice
+
+Frames = Float[Tensor, "b s _ h w"]
+Hidden = Float[Tensor, "b s d i j"]
+Raised = Float[Tensor, "_ _ _ _"]
+Over = Literal["last", "all"]
+
+
+class Head(nn.Module):
+    """What all heads share: one convolution from raised maps to some numbers a pixel.
+
+    Attributes:
+        over: whether the "last" layer's hidden map is read, or those of "all" layers, side by side.
+        feed: what the decoder is fed at each step: the "maps" of its last layer of the step before
+            (first the encoder's), its own "frame" (first the last one seen), "nothing", or what the
+            "guide" forecasts for that step.
+        guide: the baseline that a head draws upon.
+        bounded: whether its frames always lie in (0,1).
+    """
+
+    feed: Literal["maps", "frame", "nothing", "guide"] = "maps"
+    bounded = False
+
+    def __init__(self, numbers: int, up: Beside | Upward, kernel: int, over: Over, bias: bool = True) -> None:
+        super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"a head's kernel has an odd side, not {kernel}")
+        self.over = over
+        self.guide: Model | None = None
+        self.last = nn.Conv2d(up.width, numbers * up.scale**2, kernel, padding=kernel // 2, bias=bias)
+        self.unfold = nn.PixelShuffle(up.scale)
+
+    def begin_small(self, std: float) -> None:
+        """At first next to nothing is drawn."""
+        nn.init.normal_(self.last.weight, std=std)
+        if self.last.bias is not None:
+            nn.init.zeros_(self.last.bias)
+
+    def numbers(self, raised: Raised, like: Tensor) -> Frames:
+        """(b·s,w,h,w) -> (b,s,numbers,H,W), of the size and dtype of `like`, which has b clips."""
+        drawn = self.unfold(self.last(raised))[..., : like.shape[-2], : like.shape[-1]]
+        return drawn.to(like.dtype).unflatten(0, (like.shape[0], -1))
+
+    def forward(self, raised: Raised, maps: Hidden, upon: Tensor) -> Frames:
+        raise NotImplementedError
+
+    def start_at(self, mean: float) -> None:
+        """Forecast about `mean` everywhere, as long as nothing is learnt; where a head draws upon a
+        frame, nothing is done."""
+
+
+class Draw(Head):
+    """Draw the frame.
+
+    Args:
+        channels, read, up: of the frames, of the hidden maps that are read; the codec's way up.
+        kernel: odd side of the last convolution.
+        over: see `Head`.
+        sigmoid: squash frames into (0,1).
+        bias: of the last convolution.
+
+    Raises:
+        ValueError: an even kernel.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        read: int,
+        up: Beside | Upward,
+        /,
+        kernel: int = 3,
+        over: Over = "last",
+        sigmoid: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(channels, up, kernel, over, bias)
+        self.bounded = sigmoid
+
+    def forward(self, raised: Raised, maps: Hidden, upon: Tensor) -> Frames:
+        drawn = self.numbers(raised, upon)
+        return torch.sigmoid(drawn) if self.bounded else drawn
+
+    def start_at(self, mean: float) -> None:
+        """Without this, thousands of steps may go into learning that most pixels are dark."""
+        if self.last.bias is None:
+            return
+        if self.bounded:
+            mean = torch.logit(torch.tensor(min(max(mean, 1e-3), 1 - 1e-3))).item()
+        nn.init.constant_(self.last.bias, mean)
+
+
+class DrawAndFeed(Draw):
+    """`Draw`, where the decoder may be fed something else than frames.
+
+    Args:
+        feed: "maps", "frame" or "nothing": see `Head`.
+        kernel, over, sigmoid, bias: as of `Draw`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        read: int,
+        up: Beside | Upward,
+        /,
+        feed: Literal["maps", "frame", "nothing"] = "maps",
+        kernel: int = 3,
+        over: Over = "last",
+        sigmoid: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(channels, read, up, kernel, over, sigmoid, bias)
+        self.feed = feed
+
+
+class Carry(Head):
+    """Carry every patch of the last frame to where the hidden maps say that it is by then, and draw
+    only what is to be added to that. Not of the ConvLSTM's paper; cf. the motion kernels of Finn et
+    al. 2016 (arXiv 1605.07157).
+
+    A 1x1 convolution gives for each patch and step a velocity in pixels, summed over the steps to a
+    displacement; for rows and columns the width of a Gaussian, which is how unsure it is; and a
+    weight in (0,1). A patch's pixels i, j are blurred by that Gaussian, moved, and added up where
+    patches meet:
+
+        frame[y, x] = Σ patches Σ i,j  k(y - row - i) · weight · pixel[i, j] · k(x - column - j)
+
+    which is two small matrix products. Their size grows with the frame's area times its side, over
+    the patch's, whose side is the codec's stride.
+
+    Args:
+        channels, read, up, kernel, over: as of `Draw`.
+        feed: "maps" or "nothing": see `Head`.
+    """
+
+    speed, sharpest = 4.0, 0.45  # pixels a frame for an output of 1; the narrowest Gaussian in pixels
+
+    def __init__(
+        self,
+        channels: int,
+        read: int,
+        up: Beside | Upward,
+        /,
+        feed: Literal["maps", "nothing"] = "maps",
+        kernel: int = 3,
+        over: Over = "last",
+    ) -> None:
+        super().__init__(channels, up, kernel, over)
+        self.begin_small(0.01)
+        self.feed, self.patch = feed, up.stride
+        self.motion = nn.Conv2d(read, 5, 1)
+        nn.init.normal_(self.motion.weight, std=0.02)
+        # At rest, a little blurred, nearly whole.
+        self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))
+
+    def forward(self, raised: Raised, maps: Hidden, upon: Float[Tensor, "b c h w"]) -> Frames:
+        return self.numbers(raised, upon) + self.carried(maps, upon)
+
+    def carried(self, maps: Hidden, last: Float[Tensor, "b c h w"]) -> Frames:
+        """The last frame, each patch where it is by each step."""
+        b, steps, _, i, j = maps.shape
+        h, w = last.shape[-2:]
+        p = self.patch
+        last = padded(last, p)
+        c = last.shape[1]
+        motion = self.motion(maps.flatten(0, 1)).to(last.dtype).unflatten(0, (b, steps))
+        moved = torch.cumsum(self.speed * motion[:, :, :2], dim=1)
+        width = self.sharpest + F.softplus(motion[:, :, 2:4])
+        row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
+        column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
+        k_rows = _kernel(row, width[:, :, 0], p, i * p).unsqueeze(2)  # (b,steps,1,i,j,p,H)
+        k_columns = _kernel(column, width[:, :, 1], p, j * p)  # (b,steps,i,j,p,W)
+        weight = torch.sigmoid(motion[:, :, 4])[:, :, None, :, :, None, None]
+        # (b,steps,c,i,j,p,p)
+        patches = last.reshape(b, 1, c, i, p, j, p).transpose(4, 5) * weight
+        left = (patches.transpose(-1, -2) @ k_rows).flatten(3, 5)  # (b,steps,c,ijp,H)
+        frames = left.transpose(-1, -2) @ k_columns.flatten(2, 4).unsqueeze(2)
+        return frames[..., :h, :w].to(last.dtype)
+
+
+def _kernel(start: Tensor, width: Tensor, patch: int, size: int) -> Tensor:
+    """(...,patch,size): where each of a patch's rows (or columns) goes when its first one goes to
+    `start`."""
+    place = torch.arange(1 - patch, size, device=start.device)
+    k = torch.exp(-0.5 * ((place - start[..., None]) / width[..., None]) ** 2)
+    k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
+    return k.unfold(-1, size, 1).flip(-2)
+
+
+class Correct(Head):
+    """Add what is drawn to what a baseline forecasts: untrained, it is nearly that baseline.
+
+    Args:
+        channels, read, up, kernel, over: as of `Draw`.
+        guide: a name of `BASELINES`, or {name: its arguments}, such as {"cycle": {"period": 24}}.
+
+    Raises:
+        ValueError: an even kernel, an unknown guide, arguments that it does not take.
+    """
+
+    feed = "guide"
+
+    def __init__(
+        self,
+        channels: int,
+        read: int,
+        up: Beside | Upward,
+        /,
+        guide: str | Mapping[str, Any] = "persistence",
+        kernel: int = 3,
+        over: Over = "last",
+    ) -> None:
+        super().__init__(channels, up, kernel, over)
+        self.begin_small(0.001)
+        self.guide = _guide(guide)
+
+    def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
+        return self.numbers(raised, upon) + upon
+
+
+class Mix(Head):
+    """Draw nothing, but mix at each pixel what a baseline forecasts, that blurred by Gaussians, and
+    nothing; what is dry stays dry, whatever was trained on. Each value is
+
+        factor · Σ weight_k · level_k
+
+    with the guide's frame, its blurs and zero for levels, positive weights that add up to 1 (softmax),
+    and a factor in (0,2). At first nearly all weight is on the guide's frame.
+
+    Args:
+        channels, read, up, kernel, over: as of `Draw`.
+        guide: as of `Correct`.
+        blurs: widths of the Gaussians, in pixels.
+
+    Raises:
+        ValueError: as `Correct`, or a blur that is not above 0.
+    """
+
+    feed = "guide"
+
+    def __init__(
+        self,
+        channels: int,
+        read: int,
+        up: Beside | Upward,
+        /,
+        guide: str | Mapping[str, Any] = "optical_flow",
+        blurs: Sequence[float] = (1.5, 4.0, 10.0),
+        kernel: int = 3,
+        over: Over = "last",
+    ) -> None:
+        if not all(sigma > 0 for sigma in blurs):
+            raise ValueError(f"blurs are widths in pixels above 0, not {list(blurs)}")
+        super().__init__(channels * (len(blurs) + 3), up, kernel, over)
+        self.begin_small(0.001)
+        self.blurs = tuple(blurs)
+        self.guide = _guide(guide)
+
+    def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
+        # For each channel the K+2 numbers behind the weights, and the one behind the factor.
+        numbers = self.numbers(raised, upon).unflatten(2, (upon.shape[2], len(self.blurs) + 3))
+        first = torch.zeros(len(self.blurs) + 2, device=upon.device)
+        first[0] = 4.0
+        weights = torch.softmax(numbers[:, :, :, :-1] + first.view(-1, 1, 1), dim=3)
+        blurred = [_blurred(upon, sigma) for sigma in self.blurs]
+        levels = torch.stack([upon, *blurred, torch.zeros_like(upon)], dim=3)
+        return 2 * torch.sigmoid(numbers[:, :, :, -1]) * (weights * levels).sum(dim=3)
+
+
+def _blurred(frames: Frames, sigma: float) -> Frames:
+    """By a Gaussian of `sigma` pixels, cut off at three of them; beyond the frame its edge goes on."""
+    reach = max(1, round(3 * sigma))
+    place = torch.arange(-reach, reach + 1, device=frames.device, dtype=frames.dtype)
+    k = torch.exp(-0.5 * (place / sigma) ** 2)
+    k = k / k.sum()
+    flat = F.pad(frames.flatten(0, 2).unsqueeze(1), (reach, reach, reach, reach), mode="replicate")
+    # Outside autocast, which the meta device does not know.
+    exact = nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False)
+    with exact:
+        return F.conv2d(F.conv2d(flat, k.view(1, 1, -1, 1)), k.view(1, 1, 1, -1)).reshape(frames.shape)
+
+
+def _guide(guide: str | Mapping[str, Any]) -> Model:
+    name, args = choice(BASELINES, guide, "guide")
+    return BASELINES[name](**args)
+
+
+HEADS: dict[str, type[Head]] = {"draw": DrawAndFeed, "carry": Carry, "correct": Correct, "mix": Mix}
+"""Those of an encoder-decoder; the other ways to step ahead only `Draw`."""

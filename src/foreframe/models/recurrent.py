@@ -1,0 +1,429 @@
+"""Three ways to step ahead, each written once, for any core, codec and head.
+
+    NextFrame       one core runs over the past and on into the future, fed its own frames
+    EncoderDecoder  one core reads the past, another one writes the future
+    AtOnce          the last frames at once become the next ones; a longer horizon goes on from its own
+
+A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for the
+first of them. All of it keeps the promise of `foreframe.models`.
+Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec's stride.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from foreframe.models.codec import CODECS
+from foreframe.models.engine import one_pass
+from foreframe.models.heads import HEADS, Draw, Head
+from foreframe.models.promise import Model, State
+from foreframe.typed import choice
+
+Maps = Float[Tensor, "b d h w"]
+Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
+Result = tuple[Any, State]  # what a step gives, and what it carries on to the next
+Fed = Maps | None
+Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
+
+
+class Core(nn.Module):
+    """Maps of one frame, up through all layers.
+
+    A new one is a subclass with `step`, and a line in `CORES`. It is built as `Core(channels, hidden,
+    ...)`, with the number of channels that it takes (0: it takes nothing) and its layers' hidden
+    channels. A convolution that it uses at every step is an `engine.Conv2d`, and its elementwise
+    mathematics is an `engine.pointwise` function: that makes it fast.
+
+    A state is a flat dict of tensors (b,...), whose names end with the number of their layer. "h" and
+    a layer's number is what that layer shows to the one above; the last is shown to the head.
+    """
+
+    hidden: Sequence[int]
+
+    def step(self, x: Maps | None, state: State) -> State:
+        """The state after a frame. x is that frame's maps, or None where the core takes nothing;
+        `state`, which is left as it was, is empty where nothing was seen yet."""
+        raise NotImplementedError
+
+    def maps(self, state: State) -> Layers:
+        """The hidden maps of each layer, finest first."""
+        return [state[f"h{k}"] for k in range(len(self.hidden))]
+
+
+class Recurrent(Model):
+    """What the ways share that have a core: frames to maps, and the core's run over the past.
+
+    Args:
+        channels: C of the frames.
+        core: a name of CORES, or {name: its arguments}.
+        codec: the same of CODECS.
+
+    Raises:
+        ValueError: an unknown name, arguments that a part does not take or that make no sense.
+    """
+
+    output: Head
+
+    def __init__(self, channels: int, core: Part, codec: Part) -> None:
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"frames have 1 channel or more, not {channels}")
+        kind, args = choice(CODECS, codec, "codec")
+        self.channels, self.codec = channels, CODECS[kind](channels, **args)
+        self.stride = self.codec.stride
+        name, core_args = choice(CORES, core, "core")
+        self.encoder = CORES[name](self.codec.width, **core_args)
+        self.args = {"channels": channels, "core": {name: core_args}, "codec": {kind: args}}
+
+    def finish(self, hidden: Sequence[int], kind: Callable[..., Head], args: Mapping[str, Any], frames: int = 1) -> None:
+        """Build the way up from such hidden maps, and the head on it, for so many frames at once."""
+        read = sum(hidden) if args["over"] == "all" else hidden[-1]
+        self.up = self.codec.mirror(read)
+        self.output = kind(self.args["channels"] * frames, read, self.up, **args)
+        self.bounded = self.output.bounded
+
+    def step_values(self, height: int, width: int) -> int:
+        """Values of the largest hidden map, for one frame H x W."""
+        places = -(-height // self.stride) * -(-width // self.stride)
+        return places * max(self.encoder.hidden)
+
+    def start_at(self, mean: float) -> None:
+        """Set the head's bias so that an untrained network forecasts about `mean` everywhere. Does
+        nothing without a bias, or where the head draws upon a frame."""
+        self.output.start_at(mean)
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        layers = {} if state is None else _layers(state)
+        return self.run(self.encoder, self.down(past), layers) | {"frame": past[:, -1]}
+
+    def down(self, frames: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t d i j"]:
+        """The maps of frames that a core is given."""
+        maps: Tensor = self.codec(frames.flatten(0, 1))[-1]
+        return maps.unflatten(0, frames.shape[:2])
+
+    def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
+        """A core's state after all those maps."""
+        return self.steps(lambda t, layers: (None, core.step(x[:, t], layers)), layers, x.shape[1])[1]
+
+    def shown(self, frames: Float[Tensor, "n c h w"]) -> list[Tensor] | None:
+        """What the way up is shown of frames."""
+        return self.codec(frames) if self.codec.show_last else None
+
+    def over(self, maps: Layers) -> Float[Tensor, "b _ h w"]:
+        """Those of the layers that the head reads."""
+        return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
+
+    def drawn(self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ h w"]:
+        """What the head makes of one step's hidden maps, with the last frame at hand."""
+        read = self.over(maps)
+        return self.output(self.up(read, skip), read.unsqueeze(1), frame)[:, 0]
+
+    def steps(self, step: Callable[[int, State], Result], carried: State, count: int) -> tuple[list[Any], State]:
+        """`step(t, carried)` for t = 0, 1, ...: what each gives, and what the last one carries on.
+
+        With memory "save" only what is carried is kept, every √count steps, and the backward pass
+        takes the steps between once more: so that both parts grow alike.
+        """
+        run = one_pass(next(self.parameters()), self.compiled)
+        saves = self.memory == "save" and torch.is_grad_enabled()
+        length = max(1, math.isqrt(count) if saves else count)
+
+        def stretch(first: int, carried: State) -> Result:
+            results = []
+            with run:
+                for t in range(first, min(first + length, count)):
+                    result, carried = step(t, carried)
+                    results.append(result)
+            return results, carried
+
+        results = []
+        for first in range(0, count, length):
+            if saves:
+                some, carried = checkpoint(stretch, first, carried, use_reentrant=False, preserve_rng_state=False)
+            else:
+                some, carried = stretch(first, carried)
+            results += some
+        return results, carried
+
+
+class NextFrame(Recurrent):
+    """One core runs over the past and on into the future, fed its own frames: what its layers hold
+    after a frame is already the next one.
+
+    Args:
+        channels, core, codec: as of `Recurrent`.
+        draw: arguments of `Draw`, by name.
+
+    Raises:
+        ValueError: as `Recurrent`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        core: str | Mapping[str, Any] = "convlstm",
+        codec: str | Mapping[str, Any] = "patches",
+        draw: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(channels, core, codec)
+        _, args = choice({"draw": Draw}, {"draw": draw}, "head")
+        self.args |= {"draw": args}
+        self.finish(self.encoder.hidden, Draw, args)
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
+        layers = _layers(state)
+        first = state["frame"]
+        first = self.drawn(self.encoder.maps(layers), self.shown(first), first)
+
+        def step(t: int, carried: State) -> Result:
+            frame = carried["frame"]
+            layers = self.encoder.step(self.codec(frame)[-1], _layers(carried))
+            frame = self.drawn(self.encoder.maps(layers), self.shown(frame), frame)
+            return frame, layers | {"frame": frame}
+
+        frames, _ = self.steps(step, layers | {"frame": first}, steps - 1)
+        return torch.stack([first, *frames], dim=1)
+
+
+class EncoderDecoder(Recurrent):
+    """One core reads the past, another one writes the future, fed as its head says: `Head.feed`.
+
+    Args:
+        channels, core, codec: as of `Recurrent`; the decoder's core is like the encoder's.
+        start: what the decoder begins with. "zeros": nothing; so it is shown the embedding, which is
+            the encoder's last hidden map, as its first input where hidden maps are fed back, beside
+            every input else. "states": the encoder's, layer by layer. "mirrored": the same in reverse
+            order, in layers of reversed sizes, so that the one next to the embedding goes on from the
+            encoder's last (Shi et al. 2015).
+        output: the head, a name of HEADS, or {name: its arguments}.
+        embedding: show the embedding beside every input.
+        attention: so many of the last frames are attended to: beside every input comes, place by
+            place, a mean of the encoder's last hidden maps of those frames, weighted by how well
+            each fits the decoder's last hidden map of the step before; 0 is off.
+        backward: so many of the last frames are also read from the newest back, by a core of its
+            own, whose state is added to the encoder's; 0 is off.
+
+    Raises:
+        ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends differ.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        core: str | Mapping[str, Any] = "convlstm",
+        codec: str | Mapping[str, Any] = "patches",
+        start: Literal["zeros", "states", "mirrored"] = "zeros",
+        output: str | Mapping[str, Any] = "draw",
+        embedding: bool = False,
+        attention: int = 0,
+        backward: int = 0,
+    ) -> None:
+        super().__init__(channels, core, codec)
+        if start not in ("zeros", "states", "mirrored"):
+            raise ValueError(f"start {start!r} is unknown; choose zeros, states or mirrored")
+        if attention < 0 or backward < 0:
+            raise ValueError(f"attention and backward are numbers of frames, not {attention}, {backward}")
+        name, args = choice(HEADS, output, "output")
+        self.args |= {"start": start, "output": {name: args}, "embedding": embedding}
+        self.args |= {"attention": attention, "backward": backward}
+        feed = args.get("feed", HEADS[name].feed)
+        self.start, self.attention, self.backward_frames = start, attention, backward
+        self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
+
+        (kind, core_args), hidden = next(iter(self.args["core"].items())), list(self.encoder.hidden)
+        own = hidden[::-1] if start == "mirrored" else hidden
+        if feed == "maps" and own[-1] != hidden[-1]:
+            raise ValueError(f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} and {hidden[-1]}")
+        width = self.codec.width
+        fed = {"maps": own[-1], "frame": width, "guide": width, "nothing": 0}[feed]
+        beside = hidden[-1] * (self.shows_embedding + (attention > 0))
+        self.decoder = CORES[kind](fed + beside, **{**core_args, "hidden": own})
+        self.attend = Attention(own[-1], hidden[-1]) if attention else None
+        self.backwards = CORES[kind](width, **core_args) if backward else None
+        self.finish(own, HEADS[name], args)
+        # Frames that are fed back are drawn step by step; else all maps are kept, and drawn at once.
+        read = sum(own) if args["over"] == "all" else own[-1]
+        self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        x, t = self.down(past), past.shape[1]
+
+        def step(k: int, layers: State) -> Result:
+            layers = self.encoder.step(x[:, k], layers)
+            return self.encoder.maps(layers)[-1] if k >= t - self.attention else None, layers
+
+        maps, after = self.steps(step, {} if state is None else _layers(state), t)
+        after = after | {"frame": past[:, -1]}
+        if self.attention:
+            seen = torch.stack(maps[-self.attention :], dim=1)
+            after["maps"] = _last(seen, state, "maps", self.attention)
+        if self.backwards is not None:
+            after["frames"] = _last(past, state, "frames", self.backward_frames)
+        if self.output.guide is not None:
+            guide = self.output.guide.encode(past, None if state is None else _of_guide(state))
+            after |= {f"guide_{name}": value for name, value in guide.items()}
+        return after
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
+        layers = _layers(state)
+        if self.backwards is not None:
+            back = self.run(self.backwards, self.down(state["frames"].flip(1)), {})
+            layers = {name: value + back[name] for name, value in layers.items()}
+        embedding = self.encoder.maps(layers)[-1]
+        begin = {} if self.start == "zeros" else layers
+        if self.start == "mirrored":
+            begin = _mirrored(layers, len(self.encoder.hidden))
+        upon = shown = state["frame"]
+        guided = None
+        if self.output.guide is not None:
+            upon = self.output.guide.decode(_of_guide(state), steps)
+            shown, guided = upon.flatten(0, 1), self.down(upon)
+        skip, feed = self.shown(shown), self.output.feed
+        keys = None if self.attend is None else self.attend.keys(state["maps"])
+
+        def fed(t: int, carried: State) -> Fed:
+            if feed == "maps":
+                return carried.get("map", embedding)
+            if feed == "frame":
+                return self.codec(carried["frame"])[-1]
+            return guided[:, t] if guided is not None else None
+
+        def step(t: int, carried: State) -> Result:
+            beside = [embedding] if self.shows_embedding else []
+            if self.attend is not None:
+                beside.append(self.attend(carried.get("map"), keys, state["maps"]))
+            inputs = [x for x in (fed(t, carried), *beside) if x is not None]
+            x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0] if inputs else None
+            layers = self.decoder.step(x, _layers(carried))
+            maps = self.decoder.maps(layers)
+            layers |= {"map": maps[-1]}
+            if feed == "frame":
+                frame = self.drawn(maps, skip, carried["frame"])
+                return frame, layers | {"frame": frame}
+            return self.over(maps), layers
+
+        first = {"frame": state["frame"]} if feed == "frame" else {}
+        results, _ = self.steps(step, begin | first, steps)
+        if feed == "frame":
+            return torch.stack(results, dim=1)
+        # Stacked so that they stay channels last.
+        maps = torch.stack([m.permute(0, 2, 3, 1) for m in results], dim=1).permute(0, 1, 4, 2, 3)
+        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon)
+
+
+class Attention(nn.Module):
+    """At each place, a mean of what was seen there, weighted by how well it fits what is asked
+    (Bahdanau et al. 2015, arXiv 1409.0473, in the scaled products of Vaswani et al. 2017).
+
+        w_t = softmax_t(⟨W_q * q, W_k * m_t⟩ / √d)        context = Σ_t w_t m_t
+
+    with 1x1 convolutions W_q and W_k, so that frames of any size can be attended to.
+    """
+
+    def __init__(self, asked: int, width: int) -> None:
+        super().__init__()
+        self.query, self.key = nn.Conv2d(asked, width, 1), nn.Conv2d(width, width, 1)
+
+    def keys(self, seen: Float[Tensor, "b t d i j"]) -> Float[Tensor, "b t d i j"]:
+        return self.key(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
+
+    def forward(
+        self,
+        q: Float[Tensor, "b k i j"] | None,
+        keys: Float[Tensor, "b t d i j"],
+        seen: Float[Tensor, "b t d i j"],
+    ) -> Float[Tensor, "b d i j"]:
+        """q is None at the first step, where nothing is asked yet."""
+        b, _, d, i, j = seen.shape
+        q = seen.new_zeros(b, self.query.in_channels, i, j) if q is None else q
+        fit = (self.query(q).unsqueeze(1) * keys).sum(dim=2, keepdim=True) / math.sqrt(d)
+        return (torch.softmax(fit, dim=1) * seen).sum(dim=1).to(seen.dtype)
+
+
+class AtOnce(Model):
+    """A model whose next `horizon` frames come at once; a longer forecast takes these in, and goes on."""
+
+    horizon: int
+
+    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
+        """All of the frames that come at once."""
+        raise NotImplementedError
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """As many times `horizon` frames as `steps` asks. Any steps >= 1."""
+        chunks = [self.next_frames(state)]
+        while self.horizon * len(chunks) < steps:
+            state = self.encode(chunks[-1], state)
+            chunks.append(self.next_frames(state))
+        return torch.cat(chunks, dim=1)[:, :steps]
+
+
+class RecurrentAtOnce(AtOnce, Recurrent):
+    """A core runs over the past, and its head draws all next frames from the maps of the last one.
+
+    Args:
+        channels, core, codec: as of `Recurrent`.
+        horizon: frames that come at once.
+        draw: arguments of `Draw`, by name.
+
+    Raises:
+        ValueError: as `Recurrent`, or a horizon below 1.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        core: str | Mapping[str, Any] = "convlstm",
+        codec: str | Mapping[str, Any] = "patches",
+        horizon: int = 10,
+        draw: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(channels, core, codec)
+        if horizon < 1:
+            raise ValueError(f"a horizon is 1 frame or more, not {horizon}")
+        _, args = choice({"draw": Draw}, {"draw": draw}, "head")
+        self.horizon = horizon
+        self.args |= {"horizon": horizon, "draw": args}
+        self.finish(self.encoder.hidden, Draw, args, horizon)
+
+    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
+        maps, frame = self.encoder.maps(_layers(state)), state["frame"]
+        frames = self.drawn(maps, self.shown(frame), frame)
+        return frames.unflatten(1, (self.horizon, self.channels))
+
+
+def _layers(state: State) -> State:
+    """A core's part of a state: what has a layer's number."""
+    return {n: v for n, v in state.items() if n[-1].isdigit() and not n.startswith("guide_")}
+
+
+def _mirrored(layers: State, count: int) -> State:
+    """The same, with its `count` layers in reverse order."""
+    after: State = {}
+    for name, value in layers.items():
+        letters = name.rstrip("0123456789")
+        after[f"{letters}{count - 1 - int(name.removeprefix(letters))}"] = value
+    return after
+
+
+def _of_guide(state: State) -> State:
+    return {n.removeprefix("guide_"): v for n, v in state.items() if n.startswith("guide_")}
+
+
+def _last(new: Tensor, state: State | None, name: str, count: int) -> Tensor:
+    """The last `count` along time, of those that a state holds and the new ones."""
+    return (new if state is None else torch.cat([state[name], new], dim=1))[:, -count:]
+
+
+CORES: dict[str, Callable[..., Core]] = {}
+"""Every core by its name; `foreframe.models` fills it. Yours joins by `CORES["mine"] = Mine`."""

@@ -1,0 +1,54 @@
+"""What heads make of hidden maps: a patch that moves as it is told, a guide that is added to."""
+
+import numpy as np
+import pytest
+import torch
+
+from foreframe.models import build_model
+from foreframe.models.codec import Patches
+from foreframe.models.heads import Carry
+
+
+def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
+    """Told (3, -2) pixels a step and no doubt, it shifts the frame so: the reference is scipy's
+    Gaussian of a shifted frame."""
+    from scipy import ndimage
+
+    head = Carry(1, 1, Patches(1, size=4).mirror(1))
+    with torch.no_grad():
+        head.motion.weight.zero_()
+        head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))
+    frame = torch.zeros(1, 1, 24, 24)
+    frame[0, 0, 8:12, 10:15] = torch.rand(4, 5)
+    made = head.carried(torch.zeros(1, 2, 1, 6, 6), frame)[0, :, 0].detach().numpy()
+    sigma = head.sharpest + np.log1p(np.e)
+    for step in (1, 2):
+        moved = ndimage.shift(frame[0, 0].numpy(), (3 * step, -2 * step), order=0)
+        expected = ndimage.gaussian_filter(moved, sigma, truncate=9)
+        np.testing.assert_allclose(made[step - 1], expected, atol=2e-3)
+
+
+def test_what_is_carried_and_what_is_drawn_are_added() -> None:
+    torch.manual_seed(0)
+    head, frame = Carry(1, 2, Patches(1, size=4).mirror(2)), torch.rand(3, 1, 24, 24)
+    raised, maps = torch.rand(6, 2, 6, 6), torch.rand(3, 2, 2, 6, 6)
+    both = head(raised, maps, frame)
+    torch.testing.assert_close(both, head.carried(maps, frame) + head.numbers(raised, frame))
+    assert both.shape == (3, 2, 1, 24, 24)
+
+
+@pytest.mark.parametrize("head", ["mix", "correct"])
+def test_untrained_a_guided_model_is_nearly_its_guide(head: str) -> None:
+    torch.manual_seed(0)
+    past = torch.rand(2, 5, 1, 24, 24)
+    model = build_model("nowcast", {"output": {head: {"guide": {"cycle": {"period": 3}}}}})
+    expected = build_model("cycle", {"period": 3})(past, 4)
+    torch.testing.assert_close(model(past, 4), expected, atol=0.05, rtol=0)
+
+
+def test_what_is_dry_stays_dry_under_mix() -> None:
+    model = build_model("nowcast", {"output": {"mix": {"guide": "persistence"}}})
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight)
+    assert (model(torch.zeros(1, 3, 1, 16, 16), 2) == 0).all()
+    assert (model(torch.rand(1, 3, 1, 16, 16), 2) >= 0).all()

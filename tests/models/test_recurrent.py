@@ -1,0 +1,300 @@
+"""What a network is made of beside its cells: reading both ways, attention, a core of one's own;
+against loops that are written out here."""
+
+import weakref
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foreframe import Forecaster, Window
+from foreframe.models import CORES, Core, Model, build_model
+from foreframe.models.engine import Conv2d, pointwise
+
+Layers = tuple[list[Tensor], list[Tensor]]  # h and c, layer by layer
+
+
+def network(**args: object) -> Model:
+    """Of two unlike layers on patches of 2x2, in float64, and nothing left at zero."""
+    torch.manual_seed(0)
+    whole = {
+        "core": {"convlstm": {"hidden": [4, 3], "peepholes": True}},
+        "codec": {"patches": {"size": 2}},
+    }
+    model = build_model("encoder_decoder", whole | args).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    return model
+
+
+def some(t: int = 5) -> Tensor:
+    torch.manual_seed(1)
+    return torch.rand(2, t, 1, 6, 8, dtype=torch.float64)
+
+
+def run(core: nn.Module, frames: list[Tensor]) -> Layers:
+    """A core over frames, cell by cell."""
+    h: list = [None for _ in core.cells]
+    c = list(h)
+    for frame in frames:
+        x = F.pixel_unshuffle(frame, 2)
+        for k, cell in enumerate(core.cells):
+            h[k], c[k] = cell(x, h[k], c[k])
+            x = h[k]
+    return h, c
+
+
+def drawn(model: Model, h: Tensor) -> Tensor:
+    last = model.output.last
+    return torch.sigmoid(F.pixel_shuffle(F.conv2d(h, last.weight, last.bias, padding=1), 2))
+
+
+def close(ours: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(ours, expected, atol=1e-12, rtol=0)
+
+
+# Reading both ways
+
+
+@pytest.mark.parametrize("start", ["zeros", "states", "mirrored"])
+@pytest.mark.parametrize("t", [2, 5], ids=["fewer frames", "more frames"])
+def test_read_both_ways_states_are_added(start: str, t: int) -> None:
+    model = network(start=start, output={"draw": {"feed": "nothing"}}, embedding=True, backward=3)
+    past = some(t)
+    forwards = run(model.encoder, [past[:, k] for k in range(t)])
+    back = run(model.backwards, [past[:, k] for k in range(t - 1, max(-1, t - 4), -1)])
+    added = zip(forwards, back, strict=True)
+    h, c = ([a + b for a, b in zip(*both, strict=True)] for both in added)
+    embedding = h[-1]
+    if start == "zeros":
+        h, c = [None, None], [None, None]
+    if start == "mirrored":
+        h, c = h[::-1], c[::-1]
+    expected = []
+    for _ in range(3):
+        x = embedding
+        for k, cell in enumerate(model.decoder.cells):
+            h[k], c[k] = cell(x, h[k], c[k])
+            x = h[k]
+        expected.append(drawn(model, x))
+    close(model(past, 3), torch.stack(expected, dim=1))
+
+
+def test_the_way_back_has_weights_of_its_own_which_learn() -> None:
+    model = network(start="states", backward=2)
+    own = [name for name, _ in model.named_parameters() if name.startswith("backwards.")]
+    assert len(own) == len(list(model.encoder.parameters()))
+    model(some(), 2).square().sum().backward()
+    assert all(weight.grad.abs().max() > 0 for weight in model.backwards.parameters())
+
+
+# Attention
+
+
+def test_attention_equals_its_formulas_place_by_place() -> None:
+    """Bahdanau et al. 2015 in scaled products, with plain numbers; the decoder is fed nothing else."""
+    model = network(start="states", output={"draw": {"feed": "nothing"}}, attention=3)
+    past, steps = some(), 3
+    seen = [run(model.encoder, [past[:, k] for k in range(t)])[0][-1] for t in (3, 4, 5)]
+    h, c = run(model.encoder, list(past.unbind(dim=1)))
+    W_q, b_q, W_k, b_k = (
+        part.detach().numpy().reshape(part.shape[0], -1).squeeze()
+        for layer in (model.attend.query, model.attend.key)
+        for part in (layer.weight, layer.bias)
+    )
+    m = np.stack([one.detach().numpy() for one in seen])  # 3 b d i j
+    asked = np.zeros_like(m[0])
+    expected = []
+    for _ in range(steps):
+        context = np.zeros_like(m[0])
+        for b, i, j in np.ndindex(2, 3, 4):
+            q = W_q @ asked[b, :, i, j] + b_q
+            fit = [q @ (W_k @ m[t, b, :, i, j] + b_k) / np.sqrt(3) for t in range(3)]
+            w = np.exp(fit) / np.exp(fit).sum()
+            context[b, :, i, j] = sum(w[t] * m[t, b, :, i, j] for t in range(3))
+        x = torch.from_numpy(context)
+        for k, cell in enumerate(model.decoder.cells):
+            h[k], c[k] = cell(x, h[k], c[k])
+            x = h[k]
+        asked = x.detach().numpy()
+        expected.append(drawn(model, x))
+    assert np.ptp(np.exp(fit) / np.exp(fit).sum()) > 1e-3  # else a plain mean would do as well
+    close(model(past, steps), torch.stack(expected, dim=1))
+
+
+def test_attention_learns() -> None:
+    model = network(start="states", attention=3)
+    model(some(), 3).square().sum().backward()
+    for name, weight in model.attend.named_parameters():
+        if name != "key.bias":  # adds the same to every frame's fit, but for what is asked
+            assert weight.grad.abs().max() > 0, name
+
+
+@torch.no_grad()
+def test_what_is_kept_of_a_long_past_is_bounded() -> None:
+    """Frame by frame, for as long as it goes on; and it is the same as if all came at once."""
+    model = network(start="states", attention=3, backward=4)
+    past = some(12)
+    state, sizes = None, []
+    for frame in past.split(1, dim=1):
+        state = model.encode(frame, state)
+        sizes.append({name: value.untyped_storage().nbytes() for name, value in state.items()})
+    assert state["maps"].shape[1] == 3
+    assert state["frames"].shape[1] == 4
+    assert sizes[5] == sizes[-1]
+    whole = model.encode(past)
+    assert whole.keys() == state.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(state[name], value, msg=name)
+    close(model.decode(state, 3), model(past, 3))
+
+
+# The LSTM that is fully connected
+
+
+def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
+    """On patches, with kernels of 1 and peepholes of 0, each place has an LSTM and knows no other."""
+    torch.manual_seed(0)
+    core = {"convlstm": {"hidden": [3, 2]}}
+    model = build_model("fc_lstm", {"core": core, "codec": {"patches": {"size": 8}}}).double()
+    lstms = []
+    for cell in (*model.encoder.cells, *model.decoder.cells):
+        assert (cell.peephole == 0).all()
+        weight, hidden = cell.gates.weight.detach()[:, :, 0, 0], cell.hidden
+        width = weight.shape[1] - hidden
+        i, f, o, g = range(4)
+        order = torch.cat([torch.arange(hidden) + hidden * gate for gate in (i, f, g, o)])
+        lstm = nn.LSTMCell(max(width, 1), hidden).double()
+        with torch.no_grad():
+            lstm.weight_ih.zero_()[:, :width].copy_(weight[order, :width])
+            lstm.weight_hh.copy_(weight[order, width:])
+            lstm.bias_ih.copy_(cell.gates.bias[order])
+            lstm.bias_hh.zero_()
+        lstms.append(lstm)
+    past = torch.rand(3, 5, 1, 16, 8, dtype=torch.float64)  # two places
+    patches = past.reshape(3, 5, 2, 64).transpose(1, 2).flatten(0, 1)  # (6,5,64)
+    states = [None, None]
+    for t in range(5):
+        x = patches[:, t]
+        for k in (0, 1):
+            states[k] = lstms[k](x, states[k])
+            x = states[k][0]
+    held = model.encode(past)
+    for k in (0, 1):
+        for name, value in zip("hc", states[k], strict=True):
+            close(held[f"{name}{k}"], value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1))
+    own, expected = states[::-1], []
+    last = model.output.last
+    for _ in range(4):
+        own[0] = lstms[2](torch.zeros(6, 1, dtype=torch.float64), own[0])  # it is fed nothing
+        own[1] = lstms[3](own[0][0], own[1])
+        pixels = torch.sigmoid(own[1][0] @ last.weight[:, :, 0, 0].T + last.bias)
+        expected.append(pixels.reshape(3, 1, 16, 8))
+    close(model(past, 4), torch.stack(expected, dim=1))
+
+
+# A core of one's own
+
+
+@pointwise
+def leak(a: Tensor, h: Tensor | None) -> Tensor:
+    return torch.tanh(a) if h is None else h / 2 + torch.tanh(a)
+
+
+class Leaky(Core):
+    """h' = h / 2 + tanh(W * [x, h] + b)."""
+
+    def __init__(self, channels: int, /, hidden: tuple[int, ...] | list[int] = (4,)) -> None:
+        super().__init__()
+        self.hidden = hidden
+        sizes = pairwise((channels, *hidden))
+        self.layers = nn.ModuleList(Conv2d(i + o, o, 3, padding=1) for i, o in sizes)
+
+    def step(self, x, state):
+        after = {}
+        for k, layer in enumerate(self.layers):
+            h = state.get(f"h{k}")
+            x = after[f"h{k}"] = leak(layer(x, h), h)
+        return after
+
+
+WAYS = {
+    "next_frame": ("next_frame", {}),
+    "at_once": ("at_once", {"horizon": 2}),
+    "maps": ("encoder_decoder", {"codec": {"strided": {"widths": [3, 4]}}}),
+    "nothing": ("encoder_decoder", {"output": {"draw": {"feed": "nothing"}}}),
+    "frame": ("encoder_decoder", {"start": "states", "output": {"draw": {"feed": "frame"}}}),
+    "guide": ("encoder_decoder", {"start": "mirrored", "output": "correct"}),
+    "all": (
+        "encoder_decoder",
+        {"start": "states", "output": "carry", "embedding": True, "attention": 2, "backward": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_core_of_ones_own_runs_in_every_way(way: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(CORES, "leaky", Leaky)
+    torch.manual_seed(0)
+    kind, args = WAYS[way]
+    model = build_model(kind, {"core": {"leaky": {"hidden": [5, 4]}}} | args).double()
+    past = some(7)
+    forecast = model(past, 5)
+    assert forecast.shape == (2, 5, 1, 6, 8)
+    state = model.encode(past[:, 3:], model.encode(past[:, :3]))
+    close(model.decode(state, 5), forecast)
+    gradients = {}
+    for memory in ("keep", "save"):
+        model.memory = memory
+        model.zero_grad()
+        again = model(past, 5)
+        close(again, forecast)
+        again.square().sum().backward()
+        gradients[memory] = {name: w.grad.clone() for name, w in model.named_parameters()}
+    for name, gradient in gradients["keep"].items():
+        assert gradient.abs().max() > 0 or name == "attend.key.bias", name
+        torch.testing.assert_close(gradients["save"][name], gradient, atol=1e-10, rtol=1e-10)
+    folder = Forecaster(model.float(), Window(7, 5)).save(tmp_path / "saved")
+    loaded = Forecaster.load(folder)
+    assert loaded.model.args["core"] == {"leaky": {"hidden": [5, 4]}}
+    assert loaded.model.args == model.args
+    torch.testing.assert_close(loaded.model(past.float(), 5), model(past.float(), 5))
+
+
+def test_a_core_of_ones_own_needs_no_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bare(Leaky):
+        def __init__(self, channels: int, /, hidden: list[int]) -> None:
+            super().__init__(channels, hidden)
+
+    monkeypatch.setitem(CORES, "bare", Bare)
+    assert build_model("next_frame", {"core": {"bare": {"hidden": [3]}}}).encoder.hidden == [3]
+    with pytest.raises(ValueError, match=r"missing .* argument: 'hidden'"):
+        build_model("next_frame", {"core": "bare"})
+    with pytest.raises(ValueError, match="core 'wild' is unknown; choose convlstm, bare"):
+        build_model("next_frame", {"core": "wild"})
+
+
+@torch.no_grad()
+def test_of_a_long_past_no_more_maps_are_held_than_attention_asks_for(monkeypatch) -> None:
+    made: list[weakref.ref] = []
+
+    class Watched(Leaky):
+        most = 0
+
+        def step(self, x, state):
+            after = super().step(x, state)
+            made.append(weakref.ref(after["h1"]))
+            Watched.most = max(Watched.most, sum(one() is not None for one in made))
+            return after
+
+    monkeypatch.setitem(CORES, "watched", Watched)
+    core = {"watched": {"hidden": [5, 4]}}
+    model = build_model("encoder_decoder", {"core": core, "start": "states", "attention": 3})
+    model.encode(torch.rand(1, 30, 1, 8, 8))
+    assert len(made) == 30
+    assert Watched.most <= 3 + 1  # those, and the one that the next step goes on from
