@@ -30,6 +30,7 @@ from foreframe.models.baselines import (
     baselines_here,
 )
 from foreframe.models.codec import CODECS
+from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
 from foreframe.models.optical_flow import OpticalFlow
@@ -54,7 +55,7 @@ MODELS: dict[str, type[Model]] = {
 }
 """Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders name it so."""
 
-CORES |= {"convlstm": ConvLSTM}
+CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {**convlstm.PRESETS, **simvp.PRESETS}
 """Documented models: which of MODELS each is, and its arguments."""

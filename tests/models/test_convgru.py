@@ -1,0 +1,101 @@
+"""The ConvGRU cell against the paper's equations pixel by pixel, and against torch's own GRU."""
+
+import numpy as np
+import pytest
+import torch
+
+from foreframe.models import EncoderDecoder
+from foreframe.models.convgru import ConvGRU, ConvGRUCell
+from foreframe.models.engine import one_pass
+
+
+def equations(x: np.ndarray, h: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Ballas et al. 2016, equations 4 to 7, one pixel and channel at a time; x (d,h,w), h (k,h,w)."""
+    k, height, width = h.shape
+
+    def sigma(v: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-v))
+
+    def convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        side = weight.shape[-1] // 2
+        padded = np.pad(maps, ((0, 0), (side, side), (side, side)))
+        out = np.zeros((len(weight), height, width))
+        for channel in range(len(weight)):
+            for row in range(height):
+                for column in range(width):
+                    seen = padded[:, row : row + 2 * side + 1, column : column + 2 * side + 1]
+                    out[channel, row, column] = (weight[channel] * seen).sum() + bias[channel]
+        return out
+
+    gates = convolved(np.concatenate([x, h]), weights["gates.weight"], weights["gates.bias"])
+    z, r = sigma(gates[:k]), sigma(gates[k:])
+    both = np.concatenate([x, r * h])
+    candidate = np.tanh(convolved(both, weights["candidate.weight"], weights["candidate.bias"]))
+    return (1 - z) * h + z * candidate
+
+
+@pytest.mark.parametrize("within_a_pass", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_steps_equal_the_equations_in_float64(kernel: int, within_a_pass: bool) -> None:
+    torch.manual_seed(0)
+    cell = ConvGRUCell(2, 3, kernel).double()
+    weights = {name: value.numpy() for name, value in cell.state_dict().items()}
+    xs = torch.randn(4, 1, 2, 4, 5).double()
+    h, expected = None, np.zeros((3, 4, 5))
+    for x in xs:
+        with one_pass(x) if within_a_pass else torch.no_grad():
+            h = cell(x, h)
+        expected = equations(x[0].numpy(), expected, weights)
+        np.testing.assert_allclose(h[0].detach().numpy(), expected, atol=1e-12)
+
+
+def test_equals_torch_where_nothing_is_reset() -> None:
+    """torch.nn.GRUCell resets after the product, U h, where the paper resets before: alike where r is
+    1. Its gates come in the order r, z, n, and its z keeps what ours lets go."""
+    torch.manual_seed(0)
+    ours, theirs = ConvGRUCell(3, 5, kernel=1), torch.nn.GRUCell(3, 5)
+    with torch.no_grad():
+        ours.gates.weight[5:] = 0
+        ours.gates.bias[5:] = 50
+        z, r = ours.gates.weight.squeeze(-1).squeeze(-1).chunk(2)
+        n = ours.candidate.weight.squeeze(-1).squeeze(-1)
+        both = torch.cat([r, -z, n])
+        theirs.weight_ih.copy_(both[:, :3])
+        theirs.weight_hh.copy_(both[:, 3:])
+        z, r = ours.gates.bias.chunk(2)
+        theirs.bias_ih.copy_(torch.cat([r, -z, ours.candidate.bias]))
+        theirs.bias_hh.zero_()
+    x, h = torch.randn(7, 3), torch.randn(7, 5)
+    got = ours(x[:, :, None, None], h[:, :, None, None])
+    torch.testing.assert_close(got[:, :, 0, 0], theirs(x, h), atol=1e-6, rtol=1e-6)
+
+
+def test_a_network_of_it_equals_a_loop() -> None:
+    """Two layers read the past; two of their own go on from their states, fed the last hidden map."""
+    torch.manual_seed(0)
+    core = {"convgru": {"hidden": [4, 4]}}
+    network = EncoderDecoder(core=core, start="states").double()
+    past = torch.rand(2, 3, 1, 6, 7).double()
+    first = second = torch.zeros(2, 4, 6, 7).double()
+    for frame in past.unbind(1):
+        first = network.encoder.cells[0](frame, first)
+        second = network.encoder.cells[1](first, second)
+    fed = second
+    for k in range(2):
+        first = network.decoder.cells[0](fed, first)
+        fed = second = network.decoder.cells[1](first, second)
+        expected = torch.sigmoid(network.output.last(fed))
+        torch.testing.assert_close(network(past, 2)[:, k], expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [((1, 2, 4), "kernel 4 is even"), ((1, 0), "needs hidden channels")],
+)
+def test_cells_that_cannot_be(given: tuple, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        ConvGRUCell(*given)
+    with pytest.raises(ValueError, match="1 layer or more"):
+        ConvGRU(1, hidden=())
+    with pytest.raises(ValueError, match="needs a state"):
+        ConvGRUCell(0, 2)(None, None)
