@@ -4,8 +4,8 @@ Every row of a table is measured in one go: all its ways wait in processes of th
 round after round; what is told are medians and ratios of them. The ceiling is the faster of a matrix product and a 5x5 convolution
 of 128 channels, measured before and after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
 
-With --old SRC, the folder that another checkout's foreframe lies in, each row that has a foreframe in
-it is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then
+With --old SRC, the folder that another checkout's foreframe lies in, each row that foreframe runs in
+is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then
 `--old ../before/src`. A last table says how many times as long as the old one each takes.
 
 Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras where --keras names a Python
@@ -78,7 +78,7 @@ def timed(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace)
     """Median seconds of forward and step, and MiB, of each way; with --old also of each "way@old"."""
     ways = given.ways or ways
     if given.old is not None:
-        ways = [one for way in ways for one in ([way] if way.startswith("keras") else [way, f"{way}@old"])]
+        ways = [one for way in ways for one in ([way, f"{way}@old"] if way.startswith(("engine", "quick")) else [way])]
     with workers(ways, sizes, given) as asked:
         taken: dict[str, dict[str, list[float]]] = {one.way: {"forward": [], "step": []} for one in asked}
         for turn in range(given.rounds):
@@ -146,8 +146,7 @@ def network(given: argparse.Namespace) -> None:
     for batch in given.batches or ((1, 4, 12) if given.device == "cpu" else (4, 64)):
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
         top = {bf16: ceiling(given.device, bf16) for bf16 in (False, True)}
-        ways = ["plain", "plain-bf16", "engine", "engine-bf16"]
-        ways += ["engine-compiled-bf16"] if given.device == "cpu" else []  # on CUDA it is compiled in any case
+        ways = ["plain", "plain-bf16", "engine", "engine-bf16", "engine-uncompiled", "engine-uncompiled-bf16"]
         found = timed(ways, sizes, given)
         top = {bf16: max(top[bf16], ceiling(given.device, bf16)) for bf16 in top}
         base = found[next(iter(found))]
@@ -166,7 +165,7 @@ def layer(given: argparse.Namespace) -> None:
     for batch in given.batches or (1, 4, 12):
         sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
         ways = ["plain-layer", "engine-layer", "plain-layer-bf16", "engine-layer-bf16"]
-        ways += ["engine-layer-compiled-bf16"] if given.device == "cpu" else []
+        ways += ["engine-layer-uncompiled", "engine-layer-uncompiled-bf16"]
         if given.keras:
             ways += [f"keras{kind}@{backend}" for backend in given.backends.split(",") for kind in ("", "-bf16")]
         found = timed(ways, sizes, given)
@@ -183,7 +182,7 @@ def quick(given: argparse.Namespace) -> None:
     print("| batch | way | forward, s | step, s | step, x the first | peak MiB |\n|---|---|---|---|---|---|")
     for batch in given.batches or (8,):
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
-        ways = ["quick", "quick-bf16"] + (["quick-compiled-bf16"] if given.device == "cpu" else [])
+        ways = ["quick", "quick-bf16"]
         found = timed(ways, sizes, given)
         for way, one in found.items():
             share = one["step"] / found[next(iter(found))]["step"]

@@ -7,8 +7,9 @@ MiB above what it held before its first step. Waiting costs no time of the other
 
 WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer), quick
 (that preset's network, whose step goes on to Muon), keras (one layer; KERAS_BACKEND says on what),
-each with -bf16 for bfloat16; engine and quick also with -save for memory "save" and -compiled for
-compiled cells. SIZES is JSON: batch, past, future, size, hidden.
+each with -bf16 for bfloat16; engine and quick also with -save for memory "save". Their cells are
+compiled as `foreframe train` does by itself, where maps are large and a compiler works; with
+-uncompiled they are not, as where there is none. SIZES is JSON: batch, past, future, size, hidden.
 
 CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly change;
 with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
@@ -34,6 +35,10 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
 
     from foreframe.models import ConvLSTMCell, build_model, engine
 
+    def compiled(values: int) -> bool:
+        worth = "uncompiled" not in options and (device == "cuda" or values >= engine.WORTH)
+        return worth and not engine.why_not_compiled(device)
+
     torch.manual_seed(0)
     muon: Any = None
     kind, *options = way.split("-")
@@ -48,9 +53,9 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
             run: Any = cell
             one_pass: Any = nullcontext()
             if kind == "engine" and hasattr(engine, "in_step"):
-                run = engine.in_step([cell], x, "compiled" in options)[0]
+                run = engine.in_step([cell], x)[0]
             elif kind == "engine":
-                one_pass = engine.one_pass(x, "compiled" in options)
+                one_pass = engine.one_pass(x, compiled(s["batch"] * s["size"] ** 2 * s["hidden"]))
             h = c = None
             made = []
             with one_pass:
@@ -71,7 +76,9 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
             layers = 1 if kind == "quick" else 2
             # In the arguments of version 0.1, which an earlier foreframe knows too.
             network = build_model("quick" if kind == "quick" else "tutorial", {"hidden": [s["hidden"]] * layers}).to(device)
-            network.memory, network.compiled = "save" if "save" in options else "keep", "compiled" in options
+            network.memory = "save" if "save" in options else "keep"
+            if hasattr(network, "step_values"):
+                network.compiled = compiled(s["batch"] * network.step_values(s["size"], s["size"]))
         parameters = list(network.parameters())
 
         def ran() -> Any:
@@ -144,7 +151,7 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
     now = time.process_time if clock == "cpu" else time.perf_counter
     forward, step = keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
     forward()
-    if "compiled" in way:
+    if device == "cpu" and way.startswith("engine"):
         step()  # compilers take memory too, once
     given_back()
     if way.startswith(("engine", "quick")) and device == "cpu":

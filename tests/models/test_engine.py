@@ -32,6 +32,28 @@ def exact_matrix_products():
     torch.backends.cudnn.allow_tf32 = before
 
 
+@pytest.fixture(autouse=True)
+def no_map_is_small(monkeypatch):
+    """Those here would all be, and run as they are written."""
+    monkeypatch.setattr(engine, "SMALL", 0)
+
+
+def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
+    """Autograd keeps what is computed on the way; values and gradients are those of larger ones."""
+    torch.manual_seed(0)
+    cell, x = ConvLSTMCell(2, 3, peepholes=True), torch.randn(2, 2, 5, 4, requires_grad=True)
+    found = []
+    for small in (0, x.numel() * 100):
+        monkeypatch.setattr(engine, "SMALL", small)
+        with one_pass(x):
+            h, c = cell(x, *cell(x, None, None))
+        named = type(c.grad_fn).__name__
+        found.append([h, c, *torch.autograd.grad((h * c).sum(), [x, *cell.parameters()])])
+        assert ("_Pointwise" in named) is (small == 0)
+    for large, small in zip(*found, strict=True):
+        torch.testing.assert_close(small, large, atol=1e-6, rtol=1e-5)
+
+
 @pytest.fixture
 def compiler():
     if why := engine.why_not_compiled("cpu"):

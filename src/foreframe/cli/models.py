@@ -35,7 +35,8 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
             network = build_model(preset or model)
         parameters = sum(p.numel() for p in network.parameters())
         adds = f"{multiply_adds(network, past, future, (height, width)) / 1e9:.2f} G" if parameters else "-"
-        table.add_row(model, preset, f"{parameters:,}", adds)
+        core = next(iter(network.args.get("core", {})), "")
+        table.add_row(f"{model} of {core}" if core else model, preset, f"{parameters:,}", adds)
     Console(width=max(80, Console().width)).print(table)
 
 

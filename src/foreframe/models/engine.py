@@ -32,6 +32,9 @@ AT_ONCE = 2**14
 # Values of its largest map that the elementwise part works on at a time where it is not compiled:
 # with what it computes on the way, about what a core's cache holds.
 BLOCK = 2**18
+# Values of the first map up to which, where it is not compiled, the elementwise part runs as it is
+# written, and autograd keeps all of it: to compute it again would take more time than it is worth.
+SMALL = 2**17
 
 Span = tuple[int, int]  # from one channel to another
 
@@ -311,7 +314,7 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
     at that pixel alone.
 
     Outside of `one_pass` it is the function itself. Within, gradients are of the first order only,
-    and nothing is kept for them but what went in.
+    and nothing is kept for them but what went in, unless maps are small.
     """
     plain = unwrap(function)  # tests add checks of types, which are of whole maps
 
@@ -326,10 +329,12 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
         if current is None:
             return function(*inputs)
         by_itself = current.compiled is None and _compiles_by_itself(current.device)
-        here = ways(bool(current.compiled) or by_itself)
+        compiled = bool(current.compiled) or by_itself
+        if not compiled and like.numel() <= SMALL:
+            return plain(*inputs)
         if torch.is_grad_enabled() and any(isinstance(one, Tensor) and one.requires_grad for one in inputs):
-            return _Pointwise.apply(here, *inputs)
-        return _maps(here.forward(*_rows(inputs)), like)
+            return _Pointwise.apply(ways(compiled), *inputs)
+        return _maps(ways(compiled).forward(*_rows(inputs)), like)
 
     return run
 

@@ -52,7 +52,7 @@ class Core(nn.Module):
         raise NotImplementedError
 
     def maps(self, state: State) -> Layers:
-        """The hidden maps of each layer, finest first."""
+        """The hidden map of each layer, from the first to the last."""
         return [state[f"h{k}"] for k in range(len(self.hidden))]
 
 
