@@ -72,6 +72,8 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
         ValueError: no such kind, more than one, or arguments that it does not take.
     """
     named = {given: {}} if isinstance(given, str) else given
+    if isinstance(named, Mapping) and len(named) > 1:
+        raise ValueError(f"{what} is one of {', '.join(kinds)}, not {len(named)} at once: {brief(list(named))}")
     if not isinstance(named, Mapping) or len(named) != 1:
         raise ValueError(f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not {brief(given)}")
     name, args = next(iter(named.items()))

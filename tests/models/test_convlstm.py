@@ -134,7 +134,7 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("tutorial", {"core": {"convlstm": 5}}, "core convlstm holds names and values, not 5"),
         ("tutorial", {"core": 5}, "tutorial.core is a word or names and values, not 5"),
         ("tutorial", {"codec": "wavelets"}, "codec 'wavelets' is unknown; choose patches, strided"),
-        ("tutorial", {"codec": {"patches": {}, "strided": {}}}, "codec is one of patches, strided, or"),
+        ("tutorial", {"codec": {"patches": {}, "strided": {}}}, "codec is one of patches, strided, not 2 at once"),
         ("tutorial", {"codec": {"patches": {"size": 0}}}, "a size of 1 pixel or more, not 0"),
         ("tutorial", {"codec": {"patches": {"sise": 2}}}, "'sise'; did you mean size"),
         ("tutorial", {"codec": {"strided": {"widths": []}}}, "1 to 16 widths"),
