@@ -59,8 +59,8 @@ WAYS: dict[str, Way] = {
     "shi2015": Way("shi2015", {"hidden": [2, 1, 2]}),
     "fc_lstm": Way(
         "fc_lstm",
-        {"core": {"convlstm": {"hidden": [3, 2]}}, "codec": {"patches": {"size": 8}}},
-        (8, 16),
+        {"core": {"convlstm": {"hidden": [3, 2]}}, "codec": {"patches": {"size": 4}}},
+        (4, 8),
         gain=1,
     ),
     "openstl": Way("openstl", {"hidden": [2, 1, 2, 1]}, gain=5),
