@@ -1,13 +1,15 @@
-"""Kills trainings at random moments, goes on with them, and compares what they come to with one that was never killed.
+"""Kills trainings at random moments, goes on with them, and compares what they come to with one
+that was never killed.
 
     python benchmarks/kills.py --kills 100
 
-Four kinds of training: in one process that saves after every step or once an epoch, with two loader workers, with two processes
-(gloo). Each is killed (SIGKILL) at a seeded
-moment: some time after it began, within a training step, while validating, while saving (before or after any of the calls that put
-a file in its place), and, of two processes, the second one alone. Then `foreframe train --resume` goes on, now and then killed
-again, until it is done. It must come to equal weights and optimizer state, to the bit; equal rows of validation.jsonl (but for the
-seconds), none lost, none twice; an equal best checkpoint; and leave no other files.
+Four kinds of training: in one process that saves after every step or once an epoch, with two loader
+workers, with two processes (gloo). Each is killed (SIGKILL) at a seeded moment: some time after it
+began, within a training step, while validating, while saving (before or after any of the calls that
+put a file in its place), and, of two processes, the second one alone. Then `foreframe train
+--resume` goes on, now and then killed again, until it is done. It must come to equal weights and
+optimizer state, to the bit; equal rows of validation.jsonl (but for the seconds), none lost, none
+twice; an equal best checkpoint; and leave no other files.
 
 It forks, so that torch is imported once: 100 kills take some minutes on one core.
 """
@@ -32,7 +34,20 @@ import foreframe.training.fit  # noqa: F401
 from foreframe.training.module import ForecastModule
 
 FLAGS = [
-    *("--model", "quick", "--hidden", "4", "--data_args.canvas", "32", "--data_args.clips", "24", "--past", "2", "--future", "2"),
+    *(
+        "--model",
+        "quick",
+        "--hidden",
+        "4",
+        "--data_args.canvas",
+        "32",
+        "--data_args.clips",
+        "24",
+        "--past",
+        "2",
+        "--future",
+        "2",
+    ),
     *("--batch_size", "4", "--validation_clips", "8", "--learning_rate", "3e-3", "--epochs", "3"),
     *("--accelerator", "cpu", "--picture_every", "0"),
 ]
@@ -48,7 +63,9 @@ MOMENTS = ("some time", "training", "validating", "saving", "second process")
 
 def main() -> int:
     """Exit code 0: all equal."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=KINDS, help="one kind of training")
@@ -68,7 +85,9 @@ def main() -> int:
             words: list[str] = []
             again = True
             while again and kills < given.kills:
-                moment = draw.choice([one for one in MOMENTS if one != "second process" or kind == "two processes"])
+                moment = draw.choice(
+                    [one for one in MOMENTS if one != "second process" or kind == "two processes"]
+                )
                 number = 0 if moment not in counts else draw.randrange(1, counts[moment] + 1)
                 after = draw.uniform(0, takes)
                 code = train(run, kind, moment, number, after)
@@ -83,15 +102,24 @@ def main() -> int:
             code = 0 if finished(run, reference_run) else train(run, kind, "", 0, 0)
             outcome = f"exit code {code}: {said(run)}" if code else compared(reference_run, run)
             wrong += outcome != "equal"
-            print(f"{kills:3d} kills  {kind:<20} {', then '.join(words) or 'not killed':<50} {outcome}", flush=True)
+            print(
+                f"{kills:3d} kills  {kind:<20} {', then '.join(words) or 'not killed':<50} "
+                f"{outcome}",
+                flush=True,
+            )
     for key in sorted(told):
         print(f"{told[key]:3d}  {key}")
-    print(f"{kills} kills of {runs} runs in {time.monotonic() - began:.0f} s: {runs - wrong} runs equal, {wrong} not")
+    print(
+        f"{kills} kills of {runs} runs in {time.monotonic() - began:.0f} s: {runs - wrong} runs "
+        f"equal, {wrong} not"
+    )
     return int(wrong > 0)
 
 
 def reference(run: Path, kind: str) -> tuple[dict[str, int], float, Path]:
-    """A run that is not killed: how many steps, validation batches and file operations it took, the seconds, its folder."""
+    """A run that is not killed: how many steps, validation batches and file operations it took, the
+    seconds, its folder.
+    """
     began = time.monotonic()
     code = train(run, kind, "count", 0, 0)
     if code:
@@ -102,9 +130,15 @@ def reference(run: Path, kind: str) -> tuple[dict[str, int], float, Path]:
 
 
 def train(run: Path, kind: str, moment: str, number: int, after: float) -> int | None:
-    """Begin a run, or go on with it, in a process of its own. None: it was killed; else its exit code."""
+    """Begin a run, or go on with it, in a process of its own. None: it was killed; else its exit
+    code.
+    """
     begun = (run / "config.yaml").exists()
-    arguments = ["train", "--resume", str(run)] if begun else ["train", *FLAGS, *KINDS[kind], "--run", str(run)]
+    arguments = (
+        ["train", "--resume", str(run)]
+        if begun
+        else ["train", *FLAGS, *KINDS[kind], "--run", str(run)]
+    )
     pid = os.fork()
     if pid == 0:
         child(arguments, run, moment, number)
@@ -134,7 +168,10 @@ def child(arguments: list[str], run: Path, moment: str, number: int) -> None:
         with run.with_suffix(".log").open("wb") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        sys.argv = [str(Path(sys.executable).with_name("foreframe")), *arguments]  # what a second process runs
+        sys.argv = [
+            str(Path(sys.executable).with_name("foreframe")),
+            *arguments,
+        ]  # what a second process runs
         counts = lie_in_wait(moment, number)
         from foreframe.cli import main as command
 
@@ -148,7 +185,9 @@ def child(arguments: list[str], run: Path, moment: str, number: int) -> None:
 
 
 def lie_in_wait(moment: str, number: int) -> dict[str, int]:
-    """Count what may be interrupted, and kill this process at the `number`-th of what `moment` names."""
+    """Count what may be interrupted, and kill this process at the `number`-th of what `moment`
+    names.
+    """
     counts = {"training": 0, "validating": 0, "saving": 0}
 
     def counted(what: str, call: Callable) -> Callable:
@@ -173,10 +212,15 @@ def lie_in_wait(moment: str, number: int) -> dict[str, int]:
 
 
 def second(pid: int) -> int | None:
-    """The process that Lightning started beside `pid`: a child that is another Python, not a fork as loader workers are."""
+    """The process that Lightning started beside `pid`: a child that is another Python, not a fork
+    as loader workers are.
+    """
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return next((int(one) for one in children if b"--resume" in name(one) or b"--run" in name(one)), None)
+        return next(
+            (int(one) for one in children if b"--resume" in name(one) or b"--run" in name(one)),
+            None,
+        )
     except OSError:
         return None
 
@@ -186,10 +230,14 @@ def name(pid: str) -> bytes:
 
 
 def finished(run: Path, whole: Path) -> bool:
-    """Whether the run had come to its end when it was killed: with nothing left to do, which `--resume` refuses."""
+    """Whether the run had come to its end when it was killed: with nothing left to do, which
+    `--resume` refuses.
+    """
     if not (run / "checkpoints" / "last.ckpt").exists():
         return False
-    own, other = (torch.load(where / "checkpoints" / "last.ckpt", weights_only=True) for where in (run, whole))
+    own, other = (
+        torch.load(where / "checkpoints" / "last.ckpt", weights_only=True) for where in (run, whole)
+    )
     done: bool = own["global_step"] == other["global_step"]
     return done and own["callbacks"]["Checkpoints"]["owed"] is None
 
@@ -202,18 +250,32 @@ def said(run: Path) -> str:
 def compared(whole: Path, run: Path) -> str:
     """Where a run differs from the one that was never killed, or "equal"."""
     for file in ("last", "best"):
-        one, other = (torch.load(where / "checkpoints" / f"{file}.ckpt", weights_only=True) for where in (whole, run))
+        one, other = (
+            torch.load(where / "checkpoints" / f"{file}.ckpt", weights_only=True)
+            for where in (whole, run)
+        )
         for key in ("global_step", "state_dict", "optimizer_states"):
             if not same(one[key], other[key]):
                 return f"{file}.ckpt has another {key}"
         if one["callbacks"]["Checkpoints"] != other["callbacks"]["Checkpoints"]:
             return f"{file}.ckpt knows of another best score"
-    rows = [[without_seconds(line) for line in (where / "validation.jsonl").open()] for where in (whole, run)]
+    rows = [
+        [without_seconds(line) for line in (where / "validation.jsonl").open()]
+        for where in (whole, run)
+    ]
     if rows[0] != rows[1]:
         steps = [[row["step"] for row in of] for of in rows]
-        return f"validation rows of steps {steps[1]}, not {steps[0]}" if steps[0] != steps[1] else "other validation scores"
-    left = [{str(p.relative_to(where)) for p in where.rglob("*") if "tfevents" not in p.name} for where in (whole, run)]
-    # A run killed after its last save is not resumed: its lock's file stays, which without its process locks nothing.
+        return (
+            f"validation rows of steps {steps[1]}, not {steps[0]}"
+            if steps[0] != steps[1]
+            else "other validation scores"
+        )
+    left = [
+        {str(p.relative_to(where)) for p in where.rglob("*") if "tfevents" not in p.name}
+        for where in (whole, run)
+    ]
+    # A run killed after its last save is not resumed: its lock's file stays, which without its
+    # process locks nothing.
     odd = {one for one in left[0] ^ left[1] if "previous" not in one and one != ".lock"}
     return f"other files: {sorted(odd)}" if odd else "equal"
 
@@ -228,7 +290,11 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(one[key], other[key]) for key in one)
+        )
     if isinstance(one, list):
         return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
     return one == other

@@ -1,10 +1,13 @@
-"""Put trained weights into the package: python benchmarks/publish.py NAME HOW RUN [RUN ...] [--clips N]
+"""Put trained weights into the package: python benchmarks/publish.py NAME HOW RUN [RUN ...]
+[--clips N]
 
-Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME with a card, and scores
-what was written: exits with 1, and leaves what was there, where float16 has cost more than 0.1 %.
+Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
+with a card, and scores what was written: exits with 1, and leaves what was there, where float16 has
+cost more than 0.1 %.
 
-Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman et al. 2022): where one has the
-lower error and the next is sharper, their mean has nearly the better of both. The settings told are those of the last.
+Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
+et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the
+better of both. The settings told are those of the last.
 """
 
 import argparse
@@ -27,11 +30,16 @@ def table(card: dict[str, Any]) -> list[str]:
     leads = (0, 1, 2, 4, 6, 9)
     lines = []
     for convention, score, form in (
-        ("openstl", "mse", ".1f"), ("openstl", "ssim", ".3f"), ("standard", "mse", ".5f"), ("standard", "ssim", ".3f"),
+        ("openstl", "mse", ".1f"), ("openstl", "ssim", ".3f"), ("standard", "mse", ".5f"),
+        ("standard", "ssim", ".3f"),
         ("standard", "psnr", ".2f"),
     ):  # fmt: skip
         head = "".join(f" +{k + 1} |" for k in leads)
-        lines += ["", f"| {score.upper()} ({convention}) | overall |{head}", f"|---|---|{'---|' * len(leads)}"]
+        lines += [
+            "",
+            f"| {score.upper()} ({convention}) | overall |{head}",
+            f"|---|---|{'---|' * len(leads)}",
+        ]
         for name, of in card["scores"].items():
             found = of[convention][score]
             cells = "".join(f" {found['per_lead'][k]:{form}} |" for k in leads)
@@ -42,7 +50,9 @@ def table(card: dict[str, Any]) -> list[str]:
 def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
     first, *others = map(foreframe.Forecaster.load, runs)
     weights = [one.model.state_dict() for one in (first, *others)]
-    first.model.load_state_dict({name: torch.stack([one[name] for one in weights]).mean(dim=0) for name in weights[0]})
+    first.model.load_state_dict(
+        {name: torch.stack([one[name] for one in weights]).mean(dim=0) for name in weights[0]}
+    )
     return first
 
 
@@ -61,9 +71,14 @@ def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
     if halved > 1.001 * own:
         shutil.rmtree(folder)
         return 1
-    kept = "\n".join(line for line in settings.splitlines() if "null" not in line and "/" not in line)
+    kept = "\n".join(
+        line for line in settings.splitlines() if "null" not in line and "/" not in line
+    )
     lines = [
-        (folder / "README.md").read_text(encoding="utf-8").replace('"this folder"', f'"{name}"').rstrip(),
+        (folder / "README.md")
+        .read_text(encoding="utf-8")
+        .replace('"this folder"', f'"{name}"')
+        .rstrip(),
         "",
         "## Training",
         "",
@@ -75,7 +90,8 @@ def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
         "",
         "## Scores",
         "",
-        f"On {clips} clips of digits that were not trained on (the embedded digits, split test), {time.strftime('%d %B %Y')}.",
+        f"On {clips} clips of digits that were not trained on (the embedded digits, split test), "
+        f"{time.strftime('%d %B %Y')}.",
         "Both conventions are explained in docs/scores.md; `openstl` sums over a frame.",
         *table(after),
         "",
@@ -84,16 +100,27 @@ def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.rmtree(WEIGHTS / name, ignore_errors=True)
     folder.rename(WEIGHTS / name)
-    print(json.dumps({k: round(v["openstl"]["mse"]["overall"], 2) for k, v in after["scores"].items()}))
+    print(
+        json.dumps(
+            {k: round(v["openstl"]["mse"]["overall"], 2) for k, v in after["scores"].items()}
+        )
+    )
     return 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="of the weights: Forecaster.load(NAME)")
-    parser.add_argument("how", help="what the card says of the training: commands, data, seed, hours")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run's folder, of which the best checkpoint is taken, or a checkpoint"
+        "how", help="what the card says of the training: commands, data, seed, hours"
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run's folder, of which the best checkpoint is taken, or a checkpoint",
     )
     parser.add_argument("--clips", type=int, default=2000)
     given = parser.parse_args()

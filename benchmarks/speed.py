@@ -1,16 +1,18 @@
-"""How fast is it, beside what? python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] ...
+"""How fast is it, beside what? python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device
+cuda] ...
 
-Every row of a table is measured in one go: all its ways wait in processes of their own, and are asked in turn, one at a time,
-round after round; what is told are medians and ratios of them. The ceiling is the faster of a matrix product and a 5x5 convolution
-of 128 channels, measured before and after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
+Every row of a table is measured in one go: all its ways wait in processes of their own, and are
+asked in turn, one at a time, round after round; what is told are medians and ratios of them. The
+ceiling is the faster of a matrix product and a 5x5 convolution of 128 channels, measured before and
+after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
 
-With --old SRC, the folder that another checkout's foreframe lies in, each row that foreframe runs in
-is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then
-`--old ../before/src`. A last table says how many times as long as the old one each takes.
+With --old SRC, the folder that another checkout's foreframe lies in, each row that foreframe runs
+in is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then `--old
+../before/src`. A last table says how many times as long as the old one each takes.
 
-Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras where --keras names a Python
-that has it), quick (a training step of that preset), growth (with frames, size and channels), memory (40 frames), generator. All
-of them, unless one is named.
+Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras
+where --keras names a Python that has it), quick (a training step of that preset), growth (with
+frames, size and channels), memory (40 frames), generator. All of them, unless one is named.
 """
 
 import argparse
@@ -32,16 +34,24 @@ HERE = Path(__file__).parent
 
 class Worker:
     def __init__(
-        self, way: str, sizes: dict[str, int], device: str, clock: str, python: str = sys.executable, **environment: str
+        self,
+        way: str,
+        sizes: dict[str, int],
+        device: str,
+        clock: str,
+        python: str = sys.executable,
+        **environment: str,
     ) -> None:
         self.way = way
         self.process = subprocess.Popen(
             [python, str(HERE / "worker.py"), way.split("@")[0], json.dumps(sizes), device, clock],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=os.environ | environment,
         )  # fmt: skip
         if self._answer() != "ready":
             raise SystemExit(
-                f"{way} with {sizes} did not start; try: {python} {HERE / 'worker.py'} {way} '{json.dumps(sizes)}' {device}"
+                f"{way} with {sizes} did not start; try: {python} {HERE / 'worker.py'} {way} "
+                f"'{json.dumps(sizes)}' {device}"
             )
 
     def ask(self, what: str) -> float:
@@ -56,14 +66,27 @@ class Worker:
 
 
 @contextmanager
-def workers(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace) -> Iterator[list[Worker]]:
+def workers(
+    ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace
+) -> Iterator[list[Worker]]:
     made: list[Worker] = []
     try:
         for way in ways:
             if way.startswith("keras"):
-                made.append(Worker(way, sizes, "cpu", given.clock, given.keras, KERAS_BACKEND=way.partition("@")[2]))
+                made.append(
+                    Worker(
+                        way,
+                        sizes,
+                        "cpu",
+                        given.clock,
+                        given.keras,
+                        KERAS_BACKEND=way.partition("@")[2],
+                    )
+                )
             elif way.endswith("@old"):
-                path = os.pathsep.join(filter(None, (str(given.old.resolve()), os.environ.get("PYTHONPATH"))))
+                path = os.pathsep.join(
+                    filter(None, (str(given.old.resolve()), os.environ.get("PYTHONPATH")))
+                )
                 made.append(Worker(way, sizes, given.device, given.clock, PYTHONPATH=path))
             else:
                 made.append(Worker(way, sizes, given.device, given.clock))
@@ -74,13 +97,23 @@ def workers(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespac
             one.process.wait()
 
 
-def timed(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Median seconds of forward and step, and MiB, of each way; with --old also of each "way@old"."""
+def timed(
+    ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Median seconds of forward and step, and MiB, of each way; with --old also of each
+    "way@old".
+    """
     ways = given.ways or ways
     if given.old is not None:
-        ways = [one for way in ways for one in ([way, f"{way}@old"] if way.startswith(("engine", "quick")) else [way])]
+        ways = [
+            one
+            for way in ways
+            for one in ([way, f"{way}@old"] if way.startswith(("engine", "quick")) else [way])
+        ]
     with workers(ways, sizes, given) as asked:
-        taken: dict[str, dict[str, list[float]]] = {one.way: {"forward": [], "step": []} for one in asked}
+        taken: dict[str, dict[str, list[float]]] = {
+            one.way: {"forward": [], "step": []} for one in asked
+        }
         for turn in range(given.rounds):
             for what in ("forward", "step"):
                 for one in asked[:: 1 if turn % 2 == 0 else -1]:
@@ -89,16 +122,27 @@ def timed(ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace)
     for way in ways:
         if f"{way}@old" in taken:
             now, before = taken[way], taken[f"{way}@old"]
-            ratios = [median(a / b for a, b in zip(now[what], before[what], strict=True)) for what in ("forward", "step")]
+            ratios = [
+                median(a / b for a, b in zip(now[what], before[what], strict=True))
+                for what in ("forward", "step")
+            ]
             COMPARED.append((way, sizes, [*ratios, memory[way] / memory[f"{way}@old"]]))
-    return {way: {what: median(found) for what, found in taken[way].items()} | {"memory": memory[way]} for way in ways}
+    return {
+        way: {what: median(found) for what, found in taken[way].items()} | {"memory": memory[way]}
+        for way in ways
+    }
 
 
-COMPARED: list[tuple[str, dict[str, int], list[float]]] = []  # way, sizes, and this one over the old one
+COMPARED: list[
+    tuple[str, dict[str, int], list[float]]
+] = []  # way, sizes, and this one over the old one
 
 
 def compared() -> None:
-    print("\n## This one over the old one: medians of each round's ratio\n\n| way | sizes | forward | step | memory |")
+    print(
+        "\n## This one over the old one: medians of each round's ratio\n\n| way | sizes | forward "
+        "| step | memory |"
+    )
     print("|---|---|---|---|---|")
     for way, sizes, ratios in COMPARED:
         said = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -106,13 +150,19 @@ def compared() -> None:
 
 
 def gflop(sizes: dict[str, int], layer: bool) -> float:
-    """Useful billions of operations of a forward pass (two for a multiply-add); a step has three times as many."""
+    """Useful billions of operations of a forward pass (two for a multiply-add); a step has three
+    times as many.
+    """
     k, d, frames = sizes["hidden"], sizes.get("channels", 1), sizes["past"]
-    adds = frames * 36 * k * (d + k) - 36 * k * k  # the first layer: 9 places, 4 gates; no convolution of the first zeros
+    adds = (
+        frames * 36 * k * (d + k) - 36 * k * k
+    )  # the first layer: 9 places, 4 gates; no convolution of the first zeros
     if not layer:
         future = sizes["future"]
         adds += frames * 72 * k * k - 36 * k * k  # the encoder's second layer
-        adds += 2 * (future * 72 * k * k - 36 * k * k) + future * 9 * k  # the decoder's two, and the head
+        adds += (
+            2 * (future * 72 * k * k - 36 * k * k) + future * 9 * k
+        )  # the decoder's two, and the head
     return 2 * adds * sizes["batch"] * sizes["size"] ** 2 / 1e9
 
 
@@ -124,10 +174,15 @@ def ceiling(device: str, bf16: bool) -> float:
     kind = torch.bfloat16 if bf16 else torch.float32
     n = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
-    x = torch.randn(4 if device == "cpu" else 64, 128, 64, 64, device=device, dtype=kind).to(memory_format=torch.channels_last)
+    x = torch.randn(4 if device == "cpu" else 64, 128, 64, 64, device=device, dtype=kind).to(
+        memory_format=torch.channels_last
+    )
     w = torch.randn(128, 128, 5, 5, device=device, dtype=kind).to(memory_format=torch.channels_last)
     best = 0.0
-    for act, work in ((lambda: a @ b, 2 * n**3), (lambda: F.conv2d(x, w, padding=2), 2 * x.shape[0] * 64**2 * 128**2 * 25)):
+    for act, work in (
+        (lambda: a @ b, 2 * n**3),
+        (lambda: F.conv2d(x, w, padding=2), 2 * x.shape[0] * 64**2 * 128**2 * 25),
+    ):
         found = []
         for _ in range(9):
             began = time.perf_counter()
@@ -141,64 +196,98 @@ def ceiling(device: str, bf16: bool) -> float:
 
 def network(given: argparse.Namespace) -> None:
     print("\n## The tutorial's network, 64 hidden, 64x64, 10 -> 10\n")
-    print("| batch | way | forward, s | x plain float32 | step, s | x plain float32 | GFLOP/s | share of ceiling | peak MiB |")
+    print(
+        "| batch | way | forward, s | x plain float32 | step, s | x plain float32 | GFLOP/s | "
+        "share of ceiling | peak MiB |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for batch in given.batches or ((1, 4, 12) if given.device == "cpu" else (4, 64)):
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
         top = {bf16: ceiling(given.device, bf16) for bf16 in (False, True)}
-        ways = ["plain", "plain-bf16", "engine", "engine-bf16", "engine-uncompiled", "engine-uncompiled-bf16"]
+        ways = [
+            "plain",
+            "plain-bf16",
+            "engine",
+            "engine-bf16",
+            "engine-uncompiled",
+            "engine-uncompiled-bf16",
+        ]
         found = timed(ways, sizes, given)
         top = {bf16: max(top[bf16], ceiling(given.device, bf16)) for bf16 in top}
         base = found[next(iter(found))]
         for way, one in found.items():
             rate, most = 3 * gflop(sizes, False) / one["step"], top["bf16" in way]
             print(
-                f"| {batch} | {way} | {one['forward']:.3f} | {base['forward'] / one['forward']:.2f} | {one['step']:.3f} | "
-                f"{base['step'] / one['step']:.2f} | {rate:.0f} | {rate / most:.0%} of {most:.0f} | {one['memory']:.0f} |",
+                f"| {batch} | {way} | {one['forward']:.3f} | "
+                f"{base['forward'] / one['forward']:.2f} | {one['step']:.3f} | "
+                f"{base['step'] / one['step']:.2f} | {rate:.0f} | {rate / most:.0%} of {most:.0f} "
+                f"| {one['memory']:.0f} |",
                 flush=True,
             )
 
 
 def layer(given: argparse.Namespace) -> None:
     print("\n## One layer, 32 channels in, 32 hidden, 64x64, 20 frames\n")
-    print("| batch | way | forward, s | step, s | step, x the engine's of its dtype | peak MiB |\n|---|---|---|---|---|---|")
+    print(
+        "| batch | way | forward, s | step, s | step, x the engine's of its dtype | peak MiB "
+        "|\n|---|---|---|---|---|---|"
+    )
     for batch in given.batches or (1, 4, 12):
         sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
         ways = ["plain-layer", "engine-layer", "plain-layer-bf16", "engine-layer-bf16"]
         ways += ["engine-layer-uncompiled", "engine-layer-uncompiled-bf16"]
         if given.keras:
-            ways += [f"keras{kind}@{backend}" for backend in given.backends.split(",") for kind in ("", "-bf16")]
+            ways += [
+                f"keras{kind}@{backend}"
+                for backend in given.backends.split(",")
+                for kind in ("", "-bf16")
+            ]
         found = timed(ways, sizes, given)
         for way, one in found.items():
             ours = found.get("engine-layer-bf16" if "bf16" in way else "engine-layer", one)["step"]
             print(
-                f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | {one['step'] / ours:.2f} | {one['memory']:.0f} |",
+                f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | "
+                f"{one['step'] / ours:.2f} | {one['memory']:.0f} |",
                 flush=True,
             )
 
 
 def quick(given: argparse.Namespace) -> None:
     print("\n## A training step of `quick`, 64x64, 10 -> 10, with Muon\n")
-    print("| batch | way | forward, s | step, s | step, x the first | peak MiB |\n|---|---|---|---|---|---|")
+    print(
+        "| batch | way | forward, s | step, s | step, x the first | peak MiB "
+        "|\n|---|---|---|---|---|---|"
+    )
     for batch in given.batches or (8,):
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
         ways = ["quick", "quick-bf16"]
         found = timed(ways, sizes, given)
         for way, one in found.items():
             share = one["step"] / found[next(iter(found))]["step"]
-            print(f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | {share:.2f} | {one['memory']:.0f} |", flush=True)
+            print(
+                f"| {batch} | {way} | {one['forward']:.3f} | {one['step']:.3f} | {share:.2f} | "
+                f"{one['memory']:.0f} |",
+                flush=True,
+            )
 
 
 def growth(given: argparse.Namespace) -> None:
     """The exponent is that of a straight line through the logarithms."""
     print(
-        "\n## How a step grows (the engine, bf16, batch 1)\n\n| with | values | seconds | exponent | MiB |\n|---|---|---|---|---|"
+        "\n## How a step grows (the engine, bf16, batch 1)\n\n| with | values | seconds | exponent "
+        "| MiB |\n|---|---|---|---|---|"
     )
     start = {"batch": 1, "past": 10, "future": 10, "size": 64, "hidden": 64}
-    for name, values in (("frames", (10, 40, 160)), ("size", (64, 128, 256)), ("hidden", (32, 64, 128))):
+    for name, values in (
+        ("frames", (10, 40, 160)),
+        ("size", (64, 128, 256)),
+        ("hidden", (32, 64, 128)),
+    ):
         taken, memory = [], []
         for value in values:
-            changes = {"past": value // 2, "future": value // 2} if name == "frames" else {name: value}
+            changes = (
+                {"past": value // 2, "future": value // 2} if name == "frames" else {name: value}
+            )
             found = timed(["engine-bf16"], start | changes, given)["engine-bf16"]
             taken.append(found["step"])
             memory.append(found["memory"])
@@ -206,7 +295,8 @@ def growth(given: argparse.Namespace) -> None:
         over = math.log(by[-1] / by[0])
         print(
             f"| {'pixels' if name == 'size' else name} | {', '.join(map(str, values))} | "
-            f"{', '.join(f'{t:.3f}' for t in taken)} | {math.log(taken[-1] / taken[0]) / over:.2f} | "
+            f"{', '.join(f'{t:.3f}' for t in taken)} | {math.log(taken[-1] / taken[0]) / over:.2f} "
+            "| "
             f"{', '.join(f'{m:.0f}' for m in memory)} |",
             flush=True,
         )
@@ -214,21 +304,30 @@ def growth(given: argparse.Namespace) -> None:
 
 def memory(given: argparse.Namespace) -> None:
     print("\n## 40 frames (20 -> 20), the tutorial's network, batch 4\n")
-    print("| way | step, s | x its own without saving | peak MiB | share of plain |\n|---|---|---|---|---|")
+    print(
+        "| way | step, s | x its own without saving | peak MiB | share of plain "
+        "|\n|---|---|---|---|---|"
+    )
     sizes = {"batch": 4, "past": 20, "future": 20, "size": 64, "hidden": 64}
-    found = timed(["plain", "plain-bf16", "engine", "engine-save", "engine-bf16", "engine-bf16-save"], sizes, given)
+    found = timed(
+        ["plain", "plain-bf16", "engine", "engine-save", "engine-bf16", "engine-bf16-save"],
+        sizes,
+        given,
+    )
     for way, one in found.items():
         own = found[way.replace("-save", "")]["step"]
         base = found["plain-bf16" if "bf16" in way else "plain"]["memory"]
         print(
-            f"| {way} | {one['step']:.3f} | {one['step'] / own:.2f} | {one['memory']:.0f} | {one['memory'] / base:.2f} |",
+            f"| {way} | {one['step']:.3f} | {one['step'] / own:.2f} | {one['memory']:.0f} | "
+            f"{one['memory'] / base:.2f} |",
             flush=True,
         )
 
 
 def generator(given: argparse.Namespace) -> None:
-    """One thread, batches of 64 clips, ready for a network. The plain loop draws digit by digit and frame by frame, as the released
-    generators do, and stacks its clips."""
+    """One thread, batches of 64 clips, ready for a network. The plain loop draws digit by digit and
+    frame by frame, as the released generators do, and stacks its clips.
+    """
     import numpy as np
     import torch
 
@@ -241,7 +340,11 @@ def generator(given: argparse.Namespace) -> None:
     def plain_clip() -> Any:
         canvas = np.zeros((20, 64, 64), np.float32)
         for _ in range(2):
-            image, (y, x), angle = images[draw.integers(len(images))], draw.random(2), 2 * np.pi * draw.random()
+            image, (y, x), angle = (
+                images[draw.integers(len(images))],
+                draw.random(2),
+                2 * np.pi * draw.random(),
+            )
             dy, dx = 0.1 * np.sin(angle), 0.1 * np.cos(angle)
             for t in range(20):
                 y, x = y + dy, x + dx
@@ -266,7 +369,10 @@ def generator(given: argparse.Namespace) -> None:
             act()
             taken[name].append(64 / (time.perf_counter() - began))
     rates = {name: median(found[2:]) for name, found in taken.items()}
-    print("\n## The generator, one thread, 20 frames of 64x64\n\n| way | clips a second | x the plain loop |\n|---|---|---|")
+    print(
+        "\n## The generator, one thread, 20 frames of 64x64\n\n| way | clips a second | x the "
+        "plain loop |\n|---|---|---|"
+    )
     for name, rate in rates.items():
         print(f"| {name} | {rate:.0f} | {rate / rates['plain loop']:.1f} |", flush=True)
 
@@ -282,24 +388,49 @@ PARTS: dict[str, Any] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--keras", help="a Python that has keras and its backends")
     parser.add_argument("--backends", default="torch,jax", help="of Keras")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--batches", type=int, nargs="+", help="of network and layer, in place of 1, 4, 12")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", help="of network and layer, in place of 1, 4, 12"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"), help="cpu, with one thread, where others work too")
-    parser.add_argument("--old", type=Path, metavar="SRC", help="time the foreframe in this folder beside this one")
+    parser.add_argument(
+        "--clock",
+        default="wall",
+        choices=("wall", "cpu"),
+        help="cpu, with one thread, where others work too",
+    )
+    parser.add_argument(
+        "--old", type=Path, metavar="SRC", help="time the foreframe in this folder beside this one"
+    )
     parser.add_argument("--ways", nargs="+", help="of network, layer and quick, in place of all")
     given = parser.parse_args()
     import torch
 
-    chip = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    chip = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "",
+    )
     flags = Path("/proc/cpuinfo").read_text()
     units = " ".join(name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in flags)
-    where = torch.cuda.get_device_name() if given.device == "cuda" else f"{chip or platform.machine()} ({units})"
-    print(f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {time.strftime('%d %B %Y')}")
+    where = (
+        torch.cuda.get_device_name()
+        if given.device == "cuda"
+        else f"{chip or platform.machine()} ({units})"
+    )
+    print(
+        f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{time.strftime('%d %B %Y')}"
+    )
     for name in [given.part] if given.part else PARTS:
         PARTS[name](given)
     if COMPARED:

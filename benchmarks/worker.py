@@ -2,17 +2,18 @@
 
     python benchmarks/worker.py WAY SIZES [DEVICE [CLOCK]]
 
-It builds the network, then answers each line it reads: "forward" and "step" with seconds, "memory" with the peak of this process in
-MiB above what it held before its first step. Waiting costs no time of the others: only one worker is asked at a time.
+It builds the network, then answers each line it reads: "forward" and "step" with seconds, "memory"
+with the peak of this process in MiB above what it held before its first step. Waiting costs no time
+of the others: only one worker is asked at a time.
 
-WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer), quick
-(that preset's network, whose step goes on to Muon), keras (one layer; KERAS_BACKEND says on what),
-each with -bf16 for bfloat16; engine and quick also with -save for memory "save". Their cells are
-compiled as `foreframe train` does by itself, where maps are large and a compiler works; with
+WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer),
+quick (that preset's network, whose step goes on to Muon), keras (one layer; KERAS_BACKEND says on
+what), each with -bf16 for bfloat16; engine and quick also with -save for memory "save". Their cells
+are compiled as `foreframe train` does by itself, where maps are large and a compiler works; with
 -uncompiled they are not, as where there is none. SIZES is JSON: batch, past, future, size, hidden.
 
-CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly change;
-with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
+CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly
+change; with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
 
 Whichever foreframe comes first on PYTHONPATH is timed, also one from before `one_pass`.
 """
@@ -44,7 +45,10 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
     kind, *options = way.split("-")
     bf16 = "bf16" in options
     shape = (s["batch"], s["past"], s.get("channels", 1), s["size"], s["size"])
-    x, y = torch.rand(shape, device=device), torch.rand(s["batch"], s["future"], 1, s["size"], s["size"], device=device)
+    x, y = (
+        torch.rand(shape, device=device),
+        torch.rand(s["batch"], s["future"], 1, s["size"], s["size"], device=device),
+    )
     if "layer" in options:
         cell = ConvLSTMCell(shape[2], s["hidden"]).to(device)
         parameters = list(cell.parameters())
@@ -75,7 +79,9 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
         else:
             layers = 1 if kind == "quick" else 2
             # In the arguments of version 0.1, which an earlier foreframe knows too.
-            network = build_model("quick" if kind == "quick" else "tutorial", {"hidden": [s["hidden"]] * layers}).to(device)
+            network = build_model(
+                "quick" if kind == "quick" else "tutorial", {"hidden": [s["hidden"]] * layers}
+            ).to(device)
             network.memory = "save" if "save" in options else "keep"
             if hasattr(network, "step_values"):
                 network.compiled = compiled(s["batch"] * network.step_values(s["size"], s["size"]))
@@ -122,7 +128,9 @@ def keras_way(way: str, s: dict[str, int]) -> tuple[Act, Act]:
     if "bf16" in way:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     shape = (s["past"], s["size"], s["size"], s.get("channels", 1))
-    layer = keras.layers.ConvLSTM2D(s["hidden"], 3, padding="same", return_sequences=True, recurrent_activation="sigmoid")
+    layer = keras.layers.ConvLSTM2D(
+        s["hidden"], 3, padding="same", return_sequences=True, recurrent_activation="sigmoid"
+    )
     network = keras.Sequential([keras.Input(shape), layer])
     network.compile(optimizer=keras.optimizers.SGD(0.0), loss="mean_squared_error")
     x = np.random.default_rng(0).random((s["batch"], *shape), np.float32)
@@ -131,17 +139,25 @@ def keras_way(way: str, s: dict[str, int]) -> tuple[Act, Act]:
 
 
 def peak(device: str) -> float:
-    """The most memory that this process has held since it was told to forget, in MiB: of a GPU's, or (Linux) of the machine's."""
+    """The most memory that this process has held since it was told to forget, in MiB: of a GPU's,
+    or (Linux) of the machine's.
+    """
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**20
-    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    held = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(held.split()[1]) / 1024
 
 
 def given_back() -> None:
-    """What is free goes back to the system, so that using it again counts (glibc). Keras may run where there is no foreframe."""
+    """What is free goes back to the system, so that using it again counts (glibc). Keras may run
+    where there is no foreframe.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -149,7 +165,9 @@ def given_back() -> None:
 
 def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wall") -> None:
     now = time.process_time if clock == "cpu" else time.perf_counter
-    forward, step = keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
+    forward, step = (
+        keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
+    )
     forward()
     if device == "cpu" and way.startswith("engine"):
         step()  # compilers take memory too, once

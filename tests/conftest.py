@@ -1,4 +1,6 @@
-"""Shapes as types are checked here, by jaxtyping's import hook, and nowhere else: as decorators they would slow every call."""
+"""Shapes as types are checked here, by jaxtyping's import hook, and nowhere else: as decorators
+they would slow every call.
+"""
 
 from jaxtyping import install_import_hook
 
@@ -14,7 +16,8 @@ import torch  # noqa: E402
 if "OMP_NUM_THREADS" not in os.environ:  # who shares the machine says so
     torch.set_num_threads(2)
 
-# Started in the background of a script, Ctrl-C is ignored, and programs that tests start inherit that.
+# Started in the background of a script, Ctrl-C is ignored, and programs that tests start inherit
+# that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -22,7 +25,9 @@ DATA = Path(os.environ.get("FOREFRAME_DATA", Path(__file__).parents[2] / "shared
 
 
 def real_data(name: str) -> Path:
-    """A file of real data from FOREFRAME_DATA or ../shared/data; the test skips, and says so, where it is not there."""
+    """A file of real data from FOREFRAME_DATA or ../shared/data; the test skips, and says so, where
+    it is not there.
+    """
     path = DATA / name
     if not path.is_file():
         pytest.skip(f"needs {name} in FOREFRAME_DATA or ../shared/data")

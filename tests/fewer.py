@@ -1,7 +1,8 @@
-"""The one rule by which documented commands become quick enough for a test: fewer steps, fewer clips, one process on the CPU.
+"""The one rule by which documented commands become quick enough for a test: fewer steps, fewer
+clips, one process on the CPU.
 
-Flags that come last win, so each verb's are put at the end of every command of that verb, whatever the
-model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process in bfloat16.
+Flags that come last win, so each verb's are put at the end of every command of that verb, whatever
+the model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process in bfloat16.
 """
 
 import os
@@ -40,7 +41,9 @@ def steps_behind(arguments: Sequence[str]) -> int:
 
 
 def write_shims(folder: Path) -> None:
-    """Programs for scripts that put FOLDER first on the PATH: foreframe by the rule, this Python, and no pip."""
+    """Programs for scripts that put FOLDER first on the PATH: foreframe by the rule, this Python,
+    and no pip.
+    """
     tests = Path(__file__).parent
     source = Path(sys.modules["foreframe"].__file__ or "").parents[1]
     shims = {
@@ -56,7 +59,9 @@ def write_shims(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))  # what the tests keep beside this file is no user's
+    sys.path.remove(
+        os.path.dirname(os.path.abspath(__file__))
+    )  # what the tests keep beside this file is no user's
     from foreframe.cli import main
 
     sys.exit(main(fewer(sys.argv[1:])))

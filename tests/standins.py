@@ -90,11 +90,16 @@ def rain(path: Path, frames: int = 120, side: int = 128) -> None:
     times = np.datetime64("2016-07-11", "ns") + 5 * np.arange(frames) * np.timedelta64(1, "m")
     east = ("x", 1000.0 * np.arange(side), {"units": "m"})
     north = ("y", 1000.0 * np.arange(side)[::-1], {"units": "m"})
-    xr.Dataset({"rain": (("time", "y", "x"), values, {"units": "mm/h"})}, {"time": times, "y": north, "x": east}).to_netcdf(path)
+    xr.Dataset(
+        {"rain": (("time", "y", "x"), values, {"units": "mm/h"})},
+        {"time": times, "y": north, "x": east},
+    ).to_netcdf(path)
 
 
 def radar_archives(path: Path, side: int = 208) -> None:
-    """The four archives of examples/radar in the codes of their services, with a corner that no radar reaches."""
+    """The four archives of examples/radar in the codes of their services, with a corner that no
+    radar reaches.
+    """
     path.mkdir()
     for name, frames, highest, kind in (
         ("mch_rain_20150515", 40, 150, np.uint8),
@@ -109,6 +114,8 @@ def radar_archives(path: Path, side: int = 208) -> None:
 
 
 def published_clips(path: Path) -> None:
-    """A file with the published Moving MNIST file's name, shape and type, black but for the blobs of its first clip."""
+    """A file with the published Moving MNIST file's name, shape and type, black but for the blobs
+    of its first clip.
+    """
     clips = np.lib.format.open_memmap(path, "w+", np.uint8, (20, 10_000, 64, 64))  # a sparse file
     clips[:, 0] = np.round(255 * blobs(20, 64, 64))

@@ -50,7 +50,10 @@ def test_streaming() -> None:
 
 def test_precision() -> None:
     said = run("precision.py", "quick", "moving-mnist", "--rounds", "1").splitlines()
-    assert [line.split(" | ")[:2] for line in said[-2:]] == [["| quick", "64x64"], ["| moving-mnist", "64x64"]]
+    assert [line.split(" | ")[:2] for line in said[-2:]] == [
+        ["| quick", "64x64"],
+        ["| moving-mnist", "64x64"],
+    ]
 
 
 def test_speed_of_the_generator() -> None:

@@ -42,7 +42,12 @@ def flip(path: Path, place: int, bit: int = 6) -> None:
 def test_each_flipped_bit_is_seen(tmp_path) -> None:
     path = written(tmp_path, bias=0.5)
     content, draw = path.read_bytes(), random.Random(1)
-    for place in (*draw.sample(range(len(content)), 60), *range(len(content) - 120, len(content), 7), 0, len(content) - 1):
+    for place in (
+        *draw.sample(range(len(content)), 60),
+        *range(len(content) - 120, len(content), 7),
+        0,
+        len(content) - 1,
+    ):
         path.write_bytes(content)
         flip(path, place, draw.randrange(8))
         if damage(path) is None:  # a bit of the seal's own words: what it seals is whole
@@ -54,7 +59,9 @@ def test_each_flipped_bit_is_seen(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_a_flipped_weight_is_seen_in_checkpoints_of_earlier_versions_too(tmp_path, sealed: bool) -> None:
+def test_a_flipped_weight_is_seen_in_checkpoints_of_earlier_versions_too(
+    tmp_path, sealed: bool
+) -> None:
     path = tmp_path / "best.ckpt"
     it = checkpoint_of(forecaster(0.5))
     if sealed:
@@ -63,7 +70,9 @@ def test_a_flipped_weight_is_seen_in_checkpoints_of_earlier_versions_too(tmp_pat
         torch.save(it, path)
     assert damage(path) is None
     assert read_checkpoint(path)["global_step"] == 1
-    flip(path, path.read_bytes().index(torch.full((4,), 0.5).numpy().tobytes()) + 3)  # a weight of 1.7e38
+    flip(
+        path, path.read_bytes().index(torch.full((4,), 0.5).numpy().tobytes()) + 3
+    )  # a weight of 1.7e38
     with pytest.raises(ValueError, match="cut short or damaged"):
         read_checkpoint(path)
 
@@ -77,12 +86,19 @@ def test_the_one_before_is_taken_and_said(tmp_path, how: str) -> None:
     if how == "flipped":
         flip(path, len(content) // 2)
     else:
-        path.write_bytes({"torn": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content))}[how])
-    with pytest.warns(UserWarning, match=r"best.ckpt is cut short or damaged: best.previous.ckpt, of step 1, is taken instead$"):
+        path.write_bytes(
+            {"torn": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content))}[how]
+        )
+    with pytest.warns(
+        UserWarning,
+        match=r"best.ckpt is cut short or damaged: best.previous.ckpt, of step 1, is taken instead$",
+    ):
         assert bias_of(Forecaster.load(tmp_path)) == 0.25
     with pytest.raises(ValueError, match="cut short or damaged; use another checkpoint"):
         Forecaster.load(path)
-    write_checkpoint(path, checkpoint_of(forecaster(0.75)))  # the damaged one does not take the place of the good one
+    write_checkpoint(
+        path, checkpoint_of(forecaster(0.75))
+    )  # the damaged one does not take the place of the good one
     assert bias_of(Forecaster.load(before(path))) == 0.25
     assert bias_of(Forecaster.load(tmp_path)) == 0.75
 

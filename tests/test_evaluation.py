@@ -25,16 +25,24 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
     past, future = clips[:, :10], clips[:, 10:]
     expected = (forecaster.predict(past, 10) - future).square().sum(dim=(2, 3, 4))
     assert card["clips"] == 10
-    assert card["scores"]["model"]["openstl"]["mse"]["overall"] == pytest.approx(expected.mean().item(), rel=1e-4)
-    assert card["scores"]["model"]["openstl"]["mse"]["per_lead"] == pytest.approx(expected.mean(dim=0).tolist(), rel=1e-4)
+    assert card["scores"]["model"]["openstl"]["mse"]["overall"] == pytest.approx(
+        expected.mean().item(), rel=1e-4
+    )
+    assert card["scores"]["model"]["openstl"]["mse"]["per_lead"] == pytest.approx(
+        expected.mean(dim=0).tolist(), rel=1e-4
+    )
     assert set(card["scores"]) == {"model", *SCORED}
     assert card["skill"]["persistence"]["overall"] == 0
-    black, still = (card["scores"][name]["openstl"]["mse"]["overall"] for name in ("black", "persistence"))
+    black, still = (
+        card["scores"][name]["openstl"]["mse"]["overall"] for name in ("black", "persistence")
+    )
     assert card["skill"]["black"]["overall"] == pytest.approx(1 - black / still)
 
 
 def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
-    """On Moving MNIST black scores about 170 and persistence about 280 (frame-summed): black beats persistence."""
+    """On Moving MNIST black scores about 170 and persistence about 280 (frame-summed): black beats
+    persistence.
+    """
     still = Forecaster(build_model("persistence"), Window(10, 10))
     card = evaluate(still, MovingMNIST("test"), clips=300, baselines=("black", "persistence"))
     assert card["scores"]["black"]["openstl"]["mse"]["overall"] == pytest.approx(171, abs=8)
@@ -45,7 +53,12 @@ def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
 def test_the_report(forecaster, tmp_path) -> None:
     data = MovingMNIST("test", clips=4)
     paths = write_report(tmp_path / "report", evaluate(forecaster, data), forecaster, data)
-    assert [path.name for path in paths] == ["scorecard.json", "curves.png", "strip.png", "forecast.gif"]
+    assert [path.name for path in paths] == [
+        "scorecard.json",
+        "curves.png",
+        "strip.png",
+        "forecast.gif",
+    ]
     held = json.loads(paths[0].read_text())
     assert len(held["scores"]["model"]["standard"]["ssim"]["per_lead"]) == 10
     for path in paths[1:]:
@@ -77,11 +90,17 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     shown: list[tuple] = []
     for name in ("strip", "animation"):
         own = getattr(evaluation, name)
-        monkeypatch.setattr(evaluation, name, lambda *frames, own=own, **how: shown.append(frames) or own(*frames, **how))
+        monkeypatch.setattr(
+            evaluation,
+            name,
+            lambda *frames, own=own, **how: shown.append(frames) or own(*frames, **how),
+        )
     write_report(tmp_path, before, still, data)
     assert len(shown) == 6
     for past, made, truth in shown:
-        assert bool((torch.tensor(made).isnan() == torch.tensor(still.predict(past, 2)).isnan()).all())
+        assert bool(
+            (torch.tensor(made).isnan() == torch.tensor(still.predict(past, 2)).isnan()).all()
+        )
         assert int(torch.tensor(made).isnan().sum()) == 2 * 8 * 16
         assert not torch.tensor(truth).isnan().any()
     assert before["scores"]["model"]["standard"]["mse"]["overall"] == pytest.approx(
@@ -93,7 +112,10 @@ def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
     """The scores of a film: black at 0 and 6 dB; and of Moving MNIST, where it is a rival."""
 
     def panels(**scores: dict[str, list[float]]) -> dict:
-        rows = {name: {score: {"per_lead": values} for score, values in row.items()} for name, row in scores.items()}
+        rows = {
+            name: {score: {"per_lead": values} for score, values in row.items()}
+            for name, row in scores.items()
+        }
         of = {name: {"openstl": row, "standard": row} for name, row in rows.items()}
         return evaluation._panels({"units": "", "scores": of})
 

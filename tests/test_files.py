@@ -62,7 +62,9 @@ def test_temporary_names_cannot_be_foreseen_and_a_new_file_has_ordinary_rights(t
 
 
 @pytest.mark.parametrize("what", ["atomic_write", "atomic_folder"])
-def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path, what: str) -> None:
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(
+    tmp_path, what: str
+) -> None:
     dead = in_process(WRITING.format(what=what, path=str(tmp_path / "a.zarr")))
     dead.kill()
     dead.wait()
@@ -90,7 +92,11 @@ def test_the_old_file_stays_beside_the_new_one_where_it_is_kept(tmp_path) -> Non
 def test_what_is_written_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch) -> None:
     happened = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (happened.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda file: (happened.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)),
+    )
     monkeypatch.setattr(os, "replace", lambda a, b: (happened.append("renamed"), replace(a, b)))
     with atomic_write(tmp_path / "a.txt") as rough:
         rough.write_text("whole")
@@ -122,7 +128,10 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path) -> None:
 
 
 def test_a_device_is_not_replaced(tmp_path) -> None:
-    with pytest.raises(ValueError, match="device or a pipe; name a file"), atomic_write("/dev/null"):
+    with (
+        pytest.raises(ValueError, match="device or a pipe; name a file"),
+        atomic_write("/dev/null"),
+    ):
         pass
     assert Path("/dev/null").is_char_device()
 

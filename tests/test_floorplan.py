@@ -10,14 +10,19 @@ from foreframe.cli import VERBS
 
 def modules_after(code: str) -> set[str]:
     out = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return set(out.stdout.split("\n")[-2].split())
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["data", "check"]], ids=" ".join)
 def test_help_loads_no_torch(verb) -> None:
-    code = f"from foreframe.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass"
+    code = (
+        f"from foreframe.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass"
+    )
     assert not modules_after(code) & {"torch", "lightning", "numpy"}
 
 

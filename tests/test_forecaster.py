@@ -89,11 +89,16 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(forecaster) -> None:
     live.push(good[0])
     with pytest.raises(ValueError, match="outside"):
         live.push(good[0] + 7)
-    torch.testing.assert_close(live.push(good[1]), forecaster.predict(good, 2), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        live.push(good[1]), forecaster.predict(good, 2), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_saved_folder_explains_itself(forecaster, tmp_path) -> None:
-    forecaster.about["title"], forecaster.trained = "Two digits", Trained("moving_mnist", {"motion": "svg"}, frame=(64, 64), seed=3)
+    forecaster.about["title"], forecaster.trained = (
+        "Two digits",
+        Trained("moving_mnist", {"motion": "svg"}, frame=(64, 64), seed=3),
+    )
     forecaster.save(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["window"] == {"past": 5, "future": 5, "stride": 1}
@@ -178,13 +183,17 @@ def local(name: str) -> Forecaster:
 
 
 def test_tiles_are_laid_over_everything() -> None:
-    for side, tile, overlap, stride in itertools.product((17, 32, 50, 101), (8, 12, 16), (0, 3, 8), (1, 2, 4)):
+    for side, tile, overlap, stride in itertools.product(
+        (17, 32, 50, 101), (8, 12, 16), (0, 3, 8), (1, 2, 4)
+    ):
         if overlap > tile - stride:
             continue
         tiles = _tiles(side, tile, overlap, stride)
         assert tiles[0].start == 0
         assert tiles[-1].stop == side
-        assert all(one.start % stride == 0 and one.stop - one.start < tile + stride for one in tiles)
+        assert all(
+            one.start % stride == 0 and one.stop - one.start < tile + stride for one in tiles
+        )
         assert all(a.stop - b.start >= overlap for a, b in itertools.pairwise(tiles))
         weights = np.zeros(side)
         for one in tiles:
@@ -195,7 +204,9 @@ def test_tiles_are_laid_over_everything() -> None:
 @pytest.mark.parametrize(("h", "w"), [(64, 64), (61, 83), (20, 90)])
 @pytest.mark.parametrize("b", [1, 2])
 def test_tiles_equal_the_whole(h: int, w: int, b: int) -> None:
-    """The surroundings that a pixel sees lie within the third of the overlap that is thrown away."""
+    """The surroundings that a pixel sees lie within the third of the overlap that is thrown
+    away.
+    """
     forecaster = local("tutorial")
     past = torch.rand(b, 3, 1, h, w)
     whole = forecaster.predict(past, 2)
@@ -211,7 +222,9 @@ def test_tiles_of_a_strided_model() -> None:
     assert forecaster.model.stride == 4
     past = torch.rand(1, 2, 1, 83, 94)
     whole = forecaster.predict(past, 1)
-    assert (forecaster.predict(past, 1, tile=78, overlap=74) - whole).abs().max() < 1e-5  # 78 becomes 80
+    assert (
+        forecaster.predict(past, 1, tile=78, overlap=74) - whole
+    ).abs().max() < 1e-5  # 78 becomes 80
     assert (forecaster.predict(past, 1, tile=32, overlap=0) - whole).abs().max() > 1e-4
     for tile in (1, 3, 5):  # smaller than the blocks that it sees as one
         assert forecaster.predict(past[..., :13, :18], 1, tile=tile, overlap=0).isfinite().all()
@@ -238,7 +251,9 @@ STREAMED = [*PRESETS, "persistence", "mean", "linear_motion"]
 
 def small(name: str) -> Forecaster:
     torch.manual_seed(0)
-    width = {"tutorial": [4, 4], "shi2015": [4, 4, 4], "fc_lstm": [4, 4], "openstl": [4, 4]}.get(name, [8])
+    width = {"tutorial": [4, 4], "shi2015": [4, 4, 4], "fc_lstm": [4, 4], "openstl": [4, 4]}.get(
+        name, [8]
+    )
     changes: dict = {}
     if name in PRESETS:
         changes = {"core": {"convlstm": {"hidden": width}}}
@@ -266,7 +281,9 @@ def test_a_stream_is_the_forecast_from_all_frames_so_far(name: str, tmp_path) ->
     forecaster, frames = small(name), gappy()
     live = forecaster.stream(3)
     for t, frame in enumerate(frames):
-        np.testing.assert_allclose(live.push(frame), forecaster.predict(frames[: t + 1], 3), atol=1e-5)
+        np.testing.assert_allclose(
+            live.push(frame), forecaster.predict(frames[: t + 1], 3), atol=1e-5
+        )
         live.save(tmp_path / "state")
         live = small(name).stream(3).restore(tmp_path / "state")
         assert live.seen == t + 1
@@ -281,7 +298,9 @@ def test_a_fork_goes_its_own_way(forecaster) -> None:
     before = live.forecast()
     fork.push(1 - frames[3])
     torch.testing.assert_close(live.forecast(), before, atol=0, rtol=0)
-    torch.testing.assert_close(live.push(frames[3]), forecaster.predict(frames[:4], 2), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        live.push(frames[3]), forecaster.predict(frames[:4], 2), atol=1e-5, rtol=1e-5
+    )
     other = torch.cat([frames[:3], 1 - frames[3:4]])
     torch.testing.assert_close(fork.forecast(), forecaster.predict(other, 2), atol=1e-5, rtol=1e-5)
     assert (live.seen, fork.seen) == (4, 4)
@@ -291,7 +310,10 @@ def test_a_fork_goes_its_own_way(forecaster) -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (np.zeros((1, 16, 17), np.float32), "a frame of 1x16x17, but the stream began with 1x16x16"),
+        (
+            np.zeros((1, 16, 17), np.float32),
+            "a frame of 1x16x17, but the stream began with 1x16x16",
+        ),
         (np.zeros((16, 16), np.float32), r"a frame is \(C,H,W\)"),
         (np.zeros((1, 1, 16, 16), np.float32), "push frames one at a time"),
         (np.full((1, 16, 16), 7, np.float32), "outside"),
@@ -310,7 +332,9 @@ def test_frames_that_a_stream_refuses(forecaster, frame, message) -> None:
     np.testing.assert_allclose(live.push(good[1]), forecaster.predict(good, 2), atol=1e-5)
 
 
-def test_a_frame_that_the_model_breaks_on_leaves_the_stream_as_it_was(forecaster, monkeypatch) -> None:
+def test_a_frame_that_the_model_breaks_on_leaves_the_stream_as_it_was(
+    forecaster, monkeypatch
+) -> None:
     """Ctrl-C may come while the network works."""
     live, frames = forecaster.stream(2), gappy()
     live.take(frames[0])
@@ -335,7 +359,9 @@ def test_saved_streams_that_are_refused(forecaster, tmp_path) -> None:
         small("tutorial").stream().restore(tmp_path / "state")
     torch.manual_seed(1)  # the same network, other weights
     with pytest.raises(ValueError, match="another model"):
-        Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5)).stream().restore(tmp_path / "state")
+        Forecaster(
+            build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5)
+        ).stream().restore(tmp_path / "state")
     whole = (tmp_path / "state").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no state", whole[100:]):
         (tmp_path / "damaged").write_bytes(damaged)
@@ -364,18 +390,24 @@ def test_a_stream_goes_on_in_another_process(forecaster, tmp_path) -> None:
         "np.save('future.npy', future)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
-    np.testing.assert_allclose(np.load(tmp_path / "future.npy"), forecaster.predict(frames, 2), atol=1e-5)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "future.npy"), forecaster.predict(frames, 2), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("name", "frames"), [("persistence", 1500), ("tutorial", 30)])
 def test_a_stream_needs_no_more_memory_for_more_frames(name: str, frames: int) -> None:
-    """Tensors that live are counted, since torch's memory is not Python's, and Python's own by tracemalloc."""
+    """Tensors that live are counted, since torch's memory is not Python's, and Python's own by
+    tracemalloc.
+    """
     live = small(name).stream(1)
     frame = torch.rand(1, 8, 8)
 
     def held() -> tuple[int, int]:
         gc.collect()
-        return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()), tracemalloc.get_traced_memory()[0]
+        return sum(
+            issubclass(type(one), torch.Tensor) for one in gc.get_objects()
+        ), tracemalloc.get_traced_memory()[0]
 
     for _ in range(5):
         live.push(frame)

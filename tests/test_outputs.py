@@ -42,7 +42,10 @@ TIMES = {
         np.datetime64("2020-02-28T21", "ns") + np.arange(4) * np.timedelta64(1, "h"),
         stamps("2020-02-29T01", "2020-02-29T02"),
     ),
-    "months": (stamps("2019-10-31", "2019-11-30", "2019-12-31", "2020-01-31"), stamps("2020-02-28", "2020-03-28")),
+    "months": (
+        stamps("2019-10-31", "2019-11-30", "2019-12-31", "2020-01-31"),
+        stamps("2020-02-28", "2020-03-28"),
+    ),
     "middles of months": (
         stamps("2019-10-16T12", "2019-11-16", "2019-12-16T12", "2020-01-16T12"),
         stamps("2020-02-16T12", "2020-03-16T12"),
@@ -84,11 +87,15 @@ def test_missing_values_are_those_that_were_never_seen() -> None:
     future = still().predict(Clip(frames, units="K"), 3).frames
     assert np.isnan(future[:, 0, 0, 0]).all()
     assert np.isnan(future).sum() == 3
-    np.testing.assert_allclose(future[:, 0, 1, 1], frames[2, 0, 1, 1], rtol=1e-5)  # the last that was seen there
+    np.testing.assert_allclose(
+        future[:, 0, 1, 1], frames[2, 0, 1, 1], rtol=1e-5
+    )  # the last that was seen there
 
 
 def test_other_units_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"field\.nc is in degC, but this was trained on K: convert it first"):
+    with pytest.raises(
+        ValueError, match=r"field\.nc is in degC, but this was trained on K: convert it first"
+    ):
         still().predict(field(units="degC"), 2)
 
 
@@ -108,7 +115,9 @@ def test_grids_open_in_xarray(tmp_path, ending: str, case: str) -> None:
         if expected.dtype.kind == "f":
             np.testing.assert_allclose(held.time.values, expected)
         else:
-            assert [str(t) for t in held.time.values.astype(expected.dtype)] == [str(t) for t in expected]
+            assert [str(t) for t in held.time.values.astype(expected.dtype)] == [
+                str(t) for t in expected
+            ]
     [again] = clips_from(tmp_path / f"out{ending}")
     np.testing.assert_allclose(again.frames[0:2], future.frames)
 
@@ -148,7 +157,9 @@ def test_npz_reads_back_with_what_it_means(tmp_path, case) -> None:
 
 
 def film(c: int, h: int, w: int) -> Clip:
-    return Clip(np.random.default_rng(1).integers(0, 255, (4, c, h, w)).astype(np.uint8), np.arange(4) / 10)
+    return Clip(
+        np.random.default_rng(1).integers(0, 255, (4, c, h, w)).astype(np.uint8), np.arange(4) / 10
+    )
 
 
 LOOKS = {
@@ -161,7 +172,9 @@ LOOKS = {
 
 
 def orange(picture: np.ndarray) -> bool:
-    """Whether somewhere a row of at least 20 pixels is orange, as a frame is and a letter is not."""
+    """Whether somewhere a row of at least 20 pixels is orange, as a frame is and a letter is
+    not.
+    """
     near = np.abs(picture.astype(int) - ORANGE).max(axis=-1) < 40
     return bool((near.sum(axis=1) >= 20).any())
 
@@ -221,8 +234,16 @@ def test_colours(tmp_path) -> None:
 def test_a_field_without_any_contrast(tmp_path) -> None:
     clip = Clip(np.full((3, 1, 5, 5), 280, np.float32), units="K")
     colours = []
-    for name, frames in (("flat", clip.frames), ("steep", clip.frames + np.arange(-12, 13).reshape(5, 5))):
-        write_forecast(tmp_path / f"{name}.png", (one := Clip(frames, units="K")), still().predict(one, 1), KELVIN)
+    for name, frames in (
+        ("flat", clip.frames),
+        ("steep", clip.frames + np.arange(-12, 13).reshape(5, 5)),
+    ):
+        write_forecast(
+            tmp_path / f"{name}.png",
+            (one := Clip(frames, units="K")),
+            still().predict(one, 1),
+            KELVIN,
+        )
         with Image.open(tmp_path / f"{name}.png") as picture:
             colours.append(len(picture.getcolors(1 << 24)))
     assert colours[0] < colours[1]  # the scale's own, but none of a frame's steps
@@ -235,7 +256,10 @@ def test_the_hour_is_said_unless_all_frames_are_at_midnight() -> None:
         "2020-01-02 00:05  +5 min",
     ]
     days = field(np.datetime64("2020-01-01", "ns") + np.arange(4) * np.timedelta64(1, "D"))
-    assert captions(days.times, still().predict(days, 1).times)[-2:] == ["2020-01-04", "2020-01-05  +1 d"]
+    assert captions(days.times, still().predict(days, 1).times)[-2:] == [
+        "2020-01-04",
+        "2020-01-05  +1 d",
+    ]
 
 
 def test_labels_side_by_side_are_short() -> None:
@@ -287,7 +311,8 @@ import numpy as np
 from foreframe import Clip, Forecaster, Scaling
 from foreframe.models import build_model
 from foreframe.outputs import write_forecast
-import av, netCDF4, zarr, PIL.PngImagePlugin, PIL.GifImagePlugin  # a module's cache must not be what fills the disk
+# a module's cache must not be what fills the disk
+import av, netCDF4, zarr, PIL.PngImagePlugin, PIL.GifImagePlugin
 clip = Clip(np.random.default_rng(0).uniform(260, 300, (4, 1, 200, 200)).astype(np.float32), units="K")
 future = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K")).predict(clip, 2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
@@ -301,13 +326,22 @@ for name in sys.argv[1:]:
 
 
 def test_a_full_disk_loses_nothing(tmp_path) -> None:
-    """A limit on the size of files stands in for the full disk: writing fails in the same places."""
-    names = [f"out{ending}" for ending in (".mp4", ".gif", ".png", ".npy", ".npz", ".nc", ".zarr", "")]
+    """A limit on the size of files stands in for the full disk: writing fails in the same
+    places.
+    """
+    names = [
+        f"out{ending}" for ending in (".mp4", ".gif", ".png", ".npy", ".npz", ".nc", ".zarr", "")
+    ]
     old = ("out.mp4", "out.gif", "out.png", "out.npy", "out.npz", "out.nc")
     for name in old:
         (tmp_path / name).write_text("old")
     done = subprocess.run(
-        [sys.executable, "-B", "-c", FULL, *names], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-B", "-c", FULL, *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     lines = done.stdout.splitlines()
     assert len(lines) == len(names)

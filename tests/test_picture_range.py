@@ -1,4 +1,6 @@
-"""A forecaster that was trained on [0, 1] takes pictures of 8 bits, and refuses numbers that it cannot mean."""
+"""A forecaster that was trained on [0, 1] takes pictures of 8 bits, and refuses numbers that it
+cannot mean.
+"""
 
 import json
 
@@ -50,12 +52,15 @@ def test_evaluate_scores_pictures_on_the_range_of_training(tmp_path, monkeypatch
     command = ["evaluate", "moving-mnist", "--data", "film.mp4", "--data_args.colour", "grey"]
     assert main([*command, *shares, "--clips", "2", "--output", "report"]) == 0
     card = json.loads((tmp_path / "report" / "scorecard.json").read_text())
-    # A walking square covers 400 of 4,096 pixels: no forecast on [0,1] is further off than all of them.
+    # A walking square covers 400 of 4,096 pixels: no forecast on [0,1] is further off than all of
+    # them.
     assert card["scores"]["persistence"]["openstl"]["mse"]["overall"] < 800
     assert card["scores"]["model"]["openstl"]["mse"]["overall"] < 800
 
 
-def test_evaluate_refuses_numbers_that_cannot_be_brought_to_the_range(tmp_path, monkeypatch, capsys) -> None:
+def test_evaluate_refuses_numbers_that_cannot_be_brought_to_the_range(
+    tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("field.npy", np.random.default_rng(0).gamma(1, 20, (240, 32, 32)).astype(np.float32))
     assert main(["evaluate", "moving-mnist", "--data", "field.npy", "--clips", "2"]) == 2

@@ -1,4 +1,6 @@
-"""The weights that come with foreframe: there at once, small, good on digits that they have not seen, and what their card says."""
+"""The weights that come with foreframe: there at once, small, good on digits that they have not
+seen, and what their card says.
+"""
 
 import json
 import re
@@ -30,8 +32,14 @@ def test_they_forecast_unseen_digits(scored: dict) -> None:
     assert all(value.dtype == torch.float32 for value in forecaster.model.parameters())
     mse = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
     assert mse["model"] < 0.6 * min(value for name, value in mse.items() if name != "model")
-    told = next(line for line in (WEIGHTS / "moving-mnist" / "README.md").read_text().splitlines() if line.startswith("| model |"))
-    assert mse["model"] == pytest.approx(float(told.split("|")[2]), rel=0.2)  # of more clips, where these are 24
+    told = next(
+        line
+        for line in (WEIGHTS / "moving-mnist" / "README.md").read_text().splitlines()
+        if line.startswith("| model |")
+    )
+    assert mse["model"] == pytest.approx(
+        float(told.split("|")[2]), rel=0.2
+    )  # of more clips, where these are 24
 
 
 # Overall and one, five and ten frames ahead, on the first 24 clips of the test split: what these
@@ -90,7 +98,9 @@ def test_other_pages_say_what_the_card_says() -> None:
     card = (WEIGHTS / "moving-mnist" / "README.md").read_text(encoding="utf-8")
     overall = re.findall(r"^\| model \| ([\d.]+) \|", card, re.MULTILINE)
     mse, ssim_openstl, _, ssim, _ = overall
-    assert f"MSE **{mse}**, SSIM **{ssim.lstrip('0')}**" in (folder / "README.md").read_text("utf-8")
+    assert f"MSE **{mse}**, SSIM **{ssim.lstrip('0')}**" in (folder / "README.md").read_text(
+        "utf-8"
+    )
     table = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
     assert f"the published weights | 227 | both | {mse} | {ssim} | {ssim_openstl} |" in table
 
@@ -98,12 +108,23 @@ def test_other_pages_say_what_the_card_says() -> None:
 def test_the_card_says_how_they_were_made() -> None:
     folder = WEIGHTS / "moving-mnist"
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for told in ("foreframe train --config", "seed: 0", "persistence", "(openstl)", "(standard)", "CC BY-SA 3.0"):
+    for told in (
+        "foreframe train --config",
+        "seed: 0",
+        "persistence",
+        "(openstl)",
+        "(standard)",
+        "CC BY-SA 3.0",
+    ):
         assert told in card
-    assert "/" not in json.dumps(json.loads((folder / "config.json").read_text())["about"])  # nobody's paths
+    assert "/" not in json.dumps(
+        json.loads((folder / "config.json").read_text())["about"]
+    )  # nobody's paths
 
 
-def test_the_commands_know_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_know_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("clip.npy", MovingMNIST("test", length=10)[3].numpy())
     assert main(["predict", "moving-mnist", "--input", "clip.npy", "-o", "future.npy"]) == 0
@@ -123,7 +144,15 @@ def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.M
 
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     forecaster = Forecaster(build_model("quick"))
-    whole, half = (forecaster.save(tmp_path / name, half=name == "half") / "model.safetensors" for name in ("whole", "half"))
+    whole, half = (
+        forecaster.save(tmp_path / name, half=name == "half") / "model.safetensors"
+        for name in ("whole", "half")
+    )
     assert half.stat().st_size < 0.55 * whole.stat().st_size
     past = torch.rand(5, 1, 32, 32)
-    torch.testing.assert_close(Forecaster.load(tmp_path / "half").predict(past, 3), forecaster.predict(past, 3), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        Forecaster.load(tmp_path / "half").predict(past, 3),
+        forecaster.predict(past, 3),
+        atol=1e-2,
+        rtol=0,
+    )

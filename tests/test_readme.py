@@ -1,7 +1,8 @@
 """README and docs run, from top to bottom: their Python, their commands, the examples' scripts.
 
 Every block is run, and every complete command in the running text, each page in its own order, in a
-folder that holds what the reader would have. A block that is not run says why in a comment before it:
+folder that holds what the reader would have. A block that is not run says why in a comment before
+it:
 
     <!-- not run: the reason -->
 
@@ -74,7 +75,12 @@ def parts(page: Path) -> Iterator[tuple[str, str]]:
         elif why is not None:
             assert len(why.split()) > 2, f"{page.name}: say why {block!r} is not run"
         elif language == "console":
-            yield "bash", "\n".join(line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
+            yield (
+                "bash",
+                "\n".join(
+                    line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")
+                ),
+            )
         elif language not in SHOWN:
             yield language, block
 
@@ -82,7 +88,9 @@ def parts(page: Path) -> Iterator[tuple[str, str]]:
 def run_line(line: str) -> str:
     """Run one line of a shell, and give the program's name."""
     program, *arguments = (NAMES.get(word, word) for word in shlex.split(line, comments=True))
-    arguments = [re.sub(r"\b[A-Z][A-Z_]+\b(?=/)", lambda name: NAMES[name[0]], word) for word in arguments]
+    arguments = [
+        re.sub(r"\b[A-Z][A-Z_]+\b(?=/)", lambda name: NAMES[name[0]], word) for word in arguments
+    ]
     if program == "foreframe":
         try:
             code = main(fewer(arguments))
@@ -90,8 +98,12 @@ def run_line(line: str) -> str:
             code = stop.code
         assert not code, line
         return arguments[0]
-    assert program.endswith("run.sh"), f"{line!r} is not run; say why before its block: <!-- not run: ... -->"
-    done = subprocess.run(["bash", program, *arguments], capture_output=True, text=True, check=False)
+    assert program.endswith("run.sh"), (
+        f"{line!r} is not run; say why before its block: <!-- not run: ... -->"
+    )
+    done = subprocess.run(
+        ["bash", program, *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr
     return program
@@ -109,7 +121,10 @@ def run_python(page: str, code: str) -> None:
 def demo_commands() -> list[str]:
     """What `make demo` runs, without its environment."""
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
-    return [f"foreframe {line}" for line in re.findall(r"^\t@?\$\(BIN\)/foreframe (.*)$", recipe, re.MULTILINE)]
+    return [
+        f"foreframe {line}"
+        for line in re.findall(r"^\t@?\$\(BIN\)/foreframe (.*)$", recipe, re.MULTILINE)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +137,20 @@ def folder(tmp_path_factory) -> Path:
         make(folder / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert [run_line(line) for line in demo_commands()] == ["data", "predict", "train", "evaluate", "predict"]
+        assert [run_line(line) for line in demo_commands()] == [
+            "data",
+            "predict",
+            "train",
+            "evaluate",
+            "predict",
+        ]
         assert {"future.gif", "evaluation"} <= {path.name for path in Path("runs/demo").iterdir()}
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(parts(page))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(parts(page))], ids=lambda page: page.name
+)
 def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])  # `--data my_clips.Waves` adds the folder
@@ -136,7 +159,9 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
         if language == "python":
             run_python(page.name, text)
         else:
-            assert language == "bash", f"{page.name}: a block of {language or 'no language'}: {text}"
+            assert language == "bash", (
+                f"{page.name}: a block of {language or 'no language'}: {text}"
+            )
             ran |= {run_line(line) for line in text.splitlines() if line.strip()}
     if page.name == "README.md":
         assert ran == set(VERBS)
@@ -145,13 +170,21 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
         assert np.load("future.npy").shape == (25, 1, 64, 64)
         assert Path("my-forecaster/model.safetensors").exists()
         assert Path("runs/waves/evaluation/scorecard.json").exists()
-    for name in [name for name, module in sys.modules.items() if str(folder) in str(getattr(module, "__file__", ""))]:
+    for name in [
+        name
+        for name, module in sys.modules.items()
+        if str(folder) in str(getattr(module, "__file__", ""))
+    ]:
         del sys.modules[name]
 
 
 def test_every_example_is_run_by_a_page() -> None:
-    lines = {text.split()[0] for page in PAGES for language, text in parts(page) if language == "bash"}
-    assert {str(script.relative_to(ROOT)) for script in (ROOT / "examples").glob("*/run.sh")} <= lines
+    lines = {
+        text.split()[0] for page in PAGES for language, text in parts(page) if language == "bash"
+    }
+    assert {
+        str(script.relative_to(ROOT)) for script in (ROOT / "examples").glob("*/run.sh")
+    } <= lines
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)

@@ -1,4 +1,6 @@
-"""What a stranger's folder, checkpoint or config names is offered in words: nothing is imported, called or fetched."""
+"""What a stranger's folder, checkpoint or config names is offered in words: nothing is imported,
+called or fetched.
+"""
 
 import json
 import os
@@ -29,7 +31,9 @@ class Kernel:
 
 @pytest.fixture(autouse=True)
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A folder with a module that leaves a mark when it is imported; calls of the system and of the network leave one too."""
+    """A folder with a module that leaves a mark when it is imported; calls of the system and of the
+    network leave one too.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "spy_of_tests.py").write_text(SPY)
@@ -49,7 +53,11 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def saved(**config: Any) -> str:
     Forecaster(build_model("persistence"), Window(2, 2)).save("stranger")
     file = Path("stranger/config.json")
-    told = {name: value for name, value in json.loads(file.read_text()).items() if name != "trained" or "about" not in config}
+    told = {
+        name: value
+        for name, value in json.loads(file.read_text()).items()
+        if name != "trained" or "about" not in config
+    }
     file.write_text(json.dumps(told | config))
     return "stranger"
 
@@ -74,17 +82,25 @@ NAMED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {})))
+@pytest.mark.parametrize(
+    "named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {}))
+)
 @pytest.mark.parametrize("where", ["trained", "about"])  # where it stands today, and where it stood
-def test_a_saved_folder_is_offered_in_words(named: dict[str, Any], where: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_saved_folder_is_offered_in_words(
+    named: dict[str, Any], where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", saved(**{where: named}), "--clips", "2"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "the command line alone: if you trust it, give --data" in said
 
 
-@pytest.mark.parametrize("named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {})))
-def test_a_config_is_offered_in_words(named: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {}))
+)
+def test_a_config_is_offered_in_words(
+    named: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("run").mkdir()
     Path("run/config.yaml").write_text(json.dumps(named))
     for verb in (
@@ -99,7 +115,9 @@ def test_a_config_is_offered_in_words(named: dict[str, Any], capsys: pytest.Capt
 
 
 def test_a_checkpoint_is_offered_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    config = Forecaster(build_model("persistence"), Window(2, 2), trained=Trained("spy_of_tests.Kernel")).config()
+    config = Forecaster(
+        build_model("persistence"), Window(2, 2), trained=Trained("spy_of_tests.Kernel")
+    ).config()
     torch.save({"forecaster": config, "state_dict": {}}, "stranger.ckpt")
     assert main(["evaluate", "stranger.ckpt", "--clips", "2"]) == 2
     assert "stranger.ckpt was trained on 'spy_of_tests.Kernel'" in capsys.readouterr().err
@@ -132,7 +150,9 @@ def test_a_config_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_command_line_may_name_anything() -> None:
-    Path("config.yaml").write_text("data: my_clips.Waves\ndata_args: {n: 200, digits: {download: true, root: data}}")
+    Path("config.yaml").write_text(
+        "data: my_clips.Waves\ndata_args: {n: 200, digits: {download: true, root: data}}"
+    )
     flags = ["--data", "my_clips.Waves", "--data_args.digits.download", "true"]
     data = parse(["--config", "config.yaml", *flags])[DataOptions]
     assert (data.data, data.data_args) == (
@@ -179,7 +199,9 @@ def test_what_describes_a_forecaster_is_checked_on_load(told: Any, said: str) ->
 
 
 def test_free_words_steer_nothing() -> None:
-    forecaster = Forecaster.load(saved(trained={"data": "moving_mnist"}, about={"data": "os.system", "frame": "wide"}))
+    forecaster = Forecaster.load(
+        saved(trained={"data": "moving_mnist"}, about={"data": "os.system", "frame": "wide"})
+    )
     assert forecaster.trained == Trained("moving_mnist")
     assert forecaster.about == {"data": "os.system", "frame": "wide"}
 
@@ -195,13 +217,22 @@ def test_folders_of_before_still_load() -> None:
     }
     forecaster = Forecaster.load(saved(about=about))
     assert forecaster.about == {"title": "Mine"}
-    assert forecaster.trained == Trained("film.mp4", about["data_args"], {"size": [8, 8]}, (8, 8), "quick", 1)
+    assert forecaster.trained == Trained(
+        "film.mp4", about["data_args"], {"size": [8, 8]}, (8, 8), "quick", 1
+    )
 
 
 def test_a_file_does_not_say_how_much_memory_may_be_taken() -> None:
-    trained = {"data": "film.mp4", "data_args": {"budget": 1e9, "size": [8, 8]}, "reading": {"budget": 1e9, "size": [8, 8]}}
+    trained = {
+        "data": "film.mp4",
+        "data_args": {"budget": 1e9, "size": [8, 8]},
+        "reading": {"budget": 1e9, "size": [8, 8]},
+    }
     forecaster = Forecaster.load(saved(trained=trained))
     assert trained_reading(forecaster, "a.mp4", None, None) == {"size": [8, 8]}
-    assert trained_reading(forecaster, "a.mp4", None, {"budget": 2}) == {"size": [8, 8], "budget": 2}
+    assert trained_reading(forecaster, "a.mp4", None, {"budget": 2}) == {
+        "size": [8, 8],
+        "budget": 2,
+    }
     Path("film.mp4").touch()
     assert data_of(forecaster.trained, "it") == ("film.mp4", {"size": [8, 8]})

@@ -102,7 +102,9 @@ def test_yaml_that_is_more_than_values(text: str, said: str) -> None:
 
 
 def test_yaml_of_values() -> None:
-    text = "{a: 1e-3, b: 2020-01-01, c: [1, .5, -2.5E+3], d: {e: null, f: true}, g: 'x y', h: 1_000}"
+    text = (
+        "{a: 1e-3, b: 2020-01-01, c: [1, .5, -2.5E+3], d: {e: null, f: true}, g: 'x y', h: 1_000}"
+    )
     assert plain_yaml(text, "x") == {
         "a": 1e-3, "b": "2020-01-01", "c": [1, 0.5, -2500.0], "d": {"e": None, "f": True}, "g": "x y", "h": 1000,
     }  # fmt: skip
@@ -122,8 +124,16 @@ def test_yaml_of_values() -> None:
         ("tutorial", {"core": {"convlstm": {"hidden": [-8]}}}, "not -8"),
         ("tutorial", {"core": {"convlstm": {"hidden": "8"}}}, "core convlstm.hidden is a list"),
         ("tutorial", {"core": {"convlstm": {"hidden": None}}}, "core convlstm.hidden is a list"),
-        ("tutorial", {"core": {"convlstm": {"kernel": 3.0}}}, "core convlstm.kernel is a whole number"),
-        ("tutorial", {"core": {"convlstm": {"kernel": True}}}, "core convlstm.kernel is a whole number"),
+        (
+            "tutorial",
+            {"core": {"convlstm": {"kernel": 3.0}}},
+            "core convlstm.kernel is a whole number",
+        ),
+        (
+            "tutorial",
+            {"core": {"convlstm": {"kernel": True}}},
+            "core convlstm.kernel is a whole number",
+        ),
         (
             "tutorial",
             {"core": {"convlstm": {"forget_bias": math.nan}}},
@@ -171,7 +181,9 @@ def test_sizes_are_found_without_drawing_weights() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("low", "high"), [(math.nan, 1.0), (0.0, math.inf), (-1e38, 1e38), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(math.nan, 1.0), (0.0, math.inf), (-1e38, 1e38), (1.0, 1.0)]
+)
 def test_scalings_that_are_none(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="a scaling needs"):
         Scaling(low, high)
@@ -191,7 +203,9 @@ def test_forecasts_beyond_the_budget(capsys: pytest.CaptureFixture[str]) -> None
         forecaster.predict(past, 20)
 
 
-@pytest.mark.parametrize("named", [{"length": 10**9}, {"canvas": 10**6}, {"count": 10**9}, {"clips": 10**12}])
+@pytest.mark.parametrize(
+    "named", [{"length": 10**9}, {"canvas": 10**6}, {"count": 10**9}, {"clips": 10**12}]
+)
 def test_clips_beyond_any_memory(named: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"of memory; draw shorter|at most"):
         MovingMNIST(**named)

@@ -13,7 +13,18 @@ from foreframe.visuals import paint_for
 from foreframe.visuals.colours import RAIN_STEPS
 
 RAIN = (
-    *("mm/h", "mm h-1", "mm h**-1", "mm h^-1", "mm hr^-1", "mm hr-1", "mm/hr", "mm hour-1", "mm/hour", "mm per hour"),
+    *(
+        "mm/h",
+        "mm h-1",
+        "mm h**-1",
+        "mm h^-1",
+        "mm hr^-1",
+        "mm hr-1",
+        "mm/hr",
+        "mm hour-1",
+        "mm/hour",
+        "mm per hour",
+    ),
     *("mm.h-1", "mm h⁻¹", "mm·h⁻¹", "millimeters/hour", "mm / h", "kg-1 kg mm h-1"),
 )
 FIELD = np.random.default_rng(0).uniform(0, 9, (6, 1, 5, 4)).astype(np.float32)
@@ -24,7 +35,12 @@ def test_rain_is_one_unit_in_every_spelling(units: str) -> None:
     assert same_unit(units, "mm/h")
     assert same_unit("mm/h", units)
     paint = paint_for("auto", 0, 1, units)
-    assert (paint.name, paint.steps, paint.shown_units, paint.factor) == ("radar", RAIN_STEPS, "mm/h", 1)
+    assert (paint.name, paint.steps, paint.shown_units, paint.factor) == (
+        "radar",
+        RAIN_STEPS,
+        "mm/h",
+        1,
+    )
     forecaster = Forecaster(build_model("persistence"), Window(3, 2), Scaling(0, 10, "mm h-1"))
     future = forecaster.predict(Clip(FIELD, units=units), 2)
     assert future.units == units  # the unit that the file had is what comes out
@@ -34,10 +50,33 @@ def test_rain_is_one_unit_in_every_spelling(units: str) -> None:
 @pytest.mark.parametrize(
     ("a", "b"),
     [
-        *[("K", "kelvin"), ("K", "degK"), ("degC", "°C"), ("degC", "degrees_Celsius"), ("C", "celsius"), ("hPa", "mb")],
-        *[("kg m-2 s-1", "kg/m2/s"), ("kg m**-2 s**-1", "kg.m-2.s-1"), ("W m-2", "W/m²"), ("m2 s-2", "J kg-1")],
-        *[("%", "percent"), ("1", "kg kg-1"), ("1e-3 kg m-3", "g m-3"), ("ug m-3", "µg m-3"), ("knots", "kt")],
-        *[("dBZ", "DBZ"), ("d BZ", "dbz"), ("anything else", "Anything Else"), ("K, m/s", "kelvin, m s-1")],
+        *[
+            ("K", "kelvin"),
+            ("K", "degK"),
+            ("degC", "°C"),
+            ("degC", "degrees_Celsius"),
+            ("C", "celsius"),
+            ("hPa", "mb"),
+        ],
+        *[
+            ("kg m-2 s-1", "kg/m2/s"),
+            ("kg m**-2 s**-1", "kg.m-2.s-1"),
+            ("W m-2", "W/m²"),
+            ("m2 s-2", "J kg-1"),
+        ],
+        *[
+            ("%", "percent"),
+            ("1", "kg kg-1"),
+            ("1e-3 kg m-3", "g m-3"),
+            ("ug m-3", "µg m-3"),
+            ("knots", "kt"),
+        ],
+        *[
+            ("dBZ", "DBZ"),
+            ("d BZ", "dbz"),
+            ("anything else", "Anything Else"),
+            ("K, m/s", "kelvin, m s-1"),
+        ],
     ],
 )
 def test_other_spellings(a: str, b: str) -> None:
@@ -82,22 +121,31 @@ def test_other_units_are_refused_with_the_conversion() -> None:
     why = r"^a\.nc is in degC, but this was trained on K: convert it first \(K = degC \+ 273\.15\)$"
     with pytest.raises(ValueError, match=why):
         forecaster.predict(Clip(FIELD, units="degC", name="a.nc"), 2)
-    with pytest.raises(ValueError, match=r"^a\.nc is in m, but this was trained on K: convert it first$"):
+    with pytest.raises(
+        ValueError, match=r"^a\.nc is in m, but this was trained on K: convert it first$"
+    ):
         forecaster.predict(Clip(FIELD, units="m", name="a.nc"), 2)
 
 
 def test_a_stream_refuses_other_units_too(tmp_path, capsys) -> None:
-    Forecaster(build_model("persistence"), Window(3, 2), Scaling(0, 10, "K", "minmax")).save(tmp_path / "run")
+    Forecaster(build_model("persistence"), Window(3, 2), Scaling(0, 10, "K", "minmax")).save(
+        tmp_path / "run"
+    )
     hourly(tmp_path / "c.nc", 0, "degC")
     assert main(["stream", str(tmp_path / "run"), str(tmp_path / "c.nc")]) == 2
-    assert "c.nc is in degC, but this was trained on K: convert it first (K = degC + 273.15)" in capsys.readouterr().err
+    assert (
+        "c.nc is in degC, but this was trained on K: convert it first (K = degC + 273.15)"
+        in capsys.readouterr().err
+    )
     hourly(tmp_path / "k.nc", 0, "kelvin")
     assert main(["stream", str(tmp_path / "run"), str(tmp_path / "k.nc")]) == 0
 
 
 def hourly(path, first: int, units: str) -> None:
     times = np.datetime64("2026-01-01", "ns") + np.arange(first, first + 6) * np.timedelta64(1, "h")
-    xr.Dataset({"rain": (("time", "y", "x"), FIELD[:, 0], {"units": units})}, {"time": times}).to_netcdf(path)
+    xr.Dataset(
+        {"rain": (("time", "y", "x"), FIELD[:, 0], {"units": units})}, {"time": times}
+    ).to_netcdf(path)
 
 
 def test_files_in_two_spellings_are_one_recording_and_in_two_units_no_data_set(tmp_path) -> None:
@@ -110,6 +158,11 @@ def test_files_in_two_spellings_are_one_recording_and_in_two_units_no_data_set(t
     with pytest.raises(ValueError, match=why):
         Recordings(tmp_path, "all", Window(2, 1))
     (tmp_path / "c.nc").unlink()
-    assert Recordings(tmp_path, "all", Window(2, 1), Scaling(0, 10, "mm hr-1")).scaling.units == "mm hr-1"
-    with pytest.raises(ValueError, match=r"is in mm/h, but the scaling is for K: convert it first$"):
+    assert (
+        Recordings(tmp_path, "all", Window(2, 1), Scaling(0, 10, "mm hr-1")).scaling.units
+        == "mm hr-1"
+    )
+    with pytest.raises(
+        ValueError, match=r"is in mm/h, but the scaling is for K: convert it first$"
+    ):
         Recordings(tmp_path, "all", Window(2, 1), Scaling(250, 310, "K"))

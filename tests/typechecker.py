@@ -2,4 +2,6 @@
 
 from beartype import BeartypeConf, beartype
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is welcome where a float is asked for
+checked = beartype(
+    conf=BeartypeConf(is_pep484_tower=True)
+)  # an int is welcome where a float is asked for

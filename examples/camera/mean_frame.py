@@ -1,4 +1,5 @@
-"""What a picture of the empty scene would score: the mean of all training frames as every forecast, on the test windows of a run.
+"""What a picture of the empty scene would score: the mean of all training frames as every forecast,
+on the test windows of a run.
 
 python examples/camera/mean_frame.py RUN
 """
@@ -16,11 +17,21 @@ def main(run: str) -> None:
     forecaster = Forecaster.load(run)
     data, args = data_of(forecaster.trained, run)
     window, args = forecaster.window, args | {"augment": "none"}  # a mirrored scene is another one
-    train, test = (open_dataset(data, split, window, args, forecaster.scaling) for split in ("train", "test"))
-    mean = torch.cat([batch.mean(dim=(0, 1), keepdim=True) for batch in batches(train, 64)]).mean(dim=0)
-    errors = torch.cat([(window.split(batch)[1] - mean).square().sum(dim=(2, 3, 4)) for batch in batches(test, 64)])
+    train, test = (
+        open_dataset(data, split, window, args, forecaster.scaling) for split in ("train", "test")
+    )
+    mean = torch.cat([batch.mean(dim=(0, 1), keepdim=True) for batch in batches(train, 64)]).mean(
+        dim=0
+    )
+    errors = torch.cat(
+        [(window.split(batch)[1] - mean).square().sum(dim=(2, 3, 4)) for batch in batches(test, 64)]
+    )
     print("mean of all training frames, MSE (openstl) by lead time:")
-    print("  ".join(f"+{lead} {error:.1f}" for lead, error in enumerate(errors.mean(dim=0).tolist(), 1)))
+    print(
+        "  ".join(
+            f"+{lead} {error:.1f}" for lead, error in enumerate(errors.mean(dim=0).tolist(), 1)
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Radar archives -> rain in mm/h, one NetCDF file an event: python examples/radar/prepare.py ARCHIVES OUTPUT
+"""Radar archives -> rain in mm/h, one NetCDF file an event: python examples/radar/prepare.py
+ARCHIVES OUTPUT
 
-ARCHIVES is a folder with mch_rain_20150515.npz, knmi_acc_20100826.npz, mch_rain_20160711.npz and fmi_dbz_20170509.npz: frames
-(T,H,W) of whole numbers every 5 minutes on a 1 km grid, with `times` beside them, made from the composites that the pysteps project
-collects (https://github.com/pySTEPS/pysteps-data). OUTPUT gets `train` (two events of 2010 and 2015) and `test` (two others).
+ARCHIVES is a folder with mch_rain_20150515.npz, knmi_acc_20100826.npz, mch_rain_20160711.npz and
+fmi_dbz_20170509.npz: frames (T,H,W) of whole numbers every 5 minutes on a 1 km grid, with `times`
+beside them, made from the composites that the pysteps project collects
+(https://github.com/pySTEPS/pysteps-data). OUTPUT gets `train` (two events of 2010 and 2015) and
+`test` (two others).
 """
 
 import sys
@@ -21,13 +24,19 @@ EVENTS = {
 
 def rain(name: str, codes: np.ndarray) -> np.ndarray:
     """Whole numbers as archived, NaN where nothing was measured -> mm/h."""
-    if name.startswith("mch"):  # MeteoSwiss: accumulation in 5 minutes, by a Z-R relation with 316 and 1.5
+    if name.startswith(
+        "mch"
+    ):  # MeteoSwiss: accumulation in 5 minutes, by a Z-R relation with 316 and 1.5
         five_minutes = (10 ** ((codes - 71.5) / 20) / 316) ** (1 / 1.5)
-        return np.where(np.isnan(codes), np.nan, np.where((codes < 2) | (codes > 250), 0, 12 * five_minutes))
+        return np.where(
+            np.isnan(codes), np.nan, np.where((codes < 2) | (codes > 250), 0, 12 * five_minutes)
+        )
     if name.startswith("knmi"):  # KNMI: hundredths of a millimetre in 5 minutes
         return 12 * 0.01 * codes
     dbz = (codes - 64) / 2  # FMI: half decibels; Marshall and Palmer (1948): Z = 200 R^1.6
-    return np.where(np.isnan(codes), np.nan, np.where(codes == 0, 0, (10 ** (dbz / 10) / 200) ** (1 / 1.6)))
+    return np.where(
+        np.isnan(codes), np.nan, np.where(codes == 0, 0, (10 ** (dbz / 10) / 200) ** (1 / 1.6))
+    )
 
 
 def main(archives: Path, output: Path) -> None:
@@ -38,7 +47,10 @@ def main(archives: Path, output: Path) -> None:
             frames[frames < 0.1] = 0  # less is drizzle at best, and clutter more often
             path = output / split / f"{name.replace('_dbz', '_rain').replace('_acc', '_rain')}.nc"
             write_grid(path, Clip(frames, clip.times, "mm/h", {}, name, "rain"))
-            print(f"{path}: {len(clip)} frames, {np.isnan(frames).mean():.0%} missing, up to {np.nanmax(frames):.0f} mm/h")
+            print(
+                f"{path}: {len(clip)} frames, {np.isnan(frames).mean():.0%} missing, up to "
+                f"{np.nanmax(frames):.0f} mm/h"
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """foreframe: forecast the next frames of a video or of a gridded field.
 
-The public names, in the order in which data meets them. They load when first used, so that importing foreframe costs nothing.
+The public names, in the order in which data meets them. They load when first used, so that
+importing foreframe costs nothing.
 """
 
 from importlib import import_module
@@ -19,7 +20,16 @@ _HOME = {  # public name -> the module that it lives in
 }
 _ROOMS = ("data", "models", "metrics", "visuals", "forecaster", "training", "evaluation")
 
-__all__ = ["Clip", "Forecaster", "MovingMNIST", "Scaling", "Window", "clips_from", "evaluate", "models"]
+__all__ = [
+    "Clip",
+    "Forecaster",
+    "MovingMNIST",
+    "Scaling",
+    "Window",
+    "clips_from",
+    "evaluate",
+    "models",
+]
 
 if TYPE_CHECKING:
     from foreframe import models

@@ -1,4 +1,6 @@
-"""How much memory one thing may take: asked of sizes, before any is taken, and said in words where it is too much."""
+"""How much memory one thing may take: asked of sizes, before any is taken, and said in words where
+it is too much.
+"""
 
 import math
 
@@ -6,7 +8,9 @@ GIB = 2**30
 
 
 class OverBudgetError(ValueError):
-    """What is asked for, or what a file claims, takes more memory than may be taken: the file may be whole."""
+    """What is asked for, or what a file claims, takes more memory than may be taken: the file may
+    be whole.
+    """
 
 
 def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
@@ -24,7 +28,8 @@ def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
     if need > budget * GIB:
         raise OverBudgetError(
             f"{what} would take {in_gib(need)} of memory, more than the budget of {budget:g} GiB; "
-            f"{cure + ', or ' if cure else ''}raise budget to {math.ceil(need / GIB)} if that is meant"
+            f"{cure + ', or ' if cure else ''}raise budget to {math.ceil(need / GIB)} if that is "
+            "meant"
         )
 
 

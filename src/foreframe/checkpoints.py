@@ -1,4 +1,6 @@
-"""Checkpoints as files: sealed, so that damage is seen, and two generations of each, so that it is no loss."""
+"""Checkpoints as files: sealed, so that damage is seen, and two generations of each, so that it is
+no loss.
+"""
 
 import hashlib
 import io
@@ -23,13 +25,16 @@ def before(path: Path) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write plain values and tensors to `path`, sealed, synced and then moved there; what lay there becomes the one before.
+    """Write plain values and tensors to `path`, sealed, synced and then moved there; what lay there
+    becomes the one before.
 
     Raises:
         ValueError: when it cannot be written; both generations stay as they were.
     """
     content = io.BytesIO()
-    torch.save(checkpoint, content)  # not to the file itself: torch tells of a full disk as "unexpected pos"
+    torch.save(
+        checkpoint, content
+    )  # not to the file itself: torch tells of a full disk as "unexpected pos"
     end = content.seek(-2, io.SEEK_END)  # the length of the comment, none so far
     seal = b"foreframe sha256 " + hashlib.sha256(content.getbuffer()[:end]).hexdigest().encode()
     content.write(len(seal).to_bytes(2, "little") + seal)
@@ -39,8 +44,10 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's bytes, or None. Those of earlier versions have no seal: torch's own sums are looked at,
-    which it writes for each part of the archive and never checks."""
+    """What is wrong with a checkpoint's bytes, or None. Those of earlier versions have no seal:
+    torch's own sums are looked at, which it writes for each part of the archive and never
+    checks.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
@@ -52,7 +59,9 @@ def damage(path: Path) -> str | None:
                 while left > 0 and (block := file.read(min(left, 1 << 20))):
                     digest.update(block)
                     left -= len(block)
-                return None if digest.hexdigest().encode() == seal[1] else "its checksum does not fit"
+                return (
+                    None if digest.hexdigest().encode() == seal[1] else "its checksum does not fit"
+                )
         with zipfile.ZipFile(path) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 return "its parts are compressed, which torch does not write"
@@ -60,12 +69,21 @@ def damage(path: Path) -> str | None:
             return None if part is None else f"the checksum of {part} does not fit"
     except FileNotFoundError:
         return "it is not there"
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, IndexError):
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        IndexError,
+    ):
         return "it is cut short or no archive"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A training checkpoint as plain values and tensors; pickled objects are refused (`weights_only`).
+    """A training checkpoint as plain values and tensors; pickled objects are refused
+    (`weights_only`).
 
     Raises:
         ValueError: when it is cut short, damaged or not foreframe's.
@@ -75,9 +93,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if wrong is not None:
             raise ValueError(wrong)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds, some of them its own, for a file that is not whole
+    # torch raises half a dozen kinds, some of them its own, for a file that is not whole
+    except Exception as error:
         raise ValueError(
-            f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the run, or train again"
+            f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the "
+            "run, or train again"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("forecaster"), dict):
         raise ValueError(f"{path} is not a checkpoint of foreframe")
@@ -85,10 +105,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
-    """The first of some checkpoints that is whole, what it holds, and a line about those that are not ("" where there are none).
+    """The first of some checkpoints that is whole, what it holds, and a line about those that are
+    not ("" where there are none).
 
     Raises:
-        ValueError: none of them is; FileNotFoundError, which is one for users too, where none is there.
+        ValueError: none of them is; FileNotFoundError, which is one for users too, where none is
+            there.
     """
     damaged: list[Path] = []
     for path in paths:
@@ -100,12 +122,17 @@ def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
             damaged.append(path)
             continue
         names = " and ".join(map(str, damaged))
-        note = f"{names} {'is' if len(damaged) == 1 else 'are'} cut short or damaged: " if damaged else ""
+        note = (
+            f"{names} {'is' if len(damaged) == 1 else 'are'} cut short or damaged: "
+            if damaged
+            else ""
+        )
         if note:
             note += f"{path.name}, of step {checkpoint.get('global_step')}, is taken instead"
         return path, checkpoint, note
     if damaged:
         raise ValueError(
-            f"{' and '.join(map(str, damaged))} cannot be read: cut short or damaged, and there is none before; train again"
+            f"{' and '.join(map(str, damaged))} cannot be read: cut short or damaged, and there is "
+            "none before; train again"
         )
     raise FileNotFoundError

@@ -15,7 +15,8 @@ from torch import Tensor
 
 @runtime_checkable
 class Frames(Protocol):
-    """Frames (T,C,H,W) that are read when they are asked for: an array, a memory-mapped file, a film that is decoded on the way.
+    """Frames (T,C,H,W) that are read when they are asked for: an array, a memory-mapped file, a
+    film that is decoded on the way.
 
     Missing values are NaN, so frames that have any are floats.
     """
@@ -35,12 +36,14 @@ class Frames(Protocol):
 class Window:
     """How many frames a model sees and how many it forecasts in training and evaluation.
 
-    The horizon of a *forecast* is an argument of the call, never of the model: this is only what it practised.
+    The horizon of a *forecast* is an argument of the call, never of the model: this is only what it
+    practised.
 
     Args:
         past: frames in, at least 1.
         future: frames out, at least 1.
-        stride: frames from the start of one window to the start of the next, where a recording is cut into windows.
+        stride: frames from the start of one window to the start of the next, where a recording is
+            cut into windows.
     """
 
     past: int = 10
@@ -53,23 +56,30 @@ class Window:
             if not isinstance(value, int | np.integer) or isinstance(value, bool) or value >= 2**31:
                 raise ValueError(f"{name} is a whole number of frames, not {value!r}")
         if self.past < 1 or self.future < 1:
-            raise ValueError(f"a window needs at least 1 past and 1 future frame, not {self.past} and {self.future}")
+            raise ValueError(
+                f"a window needs at least 1 past and 1 future frame, not {self.past} and "
+                f"{self.future}"
+            )
         if self.stride < 1:
-            raise ValueError(f"the stride from window to window is at least 1 frame, not {self.stride}")
+            raise ValueError(
+                f"the stride from window to window is at least 1 frame, not {self.stride}"
+            )
 
     @property
     def length(self) -> int:
         return self.past + self.future
 
     def split(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Cut clips (B,T,C,H,W) into past (B,past,C,H,W) and future (B,future,C,H,W): the first frames of the clip, in order.
+        """Cut clips (B,T,C,H,W) into past (B,past,C,H,W) and future (B,future,C,H,W): the first
+        frames of the clip, in order.
 
         Raises:
             ValueError: when a clip is shorter than the window.
         """
         if clips.shape[1] < self.length:
             raise ValueError(
-                f"clips have {clips.shape[1]} frames, but {self.past} past and {self.future} future frames need "
+                f"clips have {clips.shape[1]} frames, but {self.past} past and {self.future} "
+                "future frames need "
                 f"{self.length}: use longer clips or a smaller window"
             )
         return clips[:, : self.past], clips[:, self.past : self.length]
@@ -114,11 +124,16 @@ class Coordinate:
 def same_attributes(several: Sequence[Mapping[str, Any]]) -> set[str]:
     """The attributes that all have, with one value."""
     first, *others = several
-    return {key for key, value in first.items() if all(key in held and np.array_equal(value, held[key]) for held in others)}
+    return {
+        key
+        for key, value in first.items()
+        if all(key in held and np.array_equal(value, held[key]) for held in others)
+    }
 
 
 def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
-    """Coordinates of frames (H,W). A plain array runs along the side that its name or its length tells.
+    """Coordinates of frames (H,W). A plain array runs along the side that its name or its length
+    tells.
 
     Raises:
         ValueError: a length that neither side has.
@@ -130,7 +145,11 @@ def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
             coordinate = values
         else:
             values, told = np.asarray(values), direction_of_name(name)
-            fits = [told] if told else [side for side, length in sides.items() if len(values.ravel()) == length]
+            fits = (
+                [told]
+                if told
+                else [side for side, length in sides.items() if len(values.ravel()) == length]
+            )
             # Rows come first in a clip, so on a square the first nameless one is the rows'.
             later = any(other.dims == ("row",) for other in placed.values())
             along = (fits or ["row"])[-1 if later else 0]
@@ -138,7 +157,8 @@ def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
         placed[str(name)] = coordinate
         if coordinate.values.shape != tuple(sides[side] for side in coordinate.dims):
             raise ValueError(
-                f"coordinate {name} has shape {coordinate.values.shape}, but frames have {h} rows and {w} columns; make them fit"
+                f"coordinate {name} has shape {coordinate.values.shape}, but frames have {h} rows "
+                f"and {w} columns; make them fit"
             )
     return placed
 
@@ -148,17 +168,23 @@ class Clip:
     """A stretch of frames with what they mean: a whole recording, or a part of one.
 
     Args:
-        frames: (T,C,H,W), in the data's own numbers and dtype, in memory or read when asked for. NaN where a value is missing.
-        times: (T,) numpy datetime64, calendar dates (cftime) or seconds, one a frame, or None where the source has none.
+        frames: (T,C,H,W), in the data's own numbers and dtype, in memory or read when asked for.
+            NaN where a value is missing.
+        times: (T,) numpy datetime64, calendar dates (cftime) or seconds, one a frame, or None where
+            the source has none.
         units: of the values, e.g. "mm/h" or "K"; "" for plain pictures.
-        coordinates: by name, a `Coordinate`, or an array, which becomes one: latitude (H,) and longitude (W,), or both (H,W),
-            rows first; row 0 is the top of the picture, which is north where rows are latitudes.
+        coordinates: by name, a `Coordinate`, or an array, which becomes one: latitude (H,) and
+            longitude (W,), or both (H,W), rows first; row 0 is the top of the picture, which is
+            north where rows are latitudes.
         name: of the recording, for messages and reports.
         variable: what is measured, e.g. "t2m"; "" where the source has no name for it.
         notes: what reading did that its owner should know, a sentence each.
-        attributes: of what is measured, as its file has them: standard_name, long_name, grid_mapping, which names a coordinate.
-        dims: what the file calls the dimensions of rows and of columns; "" where it has no name for them.
-        start: of a forecast, the time of the last frame that it has seen; None for what was measured.
+        attributes: of what is measured, as its file has them: standard_name, long_name,
+            grid_mapping, which names a coordinate.
+        dims: what the file calls the dimensions of rows and of columns; "" where it has no name for
+            them.
+        start: of a forecast, the time of the last frame that it has seen; None for what was
+            measured.
 
     Raises:
         ValueError: frames, times or coordinates that do not fit each other.
@@ -177,7 +203,9 @@ class Clip:
 
     def __post_init__(self) -> None:
         if len(self.frames.shape) != 4:
-            raise ValueError(f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}")
+            raise ValueError(
+                f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}"
+            )
         if self.times is not None and len(self.times) != len(self):
             raise ValueError(f"{len(self)} frames cannot have {len(self.times)} times")
         h, w = self.frames.shape[2:]
@@ -188,23 +216,33 @@ class Clip:
 
     def __getitem__(self, when: slice) -> "Clip":
         """The same clip with fewer frames, read into memory: `clip[:10]`."""
-        return replace(self, frames=self.frames[when], times=None if self.times is None else self.times[when])
+        return replace(
+            self, frames=self.frames[when], times=None if self.times is None else self.times[when]
+        )
 
     @property
     def step(self) -> Any:
-        """Time from one frame to the next, the median where it varies: timedelta64, timedelta or seconds; None without times."""
+        """Time from one frame to the next, the median where it varies: timedelta64, timedelta or
+        seconds; None without times.
+        """
         if self.times is None or len(self) < 2:
             return None
         return np.sort(np.diff(self.times))[(len(self) - 1) // 2]
 
     def times_after(self, steps: int) -> np.ndarray | None:
-        """The times of the `steps` frames that follow the last one, at the usual step; None without times. Months stay months."""
+        """The times of the `steps` frames that follow the last one, at the usual step; None without
+        times. Months stay months.
+        """
         if self.times is None or self.step is None:
             return None
         last, ahead = self.times[-1], np.arange(1, steps + 1)
-        if self.times.dtype.kind == "M" and np.all(np.abs(np.diff(self.times) / np.timedelta64(1, "D") - 29.75) < 2):
+        if self.times.dtype.kind == "M" and np.all(
+            np.abs(np.diff(self.times) / np.timedelta64(1, "D") - 29.75) < 2
+        ):
             month = last.astype("datetime64[M]")
-            within = np.minimum(last - month, np.timedelta64(27, "D").astype("timedelta64[ns]"))  # every month has a 28th
+            within = np.minimum(
+                last - month, np.timedelta64(27, "D").astype("timedelta64[ns]")
+            )  # every month has a 28th
             return (month + ahead).astype(self.times.dtype) + within
         return np.array([last + k * self.step for k in ahead], dtype=self.times.dtype)
 
@@ -218,46 +256,67 @@ def check_frames(
     missing: bool = False,
     what: str = "frames",
 ) -> Tensor:
-    """The one gate that all frames from outside pass: a float32 tensor of the same shape, or one line that says the cure.
+    """The one gate that all frames from outside pass: a float32 tensor of the same shape, or one
+    line that says the cure.
 
     Args:
         frames: numpy array or tensor (T,C,H,W) or (B,T,C,H,W).
         channels: C that the model takes; None accepts any.
-        low, high: the range that values must keep (a thousandth of it of rounding is forgiven); infinite where any will do.
+        low, high: the range that values must keep (a thousandth of it of rounding is forgiven);
+            infinite where any will do.
         missing: whether NaN stands for a missing value; else it is refused.
         what: how the message names the frames.
 
     Raises:
-        ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN, values out of range.
+        ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN,
+            values out of range.
     """
     if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiub":
-        # A copy, since a memory-mapped file is read-only; in this machine's byte order, which is all that torch knows.
+        # A copy, since a memory-mapped file is read-only; in this machine's byte order, which is
+        # all that torch knows.
         frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
     if not isinstance(frames, Tensor):
-        kind = f"dtype {frames.dtype}" if isinstance(frames, np.ndarray) else f"a {type(frames).__name__}"
+        kind = (
+            f"dtype {frames.dtype}"
+            if isinstance(frames, np.ndarray)
+            else f"a {type(frames).__name__}"
+        )
         raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")
     if frames.ndim not in (4, 5):
         raise ValueError(
-            f"{what}: shape {tuple(frames.shape)} has {frames.ndim} axes; give (T,C,H,W), or (B,T,C,H,W) for several clips"
+            f"{what}: shape {tuple(frames.shape)} has {frames.ndim} axes; give (T,C,H,W), or "
+            "(B,T,C,H,W) for several clips"
         )
     if frames.numel() == 0:
-        raise ValueError(f"{what}: shape {tuple(frames.shape)} holds nothing; give at least one frame")
+        raise ValueError(
+            f"{what}: shape {tuple(frames.shape)} holds nothing; give at least one frame"
+        )
     if channels is not None and frames.shape[-3] != channels:
         raise ValueError(
-            f"{what}: {frames.shape[-3]} channels in shape {tuple(frames.shape)}, but the model takes {channels}; "
+            f"{what}: {frames.shape[-3]} channels in shape {tuple(frames.shape)}, but the model "
+            f"takes {channels}; "
             "axes are (T,C,H,W)"
         )
     if frames.dtype == torch.bool or frames.is_complex():
-        raise ValueError(f"{what}: dtype {frames.dtype} is no measure of brightness; give float32 in [{low:g}, {high:g}]")
+        raise ValueError(
+            f"{what}: dtype {frames.dtype} is no measure of brightness; give float32 in [{low:g}, "
+            f"{high:g}]"
+        )
     if not frames.is_floating_point() and (low, high) == (0.0, 1.0):
-        raise ValueError(f"{what}: dtype {frames.dtype}, but float32 in [0, 1] is needed; for 8-bit pictures divide by 255")
+        raise ValueError(
+            f"{what}: dtype {frames.dtype}, but float32 in [0, 1] is needed; for 8-bit pictures "
+            "divide by 255"
+        )
     frames = frames.float()
     values = frames
     if not missing or frames.isinf().any():
         least, most = (v.item() for v in frames.aminmax())
         if not (np.isfinite(least) and np.isfinite(most)):
             bad = int((~frames.isfinite()).sum())
-            raise ValueError(f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those frames first")
+            raise ValueError(
+                f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those "
+                "frames first"
+            )
     else:
         values = frames[~frames.isnan()]
         if values.numel() == 0:
@@ -266,7 +325,8 @@ def check_frames(
     slack = 1e-3 * (high - low)
     if least < low - slack or most > high + slack:
         raise ValueError(
-            f"{what}: values run from {least:.4g} to {most:.4g}, outside [{low:g}, {high:g}]; scale them to that range first"
+            f"{what}: values run from {least:.4g} to {most:.4g}, outside [{low:g}, {high:g}]; "
+            "scale them to that range first"
         )
     return frames
 
@@ -274,14 +334,16 @@ def check_frames(
 def fill_missing(
     frames: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"] | None = None
 ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b c h w"]]:
-    """What a network is shown where values are missing (NaN): the last value seen at that pixel, or 0 before there was one.
+    """What a network is shown where values are missing (NaN): the last value seen at that pixel, or
+    0 before there was one.
 
     Args:
         frames: NaN where a value is missing.
         last: what came out before, for frames that go on from others.
 
     Returns:
-        The frames without NaN, and the last value seen at each pixel, NaN where there never was one.
+        The frames without NaN, and the last value seen at each pixel, NaN where there never was
+        one.
     """
     if last is None and not frames.isnan().any():
         return frames, frames[:, -1]
@@ -293,6 +355,8 @@ def fill_missing(
     return torch.stack(filled, dim=1).nan_to_num(0.0), last
 
 
-def missing_where_unseen(forecast: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]) -> Float[Tensor, "b s c h w"]:
+def missing_where_unseen(
+    forecast: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]
+) -> Float[Tensor, "b s c h w"]:
     """The forecast, NaN where the past never held a value; `last` as `fill_missing` gives it."""
     return torch.where(last.isnan().unsqueeze(1), torch.nan, forecast)

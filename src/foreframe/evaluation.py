@@ -1,4 +1,6 @@
-"""Honest scores: one pass over clips that were never trained on, nothing held, the baselines beside the model."""
+"""Honest scores: one pass over clips that were never trained on, nothing held, the baselines beside
+the model.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -34,32 +36,36 @@ def evaluate(
     progress: Callable[[int, int], Any] | None = None,
     precision: str = EXACT,
 ) -> dict[str, Any]:
-    """Scores per lead time and overall, in both conventions (see `Scorecard`), beside the baselines, and the skill.
+    """Scores per lead time and overall, in both conventions (see `Scorecard`), beside the
+    baselines, and the skill.
 
     Args:
-        forecaster: its window says how many frames are past and future; its scaling takes items, which lie in [0,1] already, back
-            to units for what is scored in these.
-        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN where a value is missing, which never
-            counts.
-        clips: how many to score; all by default. Of windows of recordings as many are taken evenly spread.
+        forecaster: its window says how many frames are past and future; its scaling takes items,
+            which lie in [0,1] already, back to units for what is scored in these.
+        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN where a
+            value is missing, which never counts.
+        clips: how many to score; all by default. Of windows of recordings as many are taken evenly
+            spread.
         batch_size: clips at once.
         baselines: names in MODELS to score beside the model.
-        thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see `EventScorecard`).
+        thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see
+            `EventScorecard`).
         scales: odd sides in pixels for the fractions skill score of these events.
-        period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour yesterday".
+        period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour
+            yesterday".
         progress: called after each batch with how many clips are scored, and how many will be.
         precision: of the model, as in `Forecaster.predict`; the baselines are exact.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
-        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
-        "events": {"model" or baseline: {threshold: {score: the same}}},
-        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}}. Plain values, ready for JSON. Data with units
-        have a third convention, `physical` (see `PhysicalScorecard`).
+        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}}, "events":
+        {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
+        persistence, overall and per lead time}}. Plain values, ready for JSON. Data with units have
+        a third convention, `physical` (see `PhysicalScorecard`).
 
     Raises:
-        ValueError: clips that are too short, damaged or of other channels than the model's; a precision
-            that is unknown, or that the device does not have.
+        ValueError: clips that are too short, damaged or of other channels than the model's; a
+            precision that is unknown, or that the device does not have.
     """
     check_precision(precision)
     window, scaling, model = forecaster.window, forecaster.scaling, forecaster.model.eval()
@@ -68,7 +74,11 @@ def evaluate(
         rivals["cycle"] = build_model("cycle", {"period": period})
     cards = {name: Scorecard(window.future) for name in rivals}
     physical = {name: PhysicalScorecard(window.future) for name in rivals if scaling.units}
-    events = {name: EventScorecard(window.future, thresholds, scales, scaling.units) for name in rivals if thresholds}
+    events = {
+        name: EventScorecard(window.future, thresholds, scales, scaling.units)
+        for name in rivals
+        if thresholds
+    }
     total = len(chosen(dataset, clips))
     for batch in batches(dataset, batch_size, clips):
         past, future = window.split(batch.to(forecaster.device))
@@ -101,7 +111,9 @@ def evaluate(
 
 def _check_channels(model: Model, past: Tensor) -> None:
     if model.channels not in (None, past.shape[2]):
-        raise ValueError(f"the clips have {past.shape[2]} channels, but the model takes {model.channels}")
+        raise ValueError(
+            f"the clips have {past.shape[2]} channels, but the model takes {model.channels}"
+        )
 
 
 def _skills(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +126,12 @@ def _skills(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {
             "overall": skill(of["standard"]["mse"]["overall"], reference["overall"]),
-            "per_lead": [skill(*pair) for pair in zip(of["standard"]["mse"]["per_lead"], reference["per_lead"], strict=True)],
+            "per_lead": [
+                skill(*pair)
+                for pair in zip(
+                    of["standard"]["mse"]["per_lead"], reference["per_lead"], strict=True
+                )
+            ],
         }
         for name, of in scores.items()
     }
@@ -122,15 +139,22 @@ def _skills(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 @torch.inference_mode()
 def write_report(
-    folder: str | Path, card: Mapping[str, Any], forecaster: Forecaster, dataset: Dataset, examples: int = 3
+    folder: str | Path,
+    card: Mapping[str, Any],
+    forecaster: Forecaster,
+    dataset: Dataset,
+    examples: int = 3,
 ) -> list[Path]:
-    """scorecard.json, curves.png, and strip.png and forecast.gif of the first (not of chosen) clips, into `folder`.
+    """scorecard.json, curves.png, and strip.png and forecast.gif of the first (not of chosen)
+    clips, into `folder`.
 
     Raises:
         ValueError: when they cannot be written.
     """
     folder = Path(folder)
-    paths = [folder / name for name in ("scorecard.json", "curves.png", "strip.png", "forecast.gif")]
+    paths = [
+        folder / name for name in ("scorecard.json", "curves.png", "strip.png", "forecast.gif")
+    ]
     with atomic_write(paths[0]) as rough:
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
     write_curves(paths[1], _panels(card), names=("model", *BASELINES))
@@ -138,7 +162,9 @@ def write_report(
     shown = next(batches(dataset, examples, limit=examples)).to(forecaster.device)
     past, truth = window.split(shown)
     filled, last = fill_missing(past)
-    with computing(forecaster.settled(card.get("precision", EXACT), filled.shape), forecaster.device):
+    with computing(
+        forecaster.settled(card.get("precision", EXACT), filled.shape), forecaster.device
+    ):
         made = missing_where_unseen(forecaster.model.eval()(filled, window.future).float(), last)
     frames = [one.cpu().numpy() for one in (past, made, truth)]
     paint = None
@@ -148,13 +174,20 @@ def write_report(
         low, high = (known.min(), known.max()) if known.size else (scaling.low, scaling.high)
         paint = paint_for("auto", float(low), float(high), scaling.units)
     clips = list(zip(*frames, strict=True))
-    write_png(paths[2], np.concatenate(_as_wide([strip(*clip, paint=paint) for clip in clips]), axis=0))
-    write_gif(paths[3], np.concatenate(_as_wide([animation(*clip, paint=paint) for clip in clips]), axis=1))
+    write_png(
+        paths[2], np.concatenate(_as_wide([strip(*clip, paint=paint) for clip in clips]), axis=0)
+    )
+    write_gif(
+        paths[3],
+        np.concatenate(_as_wide([animation(*clip, paint=paint) for clip in clips]), axis=1),
+    )
     return paths
 
 
 def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Curves by lead time: of pictures MSE, SSIM and PSNR, of fields the error in units, and of events their CSI."""
+    """Curves by lead time: of pictures MSE, SSIM and PSNR, of fields the error in units, and of
+    events their CSI.
+    """
 
     def panel(of: str, *path: str) -> dict[str, list[float]]:
         found = {}
@@ -180,22 +213,40 @@ def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
     return dict(_without_far_off(title, series) for title, series in panels.items())
 
 
-def _without_far_off(title: str, series: dict[str, list[float]]) -> tuple[str, dict[str, list[float]]]:
-    """Black is left out, and the title says so, where it is further from all else (a temperature of 0, a film of 6 dB) than these
-    are from each other: they would lie on one line. The table has it."""
+def _without_far_off(
+    title: str, series: dict[str, list[float]]
+) -> tuple[str, dict[str, list[float]]]:
+    """Black is left out, and the title says so, where it is further from all else (a temperature of
+    0, a film of 6 dB) than these are from each other: they would lie on one line. The table has
+    it.
+    """
     rest = {name: values for name, values in series.items() if name != "black"}
     black, others = (
-        [value for values in some for value in values if isfinite(value)] for some in ([series.get("black", [])], rest.values())
+        [value for values in some for value in values if isfinite(value)]
+        for some in ([series.get("black", [])], rest.values())
     )
-    if not black or not others or max(min(black) - max(others), min(others) - max(black)) <= max(others) - min(others):
+    if (
+        not black
+        or not others
+        or max(min(black) - max(others), min(others) - max(black)) <= max(others) - min(others)
+    ):
         return title, series
     return f"{title}\nblack is far off, and left out", rest
 
 
 def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pictures whose legends differ in width by some pixels, because one says that data are missing, get the widest one's width."""
+    """Pictures whose legends differ in width by some pixels, because one says that data are
+    missing, get the widest one's width.
+    """
     widest = max(one.shape[-2] for one in pictures)
-    return [np.pad(one, [(0, 0)] * (one.ndim - 2) + [(0, widest - one.shape[-2]), (0, 0)], constant_values=24) for one in pictures]
+    return [
+        np.pad(
+            one,
+            [(0, 0)] * (one.ndim - 2) + [(0, widest - one.shape[-2]), (0, 0)],
+            constant_values=24,
+        )
+        for one in pictures
+    ]
 
 
 def _finite(value: Any) -> Any:
@@ -204,4 +255,8 @@ def _finite(value: Any) -> Any:
         return {key: _finite(of) for key, of in value.items()}
     if isinstance(value, list):
         return [_finite(of) for of in value]
-    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
+    return (
+        None
+        if isinstance(value, float) and (value != value or abs(value) == float("inf"))
+        else value
+    )

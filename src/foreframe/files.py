@@ -12,18 +12,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# What is not whole yet: hidden, of a name that nobody can foresee, and that no writer but this one gives.
+# What is not whole yet: hidden, of a name that nobody can foresee, and that no writer but this one
+# gives.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
-FOR_A_DAY = 24 * 3600  # where files cannot be locked, only their age tells that nobody writes them any more
+FOR_A_DAY = (
+    24 * 3600
+)  # where files cannot be locked, only their age tells that nobody writes them any more
 
 
 @contextmanager
 def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes `path`'s place when the block ends well and vanishes when it does not.
+    """Give a path beside `path` to write to; it takes `path`'s place when the block ends well and
+    vanishes when it does not.
 
-    So a full disk, Ctrl-C or a loss of power leaves the old file, or none, but never half of one: what was written is on the disk
-    before it takes the place. Parent folders are made, and stay if it does. The temporary file is a new one, never a link that
-    somebody else laid there; what a killed process left of its own is removed by the next one that writes into the folder.
+    So a full disk, Ctrl-C or a loss of power leaves the old file, or none, but never half of one:
+    what was written is on the disk before it takes the place. Parent folders are made, and stay if
+    it does. The temporary file is a new one, never a link that somebody else laid there; what a
+    killed process left of its own is removed by the next one that writes into the folder.
 
     Args:
         path: the file.
@@ -58,10 +63,12 @@ def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[P
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """As `atomic_write`, for a folder: give a new one beside `path` to fill; it takes the place of what lies there.
+    """As `atomic_write`, for a folder: give a new one beside `path` to fill; it takes the place of
+    what lies there.
 
-    Two folders cannot change places in one go: killed in between, the old one is beside its place under the name that `path` has
-    with `.foreframe-old-` before it, and comes back when `path` is written the next time.
+    Two folders cannot change places in one go: killed in between, the old one is beside its place
+    under the name that `path` has with `.foreframe-old-` before it, and comes back when `path` is
+    written the next time.
 
     Raises:
         ValueError: `path` is a file, or the folder cannot be made or written to.
@@ -102,7 +109,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out, before hours of work, whether a folder can be made and written to; the trial leaves nothing behind.
+    """Find out, before hours of work, whether a folder can be made and written to; the trial leaves
+    nothing behind.
 
     Raises:
         ValueError: it cannot be made or written to.
@@ -117,7 +125,9 @@ def check_writable(path: str | Path) -> None:
                 _close(lock)
                 trial.unlink(missing_ok=True)
         except OSError as error:
-            raise ValueError(f"cannot write to the folder {path}: {error.strerror or error}") from error
+            raise ValueError(
+                f"cannot write to the folder {path}: {error.strerror or error}"
+            ) from error
 
 
 @contextmanager
@@ -129,7 +139,9 @@ def _parents(path: Path) -> Iterator[None]:
             if not path.parent.is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"cannot make the folder {path.parent}: {error.strerror or error}") from None
+            raise ValueError(
+                f"cannot make the folder {path.parent}: {error.strerror or error}"
+            ) from None
         yield
     finally:
         for folder in made:
@@ -138,11 +150,15 @@ def _parents(path: Path) -> Iterator[None]:
 
 
 def _new_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
-    """A new file that is locked for as long as this process lives; `os.open` refuses whatever lies there, links too."""
+    """A new file that is locked for as long as this process lives; `os.open` refuses whatever lies
+    there, links too.
+    """
     sweep(folder)
     while True:
         path = _unforeseen(folder, suffix)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        lock = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666
+        )
         if _lock(lock):
             return path, lock
         os.close(lock)
@@ -164,11 +180,16 @@ def _new_folder(folder: Path, suffix: str) -> tuple[Path, int | None]:
 
 
 def _unforeseen(folder: Path, suffix: str) -> Path:
-    return folder / f".foreframe-{secrets.token_hex(8)}.part{suffix if suffix[1:].isidentifier() else ''}"
+    return (
+        folder
+        / f".foreframe-{secrets.token_hex(8)}.part{suffix if suffix[1:].isidentifier() else ''}"
+    )
 
 
 def _lock(file: int) -> bool:
-    """Whether this process has the open file to itself, and it still lies in its folder: somebody who sweeps may be quicker."""
+    """Whether this process has the open file to itself, and it still lies in its folder: somebody
+    who sweeps may be quicker.
+    """
     if sys.platform == "win32":
         return False
     import fcntl
@@ -190,9 +211,11 @@ def _close(lock: int | None) -> None:
 
 @lru_cache(maxsize=64)
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left of temporary files and folders in `folder`; each folder is looked through once.
+    """Remove what killed processes left of temporary files and folders in `folder`; each folder is
+    looked through once.
 
-    Such a one is known by its name, and by its lock: the system lets go of it when a process dies, however that comes about.
+    Such a one is known by its name, and by its lock: the system lets go of it when a process dies,
+    however that comes about.
     """
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -226,7 +249,9 @@ def _remove_abandoned(path: Path, is_folder: bool) -> None:
 
 
 def _sync(path: Path) -> None:
-    """What was written lies on the disk, not only in the system's memory, before anything else happens."""
+    """What was written lies on the disk, not only in the system's memory, before anything else
+    happens.
+    """
     if path.is_dir():
         if sys.platform == "win32":
             return
@@ -244,7 +269,9 @@ def _sync(path: Path) -> None:
 
 
 def _keep(path: Path, as_: Path) -> None:
-    """A second name for the file at `path`, in place of what was called so: at no moment is there less than one of them."""
+    """A second name for the file at `path`, in place of what was called so: at no moment is there
+    less than one of them.
+    """
     link = _unforeseen(path.parent, path.suffix)
     try:
         os.link(path, link)
@@ -259,9 +286,11 @@ def _keep(path: Path, as_: Path) -> None:
 
 
 class RunLock:
-    """A lock on a folder that lasts as long as the process that took it, and not as long as a file: a dead process holds none.
+    """A lock on a folder that lasts as long as the process that took it, and not as long as a file:
+    a dead process holds none.
 
-    A record lock (`lockf`), which child processes do not inherit: loader workers outlive a killed training by some seconds.
+    A record lock (`lockf`), which child processes do not inherit: loader workers outlive a killed
+    training by some seconds.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -291,7 +320,9 @@ class RunLock:
 
     def give(self) -> None:
         if self._file is not None:
-            with suppress(OSError):  # the folder may have gone meanwhile, and be somebody else's run by now
+            with suppress(
+                OSError
+            ):  # the folder may have gone meanwhile, and be somebody else's run by now
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     self.path.unlink()
             self._file.close()

@@ -69,34 +69,61 @@ class Forecaster:
         return torch.device("cpu") if held is None else held.device
 
     @overload
-    def predict(self, frames: Clip, steps: int, tile: int = 0, overlap: int | None = None, precision: str = EXACT) -> Clip: ...
+    def predict(
+        self,
+        frames: Clip,
+        steps: int,
+        tile: int = 0,
+        overlap: int | None = None,
+        precision: str = EXACT,
+    ) -> Clip: ...
 
     @overload
-    def predict(self, frames: Array, steps: int, tile: int = 0, overlap: int | None = None, precision: str = EXACT) -> Array: ...
+    def predict(
+        self,
+        frames: Array,
+        steps: int,
+        tile: int = 0,
+        overlap: int | None = None,
+        precision: str = EXACT,
+    ) -> Array: ...
 
     @torch.inference_mode()
-    def predict(self, frames: Any, steps: int, tile: int = 0, overlap: int | None = None, precision: str = EXACT) -> Any:
+    def predict(
+        self,
+        frames: Any,
+        steps: int,
+        tile: int = 0,
+        overlap: int | None = None,
+        precision: str = EXACT,
+    ) -> Any:
         """Forecast the `steps` frames that follow.
 
         Args:
-            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units; or a `Clip`. NaN is a missing
-                value: the last value seen at that pixel stands in for it.
+            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units;
+                or a `Clip`. NaN is a missing value: the last value seen at that pixel stands in for
+                it.
             steps: how many frames, at least 1; more than it was trained for is allowed.
-            tile: forecast big frames in square tiles of this side, blended where they overlap, to bound memory; 0 takes them whole.
-            overlap: pixels that neighbouring tiles share, a quarter of a tile by default. The outer third of it is thrown away, so
-                tiles equal the whole if that third is at least as wide as the model can see. A model with group norm sees all of
-                a frame, in means and spreads: its tiles are close to the whole, and blended, but not equal to it.
-            precision: "32-true"; "bf16-mixed", in which the network multiplies numbers of three figures (bfloat16, by
-                torch.autocast); or "auto", the faster of them, timed once for frames of this size: see `speedup`.
+            tile: forecast big frames in square tiles of this side, blended where they overlap, to
+                bound memory; 0 takes them whole.
+            overlap: pixels that neighbouring tiles share, a quarter of a tile by default. The outer
+                third of it is thrown away, so tiles equal the whole if that third is at least as
+                wide as the model can see. A model with group norm sees all of a frame, in means and
+                spreads: its tiles are close to the whole, and blended, but not equal to it.
+            precision: "32-true"; "bf16-mixed", in which the network multiplies numbers of three
+                figures (bfloat16, by torch.autocast); or "auto", the faster of them, timed once for
+                frames of this size: see `speedup`.
 
         Returns:
-            (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units, NaN where every past value was
-            missing; a `Clip`, with the times that follow, for a `Clip`.
+            (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units,
+            NaN where every past value was missing; a `Clip`, with the times that follow, for a
+            `Clip`.
 
         Raises:
-            ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but missing values; steps below 1; a
-                clip in other units than the forecaster's; tiles that cannot be laid; more memory than the budget;
-                a precision that is unknown, or that the device does not have.
+            ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but
+                missing values; steps below 1; a clip in other units than the forecaster's; tiles
+                that cannot be laid; more memory than the budget; a precision that is unknown, or
+                that the device does not have.
         """
         steps = _checked_steps(steps)
         check_precision(precision)
@@ -162,32 +189,49 @@ class Forecaster:
         """Of tiles: a rest of a block would be filled up with the tile's edge."""
         return -(-tile // self.model.stride) * self.model.stride
 
-    def _predict_clip(self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str) -> Clip:
+    def _predict_clip(
+        self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str
+    ) -> Clip:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
             future = self.predict(past, steps, tile, overlap, precision)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
-        units, start = clip.units or self.scaling.units, None if clip.times is None else clip.times[-1]
-        return replace(clip, frames=future, times=clip.times_after(steps), units=units, notes=(), start=start)
+        units, start = (
+            clip.units or self.scaling.units,
+            None if clip.times is None else clip.times[-1],
+        )
+        return replace(
+            clip, frames=future, times=clip.times_after(steps), units=units, notes=(), start=start
+        )
 
-    def _in_tiles(self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None) -> Float[Tensor, "b s c h w"]:
+    def _in_tiles(
+        self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None
+    ) -> Float[Tensor, "b s c h w"]:
         self.model.eval()
         if tile < 0:
-            raise ValueError(f"tiles have a side of at least 1 pixel, not {tile}; 0 takes frames whole")
+            raise ValueError(
+                f"tiles have a side of at least 1 pixel, not {tile}; 0 takes frames whole"
+            )
         (b, _, c, h, w), stride = past.shape, self.model.stride
         tile = self._side(tile)
         if not tile or (h <= tile and w <= tile):
             return self._whole(past, steps)
         shared = tile // 4 if overlap is None else overlap
         if not 0 <= shared <= tile - stride:
-            raise ValueError(f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}")
+            raise ValueError(
+                f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}"
+            )
         total, weights = past.new_zeros(b, steps, c, h, w), past.new_zeros(h, w)
         for rows in _tiles(h, tile, shared, stride):
             for columns in _tiles(w, tile, shared, stride):
-                weight = (_ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)).to(past.device)
-                total[..., rows, columns] += self._whole(past[..., rows, columns], steps).float() * weight
+                weight = (_ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)).to(
+                    past.device
+                )
+                total[..., rows, columns] += (
+                    self._whole(past[..., rows, columns], steps).float() * weight
+                )
                 weights[rows, columns] += weight
         return total / weights
 
@@ -200,7 +244,8 @@ class Forecaster:
         return self.model.decode(state, steps)
 
     def stream(self, steps: int | None = None, precision: str = EXACT) -> "Stream":
-        """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast = live.push(frame)`.
+        """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast
+        = live.push(frame)`.
 
         Args:
             steps: of each forecast; by default as many as were trained for.
@@ -231,11 +276,13 @@ class Forecaster:
         }
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
-        """Write config.json, model.safetensors and a model card, README.md, into `folder`, which is made.
+        """Write config.json, model.safetensors and a model card, README.md, into `folder`, which is
+        made.
 
         Args:
             folder: where.
-            half: weights as float16: half the size, and forecasts that differ in the fourth figure or so. They load as float32.
+            half: weights as float16: half the size, and forecasts that differ in the fourth figure
+                or so. They load as float32.
 
         Raises:
             ValueError: when the folder cannot be written, or the model has no name in MODELS.
@@ -243,24 +290,36 @@ class Forecaster:
         from safetensors.torch import save
 
         folder, config = Path(folder), self.config()
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        weights = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.model.state_dict().items()
+        }
         if half:
-            weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+            weights = {
+                name: value.half() if value.is_floating_point() else value
+                for name, value in weights.items()
+            }
         with atomic_write(folder / "model.safetensors") as rough:
-            rough.write_bytes(save(weights))  # its own save_file calls a full disk an error of the format
+            rough.write_bytes(
+                save(weights)
+            )  # its own save_file calls a full disk an error of the format
         with atomic_write(folder / "config.json") as rough:
             rough.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         with atomic_write(folder / "README.md") as rough:
-            rough.write_text(_card(config, sum(p.numel() for p in self.model.parameters())), encoding="utf-8")
+            rough.write_text(
+                _card(config, sum(p.numel() for p in self.model.parameters())), encoding="utf-8"
+            )
         return folder
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """From a saved folder, a run's folder (its best checkpoint; where that is damaged the one before, with a warning), a
-        checkpoint file, or what comes with foreframe. Nothing is unpickled.
+        """From a saved folder, a run's folder (its best checkpoint; where that is damaged the one
+        before, with a warning), a checkpoint file, or what comes with foreframe. Nothing is
+        unpickled.
 
         Args:
-            what: the folder or file; or the name of weights in this package, such as "moving-mnist", where no file is called so.
+            what: the folder or file; or the name of weights in this package, such as
+                "moving-mnist", where no file is called so.
             device: any of torch's, or "auto": a CUDA device where there is one.
 
         Raises:
@@ -273,8 +332,10 @@ class Forecaster:
             return _from_folder(WEIGHTS / str(what), device)
         if not what.is_dir():
             raise ValueError(
-                f"there is no folder {what}; name a run's folder (such as runs/demo), one that `save` wrote"
-                + f", or {' or '.join(published())}, which comes with foreframe" * bool(published())
+                f"there is no folder {what}; name a run's folder (such as runs/demo), one that "
+                "`save` wrote"
+                + f", or {' or '.join(published())}, which comes with foreframe"
+                * bool(published())
             )
         if (what / "model.safetensors").is_file():
             return _from_folder(what, device)
@@ -283,7 +344,8 @@ class Forecaster:
             path, held, note = first_whole((best, before(best), last, before(last)))
         except FileNotFoundError:
             raise ValueError(
-                f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its training get as far as saving?"
+                f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its "
+                "training get as far as saving?"
             ) from None
         if note:
             warnings.warn(Note(note), stacklevel=2)
@@ -294,7 +356,9 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def published() -> list[str]:
-    """Names of the trained forecasters in this package; each has its card in `weights/NAME/README.md`."""
+    """Names of the trained forecasters in this package; each has its card in
+    `weights/NAME/README.md`.
+    """
     return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
@@ -307,7 +371,8 @@ class Stream:
     Attributes:
         precision: as it was asked for.
         seen: how many frames were pushed.
-        source: plain values about where the frames come from, for whoever keeps the stream; saved and restored with it.
+        source: plain values about where the frames come from, for whoever keeps the stream; saved
+            and restored with it.
     """
 
     def __init__(self, forecaster: Forecaster, steps: int, precision: str = EXACT) -> None:
@@ -315,17 +380,21 @@ class Stream:
         self.precision = precision
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
-        self._last: Tensor | None = None  # the last value seen at each pixel, which stands in for missing ones
+        self._last: Tensor | None = (
+            None  # the last value seen at each pixel, which stands in for missing ones
+        )
 
     @torch.inference_mode()
     def push(self, frame: Array) -> Array:
-        """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's own units.
+        """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
+        own units.
 
-        NaN is a missing value here too; a frame of nothing else counts as time gone by, once there was a frame before it.
+        NaN is a missing value here too; a frame of nothing else counts as time gone by, once there
+        was a frame before it.
 
         Raises:
-            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a refused frame leaves the state as
-                it was.
+            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a
+                refused frame leaves the state as it was.
         """
         self.take(frame)
         return self.forecast(like=frame)
@@ -335,24 +404,39 @@ class Stream:
         """Take one frame without forecasting; raises as `push`."""
         f, last = self.forecaster, self._last
         if not isinstance(frame, Tensor | np.ndarray):
-            raise ValueError(f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}")
+            raise ValueError(
+                f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}"
+            )
         if frame.ndim != 3:
-            raise ValueError(f"a frame is (C,H,W), but this one has shape {tuple(frame.shape)}; push frames one at a time")
+            raise ValueError(
+                f"a frame is (C,H,W), but this one has shape {tuple(frame.shape)}; push frames one "
+                "at a time"
+            )
         if last is not None and tuple(frame.shape) != last.shape[1:]:
-            raise ValueError(f"a frame of {_by(frame.shape)}, but the stream began with {_by(last.shape[1:])}")
-        # The gate refuses a past that holds nothing; here, with frames before it, such a frame is only an outage.
+            raise ValueError(
+                f"a frame of {_by(frame.shape)}, but the stream began with {_by(last.shape[1:])}"
+            )
+        # The gate refuses a past that holds nothing; here, with frames before it, such a frame is
+        # only an outage.
         values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
         empty = last is not None and bool(values.isnan().all())
-        past = torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
+        past = (
+            torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
+        )
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing(past):
             state = f.model.encode(past, self.state)
-        self.state, self._last, self.seen = state, last, self.seen + 1  # all at once: Ctrl-C may come at any time
+        self.state, self._last, self.seen = (
+            state,
+            last,
+            self.seen + 1,
+        )  # all at once: Ctrl-C may come at any time
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None) -> Any:
-        """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like` is one.
+        """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like`
+        is one.
 
         Raises:
             ValueError: before the first frame.
@@ -375,12 +459,17 @@ class Stream:
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
         other = Stream(self.forecaster, self.steps, self.precision)
-        other.state, other._last, other.seen = self.state, self._last, self.seen  # states are never changed, only replaced
+        other.state, other._last, other.seen = (
+            self.state,
+            self._last,
+            self.seen,
+        )  # states are never changed, only replaced
         other.source = dict(self.source)
         return other
 
     def save(self, path: str | Path) -> None:
-        """Write what this stream has seen to a file (safetensors), for `restore` in another process.
+        """Write what this stream has seen to a file (safetensors), for `restore` in another
+        process.
 
         Raises:
             ValueError: before the first frame, or when it cannot be written.
@@ -390,9 +479,17 @@ class Stream:
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
         held = {f"state.{name}": value for name, value in self.state.items()} | {"last": self._last}
-        # Copies, since a model's state may be the last frame itself, and the format refuses memory that is shared.
-        content = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in held.items()}
-        about = {"seen": str(self.seen), "model": self._fingerprint(), "source": json.dumps(self.source)}
+        # Copies, since a model's state may be the last frame itself, and the format refuses memory
+        # that is shared.
+        content = {
+            name: value.cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in held.items()
+        }
+        about = {
+            "seen": str(self.seen),
+            "model": self._fingerprint(),
+            "source": json.dumps(self.source),
+        }
         with atomic_write(path) as rough:
             rough.write_bytes(save(content, about))
 
@@ -410,13 +507,22 @@ class Stream:
             raise ValueError(f"there is no saved stream {path}")
         try:
             with safe_open(path, "pt") as file:
-                about, held = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about, held = (
+                    file.metadata() or {},
+                    {name: file.get_tensor(name) for name in file.keys()},
+                )
             seen, last, source = int(about["seen"]), held.pop("last"), json.loads(about["source"])
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
-            raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it") from error
+            raise ValueError(
+                f"{path} is no saved stream, or a damaged one; start anew without it"
+            ) from error
         if about.get("model") not in (self._fingerprint(), self._fingerprint_as_loaded()):
-            raise ValueError(f"{path} was saved by another model than this one; start anew without it")
-        state = self._fitted({name.removeprefix("state."): value for name, value in held.items()}, last)
+            raise ValueError(
+                f"{path} was saved by another model than this one; start anew without it"
+            )
+        state = self._fitted(
+            {name.removeprefix("state."): value for name, value in held.items()}, last
+        )
         if state is None or seen < 1 or not _tells_a_place(source):
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")
         self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
@@ -435,14 +541,18 @@ class Stream:
         if model.channels not in (None, last.shape[1]):
             return None
         with self._computing(last):
-            like = model.eval().encode(torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1))
+            like = model.eval().encode(
+                torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
+            )
         if state.keys() != like.keys():
             return None
         either = {torch.float32, torch.bfloat16}  # what a state has in one precision or the other
         fitted = {}
         for name, value in like.items():
             own = state[name]
-            if own.ndim != value.ndim or not (own.dtype == value.dtype or {own.dtype, value.dtype} <= either):
+            if own.ndim != value.ndim or not (
+                own.dtype == value.dtype or {own.dtype, value.dtype} <= either
+            ):
                 return None
             fitted[name] = own.to(value)
             if not bool(fitted[name].isfinite().all()):
@@ -452,30 +562,45 @@ class Stream:
     def _fingerprint(self) -> str:
         """Which network a state belongs to: its arguments, scaling and weights."""
         config = self.forecaster.config()
-        return _digest(config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict())
+        return _digest(
+            config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict()
+        )
 
     def _fingerprint_as_loaded(self) -> str | None:
         """The same, as version 0.1 took it of a network that it saved; None for other networks."""
         model, args = self.forecaster._loaded_as
         weights = earlier.weights_then(self.forecaster.model.state_dict(), model)
-        return None if weights is None else _digest(model, args, self.forecaster.config()["scaling"], weights)
+        return (
+            None
+            if weights is None
+            else _digest(model, args, self.forecaster.config()["scaling"], weights)
+        )
 
 
 def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps([model, args, scaling], sort_keys=True).encode())
     for name, value in sorted(weights.items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            name.encode()
+            + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
 def _tells_a_place(source: Any) -> bool:
-    """Whether a saved stream tells where it stands as `foreframe stream` does: a path, so many frames, or the last file's name."""
+    """Whether a saved stream tells where it stands as `foreframe stream` does: a path, so many
+    frames, or the last file's name.
+    """
     kinds = {"path": str, "frames": int, "last": str}
-    return isinstance(source, dict) and all(type(value) is kinds.get(name) for name, value in source.items())
+    return isinstance(source, dict) and all(
+        type(value) is kinds.get(name) for name, value in source.items()
+    )
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
-    """Stretches that cover `side`, each starting at a multiple of `stride`, at least `overlap` in common with their neighbours."""
+    """Stretches that cover `side`, each starting at a multiple of `stride`, at least `overlap` in
+    common with their neighbours.
+    """
     if side <= tile:
         return [slice(0, side)]
     last = (side - tile) // stride * stride
@@ -485,8 +610,9 @@ def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
 
 
 def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, " n"]:
-    """A tile's weight along one axis: next to nothing over the outer third of the overlap, where it lacks surroundings, rising over
-    the middle third; whole where it ends with the frame."""
+    """A tile's weight along one axis: next to nothing over the outer third of the overlap, where it
+    lacks surroundings, rising over the middle third; whole where it ends with the frame.
+    """
     n, third = part.stop - part.start, overlap / 3
     place = torch.arange(n, dtype=torch.float32) + 0.5
     rise, fall = (place - third) / max(third, 1), (n - place - third) / max(third, 1)
@@ -508,9 +634,11 @@ def _checked_steps(steps: int) -> int:
     return int(steps)
 
 
-def _from_config(config: Any, weights: Any, where: str, device: str | torch.device = "cpu") -> Forecaster:
-    """Build the model that `config` describes and fill it with `weights`. Both may be a stranger's: everything is checked before
-    memory is taken.
+def _from_config(
+    config: Any, weights: Any, where: str, device: str | torch.device = "cpu"
+) -> Forecaster:
+    """Build the model that `config` describes and fill it with `weights`. Both may be a stranger's:
+    everything is checked before memory is taken.
 
     Raises:
         ValueError: when they do not fit each other, or are not what they should be.
@@ -518,34 +646,46 @@ def _from_config(config: Any, weights: Any, where: str, device: str | torch.devi
     parts = ("model", "args", "window", "scaling")
     if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
         raise ValueError(
-            f"{where} does not hold a foreframe model, but {brief(weights if isinstance(config, Mapping) else config)}"
+            f"{where} does not hold a foreframe model, but "
+            f"{brief(weights if isinstance(config, Mapping) else config)}"
         )
     lacking = [name for name in parts if name not in config]
     if lacking:
         raise ValueError(f"{where} does not hold a foreframe model: {', '.join(lacking)} not told")
     try:
         trained, about = _described(config)
-        window, scaling = typed(Window, config["window"], "window"), typed(Scaling, config["scaling"], "scaling")
+        window, scaling = (
+            typed(Window, config["window"], "window"),
+            typed(Scaling, config["scaling"], "scaling"),
+        )
         weights = earlier.weights(weights, config["model"])
         _check_weights(weights, weights_of(config["model"], config["args"]))
-        model = build_model(config["model"], config["args"], budget=math.inf)  # as large as the weights, which are there
+        model = build_model(
+            config["model"], config["args"], budget=math.inf
+        )  # as large as the weights, which are there
         model.load_state_dict(dict(weights))
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as convolutions on a CPU like them
+        # as convolutions on a CPU like them
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     except ValueError as error:
         raise ValueError(f"{where} does not hold a foreframe model: {error}") from None
     except (TypeError, RuntimeError) as error:
-        raise ValueError(f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"{where} does not hold a foreframe model: {str(error).splitlines()[0]}"
+        ) from None
     try:
         model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto") from error
+        raise ValueError(
+            f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto"
+        ) from error
     forecaster = Forecaster(model.eval(), window, scaling, trained, about)
     forecaster._loaded_as = config["model"], config["args"]
     return forecaster
 
 
 def _check_weights(weights: Mapping[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights of another network than one with such shapes, and such as cannot be weights of any.
+    """Refuse weights of another network than one with such shapes, and such as cannot be weights of
+    any.
 
     Raises:
         ValueError: a name, a shape, a type, or a value that is not finite.
@@ -553,18 +693,34 @@ def _check_weights(weights: Mapping[Any, Any], shapes: Mapping[str, tuple[int, .
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"its weights have {brief(name)}, which is a {type(value).__name__}")
-        if value.is_quantized or value.layout != torch.strided or value.is_complex() or value.is_meta:
-            raise ValueError(f"its weight {brief(name)} is of a kind that no model here has, {value.dtype}")
+        if (
+            value.is_quantized
+            or value.layout != torch.strided
+            or value.is_complex()
+            or value.is_meta
+        ):
+            raise ValueError(
+                f"its weight {brief(name)} is of a kind that no model here has, {value.dtype}"
+            )
         if value.is_floating_point() and not value.float().isfinite().all():
-            raise ValueError(f"its weight {brief(name)} holds NaN or infinity: its training went wrong, or the file is damaged")
+            raise ValueError(
+                f"its weight {brief(name)} holds NaN or infinity: its training went wrong, or the "
+                "file is damaged"
+            )
     if not shapes:
         return
     for name in [*shapes, *weights]:
         own, there = weights.get(name), shapes.get(name)
         if own is None or there is None:
-            raise ValueError(f"its weights {'lack' if own is None else 'have'} {brief(name)}, unlike the model that it describes")
+            raise ValueError(
+                f"its weights {'lack' if own is None else 'have'} {brief(name)}, unlike the model "
+                "that it describes"
+            )
         if tuple(own.shape) != there:
-            raise ValueError(f"its weight {name} is {_by(own.shape)}, but {_by(there)} in the model that it describes")
+            raise ValueError(
+                f"its weight {name} is {_by(own.shape)}, but {_by(there)} in the model that it "
+                "describes"
+            )
         if not own.is_floating_point():
             raise ValueError(f"its weight {name} is of {own.dtype}, not of floating point")
 
@@ -584,10 +740,15 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
         raise ValueError(f"about holds words by name, not {brief(about)}")
     told = config.get("trained")
     if told is None:  # files of before there were such fields have them among their words
-        told, about = {n: about[n] for n in names if n in about}, {n: v for n, v in about.items() if n not in names}
+        told, about = (
+            {n: about[n] for n in names if n in about},
+            {n: v for n, v in about.items() if n not in names},
+        )
         data, data_args = str(told.get("data", "")), told.get("data_args")
         if isinstance(data_args, Mapping) and ("/" in data or data.lower().endswith(SUFFIXES)):
-            told["reading"] = {n: data_args[n] for n in (one.name for one in fields(Reading)) if n in data_args}
+            told["reading"] = {
+                n: data_args[n] for n in (one.name for one in fields(Reading)) if n in data_args
+            }
     trained = typed(Trained, told, "trained")
     typed(Reading, trained.reading, "trained.reading")
     return trained, dict(about)
@@ -605,14 +766,22 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
         config = json.loads(raw.decode("utf-8"))
         weights = load_file(folder / "model.safetensors")
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} is not whole: {Path(error.filename or 'a file').name} is missing") from None
+        raise ValueError(
+            f"{folder} is not whole: {Path(error.filename or 'a file').name} is missing"
+        ) from None
     except (SafetensorError, ValueError, RecursionError, OSError, MemoryError) as error:
-        said = "config.json is nested without end" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        said = (
+            "config.json is nested without end"
+            if isinstance(error, RecursionError)
+            else str(error).splitlines()[0]
+        )
         raise ValueError(f"{folder} is damaged: {said}; copy or train it again") from None
     return _from_config(config, weights, str(folder), device)
 
 
-def _from_checkpoint(path: Path, device: str | torch.device, held: dict[str, Any] | None = None) -> Forecaster:
+def _from_checkpoint(
+    path: Path, device: str | torch.device, held: dict[str, Any] | None = None
+) -> Forecaster:
     held = read_checkpoint(path) if held is None else held
     return _from_config(held["forecaster"], _weights_in(held), str(path), device)
 
@@ -635,7 +804,8 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
         "---",
         f"# {about.get('title', config['model'])}",
         "",
-        f"A `{config['model']}` of {parameters:,} parameters, written by foreframe {config['foreframe']}. "
+        f"A `{config['model']}` of {parameters:,} parameters, written by foreframe "
+        f"{config['foreframe']}. "
         f"It was trained to forecast {window['future']} frames from {window['past']}; "
         f"values {scaling['low']:g} to {scaling['high']:g} {scaling['units']}".rstrip()
         + ".",
@@ -649,5 +819,8 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
     ]
     for name, value in about.items():
         if name != "title":
-            lines += ["", f"**{name}**: {json.dumps(value) if isinstance(value, dict | list) else value}"]
+            lines += [
+                "",
+                f"**{name}**: {json.dumps(value) if isinstance(value, dict | list) else value}",
+            ]
     return "\n".join(lines) + "\n"

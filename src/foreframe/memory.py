@@ -5,10 +5,12 @@ import sys
 
 
 def keep_memory() -> None:
-    """Have this process keep for its next step the memory that a step gives back (glibc; elsewhere nothing happens).
+    """Have this process keep for its next step the memory that a step gives back (glibc; elsewhere
+    nothing happens).
 
-    Without it every large tensor on a CPU is asked of the system anew, and the system clears it page by page. The price: what is
-    free again is not seen by other processes. For a process that is there to train.
+    Without it every large tensor on a CPU is asked of the system anew, and the system clears it
+    page by page. The price: what is free again is not seen by other processes. For a process that
+    is there to train.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -18,7 +20,9 @@ def keep_memory() -> None:
 
 
 def give_memory_back() -> None:
-    """What this process holds free goes back to the system (glibc), so that using it again counts in a measured peak."""
+    """What this process holds free goes back to the system (glibc), so that using it again counts
+    in a measured peak.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

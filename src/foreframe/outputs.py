@@ -12,7 +12,16 @@ from foreframe.data.grid import write_grid
 from foreframe.data.sources import spoken
 from foreframe.files import atomic_write, check_writable
 from foreframe.scaling import Scaling
-from foreframe.visuals import Paint, animation_frames, paint_for, strip, write_frames, write_gif, write_mp4, write_png
+from foreframe.visuals import (
+    Paint,
+    animation_frames,
+    paint_for,
+    strip,
+    write_frames,
+    write_gif,
+    write_mp4,
+    write_png,
+)
 
 TO_LOOK_AT = (".mp4", ".gif", ".png", "")
 TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
@@ -23,13 +32,17 @@ def check_output(path: str | Path) -> str:
     """The kind of file that a name asks for, its ending; "" is a folder of numbered PNG pictures.
 
     Raises:
-        ValueError: an ending that is not written, or a place where nothing can be: said before anything is computed.
+        ValueError: an ending that is not written, or a place where nothing can be: said before
+            anything is computed.
     """
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH):
         endings = ", ".join(one for one in (*TO_LOOK_AT, *TO_GO_ON_WITH) if one)
-        raise ValueError(f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for numbered pictures")
+        raise ValueError(
+            f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for "
+            "numbered pictures"
+        )
     if kind in (".nc", ".zarr") and path.suffix != kind:
         raise ValueError(f"output {path}: grids end in {kind}, in small letters")
     if path.is_dir() and kind not in ("", ".zarr"):
@@ -39,7 +52,9 @@ def check_output(path: str | Path) -> str:
     if not kind and path.is_file():
         raise ValueError(f"output {path} is a file; name a new folder for the pictures")
     if not kind and path.is_dir() and any(path.iterdir()):
-        raise ValueError(f"output {path} is a folder that is not empty; name a new one for the pictures")
+        raise ValueError(
+            f"output {path} is a folder that is not empty; name a new one for the pictures"
+        )
     try:
         check_writable(path.parent)
     except ValueError as error:
@@ -57,16 +72,19 @@ def write_forecast(
     fps: float = 0,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast, framed in orange; .png lays them side
-    by side; a name without ending becomes a folder of numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the
-    last three with its times, units and coordinates.
+    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast,
+    framed in orange; .png lays them side by side; a name without ending becomes a folder of
+    numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the last three with its
+    times, units and coordinates.
 
     Args:
         past, future: what was seen, and what was made of it, in the same units.
         scaling: of the forecaster: its range is what grey pictures show.
-        truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the left.
+        truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the
+            left.
         colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
-        fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than a second.
+        fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than
+            a second.
         attributes: of a .nc or .zarr as a whole, e.g. its history.
 
     Raises:
@@ -79,7 +97,12 @@ def write_forecast(
         return
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
-    paint = paint_of(colours, scaling, future.units, [whole, np.asarray(future.frames), *([] if came is None else [came])])
+    paint = paint_of(
+        colours,
+        scaling,
+        future.units,
+        [whole, np.asarray(future.frames), *([] if came is None else [came])],
+    )
     labels = captions(past.times, future.times, short=kind == ".png")
     if kind == ".png":
         write_png(path, strip(whole, np.asarray(future.frames), came, paint=paint, times=labels))
@@ -88,10 +111,13 @@ def write_forecast(
         write_moving(path, kind, frames, fps or usual_fps(past))
 
 
-def write_values(path: str | Path, forecast: Clip | Sequence[Clip], attributes: Mapping[str, Any] | None = None) -> None:
+def write_values(
+    path: str | Path, forecast: Clip | Sequence[Clip], attributes: Mapping[str, Any] | None = None
+) -> None:
     """One forecast, or a list of several that began at different times, without pictures.
 
-    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list; .nc and .zarr have the dimensions time, or start and lead.
+    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list; .nc and .zarr have the dimensions time,
+    or start and lead.
 
     Args:
         attributes: of a .nc or .zarr as a whole.
@@ -107,7 +133,9 @@ def write_values(path: str | Path, forecast: Clip | Sequence[Clip], attributes: 
     arrays = {"frames": np.stack([np.asarray(one.frames) for one in several])}
     times = [one.times for one in several if one.times is not None]
     if times:
-        arrays["times"] = np.stack([one if one.dtype.kind in "Mf" else one.astype(str) for one in times])
+        arrays["times"] = np.stack(
+            [one if one.dtype.kind in "Mf" else one.astype(str) for one in times]
+        )
     if isinstance(forecast, Clip):
         arrays = {name: held[0] for name, held in arrays.items()}
     beside = {name: place.values for name, place in several[0].coordinates.items() if place.dims}
@@ -121,7 +149,9 @@ def write_values(path: str | Path, forecast: Clip | Sequence[Clip], attributes: 
 
 
 def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
-    """numpy's own writer leaves a half-closed archive behind on a full disk, which complains once more when it is thrown away."""
+    """numpy's own writer leaves a half-closed archive behind on a full disk, which complains once
+    more when it is thrown away.
+    """
     held = io.BytesIO()
     np.savez_compressed(held, **arrays)
     file.write(held.getbuffer())
@@ -138,7 +168,8 @@ def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps:
 
 
 def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndarray]) -> Paint:
-    """Colours for these frames: plain pictures over the forecaster's range, fields over the range of what is shown.
+    """Colours for these frames: plain pictures over the forecaster's range, fields over the range
+    of what is shown.
 
     Raises:
         ValueError: unknown colours.
@@ -146,15 +177,20 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
     if not units and colours in ("auto", "grey"):
         return Paint("grey", scaling.low, scaling.high)
     there = [frames[np.isfinite(frames)] for frames in shown]
-    ends = [(float(values.min()), float(values.max())) for values in there if values.size] or [(scaling.low, scaling.high)]
+    ends = [(float(values.min()), float(values.max())) for values in there if values.size] or [
+        (scaling.low, scaling.high)
+    ]
     return paint_for(colours, min(low for low, _ in ends), max(high for _, high in ends), units)
 
 
-def captions(past: np.ndarray | None, future: np.ndarray | None, short: bool = False) -> list[str] | None:
+def captions(
+    past: np.ndarray | None, future: np.ndarray | None, short: bool = False
+) -> list[str] | None:
     """A label for each time, past then forecast: when it is, and how far ahead; None without times.
 
     Args:
-        short: "30 Mar 05:00" for labels that stand side by side; the year only in the first, and where it changes.
+        short: "30 Mar 05:00" for labels that stand side by side; the year only in the first, and
+            where it changes.
     """
     if past is None or future is None:
         return None
@@ -167,20 +203,35 @@ def captions(past: np.ndarray | None, future: np.ndarray | None, short: bool = F
         stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
     if short:
         years = [stamp.partition(" ")[0].rsplit("-", 2)[0] for stamp in stamps]
-        stamps = [_day_first(stamp, year != before) for stamp, year, before in zip(stamps, years, ["", *years], strict=False)]
-    return stamps[: len(past)] + [f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)]
+        stamps = [
+            _day_first(stamp, year != before)
+            for stamp, year, before in zip(stamps, years, ["", *years], strict=False)
+        ]
+    return stamps[: len(past)] + [
+        f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)
+    ]
 
 
 def _minute(time: Any) -> str:
-    text = str(time.astype("datetime64[m]")) if isinstance(time, np.datetime64) else time.strftime("%Y-%m-%dT%H:%M")
+    text = (
+        str(time.astype("datetime64[m]"))
+        if isinstance(time, np.datetime64)
+        else time.strftime("%Y-%m-%dT%H:%M")
+    )
     return text.replace("T", " ")
 
 
 def _day_first(stamp: str, with_year: bool) -> str:
-    """ "2019-03-30 05:00" -> "30 Mar 05:00", or "30 Mar 2019 05:00"; not by strftime, whose months speak the machine's language."""
+    """ "2019-03-30 05:00" -> "30 Mar 05:00", or "30 Mar 2019 05:00"; not by strftime, whose months
+    speak the machine's language.
+    """
     date, _, hour = stamp.partition(" ")
     year, month, day = date.rsplit("-", 2)
-    return " ".join(part for part in (f"{int(day)} {MONTHS[int(month) - 1]}", year if with_year else "", hour) if part)
+    return " ".join(
+        part
+        for part in (f"{int(day)} {MONTHS[int(month) - 1]}", year if with_year else "", hour)
+        if part
+    )
 
 
 def usual_fps(clip: Clip) -> float:

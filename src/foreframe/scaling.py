@@ -16,7 +16,8 @@ Values = TypeVar("Values", Tensor, np.ndarray)
 KINDS = ("range", "minmax", "standard", "log", "dbz")
 FAR = 1e30  # float32 ends not far from here
 SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
-# What `Scaling.fit` and the command line take where a kind needs no fitting and nothing else was said.
+# What `Scaling.fit` and the command line take where a kind needs no fitting and nothing else was
+# said.
 DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
 
 
@@ -25,13 +26,15 @@ class Scaling:
     """The data's own units, mapped to [0, 1] and back. x is a value, y what the network sees:
 
     - "range": y = (x - low) / (high - low). A fixed range; `Forecaster` refuses values outside.
-    - "minmax": the same line, from the smallest to the largest value of the training frames; values outside are taken.
-    - "standard": the same line, where low and high lie `SPREAD` = 4 standard deviations below and above the mean, so that y is
-      the standardised value over 8, plus a half. Values outside are taken.
-    - "log", for rain: y = log(1 + x/low) / log(1 + high/low), for x >= 0: a straight line well below `low`, logarithms above.
-      Values outside are taken; negative ones are cut to 0.
-    - "dbz", for reflectivity in dBZ: the line of "range", but values below `low`, which stand for no echo, become 0, and come back
-      as `low`; those above `high` become 1.
+    - "minmax": the same line, from the smallest to the largest value of the training frames; values
+      outside are taken.
+    - "standard": the same line, where low and high lie `SPREAD` = 4 standard deviations below and
+      above the mean, so that y is the standardised value over 8, plus a half. Values outside are
+      taken.
+    - "log", for rain: y = log(1 + x/low) / log(1 + high/low), for x >= 0: a straight line well
+      below `low`, logarithms above. Values outside are taken; negative ones are cut to 0.
+    - "dbz", for reflectivity in dBZ: the line of "range", but values below `low`, which stand for
+      no echo, become 0, and come back as `low`; those above `high` become 1.
 
     Missing values (NaN) stay missing.
 
@@ -41,7 +44,8 @@ class Scaling:
         kind: one of KINDS.
 
     Raises:
-        ValueError: when high is not above low, an unknown kind, or low is not above 0 where kind is "log".
+        ValueError: when high is not above low, an unknown kind, or low is not above 0 where kind is
+            "log".
     """
 
     low: float = 0.0
@@ -57,11 +61,15 @@ class Scaling:
         if not self.high > self.low:
             raise ValueError(f"a scaling needs low < high, not {self.low} and {self.high}")
         if self.kind == "log" and not self.low > 0:
-            raise ValueError(f"a log scaling needs low > 0, where logarithms take over from the straight line, not {self.low}")
+            raise ValueError(
+                "a log scaling needs low > 0, where logarithms take over from the straight line, "
+                f"not {self.low}"
+            )
 
     @classmethod
     def fit(cls, frames: Values, units: str = "", kind: str = "minmax") -> "Scaling":
-        """From frames of the training split only: the range that they span, or their mean and spread; NaN is left out.
+        """From frames of the training split only: the range that they span, or their mean and
+        spread; NaN is left out.
 
         Raises:
             ValueError: when the frames hold a single value or nothing finite.
@@ -70,7 +78,8 @@ class Scaling:
 
     @classmethod
     def from_moments(cls, moments: "Moments", units: str = "", kind: str = "minmax") -> "Scaling":
-        """`fit`, from what one pass over frames that are too many for memory has gathered; raises as it does.
+        """`fit`, from what one pass over frames that are too many for memory has gathered; raises
+        as it does.
 
         A "log" or "dbz" scaling begins where DEFAULTS says, and reaches at least as high.
         """
@@ -78,7 +87,9 @@ class Scaling:
             low, high, usual = DEFAULTS[kind]
             return cls(low, max(high, moments.highest), units or usual, kind)
         if not moments.lowest < moments.highest:
-            raise ValueError("a scaling cannot be fitted to frames without two different finite values")
+            raise ValueError(
+                "a scaling cannot be fitted to frames without two different finite values"
+            )
         if kind == "standard":
             mean, deviation = moments.mean, moments.deviation
             return cls(mean - SPREAD * deviation, mean + SPREAD * deviation, units, kind)
@@ -95,8 +106,12 @@ class Scaling:
         return (self.low, self.high, self.kind) == (0.0, 1.0, "range")
 
     def from_pictures(self, frames: np.ndarray) -> np.ndarray:
-        """Pictures of 8 bits, which tell their own range, on [0, 1] where the data are; anything else as it is. Any shape."""
-        return frames.astype(np.float32) / 255 if self.is_unit and frames.dtype == np.uint8 else frames
+        """Pictures of 8 bits, which tell their own range, on [0, 1] where the data are; anything
+        else as it is. Any shape.
+        """
+        return (
+            frames.astype(np.float32) / 255 if self.is_unit and frames.dtype == np.uint8 else frames
+        )
 
     def to_network(self, values: Values) -> Values:
         """Units -> [0, 1]; any shape."""
@@ -109,7 +124,9 @@ class Scaling:
             return values
         above = values - self.low
         if isinstance(above, Tensor) and above.is_floating_point():
-            return above.div_(self.high - self.low)  # of a window's copies each takes as long as reading it
+            return above.div_(
+                self.high - self.low
+            )  # of a window's copies each takes as long as reading it
         return above / (self.high - self.low)
 
     def to_units(self, values: Values) -> Values:
@@ -141,12 +158,20 @@ class Moments:
 
     def plus(self, frames: np.ndarray) -> "Moments":
         flat, moments = frames.reshape(-1), self
-        for start in range(0, flat.size, 2**22):  # a stretch at a time: as float64 big frames would fill the memory
+        for start in range(
+            0, flat.size, 2**22
+        ):  # a stretch at a time: as float64 big frames would fill the memory
             values = flat[start : start + 2**22].astype(np.float64)
             values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
             if values.size:
                 lowest, highest = float(values.min()), float(values.max())
-                moments += Moments(values.size, lowest, highest, float(values.sum()), float(np.square(values).sum()))
+                moments += Moments(
+                    values.size,
+                    lowest,
+                    highest,
+                    float(values.sum()),
+                    float(np.square(values).sum()),
+                )
         return moments
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -168,7 +193,8 @@ class Moments:
 
 
 def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
-    """What an option says: a kind to be fitted, or, where `low` and `high` are given too, a whole scaling.
+    """What an option says: a kind to be fitted, or, where `low` and `high` are given too, a whole
+    scaling.
 
     Raises:
         ValueError: an unknown kind or key.
@@ -182,9 +208,13 @@ def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
     if kind not in KINDS:
         raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")
     if kind == "range" and "low" not in given and "high" not in given:
-        raise ValueError("a range scaling is a fixed one: give its low and high, or take minmax, which is fitted")
+        raise ValueError(
+            "a range scaling is a fixed one: give its low and high, or take minmax, which is fitted"
+        )
     if ("low" in given) != ("high" in given):
-        raise ValueError("a scaling needs both low and high, or neither, to be fitted to the training frames")
+        raise ValueError(
+            "a scaling needs both low and high, or neither, to be fitted to the training frames"
+        )
     return Scaling(**given) if "low" in given else kind
 
 

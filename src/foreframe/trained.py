@@ -1,7 +1,9 @@
-"""What a forecaster was trained on, as its file tells it: plain values that are checked, and offered in words.
+"""What a forecaster was trained on, as its file tells it: plain values that are checked, and
+offered in words.
 
-A file may come from a stranger. So nothing that it names is imported, called or fetched: import paths, URLs and downloads come
-from the command line alone. What is harmless needs no word: clips that foreframe draws itself, and recordings on this machine.
+A file may come from a stranger. So nothing that it names is imported, called or fetched: import
+paths, URLs and downloads come from the command line alone. What is harmless needs no word: clips
+that foreframe draws itself, and recordings on this machine.
 """
 
 import shlex
@@ -22,9 +24,11 @@ class Trained:
     """What a forecaster was trained on.
 
     Args:
-        data: as the option `data` of training: a built-in name, a path or an import path; "" where it is not known.
+        data: as the option `data` of training: a built-in name, a path or an import path; "" where
+            it is not known.
         data_args: its arguments, plain values.
-        reading: those of them that say how recordings were read (fields of `foreframe.data.Reading`); others are read alike.
+        reading: those of them that say how recordings were read (fields of
+            `foreframe.data.Reading`); others are read alike.
         frame: H and W of the frames, None where they are not known.
         preset: of the model.
         seed: of weights and clips.
@@ -62,29 +66,39 @@ def data_of(
     data: str | None = None,
     data_args: Mapping[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """The data set to open for a forecaster, and its arguments: what the user names, or else what it was trained on, if harmless.
+    """The data set to open for a forecaster, and its arguments: what the user names, or else what
+    it was trained on, if harmless.
 
     Args:
         trained: what its file tells.
         where: what the user calls it, for the message.
-        data, data_args: from the user; the arguments change those of training where it is the same data.
+        data, data_args: from the user; the arguments change those of training where it is the same
+            data.
 
     Raises:
-        ValueError: nothing was named, and what was trained on is imported or fetched, or is not here.
+        ValueError: nothing was named, and what was trained on is imported or fetched, or is not
+            here.
     """
     given = dict(data_args or {})
     if data is not None and data != trained.data:
         return data, given
     # How much memory may be taken is for whoever runs this to say, not for a file.
-    told = {name: value for name, value in trained.data_args.items() if name not in (*given, "budget")}
+    told = {
+        name: value for name, value in trained.data_args.items() if name not in (*given, "budget")
+    }
     if data is None and not trained.data:
-        raise ValueError(f"{where} does not tell what it was trained on; name what to score on: --data")
+        raise ValueError(
+            f"{where} does not tell what it was trained on; name what to score on: --data"
+        )
     check_harmless(where, data is None, trained.data, told, "was trained on")
     return trained.data, told | given
 
 
-def check_harmless(where: str, named: bool, data: str, args: Mapping[str, Any], says: str = "names the data") -> None:
-    """Refuse, with an offer in words, what a file names and only the command line may: an import path, a URL, a download.
+def check_harmless(
+    where: str, named: bool, data: str, args: Mapping[str, Any], says: str = "names the data"
+) -> None:
+    """Refuse, with an offer in words, what a file names and only the command line may: an import
+    path, a URL, a download.
 
     Args:
         where: the file, as the user calls it.
@@ -97,25 +111,36 @@ def check_harmless(where: str, named: bool, data: str, args: Mapping[str, Any], 
     """
     if named and data.startswith(IN_MEMORY):
         raise ValueError(
-            f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with it there, by "
+            f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with "
+            "it there, by "
             "fit(data=..., run=RunOptions(resume=...)), or name other data with --data"
         )
     if named and not _is_here(data):
         raise ValueError(
-            f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs and downloads come from the "
-            f"command line alone: if you trust it, give --data {shlex.quote(brief(data, quoted=False))}"
+            f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs "
+            "and downloads come from the "
+            "command line alone: if you trust it, give --data "
+            f"{shlex.quote(brief(data, quoted=False))}"
         )
     for path, value in leaves(args):
-        if path == ("budget",) or (path[-1] == "download" and value) or (isinstance(value, str) and is_remote(value)):
+        if (
+            path == ("budget",)
+            or (path[-1] == "download" and value)
+            or (isinstance(value, str) and is_remote(value))
+        ):
             name = ".".join(["data_args", *path])
             raise ValueError(
-                f"{where} has {brief(name, quoted=False)} {brief(value)}; budgets, downloads and what lies elsewhere come "
-                f"from the command line alone: if you trust it, give --{brief(name, quoted=False)} there"
+                f"{where} has {brief(name, quoted=False)} {brief(value)}; budgets, downloads and "
+                "what lies elsewhere come "
+                f"from the command line alone: if you trust it, give --{brief(name, quoted=False)} "
+                "there"
             )
 
 
 def _is_here(data: str) -> bool:
-    """Whether clips are drawn by foreframe itself, or read from a plain file or folder of this machine."""
+    """Whether clips are drawn by foreframe itself, or read from a plain file or folder of this
+    machine.
+    """
     if data in BUILT_IN:
         return True
     if not data or "\0" in data or is_remote(data):
@@ -130,7 +155,9 @@ def _is_here(data: str) -> bool:
 
 
 def is_remote(text: str) -> bool:
-    """Whether a path or name leaves this machine: a URL, a chain of fsspec's, a share of another computer."""
+    """Whether a path or name leaves this machine: a URL, a chain of fsspec's, a share of another
+    computer.
+    """
     return "://" in text or "::" in text or text[:2] in ("//", "\\\\", "/\\", "\\/")
 
 

@@ -1,4 +1,6 @@
-"""Dataclasses from the values of a file: each is checked against its field's type before it goes anywhere."""
+"""Dataclasses from the values of a file: each is checked against its field's type before it goes
+anywhere.
+"""
 
 import inspect
 import math
@@ -24,7 +26,8 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
         what: how the message names them, or "" where their names say enough.
 
     Raises:
-        ValueError: no mapping, a name that is no field, a field without value, a value of another type, or what `kind` raises.
+        ValueError: no mapping, a name that is no field, a field without value, a value of another
+            type, or what `kind` raises.
     """
     check_types(kind, values, what)
     for one in fields(kind):  # type: ignore[arg-type]
@@ -37,8 +40,8 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
 
 
 def check_types(kind: Any, values: Any, what: str) -> None:
-    """Refuse names that are no parameters of `kind`, a class or a function, and values of other types than theirs. A mapping may
-    stand for a dataclass, and is looked into.
+    """Refuse names that are no parameters of `kind`, a class or a function, and values of other
+    types than theirs. A mapping may stand for a dataclass, and is looked into.
 
     Raises:
         ValueError: the first of them, with the nearest name, or the type.
@@ -50,18 +53,24 @@ def check_types(kind: Any, values: Any, what: str) -> None:
     for name, value in values.items():
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
-            meant = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
+            meant = (
+                f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
+            )
             raise ValueError(f"{what} takes no argument {brief(name)}; {meant}")
-        inside = next((one for one in (hints[name], *get_args(hints[name])) if is_dataclass(one)), None)
+        inside = next(
+            (one for one in (hints[name], *get_args(hints[name])) if is_dataclass(one)), None
+        )
         if inside is not None and isinstance(value, Mapping):
             check_types(inside, value, f"{what}.{name}")
         elif not _is(value, hints[name]):
-            raise ValueError(f"{what}{'.' * bool(what)}{name} is {_words(hints[name])}, not {brief(value)}")
+            raise ValueError(
+                f"{what}{'.' * bool(what)}{name} is {_words(hints[name])}, not {brief(value)}"
+            )
 
 
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
-    """One of several kinds, and all of its arguments, from what plain values say of it: its name, or
-    {its name: arguments}.
+    """One of several kinds, and all of its arguments, from what plain values say of it: its name,
+    or {its name: arguments}.
 
     Args:
         kinds: classes or functions by name; their positional-only parameters are not for `given`.
@@ -73,9 +82,14 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
     """
     named = {given: {}} if isinstance(given, str) else given
     if isinstance(named, Mapping) and len(named) > 1:
-        raise ValueError(f"{what} is one of {', '.join(kinds)}, not {len(named)} at once: {brief(list(named))}")
+        raise ValueError(
+            f"{what} is one of {', '.join(kinds)}, not {len(named)} at once: {brief(list(named))}"
+        )
     if not isinstance(named, Mapping) or len(named) != 1:
-        raise ValueError(f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not {brief(given)}")
+        raise ValueError(
+            f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not "
+            f"{brief(given)}"
+        )
     name, args = next(iter(named.items()))
     if name not in kinds:
         raise ValueError(f"{what} {brief(name)} is unknown; choose {', '.join(kinds)}")
@@ -103,7 +117,9 @@ def _is(value: Any, hint: Any) -> bool:
     if hint is None or hint is types.NoneType:
         return value is None
     if hint in (int, float):  # numpy's numbers count as such
-        number = isinstance(value, Integral) or (hint is float and isinstance(value, Real) and math.isfinite(value))
+        number = isinstance(value, Integral) or (
+            hint is float and isinstance(value, Real) and math.isfinite(value)
+        )
         return number and not isinstance(value, bool) and abs(value) < MOST
     if origin in (tuple, list, Sequence):
         kinds = inside or (Any,)
@@ -135,7 +151,8 @@ def _words(hint: Any) -> str:
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:
-    """Refuse what is no plain value: numbers, strings, and lists and mappings of them, not too deep.
+    """Refuse what is no plain value: numbers, strings, and lists and mappings of them, not too
+    deep.
 
     Raises:
         ValueError: something else, a number that is NaN, a name that is no string.
@@ -146,7 +163,9 @@ def check_plain(value: Any, what: str, depth: int = 0) -> None:
         for name, inner in value.items():
             if not isinstance(name, str):
                 raise ValueError(f"{what} has a name that is no text: {brief(name)}")
-            check_plain(inner, f"{what}.{brief(name, quoted=False)}" if depth < 2 else what, depth + 1)
+            check_plain(
+                inner, f"{what}.{brief(name, quoted=False)}" if depth < 2 else what, depth + 1
+            )
     elif isinstance(value, list | tuple):
         for inner in value:
             check_plain(inner, what, depth + 1)
@@ -166,6 +185,10 @@ def brief(value: Any, quoted: bool = True) -> str:
         return str(value)
     if isinstance(value, int):
         return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
-    if isinstance(value, list | tuple) and len(value) <= 4 and not any(isinstance(v, list | tuple | Mapping) for v in value):
+    if (
+        isinstance(value, list | tuple)
+        and len(value) <= 4
+        and not any(isinstance(v, list | tuple | Mapping) for v in value)
+    ):
         return f"[{', '.join(brief(inner) for inner in value)}]"
     return f"a {type(value).__name__}"

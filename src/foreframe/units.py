@@ -36,18 +36,23 @@ def same_unit(a: str, b: str) -> bool:
     if _parsed(a) is None or _parsed(b) is None:
         return "".join(a.split()).lower() == "".join(b.split()).lower()
     line = _line(a, b)
-    return line is not None and isclose(line[0], 1, rel_tol=1e-9) and isclose(line[1], 0, abs_tol=1e-9)
+    return (
+        line is not None and isclose(line[0], 1, rel_tol=1e-9) and isclose(line[1], 0, abs_tol=1e-9)
+    )
 
 
 def check_units(units: str, wanted: str, what: str, why: str = "this was trained on") -> None:
-    """Refuse `what` if it is in other units than those wanted; one without units is taken at its word.
+    """Refuse `what` if it is in other units than those wanted; one without units is taken at its
+    word.
 
     Raises:
         ValueError: with the conversion that is needed, where there is one.
     """
     if units and wanted and not same_unit(units, wanted):
         how = conversion(units, wanted)
-        raise ValueError(f"{what} is in {units}, but {why} {wanted}: convert it first{f' ({how})' * bool(how)}")
+        raise ValueError(
+            f"{what} is in {units}, but {why} {wanted}: convert it first{f' ({how})' * bool(how)}"
+        )
 
 
 def conversion(a: str, b: str) -> str:
@@ -57,7 +62,11 @@ def conversion(a: str, b: str) -> str:
         return ""
     factor, offset = line
     times = "" if isclose(factor, 1, rel_tol=1e-9) else f" * {factor:.6g}"
-    plus = "" if isclose(offset, 0, abs_tol=1e-9) else f" {'+' if offset > 0 else '-'} {abs(offset):.6g}"
+    plus = (
+        ""
+        if isclose(offset, 0, abs_tol=1e-9)
+        else f" {'+' if offset > 0 else '-'} {abs(offset):.6g}"
+    )
     return f"{b} = {a}{times}{plus}"
 
 
@@ -74,7 +83,10 @@ def _line(a: str, b: str) -> tuple[float, float] | None:
         return None
     registry = _registry()
     try:
-        zero, full = (registry.Quantity(x * one[0], one[1]).to(other[1]).magnitude / other[0] for x in (0.0, 1.0))
+        zero, full = (
+            registry.Quantity(x * one[0], one[1]).to(other[1]).magnitude / other[0]
+            for x in (0.0, 1.0)
+        )
     except Exception:  # of many kinds: a decibel of zero, a product of two temperatures
         return None
     return (full - zero, zero) if isfinite(zero) and isfinite(full) else None
@@ -98,10 +110,19 @@ def _parsed(text: str) -> tuple[float, Any] | None:
 
 def _in_pints_words(text: str) -> str:
     """ "kg.m-2 s-1" -> "kg m**-2 s**-1"; "mm h⁻¹", "mm h^-1" and "mm h**-1" -> "mm h**-1"."""
-    text = text.strip().translate(_POWERS).replace("·", " ").replace("^", "**").replace("µ", "u").replace("μ", "u")
+    text = (
+        text.strip()
+        .translate(_POWERS)
+        .replace("·", " ")
+        .replace("^", "**")
+        .replace("µ", "u")
+        .replace("μ", "u")
+    )
     text = re.sub(r"\s*\*\*\s*", "**", text)
     text = re.sub(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])", " ", text)  # UDUNITS multiplies with a dot
-    return re.sub(r"(?<=[A-Za-z°%])(?<![\d.][eE])(?=[-+]?\d)", "**", text)  # and raises without a sign
+    return re.sub(
+        r"(?<=[A-Za-z°%])(?<![\d.][eE])(?=[-+]?\d)", "**", text
+    )  # and raises without a sign
 
 
 @lru_cache(1)

@@ -10,7 +10,13 @@ from PIL import Image
 import foreframe
 from foreframe.cli import VERBS, main
 from foreframe.cli.train import parse
-from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
 from foreframe.training.fit import fit
 
 
@@ -70,7 +76,10 @@ GOOD = np.zeros((10, 1, 40, 40), np.float32)
         (["evaluate", "runs/nowhere"], "there is no folder runs/nowhere"),
         (["evaluate", "runs/nowhere", "--clips", "0"], "clips must be at least 1"),
         (["evaluate", "a", "b"], "b"),
-        (["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.gif"], "there is no folder runs/nowhere"),
+        (
+            ["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.gif"],
+            "there is no folder runs/nowhere",
+        ),
         (["predict", "runs/nowhere", "--input", "x.npy", "--output", "y.bmp"], "cannot write .bmp"),
         (["predict", "runs/nowhere"], "missing: --input"),
         (["predict"], "missing: RUN, --input, --output"),
@@ -91,10 +100,14 @@ def test_bad_options(capsys, tmp_path, monkeypatch, arguments, message) -> None:
 
 def test_values_are_what_they_look_like(tmp_path) -> None:
     """`false` is not a string, at any depth; flags win over the file."""
-    (tmp_path / "a.yaml").write_text("model_args: {codec: {strided: {show_last: true}}, embedding: true}\nbatch_size: 3\n")
+    (tmp_path / "a.yaml").write_text(
+        "model_args: {codec: {strided: {show_last: true}}, embedding: true}\nbatch_size: 3\n"
+    )
     given = "--model_args.codec.strided.show_last false --model_args.core.convlstm.hidden [8,16] "
     given += "--data_args.motion.rule svg --data_args.fixed true"
-    options = parse(["--config", str(tmp_path / "a.yaml"), *given.split(), "--tensorboard", "--batch_size", "5"])
+    options = parse(
+        ["--config", str(tmp_path / "a.yaml"), *given.split(), "--tensorboard", "--batch_size", "5"]
+    )
     assert options[ModelOptions].model_args == {
         "codec": {"strided": {"show_last": False}}, "embedding": True, "core": {"convlstm": {"hidden": [8, 16]}},
     }  # fmt: skip
@@ -137,8 +150,12 @@ def test_bad_clips(capsys, run, clip, tmp_path, frames, message) -> None:
 
 def test_negative_steps_and_unwritable_output(capsys, run, clip, tmp_path) -> None:
     good = clip(GOOD)
-    assert "at least 0" in said(capsys, ["predict", str(run), "--input", good, "--output", "x.gif", "--steps", "-1"])
-    assert "cannot make" in said(capsys, ["predict", str(run), "--input", good, "--output", f"{good}/x.gif"])
+    assert "at least 0" in said(
+        capsys, ["predict", str(run), "--input", good, "--output", "x.gif", "--steps", "-1"]
+    )
+    assert "cannot make" in said(
+        capsys, ["predict", str(run), "--input", good, "--output", f"{good}/x.gif"]
+    )
 
 
 def test_a_device_that_is_not_there(capsys, run, clip) -> None:
@@ -157,12 +174,21 @@ def test_a_truncated_checkpoint(capsys, run, clip, tmp_path) -> None:
     assert "cut short" in said(capsys, ["train", "--resume", str(broken)])
 
 
-@pytest.mark.parametrize(("ending", "frames"), [(".npy", 25), (".npz", 25), (".gif", 35), (".png", None)])
+@pytest.mark.parametrize(
+    ("ending", "frames"), [(".npy", 25), (".npz", 25), (".gif", 35), (".png", None)]
+)
 def test_forecasts_beyond_the_trained_horizon(run, clip, tmp_path, ending, frames) -> None:
     rng = np.random.default_rng(0)
-    moving = np.stack([rng.random((40, 40)).astype(np.float32) for _ in range(10)])  # (T,H,W) will do
+    moving = np.stack(
+        [rng.random((40, 40)).astype(np.float32) for _ in range(10)]
+    )  # (T,H,W) will do
     output = tmp_path / "new folder" / f"out{ending}"
-    assert main(["predict", str(run), "--input", clip(moving), "--steps", "25", "--output", str(output)]) == 0
+    assert (
+        main(
+            ["predict", str(run), "--input", clip(moving), "--steps", "25", "--output", str(output)]
+        )
+        == 0
+    )
     if ending == ".npy":
         assert np.load(output).shape == (25, 1, 40, 40)
     elif ending == ".npz":
@@ -177,10 +203,23 @@ def test_forecasts_beyond_the_trained_horizon(run, clip, tmp_path, ending, frame
 def test_evaluate_writes_a_report_and_names_conventions(run, capsys) -> None:
     assert main(["evaluate", str(run), "--clips", "6"]) == 0
     out = capsys.readouterr().out
-    for word in ("openstl", "standard", "persistence", "linear_motion", "skill", "+10", "6 clips of moving_mnist (test)"):
+    for word in (
+        "openstl",
+        "standard",
+        "persistence",
+        "linear_motion",
+        "skill",
+        "+10",
+        "6 clips of moving_mnist (test)",
+    ):
         assert word in out
     assert "The model's MSE is" in out
-    assert {path.name for path in (run / "evaluation").iterdir()} == {"scorecard.json", "curves.png", "strip.png", "forecast.gif"}
+    assert {path.name for path in (run / "evaluation").iterdir()} == {
+        "scorecard.json",
+        "curves.png",
+        "strip.png",
+        "forecast.gif",
+    }
 
 
 def test_models_lists_every_preset_with_its_size(capsys) -> None:
@@ -194,7 +233,12 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
 def test_help_is_short() -> None:
     """That it is quick, too, shows in what it loads: tests/test_floorplan.py."""
     for verb in VERBS:
-        shown = subprocess.run([sys.executable, "-m", "foreframe", verb, "--help"], capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            [sys.executable, "-m", "foreframe", verb, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         lines = shown.stdout.splitlines()
         assert 5 <= len(lines) <= 60
         assert max(map(len, lines)) <= 120

@@ -59,13 +59,18 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--accelerator", "abacus"], "accelerator"),
         (["--precision", "foo"], "precision"),
         (["--trainer.model_registry", "x"], "model_registry"),
-        (["--trainer.strategy", "{class_path: os.system}"], "trainer.strategy is a word or a Strategy"),
+        (
+            ["--trainer.strategy", "{class_path: os.system}"],
+            "trainer.strategy is a word or a Strategy",
+        ),
         (["--save_every", "-1"], "save_every must be 0 (off) or more"),
         (["--run", "a\0b"], "run is empty, or holds what no name can"),
     ],
     ids=lambda value: " ".join(word[:30] for word in value) if isinstance(value, list) else "",
 )
-def test_bad_flags_of_train(flags: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_flags_of_train(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     few = [
         "--data_args.clips",
         "8",
@@ -145,15 +150,21 @@ def test_bad_flags_of_other_verbs(
     ],
     ids=lambda value: value[:30],
 )
-def test_bad_configs(config: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_configs(
+    config: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "c.yaml").write_text(config)
-    told = refused(["train", "--config", str(tmp_path / "c.yaml"), "--run", str(tmp_path / "run")], capsys)
+    told = refused(
+        ["train", "--config", str(tmp_path / "c.yaml"), "--run", str(tmp_path / "run")], capsys
+    )
     assert said in told
     assert not (tmp_path / "run").exists()
 
 
 def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
-    (tmp_path / "one.yaml").write_text("batch_size: 3\npast: 4\nmodel_args: {draw: {kernel: 5, over: all}}")
+    (tmp_path / "one.yaml").write_text(
+        "batch_size: 3\npast: 4\nmodel_args: {draw: {kernel: 5, over: all}}"
+    )
     (tmp_path / "two.yaml").write_text("batch_size: 4\nlearning_rate: 1e-3")
     configs = ["--config", str(tmp_path / "one.yaml"), f"--config={tmp_path / 'two.yaml'}"]
     options = parse(
@@ -170,7 +181,9 @@ def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
     assert options[LearningOptions].learning_rate == 1e-3
     assert options[ModelOptions].model_args == {"draw": {"over": "last"}}
     options = parse([*configs, "--model_args.draw.kernel", "3"])
-    assert options[ModelOptions].model_args == {"draw": {"kernel": 3, "over": "all"}}  # its neighbour stays
+    assert options[ModelOptions].model_args == {
+        "draw": {"kernel": 3, "over": "all"}
+    }  # its neighbour stays
 
 
 def test_ranges_hold_in_python_too() -> None:

@@ -1,4 +1,6 @@
-"""Recordings that are not the run's own: read alike, scored beside, and doubted where they look unlike."""
+"""Recordings that are not the run's own: read alike, scored beside, and doubted where they look
+unlike.
+"""
 
 from pathlib import Path
 
@@ -55,7 +57,9 @@ def temperature(path: str, values: np.ndarray, units: str) -> None:
 
 @pytest.mark.parametrize("units", ["", "K"])
 def test_a_grid_of_other_numbers_is_forecast_with_a_note(units, capsys) -> None:
-    Forecaster(build_model("persistence"), Window(2, 2), Scaling(260, 290, "K", "minmax")).save("run")
+    Forecaster(build_model("persistence"), Window(2, 2), Scaling(260, 290, "K", "minmax")).save(
+        "run"
+    )
     temperature("celsius.nc", np.linspace(-5, 5, 6 * 64).reshape(6, 8, 8).astype("f4"), units)
     assert main(["predict", "run", "celsius.nc", "-o", "future.nc"]) == 0
     said = capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""foreframe predict: what it prints and leaves behind, from every kind of file, and what it refuses."""
+"""foreframe predict: what it prints and leaves behind, from every kind of file, and what it
+refuses.
+"""
 
 import os
 import subprocess
@@ -32,14 +34,22 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def run() -> str:
-    """Grey films of 8 bits, four frames looked at; left where files that are to be found are not."""
-    Forecaster(build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}), Window(4, 4), Scaling(0, 255)).save("../run")
+    """Grey films of 8 bits, four frames looked at; left where files that are to be found are
+    not.
+    """
+    Forecaster(
+        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}),
+        Window(4, 4),
+        Scaling(0, 255),
+    ).save("../run")
     return "../run"
 
 
 @pytest.fixture
 def kelvin() -> str:
-    Forecaster(build_model("persistence"), Window(4, 4), Scaling(250, 310, "K", "minmax")).save("../kelvin")
+    Forecaster(build_model("persistence"), Window(4, 4), Scaling(250, 310, "K", "minmax")).save(
+        "../kelvin"
+    )
     return "../kelvin"
 
 
@@ -67,7 +77,9 @@ def told(capsys, *arguments: str) -> str:
     out, err = capsys.readouterr()
     assert code == 2, (code, out, err)
     assert len(err.strip().splitlines()) == 1, err
-    assert {path: path.read_bytes() if path.is_file() else None for path in Path().rglob("*")} == before
+    assert {
+        path: path.read_bytes() if path.is_file() else None for path in Path().rglob("*")
+    } == before
     return err
 
 
@@ -76,10 +88,17 @@ GREY = ("--reading.colour", "grey")
 
 def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
     film("ein Film ö.mp4")
-    assert main(["predict", run, "ein Film ö.mp4", "--steps", "3", "-o", "neu é/die Zukunft.mp4", *GREY]) == 0
+    assert (
+        main(
+            ["predict", run, "ein Film ö.mp4", "--steps", "3", "-o", "neu é/die Zukunft.mp4", *GREY]
+        )
+        == 0
+    )
     assert "3 frames that follow frame 9 of ein Film ö.mp4" in capsys.readouterr().out
     with av.open("neu é/die Zukunft.mp4") as held:
-        assert sum(1 for _ in held.decode(video=0)) == 7  # the four that it was trained to look at, then three
+        assert (
+            sum(1 for _ in held.decode(video=0)) == 7
+        )  # the four that it was trained to look at, then three
 
 
 @pytest.mark.parametrize(
@@ -102,36 +121,53 @@ def test_what_is_looked_at(kelvin, capsys) -> None:
     grid("t.nc")
     Forecaster(build_model("mean"), Window(4, 4), Scaling(250, 310, "K", "minmax")).save("../mean")
     values = xr.load_dataset("t.nc").t2m.values
-    for given, seen in (([], values[5:]), (["--past", "2"], values[7:]), (["--after", "4"], values[1:5])):
+    for given, seen in (
+        ([], values[5:]),
+        (["--past", "2"], values[7:]),
+        (["--after", "4"], values[1:5]),
+    ):
         assert main(["predict", "../mean", "t.nc", "--steps", "1", "-o", "out.npy", *given]) == 0
         np.testing.assert_allclose(np.load("out.npy")[0, 0], seen.mean(axis=0), rtol=1e-5)
     capsys.readouterr()
     assert main(["predict", "../mean", "t.nc", "-o", "out.npy", "--after", "1"]) == 0
     assert "(2 frames are fewer than the 4 it should look at)" in capsys.readouterr().out
     for after in ("9", "-1"):
-        assert f"after {after}: t.nc has frames 0 to 8" in told(capsys, "../mean", "t.nc", "-o", "new.npy", "--after", after)
+        assert f"after {after}: t.nc has frames 0 to 8" in told(
+            capsys, "../mean", "t.nc", "-o", "new.npy", "--after", after
+        )
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 def test_a_grid_follows_in_time_even_from_one_frame(kelvin, ending) -> None:
     grid("t.nc")
     for past in ("1", "4"):
-        assert main(["predict", kelvin, "t.nc", "--steps", "2", "--past", past, "-o", f"out{ending}"]) == 0
+        assert (
+            main(["predict", kelvin, "t.nc", "--steps", "2", "--past", past, "-o", f"out{ending}"])
+            == 0
+        )
         with xr.open_dataset(f"out{ending}") as held:
-            assert held.time.values.astype("datetime64[h]").astype(str).tolist() == ["2020-01-31T09", "2020-01-31T10"]
+            assert held.time.values.astype("datetime64[h]").astype(str).tolist() == [
+                "2020-01-31T09",
+                "2020-01-31T10",
+            ]
             assert held.t2m.units == "K"
             assert held.latitude.values[0] == 60
 
 
 def test_rolling_scores_are_those_of_brute_force(capsys) -> None:
-    """Root mean squared errors over every pair of forecast and truth that there is, the last windows' included."""
+    """Root mean squared errors over every pair of forecast and truth that there is, the last
+    windows' included.
+    """
     steps, every, past = 3, 2, 4
     forecaster = Forecaster(build_model("mean"), Window(past, steps), Scaling(0, 1, "", "minmax"))
     forecaster.save("../mean")
     frames = np.random.default_rng(0).random((11, 1, 5, 6)).astype(np.float32)
     frames[5, 0, 2, 2] = frames[8, 0, 1] = np.nan
     np.save("clip.npy", frames)
-    assert main(["predict", "../mean", "clip.npy", "--steps", "3", "--every", "2", "-o", "out.npy"]) == 0
+    assert (
+        main(["predict", "../mean", "clip.npy", "--steps", "3", "--every", "2", "-o", "out.npy"])
+        == 0
+    )
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("+")]
     made = np.load("out.npy")
     firsts = range(past, len(frames) + 1, every)
@@ -149,7 +185,11 @@ def test_rolling_scores_are_those_of_brute_force(capsys) -> None:
                         errors[0].append((expected[0, y, x] - truth) ** 2)
                         errors[1].append((now - truth) ** 2)
         assert rows[k][0] == f"+{k + 1}"
-        np.testing.assert_allclose([float(one) for one in rows[k][1:]], [np.sqrt(np.mean(one)) for one in errors], rtol=1e-3)
+        np.testing.assert_allclose(
+            [float(one) for one in rows[k][1:]],
+            [np.sqrt(np.mean(one)) for one in errors],
+            rtol=1e-3,
+        )
 
 
 def _filled(frames: np.ndarray) -> np.ndarray:
@@ -163,12 +203,32 @@ def _filled(frames: np.ndarray) -> np.ndarray:
 
 def test_rolling_films_and_grids(run, kelvin) -> None:
     film("film.mp4")
-    assert main(["predict", run, "film.mp4", "--steps", "2", "--every", "3", "-o", "out.mp4", *GREY]) == 0
+    assert (
+        main(["predict", run, "film.mp4", "--steps", "2", "--every", "3", "-o", "out.mp4", *GREY])
+        == 0
+    )
     with av.open("out.mp4") as held:
         assert sum(1 for _ in held.decode(video=0)) == 3 * (4 + 2)
     grid("t.nc")
     for steps in (1, 2):
-        assert main(["predict", kelvin, "t.nc", "--steps", str(steps), "--every", "3", "--past", "1", "-o", "out.nc"]) == 0
+        assert (
+            main(
+                [
+                    "predict",
+                    kelvin,
+                    "t.nc",
+                    "--steps",
+                    str(steps),
+                    "--every",
+                    "3",
+                    "--past",
+                    "1",
+                    "-o",
+                    "out.nc",
+                ]
+            )
+            == 0
+        )
         with xr.open_dataset("out.nc", decode_timedelta=True) as held:
             assert held.start.dt.hour.values.tolist() == [0, 3, 6]
             assert held.lead.values.astype("timedelta64[h]").astype(int).tolist() == [1, 2][:steps]
@@ -194,13 +254,17 @@ def test_rolling_fields_keep_one_size_and_one_scale(kelvin, output, step) -> Non
     assert len(pictures) == 4 * (4 + 11)
     assert len({one.shape for one in pictures}) == 1
     scales = np.stack(pictures)[:, :, -60:].astype(int)
-    assert np.abs(scales - scales[0]).mean(axis=(1, 2, 3)).max() < (2 if output == "out.mp4" else 1e-9)
+    assert np.abs(scales - scales[0]).mean(axis=(1, 2, 3)).max() < (
+        2 if output == "out.mp4" else 1e-9
+    )
 
 
 def test_rolling_that_is_refused(run, capsys) -> None:
     film("film.mp4")
     assert "do not fit one .png" in told(capsys, run, "film.mp4", "--every", "2", "-o", "out.png")
-    assert "not both" in told(capsys, run, "film.mp4", "--every", "2", "--after", "3", "-o", "out.mp4")
+    assert "not both" in told(
+        capsys, run, "film.mp4", "--every", "2", "--after", "3", "-o", "out.mp4"
+    )
 
 
 def test_what_is_no_film(run, capsys) -> None:
@@ -219,7 +283,9 @@ def test_what_is_no_film(run, capsys) -> None:
 @pytest.mark.parametrize("output", ["out.npy", "out.nc", "out.png", "out"])
 def test_unknown_colours_are_refused_whatever_the_output(kelvin, capsys, output, more) -> None:
     grid("t.nc")
-    assert "no colours named 'nope'" in told(capsys, kelvin, "t.nc", "--colours", "nope", "-o", output, *more)
+    assert "no colours named 'nope'" in told(
+        capsys, kelvin, "t.nc", "--colours", "nope", "-o", output, *more
+    )
 
 
 def test_one_frame_is_no_plural(kelvin, capsys) -> None:
@@ -227,7 +293,10 @@ def test_one_frame_is_no_plural(kelvin, capsys) -> None:
     assert main(["predict", kelvin, "t.nc", "--steps", "1", "-o", "out.npy"]) == 0
     assert "1 frame that follows frame 8 of t.nc lies in out.npy" in capsys.readouterr().out
     assert main(["predict", kelvin, "t.nc", "--steps", "1", "--every", "9", "-o", "out.npy"]) == 0
-    assert "1 forecast of 1 frame, one after every 9 from frame 3 on, lies in out.npy" in capsys.readouterr().out
+    assert (
+        "1 forecast of 1 frame, one after every 9 from frame 3 on, lies in out.npy"
+        in capsys.readouterr().out
+    )
 
 
 def test_other_channels_and_the_cure(run, capsys) -> None:
@@ -246,7 +315,9 @@ def test_an_existing_output_stays_where_the_input_is_bad(run, capsys) -> None:
 
 def test_places_where_nothing_can_be_written(run, capsys, monkeypatch) -> None:
     film("film.mp4")
-    assert "cannot make the folder film.mp4" in told(capsys, run, "film.mp4", "-o", "film.mp4/out.mp4", *GREY)
+    assert "cannot make the folder film.mp4" in told(
+        capsys, run, "film.mp4", "-o", "film.mp4/out.mp4", *GREY
+    )
     assert "cannot write .xyz" in told(capsys, run, "film.mp4", "-o", "out.xyz", *GREY)
 
     really = os.open
@@ -268,8 +339,12 @@ def test_several_recordings(kelvin, capsys) -> None:
     Path("both").mkdir()
     for name in ("a", "b"):
         os.replace(f"{name}.npy", f"both/{name}.npy")
-    assert "both holds 2 recordings; choose one with --recording, 0 to 1" in told(capsys, kelvin, "both", "-o", "out.npy")
-    assert "recording 2 is not there" in told(capsys, kelvin, "both", "-o", "out.npy", "--recording", "2")
+    assert "both holds 2 recordings; choose one with --recording, 0 to 1" in told(
+        capsys, kelvin, "both", "-o", "out.npy"
+    )
+    assert "recording 2 is not there" in told(
+        capsys, kelvin, "both", "-o", "out.npy", "--recording", "2"
+    )
     assert main(["predict", kelvin, "both", "-o", "out.npy", "--recording", "1"]) == 0
     np.testing.assert_allclose(np.load("out.npy"), 270, rtol=1e-5)
 
@@ -279,7 +354,9 @@ def damaged() -> str:
     Path("pictures").mkdir()
     rng = np.random.default_rng(0)
     for k in range(8):
-        Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(f"pictures/img{k}.png")
+        Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(
+            f"pictures/img{k}.png"
+        )
     whole = Path("pictures/img5.png").read_bytes()
     Path("pictures/img5.png").write_bytes(whole[: len(whole) // 2])
     return "pictures"
@@ -290,13 +367,26 @@ def test_a_damaged_frame_is_told_once_in_one_line(run, capsys) -> None:
     err = capsys.readouterr().err
     assert err.startswith("foreframe: note: img5.png (frame 5) cannot be read")
     assert len(err.splitlines()) == 1, err
-    assert "img5.png cannot be read" in told(capsys, run, "pictures", "-o", "strict.npy", "--strict")
+    assert "img5.png cannot be read" in told(
+        capsys, run, "pictures", "-o", "strict.npy", "--strict"
+    )
 
 
 def test_a_film_cut_short_is_told(run, capsys) -> None:
     whole = real_data("video/vtest.avi").read_bytes()
     Path("cut.avi").write_bytes(whole[: len(whole) // 8])
-    given = ["predict", run, "cut.avi", "-o", "out.png", *GREY, "--reading.size", "[24,32]", "--steps", "2"]
+    given = [
+        "predict",
+        run,
+        "cut.avi",
+        "-o",
+        "out.png",
+        *GREY,
+        "--reading.size",
+        "[24,32]",
+        "--steps",
+        "2",
+    ]
     assert main(given) == 0
     assert "foreframe: note: cut.avi: the film was cut short" in capsys.readouterr().err
     assert "cut.avi was cut short" in told(capsys, *given[1:3], "-o", "new.png", *GREY, "--strict")
@@ -310,7 +400,10 @@ def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
     own = Forecaster.predict
 
     def noisy(*arguments):
-        exec(compile("import warnings; warnings.warn('from elsewhere')", "elsewhere.py", "exec"), {"__name__": "elsewhere"})
+        exec(
+            compile("import warnings; warnings.warn('from elsewhere')", "elsewhere.py", "exec"),
+            {"__name__": "elsewhere"},
+        )
         return own(*arguments)
 
     monkeypatch.setattr(Forecaster, "predict", noisy)
@@ -324,17 +417,29 @@ def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
 def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
     torch.manual_seed(0)
     forecaster = Forecaster(
-        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}), Window(4, 4), trained=Trained(frame=(16, 16))
+        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}),
+        Window(4, 4),
+        trained=Trained(frame=(16, 16)),
     )
     forecaster.save("../small")
     np.save("clip.npy", np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32))
     assert main(["predict", "../small", "clip.npy", "-o", "out.npy", "--steps", "2"]) == 0
     assert "frames of 90x40 are forecast in tiles of 64 pixels" in capsys.readouterr().out
-    assert main(["predict", "../small", "clip.npy", "-o", "whole.npy", "--steps", "2", "--tile", "0"]) == 0
+    assert (
+        main(["predict", "../small", "clip.npy", "-o", "whole.npy", "--steps", "2", "--tile", "0"])
+        == 0
+    )
     assert "tiles" not in capsys.readouterr().out
     np.testing.assert_allclose(np.load("out.npy"), np.load("whole.npy"), rtol=0, atol=1e-6)
-    assert main(["predict", "../small", "clip.npy", "-o", "bare.npy", "--steps", "2", "--overlap", "0"]) == 0
-    assert np.abs(np.load("bare.npy") - np.load("whole.npy")).max() > 1e-4  # what is compared is not flat
+    assert (
+        main(
+            ["predict", "../small", "clip.npy", "-o", "bare.npy", "--steps", "2", "--overlap", "0"]
+        )
+        == 0
+    )
+    assert (
+        np.abs(np.load("bare.npy") - np.load("whole.npy")).max() > 1e-4
+    )  # what is compared is not flat
 
 
 def test_a_full_disk_is_one_line(run) -> None:

@@ -45,7 +45,9 @@ with progress("clips") as tell:
 print("a result")
 """
     where = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=where, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=where, check=True
+    )
     os.close(theirs)
     shown = b""
     while True:
@@ -75,7 +77,16 @@ def test_python_is_told_and_the_screen_is_not(run: str, capsys) -> None:
 def test_commands_tell(run: str, verb: str, capsys, monkeypatch) -> None:
     np.save("film.npy", np.random.default_rng(0).random((40, 8, 8)).astype(np.float32))
     command = {
-        "evaluate": ["evaluate", run, "--data", "moving_mnist", "--clips", "6", "--batch_size", "2"],
+        "evaluate": [
+            "evaluate",
+            run,
+            "--data",
+            "moving_mnist",
+            "--clips",
+            "6",
+            "--batch_size",
+            "2",
+        ],
         "predict": ["predict", run, "film.npy", "-o", "out.npy", "--steps", "2", "--every", "10"],
     }[verb]
     assert main(command) == 0

@@ -1,4 +1,6 @@
-"""`--config NAME` finds a recipe inside the package, wherever it is run; a file of that name wins."""
+"""`--config NAME` finds a recipe inside the package, wherever it is run; a file of that name
+wins.
+"""
 
 import pytest
 
@@ -22,8 +24,12 @@ def test_a_file_of_that_name_wins(tmp_path, monkeypatch) -> None:
     assert parse(["--config", "quick"])[ModelOptions].model == "tutorial"
 
 
-@pytest.mark.parametrize(("given", "cure"), [("configs/quick.yaml", "--config quick"), ("quik", ", ".join(recipes()))])
-def test_a_config_that_is_not_there_is_refused_with_the_cure(given, cure, tmp_path, monkeypatch, capsys) -> None:
+@pytest.mark.parametrize(
+    ("given", "cure"), [("configs/quick.yaml", "--config quick"), ("quik", ", ".join(recipes()))]
+)
+def test_a_config_that_is_not_there_is_refused_with_the_cure(
+    given, cure, tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--config", given]) == 2
     said = capsys.readouterr().err

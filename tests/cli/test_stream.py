@@ -1,4 +1,6 @@
-"""foreframe stream: from a film, a folder that grows and standard input, stopped and gone on from."""
+"""foreframe stream: from a film, a folder that grows and standard input, stopped and gone on
+from.
+"""
 
 import json
 import os
@@ -62,14 +64,18 @@ def error_lines(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize(("every", "steps"), [(1, 3), (2, 3), (3, 2)])
 def test_errors_and_forecasts_are_those_of_brute_force(run, frames, capsys, every, steps) -> None:
     np.save("clip.npy", frames)
-    told = streamed(capsys, run, "clip.npy", "--steps", str(steps), "--every", str(every), "--output", "live")
+    told = streamed(
+        capsys, run, "clip.npy", "--steps", str(steps), "--every", str(every), "--output", "live"
+    )
     assert [line["frame"] for line in told] == list(range(8))
     forecaster = Forecaster.load(run)
     made = {t: forecaster.predict(frames[: t + 1], steps) for t in range(8) if (t + 1) % every == 0}
     for line in told:
         t = line["frame"]
         expected = {
-            f"+{t - start}": np.sqrt(np.mean((future[t - start - 1] - frames[t].astype(float)) ** 2))
+            f"+{t - start}": np.sqrt(
+                np.mean((future[t - start - 1] - frames[t].astype(float)) ** 2)
+            )
             for start, future in made.items()
             if 1 <= t - start <= steps
         }
@@ -94,7 +100,9 @@ def test_missing_values_leave_valid_json(capsys) -> None:
 
 
 def test_small_numbers_keep_their_figures(capsys) -> None:
-    Forecaster(build_model("persistence"), Window(3, 3), Scaling(0, 1e-3, "kg m-2 s-1", "minmax")).save("run")
+    Forecaster(
+        build_model("persistence"), Window(3, 3), Scaling(0, 1e-3, "kg m-2 s-1", "minmax")
+    ).save("run")
     np.save("clip.npy", np.random.default_rng(0).random((2, 1, 4, 4)).astype(np.float32) * 1e-7)
     [_, second] = streamed(capsys, "run", "clip.npy", "--steps", "1")
     assert 1e-8 < second["rmse"]["+1"] < 1e-7
@@ -103,8 +111,14 @@ def test_small_numbers_keep_their_figures(capsys) -> None:
 def test_a_film(run, capsys) -> None:
     write_mp4("a film.mp4", np.full((6, 16, 16, 3), 90, np.uint8), 10)
     assert len(streamed(capsys, run, "a film.mp4", "--reading.colour", "grey")) == 6
-    Forecaster(build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}), Window(3, 3), Scaling(0, 255)).save("grey")
-    assert "3 channels, but the model takes 1; --reading.colour grey makes it one" in error_lines(capsys, "grey", "a film.mp4")
+    Forecaster(
+        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}),
+        Window(3, 3),
+        Scaling(0, 255),
+    ).save("grey")
+    assert "3 channels, but the model takes 1; --reading.colour grey makes it one" in error_lines(
+        capsys, "grey", "a film.mp4"
+    )
 
 
 def grow(folder: Path, frames: np.ndarray, halves: float) -> None:
@@ -134,7 +148,9 @@ def test_a_folder_that_grows(run, frames, capsys) -> None:
     told = streamed(capsys, run, "live", "--steps", "1", "--wait", "1", "--output", "out")
     writer.join()
     assert len(told) == 12
-    np.testing.assert_allclose(np.load("out/frame-000011.npy"), Forecaster.load(run).predict(many, 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.load("out/frame-000011.npy"), Forecaster.load(run).predict(many, 1), rtol=1e-5
+    )
 
 
 def test_a_slow_forecast_is_no_silence(run, frames, capsys, monkeypatch) -> None:
@@ -164,18 +180,26 @@ def test_a_file_that_stays_broken_is_left_out(run, frames, capsys) -> None:
     assert main(["stream", run, "live", "--wait", "0.3"]) == 0
     out, err = capsys.readouterr()
     assert len(lines(out)) == 3
-    assert err.splitlines() == [f"foreframe: note: {name} cannot be read, and is left out" for name in ("a2.png", "a4.png")]
+    assert err.splitlines() == [
+        f"foreframe: note: {name} cannot be read, and is left out" for name in ("a2.png", "a4.png")
+    ]
 
 
 def test_what_is_no_stream(run, frames, capsys) -> None:
     Path("live").mkdir()
     assert "live: no frame came" in error_lines(capsys, run, "live", "--wait", "0.1")
     np.save("live/a0.npy", frames)
-    assert "a0.npy: an array of shape (8, 1, 12, 16) is no frame" in error_lines(capsys, run, "live", "--wait", "0.1")
+    assert "a0.npy: an array of shape (8, 1, 12, 16) is no frame" in error_lines(
+        capsys, run, "live", "--wait", "0.1"
+    )
     assert "there is no file or folder" in error_lines(capsys, run, "nowhere")
     Path("file").touch()
-    assert "cannot make the folder file" in error_lines(capsys, run, "live", "--output", "file/live")
-    assert "cannot make the folder file" in error_lines(capsys, run, "live", "--state", "file/state")
+    assert "cannot make the folder file" in error_lines(
+        capsys, run, "live", "--output", "file/live"
+    )
+    assert "cannot make the folder file" in error_lines(
+        capsys, run, "live", "--state", "file/state"
+    )
     Path("state").write_text("no state")
     assert "damaged" in error_lines(capsys, run, "live", "--state", "state")
     assert Path("state").read_text() == "no state"
@@ -198,14 +222,18 @@ def test_arrays_from_standard_input(run, frames) -> None:
     done = piped(npy(frames), run, "-", "--steps", "2", "--output", "out")
     assert done.returncode == 0, done.stderr
     assert len(lines(done.stdout.decode())) == 8
-    np.testing.assert_allclose(np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 2), rtol=1e-5
+    )
 
 
 def test_a_pipe_that_breaks_off_keeps_what_came(run, frames) -> None:
     done = piped(npy(frames)[:-50], run, "-", "--state", "state")
     assert done.returncode == 2
     assert len(lines(done.stdout.decode())) == 7
-    assert done.stderr.decode().splitlines()[-1] == ("foreframe: standard input ends within a .npy frame, or holds something else")
+    assert done.stderr.decode().splitlines()[-1] == (
+        "foreframe: standard input ends within a .npy frame, or holds something else"
+    )
     assert Forecaster.load(run).stream(1).restore("state").seen == 7
 
 
@@ -219,7 +247,9 @@ def test_a_film_from_standard_input(run, frames) -> None:
     done = piped(Path("film.mkv").read_bytes(), run, "-", "--steps", "1", "--output", "out")
     assert done.returncode == 0, done.stderr
     assert len(lines(done.stdout.decode())) == 8
-    np.testing.assert_allclose(np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 1), rtol=1e-5
+    )
 
 
 def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
@@ -227,7 +257,9 @@ def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
     np.save("first.npy", frames[:3])
     np.save("second.npy", frames[3:])
     streamed(capsys, run, "first.npy", "--state", "state")
-    told = streamed(capsys, run, "second.npy", "--state", "state", "--output", "out", "--steps", "1")
+    told = streamed(
+        capsys, run, "second.npy", "--state", "state", "--output", "out", "--steps", "1"
+    )
     assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
     expected = Forecaster.load(run).predict(frames, 1)
     np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
@@ -237,10 +269,14 @@ def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
     streamed(capsys, run, "live", "--state", "other", "--wait", "0.1")
     for k in range(3, 8):
         np.save(f"live/a{k}.npy", frames[k])
-    told = streamed(capsys, run, "live", "--state", "other", "--wait", "0.1", "--output", "out", "--steps", "1")
+    told = streamed(
+        capsys, run, "live", "--state", "other", "--wait", "0.1", "--output", "out", "--steps", "1"
+    )
     assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
     np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
-    assert main(["stream", run, "live", "--state", "other", "--wait", "0.1"]) == 0  # as a timetable may call it, with nothing to do
+    assert (
+        main(["stream", run, "live", "--state", "other", "--wait", "0.1"]) == 0
+    )  # as a timetable may call it, with nothing to do
     assert "live: no new frame came" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -250,7 +286,10 @@ def test_stopped_it_keeps_its_state(run, frames, stop) -> None:
     for k in range(4):
         np.save(f"live/a{k}.npy", frames[k])
     process = subprocess.Popen(
-        [*STREAM, run, "live", "--state", "state", "--wait", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*STREAM, run, "live", "--state", "state", "--wait", "60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     for _ in range(4):
@@ -261,4 +300,6 @@ def test_stopped_it_keeps_its_state(run, frames, stop) -> None:
     assert "what 4 frames have shown is kept in state" in err
     assert "Traceback" not in err
     live = Forecaster.load(run).stream(1).restore("state")
-    np.testing.assert_allclose(live.push(frames[4]), Forecaster.load(run).predict(frames[:5], 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        live.push(frames[4]), Forecaster.load(run).predict(frames[:5], 1), rtol=1e-5
+    )

@@ -1,4 +1,6 @@
-"""The promise of foreframe.models, held over every model, every preset (small where it is big) and every way to step ahead."""
+"""The promise of foreframe.models, held over every model, every preset (small where it is big) and
+every way to step ahead.
+"""
 
 import json
 
@@ -58,7 +60,8 @@ WAYS: dict[str, tuple[str, dict]] = {
     ),
     "fed nothing": (
         "encoder_decoder",
-        convlstm(4, 5) | {"start": "states", "output": {"draw": {"feed": "nothing", "over": "all"}}},
+        convlstm(4, 5)
+        | {"start": "states", "output": {"draw": {"feed": "nothing", "over": "all"}}},
     ),
     "fed nothing, from zeros": (
         "encoder_decoder",
@@ -75,11 +78,13 @@ WAYS: dict[str, tuple[str, dict]] = {
     ),
     "drawn from strided maps": (
         "encoder_decoder",
-        convlstm(8) | {"codec": {"strided": {"widths": [4, 8], "show_last": True}}, "start": "states"},
+        convlstm(8)
+        | {"codec": {"strided": {"widths": [4, 8], "show_last": True}}, "start": "states"},
     ),
     "last frame and embedding": (
         "encoder_decoder",
-        convlstm(5, 5) | {"codec": {"strided": {"widths": [4, 6], "show_last": True}}, "embedding": True},
+        convlstm(5, 5)
+        | {"codec": {"strided": {"widths": [4, 6], "show_last": True}}, "embedding": True},
     ),
     "embedding to all": (
         "encoder_decoder",
@@ -96,7 +101,8 @@ WAYS: dict[str, tuple[str, dict]] = {
     ),
     "read both ways": (
         "encoder_decoder",
-        convlstm(4, 5) | {"start": "mirrored", "output": {"draw": {"feed": "nothing"}}, "backward": 3},
+        convlstm(4, 5)
+        | {"start": "mirrored", "output": {"draw": {"feed": "nothing"}}, "backward": 3},
     ),
     "with attention": (
         "encoder_decoder",
@@ -121,7 +127,10 @@ NAMES = [*LEARNING, *BASELINES]
 def built(name: str) -> Model:
     torch.manual_seed(0)
     core = {name.removeprefix("a core of "): {"hidden": [5, 4]}}
-    other = ("encoder_decoder", {"core": core, "start": "mirrored", "output": {"draw": {"feed": "frame"}}})
+    other = (
+        "encoder_decoder",
+        {"core": core, "start": "mirrored", "output": {"draw": {"feed": "frame"}}},
+    )
     kind, args = WAYS.get(name, other if "core" in name else (name, SMALL.get(name)))
     return build_model(kind, args)
 
@@ -212,10 +221,18 @@ def test_a_model_is_rebuilt_from_its_args(model: Model) -> None:
 def test_saved_and_loaded_forecasts_are_the_same(model: Model, tmp_path) -> None:
     past = some(model)
     Forecaster(model).save(tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
     again = Forecaster.load(tmp_path / "saved")
-    model.to(memory_format=torch.channels_last)  # as `load` lays weights: sums are then rounded alike
-    torch.testing.assert_close(again.predict(past, 7), Forecaster(model).predict(past, 7), atol=0, rtol=0)
+    model.to(
+        memory_format=torch.channels_last
+    )  # as `load` lays weights: sums are then rounded alike
+    torch.testing.assert_close(
+        again.predict(past, 7), Forecaster(model).predict(past, 7), atol=0, rtol=0
+    )
 
 
 def test_streamed_equals_whole(model: Model) -> None:
@@ -223,7 +240,9 @@ def test_streamed_equals_whole(model: Model) -> None:
     past = some(model)[0]
     live = forecaster.stream(steps=4)
     for t, frame in enumerate(past):
-        torch.testing.assert_close(live.push(frame), forecaster.predict(past[: t + 1], 4), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            live.push(frame), forecaster.predict(past[: t + 1], 4), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", LEARNING)
@@ -243,4 +262,6 @@ def test_half_precision_is_near(name: str) -> None:
 def test_a_gpu_forecasts_what_a_cpu_does(model: Model) -> None:
     past = some(model)
     expected = model(past, 5)
-    torch.testing.assert_close(model.to("cuda")(past.to("cuda"), 5).cpu(), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        model.to("cuda")(past.to("cuda"), 5).cpu(), expected, atol=1e-3, rtol=1e-3
+    )

@@ -8,7 +8,14 @@ import torch
 
 from conftest import real_data
 from foreframe import Window, clips_from
-from foreframe.data import ArrayClips, batches, check_first_clip, collate, open_dataset, published_moving_mnist
+from foreframe.data import (
+    ArrayClips,
+    batches,
+    check_first_clip,
+    collate,
+    open_dataset,
+    published_moving_mnist,
+)
 
 
 def test_axes_are_told_apart(tmp_path) -> None:
@@ -30,7 +37,9 @@ def test_axes_are_told_apart(tmp_path) -> None:
 def test_clips_from_a_file_split_in_blocks_and_scaled(tmp_path) -> None:
     held = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 8), dtype=np.uint8)
     np.save(tmp_path / "clips.npy", held)
-    train, validation, test = (ArrayClips(tmp_path / "clips.npy", split) for split in ("train", "validation", "test"))
+    train, validation, test = (
+        ArrayClips(tmp_path / "clips.npy", split) for split in ("train", "validation", "test")
+    )
     assert [len(part) for part in (train, validation, test)] == [16, 2, 2]
     assert torch.equal(test[1], torch.from_numpy(held[19][:, None].astype(np.float32) / 255))
     assert (train.scaling.low, train.scaling.high) == (0, 255)
@@ -85,7 +94,10 @@ def made(shape=(6, 1, 8, 8), dtype="float32"): return [np.zeros(shape, dtype)] *
 
 def test_any_dataset_by_import_path(module_of_datasets) -> None:
     window = Window(3, 3)
-    parts = {split: open_dataset("some_clips.Plain", split, window) for split in ("train", "validation", "test")}
+    parts = {
+        split: open_dataset("some_clips.Plain", split, window)
+        for split in ("train", "validation", "test")
+    }
     assert [len(part) for part in parts.values()] == [16, 2, 2]
     assert parts["test"][0][0, 0, 0, 0] == pytest.approx(0.18)
     assert len(open_dataset("some_clips:BySplit", "validation", window)) == 5
@@ -105,7 +117,9 @@ def test_any_dataset_by_import_path(module_of_datasets) -> None:
         ("no.npy", {}, "there is no file"),
     ],
 )
-def test_what_is_no_dataset_is_told_in_one_line(module_of_datasets, data: str, args: dict, message: str) -> None:
+def test_what_is_no_dataset_is_told_in_one_line(
+    module_of_datasets, data: str, args: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         open_dataset(data, "train", Window(3, 3), args)
 
@@ -155,4 +169,6 @@ def test_the_published_file_is_downloaded_only_when_asked(tmp_path, monkeypatch)
     assert not asked
     with pytest.raises(ValueError, match=r"download of mnist_test_seq\.npy failed \(no network\)"):
         published_moving_mnist(tmp_path / "mnist_test_seq.npy", download=True)
-    assert asked == [("mnist_test_seq.npy", "mnist_test_seq.npy", "be083ec986bfe91a449d63653c411eb2")]
+    assert asked == [
+        ("mnist_test_seq.npy", "mnist_test_seq.npy", "be083ec986bfe91a449d63653c411eb2")
+    ]

@@ -1,4 +1,6 @@
-"""What files claim is weighed before it is taken: each test would otherwise take more memory than any machine has."""
+"""What files claim is weighed before it is taken: each test would otherwise take more memory than
+any machine has.
+"""
 
 import io
 import pickle
@@ -23,7 +25,9 @@ HUGE = 10**6
 def header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
     """The start of a .npy file that claims to hold `shape`."""
     out = io.BytesIO()
-    np.lib.format.write_array_header_2_0(out, {"descr": dtype, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_2_0(
+        out, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
     return out.getvalue()
 
 
@@ -34,7 +38,9 @@ def one_line(error: pytest.ExceptionInfo[ValueError]) -> None:
 
 def test_npy_headers_that_claim_much(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(header((HUGE, 1000, 1000)) + bytes(100))
-    (tmp_path / "fortran.npy").write_bytes(header((HUGE, 1000, 1000)).replace(b"False", b"True ") + bytes(100))
+    (tmp_path / "fortran.npy").write_bytes(
+        header((HUGE, 1000, 1000)).replace(b"False", b"True ") + bytes(100)
+    )
     for name in ("a.npy", "fortran.npy"):
         with pytest.raises(ValueError, match="cut short") as told:
             clips_from(tmp_path / name)
@@ -50,7 +56,10 @@ def test_a_member_that_inflates_enormously_is_refused_by_its_header(tmp_path: Pa
         with archive.open("small.npy", "w") as member:
             np.save(member, np.ones((5, 4, 4)))
     for opener in (clips_from, ArrayClips):
-        with pytest.raises(ValueError, match=r"frames of shape .* 0\.14 GiB .* budget of 0\.1 GiB; .* raise budget to 1") as told:
+        with pytest.raises(
+            ValueError,
+            match=r"frames of shape .* 0\.14 GiB .* budget of 0\.1 GiB; .* raise budget to 1",
+        ) as told:
             opener(tmp_path / "a.npz", budget=0.1)
         one_line(told)
     assert len(clips_from(tmp_path / "a.npz", "small")) == 1  # the big one is not read for it
@@ -88,7 +97,10 @@ def test_tensors_that_claim_much(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tensor frames of shape .* budget"):
         clips_from(tmp_path / "wide.pt")
     torch.save(torch.zeros(3, 4, 5), plain := io.BytesIO())
-    with zipfile.ZipFile(plain) as held, zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+    with (
+        zipfile.ZipFile(plain) as held,
+        zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
         for info in held.infolist():
             packed.writestr(info.filename, held.read(info))
         with packed.open("archive/data/1", "w", force_zip64=True) as member:
@@ -103,27 +115,36 @@ def test_a_slice_takes_no_more_than_the_budget(tmp_path: Path) -> None:
     for options in ({}, {"coarsen": 2}):
         (clip,) = clips_from(tmp_path / "a.npy", budget=0.0005, **options)
         assert clip[:40].frames.shape[0] == 40
-        with pytest.raises(ValueError, match=r"a stretch of 300 frames .* read fewer, or raise budget to 1") as told:
+        with pytest.raises(
+            ValueError, match=r"a stretch of 300 frames .* read fewer, or raise budget to 1"
+        ) as told:
             clip[:]
         one_line(told)
 
 
 @pytest.mark.parametrize("size", [(10**9, 10**9), (10**9, 1), (20_000, 20_000)])
-def test_a_size_beyond_the_budget_is_refused_before_anything_is_read(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_size_beyond_the_budget_is_refused_before_anything_is_read(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"one frame of 1x\d+x\d+.*budget of 1 GiB"):
         clips_from(tmp_path / "a.npy", size=size)
 
 
 class Big:
-    """Frames of 50,000 x 4,000 values, each its own number; counts how many were ever read at once."""
+    """Frames of 50,000 x 4,000 values, each its own number; counts how many were ever read at
+    once.
+    """
 
     shape, dtype, most = (40, 1, 50_000, 4_000), np.dtype(np.uint8), 0
 
     def __getitem__(self, when: slice) -> np.ndarray:
         first, last, _ = when.indices(40)
         self.most = max(self.most, last - first)
-        return np.broadcast_to(np.arange(first, last, dtype=np.uint8)[:, None, None, None], (last - first, *self.shape[1:]))
+        return np.broadcast_to(
+            np.arange(first, last, dtype=np.uint8)[:, None, None, None],
+            (last - first, *self.shape[1:]),
+        )
 
 
 def test_big_frames_that_are_made_small_are_read_one_at_a_time() -> None:
@@ -135,7 +156,9 @@ def test_big_frames_that_are_made_small_are_read_one_at_a_time() -> None:
     assert source.most == 1
 
 
-def test_frames_that_no_disk_holds_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_no_disk_holds_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     np.save(tmp_path / "a.npy", np.zeros((10, 8, 8), np.uint8))
 
@@ -145,8 +168,13 @@ def test_frames_that_no_disk_holds_are_not_decoded(tmp_path: Path, monkeypatch: 
         def __getitem__(self, when: slice) -> np.ndarray:
             return np.zeros((len(range(*when.indices(10**9))), 1, 1000, 1000), np.uint8)
 
-    monkeypatch.setattr("foreframe.data.recordings.raw_in", lambda source, reading: ([(Clip(Endless(), name="it"), False)], None))
-    with pytest.raises(ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"):
+    monkeypatch.setattr(
+        "foreframe.data.recordings.raw_in",
+        lambda source, reading: ([(Clip(Endless(), name="it"), False)], None),
+    )
+    with pytest.raises(
+        ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"
+    ):
         Recordings(tmp_path / "a.npy", "train", Window(2, 2))
     assert not (tmp_path / "cache").exists()
 
@@ -156,12 +184,32 @@ def test_frames_that_no_disk_holds_are_not_decoded(tmp_path: Path, monkeypatch: 
 
 NAN, INFINITY = float("nan"), float("inf")
 MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
-    (Reading, "size", [5.5, [NAN, 3], [5.0, 3], "55", [True, 3], [3], [-1, 3], {"a": 1}, [10**30, 3], [[1], 2], ["5", "5"]]),
+    (
+        Reading,
+        "size",
+        [
+            5.5,
+            [NAN, 3],
+            [5.0, 3],
+            "55",
+            [True, 3],
+            [3],
+            [-1, 3],
+            {"a": 1},
+            [10**30, 3],
+            [[1], 2],
+            ["5", "5"],
+        ],
+    ),
     (Reading, "crop", [[0, 0, 3, None], [-1, 0, 3, 3], 4, [0, 0, 3, 0]]),
     (Reading, "coarsen", [1e9, True, "2", 0, 10**40, None]),
     (Reading, "every", [None, 2.0, -(10**12), INFINITY, "1"]),
     (Reading, "missing", [NAN, INFINITY, True, [1], "none", {}]),
-    (Reading, "select", [{"level": None}, {"level": [1, 2]}, {"level": NAN}, {"level": True}, [1], None, 3]),
+    (
+        Reading,
+        "select",
+        [{"level": None}, {"level": [1, 2]}, {"level": NAN}, {"level": True}, [1], None, 3],
+    ),
     (Reading, "variable", [3, [], ["a", 3], ["a", None], {"a": 1}, True]),
     (Reading, "colour", [["grey"], None, 3]),
     (Reading, "cuts", ["yes", 1, None]),
@@ -174,12 +222,17 @@ MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
     (Dealing, "shares", [[NAN] * 3, ["a", "b", "c"], 1, [True, False, False], [2, -1, 0], None]),
     (Dealing, "by", [["time"], None]),
     (Dealing, "augment", [None, 1]),
-    *((Window, name, [True, 1.0, 2.5, "3", None, [1], NAN, 0, -1, 10**400]) for name in ("past", "future", "stride")),
+    *(
+        (Window, name, [True, 1.0, 2.5, "3", None, [1], NAN, 0, -1, 10**400])
+        for name in ("past", "future", "stride")
+    ),
 ]
 
 
 def test_options_that_mean_nothing_are_told_in_one_line() -> None:
-    """In a process of its own, since in this one the tests' checker of types would refuse them first."""
+    """In a process of its own, since in this one the tests' checker of types would refuse them
+    first.
+    """
     code = """
 import pickle, sys
 told = []
@@ -192,16 +245,29 @@ for kind, name, values in pickle.load(sys.stdin.buffer):
             told.append((name, value, f"{type(error).__name__}: {error}"))
 sys.stdout.buffer.write(pickle.dumps(told))
 """
-    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(MEAN_NOTHING), capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(MEAN_NOTHING),
+        capture_output=True,
+        check=True,
+    )
     told = pickle.loads(done.stdout)
     assert len(told) == sum(len(values) for _, _, values in MEAN_NOTHING)
-    wrong = [(name, value, said) for name, value, said in told if not said.startswith("ValueError: ") or "\n" in said]
+    wrong = [
+        (name, value, said)
+        for name, value, said in told
+        if not said.startswith("ValueError: ") or "\n" in said
+    ]
     assert wrong == []
     assert [said for name, _, said in told if name not in said and "frame" not in said] == []
 
 
 def test_options_that_mean_something_are_taken() -> None:
-    Reading(variable=["a", "b"], select={"level": 850, "name": "low", "at": np.datetime64("2020-01-01")}, missing=-9999)
+    Reading(
+        variable=["a", "b"],
+        select={"level": 850, "name": "low", "at": np.datetime64("2020-01-01")},
+        missing=-9999,
+    )
     Reading(missing=None, crop=[0, 0, 3, 3], size=(3, 3), every=2**31 - 1, budget=0.5)
     Dealing(gap=0, tile=64, active=0, shares=[1, 0, 0])
 

@@ -1,4 +1,6 @@
-"""`foreframe data check` is held against what was put into recordings, and against what is known of the real ones."""
+"""`foreframe data check` is held against what was put into recordings, and against what is known of
+the real ones.
+"""
 
 from pathlib import Path
 
@@ -23,9 +25,13 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     frames[10:13] = frames[9]
     frames[20] = np.nan
     frames[:, :3, 0] = np.nan
-    times = np.datetime64("2020-01-01", "ns") + np.r_[np.arange(25), np.arange(30, 45)] * np.timedelta64(1, "h")
+    times = np.datetime64("2020-01-01", "ns") + np.r_[
+        np.arange(25), np.arange(30, 45)
+    ] * np.timedelta64(1, "h")
     coords = {"time": times, "lat": np.arange(6.0), "lon": np.arange(8.0)}
-    xr.Dataset({"rain": (("time", "lat", "lon"), frames, {"units": "mm/h"})}, coords).to_netcdf(tmp_path / "a.nc")
+    xr.Dataset({"rain": (("time", "lat", "lon"), frames, {"units": "mm/h"})}, coords).to_netcdf(
+        tmp_path / "a.nc"
+    )
     (found,), counts = check_recordings(tmp_path / "a.nc", Reading())
     assert counts is None
     assert (found.flat, found.black) == ({3: 7.5}, [])
@@ -43,7 +49,12 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
                   "everything missing, frame 20", "mm/h", "lat 5 to 0", "north-up"):  # fmt: skip
         assert words in said
     (thin,), _ = check_recordings(tmp_path / "a.nc", Reading(every=2))
-    assert (thin.empty, thin.gaps, len(thin.clip), [len(part) for part in thin.parts]) == ([10], [13], 20, [13, 8])
+    assert (thin.empty, thin.gaps, len(thin.clip), [len(part) for part in thin.parts]) == (
+        [10],
+        [13],
+        20,
+        [13, 8],
+    )
 
 
 def test_pictures_are_black_when_dark_and_broken_ones_are_counted(tmp_path: Path) -> None:
@@ -59,8 +70,12 @@ def test_pictures_are_black_when_dark_and_broken_ones_are_counted(tmp_path: Path
 
 
 @pytest.mark.parametrize(("kind", "black"), [("pictures", 16), ("array", 0), ("floats", 0)])
-def test_flat_is_said_with_its_value_and_black_of_black_alone(tmp_path: Path, kind: str, black: int) -> None:
-    frames = RANDOM.integers(0, 255, (12, 8, 8)).astype(np.float32 if kind == "floats" else np.uint8)
+def test_flat_is_said_with_its_value_and_black_of_black_alone(
+    tmp_path: Path, kind: str, black: int
+) -> None:
+    frames = RANDOM.integers(0, 255, (12, 8, 8)).astype(
+        np.float32 if kind == "floats" else np.uint8
+    )
     frames[2], frames[5], frames[6], frames[9] = black, 128, 128, 0
     (tmp_path / "a").mkdir()
     for k, frame in enumerate(frames):
@@ -83,11 +98,24 @@ def test_flat_is_said_with_its_value_and_black_of_black_alone(tmp_path: Path, ki
         (
             "video/nasa_13013.mp4",
             0.0,
-            ["325 frames of 180x320", "25 frames a second", "a new scene at frame 202", "2 video streams"],
+            [
+                "325 frames of 180x320",
+                "25 frames a second",
+                "a new scene at frame 202",
+                "2 video streams",
+            ],
         ),
         ("radar/knmi_acc_20100826.npz", 0.744, ["every 5 min", "2010-08-26T00:00", "65535"]),
-        ("grids/ostia_sst_monthly_2006_2010.npz", 0.264, ["54 frames of 18x432", "north-up", "gaps      none", "K, mean"]),
-        ("grids/era5_t2m_uk_201903.npz", 0.0, ["744 frames", "every 1 h", "265.7 to 291.6 K", "latitude 58 to 50"]),
+        (
+            "grids/ostia_sst_monthly_2006_2010.npz",
+            0.264,
+            ["54 frames of 18x432", "north-up", "gaps      none", "K, mean"],
+        ),
+        (
+            "grids/era5_t2m_uk_201903.npz",
+            0.0,
+            ["744 frames", "every 1 h", "265.7 to 291.6 K", "latitude 58 to 50"],
+        ),
     ],
 )
 def test_real_recordings(name: str, missing: float, words: list[str]) -> None:
@@ -108,7 +136,10 @@ def test_many_recordings_stay_readable(capsys: pytest.CaptureFixture[str], tmp_p
     assert "85 recordings, 1700 frames, 20 each: 64x64" in said
     assert "striking  1 of 85 recordings" in said
     clips = np.load(data)["clips"]
-    assert f"values    {clips.min()} to {clips.max()}, mean {clips.mean():.4g}, standard deviation {clips.std():.4g}" in said
+    assert (
+        f"values    {clips.min()} to {clips.max()}, mean {clips.mean():.4g}, standard deviation "
+        f"{clips.std():.4g}" in said
+    )
 
 
 def test_a_line_for_each_that_stands_out(tmp_path: Path) -> None:
@@ -120,14 +151,21 @@ def test_a_line_for_each_that_stands_out(tmp_path: Path) -> None:
         np.save(tmp_path / f"{k}.npy", frames)
     found, _ = check_recordings(tmp_path, Reading())
     lines = all_in_words(found)
-    assert "60 recordings, 360 frames, 6 each: 4x4 (rows x columns), 1 channel, float32; 4x5" in lines[0]
+    assert (
+        "60 recordings, 360 frames, 6 each: 4x4 (rows x columns), 1 channel, float32; 4x5"
+        in lines[0]
+    )
     assert any(line.endswith(f"{tmp_path / '0.npy'}: empty 0; frozen 3") for line in lines)
     assert lines[-1].strip() == f"and {60 - LINES} more"
     assert len(lines) < LINES + 8
-    assert f"missing   {16 / sum(6 * 4 * (4 + k % 2) for k in range(60)):.1%} of all values" in lines
+    assert (
+        f"missing   {16 / sum(6 * 4 * (4 + k % 2) for k in range(60)):.1%} of all values" in lines
+    )
 
 
-@pytest.mark.parametrize("dealing", [Dealing(), Dealing("time", gap=2), Dealing("recording", shares=(0.5, 0.25, 0.25))])
+@pytest.mark.parametrize(
+    "dealing", [Dealing(), Dealing("time", gap=2), Dealing("recording", shares=(0.5, 0.25, 0.25))]
+)
 def test_windows_are_counted_as_training_counts_them(tmp_path: Path, dealing: Dealing) -> None:
     for k, n in enumerate((60, 80, 15, 70)):
         np.save(tmp_path / f"{k}.npy", RANDOM.random((n, 4, 4)))
@@ -135,7 +173,10 @@ def test_windows_are_counted_as_training_counts_them(tmp_path: Path, dealing: De
     found, counts = check_recordings(tmp_path, Reading())
     said = splits_in_words(found, counts, dealing, window)
     for line, split in zip(said[1:], ("train", "validation", "test"), strict=True):
-        assert line.split()[:2] == [split, str(len(Recordings(tmp_path, split, window, dealing=dealing)))]
+        assert line.split()[:2] == [
+            split,
+            str(len(Recordings(tmp_path, split, window, dealing=dealing))),
+        ]
 
 
 def test_folders_of_splits_are_counted_too(tmp_path: Path) -> None:
@@ -150,7 +191,9 @@ def test_folders_of_splits_are_counted_too(tmp_path: Path) -> None:
 
 def write_cases(folder: Path) -> None:
     hours = np.datetime64("2020-01-01", "ns") + np.arange(40) * np.timedelta64(1, "h")
-    odd = np.datetime64("2020-01-01", "ns") + np.cumsum(np.arange(40) % 5 + 1) * np.timedelta64(1, "h")
+    odd = np.datetime64("2020-01-01", "ns") + np.cumsum(np.arange(40) % 5 + 1) * np.timedelta64(
+        1, "h"
+    )
     values = RANDOM.random((40, 4, 5)).astype(np.float32)
     for name, times, field in (
         ("ok.nc", hours, values),
@@ -164,7 +207,9 @@ def write_cases(folder: Path) -> None:
     (folder / "empty ä 雨").mkdir()
     (folder / "mixed").mkdir()
     for k in range(3):
-        Image.fromarray(RANDOM.integers(0, 255, (8 + k, 9), dtype=np.uint8)).save(folder / "mixed" / f"{k}.png")
+        Image.fromarray(RANDOM.integers(0, 255, (8 + k, 9), dtype=np.uint8)).save(
+            folder / "mixed" / f"{k}.png"
+        )
     (folder / "text.mp4").write_text("no film")
     np.save(folder / "short.npy", values[:10])
     torch.save({"a": 1}, folder / "nothing.pt")
@@ -189,7 +234,11 @@ def write_cases(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_checked_is_one_line_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
 ) -> None:
     write_cases(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -208,7 +257,13 @@ def test_too_short_for_a_window_is_said(
     write_cases(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert main(["data", "check", "short.npy"]) == 0
-    assert "too short to train on as it is: no window in train or validation; " in capsys.readouterr().out
-    assert main(["data", "check", "mixed", "--reading.size", "[8,8]", "--output", "with size.png"]) == 0
+    assert (
+        "too short to train on as it is: no window in train or validation; "
+        in capsys.readouterr().out
+    )
+    assert (
+        main(["data", "check", "mixed", "--reading.size", "[8,8]", "--output", "with size.png"])
+        == 0
+    )
     with Image.open("with size.png") as sheet:
         assert min(sheet.size) > 8

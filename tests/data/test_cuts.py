@@ -11,8 +11,12 @@ from foreframe.data.video import read_film
 def scene(n: int, seed: int, h: int = 96, w: int = 128) -> np.ndarray:
     """A smooth picture of its own brightness that pans (n,3,h,w), with noise."""
     rng = np.random.default_rng(seed)
-    wide = np.kron(rng.integers(0, 120, (3, h // 16, w // 16 + 8)) + 60 * (seed % 3), np.ones((1, 16, 16)))
-    return np.stack([wide[:, :, i % 128 : i % 128 + w] for i in range(n)]) + rng.normal(0, 6, (n, 3, h, w))
+    wide = np.kron(
+        rng.integers(0, 120, (3, h // 16, w // 16 + 8)) + 60 * (seed % 3), np.ones((1, 16, 16))
+    )
+    return np.stack([wide[:, :, i % 128 : i % 128 + w] for i in range(n)]) + rng.normal(
+        0, 6, (n, 3, h, w)
+    )
 
 
 def as_bytes(frames: np.ndarray) -> np.ndarray:
@@ -36,7 +40,9 @@ def test_what_is_no_cut() -> None:
     share = np.linspace(-1, 2, 40).clip(0, 1)[:, None, None, None]
     assert find_cuts(as_bytes(a * (1 - share) + b * share)) == []
     assert find_cuts(as_bytes(a * (1 - share))) == []
-    assert find_cuts(np.random.default_rng(0).integers(0, 256, (40, 1, 32, 32), dtype=np.uint8)) == []
+    assert (
+        find_cuts(np.random.default_rng(0).integers(0, 256, (40, 1, 32, 32), dtype=np.uint8)) == []
+    )
     assert find_cuts(np.zeros((9, 1, 8, 8), np.uint8)) == []
     assert find_cuts(np.full((9, 1, 8, 8), np.nan)) == []
     for short in range(4):
@@ -45,7 +51,13 @@ def test_what_is_no_cut() -> None:
 
 @pytest.mark.parametrize(
     ("name", "cuts"),
-    [("nasa_13013.mp4", [202]), ("tree.avi", []), ("carphone_pristine.mp4", []), ("realshort.mp4", []), ("newtonscradle.gif", [])],
+    [
+        ("nasa_13013.mp4", [202]),
+        ("tree.avi", []),
+        ("carphone_pristine.mp4", []),
+        ("realshort.mp4", []),
+        ("newtonscradle.gif", []),
+    ],
 )
 def test_real_films(name, cuts) -> None:
     assert find_cuts(read_film(real_data(f"video/{name}")).frames) == cuts

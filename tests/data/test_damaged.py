@@ -1,4 +1,6 @@
-"""Damaged files of every kind: what can be read is read, and all else is one line. Which damage is a matter of the seed."""
+"""Damaged files of every kind: what can be read is read, and all else is one line. Which damage is
+a matter of the seed.
+"""
 
 import shutil
 import warnings
@@ -21,8 +23,13 @@ from foreframe.data.check import all_in_words, check_recordings, splits_in_words
 CASES = 10  # of each kind
 FRAMES = np.random.default_rng(1).integers(0, 255, (12, 16, 24), dtype=np.uint8)
 PICTURES = [Image.fromarray(frame) for frame in FRAMES]
-COORDINATES = {"time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(1, "h"), "lat": np.arange(16.0)}
-GRID = xr.Dataset({"v": (("time", "lat", "x"), FRAMES.astype(np.float32), {"units": "mm/h"})}, COORDINATES)
+COORDINATES = {
+    "time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(1, "h"),
+    "lat": np.arange(16.0),
+}
+GRID = xr.Dataset(
+    {"v": (("time", "lat", "x"), FRAMES.astype(np.float32), {"units": "mm/h"})}, COORDINATES
+)
 
 
 def write_film(path: Path, codec: str, kind: str) -> None:
@@ -30,7 +37,13 @@ def write_film(path: Path, codec: str, kind: str) -> None:
         stream = out.add_stream(codec, rate=10)
         stream.height, stream.width, stream.pix_fmt = 16, 24, kind
         for frame in FRAMES:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.stack([frame] * 3, axis=-1), "rgb24").reformat(format=kind)))
+            out.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(np.stack([frame] * 3, axis=-1), "rgb24").reformat(
+                        format=kind
+                    )
+                )
+            )
         out.mux(stream.encode(None))
 
 
@@ -67,7 +80,9 @@ def folder_of(suffix: str) -> Callable[[Path], None]:
 
 KINDS: dict[str, Callable[[Path], object]] = {
     "a.npy": lambda path: np.save(path, FRAMES),
-    "b.npz": lambda path: np.savez(path, frames=FRAMES, times=COORDINATES["time"], latitude=np.arange(16.0), units="K"),
+    "b.npz": lambda path: np.savez(
+        path, frames=FRAMES, times=COORDINATES["time"], latitude=np.arange(16.0), units="K"
+    ),
     "c.npz": lambda path: np.savez_compressed(path, frames=FRAMES),
     "d.pt": lambda path: torch.save({"frames": torch.from_numpy(FRAMES)}, path),
     "e.gif": write_all,
@@ -106,7 +121,9 @@ def damaged(content: bytes, draw: np.random.Generator) -> bytes:
     whole = bytearray(content)
     if not whole:
         return content
-    at = int(draw.integers(len(whole)) if draw.random() < 0.5 else draw.integers(min(len(whole), 200)))  # headers come first
+    at = int(
+        draw.integers(len(whole)) if draw.random() < 0.5 else draw.integers(min(len(whole), 200))
+    )  # headers come first
     how, many = draw.integers(5), int(draw.integers(1, 9))
     if how == 0:
         return bytes(whole[:at])
@@ -123,7 +140,9 @@ def damaged(content: bytes, draw: np.random.Generator) -> bytes:
 
 
 def outcome(path: Path) -> str:
-    """What looking through a recording comes to, as the command line does it: what it says, where it says no."""
+    """What looking through a recording comes to, as the command line does it: what it says, where
+    it says no.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -1,4 +1,6 @@
-"""Grids are proved against files that xarray and netCDF4 write, and against what xarray reads from ours."""
+"""Grids are proved against files that xarray and netCDF4 write, and against what xarray reads from
+ours.
+"""
 
 import errno
 import itertools
@@ -93,7 +95,9 @@ def test_packed_integers_and_fill_values(tmp_path: Path) -> None:
         v.set_auto_maskandscale(False)
         v[:] = np.arange(120).reshape(6, 4, 5)
         file.createVariable("raw", "u1", ("time", "lat", "lon"))[:] = 7
-    np.testing.assert_array_equal(whole(read_grid(tmp_path / "b.nc", "v"))[:, 0], np.arange(120).reshape(6, 4, 5) * 0.5 + 10)
+    np.testing.assert_array_equal(
+        whole(read_grid(tmp_path / "b.nc", "v"))[:, 0], np.arange(120).reshape(6, 4, 5) * 0.5 + 10
+    )
     assert whole(read_grid(tmp_path / "b.nc", "raw")).dtype == np.float32
 
 
@@ -104,7 +108,9 @@ def test_rows_are_turned_north_up_with_their_coordinates() -> None:
     np.testing.assert_array_equal(clip.coordinates["latitude"], SOUTHWARD)
     assert clip.notes == ("rows ran south to north: turned north-up",)
 
-    plain = xr.Dataset({"v": (("time", "y", "x"), FIELD)}, {"time": HOURS, "y": np.arange(4) * 10.0})
+    plain = xr.Dataset(
+        {"v": (("time", "y", "x"), FIELD)}, {"time": HOURS, "y": np.arange(4) * 10.0}
+    )
     assert read_grid(plain).notes == ()
     np.testing.assert_array_equal(whole(read_grid(plain))[:, 0], FIELD)
     plain["y"].attrs["standard_name"] = "projection_y_coordinate"
@@ -116,8 +122,14 @@ def test_a_curved_grid_is_turned_by_its_latitudes() -> None:
     latitude = SOUTHWARD[::-1, None] + 0.1 * np.arange(5)
     longitude = 370.0 + np.arange(20.0).reshape(4, 5)
     data = xr.Dataset(
-        {"v": (("Time", "south_north", "west_east"), FIELD), "XLONG": (("west_east", "south_north"), longitude.T)},
-        {"Time": HOURS, "XLAT": (("Time", "south_north", "west_east"), np.tile(latitude, (6, 1, 1)))},
+        {
+            "v": (("Time", "south_north", "west_east"), FIELD),
+            "XLONG": (("west_east", "south_north"), longitude.T),
+        },
+        {
+            "Time": HOURS,
+            "XLAT": (("Time", "south_north", "west_east"), np.tile(latitude, (6, 1, 1))),
+        },
     )
     clip = read_grid(data)  # XLONG is no candidate, XLAT is repeated at every time
     np.testing.assert_array_equal(whole(clip)[:, 0], FIELD[:, ::-1])
@@ -150,7 +162,9 @@ def test_a_level_is_selected_by_its_nearest_value() -> None:
 
 
 def test_several_variables_become_channels_in_their_order() -> None:
-    data = era_like().assign(u=(("longitude", "time", "latitude"), FIELD.transpose(2, 0, 1) * 2, {"units": "m/s"}))
+    data = era_like().assign(
+        u=(("longitude", "time", "latitude"), FIELD.transpose(2, 0, 1) * 2, {"units": "m/s"})
+    )
     clip = read_grid(data, ["u", "t2m"])
     np.testing.assert_array_equal(whole(clip), np.stack([FIELD * 2, FIELD], axis=1))
     assert (clip.variable, clip.units) == ("u, t2m", "m/s, K")
@@ -158,7 +172,9 @@ def test_several_variables_become_channels_in_their_order() -> None:
     with pytest.raises(ValueError, match="several variables: t2m, u; name one"):
         read_grid(data)
     other = data.assign(s=(("time", "lat_s", "longitude"), FIELD[:, 1:]))
-    with pytest.raises(ValueError, match="t2m lies on time, latitude, longitude, but s on time, lat_s, longitude"):
+    with pytest.raises(
+        ValueError, match="t2m lies on time, latitude, longitude, but s on time, lat_s, longitude"
+    ):
         read_grid(other, ["t2m", "s"])
 
 
@@ -184,7 +200,11 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
             (np.arange(6) * 0.5, {}, np.arange(6) * 0.5),
             (np.arange(1, 7), {"units": "minutes"}, np.arange(1, 7) * 60.0),
             (np.arange(6), {}, None),
-            (np.arange(6.0), {"units": "months since 2000-01-01"}, np.arange("2000-01", "2000-07", dtype="M8[M]").astype("M8[ns]")),
+            (
+                np.arange(6.0),
+                {"units": "months since 2000-01-01"},
+                np.arange("2000-01", "2000-07", dtype="M8[M]").astype("M8[ns]"),
+            ),
             (np.arange(6.0), {"units": "fortnights since 2000-01-01"}, np.arange(6.0)),
             (np.arange(6.0), {"units": "months since 0001-01-01"}, np.arange(6.0)),
         )
@@ -195,11 +215,17 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
         np.testing.assert_array_equal(clip.times, expected)
         assert len(clip.notes) == ("since" in attrs.get("units", ""))
 
-    middles = era_like().assign_coords(time=("time", np.arange(6) + 0.5, {"units": "months since 1960-01-01", "calendar": "360"}))
+    middles = era_like().assign_coords(
+        time=("time", np.arange(6) + 0.5, {"units": "months since 1960-01-01", "calendar": "360"})
+    )
     middles.to_netcdf(tmp_path / "middles.nc")
     times = read_grid(tmp_path / "middles.nc").times
     assert times is not None
-    assert [str(time)[:13] for time in times[:3]] == ["1960-01-16T12", "1960-02-15T12", "1960-03-16T12"]
+    assert [str(time)[:13] for time in times[:3]] == [
+        "1960-01-16T12",
+        "1960-02-15T12",
+        "1960-03-16T12",
+    ]
 
     renamed = era_like().rename(time="valid_time")
     np.testing.assert_array_equal(read_grid(renamed).times, HOURS)
@@ -209,18 +235,28 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
 
 def test_times_must_run_forward() -> None:
     for times, words in (
-        (HOURS[::-1], "time runs backwards from 2019-03-01T05:00:00.000000000 to .* at frame 1; sort it"),
+        (
+            HOURS[::-1],
+            "time runs backwards from 2019-03-01T05:00:00.000000000 to .* at frame 1; sort it",
+        ),
         (HOURS[[0, 1, 1, 2, 3, 4]], "frames 1 and 2 have the same time"),
         (np.where(np.arange(6) == 3, np.datetime64("NaT"), HOURS), "frame 3 has no time"),
-        (xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)[::-1], "runs backwards from 2000-03-04"),
+        (
+            xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)[::-1],
+            "runs backwards from 2000-03-04",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             read_grid(era_like(time=times))
     gap = HOURS + np.array([0, 0, 0, 9, 9, 9]) * np.timedelta64(1, "h")
-    np.testing.assert_array_equal(read_grid(era_like(time=gap)).times, gap)  # regularity is another's question
+    np.testing.assert_array_equal(
+        read_grid(era_like(time=gap)).times, gap
+    )  # regularity is another's question
 
 
-def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from xarray.backends.netCDF4_ import NetCDF4ArrayWrapper
 
     read: list[tuple[str, tuple]] = []
@@ -236,7 +272,9 @@ def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(tmp_path: Path,
     assert "time" in {name for name, _ in read}  # the record works
     assert "z" not in {name for name, _ in read}
     np.testing.assert_array_equal(clip.frames[2:4][:, 0], FIELD[2:4] + 20)
-    assert [key for name, key in read if name == "z"] == [(slice(2, 4, 1), 2, slice(None), slice(None))]
+    assert [key for name, key in read if name == "z"] == [
+        (slice(2, 4, 1), 2, slice(None), slice(None))
+    ]
     clip.frames[2:4]
     assert len([name for name, _ in read if name == "z"]) == 2  # and keeps nothing
 
@@ -246,7 +284,9 @@ def test_a_clip_can_be_sent_to_workers(tmp_path: Path) -> None:
     era_like().to_zarr(tmp_path / "a.zarr", consolidated=False)
     for name in ("a.nc", "a.zarr"):
         clip = read_grid(tmp_path / name)
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(clip)).frames[1:3], clip.frames[1:3])
+        np.testing.assert_array_equal(
+            pickle.loads(pickle.dumps(clip)).frames[1:3], clip.frames[1:3]
+        )
 
 
 def test_zarr_folders_archives_and_urls(tmp_path: Path) -> None:
@@ -279,7 +319,11 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "text.zip", None, "not a whole Zarr store"),
         (tmp_path / "folder.zarr", None, "not a whole Zarr store"),
         (tmp_path / "a.nc", "sst", "a.nc has no variable sst; it holds t2m"),
-        (tmp_path / "flat.nc", None, r"no variable with a time and two space dimensions; it holds t2m \(latitude, longitude\)"),
+        (
+            tmp_path / "flat.nc",
+            None,
+            r"no variable with a time and two space dimensions; it holds t2m \(latitude, longitude\)",
+        ),
         (tmp_path / "flat.nc", "t2m", "t2m has no time among its dimensions"),
         (era_like().isel(latitude=0), "t2m", "not a time and two of space"),
         (era_like().isel(time=slice(0)), None, "is empty: time 0"),
@@ -329,14 +373,29 @@ def clips_to_write() -> dict[str, Clip]:
     colours = np.concatenate([frames, frames * 2, frames * 3], axis=1)
     noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
     square = np.arange(4.0) * -1000
-    curved = {"latitude": SOUTHWARD[:, None] - 0.1 * np.arange(5), "longitude": 370.0 + np.arange(20.0).reshape(4, 5)}
+    curved = {
+        "latitude": SOUTHWARD[:, None] - 0.1 * np.arange(5),
+        "longitude": 370.0 + np.arange(20.0).reshape(4, 5),
+    }
     return {
-        "plain": Clip(frames, HOURS, "K", {"latitude": SOUTHWARD, "longitude": EASTWARD}, variable="t2m"),
+        "plain": Clip(
+            frames, HOURS, "K", {"latitude": SOUTHWARD, "longitude": EASTWARD}, variable="t2m"
+        ),
         "noleap": Clip(frames, noleap, "K", {"lat": SOUTHWARD, "lon": EASTWARD}, variable="t2m"),
         "curved": Clip(frames, HOURS, "", curved, variable="sst"),
-        "projected": Clip(frames, HOURS, "", {"y": square, "x": EASTWARD, **curved}, variable="rain"),
-        "rotated": Clip(frames, HOURS, "mm/h", {"rlat": SOUTHWARD, "rlon": EASTWARD}, variable="rain"),
-        "square": Clip(frames[..., :4], HOURS, "", {"alpha": square, "beta": np.arange(4) * 2.0}, variable="rain"),
+        "projected": Clip(
+            frames, HOURS, "", {"y": square, "x": EASTWARD, **curved}, variable="rain"
+        ),
+        "rotated": Clip(
+            frames, HOURS, "mm/h", {"rlat": SOUTHWARD, "rlon": EASTWARD}, variable="rain"
+        ),
+        "square": Clip(
+            frames[..., :4],
+            HOURS,
+            "",
+            {"alpha": square, "beta": np.arange(4) * 2.0},
+            variable="rain",
+        ),
         "upside": Clip(frames, HOURS, "", {"y": square[::-1], "x": EASTWARD}, variable="rain"),
         "seconds": Clip(frames, np.arange(6) * 0.04, variable="forecast"),
         "index": Clip(frames, variable="forecast"),
@@ -361,18 +420,37 @@ def test_what_is_written_is_read_back(tmp_path: Path, kind: str, ending: str) ->
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "deep" / f"a{ending}"
-    write_grid(path, clips_to_write()["plain"], {"model": "convlstm", "epochs": 3, "none": None, "list": [1, "a"]})
+    write_grid(
+        path,
+        clips_to_write()["plain"],
+        {"model": "convlstm", "epochs": 3, "none": None, "list": [1, "a"]},
+    )
     with xr.open_dataset(path) if ending == ".nc" else xr.open_zarr(path, chunks=None) as data:
         assert data["t2m"].dims == ("time", "latitude", "longitude")
         np.testing.assert_array_equal(data["time"], HOURS)
         np.testing.assert_array_equal(data["t2m"], clips_to_write()["plain"].frames[:, 0])
         assert data["t2m"].attrs["units"] == "K"
         assert data["t2m"].encoding["dtype"] == np.float32
-        assert np.isnan(data["t2m"].encoding.get("_FillValue", data["t2m"].encoding.get("fill_value")))
-        assert data["latitude"].attrs == {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
-        assert data["longitude"].attrs == {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
+        assert np.isnan(
+            data["t2m"].encoding.get("_FillValue", data["t2m"].encoding.get("fill_value"))
+        )
+        assert data["latitude"].attrs == {
+            "standard_name": "latitude",
+            "units": "degrees_north",
+            "axis": "Y",
+        }
+        assert data["longitude"].attrs == {
+            "standard_name": "longitude",
+            "units": "degrees_east",
+            "axis": "X",
+        }
         assert data["time"].attrs["standard_name"] == "time"
-        assert data.attrs == {"Conventions": "CF-1.11", "model": "convlstm", "epochs": 3, "list": "1 a"}
+        assert data.attrs == {
+            "Conventions": "CF-1.11",
+            "model": "convlstm",
+            "epochs": 3,
+            "list": "1 a",
+        }
 
 
 def test_netcdf_is_compressed_and_says_its_fill_value(tmp_path: Path) -> None:
@@ -389,14 +467,22 @@ def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, end
     hour = np.timedelta64(1, "h")
     noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
     for times, step in ((HOURS, hour), (noleap, noleap[1] - noleap[0]), (np.arange(6) * 0.5, 0.5)):
-        clips = [Clip(FIELD[k : k + 3, None], times[k : k + 3], "K", variable="t2m") for k in (1, 2, 3)]
+        clips = [
+            Clip(FIELD[k : k + 3, None], times[k : k + 3], "K", variable="t2m") for k in (1, 2, 3)
+        ]
         write_grid(tmp_path / f"a{ending}", clips)
-        with xr.open_dataset(tmp_path / f"a{ending}", chunks=None, engine=None if ending == ".nc" else "zarr") as data:
+        with xr.open_dataset(
+            tmp_path / f"a{ending}", chunks=None, engine=None if ending == ".nc" else "zarr"
+        ) as data:
             assert data["t2m"].dims == ("start", "lead", "y", "x")
             np.testing.assert_array_equal(data["start"], times[:3])
-            np.testing.assert_array_equal(data["time"], np.stack([times[k : k + 3] for k in (1, 2, 3)]))
+            np.testing.assert_array_equal(
+                data["time"], np.stack([times[k : k + 3] for k in (1, 2, 3)])
+            )
             expected = np.array([1, 2, 3]) * np.array(step)
-            np.testing.assert_array_equal(data["lead"], expected.astype("m8[ns]") if expected.dtype.kind != "f" else expected)
+            np.testing.assert_array_equal(
+                data["lead"], expected.astype("m8[ns]") if expected.dtype.kind != "f" else expected
+            )
             assert data["start"].attrs["standard_name"] == "forecast_reference_time"
             assert data["lead"].attrs["standard_name"] == "forecast_period"
         one = read_grid(tmp_path / f"a{ending}", select={"start": times[1]})
@@ -407,7 +493,9 @@ def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, end
 
 def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> None:
     months = np.arange("2007-01", "2007-07", dtype="M8[M]").astype("M8[ns]")
-    clips = [Clip(FIELD[k : k + 2, None], months[k : k + 2], start=months[k - 1]) for k in (1, 2, 3)]
+    clips = [
+        Clip(FIELD[k : k + 2, None], months[k : k + 2], start=months[k - 1]) for k in (1, 2, 3)
+    ]
     write_grid(tmp_path / "a.nc", clips)
     with xr.open_dataset(tmp_path / "a.nc") as data:
         np.testing.assert_array_equal(data["lead"], [1, 2])
@@ -451,20 +539,28 @@ def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> N
             write_grid(tmp_path / path, clips["plain"])
         assert "\n" not in str(caught.value)
     assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"
-    with pytest.raises(ValueError, match=r"latitude has shape \(7,\), but frames have 4 rows and 5 columns"):
-        write_grid(tmp_path / "b.nc", Clip(FIELD[:, None], coordinates={"latitude": np.arange(7.0)}))
+    with pytest.raises(
+        ValueError, match=r"latitude has shape \(7,\), but frames have 4 rows and 5 columns"
+    ):
+        write_grid(
+            tmp_path / "b.nc", Clip(FIELD[:, None], coordinates={"latitude": np.arange(7.0)})
+        )
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
-    """The system itself refuses to write past a size; a disk that is full answers in the same place."""
+    """The system itself refuses to write past a size; a disk that is full answers in the same
+    place.
+    """
     path = tmp_path / f"a{ending}"
     write_grid(path, clips_to_write()["plain"])
     noise = Clip(np.random.default_rng(0).normal(size=(4, 1, 200, 200)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(ValueError, match=f"cannot write .*{os.strerror(errno.EFBIG)}") as caught:
+        with pytest.raises(
+            ValueError, match=f"cannot write .*{os.strerror(errno.EFBIG)}"
+        ) as caught:
             write_grid(path, noise)
         with pytest.raises(ValueError, match="cannot write"):
             write_grid(tmp_path / f"new{ending}", noise)
@@ -485,7 +581,11 @@ def test_era5_there_and_back(tmp_path: Path) -> None:
         era = {name: held[name] for name in held.files}
     data = xr.Dataset(
         {"t2m": (("valid_time", "latitude", "longitude"), era["frames"], {"units": "K"})},
-        {"valid_time": era["times"].astype("M8[ns]"), "latitude": era["latitude"], "longitude": era["longitude"]},
+        {
+            "valid_time": era["times"].astype("M8[ns]"),
+            "latitude": era["latitude"],
+            "longitude": era["longitude"],
+        },
     )
     data.to_netcdf(tmp_path / "era5.nc")
     clip = read_grid(tmp_path / "era5.nc")
@@ -502,7 +602,11 @@ def test_sea_temperature_is_turned_and_keeps_its_land_and_longitudes(tmp_path: P
         sea = {name: held[name] for name in held.files}
     data = xr.Dataset(
         {"sst": (("time", "latitude", "longitude"), sea["frames"], {"units": "K"})},
-        {"time": sea["times"].astype("M8[ns]"), "latitude": sea["latitude"], "longitude": sea["longitude"]},
+        {
+            "time": sea["times"].astype("M8[ns]"),
+            "latitude": sea["latitude"],
+            "longitude": sea["longitude"],
+        },
     )
     data.to_netcdf(tmp_path / "sst.nc")
     clip = read_grid(tmp_path / "sst.nc")

@@ -1,4 +1,6 @@
-"""What a grid says of itself, a forecast of it says too: xarray and CF's own rules are the judges."""
+"""What a grid says of itself, a forecast of it says too: xarray and CF's own rules are the
+judges.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,11 @@ LAMBERT = {
     "latitude_of_projection_origin": 63.3,
     "earth_radius": 6371000.0,
 }
-NORTH_ON_TOP = {"standard_name": "projection_y_coordinate", "units": "m", "long_name": "y of the map"}
+NORTH_ON_TOP = {
+    "standard_name": "projection_y_coordinate",
+    "units": "m",
+    "long_name": "y of the map",
+}
 EAST = {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"}
 
 
@@ -47,9 +53,21 @@ def on_a_map() -> xr.Dataset:
             "time": ("time", HOURS, {"standard_name": "time", "long_name": "valid time"}),
             "y": ("y", y, NORTH_ON_TOP),
             "x": ("x", x, EAST),
-            "lat": (both, 63 + np.add.outer(y, 0.1 * x) / 1e5, {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": (both, 15 + np.add.outer(0.1 * y, x) / 1e5, {"standard_name": "longitude", "units": "degrees_east"}),
-            "height_above_ground": ((), 2.0, {"standard_name": "height", "units": "m", "positive": "up"}),
+            "lat": (
+                both,
+                63 + np.add.outer(y, 0.1 * x) / 1e5,
+                {"standard_name": "latitude", "units": "degrees_north"},
+            ),
+            "lon": (
+                both,
+                15 + np.add.outer(0.1 * y, x) / 1e5,
+                {"standard_name": "longitude", "units": "degrees_east"},
+            ),
+            "height_above_ground": (
+                (),
+                2.0,
+                {"standard_name": "height", "units": "m", "positive": "up"},
+            ),
         },
         {"institution": "somewhere"},
     )
@@ -57,7 +75,12 @@ def on_a_map() -> xr.Dataset:
 
 def round_the_globe(northward: bool = False) -> xr.Dataset:
     latitude = np.linspace(60, 55, 6)[:: -1 if northward else 1]
-    said = {"standard_name": "air_temperature", "long_name": "2 metre temperature", "units": "K", "cell_methods": "area: mean"}
+    said = {
+        "standard_name": "air_temperature",
+        "long_name": "2 metre temperature",
+        "units": "K",
+        "cell_methods": "area: mean",
+    }
     return xr.Dataset(
         {
             "t2m": (("valid_time", "latitude", "longitude"), FIELD[:, :: -1 if northward else 1], said),
@@ -84,7 +107,9 @@ def forecast_of(source: Path | xr.Dataset, path: Path, **options: object) -> xr.
     (clip,) = clips_from(source, **options)
     past = clip[:4]
     write_forecast(path, past, still().predict(past, 3), Scaling(250, 310, "K"))
-    return xr.open_dataset(path, chunks=None, decode_timedelta=True, engine="zarr" if path.suffix == ".zarr" else None)
+    return xr.open_dataset(
+        path, chunks=None, decode_timedelta=True, engine="zarr" if path.suffix == ".zarr" else None
+    )
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
@@ -168,9 +193,13 @@ def test_what_is_cut_and_averaged_keeps_its_words_and_moves_its_numbers(tmp_path
     with forecast_of(given, tmp_path / "out.nc", crop=[2, 2, 4, 8], coarsen=2) as made:
         assert said_of(made.t2m) == said_of(given.t2m)
         np.testing.assert_allclose(made.x, given.x.values[2:].reshape(4, 2).mean(1))
-        np.testing.assert_allclose(made.lat, given.lat.values[2:, 2:].reshape(2, 2, 4, 2).mean((1, 3)))
+        np.testing.assert_allclose(
+            made.lat, given.lat.values[2:, 2:].reshape(2, 2, 4, 2).mean((1, 3))
+        )
         assert said_of(made.x) == EAST
-        assert said_of(made.projection_lambert) == said_of(on_a_map().projection_lambert)  # the corner is another one
+        assert said_of(made.projection_lambert) == said_of(
+            on_a_map().projection_lambert
+        )  # the corner is another one
     with forecast_of(given, tmp_path / "whole.nc") as made:
         assert said_of(made.projection_lambert) == said_of(given.projection_lambert)
 
@@ -194,10 +223,18 @@ def test_files_that_are_joined_keep_what_is_true_of_all(tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_the_file_stays_there(tmp_path: Path) -> None:
-    """Packing, bounds, pointers to what is not carried, and the start of a forecast that was read."""
+    """Packing, bounds, pointers to what is not carried, and the start of a forecast that was
+    read.
+    """
     given = on_a_map()
-    given = given.assign_coords(forecast_reference_time=((), HOURS[0], {"standard_name": "forecast_reference_time"}))
-    given.t2m.attrs |= {"valid_range": np.array([0, 9], "i2"), "cell_measures": "area: cells", "ancillary_variables": "flags"}
+    given = given.assign_coords(
+        forecast_reference_time=((), HOURS[0], {"standard_name": "forecast_reference_time"})
+    )
+    given.t2m.attrs |= {
+        "valid_range": np.array([0, 9], "i2"),
+        "cell_measures": "area: cells",
+        "ancillary_variables": "flags",
+    }
     given.t2m.attrs |= {"note": ["a", "b"], "empty": [], "in/the/way": 1}
     packed = {"dtype": "int16", "scale_factor": 0.001, "add_offset": 280.0, "_FillValue": -32768}
     given.to_zarr(tmp_path / "in.zarr", encoding={"t2m": packed}, consolidated=False)
@@ -215,7 +252,11 @@ def test_there_and_back_is_the_same(tmp_path: Path) -> None:
     future = still().predict(clip, 2)
     write_grid(tmp_path / "a.nc", future)
     (again,) = clips_from(tmp_path / "a.nc")
-    assert (again.attributes, again.dims, again.start) == (future.attributes, future.dims, future.start)
+    assert (again.attributes, again.dims, again.start) == (
+        future.attributes,
+        future.dims,
+        future.start,
+    )
     assert again.coordinates.keys() == future.coordinates.keys()
     for name, coordinate in future.coordinates.items():
         assert again.coordinates[name].dims == coordinate.dims
@@ -224,36 +265,120 @@ def test_there_and_back_is_the_same(tmp_path: Path) -> None:
 
 def test_several_variables_share_what_they_share(tmp_path: Path) -> None:
     given = on_a_map()
-    given["d2m"] = given.t2m.assign_attrs(long_name="Dewpoint", standard_name="dew_point_temperature")
+    given["d2m"] = given.t2m.assign_attrs(
+        long_name="Dewpoint", standard_name="dew_point_temperature"
+    )
     (clip,) = clips_from(given, ["t2m", "d2m"])
-    assert clip.attributes == {"cell_methods": "time: mean area: point", "grid_mapping": "projection_lambert"}
+    assert clip.attributes == {
+        "cell_methods": "time: mean area: point",
+        "grid_mapping": "projection_lambert",
+    }
 
 
 def test_plain_arrays_and_coordinates_mix() -> None:
-    clip = Clip(FIELD[:, None], HOURS, "K", {"y": np.arange(6.0), "x": Coordinate(("column",), np.arange(10.0), {"units": "km"})})
+    clip = Clip(
+        FIELD[:, None],
+        HOURS,
+        "K",
+        {"y": np.arange(6.0), "x": Coordinate(("column",), np.arange(10.0), {"units": "km"})},
+    )
     assert clip.coordinates["y"].dims == ("row",)
     assert clip.coordinates["x"].attributes == {"units": "km"}
-    with pytest.raises(ValueError, match=r"coordinate x has shape \(10,\), but frames have 6 rows and 5 columns"):
+    with pytest.raises(
+        ValueError, match=r"coordinate x has shape \(10,\), but frames have 6 rows and 5 columns"
+    ):
         replace(clip, frames=FIELD[:, None, :, :5])
 
 
 NAMES = (
-    *("a", "name", "dtype", "shape", "", "a/b", " a", "a ", "1a", "_x", "_Netcdf4Dimid", "_NCProperties", "_FillValue", "é"),
-    *("a\nb", "\x00", "\ud800", "x" * 300, "units", "bounds", "standard_name", "axis", "calendar", "coordinates", "grid_mapping"),
-    *("scale_factor", "missing_value", "_Unsigned", "positive", "CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "valid_range"),
+    *(
+        "a",
+        "name",
+        "dtype",
+        "shape",
+        "",
+        "a/b",
+        " a",
+        "a ",
+        "1a",
+        "_x",
+        "_Netcdf4Dimid",
+        "_NCProperties",
+        "_FillValue",
+        "é",
+    ),
+    *(
+        "a\nb",
+        "\x00",
+        "\ud800",
+        "x" * 300,
+        "units",
+        "bounds",
+        "standard_name",
+        "axis",
+        "calendar",
+        "coordinates",
+        "grid_mapping",
+    ),
+    *(
+        "scale_factor",
+        "missing_value",
+        "_Unsigned",
+        "positive",
+        "CLASS",
+        "NAME",
+        "REFERENCE_LIST",
+        "DIMENSION_LIST",
+        "valid_range",
+    ),
 )
 VALUES = (
-    *("", 1.5, float("nan"), 2**70, True, None, {"a": 1}, [1, 2], ["a", "b"], [], [[1, 2], [3, 4]], [[1], [2, 3]], b"w"),
-    *("\ud800", "a\x00b", np.datetime64("2020-01-01"), 1j, np.array(5), np.array([1], ">f4"), np.float16(1), np.longdouble(1)),
+    *(
+        "",
+        1.5,
+        float("nan"),
+        2**70,
+        True,
+        None,
+        {"a": 1},
+        [1, 2],
+        ["a", "b"],
+        [],
+        [[1, 2], [3, 4]],
+        [[1], [2, 3]],
+        b"w",
+    ),
+    *(
+        "\ud800",
+        "a\x00b",
+        np.datetime64("2020-01-01"),
+        1j,
+        np.array(5),
+        np.array([1], ">f4"),
+        np.float16(1),
+        np.longdouble(1),
+    ),
 )
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_no_attribute_stands_in_the_way_of_a_forecast(tmp_path: Path, ending: str, value: object) -> None:
+def test_no_attribute_stands_in_the_way_of_a_forecast(
+    tmp_path: Path, ending: str, value: object
+) -> None:
     said = dict.fromkeys(NAMES, value)
-    where = {"y": Coordinate(("row",), np.arange(6.0), said), "crs": Coordinate((), np.array(0), said)}
-    clip = Clip(FIELD[:2, None], HOURS[:2], "K", where, variable="t2m", attributes={**said, "grid_mapping": "crs"})
+    where = {
+        "y": Coordinate(("row",), np.arange(6.0), said),
+        "crs": Coordinate((), np.array(0), said),
+    }
+    clip = Clip(
+        FIELD[:2, None],
+        HOURS[:2],
+        "K",
+        where,
+        variable="t2m",
+        attributes={**said, "grid_mapping": "crs"},
+    )
     write_grid(tmp_path / f"a{ending}", clip, said)
     (again,) = clips_from(tmp_path / f"a{ending}")
     np.testing.assert_array_equal(again.frames[0:2], clip.frames)
@@ -262,7 +387,9 @@ def test_no_attribute_stands_in_the_way_of_a_forecast(tmp_path: Path, ending: st
 
 def test_a_calendar_without_leap_days_bounds_of_time_and_names_of_places(tmp_path: Path) -> None:
     noleap = np.array(xr.date_range("2001-02-25", periods=8, calendar="noleap", use_cftime=True))
-    given = on_a_map().assign_coords(time=("time", noleap, {"standard_name": "time", "bounds": "time_bnds"}), region="north")
+    given = on_a_map().assign_coords(
+        time=("time", noleap, {"standard_name": "time", "bounds": "time_bnds"}), region="north"
+    )
     given["time_bnds"] = (("time", "bnds"), np.stack([noleap, noleap], axis=1))
     given.time.encoding["units"] = "hours since 2001-02-25"
     given.to_netcdf(tmp_path / "in.nc")
@@ -284,5 +411,7 @@ def test_a_file_that_xarray_opens_with_all_coordinates_is_the_same(tmp_path: Pat
         (other,) = clips_from(opened)
     assert other.attributes == clip.attributes
     assert other.coordinates.keys() == clip.coordinates.keys()
-    assert "GeoTransform" not in clip.coordinates["projection_lambert"].attributes  # rows were turned
+    assert (
+        "GeoTransform" not in clip.coordinates["projection_lambert"].attributes
+    )  # rows were turned
     np.testing.assert_array_equal(clip.coordinates["y"], on_a_map().y)

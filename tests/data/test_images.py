@@ -34,8 +34,15 @@ def test_natural_order_and_lists(folder) -> None:
     clip = read_images(path)
     np.testing.assert_array_equal(clip.frames[:], made)
     np.testing.assert_array_equal(clip.frames[3:7], made[3:7])
-    assert (clip.frames.shape, clip.frames.dtype, clip.times, clip.name) == ((12, 1, 10, 14), np.uint8, None, path.name)
-    np.testing.assert_array_equal(read_images([path / "img9.png", path / "img2.png"]).frames[:], made[[8, 1]])
+    assert (clip.frames.shape, clip.frames.dtype, clip.times, clip.name) == (
+        (12, 1, 10, 14),
+        np.uint8,
+        None,
+        path.name,
+    )
+    np.testing.assert_array_equal(
+        read_images([path / "img9.png", path / "img2.png"]).frames[:], made[[8, 1]]
+    )
     with pytest.raises(ValueError, match="without a step"):
         clip.frames[::2]
 
@@ -52,7 +59,9 @@ def test_an_unreadable_image_is_filled(folder, k, stand_in, how) -> None:
     path, made = folder
     bad = path / f"img{k + 1}.png"
     bad.write_bytes(bad.read_bytes()[:60] if how == "torn" else b"no image")
-    with pytest.warns(UserWarning, match=rf"img{k + 1}\.png \(frame {k}\) cannot be read; the image before") as told:
+    with pytest.warns(
+        UserWarning, match=rf"img{k + 1}\.png \(frame {k}\) cannot be read; the image before"
+    ) as told:
         frames, whole = opened_and_read(path, k)
     assert len(told) == 1
     assert frames.broken == {k}
@@ -108,7 +117,9 @@ def test_colour_alpha_palettes_and_turned_pictures(tmp_path) -> None:
 
     tag = Image.Exif()
     tag[0x0112] = 6
-    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5).save(tmp_path / "turned.jpg", exif=tag)
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5).save(
+        tmp_path / "turned.jpg", exif=tag
+    )
     turned = read_images([tmp_path / "turned.jpg"]).frames
     assert turned.shape == (1, 1, 8, 6)
     assert turned[:].shape == turned.shape
@@ -127,7 +138,13 @@ def test_no_images(tmp_path) -> None:
 def test_gifs(tmp_path) -> None:
     made = (np.random.default_rng(0).integers(0, 8, (4, 12, 16)) * 30).astype(np.uint8)
     first, *rest = [Image.fromarray(picture) for picture in made]
-    first.save(tmp_path / "grey.gif", save_all=True, append_images=rest, duration=[100, 50, 200, 100], loop=0)
+    first.save(
+        tmp_path / "grey.gif",
+        save_all=True,
+        append_images=rest,
+        duration=[100, 50, 200, 100],
+        loop=0,
+    )
     clip = read_gif(tmp_path / "grey.gif")
     np.testing.assert_array_equal(clip.frames[:], made[:, None])
     np.testing.assert_array_equal(clip.frames[2:3], made[2:3, None])
@@ -138,7 +155,9 @@ def test_gifs(tmp_path) -> None:
         spot[k, k : k + 3, 2:5] = (255, 0, 0, 255)
     first, *rest = [Image.fromarray(picture) for picture in spot]
     first.save(tmp_path / "clear.gif", save_all=True, append_images=rest, duration=40, disposal=2)
-    np.testing.assert_array_equal(read_gif(tmp_path / "clear.gif").frames[:], spot[..., :3].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(
+        read_gif(tmp_path / "clear.gif").frames[:], spot[..., :3].transpose(0, 3, 1, 2)
+    )
 
     (tmp_path / "text.gif").write_text("no gif")
     for name, words in {"text.gif": "no GIF that can be read", "none.gif": "no file"}.items():
@@ -170,7 +189,9 @@ def test_reading_a_gif_takes_as_many_steps_as_it_has_frames(tmp_path, monkeypatc
     steps = []
     seek = GifImagePlugin.GifImageFile._seek
     monkeypatch.setattr(
-        GifImagePlugin.GifImageFile, "_seek", lambda self, frame, *rest: (steps.append(frame), seek(self, frame, *rest))
+        GifImagePlugin.GifImageFile,
+        "_seek",
+        lambda self, frame, *rest: (steps.append(frame), seek(self, frame, *rest)),
     )
     for k in range(110):  # windows that overlap
         np.testing.assert_array_equal(frames[k : k + 10][:, 0], made[k : k + 10])
@@ -192,7 +213,9 @@ def test_threads_and_processes_read_one_gif_at_once(tmp_path) -> None:
             np.testing.assert_array_equal(got[0], made[k % 30])
     for how in ("fork", "spawn"):
         with multiprocessing.get_context(how).Pool(1) as pool:
-            for got, cut in zip(pool.apply(read_both, (frames,)), (slice(2, 9), slice(0, 3)), strict=True):
+            for got, cut in zip(
+                pool.apply(read_both, (frames,)), (slice(2, 9), slice(0, 3)), strict=True
+            ):
                 np.testing.assert_array_equal(got, made[cut])
 
 
@@ -231,7 +254,11 @@ def test_tiffs_of_several_pages(tmp_path, kind) -> None:
     first.save(tmp_path / "a2.tif", save_all=True, append_images=rest)
     for source in (tmp_path / "a2.tif", tmp_path):
         (clip,) = clips_from(source)
-        assert (clip.frames.shape, clip.frames.dtype, clip.times) == ((7, 1, 10, 12), made.dtype, None)
+        assert (clip.frames.shape, clip.frames.dtype, clip.times) == (
+            (7, 1, 10, 12),
+            made.dtype,
+            None,
+        )
         np.testing.assert_array_equal(clip.frames[:][:, 0], made)
         np.testing.assert_array_equal(clip.frames[2:4][:, 0], made[2:4])
     first.save(tmp_path / "a10.tif", save_all=True, append_images=rest[:2])
@@ -242,7 +269,10 @@ def test_tiffs_of_several_pages(tmp_path, kind) -> None:
 
 
 def test_overviews_are_no_pages(tmp_path) -> None:
-    whole, small = Image.fromarray(np.ones((8, 8), np.uint8)), Image.fromarray(np.ones((4, 4), np.uint8))
+    whole, small = (
+        Image.fromarray(np.ones((8, 8), np.uint8)),
+        Image.fromarray(np.ones((4, 4), np.uint8)),
+    )
     small.encoderinfo = {"tiffinfo": {254: 1}}
     whole.save(tmp_path / "a.tif", save_all=True, append_images=[small, whole])
     (clip,) = clips_from(tmp_path / "a.tif")
@@ -253,11 +283,19 @@ def test_overviews_are_no_pages(tmp_path) -> None:
     ("made", "nodata"),
     [
         (np.arange(48, dtype=np.float32).reshape(6, 8) - 5, "-5"),
-        (np.where(np.arange(48) == 0, -3.4028235e38, np.arange(48)).astype(np.float32).reshape(6, 8), "-3.4028234663852886e+38"),
+        (
+            np.where(np.arange(48) == 0, -3.4028235e38, np.arange(48))
+            .astype(np.float32)
+            .reshape(6, 8),
+            "-3.4028234663852886e+38",
+        ),
         (np.arange(48, dtype=np.uint8).reshape(6, 8), "0"),
         (np.arange(48, dtype=np.uint16).reshape(6, 8), "0\0"),
         (np.arange(48, dtype=np.int32).reshape(6, 8) - 9999, " -9999"),
-        (np.where(np.arange(48) == 0, np.nan, np.arange(48)).astype(np.float32).reshape(6, 8), "nan"),
+        (
+            np.where(np.arange(48) == 0, np.nan, np.arange(48)).astype(np.float32).reshape(6, 8),
+            "nan",
+        ),
     ],
 )
 def test_what_a_geotiff_marks_as_no_data_is_missing(tmp_path, made, nodata) -> None:
@@ -289,8 +327,15 @@ def test_no_data_that_no_pixel_can_hold_is_none(tmp_path) -> None:
 def bomb(path, h=13_000, w=13_000, colours=1):
     """A PNG of nothing: a few hundred kilobytes."""
     rows = zlib.compress(bytes((1 + w * colours) * h), 9)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, {1: 0, 3: 2}[colours], 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", w, h, 8, {1: 0, 3: 2}[colours], 0, 0, 0)),
+        (b"IDAT", rows),
+        (b"IEND", b""),
+    ]
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
@@ -301,7 +346,8 @@ def test_pictures_that_claim_much_are_refused_or_made_small_one_at_a_time(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pillow's own says nothing
         with pytest.raises(
-            ValueError, match=r"one frame of 1x4000x4000.*crop, size or coarsen make it smaller.*raise budget"
+            ValueError,
+            match=r"one frame of 1x4000x4000.*crop, size or coarsen make it smaller.*raise budget",
         ) as told:
             clips_from(tmp_path, budget=0.1)
         assert "\n" not in str(told.value)
@@ -336,10 +382,14 @@ def test_a_gif_that_claims_a_large_canvas(tmp_path) -> None:
 
 
 def test_a_gif_of_many_frames_on_a_large_canvas(tmp_path) -> None:
-    """Two thousand pictures of one pixel, each of which would be drawn on a canvas of 16 million."""
+    """Two thousand pictures of one pixel, each of which would be drawn on a canvas of 16
+    million.
+    """
     gif_of(tmp_path / "a.gif", 2000, 1, 1)
     whole = bytearray((tmp_path / "a.gif").read_bytes())
     whole[6:10] = struct.pack("<HH", 4000, 4000)
     (tmp_path / "a.gif").write_bytes(whole)
-    with pytest.raises(ValueError, match=r"says that it holds \d+ frames of 3x4000x4000, .* GiB, in \d+ bytes"):
+    with pytest.raises(
+        ValueError, match=r"says that it holds \d+ frames of 3x4000x4000, .* GiB, in \d+ bytes"
+    ):
         clips_from(tmp_path / "a.gif")

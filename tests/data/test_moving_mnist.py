@@ -1,4 +1,6 @@
-"""Moving MNIST against loops written from the papers' descriptions, and its promises: keys, order, splits."""
+"""Moving MNIST against loops written from the papers' descriptions, and its promises: keys, order,
+splits.
+"""
 
 import gzip
 import math
@@ -20,9 +22,11 @@ from foreframe.data.moving_mnist import Motion, _bounced_track, _clamped_track
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=200, deadline=None)
 def test_srivastava_equals_the_step_by_step_rule(seed: int) -> None:
-    """Clamped at the wall and turned round, step by step (Srivastava et al. 2015, their released generator's rule).
+    """Clamped at the wall and turned round, step by step (Srivastava et al. 2015, their released
+    generator's rule).
 
-    Random reals, since where a step ends on a wall exactly, rounding decides whether the digit turns now or a step later.
+    Random reals, since where a step ends on a wall exactly, rounding decides whether the digit
+    turns now or a step later.
     """
     x, y, angle, speed = np.random.default_rng(seed).random(4) * [1, 1, 2 * math.pi, 0.7]
     start, v = np.array([[y, x]]), np.array([[speed * math.sin(angle), speed * math.cos(angle)]])
@@ -51,7 +55,9 @@ def test_svg_equals_the_step_by_step_rule(start: int, speed: int, room: int) -> 
             place, velocity = room - 1, -velocity
         expected.append(place)
         place += velocity
-    got = _bounced_track(np.array([[start, start]]), np.array([[speed, speed]]), np.array([room, room]), 30)
+    got = _bounced_track(
+        np.array([[start, start]]), np.array([[speed, speed]]), np.array([room, room]), 30
+    )
     if abs(speed) < room:  # faster than the room is wide is no motion that the rule was made for
         assert got[0, 0].tolist() == got[0, 1].tolist() == expected
 
@@ -70,7 +76,12 @@ def test_frames_equal_a_plain_loop() -> None:
         for b in range(4):
             for t in range(6):
                 for d in range(3):
-                    here = frames[b, t, rows[b, d, t] : rows[b, d, t] + size, columns[b, d, t] : columns[b, d, t] + size]
+                    here = frames[
+                        b,
+                        t,
+                        rows[b, d, t] : rows[b, d, t] + size,
+                        columns[b, d, t] : columns[b, d, t] + size,
+                    ]
                     digit = data.images[which[b, d]].astype(float)
                     here[:] = np.maximum(here, digit) if rule == "srivastava" else here + digit
         got = data.batch(range(4)).squeeze(2).numpy()
@@ -79,13 +90,18 @@ def test_frames_equal_a_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(monkeypatch, count: int) -> None:
+def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(
+    monkeypatch, count: int
+) -> None:
     data = MovingMNIST("validation", count=count, length=5)
     clips, bytes_ = data.batch(range(7)), data.as_uint8(range(7))
     assert bytes_.dtype == torch.uint8
     assert torch.equal(clips, bytes_.to(torch.float32).div_(255))
     assert torch.equal(clips, torch.stack([data[index] for index in range(7)]))
-    for block in (1, 3 * count * 5 * 64 * 64):  # one clip at a time, and three, which leaves one over
+    for block in (
+        1,
+        3 * count * 5 * 64 * 64,
+    ):  # one clip at a time, and three, which leaves one over
         monkeypatch.setattr("foreframe.data.moving_mnist.BLOCK", block)
         assert torch.equal(data.batch(range(7)), clips)
 
@@ -144,7 +160,9 @@ def test_splits_share_no_image() -> None:
 
 
 def test_splits_hold_across_sources() -> None:
-    """The embedded digits are part of MNIST: one that is tested on here is never trained on there."""
+    """The embedded digits are part of MNIST: one that is tested on here is never trained on
+    there.
+    """
     whole = real_data("digits/mnist_train.npz")
     train = {image.tobytes() for image in digit_images(whole, "train")}
     test = {image.tobytes() for image in digit_images("mini", "test")}
@@ -166,7 +184,9 @@ def test_digits_from_idx_and_npz_and_torchvision_files(tmp_path) -> None:
     pytest.importorskip("torchvision")
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    labels = b"\x00\x00\x08\x01" + np.array([len(images)], dtype=">i4").tobytes() + bytes(len(images))
+    labels = (
+        b"\x00\x00\x08\x01" + np.array([len(images)], dtype=">i4").tobytes() + bytes(len(images))
+    )
     for part in ("train", "t10k"):
         (folder / f"{part}-images-idx3-ubyte").write_bytes(raw)
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)

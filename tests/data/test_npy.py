@@ -32,7 +32,15 @@ def test_any_stretch_of_frames_rows_and_columns_is_numpys(tmp_path: Path, kind: 
     frames = opened(tmp_path / "a.npy")
     assert frames.dtype.isnative
     assert len(frames) == 9
-    for cut in (np.s_[3:7], np.s_[:], np.s_[-2:], np.s_[5:5], np.s_[2:99], np.s_[1:4, :, 2:5, 1:3], np.s_[:, :, :0, :]):
+    for cut in (
+        np.s_[3:7],
+        np.s_[:],
+        np.s_[-2:],
+        np.s_[5:5],
+        np.s_[2:99],
+        np.s_[1:4, :, 2:5, 1:3],
+        np.s_[:, :, :0, :],
+    ):
         got = frames[cut]
         np.testing.assert_array_equal(got, made[cut])
         assert got.dtype.isnative
@@ -45,7 +53,9 @@ def read_whole(frames: NpyFrames) -> np.ndarray:
     return frames[:]
 
 
-def test_threads_and_processes_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_and_processes_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = RANDOM.random((60, 1, 8, 8)).astype(np.float32)
     np.save(tmp_path / "a.npy", made)
     frames = opened(tmp_path / "a.npy")
@@ -63,12 +73,17 @@ def test_threads_and_processes_read_at_once(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("shrunk", [200, 0])
-def test_a_file_that_shrinks_while_it_is_read_is_one_line(tmp_path: Path, shrunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_shrinks_while_it_is_read_is_one_line(
+    tmp_path: Path, shrunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Mapped into memory, it would kill the process (SIGBUS)."""
     monkeypatch.setattr("foreframe.data.recordings.IN_MEMORY", 1000)
     for name, shape in (("frames", (400, 64, 64)), ("clips", (40, 10, 1, 64, 64))):
         np.save(tmp_path / f"{name}.npy", RANDOM.random(shape, np.float32))
-    windows, clips = Recordings(tmp_path / "frames.npy", "train", Window(2, 2)), ArrayClips(tmp_path / "clips.npy", "train")
+    windows, clips = (
+        Recordings(tmp_path / "frames.npy", "train", Window(2, 2)),
+        ArrayClips(tmp_path / "clips.npy", "train"),
+    )
     assert windows[-1].shape == (4, 1, 64, 64)
     for name in ("frames", "clips"):
         with (tmp_path / f"{name}.npy").open("r+b") as file:
@@ -86,7 +101,9 @@ def test_what_fits_into_memory_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"")
     np.testing.assert_array_equal(dataset[30][:, 0], made[30:34])
     np.save(tmp_path / "b.npy", made)
-    small = Recordings(tmp_path / "b.npy", "all", Window(2, 2), reading=Reading(budget=5000 / 2**30))
+    small = Recordings(
+        tmp_path / "b.npy", "all", Window(2, 2), reading=Reading(budget=5000 / 2**30)
+    )
     assert isinstance(small.frames[0], NpyFrames)
 
 
@@ -108,16 +125,24 @@ def test_other_byte_orders_are_read_right(tmp_path: Path) -> None:
     made = RANDOM.random((20, 8, 8)).astype(">f4")
     np.save(tmp_path / "a.npy", made)
     np.save(tmp_path / "fortran.npy", np.asfortranarray(made))
-    np.savez(tmp_path / "a.npz", frames=made, latitude=np.arange(8, 0, -1).astype(">f8"), times=np.arange(20).astype(">i4"))
+    np.savez(
+        tmp_path / "a.npz",
+        frames=made,
+        latitude=np.arange(8, 0, -1).astype(">f8"),
+        times=np.arange(20).astype(">i4"),
+    )
     for name in ("a.npy", "fortran.npy", "a.npz"):
         dataset = Recordings(tmp_path / name, "all", Window(3, 2), scaling={"low": 0, "high": 1})
         np.testing.assert_array_equal(dataset[2][:, 0], made[2:7].astype(np.float32), err_msg=name)
     (clip,) = clips_from(tmp_path / "a.npz")
     assert clip.times is not None
-    assert all(np.asarray(values).dtype.isnative for values in (clip.times, *clip.coordinates.values()))
+    assert all(
+        np.asarray(values).dtype.isnative for values in (clip.times, *clip.coordinates.values())
+    )
     assert clip.frames.dtype.isnative
     np.testing.assert_array_equal(check_frames(made[:, None]).numpy()[:, 0], made)
-    # What torch writes on a big-endian machine: the same archive, with its values turned and a note of it.
+    # What torch writes on a big-endian machine: the same archive, with its values turned and a note
+    # of it.
     small = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
     torch.save(small, plain := io.BytesIO())
     with zipfile.ZipFile(plain) as held, zipfile.ZipFile(tmp_path / "a.pt", "w") as turned:
@@ -191,7 +216,11 @@ def test_times_that_are_none(tmp_path: Path, times: np.ndarray, message: str) ->
 
 
 def test_durations_are_seconds_and_coordinates_are_numbers(tmp_path: Path) -> None:
-    beside = {"times": np.arange(3) * np.timedelta64(5, "m"), "lat": np.array(list("abcd")), "lon": np.arange(5)}
+    beside = {
+        "times": np.arange(3) * np.timedelta64(5, "m"),
+        "lat": np.array(list("abcd")),
+        "lon": np.arange(5),
+    }
     np.savez(tmp_path / "a.npz", frames=np.zeros((3, 4, 5)), units=np.array(["mm\nh"]), **beside)
     (clip,) = clips_from(tmp_path / "a.npz")
     assert clip.times is not None
@@ -216,6 +245,8 @@ def test_one_array_after_the_other_out_of_a_pipe(order: str) -> None:
         read_one(pipe)
     with pytest.raises(EOFError):
         read_one(io.BytesIO(plain.getvalue()[:150]))
-    np.lib.format.write_array_header_2_0(huge := io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)})
+    np.lib.format.write_array_header_2_0(
+        huge := io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+    )
     with pytest.raises(ValueError, match=r"an array of shape \(1000000, 1000000\) would take"):
         read_one(io.BytesIO(huge.getvalue()))

@@ -1,4 +1,6 @@
-"""Windows and splits: rules are checked over many lengths and shares, and contents against plain slices of numbered frames."""
+"""Windows and splits: rules are checked over many lengths and shares, and contents against plain
+slices of numbered frames.
+"""
 
 import errno
 import json
@@ -31,12 +33,18 @@ SMALL = Window(2, 1)
 
 def numbered(t: int, h: int = 4, w: int = 4, start: int = 0) -> np.ndarray:
     """Frames that hold their number."""
-    return np.broadcast_to(np.arange(start, start + t, dtype=np.float32)[:, None, None], (t, h, w)).copy()
+    return np.broadcast_to(
+        np.arange(start, start + t, dtype=np.float32)[:, None, None], (t, h, w)
+    ).copy()
 
 
 def values_of(dataset: Recordings) -> set[int]:
     """The numbers of all frames that its windows show."""
-    return {int(v) for k in range(len(dataset)) for v in dataset.scaling.to_units(dataset[k]).round().unique()}
+    return {
+        int(v)
+        for k in range(len(dataset))
+        for v in dataset.scaling.to_units(dataset[k]).round().unique()
+    }
 
 
 def write_many(folder: Path, lengths: Sequence[int]) -> None:
@@ -52,7 +60,9 @@ def frames_of(blocks: Sequence[Block]) -> set[tuple[int, int]]:
     return {(b.recording, k) for b in blocks for k in range(b.start, b.stop)}
 
 
-shares_of_splits = st.tuples(*[st.integers(0, 8)] * 3).filter(any).map(lambda s: tuple(n / sum(s) for n in s))
+shares_of_splits = (
+    st.tuples(*[st.integers(0, 8)] * 3).filter(any).map(lambda s: tuple(n / sum(s) for n in s))
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -64,9 +74,16 @@ shares_of_splits = st.tuples(*[st.integers(0, 8)] * 3).filter(any).map(lambda s:
     st.sampled_from(["auto", "recording", "time"]),
 )
 def test_no_frame_is_in_two_splits(
-    lengths: list[list[int]], shares: tuple[float, float, float], gap: int | None, window: Window, by: str
+    lengths: list[list[int]],
+    shares: tuple[float, float, float],
+    gap: int | None,
+    window: Window,
+    by: str,
 ) -> None:
-    flat, origins = [n for parts in lengths for n in parts], [k for k, parts in enumerate(lengths) for _ in parts]
+    flat, origins = (
+        [n for parts in lengths for n in parts],
+        [k for k, parts in enumerate(lengths) for _ in parts],
+    )
     blocks = dealt(flat, origins, None, Dealing(by, shares, gap), window)
     sets = {split: frames_of(blocks[split]) for split in SPLITS}
     assert sum(map(len, sets.values())) == len(set().union(*sets.values()))
@@ -82,18 +99,27 @@ def test_no_frame_is_in_two_splits(
             if places:
                 spans.append((min(places), max(places)))
         for (_, last), (first, _) in pairwise(spans):
-            assert first - last > apart  # in order, and so many frames between them belong to nobody
+            assert (
+                first - last > apart
+            )  # in order, and so many frames between them belong to nobody
         if by == "recording":
             assert len(spans) == 1
-            assert sum(len({f for f in sets[s] if origins[f[0]] == k}) for s in SPLITS) == sum(lengths[k])
+            assert sum(len({f for f in sets[s] if origins[f[0]] == k}) for s in SPLITS) == sum(
+                lengths[k]
+            )
     if by == "recording":
-        owners = [next(s for s in range(3) if any(origins[r] == k for r, _ in sets[SPLITS[s]])) for k in range(len(lengths))]
+        owners = [
+            next(s for s in range(3) if any(origins[r] == k for r, _ in sets[SPLITS[s]]))
+            for k in range(len(lengths))
+        ]
         assert owners == sorted(owners)
         if len(lengths) >= 3:
             assert {s for s in range(3) if shares[s] > 0} == set(owners)
 
 
-@pytest.mark.parametrize(("n", "counts"), [(10, (8, 1, 1)), (3, (1, 1, 1)), (2, (1, 1, 0)), (85, (68, 8, 9))])
+@pytest.mark.parametrize(
+    ("n", "counts"), [(10, (8, 1, 1)), (3, (1, 1, 1)), (2, (1, 1, 0)), (85, (68, 8, 9))]
+)
 def test_whole_recordings_are_shared_out(n: int, counts: tuple[int, int, int]) -> None:
     blocks = dealt([30] * n, list(range(n)), None, Dealing("recording"), SMALL)
     assert tuple(len(blocks[split]) for split in SPLITS) == counts
@@ -124,7 +150,9 @@ def test_folders_for_the_splits(tmp_path: Path, validation: str | None) -> None:
             np.save((tmp_path / name).with_suffix(".tmp.npy"), 0)
             (tmp_path / name).mkdir()
             np.save(tmp_path / name / "a.npy", numbered(40, start=1000 * k))
-    shown = {split: values_of(Recordings(tmp_path, split, SMALL, Scaling(0, 3000))) for split in SPLITS}
+    shown = {
+        split: values_of(Recordings(tmp_path, split, SMALL, Scaling(0, 3000))) for split in SPLITS
+    }
     assert shown["test"] == set(range(2000, 2040))
     if validation:
         assert (shown["train"], shown["validation"]) == (set(range(40)), set(range(1000, 1040)))
@@ -143,7 +171,13 @@ def test_files_of_one_name_are_two_recordings(tmp_path: Path) -> None:
 def test_windows_equal_plain_slices_and_are_reported(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", numbered(100))
     window = Window(3, 2, stride=4)
-    dataset = Recordings(tmp_path / "a.npy", "train", window, Scaling(0, 100), dealing=Dealing(shares=(0.5, 0.25, 0.25), gap=7))
+    dataset = Recordings(
+        tmp_path / "a.npy",
+        "train",
+        window,
+        Scaling(0, 100),
+        dealing=Dealing(shares=(0.5, 0.25, 0.25), gap=7),
+    )
     assert len(dataset) == len(range(0, 43 - 4, 4))
     for k in range(len(dataset)):
         torch.testing.assert_close(dataset[k][:, 0, 0, 0], torch.arange(4 * k, 4 * k + 5) / 100)
@@ -164,7 +198,9 @@ def test_the_scaling_sees_nothing_but_training_frames(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         scaling = Recordings(tmp_path / "a.npy", split, SMALL, dealing=Dealing(gap=1)).scaling
         assert (scaling.kind, scaling.low, scaling.high) == ("minmax", 0, 78)
-    standard = Recordings(tmp_path / "a.npy", "test", SMALL, "standard", dealing=Dealing(gap=1)).scaling
+    standard = Recordings(
+        tmp_path / "a.npy", "test", SMALL, "standard", dealing=Dealing(gap=1)
+    ).scaling
     train = frames[:79][np.isfinite(frames[:79])].astype(float)
     assert standard.low == pytest.approx(train.mean() - 4 * train.std())
     np.save(tmp_path / "b.npy", np.nan_to_num(frames).clip(0, 255).astype(np.uint8))
@@ -181,7 +217,9 @@ def test_windows_with_broken_frames_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a" / "6.png").write_bytes(b"no picture")
     with pytest.warns(Note, match=r"6\.png \(frame 6\) cannot be read"):
         dataset = Recordings(tmp_path / "a", "train", SMALL)
-    assert [start for _, start, _, _ in dataset.windows] == [k for k in range(31 - 2) if not k <= 6 < k + 3]
+    assert [start for _, start, _, _ in dataset.windows] == [
+        k for k in range(31 - 2) if not k <= 6 < k + 3
+    ]
     with pytest.raises(ValueError, match="strict"):
         Recordings(tmp_path / "a", "train", SMALL, reading=Reading(strict=True))
 
@@ -234,9 +272,18 @@ def test_active_looks_only_at_the_past(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", frames)
     dealing = Dealing(active=0.5, shares=(1, 0, 0))
     dataset = Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), dealing=dealing)
-    assert [start for _, start, _, _ in dataset.windows] == [19, 20]  # frame 20 among two of past: half; frame 40: a quarter
+    assert [start for _, start, _, _ in dataset.windows] == [
+        19,
+        20,
+    ]  # frame 20 among two of past: half; frame 40: a quarter
     with pytest.raises(ValueError, match="smaller active"):
-        Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), dealing=Dealing(active=0.6, shares=(1, 0, 0)))
+        Recordings(
+            tmp_path / "a.npy",
+            "train",
+            SMALL,
+            Scaling(),
+            dealing=Dealing(active=0.6, shares=(1, 0, 0)),
+        )
 
 
 @pytest.mark.parametrize("augment", ["flips", "turns"])
@@ -244,7 +291,9 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augm
     np.save(tmp_path / "a.npy", RANDOM.random((100, 24, 24)).astype(np.float32))
 
     def opened(split: str, seed: int = 0) -> Recordings:
-        return Recordings(tmp_path / "a.npy", split, SMALL, dealing=Dealing(tile=8, augment=augment, seed=seed))
+        return Recordings(
+            tmp_path / "a.npy", split, SMALL, dealing=Dealing(tile=8, augment=augment, seed=seed)
+        )
 
     train, other = opened("train"), opened("train", seed=1)
     keys = [(epoch, index) for epoch in (0, 1) for index in range(0, 60, 5)]
@@ -257,14 +306,23 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augm
     assert torch.equal(validation[(0, 2)], validation[(5, 2)])
     recording, start, top, left = validation.windows[2]
     raw = validation.frames[recording][start : start + 3, :, top : top + 8, left : left + 8]
-    torch.testing.assert_close(validation[2], validation.scaling.to_network(torch.from_numpy(np.array(raw))))
+    torch.testing.assert_close(
+        validation[2], validation.scaling.to_network(torch.from_numpy(np.array(raw)))
+    )
 
 
 def test_flips_and_turns_only_move_pixels() -> None:
     values = RANDOM.random((3, 1, 6, 6))
     for augment, ways in (("flips", 2), ("turns", 8)):
-        seen = {recordings._augmented(values, np.random.default_rng(k), augment).tobytes() for k in range(100)}
-        group = [np.rot90(v, k, (-2, -1)).tobytes() for v in (values, values[..., ::-1]) for k in range(4)]
+        seen = {
+            recordings._augmented(values, np.random.default_rng(k), augment).tobytes()
+            for k in range(100)
+        }
+        group = [
+            np.rot90(v, k, (-2, -1)).tobytes()
+            for v in (values, values[..., ::-1])
+            for k in range(4)
+        ]
         assert seen <= set(group)
         assert len(seen) == ways
 
@@ -288,7 +346,9 @@ def test_flips_and_turns_only_move_pixels() -> None:
         ([100], {"scaling": "range"}, "give its low and high"),
     ],
 )
-def test_bad_choices_are_told_in_one_line(tmp_path: Path, lengths: list[int], args: dict, message: str) -> None:
+def test_bad_choices_are_told_in_one_line(
+    tmp_path: Path, lengths: list[int], args: dict, message: str
+) -> None:
     write_many(tmp_path, lengths)
     with pytest.raises(ValueError, match=message) as told:
         recordings_from(str(tmp_path), "train", Window(), args)
@@ -301,8 +361,15 @@ def test_recordings_of_different_sizes(tmp_path: Path) -> None:
     for dealing in (Dealing(), Dealing(tile=16)):
         with pytest.raises(ValueError, match="different sizes, 1x12x16 and 1x16x16"):
             Recordings(tmp_path, "train", SMALL, dealing=dealing)
-    assert {tuple(item.shape) for item in Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=12))} == {(3, 1, 12, 12)}
-    assert Recordings(tmp_path, "train", SMALL, reading=Reading(size=(8, 8)))[0].shape == (3, 1, 8, 8)
+    assert {
+        tuple(item.shape) for item in Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=12))
+    } == {(3, 1, 12, 12)}
+    assert Recordings(tmp_path, "train", SMALL, reading=Reading(size=(8, 8)))[0].shape == (
+        3,
+        1,
+        8,
+        8,
+    )
     np.save(tmp_path / "c.npy", np.zeros((60, 3, 12, 16)))
     with pytest.raises(ValueError, match="colour grey"):
         Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=8))
@@ -327,7 +394,9 @@ def test_xarray_objects_and_urls(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*6.png .* cannot be read; the image before")
 @pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
-def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_too_many_for_memory_are_kept_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recordings, "IN_MEMORY", 1000)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a").mkdir()
@@ -354,16 +423,22 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(tmp_path: Path, monkeypat
 
 
 @pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
-def test_a_kept_file_of_an_object_is_of_its_own_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_file_of_an_object_is_of_its_own_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recordings, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
-        dataset = Recordings(xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL)
+        dataset = Recordings(
+            xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL
+        )
         assert dataset.frames[0][:1].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recordings, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
 
@@ -373,7 +448,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(recordings, "_chunks", full)
     grid = xr.DataArray(numbered(60), dims=("time", "y", "x"), name="v")
-    with pytest.warns(UserWarning, match="are decoded into"), pytest.raises(ValueError, match=r"cannot write .*: No space") as told:
+    with (
+        pytest.warns(UserWarning, match="are decoded into"),
+        pytest.raises(ValueError, match=r"cannot write .*: No space") as told,
+    ):
         Recordings(grid, "train", SMALL)
     assert "\n" not in str(told.value)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
@@ -410,7 +488,9 @@ def test_what_would_fit_does(tmp_path: Path, frames: int) -> None:
     np.save(tmp_path / "short.npy", np.random.default_rng(0).random((frames, 8, 8), np.float32))
     with pytest.raises(ValueError, match="would do") as told:
         Recordings(tmp_path / "short.npy", "validation", Window(10, 10))
-    numbers = re.search(r"(?:past (\d+) and future (\d+))?(?: with )?(?:shares (\[.*\]))? would do", str(told.value))
+    numbers = re.search(
+        r"(?:past (\d+) and future (\d+))?(?: with )?(?:shares (\[.*\]))? would do", str(told.value)
+    )
     assert numbers is not None
     past, future, shares = numbers.groups()
     window = Window(int(past or 10), int(future or 10))

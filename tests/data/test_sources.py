@@ -1,4 +1,6 @@
-"""One door for all sources: each is proved against plain numpy on what was written, or against what is known of real files."""
+"""One door for all sources: each is proved against plain numpy on what was written, or against what
+is known of real files.
+"""
 
 import warnings
 from pathlib import Path
@@ -34,7 +36,9 @@ class Recorded:
     def __getitem__(self, when: slice) -> np.ndarray:
         a, b, _ = when.indices(self.shape[0])
         self.asked.append((a, b))
-        return np.broadcast_to(np.arange(a, b, dtype=np.float32)[:, None, None, None], (b - a, *self.shape[1:])).copy()
+        return np.broadcast_to(
+            np.arange(a, b, dtype=np.float32)[:, None, None, None], (b - a, *self.shape[1:])
+        ).copy()
 
 
 def write_film(path: Path, frames: np.ndarray) -> None:
@@ -55,7 +59,9 @@ def write_pictures(folder: Path, frames: np.ndarray) -> None:
 def write_grid(path: Path, times: np.ndarray, values: np.ndarray | None = None) -> None:
     values = RANDOM.random((len(times), 3, 4)).astype(np.float32) if values is None else values
     coords = {"time": times, "lat": [50.0, 49.0, 48.0], "lon": np.arange(4.0)}
-    xr.Dataset({"rain": (("time", "lat", "lon"), values, {"units": "mm/h"})}, coords).to_netcdf(path)
+    xr.Dataset({"rain": (("time", "lat", "lon"), values, {"units": "mm/h"})}, coords).to_netcdf(
+        path
+    )
 
 
 def whole(clip: Clip) -> np.ndarray:
@@ -73,12 +79,20 @@ def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Pat
     torch.save({"frames": torch.from_numpy(frames), "note": "kept out"}, tmp_path / "a.pt")
     write_film(tmp_path / "a.mkv", frames)
     write_pictures(tmp_path / "a", frames)
-    Image.fromarray(frames[0]).save(tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]])
-    grid = xr.Dataset({"v": (("time", "y", "x"), frames.astype(np.float32))}, {"time": START + np.arange(12) * HOUR})
+    Image.fromarray(frames[0]).save(
+        tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]]
+    )
+    grid = xr.Dataset(
+        {"v": (("time", "y", "x"), frames.astype(np.float32))},
+        {"time": START + np.arange(12) * HOUR},
+    )
     grid.to_netcdf(tmp_path / "a.nc")
     grid.to_zarr(tmp_path / "a.zarr", consolidated=False)
     for source in (
-        *(tmp_path / f"a{kind}" for kind in (".NPY", ".npz", ".pt", ".mkv", "", ".gif", ".nc", ".zarr")),
+        *(
+            tmp_path / f"a{kind}"
+            for kind in (".NPY", ".npz", ".pt", ".mkv", "", ".gif", ".nc", ".zarr")
+        ),
         grid,
         grid["v"],
     ):
@@ -159,7 +173,12 @@ def test_gaps_split_recordings(tmp_path: Path) -> None:
     ("times", "gaps"),
     [
         (np.arange("2001-01", "2004-01", dtype="datetime64[M]").astype("datetime64[ns]"), []),
-        (np.delete(np.arange("2001-01", "2004-01", dtype="datetime64[M]"), 7).astype("datetime64[ns]"), [7]),
+        (
+            np.delete(np.arange("2001-01", "2004-01", dtype="datetime64[M]"), 7).astype(
+                "datetime64[ns]"
+            ),
+            [7],
+        ),
         (np.array([0.0, 300, 600, 900, 1500, 1800, 2100, 2400]), [4]),
         (np.array([START]), []),
     ],
@@ -174,7 +193,11 @@ def test_a_film_keeps_whatever_rate_it_has() -> None:
 
 @pytest.mark.parametrize(
     ("hours", "message"),
-    [([0, 1, 2, 1, 4], "forwards from frame 2"), ([1, 0], "forwards from frame 0"), ([0, 1, 5, 6, 11, 13], "irregular, from 1 h")],
+    [
+        ([0, 1, 2, 1, 4], "forwards from frame 2"),
+        ([1, 0], "forwards from frame 0"),
+        ([0, 1, 5, 6, 11, 13], "irregular, from 1 h"),
+    ],
 )
 def test_times_that_are_none(hours: list[int], message: str) -> None:
     clip = Clip(np.zeros((len(hours), 1, 2, 2)), START + np.array(hours) * HOUR, name="odd.nc")
@@ -184,12 +207,16 @@ def test_times_that_are_none(hours: list[int], message: str) -> None:
 
 def test_cuts_split_films_where_asked(tmp_path: Path) -> None:
     scene, other = (RANDOM.integers(0, 2, (6, 8)).repeat(8, 0).repeat(8, 1) for _ in range(2))
-    frames = np.stack([scene * 200 + k for k in range(12)] + [other * 40 + 150 + k for k in range(12)]).astype(np.uint8)
+    frames = np.stack(
+        [scene * 200 + k for k in range(12)] + [other * 40 + 150 + k for k in range(12)]
+    ).astype(np.uint8)
     write_film(tmp_path / "a.mkv", frames)
     np.save(tmp_path / "a.npy", frames)
     assert [len(clip) for clip in clips_from(tmp_path / "a.mkv")] == [24]
     assert [len(clip) for clip in clips_from(tmp_path / "a.mkv", cuts=True)] == [12, 12]
-    assert [len(clip) for clip in clips_from(tmp_path / "a.npy", cuts=True)] == [24]  # values of a grid have no scenes
+    assert [len(clip) for clip in clips_from(tmp_path / "a.npy", cuts=True)] == [
+        24
+    ]  # values of a grid have no scenes
 
 
 def test_parts_keep_count_of_broken_frames() -> None:
@@ -218,7 +245,9 @@ def test_no_data_is_guessed_of_the_whole_recording_and_not_of_its_parts() -> Non
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 5), st.integers(0, 3), st.integers(0, 3), st.integers(1, 4), st.booleans())
-def test_crop_coarsen_and_every_equal_plain_numpy(n: int, top: int, left: int, every: int, gaps: bool) -> None:
+def test_crop_coarsen_and_every_equal_plain_numpy(
+    n: int, top: int, left: int, every: int, gaps: bool
+) -> None:
     draw = np.random.default_rng(top)  # hypothesis draws its own number of examples
     frames = draw.normal(10, 3, (9, 2, 14, 17)).astype(np.float32)
     if gaps:
@@ -228,7 +257,11 @@ def test_crop_coarsen_and_every_equal_plain_numpy(n: int, top: int, left: int, e
     clip = Clip(frames, np.arange(9.0), "K", {"latitude": latitude, "longitude": longitude}, "a")
     (seen,) = in_parts(clip, [], Reading(crop=[top, left, rows, columns], coarsen=n, every=every))
     h, w = rows // n, columns // n
-    cut = frames[::every, :, top : top + h * n, left : left + w * n].reshape(-1, 2, h, n, w, n).astype(np.float64)
+    cut = (
+        frames[::every, :, top : top + h * n, left : left + w * n]
+        .reshape(-1, 2, h, n, w, n)
+        .astype(np.float64)
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
         means = np.nanmean(cut, axis=(3, 5))
@@ -236,15 +269,21 @@ def test_crop_coarsen_and_every_equal_plain_numpy(n: int, top: int, left: int, e
     np.testing.assert_allclose(whole(seen), means, rtol=1e-5)
     assert seen.times is not None
     np.testing.assert_array_equal(seen.times, np.arange(9.0)[::every])
-    np.testing.assert_allclose(seen.coordinates["latitude"], latitude[top : top + h * n].reshape(h, n).mean(1))
-    np.testing.assert_allclose(seen.coordinates["longitude"], longitude[left : left + w * n].reshape(w, n).mean(1))
+    np.testing.assert_allclose(
+        seen.coordinates["latitude"], latitude[top : top + h * n].reshape(h, n).mean(1)
+    )
+    np.testing.assert_allclose(
+        seen.coordinates["longitude"], longitude[left : left + w * n].reshape(w, n).mean(1)
+    )
 
 
 def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> None:
     names = {"latitude": np.arange(8.0)[::-1], "longitude": np.arange(8.0) * 10}
     both = np.add.outer(names["latitude"], names["longitude"])
     frames = np.zeros((2, 1, 8, 8), np.float32)
-    with pytest.raises(ValueError, match=r"coordinate other has shape \(3,\), but frames have 8 rows"):
+    with pytest.raises(
+        ValueError, match=r"coordinate other has shape \(3,\), but frames have 8 rows"
+    ):
         Clip(frames, coordinates={**names, "other": np.arange(3)})
     clip = Clip(frames, coordinates={**names, "xlat": both, "level": 500})
     (cropped,) = in_parts(clip, [], Reading(crop=[1, 4, 3, 2]))
@@ -256,7 +295,8 @@ def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> No
     np.testing.assert_allclose(grown.coordinates["latitude"], 7.25 - 0.5 * np.arange(16))
     np.testing.assert_allclose(grown.coordinates["longitude"], [5, 25, 45, 65])
     np.testing.assert_allclose(
-        grown.coordinates["xlat"], np.add.outer(grown.coordinates["latitude"], grown.coordinates["longitude"])
+        grown.coordinates["xlat"],
+        np.add.outer(grown.coordinates["latitude"], grown.coordinates["longitude"]),
     )
 
 
@@ -270,7 +310,9 @@ def test_sizes_of_whole_blocks_are_their_means_and_others_keep_the_mean() -> Non
     assert odd.frames.shape == whole(odd).shape == (3, 3, 5, 7)
     assert abs(whole(odd).mean() - frames.mean()) < 4
     signed = -frames.astype(np.int16)
-    np.testing.assert_array_equal(whole(in_parts(Clip(signed), [], Reading(size=[6, 4]))[0]), -whole(half).astype(np.int16))
+    np.testing.assert_array_equal(
+        whole(in_parts(Clip(signed), [], Reading(size=[6, 4]))[0]), -whole(half).astype(np.int16)
+    )
 
 
 def test_colours() -> None:
@@ -289,7 +331,10 @@ def test_a_crop_of_pictures_comes_before_their_size(tmp_path: Path) -> None:
     frames = RANDOM.integers(0, 255, (3, 16, 16), dtype=np.uint8)
     write_pictures(tmp_path / "a", frames)
     (clip,) = clips_from(tmp_path / "a", crop=[4, 8, 8, 8], size=[4, 4])
-    assert np.abs(whole(clip)[:, 0] - frames[:, 4:12, 8:].reshape(3, 4, 2, 4, 2).mean((2, 4))).max() <= 0.5
+    assert (
+        np.abs(whole(clip)[:, 0] - frames[:, 4:12, 8:].reshape(3, 4, 2, 4, 2).mean((2, 4))).max()
+        <= 0.5
+    )
 
 
 # -- what is refused, and what is left out
@@ -323,11 +368,21 @@ def test_choices_that_do_not_fit(tmp_path: Path, options: dict, message: str) ->
         ({"frames": np.zeros((3, 40, 50, 3))}, {}, "puts channels second"),
         ({"frames": np.zeros((3, 4, 5), complex)}, {}, "complex128, not numbers"),
         ({"frames": np.zeros((0, 4, 5))}, {}, "holds no frames"),
-        ({"frames": np.zeros((3, 4, 5)), "times": np.arange(4.0)}, {}, r"3 frames, but times of shape \(4,\)"),
-        ({"frames": np.zeros((3, 4, 5)), "times": np.array(["a", "b", "c"])}, {}, "are none that are read"),
+        (
+            {"frames": np.zeros((3, 4, 5)), "times": np.arange(4.0)},
+            {},
+            r"3 frames, but times of shape \(4,\)",
+        ),
+        (
+            {"frames": np.zeros((3, 4, 5)), "times": np.array(["a", "b", "c"])},
+            {},
+            "are none that are read",
+        ),
     ],
 )
-def test_arrays_that_are_no_recording(tmp_path: Path, held: dict, options: dict, message: str) -> None:
+def test_arrays_that_are_no_recording(
+    tmp_path: Path, held: dict, options: dict, message: str
+) -> None:
     np.savez(tmp_path / "a.npz", **held)
     with pytest.raises(ValueError, match=message):
         clips_from(tmp_path / "a.npz", **options)
@@ -336,7 +391,12 @@ def test_arrays_that_are_no_recording(tmp_path: Path, held: dict, options: dict,
 def test_one_of_several_arrays_and_what_lies_beside_it(tmp_path: Path) -> None:
     values = RANDOM.random((3, 4, 5))
     times = np.array(["201505151545", "201505151550", "201505151555"])
-    beside = {"times": times, "lat": np.arange(4.0), "lon": np.arange(5.0), "units": np.array(["mm/h"])}
+    beside = {
+        "times": times,
+        "lat": np.arange(4.0),
+        "lon": np.arange(5.0),
+        "units": np.array(["mm/h"]),
+    }
     np.savez(tmp_path / "a.npz", a=values, b=values + 1, **beside)
     (clip,) = clips_from(tmp_path / "a.npz", "b")
     np.testing.assert_array_equal(whole(clip)[:, 0], values[:, ::-1] + 1)
@@ -353,7 +413,9 @@ def test_what_of_a_folder_is_left_out_is_said_once(tmp_path: Path) -> None:
     np.save(folder / "deep" / "a b.npy", np.zeros((5, 8, 9)))
     (folder / "deep" / "text.mp4").write_text("no film")
     (folder / "readme.txt").write_text("words")
-    with pytest.warns(UserWarning, match=r"2 files left out: .*text.mp4.*readme.txt \(no kind") as told:
+    with pytest.warns(
+        UserWarning, match=r"2 files left out: .*text.mp4.*readme.txt \(no kind"
+    ) as told:
         (clip,) = clips_from(folder)
     assert len(told) == 1
     assert clip.name == str(folder / "deep" / "a b.npy")
@@ -369,7 +431,9 @@ def test_what_of_a_folder_is_left_out_is_said_once(tmp_path: Path) -> None:
 
 def test_strict_refuses_what_was_cut_short(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (30, 32, 32), dtype=np.uint8)
-    Image.fromarray(frames[0]).save(tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]])
+    Image.fromarray(frames[0]).save(
+        tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]]
+    )
     content = (tmp_path / "a.gif").read_bytes()
     (tmp_path / "cut.gif").write_bytes(content[:-500])
     film = real_data("video/realshort.mp4").parent / "vtest.avi"
@@ -382,7 +446,10 @@ def test_strict_refuses_what_was_cut_short(tmp_path: Path) -> None:
             clips_from(tmp_path / name, strict=True)
 
 
-@pytest.mark.parametrize(("name", "message"), [("a.png", "single picture"), ("a.xyz", "no kind"), ("b.nc", "no file or folder")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.png", "single picture"), ("a.xyz", "no kind"), ("b.nc", "no file or folder")],
+)
 def test_what_is_no_source(tmp_path: Path, name: str, message: str) -> None:
     if name.startswith("a"):
         (tmp_path / name).write_text("x")
@@ -391,22 +458,35 @@ def test_what_is_no_source(tmp_path: Path, name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("a_file", [1, 5])
-def test_files_that_go_on_where_the_one_before_ends_are_one_recording(tmp_path: Path, a_file: int) -> None:
+def test_files_that_go_on_where_the_one_before_ends_are_one_recording(
+    tmp_path: Path, a_file: int
+) -> None:
     frames = np.random.default_rng(0).random((20, 1, 6, 8), np.float32)
     times = np.datetime64("2026-01-01T00:00", "ns") + np.arange(20) * np.timedelta64(5, "m")
     times[15:] += np.timedelta64(30, "m")  # a gap, between two files either way
     for k in range(0, 20, a_file):
-        save_clip(tmp_path / f"{k:02d}.nc", Clip(frames[k : k + a_file], times[k : k + a_file], "mm/h", variable="rain"))
+        save_clip(
+            tmp_path / f"{k:02d}.nc",
+            Clip(frames[k : k + a_file], times[k : k + a_file], "mm/h", variable="rain"),
+        )
     first, second = clips_from(tmp_path)
     assert (len(first), len(second)) == (15, 5)
     np.testing.assert_array_equal(first.frames[3:12], frames[3:12])
     np.testing.assert_array_equal(second.frames[0:5], frames[15:])
     np.testing.assert_array_equal(np.concatenate([first.times, second.times]), times)
-    save_clip(tmp_path / "99.nc", Clip(frames[:5], times[:5] + np.timedelta64(1, "D"), "K", variable="t"))
-    assert [len(clip) for clip in clips_from(tmp_path)] == [15, 5, 5]  # another quantity is another recording
+    save_clip(
+        tmp_path / "99.nc", Clip(frames[:5], times[:5] + np.timedelta64(1, "D"), "K", variable="t")
+    )
+    assert [len(clip) for clip in clips_from(tmp_path)] == [
+        15,
+        5,
+        5,
+    ]  # another quantity is another recording
 
 
 @pytest.mark.parametrize("budget", [10**20, -(10**20), 10**400])
 def test_whole_numbers_of_any_size_are_numbers(budget: int) -> None:
     assert is_number(budget)
-    assert not any(is_number(value) for value in (float("nan"), float("inf"), np.float32("nan"), True))
+    assert not any(
+        is_number(value) for value in (float("nan"), float("inf"), np.float32("nan"), True)
+    )

@@ -1,4 +1,6 @@
-"""Grids that claim more than they hold, or would have to be unpickled: refused by their metadata, before anything is read."""
+"""Grids that claim more than they hold, or would have to be unpickled: refused by their metadata,
+before anything is read.
+"""
 
 import json
 import os
@@ -16,17 +18,28 @@ import zarr
 from foreframe.data import clips_from
 
 
-def make_zarr(path: Path, form: int = 3, chunks: dict[str, tuple[int, ...]] | None = None, **shapes: tuple[int, ...]) -> None:
-    """A store of arrays of such shapes, of which nothing is written; their axes are t, y, x in order."""
+def make_zarr(
+    path: Path,
+    form: int = 3,
+    chunks: dict[str, tuple[int, ...]] | None = None,
+    **shapes: tuple[int, ...],
+) -> None:
+    """A store of arrays of such shapes, of which nothing is written; their axes are t, y, x in
+    order.
+    """
     group = zarr.open_group(path, mode="w", zarr_format=form)
     for name, shape in shapes.items():
         dims = [name] if len(shape) == 1 else ["time", "y", "x"][-len(shape) :]
-        kind: dict[str, Any] = {"dimension_names": dims} if form == 3 else {"attributes": {"_ARRAY_DIMENSIONS": dims}}
+        kind: dict[str, Any] = (
+            {"dimension_names": dims} if form == 3 else {"attributes": {"_ARRAY_DIMENSIONS": dims}}
+        )
         size = (chunks or {}).get(name, tuple(min(side, 100) for side in shape))
         group.create_array(name, shape=shape, chunks=size, dtype="f4", fill_value=0.0, **kind)
 
 
-def make_netcdf(path: Path, chunks: dict[str, tuple[int, ...]] | None = None, **shapes: tuple[int, ...]) -> None:
+def make_netcdf(
+    path: Path, chunks: dict[str, tuple[int, ...]] | None = None, **shapes: tuple[int, ...]
+) -> None:
     """The same as NetCDF-4."""
     with netCDF4.Dataset(path, "w") as out:
         for name, shape in shapes.items():
@@ -48,13 +61,19 @@ def refused(source: Path, message: str, **options: Any) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
 
 
-MAKERS = [pytest.param(make_zarr, ".zarr", id="zarr"), pytest.param(make_netcdf, ".nc", id="netcdf")]
+MAKERS = [
+    pytest.param(make_zarr, ".zarr", id="zarr"),
+    pytest.param(make_netcdf, ".nc", id="netcdf"),
+]
 
 
 @pytest.mark.parametrize(("make", "suffix"), MAKERS)
 def test_a_coordinate_as_large_as_a_bomb(tmp_path: Path, make: Any, suffix: str) -> None:
     make(tmp_path / f"a{suffix}", v=(10**9, 4, 4), time=(10**9,))
-    refused(tmp_path / f"a{suffix}", r"time of shape \(1000000000,\) .* would take 7\.45 GiB .* raise budget to 8")
+    refused(
+        tmp_path / f"a{suffix}",
+        r"time of shape \(1000000000,\) .* would take 7\.45 GiB .* raise budget to 8",
+    )
     make(tmp_path / f"b{suffix}", v=(10, 4, 10**9), x=(10**9,))
     refused(tmp_path / f"b{suffix}", r"x of shape \(1000000000,\)")
     make(tmp_path / f"c{suffix}", v=(10, 20_000, 20_000), lat=(20_000, 20_000))
@@ -64,7 +83,10 @@ def test_a_coordinate_as_large_as_a_bomb(tmp_path: Path, make: Any, suffix: str)
 @pytest.mark.parametrize(("make", "suffix"), MAKERS)
 def test_more_frames_than_a_file_can_hold(tmp_path: Path, make: Any, suffix: str) -> None:
     make(tmp_path / f"a{suffix}", v=(10**6, 1000, 1000))
-    refused(tmp_path / f"a{suffix}", r"says that it holds 1000000 frames of 1x1000x1000, 3\.73e\+03 GiB, in \d+ bytes")
+    refused(
+        tmp_path / f"a{suffix}",
+        r"says that it holds 1000000 frames of 1x1000x1000, 3\.73e\+03 GiB, in \d+ bytes",
+    )
     make(tmp_path / f"b{suffix}", v=(10**9, 1, 1))
     refused(tmp_path / f"b{suffix}", r"says that it holds 1000000000 frames")
 
@@ -84,7 +106,9 @@ def test_a_large_recording_is_read_by_the_slice(tmp_path: Path, make: Any, suffi
     (clip,) = clips_from(tmp_path / f"a{suffix}")
     assert clip.frames.shape == (10_000, 1, 512, 512)
     assert clip[5_000:5_020].frames.shape == (20, 1, 512, 512)
-    with pytest.raises(ValueError, match=r"a stretch of 10000 frames .* read fewer, or raise budget to"):
+    with pytest.raises(
+        ValueError, match=r"a stretch of 10000 frames .* read fewer, or raise budget to"
+    ):
         clip[:]
     (clip,) = clips_from(tmp_path / f"a{suffix}", coarsen=8, every=100)
     assert clip[:].frames.shape == (100, 1, 64, 64)
@@ -123,7 +147,12 @@ def test_a_store_that_would_be_unpickled_is_refused(tmp_path: Path, where: str) 
     new: dict[str, Any] = {
         "filters": {"compressor": None, "filters": [codec]},
         "compressor": {"compressor": codec, "filters": None},
-        "codecs": {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle", "configuration": {"protocol": 4}}]},
+        "codecs": {
+            "codecs": [
+                {"name": "bytes"},
+                {"name": "numcodecs.pickle", "configuration": {"protocol": 4}},
+            ]
+        },
     }
     file.write_text(json.dumps(told | new[where]))
     (file.parent / chunk).parent.mkdir(exist_ok=True)

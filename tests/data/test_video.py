@@ -1,4 +1,6 @@
-"""Films: slices against a plain decoding from the start (PyAV's own loop), and films that are odd, damaged or none."""
+"""Films: slices against a plain decoding from the start (PyAV's own loop), and films that are odd,
+damaged or none.
+"""
 
 import io
 import pickle
@@ -23,7 +25,9 @@ def pictures(n: int, h: int = 48, w: int = 64, seed: int = 0) -> np.ndarray:
     return np.stack([scene[:, 2 * i : 2 * i + w] for i in range(n)])
 
 
-def encode(path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None, streams=1, bf=None):
+def encode(
+    path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None, streams=1, bf=None
+):
     fmt = "gray" if frames.ndim == 3 else "rgb24"
     with av.open(str(path), "w") as box:
         outs = []
@@ -35,7 +39,9 @@ def encode(path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None
             outs.append(out)
         for i, values in enumerate(frames):
             for number, out in enumerate(outs):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values if number == 0 else 255 - values), format=fmt)
+                frame = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(values if number == 0 else 255 - values), format=fmt
+                )
                 frame.pts = i if stamps is None else stamps[i]
                 box.mux(out.encode(frame))
         for out in outs:
@@ -46,7 +52,9 @@ def encode(path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None
 def plain(path) -> np.ndarray:
     with av.open(str(path)) as box:
         stream = box.streams.video[0]
-        return np.stack([f.to_ndarray(format="rgb24").transpose(2, 0, 1) for f in box.decode(stream)])
+        return np.stack(
+            [f.to_ndarray(format="rgb24").transpose(2, 0, 1) for f in box.decode(stream)]
+        )
 
 
 def packets(path) -> list[tuple[int, int]]:
@@ -78,13 +86,25 @@ def test_slices_of_real_films(name) -> None:
     if name == "vtest.avi":  # 1 GB whole: a stretch around its second key frame
         film = clip.frames
         with av.open(str(path)) as box:
-            whole = [f.to_ndarray(format="rgb24") for _, f in zip(range(320), box.decode(video=0), strict=False)]
+            whole = [
+                f.to_ndarray(format="rgb24")
+                for _, f in zip(range(320), box.decode(video=0), strict=False)
+            ]
         for first in (290, 305, 30, 299, 31):
-            np.testing.assert_array_equal(film[first : first + 5], np.stack(whole[first : first + 5]).transpose(0, 3, 1, 2))
+            np.testing.assert_array_equal(
+                film[first : first + 5], np.stack(whole[first : first + 5]).transpose(0, 3, 1, 2)
+            )
     else:
         check_slices(clip.frames, plain(path))
-    assert len(clip) == {"vtest.avi": 795, "tree.avi": 68, "carphone_pristine.mp4": 120, "nasa_13013.mp4": 325}.get(name, 36)
-    assert clip.notes == (("2 video streams: the first is read",) if name == "nasa_13013.mp4" else ())
+    assert len(clip) == {
+        "vtest.avi": 795,
+        "tree.avi": 68,
+        "carphone_pristine.mp4": 120,
+        "nasa_13013.mp4": 325,
+    }.get(name, 36)
+    assert clip.notes == (
+        ("2 video streams: the first is read",) if name == "nasa_13013.mp4" else ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,14 +126,23 @@ def test_slices_with_frames_out_of_order(tmp_path, name, codec, options) -> None
 
 def test_lossless_film_odd_size_odd_path_and_times(tmp_path) -> None:
     made = pictures(12, 33, 47)
-    path = encode(tmp_path / "фильм é 1.mkv", made, **LOSSLESS, stamps=[0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30])
+    path = encode(
+        tmp_path / "фильм é 1.mkv",
+        made,
+        **LOSSLESS,
+        stamps=[0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30],
+    )
     clip = read_film(path)
     assert clip.frames.shape == (12, 3, 33, 47)
     assert clip.frames.dtype == np.uint8
     assert isinstance(clip.frames, Film)
     np.testing.assert_array_equal(clip.frames[:], made.transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(clip.frames))[3:5], made[3:5].transpose(0, 3, 1, 2))
-    np.testing.assert_allclose(clip.times, np.array([0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30]) / 25, atol=1e-3)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(clip.frames))[3:5], made[3:5].transpose(0, 3, 1, 2)
+    )
+    np.testing.assert_allclose(
+        clip.times, np.array([0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30]) / 25, atol=1e-3
+    )
     assert clip.frames[5:5].shape == (0, 3, 33, 47)
     assert clip.frames[-2:].shape[0] == 2
     with pytest.raises(ValueError, match="without a step"):
@@ -133,7 +162,10 @@ def test_grey_and_two_streams(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("matrix", "turned"),
     [
-        ((0, 1, -1, 0), lambda p: np.rot90(p, -1, (2, 3))),  # a telephone held upright: 90 degrees clockwise
+        (
+            (0, 1, -1, 0),
+            lambda p: np.rot90(p, -1, (2, 3)),
+        ),  # a telephone held upright: 90 degrees clockwise
         ((-1, 0, 0, -1), lambda p: np.rot90(p, 2, (2, 3))),
         ((0, -1, 1, 0), lambda p: np.rot90(p, 1, (2, 3))),
         ((-1, 0, 0, 1), lambda p: p[..., ::-1]),
@@ -145,7 +177,9 @@ def test_frames_are_turned_upright(tmp_path, matrix, turned) -> None:
     raw = bytearray(path.read_bytes())
     a, b, c, d = matrix
     at = raw.find(b"tkhd") + 4 + 40  # the track header's matrix
-    raw[at : at + 36] = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    raw[at : at + 36] = np.array(
+        [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4"
+    ).tobytes()
     path.write_bytes(raw)
     np.testing.assert_array_equal(read_film(path).frames[:], turned(level))
 
@@ -156,7 +190,9 @@ def test_a_broken_frame_is_filled(tmp_path, k, stand_in) -> None:
     path = encode(tmp_path / "a.mkv", pictures(8), **LOSSLESS)
     spoil(path, k)
     film = read_film(path).frames
-    with pytest.warns(UserWarning, match=f"frame {k} cannot be decoded; the frame before stands in its place") as told:
+    with pytest.warns(
+        UserWarning, match=f"frame {k} cannot be decoded; the frame before stands in its place"
+    ) as told:
         whole = [film[k : k + 1][0], *film[:]]
     assert len(told) == 1
     assert film.broken == {k}
@@ -177,7 +213,10 @@ def test_a_film_cut_short(tmp_path) -> None:
         path = encode(tmp_path / name, pictures(40), *kind)
         assert read_film(path).notes == ()
         if name == "a.mp4":  # the index in front
-            with av.open(str(path)) as box, av.open(str(tmp_path / "f.mp4"), "w", options={"movflags": "faststart"}) as out:
+            with (
+                av.open(str(path)) as box,
+                av.open(str(tmp_path / "f.mp4"), "w", options={"movflags": "faststart"}) as out,
+            ):
                 copy = out.add_stream_from_template(box.streams.video[0])
                 for packet in box.demux(box.streams.video[0]):
                     if packet.size:
@@ -204,10 +243,18 @@ def test_what_is_no_film(tmp_path) -> None:
     (tmp_path / "moov.mp4").write_bytes(raw[: raw.find(b"moov") - 4])
     with av.open(str(tmp_path / "sound.mp4"), "w") as box:
         out = box.add_stream("aac", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        sound = av.AudioFrame.from_ndarray(
+            np.zeros((1, 8000), np.float32), format="fltp", layout="mono"
+        )
         sound.rate = 8000
         box.mux([*out.encode(sound), *out.encode()])
-    for name, words in {"text": "no film", "empty": "is empty", "moov": "moov", "sound": "holds audio", "none": "no file"}.items():
+    for name, words in {
+        "text": "no film",
+        "empty": "is empty",
+        "moov": "moov",
+        "sound": "holds audio",
+        "none": "no file",
+    }.items():
         with pytest.raises(ValueError, match=words) as error:
             read_film(tmp_path / f"{name}.mp4")
         assert "\n" not in str(error.value)
@@ -231,7 +278,9 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
 
     made = pictures(6)
     path = encode(tmp_path / "a.mkv", made, **LOSSLESS)
-    np.testing.assert_array_equal(np.stack(list(film_stream(Pipe(path.read_bytes())))), made.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(
+        np.stack(list(film_stream(Pipe(path.read_bytes())))), made.transpose(0, 3, 1, 2)
+    )
     np.testing.assert_array_equal(np.stack(list(film_stream(path))), made.transpose(0, 3, 1, 2))
     with pytest.raises(ValueError, match="read as a stream"):
         next(film_stream(Pipe(b"no film" * 100)))
@@ -254,8 +303,13 @@ def test_memory_and_open_decoders_are_bounded(tmp_path, monkeypatch) -> None:
 
 
 def test_a_film_that_claims_large_pictures(tmp_path) -> None:
-    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W16000 H15000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000))
-    with pytest.raises(ValueError, match=r"a picture of a\.y4m, of 15000x16000 pixels, would take .* budget of 1 GiB") as told:
+    (tmp_path / "a.y4m").write_bytes(
+        b"YUV4MPEG2 W16000 H15000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000)
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"a picture of a\.y4m, of 15000x16000 pixels, would take .* budget of 1 GiB",
+    ) as told:
         read_film(tmp_path / "a.y4m")
     assert "\n" not in str(told.value)
 
@@ -268,8 +322,15 @@ def test_pictures_larger_than_the_first_are_not_decoded(tmp_path) -> None:
         for k in range(6):
             side = 1024 if k == 3 else 32
             coder = av.CodecContext.create("mjpeg", "w")
-            coder.height, coder.width, coder.pix_fmt, coder.time_base = side, side, "yuvj420p", Fraction(1, 10)
-            frame = av.VideoFrame.from_ndarray(np.full((side, side, 3), 40 * k, np.uint8), "rgb24").reformat(format="yuvj420p")
+            coder.height, coder.width, coder.pix_fmt, coder.time_base = (
+                side,
+                side,
+                "yuvj420p",
+                Fraction(1, 10),
+            )
+            frame = av.VideoFrame.from_ndarray(
+                np.full((side, side, 3), 40 * k, np.uint8), "rgb24"
+            ).reformat(format="yuvj420p")
             for packet in [*coder.encode(frame), *coder.encode(None)]:
                 packet.pts = packet.dts = k
                 packet.stream = out
@@ -297,8 +358,12 @@ def test_an_index_that_claims_billions_of_frames(tmp_path, table) -> None:
     assert len(read_film(path).frames) == 12
     whole = bytearray(path.read_bytes())
     at = whole.find(table.encode())
-    whole[at + 8 : at + 16] = struct.pack(">II", *((1, 2**31 - 1) if table == "stsz" else (1, 2**31)))
+    whole[at + 8 : at + 16] = struct.pack(
+        ">II", *((1, 2**31 - 1) if table == "stsz" else (1, 2**31))
+    )
     path.write_bytes(whole)
-    with pytest.raises(ValueError, match=r"whose index claims 214748364\d frames, would take 128 GiB") as told:
+    with pytest.raises(
+        ValueError, match=r"whose index claims 214748364\d frames, would take 128 GiB"
+    ) as told:
         read_film(path)
     assert "\n" not in str(told.value)

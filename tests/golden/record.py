@@ -1,15 +1,16 @@
-"""Records what models compute, small, so that `test_golden_numbers.py` can say whether they still do.
+"""Records what models compute, small, so that `test_golden_numbers.py` can say whether they still
+do.
 
     python tests/golden/record.py                 all that has no file yet
     python tests/golden/record.py NAME ...        those named, where they have no file yet
     python tests/golden/record.py NAME --anew     in place of their files: their numbers were meant to change
 
-A preset of your own needs a line in WAYS, with arguments that make it small, and is then recorded by
-its name. What is recorded of each way: the weights, a past, the forecast, the state after the past,
-and the gradients of a loss; of a guided one what its guide forecasts, too. All is computed in float64
-on one thread, so that the files hold no rounding but their own, to float32. What goes in is drawn as
-numbers of float16, which files keep in half of the room.
-`sizes.json` holds the parameters and multiply-adds of every preset at its full size.
+A preset of your own needs a line in WAYS, with arguments that make it small, and is then recorded
+by its name. What is recorded of each way: the weights, a past, the forecast, the state after the
+past, and the gradients of a loss; of a guided one what its guide forecasts, too. All is computed in
+float64 on one thread, so that the files hold no rounding but their own, to float32. What goes in is
+drawn as numbers of float16, which files keep in half of the room. `sizes.json` holds the parameters
+and multiply-adds of every preset at its full size.
 """
 
 import argparse
@@ -38,9 +39,11 @@ CLIPS, PAST = 2, 5
 
 @dataclass(frozen=True)
 class Way:
-    """A model as it is recorded: an entry of PRESETS or MODELS, arguments that make it small, the size
-    of its frames, how many it forecasts, what drawn kernels are multiplied by, since what passes through
-    a few recurrent channels with small weights fades, and the model that guides it, if one does."""
+    """A model as it is recorded: an entry of PRESETS or MODELS, arguments that make it small, the
+    size of its frames, how many it forecasts, what drawn kernels are multiplied by, since what
+    passes through a few recurrent channels with small weights fades, and the model that guides it,
+    if one does.
+    """
 
     model: str
     args: dict[str, Any] = field(default_factory=dict)
@@ -53,8 +56,8 @@ class Way:
 FLOW = {"name": "optical_flow"}
 NOWCAST = {"hidden": [3], "stem": {"widths": [3, 5]}}  # two strides, as it has
 WAYS: dict[str, Way] = {
-    # Presets: their layers, kernels and options, with few channels. Where layers may differ they do,
-    # so that no two can be exchanged.
+    # Presets: their layers, kernels and options, with few channels. Where layers may differ they
+    # do, so that no two can be exchanged.
     "tutorial": Way("tutorial", {"hidden": [3, 2]}, (8, 10)),
     "shi2015": Way("shi2015", {"hidden": [2, 1, 2]}),
     "fc_lstm": Way(
@@ -210,7 +213,9 @@ WAYS: dict[str, Way] = {
 
 
 def past_of(channels: int, frame: tuple[int, int]) -> Float[Tensor, "b t c h w"]:
-    """Two soft blobs a clip, which drift each its own way, and a little noise; values of float16."""
+    """Two soft blobs a clip, which drift each its own way, and a little noise; values of
+    float16.
+    """
     height, width = frame
     draw = torch.Generator().manual_seed(1)
     t = torch.arange(PAST).view(1, 1, -1, 1, 1, 1)

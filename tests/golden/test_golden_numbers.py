@@ -1,12 +1,15 @@
-"""Models compute what they computed when `record.py` recorded it: forecast, state, gradients, sizes.
+"""Models compute what they computed when `record.py` recorded it: forecast, state, gradients,
+sizes.
 
-A file names the model and its arguments as they were called then. Where the code has come to call them
-or its weights otherwise, `built` and `recorded_name` say what was what; nothing else here needs to know.
+A file names the model and its arguments as they were called then. Where the code has come to call
+them or its weights otherwise, `built` and `recorded_name` say what was what; nothing else here
+needs to know.
 
 In float64 a number differs from its file's by that file's rounding to float32, 6e-8 of itself; the
-tolerance is a millionth of a tensor's largest value. In float32, which users compute in, the rounding
-of sums shows: on one thread and two, with weights laid out channels last, and without oneDNN, up to
-1.2e-5 was measured in gradients of simvp2022, 6.5e-6 in those of others, 2.2e-6 in forecasts.
+tolerance is a millionth of a tensor's largest value. In float32, which users compute in, the
+rounding of sums shows: on one thread and two, with weights laid out channels last, and without
+oneDNN, up to 1.2e-5 was measured in gradients of simvp2022, 6.5e-6 in those of others, 2.2e-6 in
+forecasts.
 """
 
 import importlib.util
@@ -33,7 +36,9 @@ def built(about: dict[str, Any], weights: dict[str, Tensor]) -> Model:
 
 def recorded_name(about: dict[str, Any], name: str) -> str:
     """What the file calls what the code calls `name`: a weight, or an entry of the state."""
-    was = {then: now for now, then in earlier.WEIGHTS.items()} if about["model"] == "convlstm" else {}
+    was = (
+        {then: now for now, then in earlier.WEIGHTS.items()} if about["model"] == "convlstm" else {}
+    )
     begins = next((now for now in was if name.startswith(now)), "")
     return was.get(begins, "") + name.removeprefix(begins)
 
@@ -70,10 +75,10 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 
 def needs_the_same_guess(about: dict[str, Any], file: dict[str, Tensor]) -> None:
-    """Fail where a guide forecasts something else than what is recorded: all that is made of it would
-    differ, too. Skip where OpenCV is missing, or finds a motion that is slightly another one: its
-    versions 4.10, 4.12 and 5.0, with AVX2 and without, were 4e-7 apart, code that reads the motion
-    otherwise 2e-4 and more.
+    """Fail where a guide forecasts something else than what is recorded: all that is made of it
+    would differ, too. Skip where OpenCV is missing, or finds a motion that is slightly another one:
+    its versions 4.10, 4.12 and 5.0, with AVX2 and without, were 4e-7 apart, code that reads the
+    motion otherwise 2e-4 and more.
     """
     if not about["guide"]:
         return

@@ -22,7 +22,9 @@ THEIRS = {
 }
 
 
-def pair(b: int = 4, t: int = 3, c: int = 1, h: int = 18, w: int = 23) -> tuple[torch.Tensor, torch.Tensor]:
+def pair(
+    b: int = 4, t: int = 3, c: int = 1, h: int = 18, w: int = 23
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Forecast and truth in mm/h; the forecast worsens with lead time."""
     generator = torch.Generator().manual_seed(0)
     Y = 10 * torch.rand(b, t, c, h, w, generator=generator) ** 4
@@ -52,13 +54,19 @@ def test_counts_equal_the_scores_library(gaps: bool) -> None:
     table = filled(P, Y, (0.5, 2, 8), units="mm/h").table()
     assert list(table) == ["0.5 mm/h", "2 mm/h", "8 mm/h"]
     for threshold in (0.5, 2, 8):
-        events = ThresholdEventOperator(default_event_threshold=threshold).make_contingency_manager(*arrays(P, Y))
+        events = ThresholdEventOperator(default_event_threshold=threshold).make_contingency_manager(
+            *arrays(P, Y)
+        )
         assert isinstance(events, BinaryContingencyManager)
         overall, per_lead = events.transform(), events.transform(preserve_dims="lead")
         got = table[f"{threshold} mm/h"]
         for ours, theirs in THEIRS.items():
-            assert got[ours]["overall"] == pytest.approx(float(getattr(overall, theirs)()), rel=1e-12), ours
-            np.testing.assert_allclose(got[ours]["per_lead"], getattr(per_lead, theirs)(), rtol=1e-12, err_msg=ours)
+            assert got[ours]["overall"] == pytest.approx(
+                float(getattr(overall, theirs)()), rel=1e-12
+            ), ours
+            np.testing.assert_allclose(
+                got[ours]["per_lead"], getattr(per_lead, theirs)(), rtol=1e-12, err_msg=ours
+            )
         assert got["events"]["overall"] == Y.ge(threshold).sum()
 
 
@@ -66,13 +74,24 @@ def test_fss_equals_the_scores_library() -> None:
     P, Y = pair(c=2)
     scales = (1, 3, 9, 17)
     got = filled(P, Y, (2,), scales).table()["2"]["fss"]
-    options = {"event_threshold": 2, "spatial_dims": ("y", "x"), "threshold_operator": np.greater_equal}
+    options = {
+        "event_threshold": 2,
+        "spatial_dims": ("y", "x"),
+        "threshold_operator": np.greater_equal,
+    }
     for scale in scales:
-        per_lead = fss_2d(*arrays(P, Y), window_size=(scale, scale), preserve_dims=["lead"], **options)
+        per_lead = fss_2d(
+            *arrays(P, Y), window_size=(scale, scale), preserve_dims=["lead"], **options
+        )
         overall = fss_2d(*arrays(P, Y), window_size=(scale, scale), reduce_dims="all", **options)
         np.testing.assert_allclose(got[str(scale)]["per_lead"], per_lead, rtol=1e-5)
         assert got[str(scale)]["overall"] == pytest.approx(float(overall), rel=1e-5)
-        binary = fss_2d_binary(*arrays(P >= 2, Y >= 2), window_size=(scale, scale), spatial_dims=("y", "x"), preserve_dims=["lead"])
+        binary = fss_2d_binary(
+            *arrays(P >= 2, Y >= 2),
+            window_size=(scale, scale),
+            spatial_dims=("y", "x"),
+            preserve_dims=["lead"],
+        )
         np.testing.assert_allclose(got[str(scale)]["per_lead"], binary, rtol=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""Missing values of the truth (NaN): they never count, and nothing else changes. And sharpness, which shares them."""
+"""Missing values of the truth (NaN): they never count, and nothing else changes. And sharpness,
+which shares them.
+"""
 
 import math
 
@@ -8,18 +10,29 @@ import torch
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from foreframe.metrics import Scorecard, absolute_error, gradient_magnitude, sharpness, squared_error, values_present
+from foreframe.metrics import (
+    Scorecard,
+    absolute_error,
+    gradient_magnitude,
+    sharpness,
+    squared_error,
+    values_present,
+)
 from foreframe.metrics import structural_similarity as ours
 
 
-def pair(b: int = 3, t: int = 4, c: int = 2, h: int = 20, w: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
+def pair(
+    b: int = 3, t: int = 4, c: int = 2, h: int = 20, w: int = 24
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     Y = torch.rand(b, t, c, h, w, generator=generator) ** 3
     return Y + 0.2 * torch.randn(Y.shape, generator=generator), Y
 
 
 def holed(Y: torch.Tensor) -> torch.Tensor:
-    """A corner is missing everywhere, single pixels here and there, a whole channel and a whole frame."""
+    """A corner is missing everywhere, single pixels here and there, a whole channel and a whole
+    frame.
+    """
     Y = Y.clone()
     Y[..., :5, :6] = torch.nan
     Y[0, 1, 0, 12, 15] = torch.nan
@@ -44,10 +57,18 @@ def test_pixel_scores_equal_numpy_over_what_is_there() -> None:
     table = filled(P32, Y32).table()
     standard, openstl = table["standard"], table["openstl"]
     assert standard["mse"]["overall"] == pytest.approx(np.nanmean((P - Y) ** 2), rel=1e-5)
-    assert standard["mae"]["per_lead"] == pytest.approx(list(np.nanmean(np.abs(P - Y), axis=(0, 2, 3, 4))), rel=1e-5)
-    assert standard["psnr"]["overall"] == pytest.approx(-10 * np.log10(np.nanmean((seen - Y) ** 2)), rel=1e-5)
-    assert openstl["mse"]["overall"] == pytest.approx(np.mean([np.nansum((P - Y)[i] ** 2) for i in there]), rel=1e-5)
-    assert openstl["mae"]["overall"] == pytest.approx(np.mean([np.nansum(np.abs((P - Y)[i])) for i in there]), rel=1e-5)
+    assert standard["mae"]["per_lead"] == pytest.approx(
+        list(np.nanmean(np.abs(P - Y), axis=(0, 2, 3, 4))), rel=1e-5
+    )
+    assert standard["psnr"]["overall"] == pytest.approx(
+        -10 * np.log10(np.nanmean((seen - Y) ** 2)), rel=1e-5
+    )
+    assert openstl["mse"]["overall"] == pytest.approx(
+        np.mean([np.nansum((P - Y)[i] ** 2) for i in there]), rel=1e-5
+    )
+    assert openstl["mae"]["overall"] == pytest.approx(
+        np.mean([np.nansum(np.abs((P - Y)[i])) for i in there]), rel=1e-5
+    )
     psnr = np.mean([-10 * np.log10(np.nanmean((seen - Y)[i] ** 2)) for i in there])
     assert openstl["psnr"]["overall"] == pytest.approx(psnr, rel=1e-5)
     last = np.mean([np.nansum((P - Y)[b, 3] ** 2) for b in (0, 1)])
@@ -67,7 +88,10 @@ def test_ssim_counts_only_windows_without_a_gap() -> None:
                 x, y = P[b, t, c].double().numpy(), Y[b, t, c].double().numpy()
                 _, each = structural_similarity(np.nan_to_num(y), x, data_range=1, full=True)
                 kept = [
-                    each[r, q] for r in range(3, 17) for q in range(3, 21) if not np.isnan(y[r - 3 : r + 4, q - 3 : q + 4]).any()
+                    each[r, q]
+                    for r in range(3, 17)
+                    for q in range(3, 21)
+                    if not np.isnan(y[r - 3 : r + 4, q - 3 : q + 4]).any()
                 ]
                 if kept:
                     channels.append(np.mean(kept))
@@ -85,7 +109,9 @@ def test_what_the_forecast_has_at_gaps_does_not_matter() -> None:
     expected = filled(P, Y)
     assert expected.sums.isfinite().all()
     for other in (torch.nan, 1e6, -torch.inf):
-        torch.testing.assert_close(filled(P.where(~Y.isnan(), other), Y).sums, expected.sums, rtol=0, atol=0)
+        torch.testing.assert_close(
+            filled(P.where(~Y.isnan(), other), Y).sums, expected.sums, rtol=0, atol=0
+        )
 
 
 def test_a_forecast_that_is_no_number_is_not_passed_over() -> None:
@@ -107,7 +133,9 @@ def test_batches_and_counts_add_up() -> None:
     torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-6, atol=1e-6)
     added = Scorecard(4)  # as ranks do it
     added.sums = filled(P[:1], Y[:1]).sums + filled(P[1:], Y[1:]).sums
-    assert added.table()["openstl"]["ssim"]["overall"] == pytest.approx(whole.table()["openstl"]["ssim"]["overall"])
+    assert added.table()["openstl"]["ssim"]["overall"] == pytest.approx(
+        whole.table()["openstl"]["ssim"]["overall"]
+    )
     assert whole.clips == parts.clips == added.clips == 3
 
 
@@ -120,7 +148,10 @@ def test_a_lead_time_that_is_missing_altogether() -> None:
     for convention, scores in card.table().items():
         for score, values in scores.items():
             assert math.isnan(values["per_lead"][0]), (convention, score)
-            assert values["overall"] == pytest.approx(rest[convention][score]["overall"]), (convention, score)
+            assert values["overall"] == pytest.approx(rest[convention][score]["overall"]), (
+                convention,
+                score,
+            )
 
 
 def test_without_gaps_the_functions_are_plain_sums() -> None:
@@ -147,13 +178,23 @@ def test_sharpness_tells_blur() -> None:
     assert table["standard"]["sharpness"]["overall"] == pytest.approx(expected.item(), rel=1e-5)
     assert filled(Y, Y).table()["standard"]["sharpness"]["per_lead"] == [1] * 4
     assert "sharpness" not in table["openstl"]
-    assert filled(10 * Y + 1, Y).table()["standard"]["sharpness"]["overall"] == 0  # clipped: nothing but white
+    assert (
+        filled(10 * Y + 1, Y).table()["standard"]["sharpness"]["overall"] == 0
+    )  # clipped: nothing but white
 
 
 def test_sharpness_of_flat_truth_and_of_gaps() -> None:
     P, Y = pair()
     assert math.isnan(filled(P, torch.zeros_like(Y)).table()["standard"]["sharpness"]["overall"])
-    assert gradient_magnitude(holed(Y))[0, 1, 0, 11:13, 14:16].isnan().tolist() == [[False, True], [True, True]]
+    assert gradient_magnitude(holed(Y))[0, 1, 0, 11:13, 14:16].isnan().tolist() == [
+        [False, True],
+        [True, True],
+    ]
     Y = holed(Y)
-    kept = gradient_magnitude(P.clamp(0, 1))[~gradient_magnitude(Y).isnan()].sum() / gradient_magnitude(Y).nansum()
-    assert filled(P, Y).table()["standard"]["sharpness"]["overall"] == pytest.approx(kept.item(), rel=1e-5)
+    kept = (
+        gradient_magnitude(P.clamp(0, 1))[~gradient_magnitude(Y).isnan()].sum()
+        / gradient_magnitude(Y).nansum()
+    )
+    assert filled(P, Y).table()["standard"]["sharpness"]["overall"] == pytest.approx(
+        kept.item(), rel=1e-5
+    )

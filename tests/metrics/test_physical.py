@@ -22,11 +22,15 @@ EXPECTED = {
 def test_errors_equal_numpy_over_what_is_there(score: str, batch: int) -> None:
     card = PhysicalScorecard(3)
     for k in range(0, 5, batch):
-        forecast, truth = (torch.from_numpy(part[k : k + batch]).float() for part in (FORECAST, TRUTH))
+        forecast, truth = (
+            torch.from_numpy(part[k : k + batch]).float() for part in (FORECAST, TRUTH)
+        )
         card.update(forecast, truth)
     scored, expected = card.table()[score], EXPECTED[score]
     assert scored["overall"] == pytest.approx(expected(ERROR), rel=1e-4)
-    assert scored["per_lead"] == pytest.approx([expected(ERROR[:, lead]) for lead in range(3)], rel=1e-4)
+    assert scored["per_lead"] == pytest.approx(
+        [expected(ERROR[:, lead]) for lead in range(3)], rel=1e-4
+    )
     assert expected(ERROR) > 0.5  # not zero by chance
 
 

@@ -9,8 +9,12 @@ from foreframe.metrics import Scorecard
 from foreframe.metrics import structural_similarity as ours
 
 
-def pair(b: int = 3, t: int = 4, c: int = 1, h: int = 20, w: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forecast and truth; the forecast leaves [0,1] here and there, as models without a sigmoid do."""
+def pair(
+    b: int = 3, t: int = 4, c: int = 1, h: int = 20, w: int = 24
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forecast and truth; the forecast leaves [0,1] here and there, as models without a sigmoid
+    do.
+    """
     torch.manual_seed(0)
     Y = torch.rand(b, t, c, h, w) ** 3
     return Y + 0.2 * torch.randn_like(Y), Y
@@ -22,14 +26,21 @@ def test_ssim_equals_scikit_image(L: float, channels: int) -> None:
     P, Y = pair(c=channels)
     P = P.clamp(0, 1)
     expected = [
-        [structural_similarity(Y[b, t].double().numpy(), P[b, t].double().numpy(), data_range=L, channel_axis=0) for t in range(4)]
+        [
+            structural_similarity(
+                Y[b, t].double().numpy(), P[b, t].double().numpy(), data_range=L, channel_axis=0
+            )
+            for t in range(4)
+        ]
         for b in range(3)
     ]
     np.testing.assert_allclose(ours(P, Y, data_range=L).numpy(), expected, atol=2e-5)
 
 
 def test_openstl_convention_equals_its_formulas_in_float64() -> None:
-    """reference: OpenSTL c74deb5, openstl/core/metrics.py, as formulas: sums over C,H,W, means over N and T, then the clip."""
+    """reference: OpenSTL c74deb5, openstl/core/metrics.py, as formulas: sums over C,H,W, means over
+    N and T, then the clip.
+    """
     P32, Y32 = pair(c=2)
     P, Y = P32.double().numpy(), Y32.double().numpy()
     n, t = P.shape[:2]
@@ -39,7 +50,9 @@ def test_openstl_convention_equals_its_formulas_in_float64() -> None:
     frames = [(b, k) for b in range(n) for k in range(t)]
     psnr = np.mean([-10 * np.log10(((P[b, k] - Y[b, k]) ** 2).mean()) for b, k in frames])
     # scikit-image's default for floats before it asked for one: the dtype's range, -1 to 1
-    ssim = np.mean([structural_similarity(P[b, k], Y[b, k], channel_axis=0, data_range=2) for b, k in frames])
+    ssim = np.mean(
+        [structural_similarity(P[b, k], Y[b, k], channel_axis=0, data_range=2) for b, k in frames]
+    )
     card = Scorecard(t)
     card.update(P32, Y32)
     got = card.table()["openstl"]
@@ -55,7 +68,9 @@ def test_standard_convention() -> None:
     got = card.table()["standard"]
     assert got["mse"]["overall"] == pytest.approx(((P - Y) ** 2).mean().item(), rel=1e-5)
     assert got["mae"]["per_lead"][2] == pytest.approx((P - Y)[:, 2].abs().mean().item(), rel=1e-5)
-    pooled = peak_signal_noise_ratio(Y.double().numpy(), P.clamp(0, 1).double().numpy(), data_range=1)
+    pooled = peak_signal_noise_ratio(
+        Y.double().numpy(), P.clamp(0, 1).double().numpy(), data_range=1
+    )
     assert got["psnr"]["overall"] == pytest.approx(pooled, rel=1e-5)
     assert got["ssim"]["overall"] == pytest.approx(ours(P.clamp(0, 1), Y).mean().item(), rel=1e-6)
 
@@ -89,7 +104,9 @@ def test_a_perfect_forecast_and_a_black_one() -> None:
     assert table["standard"]["mse"]["overall"] == 0
     assert table["standard"]["psnr"]["overall"] == float("inf")
     assert table["standard"]["ssim"]["overall"] == pytest.approx(1, abs=1e-6)
-    assert black.table()["standard"]["psnr"]["overall"] < 15  # where the difference wraps in uint8 it reads 41 dB
+    assert (
+        black.table()["standard"]["psnr"]["overall"] < 15
+    )  # where the difference wraps in uint8 it reads 41 dB
 
 
 def test_frames_smaller_than_the_window() -> None:

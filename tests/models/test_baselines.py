@@ -17,27 +17,37 @@ def test_black_mean_and_persistence() -> None:
 
 def smooth_blob(row: float, column: float) -> np.ndarray:
     y, x = np.mgrid[:48, :48]
-    return np.exp(-((y - row) ** 2 + (x - column) ** 2) / 18) + 0.5 * np.exp(-((y - row - 6) ** 2 + (x - column + 3) ** 2) / 8)
+    return np.exp(-((y - row) ** 2 + (x - column) ** 2) / 18) + 0.5 * np.exp(
+        -((y - row - 6) ** 2 + (x - column + 3) ** 2) / 8
+    )
 
 
 @pytest.mark.parametrize("shift", [(2, -1), (0, 3), (-1.5, 0.5)])
 def test_linear_motion_carries_on(shift) -> None:
     past = np.stack([smooth_blob(22 + shift[0] * t, 24 + shift[1] * t) for t in range(-4, 1)])
     future = np.stack([smooth_blob(22 + shift[0] * t, 24 + shift[1] * t) for t in range(1, 4)])
-    made = build_model("linear_motion")(torch.from_numpy(past).float()[None, :, None], 3)[0, :, 0].numpy()
+    made = build_model("linear_motion")(torch.from_numpy(past).float()[None, :, None], 3)[
+        0, :, 0
+    ].numpy()
     assert np.mean((made - future) ** 2) < 0.15 * np.mean((past[-1] - future) ** 2)
-    if all(float(s).is_integer() for s in shift):  # an outside reference for the carrying: scipy's shift
+    if all(
+        float(s).is_integer() for s in shift
+    ):  # an outside reference for the carrying: scipy's shift
         expected = ndimage.shift(past[-1], shift, order=1)
         np.testing.assert_allclose(made[0], expected, atol=0.08)
 
 
 def test_linear_motion_without_motion_or_light() -> None:
     still = torch.rand(1, 1, 1, 16, 16).repeat(1, 5, 1, 1, 1)
-    torch.testing.assert_close(build_model("linear_motion")(still, 4)[:, 3], still[:, -1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        build_model("linear_motion")(still, 4)[:, 3], still[:, -1], atol=1e-4, rtol=0
+    )
     dark = torch.zeros(1, 5, 1, 16, 16)
     assert build_model("linear_motion")(dark, 4).abs().max() == 0
     one = torch.rand(1, 1, 1, 16, 16)
-    torch.testing.assert_close(build_model("linear_motion")(one, 2)[:, 1], one[:, -1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        build_model("linear_motion")(one, 2)[:, 1], one[:, -1], atol=1e-4, rtol=0
+    )
 
 
 def test_cycle_is_the_frame_a_period_before() -> None:
@@ -53,7 +63,9 @@ def test_cycle_of_fewer_frames_than_a_period() -> None:
     model = build_model("cycle", {"period": 4})
     expected = past[:, [0, 0, 0, 1, 0, 0]]
     assert torch.equal(model(past, 6), expected)
-    assert torch.equal(model.decode(model.encode(past[:, 1:], model.encode(past[:, :1])), 6), expected)
+    assert torch.equal(
+        model.decode(model.encode(past[:, 1:], model.encode(past[:, :1])), 6), expected
+    )
     assert model.encode(past)["frames"].shape[1] == 4
     with pytest.raises(ValueError, match="at least 1"):
         build_model("cycle", {"period": 0})

@@ -10,7 +10,9 @@ from foreframe.models.engine import one_pass
 
 
 def equations(x: np.ndarray, h: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
-    """Ballas et al. 2016, equations 4 to 7, one pixel and channel at a time; x (d,h,w), h (k,h,w)."""
+    """Ballas et al. 2016, equations 4 to 7, one pixel and channel at a time; x (d,h,w), h
+    (k,h,w).
+    """
     k, height, width = h.shape
 
     def sigma(v: np.ndarray) -> np.ndarray:
@@ -50,8 +52,9 @@ def test_steps_equal_the_equations_in_float64(kernel: int, within_a_pass: bool) 
 
 
 def test_equals_torch_where_nothing_is_reset() -> None:
-    """torch.nn.GRUCell resets after the product, U h, where the paper resets before: alike where r is
-    1. Its gates come in the order r, z, n, and its z keeps what ours lets go."""
+    """torch.nn.GRUCell resets after the product, U h, where the paper resets before: alike where r
+    is 1. Its gates come in the order r, z, n, and its z keeps what ours lets go.
+    """
     torch.manual_seed(0)
     ours, theirs = ConvGRUCell(3, 5, kernel=1), torch.nn.GRUCell(3, 5)
     with torch.no_grad():
@@ -71,7 +74,9 @@ def test_equals_torch_where_nothing_is_reset() -> None:
 
 
 def test_a_network_of_it_equals_a_loop() -> None:
-    """Two layers read the past; two of their own go on from their states, fed the last hidden map."""
+    """Two layers read the past; two of their own go on from their states, fed the last hidden
+    map.
+    """
     torch.manual_seed(0)
     core = {"convgru": {"hidden": [4, 4]}}
     network = EncoderDecoder(core=core, start="states").double()

@@ -1,5 +1,6 @@
-"""The cell against torch's own LSTM and against the paper's equations; the presets' sizes; the choices
-that do not fit."""
+"""The cell against torch's own LSTM and against the paper's equations; the presets' sizes; the
+choices that do not fit.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from foreframe.models.convlstm import PRESETS
 
 
 def test_equals_torch_lstm_cell_on_one_pixel() -> None:
-    """A 1x1 kernel on a one-pixel image is torch.nn.LSTMCell, whose gates come in the order i, f, g, o."""
+    """A 1x1 kernel on a one-pixel image is torch.nn.LSTMCell, whose gates come in the order i, f,
+    g, o.
+    """
     torch.manual_seed(0)
     ours, theirs = ConvLSTMCell(3, 5, kernel=1), torch.nn.LSTMCell(3, 5)
     i, f, o, g = range(4)
@@ -29,13 +32,21 @@ def test_equals_torch_lstm_cell_on_one_pixel() -> None:
 
 
 def test_peepholes_equal_the_equations_in_float64() -> None:
-    """Shi et al. 2015, equation 3, pixel by pixel and channel by channel, from the formulas alone."""
+    """Shi et al. 2015, equation 3, pixel by pixel and channel by channel, from the formulas
+    alone.
+    """
     torch.manual_seed(0)
     cell = ConvLSTMCell(2, 3, kernel=3, peepholes=True, forget_bias=0.5).double()
     with torch.no_grad():
         cell.peephole.normal_()
-    x, h, c = torch.randn(1, 2, 4, 5).double(), torch.randn(1, 3, 4, 5).double(), torch.randn(1, 3, 4, 5).double()
-    weight, bias, W_c = (p.detach().numpy() for p in (cell.gates.weight, cell.gates.bias, cell.peephole[:, :, 0, 0]))
+    x, h, c = (
+        torch.randn(1, 2, 4, 5).double(),
+        torch.randn(1, 3, 4, 5).double(),
+        torch.randn(1, 3, 4, 5).double(),
+    )
+    weight, bias, W_c = (
+        p.detach().numpy() for p in (cell.gates.weight, cell.gates.bias, cell.peephole[:, :, 0, 0])
+    )
     both = np.pad(np.concatenate([x[0].numpy(), h[0].numpy()]), ((0, 0), (1, 1), (1, 1)))
 
     def sigma(v: float) -> float:
@@ -46,7 +57,8 @@ def test_peepholes_equal_the_equations_in_float64() -> None:
         for row in range(4):
             for column in range(5):
                 a = [
-                    (weight[gate * 3 + k] * both[:, row : row + 3, column : column + 3]).sum() + bias[gate * 3 + k]
+                    (weight[gate * 3 + k] * both[:, row : row + 3, column : column + 3]).sum()
+                    + bias[gate * 3 + k]
                     for gate in range(4)
                 ]
                 before = c[0, k, row, column].item()
@@ -106,8 +118,9 @@ def test_starts_at_the_mean(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*PRESETS} - {"tutorial", "shi2015", "fc_lstm"}))
 def test_without_a_bias_to_set_the_start_stays_as_it_is(name: str) -> None:
-    """`openstl` has none; the others add what they draw to a frame, or mix it: a mean would be added
-    twice."""
+    """`openstl` has none; the others add what they draw to a frame, or mix it: a mean would be
+    added twice.
+    """
     torch.manual_seed(0)
     model = preset(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -128,36 +141,76 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("tutorial", {"core": {"convlstm": {"kernel": 4}}}, "kernel 4x4 is even"),
         ("tutorial", {"core": {"convlstm": {"hidden": []}}}, "1 layer or more"),
         ("tutorial", {"core": {"convlstm": {"hidden": [4, 0]}}}, "needs hidden channels .* not 0"),
-        ("tutorial", {"core": {"convlstm": {"layers": 3}}}, "core convlstm takes no argument 'layers'"),
+        (
+            "tutorial",
+            {"core": {"convlstm": {"layers": 3}}},
+            "core convlstm takes no argument 'layers'",
+        ),
         ("tutorial", {"core": "transformer"}, "core 'transformer' is unknown; choose convlstm"),
-        ("encoder_decoder", {"core": {}}, "core is one of convlstm, .*or {one of them: its arguments}"),
+        (
+            "encoder_decoder",
+            {"core": {}},
+            "core is one of convlstm, .*or {one of them: its arguments}",
+        ),
         ("tutorial", {"core": {"convlstm": 5}}, "core convlstm holds names and values, not 5"),
         ("tutorial", {"core": 5}, "tutorial.core is a word or names and values, not 5"),
         ("tutorial", {"codec": "wavelets"}, "codec 'wavelets' is unknown; choose patches, strided"),
-        ("tutorial", {"codec": {"patches": {}, "strided": {}}}, "codec is one of patches, strided, not 2 at once"),
+        (
+            "tutorial",
+            {"codec": {"patches": {}, "strided": {}}},
+            "codec is one of patches, strided, not 2 at once",
+        ),
         ("tutorial", {"codec": {"patches": {"size": 0}}}, "a size of 1 pixel or more, not 0"),
         ("tutorial", {"codec": {"patches": {"sise": 2}}}, "'sise'; did you mean size"),
         ("tutorial", {"codec": {"strided": {"widths": []}}}, "1 to 16 widths"),
         ("tutorial", {"codec": {"strided": {"widths": [2] * 17}}}, "1 to 16 widths"),
         ("tutorial", {"codec": {"strided": {"widths": [2, 0]}}}, "of 1 channel or more"),
-        ("tutorial", {"codec": {"strided": {"norm": "batch"}}}, "norm is one of group, none, not 'batch'"),
+        (
+            "tutorial",
+            {"codec": {"strided": {"norm": "batch"}}},
+            "norm is one of group, none, not 'batch'",
+        ),
         ("tutorial", {"start": "ones"}, "start is one of zeros, states, mirrored, not 'ones'"),
         ("tutorial", {"attention": -1}, "numbers of frames, not -1, 0"),
         ("tutorial", {"backward": -2}, "numbers of frames, not 0, -2"),
         ("tutorial", {"embedding": 1}, "embedding is true or false, not 1"),
-        ("tutorial", {"output": "paint"}, "output 'paint' is unknown; choose draw, carry, correct, mix"),
+        (
+            "tutorial",
+            {"output": "paint"},
+            "output 'paint' is unknown; choose draw, carry, correct, mix",
+        ),
         ("tutorial", {"output": {"draw": {"kernel": 2}}}, "a head's kernel has an odd side, not 2"),
-        ("tutorial", {"output": {"draw": {"feed": "guide"}}}, "feed is one of maps, frame, nothing"),
-        ("tutorial", {"output": {"draw": {"over": "some"}}}, "over is one of last, all, not 'some'"),
-        ("tutorial", {"output": {"carry": {"feed": "frame"}}}, "feed is one of maps, nothing, not 'fr"),
+        (
+            "tutorial",
+            {"output": {"draw": {"feed": "guide"}}},
+            "feed is one of maps, frame, nothing",
+        ),
+        (
+            "tutorial",
+            {"output": {"draw": {"over": "some"}}},
+            "over is one of last, all, not 'some'",
+        ),
+        (
+            "tutorial",
+            {"output": {"carry": {"feed": "frame"}}},
+            "feed is one of maps, nothing, not 'fr",
+        ),
         ("tutorial", {"output": {"carry": {"sigmoid": True}}}, "carry takes no argument 'sigmoid'"),
-        ("tutorial", {"output": {"correct": {"guide": "oracle"}}}, "guide 'oracle' is unknown; choose b"),
+        (
+            "tutorial",
+            {"output": {"correct": {"guide": "oracle"}}},
+            "guide 'oracle' is unknown; choose b",
+        ),
         (
             "tutorial",
             {"output": {"correct": {"guide": {"cycle": {"perod": 3}}}}},
             "guide cycle .*perod.*did you mean period",
         ),
-        ("tutorial", {"output": {"mix": {"blurs": [1.0, 0.0]}}}, "blurs are widths .* not \\[1.0, 0.0"),
+        (
+            "tutorial",
+            {"output": {"mix": {"blurs": [1.0, 0.0]}}},
+            "blurs are widths .* not \\[1.0, 0.0",
+        ),
         ("tutorial", {"layers": 3}, "takes no argument 'layers'; it takes channels, core, codec"),
         ("tutorial", MIRRORED, "fed back through mirrored layers need equal ends, not 4 and 8"),
         (
@@ -179,7 +232,9 @@ def test_choices_that_do_not_fit(model: str, bad: dict, message: str) -> None:
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("head", [{"draw": {"feed": "frame"}}, {"draw": {"feed": "nothing"}}, "correct"])
+@pytest.mark.parametrize(
+    "head", [{"draw": {"feed": "frame"}}, {"draw": {"feed": "nothing"}}, "correct"]
+)
 def test_mirrored_layers_of_unequal_ends_take_what_is_no_hidden_map(head: str | dict) -> None:
     model = build_model("tutorial", MIRRORED | {"output": head})
     assert model(torch.rand(1, 2, 1, 8, 8), 3).shape == (1, 3, 1, 8, 8)
@@ -189,7 +244,9 @@ def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:
     """`--model_args.codec.strided.show_last false` must not take the preset's widths away."""
     shown = {"codec": {"strided": {"show_last": False}}}
     args = build_model("quick", shown | {"core": {"convlstm": {"peepholes": True}}}).args
-    assert args["codec"] == {"strided": {"widths": [16, 32, 64], "norm": "group", "show_last": False}}
+    assert args["codec"] == {
+        "strided": {"widths": [16, 32, 64], "norm": "group", "show_last": False}
+    }
     assert args["core"]["convlstm"] == {
         "hidden": [64], "kernel": 3, "bias": True, "peepholes": True, "forget_bias": 1.0,
     }  # fmt: skip
@@ -201,17 +258,23 @@ def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:
 
 def test_a_change_that_names_another_kind_of_part_puts_that_in_its_place() -> None:
     args = preset("quick", output={"draw": {"sigmoid": False}}).args
-    assert args["output"] == {"draw": {"feed": "maps", "kernel": 3, "over": "last", "sigmoid": False, "bias": True}}
+    assert args["output"] == {
+        "draw": {"feed": "maps", "kernel": 3, "over": "last", "sigmoid": False, "bias": True}
+    }
     assert args["start"] == "states"
     assert args["codec"] == preset("quick").args["codec"]
     assert preset("quick", output="draw").args["output"]["draw"]["sigmoid"] is True
-    assert preset("quick", codec={"patches": {"size": 4}}).args["codec"] == {"patches": {"size": 4, "show_last": False}}
+    assert preset("quick", codec={"patches": {"size": 4}}).args["codec"] == {
+        "patches": {"size": 4, "show_last": False}
+    }
 
 
 def test_a_change_beside_the_only_argument_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments of which one is a part are no choice between parts."""
     guide = {"cycle": {"period": 3}}
-    monkeypatch.setitem(PRESETS_OF_ALL, "mine", ("encoder_decoder", {"output": {"correct": {"guide": guide}}}))
+    monkeypatch.setitem(
+        PRESETS_OF_ALL, "mine", ("encoder_decoder", {"output": {"correct": {"guide": guide}}})
+    )
     changed = preset("mine", output={"correct": {"kernel": 5}}).args["output"]
     assert changed == {"correct": {"guide": guide, "kernel": 5, "over": "last"}}
     changed = preset("mine", output={"correct": {"guide": {"persistence": {}}}}).args["output"]

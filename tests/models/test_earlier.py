@@ -179,7 +179,11 @@ def test_each_switch_of_then_is_a_part_of_now(old: dict, name: str, now: dict) -
     [
         ("quick", {"stem": {"skip": "none"}}, {"codec": {"strided": {"show_last": False}}}),
         ("quick", {"hidden": [8]}, {"core": {"convlstm": {"hidden": [8]}}}),
-        ("quick", {"kernel": 5, "channels": 3}, {"core": {"convlstm": {"kernel": 5}}, "channels": 3}),
+        (
+            "quick",
+            {"kernel": 5, "channels": 3},
+            {"core": {"convlstm": {"kernel": 5}}, "channels": 3},
+        ),
         ("quick", {"head": {"carry": False}}, {"output": {"draw": {"sigmoid": False}}}),
         ("tutorial", {"kernel": 5}, {"core": {"convlstm": {"kernel": 5}}}),
         ("shi2015", {"gates": {"peepholes": False}}, {"core": {"convlstm": {"peepholes": False}}}),
@@ -260,7 +264,9 @@ def outcome(build: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_nonsense_is_one_line(name: str) -> None:
-    """Each odd value at each place makes a network or is refused in one line; and some do either."""
+    """Each odd value at each place makes a network or is refused in one line; and some do
+    either.
+    """
     came = {"built": 0, "refused": 0}
     whole = WRITTEN[name] | {"hidden": [2] * len(WRITTEN[name]["hidden"])}
     for place in places(whole):
@@ -324,7 +330,9 @@ def test_hidden_is_given_once(model_args: dict) -> None:
 def test_the_examples_are_the_networks_that_they_were(example: str, old: dict) -> None:
     path = Path(__file__).parents[2] / "examples" / example / f"{example}.yaml"
     config = yaml.safe_load(path.read_text())
-    assert same(on_meta(config["model"], config.get("model_args", {})), on_meta(config["model"], old))
+    assert same(
+        on_meta(config["model"], config.get("model_args", {})), on_meta(config["model"], old)
+    )
 
 
 # Files

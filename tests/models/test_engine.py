@@ -20,7 +20,12 @@ from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
 from foreframe.models.convlstm import PRESETS
 from foreframe.models.engine import one_pass
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +65,9 @@ def compiler():
         pytest.skip(why)
 
 
-def plain_cell(cell: ConvLSTMCell, x: Tensor | None, h: Tensor | None, c: Tensor | None) -> tuple[Tensor, Tensor]:
+def plain_cell(
+    cell: ConvLSTMCell, x: Tensor | None, h: Tensor | None, c: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The paper's equations with torch's own convolution and tanh, of a cell's parameters."""
     given = x if h is None else h
     zeros = given.new_zeros(given.shape[0], cell.hidden, *given.shape[2:])
@@ -86,11 +93,15 @@ def ran(step, xs: list[Tensor | None], h: Tensor | None, c: Tensor | None, run=N
 
 def gradients(made: Tensor, of: list[Tensor], **how) -> list[Tensor]:
     weights = torch.linspace(-1, 1, made.numel(), dtype=made.dtype, device=made.device)
-    return list(torch.autograd.grad((made.flatten() * weights).sum() + made.square().mean(), of, **how))
+    return list(
+        torch.autograd.grad((made.flatten() * weights).sum() + made.square().mean(), of, **how)
+    )
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
-    """Relative, in the norm: what rounding does to one small value beside large ones counts as little as it matters."""
+    """Relative, in the norm: what rounding does to one small value beside large ones counts as
+    little as it matters.
+    """
     scale = theirs.double().norm().item()
     return (ours.double() - theirs.double()).norm().item() / (scale or 1.0)
 
@@ -104,13 +115,20 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 )  # fmt: skip
 @example(1, 1, 1, 1, 1, 1, 3, True, True, False, torch.float32, 1, 1)
 @settings(deadline=None, max_examples=60)
-def test_values_and_gradients(device, b, t, d, k, h, w, kernel, bias, peepholes, begun, kind, block, at_once) -> None:
+def test_values_and_gradients(
+    device, b, t, d, k, h, w, kernel, bias, peepholes, begun, kind, block, at_once
+) -> None:
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, kernel, bias, peepholes, forget_bias=0.5).to(device, kind)
     if peepholes:
         torch.nn.init.normal_(cell.peephole)
-    xs = [torch.randn(b, d, h, w, dtype=kind, device=device, requires_grad=True) if d else None for _ in range(t)]
-    start = [torch.randn(b, k, h, w, dtype=kind, device=device, requires_grad=True) for _ in range(2)]
+    xs = [
+        torch.randn(b, d, h, w, dtype=kind, device=device, requires_grad=True) if d else None
+        for _ in range(t)
+    ]
+    start = [
+        torch.randn(b, k, h, w, dtype=kind, device=device, requires_grad=True) for _ in range(2)
+    ]
     begun = begun or not d
     learnt = [*cell.parameters(), *(x for x in xs if x is not None), *(start if begun else [])]
     state = start if begun else (None, None)
@@ -141,13 +159,17 @@ def test_values_and_gradients(device, b, t, d, k, h, w, kernel, bias, peepholes,
 )
 @settings(deadline=None, max_examples=25)
 def test_bfloat16(device, b, t, d, k, h, peepholes) -> None:
-    """Under autocast, against the plain cell in float32 whose weights and inputs are rounded as autocast rounds them."""
+    """Under autocast, against the plain cell in float32 whose weights and inputs are rounded as
+    autocast rounds them.
+    """
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, peepholes=peepholes).to(device)
     with torch.no_grad():
         for one in cell.gates.parameters():
             one.copy_(one.bfloat16())
-    xs = [torch.randn(b, d, h, h, device=device).bfloat16().float().requires_grad_() for _ in range(t)]
+    xs = [
+        torch.randn(b, d, h, h, device=device).bfloat16().float().requires_grad_() for _ in range(t)
+    ]
     learnt = [*cell.gates.parameters(), *xs]
     with torch.autocast(device, torch.bfloat16):
         ours = ran(cell, xs, None, None, one_pass(xs[0]))
@@ -166,7 +188,9 @@ def test_the_state_stays_wide_in_bfloat16(run) -> None:
     for one in cell.parameters():
         torch.nn.init.zeros_(one)
     with torch.no_grad():
-        cell.gates.bias.copy_(torch.tensor([0.0, 20.0, 0.0, 0.004]))  # forget nothing, add half of tanh(0.004)
+        cell.gates.bias.copy_(
+            torch.tensor([0.0, 20.0, 0.0, 0.004])
+        )  # forget nothing, add half of tanh(0.004)
         c = torch.ones(1, 1, 2, 2)
         h = torch.zeros(1, 1, 2, 2)
         with torch.autocast("cpu", torch.bfloat16), run(c):
@@ -189,11 +213,19 @@ def test_a_convolution_in_parts(widths, absent, stride, dilation, needed) -> Non
     """Any number of parts, one of them zeros, only some of which need gradients."""
     torch.manual_seed(0)
     conv = engine.Conv2d(sum(widths), 3, 3, stride, 2, dilation).double()
-    parts = [torch.randn(2, d, 6, 5, dtype=torch.double, requires_grad=bool(needed >> n & 1)) for n, d in enumerate(widths)]
+    parts = [
+        torch.randn(2, d, 6, 5, dtype=torch.double, requires_grad=bool(needed >> n & 1))
+        for n, d in enumerate(widths)
+    ]
     given = [None if n == absent and len(parts) > 1 else part for n, part in enumerate(parts)]
-    whole = torch.cat([torch.zeros_like(a) if b is None else a for a, b in zip(parts, given, strict=True)], dim=1)
+    whole = torch.cat(
+        [torch.zeros_like(a) if b is None else a for a, b in zip(parts, given, strict=True)], dim=1
+    )
     theirs = F.conv2d(whole, conv.weight, conv.bias, stride, 2, dilation)
-    learnt = [*conv.parameters(), *(part for part in given if part is not None and part.requires_grad)]
+    learnt = [
+        *conv.parameters(),
+        *(part for part in given if part is not None and part.requires_grad),
+    ]
     wanted = gradients(theirs, learnt)
     for run in (one_pass(whole), nullcontext()):
         with run:
@@ -214,7 +246,9 @@ def test_what_a_convolution_refuses() -> None:
             conv(torch.zeros(1, 4, 4, 4), None)
 
 
-@pytest.mark.parametrize("options", [{"groups": 2}, {"padding_mode": "circular", "padding": 1}, {"padding": "same"}])
+@pytest.mark.parametrize(
+    "options", [{"groups": 2}, {"padding_mode": "circular", "padding": 1}, {"padding": "same"}]
+)
 def test_other_convolutions_are_torchs_own(options) -> None:
     torch.manual_seed(0)
     conv = engine.Conv2d(4, 4, 3, **options)
@@ -236,11 +270,16 @@ def test_a_module_like_any_other() -> None:
     conv.register_full_backward_hook(lambda module, into, out: calls.append(out))
     with one_pass(x):
         made = conv(x.requires_grad_(), None)
-        copied, pickled = copy.deepcopy(conv), pickle.loads(pickle.dumps(nn.Sequential(engine.Conv2d(2, 2, 1))))
+        copied, pickled = (
+            copy.deepcopy(conv),
+            pickle.loads(pickle.dumps(nn.Sequential(engine.Conv2d(2, 2, 1)))),
+        )
         torch.testing.assert_close(copied(x), made)
         pickled(x)
     made.sum().backward()
-    assert len(calls) == 3  # forward of itself and of its copy, which has its hooks; backward of itself
+    assert (
+        len(calls) == 3
+    )  # forward of itself and of its copy, which has its hooks; backward of itself
     assert copied.weight.grad is None
     assert conv.weight.grad is not None
 
@@ -255,10 +294,14 @@ def test_hooks_of_parameters_see_gradients_once() -> None:
 
 
 def test_what_no_gradient_is_asked_of() -> None:
-    """Gradients of inputs alone, then of all, twice through the same graph: nothing is counted that was not asked for."""
+    """Gradients of inputs alone, then of all, twice through the same graph: nothing is counted that
+    was not asked for.
+    """
     cell = ConvLSTMCell(2, 3, peepholes=True)
     x = torch.randn(2, 2, 5, 5, requires_grad=True)
-    ours, theirs = (ran(cell, [x, x], None, None, run).square().sum() for run in (one_pass(x), None))
+    ours, theirs = (
+        ran(cell, [x, x], None, None, run).square().sum() for run in (one_pass(x), None)
+    )
     learnt = [x, *cell.parameters()]
     alone = torch.autograd.grad(ours, [x], retain_graph=True)[0]
     for _ in range(2):
@@ -279,7 +322,10 @@ def test_a_weight_alone_learns() -> None:
         for name, parameter in cell.gates.named_parameters():
             parameter.requires_grad_(name == learns)
         parameter = getattr(cell.gates, learns)
-        ours, theirs = (gradients(ran(cell, [x, x], None, None, run), [parameter])[0] for run in (one_pass(x), None))
+        ours, theirs = (
+            gradients(ran(cell, [x, x], None, None, run), [parameter])[0]
+            for run in (one_pass(x), None)
+        )
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -299,7 +345,9 @@ def test_gradients_add_up_and_stay() -> None:
 
 
 def test_a_pass_ends() -> None:
-    """Weights that have changed since are those of the next pass; nested passes give back the outer one."""
+    """Weights that have changed since are those of the next pass; nested passes give back the outer
+    one.
+    """
     cell, x = ConvLSTMCell(1, 2), torch.randn(1, 1, 4, 4)
     outer = one_pass(x)
     with torch.no_grad(), outer:
@@ -321,7 +369,9 @@ def test_an_error_ends_a_pass_too() -> None:
 
 
 def test_threads_share_a_network() -> None:
-    """Several at once: each its own pass, values and gradients, while another changes nothing of it."""
+    """Several at once: each its own pass, values and gradients, while another changes nothing of
+    it.
+    """
     torch.manual_seed(0)
     cell = ConvLSTMCell(1, 3)
     xs = [torch.randn(n + 1, 1, 6, 6) for n in range(4)]
@@ -350,7 +400,9 @@ def test_threads_share_a_network() -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_backward_may_run_a_stretch_again(bf16, compiled, request) -> None:
-    """As memory "save" does: the same gradients, and all kinds of checks of what is computed again."""
+    """As memory "save" does: the same gradients, and all kinds of checks of what is computed
+    again.
+    """
     if compiled:
         request.getfixturevalue("compiler")
     torch.manual_seed(0)
@@ -371,7 +423,9 @@ def test_backward_may_run_a_stretch_again(bf16, compiled, request) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             for _ in range(2):
                 if again:
-                    h, c = checkpoint(stretch, x, h, c, use_reentrant=False, preserve_rng_state=False)
+                    h, c = checkpoint(
+                        stretch, x, h, c, use_reentrant=False, preserve_rng_state=False
+                    )
                 else:
                     h, c = stretch(x, h, c)
         return c + h
@@ -397,12 +451,17 @@ def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> 
     if way == "blocks":
         monkeypatch.setattr(engine, "BLOCK", 24)
     torch.manual_seed(0)
-    x, y = torch.randn(2, 6, 4, 5, requires_grad=True), torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    x, y = (
+        torch.randn(2, 6, 4, 5, requires_grad=True),
+        torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True),
+    )
     weight = torch.randn(3, 1, 1, requires_grad=True) if weighted else None
     learnt = [one for one in (x, y, weight) if one is not None]
     wrapped = engine.pointwise(pixelwise)
     theirs = pixelwise(x, y, weight, 0.5)
-    wanted = torch.autograd.grad(sum(theirs[n].square().sum() for n in which), learnt, materialize_grads=True)
+    wanted = torch.autograd.grad(
+        sum(theirs[n].square().sum() for n in which), learnt, materialize_grads=True
+    )
     with one_pass(x, way == "compiled"):
         ours = wrapped(x, y, weight, 0.5)
         with torch.no_grad():
@@ -411,7 +470,9 @@ def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> 
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b)
         torch.testing.assert_close(c, b)
-    found = torch.autograd.grad(sum(ours[n].square().sum() for n in which), learnt, materialize_grads=True)
+    found = torch.autograd.grad(
+        sum(ours[n].square().sum() for n in which), learnt, materialize_grads=True
+    )
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b)
@@ -465,8 +526,9 @@ def test_compilers_are_given_plain_code() -> None:
 
 
 def test_a_whole_network_may_be_compiled() -> None:
-    """By those who want to: no break in the graph, the same forecast. In a process of its own, without checks of types, which
-    cannot be traced."""
+    """By those who want to: no break in the graph, the same forecast. In a process of its own,
+    without checks of types, which cannot be traced.
+    """
     script = """
 import torch
 from foreframe.models import EncoderDecoder
@@ -476,13 +538,17 @@ compiled = torch.compile(network, fullgraph=True, backend="eager")
 with torch.no_grad():
     torch.testing.assert_close(compiled(past, 2), network(past, 2), atol=1e-5, rtol=1e-5)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_saving_memory_changes_nothing(name: str) -> None:
-    """memory "save": the same forecast and gradients, of every way to step ahead, from fewer values kept."""
+    """memory "save": the same forecast and gradients, of every way to step ahead, from fewer values
+    kept.
+    """
     _, args = PRESETS[name]
     small = {"convlstm": {"hidden": [4] * len(args["core"]["convlstm"]["hidden"])}}
     changes = {"output": {"mix": {"guide": "linear_motion"}}} if name == "nowcast" else {}
@@ -506,13 +572,19 @@ def test_saving_memory_changes_nothing(name: str) -> None:
         found.append([forecast, *(p.grad for p in network.parameters())])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    if name in ("tutorial", "shi2015", "openstl"):  # those with more in their layers than in stem and head
+    if name in (
+        "tutorial",
+        "shi2015",
+        "openstl",
+    ):  # those with more in their layers than in stem and head
         assert kept[1] < kept[0] / 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no mallopt")
 def test_memory_that_is_kept_is_not_asked_for_again() -> None:
-    """In a process of its own, where nothing else asks. A page of memory that the system hands over is a fault."""
+    """In a process of its own, where nothing else asks. A page of memory that the system hands over
+    is a fault.
+    """
     script = """
 import resource, torch
 from foreframe.memory import keep_memory

@@ -44,7 +44,9 @@ def test_a_rotating_field() -> None:
     y, x = np.mgrid[:64, :64] - 31.5
     first = ndimage.gaussian_filter(rng.random((64, 64)), 3)
     first = (first - first.min()) / np.ptp(first) * np.exp(-(((x**2 + y**2) / 24**2) ** 2))
-    all_frames = film([ndimage.rotate(first, 4 * t, reshape=False, order=3).clip(0, 1) for t in range(10)])
+    all_frames = film(
+        [ndimage.rotate(first, 4 * t, reshape=False, order=3).clip(0, 1) for t in range(10)]
+    )
     past, future = all_frames[:, :5], all_frames[:, 5:]
     last = past[:, -1:]
     assert error(build_model("optical_flow")(past, 5), future, last) < 0.1
@@ -60,7 +62,9 @@ def test_what_moves_in_is_the_edge() -> None:
 
 
 def test_streamed_equals_whole_beyond_what_is_kept() -> None:
-    past = torch.from_numpy(ndimage.gaussian_filter(np.random.default_rng(0).random((2, 9, 1, 32, 32)), (0, 1, 0, 2, 2))).float()
+    past = torch.from_numpy(
+        ndimage.gaussian_filter(np.random.default_rng(0).random((2, 9, 1, 32, 32)), (0, 1, 0, 2, 2))
+    ).float()
     model = build_model("optical_flow")
     state = None
     for t in range(9):
@@ -71,9 +75,13 @@ def test_streamed_equals_whole_beyond_what_is_kept() -> None:
 
 def test_a_single_frame_and_small_frames_persist() -> None:
     one = torch.rand(2, 1, 3, 24, 20)
-    torch.testing.assert_close(build_model("optical_flow")(one, 3)[:, 2], one[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        build_model("optical_flow")(one, 3)[:, 2], one[:, 0], atol=1e-5, rtol=0
+    )
     small = torch.rand(1, 5, 1, 7, 40)
-    torch.testing.assert_close(build_model("optical_flow")(small, 3)[:, 2], small[:, -1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        build_model("optical_flow")(small, 3)[:, 2], small[:, -1], atol=1e-5, rtol=0
+    )
 
 
 def test_two_frames_are_one_pair_and_not_a_third() -> None:
@@ -84,7 +92,12 @@ def test_two_frames_are_one_pair_and_not_a_third() -> None:
 
 
 def test_clips_of_a_batch_do_not_see_each_other() -> None:
-    clips = torch.cat([film([blob(20 + 2 * t, 40 - t) for t in range(5)]), film([blob(40 - t, 20 + 2 * t) for t in range(5)])])
+    clips = torch.cat(
+        [
+            film([blob(20 + 2 * t, 40 - t) for t in range(5)]),
+            film([blob(40 - t, 20 + 2 * t) for t in range(5)]),
+        ]
+    )
     model = build_model("optical_flow")
     both = model(clips, 4)
     for b in range(2):
@@ -95,13 +108,21 @@ def test_sampling_equals_scipy() -> None:
     rng = np.random.default_rng(0)
     values, places = rng.random((1, 1, 9, 13)), rng.uniform(-3, 15, (1, 2, 9, 13))
     expected = ndimage.map_coordinates(values[0, 0], places[0, ::-1], order=1, mode="nearest")
-    np.testing.assert_allclose(_sample(torch.from_numpy(values), torch.from_numpy(places))[0, 0], expected, atol=1e-9)
+    np.testing.assert_allclose(
+        _sample(torch.from_numpy(values), torch.from_numpy(places))[0, 0], expected, atol=1e-9
+    )
 
 
 def test_nothing_is_computed_on_the_meta_device() -> None:
     """`foreframe models` counts parameters there."""
     with torch.device("meta"):
-        assert build_model("optical_flow")(torch.empty(1, 3, 1, 16, 16), 2).shape == (1, 2, 1, 16, 16)
+        assert build_model("optical_flow")(torch.empty(1, 3, 1, 16, 16), 2).shape == (
+            1,
+            2,
+            1,
+            16,
+            16,
+        )
 
 
 def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
@@ -119,8 +140,15 @@ def test_pairs_are_at_least_one() -> None:
 
 
 def test_it_beats_the_others_on_radar() -> None:
-    """Frame-summed MSE on the whole set: persistence 83.8, linear motion 54.0, optical flow 42.3."""
-    clips = torch.from_numpy(np.load(real_data("radar/radar_clips64_dev.npz"))["clips"]).float()[:, :, None] / 255
+    """Frame-summed MSE on the whole set: persistence 83.8, linear motion 54.0, optical flow
+    42.3.
+    """
+    clips = (
+        torch.from_numpy(np.load(real_data("radar/radar_clips64_dev.npz"))["clips"]).float()[
+            :, :, None
+        ]
+        / 255
+    )
     past, future = clips[:, :10], clips[:, 10:]
     mse = {
         name: (build_model(name)(past, 10) - future).square().sum(dim=(2, 3, 4)).mean().item()

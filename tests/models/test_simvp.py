@@ -1,4 +1,6 @@
-"""SimVP: its published sizes, and what its shapes promise. The promise that all models keep has its own tests."""
+"""SimVP: its published sizes, and what its shapes promise. The promise that all models keep has its
+own tests.
+"""
 
 import pytest
 import torch
@@ -42,7 +44,10 @@ def test_it_starts_at_the_mean() -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ({"translator": "words"}, "translator 'words' is unknown; choose inception, gated or mixing"),
+        (
+            {"translator": "words"},
+            "translator 'words' is unknown; choose inception, gated or mixing",
+        ),
         ({"blocks": 1}, "2 blocks or more, and 1000 at most, not 1"),
         ({"spatial": 12}, "multiples of 8"),
         ({"kernels": (3, 4)}, "odd kernels"),

@@ -2,7 +2,8 @@
 in float64.
 
 The numbers are looked for in FOREFRAME_GOLDEN or in ../shared/golden; they are not part of this
-repository, so these tests skip, and say so, without them. `test_openstl_by_its_formulas` needs none.
+repository, so these tests skip, and say so, without them. `test_openstl_by_its_formulas` needs
+none.
 
 Equal here: OpenSTL's ConvLSTM (the preset `openstl`), holmdk's tutorial network (the preset
 `tutorial`), ndrplz's layer stack (the cell and the engine), and the cells of Hzzone's
@@ -52,19 +53,33 @@ def ours_of(theirs: Tensor) -> Tensor:
 
 
 def folded(channels: int, patch: int) -> list[int]:
-    """Where OpenSTL keeps the channels of our folded patches: its order is row, column, channel, and
-    ours channel, row, column."""
-    return torch.arange(patch * patch * channels).view(patch, patch, channels).permute(2, 0, 1).flatten().tolist()
+    """Where OpenSTL keeps the channels of our folded patches: its order is row, column, channel,
+    and ours channel, row, column.
+    """
+    return (
+        torch.arange(patch * patch * channels)
+        .view(patch, patch, channels)
+        .permute(2, 0, 1)
+        .flatten()
+        .tolist()
+    )
 
 
 def openstl(g: dict[str, Tensor]) -> Model:
-    model = preset("openstl", channels=2, core={"convlstm": {"hidden": [6, 5, 6]}}, codec={"patches": {"size": 2}})
+    model = preset(
+        "openstl",
+        channels=2,
+        core={"convlstm": {"hidden": [6, 5, 6]}},
+        codec={"patches": {"size": 2}},
+    )
     model = model.double()
     order = folded(2, 2)
     with torch.no_grad():
         for k, cell in enumerate(model.encoder.cells):
             x = g[f"param.cell_list.{k}.conv_x.0.weight"]
-            weight = torch.cat([x[:, order] if k == 0 else x, g[f"param.cell_list.{k}.conv_h.0.weight"]], dim=1)
+            weight = torch.cat(
+                [x[:, order] if k == 0 else x, g[f"param.cell_list.{k}.conv_h.0.weight"]], dim=1
+            )
             cell.gates.weight.copy_(ours_of(weight))
         model.output.last.weight.copy_(g["param.conv_last.weight"][order])
     return model
@@ -85,10 +100,16 @@ def test_openstl_scheduled_sampling_loss_and_gradients() -> None:
     g = golden("convlstm_openstl")
     model, order = openstl(g), folded(2, 2)
     frames = g["input"].requires_grad_()
-    mask = F.pixel_shuffle(g["aux.mask_true"].permute(0, 1, 4, 2, 3)[:, :, order].flatten(0, 1), 2).unflatten(0, (2, 2))
+    mask = F.pixel_shuffle(
+        g["aux.mask_true"].permute(0, 1, 4, 2, 3)[:, :, order].flatten(0, 1), 2
+    ).unflatten(0, (2, 2))
     made, state = [], None
     for t in range(6):
-        fed = frames[:, t] if t < 4 else mask[:, t - 4] * frames[:, t] + (1 - mask[:, t - 4]) * made[-1]
+        fed = (
+            frames[:, t]
+            if t < 4
+            else mask[:, t - 4] * frames[:, t] + (1 - mask[:, t - 4]) * made[-1]
+        )
         state = model.encode(fed.unsqueeze(1), state)
         made.append(model.decode(state, 1)[:, 0])
     output = torch.stack(made, dim=1)
@@ -105,8 +126,9 @@ def test_openstl_scheduled_sampling_loss_and_gradients() -> None:
 
 
 def test_openstl_by_its_formulas() -> None:
-    """The preset beside a loop of our own, written from OpenSTL's formulas: no offset, no bias, conv_x
-    and conv_h apart, patches as its reshape makes them."""
+    """The preset beside a loop of our own, written from OpenSTL's formulas: no offset, no bias,
+    conv_x and conv_h apart, patches as its reshape makes them.
+    """
     torch.manual_seed(0)
     p, hidden, steps = 4, 5, 3
     model = preset("openstl", core={"convlstm": {"hidden": [hidden, hidden]}}).double()
@@ -128,7 +150,9 @@ def test_openstl_by_its_formulas() -> None:
             W_x, W_h = weight[:, : x.shape[1]], weight[:, x.shape[1] :]
             if k == 0:
                 W_x = W_x[:, torch.tensor(order).argsort()]
-            i, f, g, o = (F.conv2d(x, W_x, padding=2) + F.conv2d(h[k], W_h, padding=2)).chunk(4, dim=1)
+            i, f, g, o = (F.conv2d(x, W_x, padding=2) + F.conv2d(h[k], W_h, padding=2)).chunk(
+                4, dim=1
+            )
             c[k] = torch.sigmoid(f) * c[k] + torch.sigmoid(i) * torch.tanh(g)
             x = h[k] = torch.sigmoid(o) * torch.tanh(c[k])
         W_last = model.output.last.weight.detach()[torch.tensor(order).argsort()]
@@ -198,8 +222,9 @@ def test_ndrplz_layer_stack(fast: bool) -> None:
 
 
 def test_hzzone_cells_with_peepholes() -> None:
-    """The whole encoder-forecaster, with our cells in it; the convolutions between sizes of maps are
-    the test's own, written from the formulas."""
+    """The whole encoder-forecaster, with our cells in it; the convolutions between sizes of maps
+    are the test's own, written from the formulas.
+    """
     g = golden("convlstm_peephole_hzzone")
 
     def cell(name: str) -> ConvLSTMCell:
@@ -209,10 +234,14 @@ def test_hzzone_cells_with_peepholes() -> None:
         with torch.no_grad():
             made.gates.weight.copy_(ours_of(weight))
             made.gates.bias.copy_(ours_of(g[f"param.{name}._conv.bias"]))
-        made.peephole = nn.Parameter(torch.cat([g[f"param.{name}.W{gate}"] for gate in ("ci", "cf", "co")]))
+        made.peephole = nn.Parameter(
+            torch.cat([g[f"param.{name}.W{gate}"] for gate in ("ci", "cf", "co")])
+        )
         return made
 
-    def between(x: Tensor, name: str, convolution=F.conv2d, leaky: bool = True, **how: int) -> Tensor:
+    def between(
+        x: Tensor, name: str, convolution=F.conv2d, leaky: bool = True, **how: int
+    ) -> Tensor:
         x = convolution(x, g[f"param.{name}.weight"], g[f"param.{name}.bias"], **how)
         return F.leaky_relu(x, 0.2) if leaky else x
 
@@ -220,12 +249,18 @@ def test_hzzone_cells_with_peepholes() -> None:
         return do(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     past = g["input"][:, :3]
-    cells = {f"{part}.rnn{k}": cell(f"{part}.rnn{k}") for part in ("encoder", "forecaster") for k in (1, 2, 3)}
+    cells = {
+        f"{part}.rnn{k}": cell(f"{part}.rnn{k}")
+        for part in ("encoder", "forecaster")
+        for k in (1, 2, 3)
+    }
     states = {}
     x = past
     for k in (1, 2, 3):
         how = {"padding": 1} if k == 1 else {"stride": 2, "padding": 1}
-        x = frame_by_frame(x, lambda x, k=k, how=how: between(x, f"encoder.stage{k}.conv{k}_leaky_1", **how))
+        x = frame_by_frame(
+            x, lambda x, k=k, how=how: between(x, f"encoder.stage{k}.conv{k}_leaky_1", **how)
+        )
         h = c = None
         outputs = []
         for frame in x.unbind(dim=1):
@@ -238,7 +273,9 @@ def test_hzzone_cells_with_peepholes() -> None:
         h, c = states[k]
         step, outputs = cells[f"forecaster.rnn{k}"], []
         for t in range(4):
-            absent = torch.zeros(2, step.gates.in_channels - step.hidden, *h.shape[2:], dtype=h.dtype)
+            absent = torch.zeros(
+                2, step.gates.in_channels - step.hidden, *h.shape[2:], dtype=h.dtype
+            )
             h, c = step(absent if inputs is None else inputs[:, t], h, c)
             outputs.append(h)
         x = torch.stack(outputs, dim=1)

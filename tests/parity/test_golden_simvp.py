@@ -1,8 +1,10 @@
-"""SimVP equals OpenSTL's code, which was run elsewhere: forecasts, losses and gradients, in float64.
+"""SimVP equals OpenSTL's code, which was run elsewhere: forecasts, losses and gradients, in
+float64.
 
 The numbers are looked for where tests/parity/test_golden.py looks for its own. The inception
-translator (2022) is equal as it is. Of the gated one (its successor) all but the norms is: ours sees a
-clip (group norm), theirs a batch (batch norm); with theirs put in its place the rest is equal, too.
+translator (2022) is equal as it is. Of the gated one (its successor) all but the norms is: ours
+sees a clip (group norm), theirs a batch (batch norm); with theirs put in its place the rest is
+equal, too.
 """
 
 from collections.abc import Iterator
@@ -25,7 +27,10 @@ def ends(model: SimVP) -> Pairs:
         yield layer[0], f"enc.enc.{k}.conv.conv"
         yield layer[1], f"enc.enc.{k}.conv.norm"
     for k, layer in enumerate(model.decoder):
-        yield layer[0], f"dec.dec.{k}.conv.conv" + ".0" * (k % 2 == 0)  # the ones that double the size
+        yield (
+            layer[0],
+            f"dec.dec.{k}.conv.conv" + ".0" * (k % 2 == 0),
+        )  # the ones that double the size
         yield layer[2], f"dec.dec.{k}.conv.norm"
     yield model.to_frame, "dec.readout"
 
@@ -70,7 +75,9 @@ def loaded(model: SimVP, pairs: Pairs, numbers: dict[str, Tensor]) -> dict[str, 
 
 def equal(model: SimVP, named: dict[str, Tensor], numbers: dict[str, Tensor]) -> None:
     """The forecast, the loss, every parameter's gradient, and none left out."""
-    assert set(named) == {name.removeprefix("param.") for name in numbers if name.startswith("param.")}
+    assert set(named) == {
+        name.removeprefix("param.") for name in numbers if name.startswith("param.")
+    }
     assert len(named) == len(list(model.parameters()))
     past, truth = numbers["input"][:, :3], numbers["input"][:, 3:]
     forecast = model(past, 3)
@@ -85,17 +92,25 @@ def equal(model: SimVP, named: dict[str, Tensor], numbers: dict[str, Tensor]) ->
 
 def test_the_inception_translator() -> None:
     numbers = golden("simvp_incepu")
-    model = SimVP(channels=2, frames=3, spatial=8, temporal=16, blocks=3, translator="inception").double()
+    model = SimVP(
+        channels=2, frames=3, spatial=8, temporal=16, blocks=3, translator="inception"
+    ).double()
     equal(model, loaded(model, [*ends(model), *inception(model)], numbers), numbers)
 
 
 def test_the_gated_translator_but_for_its_norms(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = golden("simvp_gsta")
-    monkeypatch.setattr("foreframe.models.simvp.GROUPS", 2)  # theirs has 6 channels; this one has no groups
+    monkeypatch.setattr(
+        "foreframe.models.simvp.GROUPS", 2
+    )  # theirs has 6 channels; this one has no groups
     model = SimVP(channels=2, frames=3, spatial=6, temporal=24, blocks=3, translator="gated")
-    blocks = [_Gated(i, o, expansion=2) for i, o in pairwise([18, 24, 24, 18])]  # 8 at full size, as ours
+    blocks = [
+        _Gated(i, o, expansion=2) for i, o in pairwise([18, 24, 24, 18])
+    ]  # 8 at full size, as ours
     for block in blocks:
-        block.norm_1, block.norm_2 = (nn.BatchNorm2d(norm.num_channels) for norm in (block.norm_1, block.norm_2))
+        block.norm_1, block.norm_2 = (
+            nn.BatchNorm2d(norm.num_channels) for norm in (block.norm_1, block.norm_2)
+        )
     model.translator = nn.Sequential(*blocks)
     model.double().eval()
     named = loaded(model, [*ends(model), *gated(model)], numbers)

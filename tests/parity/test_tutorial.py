@@ -1,7 +1,9 @@
-"""The preset `tutorial` equals a plain step-by-step reading of the 2020 tutorial's network, outputs and gradients.
+"""The preset `tutorial` equals a plain step-by-step reading of the 2020 tutorial's network, outputs
+and gradients.
 
-The reading below is our own, from the tutorial's description: two encoder and two decoder cells in a loop over time, the decoder
-fed the embedding and then its own hidden map, and a 3-D convolution of kernel (1,3,3) over the stacked hidden maps, then a sigmoid.
+The reading below is our own, from the tutorial's description: two encoder and two decoder cells in
+a loop over time, the decoder fed the embedding and then its own hidden map, and a 3-D convolution
+of kernel (1,3,3) over the stacked hidden maps, then a sigmoid.
 """
 
 import torch
@@ -25,7 +27,9 @@ class PlainTutorial(nn.Module):
 
     def forward(self, x, steps):
         b, t, _, height, width = x.shape
-        h1, c1, h2, c2, h3, c3, h4, c4 = (x.new_zeros(b, self.hidden, height, width) for _ in range(8))
+        h1, c1, h2, c2, h3, c3, h4, c4 = (
+            x.new_zeros(b, self.hidden, height, width) for _ in range(8)
+        )
         for k in range(t):
             h1, c1 = self.step(0, x[:, k], h1, c1)
             h2, c2 = self.step(1, h1, h2, c2)
@@ -36,7 +40,9 @@ class PlainTutorial(nn.Module):
             h4, c4 = self.step(3, h3, h4, c4)
             given = h4
             outputs.append(h4)
-        maps = torch.stack(outputs, 1).permute(0, 2, 1, 3, 4)  # the tutorial's (batch, channel, time, h, w)
+        maps = torch.stack(outputs, 1).permute(
+            0, 2, 1, 3, 4
+        )  # the tutorial's (batch, channel, time, h, w)
         return torch.sigmoid(self.head(maps)).permute(0, 2, 1, 3, 4)
 
 
@@ -44,7 +50,9 @@ def test_outputs_and_gradients() -> None:
     torch.manual_seed(0)
     plain, ours = PlainTutorial(16), preset("tutorial", core={"convlstm": {"hidden": [16, 16]}})
     with torch.no_grad():
-        for theirs, cell in zip(plain.cells, [*ours.encoder.cells, *ours.decoder.cells], strict=True):
+        for theirs, cell in zip(
+            plain.cells, [*ours.encoder.cells, *ours.decoder.cells], strict=True
+        ):
             cell.gates.load_state_dict(theirs.state_dict())
         ours.output.last.weight.copy_(plain.head.weight[:, :, 0])
         ours.output.last.bias.copy_(plain.head.bias)
@@ -56,4 +64,6 @@ def test_outputs_and_gradients() -> None:
     for theirs, cell in zip(plain.cells, [*ours.encoder.cells, *ours.decoder.cells], strict=True):
         torch.testing.assert_close(cell.gates.weight.grad, theirs.weight.grad, atol=1e-6, rtol=0)
         torch.testing.assert_close(cell.gates.bias.grad, theirs.bias.grad, atol=1e-6, rtol=0)
-    torch.testing.assert_close(ours.output.last.weight.grad, plain.head.weight.grad[:, :, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        ours.output.last.weight.grad, plain.head.weight.grad[:, :, 0], atol=1e-6, rtol=0
+    )

@@ -1,12 +1,13 @@
-"""Bad input, made up by the thousand: every case is handled (exit 0) or refused in one line (exit 2).
+"""Bad input, made up by the thousand: every case is handled (exit 0) or refused in one line (exit
+2).
 
     python tests/robustness/bad_inputs.py                 # 3,000 cases, about 100 a minute on one core
     python tests/robustness/bad_inputs.py --case 1234     # one of them again, with what it said
 
-A case is a function of its number: a file that is damaged or claims what it cannot hold, a config, a
-checkpoint, a saved folder or a stream's state of a stranger, or flags, given to one of the verbs in a
-process of its own. It fails where that ends in anything but 0 or 2, says more than one line (notes
-aside), takes more than 2 GiB or 30 seconds, or leaves temporary files behind.
+A case is a function of its number: a file that is damaged or claims what it cannot hold, a config,
+a checkpoint, a saved folder or a stream's state of a stranger, or flags, given to one of the verbs
+in a process of its own. It fails where that ends in anything but 0 or 2, says more than one line
+(notes aside), takes more than 2 GiB or 30 seconds, or leaves temporary files behind.
 """
 
 import argparse
@@ -50,9 +51,19 @@ ODD_VALUES: list[Any] = [
 ]  # fmt: skip
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("quick", {"core": {"convlstm": {"hidden": [2], "peepholes": True}}, "start": "states"}),
-    ("encoder_decoder", {"channels": 1, "output": {"draw": {"feed": "frame"}}, "attention": 2, "backward": 1}),
+    (
+        "encoder_decoder",
+        {"channels": 1, "output": {"draw": {"feed": "frame"}}, "attention": 2, "backward": 1},
+    ),
     ("nowcast", {"output": {"mix": {"guide": {"cycle": {"period": 2}}, "blurs": [1.0]}}}),
-    ("at_once", {"horizon": 2, "codec": {"strided": {"widths": [2], "norm": "none"}}, "draw": {"over": "all"}}),
+    (
+        "at_once",
+        {
+            "horizon": 2,
+            "codec": {"strided": {"widths": [2], "norm": "none"}},
+            "draw": {"over": "all"},
+        },
+    ),
     ("next_frame", {"codec": {"patches": {"size": 4, "show_last": True}}, "draw": {"kernel": 1}}),
     # Of version 0.1.
     ("convlstm", {"hidden": [2, 2], "decoder": "same", "ahead": "frame", "gates": {"bias": False}}),
@@ -65,7 +76,9 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 
 def make_whole(folder: Path) -> None:
-    """The files that cases damage. In a process of its own: zarr leaves threads behind, which no fork survives."""
+    """The files that cases damage. In a process of its own: zarr leaves threads behind, which no
+    fork survives.
+    """
     import torch
     import xarray as xr
     from PIL import Image
@@ -99,7 +112,9 @@ def make_whole(folder: Path) -> None:
     grid.to_netcdf("a.nc")
     grid.to_zarr("a.zarr", consolidated=False)
     torch.manual_seed(0)
-    model = build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}, "codec": {"patches": {"size": 4}}})
+    model = build_model(
+        "tutorial", {"core": {"convlstm": {"hidden": [2]}}, "codec": {"patches": {"size": 4}}}
+    )
     forecaster = Forecaster(
         model,
         Window(2, 2),
@@ -156,13 +171,17 @@ def damaged(draw: random.Random, raw: bytes) -> bytes:
             made[draw.randrange(n)] ^= 1 << draw.randrange(8)
     elif way == 2:
         start = draw.randrange(n)
-        made[start : start + draw.choice([1, 16, 512])] = bytes(min(draw.choice([1, 16, 512]), n - start))
+        made[start : start + draw.choice([1, 16, 512])] = bytes(
+            min(draw.choice([1, 16, 512]), n - start)
+        )
     elif way == 3:
         start = draw.randrange(n)
         made[start:start] = made[start : start + draw.choice([4, 100, 5000])]
     elif way == 4:  # a number in the header becomes a large one
         start = draw.randrange(min(n, 512))
-        made[start : start + 4] = draw.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00"])
+        made[start : start + 4] = draw.choice(
+            [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00"]
+        )
     elif way == 5:
         return draw.randbytes(draw.choice([0, 1, 10, 5000]))
     elif way == 6:
@@ -219,7 +238,11 @@ def odd_npy(draw: random.Random) -> bytes:
     head = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape!r}, }}".encode()
     head += b" " * draw.randrange(64) + b"\n"
     version = draw.choice([b"\x01\x00", b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x09\x00"])
-    size = struct.pack("<H", len(head)) if version == b"\x01\x00" else struct.pack("<I", draw.choice([len(head), 2**31]))
+    size = (
+        struct.pack("<H", len(head))
+        if version == b"\x01\x00"
+        else struct.pack("<I", draw.choice([len(head), 2**31]))
+    )
     body = draw.choice([b"", draw.randbytes(100), bytes(24 * 16 * 16 * 4)])
     return b"\x93NUMPY" + version + size + head + body
 
@@ -250,7 +273,11 @@ def _changed(draw: random.Random, values: Any) -> Any:
         if way < 0.1:
             return {key: value for key, value in values.items() if key != name}
         if way < 0.2:
-            return values | {draw.choice(["extra", "", "class_path", "a" * 300, name + "x"]): draw.choice(ODD_VALUES)}
+            return values | {
+                draw.choice(["extra", "", "class_path", "a" * 300, name + "x"]): draw.choice(
+                    ODD_VALUES
+                )
+            }
         return values | {name: _changed(draw, values[name])}
     if isinstance(values, list) and values and draw.random() < 0.5:
         return [*values[:-1], _changed(draw, values[-1])]
@@ -262,9 +289,13 @@ def odd_grid(draw: random.Random, path: str) -> None:
     import xarray as xr
 
     t, h, w = draw.choice([(24, 16, 16), (1, 1, 1), (3, 2, 2), (24, 16, 1)])
-    times: Any = np.datetime64("2020-01-01", "ns") + np.arange(t) * np.timedelta64(draw.choice([0, 5, -5, 60]), "m")
+    times: Any = np.datetime64("2020-01-01", "ns") + np.arange(t) * np.timedelta64(
+        draw.choice([0, 5, -5, 60]), "m"
+    )
     if draw.random() < 0.3:
-        times = draw.choice([np.full(t, np.nan), np.arange(t)[::-1].copy(), np.array([f"t{k}" for k in range(t)])])
+        times = draw.choice(
+            [np.full(t, np.nan), np.arange(t)[::-1].copy(), np.array([f"t{k}" for k in range(t)])]
+        )
     values: Any = np.random.default_rng(draw.randrange(99)).random((t, h, w))
     if draw.random() < 0.5:
         values = draw.choice(
@@ -277,13 +308,19 @@ def odd_grid(draw: random.Random, path: str) -> None:
                 values.astype(str),
             ]
         )
-    names = draw.choice([("time", "y", "x"), ("a", "b", "c"), ("time", "time2", "x"), ("x", "y", "time")])
+    names = draw.choice(
+        [("time", "y", "x"), ("a", "b", "c"), ("time", "time2", "x"), ("x", "y", "time")]
+    )
     rain = (names, values, {"units": draw.choice(["mm/h", "", "furlongs", "K", "1", "\\"])})
-    dataset = xr.Dataset({draw.choice(["rain", "time_bnds", "a b", "é"]): rain}, {"time": ((names[0],), times)})
+    dataset = xr.Dataset(
+        {draw.choice(["rain", "time_bnds", "a b", "é"]): rain}, {"time": ((names[0],), times)}
+    )
     if draw.random() < 0.3:
         dataset["other"] = (("q", "r"), np.zeros((2, 2)))
     encoding = (
-        {str(name): {"_FillValue": draw.choice([-999.0, 0.0])} for name in dataset.data_vars} if draw.random() < 0.2 else None
+        {str(name): {"_FillValue": draw.choice([-999.0, 0.0])} for name in dataset.data_vars}
+        if draw.random() < 0.2
+        else None
     )
     try:
         if path.endswith(".nc"):
@@ -335,7 +372,9 @@ def verbs(draw: random.Random, path: str) -> list[str]:
     return verb
 
 
-def _verb(draw: random.Random, path: str, few: list[str], here: list[str], strict: list[str]) -> list[str]:
+def _verb(
+    draw: random.Random, path: str, few: list[str], here: list[str], strict: list[str]
+) -> list[str]:
     return draw.choice(
         [
             ["data", "check", path, "--past", "2", "--future", "2"],
@@ -369,7 +408,9 @@ def reader_case(draw: random.Random, kind: str) -> list[str]:
         files = sorted(path for path in Path(name).rglob("*") if path.is_file())
         for path in draw.sample(files, min(len(files), draw.choice([1, 2]))):
             if path.suffix == ".json" and draw.random() < 0.8:
-                path.write_text(json.dumps(odd_json(draw, json.loads(path.read_text()), draw.choice([1, 2]))))
+                path.write_text(
+                    json.dumps(odd_json(draw, json.loads(path.read_text()), draw.choice([1, 2])))
+                )
             else:
                 path.write_bytes(damaged(draw, path.read_bytes()))
     else:
@@ -407,7 +448,10 @@ def _wide_png(draw: random.Random) -> bytes:
         (b"IDAT", zlib.compress(bytes(10**6))),
         (b"IEND", b""),
     ]
-    packed = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in parts)
+    packed = (
+        struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d))
+        for name, d in parts
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
@@ -417,14 +461,21 @@ def config_case(draw: random.Random) -> list[str]:
     whole = yaml.safe_load(Path("run/config.yaml").read_text())
     if draw.random() < 0.3:
         name, args = draw.choice(NETWORKS)
-        whole |= {"model": name, "model_args": odd_json(draw, args, draw.choice([1, 1, 2])), "hidden": draw.choice([None, 2])}
+        whole |= {
+            "model": name,
+            "model_args": odd_json(draw, args, draw.choice([1, 1, 2])),
+            "hidden": draw.choice([None, 2]),
+        }
     text = yaml.safe_dump(odd_json(draw, whole, draw.choice([1, 1, 2, 4])), sort_keys=False)
     way = draw.random()
     if way < 0.2:
         text = damaged(draw, text.encode()).decode("utf-8", "surrogateescape")
     elif way < 0.4:
         name = draw.choice(list(whole))
-        text = yaml.safe_dump({key: value for key, value in whole.items() if key != name}) + f"{name}: {draw.choice(ODD_WORDS)}\n"
+        text = (
+            yaml.safe_dump({key: value for key, value in whole.items() if key != name})
+            + f"{name}: {draw.choice(ODD_WORDS)}\n"
+        )
     elif way < 0.5:
         text = draw.choice(
             [
@@ -446,7 +497,8 @@ def config_case(draw: random.Random) -> list[str]:
                 "\ufeffmodel: quick",
                 "#" * 300_000,
                 "model: quick\n" * 5000,
-                "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c]",
+                "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b]\nd: "
+                "[*c,*c,*c]",
             ]
         )
     Path("c.yaml").write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -549,7 +601,9 @@ def saved_case(draw: random.Random) -> list[str]:
     file = Path(draw.choice(["model/config.json", "model/config.json", "model/model.safetensors"]))
     way = draw.random()
     if file.suffix == ".json" and way < 0.7:
-        file.write_text(json.dumps(odd_json(draw, json.loads(file.read_text()), draw.choice([1, 1, 2, 4]))))
+        file.write_text(
+            json.dumps(odd_json(draw, json.loads(file.read_text()), draw.choice([1, 1, 2, 4])))
+        )
     elif file.suffix == ".json" and way < 0.8:
         file.write_text(
             draw.choice(
@@ -574,7 +628,11 @@ def saved_case(draw: random.Random) -> list[str]:
         size = struct.unpack("<Q", raw[:8])[0]
         if file.suffix == ".safetensors" and draw.random() < 0.7:
             head = json.dumps(odd_json(draw, json.loads(raw[8 : 8 + size]), 2)).encode()
-            file.write_bytes(struct.pack("<Q", draw.choice([len(head)] * 4 + [2**63, 0])) + head + raw[8 + size :])
+            file.write_bytes(
+                struct.pack("<Q", draw.choice([len(head)] * 4 + [2**63, 0]))
+                + head
+                + raw[8 + size :]
+            )
         else:
             file.write_bytes(damaged(draw, raw))
     if draw.random() < 0.1:
@@ -615,7 +673,9 @@ def state_case(draw: random.Random) -> list[str]:
         if draw.random() < 0.5:
             head = odd_json(draw, head)
         packed = json.dumps(head).encode()
-        Path("live.safetensors").write_bytes(struct.pack("<Q", len(packed)) + packed + raw[8 + size :])
+        Path("live.safetensors").write_bytes(
+            struct.pack("<Q", len(packed)) + packed + raw[8 + size :]
+        )
     else:
         Path("live.safetensors").write_bytes(damaged(draw, raw))
     return ["stream", "model", "a.npy", "--state", "live.safetensors", "--steps", "2"]
@@ -718,7 +778,13 @@ def flag_case(draw: random.Random) -> list[str]:
     for _ in range(draw.choice([1, 1, 2, 3])):
         name, word = draw.choice([*FLAGS[verb].split(), ""]), draw.choice(ODD_WORDS)
         way = draw.random()
-        odd += [f"--{name}={word}"] if way < 0.45 else [f"--{name}", word] if way < 0.95 else [f"--{name}"]
+        odd += (
+            [f"--{name}={word}"]
+            if way < 0.45
+            else [f"--{name}", word]
+            if way < 0.95
+            else [f"--{name}"]
+        )
     if draw.random() < 0.05:
         short = begin[: draw.randrange(1, len(begin) + 1)]
         # What is left of a training or a scoring may be whole, and long.
@@ -751,7 +817,9 @@ def case(seed: int) -> tuple[str, random.Random]:
 # Running them
 
 
-def run_case(seed: int, whole: Path, shown: bool = False, said: bool = False) -> tuple[str, str, list[str]]:
+def run_case(
+    seed: int, whole: Path, shown: bool = False, said: bool = False
+) -> tuple[str, str, list[str]]:
     """Kind, what came of it ("refused", "handled", or what is wrong), and the arguments."""
     kind, draw = case(seed)
     folder = Path(tempfile.mkdtemp(prefix="bad-input-"))
@@ -796,8 +864,16 @@ def _arguments(folder: Path) -> list[str]:
 
 
 def _verdict(code: int, err: str, peak: int, folder: Path) -> str:
-    lines = [line for line in err.splitlines() if line.strip() and not line.startswith("foreframe: note:") and "\r" not in line]
-    left = [str(p.relative_to(folder)) for p in folder.rglob("*") if _is_temporary(p.name) or p.parent == folder / "tmp"]
+    lines = [
+        line
+        for line in err.splitlines()
+        if line.strip() and not line.startswith("foreframe: note:") and "\r" not in line
+    ]
+    left = [
+        str(p.relative_to(folder))
+        for p in folder.rglob("*")
+        if _is_temporary(p.name) or p.parent == folder / "tmp"
+    ]
     if code == 99:
         return f"the case itself broke: {lines[-1] if lines else ''}"
     if code < 0:
@@ -829,7 +905,9 @@ def _in_child(kind: str, draw: random.Random, folder: Path) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ["FOREFRAME_CACHE"] = str(folder / "cache")
         tempfile.tempdir = str(folder / "tmp")
-        with warnings.catch_warnings(action="ignore"):  # of libraries that write what they should not
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # of libraries that write what they should not
             arguments = KINDS[kind][1](draw)
         (folder / "arguments").write_text(json.dumps(arguments))
         resource.setrlimit(resource.RLIMIT_AS, (40 * 2**30, resource.RLIM_INFINITY))
@@ -902,14 +980,17 @@ def main() -> int:
                 print(f"case {seed}, {kind}: {came}\n    {arguments}", flush=True)
             if (seed + 1 - given.first) % 100 == 0:
                 print(
-                    f"{seed + 1 - given.first} cases in {time.monotonic() - begun:.0f} s, {failed} failed",
+                    f"{seed + 1 - given.first} cases in {time.monotonic() - begun:.0f} s, {failed} "
+                    "failed",
                     flush=True,
                 )
     print(f"\n{'':<14}{'cases':>7}{'refused':>9}{'handled':>9}{'failed':>8}")
     for kind, of in counts.items():
         print(f"{kind:<14}{of.total():>7}{of['refused']:>9}{of['handled']:>9}{of['failed']:>8}")
     total = sum((of for of in counts.values()), Counter())
-    print(f"{'all':<14}{total.total():>7}{total['refused']:>9}{total['handled']:>9}{total['failed']:>8}")
+    print(
+        f"{'all':<14}{total.total():>7}{total['refused']:>9}{total['handled']:>9}{total['failed']:>8}"
+    )
     return failed > 0
 
 

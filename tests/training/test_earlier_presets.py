@@ -1,4 +1,6 @@
-"""What was trained with a preset before that changed stays what it was: folder, forecasts, next step."""
+"""What was trained with a preset before that changed stays what it was: folder, forecasts, next
+step.
+"""
 
 from pathlib import Path
 
@@ -33,7 +35,9 @@ def trained(run: Path, model: ModelOptions, steps: int, resume: bool = False) ->
         ),
         LearningOptions(epochs=9),
         MachineOptions(accelerator="cpu", devices=1, trainer={"max_steps": steps}),
-        RunOptions(run=None if resume else str(run), resume=str(run) if resume else None, picture_every=0),
+        RunOptions(
+            run=None if resume else str(run), resume=str(run) if resume else None, picture_every=0
+        ),
     )
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 

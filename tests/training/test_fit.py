@@ -23,7 +23,13 @@ from foreframe.cli.train import parse
 from foreframe.models import Model
 from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent
-from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
 from foreframe.training.callbacks import BlankWatch
 from foreframe.training.datamodule import training_batches
 from foreframe.training.fit import fit
@@ -41,7 +47,9 @@ def groups(run: Path, **changes):
         RunOptions(run=str(run), picture_every=0),
     ]
     for k, group in enumerate(made):
-        made[k] = replace(group, **{name: value for name, value in changes.items() if hasattr(group, name)})
+        made[k] = replace(
+            group, **{name: value for name, value in changes.items() if hasattr(group, name)}
+        )
     return made
 
 
@@ -77,7 +85,9 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("first", [7, 10])
 def test_stop_and_resume_equals_never_stopping(tmp_path, name: str, first: int) -> None:
-    """Stopped within an epoch (7 of 10 steps) and at its end; the second part ends within the next epoch."""
+    """Stopped within an epoch (7 of 10 steps) and at its end; the second part ends within the next
+    epoch.
+    """
     settings = dict(SETTINGS[name])
     trainer = settings.pop("trainer", {})
     if "accumulate_grad_batches" in trainer and first == 10:
@@ -87,12 +97,20 @@ def test_stop_and_resume_equals_never_stopping(tmp_path, name: str, first: int) 
     fit(*groups(whole, **settings, epochs=4, trainer={**trainer, "max_steps": last}))
     fit(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": first}))
     assert state_of(parts)["global_step"] == first
-    fit(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": last}, resume=str(parts)))
+    fit(
+        *groups(
+            parts, **settings, epochs=4, trainer={**trainer, "max_steps": last}, resume=str(parts)
+        )
+    )
     same_to_the_bit(whole, parts)
 
 
-def test_datasets_and_models_that_draw_their_own_random_numbers_resume_too(tmp_path, monkeypatch) -> None:
-    """Dropout in the network and torch.rand in the Dataset: random state is kept as well as weights."""
+def test_datasets_and_models_that_draw_their_own_random_numbers_resume_too(
+    tmp_path, monkeypatch
+) -> None:
+    """Dropout in the network and torch.rand in the Dataset: random state is kept as well as
+    weights.
+    """
     (tmp_path / "noisy_clips.py").write_text(
         """
 import random, numpy as np, torch
@@ -131,16 +149,21 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     assert fit(*options) == run
     kept = {path.name for path in run.iterdir() if "tfevents" not in path.name}
     assert kept == {"config.yaml", "checkpoints", "pictures", "validation.jsonl"}
-    saved = {path.name for path in (run / "checkpoints").iterdir()} - {"best.previous.ckpt"}  # the first may be the best
+    saved = {path.name for path in (run / "checkpoints").iterdir()} - {
+        "best.previous.ckpt"
+    }  # the first may be the best
     assert saved == {"best.ckpt", "last.ckpt", "last.previous.ckpt"}
-    assert [path.name for path in sorted((run / "pictures").iterdir())] == [f"step-{k:07d}.png" for k in (1, 10, 20)]
+    assert [path.name for path in sorted((run / "pictures").iterdir())] == [
+        f"step-{k:07d}.png" for k in (1, 10, 20)
+    ]
     rows = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20]
     assert all(row["clips"] == 6 for row in rows)
     assert 0 < rows[0]["seconds"] < rows[1]["seconds"]
     assert "validation on 6 clips: MSE" in capsys.readouterr().out
 
-    # The best checkpoint is the one whose score was lowest, and opens as a forecaster with its window.
+    # The best checkpoint is the one whose score was lowest, and opens as a forecaster with its
+    # window.
     forecaster = Forecaster.load(run)
     assert forecaster.window == Window(3, 3)
     card = evaluate(forecaster, MovingMNIST("validation", length=6, **SMALL), clips=6)
@@ -150,12 +173,19 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     # The saved config starts the same run again.
     again = parse(["--config", str(run / "config.yaml"), "--run", str(tmp_path / "again")])
     settled = replace(options[3], compile=False)  # what "auto" has come to
-    assert list(again.values()) == [*options[:3], settled, replace(options[4], run=str(tmp_path / "again"))]
+    assert list(again.values()) == [
+        *options[:3],
+        settled,
+        replace(options[4], run=str(tmp_path / "again")),
+    ]
     fit(*again.values())
     same_to_the_bit(run, tmp_path / "again")
     with pytest.raises(ValueError, match="already holds a run"):
         fit(*options)
-    with pytest.raises(ValueError, match=r"another network than these options describe .core\.convlstm\.hidden was .8.*, now .6"):
+    with pytest.raises(
+        ValueError,
+        match=r"another network than these options describe .core\.convlstm\.hidden was .8.*, now .6",
+    ):
         fit(*groups(run, hidden=6, resume=str(run)))
 
 
@@ -165,9 +195,13 @@ def test_tensorboard_holds_scores_pictures_and_an_animation(tmp_path) -> None:
     fit(*groups(tmp_path / "run", picture_every=5, epochs=1))
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
-    assert {"loss", "learning_rate", "val_openstl/mse", "val_standard/ssim", "val_lead_openstl_mse/03"} <= set(
-        events.Tags()["scalars"]
-    )
+    assert {
+        "loss",
+        "learning_rate",
+        "val_openstl/mse",
+        "val_standard/ssim",
+        "val_lead_openstl_mse/03",
+    } <= set(events.Tags()["scalars"])
     assert len(events.Scalars("loss")) == 10
     gifs = events.Images("forecast/gif")
     assert [one.step for one in gifs] == [1, 5, 10]
@@ -175,13 +209,24 @@ def test_tensorboard_holds_scores_pictures_and_an_animation(tmp_path) -> None:
 
     held = Image.open(io.BytesIO(gifs[-1].encoded_image_string))
     assert (held.format, held.n_frames > 1) == ("GIF", True)
-    assert Image.open(io.BytesIO(events.Images("forecast/strip")[0].encoded_image_string)).format == "PNG"
+    assert (
+        Image.open(io.BytesIO(events.Images("forecast/strip")[0].encoded_image_string)).format
+        == "PNG"
+    )
 
 
 def test_training_learns(tmp_path) -> None:
-    """One clip again and again: a ConvLSTM must be able to learn it by heart, far below the best baseline on it."""
+    """One clip again and again: a ConvLSTM must be able to learn it by heart, far below the best
+    baseline on it.
+    """
     args = {"canvas": 40, "clips": 4, "fixed": True, "count": 1}
-    settings = {"data_args": args, "learning_rate": 5e-3, "epochs": 250, "hidden": 16, "trainer": {"check_val_every_n_epoch": 250}}
+    settings = {
+        "data_args": args,
+        "learning_rate": 5e-3,
+        "epochs": 250,
+        "hidden": 16,
+        "trainer": {"check_val_every_n_epoch": 250},
+    }
     run = fit(*groups(tmp_path / "run", **settings))
     data = MovingMNIST("train", length=6, **args)
     card = evaluate(Forecaster.load(run), data)
@@ -229,9 +274,13 @@ FLAGS = [
 
 
 def test_two_processes_score_what_one_does(tmp_path) -> None:
-    """Each process scores its own share and no clip twice: 7 clips on 2 processes, on the same weights as one process."""
+    """Each process scores its own share and no clip twice: 7 clips on 2 processes, on the same
+    weights as one process.
+    """
     run = tmp_path / "two"
-    done = run_command("train", *FLAGS, "--devices", "2", "--epochs", "1", "--run", str(run), OMP_NUM_THREADS="1")
+    done = run_command(
+        "train", *FLAGS, "--devices", "2", "--epochs", "1", "--run", str(run), OMP_NUM_THREADS="1"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("The run lies in") == 1
     assert "sync_dist" not in done.stderr
@@ -246,12 +295,25 @@ def test_two_processes_score_what_one_does(tmp_path) -> None:
             assert two["per_lead"] == pytest.approx(one["per_lead"], rel=1e-5), (convention, score)
 
 
-@pytest.mark.parametrize(("stop", "devices"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("stop", "devices"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+)
 def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices) -> None:
     run = tmp_path / "run"
     machine = ["--accelerator", "cpu", "--devices", str(devices)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "foreframe", "train", *FLAGS, *machine, "--epochs", "100000", "--run", str(run)],
+        [
+            sys.executable,
+            "-m",
+            "foreframe",
+            "train",
+            *FLAGS,
+            *machine,
+            "--epochs",
+            "100000",
+            "--run",
+            str(run),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -282,11 +344,17 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(ValueError, match=r"checkpoint at step 20 could not be written .*No space left.* kept.*--resume"):
+    with pytest.raises(
+        ValueError,
+        match=r"checkpoint at step 20 could not be written .*No space left.* kept.*--resume",
+    ):
         fit(*groups(run, epochs=2, resume=str(run)))
     monkeypatch.setattr(Path, "write_bytes", real)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
     fit(*groups(run, epochs=2, resume=str(run)))
     assert state_of(run)["global_step"] == 20
 
@@ -296,13 +364,17 @@ def test_minutes_end_the_schedule_and_the_run(tmp_path) -> None:
     begun = time.monotonic()
     fit(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine"))
     assert time.monotonic() - begun < 60
-    rate = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
+    rate = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0][
+        "param_groups"
+    ][0]["lr"]
     assert rate < 0.1 * 3e-3
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
 def test_epochs_without_validation_are_saved_too(tmp_path) -> None:
-    """The last epochs may have none, or no epoch at all; what was learnt is kept, and can be gone on from."""
+    """The last epochs may have none, or no epoch at all; what was learnt is kept, and can be gone
+    on from.
+    """
     whole, parts, none = tmp_path / "whole", tmp_path / "parts", tmp_path / "none"
     seldom = {"trainer": {"check_val_every_n_epoch": 2}}
     fit(*groups(whole, **seldom, epochs=4))
@@ -320,7 +392,9 @@ def test_a_stop_waits_for_gradients_that_are_added_up(tmp_path, monkeypatch) -> 
     class StopsAtBatch(module.BlankWatch):
         def on_train_batch_end(self, trainer, network, outputs, clips, batch_index) -> None:
             if batch_index == 6:  # the first of two
-                next(one for one in trainer.callbacks if isinstance(one, module.Checkpoints)).interrupted = True
+                next(
+                    one for one in trainer.callbacks if isinstance(one, module.Checkpoints)
+                ).interrupted = True
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     two = {"trainer": {"accumulate_grad_batches": 2}}
@@ -366,7 +440,9 @@ def test_clips_in_8_bits_become_what_the_network_computes_in(tmp_path, precision
 
 
 def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
-    """One step and one batch of validation, without TensorBoard, which Lightning takes away then."""
+    """One step and one batch of validation, without TensorBoard, which Lightning takes away
+    then.
+    """
     fit(*groups(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True}))
     assert "epoch 1, step 1: loss" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["step-0000001.png"]
@@ -393,10 +469,19 @@ def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:
 
 
 def test_blank_output_is_noticed_and_so_is_its_end(capsys) -> None:
-    watch, module = BlankWatch(), SimpleNamespace(window=Window(1, 1), network=SimpleNamespace(bounded=True))
+    watch, module = (
+        BlankWatch(),
+        SimpleNamespace(window=Window(1, 1), network=SimpleNamespace(bounded=True)),
+    )
     clips = torch.rand(2, 2, 1, 8, 8)
     for step, made in ((50, 0 * clips[:, 1:]), (100, 0 * clips[:, 1:]), (150, clips[:, 1:])):
-        watch.on_train_batch_end(Mock(Trainer, global_step=step, is_global_zero=True), module, {"forecast": made}, clips, 0)
+        watch.on_train_batch_end(
+            Mock(Trainer, global_step=step, is_global_zero=True),
+            module,
+            {"forecast": made},
+            clips,
+            0,
+        )
     first, second = capsys.readouterr().out.splitlines()
     assert "step 50: forecasts are blank" in first
     assert "--loss cross_entropy" in first
@@ -404,7 +489,16 @@ def test_blank_output_is_noticed_and_so_is_its_end(capsys) -> None:
 
 
 def test_blank_output_of_the_tutorial_is_noticed(tmp_path, capsys) -> None:
-    fit(*groups(tmp_path / "run", model="tutorial", start_at_mean=False, learning_rate=1e-4, epochs=6, trainer={"max_steps": 55}))
+    fit(
+        *groups(
+            tmp_path / "run",
+            model="tutorial",
+            start_at_mean=False,
+            learning_rate=1e-4,
+            epochs=6,
+            trainer={"max_steps": 55},
+        )
+    )
     said = capsys.readouterr().out
     assert "step 50: forecasts are blank" in said
     assert "--start_at_mean true" in said
@@ -415,13 +509,19 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
 
     run = tmp_path / "run"
     calls = iter(range(1000))
-    monkeypatch.setitem(LOSSES, "mae", lambda P, Y: (P - Y).abs().mean() * (float("nan") if next(calls) >= 14 else 1))
+    monkeypatch.setitem(
+        LOSSES,
+        "mae",
+        lambda P, Y: (P - Y).abs().mean() * (float("nan") if next(calls) >= 14 else 1),
+    )
     with pytest.raises(ValueError, match="loss at step 20 is nan: the training has diverged"):
         fit(*groups(run, loss="mae", epochs=5))
     assert state_of(run)["global_step"] == 10
     short = tmp_path / "short"  # epochs of 3 steps: validation comes before the loss is looked at
     calls = iter(range(1000))
-    with pytest.raises(ValueError, match="weights at step 15 are no numbers: the training has diverged"):
+    with pytest.raises(
+        ValueError, match="weights at step 15 are no numbers: the training has diverged"
+    ):
         fit(*groups(short, loss="mae", epochs=20, trainer={"limit_train_batches": 3}))
     assert state_of(short)["global_step"] == 12
     assert all(value.isfinite().all() for value in state_of(run)["state_dict"].values())
@@ -434,7 +534,9 @@ def test_half_precision_trains(tmp_path) -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(("bad", "message"), [("float('nan')", "NaN"), ("7.0", "outside [0, 1]")])
-def test_bad_frames_in_the_middle_of_a_dataset(tmp_path, monkeypatch, capsys, workers, bad, message) -> None:
+def test_bad_frames_in_the_middle_of_a_dataset(
+    tmp_path, monkeypatch, capsys, workers, bad, message
+) -> None:
     """One line, from the training process or from a loader's worker."""
     (tmp_path / "spoilt_clips.py").write_text(
         f"""
@@ -445,8 +547,28 @@ class Spoilt(torch.utils.data.Dataset):
 """
     )
     monkeypatch.syspath_prepend(tmp_path)
-    flags = ["--data", "spoilt_clips.Spoilt", "--past", "3", "--future", "3", "--batch_size", "4", "--hidden", "4"]
-    machine = ["--workers", workers, "--accelerator", "cpu", "--devices", "1", "--run", str(tmp_path / "run")]
+    flags = [
+        "--data",
+        "spoilt_clips.Spoilt",
+        "--past",
+        "3",
+        "--future",
+        "3",
+        "--batch_size",
+        "4",
+        "--hidden",
+        "4",
+    ]
+    machine = [
+        "--workers",
+        workers,
+        "--accelerator",
+        "cpu",
+        "--devices",
+        "1",
+        "--run",
+        str(tmp_path / "run"),
+    ]
     assert main(["train", *flags, *machine]) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
@@ -498,10 +620,14 @@ def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> No
         with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
             fit(*groups(tmp_path / "run", compile=True))
         assert not (tmp_path / "run").exists()
-        # Where it was nobody's wish, it is a line, and a run without; small maps are not asked about.
+        # Where it was nobody's wish, it is a line, and a run without; small maps are not asked
+        # about.
         monkeypatch.setattr("foreframe.training.fit.WORTH", 1)
         fit(*groups(tmp_path / "run"))
-        assert "no C++ compiler here that works (g++, or what CXX names), so recurrent cells" in capsys.readouterr().out
+        assert (
+            "no C++ compiler here that works (g++, or what CXX names), so recurrent cells"
+            in capsys.readouterr().out
+        )
         assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"] is False
     finally:
         why_not_compiled.cache_clear()
@@ -525,7 +651,9 @@ def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, caps
     compiled.clear()
     fit(*groups(tmp_path / "large"))
     assert True in compiled
-    assert "recurrent cells are compiled; --compile false leaves that out" in capsys.readouterr().out
+    assert (
+        "recurrent cells are compiled; --compile false leaves that out" in capsys.readouterr().out
+    )
     assert yaml.safe_load((tmp_path / "large" / "config.yaml").read_text())["compile"] is True
     compiled.clear()
     fit(*groups(tmp_path / "off", compile=False))
@@ -542,7 +670,9 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
         torch.testing.assert_close(value, trained[name.removeprefix("network.")], atol=1e-6, rtol=0)
     (first / "checkpoints" / "best.ckpt").unlink()
     (first / "checkpoints" / "last.ckpt").unlink()
-    fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))  # which has its own by now
+    fit(
+        *groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second))
+    )  # which has its own by now
     with pytest.raises(ValueError, match="describe: encoder_decoder with other core; choose"):
         fit(*groups(tmp_path / "third", hidden=9, weights=str(second)))
 
@@ -563,13 +693,17 @@ def test_tensorboard_starts_beside_the_training(tmp_path, capsys) -> None:
     import urllib.request
 
     fit(*groups(tmp_path / "run", tensorboard=True, port=0, epochs=1))
-    url = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("TensorBoard: ")).split()[1]
+    url = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("TensorBoard: ")
+    ).split()[1]
     with urllib.request.urlopen(url, timeout=20) as page:
         assert page.status == 200
 
 
 def test_short_epochs_resume_too(tmp_path) -> None:
-    """limit_train_batches ends an epoch before its clips do; the next one is a new one all the same."""
+    """limit_train_batches ends an epoch before its clips do; the next one is a new one all the
+    same.
+    """
     limit = {"limit_train_batches": 4}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     fit(*groups(whole, epochs=3, trainer=limit))
@@ -582,10 +716,21 @@ def test_a_run_that_is_done_says_how_to_have_more(tmp_path) -> None:
     run = tmp_path / "run"
     fit(*groups(run, epochs=1))
     model, data, learning, machine, options = groups(run, epochs=1)
-    with pytest.raises(ValueError, match=r"has had its 1 epochs; for more: foreframe train --resume .*run --epochs 2"):
+    with pytest.raises(
+        ValueError,
+        match=r"has had its 1 epochs; for more: foreframe train --resume .*run --epochs 2",
+    ):
         fit(model, data, learning, machine, replace(options, run=None, resume=str(run)))
-    with pytest.raises(ValueError, match=r"has had its 1e-06 minutes; for more: .* --minutes 2e-06"):
-        fit(model, data, replace(learning, minutes=1e-6), machine, replace(options, run=None, resume=str(run)))
+    with pytest.raises(
+        ValueError, match=r"has had its 1e-06 minutes; for more: .* --minutes 2e-06"
+    ):
+        fit(
+            model,
+            data,
+            replace(learning, minutes=1e-6),
+            machine,
+            replace(options, run=None, resume=str(run)),
+        )
 
 
 def test_what_a_forecast_lacks_is_told_before_a_folder_is_made(tmp_path, monkeypatch) -> None:

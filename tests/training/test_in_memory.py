@@ -112,7 +112,9 @@ def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
             assert isinstance(theirs, kind)
             assert len(ours) == len(theirs) > 0
             assert ours.scaling == theirs.scaling
-            torch.testing.assert_close(torch.stack(list(ours)), torch.stack(list(theirs)), atol=1e-7, rtol=0)
+            torch.testing.assert_close(
+                torch.stack(list(ours)), torch.stack(list(theirs)), atol=1e-7, rtol=0
+            )
     smaller = open_dataset(recording, "train", WINDOW, {"size": [8, 12], "scaling": "standard"})
     assert smaller[0].shape == (5, 1, 8, 12)
     assert smaller.scaling.kind == "standard"

@@ -35,7 +35,9 @@ def made(seed: int = 0, share: float = 0.4) -> tuple[Tensor, Tensor]:
 @losses
 def test_the_mean_is_over_what_is_there(name: str) -> None:
     P, Y = made()
-    there = [(p, y) for p, y in zip(P.flatten().tolist(), Y.flatten().tolist(), strict=True) if y == y]
+    there = [
+        (p, y) for p, y in zip(P.flatten().tolist(), Y.flatten().tolist(), strict=True) if y == y
+    ]
     if name in ONE:
         each = [ONE[name](p, y) for p, y in there]
     else:  # its weights are no matter of this test: the loss of each value by itself
@@ -70,7 +72,11 @@ def filled_by_hand(frames: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np
         value = last[index]
         b, *place = index
         for t in range(frames.shape[1]):
-            value = frames[(b, t, *place)] if frames[(b, t, *place)] == frames[(b, t, *place)] else value
+            value = (
+                frames[(b, t, *place)]
+                if frames[(b, t, *place)] == frames[(b, t, *place)]
+                else value
+            )
             filled[(b, t, *place)] = 0 if value != value else value
         last[index] = value
     return filled, last
@@ -81,7 +87,9 @@ def test_gaps_are_filled_forward(carried: bool) -> None:
     _, frames = made(share=0.6)
     last = made(1, share=0.5)[1][:, 0] if carried else None
     filled, after = fill_missing(frames, last)
-    by_hand = filled_by_hand(frames.numpy(), np.full((2, 1, 4, 5), np.nan) if last is None else last.numpy())
+    by_hand = filled_by_hand(
+        frames.numpy(), np.full((2, 1, 4, 5), np.nan) if last is None else last.numpy()
+    )
     np.testing.assert_array_equal(filled.numpy(), by_hand[0].astype(np.float32))
     np.testing.assert_array_equal(after.numpy(), by_hand[1].astype(np.float32))
 
@@ -109,8 +117,14 @@ def test_training_sees_no_nan_and_scores_none(way: str) -> None:
     clips = torch.rand(2, 5, 1, 8, 8)
     clips[torch.rand(clips.shape) < 0.3] = torch.nan
     window = Window(3, 2)
-    P, Y = forecast(network, clips, window) if way == "forecast" else next_frames(network, clips, window, 0.5)
-    torch.testing.assert_close(Y, clips[:, 3:] if way == "forecast" else clips[:, 1:], equal_nan=True)
+    P, Y = (
+        forecast(network, clips, window)
+        if way == "forecast"
+        else next_frames(network, clips, window, 0.5)
+    )
+    torch.testing.assert_close(
+        Y, clips[:, 3:] if way == "forecast" else clips[:, 1:], equal_nan=True
+    )
     assert P.isfinite().all()
     LOSSES["mse"](P, Y).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
@@ -124,7 +138,11 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     monkeypatch.setattr(callbacks, "strip", lambda *frames: shown.extend(frames) or own(*frames))
     trainer = MagicMock(spec=Trainer, global_step=1, is_global_zero=True, logger=MagicMock())
     callbacks.Pictures(tmp_path, 1).on_train_batch_end(
-        trainer, SimpleNamespace(window=Window(2, 2)), {"forecast": torch.rand(2, 2, 1, 8, 8)}, clips, 0
+        trainer,
+        SimpleNamespace(window=Window(2, 2)),
+        {"forecast": torch.rand(2, 2, 1, 8, 8)},
+        clips,
+        0,
     )
     _, forecast, truth = shown
     assert np.isnan(forecast[:, :, :3]).all()

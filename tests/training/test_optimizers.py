@@ -1,4 +1,6 @@
-"""Muon against torch's own (which takes plain matrices), Adam, a decomposition, and separate convolutions."""
+"""Muon against torch's own (which takes plain matrices), Adam, a decomposition, and separate
+convolutions.
+"""
 
 import copy
 
@@ -14,7 +16,9 @@ def test_steps_are_nearly_orthogonal(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     U, S, V = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     made = orthogonal(U @ torch.diag_embed(S.clamp(min=0.1 * S.max().item())) @ V)
-    assert (torch.linalg.svdvals(made) - 1).abs().max() < 0.4  # the authors' coefficients bring them to 0.7..1.2
+    assert (
+        torch.linalg.svdvals(made) - 1
+    ).abs().max() < 0.4  # the authors' coefficients bring them to 0.7..1.2
     assert torch.nn.functional.cosine_similarity(made.flatten(1), (U @ V).flatten(1)).min() > 0.97
 
 
@@ -35,7 +39,9 @@ def test_weights_go_as_torchs_muon_takes_them_and_biases_as_adam_does() -> None:
     start = ours.weight.detach().clone()
     stepped(Muon(ours, 0.01, (0.9, 0.99), weight_decay=0.1), ours)
 
-    muon = torch.optim.Muon([theirs.weight], lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(
+        [theirs.weight], lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
     adam = torch.optim.Adam([theirs.bias], lr=0.01, betas=(0.9, 0.99))
     x = torch.linspace(-1, 1, 60).view(5, 12)
     for _ in range(4):
@@ -70,7 +76,13 @@ def test_groups_of_a_convolution_are_weights_of_their_own() -> None:
 
 
 def test_no_parameter_is_left_out_or_stepped_twice() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 1, groups=8), nn.Flatten(), nn.Linear(8, 2))
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3),
+        nn.GroupNorm(2, 8),
+        nn.Conv2d(8, 8, 1, groups=8),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    )
     network.register_parameter("peephole", nn.Parameter(torch.ones(3, 1, 1)))
     network[0].bias.requires_grad_(False)
     optimizer = Muon(network, 0.01, (0.9, 0.99))

@@ -18,7 +18,9 @@ def test_onecycle_equals_torchs() -> None:
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-4, total_steps=201)
     for step in range(201):
         group = optimizer.param_groups[0]
-        assert 5e-4 * learning_rate("onecycle", step / 200, step) == pytest.approx(group["lr"], rel=0.04, abs=1e-9)
+        assert 5e-4 * learning_rate("onecycle", step / 200, step) == pytest.approx(
+            group["lr"], rel=0.04, abs=1e-9
+        )
         assert onecycle_beta_1(step / 200) == pytest.approx(group["betas"][0], abs=2e-3)
         optimizer.step()
         if step < 200:
@@ -30,11 +32,19 @@ def test_cosine_equals_torchs_and_warms_up() -> None:
     optimizer = torch.optim.Adam([parameter], lr=2.0)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
     for step in range(100):
-        assert 2.0 * learning_rate("cosine", step / 100, step) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert 2.0 * learning_rate("cosine", step / 100, step) == pytest.approx(
+            optimizer.param_groups[0]["lr"]
+        )
         optimizer.step()
         theirs.step()
     assert learning_rate("cosine", 1.0, 100) == pytest.approx(0)
-    assert [learning_rate("constant", 0, step, warmup=4) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert [learning_rate("constant", 0, step, warmup=4) for step in range(5)] == [
+        0.25,
+        0.5,
+        0.75,
+        1,
+        1,
+    ]
 
 
 def test_losses() -> None:
@@ -43,11 +53,15 @@ def test_losses() -> None:
     assert LOSSES["mae"](P, Y) == pytest.approx((P - Y).abs().mean().item())
     expected = -(Y * P.log() + (1 - Y) * (1 - P).log()).mean().item()
     assert LOSSES["cross_entropy"](P, Y) == pytest.approx(expected, rel=1e-5)
-    assert LOSSES["mix"](P, Y) == pytest.approx(0.5 * ((P - Y) ** 2).mean().item() + 0.5 * (P - Y).abs().mean().item())
+    assert LOSSES["mix"](P, Y) == pytest.approx(
+        0.5 * ((P - Y) ** 2).mean().item() + 0.5 * (P - Y).abs().mean().item()
+    )
 
 
 def test_the_balanced_loss_equals_its_formula() -> None:
-    """Half squared, half absolute error, weighed by e^(6Y), at most 30; missing truth is left out."""
+    """Half squared, half absolute error, weighed by e^(6Y), at most 30; missing truth is left
+    out.
+    """
     P, Y = torch.rand(2, 3, 1, 4, 4).double(), torch.rand(2, 3, 1, 4, 4).double()
     Y[0, 0, 0, :2] = torch.nan
     p, y = P.numpy()[~Y.isnan()], Y.numpy()[~Y.isnan()]
@@ -57,7 +71,9 @@ def test_the_balanced_loss_equals_its_formula() -> None:
 
 
 def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
-    """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by a mask, 19 losses' inputs."""
+    """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by
+    a mask, 19 losses' inputs.
+    """
     torch.manual_seed(0)
     model = preset("openstl", core={"convlstm": {"hidden": [6, 6]}}).double()
     clips, window = torch.rand(3, 7, 1, 8, 8).double(), Window(4, 3)
@@ -93,7 +109,12 @@ def test_with_no_truth_left_the_last_frames_are_the_plain_forecast() -> None:
 
 
 def test_the_share_of_truth_falls_to_nothing() -> None:
-    assert [truth_share(step, 50_000) for step in (0, 25_000, 50_000, 60_000)] == [1.0, 0.5, 0.0, 0.0]
+    assert [truth_share(step, 50_000) for step in (0, 25_000, 50_000, 60_000)] == [
+        1.0,
+        0.5,
+        0.0,
+        0.0,
+    ]
     assert truth_share(1, 50_000) == pytest.approx(1 - 2e-5)
 
 
@@ -130,7 +151,9 @@ def test_a_loader_goes_on_where_it_was(workers: int) -> None:
 
 
 def test_truncated_gradients_reach_no_further() -> None:
-    """The same forecast; what came before the last frames of the past has no gradient, and what is left is not nothing."""
+    """The same forecast; what came before the last frames of the past has no gradient, and what is
+    left is not nothing.
+    """
     network, window = preset("tutorial", core={"convlstm": {"hidden": [3]}}), Window(5, 3)
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
     whole, truth = forecast(network, clips, window)
@@ -144,7 +167,10 @@ def test_truncated_gradients_reach_no_further() -> None:
 def test_truncated_gradients_of_every_next_frame() -> None:
     network, window = preset("openstl", core={"convlstm": {"hidden": [3]}}), Window(4, 4)
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
-    for truncate, seen in ((0, [0, 1, 2, 3, 4, 5]), (3, [4, 5])):  # with 3, what is known before frame 3, and that frame, is given
+    for truncate, seen in (
+        (0, [0, 1, 2, 3, 4, 5]),
+        (3, [4, 5]),
+    ):  # with 3, what is known before frame 3, and that frame, is given
         P, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
         (gradient,) = torch.autograd.grad(P[:, 5].sum(), clips)
         assert [t for t in range(8) if (gradient[:, t] != 0).any()] == seen

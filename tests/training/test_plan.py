@@ -23,7 +23,8 @@ def planned(hidden: int = 4, **machine: str):
 def test_counts_are_right_and_measures_are_there(machine) -> None:
     found = planned(**machine)
     assert found.parameters == sum(
-        p.numel() for p in build_model("tutorial", {"core": {"convlstm": {"hidden": [4, 4]}}}).parameters()
+        p.numel()
+        for p in build_model("tutorial", {"core": {"convlstm": {"hidden": [4, 4]}}}).parameters()
     )
     encoder, decoder, head = 3 * (16 * 5 + 16 * 8), 2 * (16 * 8 + 16 * 8), 2 * 4
     assert found.multiply_adds == 32 * 32 * 9 * (encoder + decoder + head)
@@ -32,12 +33,18 @@ def test_counts_are_right_and_measures_are_there(machine) -> None:
     assert found.epoch == pytest.approx(10 * (found.step + found.fetch))
 
 
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks of memory are read from Linux")
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks of memory are read from Linux"
+)
 def test_memory_holds_gradients_the_optimizers_state_and_what_is_kept_of_every_step() -> None:
     found = planned(hidden=64)
     assert found.memory is not None
-    gates = 4 * 32 * 32 * (4 + 1) * 64 * 4  # of a cell and step: 4 clips, the gates and c, in float32
-    assert found.memory > (3 * 4 * found.parameters + 10 * gates) / 2**20  # 2 cells, 5 steps; gradients, Adam's two moments
+    gates = (
+        4 * 32 * 32 * (4 + 1) * 64 * 4
+    )  # of a cell and step: 4 clips, the gates and c, in float32
+    assert (
+        found.memory > (3 * 4 * found.parameters + 10 * gates) / 2**20
+    )  # 2 cells, 5 steps; gradients, Adam's two moments
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
@@ -51,16 +58,29 @@ def test_what_training_refuses_plan_refuses_too() -> None:
     with pytest.raises(ValueError, match="cross_entropy needs forecasts"):
         plan(ModelOptions("quick", hidden=4), data, LearningOptions(loss="cross_entropy"), cpu)
     with pytest.raises(ValueError, match="did you mean max_steps"):
-        plan(ModelOptions("quick", hidden=4), data, LearningOptions(), MachineOptions(accelerator="cpu", trainer={"max_stepz": 1}))
+        plan(
+            ModelOptions("quick", hidden=4),
+            data,
+            LearningOptions(),
+            MachineOptions(accelerator="cpu", trainer={"max_stepz": 1}),
+        )
     with pytest.raises(ValueError, match="simvp, not encoder_decoder"):
         plan(ModelOptions("quick", hidden=4, weights="moving-mnist"), data, LearningOptions(), cpu)
     with pytest.raises(ValueError, match="accelerator tpu: there is none here"):
-        plan(ModelOptions("quick", hidden=4), data, LearningOptions(), MachineOptions(accelerator="tpu"))
+        plan(
+            ModelOptions("quick", hidden=4),
+            data,
+            LearningOptions(),
+            MachineOptions(accelerator="tpu"),
+        )
 
 
 def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("small.yaml").write_text(f"model: tutorial\nhidden: 4\npast: 3\nfuture: 2\nbatch_size: 4\ndata_args: {SMALL}\nepochs: 7\n")
+    Path("small.yaml").write_text(
+        "model: tutorial\nhidden: 4\npast: 3\nfuture: 2\nbatch_size: 4\ndata_args: "
+        f"{SMALL}\nepochs: 7\n"
+    )
     assert main(["plan", "small.yaml", "--accelerator", "cpu"]) == 0
     said = capsys.readouterr().out
     for told in ("tutorial: ", "parameters", "4 clips", "40 clips, 10 steps", "7 epochs: "):

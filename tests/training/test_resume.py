@@ -1,4 +1,6 @@
-"""What a run goes on from: kills, owed validations, locks, other options; and what breaks beside it."""
+"""What a run goes on from: kills, owed validations, locks, other options; and what breaks beside
+it.
+"""
 
 import json
 import multiprocessing
@@ -17,7 +19,13 @@ import torch
 
 from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
-from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
 from foreframe.training import callbacks as callbacks_module
 from foreframe.training.datamodule import _own_signals
 from foreframe.training.faults import dead_worker
@@ -29,16 +37,26 @@ ROOT = Path(__file__).parents[2]
 
 
 def groups(run: Path | None, **changes: object) -> list:
-    """Options of a training of 3 steps an epoch that takes a second; `changes` go to whichever group has that field."""
+    """Options of a training of 3 steps an epoch that takes a second; `changes` go to whichever
+    group has that field.
+    """
     made = [
         ModelOptions("quick", hidden=4),
-        DataOptions(data_args={"canvas": 32, "clips": 12}, past=2, future=2, batch_size=4, validation_clips=4),
+        DataOptions(
+            data_args={"canvas": 32, "clips": 12},
+            past=2,
+            future=2,
+            batch_size=4,
+            validation_clips=4,
+        ),
         LearningOptions(learning_rate=3e-3, epochs=2),
         MachineOptions(accelerator="cpu", devices=1),
         RunOptions(run=None if run is None else str(run), picture_every=0),
     ]
     for k, group in enumerate(made):
-        made[k] = replace(group, **{name: value for name, value in changes.items() if hasattr(group, name)})
+        made[k] = replace(
+            group, **{name: value for name, value in changes.items() if hasattr(group, name)}
+        )
     return made
 
 
@@ -66,9 +84,20 @@ def killed(options: list, monkeypatch: pytest.MonkeyPatch, where: object, name: 
 
 
 def test_some_kills_as_the_benchmark_has_them() -> None:
-    """Three of the kills of `benchmarks/kills.py`, each gone on with and compared to the bit with a run that was not killed."""
+    """Three of the kills of `benchmarks/kills.py`, each gone on with and compared to the bit with a
+    run that was not killed.
+    """
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "kills.py", "--kills", "3", "--seed", "7", "--only", "one process"],
+        [
+            sys.executable,
+            ROOT / "benchmarks" / "kills.py",
+            "--kills",
+            "3",
+            "--seed",
+            "7",
+            "--only",
+            "one process",
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -80,32 +109,51 @@ def test_some_kills_as_the_benchmark_has_them() -> None:
 
 
 def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys) -> None:
-    """Saved at the end of an epoch, killed while validating: within the training, and in its last epoch."""
+    """Saved at the end of an epoch, killed while validating: within the training, and in its last
+    epoch.
+    """
     whole, run = tmp_path / "whole", tmp_path / "run"
     fit(*groups(whole))
     often = {"save_every": 0.0}
     killed(groups(run, **often), monkeypatch, ForecastModule, "validation_step")
     assert (last(run)["global_step"], (run / "validation.jsonl").exists()) == (3, False)
-    # The first validation is made up for, and then the second one of all, in the last epoch, is not come to.
-    killed(groups(run, **often, resume=str(run)), monkeypatch, callbacks_module.Validation, "on_validation_epoch_end")
+    # The first validation is made up for, and then the second one of all, in the last epoch, is not
+    # come to.
+    killed(
+        groups(run, **often, resume=str(run)),
+        monkeypatch,
+        callbacks_module.Validation,
+        "on_validation_epoch_end",
+    )
     seen = []
     real = ForecastModule.training_step
     with monkeypatch.context() as patch:
         patch.setattr(ForecastModule, "training_step", lambda *a: (seen.append(1), real(*a))[1])
         fit(*groups(run, **often, resume=str(run)))
         assert len(seen) == 3
-        assert "the validation after step 3, which the run did not come to, is made up for" in capsys.readouterr().out
-    assert [{**row, "seconds": 0} for row in rows_of(run)] == [{**row, "seconds": 0} for row in rows_of(whole)]
+        assert (
+            "the validation after step 3, which the run did not come to, is made up for"
+            in capsys.readouterr().out
+        )
+    assert [{**row, "seconds": 0} for row in rows_of(run)] == [
+        {**row, "seconds": 0} for row in rows_of(whole)
+    ]
     for name in ("best.ckpt", "last.ckpt"):
-        one, other = (torch.load(where / "checkpoints" / name, weights_only=True) for where in (whole, run))
+        one, other = (
+            torch.load(where / "checkpoints" / name, weights_only=True) for where in (whole, run)
+        )
         assert one["callbacks"]["Checkpoints"] == other["callbacks"]["Checkpoints"]
         assert one["global_step"] == other["global_step"]
-        assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+        assert all(
+            torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items()
+        )
     with pytest.raises(ValueError, match="has had its 2 epochs"):
         fit(*groups(run, resume=str(run)))
 
 
-def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(tmp_path, monkeypatch) -> None:
+def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(
+    tmp_path, monkeypatch
+) -> None:
     run = tmp_path / "run"
     killed(groups(run, epochs=1, save_every=0.0), monkeypatch, ForecastModule, "validation_step")
     assert not (run / "checkpoints" / "best.ckpt").exists()
@@ -117,9 +165,15 @@ def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(tmp_path
 
 @pytest.mark.parametrize("validated", [True, False])
 def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch, validated: bool) -> None:
-    """Killed after the last batch of an epoch, then within the next one: the second resume took that one from its first batch."""
+    """Killed after the last batch of an epoch, then within the next one: the second resume took
+    that one from its first batch.
+    """
     whole, run = tmp_path / "whole", tmp_path / "run"
-    often = {"save_every": 0.0, "epochs": 3, "trainer": {} if validated else {"check_val_every_n_epoch": 3}}
+    often = {
+        "save_every": 0.0,
+        "epochs": 3,
+        "trainer": {} if validated else {"check_val_every_n_epoch": 3},
+    }
     fit(*groups(whole, **often))
     real, seen = ForecastModule.training_step, []
 
@@ -146,7 +200,10 @@ def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch, validated: 
     fit(*groups(run, **often, resume=str(run)))
     assert seen[-6:] == [3, 4, 5, 6, 7, 8]
     assert last(run)["global_step"] == last(whole)["global_step"] == 9
-    assert all(torch.equal(value, last(run)["state_dict"][key]) for key, value in last(whole)["state_dict"].items())
+    assert all(
+        torch.equal(value, last(run)["state_dict"][key])
+        for key, value in last(whole)["state_dict"].items()
+    )
 
 
 def test_rows_are_neither_lost_nor_doubled(tmp_path) -> None:
@@ -162,7 +219,9 @@ def test_rows_are_neither_lost_nor_doubled(tmp_path) -> None:
     cut_rows(tmp_path / "none", 5, owed=False)
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(tmp_path, monkeypatch, capsys) -> None:
+def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(
+    tmp_path, monkeypatch, capsys
+) -> None:
     run = tmp_path / "run"
     killed(groups(run, epochs=1), monkeypatch, ForecastModule, "training_step")
     assert (run / "config.yaml").exists()
@@ -185,9 +244,14 @@ def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     fit(*groups(run, resume=str(run)))
     said = capsys.readouterr().out
-    assert f"{path} is cut short or damaged: last.previous.ckpt, of step 3, is taken instead" in said
+    assert (
+        f"{path} is cut short or damaged: last.previous.ckpt, of step 3, is taken instead" in said
+    )
     assert f"going on from {before(path)}, step 3" in said
-    assert all(torch.equal(value, last(run)["state_dict"][key]) for key, value in last(whole)["state_dict"].items())
+    assert all(
+        torch.equal(value, last(run)["state_dict"][key])
+        for key, value in last(whole)["state_dict"].items()
+    )
     assert [row["step"] for row in rows_of(run)] == [3, 6]
 
 
@@ -201,7 +265,9 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
     holder.stdout.readline()
     holder.stdout.close()
     for options in (groups(None, resume=str(run)), groups(run)):
-        with pytest.raises(ValueError, match=f"{run} is being trained by another process; wait for its end"):
+        with pytest.raises(
+            ValueError, match=f"{run} is being trained by another process; wait for its end"
+        ):
             fit(*options)
     holder.kill()
     holder.wait()
@@ -225,18 +291,26 @@ def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
     with pytest.raises(ValueError) as told:
         fit(*groups(None, **changes, **again))
     assert str(told.value) == (
-        f"{run} was trained with other options than these: data_args.clips was 12, now 8, learning_rate was 0.003, now 0.001. "
+        f"{run} was trained with other options than these: data_args.clips was 12, now 8, "
+        "learning_rate was 0.003, now 0.001. "
         "Take the change back (config.yaml, or the flag), or go on with it: --accept_changes"
     )
-    with pytest.raises(ValueError, match=r"optimizer was 'adam', now 'adamw'. Another optimizer cannot go on"):
+    with pytest.raises(
+        ValueError, match=r"optimizer was 'adam', now 'adamw'. Another optimizer cannot go on"
+    ):
         fit(*groups(None, optimizer="adamw", accept_changes=True, **again))
     with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches was not given, now 2"):
         fit(*groups(None, trainer={"accumulate_grad_batches": 2}, **again))
     fit(*groups(None, learning_rate=1e-3, beta_2=0.9, accept_changes=True, **again))
-    assert "going on with other options than before: learning_rate was 0.003, now 0.001" in capsys.readouterr().out
+    assert (
+        "going on with other options than before: learning_rate was 0.003, now 0.001"
+        in capsys.readouterr().out
+    )
     group = last(run)["optimizer_states"][0]["param_groups"][0]
     assert (group["lr"], group["betas"][1]) == (1e-3, 0.9)
-    fit(*groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run)))  # these are the run's own by now
+    fit(
+        *groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run))
+    )  # these are the run's own by now
 
 
 def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
@@ -254,13 +328,25 @@ def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
     )
     assert differences(recipe_of(*first[:4]), recipe_of(*ordinary[:4])) == {}
     assert differences(None, recipe_of(*first[:4])) == {}  # a checkpoint of an earlier version
-    for name, value in (("seed", 1), ("precision", "bf16-mixed"), ("loss", "mae"), ("schedule", "cosine"), ("past", 3)):
-        assert list(differences(recipe_of(*first[:4]), recipe_of(*groups(None, **{name: value})[:4]))) == [name]
+    for name, value in (
+        ("seed", 1),
+        ("precision", "bf16-mixed"),
+        ("loss", "mae"),
+        ("schedule", "cosine"),
+        ("past", 3),
+    ):
+        assert list(
+            differences(recipe_of(*first[:4]), recipe_of(*groups(None, **{name: value})[:4]))
+        ) == [name]
 
 
 @pytest.mark.parametrize("written", [0, 5])
-def test_events_and_rows_that_find_no_room_end_no_training(tmp_path, monkeypatch, capfd, written: int) -> None:
-    """TensorBoard's file system is full from the start or soon after; that of validation.jsonl once; that of pictures always."""
+def test_events_and_rows_that_find_no_room_end_no_training(
+    tmp_path, monkeypatch, capfd, written: int
+) -> None:
+    """TensorBoard's file system is full from the start or soon after; that of validation.jsonl
+    once; that of pictures always.
+    """
     from tensorboard.compat.tensorflow_stub.io import gfile
 
     run = tmp_path / "run"
@@ -283,7 +369,11 @@ def test_events_and_rows_that_find_no_room_end_no_training(tmp_path, monkeypatch
     rows: list[int] = []
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(gfile.GFile, "write", no_room)
-    monkeypatch.setattr(callbacks_module, "write_png", lambda *_: (_ for _ in ()).throw(ValueError("cannot write step.png")))
+    monkeypatch.setattr(
+        callbacks_module,
+        "write_png",
+        lambda *_: (_ for _ in ()).throw(ValueError("cannot write step.png")),
+    )
     fit(*groups(run, picture_every=1))
     said = capfd.readouterr()
     assert said.out.count("TensorBoard's events cannot be written (No space left on device)") == 1
@@ -331,7 +421,9 @@ ENDLESS["data_args"] = ENDLESS
         ({"forecaster": [1]}, "is cut short or damaged|cannot be read"),
     ],
 )
-def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(tmp_path_factory, monkeypatch, odd: dict, message: str) -> None:
+def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(
+    tmp_path_factory, monkeypatch, odd: dict, message: str
+) -> None:
     run = tmp_path_factory.getbasetemp() / "odd"
     if not run.exists():
         fit(*groups(run, epochs=1))
@@ -349,13 +441,20 @@ def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(tmp_path_factor
 
 def test_words_for_a_dead_worker() -> None:
     said = dead_worker(RuntimeError("DataLoader worker (pid 71) is killed by signal: Killed. "))
-    assert said == "a loader process (71) was killed, as the system does where memory runs out (fewer --workers take less)"
-    assert dead_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")).startswith("a loader process (7, 8)")
+    assert (
+        said
+        == "a loader process (71) was killed, as the system does where memory runs out (fewer --workers take less)"
+    )
+    assert dead_worker(
+        RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
+    ).startswith("a loader process (7, 8)")
     assert dead_worker(RuntimeError("shapes differ")) == ""
 
 
 @pytest.mark.parametrize(("parent", "code"), [(None, 0), (1, 1)])
-def test_a_worker_whose_parent_was_killed_at_once_does_not_live_on(monkeypatch, parent: int | None, code: int) -> None:
+def test_a_worker_whose_parent_was_killed_at_once_does_not_live_on(
+    monkeypatch, parent: int | None, code: int
+) -> None:
     if parent is not None:
         monkeypatch.setattr(os, "getppid", lambda: parent)
     worker = multiprocessing.get_context("fork").Process(target=_own_signals, args=(0,))
@@ -364,7 +463,9 @@ def test_a_worker_whose_parent_was_killed_at_once_does_not_live_on(monkeypatch, 
     assert worker.exitcode == code
 
 
-def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(tmp_path, monkeypatch) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
+    tmp_path, monkeypatch
+) -> None:
     run = tmp_path / "run"
     fit(*groups(run, epochs=1))
     good = (run / "checkpoints" / "last.ckpt").read_bytes()
@@ -377,12 +478,16 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
     with monkeypatch.context() as patch:
         patch.setattr("foreframe.files._keep", twice)  # all is written, and about to take its place
         with pytest.raises(
-            Stopped, match=f"stopped at once; the last checkpoint stays, go on with: foreframe train --resume {run}"
+            Stopped,
+            match=f"stopped at once; the last checkpoint stays, go on with: foreframe train --resume {run}",
         ):
             fit(*groups(None, resume=str(run)))
     assert signal.getsignal(signal.SIGINT) is handler
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
     fit(*groups(None, resume=str(run)))
 
 
@@ -401,7 +506,18 @@ def flags(run: Path) -> list[str]:
         "--future",
         "2",
     ]
-    few = ["--batch_size", "4", "--validation_clips", "4", "--epochs", "100000", "--accelerator", "cpu", "--picture_every", "0"]
+    few = [
+        "--batch_size",
+        "4",
+        "--validation_clips",
+        "4",
+        "--epochs",
+        "100000",
+        "--accelerator",
+        "cpu",
+        "--picture_every",
+        "0",
+    ]
     return ["train", *own, *few, "--run", str(run)]
 
 
@@ -429,12 +545,16 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
-@pytest.mark.parametrize(("more", "words"), [(["--workers", "1"], "a loader process"), (["--devices", "2"], "process 1")])
+@pytest.mark.parametrize(
+    ("more", "words"), [(["--workers", "1"], "a loader process"), (["--devices", "2"], "process 1")]
+)
 def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
     run = tmp_path / "run"
     process = begun(run, *more)
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:  # one at its epoch's end is not missed
+    while (
+        process.poll() is None and time.monotonic() < deadline
+    ):  # one at its epoch's end is not missed
         for child in children(process.pid):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)

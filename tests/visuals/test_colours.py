@@ -1,9 +1,19 @@
-"""Values become the colours that the legend states; pictures of fields keep their size and say what is missing."""
+"""Values become the colours that the legend states; pictures of fields keep their size and say what
+is missing.
+"""
 
 import numpy as np
 import pytest
 
-from foreframe.visuals import Paint, animation, animation_frames, contact_sheet, legend, paint_for, strip
+from foreframe.visuals import (
+    Paint,
+    animation,
+    animation_frames,
+    contact_sheet,
+    legend,
+    paint_for,
+    strip,
+)
 from foreframe.visuals.colours import INK, MISSING, PAPER, RAIN_COLOURS, RAIN_STEPS, _palette
 from foreframe.visuals.sheet import RED
 from foreframe.visuals.strip import ORANGE, _lines, fit
@@ -27,8 +37,20 @@ def test_a_rain_flux_is_shown_in_mm_per_hour() -> None:
 @pytest.mark.parametrize(
     ("units", "name"),
     [
-        *[("", "grey"), ("m s-1", "viridis"), ("K", "temperature"), ("degC", "temperature"), ("°C", "temperature")],
-        *[("mm/h", "radar"), ("mm h-1", "radar"), ("mm h**-1", "radar"), ("kg m-2 s-1", "radar"), ("dBZ", "radar")],
+        *[
+            ("", "grey"),
+            ("m s-1", "viridis"),
+            ("K", "temperature"),
+            ("degC", "temperature"),
+            ("°C", "temperature"),
+        ],
+        *[
+            ("mm/h", "radar"),
+            ("mm h-1", "radar"),
+            ("mm h**-1", "radar"),
+            ("kg m-2 s-1", "radar"),
+            ("dBZ", "radar"),
+        ],
     ],
 )
 def test_auto_chooses_by_the_units(units, name) -> None:
@@ -56,7 +78,9 @@ def test_no_palette_holds_the_grey_of_missing_values(name) -> None:
 
 
 def test_grey_takes_any_range_and_three_channels_are_colours() -> None:
-    assert Paint("grey", 0, 255)(np.arange(256, dtype=np.uint8)[None, None])[0, :, 1].tolist() == list(range(256))
+    assert Paint("grey", 0, 255)(np.arange(256, dtype=np.uint8)[None, None])[
+        0, :, 1
+    ].tolist() == list(range(256))
     rgb = np.random.default_rng(0).random((3, 4, 4), dtype=np.float32)
     assert (Paint()(rgb) == (rgb * 255).round().transpose(1, 2, 0)).all()
 
@@ -74,7 +98,9 @@ def test_legend_shows_all_colours_from_low_at_the_bottom() -> None:
 def test_legend_ticks_lie_at_their_values() -> None:
     picture = legend(Paint("viridis", 0, 100, "m"), 400)
     marks = np.flatnonzero((picture[:, 25] == INK).all(axis=-1))  # just right of the bar
-    top, bottom = (np.flatnonzero((picture[:, 14] == _palette("viridis")[k]).all(axis=-1))[k] for k in (-1, 0))
+    top, bottom = (
+        np.flatnonzero((picture[:, 14] == _palette("viridis")[k]).all(axis=-1))[k] for k in (-1, 0)
+    )
     top, bottom = min(top, bottom), max(top, bottom)
     parts = (bottom + 1 - marks[::-1]) / (bottom + 1 - top)
     np.testing.assert_allclose(parts, [0, 0.2, 0.4, 0.6, 0.8, 1], atol=0.01)
@@ -112,7 +138,9 @@ def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
     field = np.random.default_rng(0).random((3, 1, *size), dtype=np.float32)
     paint = Paint("viridis", 0, 1, "m s-1")
     times = ["2026-01-01 00:00", "short", "x", "y", "z", "2026-01-01 00:05:30"]
-    assert strip(field, field, field, paint=paint, times=times).shape[0] >= 120  # room for the legend
+    assert (
+        strip(field, field, field, paint=paint, times=times).shape[0] >= 120
+    )  # room for the legend
     assert animation(field, field, field, paint=paint, times=times).shape[1] >= 120
     with pytest.raises(ValueError, match="2 times for 6 frames"):
         strip(field, field, times=["a", "b"])
@@ -138,11 +166,21 @@ def test_labels_break_but_never_before_a_unit(width, lines) -> None:
 def test_sequences_of_one_film_have_one_size_when_told_of_each_other() -> None:
     whole = np.random.default_rng(0).random((1, 1, 6, 8), dtype=np.float32)
     holed = np.where(whole < 0.5, np.nan, whole)
-    paint, labels = Paint("viridis", 0, 1, "m"), [["a", "b"], ["2026-01-01 00:00", "2026-01-01 12:00  +12 h"]]
-    alone = [animation(one, one, paint=paint, times=times) for one, times in zip((whole, holed), labels, strict=True)]
+    paint, labels = (
+        Paint("viridis", 0, 1, "m"),
+        [["a", "b"], ["2026-01-01 00:00", "2026-01-01 12:00  +12 h"]],
+    )
+    alone = [
+        animation(one, one, paint=paint, times=times)
+        for one, times in zip((whole, holed), labels, strict=True)
+    ]
     assert alone[0].shape != alone[1].shape
     told = [
-        list(animation_frames(one, one, paint=paint, times=times, missing=True, room=[*labels[0], *labels[1]]))
+        list(
+            animation_frames(
+                one, one, paint=paint, times=times, missing=True, room=[*labels[0], *labels[1]]
+            )
+        )
         for one, times in zip((whole, holed), labels, strict=True)
     ]
     assert {frame.shape for frames in told for frame in frames} == {alone[1].shape[1:]}
@@ -151,7 +189,9 @@ def test_sequences_of_one_film_have_one_size_when_told_of_each_other() -> None:
 
 def test_error_row_is_absolute_and_white_where_its_label_says() -> None:
     past = np.full((1, 1, 64, 64), 280, np.float32)
-    picture = strip(past, past + 1, past, paint=Paint("temperature", 270, 290, "K"))  # 1 K is white: 1
+    picture = strip(
+        past, past + 1, past, paint=Paint("temperature", 270, 290, "K")
+    )  # 1 K is white: 1
     white = (picture[14:] == 255).all(axis=-1)
     assert white.sum() == 64 * 64
 
@@ -161,10 +201,16 @@ def test_contact_sheet_flags_frames() -> None:
     sheet = contact_sheet(frames, [str(k) for k in range(8)], columns=4, flagged={5: "cut"})
     red = np.argwhere((sheet == RED).all(axis=-1))
     assert sheet.shape[0] // 2 - 10 < red[:, 0].min()  # the second row
-    assert sheet.shape[1] // 4 - 10 < red[:, 1].min() < red[:, 1].max() < sheet.shape[1] // 2 + 10  # its second column
+    assert (
+        sheet.shape[1] // 4 - 10 < red[:, 1].min() < red[:, 1].max() < sheet.shape[1] // 2 + 10
+    )  # its second column
     with pytest.raises(ValueError, match="frames 0 to 7"):
         contact_sheet(frames, [str(k) for k in range(8)], flagged={8: "cut"})
     with pytest.raises(ValueError, match="1 labels for 8 frames"):
         contact_sheet(frames, ["0"])
-    field = contact_sheet(frames * np.nan, ["a long label of a frame, a very long one"] * 8, Paint("viridis", 0, 1, "m"))
+    field = contact_sheet(
+        frames * np.nan,
+        ["a long label of a frame, a very long one"] * 8,
+        Paint("viridis", 0, 1, "m"),
+    )
     assert (field == MISSING).all(axis=-1).any()

@@ -22,8 +22,14 @@ def test_strip_rows_are_truth_forecast_and_error() -> None:
     picture = strip(frames(3, 0.2), forecast, frames(2, 1.0))
     rows = [16 + r * 70 + 32 for r in range(3)]
     columns = [100 + t * 67 + 32 + (12 if t >= 3 else 0) for t in range(5)]
-    levels = [[round(float(picture[row, column, 0]) / 255, 1) for column in columns] for row in rows]
-    assert levels == [[0.2, 0.2, 0.2, 1.0, 1.0], [0.2, 0.2, 0.2, 0.5, 0.5], [0.1, 0.1, 0.1, 0.5, 0.5]]  # the past has no error
+    levels = [
+        [round(float(picture[row, column, 0]) / 255, 1) for column in columns] for row in rows
+    ]
+    assert levels == [
+        [0.2, 0.2, 0.2, 1.0, 1.0],
+        [0.2, 0.2, 0.2, 0.5, 0.5],
+        [0.1, 0.1, 0.1, 0.5, 0.5],
+    ]  # the past has no error
     edge = [tuple(picture[row - 33, columns[-1]]) for row in rows]
     assert edge == [GREY, ORANGE, ORANGE]  # only what was forecast is orange
 
@@ -67,7 +73,9 @@ def test_a_name_has_one_colour_in_every_report() -> None:
 
 def test_gif_in_colour() -> None:
     rng = np.random.default_rng(0)
-    shown = animation(rng.random((2, 3, 16, 16), dtype=np.float32), rng.random((3, 3, 16, 16), dtype=np.float32))
+    shown = animation(
+        rng.random((2, 3, 16, 16), dtype=np.float32), rng.random((3, 3, 16, 16), dtype=np.float32)
+    )
     assert Image.open(io.BytesIO(gif_bytes(shown))).n_frames == 5
 
 
@@ -82,7 +90,10 @@ def test_equal_frames_still_count() -> None:
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     write_png(tmp_path / "deep" / "a.png", strip(frames(2, 0.1), frames(2, 0.2)))
     write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
-    write_curves(tmp_path / "curves.png", {"MSE": {"model": [1.0, 2.0], "black": [3.0, 3.0]}, "SSIM": {"model": [0.5, 0.4]}})
+    write_curves(
+        tmp_path / "curves.png",
+        {"MSE": {"model": [1.0, 2.0], "black": [3.0, 3.0]}, "SSIM": {"model": [0.5, 0.4]}},
+    )
     for name in ("deep/a.png", "a.gif", "curves.png"):
         Image.open(tmp_path / name).verify()
     before = (tmp_path / "a.gif").read_bytes()

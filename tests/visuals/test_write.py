@@ -1,4 +1,6 @@
-"""Films read back by PyAV and played by Chromium; folders whole or not at all; palettes that all frames share."""
+"""Films read back by PyAV and played by Chromium; folders whole or not at all; palettes that all
+frames share.
+"""
 
 import base64
 import io
@@ -32,7 +34,12 @@ def rain_film(n: int = 10) -> np.ndarray:
     ramp = np.geomspace(0.05, 120, 64, dtype=np.float32)[None, None, None].repeat(40, 2)
     past = np.concatenate([np.roll(ramp, t, -1) for t in range(n)])
     past[:, :, :6] = np.nan
-    return animation(past, past, paint=Paint("radar", units="mm/h"), times=[f"{5 * t:+d} min" for t in range(1 - n, n + 1)])
+    return animation(
+        past,
+        past,
+        paint=Paint("radar", units="mm/h"),
+        times=[f"{5 * t:+d} min" for t in range(1 - n, n + 1)],
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (63, 97), (64, 96), (17, 300)])
@@ -130,14 +137,24 @@ def test_frames_fill_a_folder_whole_or_not_at_all(tmp_path, monkeypatch) -> None
 
 
 def frames_of(gif: bytes) -> np.ndarray:
-    return np.stack([np.asarray(one.convert("RGB")) for one in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))])
+    return np.stack(
+        [
+            np.asarray(one.convert("RGB"))
+            for one in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))
+        ]
+    )
 
 
 def test_gif_of_a_palette_is_exact() -> None:
     film = rain_film()
     assert (frames_of(gif_bytes(film)) == film).all()
-    field = np.linspace(270, 290, 64 * 48, dtype=np.float32).reshape(1, 1, 48, 64) + np.arange(4)[:, None, None, None]
-    film = animation(field, field, field, paint=Paint("temperature", 268, 292, "K"), times=list("abcdefgh"))
+    field = (
+        np.linspace(270, 290, 64 * 48, dtype=np.float32).reshape(1, 1, 48, 64)
+        + np.arange(4)[:, None, None, None]
+    )
+    film = animation(
+        field, field, field, paint=Paint("temperature", 268, 292, "K"), times=list("abcdefgh")
+    )
     assert (frames_of(gif_bytes(film)) == film).all()
 
 
@@ -152,12 +169,18 @@ def test_gif_of_all_greys_with_letters_moves_by_one_level() -> None:
 def test_colours_of_photographs_do_not_flicker() -> None:
     rng = np.random.default_rng(0)
     still = rng.random((1, 3, 48, 48), dtype=np.float32).repeat(3, axis=0)
-    still[:, :, 40:] = rng.random((3, 3, 8, 48), dtype=np.float32)  # the last rows change, and bring other colours
+    still[:, :, 40:] = rng.random(
+        (3, 3, 8, 48), dtype=np.float32
+    )  # the last rows change, and bring other colours
     film = animation(still, still)
     back = frames_of(gif_bytes(film))
     assert (back[:, 4:160] == back[0, 4:160]).all(axis=-1)[:3].all()
     assert tuple(back[4, 0, 0]) == ORANGE
-    assert frames_of(gif_bytes(film[:, 8:40, 8:40])).shape[1:] == (32, 32, 3)  # no colours of our own
+    assert frames_of(gif_bytes(film[:, 8:40, 8:40])).shape[1:] == (
+        32,
+        32,
+        3,
+    )  # no colours of our own
 
 
 PAGE = """<!doctype html><video id=v muted autoplay playsinline></video><script>
@@ -179,7 +202,9 @@ def test_chromium_plays_the_film(tmp_path, kind) -> None:
         pytest.skip(f"needs {CHROMIUM} (apt-get install chromium)")
     film = grey_film() if kind == "grey" else rain_film()[10:]
     write_mp4(tmp_path / "film.mp4", film)
-    page = PAGE.replace("FILM", base64.b64encode((tmp_path / "film.mp4").read_bytes()).decode()).encode()
+    page = PAGE.replace(
+        "FILM", base64.b64encode((tmp_path / "film.mp4").read_bytes()).decode()
+    ).encode()
     said: dict[str, list[str]] = {}
     heard = threading.Event()
 
@@ -198,11 +223,25 @@ def test_chromium_plays_the_film(tmp_path, kind) -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    quiet = [
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
     profile = tmp_path / "profile"
     address = f"http://127.0.0.1:{server.server_port}/"
     browser = subprocess.Popen(
-        [CHROMIUM, "--headless", "--no-sandbox", *quiet, "--disable-sync", f"--user-data-dir={profile}", address],
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            *quiet,
+            "--disable-sync",
+            f"--user-data-dir={profile}",
+            address,
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -219,4 +258,6 @@ def test_chromium_plays_the_film(tmp_path, kind) -> None:
     h, w = film.shape[1:3]
     assert said["size"] == [f"{w + w % 2}x{h + h % 2}"]
     expected = film[3, h - 4, 1]
-    assert np.abs(np.array([int(v) for v in said["pixel"][0].split(",")[:3]]) - expected).max() <= 25, said
+    assert (
+        np.abs(np.array([int(v) for v in said["pixel"][0].split(",")[:3]]) - expected).max() <= 25
+    ), said

@@ -1,8 +1,10 @@
 """The command line: one verb a file, each a plain function whose signature is its options.
 
-No such function bears a public name of the package: jsonargparse looks for the shortest way to import it, and would load that.
+No such function bears a public name of the package: jsonargparse looks for the shortest way to
+import it, and would load that.
 
-`foreframe --help` reads only this file; a verb's `--help` reads its signature. Neither imports torch.
+`foreframe --help` reads only this file; a verb's `--help` reads its signature. Neither imports
+torch.
 """
 
 import os
@@ -39,13 +41,17 @@ foreframe VERB --help explains a verb; foreframe --version tells the version.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit code 0: done; 1: a fault in some code; 2: bad input, told in one line; 130: stopped by hand, and saved.
+    """Run a verb. Exit code 0: done; 1: a fault in some code; 2: bad input, told in one line; 130:
+    stopped by hand, and saved.
 
     FOREFRAME_DEBUG=1 shows the traceback behind that line.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())), end="")
+        print(
+            USAGE.format(verbs="\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())),
+            end="",
+        )
         return 0 if given else 2
     if given[0] in ("--version", "-V"):
         from foreframe import __version__
@@ -55,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb, *rest = given
     if verb not in VERBS:
         close = get_close_matches(verb, VERBS, n=1)
-        return _fail(f"there is no verb {verb!r}; " + (f"did you mean {close[0]}?" if close else f"choose {', '.join(VERBS)}"))
+        return _fail(
+            f"there is no verb {verb!r}; "
+            + (f"did you mean {close[0]}?" if close else f"choose {', '.join(VERBS)}")
+        )
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _notes(warnings.showwarning)
@@ -73,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
         said = str(error).strip()
-        if "Original Traceback" in said:  # a loader's worker process wraps its error; the last line is the error itself
+        if (
+            "Original Traceback" in said
+        ):  # a loader's worker process wraps its error; the last line is the error itself
             said = said.splitlines()[-1].partition(": ")[2]
         return _fail(" ".join(said.split()) or type(error).__name__)
     except Exception as error:  # ours to mend, or that of a Dataset somebody else wrote
@@ -85,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _notes(shown: Callable[..., None]) -> Callable[..., None]:
-    """Our own notes, which are for users, in one line without a place in the source; others are `shown` as ever."""
+    """Our own notes, which are for users, in one line without a place in the source; others are
+    `shown` as ever.
+    """
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
         if issubclass(category, Note):

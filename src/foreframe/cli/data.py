@@ -15,7 +15,8 @@ def look_at_data(
     clip: int = 0,
     output: str | None = None,
 ) -> None:
-    """Look at the clips that a model would be trained on, and write one of them; foreframe data check PATH looks at recordings
+    """Look at the clips that a model would be trained on, and write one of them; foreframe data
+    check PATH looks at recordings
 
     Args:
         data: as in foreframe train
@@ -30,7 +31,10 @@ def look_at_data(
 
     kind = "" if output is None else Path(output).suffix.lower()
     if output is not None and kind not in (".npy", ".gif", ".png"):
-        raise ValueError(f"output {output}: cannot write {kind or 'a file without ending'}; choose .npy, .gif or .png")
+        raise ValueError(
+            f"output {output}: cannot write {kind or 'a file without ending'}; choose .npy, .gif "
+            "or .png"
+        )
 
     import numpy as np
 
@@ -43,7 +47,9 @@ def look_at_data(
     dataset: Any = open_dataset(data, split, window, data_args)
     check_first_clip(dataset, window, None, data)
     if not 0 <= clip < len(dataset):
-        raise ValueError(f"clip {clip} is not there: {data} ({split}) has clips 0 to {len(dataset) - 1}")
+        raise ValueError(
+            f"clip {clip} is not there: {data} ({split}) has clips 0 to {len(dataset) - 1}"
+        )
     frames = np.asarray(dataset[clip])
     t, c, h, w = frames.shape
     print(f"{data} ({split}): {len(dataset)} clips")
@@ -52,7 +58,8 @@ def look_at_data(
         print(f"scaled by {dataset.scaling}")
     print(
         f"clip {clip}: T={t} C={c} H={h} W={w}"
-        f", values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean {np.nanmean(frames):.4f}"
+        f", values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean "
+        f"{np.nanmean(frames):.4f}"
     )
     if output is None:
         return
@@ -113,11 +120,24 @@ def check_data(
     print("\n".join([*all_in_words(found), *splits_in_words(found, counts, deal, window)]))
     first, flags = found[0], found[0].flags()
     m, clip = first.moments, first.clip
-    low, high = (0.0, 255.0) if clip.frames.dtype == np.uint8 else (m.lowest, m.highest) if m.count else (0.0, 1.0)
-    paint = paint_for("auto", low, high, clip.units) if clip.units else Paint("grey", low, high if high > low else low + 1)
+    low, high = (
+        (0.0, 255.0)
+        if clip.frames.dtype == np.uint8
+        else (m.lowest, m.highest)
+        if m.count
+        else (0.0, 1.0)
+    )
+    paint = (
+        paint_for("auto", low, high, clip.units)
+        if clip.units
+        else Paint("grey", low, high if high > low else low + 1)
+    )
     labels = [f"{k}" for k in first.shown_at]
     sheet = contact_sheet(
-        np.stack(first.shown), labels, paint, flagged={i: flags[k] for i, k in enumerate(first.shown_at) if k in flags}
+        np.stack(first.shown),
+        labels,
+        paint,
+        flagged={i: flags[k] for i, k in enumerate(first.shown_at) if k in flags},
     )
     write_png(output, sheet)
     print(f"frames of {clip.name} lie side by side in {output}")

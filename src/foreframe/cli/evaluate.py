@@ -29,8 +29,10 @@ def score_run(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
-        data: what to score on, as in foreframe train; by default the run's own data, unless these are imported or fetched
-        data_args: its arguments, e.g. --data_args.digits fashion_mnist; other recordings are read as the run's own
+        data: what to score on, as in foreframe train; by default the run's own data, unless these
+            are imported or fetched
+        data_args: its arguments, e.g. --data_args.digits fashion_mnist; other recordings are read
+            as the run's own
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
         batch_size: clips at once
@@ -38,7 +40,8 @@ def score_run(
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
         stride: frames from window to window of recordings; by default the run's
-        output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN or runs/NAME
+        output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
+            or runs/NAME
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
@@ -70,14 +73,33 @@ def score_run(
         forecaster.window = replace(forecaster.window, stride=stride)
     dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)
     check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
-    beside = Path(run) if Path(run).is_dir() else Path(run).parent if Path(run).exists() else Path("runs", run)
-    folder = Path(output) if output else beside / (f"evaluation-{Path(name).stem}" if other else "evaluation")
+    beside = (
+        Path(run)
+        if Path(run).is_dir()
+        else Path(run).parent
+        if Path(run).exists()
+        else Path("runs", run)
+    )
+    folder = (
+        Path(output)
+        if output
+        else beside / (f"evaluation-{Path(name).stem}" if other else "evaluation")
+    )
     check_writable(folder)  # what hours have scored must have a place to go
     if precision == AUTO:
         print(choice_in_words(forecaster.speedup(dataset[0].shape)))
     with progress("clips") as tell:
         card = score(
-            forecaster, dataset, clips, batch_size, baselines_here(), thresholds or (), scales or (), period, tell, precision
+            forecaster,
+            dataset,
+            clips,
+            batch_size,
+            baselines_here(),
+            thresholds or (),
+            scales or (),
+            period,
+            tell,
+            precision,
         )
     card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
     paths = write_report(folder, card, forecaster, dataset)
@@ -87,7 +109,9 @@ def score_run(
 
 
 def print_table(card: Mapping[str, Any]) -> None:
-    """The scorecard on the screen: a row for the model and each baseline, then the model's MSE by lead time."""
+    """The scorecard on the screen: a row for the model and each baseline, then the model's MSE by
+    lead time.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -101,7 +125,15 @@ def print_table(card: Mapping[str, Any]) -> None:
         caption_justify="left",
     )
     table.add_column("", no_wrap=True)
-    for name in ("MSE\nopenstl", "MAE\nopenstl", "SSIM\nopenstl", "PSNR\nopenstl", "MSE\nstandard", "SSIM\nstandard", "skill"):
+    for name in (
+        "MSE\nopenstl",
+        "MAE\nopenstl",
+        "SSIM\nopenstl",
+        "PSNR\nopenstl",
+        "MSE\nstandard",
+        "SSIM\nstandard",
+        "skill",
+    ):
         table.add_column(name, justify="right")
     for name, of in card["scores"].items():
         openstl, standard = of["openstl"], of["standard"]
@@ -124,9 +156,18 @@ def print_table(card: Mapping[str, Any]) -> None:
         else ("MSE (openstl) by lead time", card["scores"], ("openstl", "mse"), ".1f")
     ]
     for threshold in next(iter(card["events"].values()), {}):
-        by_lead.append((f"CSI at {threshold} by lead time", card["events"], (threshold, "csi"), ".3f"))
+        by_lead.append(
+            (f"CSI at {threshold} by lead time", card["events"], (threshold, "csi"), ".3f")
+        )
         for scale in card["events"]["model"][threshold]["fss"]:
-            by_lead.append((f"FSS at {threshold}, {scale} pixels, by lead time", card["events"], (threshold, "fss", scale), ".3f"))
+            by_lead.append(
+                (
+                    f"FSS at {threshold}, {scale} pixels, by lead time",
+                    card["events"],
+                    (threshold, "fss", scale),
+                    ".3f",
+                )
+            )
     for title, rows, path, form in by_lead:
         leads = Table(title=title, box=box.SIMPLE, title_justify="left")
         leads.add_column("", no_wrap=True)
@@ -148,7 +189,9 @@ def in_words(card: Mapping[str, Any]) -> str:
         share = 1 - own / other if other else 0.0
         return f"{abs(share):.0%} {'below' if share >= 0 else 'ABOVE'} {name.replace('_', ' ')}"
 
-    return "The model's MSE is " + ", ".join(against(name, other) for name, other in mse.items()) + "."
+    return (
+        "The model's MSE is " + ", ".join(against(name, other) for name, other in mse.items()) + "."
+    )
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -30,31 +30,60 @@ class Parser(jsonargparse.ArgumentParser):
 
     def _in_one_line(self, message: str) -> str:
         """jsonargparse's words, and for a name that it does not know the nearest that there is."""
-        text = " ".join(message.split()).replace("typing.Literal", "one of ").replace("Parser key", "option")
+        text = (
+            " ".join(message.split())
+            .replace("typing.Literal", "one of ")
+            .replace("Parser key", "option")
+        )
         text = re.sub(r"<class '(\w+)'>", r"\1", text)
-        several = re.fullmatch(r"(option .*?): Does not validate .*? Subtypes: \[(.*?)\] Errors: .*? Given value: (.*)", text)
+        several = re.fullmatch(
+            r"(option .*?): Does not validate .*? Subtypes: \[(.*?)\] Errors: .*? Given value: (.*)",
+            text,
+        )
         if several is not None:
             kinds = several[2].replace("NoneType", "null").replace(", ", " or ")
             return f"{several[1]}: expected {kinds}. Got value: {several[3]}"
-        unknown = re.search(r"(?:unrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)", text)
-        if unknown is not None:
-            return no_option(next(group for group in unknown.groups() if group).lstrip("-").split("=")[0], self.names())
-        if "arguments are required" in text:
-            flags = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
-            return "missing: " + ", ".join(flags.get(name, name.upper()) for name in text.partition(": ")[2].split(", "))
-        return text.replace("unrecognized arguments:", "options begin with --, so there is no place for").replace(
-            "Expected a ", "expected "
+        unknown = re.search(
+            r"(?:unrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)",
+            text,
         )
+        if unknown is not None:
+            return no_option(
+                next(group for group in unknown.groups() if group).lstrip("-").split("=")[0],
+                self.names(),
+            )
+        if "arguments are required" in text:
+            flags = {
+                action.dest: action.option_strings[0]
+                for action in self._actions
+                if action.option_strings
+            }
+            return "missing: " + ", ".join(
+                flags.get(name, name.upper()) for name in text.partition(": ")[2].split(", ")
+            )
+        return text.replace(
+            "unrecognized arguments:", "options begin with --, so there is no place for"
+        ).replace("Expected a ", "expected ")
 
     def names(self) -> list[str]:
-        return [action.dest for action in self._actions if action.dest not in ("help", "print_config", argparse.SUPPRESS)]
+        return [
+            action.dest
+            for action in self._actions
+            if action.dest not in ("help", "print_config", argparse.SUPPRESS)
+        ]
 
     def format_help(self) -> str:
         """Groups of options, one line each: flag, what it is, default."""
-        lines = [f"usage: {self.prog} {self._positional_names()}[options]", "", self.description or ""]
+        lines = [
+            f"usage: {self.prog} {self._positional_names()}[options]",
+            "",
+            self.description or "",
+        ]
         for group in self._action_groups:
             shown = [
-                one for one in group._group_actions if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS
+                one
+                for one in group._group_actions
+                if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS
             ]
             if not shown:
                 continue
@@ -62,11 +91,18 @@ class Parser(jsonargparse.ArgumentParser):
             lines += ["", ("Options" if title in (self.description, "options") else title) + ":"]
             for action in shown:
                 name = action.option_strings[0] if action.option_strings else action.dest.upper()
-                lines += textwrap.wrap(f"  {name:<20}{self._about(action)}", 118, subsequent_indent=" " * 22, drop_whitespace=True)
+                lines += textwrap.wrap(
+                    f"  {name:<20}{self._about(action)}",
+                    118,
+                    subsequent_indent=" " * 22,
+                    drop_whitespace=True,
+                )
         return "\n".join(lines) + "\n"
 
     def _positional_names(self) -> str:
-        return "".join(f"{action.dest.upper()} " for action in self._actions if not action.option_strings)
+        return "".join(
+            f"{action.dest.upper()} " for action in self._actions if not action.option_strings
+        )
 
     def _about(self, action: argparse.Action) -> str:
         what = " ".join((action.help or "").replace("%s", "").split())
@@ -79,13 +115,22 @@ class Parser(jsonargparse.ArgumentParser):
         return f"{what} [{str(default).lower() if isinstance(default, bool) else default}]"
 
 
-def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], config: bool = False) -> Parser:
-    """A parser whose options are the parameters of functions and the fields of dataclasses; these become groups of the help."""
-    parser = Parser(prog=f"foreframe {verb}", description=about, exit_on_error=True, default_env=False)
-    parser.allow_abbrev = False  # argparse would take --learning_rat for --learning_rate, and a typo for another option
+def parser_for(
+    verb: str, about: str | None, *signatures: Callable[..., Any], config: bool = False
+) -> Parser:
+    """A parser whose options are the parameters of functions and the fields of dataclasses; these
+    become groups of the help.
+    """
+    parser = Parser(
+        prog=f"foreframe {verb}", description=about, exit_on_error=True, default_env=False
+    )
+    # argparse would take --learning_rat for --learning_rate, and a typo for another option
+    parser.allow_abbrev = False
     if config:
         parser.add_argument(
-            "--config", type=str, help="a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win"
+            "--config",
+            type=str,
+            help="a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win",
         )
     for signature in signatures:
         if isinstance(signature, type):
@@ -93,20 +138,28 @@ def parser_for(verb: str, about: str | None, *signatures: Callable[..., Any], co
         else:
             parser.add_function_arguments(signature, None, as_positional=True, fail_untyped=True)
     for action in parser._actions:
-        if getattr(action, "_typehint", None) is Any:  # what Python gives as an object is named here
+        if (
+            getattr(action, "_typehint", None) is Any
+        ):  # what Python gives as an object is named here
             action._typehint = str
-        if getattr(action, "_typehint", None) is bool:  # `--tensorboard` alone means true; `--tensorboard false` still works
+        if (
+            getattr(action, "_typehint", None) is bool
+        ):  # `--tensorboard` alone means true; `--tensorboard false` still works
             action.nargs, action.const = "?", True
     return parser
 
 
 def parsed_values(
-    parser: Parser, arguments: Sequence[str], settings: Mapping[str, Any] | None = None, file: str = ""
+    parser: Parser,
+    arguments: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+    file: str = "",
 ) -> dict[str, Any]:
     """Arguments to plain values; what they do not say is as `settings` have it, which `file` holds.
 
-    Options that are mappings are read here: `--reading.size [96,128]`, `--model_args.head.carry false`, `--reading "{every: 2}"`.
-    jsonargparse would import any class that a value names under `class_path`, and forget the neighbours of a nested name.
+    Options that are mappings are read here: `--reading.size [96,128]`, `--model_args.head.carry
+    false`, `--reading "{every: 2}"`. jsonargparse would import any class that a value names under
+    `class_path`, and forget the neighbours of a nested name.
 
     Raises:
         ValueError: a value that is no YAML, or a mapping where there is none.
@@ -116,7 +169,9 @@ def parsed_values(
     parser.file = file
     words = [action.dest for action in parser._actions if _takes_words(action)]
     told = {
-        name: plain_yaml(value, f"config {file}: {name}") if isinstance(value, str) and name not in words else value
+        name: plain_yaml(value, f"config {file}: {name}")
+        if isinstance(value, str) and name not in words
+        else value
         for name, value in (settings or {}).items()
         if name not in mappings
     }
@@ -125,13 +180,17 @@ def parsed_values(
     for flag, value in pairwise([*flags, ""]):
         flag, equals, behind = flag.partition("=")
         if flag.startswith("--") and flag[2:] in parser.names() and flag[2:] not in words:
-            plain_yaml(behind if equals else value, flag)  # for what it refuses: jsonargparse reads YAML without limits
+            plain_yaml(
+                behind if equals else value, flag
+            )  # for what it refuses: jsonargparse reads YAML without limits
     values: dict[str, Any] = parser.parse_args(flags, namespace=start).as_dict()
     for name in mappings:
         inner = (settings or {}).get(name)
         if inner is not None:
             if not isinstance(inner, Mapping):
-                raise ValueError(f"config {file}: {name} holds names and values, not {brief(inner)}")
+                raise ValueError(
+                    f"config {file}: {name} holds names and values, not {brief(inner)}"
+                )
             values[name] = dict(inner)
     for path, value in nested:
         values[path[0]] = _put(values[path[0]], path[1:], value)
@@ -149,8 +208,12 @@ def _takes_words(action: argparse.Action) -> bool:
     return kind is str or str in getattr(kind, "__args__", ()) or get_origin(kind) is Literal
 
 
-def _nested(arguments: Sequence[str], mappings: Sequence[str]) -> tuple[list[str], list[tuple[list[str], Any]]]:
-    """The arguments without those of mappings, and these: the names that lead to each value, and the value."""
+def _nested(
+    arguments: Sequence[str], mappings: Sequence[str]
+) -> tuple[list[str], list[tuple[list[str], Any]]]:
+    """The arguments without those of mappings, and these: the names that lead to each value, and
+    the value.
+    """
     rest, nested, words = [], [], list(arguments)
     while words:
         flag, equals, value = words.pop(0).partition("=")
@@ -166,13 +229,17 @@ def _nested(arguments: Sequence[str], mappings: Sequence[str]) -> tuple[list[str
             raise ValueError(f"{flag} ends in the middle of a name; give --{path[0]}.NAME")
         found = plain_yaml(value, flag)
         if len(path) == 1 and not isinstance(found, dict):
-            raise ValueError(f"{flag} holds names and values, such as {flag}.NAME VALUE, not {brief(found)}")
+            raise ValueError(
+                f"{flag} holds names and values, such as {flag}.NAME VALUE, not {brief(found)}"
+            )
         nested.append((path, found))
     return rest, nested
 
 
 def _put(values: Any, path: Sequence[str], value: Any) -> Any:
-    """`values` with one of them changed, or added, however deep it lies; a mapping in the place of what is none."""
+    """`values` with one of them changed, or added, however deep it lies; a mapping in the place of
+    what is none.
+    """
     if not path:
         return value
     inner = dict(values) if isinstance(values, Mapping) else {}
@@ -203,20 +270,25 @@ def taken_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def config_file(given: str) -> str:
-    """The config file that is meant: one that is there, or else a recipe of this package by its name.
+    """The config file that is meant: one that is there, or else a recipe of this package by its
+    name.
 
     Raises:
         ValueError: a name that is not there, but resembles a recipe.
     """
     if is_file(given) or given not in recipes():
         if not is_file(given) and Path(given).stem in recipes():
-            raise ValueError(f"there is no config {given}; that recipe comes with foreframe: --config {Path(given).stem}")
+            raise ValueError(
+                f"there is no config {given}; that recipe comes with foreframe: --config "
+                f"{Path(given).stem}"
+            )
         return given
     return str(RECIPES / f"{given}.yaml")
 
 
 def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
-    """The options in a file, which may be a stranger's: plain values under names that there are, and nothing that lies elsewhere.
+    """The options in a file, which may be a stranger's: plain values under names that there are,
+    and nothing that lies elsewhere.
 
     Raises:
         ValueError: no such file, no YAML of plain values, an option that is not there, a URL.
@@ -227,15 +299,21 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         known = f"; recipes by name: {', '.join(recipes())}" if not is_file(file) else ""
         said = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ValueError(f"config {brief(file, quoted=False)} cannot be read: {said}{known}") from None
+        raise ValueError(
+            f"config {brief(file, quoted=False)} cannot be read: {said}{known}"
+        ) from None
     if len(raw) > MOST:
         raise ValueError(f"config {file} is larger than {MOST // 1024} KiB: it is no config")
     try:
         held = plain_yaml(raw.decode("utf-8"), f"config {file}")
     except UnicodeDecodeError:
-        raise ValueError(f"config {file}: not text in UTF-8; a config holds lines such as `batch_size: 8`") from None
+        raise ValueError(
+            f"config {file}: not text in UTF-8; a config holds lines such as `batch_size: 8`"
+        ) from None
     if not isinstance(held, dict):
-        raise ValueError(f"config {file} holds no options; a config holds lines such as `batch_size: 8`")
+        raise ValueError(
+            f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
+        )
     for name, value in held.items():
         if name == "config":
             raise ValueError(f"config {file} names another config; give both on the command line")
@@ -244,7 +322,8 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         for path, text in leaves(value, (name,)):
             if name not in ("data", "data_args") and isinstance(text, str) and is_remote(text):
                 raise ValueError(
-                    f"config {file}: {'.'.join(path)} {brief(text)} lies elsewhere; that comes from the command line alone"
+                    f"config {file}: {'.'.join(path)} {brief(text)} lies elsewhere; that comes "
+                    "from the command line alone"
                 )
     return held
 
@@ -259,15 +338,19 @@ def is_file(path: str) -> bool:
 def no_option(name: str, names: Sequence[str]) -> str:
     """The words for a name that is no option, with the nearest that is."""
     close = get_close_matches(name, names, n=1)
-    return f"there is no option {name!r}; " + (f"did you mean {close[0]}?" if close else "see --help")
+    return f"there is no option {name!r}; " + (
+        f"did you mean {close[0]}?" if close else "see --help"
+    )
 
 
-def call(verb: str, function: Callable[..., Any], arguments: Sequence[str], behind: str | None = None) -> Any:
+def call(
+    verb: str, function: Callable[..., Any], arguments: Sequence[str], behind: str | None = None
+) -> Any:
     """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it.
 
     Args:
-        behind: an option that may also be given without its name, as the second word that belongs to no option, in any place;
-            `-o` is `--output` wherever there is one.
+        behind: an option that may also be given without its name, as the second word that belongs
+            to no option, in any place; `-o` is `--output` wherever there is one.
     """
     about = (function.__doc__ or "").strip().splitlines()[0]
     parser = parser_for(verb, about, function)
@@ -281,12 +364,20 @@ def call(verb: str, function: Callable[..., Any], arguments: Sequence[str], behi
 
 
 def _free_words(parser: Parser, given: Sequence[str]) -> list[int]:
-    """Where the words stand that are neither an option nor its value. A lone - is a word: standard input."""
-    switches = {action.option_strings[0] for action in parser._actions if action.option_strings and action.nargs in (0, "?")}
+    """Where the words stand that are neither an option nor its value. A lone - is a word: standard
+    input.
+    """
+    switches = {
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings and action.nargs in (0, "?")
+    }
     places, owned = [], False
     for place, word in enumerate(given):
         if word.startswith("-") and word != "-":
-            owned = "=" not in word and not (word in switches and given[place + 1 : place + 2] not in (["true"], ["false"]))
+            owned = "=" not in word and not (
+                word in switches and given[place + 1 : place + 2] not in (["true"], ["false"])
+            )
         elif owned:
             owned = False
         else:

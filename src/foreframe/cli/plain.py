@@ -1,4 +1,6 @@
-"""YAML of plain values, from anybody: numbers, words, lists and mappings, and nothing that YAML can do besides."""
+"""YAML of plain values, from anybody: numbers, words, lists and mappings, and nothing that YAML can
+do besides.
+"""
 
 import re
 from typing import Any
@@ -15,11 +17,17 @@ class _Refused(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Numbers such as 1e-3 are numbers, and dates are words; names are words, and each is there once."""
+    """Numbers such as 1e-3 are numbers, and dates are words; names are words, and each is there
+    once.
+    """
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":timestamp", ":float", ":merge"))]
+    first: [
+        (tag, pattern)
+        for tag, pattern in rules
+        if not tag.endswith((":timestamp", ":float", ":merge"))
+    ]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -56,14 +64,19 @@ def plain_yaml(text: str, what: str) -> Any:
         what: the file or flag, for messages.
 
     Raises:
-        ValueError: no YAML, several documents, aliases (a few lines of which can stand for more than any memory), tags (which ask
-            for objects), more than 32 levels, names that are no words or stand there twice.
+        ValueError: no YAML, several documents, aliases (a few lines of which can stand for more
+            than any memory), tags (which ask for objects), more than 32 levels, names that are no
+            words or stand there twice.
     """
     try:
         _check_events(text)
         return yaml.load(text, Loader=_Loader)  # a SafeLoader with less in it
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark and "\n" in text.strip() else ""
+        line = (
+            f", line {error.problem_mark.line + 1}"
+            if error.problem_mark and "\n" in text.strip()
+            else ""
+        )
         said = error.problem if error.problem and error.context is None else "not YAML"
         raise ValueError(f"{what}{line}: {said}; {HINT}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
@@ -76,7 +89,9 @@ def _check_events(text: str) -> None:
     event: Any
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         documents += isinstance(event, yaml.DocumentStartEvent)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         problem = None
         if isinstance(event, yaml.AliasEvent):
             problem = "aliases such as *name are not read"

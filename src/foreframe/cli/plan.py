@@ -12,7 +12,9 @@ is written. CONFIG is a recipe by name, such as quick, or a YAML file of options
 
 
 def main(arguments: Sequence[str]) -> None:
-    """foreframe plan CONFIG [options of train]: what a training would take, from a few of its steps."""
+    """foreframe plan CONFIG [options of train]: what a training would take, from a few of its
+    steps.
+    """
     given = list(arguments)
     if not given:
         raise ValueError("name a config, e.g. foreframe plan quick")
@@ -29,14 +31,29 @@ def main(arguments: Sequence[str]) -> None:
 
     found = plan(model, data, learning, machine)
     step, adds = found.step + found.fetch, found.multiply_adds / 1e9
-    print(f"model     {model.model}: {found.parameters:,} parameters, {adds:.2f} G multiply-adds a forecast")
-    print(f"step      {found.batch} clips, {_spoken(step)}, of which {_spoken(found.fetch)} to fetch them, on one {found.device}")
-    print(f"speed     {found.batch / step:.0f} clips a second, {6 * adds * found.batch / found.step:.0f} GFLOP/s")
+    print(
+        f"model     {model.model}: {found.parameters:,} parameters, {adds:.2f} G multiply-adds a "
+        "forecast"
+    )
+    print(
+        f"step      {found.batch} clips, {_spoken(step)}, of which {_spoken(found.fetch)} to fetch "
+        f"them, on one {found.device}"
+    )
+    print(
+        f"speed     {found.batch / step:.0f} clips a second, "
+        f"{6 * adds * found.batch / found.step:.0f} GFLOP/s"
+    )
     if found.memory is not None:
         print(f"memory    {found.memory:,.0f} MiB a step, beside network and data")
-    print(f"epoch     {found.clips:,} clips, {found.steps:,} steps, {_spoken(found.epoch)} without validation")
+    print(
+        f"epoch     {found.clips:,} clips, {found.steps:,} steps, {_spoken(found.epoch)} without "
+        "validation"
+    )
     if learning.minutes:
-        print(f"training  {learning.minutes:g} minutes: about {60 * learning.minutes / step:,.0f} steps")
+        print(
+            f"training  {learning.minutes:g} minutes: about {60 * learning.minutes / step:,.0f} "
+            "steps"
+        )
     else:
         print(f"training  {learning.epochs} epochs: {_spoken(learning.epochs * found.epoch)}")
 

@@ -11,8 +11,9 @@ EVERY = 30.0  # seconds between two lines, where no terminal shows a bar
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with how many of how many `what` are done: a bar on a terminal, else a
-    line every half minute."""
+    """Gives a function to call with how many of how many `what` are done: a bar on a terminal, else
+    a line every half minute.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -35,7 +36,9 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _lines(what: str) -> Callable[[int, int], None]:
     said = time.monotonic()
-    first: tuple[float, int] | None = None  # the pace is that since then: what comes before warms up
+    first: tuple[float, int] | None = (
+        None  # the pace is that since then: what comes before warms up
+    )
 
     def tell(done: int, total: int) -> None:
         nonlocal said, first

@@ -40,11 +40,14 @@ def forecast_live(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
-        source: a film or other file; a folder that grows, of pictures or .npy; - is standard input, a film or .npy frames
-        output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are printed
+        source: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
+            a film or .npy frames
+        output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are
+            printed
         steps: frames to forecast; 0 takes as many as it was trained to forecast
         every: forecast after every so many frames; each frame is taken in
-        state: a file to go on from where it is there, and to save to at the end and when stopped; keeps the place in SOURCE too
+        state: a file to go on from where it is there, and to save to at the end and when stopped;
+            keeps the place in SOURCE too
         wait: seconds without a new frame after which a growing folder counts as finished
         variable: which array or variable of a file
         reading: how it is read where not as in training, e.g. --reading.size [96,128]
@@ -52,15 +55,20 @@ def forecast_live(
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
 
-    Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the data's units, of the forecasts
-    that this frame was awaited by.
+    Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the
+    data's units, of the forecasts that this frame was awaited by.
     """
     from pathlib import Path
 
     from foreframe.files import check_writable
     from foreframe.forecaster import Forecaster
 
-    for name, value, least in (("steps", steps, 0), ("every", every, 1), ("wait", wait, 0), ("budget", budget, 0)):
+    for name, value, least in (
+        ("steps", steps, 0),
+        ("every", every, 1),
+        ("wait", wait, 0),
+        ("budget", budget, 0),
+    ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
     for folder in (output, None if state is None else Path(state).parent):
@@ -74,7 +82,9 @@ def forecast_live(
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
     at = begin(live, source)
     before = live.seen
-    old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped so: to us the same as Ctrl-C
+    old_handler = signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # a service is stopped so: to us the same as Ctrl-C
     try:
         follow(live, frames_of(forecaster, source, variable, reading, wait, at), every, output, at)
     finally:
@@ -89,15 +99,25 @@ def forecast_live(
 
 
 def begin(live: "Stream", source: str) -> dict[str, Any]:
-    """How far the source was read: its beginning, unless this stream comes from a saved one of the same file or folder."""
+    """How far the source was read: its beginning, unless this stream comes from a saved one of the
+    same file or folder.
+    """
     from pathlib import Path
 
     path = source if source == "-" or "://" in source else str(Path(source).resolve())
     return dict(live.source) if live.source.get("path") == path and path != "-" else {"path": path}
 
 
-def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: str | None, at: dict[str, Any]) -> None:
-    """Push frames as they come; hold no more than the forecasts that are still awaiting their frames."""
+def follow(
+    live: "Stream",
+    frames: "Iterator[np.ndarray]",
+    every: int,
+    output: str | None,
+    at: dict[str, Any],
+) -> None:
+    """Push frames as they come; hold no more than the forecasts that are still awaiting their
+    frames.
+    """
     from collections import deque
     from pathlib import Path
 
@@ -106,7 +126,9 @@ def follow(live: "Stream", frames: "Iterator[np.ndarray]", every: int, output: s
     from foreframe.files import atomic_write
 
     before = live.seen
-    awaiting: deque[tuple[int, Any]] = deque(maxlen=-(-live.steps // every))  # (frame that they follow, forecast)
+    awaiting: deque[tuple[int, Any]] = deque(
+        maxlen=-(-live.steps // every)
+    )  # (frame that they follow, forecast)
     for frame in frames:
         live.take(frame)
         live.source = dict(at)
@@ -141,11 +163,12 @@ def frames_of(
     wait: float,
     at: dict[str, Any],
 ) -> "Iterator[np.ndarray]":
-    """Frames (C,H,W), read as in training, one at a time, from a file, a folder that grows, or standard input.
+    """Frames (C,H,W), read as in training, one at a time, from a file, a folder that grows, or
+    standard input.
 
     Args:
-        at: how far the source was read; goes on from there, and is kept up to date: `frames` of a file, or the name of the `last`
-            file of a folder.
+        at: how far the source was read; goes on from there, and is kept up to date: `frames` of a
+            file, or the name of the `last` file of a folder.
 
     Raises:
         ValueError: what reading raises, or other channels than the model's.
@@ -160,7 +183,10 @@ def frames_of(
     path = Path(source)
     if source == "-":
         frames = one_by_one(from_stdin(how.budget), how)
-    elif path.is_dir() and (not any(path.iterdir()) or any(p.suffix.lower() in (*IMAGES, ".npy") for p in path.iterdir())):
+    elif path.is_dir() and (
+        not any(path.iterdir())
+        or any(p.suffix.lower() in (*IMAGES, ".npy") for p in path.iterdir())
+    ):
         frames = one_by_one(from_growing(path, wait, at, how.budget), how)
     else:
         clips = read_clips(source, how)
@@ -169,7 +195,10 @@ def frames_of(
         for note in dict.fromkeys(note for clip in clips for note in clip.notes):
             warn(f"{source}: {note}")
         if len(clips) > 1:
-            warn(f"{source} holds {len(clips)} recordings: they are taken one after the other, as if they were one")
+            warn(
+                f"{source} holds {len(clips)} recordings: they are taken one after the other, as "
+                "if they were one"
+            )
         frames = from_clips(clips, at)
     for frame in frames:
         check_channels(forecaster, frame.shape[0], source)
@@ -186,11 +215,14 @@ def from_clips(clips: "Sequence[Clip]", at: dict[str, Any]) -> "Iterator[np.ndar
         start += len(clip)
 
 
-def from_growing(folder: "Path", wait: float, at: dict[str, Any], budget: float) -> "Iterator[np.ndarray]":
+def from_growing(
+    folder: "Path", wait: float, at: dict[str, Any], budget: float
+) -> "Iterator[np.ndarray]":
     """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
 
-    A file that cannot be read may still be on its way: as long as it is the newest it is waited for, and else left out with a
-    note. One with a name before the last one taken is too late, and never looked at.
+    A file that cannot be read may still be on its way: as long as it is the newest it is waited
+    for, and else left out with a note. One with a name before the last one taken is too late, and
+    never looked at.
     """
     from pathlib import Path
 
@@ -200,7 +232,14 @@ def from_growing(folder: "Path", wait: float, at: dict[str, Any], budget: float)
     quiet = time.monotonic()  # since when nothing has come
     while True:
         over = time.monotonic() - quiet >= wait
-        names = sorted((p for p in folder.iterdir() if p.suffix.lower() in (*IMAGES, ".npy") and p.name[0] != "."), key=natural)
+        names = sorted(
+            (
+                p
+                for p in folder.iterdir()
+                if p.suffix.lower() in (*IMAGES, ".npy") and p.name[0] != "."
+            ),
+            key=natural,
+        )
         fresh = [p for p in names if last is None or natural(p) > last]
         for path in fresh:
             frame = _arrived(path, budget)
@@ -233,12 +272,17 @@ def _arrived(path: "Path", budget: float) -> "np.ndarray | None":
 
 def _one_frame(frame: "np.ndarray", where: str) -> "np.ndarray":
     if frame.ndim not in (2, 3):
-        raise ValueError(f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a time")
+        raise ValueError(
+            f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a "
+            "time"
+        )
     return frame[None] if frame.ndim == 2 else frame
 
 
 def from_stdin(budget: float) -> "Iterator[np.ndarray]":
-    """A film, or .npy frames one after the other, from standard input; none may take more than `budget` GiB."""
+    """A film, or .npy frames one after the other, from standard input; none may take more than
+    `budget` GiB.
+    """
     from types import SimpleNamespace
 
     from foreframe.budget import OverBudgetError
@@ -249,14 +293,18 @@ def from_stdin(budget: float) -> "Iterator[np.ndarray]":
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
         yield from film_stream(pipe, budget)
         return
-    plain: Any = SimpleNamespace(read=pipe.read)  # numpy would ask a file that it knows where it stands, which a pipe cannot tell
+    plain: Any = SimpleNamespace(
+        read=pipe.read
+    )  # numpy would ask a file that it knows where it stands, which a pipe cannot tell
     while pipe.peek(1):
         try:
             frame = read_one(plain, budget)
         except OverBudgetError:
             raise
         except (ValueError, EOFError) as error:
-            raise ValueError("standard input ends within a .npy frame, or holds something else") from error
+            raise ValueError(
+                "standard input ends within a .npy frame, or holds something else"
+            ) from error
         yield _one_frame(frame, "standard input")
 
 

@@ -6,17 +6,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import config_file, config_settings, is_file, parsed_values, parser_for, taken_configs
+from foreframe.cli.options import (
+    config_file,
+    config_settings,
+    is_file,
+    parsed_values,
+    parser_for,
+    taken_configs,
+)
 from foreframe.trained import check_harmless
-from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions, RunOptions
+from foreframe.training.options import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
 from foreframe.typed import typed
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
 
 
 def parse(arguments: Sequence[str]) -> dict[type, Any]:
-    """Arguments -> one filled dataclass for each group. A run that is resumed brings its own settings; flags still win."""
-    parser = parser_for("train", "Train a model on clips, e.g. foreframe train --config tutorial", *GROUPS, config=True)
+    """Arguments -> one filled dataclass for each group. A run that is resumed brings its own
+    settings; flags still win.
+    """
+    parser = parser_for(
+        "train",
+        "Train a model on clips, e.g. foreframe train --config tutorial",
+        *GROUPS,
+        config=True,
+    )
     names = parser.names()
     configs, flags = taken_configs(arguments)
     files = [config_file(given) for given in configs]
@@ -33,19 +53,37 @@ def parse(arguments: Sequence[str]) -> dict[type, Any]:
     file = files[-1] if files else ""
     values = parsed_values(parser, flags, told, file)
     _check_origin(f"config {file}", told, flags)
-    return {group: typed(group, {field.name: values[field.name] for field in dataclasses.fields(group)}, "") for group in GROUPS}
+    return {
+        group: typed(
+            group, {field.name: values[field.name] for field in dataclasses.fields(group)}, ""
+        )
+        for group in GROUPS
+    }
 
 
 def _check_origin(where: str, told: Mapping[str, Any], flags: Sequence[str]) -> None:
-    """What a config names may be a stranger's: imports, URLs and downloads come from the command line alone."""
-    given = [flag.partition("=")[0].removeprefix("--").split(".") for flag in flags if flag.startswith("--")]
+    """What a config names may be a stranger's: imports, URLs and downloads come from the command
+    line alone.
+    """
+    given = [
+        flag.partition("=")[0].removeprefix("--").split(".")
+        for flag in flags
+        if flag.startswith("--")
+    ]
     args = {} if ["data_args"] in given else dict(told.get("data_args") or {})
     for path in given:
         if path[0] == "data_args":
             args = _without(args, path[1:])
     budget = told.get("budget")
-    if isinstance(budget, int | float) and budget > MachineOptions.budget and ["budget"] not in given:
-        raise ValueError(f"{where}: a larger budget comes from the command line alone: --budget {told['budget']:g}")
+    if (
+        isinstance(budget, int | float)
+        and budget > MachineOptions.budget
+        and ["budget"] not in given
+    ):
+        raise ValueError(
+            f"{where}: a larger budget comes from the command line alone: --budget "
+            f"{told['budget']:g}"
+        )
     data = told.get("data")
     check_harmless(where, "data" in told and ["data"] not in given, str(data), args)
 
@@ -54,7 +92,11 @@ def _without(values: Any, path: Sequence[str]) -> Any:
     if not isinstance(values, Mapping) or not path:
         return values
     rest = {name: value for name, value in values.items() if name != path[0]}
-    return rest if len(path) == 1 or path[0] not in values else rest | {path[0]: _without(values[path[0]], path[1:])}
+    return (
+        rest
+        if len(path) == 1 or path[0] not in values
+        else rest | {path[0]: _without(values[path[0]], path[1:])}
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,5 +114,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{stopped}")
         return 130
     if is_first_process():
-        print(f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")
+        print(
+            f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}"
+        )
     return 0

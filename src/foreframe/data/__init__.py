@@ -4,7 +4,15 @@ from foreframe.data.arrays import ArrayClips, published_moving_mnist
 from foreframe.data.moving_mnist import Motion, MovingMNIST
 from foreframe.data.recordings import Dealing, Recordings
 from foreframe.data.sources import Reading, clips_from
-from foreframe.data.windows import accepted, batches, check_first_clip, chosen, collate, is_recording, open_dataset
+from foreframe.data.windows import (
+    accepted,
+    batches,
+    check_first_clip,
+    chosen,
+    collate,
+    is_recording,
+    open_dataset,
+)
 
 __all__ = [
     "ArrayClips", "Dealing", "Motion", "MovingMNIST", "Reading", "Recordings", "accepted", "batches", "check_first_clip", "chosen",

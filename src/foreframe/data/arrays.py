@@ -20,7 +20,11 @@ from foreframe.scaling import Scaling
 
 ARRAYS = (".npy", ".npz", ".pt", ".pth")
 # Names that an .npz may give to what belongs to its frames.
-TIMES, ROWS, COLUMNS = ("times", "time", "valid_time"), ("latitude", "lat", "y"), ("longitude", "lon", "x")
+TIMES, ROWS, COLUMNS = (
+    ("times", "time", "valid_time"),
+    ("latitude", "lat", "y"),
+    ("longitude", "lon", "x"),
+)
 BESIDE = (*TIMES, *ROWS, *COLUMNS, "units")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
@@ -29,20 +33,25 @@ _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 @dataclass(frozen=True)
 class _Told:
-    """What a file's headers tell of its frames: the shape and dtype of the array, its name ("" in a .npy), and where it lies."""
+    """What a file's headers tell of its frames: the shape and dtype of the array, its name ("" in a
+    .npy), and where it lies.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     name: str
     header: Header | None = None  # of a .npy
-    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)  # of a .pt, which has no headers: it is read at once
+    tensors: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # of a .pt, which has no headers: it is read at once
 
 
 def _told(path: Path, variable: str | None, budget: float) -> _Told:
     """What lies in a file, of which a .npy and an .npz are not read yet.
 
     Raises:
-        ValueError: no such file, not an array file, no such variable, objects, anything but numbers.
+        ValueError: no such file, not an array file, no such variable, objects, anything but
+            numbers.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -62,12 +71,15 @@ def _told(path: Path, variable: str | None, budget: float) -> _Told:
             name = _chosen({name: len(header.shape) for name, header in headers.items()}, variable)
             told = _Told(headers[name].shape, headers[name].dtype, name)
         if told.dtype.kind not in "fiub" or told.dtype.itemsize > 8:
-            raise ValueError(f"it holds {told.dtype}, not numbers that frames are made of; store float32")
+            raise ValueError(
+                f"it holds {told.dtype}, not numbers that frames are made of; store float32"
+            )
     return told
 
 
 def _values(path: Path, told: _Told, budget: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The array itself, in memory and in this machine's byte order, and what lies beside it in the file.
+    """The array itself, in memory and in this machine's byte order, and what lies beside it in the
+    file.
 
     Raises:
         ValueError: more than the budget; a damaged file.
@@ -75,7 +87,12 @@ def _values(path: Path, told: _Told, budget: float) -> tuple[np.ndarray, dict[st
     with _in_one_line(path):
         if told.header is not None:
             check_whole(path, told.header)
-            check_budget(2 * told.header.size, budget, "an array whose first axis runs fastest", "store it in C order")
+            check_budget(
+                2 * told.header.size,
+                budget,
+                "an array whose first axis runs fastest",
+                "store it in C order",
+            )
             values = np.fromfile(path, told.dtype, math.prod(told.shape), offset=told.header.offset)
             return _native(values.reshape(told.shape[::-1]).T), {}
         if path.suffix.lower() in (".pt", ".pth"):
@@ -85,9 +102,18 @@ def _values(path: Path, told: _Told, budget: float) -> tuple[np.ndarray, dict[st
                 headers = _headers(archive)
                 wanted = [name for name in headers if name == told.name or name in BESIDE]
                 need = sum(headers[name].size for name in wanted)
-                check_budget(need, budget, f"{told.name} of shape {told.shape}", "store it as .npy, which is read by the frame")
+                check_budget(
+                    need,
+                    budget,
+                    f"{told.name} of shape {told.shape}",
+                    "store it as .npy, which is read by the frame",
+                )
                 held = {name: _member(archive, name) for name in wanted}
-        beside = {name: _native(values) for name, values in held.items() if name in BESIDE and name != told.name}
+        beside = {
+            name: _native(values)
+            for name, values in held.items()
+            if name in BESIDE and name != told.name
+        }
         return _native(held[told.name]), beside
 
 
@@ -100,7 +126,9 @@ def _in_one_line(path: Path) -> Iterator[None]:
         reason = " ".join(str(error).replace(f"{path}", "").split()) or type(error).__name__
         raise ValueError(f"{path} is not read as frames: {reason}") from None
     except Exception as error:  # zipfile's and zlib's own kinds for a damaged archive
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:160]}); make or fetch it again") from None
+        raise ValueError(
+            f"{path} is damaged ({' '.join(str(error).split())[:160]}); make or fetch it again"
+        ) from None
 
 
 def _headers(archive: zipfile.ZipFile) -> dict[str, Header]:
@@ -111,7 +139,9 @@ def _headers(archive: zipfile.ZipFile) -> dict[str, Header]:
             with archive.open(info) as file:
                 headers[info.filename.removesuffix(".npy")] = header = read_header(file)
             if not header.dtype.hasobject and info.file_size < header.offset + header.size:
-                raise ValueError(f"{info.filename} is cut short: its header promises {header.size} bytes")
+                raise ValueError(
+                    f"{info.filename} is cut short: its header promises {header.size} bytes"
+                )
     return headers
 
 
@@ -131,21 +161,39 @@ def _tensors(path: Path, budget: float) -> dict[str, np.ndarray]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
-    check_budget(size, budget, "a file of tensors, which is read at once,", "store it as .npy, which is read by the frame")
+    check_budget(
+        size,
+        budget,
+        "a file of tensors, which is read at once,",
+        "store it as .npy, which is read by the frame",
+    )
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for what is no file of tensors
         raise ValueError("not a file of tensors") from error
     held = held if isinstance(held, dict) else {"frames": held}
-    tensors = {str(name): value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+    tensors = {
+        str(name): value.detach() for name, value in held.items() if isinstance(value, Tensor)
+    }
     for name, value in tensors.items():  # a stride of 0 makes much of little
-        check_budget(value.numel() * value.element_size(), budget, f"tensor {name} of shape {tuple(value.shape)}")
-    return {name: (value.float() if value.dtype == torch.bfloat16 else value).numpy() for name, value in tensors.items()}
+        check_budget(
+            value.numel() * value.element_size(),
+            budget,
+            f"tensor {name} of shape {tuple(value.shape)}",
+        )
+    return {
+        name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        for name, value in tensors.items()
+    }
 
 
 def _chosen(axes: Mapping[str, int], variable: str | None) -> str:
     """The name of the array of frames among arrays with so many axes each."""
-    names = [variable] if variable is not None else [name for name in ("frames", "clips") if name in axes]
+    names = (
+        [variable]
+        if variable is not None
+        else [name for name in ("frames", "clips") if name in axes]
+    )
     if not names:
         names = [name for name, count in axes.items() if count >= 3]
     if len(names) != 1 or names[0] not in axes:
@@ -154,48 +202,70 @@ def _chosen(axes: Mapping[str, int], variable: str | None) -> str:
     return names[0]
 
 
-def read_arrays(path: str | Path, variable: str | None = None, budget: float = BUDGET) -> list[Clip]:
-    """Every recording in a file, in the data's own numbers; `foreframe.clips_from` says how axes are told apart.
+def read_arrays(
+    path: str | Path, variable: str | None = None, budget: float = BUDGET
+) -> list[Clip]:
+    """Every recording in a file, in the data's own numbers; `foreframe.clips_from` says how axes
+    are told apart.
 
-    Frames of a .npy are read when asked for, the others at once. Arrays `times`, `latitude`, `longitude` and `units` beside the
-    frames come along; rows that run south to north are turned.
+    Frames of a .npy are read when asked for, the others at once. Arrays `times`, `latitude`,
+    `longitude` and `units` beside the frames come along; rows that run south to north are turned.
 
     Args:
         path: .npy, .npz or .pt.
-        variable: which array of an .npz or of a .pt's dict; needed where it holds several and none is called `frames` or `clips`.
+        variable: which array of an .npz or of a .pt's dict; needed where it holds several and none
+            is called `frames` or `clips`.
         budget: GiB that reading may take at once.
 
     Raises:
-        ValueError: no such file, not an array file, no such variable, pickled objects, axes that fit no recording, times that are
-            no times, more than the budget.
+        ValueError: no such file, not an array file, no such variable, pickled objects, axes that
+            fit no recording, times that are no times, more than the budget.
     """
     path = Path(path)
     told = _told(path, variable, budget)
     where, shape = str(path), told.shape
     clips = _is_clips(told)
     if not clips and (len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] > 4)):
-        cure = "; transpose(0, 3, 1, 2) puts channels second" if len(shape) == 4 and shape[3] <= 4 else ""
+        cure = (
+            "; transpose(0, 3, 1, 2) puts channels second"
+            if len(shape) == 4 and shape[3] <= 4
+            else ""
+        )
         raise ValueError(
-            f"{path}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips (N,T,C,H,W){cure}"
+            f"{path}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, "
+            f"nor clips (N,T,C,H,W){cure}"
         )
     if 0 in shape:
         raise ValueError(f"{path}: shape {shape} holds no frames")
     if clips:
-        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(path, told, budget))]
+        return [
+            Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(path, told, budget))
+        ]
     if told.header is not None and not told.header.fortran:
         t, *channels, h, w = shape
-        return [Clip(frames_in(path, replace(told.header, shape=(t, *(channels or [1]), h, w)), budget), name=where)]
+        return [
+            Clip(
+                frames_in(path, replace(told.header, shape=(t, *(channels or [1]), h, w)), budget),
+                name=where,
+            )
+        ]
     frames, beside = _values(path, told, budget)
     frames = frames[:, None] if frames.ndim == 3 else frames
     return [_described(frames, beside, where, "" if told.name in ("", "frames") else told.name)]
 
 
 def _is_clips(told: _Told) -> bool:
-    return told.shape == PUBLISHED_SHAPE or len(told.shape) == 5 or (told.name == "clips" and len(told.shape) == 4)
+    return (
+        told.shape == PUBLISHED_SHAPE
+        or len(told.shape) == 5
+        or (told.name == "clips" and len(told.shape) == 4)
+    )
 
 
 def holds_clips(path: str | Path, variable: str | None = None, budget: float = BUDGET) -> bool:
-    """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut windows from."""
+    """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut
+    windows from.
+    """
     told = _told(Path(path), variable, budget)
     return _is_clips(told) or told.name == "clips" or (len(told.shape) == 4 and told.shape[1] > 4)
 
@@ -224,9 +294,13 @@ def _clips(path: Path, told: _Told, budget: float) -> Sequence[Frames]:
     return list(values[:, :, None] if values.ndim == 4 else values)
 
 
-def _described(frames: np.ndarray, beside: dict[str, np.ndarray], where: str, variable: str) -> Clip:
+def _described(
+    frames: np.ndarray, beside: dict[str, np.ndarray], where: str, variable: str
+) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
-    times = next((_times(beside[name], len(frames), where) for name in TIMES if name in beside), None)
+    times = next(
+        (_times(beside[name], len(frames), where) for name in TIMES if name in beside), None
+    )
     coordinates, notes = {}, []
     for names, side in ((ROWS, frames.shape[2]), (COLUMNS, frames.shape[3])):
         for name in names:
@@ -238,9 +312,15 @@ def _described(frames: np.ndarray, beside: dict[str, np.ndarray], where: str, va
     for name in ("latitude", "lat"):
         if name in coordinates and coordinates[name].flat[0] < coordinates[name].flat[-1]:
             frames = frames[:, :, ::-1]
-            coordinates = {k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()}
+            coordinates = {
+                k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()
+            }
             notes.append("rows ran south to north: turned north-up")
-    units = " ".join(str(beside["units"].flat[0]).split())[:80] if "units" in beside and beside["units"].size else ""
+    units = (
+        " ".join(str(beside["units"].flat[0]).split())[:80]
+        if "units" in beside and beside["units"].size
+        else ""
+    )
     return Clip(frames, times, units, coordinates, where, variable, tuple(notes))
 
 
@@ -251,11 +331,16 @@ def _times(values: np.ndarray, frames: int, where: str) -> np.ndarray:
         ValueError: another number of them, or what is no time.
     """
     if values.shape != (frames,):
-        raise ValueError(f"{where}: {frames} frames, but times of shape {values.shape}; store one time a frame")
+        raise ValueError(
+            f"{where}: {frames} frames, but times of shape {values.shape}; store one time a frame"
+        )
     try:
         times = _as_times(values)
     except (ValueError, TypeError, OverflowError):
-        raise ValueError(f"{where}: times such as {str(values[0])[:40]!r} are none that are read; write 2019-03-01T00:00") from None
+        raise ValueError(
+            f"{where}: times such as {str(values[0])[:40]!r} are none that are read; write "
+            "2019-03-01T00:00"
+        ) from None
     absent = np.flatnonzero(~np.isfinite(times))
     if absent.size:
         raise ValueError(f"{where}: frame {absent[0]} has no time; drop such frames first")
@@ -264,22 +349,38 @@ def _times(values: np.ndarray, frames: int, where: str) -> np.ndarray:
 
 def _as_times(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "M":
-        return values.astype("datetime64[ns]") if np.datetime_data(values.dtype)[0] == "generic" else values
+        return (
+            values.astype("datetime64[ns]")
+            if np.datetime_data(values.dtype)[0] == "generic"
+            else values
+        )
     if values.dtype.kind == "m":
         return values / np.timedelta64(1, "s")
     if values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.max() < 10**9):
         return values.astype(np.float64)
     text = values.astype(str)
     if all(one.isdigit() for one in text):
-        text = np.array([f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[8:10] or '00'}:{one[10:12] or '00'}" for one in text])
+        text = np.array(
+            [
+                f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[8:10] or '00'}:{one[10:12] or '00'}"
+                for one in text
+            ]
+        )
     return text.astype("datetime64[ns]")
 
 
 def stand_in(clip: Clip) -> int | None:
-    """The number by which a gridded field of whole numbers marks what was not measured: the largest of its type, where at least 1 %
-    of the pixels hold it in every frame. Pictures, whose white is that number too, have no times; floats have NaN."""
+    """The number by which a gridded field of whole numbers marks what was not measured: the largest
+    of its type, where at least 1 % of the pixels hold it in every frame. Pictures, whose white is
+    that number too, have no times; floats have NaN.
+    """
     dtype = clip.frames.dtype
-    if dtype.kind != "u" or clip.times is None or clip.times.dtype.kind == "f" or clip.frames.shape[1] != 1:
+    if (
+        dtype.kind != "u"
+        or clip.times is None
+        or clip.times.dtype.kind == "f"
+        or clip.frames.shape[1] != 1
+    ):
         return None
     most = int(np.iinfo(dtype).max)
     always = np.asarray(clip.frames[0:1]) == most
@@ -293,9 +394,9 @@ def stand_in(clip: Clip) -> int | None:
 class ArrayClips(Dataset):
     """Clips (T,C,H,W), float32 in [0,1], from one file of clips (N,T,C,H,W) or (N,T,H,W).
 
-    8-bit values are divided by 255 and `scaling` says so; floats must lie in [0,1] already. Splits are blocks of whole clips in
-    the file's order: the first 80 % train, the next 10 % validation, the last 10 % test. The published Moving MNIST file is one
-    test split and nothing else.
+    8-bit values are divided by 255 and `scaling` says so; floats must lie in [0,1] already. Splits
+    are blocks of whole clips in the file's order: the first 80 % train, the next 10 % validation,
+    the last 10 % test. The published Moving MNIST file is one test split and nothing else.
 
     Args:
         path: .npy, whose clips are read when asked for, or .npz, which is read at once.
@@ -307,12 +408,20 @@ class ArrayClips(Dataset):
         ValueError: what `read_arrays` raises, other axes, or a split without clips.
     """
 
-    def __init__(self, path: str | Path, split: str = "test", variable: str | None = None, budget: float = BUDGET) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        split: str = "test",
+        variable: str | None = None,
+        budget: float = BUDGET,
+    ) -> None:
         path = Path(path)
         told = _told(path, variable, budget)
         published = told.shape == PUBLISHED_SHAPE
         if published and split in ("train", "validation"):
-            raise ValueError(f"{path} is the published test set: train on data moving_mnist, and evaluate on it")
+            raise ValueError(
+                f"{path} is the published test set: train on data moving_mnist, and evaluate on it"
+            )
         if told.dtype != np.uint8 and told.dtype.kind != "f":
             raise ValueError(f"{path}: dtype {told.dtype}; clips are uint8, or floats in [0, 1]")
         clips = _clips(path, told, budget)
@@ -329,34 +438,57 @@ class ArrayClips(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         clip = self.clips[index]
-        return torch.from_numpy(np.array(clip[0 : clip.shape[0]], dtype=np.float32)).div_(self._whole)
+        return torch.from_numpy(np.array(clip[0 : clip.shape[0]], dtype=np.float32)).div_(
+            self._whole
+        )
 
 
 def split_block(n: int, split: str) -> slice:
-    """The block of n items in order that a split gets: 80, 10 and 10 %, so that neighbours in time stay together."""
+    """The block of n items in order that a split gets: 80, 10 and 10 %, so that neighbours in time
+    stay together.
+    """
     a, b = n * 8 // 10, n * 9 // 10
-    return {"train": slice(0, a), "validation": slice(a, b), "test": slice(b, n), "all": slice(0, n)}[split]
+    return {
+        "train": slice(0, a),
+        "validation": slice(a, b),
+        "test": slice(b, n),
+        "all": slice(0, n),
+    }[split]
 
 
-def published_moving_mnist(path: str | Path = "data/mnist_test_seq.npy", download: bool = False) -> ArrayClips:
-    """The 10,000 published test clips (Srivastava et al. 2015), read from `path` when asked for; fetched there first if `download`.
+def published_moving_mnist(
+    path: str | Path = "data/mnist_test_seq.npy", download: bool = False
+) -> ArrayClips:
+    """The 10,000 published test clips (Srivastava et al. 2015), read from `path` when asked for;
+    fetched there first if `download`.
 
     Raises:
-        ValueError: when the file is not there and may not, or cannot, be downloaded, or is another file.
+        ValueError: when the file is not there and may not, or cannot, be downloaded, or is another
+            file.
     """
     path = Path(path)
     if not path.is_file():
         if not download:
-            raise ValueError(f"there is no {path}; put mnist_test_seq.npy there, or allow the download (download true, 820 MB)")
+            raise ValueError(
+                f"there is no {path}; put mnist_test_seq.npy there, or allow the download "
+                "(download true, 820 MB)"
+            )
         try:
             from torchvision.datasets.utils import download_url
 
             download_url(_PUBLISHED_URL, str(path.parent), path.name, _PUBLISHED_MD5)
         except ImportError:
-            raise ValueError("torchvision downloads the published clips; pip install 'foreframe[digits]'") from None
+            raise ValueError(
+                "torchvision downloads the published clips; pip install 'foreframe[digits]'"
+            ) from None
         except (RuntimeError, OSError) as error:
-            raise ValueError(f"the download of {path.name} failed ({error}); check the network") from None
+            raise ValueError(
+                f"the download of {path.name} failed ({error}); check the network"
+            ) from None
     clips = ArrayClips(path)
     if (len(clips), *clips.clips[0].shape) != (10_000, 20, 1, 64, 64):
-        raise ValueError(f"{path} has {len(clips)} clips of {clips.clips[0].shape}, and so is not the published test set")
+        raise ValueError(
+            f"{path} has {len(clips)} clips of {clips.clips[0].shape}, and so is not the published "
+            "test set"
+        )
     return clips

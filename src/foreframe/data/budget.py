@@ -1,6 +1,7 @@
 """How much memory opening or reading one thing may take: asked of headers, before any is taken.
 
-A file of kilobytes may say that it holds terabytes, in good faith or not. Nobody's machine should have to find that out.
+A file of kilobytes may say that it holds terabytes, in good faith or not. Nobody's machine should
+have to find that out.
 """
 
 import math
@@ -9,36 +10,56 @@ from collections.abc import Sequence
 from foreframe.budget import GIB, OverBudgetError, check_budget, in_gib
 
 BUDGET = 1.0  # GiB
-USUAL = 10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
-_LONG = 16  # times the budget: shorter recordings may be as empty as they like, since reading all of one takes seconds
+USUAL = (
+    10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
+)
+# times the budget: shorter recordings may be as empty as they like, since reading all of one takes
+# seconds
+_LONG = 16
 
 
-def check_claim(frames: Sequence[int], itemsize: int, stored: int, budget: float, name: str) -> None:
+def check_claim(
+    frames: Sequence[int], itemsize: int, stored: int, budget: float, name: str
+) -> None:
     """Refuse a recording that says it holds far more than its file can.
 
     Args:
-        frames: the shape (T,C,H,W) that is claimed. A frame costs time however small it is, so it counts as at least 4 KiB.
+        frames: the shape (T,C,H,W) that is claimed. A frame costs time however small it is, so it
+            counts as at least 4 KiB.
         itemsize: bytes of a value.
         stored: bytes of the file or files.
         budget: GiB.
 
     Raises:
-        OverBudgetError: more than 10,000 bytes of frames a byte of file, and more than 16 times the budget.
+        OverBudgetError: more than 10,000 bytes of frames a byte of file, and more than 16 times the
+            budget.
     """
     claimed = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
     if claimed > max(_LONG * budget * GIB, USUAL * stored):
         raise OverBudgetError(
-            f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, {in_gib(claimed)}, in "
-            f"{stored} bytes; check where it comes from, or raise budget to {math.ceil(claimed / _LONG / GIB)} if that is meant"
+            f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, "
+            f"{in_gib(claimed)}, in "
+            f"{stored} bytes; check where it comes from, or raise budget to "
+            f"{math.ceil(claimed / _LONG / GIB)} if that is meant"
         )
 
 
 def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> int:
-    """How many frames (T,C,H,W) are worked on at once: at most `most`, fewer of big ones, at least one.
+    """How many frames (T,C,H,W) are worked on at once: at most `most`, fewer of big ones, at least
+    one.
 
     Statistics take 16 bytes a value while they are computed.
     """
     return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
 
 
-__all__ = ["BUDGET", "GIB", "USUAL", "OverBudgetError", "check_budget", "check_claim", "frames_at_once", "in_gib"]
+__all__ = [
+    "BUDGET",
+    "GIB",
+    "USUAL",
+    "OverBudgetError",
+    "check_budget",
+    "check_claim",
+    "frames_at_once",
+    "in_gib",
+]

@@ -27,7 +27,8 @@ class Found:
         parts: what gaps, and cuts if asked, make of it.
         moments: count, range, mean and deviation of the values that are there.
         missing: share of values that are missing.
-        always: share of pixels that are missing in every frame: land, or what the radar does not reach.
+        always: share of pixels that are missing in every frame: land, or what the radar does not
+            reach.
         empty: frames in which everything is missing.
         black: frames that are black: 0 everywhere, or of a picture of 8 bits at most 16.
         flat: other frames of one value alone, and that value.
@@ -68,15 +69,20 @@ class Found:
 
 
 def check_recordings(source: Any, reading: Reading) -> tuple[list[Found], list[int] | None]:
-    """Look through every recording in `source`; also, how many lie in folders for train, validation and test, if it has such.
+    """Look through every recording in `source`; also, how many lie in folders for train, validation
+    and test, if it has such.
 
     Raises:
-        ValueError: as `foreframe.clips_from`, and when no recording holds a value that is not missing.
+        ValueError: as `foreframe.clips_from`, and when no recording holds a value that is not
+            missing.
     """
     raw, counts = raw_in(source, reading)
     found = [_looked_through(clip, is_picture, reading) for clip, is_picture in raw]
     if not any(one.moments.count for one in found):
-        raise ValueError(f"{found[0].clip.name}: every value {'of every recording ' * (len(found) > 1)}is missing")
+        raise ValueError(
+            f"{found[0].clip.name}: every value {'of every recording ' * (len(found) > 1)}is "
+            "missing"
+        )
     return found, counts
 
 
@@ -85,11 +91,16 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
     gaps, cuts = gaps_in(raw, is_picture), find_cuts(raw.frames) if is_picture else []
     parts = in_parts(raw, sorted({*gaps, *(cuts if reading.cuts else ())}), reading)
     # The first frame that is taken from there on.
-    gaps, cuts = (sorted({n for k in frames if (n := -(-k // reading.every)) < len(clip)}) for frames in (gaps, cuts))
+    gaps, cuts = (
+        sorted({n for k in frames if (n := -(-k // reading.every)) < len(clip)})
+        for frames in (gaps, cuts)
+    )
     found = Found(clip, parts, gaps=gaps, cuts=cuts)
     n = len(clip)
     beside_cuts = {k for cut in found.cuts[:6] for k in (cut - 1, cut)}
-    found.shown_at = sorted({int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()} | beside_cuts)
+    found.shown_at = sorted(
+        {int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()} | beside_cuts
+    )
     absent, ever, before = 0, None, None
     dark = 16 if clip.frames.dtype == np.uint8 else None
     few = frames_at_once(clip.frames.shape, CHUNK, reading.budget)
@@ -100,7 +111,9 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
         absent += int(there.size - there.sum())
         seen = there.any(axis=0)
         ever = seen if ever is None else ever | seen
-        found.shown += [frames[k - start] for k in found.shown_at if start <= k < start + len(frames)]
+        found.shown += [
+            frames[k - start] for k in found.shown_at if start <= k < start + len(frames)
+        ]
         for k, frame in enumerate(frames, start):
             if not there[k - start].any():
                 found.empty.append(k)
@@ -110,7 +123,9 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
                 found.black.append(k)
             elif least == most:
                 found.flat[k] = float(least)
-            if before is not None and np.array_equal(frame, before, equal_nan=frame.dtype.kind == "f"):
+            if before is not None and np.array_equal(
+                frame, before, equal_nan=frame.dtype.kind == "f"
+            ):
                 found.frozen.append(k)
             before = frame
     assert ever is not None
@@ -119,32 +134,52 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
     return found
 
 
-def splits_in_words(found: Sequence[Found], counts: list[int] | None, dealing: Dealing, window: Window) -> list[str]:
-    """How many windows a split gives each of train, validation and test; tiles and what windows hold are not looked at."""
-    clips, origins = [part for one in found for part in one.parts], [k for k, one in enumerate(found) for _ in one.parts]
+def splits_in_words(
+    found: Sequence[Found], counts: list[int] | None, dealing: Dealing, window: Window
+) -> list[str]:
+    """How many windows a split gives each of train, validation and test; tiles and what windows
+    hold are not looked at.
+    """
+    clips, origins = (
+        [part for one in found for part in one.parts],
+        [k for k, one in enumerate(found) for _ in one.parts],
+    )
     blocks = dealt([len(clip) for clip in clips], origins, counts, dealing, window)
-    fitting = {s: sum(max(0, (len(b) - window.length) // window.stride + 1) for b in blocks[s]) for s in SPLITS}
+    fitting = {
+        s: sum(max(0, (len(b) - window.length) // window.stride + 1) for b in blocks[s])
+        for s in SPLITS
+    }
     title = f"split     windows of {window.past} past and {window.future} future frames, no frame in two splits:"
     lines = [title, *("          " + line for line in split_lines(clips, blocks, fitting))]
     without = [split for split in SPLITS[:2] if not fitting[split]]
     if without:
         way_out = what_fits([len(clip) for clip in clips], origins, counts, dealing, window)
-        lines.append(f"          too short to train on as it is: no window in {' or '.join(without)}; {way_out}")
+        lines.append(
+            f"          too short to train on as it is: no window in {' or '.join(without)}; "
+            f"{way_out}"
+        )
     return lines
 
 
 def all_in_words(found: Sequence[Found]) -> list[str]:
-    """Each recording in a few lines; of more than MANY, all of them together, and a line for each that stands out."""
+    """Each recording in a few lines; of more than MANY, all of them together, and a line for each
+    that stands out.
+    """
     if len(found) <= MANY:
         return [line for one in found for line in in_words(one)]
     clips = [one.clip for one in found]
     lengths = sorted({len(clip) for clip in clips})
     each = f"{lengths[0]} to {lengths[-1]} each" if len(lengths) > 1 else f"{lengths[0]} each"
     kinds = list(dict.fromkeys(_kind(clip) for clip in clips))
-    lines = [f"{len(clips)} recordings, {sum(map(len, clips))} frames, {each}: {'; '.join(kinds[:4])}{'; ...' * (len(kinds) > 4)}"]
+    lines = [
+        f"{len(clips)} recordings, {sum(map(len, clips))} frames, {each}: "
+        f"{'; '.join(kinds[:4])}{'; ...' * (len(kinds) > 4)}"
+    ]
     steps = list(dict.fromkeys(spoken(clip.step) for clip in clips if clip.step is not None))
     lines.append(
-        f"times     every {', '.join(steps[:4])}{', ...' * (len(steps) > 4)}" if steps else "times     none: frames are counted"
+        f"times     every {', '.join(steps[:4])}{', ...' * (len(steps) > 4)}"
+        if steps
+        else "times     none: frames are counted"
     )
     moments = sum((one.moments for one in found), Moments())
     lines += _values(moments, clips[0].units)
@@ -178,7 +213,9 @@ def _of_note(found: Found) -> list[tuple[str, list[int]]]:
 def _flat_values(found: Found) -> str:
     """The one value of each flat frame, or their range, with its unit."""
     values = sorted(set(found.flat.values()))
-    told = " to ".join(f"{value:.4g}" for value in (values if len(values) < 3 else (values[0], values[-1])))
+    told = " to ".join(
+        f"{value:.4g}" for value in (values if len(values) < 3 else (values[0], values[-1]))
+    )
     return f"{told} {found.clip.units}".rstrip()
 
 
@@ -192,7 +229,10 @@ def _values(moments: Moments, units: str) -> list[str]:
     if not moments.count:
         return []
     m, unit = moments, f" {units}" if units else ""
-    return [f"values    {m.lowest:.4g} to {m.highest:.4g}{unit}, mean {m.mean:.4g}, standard deviation {m.deviation:.4g}"]
+    return [
+        f"values    {m.lowest:.4g} to {m.highest:.4g}{unit}, mean {m.mean:.4g}, standard deviation "
+        f"{m.deviation:.4g}"
+    ]
 
 
 def in_words(found: Found) -> list[str]:
@@ -204,21 +244,38 @@ def in_words(found: Found) -> list[str]:
         lines.append("times     none: frames are counted")
     elif clip.times is not None and clip.times.dtype.kind == "f":
         steps = np.diff(clip.times)
-        rate = f"every {spoken(step)}" if step >= 1 else f"{1 / step:.4g} frames a second" if step > 0 else "no rate"
+        rate = (
+            f"every {spoken(step)}"
+            if step >= 1
+            else f"{1 / step:.4g} frames a second"
+            if step > 0
+            else "no rate"
+        )
         varying = steps.max() > 1.5 * step or steps.min() < 0.5 * step
-        lines.append(f"times     {clip.times[-1] - clip.times[0] + step:.2f} s, {rate}" + (", VARYING" if varying else ""))
+        lines.append(
+            f"times     {clip.times[-1] - clip.times[0] + step:.2f} s, {rate}"
+            + (", VARYING" if varying else "")
+        )
     elif clip.times is not None:
-        lines.append(f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, every {spoken(step)}")
+        lines.append(
+            f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, every {spoken(step)}"
+        )
     where = {name: place.values for name, place in clip.coordinates.items() if place.dims}
     if where:
         lines.append(
-            "place     " + ", ".join(f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}" for name, values in where.items())
+            "place     "
+            + ", ".join(
+                f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}"
+                for name, values in where.items()
+            )
         )
     lines += _values(found.moments, clip.units)
     if found.missing:
         always = f"; {found.always:.1%} of the pixels in every frame" if found.always else ""
         lines.append(f"missing   {found.missing:.1%} of all values{always}")
-    lines.append(f"gaps      {_numbered(found.gaps, 'in time, before frame') if found.gaps else 'none'}")
+    lines.append(
+        f"gaps      {_numbered(found.gaps, 'in time, before frame') if found.gaps else 'none'}"
+    )
     for name, frames, what in (
         ("empty", found.empty, "everything missing, frame"),
         ("black", found.black, "nothing to see, frame"),
@@ -251,4 +308,6 @@ def _numbers(frames: Sequence[int], most: int) -> str:
             runs[-1][1] = k
         else:
             runs.append([k, k])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most]) + (", ..." if len(runs) > most else "")
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most]) + (
+        ", ..." if len(runs) > most else ""
+    )

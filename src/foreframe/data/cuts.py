@@ -9,19 +9,23 @@ from jaxtyping import Float, Shaped
 from foreframe.clip import Frames
 from foreframe.data.budget import frames_at_once
 
-_SIDE = 3  # frames before and after that must all be unlike, so that a flash shorter than that is no cut
+# frames before and after that must all be unlike, so that a flash shorter than that is no cut
+_SIDE = 3
 _AROUND = 8  # steps on either side that tell how much this film changes anyway
-_UNLIKE = 0.45  # mean absolute difference in standard deviations: noise alone gives 1.1, but so do its neighbours
-_SHIFTED = 0.15  # share of values that lie in another bin: motion moves things about, a new scene has other things
+# mean absolute difference in standard deviations: noise alone gives 1.1, but so do its neighbours
+_UNLIKE = 0.45
+# share of values that lie in another bin: motion moves things about, a new scene has other things
+_SHIFTED = 0.15
 _JUMP = 3.0  # times as much as the film changes anyway
 
 
 def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
     """Indices of the first frames of new scenes, in one pass over `every_chunk` frames at a time.
 
-    A cut at i parts frames that are all unlike: each of the 3 before from each of the 3 from i on, in place and in histogram, and
-    far more so than frames around that follow each other. So a flash of one or two frames, a fade, a pan and noise are no cuts,
-    and neither are scenes shorter than 3 frames. Differences are measured against the frames' own spread, whatever their units.
+    A cut at i parts frames that are all unlike: each of the 3 before from each of the 3 from i on,
+    in place and in histogram, and far more so than frames around that follow each other. So a flash
+    of one or two frames, a fade, a pan and noise are no cuts, and neither are scenes shorter than 3
+    frames. Differences are measured against the frames' own spread, whatever their units.
 
     Args:
         frames: (T,C,H,W); NaN is missing and counts as 0.
@@ -29,17 +33,24 @@ def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
     """
     total = frames.shape[0]
     every_chunk = frames_at_once(frames.shape, every_chunk)
-    near: deque[np.ndarray] = deque(maxlen=2 * _SIDE)  # the small frames around the boundary that is judged
+    near: deque[np.ndarray] = deque(
+        maxlen=2 * _SIDE
+    )  # the small frames around the boundary that is judged
     steps = np.zeros(total)  # difference of frame i from the one before
     candidates: list[tuple[int, float]] = []
     for begin in range(0, total + _SIDE, every_chunk):
-        chunk = [_small(frame) for frame in frames[begin : min(total, begin + every_chunk)]] if begin < total else []
+        chunk = (
+            [_small(frame) for frame in frames[begin : min(total, begin + every_chunk)]]
+            if begin < total
+            else []
+        )
         for k in range(begin, min(total + _SIDE - 1, begin + every_chunk)):
             if k < total:
                 if near:
                     steps[k] = _difference(near[-1], chunk[k - begin])
                 near.append(chunk[k - begin])
-            # The boundary is judged when all that may follow it is there; past the end fewer frames do.
+            # The boundary is judged when all that may follow it is there; past the end fewer frames
+            # do.
             i = k - _SIDE + 1
             after = min(total, i + _SIDE) - i
             held = list(near)
@@ -47,19 +58,30 @@ def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
             if i < 1 or not before or steps[i] < _UNLIKE:
                 continue
             least = min(_difference(a, b) for a in before for b in later)
-            if least >= _UNLIKE and min(_histogram_difference(a, b) for a in before for b in later) >= _SHIFTED:
+            if (
+                least >= _UNLIKE
+                and min(_histogram_difference(a, b) for a in before for b in later) >= _SHIFTED
+            ):
                 candidates.append((i, least))
-    return [i for i, least in candidates if least >= _JUMP * _usual(steps, i) and steps[i] >= steps[max(1, i - 2) : i + 3].max()]
+    return [
+        i
+        for i, least in candidates
+        if least >= _JUMP * _usual(steps, i) and steps[i] >= steps[max(1, i - 2) : i + 3].max()
+    ]
 
 
 def _usual(steps: Float[np.ndarray, " t"], i: int) -> float:
-    """How much frames around i change from one to the next: the third largest step, since a flash or another cut may be near."""
+    """How much frames around i change from one to the next: the third largest step, since a flash
+    or another cut may be near.
+    """
     around = np.concatenate([steps[max(1, i - _AROUND) : i], steps[i + 1 : i + 1 + _AROUND]])
     return float(np.sort(around)[-min(3, len(around))]) if len(around) else 0.0
 
 
 def _small(frame: Shaped[np.ndarray, "c h w"]) -> Float[np.ndarray, "c y x"]:
-    """A frame shrunk by averaging blocks to at most 64 rows and columns: noise and small motions average out."""
+    """A frame shrunk by averaging blocks to at most 64 rows and columns: noise and small motions
+    average out.
+    """
     c, h, w = frame.shape
     n = -(-max(h, w) // 64)
     if min(h, w) < n:  # a strip thinner than a block
@@ -70,12 +92,16 @@ def _small(frame: Shaped[np.ndarray, "c h w"]) -> Float[np.ndarray, "c y x"]:
 
 
 def _difference(a: Float[np.ndarray, "c h w"], b: Float[np.ndarray, "c h w"]) -> float:
-    """Mean absolute difference, in standard deviations of both frames together; 0 for two equal flat frames."""
+    """Mean absolute difference, in standard deviations of both frames together; 0 for two equal
+    flat frames.
+    """
     spread = float(np.std(np.stack([a, b])))
     return float(np.abs(a - b).mean()) / spread if spread > 0 else 0.0
 
 
-def _histogram_difference(a: Float[np.ndarray, "c h w"], b: Float[np.ndarray, "c h w"], bins: int = 16) -> float:
+def _histogram_difference(
+    a: Float[np.ndarray, "c h w"], b: Float[np.ndarray, "c h w"], bins: int = 16
+) -> float:
     """Share of values, 0 to 1, that would have to change their bin, the mean over channels."""
     apart = 0.0
     for one, other in zip(a, b, strict=True):

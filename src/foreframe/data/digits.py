@@ -14,22 +14,28 @@ _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KM
 
 
 def digit_images(
-    source: str | Path = "mini", split: str = "train", root: str | Path = "data", download: bool = False
+    source: str | Path = "mini",
+    split: str = "train",
+    root: str | Path = "data",
+    download: bool = False,
 ) -> np.ndarray:
     """uint8 images (N,H,W), 0 = background, of one split.
 
-    Every image is dealt by a hash of its own pixels: 8 in 10 to train, 1 to validation, 1 to test. So no image (and no copy of
-    one) is in two splits, whatever file it comes from: what a model trained on all of MNIST is tested on with the embedded digits
-    it has never seen either. MNIST, Fashion-MNIST and KMNIST take test from their own test files.
+    Every image is dealt by a hash of its own pixels: 8 in 10 to train, 1 to validation, 1 to test.
+    So no image (and no copy of one) is in two splits, whatever file it comes from: what a model
+    trained on all of MNIST is tested on with the embedded digits it has never seen either. MNIST,
+    Fashion-MNIST and KMNIST take test from their own test files.
 
     Args:
-        source: "mini", "mnist", "fashion_mnist", "kmnist", or the path of an .npz (key `images`) or idx file (also .gz).
+        source: "mini", "mnist", "fashion_mnist", "kmnist", or the path of an .npz (key `images`) or
+            idx file (also .gz).
         split: train, validation or test.
         root: folder of torchvision's data sets.
         download: let torchvision download what `root` lacks.
 
     Raises:
-        ValueError: unknown source, a file that holds no images, files that are not there and may not or cannot be downloaded.
+        ValueError: unknown source, a file that holds no images, files that are not there and may
+            not or cannot be downloaded.
     """
     source = str(source)
     if source in _TORCHVISION:
@@ -43,16 +49,23 @@ def digit_images(
             raise ValueError(f"digits: there is no file {source}")
         images = _npz_images(source) if source.endswith(".npz") else _idx_images(source)
     else:
-        raise ValueError(f"digits: {source!r} is unknown; choose mini, {', '.join(_TORCHVISION)}, or an .npz or idx file")
+        raise ValueError(
+            f"digits: {source!r} is unknown; choose mini, {', '.join(_TORCHVISION)}, or an .npz or "
+            "idx file"
+        )
     dealt = images[_deal(images) == SPLITS.index(split)]
     if len(dealt) == 0:
-        raise ValueError(f"digits: {source} has {len(images)} images, too few to leave one for {split}")
+        raise ValueError(
+            f"digits: {source} has {len(images)} images, too few to leave one for {split}"
+        )
     return dealt
 
 
 def _deal(images: np.ndarray) -> np.ndarray:
     """(N,) the index into SPLITS that each image belongs to, by its content alone."""
-    tenth = np.array([hashlib.blake2b(image.tobytes(), digest_size=4).digest()[0] % 10 for image in images])
+    tenth = np.array(
+        [hashlib.blake2b(image.tobytes(), digest_size=4).digest()[0] % 10 for image in images]
+    )
     return np.where(tenth < 8, 0, tenth - 7)
 
 
@@ -60,26 +73,37 @@ def _deal(images: np.ndarray) -> np.ndarray:
 def _npz_images(path: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as held:
         if "images" not in held:
-            raise ValueError(f"digits: {path} has no array `images` (it has {', '.join(held.files) or 'none'})")
+            raise ValueError(
+                f"digits: {path} has no array `images` (it has {', '.join(held.files) or 'none'})"
+            )
         return _checked(held["images"], path)
 
 
 @cache
 def _idx_images(path: str) -> np.ndarray:
-    """The format of LeCun's files: two zero bytes, a type, a rank, big-endian sizes, then the bytes."""
+    """The format of LeCun's files: two zero bytes, a type, a rank, big-endian sizes, then the
+    bytes.
+    """
     raw = Path(path).read_bytes()
     raw = gzip.decompress(raw) if path.endswith(".gz") else raw
     if len(raw) < 16 or raw[:4] != b"\x00\x00\x08\x03":
-        raise ValueError(f"digits: {path} is not an idx file of 8-bit images (its first bytes are {raw[:4].hex()})")
+        raise ValueError(
+            f"digits: {path} is not an idx file of 8-bit images (its first bytes are "
+            f"{raw[:4].hex()})"
+        )
     n, h, w = np.frombuffer(raw, dtype=">i4", count=3, offset=4)
     if len(raw) != 16 + n * h * w:
-        raise ValueError(f"digits: {path} should hold {n} images of {h}x{w} but is cut short or too long")
+        raise ValueError(
+            f"digits: {path} should hold {n} images of {h}x{w} but is cut short or too long"
+        )
     return _checked(np.frombuffer(raw, dtype=np.uint8, offset=16).reshape(n, h, w), path)
 
 
 def _checked(images: np.ndarray, path: str) -> np.ndarray:
     if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"digits: {path} holds {images.dtype} {images.shape}; images must be uint8 (N,H,W)")
+        raise ValueError(
+            f"digits: {path} holds {images.dtype} {images.shape}; images must be uint8 (N,H,W)"
+        )
     return images
 
 
@@ -87,15 +111,24 @@ def _torchvision_images(source: str, root: Path, download: bool, train: bool) ->
     try:
         from torchvision import datasets
     except ImportError:
-        raise ValueError(f"digits {source}: torchvision reads them; pip install 'foreframe[digits]', or use digits mini") from None
+        raise ValueError(
+            f"digits {source}: torchvision reads them; pip install 'foreframe[digits]', or use "
+            "digits mini"
+        ) from None
     kind: Any = getattr(datasets, _TORCHVISION[source])
     try:
         return kind(root, train=train, download=download).data.numpy()
-    except (RuntimeError, OSError) as error:  # urllib's and torchvision's ways to say: not there, or no network
+    except (
+        RuntimeError,
+        OSError,
+    ) as error:  # urllib's and torchvision's ways to say: not there, or no network
         if download:
             said = str(error).splitlines()[0]
-            raise ValueError(f"digits {source}: the download to {root} failed ({said}); check the network") from None
+            raise ValueError(
+                f"digits {source}: the download to {root} failed ({said}); check the network"
+            ) from None
         raise ValueError(
-            f"digits {source}: nothing in {root}; allow the download (digits.download true), name the folder "
+            f"digits {source}: nothing in {root}; allow the download (digits.download true), name "
+            "the folder "
             "(digits.root), or use digits mini"
         ) from None

@@ -1,6 +1,7 @@
 """Gridded fields: clips out of NetCDF and Zarr, and forecasts into them.
 
-Files keep to the CF conventions (https://cfconventions.org) more or less; what they leave open is decided here, once.
+Files keep to the CF conventions (https://cfconventions.org) more or less; what they leave open is
+decided here, once.
 """
 
 import math
@@ -18,7 +19,14 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, direction_of_name, same_attributes
+from foreframe.clip import (
+    LATITUDES,
+    LONGITUDES,
+    Clip,
+    Coordinate,
+    direction_of_name,
+    same_attributes,
+)
 from foreframe.data.budget import BUDGET, USUAL, OverBudgetError, check_budget, check_claim
 from foreframe.data.store import PickledError, bytes_to_read, check_netcdf, check_zarr, stored_bytes
 from foreframe.files import atomic_folder, atomic_write
@@ -38,10 +46,12 @@ _SECONDS = {
 
 
 class _GridFrames:
-    """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is asked for.
+    """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is
+    asked for.
 
     Args:
-        fields: xarray Variables with a time, a row, a column and perhaps a channel dimension, in any order.
+        fields: xarray Variables with a time, a row, a column and perhaps a channel dimension, in
+            any order.
         dims: the names of time, channel, row and column; a field may be without the channel.
         flip: rows are turned upside down.
         name: of the file, for messages.
@@ -53,21 +63,44 @@ class _GridFrames:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, fields: list[Any], dims: tuple[Any, Any, Any, Any], flip: bool, name: str, budget: float) -> None:
-        self._fields, self._dims, self._flip, self._name, self._budget = fields, dims, flip, name, budget
+    def __init__(
+        self,
+        fields: list[Any],
+        dims: tuple[Any, Any, Any, Any],
+        flip: bool,
+        name: str,
+        budget: float,
+    ) -> None:
+        self._fields, self._dims, self._flip, self._name, self._budget = (
+            fields,
+            dims,
+            flip,
+            name,
+            budget,
+        )
         time, channel, row, column = dims
         sizes = fields[0].sizes
-        self.shape = (sizes[time], sum(field.sizes.get(channel, 1) for field in fields), sizes[row], sizes[column])
+        self.shape = (
+            sizes[time],
+            sum(field.sizes.get(channel, 1) for field in fields),
+            sizes[row],
+            sizes[column],
+        )
 
     def __getitem__(self, when: slice, /) -> np.ndarray:
         time, channel, row, column = self._dims
         first, last, _ = when.indices(self.shape[0])
         count = max(0, last - first)
-        need = max(bytes_to_read(field, {time: count}) for field in self._fields) + 8 * count * math.prod(self.shape[1:])
-        check_budget(need, self._budget, f"a stretch of {count} frames of {self._name}", "read fewer")
+        need = max(
+            bytes_to_read(field, {time: count}) for field in self._fields
+        ) + 8 * count * math.prod(self.shape[1:])
+        check_budget(
+            need, self._budget, f"a stretch of {count} frames of {self._name}", "read fewer"
+        )
         parts = []
         for field in self._fields:
-            # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read point by point.
+            # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
+            # point by point.
             with _plainly(f"cannot read {self._name}; is it whole?"):
                 cut = field.isel({time: when}).values
             order = [d for d in (time, channel, row, column) if d in field.dims]
@@ -83,40 +116,55 @@ def read_grid(
     select: Mapping[str, Any] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are asked for.
+    """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are asked
+    for.
 
-    Frames are float32 (T,C,H,W) in the file's own units, NaN where a value is missing. Rows run north to south where the file says
-    where north is, and `notes` tell when they were turned; longitudes stay as they are. A dimension called `channel` becomes C.
-    Times are datetime64[ns], calendar dates (cftime) where that cannot hold them, seconds where the file has plain numbers, and
-    None where it has no more than an index.
+    Frames are float32 (T,C,H,W) in the file's own units, NaN where a value is missing. Rows run
+    north to south where the file says where north is, and `notes` tell when they were turned;
+    longitudes stay as they are. A dimension called `channel` becomes C. Times are datetime64[ns],
+    calendar dates (cftime) where that cannot hold them, seconds where the file has plain numbers,
+    and None where it has no more than an index.
 
     Args:
-        source: a NetCDF file, a Zarr store (a folder, a .zip, or a URL that fsspec knows), an xarray Dataset or DataArray.
-        variable: what to read; several names become channels in that order. May be left out where only one fits.
-        select: the value to take of each further dimension, e.g. {"level": 850}: the nearest coordinate, or an index where the
-            dimension has no coordinate.
+        source: a NetCDF file, a Zarr store (a folder, a .zip, or a URL that fsspec knows), an
+            xarray Dataset or DataArray.
+        variable: what to read; several names become channels in that order. May be left out where
+            only one fits.
+        select: the value to take of each further dimension, e.g. {"level": 850}: the nearest
+            coordinate, or an index where the dimension has no coordinate.
         budget: GiB that opening, and reading a slice, may take.
 
     Raises:
-        ValueError: nothing there, not a grid or damaged, no such variable or several that fit, no time, times that do not run
-            forward, a further dimension without a choice, more than the budget, pickled arrays.
+        ValueError: nothing there, not a grid or damaged, no such variable or several that fit, no
+            time, times that do not run forward, a further dimension without a choice, more than the
+            budget, pickled arrays.
     """
     dataset, name, path = _open(source, budget)
     known = list(dataset.variables)
     dataset, notes = _select(dataset, dict(select or {}), name)
-    names = [variable] if isinstance(variable, str) else list(variable or _only_candidate(dataset, name))
+    names = (
+        [variable]
+        if isinstance(variable, str)
+        else list(variable or _only_candidate(dataset, name))
+    )
     for wanted in names:
         if wanted not in dataset.variables:
-            raise ValueError(f"{name} has no variable {wanted}; it holds {_listed(dataset.data_vars or known)}")
+            raise ValueError(
+                f"{name} has no variable {wanted}; it holds {_listed(dataset.data_vars or known)}"
+            )
         if dataset.variables[wanted].dtype.kind not in "fiub":
-            raise ValueError(f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name another variable")
+            raise ValueError(
+                f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name "
+                "another variable"
+            )
 
     plans = [_dimensions(dataset, wanted, name) for wanted in names]
     time, channel, row, column = plans[0][0]
     for wanted, (dims, _) in zip(names, plans, strict=True):
         if (dims[0], dims[2], dims[3]) != (time, row, column):
             raise ValueError(
-                f"{name}: {names[0]} lies on {_listed([time, row, column])}, but {wanted} on {_listed([dims[0], *dims[2:]])}; "
+                f"{name}: {names[0]} lies on {_listed([time, row, column])}, but {wanted} on "
+                f"{_listed([dims[0], *dims[2:]])}; "
                 "channels need one grid: read them apart"
             )
     channel = next((dims[1] for dims, _ in plans if dims[1] is not None), None)
@@ -145,7 +193,11 @@ def read_grid(
     if len(units) > 1:
         units = [_attribute(dataset.variables[wanted], "units") for wanted in names]
     titles = names
-    if len(names) == 1 and channel in dataset.variables and dataset.variables[channel].dtype.kind in "OUT":
+    if (
+        len(names) == 1
+        and channel in dataset.variables
+        and dataset.variables[channel].dtype.kind in "OUT"
+    ):
         titles = [str(title) for title in dataset.variables[channel].values]
     return Clip(
         _GridFrames(fields, (time, channel, row, column), flip, name, budget),
@@ -161,11 +213,14 @@ def read_grid(
     )
 
 
-# -- opening ------------------------------------------------------------------------------------------------------------------
+# -- opening
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
-    """An xarray Dataset whose arrays are still on disk, the name that messages call it by, and where it lies, if it is a file."""
+    """An xarray Dataset whose arrays are still on disk, the name that messages call it by, and
+    where it lies, if it is a file.
+    """
     import xarray as xr
 
     if isinstance(source, xr.DataArray):
@@ -174,7 +229,9 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
     if isinstance(source, xr.Dataset):
         return source, "the Dataset", None
     if not isinstance(source, (str, os.PathLike)):
-        raise ValueError(f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}")
+        raise ValueError(
+            f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}"
+        )
     text = os.fspath(source)
     if text.startswith("file://"):
         text = url2pathname(urlsplit(text).path)
@@ -186,13 +243,22 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
     if path.is_dir() or path.suffix == ".zip":
         with _plainly(f"{path} is not a whole Zarr store; check the path, or copy it again"):
             if path.is_dir():
-                check_zarr(path, str(path), budget, [member.name for member in path.iterdir() if member.is_dir()])
+                check_zarr(
+                    path,
+                    str(path),
+                    budget,
+                    [member.name for member in path.iterdir() if member.is_dir()],
+                )
                 return _decoded(path, "zarr"), path.name, path
             from zarr.storage import ZipStore
 
             with zipfile.ZipFile(path) as archive:
                 largest = max((info.file_size for info in archive.infolist()), default=0)
-                members = {info.filename.partition("/")[0] for info in archive.infolist() if "/" in info.filename}
+                members = {
+                    info.filename.partition("/")[0]
+                    for info in archive.infolist()
+                    if "/" in info.filename
+                }
             check_budget(largest, budget, f"{path}: its largest file")
             check_zarr(ZipStore(path, mode="r"), str(path), budget, sorted(members))
             return _decoded(ZipStore(path, mode="r"), "zarr"), path.name, path
@@ -204,7 +270,9 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
 def _open_url(url: str, budget: float) -> Any:
     """The Zarr store behind a URL."""
     if urlsplit(url).path.endswith((".nc", ".nc4", ".grib", ".hdf")):
-        raise ValueError(f"{url}: only Zarr stores are read from URLs; download the file and give its path")
+        raise ValueError(
+            f"{url}: only Zarr stores are read from URLs; download the file and give its path"
+        )
     try:
         import fsspec
     except ImportError:
@@ -214,10 +282,13 @@ def _open_url(url: str, budget: float) -> Any:
         try:
             fsspec.get_filesystem_class(protocol)
         except ImportError as error:
-            raise ValueError(f"{url}: {_one_line(error)} (pip install that package first)") from None
+            raise ValueError(
+                f"{url}: {_one_line(error)} (pip install that package first)"
+            ) from None
         except ValueError:
             raise ValueError(
-                f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as https:// or s3://"
+                f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as "
+                "https:// or s3://"
             ) from None
     with _plainly(f"cannot open {url} as a Zarr store; check the address and the connection"):
         check_zarr(url, url, budget)
@@ -225,11 +296,19 @@ def _open_url(url: str, budget: float) -> Any:
 
 
 def _decoded(source: Any, engine: str) -> Any:
-    """CF decoding, except that what only looks like a duration stays a number, and times that cannot be decoded do too."""
+    """CF decoding, except that what only looks like a duration stays a number, and times that
+    cannot be decoded do too.
+    """
     import xarray as xr
 
-    # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in memory.
-    options: dict[str, Any] = {"engine": engine, "chunks": None, "cache": False, "decode_timedelta": False}
+    # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in
+    # memory.
+    options: dict[str, Any] = {
+        "engine": engine,
+        "chunks": None,
+        "cache": False,
+        "decode_timedelta": False,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -243,13 +322,19 @@ def _decoded(source: Any, engine: str) -> Any:
 def _one_line(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = (isinstance(error, OSError) and error.strerror) or str(error).strip() or type(error).__name__
+    words = (
+        (isinstance(error, OSError) and error.strerror)
+        or str(error).strip()
+        or type(error).__name__
+    )
     return words.splitlines()[0][:160]
 
 
 @contextmanager
 def _plainly(what: str) -> Any:
-    """Turn whatever a storage library raises into one line: each of them has its own kinds of error."""
+    """Turn whatever a storage library raises into one line: each of them has its own kinds of
+    error.
+    """
     try:
         yield
     except (OverBudgetError, PickledError):
@@ -258,7 +343,8 @@ def _plainly(what: str) -> Any:
         raise ValueError(f"{what} ({_one_line(error)})") from error
 
 
-# -- which dimension is which -------------------------------------------------------------------------------------------------
+# -- which dimension is which
+# -------------------------------------------------------------------------------------------------
 
 
 def _attribute(variable: Any, key: str) -> str:
@@ -271,7 +357,9 @@ def _listed(names: Iterable[Any]) -> str:
 
 def _direction(name: Any, variable: Any) -> str:
     """ "row", "column" or "": what the attributes say, else the name."""
-    standard, axis, units = (_attribute(variable, key) for key in ("standard_name", "axis", "units"))
+    standard, axis, units = (
+        _attribute(variable, key) for key in ("standard_name", "axis", "units")
+    )
     if standard in _NORTHWARD or axis.upper() == "Y" or units.lower() in _DEGREES_NORTH:
         return "row"
     if standard in _EASTWARD or axis.upper() == "X" or units.lower() in _DEGREES_EAST:
@@ -298,7 +386,9 @@ def _is_longitude(name: Any, variable: Any) -> bool:
 def _points_north(name: Any, variable: Any) -> bool:
     """Whether greater values of a row coordinate lie farther north; a plain `y` does not tell."""
     named = str(name).lower().startswith("lat") or str(name).lower() in ("rlat", "nav_lat")
-    return named or _attribute(variable, "standard_name") in _NORTHWARD or _is_latitude(name, variable)
+    return (
+        named or _attribute(variable, "standard_name") in _NORTHWARD or _is_latitude(name, variable)
+    )
 
 
 def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
@@ -314,14 +404,20 @@ def _is_date(variable: Any) -> bool:
 
 
 def _time_variable(dataset: Any, dim: Any) -> tuple[Any, Any] | None:
-    """The coordinate that tells the time along a dimension: the valid time before the start of a forecast."""
+    """The coordinate that tells the time along a dimension: the valid time before the start of a
+    forecast.
+    """
 
     def fit(item: tuple[Any, Any]) -> int:
         name, variable = item
         standard = _attribute(variable, "standard_name")
         if standard == "time":
             return 0 if name == dim else 1
-        own = _is_date(variable) or standard == "forecast_reference_time" or _attribute(variable, "axis") == "T"
+        own = (
+            _is_date(variable)
+            or standard == "forecast_reference_time"
+            or _attribute(variable, "axis") == "T"
+        )
         if str(name).lower() in _TIMES or (name == dim and own):
             return 2
         return 3 if name in dataset.coords and _is_date(variable) else 9
@@ -339,12 +435,19 @@ def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
     return next(iter([d for d in dated if d in named] + dated + told + named), None)
 
 
-def _dimensions(dataset: Any, variable: str, name: str) -> tuple[tuple[Any, Any, Any, Any], list[Any]]:
-    """The names of time, channel (or None), row and column of a variable, and its further dimensions of size 1."""
+def _dimensions(
+    dataset: Any, variable: str, name: str
+) -> tuple[tuple[Any, Any, Any, Any], list[Any]]:
+    """The names of time, channel (or None), row and column of a variable, and its further
+    dimensions of size 1.
+    """
     field = dataset.variables[variable]
     time = _time_dimension(dataset, field.dims)
     if time is None:
-        raise ValueError(f"{name}: {variable} has no time among its dimensions ({_listed(field.dims)}); name another variable")
+        raise ValueError(
+            f"{name}: {variable} has no time among its dimensions ({_listed(field.dims)}); name "
+            "another variable"
+        )
     rest = [d for d in field.dims if d != time]
     channel = next((d for d in rest if str(d).lower() in ("channel", "channels")), None)
     rest = [d for d in rest if d != channel]
@@ -353,11 +456,15 @@ def _dimensions(dataset: Any, variable: str, name: str) -> tuple[tuple[Any, Any,
         own = dataset.variables.get(dim)
         told[dim] = _direction(dim, own) if own is not None else direction_of_name(dim)
         if not told[dim]:
-            told[dim] = next((_direction(n, v) for n, v in _along(dataset, dim).items() if _direction(n, v)), "")
+            told[dim] = next(
+                (_direction(n, v) for n, v in _along(dataset, dim).items() if _direction(n, v)), ""
+            )
     row = next((d for d in rest if told[d] == "row"), None)
     column = next((d for d in rest if told[d] == "column"), None)
     spare = [d for d in rest if d not in (row, column)]
-    for _ in range(len(spare)):  # a single level is no direction in space, while there are enough others
+    for _ in range(
+        len(spare)
+    ):  # a single level is no direction in space, while there are enough others
         single = next((d for d in spare if field.sizes[d] == 1), None)
         if single is not None and len(spare) > (row is None) + (column is None):
             spare.remove(single)
@@ -366,12 +473,16 @@ def _dimensions(dataset: Any, variable: str, name: str) -> tuple[tuple[Any, Any,
     if row is None and spare:
         row = spare.pop()
     if row is None or column is None:
-        raise ValueError(f"{name}: {variable} has dimensions {_listed(field.dims)}, not a time and two of space; name another one")
+        raise ValueError(
+            f"{name}: {variable} has dimensions {_listed(field.dims)}, not a time and two of "
+            "space; name another one"
+        )
     further = [d for d in rest if d not in (row, column)]
     many = [d for d in further if field.sizes[d] > 1]
     if many:
         raise ValueError(
-            f"{name}: {variable} has further dimensions: {'; '.join(_choices(dataset, d) for d in many)}; "
+            f"{name}: {variable} has further dimensions: "
+            f"{'; '.join(_choices(dataset, d) for d in many)}; "
             f"select one of each, e.g. {many[0]}={_first_choice(dataset, many[0])}"
         )
     return (time, channel, row, column), further
@@ -390,7 +501,9 @@ def _choices(dataset: Any, dim: Any) -> str:
 
 def _only_candidate(dataset: Any, name: str) -> list[str]:
     """The one variable with a time and two space dimensions."""
-    bounds = {_attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")}
+    bounds = {
+        _attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")
+    }
     found = [
         str(title)
         for title, v in dataset.data_vars.items()
@@ -403,18 +516,27 @@ def _only_candidate(dataset: Any, name: str) -> list[str]:
     ]
     if not found:
         held = [f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items()]
-        raise ValueError(f"{name} has no variable with a time and two space dimensions; it holds {_listed(held)}")
+        raise ValueError(
+            f"{name} has no variable with a time and two space dimensions; it holds {_listed(held)}"
+        )
     if len(found) > 1:
-        raise ValueError(f"{name} holds several variables: {_listed(found)}; name one, or a list that become channels")
+        raise ValueError(
+            f"{name} holds several variables: {_listed(found)}; name one, or a list that become "
+            "channels"
+        )
     return found
 
 
 def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[str]]:
-    """The dataset with one place taken of each dimension in `wanted`, and a note where another value was nearest."""
+    """The dataset with one place taken of each dimension in `wanted`, and a note where another
+    value was nearest.
+    """
     notes, places = [], {}
     for dim, value in wanted.items():
         if dim not in dataset.sizes:
-            raise ValueError(f"{name} has no dimension {dim} to select from; it has {_listed(dataset.sizes)}")
+            raise ValueError(
+                f"{name} has no dimension {dim} to select from; it has {_listed(dataset.sizes)}"
+            )
         try:
             if dim not in dataset.variables:
                 places[dim] = int(value)
@@ -427,24 +549,31 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
                 same = bool(np.isclose(float(held[places[dim]]), float(value)))
             elif held.dtype.kind in "mM":
                 kind = np.datetime64 if held.dtype.kind == "M" else np.timedelta64
-                exact = np.array(value if isinstance(value, kind) else kind(value)).astype(held.dtype)
+                exact = np.array(value if isinstance(value, kind) else kind(value)).astype(
+                    held.dtype
+                )
                 places[dim] = int(np.argmin(np.abs(held - exact)))
                 same = bool(held[places[dim]] == exact)
             else:
                 places[dim] = [str(each) for each in held].index(str(value))
                 same = True
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{name}: {value!r} is no choice of {_choices(dataset, dim)}; select one of these") from None
+            raise ValueError(
+                f"{name}: {value!r} is no choice of {_choices(dataset, dim)}; select one of these"
+            ) from None
         if not same:
             notes.append(f"{dim} {held[places[dim]]} is the nearest to {value}")
     return dataset.isel(places), notes
 
 
-# -- reading coordinates ------------------------------------------------------------------------------------------------------
+# -- reading coordinates
+# ------------------------------------------------------------------------------------------------------
 
 
 def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
-    """Times (T,) as a Clip has them, and a note where they are not seconds although they are numbers."""
+    """Times (T,) as a Clip has them, and a note where they are not seconds although they are
+    numbers.
+    """
     found = _time_variable(dataset, dim)
     if found is None:
         return None, ""
@@ -463,19 +592,26 @@ def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
         return by_months, f'times in "{units}" are taken as months of the calendar'
     if not units or units.lower() in _SECONDS:
         return values.astype(np.float64) * _SECONDS.get(units.lower(), 1), ""
-    return values.astype(np.float64), f'times are kept as numbers, "{units}", since no calendar reads that'
+    return values.astype(
+        np.float64
+    ), f'times are kept as numbers, "{units}", since no calendar reads that'
 
 
 def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
-    """Dates in "months since 1960-01-15", which no library decodes, since months differ in length: 1.5 is half way through the
-    second month after. None for other units."""
-    told = re.match(r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])", units, re.IGNORECASE)
+    """Dates in "months since 1960-01-15", which no library decodes, since months differ in length:
+    1.5 is half way through the second month after. None for other units.
+    """
+    told = re.match(
+        r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])", units, re.IGNORECASE
+    )
     months = values.astype(np.float64) * (12 if told and told[1].lower() == "year" else 1)
     if not told or not 1 <= int(told[3]) <= 12 or not np.all(np.abs(months) < 1e5):
         return None
     whole = np.floor(months).astype(np.int64)
     month = np.datetime64(f"{int(told[2]):04}-{int(told[3]):02}", "M") + whole
-    if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):  # what nanoseconds reach
+    if not np.all(
+        (month > np.datetime64("1678")) & (month < np.datetime64("2262"))
+    ):  # what nanoseconds reach
         return None
     begun, ended = (month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]"))
     within = min(int(told[4] or 1), 28) - 1  # every month has a 28th
@@ -484,7 +620,9 @@ def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
 
 def _is_index(variable: Any, values: np.ndarray) -> bool:
     """Whether a coordinate says no more than 0, 1, 2 ..."""
-    plain = values.dtype.kind in "iu" and not (_attribute(variable, "units") or _attribute(variable, "standard_name"))
+    plain = values.dtype.kind in "iu" and not (
+        _attribute(variable, "units") or _attribute(variable, "standard_name")
+    )
     return plain and np.array_equal(values, np.arange(len(values)))
 
 
@@ -495,11 +633,18 @@ def _check_forward(times: np.ndarray, name: str) -> None:
     if wrong.size:
         i = int(wrong[0])
         if times[i] == times[i + 1]:
-            raise ValueError(f"{name}: frames {i} and {i + 1} have the same time {times[i]}; drop the repeated frames first")
-        raise ValueError(f"{name}: time runs backwards from {times[i]} to {times[i + 1]} at frame {i + 1}; sort it by time first")
+            raise ValueError(
+                f"{name}: frames {i} and {i + 1} have the same time {times[i]}; drop the repeated "
+                "frames first"
+            )
+        raise ValueError(
+            f"{name}: time runs backwards from {times[i]} to {times[i + 1]} at frame {i + 1}; sort "
+            "it by time first"
+        )
 
 
-# What a reader of the file needs to know of its numbers on disk, and pointers to what no clip holds.
+# What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
+# holds.
 _OF_THE_FILE = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar", "coordinates",
                 "ancillary_variables", "cell_measures", "bounds", "climatology", "formula_terms", "actual_range",
                 "stored_direction")  # fmt: skip
@@ -509,40 +654,58 @@ _FORECAST = {"forecast_reference_time", "forecast_period", "time"}
 
 def _attributes(variable: Any, *without: str) -> dict[str, Any]:
     held = variable.attrs.items()
-    return {str(k): v for k, v in held if k not in (*_OF_THE_FILE, *without) and not k.startswith("_NC")}
+    return {
+        str(k): v for k, v in held if k not in (*_OF_THE_FILE, *without) and not k.startswith("_NC")
+    }
 
 
 def _mappings(text: str) -> list[str]:
-    """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat lon"."""
+    """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat
+    lon".
+    """
     words = text.split()
     return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
 
 
-def _read_attributes(dataset: Any, names: list[str], time: Any, coordinates: Mapping[str, Any]) -> dict[str, Any]:
+def _read_attributes(
+    dataset: Any, names: list[str], time: Any, coordinates: Mapping[str, Any]
+) -> dict[str, Any]:
     """The attributes that all of the variables share, but for their units."""
     all_of_them = [_attributes(dataset.variables[name], "units", *_VALID) for name in names]
     same = same_attributes(all_of_them)
     shared = {key: value for key, value in all_of_them[0].items() if key in same}
     mapping = {_attribute(dataset.variables[name], "grid_mapping") for name in names}
     shared.pop("grid_mapping", None)
-    if len(mapping) == 1 and (told := mapping.pop()) and all(name in coordinates for name in _mappings(told)):
+    if (
+        len(mapping) == 1
+        and (told := mapping.pop())
+        and all(name in coordinates for name in _mappings(told))
+    ):
         shared["grid_mapping"] = told
     if time != "time" and "cell_methods" in shared:  # a forecast calls its times so
-        shared["cell_methods"] = re.sub(rf"\b{re.escape(str(time))}:", "time:", str(shared["cell_methods"]))
+        shared["cell_methods"] = re.sub(
+            rf"\b{re.escape(str(time))}:", "time:", str(shared["cell_methods"])
+        )
     return shared
 
 
 def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
     """The reference time of a file with one forecast, None without."""
     for variable in dataset.variables.values():
-        if times is not None and not variable.dims and _attribute(variable, "standard_name") == "forecast_reference_time":
+        if (
+            times is not None
+            and not variable.dims
+            and _attribute(variable, "standard_name") == "forecast_reference_time"
+        ):
             value = variable.values
             value = value.astype("datetime64[ns]") if value.dtype.kind == "M" else value
             return value[()] if value.dtype.kind == times.dtype.kind else None
     return None
 
 
-def _check_coordinates(dataset: Any, names: list[str], time: Any, row: Any, column: Any, where: str, budget: float) -> None:
+def _check_coordinates(
+    dataset: Any, names: list[str], time: Any, row: Any, column: Any, where: str, budget: float
+) -> None:
     """Weigh what lies along the frames' axes, and may be read for that, before it is read.
 
     Raises:
@@ -551,20 +714,30 @@ def _check_coordinates(dataset: Any, names: list[str], time: Any, row: Any, colu
     for name, variable in dataset.variables.items():
         if name in names or not set(variable.dims) <= {time, row, column}:
             continue
-        sizes = {time: 1} if variable.ndim > 1 else {}  # a grid that is repeated at every time is read once
+        sizes = (
+            {time: 1} if variable.ndim > 1 else {}
+        )  # a grid that is repeated at every time is read once
         what = f"{where}: {name} of shape {variable.shape}"
         check_budget(bytes_to_read(variable, sizes), budget, what, "leave it out")
 
 
-def _read_coordinates(dataset: Any, names: list[str], time: Any, row: Any, column: Any) -> tuple[dict[str, Coordinate], bool]:
-    """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and whether that took a flip."""
+def _read_coordinates(
+    dataset: Any, names: list[str], time: Any, row: Any, column: Any
+) -> tuple[dict[str, Coordinate], bool]:
+    """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and
+    whether that took a flip.
+    """
     held: dict[str, Coordinate] = {}
-    north: list[bool] = []  # whether the last row lies north of the first, by each coordinate that tells
+    north: list[
+        bool
+    ] = []  # whether the last row lies north of the first, by each coordinate that tells
     for dim, wanted in ((row, "row"), (column, "column")):
         for name, variable in _along(dataset, dim).items():
             told = _direction(name, variable)
             its_own = name == dim or name in dataset.coords
-            if variable.dtype.kind not in "fiu" or (told not in (wanted, "") if its_own else told != wanted):
+            if variable.dtype.kind not in "fiu" or (
+                told not in (wanted, "") if its_own else told != wanted
+            ):
                 continue
             values = np.asarray(variable.values)
             if _is_index(variable, values):
@@ -580,8 +753,13 @@ def _read_coordinates(dataset: Any, names: list[str], time: Any, row: Any, colum
             if not flat or str(name) in held or not chosen(name, variable):
                 continue
             values = np.asarray(variable.transpose(row, column).values)
-            held[str(name)] = Coordinate(("row", "column"), values, _coordinate_attributes(variable))
-            first, last = (np.nanmean(edge) if np.isfinite(edge).any() else np.nan for edge in (values[0], values[-1]))
+            held[str(name)] = Coordinate(
+                ("row", "column"), values, _coordinate_attributes(variable)
+            )
+            first, last = (
+                np.nanmean(edge) if np.isfinite(edge).any() else np.nan
+                for edge in (values[0], values[-1])
+            )
             if chosen is _is_latitude and first != last:
                 north.append(bool(first < last))
     for name, variable in dataset.coords.variables.items():
@@ -594,7 +772,9 @@ def _read_coordinates(dataset: Any, names: list[str], time: Any, row: Any, colum
         for name in _mappings(told):
             if name in dataset.variables:
                 variable = dataset.variables[name]
-                value = variable.isel(dict.fromkeys(variable.dims, 0)).values  # joined files repeat it
+                value = variable.isel(
+                    dict.fromkeys(variable.dims, 0)
+                ).values  # joined files repeat it
                 value = value if value.dtype.kind in "fiu" else np.array(0)
                 held[name] = Coordinate((), value, _coordinate_attributes(variable))
     if not (north and north[0]):
@@ -610,7 +790,9 @@ def turned(coordinate: Coordinate) -> Coordinate:
 
 
 def without_corner(coordinate: Coordinate) -> Coordinate:
-    """A grid mapping without GDAL's attribute that says where the first pixel lies, for frames that begin at another one."""
+    """A grid mapping without GDAL's attribute that says where the first pixel lies, for frames that
+    begin at another one.
+    """
     kept = {key: value for key, value in coordinate.attributes.items() if key != "GeoTransform"}
     return replace(coordinate, attributes=kept)
 
@@ -629,7 +811,8 @@ def _coordinate_attributes(variable: Any) -> dict[str, Any]:
     return _attributes(variable, *(_VALID if packed else ()))
 
 
-# -- writing ------------------------------------------------------------------------------------------------------------------
+# -- writing
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def write_grid(
@@ -639,21 +822,24 @@ def write_grid(
 ) -> None:
     """Write a clip, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
 
-    A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period` along time where it has a
-    start. Several forecasts become (start, lead, [channel,] y, x), where `start` is the reference time, `lead` the time from it,
-    and `time` (start, lead) the valid time. Where leads differ between forecasts, as months do, `lead` counts frames. Coordinates,
-    grid mapping and attributes are those of the (first) clip. Values are compressed float32, NaN where missing. `read_grid` gives
-    a single clip back.
+    A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period`
+    along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
+    `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
+    Where leads differ between forecasts, as months do, `lead` counts frames. Coordinates, grid
+    mapping and attributes are those of the (first) clip. Values are compressed float32, NaN where
+    missing. `read_grid` gives a single clip back.
 
     Args:
-        path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is complete.
-        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one for each start, which is one
-            step before the first frame where they do not say.
-        attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written as text.
+        path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is
+            complete.
+        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one
+            for each start, which is one step before the first frame where they do not say.
+        attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written
+            as text.
 
     Raises:
-        ValueError: another ending, clips that do not fit together, coordinates that do not fit the frames, a path that cannot be
-            written, a full disk.
+        ValueError: another ending, clips that do not fit together, coordinates that do not fit the
+            frames, a path that cannot be written, a full disk.
     """
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
@@ -674,8 +860,8 @@ def write_grid(
     _write_folder(path, files)
 
 
-# Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks the name; so they write to memory
-# and the bytes go to disk in the plain way.
+# Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks
+# the name; so they write to memory and the bytes go to disk in the plain way.
 
 
 def _netcdf_bytes(dataset: Any, encoding: dict[str, Any]) -> Any:
@@ -702,7 +888,11 @@ def _zarr_files(dataset: Any, encoding: dict[str, Any]) -> dict[str, bytes]:
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Files into a new folder beside `path`, which takes its place when all are written."""
-    if path.is_dir() and any(path.iterdir()) and not any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs")):
+    if (
+        path.is_dir()
+        and any(path.iterdir())
+        and not any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
+    ):
         raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
@@ -712,7 +902,9 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             (rough / name).write_bytes(content)
 
 
-def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _as_dataset(
+    path: Path, clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
     """An xarray Dataset of clips of one grid, and how its variables are stored in `path`."""
     import xarray as xr
 
@@ -721,19 +913,27 @@ def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mappin
     for n, other in enumerate(clips):
         if tuple(other.frames.shape) != (t, c, h, w):
             raise ValueError(
-                f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has {(t, c, h, w)}; make them alike"
+                f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has "
+                f"{(t, c, h, w)}; make them alike"
             )
         if (other.times is None) != (first.times is None):
-            raise ValueError(f"either forecast 0 or forecast {n} has times and the other has none; make them alike")
+            raise ValueError(
+                f"either forecast 0 or forecast {n} has times and the other has none; make them "
+                "alike"
+            )
     row, column, coordinates = _spatial_coordinates(first, h, w)
     mappings = {
-        name: coordinates.pop(name) for name in _mappings(str(first.attributes.get("grid_mapping", ""))) if name in coordinates
+        name: coordinates.pop(name)
+        for name in _mappings(str(first.attributes.get("grid_mapping", "")))
+        if name in coordinates
     }
     titles = first.variable.split(", ")
     if c > 1:
         names = np.array(titles, dtype=object) if len(titles) == c else np.arange(c)
         coordinates["channel"] = ("channel", names, {"long_name": "channel"})
-    frames = np.stack([np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips])  # (start,T,C,H,W)
+    frames = np.stack(
+        [np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips]
+    )  # (start,T,C,H,W)
     dims: tuple[str, ...] = ("channel", row, column)
     if c == 1:
         frames, dims = frames[:, :, 0], (row, column)
@@ -754,8 +954,15 @@ def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mappin
         attrs.setdefault("long_name", first.variable)
     # About a megabyte a chunk, and whole pictures: a stretch of frames is what is read.
     few = max(1, min(t, (1 << 20) // max(1, 4 * c * h * w)))
-    chunk = tuple(1 if d == "start" else few if d in ("time", "lead") else size for d, size in zip(dims, frames.shape, strict=True))
-    shared = {"Conventions": "CF-1.11", **({"title": first.name} if first.name else {}), **attributes}
+    chunk = tuple(
+        1 if d == "start" else few if d in ("time", "lead") else size
+        for d, size in zip(dims, frames.shape, strict=True)
+    )
+    shared = {
+        "Conventions": "CF-1.11",
+        **({"title": first.name} if first.name else {}),
+        **attributes,
+    }
     with _plainly(f"cannot make a grid for {path}"):
         dataset = xr.Dataset(
             {title: (dims, frames, attrs), **mappings},
@@ -763,10 +970,21 @@ def _as_dataset(path: Path, clips: list[Clip], rolling: bool, attributes: Mappin
             _writable({str(key): value for key, value in shared.items() if value is not None}),
         )
     for name in mappings:
-        dataset[name].encoding["coordinates"] = None  # or it is said to lie at the level of the field
-    stored = {"chunks": chunk} if path.suffix == ".zarr" else {"chunksizes": chunk, "zlib": True, "complevel": 4}
-    encoding: dict[str, Any] = {name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"}
-    return dataset, {**encoding, title: {"dtype": "float32", "_FillValue": np.float32(np.nan), **stored}}
+        dataset[name].encoding["coordinates"] = (
+            None  # or it is said to lie at the level of the field
+        )
+    stored = (
+        {"chunks": chunk}
+        if path.suffix == ".zarr"
+        else {"chunksizes": chunk, "zlib": True, "complevel": 4}
+    )
+    encoding: dict[str, Any] = {
+        name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"
+    }
+    return dataset, {
+        **encoding,
+        title: {"dtype": "float32", "_FillValue": np.float32(np.nan), **stored},
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -789,7 +1007,9 @@ def _text(value: Any) -> str:
 
 
 def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a variable under names that both formats take, and none that say how it is stored."""
+    """Attributes of a variable under names that both formats take, and none that say how it is
+    stored.
+    """
     return {
         key: _text(value) if key in _WORDS else _plain(value)
         for key, value in attributes.items()
@@ -797,48 +1017,79 @@ def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_NAME = re.compile(r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )")  # an underscore begins those of the libraries
+_NAME = re.compile(
+    r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )"
+)  # an underscore begins those of the libraries
 _OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
 _WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
 
 
 def _spatial_coordinates(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
-    """The names of the row and column dimensions, and the coordinates as xarray takes them: name to (dims, values, attributes)."""
+    """The names of the row and column dimensions, and the coordinates as xarray takes them: name to
+    (dims, values, attributes).
+    """
     held: Mapping[str, Coordinate] = clip.coordinates
-    along = {side: [name for name, c in held.items() if c.dims == (side,)] for side in ("row", "column")}
+    along = {
+        side: [name for name, c in held.items() if c.dims == (side,)] for side in ("row", "column")
+    }
     spare = {"row": "y", "column": "x"}
-    named = {side: own or (along[side] or [spare[side]])[0] for side, own in zip(along, clip.dims, strict=True)}
+    named = {
+        side: own or (along[side] or [spare[side]])[0]
+        for side, own in zip(along, clip.dims, strict=True)
+    }
     coordinates: dict[str, Any] = {}
     for (side, dim), axis, length in zip(named.items(), ("Y", "X"), (h, w), strict=True):
         for name in along[side]:
             told = {**_meaning(name), **_writable(held[name].attributes)}
-            coordinates[name] = (dim, held[name].values, told | ({} if name != dim or "axis" in told else {"axis": axis}))
+            coordinates[name] = (
+                dim,
+                held[name].values,
+                told | ({} if name != dim or "axis" in told else {"axis": axis}),
+            )
         if not any(side in c.dims for c in held.values()) and dim not in held:
-            coordinates[dim] = (dim, np.arange(length), {"long_name": f"{side} of the picture", "axis": axis})
+            coordinates[dim] = (
+                dim,
+                np.arange(length),
+                {"long_name": f"{side} of the picture", "axis": axis},
+            )
     for name, c in held.items():
         if len(c.dims) != 1:
             meaning = _meaning(name) if c.dims else {}
-            coordinates[name] = (tuple(named[d] for d in c.dims), c.values, {**meaning, **_writable(c.attributes)})
+            coordinates[name] = (
+                tuple(named[d] for d in c.dims),
+                c.values,
+                {**meaning, **_writable(c.attributes)},
+            )
     return named["row"], named["column"], coordinates
 
 
 def _meaning(name: str) -> dict[str, str]:
-    """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it points north."""
+    """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it
+    points north.
+    """
     low = name.lower()
     if low in LATITUDES:
         return {"standard_name": "latitude", "units": "degrees_north"}
     if low in LONGITUDES:
         return {"standard_name": "longitude", "units": "degrees_east"}
     rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
-    return {"standard_name": rotated, "units": "degrees"} if rotated in ("grid_latitude", "grid_longitude") else {}
+    return (
+        {"standard_name": rotated, "units": "degrees"}
+        if rotated in ("grid_latitude", "grid_longitude")
+        else {}
+    )
 
 
 def _time_coordinates(clip: Clip) -> dict[str, Any]:
-    """The valid time of a clip and, of a forecast, when it began and how far ahead each frame lies."""
+    """The valid time of a clip and, of a forecast, when it began and how far ahead each frame
+    lies.
+    """
     if clip.times is None:
         return {"time": ("time", np.arange(len(clip)), {"long_name": "frame", "axis": "T"})}
     valid = _times_to_write(clip.times)
-    coordinates = {"time": ("time", valid, {"standard_name": "time", "axis": "T", **_unit_of(valid)})}
+    coordinates = {
+        "time": ("time", valid, {"standard_name": "time", "axis": "T", **_unit_of(valid)})
+    }
     if clip.start is None:
         return coordinates
     begun = _like(valid, [clip.start])
@@ -849,7 +1100,10 @@ def _time_coordinates(clip: Clip) -> dict[str, Any]:
     }
 
 
-_BEGUN = {"standard_name": "forecast_reference_time", "long_name": "time of the last frame that was seen"}
+_BEGUN = {
+    "standard_name": "forecast_reference_time",
+    "long_name": "time of the last frame that was seen",
+}
 _AHEAD = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast"}
 
 
@@ -864,12 +1118,18 @@ def _leads(valid: np.ndarray, begun: np.ndarray) -> np.ndarray:
 
 def _times_to_write(times: np.ndarray) -> np.ndarray:
     if times.dtype.kind == "M":
-        return times if np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns") else times.astype("datetime64[s]")
+        return (
+            times
+            if np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns")
+            else times.astype("datetime64[s]")
+        )
     return times if times.dtype.kind == "O" else times.astype(np.float64)
 
 
 def _unit_of(times: np.ndarray) -> dict[str, str]:
-    return {} if times.dtype.kind in "mMO" else {"units": "s"}  # xarray writes the units of dates and durations
+    return (
+        {} if times.dtype.kind in "mMO" else {"units": "s"}
+    )  # xarray writes the units of dates and durations
 
 
 def _lead_coordinates(clips: list[Clip]) -> dict[str, Any]:
@@ -877,13 +1137,25 @@ def _lead_coordinates(clips: list[Clip]) -> dict[str, Any]:
     t = len(clips[0])
     counted = ("lead", np.arange(1, t + 1), {"long_name": "frames after the start"})
     if any(clip.times is None for clip in clips):
-        return {"start": ("start", np.arange(len(clips)), {"long_name": "forecast"}), "lead": counted}
+        return {
+            "start": ("start", np.arange(len(clips)), {"long_name": "forecast"}),
+            "lead": counted,
+        }
     valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
     if t < 2 and any(clip.start is None for clip in clips):
-        raise ValueError("forecasts of one frame do not tell when they started; give each its start")
-    begun = _like(valid, [c.times[0] - c.step if c.start is None else c.start for c in clips if c.times is not None])
+        raise ValueError(
+            "forecasts of one frame do not tell when they started; give each its start"
+        )
+    begun = _like(
+        valid,
+        [c.times[0] - c.step if c.start is None else c.start for c in clips if c.times is not None],
+    )
     leads = _leads(valid, begun[:, None])
-    alike = np.allclose(leads, leads[:1]) if leads.dtype.kind == "f" else bool((leads == leads[:1]).all())
+    alike = (
+        np.allclose(leads, leads[:1])
+        if leads.dtype.kind == "f"
+        else bool((leads == leads[:1]).all())
+    )
     return {
         "start": ("start", begun, {**_BEGUN, **_unit_of(valid)}),
         "lead": ("lead", leads[0], {**_AHEAD, **_unit_of(leads)}) if alike else counted,

@@ -1,4 +1,6 @@
-"""Numbered images, and files that hold several pictures: GIF, WebP, TIFF. Read one picture at a time."""
+"""Numbered images, and files that hold several pictures: GIF, WebP, TIFF. Read one picture at a
+time.
+"""
 
 import atexit
 import os
@@ -25,14 +27,19 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
 _GREY = ("1", "L", "LA", "La", "I", "F")  # pillow's modes; those of 16 bits begin with I;16
 _KEPT_BYTES = 128 * 2**20  # of decoded pictures that are kept of one file, for windows that overlap
-_NO_PAGE, _NO_DATA = 254, 42113  # TIFF's tags: NewSubfileType, which tells overviews and masks, and GDAL_NODATA
+_NO_PAGE, _NO_DATA = (
+    254,
+    42113,
+)  # TIFF's tags: NewSubfileType, which tells overviews and masks, and GDAL_NODATA
 
 
 def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
-    """An animated GIF: frames (T,C,H,W) uint8, composited, transparent parts black, and times in seconds from the first frame.
+    """An animated GIF: frames (T,C,H,W) uint8, composited, transparent parts black, and times in
+    seconds from the first frame.
 
-    C is 1 where every frame is grey and 3 (RGB) otherwise. Opening looks at every frame once; they are read when asked for. A
-    duration of 0 counts as 0.1 s, as in browsers. A GIF that is cut short gives what is there, and a note.
+    C is 1 where every frame is grey and 3 (RGB) otherwise. Opening looks at every frame once; they
+    are read when asked for. A duration of 0 counts as 0.1 s, as in browsers. A GIF that is cut
+    short gives what is there, and a note.
 
     Args:
         path: of the GIF, or of an animated WebP.
@@ -62,24 +69,39 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
             except Exception as error:
                 if len(seconds) == 1:
                     raise
-                note = (f"the {kind} is damaged: only its first {len(seconds) - 1} frames are there ({_short(error)})",)
+                note = (
+                    f"the {kind} is damaged: only its first {len(seconds) - 1} frames are there "
+                    f"({_short(error)})",
+                )
     except OverBudgetError:
         raise
     except Exception as error:  # pillow's readers raise whatever they stumble over
-        raise ValueError(f"{path.name} is no {kind} that can be read ({_short(error)}); make or fetch it again") from None
+        raise ValueError(
+            f"{path.name} is no {kind} that can be read ({_short(error)}); make or fetch it again"
+        ) from None
     found = _Kind(*size, grey, np.dtype(np.uint8), 16, False, None)
-    frames = Pages(path.absolute(), tuple(range(len(seconds) - 1)), found, found.dtype, _stamp(path), True, budget)
+    frames = Pages(
+        path.absolute(),
+        tuple(range(len(seconds) - 1)),
+        found,
+        found.dtype,
+        _stamp(path),
+        True,
+        budget,
+    )
     return Clip(frames, times=np.array(seconds[:-1]), name=path.name, notes=note)
 
 
 def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
-    """An animated WebP as `read_gif` gives it, or a TIFF of several pages: frames (T,C,H,W), each page one; no times.
+    """An animated WebP as `read_gif` gives it, or a TIFF of several pages: frames (T,C,H,W), each
+    page one; no times.
 
-    Overviews and masks are no pages. Where the file says which number stands for no data (GDAL_NODATA), frames are float32, NaN
-    there.
+    Overviews and masks are no pages. Where the file says which number stands for no data
+    (GDAL_NODATA), frames are float32, NaN there.
 
     Raises:
-        ValueError: no such file, no picture that can be read, pages of unlike sizes or depths, more than the budget.
+        ValueError: no such file, no picture that can be read, pages of unlike sizes or depths, more
+            than the budget.
     """
     path = Path(path)
     if path.suffix.lower() == ".webp":
@@ -94,19 +116,26 @@ def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
                 if not int(image.tag_v2.get(_NO_PAGE, 0)):
                     pages.append((k, _kind(image)))
     except Exception as error:
-        raise ValueError(f"{path} cannot be read ({_short(error)}); make or fetch it again") from None
+        raise ValueError(
+            f"{path} cannot be read ({_short(error)}); make or fetch it again"
+        ) from None
     if not pages:
         raise ValueError(f"{path} has no pages but overviews and masks; make or fetch it again")
     first = pages[0][1]
     for k, other in pages:
         if other[:2] != first[:2] or other.grey != first.grey or other.dtype != first.dtype:
             raise ValueError(
-                f"{path}: page {pages[0][0]} is {first.in_words}, {first.dtype}, and page {k} {other.in_words}, {other.dtype}; "
+                f"{path}: page {pages[0][0]} is {first.in_words}, {first.dtype}, and page {k} "
+                f"{other.in_words}, {other.dtype}; "
                 "store pages that are alike, or each in a file of its own"
             )
     _check_size(path, first.height, first.width, first.weight, budget)
-    dtype = np.dtype(np.float32) if any(kind.nodata is not None for _, kind in pages) else first.dtype
-    frames = Pages(path.absolute(), tuple(k for k, _ in pages), first, dtype, _stamp(path), False, budget)
+    dtype = (
+        np.dtype(np.float32) if any(kind.nodata is not None for _, kind in pages) else first.dtype
+    )
+    frames = Pages(
+        path.absolute(), tuple(k for k, _ in pages), first, dtype, _stamp(path), False, budget
+    )
     return Clip(frames, name=path.name)
 
 
@@ -125,11 +154,13 @@ def read_images(
     size: tuple[int, int] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """Numbered images as frames (T,C,H,W), read when asked for: uint8, uint16 where grey images have 16 bits, or as stored.
+    """Numbered images as frames (T,C,H,W), read when asked for: uint8, uint16 where grey images
+    have 16 bits, or as stored.
 
-    A folder's images (png, jpg, bmp, tif, webp) are taken in the order of the numbers in their names, img2 before img10, without
-    hidden files; a list keeps its order. C is 1 where the first image is grey and 3 (RGB) otherwise; transparent parts are black;
-    pictures are turned upright as their EXIF tag says; of a file with several pages the first is read. Where a GeoTIFF says which
+    A folder's images (png, jpg, bmp, tif, webp) are taken in the order of the numbers in their
+    names, img2 before img10, without hidden files; a list keeps its order. C is 1 where the first
+    image is grey and 3 (RGB) otherwise; transparent parts are black; pictures are turned upright as
+    their EXIF tag says; of a file with several pages the first is read. Where a GeoTIFF says which
     number stands for no data (GDAL_NODATA), frames are float32, NaN there. There are no times.
 
     Args:
@@ -139,18 +170,26 @@ def read_images(
         budget: GiB that reading may take at once.
 
     Raises:
-        ValueError: no such folder, no images, unlike sizes or depths, an image that `strict` refuses, more than the budget.
+        ValueError: no such folder, no images, unlike sizes or depths, an image that `strict`
+            refuses, more than the budget.
     """
     if isinstance(folder_or_list, str | Path):
         folder = Path(folder_or_list)
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
-        held = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+        held = (
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+        )
         paths, name = sorted(held, key=natural), folder.resolve().name
     else:
         paths, name = [Path(p) for p in folder_or_list], ""
     if not paths:
-        raise ValueError(f"{folder_or_list or 'the list'} has no images; give files that end in {', '.join(SUFFIXES)}")
+        raise ValueError(
+            f"{folder_or_list or 'the list'} has no images; give files that end in "
+            f"{', '.join(SUFFIXES)}"
+        )
     if size is not None and min(size) < 1:
         raise ValueError(f"size {size}: rows and columns are at least 1")
 
@@ -162,29 +201,43 @@ def read_images(
                 kinds.append((path, _kind(image)))
         except Exception as error:
             if strict:
-                raise ValueError(f"{path} cannot be read ({_short(error)}); replace it, or leave strict out") from None
+                raise ValueError(
+                    f"{path} cannot be read ({_short(error)}); replace it, or leave strict out"
+                ) from None
             broken.add(k)
     if not kinds:
-        raise ValueError(f"none of the {len(paths)} images can be read, {paths[0].name} for one; make or fetch them again")
+        raise ValueError(
+            f"none of the {len(paths)} images can be read, {paths[0].name} for one; make or fetch "
+            "them again"
+        )
     first, kind = kinds[0]
     for path, other in kinds:
         if size is None and other[:2] != kind[:2]:
             raise ValueError(
-                f"{first.name} is {kind.in_words} and {path.name} {other.in_words} (rows x columns); "
+                f"{first.name} is {kind.in_words} and {path.name} {other.in_words} (rows x "
+                "columns); "
                 "give a size to which all are resized"
             )
         if other.dtype != kind.dtype:
-            raise ValueError(f"{first.name} holds {kind.dtype} and {path.name} {other.dtype}; store all images with the same depth")
+            raise ValueError(
+                f"{first.name} holds {kind.dtype} and {path.name} {other.dtype}; store all images "
+                "with the same depth"
+            )
         _check_size(path, other.height, other.width, other.weight, budget)
     unlike = sum(other.grey != kind.grey for _, other in kinds)
     notes = []
     if unlike:
         became = "turned grey, as the first is" if kind.grey else "given three equal channels"
-        notes.append(f"{unlike} of {len(paths)} images are {'in colour' if kind.grey else 'grey'}: they are {became}")
+        notes.append(
+            f"{unlike} of {len(paths)} images are {'in colour' if kind.grey else 'grey'}: they are "
+            f"{became}"
+        )
     if size is not None and any(other[:2] != size for _, other in kinds):
         notes.append(f"images are resized to {size[0]}x{size[1]}")
     shape = (len(paths), 1 if kind.grey else 3, *(size or kind[:2]))
-    dtype = np.dtype(np.float32) if any(other.nodata is not None for _, other in kinds) else kind.dtype
+    dtype = (
+        np.dtype(np.float32) if any(other.nodata is not None for _, other in kinds) else kind.dtype
+    )
     return Clip(Images(paths, shape, dtype, strict, broken, budget), name=name, notes=tuple(notes))
 
 
@@ -192,9 +245,9 @@ def read_images(
 class Pages:
     """Frames (T,C,H,W) of one file that holds several pictures, decoded when a slice asks for them.
 
-    Slices that follow each other go on where the one before ended, since a picture of a GIF is drawn on the one before; a jump back
-    begins anew. The pictures of the last slices are kept, up to 128 MiB, so that windows may overlap. Each thread and process
-    decodes for itself.
+    Slices that follow each other go on where the one before ended, since a picture of a GIF is
+    drawn on the one before; a jump back begins anew. The pictures of the last slices are kept, up
+    to 128 MiB, so that windows may overlap. Each thread and process decodes for itself.
 
     Args:
         path: of the file.
@@ -241,7 +294,10 @@ class Pages:
             raise
         except Exception as error:
             _decoder.cache_clear()  # a decoder that has failed stands nobody knows where
-            raise ValueError(f"{self.path}: picture {k} cannot be read ({_short(error)}); make or fetch the file again") from None
+            raise ValueError(
+                f"{self.path}: picture {k} cannot be read ({_short(error)}); make or fetch the "
+                "file again"
+            ) from None
         return pictures
 
     def _picture(self, image: Any, k: int) -> np.ndarray:
@@ -252,7 +308,9 @@ class Pages:
 
 
 class _Decoder:
-    """An open file, the pictures of it that were decoded last by their number, and where it stands."""
+    """An open file, the pictures of it that were decoded last by their number, and where it
+    stands.
+    """
 
     def __init__(self, path: Path) -> None:
         with _without_limit():
@@ -266,7 +324,9 @@ class _Decoder:
 
 @lru_cache(maxsize=32)
 def _decoder(path: Path, stamp: tuple[int, ...], process: int, thread: int) -> _Decoder:
-    """The decoder of this thread: a file's position is shared neither by threads nor by forked workers."""
+    """The decoder of this thread: a file's position is shared neither by threads nor by forked
+    workers.
+    """
     return _Decoder(path)
 
 
@@ -276,11 +336,12 @@ atexit.register(_decoder.cache_clear)  # later pillow has nothing left to close 
 class Images:
     """Frames (T,C,H,W) of numbered images, each read when a slice asks for it.
 
-    `broken` are the indices, so far, of images that cannot be read: the one before stands in its place (the next good one at the
-    start), and the first of them warns.
+    `broken` are the indices, so far, of images that cannot be read: the one before stands in its
+    place (the next good one at the start), and the first of them warns.
 
     Raises:
-        ValueError: on slicing, a step; an image that `strict` refuses; no image left that can be read.
+        ValueError: on slicing, a step; an image that `strict` refuses; no image left that can be
+            read.
     """
 
     def __init__(
@@ -302,7 +363,9 @@ class Images:
 
     def __getitem__(self, when: slice, /) -> Shaped[np.ndarray, "t c h w"]:
         asked = _asked(when, len(self))
-        pictures = _room(len(asked), self.shape[1:], self.dtype, self._paths[0].parent, self._budget)
+        pictures = _room(
+            len(asked), self.shape[1:], self.dtype, self._paths[0].parent, self._budget
+        )
         for k in asked:
             picture = self._read(k)
             if picture is None and k > asked.start:
@@ -322,7 +385,10 @@ class Images:
             raise
         except Exception as error:  # pillow's readers raise whatever they stumble over
             if self._strict:
-                raise ValueError(f"{self._paths[k]} cannot be read ({_short(error)}); replace it, or leave strict out") from None
+                raise ValueError(
+                    f"{self._paths[k]} cannot be read ({_short(error)}); replace it, or leave "
+                    "strict out"
+                ) from None
         self.broken.add(k)
         self._warn(k)
         return None
@@ -332,13 +398,18 @@ class Images:
             picture = self._read(other)
             if picture is not None:
                 return picture
-        raise ValueError(f"none of the {len(self)} images beside {self._paths[k]} can be read; make or fetch them again")
+        raise ValueError(
+            f"none of the {len(self)} images beside {self._paths[k]} can be read; make or fetch "
+            "them again"
+        )
 
     def _warn(self, k: int) -> None:
         if not self._warned:
             self._warned = True
             name = f"{self._paths[k].name} (frame {k})"
-            told = Note(f"{name} cannot be read; the image before stands in its place; strict refuses it")
+            told = Note(
+                f"{name} cannot be read; the image before stands in its place; strict refuses it"
+            )
             warnings.warn(told, stacklevel=4)
 
 
@@ -378,12 +449,17 @@ def _kind(image: Any) -> _Kind:
     if mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         grey = bool((palette == palette[:, :1]).all())
-    elif mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):  # older pillows call 16 bits so
+    elif mode.startswith("I;16") or (
+        mode == "I" and image.format == "PNG"
+    ):  # older pillows call 16 bits so
         dtype = np.dtype(np.uint16)
     elif mode in ("I", "F"):
         dtype = np.dtype(np.int32 if mode == "I" else np.float32)
-    # Pillow keeps three channels in four bytes; what has to be converted lies there twice, what shines through more often.
-    weight = {"L": 1, "1": 2, "RGB": 4, "I": 4, "F": 4}.get(mode, 4 if mode.startswith("I;16") else 8)
+    # Pillow keeps three channels in four bytes; what has to be converted lies there twice, what
+    # shines through more often.
+    weight = {"L": 1, "1": 2, "RGB": 4, "I": 4, "F": 4}.get(
+        mode, 4 if mode.startswith("I;16") else 8
+    )
     weight += 16 if _is_clear(image) else 0
     return _Kind(height, width, grey, dtype, weight, turn in range(2, 9), _nodata(image, dtype))
 
@@ -398,7 +474,9 @@ def _nodata(image: Any, dtype: np.dtype) -> float | None:
         return None
     if not np.isfinite(value):
         return None
-    whole = dtype.kind == "f" or (value == round(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+    whole = dtype.kind == "f" or (
+        value == round(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    )
     return value if whole else None
 
 
@@ -406,8 +484,12 @@ def _is_clear(image: Any) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def _picture(image: Any, kind: _Kind, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "c h w"]:
-    """The picture at which an open file stands, as (C,H,W) in the numbers of `dtype`, resized where it must be."""
+def _picture(
+    image: Any, kind: _Kind, shape: tuple[int, ...], dtype: np.dtype
+) -> Shaped[np.ndarray, "c h w"]:
+    """The picture at which an open file stands, as (C,H,W) in the numbers of `dtype`, resized where
+    it must be.
+    """
     if kind.turned:
         image = ImageOps.exif_transpose(image)
     if kind.dtype == np.uint8:
@@ -422,8 +504,12 @@ def _picture(image: Any, kind: _Kind, shape: tuple[int, ...], dtype: np.dtype) -
     if (image.height, image.width) != shape[1:]:
         shrinks = image.height >= shape[1] and image.width >= shape[2]
         if kind.dtype != np.uint8:
-            image = Image.fromarray(np.asarray(image).astype(np.float32))  # pillow resizes no 16 bits
-        image = image.resize(shape[:0:-1], Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+            image = Image.fromarray(
+                np.asarray(image).astype(np.float32)
+            )  # pillow resizes no 16 bits
+        image = image.resize(
+            shape[:0:-1], Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+        )
     values = np.asarray(image)
     if dtype.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values)
@@ -435,7 +521,9 @@ def _flat(image: Any) -> Any:
     """An image without transparency: what shows through is black."""
     if _is_clear(image):
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert(
+            "RGB"
+        )
     return image
 
 
@@ -452,7 +540,9 @@ _limit = threading.RLock()
 
 @contextmanager
 def _without_limit() -> Iterator[None]:
-    """Pillow's own limit of pixels, which no option of ours can raise, is off while a header is read: the budget stands for it."""
+    """Pillow's own limit of pixels, which no option of ours can raise, is off while a header is
+    read: the budget stands for it.
+    """
     with _limit:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -479,10 +569,14 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def _check_size(path: Path, height: int, width: int, weight: int, budget: float) -> None:
-    check_budget(height * width * weight, budget, f"{path.name} of {height}x{width} pixels", "leave it out")
+    check_budget(
+        height * width * weight, budget, f"{path.name} of {height}x{width} pixels", "leave it out"
+    )
 
 
-def _room(count: int, shape: tuple[int, ...], dtype: np.dtype, path: Path, budget: float) -> np.ndarray:
+def _room(
+    count: int, shape: tuple[int, ...], dtype: np.dtype, path: Path, budget: float
+) -> np.ndarray:
     """Memory for so many frames (C,H,W), if the budget has it."""
     need = count * int(np.prod(shape)) * dtype.itemsize
     check_budget(need, budget, f"a stretch of {count} frames of {path}", "read fewer")
@@ -493,9 +587,13 @@ def _room(count: int, shape: tuple[int, ...], dtype: np.dtype, path: Path, budge
 
 
 def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Numbers in a name count as numbers; the name itself settles what is left equal, as img1 and img01."""
+    """Numbers in a name count as numbers; the name itself settles what is left equal, as img1 and
+    img01.
+    """
     parts = re.findall(r"\d+|\D+", path.stem)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], path.name
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts
+    ], path.name
 
 
 def _asked(when: slice, length: int) -> range:
@@ -507,4 +605,8 @@ def _asked(when: slice, length: int) -> range:
 
 def _short(error: BaseException) -> str:
     """Pillow's words without the file's path, which the message has already."""
-    return "not an image" if isinstance(error, UnidentifiedImageError) else (str(error).splitlines() or ["damaged"])[0][:160]
+    return (
+        "not an image"
+        if isinstance(error, UnidentifiedImageError)
+        else (str(error).splitlines() or ["damaged"])[0][:160]
+    )

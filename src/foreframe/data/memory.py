@@ -1,4 +1,6 @@
-"""Clips and recordings that are in memory: arrays, and what an xarray object or a Dataset is called."""
+"""Clips and recordings that are in memory: arrays, and what an xarray object or a Dataset is
+called.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,15 +19,18 @@ from foreframe.trained import IN_MEMORY
 
 
 def data_name(source: Any) -> str:
-    """What data is called in messages, config.yaml and model cards: a path or name as it is, else what
-    it is, without its values."""
+    """What data is called in messages, config.yaml and model cards: a path or name as it is, else
+    what it is, without its values.
+    """
     if isinstance(source, str | Path):
         return str(source)
     if isinstance(source, np.ndarray | Tensor):
         kind = str(source.dtype).removeprefix("torch.")
         return f"{IN_MEMORY}{kind} array of {'x'.join(map(str, source.shape))}"
     if isinstance(source, Mapping) and not is_xarray(source):
-        return IN_MEMORY + ", ".join(f"{split}: {type(of).__name__}" for split, of in source.items())
+        return IN_MEMORY + ", ".join(
+            f"{split}: {type(of).__name__}" for split, of in source.items()
+        )
     kind = type(source).__name__
     if is_xarray(source):
         sizes = ", ".join(f"{name} {size}" for name, size in source.sizes.items())
@@ -46,7 +51,9 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
     """
     name = data_name(source)
     if isinstance(source, np.ma.MaskedArray):
-        raise ValueError(f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing")
+        raise ValueError(
+            f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing"
+        )
     if isinstance(source, Tensor):
         source = source.detach().cpu()
         source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
@@ -57,12 +64,15 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
         raise ValueError(f"{name}: it holds nothing")
     if frames.ndim < 3:
         raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W), nor clips (N,T,C,H,W)")
-    return np.asarray(frames, frames.dtype.newbyteorder("="))  # torch knows this machine's order alone
+    return np.asarray(
+        frames, frames.dtype.newbyteorder("=")
+    )  # torch knows this machine's order alone
 
 
 def are_clips(source: np.ndarray | Tensor) -> bool:
-    """Whether an array holds whole clips, (N,T,C,H,W) or (N,T,H,W), as a .npy file of its shape would,
-    and not one recording to cut windows from."""
+    """Whether an array holds whole clips, (N,T,C,H,W) or (N,T,H,W), as a .npy file of its shape
+    would, and not one recording to cut windows from.
+    """
     shape = tuple(source.shape)
     return shape == PUBLISHED_SHAPE or len(shape) == 5 or (len(shape) == 4 and shape[1] > 4)
 
@@ -83,7 +93,10 @@ def recordings_in(source: np.ndarray | Tensor) -> list[Clip]:
         cure = ""
         if frames.ndim == 4 and frames.shape[3] <= 4:
             cure = "; transpose(0, 3, 1, 2) puts channels second"
-        raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips (N,T,C,H,W){cure}")
+        raise ValueError(
+            f"{name}: no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips "
+            f"(N,T,C,H,W){cure}"
+        )
     return [Clip(frames, name=name)]
 
 
@@ -92,8 +105,8 @@ class ClipsInMemory(Dataset):
     splits and scaled as `ArrayClips` does with a file of such.
 
     Raises:
-        ValueError: what `array_of` raises, numbers that are neither 8-bit nor floats, other axes, or a
-            split without clips.
+        ValueError: what `array_of` raises, numbers that are neither 8-bit nor floats, other axes,
+            or a split without clips.
     """
 
     def __init__(self, source: np.ndarray | Tensor, split: str = "train") -> None:

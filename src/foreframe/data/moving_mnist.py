@@ -1,12 +1,13 @@
 """Moving MNIST: digits that drift over a black canvas and bounce off its walls.
 
-Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the same on any worker count,
-rank or machine, in any order. Two rules of motion:
+Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the
+same on any worker count, rank or machine, in any order. Two rules of motion:
 
-- `srivastava` (Srivastava et al. 2015, arXiv 1502.04681; the benchmark's): 28-px digits, a real-valued position that moves
-  0.1 of the free range a frame at a random angle, is clamped at the walls and turned round there; digits overlay by maximum.
-- `svg` (Denton & Fergus 2018, arXiv 1802.07687; the tutorial's): 32-px digits, whole-pixel speeds -4..4 per axis, turned round
-  at the walls, or drawn anew there; digits add up and are clipped.
+- `srivastava` (Srivastava et al. 2015, arXiv 1502.04681; the benchmark's): 28-px digits, a
+  real-valued position that moves 0.1 of the free range a frame at a random angle, is clamped at the
+  walls and turned round there; digits overlay by maximum.
+- `svg` (Denton & Fergus 2018, arXiv 1802.07687; the tutorial's): 32-px digits, whole-pixel speeds
+  -4..4 per axis, turned round at the walls, or drawn anew there; digits add up and are clipped.
 """
 
 import hashlib
@@ -36,7 +37,8 @@ class Motion:
 
     Args:
         rule: "srivastava" or "svg".
-        speed: srivastava: share of the free range a frame (0.1); svg: the fastest whole-pixel speed per axis (4).
+        speed: srivastava: share of the free range a frame (0.1); svg: the fastest whole-pixel speed
+            per axis (4).
         redraw: svg only: draw a new velocity at a wall, away from it, instead of turning round.
         digit_px: side of a digit in pixels (28 for srivastava, 32 for svg).
     """
@@ -50,24 +52,35 @@ class Motion:
         if self.rule not in ("srivastava", "svg"):
             raise ValueError(f"motion rule {self.rule!r} is unknown; choose srivastava or svg")
         if self.redraw and self.rule != "svg":
-            raise ValueError("only the svg rule redraws velocities at the walls; use rule svg, or redraw false")
+            raise ValueError(
+                "only the svg rule redraws velocities at the walls; use rule svg, or redraw false"
+            )
         fill = {"srivastava": (0.1, 28), "svg": (4, 32)}[self.rule]
         object.__setattr__(self, "speed", fill[0] if self.speed is None else self.speed)
         object.__setattr__(self, "digit_px", fill[1] if self.digit_px is None else self.digit_px)
-        if self.speed is None or self.speed < 0 or (self.rule == "svg" and self.speed != int(self.speed)):
-            raise ValueError(f"speed {self.speed} does not fit the {self.rule} rule: 0 or more, and whole pixels for svg")
+        if (
+            self.speed is None
+            or self.speed < 0
+            or (self.rule == "svg" and self.speed != int(self.speed))
+        ):
+            raise ValueError(
+                f"speed {self.speed} does not fit the {self.rule} rule: 0 or more, and whole "
+                "pixels for svg"
+            )
 
 
 class MovingMNIST(Dataset):
     """Clips (T,1,H,W), float32 in [0,1].
 
-    `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch, which for the training split is
-    a new one unless `fixed`. Validation and test clips are the same in every epoch.
+    `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch,
+    which for the training split is a new one unless `fixed`. Validation and test clips are the same
+    in every epoch.
 
     Args:
         split: "train", "validation" or "test". No digit image is in two of them.
-        digits: "mini" (5,000 MNIST digits, embedded), "mnist", "fashion_mnist", "kmnist" (torchvision), an idx or npz file, or a
-            mapping {source, root, download}: nothing is downloaded unless `download` is true.
+        digits: "mini" (5,000 MNIST digits, embedded), "mnist", "fashion_mnist", "kmnist"
+            (torchvision), an idx or npz file, or a mapping {source, root, download}: nothing is
+            downloaded unless `download` is true.
         motion: "srivastava", "svg", or a mapping {rule, speed, redraw, digit_px} (see `Motion`).
         canvas: H and W in pixels, one number or two.
         count: digits in a clip.
@@ -77,7 +90,8 @@ class MovingMNIST(Dataset):
         seed: another seed, other clips of the same digits.
 
     Raises:
-        ValueError: unknown split, digits or motion; digits that do not fit the canvas; counts below 1.
+        ValueError: unknown split, digits or motion; digits that do not fit the canvas; counts below
+            1.
     """
 
     by_epoch = True  # keys may be (epoch, index)
@@ -100,22 +114,39 @@ class MovingMNIST(Dataset):
             motion = Motion(motion)
         elif isinstance(motion, Mapping):
             motion = _motion(motion)
-        self.split, self.motion, self.count, self.length, self.seed = split, motion, count, length, seed
+        self.split, self.motion, self.count, self.length, self.seed = (
+            split,
+            motion,
+            count,
+            length,
+            seed,
+        )
         self.fixed = fixed or split != "train"
         self.clips = clips if clips is not None else (10_000 if split == "train" else 1_000)
         self.height, self.width = (canvas, canvas) if isinstance(canvas, int) else canvas
         if min(self.count, self.length, self.clips) < 1:
-            raise ValueError(f"count ({count}), length ({length}) and clips ({self.clips}) must each be at least 1")
+            raise ValueError(
+                f"count ({count}), length ({length}) and clips ({self.clips}) must each be at "
+                "least 1"
+            )
         size = motion.digit_px
         assert size is not None
         if min(self.height, self.width) <= size:
-            raise ValueError(f"{size}-px digits need a canvas larger than {size}x{size}, not {self.height}x{self.width}")
+            raise ValueError(
+                f"{size}-px digits need a canvas larger than {size}x{size}, not "
+                f"{self.height}x{self.width}"
+            )
         if self.clips > MANY:
-            raise ValueError(f"clips ({self.clips}) are {MANY:,} at most: an epoch keeps their order in memory")
+            raise ValueError(
+                f"clips ({self.clips}) are {MANY:,} at most: an epoch keeps their order in memory"
+            )
         need = 4 * self.length * (self.height * self.width + self.count * size**2)
         if need > GIB:
             frames = f"{self.length} frames of {self.height}x{self.width}"
-            raise ValueError(f"a clip of {frames} would take {in_gib(need)} of memory; draw shorter or smaller ones")
+            raise ValueError(
+                f"a clip of {frames} would take {in_gib(need)} of memory; draw shorter or smaller "
+                "ones"
+            )
         source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
         self.scaling = Scaling()
         self.images = _resize(digit_images(split=split, **source), size)
@@ -138,22 +169,29 @@ class MovingMNIST(Dataset):
         return torch.from_numpy(self._draw(*self._keys(keys), np.float32)).unsqueeze(2)
 
     def as_uint8(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
-        """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw. Training takes these, and divides
-        by 255 on the device."""
+        """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw.
+        Training takes these, and divides by 255 on the device.
+        """
         return torch.from_numpy(self._draw(*self._keys(keys), np.uint8)).unsqueeze(2)
 
     def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
         """Random keys (B,) and numbers of digit images (B, count)."""
-        pairs = np.array([(0, key) if isinstance(key, int | np.integer) else key for key in keys], dtype=np.int64)
+        pairs = np.array(
+            [(0, key) if isinstance(key, int | np.integer) else key for key in keys], dtype=np.int64
+        )
         epochs, indices = pairs[:, 0], pairs[:, 1]
         if (indices < -self.clips).any() or (indices >= self.clips).any():
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
         epochs = np.zeros_like(epochs) if self.fixed else epochs
-        drawn = _mix(_mix(self._key + epochs.astype(np.uint64)) + (indices % self.clips).astype(np.uint64))
+        drawn = _mix(
+            _mix(self._key + epochs.astype(np.uint64)) + (indices % self.clips).astype(np.uint64)
+        )
         return drawn, (_uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
 
     def positions(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these random keys (B,)."""
+        """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these
+        random keys (B,).
+        """
         size = self.motion.digit_px
         assert size is not None
         room = np.array([self.height - size, self.width - size])
@@ -171,19 +209,26 @@ class MovingMNIST(Dataset):
         return corner[..., 0, :], corner[..., 1, :]
 
     def _draw(self, keys: np.ndarray, which: np.ndarray, kind: type[np.generic]) -> np.ndarray:
-        """Frames (B,T,H,W): uint8, or float32 in [0,1]. Each digit gets a layer of its own, filled for all frames in one assignment
-        of whole rows; a few clips at a time, so that all of it stays in the processor's cache."""
+        """Frames (B,T,H,W): uint8, or float32 in [0,1]. Each digit gets a layer of its own, filled
+        for all frames in one assignment of whole rows; a few clips at a time, so that all of it
+        stays in the processor's cache.
+        """
         b, n, t, h, w = len(keys), self.count, self.length, self.height, self.width
         size = self.images.shape[-1]
         rows, columns = self.positions(keys)
-        corners = (rows * w + columns).transpose(1, 0, 2)  # (count, B, T), in bytes from the corner of a frame
+        corners = (rows * w + columns).transpose(
+            1, 0, 2
+        )  # (count, B, T), in bytes from the corner of a frame
         together = max(1, BLOCK // (n * t * h * w))
         layers = np.empty((n, together, t, h, w), dtype=np.uint8)
         starts = (np.arange(n * together * t) * h * w).reshape(n, together, t)
-        # Rows of digits as items of `size` bytes, and every place where one may go: (N, row), and (corner of the digit, row).
+        # Rows of digits as items of `size` bytes, and every place where one may go: (N, row), and
+        # (corner of the digit, row).
         digits = np.ascontiguousarray(self.images).view(f"V{size}")[..., 0]
         run = np.ndarray((1,), f"V{size}", layers)
-        runs = np.lib.stride_tricks.as_strided(run, (layers.size - (size - 1) * w - size + 1, size), (1, w))
+        runs = np.lib.stride_tricks.as_strided(
+            run, (layers.size - (size - 1) * w - size + 1, size), (1, w)
+        )
         frames = np.empty((b, t, h, w), dtype=kind)
         for first in range(0, b, together):
             block = slice(first, min(first + together, b))
@@ -195,7 +240,9 @@ class MovingMNIST(Dataset):
                 for one in more:
                     np.maximum(layer, one, out=layer)
             elif more:
-                np.minimum(layers[:, :many].sum(axis=0, dtype=np.uint16), 255, out=layer, casting="unsafe")
+                np.minimum(
+                    layers[:, :many].sum(axis=0, dtype=np.uint16), 255, out=layer, casting="unsafe"
+                )
             if kind is np.uint8:
                 frames[block] = layer
             else:
@@ -206,21 +253,32 @@ class MovingMNIST(Dataset):
         """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
         u = _uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
         top = int(self.motion.speed or 0)
-        return (u[..., 0] * room).astype(np.int64), (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
+        return (u[..., 0] * room).astype(np.int64), (u[..., 1] * (2 * top + 1)).astype(
+            np.int64
+        ) - top
 
     def _redrawn_track(self, keys: np.ndarray, room: np.ndarray) -> np.ndarray:
-        """(B, count, 2, T). Each draw depends on the last, so the corners go frame by frame (the pixels still do not)."""
+        """(B, count, 2, T). Each draw depends on the last, so the corners go frame by frame (the
+        pixels still do not).
+        """
         place, speed = self._whole_pixels(keys, room)
         top = int(self.motion.speed or 0)
-        u = _uniforms(keys, self.length * self.count * 4, stream=2).reshape(len(keys), self.count, self.length, 2, 2)
+        u = _uniforms(keys, self.length * self.count * 4, stream=2).reshape(
+            len(keys), self.count, self.length, 2, 2
+        )
         any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
         track = np.empty((*place.shape, self.length), dtype=np.int64)
         for t in range(self.length):
-            for axis in (0, 1):  # rows before columns: a corner redraws both, and the columns' draw stands
+            for axis in (
+                0,
+                1,
+            ):  # rows before columns: a corner redraws both, and the columns' draw stands
                 below, above = place[..., axis] < 0, place[..., axis] >= room[axis]
                 hit = below | above
-                speed[..., axis] = np.where(hit, np.where(below, 1, -1) * away[:, :, t, axis], speed[..., axis])
+                speed[..., axis] = np.where(
+                    hit, np.where(below, 1, -1) * away[:, :, t, axis], speed[..., axis]
+                )
                 speed[..., 1 - axis] = np.where(hit, any_speed[:, :, t, axis], speed[..., 1 - axis])
                 place[..., axis] = np.clip(place[..., axis], 0, room[axis] - 1)
             track[..., t] = place
@@ -238,8 +296,8 @@ def _motion(choices: Mapping[str, Any]) -> Motion:
 def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndarray:
     """srivastava: positions in [0,1] after 1..length steps, (..., length), in closed form.
 
-    A digit that would leave is put onto the wall and turns round, so after its first wall it crosses the range in a fixed number
-    of steps, over and over.
+    A digit that would leave is put onto the wall and turns round, so after its first wall it
+    crosses the range in a fixed number of steps, over and over.
     """
     v = np.maximum(np.abs(speed), 1e-12)[..., None]
     start, ahead = start[..., None], (speed > 0)[..., None]
@@ -254,8 +312,12 @@ def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndar
     return np.clip(np.where(since < 0, free, bounced), 0, 1)
 
 
-def _bounced_track(start: np.ndarray, speed: np.ndarray, room: np.ndarray, length: int) -> np.ndarray:
-    """svg: whole-pixel corners at steps 0..length-1, (..., length), in closed form: below 0 goes to 0, room or more to room-1."""
+def _bounced_track(
+    start: np.ndarray, speed: np.ndarray, room: np.ndarray, length: int
+) -> np.ndarray:
+    """svg: whole-pixel corners at steps 0..length-1, (..., length), in closed form: below 0 goes to
+    0, room or more to room-1.
+    """
     v = np.abs(speed)[..., None]
     still, v = v == 0, np.maximum(v, 1)
     start, ahead, room = start[..., None], (speed > 0)[..., None], room[:, None]
@@ -275,13 +337,17 @@ def _resize(images: np.ndarray, size: int) -> np.ndarray:
     if images.shape[1:] == (size, size):
         return images
     smooth = torch.nn.functional.interpolate(
-        torch.from_numpy(images).unsqueeze(1).float(), size=(size, size), mode="bilinear", antialias=True
+        torch.from_numpy(images).unsqueeze(1).float(),
+        size=(size, size),
+        mode="bilinear",
+        antialias=True,
     )
     return smooth.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-# Random numbers as a function of a key (SplitMix64: Steele, Lea & Flood 2014): no state to carry, any clip on its own, a whole
-# batch in a few array operations. numpy's generators would have to be built anew for every clip.
+# Random numbers as a function of a key (SplitMix64: Steele, Lea & Flood 2014): no state to carry,
+# any clip on its own, a whole batch in a few array operations. numpy's generators would have to be
+# built anew for every clip.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -296,6 +362,8 @@ def _mix(z: np.ndarray) -> np.ndarray:
 def _uniforms(keys: np.ndarray, draws: int, stream: int) -> np.ndarray:
     """(B, draws) float64 in [0, 1), independent between keys, draws and streams."""
     with np.errstate(over="ignore"):
-        counters = (np.arange(draws, dtype=np.uint64) + (np.uint64(stream) << np.uint64(32))) * _GOLDEN
+        counters = (
+            np.arange(draws, dtype=np.uint64) + (np.uint64(stream) << np.uint64(32))
+        ) * _GOLDEN
         bits = _mix(_mix(keys)[:, None] + counters)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,4 +1,6 @@
-"""How many samples the tables of an MP4 or MOV claim: FFmpeg makes room for each before it looks whether any is there."""
+"""How many samples the tables of an MP4 or MOV claim: FFmpeg makes room for each before it looks
+whether any is there.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -31,10 +33,17 @@ def check_mp4(path: Path, budget: float) -> None:
                 sound = content[8:12] == b"soun"
             elif kind == b"trun":
                 fragments += _number(content, 4)
-            elif not sound:  # of sound that is not compressed each value is a sample, for which no room is made
+            elif (
+                not sound
+            ):  # of sound that is not compressed each value is a sample, for which no room is made
                 most = max(most, _count(kind, content))
     samples = max(most, fragments)
-    check_budget(_SAMPLE * samples, budget, f"{path}, whose index claims {samples} frames,", "make or fetch the film again")
+    check_budget(
+        _SAMPLE * samples,
+        budget,
+        f"{path}, whose index claims {samples} frames,",
+        "make or fetch the film again",
+    )
 
 
 def _count(kind: bytes, content: bytes) -> int:

@@ -1,6 +1,7 @@
 """Arrays in .npy files, read a stretch at a time.
 
-They are not mapped into memory: when a mapped file shrinks, the process that looks at it is killed, without a word.
+They are not mapped into memory: when a mapped file shrinks, the process that looks at it is killed,
+without a word.
 """
 
 import io
@@ -17,7 +18,9 @@ import numpy as np
 
 from foreframe.data.budget import BUDGET, check_budget
 
-_LONGEST = 2**16  # bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them
+_LONGEST = (
+    2**16
+)  # bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them
 _JUMP = 2**16  # bytes that are read in the time that a jump to another place in the file takes
 
 
@@ -44,7 +47,8 @@ class Header:
 
 
 def read_header(file: BinaryIO | Any) -> Header:
-    """The header at the start of a .npy file, of one inside an archive, or of one that comes out of a pipe.
+    """The header at the start of a .npy file, of one inside an archive, or of one that comes out of
+    a pipe.
 
     Raises:
         ValueError: no such header, or one that no array can have.
@@ -56,7 +60,9 @@ def read_header(file: BinaryIO | Any) -> Header:
     if magic[:6] != b"\x93NUMPY" or length > _LONGEST:
         raise ValueError("it does not begin as a .npy file does")
     # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
-    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    read = (
+        np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    )
     try:
         shape, fortran, dtype = read(io.BytesIO(told + file.read(length)))
     except Exception:  # of the half dozen kinds that parsing raises
@@ -67,7 +73,8 @@ def read_header(file: BinaryIO | Any) -> Header:
 
 
 def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
-    """The whole array that follows in a file or a pipe, which needs no more than `read`, in this machine's byte order.
+    """The whole array that follows in a file or a pipe, which needs no more than `read`, in this
+    machine's byte order.
 
     Raises:
         ValueError: no array of numbers, more than the budget.
@@ -75,18 +82,25 @@ def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
     """
     header = read_header(file)
     if header.dtype.kind not in "fiub" or header.dtype.itemsize > 8:
-        raise ValueError(f"it holds {header.dtype}, not numbers that frames are made of; send float32")
-    check_budget(header.size, budget, f"an array of shape {header.shape}", "send one frame at a time")
+        raise ValueError(
+            f"it holds {header.dtype}, not numbers that frames are made of; send float32"
+        )
+    check_budget(
+        header.size, budget, f"an array of shape {header.shape}", "send one frame at a time"
+    )
     content = file.read(header.size)
     if len(content) < header.size:
         raise EOFError(f"{len(content)} of {header.size} bytes came")
-    values = np.frombuffer(content, header.dtype).reshape(header.shape[::-1] if header.fortran else header.shape)
+    values = np.frombuffer(content, header.dtype).reshape(
+        header.shape[::-1] if header.fortran else header.shape
+    )
     return (values.T if header.fortran else values).astype(header.dtype.newbyteorder("="))
 
 
 @dataclass(frozen=True)
 class NpyFrames:
-    """Frames (T,C,H,W) in a .npy file, in this machine's byte order; a slice reads what it names and nothing else.
+    """Frames (T,C,H,W) in a .npy file, in this machine's byte order; a slice reads what it names
+    and nothing else.
 
     Threads, forked and spawned workers may read at once.
 
@@ -120,10 +134,14 @@ class NpyFrames:
 
     def part(self, start: int, stop: int) -> "NpyFrames":
         """Frames `start` to `stop`, not read yet."""
-        return replace(self, offset=self.offset + start * self.step, shape=(stop - start, *self.shape[1:]))
+        return replace(
+            self, offset=self.offset + start * self.step, shape=(stop - start, *self.shape[1:])
+        )
 
     def __getitem__(self, key: slice | tuple[slice, slice, slice, slice], /) -> np.ndarray:
-        """Frames, or of frames all channels and some rows and columns: frames[3:7], frames[3:7, :, 10:20, 30:40]."""
+        """Frames, or of frames all channels and some rows and columns: frames[3:7], frames[3:7, :,
+        10:20, 30:40].
+        """
         when, channels, rows, columns = key if isinstance(key, tuple) else (key, *[slice(None)] * 3)
         if any(cut.step not in (None, 1) for cut in (when, channels, rows, columns)):
             raise ValueError(f"frames are read by slices without a step, frames[3:7], not by {key}")
@@ -135,13 +153,20 @@ class NpyFrames:
         by_rows = (h - height) * row > _JUMP
         if not by_rows:
             height = h
-        check_budget(count * c * height * row, self.budget, f"a stretch of {count} frames of {self.path}", "read fewer")
+        check_budget(
+            count * c * height * row,
+            self.budget,
+            f"a stretch of {count} frames of {self.path}",
+            "read fewer",
+        )
         frames = np.empty((count, c, height, w), self.stored)
         begin, frame = self.offset + first * self.step, h * c * row
         try:
             file = _opened(self.path, self.stamp, os.getpid())
             if os.fstat(file.number).st_size != self.stamp[0]:
-                raise ValueError(f"{self.path} has changed since it was opened; start again when it is whole")
+                raise ValueError(
+                    f"{self.path} has changed since it was opened; start again when it is whole"
+                )
             if by_rows:
                 for k, channel in np.ndindex(count, c):
                     file.fill(begin + k * self.step + (channel * h + top) * row, frames[k, channel])
@@ -151,10 +176,16 @@ class NpyFrames:
                 for k in range(count):
                     file.fill(begin + k * self.step, frames[k])
         except EOFError:
-            raise ValueError(f"{self.path} ends in the middle of a frame; make or fetch it again") from None
+            raise ValueError(
+                f"{self.path} ends in the middle of a frame; make or fetch it again"
+            ) from None
         except OSError as error:
-            raise ValueError(f"{self.path} cannot be read any more: {error.strerror or error}") from None
-        return frames[:, channels, slice(None) if by_rows else rows, columns].astype(self.dtype, copy=False)
+            raise ValueError(
+                f"{self.path} cannot be read any more: {error.strerror or error}"
+            ) from None
+        return frames[:, channels, slice(None) if by_rows else rows, columns].astype(
+            self.dtype, copy=False
+        )
 
 
 class _File:
@@ -196,7 +227,9 @@ _turn = threading.Lock()
 
 @lru_cache(maxsize=64)
 def _opened(path: Path, stamp: tuple[int, ...], process: int) -> _File:
-    """A file that stays open for the next stretch. Files of one path that were stored at different times are different."""
+    """A file that stays open for the next stretch. Files of one path that were stored at different
+    times are different.
+    """
     return _File(path)
 
 
@@ -210,7 +243,9 @@ def frames_in(path: Path, header: Header, budget: float = BUDGET) -> NpyFrames:
     check_whole(path, header)
     stat = path.stat()
     stamp = (stat.st_size, stat.st_ino, stat.st_mtime_ns)
-    return NpyFrames(path.absolute(), header.shape, header.dtype, header.offset, step, stamp, budget)
+    return NpyFrames(
+        path.absolute(), header.shape, header.dtype, header.offset, step, stamp, budget
+    )
 
 
 def check_whole(path: Path, header: Header) -> None:
@@ -221,4 +256,7 @@ def check_whole(path: Path, header: Header) -> None:
     """
     size = path.stat().st_size
     if size < header.offset + header.size:
-        raise ValueError(f"{path} is cut short: {size} bytes where {header.offset + header.size} belong; make or fetch it again")
+        raise ValueError(
+            f"{path} is cut short: {size} bytes where {header.offset + header.size} belong; make "
+            "or fetch it again"
+        )

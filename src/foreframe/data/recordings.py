@@ -1,4 +1,6 @@
-"""Windows over recordings, as a Dataset: dealt to train, validation and test so that no frame is in two of them."""
+"""Windows over recordings, as a Dataset: dealt to train, validation and test so that no frame is in
+two of them.
+"""
 
 import hashlib
 import math
@@ -23,7 +25,16 @@ from foreframe.clip import Clip, Window
 from foreframe.data.budget import GIB, frames_at_once, in_gib
 from foreframe.data.memory import array_of, data_name
 from foreframe.data.npy import NpyFrames, frames_in, read_header
-from foreframe.data.sources import Reading, breaks, broken_in, in_parts, is_number, is_whole, raw_clips, warn
+from foreframe.data.sources import (
+    Reading,
+    breaks,
+    broken_in,
+    in_parts,
+    is_number,
+    is_whole,
+    raw_clips,
+    warn,
+)
 from foreframe.files import atomic_write
 from foreframe.scaling import Moments, Scaling, scaling_from
 from foreframe.units import check_units
@@ -39,16 +50,20 @@ class Dealing:
     """How recordings become windows of three splits.
 
     Args:
-        by: "recording": whole recordings, the first ones train, the last ones test; "time": each recording is cut in time,
-            but one that is too short to give each split a window is trained on whole; "auto": by recording where there are at
-            least ten, or where none is long enough to be cut. A folder that holds folders `train` and `test` (and `validation`)
-            has decided already; without one for validation, the training recordings are dealt to both.
+        by: "recording": whole recordings, the first ones train, the last ones test; "time": each
+            recording is cut in time, but one that is too short to give each split a window is
+            trained on whole; "auto": by recording where there are at least ten, or where none is
+            long enough to be cut. A folder that holds folders `train` and `test` (and `validation`)
+            has decided already; without one for validation, the training recordings are dealt to
+            both.
         shares: of train, validation and test.
         gap: frames left out between two splits of one recording; None takes the window's future.
         tile: side of the square tiles that big frames are cut into; 0 leaves frames whole.
-        active: least share of a window's past values that lie above 5 % of the scaled range: dry tiles of a radar teach little.
-        augment: "none"; "flips": mirror training clips left to right, half of the time; "turns": mirror and turn them by quarters,
-            for square tiles; both also move a training tile about its place.
+        active: least share of a window's past values that lie above 5 % of the scaled range: dry
+            tiles of a radar teach little.
+        augment: "none"; "flips": mirror training clips left to right, half of the time; "turns":
+            mirror and turn them by quarters, for square tiles; both also move a training tile about
+            its place.
         seed: of augmentation.
 
     Raises:
@@ -66,9 +81,16 @@ class Dealing:
     def __post_init__(self) -> None:
         if self.by not in ("auto", "recording", "time"):
             raise ValueError(f"by {self.by!r} is unknown; choose auto, recording or time")
-        shares = self.shares if isinstance(self.shares, list | tuple) and all(map(is_number, self.shares)) else ()
+        shares = (
+            self.shares
+            if isinstance(self.shares, list | tuple) and all(map(is_number, self.shares))
+            else ()
+        )
         if len(shares) != 3 or min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
-            raise ValueError(f"shares are three numbers, of train, validation and test, that add up to 1, not {self.shares!r}")
+            raise ValueError(
+                "shares are three numbers, of train, validation and test, that add up to 1, not "
+                f"{self.shares!r}"
+            )
         if self.augment not in ("none", "flips", "turns"):
             raise ValueError(f"augment {self.augment!r} is unknown; choose none, flips or turns")
         for name in ("gap", "tile", "seed"):
@@ -94,16 +116,17 @@ class Block:
 class Recordings(Dataset):
     """Windows (T,C,H,W), float32, of the recordings in `path`, scaled to [0,1].
 
-    Missing values are NaN; training and scores leave them out. Frames are decoded once: into memory, or, where they would need
-    more than 1 GiB, into a file under FOREFRAME_CACHE (~/.cache/foreframe).
+    Missing values are NaN; training and scores leave them out. Frames are decoded once: into
+    memory, or, where they would need more than 1 GiB, into a file under FOREFRAME_CACHE
+    (~/.cache/foreframe).
 
     Args:
-        path: anything that `foreframe.clips_from` opens. URLs and xarray objects have no date: times, first and last frame tell
-            whether a file of decoded frames is still theirs.
+        path: anything that `foreframe.clips_from` opens. URLs and xarray objects have no date:
+            times, first and last frame tell whether a file of decoded frames is still theirs.
         split: "train", "validation", "test" or "all".
         window: past and future frames of an item.
-        scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with `low` and `high` (see `Scaling`);
-            by default 0 to 255 for 8-bit frames, else "minmax".
+        scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with
+            `low` and `high` (see `Scaling`); by default 0 to 255 for 8-bit frames, else "minmax".
         reading, dealing: see there.
 
     Raises:
@@ -111,7 +134,9 @@ class Recordings(Dataset):
     """
 
     scaled = True  # items may leave [0,1] and hold NaN: that is meant
-    ordered = True  # neighbours are alike: a part of the items is taken evenly spread, not from the start
+    ordered = (
+        True  # neighbours are alike: a part of the items is taken evenly spread, not from the start
+    )
 
     def __init__(
         self,
@@ -128,21 +153,32 @@ class Recordings(Dataset):
         self._budget = reading.budget
         self.path, self.split, self.window, self.dealing = opened.name, split, window, dealing
         self.clips, self.frames, self.broken = opened.clips, opened.frames, opened.broken
-        self.blocks = dealt([len(clip) for clip in opened.clips], opened.origins, opened.counts, dealing, window)
+        self.blocks = dealt(
+            [len(clip) for clip in opened.clips], opened.origins, opened.counts, dealing, window
+        )
         self.scaling = self._scaling(scaling)
-        wanted = self.blocks[split] if split != "all" else [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]
+        wanted = (
+            self.blocks[split]
+            if split != "all"
+            else [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]
+        )
         self.windows = list(self._windows(wanted, split))
         self.by_epoch = split == "train" and dealing.augment != "none"
         if not self.windows:
             longest = max((len(block) for block in wanted), default=0)
             if longest >= window.length:
                 raise ValueError(
-                    f"{self.path}: each window of {window.length} frames in {split} holds damaged frames, or too little to "
-                    "forecast from; use a smaller past and future" + (" or a smaller active" if dealing.active else "")
+                    f"{self.path}: each window of {window.length} frames in {split} holds damaged "
+                    "frames, or too little to "
+                    "forecast from; use a smaller past and future"
+                    + (" or a smaller active" if dealing.active else "")
                 )
-            way_out = what_fits([len(clip) for clip in self.clips], opened.origins, opened.counts, dealing, window)
+            way_out = what_fits(
+                [len(clip) for clip in self.clips], opened.origins, opened.counts, dealing, window
+            )
             raise ValueError(
-                f"{self.path}: no window of {window.past} past and {window.future} future frames in {split}, "
+                f"{self.path}: no window of {window.past} past and {window.future} future frames "
+                f"in {split}, "
                 f"whose longest stretch has {longest} frames; {way_out}"
             )
 
@@ -155,14 +191,20 @@ class Recordings(Dataset):
             raise IndexError(index)
         recording, start, top, left = self.windows[index]
         frames = self.frames[recording]
-        draw = np.random.default_rng((self.dealing.seed, epoch, index % len(self))) if self.by_epoch else None
+        draw = (
+            np.random.default_rng((self.dealing.seed, epoch, index % len(self)))
+            if self.by_epoch
+            else None
+        )
         h, w = frames.shape[2:]
         tile_h, tile_w = (min(self.dealing.tile or side, side) for side in (h, w))
         if draw is not None and self.dealing.tile:
             slack = self.dealing.tile // 2
             top = int(np.clip(top + draw.integers(-slack, slack + 1), 0, h - tile_h))
             left = int(np.clip(left + draw.integers(-slack, slack + 1), 0, w - tile_w))
-        values = np.asarray(frames[start : start + self.window.length, :, top : top + tile_h, left : left + tile_w])
+        values = np.asarray(
+            frames[start : start + self.window.length, :, top : top + tile_h, left : left + tile_w]
+        )
         if draw is not None:
             values = _augmented(values, draw, self.dealing.augment)
         values = self.scaling.from_pictures(values)
@@ -180,9 +222,15 @@ class Recordings(Dataset):
         wanted = scaling_from("minmax" if given is None else given)
         if isinstance(wanted, Scaling):
             check_units(units, wanted.units, str(self.path), "the scaling is for")
-            return wanted if wanted.units or not units else Scaling(wanted.low, wanted.high, units, wanted.kind)
+            return (
+                wanted
+                if wanted.units or not units
+                else Scaling(wanted.low, wanted.high, units, wanted.kind)
+            )
         moments = Moments()
-        for block in self.blocks["train"] or [Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)]:
+        for block in self.blocks["train"] or [
+            Block(k, 0, len(clip)) for k, clip in enumerate(self.clips)
+        ]:
             frames = self.frames[block.recording]
             few = frames_at_once(frames.shape, CHUNK, self._budget)
             for start in range(block.start, block.stop, few):
@@ -195,14 +243,23 @@ class Recordings(Dataset):
             raise ValueError(f"{self.path}: {error}") from None
 
     def _windows(self, blocks: Sequence[Block], split: str) -> Iterator[tuple[int, int, int, int]]:
-        """(recording, first frame, top, left) of every window without a damaged frame that has something to forecast from, and to
-        compare with: of a tile a quarter of the past must be there, of a whole frame anything. Tiles to train on overlap by half,
-        others no more than they must."""
+        """(recording, first frame, top, left) of every window without a damaged frame that has
+        something to forecast from, and to compare with: of a tile a quarter of the past must be
+        there, of a whole frame anything. Tiles to train on overlap by half, others no more than
+        they must.
+        """
         past, length, tile = self.window.past, self.window.length, self.dealing.tile
         tiny = 1e-9  # of rounding
         for block in blocks:
             frames = self.frames[block.recording]
-            places = list(_places(frames.shape[2], frames.shape[3], tile, max(1, tile // (2 if split == "train" else 1))))
+            places = list(
+                _places(
+                    frames.shape[2],
+                    frames.shape[3],
+                    tile,
+                    max(1, tile // (2 if split == "train" else 1)),
+                )
+            )
             starts = np.arange(block.start, block.stop - length + 1, self.window.stride)
             for k in self.broken[block.recording]:
                 starts = starts[(starts > k) | (k >= starts + length)]
@@ -222,13 +279,19 @@ class Recordings(Dataset):
     def _content(
         self, frames: np.ndarray | NpyFrames, block: Block, places: Sequence[tuple[int, int]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """For each frame of the block and each tile: the share of values that are there, and of those that are active."""
+        """For each frame of the block and each tile: the share of values that are there, and of
+        those that are active.
+        """
         there, active = (np.zeros((len(block), len(places)), np.float32) for _ in range(2))
         side = self.dealing.tile or max(frames.shape[2:])
         few = frames_at_once(frames.shape, CHUNK, self._budget)
         for start in range(block.start, block.stop, few):
             values = np.asarray(frames[start : min(start + few, block.stop)])
-            y = self.scaling.to_network(self.scaling.from_pictures(values).astype(np.float32)) if self.dealing.active else None
+            y = (
+                self.scaling.to_network(self.scaling.from_pictures(values).astype(np.float32))
+                if self.dealing.active
+                else None
+            )
             rows = slice(start - block.start, start - block.start + len(values))
             for k, (top, left) in enumerate(places):
                 tile = np.s_[:, :, top : top + side, left : left + side]
@@ -252,21 +315,33 @@ class Recordings(Dataset):
                 if known.size and not -1e-3 <= known.min() <= known.max() <= 1 + 1e-3:
                     raise ValueError(
                         f"{clip.name}: frame {k} has values from {known.min():.4g} to "
-                        f"{known.max():.4g}, but the model was trained on [0, 1]; scale them to that "
+                        f"{known.max():.4g}, but the model was trained on [0, 1]; scale them to "
+                        "that "
                         "range first, or train on these"
                     )
 
     def report(self) -> list[str]:
-        """A line a split: how many recordings, frames and windows, and from when to when; and what reading has to tell."""
-        lines = split_lines(self.clips, self.blocks, {s: len(list(self._windows(self.blocks[s], s))) for s in SPLITS})
+        """A line a split: how many recordings, frames and windows, and from when to when; and what
+        reading has to tell.
+        """
+        lines = split_lines(
+            self.clips,
+            self.blocks,
+            {s: len(list(self._windows(self.blocks[s], s))) for s in SPLITS},
+        )
         return [*lines, *noted(self.clips)]
 
 
-def split_lines(clips: Sequence[Clip], blocks: Mapping[str, Sequence[Block]], windows: Mapping[str, int]) -> list[str]:
+def split_lines(
+    clips: Sequence[Clip], blocks: Mapping[str, Sequence[Block]], windows: Mapping[str, int]
+) -> list[str]:
     """A line a split: how many recordings, frames and windows, and from when to when."""
     lines = []
     for split in SPLITS:
-        frames, n = sum(len(block) for block in blocks[split]), len({block.recording for block in blocks[split]})
+        frames, n = (
+            sum(len(block) for block in blocks[split]),
+            len({block.recording for block in blocks[split]}),
+        )
         stamped = [(clips[b.recording].times, b) for b in blocks[split]]
         when = ""
         if stamped and all(times is not None and times.dtype.kind == "M" for times, _ in stamped):
@@ -275,14 +350,20 @@ def split_lines(clips: Sequence[Clip], blocks: Mapping[str, Sequence[Block]], wi
             when = f", {np.datetime64(first, 'm')} to {np.datetime64(last, 'm')}"
         elif len(blocks[split]) == 1:
             when = f", {blocks[split][0].start} to {blocks[split][0].stop - 1}"
-        lines.append(f"{split:<12}{windows[split]} windows in {frames} frames of {n} recording{'s' * (n != 1)}{when}")
+        lines.append(
+            f"{split:<12}{windows[split]} windows in {frames} frames of {n} "
+            f"recording{'s' * (n != 1)}{when}"
+        )
     return lines
 
 
 def noted(clips: Sequence[Clip]) -> list[str]:
     """What reading has to tell of recordings, each thing once."""
     notes = Counter(note for clip in clips for note in clip.notes)
-    return [f"note: {note}" + (f" ({n} of {len(clips)} recordings)" if len(clips) > 1 else "") for note, n in notes.items()]
+    return [
+        f"note: {note}" + (f" ({n} of {len(clips)} recordings)" if len(clips) > 1 else "")
+        for note, n in notes.items()
+    ]
 
 
 def recordings_from(path: Any, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
@@ -303,21 +384,29 @@ def recordings_from(path: Any, split: str, window: Window, args: Mapping[str, An
             close = get_close_matches(name, [*names, "scaling"], n=1)
             hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(names)}, scaling"
             raise ValueError(f"data {data_name(path)} takes no argument {name!r}; {hint}")
-    return Recordings(path, split, window, scaling, Reading(**groups[Reading]), Dealing(**groups[Dealing]))
+    return Recordings(
+        path, split, window, scaling, Reading(**groups[Reading]), Dealing(**groups[Dealing])
+    )
 
 
 # Dealing
 
 
 def dealt(
-    lengths: Sequence[int], origins: Sequence[int], counts: Sequence[int] | None, dealing: Dealing, window: Window
+    lengths: Sequence[int],
+    origins: Sequence[int],
+    counts: Sequence[int] | None,
+    dealing: Dealing,
+    window: Window,
 ) -> dict[str, list[Block]]:
     """Which frames of which recordings belong to which split.
 
     Args:
         lengths: frames of each recording, or of each part that gaps or cuts have made of one.
-        origins: number of the recording that each is a part of, from 0, in order; parts stay together.
-        counts: how many recordings, in order, lie in folders for train, validation and test; None where there are no such folders.
+        origins: number of the recording that each is a part of, from 0, in order; parts stay
+            together.
+        counts: how many recordings, in order, lie in folders for train, validation and test; None
+            where there are no such folders.
         dealing, window: see there.
     """
     blocks: dict[str, list[Block]] = {split: [] for split in SPLITS}
@@ -344,19 +433,40 @@ def dealt(
 
 
 def what_fits(
-    lengths: Sequence[int], origins: Sequence[int], counts: Sequence[int] | None, dealing: Dealing, window: Window
+    lengths: Sequence[int],
+    origins: Sequence[int],
+    counts: Sequence[int] | None,
+    dealing: Dealing,
+    window: Window,
 ) -> str:
-    """Words for shares, or else for past and future frames, that leave every split a window where `dealing` and `window` do not."""
+    """Words for shares, or else for past and future frames, that leave every split a window where
+    `dealing` and `window` do not.
+    """
     wanted = [split for split, share in zip(SPLITS, dealing.shares, strict=True) if share > 0]
     past, future = window.past, window.future
     while True:
-        for shares in (dealing.shares, (0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.5, 0.25, 0.25), (0.4, 0.3, 0.3)):
+        for shares in (
+            dealing.shares,
+            (0.7, 0.15, 0.15),
+            (0.6, 0.2, 0.2),
+            (0.5, 0.25, 0.25),
+            (0.4, 0.3, 0.3),
+        ):
             smaller = Window(past, future, window.stride)
             blocks = dealt(lengths, origins, counts, replace(dealing, shares=shares), smaller)
-            if all(any(len(block) >= smaller.length for block in blocks[split]) for split in wanted):
-                said = f"past {past} and future {future}" if (past, future) != (window.past, window.future) else ""
+            if all(
+                any(len(block) >= smaller.length for block in blocks[split]) for split in wanted
+            ):
+                said = (
+                    f"past {past} and future {future}"
+                    if (past, future) != (window.past, window.future)
+                    else ""
+                )
                 if shares != dealing.shares:
-                    said += " with " * bool(said) + f"shares [{', '.join(f'{share:g}' for share in shares)}]"
+                    said += (
+                        " with " * bool(said)
+                        + f"shares [{', '.join(f'{share:g}' for share in shares)}]"
+                    )
                 return f"{said} would do" if said else "it has no share"
         if past == future == 1:
             return "more frames are needed"
@@ -370,12 +480,17 @@ def _dealt(
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     gap = window.future if dealing.gap is None else dealing.gap
     in_time = [_cut_in_time(parts, shares, gap) for parts in recordings]
-    enough = [all(any(len(block) >= window.length for block in cut[split]) for split in wanted) for cut in in_time]
+    enough = [
+        all(any(len(block) >= window.length for block in cut[split]) for split in wanted)
+        for cut in in_time
+    ]
     n = len(recordings)
     many = n >= 10 or (n > 1 and n >= len(wanted) and not any(enough))
     if len(wanted) == 1 or dealing.by == "recording" or (dealing.by == "auto" and many):
         owners = np.repeat(SPLITS, _shared_out(n, shares)).tolist()
-        yield from ((owner, part) for owner, parts in zip(owners, recordings, strict=True) for part in parts)
+        yield from (
+            (owner, part) for owner, parts in zip(owners, recordings, strict=True) for part in parts
+        )
         return
     for parts, cut, long in zip(recordings, in_time, enough, strict=True):
         # One that is too short to give each split a window stays whole, where others can be cut.
@@ -384,7 +499,9 @@ def _dealt(
 
 
 def _shared_out(n: int, shares: Sequence[float]) -> list[int]:
-    """How many of n whole recordings each split gets: at least one where it has a share, as far as they go."""
+    """How many of n whole recordings each split gets: at least one where it has a share, as far as
+    they go.
+    """
     sizes = np.diff(_ends(n, shares), prepend=0)
     for k in range(3):
         if shares[k] > 0 and sizes[k] == 0 and sizes.max() > 1:
@@ -394,13 +511,18 @@ def _shared_out(n: int, shares: Sequence[float]) -> list[int]:
 
 
 def _ends(n: int, shares: Sequence[float]) -> list[int]:
-    """Where three shares of n things end, in order; the last one at n, whatever rounding the shares have."""
+    """Where three shares of n things end, in order; the last one at n, whatever rounding the shares
+    have.
+    """
     return [round(n * sum(shares[: k + 1]) / sum(shares)) for k in range(3)]
 
 
-def _cut_in_time(parts: Sequence[Block], shares: Sequence[float], gap: int) -> dict[str, list[Block]]:
-    """Three stretches of a recording in order, whatever parts it is in; where another follows, `gap` frames at the end of a stretch
-    are left out."""
+def _cut_in_time(
+    parts: Sequence[Block], shares: Sequence[float], gap: int
+) -> dict[str, list[Block]]:
+    """Three stretches of a recording in order, whatever parts it is in; where another follows,
+    `gap` frames at the end of a stretch are left out.
+    """
     ends = _ends(sum(map(len, parts)), shares)
     cut: dict[str, list[Block]] = {}
     for k, (first, last) in enumerate(pairwise([0, *ends])):
@@ -423,7 +545,9 @@ def _check_apart(blocks: Mapping[str, Sequence[Block]]) -> None:
 
 
 def _places(h: int, w: int, tile: int, spacing: int) -> Iterator[tuple[int, int]]:
-    """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where there are none."""
+    """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where
+    there are none.
+    """
     if not tile:
         yield 0, 0
         return
@@ -439,7 +563,9 @@ def _starts(side: int, tile: int, spacing: int) -> list[int]:
 
 def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function that gives the means (n,P) of rows first[i] to last[i] of values (T,P)."""
-    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+    sums = np.concatenate(
+        [np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)]
+    )
     return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
 
 
@@ -478,13 +604,26 @@ def _opened(source: Any, reading: Reading, tile: int) -> _Opened:
     key = repr((str(source) if isinstance(source, str | Path) else id(source), dated, reading))
     if key not in _last:
         raw, counts = raw_in(source, reading)
-        parts = [in_parts(clip, breaks(clip, is_picture, reading), reading) for clip, is_picture in raw]
-        clips, origins = [clip for some in parts for clip in some], [k for k, some in enumerate(parts) for _ in some]
+        parts = [
+            in_parts(clip, breaks(clip, is_picture, reading), reading) for clip, is_picture in raw
+        ]
+        clips, origins = (
+            [clip for some in parts for clip in some],
+            [k for k, some in enumerate(parts) for _ in some],
+        )
         name = str(source) if isinstance(source, str | Path) else clips[0].name
         _check_sizes(name, clips, tile)
         kept = held(clips, dated, reading)
         _last.clear()
-        _last[key] = _Opened(source, name, clips, origins, counts, [frames for frames, _ in kept], [broken for _, broken in kept])
+        _last[key] = _Opened(
+            source,
+            name,
+            clips,
+            origins,
+            counts,
+            [frames for frames, _ in kept],
+            [broken for _, broken in kept],
+        )
     _check_sizes(_last[key].name, _last[key].clips, tile)
     return _last[key]
 
@@ -493,28 +632,40 @@ def _check_sizes(name: str, clips: Sequence[Clip], tile: int) -> None:
     """Refuse recordings whose windows do not fit into one batch."""
     sizes = {clip.frames.shape[1:] for clip in clips}
     channels = {size[0] for size in sizes}
-    if len(channels) > 1 or (len(sizes) > 1 and not 0 < tile <= min(min(size[1:]) for size in sizes)):
+    if len(channels) > 1 or (
+        len(sizes) > 1 and not 0 < tile <= min(min(size[1:]) for size in sizes)
+    ):
         one, other = sorted(sizes)[:2]
         grey = "colour grey makes their channels one"
         cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
-        raise ValueError(f"{name}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}")
+        raise ValueError(
+            f"{name}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}"
+        )
 
 
 def raw_in(source: Any, reading: Reading) -> tuple[list[tuple[Clip, bool]], list[int] | None]:
-    """What `raw_clips` gives, and how many recordings lie in the folders train, validation and test; None without such folders."""
+    """What `raw_clips` gives, and how many recordings lie in the folders train, validation and
+    test; None without such folders.
+    """
     folder = Path(source) if isinstance(source, str | Path) else None
     if folder is None or not ((folder / "train").is_dir() and (folder / "test").is_dir()):
         return list(raw_clips(source, reading)), None
     inside = [
-        [found for name in names if (folder / name).is_dir() for found in raw_clips(folder / name, reading)]
+        [
+            found
+            for name in names
+            if (folder / name).is_dir()
+            for found in raw_clips(folder / name, reading)
+        ]
         for names in (("train",), ("validation", "val"), ("test",))
     ]
     return [found for some in inside for found in some], [len(some) for some in inside]
 
 
 def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
-    """Names, sizes and dates of the files in `source`: when these change, so does what they hold. Of an array
-    its checksum, since it may be written to. None of a URL or an xarray object."""
+    """Names, sizes and dates of the files in `source`: when these change, so does what they hold.
+    Of an array its checksum, since it may be written to. None of a URL or an xarray object.
+    """
     if isinstance(source, np.ndarray | Tensor):
         values, checksum = array_of(source), 0
         for k in range(0, len(values), CHUNK):
@@ -530,18 +681,29 @@ def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
 def held(
     clips: Sequence[Clip], dated: list[tuple[str, int, int]] | None, reading: Reading
 ) -> list[tuple[np.ndarray | NpyFrames, set[int]]]:
-    """Each recording's frames where any stretch of them is quick to get at, in memory or in a .npy file, and which of them are
-    damaged."""
-    decoded = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray | NpyFrames))
+    """Each recording's frames where any stretch of them is quick to get at, in memory or in a .npy
+    file, and which of them are damaged.
+    """
+    decoded = sum(
+        _bytes(clip) for clip in clips if not isinstance(clip.frames, np.ndarray | NpyFrames)
+    )
     stored = sum(_bytes(clip) for clip in clips if isinstance(clip.frames, NpyFrames))
     room = min(IN_MEMORY, reading.budget * GIB)
 
     def kept(clip: Clip) -> tuple[np.ndarray | NpyFrames, set[int]]:
         if isinstance(clip.frames, np.ndarray):
             return clip.frames, set()
-        if isinstance(clip.frames, NpyFrames):  # a copy in memory is quicker than a call for each window
-            return _in_memory(clip, reading.budget) if decoded + stored <= room else (clip.frames, set())
-        return _in_memory(clip, reading.budget) if decoded <= room else _in_file(clip, dated, reading)
+        if isinstance(
+            clip.frames, NpyFrames
+        ):  # a copy in memory is quicker than a call for each window
+            return (
+                _in_memory(clip, reading.budget)
+                if decoded + stored <= room
+                else (clip.frames, set())
+            )
+        return (
+            _in_memory(clip, reading.budget) if decoded <= room else _in_file(clip, dated, reading)
+        )
 
     return [kept(clip) for clip in clips]
 
@@ -565,17 +727,25 @@ def _in_memory(clip: Clip, budget: float) -> tuple[np.ndarray, set[int]]:
     return frames, broken_in(clip.frames)
 
 
-def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Reading) -> tuple[NpyFrames, set[int]]:
-    """The same in a .npy file that later runs use again; its name tells the source's names, sizes, dates and how it was read.
+def _in_file(
+    clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Reading
+) -> tuple[NpyFrames, set[int]]:
+    """The same in a .npy file that later runs use again; its name tells the source's names, sizes,
+    dates and how it was read.
 
     Raises:
         ValueError: the disk has no room for it.
     """
     told: Any = dated
     if dated is None:
-        ends = [hashlib.sha256(np.asarray(clip.frames[k : k + 1]).tobytes()).hexdigest() for k in (0, len(clip) - 1)]
+        ends = [
+            hashlib.sha256(np.asarray(clip.frames[k : k + 1]).tobytes()).hexdigest()
+            for k in (0, len(clip) - 1)
+        ]
         told = (None if clip.times is None else clip.times.tolist(), ends)
-    how = {name: value for name, value in asdict(reading).items() if name != "budget"}  # which changes no frame
+    how = {
+        name: value for name, value in asdict(reading).items() if name != "budget"
+    }  # which changes no frame
     key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, how)).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
@@ -585,12 +755,20 @@ def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Read
     free, need = shutil.disk_usage(where).free, _bytes(clip)
     if need > free:
         raise ValueError(
-            f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where {in_gib(free)} are free; "
+            f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where "
+            f"{in_gib(free)} are free; "
             "size, coarsen or every make them fewer, and FOREFRAME_CACHE names another folder"
         )
-    warn(f"{clip.name}: {in_gib(need)} of frames are decoded into {file}; size, coarsen or every make them fewer")
+    warn(
+        f"{clip.name}: {in_gib(need)} of frames are decoded into {file}; size, coarsen or every "
+        "make them fewer"
+    )
     with atomic_write(file) as rough, rough.open("wb") as out:
-        header = {"descr": np.lib.format.dtype_to_descr(clip.frames.dtype), "fortran_order": False, "shape": clip.frames.shape}
+        header = {
+            "descr": np.lib.format.dtype_to_descr(clip.frames.dtype),
+            "fortran_order": False,
+            "shape": clip.frames.shape,
+        }
         np.lib.format.write_array_header_2_0(out, header)
         for chunk in _chunks(clip, reading.budget):
             out.write(np.ascontiguousarray(chunk).data)
@@ -601,8 +779,12 @@ def _in_file(clip: Clip, dated: list[tuple[str, int, int]] | None, reading: Read
     return found
 
 
-def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> tuple[NpyFrames, set[int]] | None:
-    """The frames that an earlier run has decoded, and which of them are damaged; None where its files are not whole."""
+def _decoded_before(
+    file: Path, damaged: Path, clip: Clip, budget: float
+) -> tuple[NpyFrames, set[int]] | None:
+    """The frames that an earlier run has decoded, and which of them are damaged; None where its
+    files are not whole.
+    """
     try:
         with file.open("rb") as opened:
             header = read_header(opened)
@@ -610,4 +792,8 @@ def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> tup
         broken = {int(k) for k in damaged.read_text(encoding="utf-8").split()}
     except (OSError, ValueError):
         return None
-    return (frames, broken) if (frames.shape, frames.dtype) == (tuple(clip.frames.shape), clip.frames.dtype) else None
+    return (
+        (frames, broken)
+        if (frames.shape, frames.dtype) == (tuple(clip.frames.shape), clip.frames.dtype)
+        else None
+    )

@@ -6,14 +6,17 @@ import torch.nn.functional as F
 
 
 def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.ndarray:
-    """(t,C,H,W) -> (t,C,height,width): means of the pixels covered where it shrinks, bilinear where it grows.
+    """(t,C,H,W) -> (t,C,height,width): means of the pixels covered where it shrinks, bilinear where
+    it grows.
 
     A pixel is missing where more than half of what it covers is.
     """
     h, w = frames.shape[-2:]
     if (h, w) == (height, width):
         return frames.astype(dtype, copy=False)
-    x = torch.from_numpy(np.array(frames, dtype=np.float32, order="C"))  # a copy: torch warns of read-only arrays
+    x = torch.from_numpy(
+        np.array(frames, dtype=np.float32, order="C")
+    )  # a copy: torch warns of read-only arrays
     there = x.isfinite()
     if there.all():
         y = _interpolate(x, height, width)
@@ -30,4 +33,6 @@ def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.
 def _interpolate(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     if x.shape[-2] % height == 0 and x.shape[-1] % width == 0:  # whole blocks: their plain means
         return F.avg_pool2d(x, (x.shape[-2] // height, x.shape[-1] // width))
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(
+        x, size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )

@@ -1,6 +1,8 @@
-"""What NetCDF files and Zarr stores say that they hold, read off their metadata before xarray opens them.
+"""What NetCDF files and Zarr stores say that they hold, read off their metadata before xarray opens
+them.
 
-xarray reads the coordinates of dimensions while it opens a file, and storage libraries a whole chunk for one of its values.
+xarray reads the coordinates of dimensions while it opens a file, and storage libraries a whole
+chunk for one of its values.
 """
 
 import math
@@ -30,7 +32,8 @@ class _Array(NamedTuple):
 
 
 def check_netcdf(path: Path, budget: float) -> None:
-    """Refuse a NetCDF file that opening would take more than the budget for, and one whose values are not all there.
+    """Refuse a NetCDF file that opening would take more than the budget for, and one whose values
+    are not all there.
 
     Raises:
         OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
@@ -44,7 +47,16 @@ def check_netcdf(path: Path, budget: float) -> None:
             chunks = variable.chunking()
             chunk = tuple(chunks) if isinstance(chunks, list | tuple) else ()
             itemsize = getattr(variable.dtype, "itemsize", 16)  # texts of any length have none
-            arrays.append(_Array(name, tuple(variable.dimensions), tuple(variable.shape), itemsize, chunk, frozenset()))
+            arrays.append(
+                _Array(
+                    name,
+                    tuple(variable.dimensions),
+                    tuple(variable.shape),
+                    itemsize,
+                    chunk,
+                    frozenset(),
+                )
+            )
         classic = held.data_model.startswith("NETCDF3")
     if classic:
         least = sum(math.prod(array.shape) * array.itemsize for array in arrays)
@@ -54,14 +66,16 @@ def check_netcdf(path: Path, budget: float) -> None:
 
 
 def check_zarr(store: Any, name: str, budget: float, members: Iterable[str] | None = None) -> None:
-    """Refuse a Zarr store that opening would take more than the budget for, and one that would have to be unpickled.
+    """Refuse a Zarr store that opening would take more than the budget for, and one that would have
+    to be unpickled.
 
     Args:
         store: that zarr opens.
         name: of it, for messages.
         budget: GiB.
-        members: what may be an array in it; asked of the store where it is not known. Zarr reads the metadata of members that
-            it has to find itself at once, and when one of them is damaged, those of the others end in tracebacks.
+        members: what may be an array in it; asked of the store where it is not known. Zarr reads
+            the metadata of members that it has to find itself at once, and when one of them is
+            damaged, those of the others end in tracebacks.
 
     Raises:
         OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
@@ -72,7 +86,11 @@ def check_zarr(store: Any, name: str, budget: float, members: Iterable[str] | No
     arrays = []
     try:
         group = zarr.open_group(store, mode="r")
-        found = list(group.arrays()) if members is None else [(member, group[member]) for member in members if member in group]
+        found = (
+            list(group.arrays())
+            if members is None
+            else [(member, group[member]) for member in members if member in group]
+        )
     except Exception as error:  # some versions know no such codec, which is as well
         if "pickle" in str(error):
             raise PickledError(_PICKLED.format(f"{name}: an array")) from None
@@ -83,8 +101,21 @@ def check_zarr(store: Any, name: str, budget: float, members: Iterable[str] | No
         told = array.metadata.to_dict()
         dims = told.get("dimension_names") or array.attrs.get("_ARRAY_DIMENSIONS") or ()
         itemsize = getattr(array.dtype, "itemsize", 16)
-        codecs = frozenset(_named(told.get("codecs")) | _named(told.get("filters")) | _named(told.get("compressor")))
-        arrays.append(_Array(title, tuple(map(str, dims)), tuple(array.shape), itemsize, tuple(array.chunks), codecs))
+        codecs = frozenset(
+            _named(told.get("codecs"))
+            | _named(told.get("filters"))
+            | _named(told.get("compressor"))
+        )
+        arrays.append(
+            _Array(
+                title,
+                tuple(map(str, dims)),
+                tuple(array.shape),
+                itemsize,
+                tuple(array.chunks),
+                codecs,
+            )
+        )
     _check(arrays, budget, name)
 
 
@@ -105,11 +136,16 @@ def _check(arrays: Iterable[_Array], budget: float, where: str) -> None:
         need = math.prod(array.chunk) * array.itemsize
         if array.dims == (array.name,):
             need += math.prod(array.shape) * max(8, array.itemsize)
-        check_budget(need, budget, f"{where}: {array.name} of shape {array.shape} in chunks of {array.chunk or 'one'}")
+        check_budget(
+            need,
+            budget,
+            f"{where}: {array.name} of shape {array.shape} in chunks of {array.chunk or 'one'}",
+        )
 
 
 def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
-    """The memory that reading some places of each dimension of an xarray variable takes, with the chunks they lie in.
+    """The memory that reading some places of each dimension of an xarray variable takes, with the
+    chunks they lie in.
 
     Args:
         variable: as xarray decodes it.
@@ -121,14 +157,18 @@ def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
     need = math.prod(shape) * (stored + max(8, variable.dtype.itemsize))
     chunk = encoding.get("chunks") or encoding.get("chunksizes")
     if chunk:
-        sides = zip(shape, chunk, strict=True) if len(chunk) == len(shape) else ()  # a level that was chosen has no axis
+        sides = (
+            zip(shape, chunk, strict=True) if len(chunk) == len(shape) else ()
+        )  # a level that was chosen has no axis
         touched = math.prod(min(n, -(-n // max(1, side)) + 1) for n, side in sides)
         need += min(touched, _AT_ONCE if encoding.get("chunks") else 1) * math.prod(chunk) * stored
     return need
 
 
 def stored_bytes(path: Path, enough: int) -> int:
-    """The size of a file, or of the files of a folder, of which no more are looked at once they are `enough`."""
+    """The size of a file, or of the files of a folder, of which no more are looked at once they are
+    `enough`.
+    """
     if path.is_file():
         return path.stat().st_size
     total = 0

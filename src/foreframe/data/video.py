@@ -22,42 +22,51 @@ from foreframe.data.budget import BUDGET
 from foreframe.data.mp4 import check_mp4
 from foreframe.notes import Note
 
-_WEIGHT = 16  # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
+# bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
+_WEIGHT = 16
 _KEPT_BYTES = 128 * 2**20  # of decoded pictures a film keeps at most, for windows that overlap
 _OPEN_FILMS = 32  # decoders held open at once: a folder of films must not use up the file handles
 _open_films: list["weakref.ref[Film]"] = []
 
 
 def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
-    """The first video stream of any film that FFmpeg reads; frames (T,C,H,W) uint8 are decoded when asked for.
+    """The first video stream of any film that FFmpeg reads; frames (T,C,H,W) uint8 are decoded when
+    asked for.
 
-    C is 1 where the stream is grey and 3 (RGB) otherwise; pictures are turned upright. Times are seconds from the first frame.
-    `Clip.notes` says what was left out, and whether the film was cut short. Opening reads the packets' times and one picture.
+    C is 1 where the stream is grey and 3 (RGB) otherwise; pictures are turned upright. Times are
+    seconds from the first frame. `Clip.notes` says what was left out, and whether the film was cut
+    short. Opening reads the packets' times and one picture.
 
     Args:
         path: of the film.
-        strict: refuse a film that was cut short and frames that cannot be decoded, instead of a note or a stand-in.
+        strict: refuse a film that was cut short and frames that cannot be decoded, instead of a
+            note or a stand-in.
         budget: GiB that decoding a picture, or reading a slice, may take.
 
     Raises:
-        ValueError: no such file, no film, no pictures in it, no picture that can be decoded, what `strict` refuses, or pictures
-            larger than the budget.
+        ValueError: no such file, no film, no pictures in it, no picture that can be decoded, what
+            `strict` refuses, or pictures larger than the budget.
     """
     film, times, notes = _opened_film(Path(path), strict, budget)
     return Clip(film, times=times, name=Path(path).name, notes=notes)
 
 
-def film_stream(source: str | Path | BinaryIO | io.IOBase, budget: float = BUDGET) -> Iterator[UInt8[np.ndarray, "c h w"]]:
-    """Frames (C,H,W) uint8 one by one, in constant memory, from a path or a binary file that need not be seekable.
+def film_stream(
+    source: str | Path | BinaryIO | io.IOBase, budget: float = BUDGET
+) -> Iterator[UInt8[np.ndarray, "c h w"]]:
+    """Frames (C,H,W) uint8 one by one, in constant memory, from a path or a binary file that need
+    not be seekable.
 
-    Frames that cannot be decoded, or would take more than `budget` GiB, are left out, with one warning. `sys.stdin.buffer` is
-    such a file.
+    Frames that cannot be decoded, or would take more than `budget` GiB, are left out, with one
+    warning. `sys.stdin.buffer` is such a file.
 
     Raises:
         ValueError: what cannot be opened as a film, or has no pictures.
     """
     name = source if isinstance(source, str | Path) else getattr(source, "name", "the stream")
-    name = Path(name).name if isinstance(name, str | Path) else "the stream"  # a pipe's name is a number
+    name = (
+        Path(name).name if isinstance(name, str | Path) else "the stream"
+    )  # a pipe's name is a number
     if isinstance(source, str | Path):
         _check_file(Path(source))
         check_mp4(Path(source), budget)
@@ -67,31 +76,40 @@ def film_stream(source: str | Path | BinaryIO | io.IOBase, budget: float = BUDGE
         for frame in _decoded(container, stream, errors=True):
             if frame is None or frame.is_corrupt:
                 if not warned:
-                    warnings.warn(Note(f"{name}: frames that cannot be decoded are left out"), stacklevel=2)
+                    warnings.warn(
+                        Note(f"{name}: frames that cannot be decoded are left out"), stacklevel=2
+                    )
                 warned = True
                 continue
             look = look or _look(frame)
             yield _paint(frame, look, reformatter)
         if look is None:
-            cure = "make or fetch the film again" if isinstance(source, str | Path) else "send mkv, or mp4 with its index in front"
+            cure = (
+                "make or fetch the film again"
+                if isinstance(source, str | Path)
+                else "send mkv, or mp4 with its index in front"
+            )
             raise ValueError(f"{name}: none of its frames can be decoded; {cure}")
 
 
 class Film:
     """Frames (T,C,H,W) uint8 of one video stream, decoded when a slice asks for them.
 
-    Slices that follow each other go on decoding; a jump goes to the key frame before. Either way a frame is what a decoding of
-    the whole film from its start gives, as long as the film is undamaged. The frames of the last slice are kept, up to 128 MiB,
-    so that windows may overlap.
+    Slices that follow each other go on decoding; a jump goes to the key frame before. Either way a
+    frame is what a decoding of the whole film from its start gives, as long as the film is
+    undamaged. The frames of the last slice are kept, up to 128 MiB, so that windows may overlap.
 
-    `broken` are the indices, so far, of frames that could not be decoded: the frame before stands in their place (the next good
-    one at the film's start), and the first of them warns. Frames after one, up to the next key frame, may carry its damage on.
+    `broken` are the indices, so far, of frames that could not be decoded: the frame before stands
+    in their place (the next good one at the film's start), and the first of them warns. Frames
+    after one, up to the next key frame, may carry its damage on.
 
     Raises:
         ValueError: on slicing, a step; with `strict`, a frame asked for that cannot be decoded.
     """
 
-    def __init__(self, path: Path, index: "_Index", first: Any, strict: bool, budget: float = BUDGET) -> None:
+    def __init__(
+        self, path: Path, index: "_Index", first: Any, strict: bool, budget: float = BUDGET
+    ) -> None:
         self._budget = budget
         self.broken: set[int] = set()
         self.dtype = np.dtype(np.uint8)
@@ -101,7 +119,8 @@ class Film:
         self.shape: tuple[int, ...] = (len(index), *self._first.shape)
         self._keys = list(index.keys)
         self._warned = False
-        self._late = False  # the container's seeks go past the key frame that they are asked for, as in MPEG-TS
+        # the container's seeks go past the key frame that they are asked for, as in MPEG-TS
+        self._late = False
         self._close()
 
     def __len__(self) -> int:
@@ -124,7 +143,14 @@ class Film:
 
     def __getstate__(self) -> dict[str, Any]:
         """A decoder cannot be pickled: a worker process opens its own."""
-        return {**self.__dict__, "_container": None, "_run": None, "_kept": {}, "_last": None, "_reformatter": None}
+        return {
+            **self.__dict__,
+            "_container": None,
+            "_run": None,
+            "_kept": {},
+            "_last": None,
+            "_reformatter": None,
+        }
 
     def _close(self) -> None:
         self._container: Any = None
@@ -152,8 +178,13 @@ class Film:
             else:
                 self._last = frame
         if k in self.broken and self._strict:
-            raise ValueError(f"{self._path.name}: frame {k} cannot be decoded; without strict the frame before stands in its place")
-        self._kept[k] = self._first if self._last is None else _paint(self._last, self._look, self._reformatter)
+            raise ValueError(
+                f"{self._path.name}: frame {k} cannot be decoded; without strict the frame before "
+                "stands in its place"
+            )
+        self._kept[k] = (
+            self._first if self._last is None else _paint(self._last, self._look, self._reformatter)
+        )
         return self._kept[k]
 
     def _break(self, index: int) -> None:
@@ -161,13 +192,18 @@ class Film:
         if not self._warned and not self._strict:
             self._warned = True
             what = f"{self._path.name}: frame {index} cannot be decoded"
-            warnings.warn(Note(f"{what}; the frame before stands in its place; strict refuses it"), stacklevel=5)
+            warnings.warn(
+                Note(f"{what}; the frame before stands in its place; strict refuses it"),
+                stacklevel=5,
+            )
 
     def _start(self, k: int) -> None:
-        """Begin a run at the last key frame up to frame k from which decoding surely gives what it gives from the film's start.
+        """Begin a run at the last key frame up to frame k from which decoding surely gives what it
+        gives from the film's start.
 
-        That is so when the key frame itself comes out whole. Where it does not (it is damaged, it only begins a gradual refresh,
-        or the container's seek went past it) an earlier one is taken, at last the start of the file.
+        That is so when the key frame itself comes out whole. Where it does not (it is damaged, it
+        only begins a gradual refresh, or the container's seek went past it) an earlier one is
+        taken, at last the start of the file.
         """
         self._last = None
         places = range(bisect.bisect_right(self._keys, k) - 1, -1, -1)
@@ -186,7 +222,9 @@ class Film:
         self._run, self._next = _numbered(_decoded(*self._decoder()), self._index, 0), 0
 
     def _seek(self, seek_to: int, key: int) -> Iterator[tuple[int, Any]]:
-        """The run from frame `key` on, decoded from `seek_to`; empty where that frame does not come out whole."""
+        """The run from frame `key` on, decoded from `seek_to`; empty where that frame does not come
+        out whole.
+        """
         container, stream = self._decoder()
         try:
             container.seek(int(self._index.stamps[seek_to]), stream=stream)
@@ -218,7 +256,8 @@ class _Index:
         stream: number of the video stream in its container.
         stamps: (T,) presentation times in order, in the stream's own ticks.
         keys: indices of key frames, in order; the first is 0, the start of the file.
-        counted: frames are told apart by counting from the start, since their own times say nothing (raw streams, H.264 in AVI).
+        counted: frames are told apart by counting from the start, since their own times say nothing
+            (raw streams, H.264 in AVI).
     """
 
     stream: int
@@ -238,7 +277,9 @@ class _Index:
 
 
 class _Look(NamedTuple):
-    """How decoded frames become pictures: grey or RGB, stored rows and columns, and the turn that sets them upright."""
+    """How decoded frames become pictures: grey or RGB, stored rows and columns, and the turn that
+    sets them upright.
+    """
 
     grey: bool
     height: int
@@ -248,38 +289,53 @@ class _Look(NamedTuple):
     upend: bool  # top and bottom, after that
 
 
-def _opened_film(path: Path, strict: bool, budget: float) -> tuple[Film, np.ndarray, tuple[str, ...]]:
+def _opened_film(
+    path: Path, strict: bool, budget: float
+) -> tuple[Film, np.ndarray, tuple[str, ...]]:
     """A film, its times in seconds, and notes."""
     _check_file(path)
     check_mp4(path, budget)
     with _container(path, path.name, budget) as container:
         stream, notes = _picture_stream(container, path.name)
         height, width = stream.codec_context.height, stream.codec_context.width
-        check_budget(_WEIGHT * height * width, budget, f"a picture of {path.name}, of {height}x{width} pixels,")
+        check_budget(
+            _WEIGHT * height * width,
+            budget,
+            f"a picture of {path.name}, of {height}x{width} pixels,",
+        )
         index, times, short = _survey(container, stream, path.name)
     if short and strict:
-        raise ValueError(f"{path.name} was {short}; fetch it again, or leave strict out to read what is there")
+        raise ValueError(
+            f"{path.name} was {short}; fetch it again, or leave strict out to read what is there"
+        )
     with _container(path, path.name, budget) as container:
         frames = _decoded(container, container.streams[index.stream])
         first = next((frame for frame in frames if not frame.is_corrupt), None)
         if first is None:
-            raise ValueError(f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the film again")
+            raise ValueError(
+                f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the "
+                "film again"
+            )
         film = Film(path, index, first, strict, budget)
     return film, times, (*notes, *([f"the film was {short}"] if short else []))
 
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise ValueError(f"{path} is a folder; name a film" if path.is_dir() else f"there is no file {path}")
+        raise ValueError(
+            f"{path} is a folder; name a film" if path.is_dir() else f"there is no file {path}"
+        )
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty; make or fetch the film again")
 
 
 def _container(source: Any, name: str, budget: float = BUDGET) -> Any:
-    """Open for reading; mode "r" is said, since an uploaded file object may be open for writing too. Pictures that would take more
-    than `budget` GiB to decode are refused by the decoder, whatever the header says of their size.
+    """Open for reading; mode "r" is said, since an uploaded file object may be open for writing
+    too. Pictures that would take more than `budget` GiB to decode are refused by the decoder,
+    whatever the header says of their size.
 
-    One thread decodes: more gain little on most films, blur which frame an error belongs to, and do not survive a fork.
+    One thread decodes: more gain little on most films, blur which frame an error belongs to, and do
+    not survive a fork.
     """
     is_path = isinstance(source, str | Path)
     try:
@@ -295,24 +351,46 @@ def _container(source: Any, name: str, budget: float = BUDGET) -> Any:
         with Path(source).open("rb") as file:
             mp4 = file.read(12)[4:8] in (b"ftyp", b"mdat", b"wide", b"free")
         if mp4:
-            raise ValueError(f"{name} has no readable index (moov atom), so it was cut short or is not done; fetch the film again")
-        raise ValueError(f"{name} is no film that FFmpeg can read ({reason}); give mp4, mkv, webm, mov or avi")
-    raise ValueError(f"{name} is no film that can be read as a stream ({reason}); send mkv, or mp4 with its index in front")
+            raise ValueError(
+                f"{name} has no readable index (moov atom), so it was cut short or is not done; "
+                "fetch the film again"
+            )
+        raise ValueError(
+            f"{name} is no film that FFmpeg can read ({reason}); give mp4, mkv, webm, mov or avi"
+        )
+    raise ValueError(
+        f"{name} is no film that can be read as a stream ({reason}); send mkv, or mp4 with its "
+        "index in front"
+    )
 
 
 def _picture_stream(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """The first real video stream, and a note where there are several."""
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    streams = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & covers]
+    streams = [
+        s
+        for s in container.streams.video
+        if s.codec_context is not None and not s.disposition & covers
+    ]
     if not streams:
-        held = ", ".join(sorted({s.type for s in container.streams if s not in container.streams.video})) or "nothing"
-        raise ValueError(f"{name} has no moving pictures that can be decoded (it holds {held}); give a film with a video stream")
+        held = (
+            ", ".join(
+                sorted({s.type for s in container.streams if s not in container.streams.video})
+            )
+            or "nothing"
+        )
+        raise ValueError(
+            f"{name} has no moving pictures that can be decoded (it holds {held}); give a film "
+            "with a video stream"
+        )
     notes = (f"{len(streams)} video streams: the first is read",) if len(streams) > 1 else ()
     return streams[0], notes
 
 
 def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray, str]:
-    """One pass over the packets, without decoding: the index, times (T,) in seconds, and how the film was cut short or ""."""
+    """One pass over the packets, without decoding: the index, times (T,) in seconds, and how the
+    film was cut short or "".
+    """
     kind = container.format.name
     # Only a Matroska header leaves open which of its streams lasts as long as it says.
     every = "matroska" in kind and len(container.streams) > 1
@@ -328,9 +406,13 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
             if packet.stream_index != stream.index:
                 continue
             seen += 1
-            if packet.is_discard or (stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10):  # VP8's hidden frames
+            if packet.is_discard or (
+                stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
+            ):  # VP8's hidden frames
                 continue
-            cut = packet.is_corrupt or (packet.pos is not None and 0 < size < packet.pos + packet.size)
+            cut = packet.is_corrupt or (
+                packet.pos is not None and 0 < size < packet.pos + packet.size
+            )
             stamps.append((packet.pts, packet.dts, packet.is_keyframe, cut))
     except (av.error.FFmpegError, OSError):
         pass  # what was read until here stands
@@ -343,7 +425,8 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
     pts = [p for p, _, _, _ in stamps]
     told = [p for p in pts if p is not None]
     stored_in_order = all(a < b for a, b in itertools.pairwise(told))
-    # AVI has no presentation times: FFmpeg makes some up in storage order, which is wrong where frames are reordered.
+    # AVI has no presentation times: FFmpeg makes some up in storage order, which is wrong where
+    # frames are reordered.
     made_up = kind == "avi" and stored_in_order and bool(stream.codec_context.has_b_frames)
     counted = made_up or len(set(told)) < len(stamps)
     times = told if len(told) == len(stamps) else [d for _, d, _, _ in stamps if d is not None]
@@ -360,24 +443,33 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
 
 
 def _cut_short(container: Any, stream: Any, seen: int, end: float, torn: bool) -> str:
-    """How many frames, or seconds up to `end`, the header of an mp4, mkv or avi promises beyond what is there; "" for none."""
+    """How many frames, or seconds up to `end`, the header of an mp4, mkv or avi promises beyond
+    what is there; "" for none.
+    """
     kind = container.format.name
     promised = stream.frames or 0
     if "mp4" in kind and promised > seen:
         return f"cut short: {seen} of {promised} frames are there"
     length = None
-    if kind == "avi" and promised:  # a count of ticks, pictures left out included; FFmpeg makes the duration fit what is there
+    if (
+        kind == "avi" and promised
+    ):  # a count of ticks, pictures left out included; FFmpeg makes the duration fit what is there
         length = float(promised * stream.time_base)
     elif "matroska" in kind and container.duration:
         length = container.duration / 1e6
     start = max(0.0, float((stream.start_time or 0) * stream.time_base)) if kind == "avi" else 0.0
-    if length is not None and end - start < 0.99 * length and length - (end - start) > 2 * end / max(seen, 1):
+    if (
+        length is not None
+        and end - start < 0.99 * length
+        and length - (end - start) > 2 * end / max(seen, 1)
+    ):
         return f"cut short: {end - start:.1f} of {length:.1f} s are there"
     return "cut short: its last frame is torn" if torn else ""
 
 
 def _decoded(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]:
-    """Frames in order of display from where the container stands; packets that the decoder refuses are passed over.
+    """Frames in order of display from where the container stands; packets that the decoder refuses
+    are passed over.
 
     With `errors`, None stands where a packet was refused.
     """
@@ -399,7 +491,9 @@ def _decoded(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]
 
 
 def _numbered(frames: Iterator[Any], index: _Index, start: int) -> Iterator[tuple[int, Any]]:
-    """Every index from `start` to the film's end with its frame, or None where no whole one came out."""
+    """Every index from `start` to the film's end with its frame, or None where no whole one came
+    out.
+    """
     due = start
     for frame in frames:
         k = due if index.counted else index.find(frame.pts)
@@ -416,20 +510,28 @@ def _numbered(frames: Iterator[Any], index: _Index, start: int) -> Iterator[tupl
 
 
 def _look(frame: Any) -> _Look:
-    """What the first good frame says of all; its display matrix maps columns x to a x + c y and rows y to b x + d y."""
+    """What the first good frame says of all; its display matrix maps columns x to a x + c y and
+    rows y to b x + d y.
+    """
     a, b, c, d = 1, 0, 0, 1
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:
         turn = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2] / 2**16
-        if np.array_equal(np.abs(turn), np.eye(2)) or np.array_equal(np.abs(turn), np.eye(2)[::-1]):  # others are no quarter turns
+        if np.array_equal(np.abs(turn), np.eye(2)) or np.array_equal(
+            np.abs(turn), np.eye(2)[::-1]
+        ):  # others are no quarter turns
             (a, b), (c, d) = turn
     swap = a == 0
     grey = frame.format.name.startswith(("gray", "mono", "ya8", "ya16"))
-    return _Look(grey, frame.height, frame.width, swap, (c if swap else a) < 0, (b if swap else d) < 0)
+    return _Look(
+        grey, frame.height, frame.width, swap, (c if swap else a) < 0, (b if swap else d) < 0
+    )
 
 
 def _paint(frame: Any, look: _Look, reformatter: Any) -> UInt8[np.ndarray, "c h w"]:
-    """A decoded frame as an upright picture, shrunk or grown to the film's size where the stream changes it midway."""
+    """A decoded frame as an upright picture, shrunk or grown to the film's size where the stream
+    changes it midway.
+    """
     shape = {"width": look.width, "height": look.height, "format": "gray" if look.grey else "rgb24"}
     picture = reformatter.reformat(frame, **shape, threads=1).to_ndarray()
     picture = picture[None] if look.grey else picture.transpose(2, 0, 1)
@@ -439,7 +541,9 @@ def _paint(frame: Any, look: _Look, reformatter: Any) -> UInt8[np.ndarray, "c h 
 
 
 def _make_room(film: Film) -> None:
-    """Remember that this film's decoder is open, and close the one opened longest ago when there are too many."""
+    """Remember that this film's decoder is open, and close the one opened longest ago when there
+    are too many.
+    """
     others = [other for other in _open_films if other() not in (None, film)]
     for other in others[: max(0, len(others) + 1 - _OPEN_FILMS)]:
         if (old := other()) is not None:

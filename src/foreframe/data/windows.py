@@ -27,24 +27,31 @@ from foreframe.trained import IN_MEMORY
 
 
 def open_dataset(
-    data: Any, split: str, window: Window, args: Mapping[str, Any] | None = None, scaling: Scaling | None = None
+    data: Any,
+    split: str,
+    window: Window,
+    args: Mapping[str, Any] | None = None,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """The Dataset of clips that a name stands for, or that lie in memory.
 
     Args:
-        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else that `foreframe.clips_from`
-            opens, of which windows are cut (`Recordings`); or the import path of any Dataset (or of a function that makes one),
-            such as "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
-            shape is; an xarray object; a map-style Dataset; or one for each split,
-            {"train": ..., "validation": ...}.
-        split: "train", "validation" or "test". An imported Dataset that takes a `split` argument is given it; any other is cut
-            into blocks of items, 80, 10 and 10 %, in its own order, and so is one in memory.
+        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else
+            that `foreframe.clips_from` opens, of which windows are cut (`Recordings`); or the
+            import path of any Dataset (or of a function that makes one), such as
+            "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
+            shape is; an xarray object; a map-style Dataset; or one for each split, {"train": ...,
+            "validation": ...}.
+        split: "train", "validation" or "test". An imported Dataset that takes a `split` argument is
+            given it; any other is cut into blocks of items, 80, 10 and 10 %, in its own order, and
+            so is one in memory.
         window: clips are drawn this long where that can be chosen.
         args: keyword arguments of the Dataset.
         scaling: of a trained forecaster, in place of one fitted to these recordings.
 
     Raises:
-        ValueError: unknown name, import or arguments, or something that is no map-style Dataset of clips.
+        ValueError: unknown name, import or arguments, or something that is no map-style Dataset of
+            clips.
     """
     args = dict(args or {})
     data = str(data) if isinstance(data, Path) else data
@@ -64,13 +71,17 @@ def open_dataset(
         return _recordings(data, split, window, args, scaling)
     make = _imported(data)
     by_split = callable(make) and "split" in inspect.signature(make).parameters
-    dataset = _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
+    dataset = (
+        _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
+    )
     _check_map_style(dataset, data)
     return dataset if by_split else _Block(dataset, data, split)
 
 
 def is_recording(data: str, args: Mapping[str, Any]) -> bool:
-    """Whether windows are cut from what a name stands for: a file, a folder or a URL of recordings."""
+    """Whether windows are cut from what a name stands for: a file, a folder or a URL of
+    recordings.
+    """
     named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
     return named and not _is_file_of_clips(data, args)
 
@@ -80,7 +91,9 @@ def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
     return array and holds_clips(data, args.get("variable"))
 
 
-def _in_memory(data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Dataset:
+def _in_memory(
+    data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None
+) -> Dataset:
     name = data_name(data)
     array = isinstance(data, np.ndarray | Tensor)
     if is_xarray(data) or (array and not are_clips(data)):
@@ -96,14 +109,17 @@ def _in_memory(data: Any, split: str, window: Window, args: dict[str, Any], scal
         return data[split]
     if isinstance(data, Recordings):
         raise ValueError(
-            f"data {name}: windows that share frames cannot be cut into blocks; give what it reads, or "
+            f"data {name}: windows that share frames cannot be cut into blocks; give what it "
+            "reads, or "
             "one Recordings for each split, {'train': ..., 'validation': ...}"
         )
     _check_map_style(data, name)
     return _Block(data, name, split)
 
 
-def _recordings(data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Recordings:
+def _recordings(
+    data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None
+) -> Recordings:
     if scaling is None:
         return recordings_from(data, split, window, args)
     recordings = recordings_from(data, split, window, args | {"scaling": scaling})
@@ -115,7 +131,9 @@ def _check_map_style(dataset: Any, name: str) -> None:
     sized = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if isinstance(dataset, IterableDataset) or not sized:
         kind = type(dataset).__name__
-        raise ValueError(f"data {name}: a {kind} is no map-style torch Dataset, with __len__ and __getitem__")
+        raise ValueError(
+            f"data {name}: a {kind} is no map-style torch Dataset, with __len__ and __getitem__"
+        )
 
 
 class _Block(Subset):
@@ -125,7 +143,8 @@ class _Block(Subset):
         block = split_block(len(dataset), split)
         if block.start == block.stop:
             raise ValueError(
-                f"data {name}: its items are too few to leave one for {split}; a `split` argument gives you the choice"
+                f"data {name}: its items are too few to leave one for {split}; a `split` argument "
+                "gives you the choice"
             )
         super().__init__(dataset, range(block.start, block.stop))
         for said in ("scaled", "ordered", "scaling"):
@@ -153,9 +172,12 @@ def _imported(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
         raise ValueError(
-            f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an import path such as pkg.Clips"
+            f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an "
+            "import path such as pkg.Clips"
         )
-    if os.getcwd() not in sys.path:  # a file beside the user is meant to be found, as `python -m` would
+    if (
+        os.getcwd() not in sys.path
+    ):  # a file beside the user is meant to be found, as `python -m` would
         sys.path.insert(0, os.getcwd())
     try:
         return getattr(importlib.import_module(module), name)
@@ -171,15 +193,18 @@ def check_first_clip(dataset: Dataset, window: Window, channels: int | None, dat
     """Look at item 0 before anything heavy is built.
 
     Raises:
-        ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least the window's frames. Items that
-            a `Scaling` made may leave [0,1], and hold NaN where a value is missing.
+        ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least
+            the window's frames. Items that a `Scaling` made may leave [0,1], and hold NaN where a
+            value is missing.
     """
     try:
         clip = dataset[0]
     except Exception as error:
         raise ValueError(f"data {data}, item 0: {_named(error)}") from error
     if isinstance(clip, Tensor | np.ndarray) and clip.ndim != 4:
-        raise ValueError(f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W)")
+        raise ValueError(
+            f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W)"
+        )
     frames = check_frames(clip, channels=channels, what=f"data {data}, item 0", **accepted(dataset))
     try:
         window.split(frames.unsqueeze(0))
@@ -188,8 +213,14 @@ def check_first_clip(dataset: Dataset, window: Window, channels: int | None, dat
 
 
 def accepted(dataset: Any) -> dict[str, Any]:
-    """What `check_frames` lets pass of a dataset's items: those that a `Scaling` made may leave [0,1] and hold NaN."""
-    return {"low": -np.inf, "high": np.inf, "missing": True} if getattr(dataset, "scaled", False) else {}
+    """What `check_frames` lets pass of a dataset's items: those that a `Scaling` made may leave
+    [0,1] and hold NaN.
+    """
+    return (
+        {"low": -np.inf, "high": np.inf, "missing": True}
+        if getattr(dataset, "scaled", False)
+        else {}
+    )
 
 
 def collate(
@@ -205,17 +236,26 @@ def collate(
         tensors = [torch.as_tensor(clip) for clip in clips]
         shapes = {tuple(one.shape) for one in tensors}
         if len(shapes) > 1:
-            raise ValueError(f"{what}: clips of one batch have different shapes: {' and '.join(map(str, sorted(shapes)))}")
+            raise ValueError(
+                f"{what}: clips of one batch have different shapes: "
+                f"{' and '.join(map(str, sorted(shapes)))}"
+            )
         clips = torch.stack(tensors)
     return check_frames(clips, what=what, **(accept or {}))
 
 
 def chosen(dataset: Any, limit: int | None = None) -> Sequence[int]:
-    """Which items are scored when at most `limit` are: the first, or, of windows of recordings, as many evenly spread."""
+    """Which items are scored when at most `limit` are: the first, or, of windows of recordings, as
+    many evenly spread.
+    """
     n = len(dataset)
     if limit is None or limit >= n:
         return range(n)
-    return np.linspace(0, n - 1, limit).round().astype(int).tolist() if getattr(dataset, "ordered", False) else range(limit)
+    return (
+        np.linspace(0, n - 1, limit).round().astype(int).tolist()
+        if getattr(dataset, "ordered", False)
+        else range(limit)
+    )
 
 
 def batches(
@@ -223,4 +263,8 @@ def batches(
 ) -> Iterator[Float[Tensor, "b t c h w"]]:
     """A Dataset's clips, at most `limit` of them, in batches; `what` names the data in messages."""
     items = Subset(dataset, chosen(dataset, limit))
-    yield from DataLoader(items, batch_size=batch_size, collate_fn=partial(collate, what=what, accept=accepted(dataset)))
+    yield from DataLoader(
+        items,
+        batch_size=batch_size,
+        collate_fn=partial(collate, what=what, accept=accepted(dataset)),
+    )

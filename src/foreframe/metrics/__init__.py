@@ -2,7 +2,12 @@
 
 from foreframe.metrics.events import EventScorecard
 from foreframe.metrics.physical import PhysicalScorecard
-from foreframe.metrics.pixel import absolute_error, peak_signal_to_noise, squared_error, values_present
+from foreframe.metrics.pixel import (
+    absolute_error,
+    peak_signal_to_noise,
+    squared_error,
+    values_present,
+)
 from foreframe.metrics.scorecard import Scorecard
 from foreframe.metrics.sharpness import gradient_magnitude, sharpness
 from foreframe.metrics.structural import structural_similarity

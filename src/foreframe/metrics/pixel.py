@@ -1,7 +1,7 @@
 """Errors pixel by pixel, one number a frame. P is the forecast, Y the truth, both in [0,1].
 
-Y is NaN where a value is missing. Such values never count, whatever P has there; where P alone is NaN, so is
-the error.
+Y is NaN where a value is missing. Such values never count, whatever P has there; where P alone is
+NaN, so is the error.
 """
 
 from jaxtyping import Float
@@ -27,5 +27,7 @@ def values_present(Y: Frames) -> PerFrame:
 
 
 def peak_signal_to_noise(mse: Tensor) -> Tensor:
-    """-10 log10(mse) in dB, for a mean squared error a pixel where the peak is 1; infinite for a perfect frame."""
+    """-10 log10(mse) in dB, for a mean squared error a pixel where the peak is 1; infinite for a
+    perfect frame.
+    """
     return -10 * mse.log10()

@@ -6,7 +6,8 @@ from torch import Tensor
 
 
 def gradient_magnitude(X: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
-    """sqrt(dx^2 + dy^2) with forward differences, for each pixel that has a neighbour below and one to the right.
+    """sqrt(dx^2 + dy^2) with forward differences, for each pixel that has a neighbour below and one
+    to the right.
 
     NaN elsewhere: in the last row and column, and where one of the three values is missing (NaN).
     """
@@ -16,9 +17,10 @@ def gradient_magnitude(X: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h 
 
 
 def sharpness(X: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t"]:
-    """The mean gradient magnitude of each frame, over the places that have one; NaN for frames without any.
+    """The mean gradient magnitude of each frame, over the places that have one; NaN for frames
+    without any.
 
-    sharpness(forecast) / sharpness(truth) < 1 tells blur. Where the truth has missing values, compare at the same places:
-    `sharpness(P + 0 * Y)`.
+    sharpness(forecast) / sharpness(truth) < 1 tells blur. Where the truth has missing values,
+    compare at the same places: `sharpness(P + 0 * Y)`.
     """
     return gradient_magnitude(X).nanmean(dim=(2, 3, 4))

@@ -7,12 +7,16 @@ from torch import Tensor
 
 
 def structural_similarity(
-    P: Float[Tensor, "b t c h w"], Y: Float[Tensor, "b t c h w"], data_range: float = 1.0, window: int = 7
+    P: Float[Tensor, "b t c h w"],
+    Y: Float[Tensor, "b t c h w"],
+    data_range: float = 1.0,
+    window: int = 7,
 ) -> Float[Tensor, "b t"]:
-    """Mean SSIM of each frame: uniform window, sample covariance, K1 = 0.01, K2 = 0.03, only where the whole window fits,
-    channels averaged. NaN where frames are smaller than the window.
+    """Mean SSIM of each frame: uniform window, sample covariance, K1 = 0.01, K2 = 0.03, only where
+    the whole window fits, channels averaged. NaN where frames are smaller than the window.
 
-    Only windows without a missing value of Y (NaN) count, and only channels with such a window; NaN for a frame without any.
+    Only windows without a missing value of Y (NaN) count, and only channels with such a window; NaN
+    for a frame without any.
 
     Args:
         P, Y: forecast and truth. P may hold anything where Y is missing.
@@ -36,10 +40,15 @@ def structural_similarity(
         sample * (mean_xy - mean_x * mean_y),
     )
     C1, C2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    ssim = ((2 * mean_x * mean_y + C1) * (2 * cov + C2)) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
+    ssim = ((2 * mean_x * mean_y + C1) * (2 * cov + C2)) / (
+        (mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2)
+    )
     if not gaps:
         return ssim.mean(dim=(1, 2)).view(b, t, c).mean(dim=2)
-    holes = F.max_pool2d(missing.view(b * t * c, 1, h, w).to(ssim.dtype), window, stride=1).squeeze(1) > 0
+    holes = (
+        F.max_pool2d(missing.view(b * t * c, 1, h, w).to(ssim.dtype), window, stride=1).squeeze(1)
+        > 0
+    )
     windows = (~holes).sum(dim=(1, 2)).view(b, t, c)
     per_channel = ssim.masked_fill(holes, 0).sum(dim=(1, 2)).view(b, t, c) / windows
     return per_channel.masked_fill(windows == 0, 0).sum(dim=2) / (windows > 0).sum(dim=2)

@@ -4,10 +4,12 @@
     future = model.decode(state, steps)         (B,steps,C,H,W), any steps >= 1; `state` itself is left as it was
     model(past, steps) == model.decode(model.encode(past), steps)
 
-Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is the clip, so that it can be
-kept, cut by clip, written to a file and gone on from. `encode(a)` then `encode(b, state)` equals `encode(cat(a, b))` to rounding.
-The future is never an input. A model also has `args` (plain values that rebuild it: `type(model)(**model.args)`) and `channels`
-(the C that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to this.
+Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is
+the clip, so that it can be kept, cut by clip, written to a file and gone on from. `encode(a)` then
+`encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A model
+also has `args` (plain values that rebuild it: `type(model)(**model.args)`) and `channels` (the C
+that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to
+this.
 """
 
 import math
@@ -53,7 +55,9 @@ MODELS: dict[str, type[Model]] = {
     "simvp": SimVP,
     **BASELINES,
 }
-"""Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders name it so."""
+"""Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders
+name it so.
+"""
 
 CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
 
@@ -64,9 +68,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {**convlstm.PRESETS, **simvp.PR
 def preset(name: str, **changes: Any) -> Model:
     """A documented model, with changes: `preset("quick", channels=3)`.
 
-    A mapping changes what it names and keeps the rest: with `codec={"strided": {"show_last": False}}`,
-    `quick` keeps its widths. One that names another kind of part, such as `output={"draw": {}}`, puts
-    that in its place.
+    A mapping changes what it names and keeps the rest: with `codec={"strided": {"show_last":
+    False}}`, `quick` keeps its widths. One that names another kind of part, such as
+    `output={"draw": {}}`, puts that in its place.
 
     Raises:
         ValueError: for a name that is not in PRESETS, or arguments that make no model.
@@ -93,10 +97,12 @@ LARGE = 10**6  # channels, pixels or frames, which no argument reaches
 
 
 def build_model(name: str, args: Mapping[str, Any] | None = None, budget: float = BUDGET) -> Model:
-    """`name` is an entry of MODELS or of PRESETS; `args` change its arguments, and may be a stranger's.
+    """`name` is an entry of MODELS or of PRESETS; `args` change its arguments, and may be a
+    stranger's.
 
     Raises:
-        ValueError: unknown name, arguments that the model does not take, or weights of more than `budget` GiB as float32.
+        ValueError: unknown name, arguments that the model does not take, or weights of more than
+            `budget` GiB as float32.
     """
     make = _maker(name, args)
     need = 4 * sum(math.prod(shape) for shape in _shapes(make).values())
@@ -105,7 +111,8 @@ def build_model(name: str, args: Mapping[str, Any] | None = None, budget: float 
 
 
 def weights_of(name: Any, args: Any = None) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a model's weights, found without taking memory; empty where it cannot be built so.
+    """Names and shapes of a model's weights, found without taking memory; empty where it cannot be
+    built so.
 
     Raises:
         ValueError: as `build_model`, whatever the budget.
@@ -122,10 +129,18 @@ def _shapes(make: Callable[[], Model]) -> dict[str, tuple[int, ...]]:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Weights are left as they are: to draw normal ones on the meta device, torch would load its compiler, for seconds."""
+    """Weights are left as they are: to draw normal ones on the meta device, torch would load its
+    compiler, for seconds.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"):
+        if getattr(func, "__name__", "") in (
+            "normal_",
+            "trunc_normal_",
+            "uniform_",
+            "kaiming_uniform_",
+            "xavier_uniform_",
+        ):
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
 
@@ -134,7 +149,10 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     """What builds the model, with the arguments checked one by one."""
     name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
-        raise ValueError(f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}")
+        raise ValueError(
+            f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of "
+            f"{', '.join(MODELS)}"
+        )
     model, known = PRESETS.get(name, (name, {}))
     kind = MODELS[model]
     check_types(kind, args, f"model {name}")
@@ -144,15 +162,25 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     def make() -> Model:
         try:
             return kind(**args)
-        except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:  # torch's own too
+        except (
+            ValueError,
+            TypeError,
+            RuntimeError,
+            OverflowError,
+            ZeroDivisionError,
+        ) as error:  # torch's own too
             said = (str(error).splitlines() or [type(error).__name__])[0].replace("__init__() ", "")
-            raise ValueError(said if isinstance(error, ValueError) else f"model {name}: {said}") from None
+            raise ValueError(
+                said if isinstance(error, ValueError) else f"model {name}: {said}"
+            ) from None
 
     return make
 
 
 def _check_sizes(value: Any, what: str) -> None:
-    """Refuse numbers and lists with which the mere building of a network would not come to an end."""
+    """Refuse numbers and lists with which the mere building of a network would not come to an
+    end.
+    """
     if isinstance(value, Mapping):
         for name, inner in value.items():
             _check_sizes(inner, f"{what}.{name}")
@@ -166,8 +194,9 @@ def _check_sizes(value: Any, what: str) -> None:
 
 
 def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
-    """Of a forecast of one clip of frames H x W, by convolutions and matrix products. On torch's meta device nothing is computed:
-    only shapes run through a network of the same arguments."""
+    """Of a forecast of one clip of frames H x W, by convolutions and matrix products. On torch's
+    meta device nothing is computed: only shapes run through a network of the same arguments.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -184,7 +213,10 @@ def model_name(model: Model) -> str:
     for name, kind in MODELS.items():
         if type(model) is kind:
             return name
-    raise ValueError(f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of its own")
+    raise ValueError(
+        f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of "
+        "its own"
+    )
 
 
 __all__ = [

@@ -56,12 +56,14 @@ class Mean(_Baseline):
 
 
 class Cycle(_Baseline):
-    """Each future frame is the one a period before it: "the same hour yesterday" for hourly frames; longer horizons repeat that.
+    """Each future frame is the one a period before it: "the same hour yesterday" for hourly frames;
+    longer horizons repeat that.
 
     Where fewer than `period` frames were seen, the oldest of them stands in for those before it.
 
     Args:
-        period: frames from one to the next of its kind, e.g. 24 for the day in hourly frames, 12 for the year in monthly ones.
+        period: frames from one to the next of its kind, e.g. 24 for the day in hourly frames, 12
+            for the year in monthly ones.
 
     Raises:
         ValueError: a period below 1.
@@ -70,7 +72,9 @@ class Cycle(_Baseline):
     def __init__(self, period: int = 24) -> None:
         super().__init__()
         if not 1 <= period <= 10_000:  # it keeps as many frames
-            raise ValueError(f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}")
+            raise ValueError(
+                f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}"
+            )
         self.period = period
         self.args = {"period": period}
 
@@ -84,10 +88,12 @@ class Cycle(_Baseline):
 
 
 class LinearMotion(_Baseline):
-    """The last frame, carried on by one shift a clip, found by phase correlation (Kuglin & Hines 1975).
+    """The last frame, carried on by one shift a clip, found by phase correlation (Kuglin & Hines
+    1975).
 
-    The normalised cross-power spectra of all neighbouring past frames are added up; the peak of their inverse transform is the
-    shift a frame, to a fraction of a pixel by the centre of mass of its 3x3 surroundings. What moves in from outside is zero.
+    The normalised cross-power spectra of all neighbouring past frames are added up; the peak of
+    their inverse transform is the shift a frame, to a fraction of a pixel by the centre of mass of
+    its 3x3 surroundings. What moves in from outside is zero.
     """
 
     def encode(self, past: Past, state: State | None = None) -> State:
@@ -96,7 +102,10 @@ class LinearMotion(_Baseline):
         cross = spectra[:, 1:] * spectra[:, :-1].conj()
         cross = (cross / (cross.abs() + 1e-9)).sum(dim=(1, 2))  # over time and channels
         peaks = torch.fft.irfft2(cross, s=past.shape[-2:])
-        return {"frame": past[:, -1], "correlation": peaks if state is None else state["correlation"] + peaks}
+        return {
+            "frame": past[:, -1],
+            "correlation": peaks if state is None else state["correlation"] + peaks,
+        }
 
     def decode(self, state: State, steps: int) -> Future:
         frame = state["frame"]
@@ -109,14 +118,20 @@ class LinearMotion(_Baseline):
         columns = (2 * torch.arange(w, device=frame.device) + 1) / w - 1
         y = rows.view(1, 1, h, 1) - 2 * moved[..., 0, None, None] / h
         x = columns.view(1, 1, 1, w) - 2 * moved[..., 1, None, None] / w
-        grid = torch.stack([x.expand(b, steps, h, w), y.expand(b, steps, h, w)], dim=-1).flatten(0, 1)
+        grid = torch.stack([x.expand(b, steps, h, w), y.expand(b, steps, h, w)], dim=-1).flatten(
+            0, 1
+        )
         source = frame.float().repeat_interleave(steps, dim=0)
-        carried = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        carried = F.grid_sample(
+            source, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
         return carried.unflatten(0, (b, steps)).to(frame.dtype)
 
 
 def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
-    """The signed place of the maximum, in pixels, refined by the centre of mass of its (wrapped) 3x3 surroundings."""
+    """The signed place of the maximum, in pixels, refined by the centre of mass of its (wrapped)
+    3x3 surroundings.
+    """
     b, h, w = correlation.shape
     best = correlation.flatten(1).argmax(dim=1)
     row, column = best // w, best % w
@@ -140,7 +155,9 @@ BASELINES: dict[str, type[Model]] = {
     "optical_flow": OpticalFlow,
     "cycle": Cycle,
 }
-"""Every baseline by its name, in the order in which they are shown; any of them may guide a head."""
+"""Every baseline by its name, in the order in which they are shown; any of them may guide a
+head.
+"""
 
 SCORED = ("black", "mean", "persistence", "linear_motion")
 """Those that stand beside a model in every scorecard: they run wherever foreframe does."""

@@ -1,8 +1,8 @@
 """Codecs: what turns frames into maps, and maps back into (nearly) frames.
 
 A codec is the way down; `mirror` builds its way up for as many channels as the decoder's maps have.
-Shapes: frames n C H W; maps n d h w, with h and w the frame's over `stride`, rounded up: frames whose
-size the stride does not divide are padded at the bottom and right with their edge.
+Shapes: frames n C H W; maps n d h w, with h and w the frame's over `stride`, rounded up: frames
+whose size the stride does not divide are padded at the bottom and right with their edge.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,9 @@ class Beside(nn.Module):
         self.width, self.scale, self.stride = width, stride, stride
 
     def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown` is what the codec makes of a frame a clip; `maps` may hold several steps of it."""
+        """`shown` is what the codec makes of a frame a clip; `maps` may hold several steps of
+        it.
+        """
         return maps if shown is None else torch.cat([maps, _each_step(shown[0], maps)], dim=1)
 
 
@@ -70,8 +72,8 @@ class Strided(nn.Module):
     Args:
         channels: C of the frames.
         widths: channels of the maps, finest first.
-        norm: "group" norm over each frame, or "none": then a frame's forecast does not depend on how
-            much is in it elsewhere.
+        norm: "group" norm over each frame, or "none": then a frame's forecast does not depend on
+            how much is in it elsewhere.
         show_last: add the maps of the last frame seen, of each finer size, on the way up.
 
     Raises:
@@ -88,7 +90,9 @@ class Strided(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= len(widths) <= 16 or min(widths) < 1:
-            raise ValueError(f"strided takes 1 to 16 widths of 1 channel or more, not {list(widths)}")
+            raise ValueError(
+                f"strided takes 1 to 16 widths of 1 channel or more, not {list(widths)}"
+            )
         self.widths, self.norm, self.show_last = tuple(widths), norm, show_last
         self.stride, self.width = 2 ** len(widths), widths[-1]
         self.down = nn.ModuleList(
@@ -108,8 +112,8 @@ class Strided(nn.Module):
 
 
 class Upward(nn.Module):
-    """The way up from strided maps: pixel shuffle doubles the size as often as there are widths, and
-    once more remains to be done.
+    """The way up from strided maps: pixel shuffle doubles the size as often as there are widths,
+    and once more remains to be done.
 
     Attributes:
         width, scale, stride: as of `Beside`.
@@ -122,7 +126,9 @@ class Upward(nn.Module):
         self.stride = 2 ** (len(widths) + 1)
         self.up, self.skips = nn.ModuleList(), nn.ModuleList()
         for width in widths:
-            self.up.append(nn.Sequential(nn.Conv2d(maps, 4 * width, 3, padding=1), nn.PixelShuffle(2)))
+            self.up.append(
+                nn.Sequential(nn.Conv2d(maps, 4 * width, 3, padding=1), nn.PixelShuffle(2))
+            )
             self.up.append(nn.Sequential(_norm(width, norm), nn.SiLU()))
             if show_last:
                 self.skips.append(nn.Conv2d(width, width, 3, padding=1))
@@ -130,7 +136,9 @@ class Upward(nn.Module):
         self.width = maps
 
     def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown` is what the codec makes of a frame a clip; `maps` may hold several steps of it."""
+        """`shown` is what the codec makes of a frame a clip; `maps` may hold several steps of
+        it.
+        """
         for k in range(len(self.up) // 2):
             maps = self.up[2 * k](maps)
             if shown is not None:

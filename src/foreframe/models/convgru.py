@@ -1,5 +1,5 @@
-"""The convolutional GRU of Ballas et al. 2016 (arXiv 1511.06432): the cell, and a core of several of
-them.
+"""The convolutional GRU of Ballas et al. 2016 (arXiv 1511.06432): the cell, and a core of several
+of them.
 
 Shapes: maps b d h w, hidden maps b k h w.
 """
@@ -20,16 +20,16 @@ Hidden = Float[Tensor, "b k h w"]
 
 
 class ConvGRUCell(nn.Module):
-    """One step of a convolutional GRU (Ballas et al. 2016, equations 4 to 7); * is convolution, ∘ the
-    elementwise product:
+    """One step of a convolutional GRU (Ballas et al. 2016, equations 4 to 7); * is convolution, ∘
+    the elementwise product:
 
         z  = σ(W_z * x + U_z * h + b_z)
         r  = σ(W_r * x + U_r * h + b_r)
         h~ = tanh(W * x + U * (r ∘ h) + b)
         h' = (1 - z) ∘ h + z ∘ h~
 
-    z and r come from one convolution over [x, h], in this order, h~ from another one over [x, r ∘ h].
-    The paper has no biases.
+    z and r come from one convolution over [x, h], in this order, h~ from another one over [x, r ∘
+    h]. The paper has no biases.
 
     Args:
         channels: of x; 0 for a cell that takes no input.
@@ -46,7 +46,9 @@ class ConvGRUCell(nn.Module):
         if kernel % 2 == 0:
             raise ValueError(f"kernel {kernel} is even; odd kernels keep the frame's size")
         if hidden < 1 or channels < 0:
-            raise ValueError(f"a cell needs hidden channels and no negative input, not {hidden} and {channels}")
+            raise ValueError(
+                f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
+            )
         self.hidden, padding = hidden, kernel // 2
         self.gates = Conv2d(channels + hidden, 2 * hidden, kernel, padding=padding, bias=bias)
         self.candidate = Conv2d(channels + hidden, hidden, kernel, padding=padding, bias=bias)
@@ -106,7 +108,9 @@ class ConvGRU(Core):
         if not hidden:
             raise ValueError("a ConvGRU has 1 layer or more: hidden is a list of their channels")
         self.hidden = tuple(hidden)
-        self.cells = nn.ModuleList(ConvGRUCell(i, o, kernel, bias) for i, o in pairwise((channels, *hidden)))
+        self.cells = nn.ModuleList(
+            ConvGRUCell(i, o, kernel, bias) for i, o in pairwise((channels, *hidden))
+        )
 
     def step(self, x: Maps | None, state: State) -> State:
         after: State = {}

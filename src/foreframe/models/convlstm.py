@@ -1,5 +1,5 @@
-"""The convolutional LSTM of Shi et al. 2015 (arXiv 1506.04214): the cell, a core of several of them,
-and the networks that are built from it.
+"""The convolutional LSTM of Shi et al. 2015 (arXiv 1506.04214): the cell, a core of several of
+them, and the networks that are built from it.
 
 Shapes: maps b d h w, hidden maps b k h w.
 """
@@ -31,8 +31,8 @@ class ConvLSTMCell(nn.Module):
         h' = o ∘ tanh(c')
 
     All four gates come from one convolution over [x, h], in the order i, f, o, g. Where it differs
-    from the paper: the peepholes W_ci, W_cf, W_co hold one number a channel, not one a pixel, so that
-    the cell runs on frames of any size; they may be left out, as most later code does.
+    from the paper: the peepholes W_ci, W_cf, W_co hold one number a channel, not one a pixel, so
+    that the cell runs on frames of any size; they may be left out, as most later code does.
 
     Args:
         channels: of x; 0 for a cell that takes no input.
@@ -60,15 +60,19 @@ class ConvLSTMCell(nn.Module):
         if rows % 2 == 0 or columns % 2 == 0:
             raise ValueError(f"kernel {rows}x{columns} is even; odd kernels keep the frame's size")
         if hidden < 1 or channels < 0:
-            raise ValueError(f"a cell needs hidden channels and no negative input, not {hidden} and {channels}")
+            raise ValueError(
+                f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
+            )
         self.hidden, self.forget_bias = hidden, forget_bias
         padding = (rows // 2, columns // 2)
-        self.gates = Conv2d(channels + hidden, 4 * hidden, (rows, columns), padding=padding, bias=bias)
+        self.gates = Conv2d(
+            channels + hidden, 4 * hidden, (rows, columns), padding=padding, bias=bias
+        )
         self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
 
     def forward(self, x: Maps | None, h: Hidden | None, c: Hidden | None) -> tuple[Hidden, Hidden]:
-        """(x, h, c) -> (h', c'). Pass None for x where the cell takes no input, and for h and c where
-        it has seen nothing.
+        """(x, h, c) -> (h', c'). Pass None for x where the cell takes no input, and for h and c
+        where it has seen nothing.
 
         Raises:
             ValueError: nothing at all was passed.
@@ -102,7 +106,8 @@ def _after_convolution(
 
 
 class ConvLSTM(Core):
-    """Layers of ConvLSTM cells; the h of each is the x of the next. Its state is h and c of each layer.
+    """Layers of ConvLSTM cells; the h of each is the x of the next. Its state is h and c of each
+    layer.
 
     Args:
         channels: that the first layer takes; 0 for none.
@@ -128,7 +133,8 @@ class ConvLSTM(Core):
             raise ValueError("a ConvLSTM has 1 layer or more: hidden is a list of their channels")
         self.hidden = tuple(hidden)
         self.cells = nn.ModuleList(
-            ConvLSTMCell(i, o, kernel, bias, peepholes, forget_bias) for i, o in pairwise((channels, *hidden))
+            ConvLSTMCell(i, o, kernel, bias, peepholes, forget_bias)
+            for i, o in pairwise((channels, *hidden))
         )
 
     def step(self, x: Maps | None, state: State) -> State:
@@ -140,8 +146,8 @@ class ConvLSTM(Core):
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    # The 2020 tutorial's network, as its code has it: 2+2 layers, the decoder from zero, hidden maps
-    # fed back.
+    # The 2020 tutorial's network, as its code has it: 2+2 layers, the decoder from zero, hidden
+    # maps fed back.
     "tutorial": (
         "encoder_decoder",
         {
@@ -150,8 +156,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "output": {"draw": {"feed": "maps", "kernel": 3}},
         },
     ),
-    # Shi et al. 2015, section 4.1: 4x4 patches, 5x5 kernels, 128-64-64, a mirrored forecaster that is
-    # fed nothing.
+    # Shi et al. 2015, section 4.1: 4x4 patches, 5x5 kernels, 128-64-64, a mirrored forecaster that
+    # is fed nothing.
     "shi2015": (
         "encoder_decoder",
         {
@@ -182,9 +188,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "draw": {"kernel": 1, "sigmoid": False, "bias": False},
         },
     ),
-    # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a step
-    # is cheap and a 3x3 kernel reaches far; and the head carries the last frame's patches along and
-    # draws only the rest, where drawing everything from memory takes far longer to learn.
+    # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a
+    # step is cheap and a 3x3 kernel reaches far; and the head carries the last frame's patches
+    # along and draws only the rest, where drawing everything from memory takes far longer to learn.
     "quick": (
         "encoder_decoder",
         {
@@ -196,8 +202,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     # For radar: the last frame is carried along its optical flow, and a small ConvLSTM, which sees
     # that frame at each lead time, learns what grows, fades and blurs on the way. It draws nothing,
-    # and has no norms, which would make much of little rain: both forecast rain where there is none,
-    # of storms unlike those trained on. Needs OpenCV.
+    # and has no norms, which would make much of little rain: both forecast rain where there is
+    # none, of storms unlike those trained on. Needs OpenCV.
     "nowcast": (
         "encoder_decoder",
         {

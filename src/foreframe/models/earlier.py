@@ -1,8 +1,8 @@
 """What version 0.1 called things: its arguments and weights, under the names of today.
 
 Version 0.1 had one class for all recurrent networks, "convlstm", whose switches are parts of their
-own now. Saved folders, checkpoints and configs of then are read through this file, and written as of
-today.
+own now. Saved folders, checkpoints and configs of then are read through this file, and written as
+of today.
 """
 
 from collections.abc import Mapping, Sequence
@@ -158,7 +158,9 @@ def _check_choices(old: _Network) -> None:
         (same and stem.skip in ("embedding", "both"), "skip embedding took a decoder of its own"),
     ):
         if wrong:
-            raise ValueError(f"{what} in version 0.1, whose arguments these are; docs/models.md has today's")
+            raise ValueError(
+                f"{what} in version 0.1, whose arguments these are; docs/models.md has today's"
+            )
 
 
 def _guide(guide: Any) -> Any:

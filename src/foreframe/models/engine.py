@@ -86,7 +86,11 @@ class one_pass:  # noqa: N801 - used as a function is
 
 def _pass_for(tensor: Tensor) -> one_pass | None:
     """The pass that work on this tensor belongs to."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.device.type not in ("cpu", "cuda"):
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or tensor.device.type not in ("cpu", "cuda")
+    ):
         return None
     run = _current.get()
     return run if run is not None and run.device == tensor.device.type else None
@@ -110,9 +114,13 @@ class Conv2d(nn.Conv2d):
             raise ValueError("a convolution needs a map: not every part may be None")
         rest = self.in_channels - sum(part.shape[-3] for part in given)  # channels of None parts
         if rest < 0 or (rest and len(given) == len(parts)):
-            raise ValueError(f"this convolution takes {self.in_channels} channels, not {self.in_channels - rest}")
+            raise ValueError(
+                f"this convolution takes {self.in_channels} channels, not {self.in_channels - rest}"
+            )
         run = _pass_for(given[0])
-        fits = self.groups == 1 and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        fits = (
+            self.groups == 1 and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        )
         if run is None or not fits or given[0].dim() != 4:
             return super().forward(_with_zeros(parts, rest))
         weights, spans = run.weights_of(self), _spans(parts, rest)
@@ -155,7 +163,9 @@ def _side_by_side(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
         return parts[0].to(dtype, memory_format=LAST)
     b, _, h, w = parts[0].shape
     widths = [part.shape[1] for part in parts]
-    whole = torch.empty(b, sum(widths), h, w, dtype=dtype, device=parts[0].device, memory_format=LAST)
+    whole = torch.empty(
+        b, sum(widths), h, w, dtype=dtype, device=parts[0].device, memory_format=LAST
+    )
     for place, part in zip(whole.split(widths, dim=1), parts, strict=True):
         place.copy_(part)
     return whole
@@ -166,7 +176,11 @@ class _Weights:
 
     def __init__(self, conv: Conv2d, dtype: torch.dtype) -> None:
         self.weight, self.bias, self.dtype = conv.weight, conv.bias, dtype
-        self.stride, self.padding, self.dilation = list(conv.stride), [int(one) for one in conv.padding], list(conv.dilation)
+        self.stride, self.padding, self.dilation = (
+            list(conv.stride),
+            [int(one) for one in conv.padding],
+            list(conv.dilation),
+        )
         self.cast = conv.weight.detach().to(dtype, memory_format=LAST)
         self.cast_bias = None if conv.bias is None else conv.bias.detach().to(dtype)
         self.parts: dict[tuple[Span, ...], Tensor] = {}
@@ -175,7 +189,9 @@ class _Weights:
 
     def token(self) -> Tensor | None:
         """What every step takes, where gradients of weights are asked for: see `_Gathered`."""
-        if self._token is None and (self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)):
+        if self._token is None and (
+            self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
+        ):
             self._token = _Gathered.apply(self.tape, self.weight, self.bias)
         return self._token
 
@@ -195,16 +211,26 @@ class _Weights:
         """From the gradient D of what came out to that of `v`, or to those of weight and bias."""
         biased = not input and self.bias is not None
         sizes, which = [len(weight)] if biased else None, [input, not input, biased]
-        how = (self.stride, self.padding, self.dilation, False, [0, 0], 1)  # not transposed, one group
+        how = (
+            self.stride,
+            self.padding,
+            self.dilation,
+            False,
+            [0, 0],
+            1,
+        )  # not transposed, one group
         return torch.ops.aten.convolution_backward(D, v, weight, sizes, *how, which)
 
 
 class _Convolution(torch.autograd.Function):
-    """Parts -> their convolution. Gradients of weights go to the pass's tape, from where `_Gathered`
-    brings them to the parameters."""
+    """Parts -> their convolution. Gradients of weights go to the pass's tape, from where
+    `_Gathered` brings them to the parameters.
+    """
 
     @staticmethod
-    def forward(ctx: Any, token: Any, weights: _Weights, spans: tuple[Span, ...], *parts: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, token: Any, weights: _Weights, spans: tuple[Span, ...], *parts: Tensor
+    ) -> Tensor:
         v = _side_by_side(list(parts), weights.dtype)
         ctx.weights, ctx.spans = weights, spans
         ctx.kinds = [part.dtype for part in parts]
@@ -225,9 +251,14 @@ class _Convolution(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         widths = [stop - start for start, stop in wanted]
         # Of `v` only the size counts.
-        into = weights.backward(D, v[:, : sum(widths)], weights.of(wanted), True)[0].split(widths, dim=1)
+        into = weights.backward(D, v[:, : sum(widths)], weights.of(wanted), True)[0].split(
+            widths, dim=1
+        )
         found = iter(into)
-        gradients = [next(found).to(kind) if needed else None for needed, kind in zip(needs, ctx.kinds, strict=True)]
+        gradients = [
+            next(found).to(kind) if needed else None
+            for needed, kind in zip(needs, ctx.kinds, strict=True)
+        ]
         return None, None, None, *gradients
 
 
@@ -246,7 +277,10 @@ class _Gathered(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, token: Any) -> Any:
         gathered = zip(ctx.tape.taken(), ctx.kinds, ctx.needs_input_grad[1:], strict=True)
-        return None, *(value.to(kind) if needed and value is not None else None for value, kind, needed in gathered)
+        return None, *(
+            value.to(kind) if needed and value is not None else None
+            for value, kind, needed in gathered
+        )
 
 
 class _Tape:
@@ -267,7 +301,11 @@ class _Tape:
             self.number = number
             self.waiting.clear()
             self.weight = torch.zeros_like(self.weights.cast, dtype=self.wide)
-            self.bias = None if self.weights.bias is None else torch.zeros_like(self.weights.bias, dtype=self.wide)
+            self.bias = (
+                None
+                if self.weights.bias is None
+                else torch.zeros_like(self.weights.bias, dtype=self.wide)
+            )
 
     def add(self, v: Tensor, D: Tensor, spans: tuple[Span, ...]) -> None:
         """A step's input and the gradients of its output; `spans` of the weights took part."""
@@ -282,7 +320,10 @@ class _Tape:
     def flush(self) -> None:
         if not self.waiting:
             return
-        v, D = (torch.cat(those) if len(those) > 1 else those[0] for those in zip(*self.waiting, strict=True))
+        v, D = (
+            torch.cat(those) if len(those) > 1 else those[0]
+            for those in zip(*self.waiting, strict=True)
+        )
         clips = len(v) if v.is_cuda else max(1, AT_ONCE // (D.shape[2] * D.shape[3]))
         part = self.weights.of(self.spans)
         for some_D, some_v in zip(D.split(clips), v.split(clips), strict=True):
@@ -332,7 +373,9 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
         compiled = bool(current.compiled) or by_itself
         if not compiled and like.numel() <= SMALL:
             return plain(*inputs)
-        if torch.is_grad_enabled() and any(isinstance(one, Tensor) and one.requires_grad for one in inputs):
+        if torch.is_grad_enabled() and any(
+            isinstance(one, Tensor) and one.requires_grad for one in inputs
+        ):
             return _Pointwise.apply(ways(compiled), *inputs)
         return _maps(ways(compiled).forward(*_rows(inputs)), like)
 
@@ -340,7 +383,9 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def tanh(x: Tensor) -> Tensor:
-    """2σ(2x) - 1, right to the last bit of 1: on a CPU torch's tanh takes six times as long as its sigmoid."""
+    """2σ(2x) - 1, right to the last bit of 1: on a CPU torch's tanh takes six times as long as its
+    sigmoid.
+    """
     return 2 * torch.sigmoid(2 * x) - 1
 
 
@@ -366,21 +411,31 @@ class _Ways:
         """Of the tensors among the inputs."""
         found = []
         for some in _blocks((*inputs, *gradients)):
-            given = [one.detach().requires_grad_() if isinstance(one, Tensor) else one for one in some[: len(inputs)]]
+            given = [
+                one.detach().requires_grad_() if isinstance(one, Tensor) else one
+                for one in some[: len(inputs)]
+            ]
             with torch.enable_grad():
                 out = self.function(*given)
             tensors = [one for one in given if isinstance(one, Tensor)]
             out = (out,) if isinstance(out, Tensor) else out
-            found.append(torch.autograd.grad(out, tensors, some[len(inputs) :], materialize_grads=True))
+            found.append(
+                torch.autograd.grad(out, tensors, some[len(inputs) :], materialize_grads=True)
+            )
         if len(found) == 1:
             return list(found[0])
-        return [torch.cat(parts) if _is_map(parts[0]) else torch.stack(parts).sum(dim=0) for parts in zip(*found, strict=True)]
+        return [
+            torch.cat(parts) if _is_map(parts[0]) else torch.stack(parts).sum(dim=0)
+            for parts in zip(*found, strict=True)
+        ]
 
 
 def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """(inputs, gradients of outputs) -> gradients of the tensors among the inputs, in one piece."""
 
-    def backward(inputs: Any, gradients: Any) -> Any:  # no narrower types: where tests check them, that is traced too
+    def backward(
+        inputs: Any, gradients: Any
+    ) -> Any:  # no narrower types: where tests check them, that is traced too
         places = [place for place, one in enumerate(inputs) if isinstance(one, Tensor)]
 
         def of(*tensors: Any) -> Any:
@@ -392,7 +447,8 @@ def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
         out, back, *_ = torch.func.vjp(of, *[inputs[place] for place in places])
         return back(gradients if isinstance(out, tuple) else gradients[0])
 
-    # With code of its own: a compiler counts its attempts by code, and would give up after some functions.
+    # With code of its own: a compiler counts its attempts by code, and would give up after some
+    # functions.
     backward = unwrap(backward)
     code = backward.__code__.replace(co_name=f"backward_of_{function.__name__}")
     return types.FunctionType(code, backward.__globals__, code.co_name, None, backward.__closure__)
@@ -417,13 +473,25 @@ class _Pointwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         kept = iter(ctx.saved_tensors)
-        inputs = tuple(other if shape is None else next(kept) for other, shape in zip(ctx.others, ctx.shapes, strict=True))
+        inputs = tuple(
+            other if shape is None else next(kept)
+            for other, shape in zip(ctx.others, ctx.shapes, strict=True)
+        )
         given = tuple(
-            next(one for one in inputs if _is_map(one)).new_zeros(shape, dtype=dtype) if gradient is None else gradient
+            next(one for one in inputs if _is_map(one)).new_zeros(shape, dtype=dtype)
+            if gradient is None
+            else gradient
             for gradient, (shape, dtype) in zip(_rows(gradients), ctx.made, strict=True)
         )
         found = iter(ctx.ways.backward(inputs, given))
-        into = [None if shape is None else _as_map(next(found), shape) if len(shape) == 4 else next(found) for shape in ctx.shapes]
+        into = [
+            None
+            if shape is None
+            else _as_map(next(found), shape)
+            if len(shape) == 4
+            else next(found)
+            for shape in ctx.shapes
+        ]
         return None, *into
 
 
@@ -448,17 +516,26 @@ def _as_map(rows: Tensor, shape: torch.Size) -> Tensor:
 
 def _maps(out: Any, like: Tensor) -> Any:
     """Pixels as maps, channels last, of the size of `like`."""
-    return _as_map(out, like.shape) if isinstance(out, Tensor) else tuple(_as_map(one, like.shape) for one in out)
+    return (
+        _as_map(out, like.shape)
+        if isinstance(out, Tensor)
+        else tuple(_as_map(one, like.shape) for one in out)
+    )
 
 
 def _blocks(inputs: tuple[Any, ...]) -> Any:
     """The same inputs for some pixels at a time."""
     maps = [one for one in inputs if _is_map(one)]
-    size = max(1, BLOCK // max(one.shape[1] for one in maps)) if not maps[0].is_cuda else len(maps[0])
+    size = (
+        max(1, BLOCK // max(one.shape[1] for one in maps)) if not maps[0].is_cuda else len(maps[0])
+    )
     n = len(maps[0])
     if n <= size:
         return [inputs]
-    return [tuple(one[at : at + size] if _is_map(one) else one for one in inputs) for at in range(0, n, size)]
+    return [
+        tuple(one[at : at + size] if _is_map(one) else one for one in inputs)
+        for at in range(0, n, size)
+    ]
 
 
 WORTH = 2**17  # values of a layer's map from which compiling pays back its seconds within a minute
@@ -466,10 +543,11 @@ WORTH = 2**17  # values of a layer's map from which compiling pays back its seco
 
 @cache
 def why_not_compiled(device: str) -> str:
-    """Why the elementwise part cannot be compiled for "cpu" or "cuda" here, in a line; "" where it can.
+    """Why the elementwise part cannot be compiled for "cpu" or "cuda" here, in a line; "" where it
+    can.
 
-    On a CPU that takes a C++ compiler, on CUDA triton and a GPU that is not too old. Finding out takes
-    some seconds, once.
+    On a CPU that takes a C++ compiler, on CUDA triton and a GPU that is not too old. Finding out
+    takes some seconds, once.
     """
     if device == "cuda" and find_spec("triton") is None:
         return "triton is not installed"
@@ -477,7 +555,11 @@ def why_not_compiled(device: str) -> str:
         torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))
     except Exception as error:  # of torch's, of the operating system's, as it happens to fail
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        return said if device == "cuda" else "there is no C++ compiler here that works (g++, or what CXX names)"
+        return (
+            said
+            if device == "cuda"
+            else "there is no C++ compiler here that works (g++, or what CXX names)"
+        )
     return ""
 
 
@@ -488,5 +570,7 @@ def _compiles_by_itself(device: str) -> bool:
         return False
     why = why_not_compiled(device)
     if why and find_spec("triton") is not None:
-        warnings.warn(Note(f"recurrent cells are not compiled, and slower for it: {why}"), stacklevel=2)
+        warnings.warn(
+            Note(f"recurrent cells are not compiled, and slower for it: {why}"), stacklevel=2
+        )
     return not why

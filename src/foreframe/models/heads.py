@@ -1,9 +1,9 @@
 """Heads: what becomes of the decoder's hidden maps.
 
 `Draw` a frame from them; `Carry` the last frame along and draw the rest; `Correct` what a baseline
-forecasts; `Mix` that with blurs of it. Each is given the maps that the codec brought up to (nearly) a
-frame's size, the hidden maps themselves, and a frame to draw upon: the last one seen, or its guide's.
-Shapes: b clips, s steps; frames b s C H W; hidden maps b s d i j; raised maps (b·s) w h w.
+forecasts; `Mix` that with blurs of it. Each is given the maps that the codec brought up to (nearly)
+a frame's size, the hidden maps themselves, and a frame to draw upon: the last one seen, or its
+guide's. Shapes: b clips, s steps; frames b s C H W; hidden maps b s d i j; raised maps (b·s) w h w.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,13 +41,17 @@ class Head(nn.Module):
     feed: Literal["maps", "frame", "nothing", "guide"] = "maps"
     bounded = False
 
-    def __init__(self, numbers: int, up: Beside | Upward, kernel: int, over: Over, bias: bool = True) -> None:
+    def __init__(
+        self, numbers: int, up: Beside | Upward, kernel: int, over: Over, bias: bool = True
+    ) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"a head's kernel has an odd side, not {kernel}")
         self.over = over
         self.guide: Model | None = None
-        self.last = nn.Conv2d(up.width, numbers * up.scale**2, kernel, padding=kernel // 2, bias=bias)
+        self.last = nn.Conv2d(
+            up.width, numbers * up.scale**2, kernel, padding=kernel // 2, bias=bias
+        )
         self.unfold = nn.PixelShuffle(up.scale)
 
     def begin_small(self, std: float) -> None:
@@ -154,7 +158,10 @@ class Carry(Head):
         feed: "maps" or "nothing": see `Head`.
     """
 
-    speed, sharpest = 4.0, 0.45  # pixels a frame for an output of 1; the narrowest Gaussian in pixels
+    speed, sharpest = (
+        4.0,
+        0.45,
+    )  # pixels a frame for an output of 1; the narrowest Gaussian in pixels
 
     def __init__(
         self,
@@ -245,8 +252,8 @@ class Mix(Head):
 
         factor · Σ weight_k · level_k
 
-    with the guide's frame, its blurs and zero for levels, positive weights that add up to 1 (softmax),
-    and a factor in (0,2). At first nearly all weight is on the guide's frame.
+    with the guide's frame, its blurs and zero for levels, positive weights that add up to 1
+    (softmax), and a factor in (0,2). At first nearly all weight is on the guide's frame.
 
     Args:
         channels, read, up, kernel, over: as of `Draw`.
@@ -289,7 +296,9 @@ class Mix(Head):
 
 
 def _blurred(frames: Frames, sigma: float) -> Frames:
-    """By a Gaussian of `sigma` pixels, cut off at three of them; beyond the frame its edge goes on."""
+    """By a Gaussian of `sigma` pixels, cut off at three of them; beyond the frame its edge goes
+    on.
+    """
     reach = max(1, round(3 * sigma))
     place = torch.arange(-reach, reach + 1, device=frames.device, dtype=frames.dtype)
     k = torch.exp(-0.5 * (place / sigma) ** 2)
@@ -298,7 +307,9 @@ def _blurred(frames: Frames, sigma: float) -> Frames:
     # Outside autocast, which the meta device does not know.
     exact = nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False)
     with exact:
-        return F.conv2d(F.conv2d(flat, k.view(1, 1, -1, 1)), k.view(1, 1, 1, -1)).reshape(frames.shape)
+        return F.conv2d(F.conv2d(flat, k.view(1, 1, -1, 1)), k.view(1, 1, 1, -1)).reshape(
+            frames.shape
+        )
 
 
 def _guide(guide: str | Mapping[str, Any]) -> Model:

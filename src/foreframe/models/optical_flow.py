@@ -1,4 +1,6 @@
-"""Dense optical flow, and the last frame carried along it: the rival to beat in radar nowcasting."""
+"""Dense optical flow, and the last frame carried along it: the rival to beat in radar
+nowcasting.
+"""
 
 import numpy as np
 import torch
@@ -14,21 +16,25 @@ Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels, as Op
 class OpticalFlow(Model):
     """The last frame, carried on along the motion of the last frames, each place by its own.
 
-    1. Motion V(x): polynomial expansion (Farneback 2003, SCIA) by OpenCV, in a pyramid of 3 levels, between neighbours of the last
-       `pairs` + 1 frames; the mean over those pairs, weighted by brightness and by a Gaussian of 4 px, so that places where
-       nothing is seen move with what is seen around them.
-    2. Semi-Lagrangian advection, backward in time (Germann & Zawadzki 2002, eq. 6-9; pysteps does the same): the displacement of
-       each pixel is added up step by step through the field, D <- D + V(x - D - d/2) with d = V(x - D), and each lead time is
-       **one** bilinear interpolation of the last frame at x - D, so that it is not smoothed again and again. V stays as it is.
+    1. Motion V(x): polynomial expansion (Farneback 2003, SCIA) by OpenCV, in a pyramid of 3 levels,
+       between neighbours of the last `pairs` + 1 frames; the mean over those pairs, weighted by
+       brightness and by a Gaussian of 4 px, so that places where nothing is seen move with what is
+       seen around them.
+    2. Semi-Lagrangian advection, backward in time (Germann & Zawadzki 2002, eq. 6-9; pysteps does
+       the same): the displacement of each pixel is added up step by step through the field, D <- D
+       + V(x - D - d/2) with d = V(x - D), and each lead time is **one** bilinear interpolation of
+       the last frame at x - D, so that it is not smoothed again and again. V stays as it is.
 
-    Outside the frame is the nearest value of its edge, which on radar is much better than zero. In frames with a side below 8
-    pixels nothing moves. Any number of channels; the motion is that of their mean. No parameters, and no gradient through the
-    motion.
+    Outside the frame is the nearest value of its edge, which on radar is much better than zero. In
+    frames with a side below 8 pixels nothing moves. Any number of channels; the motion is that of
+    their mean. No parameters, and no gradient through the motion.
 
-    OpenCV's other dense method, inverse search (DIS), is as good on radar, but crashes Python on long, narrow frames.
+    OpenCV's other dense method, inverse search (DIS), is as good on radar, but crashes Python on
+    long, narrow frames.
 
     Args:
-        pairs: how many of the last pairs of frames the motion is averaged over; those that there are where fewer were seen.
+        pairs: how many of the last pairs of frames the motion is averaged over; those that there
+            are where fewer were seen.
 
     Raises:
         ValueError: pairs below 1; in `decode`, where OpenCV is missing.
@@ -37,13 +43,17 @@ class OpticalFlow(Model):
     def __init__(self, pairs: int = 3) -> None:
         super().__init__()
         if not 1 <= pairs <= 1000:
-            raise ValueError(f"optical_flow needs at least 1 pair of frames, and 1000 at most, not {pairs}")
+            raise ValueError(
+                f"optical_flow needs at least 1 pair of frames, and 1000 at most, not {pairs}"
+            )
         self.pairs = pairs
         self.args = {"pairs": pairs}
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Keeps the last `pairs` + 1 frames, the oldest repeated in front where fewer were seen, and how many of them are real."""
+        """Keeps the last `pairs` + 1 frames, the oldest repeated in front where fewer were seen,
+        and how many of them are real.
+        """
         b, t = past.shape[:2]
         keep = self.pairs + 1
         held = past[:, :1].repeat(1, keep, 1, 1, 1) if state is None else state["frames"]
@@ -79,14 +89,24 @@ def _flow(frames: np.ndarray) -> np.ndarray:
     try:
         import cv2
     except ImportError:
-        raise ValueError("optical_flow needs OpenCV, which is not installed: pip install 'foreframe[flow]'") from None
-    pyramid, area, expansion = (0.5, 3), (15, 3), (5, 1.2)  # scale and levels; window and iterations; neighbours and their sigma
+        raise ValueError(
+            "optical_flow needs OpenCV, which is not installed: pip install 'foreframe[flow]'"
+        ) from None
+    pyramid, area, expansion = (
+        (0.5, 3),
+        (15, 3),
+        (5, 1.2),
+    )  # scale and levels; window and iterations; neighbours and their sigma
     bytes_ = np.rint(frames * 255).astype(np.uint8)
     h, w = frames.shape[1:]
     total, weights = np.zeros((h, w, 2), np.float32), np.full((h, w, 1), 1e-9, np.float32)
     for k in range(len(frames) - 1):
-        V = cv2.calcOpticalFlowFarneback(bytes_[k], bytes_[k + 1], None, *pyramid, *area, *expansion, 0)
-        seen = np.maximum(frames[k], frames[k + 1])[..., None] + 0.02  # not 0: all-dark surroundings have a motion too
+        V = cv2.calcOpticalFlowFarneback(
+            bytes_[k], bytes_[k + 1], None, *pyramid, *area, *expansion, 0
+        )
+        seen = (
+            np.maximum(frames[k], frames[k + 1])[..., None] + 0.02
+        )  # not 0: all-dark surroundings have a motion too
         total += cv2.GaussianBlur(seen * V, (0, 0), 4.0)
         weights += cv2.GaussianBlur(seen, (0, 0), 4.0)[..., None]
     return (total / weights).transpose(2, 0, 1)
@@ -102,5 +122,7 @@ def _sample(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b
     """Bilinear values at places in pixels; outside, the nearest of the edge."""
     h, w = values.shape[-2:]
     size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
-    grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)  # in the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1
+    grid = ((2 * places + 1) / size - 1).permute(
+        0, 2, 3, 1
+    )  # in the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,4 +1,6 @@
-"""The type of everything in `foreframe.models`; the promise itself is stated in that package's docstring."""
+"""The type of everything in `foreframe.models`; the promise itself is stated in that package's
+docstring.
+"""
 
 from typing import Any
 
@@ -14,12 +16,15 @@ class Model(nn.Module):
     Attributes:
         args: plain values that rebuild the model: `type(model)(**model.args)`.
         channels: C of the frames that it takes, or None for any.
-        stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are cut at multiples of it.
-        memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the rest again. No part of `args`: the
-            model is the same. Models that take the whole past at once may ignore it.
-        compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU takes a C++ compiler; None: on
-            CUDA, where that works. No part of `args`.
-        per_step: values that a forecast holds at once for each pixel and step, beside the frames themselves.
+        stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are
+            cut at multiples of it.
+        memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the
+            rest again. No part of `args`: the model is the same. Models that take the whole past at
+            once may ignore it.
+        compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU takes
+            a C++ compiler; None: on CUDA, where that works. No part of `args`.
+        per_step: values that a forecast holds at once for each pixel and step, beside the frames
+            themselves.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
     """
 
@@ -39,12 +44,18 @@ class Model(nn.Module):
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         raise NotImplementedError
 
-    def forward(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b steps c h w"]:
+    def forward(
+        self, past: Float[Tensor, "b t c h w"], steps: int
+    ) -> Float[Tensor, "b steps c h w"]:
         return self.decode(self.encode(past), steps)
 
     def step_values(self, height: int, width: int) -> int:
-        """Values of the largest map that a step of a recurrent core works on, for one frame H x W; 0 where nothing steps."""
+        """Values of the largest map that a step of a recurrent core works on, for one frame H x W;
+        0 where nothing steps.
+        """
         return 0
 
     def start_at(self, mean: float) -> None:
-        """Set an untrained network so that it forecasts about `mean` everywhere. Does nothing unless a model overrides it."""
+        """Set an untrained network so that it forecasts about `mean` everywhere. Does nothing
+        unless a model overrides it.
+        """

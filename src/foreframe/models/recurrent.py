@@ -4,9 +4,9 @@
     EncoderDecoder  one core reads the past, another one writes the future
     AtOnce          the last frames at once become the next ones; a longer horizon goes on from its own
 
-A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for the
-first of them. All of it keeps the promise of `foreframe.models`.
-Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec's stride.
+A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for
+the first of them. All of it keeps the promise of `foreframe.models`. Shapes: frames B T C H W; maps
+b d h w, where h and w are H and W over the codec's stride.
 """
 
 import math
@@ -35,13 +35,13 @@ Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
 class Core(nn.Module):
     """Maps of one frame, up through all layers.
 
-    A new one is a subclass with `step`, and a line in `CORES`. It is built as `Core(channels, hidden,
-    ...)`, with the number of channels that it takes (0: it takes nothing) and its layers' hidden
-    channels. A convolution that it uses at every step is an `engine.Conv2d`, and its elementwise
-    mathematics is an `engine.pointwise` function: that makes it fast.
+    A new one is a subclass with `step`, and a line in `CORES`. It is built as `Core(channels,
+    hidden, ...)`, with the number of channels that it takes (0: it takes nothing) and its layers'
+    hidden channels. A convolution that it uses at every step is an `engine.Conv2d`, and its
+    elementwise mathematics is an `engine.pointwise` function: that makes it fast.
 
-    A state is a flat dict of tensors (b,...), whose names end with the number of their layer. "h" and
-    a layer's number is what that layer shows to the one above; the last is shown to the head.
+    A state is a flat dict of tensors (b,...), whose names end with the number of their layer. "h"
+    and a layer's number is what that layer shows to the one above; the last is shown to the head.
     """
 
     hidden: Sequence[int]
@@ -81,8 +81,16 @@ class Recurrent(Model):
         self.encoder = CORES[name](self.codec.width, **core_args)
         self.args = {"channels": channels, "core": {name: core_args}, "codec": {kind: args}}
 
-    def finish(self, hidden: Sequence[int], kind: Callable[..., Head], args: Mapping[str, Any], frames: int = 1) -> None:
-        """Build the way up from such hidden maps, and the head on it, for so many frames at once."""
+    def finish(
+        self,
+        hidden: Sequence[int],
+        kind: Callable[..., Head],
+        args: Mapping[str, Any],
+        frames: int = 1,
+    ) -> None:
+        """Build the way up from such hidden maps, and the head on it, for so many frames at
+        once.
+        """
         read = sum(hidden) if args["over"] == "all" else hidden[-1]
         self.up = self.codec.mirror(read)
         self.output = kind(self.args["channels"] * frames, read, self.up, **args)
@@ -110,7 +118,9 @@ class Recurrent(Model):
 
     def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
         """A core's state after all those maps."""
-        return self.steps(lambda t, layers: (None, core.step(x[:, t], layers)), layers, x.shape[1])[1]
+        return self.steps(lambda t, layers: (None, core.step(x[:, t], layers)), layers, x.shape[1])[
+            1
+        ]
 
     def shown(self, frames: Float[Tensor, "n c h w"]) -> list[Tensor] | None:
         """What the way up is shown of frames."""
@@ -120,12 +130,16 @@ class Recurrent(Model):
         """Those of the layers that the head reads."""
         return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
-    def drawn(self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ h w"]:
+    def drawn(
+        self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b _ h w"]:
         """What the head makes of one step's hidden maps, with the last frame at hand."""
         read = self.over(maps)
         return self.output(self.up(read, skip), read.unsqueeze(1), frame)[:, 0]
 
-    def steps(self, step: Callable[[int, State], Result], carried: State, count: int) -> tuple[list[Any], State]:
+    def steps(
+        self, step: Callable[[int, State], Result], carried: State, count: int
+    ) -> tuple[list[Any], State]:
         """`step(t, carried)` for t = 0, 1, ...: what each gives, and what the last one carries on.
 
         With memory "save" only what is carried is kept, every √count steps, and the backward pass
@@ -146,7 +160,9 @@ class Recurrent(Model):
         results = []
         for first in range(0, count, length):
             if saves:
-                some, carried = checkpoint(stretch, first, carried, use_reentrant=False, preserve_rng_state=False)
+                some, carried = checkpoint(
+                    stretch, first, carried, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 some, carried = stretch(first, carried)
             results += some
@@ -198,11 +214,11 @@ class EncoderDecoder(Recurrent):
 
     Args:
         channels, core, codec: as of `Recurrent`; the decoder's core is like the encoder's.
-        start: what the decoder begins with. "zeros": nothing; so it is shown the embedding, which is
-            the encoder's last hidden map, as its first input where hidden maps are fed back, beside
-            every input else. "states": the encoder's, layer by layer. "mirrored": the same in reverse
-            order, in layers of reversed sizes, so that the one next to the embedding goes on from the
-            encoder's last (Shi et al. 2015).
+        start: what the decoder begins with. "zeros": nothing; so it is shown the embedding, which
+            is the encoder's last hidden map, as its first input where hidden maps are fed back,
+            beside every input else. "states": the encoder's, layer by layer. "mirrored": the same
+            in reverse order, in layers of reversed sizes, so that the one next to the embedding
+            goes on from the encoder's last (Shi et al. 2015).
         output: the head, a name of HEADS, or {name: its arguments}.
         embedding: show the embedding beside every input.
         attention: so many of the last frames are attended to: beside every input comes, place by
@@ -212,7 +228,8 @@ class EncoderDecoder(Recurrent):
             own, whose state is added to the encoder's; 0 is off.
 
     Raises:
-        ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends differ.
+        ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
+            differ.
     """
 
     def __init__(
@@ -230,7 +247,9 @@ class EncoderDecoder(Recurrent):
         if start not in ("zeros", "states", "mirrored"):
             raise ValueError(f"start {start!r} is unknown; choose zeros, states or mirrored")
         if attention < 0 or backward < 0:
-            raise ValueError(f"attention and backward are numbers of frames, not {attention}, {backward}")
+            raise ValueError(
+                f"attention and backward are numbers of frames, not {attention}, {backward}"
+            )
         name, args = choice(HEADS, output, "output")
         self.args |= {"start": start, "output": {name: args}, "embedding": embedding}
         self.args |= {"attention": attention, "backward": backward}
@@ -241,7 +260,10 @@ class EncoderDecoder(Recurrent):
         (kind, core_args), hidden = next(iter(self.args["core"].items())), list(self.encoder.hidden)
         own = hidden[::-1] if start == "mirrored" else hidden
         if feed == "maps" and own[-1] != hidden[-1]:
-            raise ValueError(f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} and {hidden[-1]}")
+            raise ValueError(
+                f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} "
+                f"and {hidden[-1]}"
+            )
         width = self.codec.width
         fed = {"maps": own[-1], "frame": width, "guide": width, "nothing": 0}[feed]
         beside = hidden[-1] * (self.shows_embedding + (attention > 0))
@@ -249,7 +271,8 @@ class EncoderDecoder(Recurrent):
         self.attend = Attention(own[-1], hidden[-1]) if attention else None
         self.backwards = CORES[kind](width, **core_args) if backward else None
         self.finish(own, HEADS[name], args)
-        # Frames that are fed back are drawn step by step; else all maps are kept, and drawn at once.
+        # Frames that are fed back are drawn step by step; else all maps are kept, and drawn at
+        # once.
         read = sum(own) if args["over"] == "all" else own[-1]
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
@@ -351,7 +374,9 @@ class Attention(nn.Module):
 
 
 class AtOnce(Model):
-    """A model whose next `horizon` frames come at once; a longer forecast takes these in, and goes on."""
+    """A model whose next `horizon` frames come at once; a longer forecast takes these in, and goes
+    on.
+    """
 
     horizon: int
 

@@ -1,7 +1,8 @@
 """SimVP: all future frames at once from all past frames, by convolutions alone.
 
-Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan et al. 2022 (arXiv 2211.12509). Read top to bottom:
-the network, its spatial encoder and decoder, the translators, presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
+Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan et al. 2022 (arXiv
+2211.12509). Read top to bottom: the network, its spatial encoder and decoder, the translators,
+presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
 """
 
 from collections.abc import Sequence
@@ -17,23 +18,30 @@ from foreframe.models.promise import State
 from foreframe.models.recurrent import AtOnce
 
 GROUPS = 8  # of the translators' grouped convolutions
-STRIDES = (1, 2, 1, 2)  # of the spatial encoder's four convolutions; the decoder goes back the same way
+STRIDES = (
+    1,
+    2,
+    1,
+    2,
+)  # of the spatial encoder's four convolutions; the decoder goes back the same way
 
 
 class SimVP(AtOnce):
-    """Frames, each on its own, go down to maps of a quarter of their size; a translator turns the maps of all past frames, stacked
-    along channels, into those of all future frames; and these go up again, each with the first maps of a past frame added.
+    """Frames, each on its own, go down to maps of a quarter of their size; a translator turns the
+    maps of all past frames, stacked along channels, into those of all future frames; and these go
+    up again, each with the first maps of a past frame added.
 
-    It keeps the promise of `foreframe.models` as a direct model does: its state is the last `frames` frames (fewer at the
-    beginning: then the oldest one stands in for those before it), and a forecast beyond `frames` steps is made from its own.
+    It keeps the promise of `foreframe.models` as a direct model does: its state is the last
+    `frames` frames (fewer at the beginning: then the oldest one stands in for those before it), and
+    a forecast beyond `frames` steps is made from its own.
 
-    Where it differs from the papers' code: group norm over a clip where that has batch norm, so that clips of a batch do not
-    see each other and batches may be small. Frames whose size 4 does not divide are padded at the bottom and right, and cropped
-    again.
+    Where it differs from the papers' code: group norm over a clip where that has batch norm, so
+    that clips of a batch do not see each other and batches may be small. Frames whose size 4 does
+    not divide are padded at the bottom and right, and cropped again.
 
-    With `patches` and translator "mixing", neither of the papers, it is made for processors that multiply matrices fast and move
-    memory slowly: frames are folded into 4x4 patches, so that nothing runs at their full size, and all convolutions are dense or
-    in few groups.
+    With `patches` and translator "mixing", neither of the papers, it is made for processors that
+    multiply matrices fast and move memory slowly: frames are folded into 4x4 patches, so that
+    nothing runs at their full size, and all convolutions are dense or in few groups.
 
     Args:
         channels: C of the frames.
@@ -41,9 +49,10 @@ class SimVP(AtOnce):
         spatial: channels of the maps of one frame (hid_S of the papers' code).
         temporal: channels of the translator between its ends (hid_T).
         blocks: of the translator (N_T); of "inception" so many down and as many up.
-        translator: "inception" (2022: a U of sums of grouped convolutions of several sizes) or "gated" (its successor: large-kernel
-            attention), or "mixing" (residual blocks of a grouped 5x5 convolution and two of 1x1, after ConvNeXt, Liu et al. 2022,
-            arXiv 2201.03545).
+        translator: "inception" (2022: a U of sums of grouped convolutions of several sizes) or
+            "gated" (its successor: large-kernel attention), or "mixing" (residual blocks of a
+            grouped 5x5 convolution and two of 1x1, after ConvNeXt, Liu et al. 2022, arXiv
+            2201.03545).
         patches: fold 4x4 pixels into channels, in place of the four convolutions down and up.
         kernels: sides of the grouped convolutions of "inception".
 
@@ -66,14 +75,24 @@ class SimVP(AtOnce):
     ) -> None:
         super().__init__()
         if min(channels, frames) < 1:
-            raise ValueError(f"SimVP needs 1 channel and 1 frame or more, not {channels} and {frames}")
+            raise ValueError(
+                f"SimVP needs 1 channel and 1 frame or more, not {channels} and {frames}"
+            )
         if translator not in ("inception", "gated", "mixing"):
-            raise ValueError(f"translator {translator!r} is unknown; choose inception, gated or mixing")
+            raise ValueError(
+                f"translator {translator!r} is unknown; choose inception, gated or mixing"
+            )
         if not 2 <= blocks <= 1000:
             raise ValueError(f"a translator has 2 blocks or more, and 1000 at most, not {blocks}")
-        if min(spatial, temporal, *kernels) < 1 or spatial % GROUPS or temporal % (2 * GROUPS) or any(k % 2 == 0 for k in kernels):
+        if (
+            min(spatial, temporal, *kernels) < 1
+            or spatial % GROUPS
+            or temporal % (2 * GROUPS)
+            or any(k % 2 == 0 for k in kernels)
+        ):
             raise ValueError(
-                f"SimVP takes multiples of {GROUPS} spatial and of {2 * GROUPS} temporal channels and odd kernels, not "
+                f"SimVP takes multiples of {GROUPS} spatial and of {2 * GROUPS} temporal channels "
+                "and odd kernels, not "
                 f"{spatial}, {temporal} and {kernels}"
             )
         self.args = {
@@ -81,38 +100,61 @@ class SimVP(AtOnce):
             "translator": translator, "kernels": list(kernels), "patches": patches,
         }  # fmt: skip
         self.channels, self.frames, self.horizon = channels, frames, frames
-        self.fold, self.unfold = nn.PixelUnshuffle(4 if patches else 1), nn.PixelShuffle(4 if patches else 1)
+        self.fold, self.unfold = (
+            nn.PixelUnshuffle(4 if patches else 1),
+            nn.PixelShuffle(4 if patches else 1),
+        )
         strides = (1,) if patches else STRIDES
         drawn = channels * 16 if patches else channels
-        self.encoder = nn.ModuleList(_down(i, spatial, s) for i, s in zip((drawn, *[spatial] * 3), strides, strict=False))
+        self.encoder = nn.ModuleList(
+            _down(i, spatial, s) for i, s in zip((drawn, *[spatial] * 3), strides, strict=False)
+        )
         through = frames * spatial
         if translator == "inception":
             self.translator: nn.Module = _Inception(through, temporal, blocks, tuple(kernels))
         elif translator == "mixing":
             ends = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
-            self.translator = nn.Sequential(ends[0], *(_Mixing(temporal) for _ in range(blocks)), ends[1])
+            self.translator = nn.Sequential(
+                ends[0], *(_Mixing(temporal) for _ in range(blocks)), ends[1]
+            )
         else:
-            self.translator = nn.Sequential(*(_Gated(i, o) for i, o in pairwise([through, *[temporal] * (blocks - 1), through])))
+            self.translator = nn.Sequential(
+                *(_Gated(i, o) for i, o in pairwise([through, *[temporal] * (blocks - 1), through]))
+            )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = nn.Conv2d(spatial, drawn, 1)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
-        seen = past if state is None else torch.cat([state["frames"].to(past.dtype), past[:, -self.frames :]], dim=1)
+        seen = (
+            past
+            if state is None
+            else torch.cat([state["frames"].to(past.dtype), past[:, -self.frames :]], dim=1)
+        )
         return {"frames": seen[:, -self.frames :]}
 
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
-        """As many frames as it looks at; where it has seen fewer, the oldest stands in for those before."""
+        """As many frames as it looks at; where it has seen fewer, the oldest stands in for those
+        before.
+        """
         past = state["frames"]
         lacking = self.frames - past.shape[1]
         oldest = past[:, :1].expand(-1, lacking, -1, -1, -1)
         past = torch.cat([oldest, past], dim=1) if lacking else past
         b, t, _, height, width = past.shape
-        x = F.pad(past.flatten(0, 1), (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        x = F.pad(
+            past.flatten(0, 1),
+            (0, -width % self.stride, 0, -height % self.stride),
+            mode="replicate",
+        )
         first = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
             x = layer(x)
-        x = self.translator(x.unflatten(0, (b, t)).flatten(1, 2)).unflatten(1, (t, -1)).flatten(0, 1)
+        x = (
+            self.translator(x.unflatten(0, (b, t)).flatten(1, 2))
+            .unflatten(1, (t, -1))
+            .flatten(0, 1)
+        )
         for layer in self.decoder[:-1]:
             x = layer(x)
         frames = self.unfold(self.to_frame(self.decoder[-1](x + first)))
@@ -125,7 +167,9 @@ class SimVP(AtOnce):
 
 
 def _down(channels: int, width: int, stride: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(2, width), nn.SiLU())
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(2, width), nn.SiLU()
+    )
 
 
 def _up(width: int, stride: int) -> nn.Module:
@@ -135,13 +179,19 @@ def _up(width: int, stride: int) -> nn.Module:
 
 
 class _Inception(nn.Module):
-    """A U of blocks: what each block on the way down made is laid beside the input of its mirror image on the way up."""
+    """A U of blocks: what each block on the way down made is laid beside the input of its mirror
+    image on the way up.
+    """
 
     def __init__(self, through: int, width: int, blocks: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
-        self.down = nn.ModuleList(_Mixed(i, width, kernels, width) for i in (through, *[width] * (blocks - 1)))
+        self.down = nn.ModuleList(
+            _Mixed(i, width, kernels, width) for i in (through, *[width] * (blocks - 1))
+        )
         outs = (*[width] * (blocks - 1), through)
-        self.up = nn.ModuleList(_Mixed(2 * width if k else width, out, kernels, width) for k, out in enumerate(outs))
+        self.up = nn.ModuleList(
+            _Mixed(2 * width if k else width, out, kernels, width) for k, out in enumerate(outs)
+        )
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b i h w"]:
         kept: list[Tensor] = []
@@ -161,7 +211,11 @@ class _Mixed(nn.Module):
         inner = width // 2
         self.narrow = nn.Conv2d(channels, inner, 1)
         self.sizes = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(inner, out, k, padding=k // 2, groups=GROUPS), nn.GroupNorm(GROUPS, out), nn.LeakyReLU(0.2))
+            nn.Sequential(
+                nn.Conv2d(inner, out, k, padding=k // 2, groups=GROUPS),
+                nn.GroupNorm(GROUPS, out),
+                nn.LeakyReLU(0.2),
+            )
             for k in kernels
         )
 
@@ -172,7 +226,9 @@ class _Mixed(nn.Module):
 
 
 class _Gated(nn.Module):
-    """x + s1 · attention(norm x), then x + s2 · mlp(norm x), then 1x1 where the number of channels changes."""
+    """x + s1 · attention(norm x), then x + s2 · mlp(norm x), then 1x1 where the number of channels
+    changes.
+    """
 
     def __init__(self, channels: int, out: int, expansion: int = 8) -> None:
         super().__init__()
@@ -185,7 +241,9 @@ class _Gated(nn.Module):
             nn.GELU(),
             nn.Conv2d(inner, channels, 1),
         )
-        self.scale_1, self.scale_2 = (nn.Parameter(torch.full((channels, 1, 1), 1e-2)) for _ in range(2))
+        self.scale_1, self.scale_2 = (
+            nn.Parameter(torch.full((channels, 1, 1), 1e-2)) for _ in range(2)
+        )
         self.out = nn.Conv2d(channels, out, 1) if out != channels else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
@@ -195,7 +253,9 @@ class _Gated(nn.Module):
 
 
 class _LargeKernel(nn.Module):
-    """A kernel of 21x21 as 5x5, then 7x7 with holes of 3, channel by channel; half of what 1x1 makes of it gates the other half."""
+    """A kernel of 21x21 as 5x5, then 7x7 with holes of 3, channel by channel; half of what 1x1
+    makes of it gates the other half.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -211,13 +271,17 @@ class _LargeKernel(nn.Module):
 
 
 class _Mixing(nn.Module):
-    """x + what a grouped 5x5 convolution sees around each place, mixed over channels by two of 1x1."""
+    """x + what a grouped 5x5 convolution sees around each place, mixed over channels by two of
+    1x1.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.around = nn.Conv2d(width, width, 5, padding=2, groups=GROUPS)
         self.norm = nn.GroupNorm(1, width)
-        self.mix = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, width, 1))
+        self.mix = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, width, 1)
+        )
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
         made: Tensor = x + self.mix(self.norm(self.around(x)))

@@ -1,4 +1,6 @@
-"""What happens beside the steps: scores, checkpoints, pictures, a stop one can go on from, a word when output is blank."""
+"""What happens beside the steps: scores, checkpoints, pictures, a stop one can go on from, a word
+when output is blank.
+"""
 
 import json
 import math
@@ -29,36 +31,49 @@ MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving M
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints are written whole or not at all, kept in two generations, and read without unpickling objects."""
+    """Checkpoints are written whole or not at all, kept in two generations, and read without
+    unpickling objects.
+    """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         try:
             write_checkpoint(Path(path), checkpoint)
         except ValueError as error:
             raise ValueError(
-                f"the checkpoint at step {checkpoint['global_step']} could not be written ({error}); "
-                f"the last good one is kept: free some space and go on with: foreframe train --resume "
+                f"the checkpoint at step {checkpoint['global_step']} could not be written "
+                f"({error}); "
+                "the last good one is kept: free some space and go on with: foreframe train "
+                "--resume "
                 f"{shlex.quote(str(Path(path).parent.parent))}"
             ) from None
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
 
 class StopAtOnce(BaseException):
-    """A second Ctrl-C. No KeyboardInterrupt: Lightning would take that for itself, and end the process its own way."""
+    """A second Ctrl-C. No KeyboardInterrupt: Lightning would take that for itself, and end the
+    process its own way.
+    """
 
 
 class Checkpoints(L.Callback):
-    """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes, and at any stop); and the
-    stops, when the minutes are over or by hand.
+    """checkpoints/best.ckpt (lowest validation error) and last.ckpt (each epoch, every few minutes,
+    and at any stop); and the stops, when the minutes are over or by hand.
 
-    Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once, a third kills. Lightning's own
-    answer to SIGTERM would end without saving, and with several processes wait for ever.
+    Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once, a
+    third kills. Lightning's own answer to SIGTERM would end without saving, and with several
+    processes wait for ever.
 
     Attributes:
-        owed: epoch and step of the validation that was to follow when last.ckpt was saved: who goes on from it makes it up.
-        made_up: while it is: the checkpoint that goes on to be the last, and becomes the best where its score is.
+        owed: epoch and step of the validation that was to follow when last.ckpt was saved: who goes
+            on from it makes it up.
+        made_up: while it is: the checkpoint that goes on to be the last, and becomes the best where
+            its score is.
     """
 
     def __init__(self, folder: Path, save_every_minutes: float) -> None:
@@ -84,7 +99,9 @@ class Checkpoints(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.begun = True
-        if self._old_handler is not None:  # only now, since Lightning sets its handler when it begins; it resets it too
+        if (
+            self._old_handler is not None
+        ):  # only now, since Lightning sets its handler when it begins; it resets it too
             signal.signal(signal.SIGTERM, self._on_terminate)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -92,7 +109,9 @@ class Checkpoints(L.Callback):
             signal.signal(signal.SIGTERM, self._on_terminate)
 
     def restore_signal_handlers(self) -> None:
-        """For whoever called `Trainer.fit`, however that ended: after an error Lightning calls no hook late enough."""
+        """For whoever called `Trainer.fit`, however that ended: after an error Lightning calls no
+        hook late enough.
+        """
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
             self._old_handler = None
@@ -100,21 +119,31 @@ class Checkpoints(L.Callback):
     def _on_interrupt(self, *_: Any) -> None:
         if os.getpid() != self._process:  # a loader's worker, just forked: its training decides
             return
-        if self.interrupted or self.made_up is not None:  # nothing is lost of a validation that is made up: it stays owed
+        if (
+            self.interrupted or self.made_up is not None
+        ):  # nothing is lost of a validation that is made up: it stays owed
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise StopAtOnce
         self.interrupted = True
         if is_first_process():
-            print("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.", flush=True)
+            print(
+                "\nStopping after this step and a last validation; press Ctrl-C again to stop at "
+                "once.",
+                flush=True,
+            )
 
     def _on_terminate(self, *_: Any) -> None:  # it may come twice, to the process and to its group
         if not self.interrupted:
             self._on_interrupt()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
         due = time.monotonic() - self._saved_at > self.every
         stop, over = self.interrupted, module.out_of_time()
-        if trainer.world_size > 1:  # ranks save and stop together or they would wait for each other for ever
+        if (
+            trainer.world_size > 1
+        ):  # ranks save and stop together or they would wait for each other for ever
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         self.interrupted = stop
@@ -123,9 +152,18 @@ class Checkpoints(L.Callback):
             return  # gradients that wait to be added to are in no checkpoint
         if stop or over:
             trainer.should_stop = True
-        validated = trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 10**9) == 0
+        validated = (
+            trainer.enable_validation
+            and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 10**9) == 0
+        )
         follows = validates_after(trainer, batch_index)
-        if due or stop or trainer.global_step == trainer.max_steps or (last and not follows) or (over and not validated):
+        if (
+            due
+            or stop
+            or trainer.global_step == trainer.max_steps
+            or (last and not follows)
+            or (over and not validated)
+        ):
             owed = follows or (over and validated)
             self.owed = [trainer.current_epoch, trainer.global_step] if owed else None
             self._save(trainer, "last")
@@ -152,14 +190,20 @@ class Checkpoints(L.Callback):
     def _save(self, trainer: L.Trainer, name: str) -> None:
         if not all(p.isfinite().all() for p in trainer.lightning_module.parameters()):
             raise _diverged(f"weights at step {trainer.global_step} are no numbers")
-        trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=False)  # the optimizer too
+        trainer.save_checkpoint(
+            self.folder / f"{name}.ckpt", weights_only=False
+        )  # the optimizer too
         self._saved_at = time.monotonic()
 
 
 def validates_after(trainer: L.Trainer, batch_index: int) -> bool:
-    """Whether a validation follows this batch, as it does after an epoch or where --trainer.val_check_interval says so."""
+    """Whether a validation follows this batch, as it does after an epoch or where
+    --trainer.val_check_interval says so.
+    """
     every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
-    if not trainer.enable_validation or (epochs is not None and (trainer.current_epoch + 1) % epochs):
+    if not trainer.enable_validation or (
+        epochs is not None and (trainer.current_epoch + 1) % epochs
+    ):
         return False
     if every is None or every == math.inf:
         return bool(trainer.is_last_batch)
@@ -168,7 +212,8 @@ def validates_after(trainer: L.Trainer, batch_index: int) -> bool:
 
 
 class Validation(L.Callback):
-    """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a line on the screen.
+    """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a
+    line on the screen.
 
     Attributes:
         made_up: epoch and step of a validation that is made up for.
@@ -185,27 +230,39 @@ class Validation(L.Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.card, self.still = Scorecard(self.steps), torch.zeros(2, dtype=torch.float64)
 
-    def on_validation_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any
+    ) -> None:
         self.card.update(outputs["forecast"], outputs["truth"])
-        # Of persistence no more than its squared error is asked: a whole scorecard takes as long as a forecast.
+        # Of persistence no more than its squared error is asked: a whole scorecard takes as long as
+        # a forecast.
         still, truth = self._persist(outputs["past"], self.steps).float(), outputs["truth"].float()
         squares, valid = squared_error(still, truth), values_present(truth) > 0
         self.still += torch.stack([squares.sum(), valid.sum().to(squares.dtype)]).cpu().double()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.world_size > 1:
-            self.card.sums = trainer.strategy.reduce(self.card.sums.to(module.device), reduce_op="sum").cpu()
-            self.still = trainer.strategy.reduce(self.still.to(module.device), reduce_op="sum").cpu()
+            self.card.sums = trainer.strategy.reduce(
+                self.card.sums.to(module.device), reduce_op="sum"
+            ).cpu()
+            self.still = trainer.strategy.reduce(
+                self.still.to(module.device), reduce_op="sum"
+            ).cpu()
         table = self.card.table()
         overall = {
-            f"val_{convention}/{score}": values["overall"] for convention, of in table.items() for score, values in of.items()
+            f"val_{convention}/{score}": values["overall"]
+            for convention, of in table.items()
+            for score, values in of.items()
         }
         for name, value in overall.items():  # every rank has the same sums by now
             module.log(name, value, prog_bar=name == MONITOR, logger=self.made_up is None)
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         epoch, step = self.made_up or (trainer.current_epoch, trainer.global_step)
-        scalars = {f"val_lead_openstl_mse/{lead:02d}": value for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)}
+        scalars = {
+            f"val_lead_openstl_mse/{lead:02d}": value
+            for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)
+        }
         if self.made_up is not None:  # Lightning would log these at step 0
             scalars |= overall
         if isinstance(module.logger, Events):
@@ -219,13 +276,17 @@ class Validation(L.Callback):
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss")
         print(
-            f"epoch {epoch + 1}, step {step}: {'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
-            f"{self.card.clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill against persistence {skill:.3f}",
+            f"epoch {epoch + 1}, step {step}: "
+            f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
+            f"{self.card.clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill "
+            f"against persistence {skill:.3f}",
             flush=True,
         )
 
     def _write(self, row: str) -> None:
-        """Rows lie on the disk before a checkpoint does that knows of them; those that found no room are tried again."""
+        """Rows lie on the disk before a checkpoint does that knows of them; those that found no
+        room are tried again.
+        """
         rows = "".join([*self._unwritten, row])
         try:
             with self.file.open("ab") as file:
@@ -240,7 +301,8 @@ class Validation(L.Callback):
         except OSError as error:
             if not self._unwritten:
                 print(
-                    f"{self.file} cannot be written ({error.strerror or error}): its rows wait for the next validation; the "
+                    f"{self.file} cannot be written ({error.strerror or error}): its rows wait for "
+                    "the next validation; the "
                     "training goes on",
                     flush=True,
                 )
@@ -250,14 +312,18 @@ class Validation(L.Callback):
 
 
 class Pictures(L.Callback):
-    """Every so many steps the batch's first clip: a strip and a GIF in TensorBoard, the strip in RUN/pictures too."""
+    """Every so many steps the batch's first clip: a strip and a GIF in TensorBoard, the strip in
+    RUN/pictures too.
+    """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
         self._told = False
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int
+    ) -> None:
         step = trainer.global_step
         if not trainer.is_global_zero or (step % self.every and step != 1):
             return
@@ -269,16 +335,27 @@ class Pictures(L.Callback):
             write_png(self.folder / f"step-{step:07d}.png", picture)
         except ValueError as error:
             if not self._told:
-                print(f"{error}: pictures are left out as long as that is so; the training goes on", flush=True)
+                print(
+                    f"{error}: pictures are left out as long as that is so; the training goes on",
+                    flush=True,
+                )
             self._told = True
         if not isinstance(trainer.logger, Events):  # fast_dev_run takes it away
             return
-        trainer.logger.write(lambda board: board.add_image("forecast/strip", picture, step, dataformats="HWC"))
-        # add_video without moviepy logs nothing and says nothing; an image summary may hold any picture that browsers show.
+        trainer.logger.write(
+            lambda board: board.add_image("forecast/strip", picture, step, dataformats="HWC")
+        )
+        # add_video without moviepy logs nothing and says nothing; an image summary may hold any
+        # picture that browsers show.
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         frames = animation(past, made, truth)
-        image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif_bytes(frames))
+        image = Summary.Image(
+            height=frames.shape[1],
+            width=frames.shape[2],
+            colorspace=3,
+            encoded_image_string=gif_bytes(frames),
+        )
         summary = Summary(value=[Summary.Value(tag="forecast/gif", image=image)])
         trainer.logger.write(lambda board: board._get_file_writer().add_summary(summary, step))
         trainer.logger.save()
@@ -286,13 +363,16 @@ class Pictures(L.Callback):
 
 def _diverged(what: str) -> ValueError:
     return ValueError(
-        f"the {what}: the training has diverged. The last good checkpoint is kept; go on from there or start anew with a lower "
+        f"the {what}: the training has diverged. The last good checkpoint is kept; go on from "
+        "there or start anew with a lower "
         "--learning_rate, a --clip, or --precision 32-true"
     )
 
 
 class DivergenceWatch(L.Callback):
-    """Stops a training whose loss is no number any more: no later step would mend it, and the next checkpoint would keep it."""
+    """Stops a training whose loss is no number any more: no later step would mend it, and the next
+    checkpoint would keep it.
+    """
 
     every = 10  # reading the loss makes a GPU wait
 
@@ -302,9 +382,11 @@ class DivergenceWatch(L.Callback):
 
 
 class BlankWatch(L.Callback):
-    """Says so when forecasts are flat while the truth is not, which is how a ConvLSTM on dark frames often begins, and gets stuck.
+    """Says so when forecasts are flat while the truth is not, which is how a ConvLSTM on dark
+    frames often begins, and gets stuck.
 
-    A forecast counts as blank while its contrast (standard deviation within a frame) is below 5 % of the truth's.
+    A forecast counts as blank while its contrast (standard deviation within a frame) is below 5 %
+    of the truth's.
     """
 
     first_look, every, last_look = 50, 50, 5_000
@@ -313,7 +395,9 @@ class BlankWatch(L.Callback):
         self.blank_since: int | None = None
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int
+    ) -> None:
         step = trainer.global_step
         if not self.first_look <= step <= self.last_look or step % self.every:
             return
@@ -324,9 +408,12 @@ class BlankWatch(L.Callback):
             self.blank_since = step
             if trainer.is_global_zero:
                 print(
-                    f"step {step}: forecasts are blank (contrast {float(made):.4f}, the truth has {float(truth):.4f}). Many runs "
-                    "leave this by themselves after some thousand steps; to leave it sooner: --start_at_mean true, a higher "
-                    f"--learning_rate{', or --loss cross_entropy' * module.network.bounded}. You are told when it ends.",
+                    f"step {step}: forecasts are blank (contrast {float(made):.4f}, the truth has "
+                    f"{float(truth):.4f}). Many runs "
+                    "leave this by themselves after some thousand steps; to leave it sooner: "
+                    "--start_at_mean true, a higher "
+                    f"--learning_rate{', or --loss cross_entropy' * module.network.bounded}. You "
+                    "are told when it ends.",
                     flush=True,
                 )
         elif not blank and self.blank_since is not None:
@@ -336,7 +423,9 @@ class BlankWatch(L.Callback):
 
 
 class TimeLeft:
-    """Hours, minutes and seconds until the end of the whole training, at the pace since this was first asked."""
+    """Hours, minutes and seconds until the end of the whole training, at the pace since this was
+    first asked.
+    """
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
@@ -364,7 +453,9 @@ class Progress(RichProgressBar):
         self._left = TimeLeft()
 
     def configure_columns(self, trainer: L.Trainer) -> list[Any]:
-        """A short bar and no time of the epoch, so that loss and time left find room on 80 columns."""
+        """A short bar and no time of the epoch, so that loss and time left find room on 80
+        columns.
+        """
         description, bar, batches, _, speed = super().configure_columns(trainer)
         bar.bar_width = 12
         return [description, bar, batches, speed]
@@ -389,4 +480,7 @@ class Lines(L.Callback):
         left = self._left(trainer, module)
         if trainer.is_global_zero and time.monotonic() - self._said_at > self.seconds:
             self._said_at = time.monotonic()
-            print(f"step {trainer.global_step}: loss {float(outputs['loss']):.5f}, {left} left", flush=True)
+            print(
+                f"step {trainer.global_step}: loss {float(outputs['loss']):.5f}, {left} left",
+                flush=True,
+            )

@@ -19,13 +19,16 @@ from foreframe.data import accepted, chosen, collate
 
 
 class KeyedBatches(Sampler):
-    """Lists of keys, one list a batch: a pure function of (seed, epoch, rank), from batch `skip` on.
+    """Lists of keys, one list a batch: a pure function of (seed, epoch, rank), from batch `skip`
+    on.
 
-    Training shuffles, and drops the clips at the end that do not fill a batch on every rank. Where the dataset draws by epoch,
-    keys are (epoch, index).
+    Training shuffles, and drops the clips at the end that do not fill a batch on every rank. Where
+    the dataset draws by epoch, keys are (epoch, index).
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, by_epoch: bool, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int, by_epoch: bool, rank: int = 0, ranks: int = 1
+    ) -> None:
         self.n, self.batch_size, self.seed, self.by_epoch = n, batch_size, seed, by_epoch
         self.rank, self.ranks = rank, ranks
         self.epoch = self.skip = 0
@@ -34,7 +37,9 @@ class KeyedBatches(Sampler):
         return self.n // (self.batch_size * self.ranks)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch; one that was begun already, and goes on after a resume, keeps its place."""
+        """Begin an epoch; one that was begun already, and goes on after a resume, keeps its
+        place.
+        """
         if epoch != self.epoch:
             self.epoch, self.skip = epoch, 0
 
@@ -48,11 +53,16 @@ class KeyedBatches(Sampler):
 
 
 class ResumableLoader(DataLoader):
-    """A DataLoader that knows how many batches of which epoch were used, so that Lightning keeps that in its checkpoints."""
+    """A DataLoader that knows how many batches of which epoch were used, so that Lightning keeps
+    that in its checkpoints.
+    """
 
-    def __init__(self, dataset: Dataset, keys: KeyedBatches, workers: int, collate: Any = collate) -> None:
+    def __init__(
+        self, dataset: Dataset, keys: KeyedBatches, workers: int, collate: Any = collate
+    ) -> None:
         self.keys, self.used = keys, 0
-        # Workers' seeds come from a generator of their own, begun anew with each epoch: the model's random numbers are left alone.
+        # Workers' seeds come from a generator of their own, begun anew with each epoch: the model's
+        # random numbers are left alone.
         super().__init__(
             dataset,
             batch_sampler=keys,
@@ -65,7 +75,9 @@ class ResumableLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.used = self.keys.skip
-        self.generator.manual_seed(_seed(self.keys.seed, self.keys.epoch, self.keys.rank, self.keys.skip))
+        self.generator.manual_seed(
+            _seed(self.keys.seed, self.keys.epoch, self.keys.rank, self.keys.skip)
+        )
         for batch in super().__iter__():
             self.used += 1
             yield batch
@@ -78,13 +90,19 @@ class ResumableLoader(DataLoader):
 
 
 class Epochs(L.Callback):
-    """Tells the batches which epoch it is. Lightning does so for samplers, but not for samplers of whole batches."""
+    """Tells the batches which epoch it is. Lightning does so for samplers, but not for samplers of
+    whole batches.
+    """
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        # Resumed from the last batch of an epoch, Lightning closes that epoch, and forgets to count the next one as begun: what
-        # is then saved within that would be taken for its end, and resumed from its first batch.
+        # Resumed from the last batch of an epoch, Lightning closes that epoch, and forgets to count
+        # the next one as begun: what is then saved within that would be taken for its end, and
+        # resumed from its first batch.
         loop = trainer.fit_loop
-        if loop.restarted_mid_epoch and loop.epoch_progress.current.processed == loop.epoch_progress.current.ready:
+        if (
+            loop.restarted_mid_epoch
+            and loop.epoch_progress.current.processed == loop.epoch_progress.current.ready
+        ):
             loop.reset_restart_stage()
         trainer.train_dataloader.keys.set_epoch(trainer.current_epoch)
 
@@ -93,7 +111,9 @@ class Epochs(L.Callback):
 
 
 class AsUint8(Dataset):
-    """A Dataset that can give its clips in 8 bits, asked for those: a quarter of the memory to move to the device."""
+    """A Dataset that can give its clips in 8 bits, asked for those: a quarter of the memory to move
+    to the device.
+    """
 
     def __init__(self, of: Any) -> None:
         self.of = of
@@ -109,14 +129,22 @@ def training_batches(
     """The batches of one rank, in 8 bits where the Dataset has them.
 
     Raises:
-        ValueError: there is not one whole batch for each rank; from the batches, items that are not clips.
+        ValueError: there is not one whole batch for each rank; from the batches, items that are not
+            clips.
     """
-    keys = KeyedBatches(len(train), batch_size, seed, getattr(train, "by_epoch", False), rank, ranks)
+    keys = KeyedBatches(
+        len(train), batch_size, seed, getattr(train, "by_epoch", False), rank, ranks
+    )
     if len(keys) == 0:
-        raise ValueError(f"{len(train)} training clips do not fill one batch of {batch_size} on each of {ranks} processes")
+        raise ValueError(
+            f"{len(train)} training clips do not fill one batch of {batch_size} on each of {ranks} "
+            "processes"
+        )
     if hasattr(train, "as_uint8"):
         return ResumableLoader(AsUint8(train), keys, workers, torch.as_tensor)
-    return ResumableLoader(train, keys, workers, partial(collate, what=f"data {name}", accept=accepted(train)))
+    return ResumableLoader(
+        train, keys, workers, partial(collate, what=f"data {name}", accept=accepted(train))
+    )
 
 
 def in_floats(clips: Tensor, dtype: torch.dtype) -> Tensor:
@@ -128,7 +156,14 @@ class Clips(L.LightningDataModule):
     """Training and validation clips of any Datasets that give (T,C,H,W)."""
 
     def __init__(
-        self, train: Dataset, validation: Dataset, batch_size: int, workers: int, seed: int, validation_clips: int, name: str
+        self,
+        train: Dataset,
+        validation: Dataset,
+        batch_size: int,
+        workers: int,
+        seed: int,
+        validation_clips: int,
+        name: str,
     ) -> None:
         super().__init__()
         self.train, self.validation, self.name = train, validation, name
@@ -138,19 +173,26 @@ class Clips(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return training_batches(self.train, self.batch_size, self.workers, self.seed, self.name, rank, ranks)
+        return training_batches(
+            self.train, self.batch_size, self.workers, self.seed, self.name, rank, ranks
+        )
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         assert self.trainer is not None
         return in_floats(batch, self.trainer.lightning_module.dtype)
 
     def val_dataloader(self) -> DataLoader:
-        """Each rank scores its own share, and no clip twice: padding a share would change the mean."""
+        """Each rank scores its own share, and no clip twice: padding a share would change the
+        mean.
+        """
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         # In order, in as many batches on every rank, since ranks wait for each other.
         if len(self.validated) < ranks:
-            raise ValueError(f"{len(self.validated)} validation clips are too few for {ranks} processes; use fewer --devices")
+            raise ValueError(
+                f"{len(self.validated)} validation clips are too few for {ranks} processes; use "
+                "fewer --devices"
+            )
         count = -(-len(self.validated) // (self.batch_size * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
         return DataLoader(
@@ -176,18 +218,26 @@ def _seed(*key: int) -> int:
 
 
 def _own_signals(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the training process alone answers it, and ends its workers by SIGTERM.
+    """Ctrl-C reaches all processes of a terminal; the training process alone answers it, and ends
+    its workers by SIGTERM.
 
-    torch's workers end when their parent changes, and so never do where it was killed before they first looked who that is.
+    torch's workers end when their parent changes, and so never do where it was killed before they
+    first looked who that is.
     """
     parent = multiprocessing.parent_process()
-    if multiprocessing.get_start_method() == "fork" and parent is not None and os.getppid() != parent.pid:
+    if (
+        multiprocessing.get_start_method() == "fork"
+        and parent is not None
+        and os.getppid() != parent.pid
+    ):
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _seed_worker(number: int) -> None:
-    """Datasets of others may draw from numpy or Python: without this every worker would draw the same."""
+    """Datasets of others may draw from numpy or Python: without this every worker would draw the
+    same.
+    """
     _own_signals(number)
     seed_everything(torch.initial_seed() % 2**63)

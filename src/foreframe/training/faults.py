@@ -1,4 +1,6 @@
-"""What may break beside a training while it goes on: TensorBoard's events, a loader's worker, one of several processes."""
+"""What may break beside a training while it goes on: TensorBoard's events, a loader's worker, one
+of several processes.
+"""
 
 import os
 import re
@@ -18,7 +20,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 class Events(TensorBoardLogger):
-    """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it would be empty.
+    """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it
+    would be empty.
 
     A full disk or a folder that has gone ends the events, with a line, and not the training.
     """
@@ -37,11 +40,17 @@ class Events(TensorBoardLogger):
     def _lose(self, error: OSError) -> None:
         self.lost = True
         why = error.strerror or error
-        print(f"TensorBoard's events cannot be written ({why}) and are left out from here on; the training goes on", flush=True)
+        print(
+            f"TensorBoard's events cannot be written ({why}) and are left out from here on; the "
+            "training goes on",
+            flush=True,
+        )
 
     @property
     def experiment(self) -> Any:
-        """torch's SummaryWriter, or what swallows everything where there is no room for its file."""
+        """torch's SummaryWriter, or what swallows everything where there is no room for its
+        file.
+        """
         try:
             return DummyExperiment() if self.lost else TensorBoardLogger.experiment.fget(self)
         except OSError as error:
@@ -66,11 +75,16 @@ class Events(TensorBoardLogger):
 
 @contextmanager
 def quiet_writer() -> Iterator[None]:
-    """TensorBoard writes in a thread, whose failure comes back to whoever writes next; here its traceback is left out."""
+    """TensorBoard writes in a thread, whose failure comes back to whoever writes next; here its
+    traceback is left out.
+    """
     shown = threading.excepthook
 
     def show(told: threading.ExceptHookArgs) -> None:
-        if not (type(told.thread).__name__ == "_AsyncWriterThread" and isinstance(told.exc_value, OSError)):
+        if not (
+            type(told.thread).__name__ == "_AsyncWriterThread"
+            and isinstance(told.exc_value, OSError)
+        ):
             shown(told)
 
     threading.excepthook = show
@@ -80,8 +94,11 @@ def quiet_writer() -> Iterator[None]:
         threading.excepthook = shown
 
 
-# torch's words: "DataLoader worker (pid 7) is killed by signal: Killed.", "DataLoader worker (pid(s) 7, 8) exited unexpectedly".
-WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)")
+# torch's words: "DataLoader worker (pid 7) is killed by signal: Killed.", "DataLoader worker
+# (pid(s) 7, 8) exited unexpectedly".
+WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)"
+)
 
 
 def dead_worker(error: BaseException) -> str:
@@ -92,7 +109,9 @@ def dead_worker(error: BaseException) -> str:
     how = {
         "Killed": "was killed, as the system does where memory runs out (fewer --workers take less)",
         "Bus error": "has found no room in shared memory (/dev/shm; fewer --workers take less)",
-    }.get(match[2] or "", f"was ended by a signal: {match[2]}" if match[2] else "has ended by itself")
+    }.get(
+        match[2] or "", f"was ended by a signal: {match[2]}" if match[2] else "has ended by itself"
+    )
     return f"a loader process ({match[1]}) {how}"
 
 
@@ -114,14 +133,22 @@ def quiet_workers() -> Iterator[None]:
 
 
 class Companions(threading.Thread):
-    """Looks after the processes of a training: where one has died, the others would wait for it for a long time.
+    """Looks after the processes of a training: where one has died, the others would wait for it for
+    a long time.
 
     Lightning looks too, every five seconds, and then kills everything without a word.
     """
 
-    def __init__(self, children: Callable[[], Sequence[Popen]], stopped: Callable[[], bool], go_on: str) -> None:
+    def __init__(
+        self, children: Callable[[], Sequence[Popen]], stopped: Callable[[], bool], go_on: str
+    ) -> None:
         super().__init__(daemon=True, name="companions")
-        self.children, self.stopped, self.go_on, self.parent = children, stopped, go_on, os.getppid()
+        self.children, self.stopped, self.go_on, self.parent = (
+            children,
+            stopped,
+            go_on,
+            os.getppid(),
+        )
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -135,11 +162,19 @@ class Companions(threading.Thread):
             for number, child in enumerate(self.children(), 1):
                 code = child.poll()
                 if code and not self.over.is_set():
-                    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+                    how = (
+                        f"killed by {signal.Signals(-code).name}"
+                        if code < 0
+                        else f"exit code {code}"
+                    )
                     self._end(f"process {number} ({child.pid}) of this training has died ({how})")
 
     def _end(self, what: str) -> None:
-        print(f"foreframe: {what}; the last checkpoint stays, go on with: {self.go_on}", file=sys.stderr, flush=True)
+        print(
+            f"foreframe: {what}; the last checkpoint stays, go on with: {self.go_on}",
+            file=sys.stderr,
+            flush=True,
+        )
         for child in self.children():
             if child.poll() is None:
                 child.kill()
@@ -147,14 +182,18 @@ class Companions(threading.Thread):
         os._exit(2)  # the main thread may wait for the dead one, where no exception reaches it
 
     def settle(self) -> None:
-        """After an error that the death of another process may be the cause of: time to find that out."""
+        """After an error that the death of another process may be the cause of: time to find that
+        out.
+        """
         if self.is_alive():
             time.sleep(4)
 
 
 @contextmanager
 def companions(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> Iterator[None]:
-    """While several processes train: `Companions`, and no other words where one of them has died, unless it was `stopped`."""
+    """While several processes train: `Companions`, and no other words where one of them has died,
+    unless it was `stopped`.
+    """
     if trainer.world_size == 1:
         yield
         return

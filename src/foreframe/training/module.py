@@ -1,4 +1,6 @@
-"""Lightning as a thin coat: it is given a network, an objective and the learning options, and adds nothing of its own."""
+"""Lightning as a thin coat: it is given a network, an objective and the learning options, and adds
+nothing of its own.
+"""
 
 import time
 from collections.abc import Mapping
@@ -28,7 +30,8 @@ class ForecastModule(L.LightningModule):
         window: which frames of a clip are past and future.
         learning: loss, optimizer, schedule.
         config: the forecaster's description, kept in every checkpoint, so that one explains itself.
-        recipe: the options that decide which weights the next steps give, kept too, so that a resumed run notices others.
+        recipe: the options that decide which weights the next steps give, kept too, so that a
+            resumed run notices others.
     """
 
     def __init__(
@@ -41,7 +44,12 @@ class ForecastModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.recipe = dict(recipe)
-        self.network, self.window, self.learning, self.config = network, window, learning, dict(config)
+        self.network, self.window, self.learning, self.config = (
+            network,
+            window,
+            learning,
+            dict(config),
+        )
         self.elapsed = 0.0  # seconds of training behind, of this run and those before it
         self._clock: float | None = None
 
@@ -67,22 +75,35 @@ class ForecastModule(L.LightningModule):
     def planned_steps(self) -> int:
         """Optimizer steps of the whole training, however often it is stopped on the way."""
         batches = self.trainer.num_training_batches
-        return max(1, self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches))
+        return max(
+            1, self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches)
+        )
 
     @property
     def done(self) -> float:
-        """Share of the training that is behind: by steps, or by minutes where these are the tighter limit."""
+        """Share of the training that is behind: by steps, or by minutes where these are the tighter
+        limit.
+        """
         by_steps = self.global_step / self.planned_steps
-        return by_steps if not self.learning.minutes else max(by_steps, self.elapsed / 60 / self.learning.minutes)
+        return (
+            by_steps
+            if not self.learning.minutes
+            else max(by_steps, self.elapsed / 60 / self.learning.minutes)
+        )
 
-    # Random numbers are keyed by (seed, rank, step), so a resumed run draws what an uninterrupted one would: one key for the step
-    # itself, one for whatever a Dataset draws while the next batch is fetched.
+    # Random numbers are keyed by (seed, rank, step), so a resumed run draws what an uninterrupted
+    # one would: one key for the step itself, one for whatever a Dataset draws while the next batch
+    # is fetched.
     def on_train_start(self) -> None:
         self._clock = time.monotonic()
-        seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1)
+        seed_everything(
+            self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1
+        )
 
     def on_train_batch_start(self, clips: Batch, batch_index: int) -> None:
-        seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx, 0)
+        seed_everything(
+            self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx, 0
+        )
         done, options = self.done, self.learning
         factor = learning_rate(options.schedule, done, self.global_step, options.warmup)
         for group in self.optimizers().param_groups:
@@ -92,14 +113,18 @@ class ForecastModule(L.LightningModule):
         self.log("learning_rate", options.learning_rate * factor)
 
     def on_train_batch_end(self, outputs: Any, clips: Batch, batch_index: int) -> None:
-        seed_everything(self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1)
+        seed_everything(
+            self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1
+        )
 
     def out_of_time(self) -> bool:
         """Counts the time until now, and says whether that was all the minutes."""
         now = time.monotonic()
         self.elapsed += now - (self._clock or now)
         self._clock = now
-        if self.learning.minutes and self.trainer.world_size > 1:  # one clock for all ranks, or they would drift apart
+        if (
+            self.learning.minutes and self.trainer.world_size > 1
+        ):  # one clock for all ranks, or they would drift apart
             self.elapsed = self.trainer.strategy.broadcast(self.elapsed)
         return self.learning.minutes is not None and self.elapsed >= 60 * self.learning.minutes
 
@@ -115,7 +140,10 @@ class ForecastModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         earlier.checkpoint(checkpoint)
         self.elapsed = checkpoint["elapsed"]
-        # The optimizer would go on with the settings that it was saved with, also where others were given and accepted.
+        # The optimizer would go on with the settings that it was saved with, also where others were
+        # given and accepted.
         groups = build_optimizer(self.network, self.learning).state_dict()["param_groups"]
-        for saved, given in zip(checkpoint["optimizer_states"][0]["param_groups"], groups, strict=True):
+        for saved, given in zip(
+            checkpoint["optimizer_states"][0]["param_groups"], groups, strict=True
+        ):
             saved |= {name: value for name, value in given.items() if name != "params"}

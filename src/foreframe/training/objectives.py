@@ -1,4 +1,6 @@
-"""What training makes small. Teacher forcing and scheduled sampling live here: the models themselves never see the future."""
+"""What training makes small. Teacher forcing and scheduled sampling live here: the models
+themselves never see the future.
+"""
 
 from collections.abc import Callable
 
@@ -25,13 +27,18 @@ def mae(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def cross_entropy(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values that are there of -(Y log P + (1-Y) log(1-P)) (Shi et al. 2015, section 4.1, who sum it); P in (0,1).
+    """Mean over all values that are there of -(Y log P + (1-Y) log(1-P)) (Shi et al. 2015, section
+    4.1, who sum it); P in (0,1).
 
-    Computed in float32 outside autocast, where logarithms near 0 and 1 need it. Truth beyond [0,1], which a fitted scaling may
-    give, counts as its end.
+    Computed in float32 outside autocast, where logarithms near 0 and 1 need it. Truth beyond [0,1],
+    which a fitted scaling may give, counts as its end.
     """
     with torch.autocast(P.device.type, enabled=False):
-        return _mean_there(lambda P, Y: F.binary_cross_entropy(P.float(), Y.float().clamp(0, 1), reduction="none"), P, Y)
+        return _mean_there(
+            lambda P, Y: F.binary_cross_entropy(P.float(), Y.float().clamp(0, 1), reduction="none"),
+            P,
+            Y,
+        )
 
 
 def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
@@ -40,10 +47,12 @@ def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """`mix`, each value weighted by e^(6Y), at most 30: for rain on a logarithmic scale, where most of the sky is dry.
+    """`mix`, each value weighted by e^(6Y), at most 30: for rain on a logarithmic scale, where most
+    of the sky is dry.
 
-    After Shi et al. 2017 (arXiv 1706.03458, section 3.3), who weigh by steps in mm/h. On a scaling from 0.5 to 100 mm/h this is
-    about 1, 2, 6, 15 and 30 at 0, 0.5, 2, 5 and 10 mm/h; theirs are 1, 1, 2, 5 and 10.
+    After Shi et al. 2017 (arXiv 1706.03458, section 3.3), who weigh by steps in mm/h. On a scaling
+    from 0.5 to 100 mm/h this is about 1, 2, 6, 15 and 30 at 0, 0.5, 2, 5 and 10 mm/h; theirs are 1,
+    1, 2, 5 and 10.
     """
 
     def weighted(P: Tensor, Y: Tensor) -> Tensor:
@@ -52,7 +61,9 @@ def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     return _mean_there(weighted, P, Y)
 
 
-def _mean_there(loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames) -> Float[Tensor, ""]:
+def _mean_there(
+    loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames
+) -> Float[Tensor, ""]:
     """The mean of an elementwise loss over the values of Y that are not missing (NaN)."""
     there = Y.isfinite()
     values = loss(P, Y.nan_to_num(0.0))
@@ -64,13 +75,18 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
-def forecast(network: Model, clips: Frames, window: Window, truncate: int = 0) -> tuple[Forecasts, Forecasts]:
-    """The plain objective: the future from the past. Returns the forecast and its truth, (B,future,C,H,W) both.
+def forecast(
+    network: Model, clips: Frames, window: Window, truncate: int = 0
+) -> tuple[Forecasts, Forecasts]:
+    """The plain objective: the future from the past. Returns the forecast and its truth,
+    (B,future,C,H,W) both.
 
-    With `truncate`, what came before the last so many frames of the past is seen, but nothing is learnt through it (truncated
-    backpropagation through time): memory no longer grows with the past.
+    With `truncate`, what came before the last so many frames of the past is seen, but nothing is
+    learnt through it (truncated backpropagation through time): memory no longer grows with the
+    past.
 
-    Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the losses leave them out.
+    Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the
+    losses leave them out.
     """
     past, future = window.split(clips)
     past = fill_missing(past)[0]
@@ -84,12 +100,15 @@ def forecast(network: Model, clips: Frames, window: Window, truncate: int = 0) -
 def next_frames(
     network: Model, clips: Frames, window: Window, truth_share: float, truncate: int = 0
 ) -> tuple[Forecasts, Forecasts]:
-    """Every next frame, after scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as OpenSTL trains its recurrent models.
+    """Every next frame, after scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as OpenSTL
+    trains its recurrent models.
 
-    The past is shown as it is. In the future each clip is shown the true frame with probability `truth_share`, else the
-    network's own forecast of it. Returns all past+future-1 one-step forecasts and their truth. It speaks only the promise of the
-    models (one frame encoded, one decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
-    head, as with `decoder="same"`. With `truncate`, gradients are cut off after every so many frames.
+    The past is shown as it is. In the future each clip is shown the true frame with probability
+    `truth_share`, else the network's own forecast of it. Returns all past+future-1 one-step
+    forecasts and their truth. It speaks only the promise of the models (one frame encoded, one
+    decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
+    head, as with `decoder="same"`. With `truncate`, gradients are cut off after every so many
+    frames.
     """
     truth = clips[:, 1 : window.length]
     clips = fill_missing(clips[:, : window.length])[0]
@@ -108,10 +127,14 @@ def next_frames(
         own = network.decode(state, 1)
         made.append(own)
         if step + 1 < t - 1:
-            shown = torch.where(true_here[:, step + 1 : step + 2], clips[:, step + 1 : step + 2], own)
+            shown = torch.where(
+                true_here[:, step + 1 : step + 2], clips[:, step + 1 : step + 2], own
+            )
     return torch.cat(made, dim=1), truth
 
 
 def truth_share(step: int, sampling_steps: int) -> float:
-    """Scheduled sampling's probability of a true frame: 1 at first, a straight line down to 0 at `sampling_steps`."""
+    """Scheduled sampling's probability of a true frame: 1 at first, a straight line down to 0 at
+    `sampling_steps`.
+    """
     return max(0.0, 1.0 - step / sampling_steps)

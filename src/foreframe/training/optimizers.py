@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from foreframe.training.options import LearningOptions
 
 MOMENTUM = 0.95
-# Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values of 0.01 to 1 to about 1.
+# Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values of
+# 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
@@ -22,19 +23,24 @@ def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim
     if options.optimizer == "muon":
         return Muon(network, options.learning_rate, betas, options.weight_decay)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-    return kind(network.parameters(), options.learning_rate, betas, weight_decay=options.weight_decay)
+    return kind(
+        network.parameters(), options.learning_rate, betas, weight_decay=options.weight_decay
+    )
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps the weights of convolutions and linear layers by Muon, everything else by Adam, with one learning rate for both.
+    """Steps the weights of convolutions and linear layers by Muon, everything else by Adam, with
+    one learning rate for both.
 
-    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): Adam steps far along the few directions in which the
-    gradient of a weight is large and barely along the others; here the step is a matrix whose singular values are all about one.
-    Biases, norms and peepholes are no matrices.
+    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): Adam steps far along the
+    few directions in which the gradient of a weight is large and barely along the others; here the
+    step is a matrix whose singular values are all about one. Biases, norms and peepholes are no
+    matrices.
 
-    A weight (o,i,y,x) is seen as a matrix (o, i·y·x); that of a grouped convolution as one matrix a group (torch.optim.Muon takes
-    plain matrices only). The step is scaled by 0.2 sqrt(max(rows, columns)), as by Liu et al. 2025 (arXiv 2502.16982, section
-    2.2), which makes it as long as one of Adam's.
+    A weight (o,i,y,x) is seen as a matrix (o, i·y·x); that of a grouped convolution as one matrix a
+    group (torch.optim.Muon takes plain matrices only). The step is scaled by 0.2 sqrt(max(rows,
+    columns)), as by Liu et al. 2025 (arXiv 2502.16982, section 2.2), which makes it as long as one
+    of Adam's.
 
     Args:
         network: whose parameters are stepped.
@@ -43,19 +49,28 @@ class Muon(torch.optim.Optimizer):
         weight_decay: decoupled; of weights only.
     """
 
-    def __init__(self, network: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, network: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float = 0.0
+    ) -> None:
         parts = {
             module.weight: getattr(module, "groups", 1)
             for module in network.modules()
-            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and module.weight.requires_grad
+            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+            and module.weight.requires_grad
         }
-        weights = {"params": list(parts), "parts": list(parts.values()), "weight_decay": weight_decay}
+        weights = {
+            "params": list(parts),
+            "parts": list(parts.values()),
+            "weight_decay": weight_decay,
+        }
         rest = {
             "params": [p for p in network.parameters() if p.requires_grad and p not in parts],
             "parts": None,
             "weight_decay": 0.0,
         }
-        super().__init__([group for group in (weights, rest) if group["params"]], {"lr": lr, "betas": betas})
+        super().__init__(
+            [group for group in (weights, rest) if group["params"]], {"lr": lr, "betas": betas}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -68,7 +83,9 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any]) -> None:
-        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # matrices of one size go together
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(
+            list
+        )  # matrices of one size go together
         for weight, parts in zip(group["params"], group["parts"], strict=True):
             if weight.grad is None:
                 continue
@@ -83,7 +100,9 @@ class Muon(torch.optim.Optimizer):
             steps = orthogonal(torch.cat([matrices for _, matrices in those]))
             length = group["lr"] * 0.2 * math.sqrt(max(shape[1:]))
             for (weight, _), step in zip(those, steps.split(shape[0]), strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step.reshape(weight.shape), alpha=length)
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
+                    step.reshape(weight.shape), alpha=length
+                )
 
     def _adam(self, group: dict[str, Any]) -> None:
         beta_1, beta_2 = group["betas"]
@@ -92,7 +111,11 @@ class Muon(torch.optim.Optimizer):
                 continue
             state = self.state[p]
             if not state:
-                state |= {"step": torch.zeros(()), "mean": torch.zeros_like(p), "variance": torch.zeros_like(p)}
+                state |= {
+                    "step": torch.zeros(()),
+                    "mean": torch.zeros_like(p),
+                    "variance": torch.zeros_like(p),
+                }
             state["step"] += 1
             n = state["step"].item()
             mean = state["mean"].lerp_(p.grad, 1 - beta_1)
@@ -102,7 +125,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor, "n o i"]:
-    """About U Vᵀ of each matrix U S Vᵀ, with no decomposition: Newton-Schulz steps X <- A X + (B XXᵀ + C (XXᵀ)²) X in bfloat16."""
+    """About U Vᵀ of each matrix U S Vᵀ, with no decomposition: Newton-Schulz steps X <- A X + (B
+    XXᵀ + C (XXᵀ)²) X in bfloat16.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     X = (matrices.mT if tall else matrices).bfloat16()
     X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)

@@ -1,6 +1,8 @@
-"""Every option of training, in five groups. These fields are the command's flags and the keys of its YAML: there is no second list.
+"""Every option of training, in five groups. These fields are the command's flags and the keys of
+its YAML: there is no second list.
 
-Each field's help is the comment that jsonargparse reads from the class docstring. No torch here: `--help` must be quick.
+Each field's help is the comment that jsonargparse reads from the class docstring. No torch here:
+`--help` must be quick.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,8 @@ class ModelOptions:
         model: a preset (`foreframe models` lists them, e.g. quick or nowcast) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.core.convlstm.kernel 5
-        weights: to begin with: a run, a checkpoint, a saved forecaster, or published ones (moving-mnist)
+        weights: to begin with: a run, a checkpoint, a saved forecaster, or published ones
+            (moving-mnist)
     """
 
     model: str = "quick"
@@ -37,7 +40,8 @@ class DataOptions:
     """On what
 
     Args:
-        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), or any Dataset's import path
+        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), or any Dataset's
+            import path
         data_args: its arguments, e.g. --data_args.motion svg
         past: frames in; a clip holds past and future
         future: frames out
@@ -68,8 +72,10 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs rain
-        sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is off
+        loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs
+            rain
+        sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
+            off
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean; onecycle has its own
@@ -107,7 +113,9 @@ class LearningOptions:
         if self.minutes is not None and not 0 < self.minutes < LONG:
             raise ValueError(f"minutes must be above 0, not {self.minutes}")
         _check_at_least(self, 1, "epochs")
-        _check_at_least(self, 0, "sampling_steps", "warmup", "clip", "weight_decay", "truncate", off=True)
+        _check_at_least(
+            self, 0, "sampling_steps", "warmup", "clip", "weight_decay", "truncate", off=True
+        )
         _check_at_least(self, 0, "seed")
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
@@ -123,7 +131,8 @@ class MachineOptions:
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
         memory: save keeps less of each step, and computes it again on the way back
-        compile: compile recurrent cells; auto does where that works and maps are large enough to pay back the seconds it takes
+        compile: compile recurrent cells; auto does where that works and maps are large enough to
+            pay back the seconds it takes
         budget: GiB that the network's weights may take; a larger one is refused before it takes any
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
@@ -145,8 +154,13 @@ class MachineOptions:
         for name, value in self.trainer.items():
             parts = list(value.values()) if isinstance(value, Mapping) else value
             parts = parts if isinstance(parts, list | tuple) else [parts]
-            if not all(part is None or isinstance(part, bool | int | float | str) for part in parts):
-                raise ValueError(f"trainer.{name} is a number, a word or several; nothing else is handed to Lightning")
+            if not all(
+                part is None or isinstance(part, bool | int | float | str) for part in parts
+            ):
+                raise ValueError(
+                    f"trainer.{name} is a number, a word or several; nothing else is handed to "
+                    "Lightning"
+                )
 
 
 @dataclass
@@ -183,7 +197,11 @@ def _check_at_least(options: Any, least: int, *names: str, off: bool = False) ->
         value = getattr(options, name)
         if not least <= value < LONG:
             bound = "0 (off) or more" if off else "0 or more" if least == 0 else f"at least {least}"
-            raise ValueError(f"{name} must be {bound}, not {value}" if value < least else f"{name} {value} is beyond reason")
+            raise ValueError(
+                f"{name} must be {bound}, not {value}"
+                if value < least
+                else f"{name} {value} is beyond reason"
+            )
 
 
 def _check_words(options: Any, *names: str) -> None:

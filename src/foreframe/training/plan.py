@@ -27,13 +27,15 @@ class Plan:
 
     Args:
         parameters: numbers that are learnt.
-        multiply_adds: of a forecast of one clip, by convolutions and matrix products; a training step takes three times as many.
+        multiply_adds: of a forecast of one clip, by convolutions and matrix products; a training
+            step takes three times as many.
         clips: in an epoch.
         batch: clips a step.
         step: seconds that a training step took, the batch at hand.
         fetch: seconds that drawing or reading a batch took, on this process.
-        memory: MiB that a step took beside the network and the data: what it keeps for the backward pass, gradients, and the
-            optimizer's state. None where it cannot be told (neither Linux nor CUDA).
+        memory: MiB that a step took beside the network and the data: what it keeps for the backward
+            pass, gradients, and the optimizer's state. None where it cannot be told (neither Linux
+            nor CUDA).
         device: where.
     """
 
@@ -53,12 +55,17 @@ class Plan:
 
     @property
     def epoch(self) -> float:
-        """Seconds of an epoch without its validation, where batches are not fetched by worker processes."""
+        """Seconds of an epoch without its validation, where batches are not fetched by worker
+        processes.
+        """
         return self.steps * (self.step + self.fetch)
 
 
-def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> Plan:
-    """Train a network for a few steps on one device, and throw it away. What Lightning's Trainer is told changes nothing here.
+def plan(
+    model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
+) -> Plan:
+    """Train a network for a few steps on one device, and throw it away. What Lightning's Trainer is
+    told changes nothing here.
 
     Raises:
         ValueError: as training does, of options and data; a device that is not there.
@@ -68,7 +75,9 @@ def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, mach
     if model.weights is not None:
         begin_with(network, model.weights)
     number, _, how = machine.precision.partition("-")
-    kind = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}.get(number, torch.float32)
+    kind = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}.get(
+        number, torch.float32
+    )
     half = kind.itemsize == 2
     mixed = half and how != "true"
     kept = torch.float32 if mixed else kind
@@ -110,7 +119,9 @@ def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, mach
             taken.append(time.perf_counter() - began)
     return Plan(
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
-        multiply_adds=multiply_adds(network, window.past, window.future, (clips.shape[3], clips.shape[4])),
+        multiply_adds=multiply_adds(
+            network, window.past, window.future, (clips.shape[3], clips.shape[4])
+        ),
         clips=len(train),
         batch=data.batch_size,
         step=median(taken[2:]),
@@ -122,17 +133,22 @@ def plan(model: ModelOptions, data: DataOptions, learning: LearningOptions, mach
 
 def _device(accelerator: str) -> str:
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    names = {"auto": [*there, "cpu"], "gpu": there}.get(accelerator, [name for name in [*there, "cpu"] if name == accelerator])
+    names = {"auto": [*there, "cpu"], "gpu": there}.get(
+        accelerator, [name for name in [*there, "cpu"] if name == accelerator]
+    )
     if not names:
         raise ValueError(
-            f"accelerator {accelerator}: there is none here that could be measured; choose {', '.join([*there, 'cpu'])}"
+            f"accelerator {accelerator}: there is none here that could be measured; choose "
+            f"{', '.join([*there, 'cpu'])}"
         )
     return names[0]
 
 
 @contextmanager
 def _peak(device: str) -> Iterator[list[float]]:
-    """Appends by how many MiB what is held rose at most within; nothing where that cannot be told."""
+    """Appends by how many MiB what is held rose at most within; nothing where that cannot be
+    told.
+    """
     found: list[float] = []
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -152,5 +168,7 @@ def _peak(device: str) -> Iterator[list[float]]:
 
 
 def _held(status: Path) -> float:
-    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024

@@ -1,4 +1,6 @@
-"""A run's folder: whose it is, what it goes on from, and whether that is still the same training."""
+"""A run's folder: whose it is, what it goes on from, and whether that is still the same
+training.
+"""
 
 import json
 import os
@@ -23,9 +25,10 @@ from foreframe.training.options import (
 )
 from foreframe.typed import brief, check_plain, typed
 
-# Options that do not change which weights the same further steps give: how a training begins, how long it goes on, where it runs,
-# how much memory it takes, how it is watched. A run may be resumed with others of these; all others are its recipe. (Those of the
-# model are compared as the network that they describe.)
+# Options that do not change which weights the same further steps give: how a training begins, how
+# long it goes on, where it runs, how much memory it takes, how it is watched. A run may be resumed
+# with others of these; all others are its recipe. (Those of the model are compared as the network
+# that they describe.)
 NO_RECIPE = {
     "model", "hidden", "model_args",
     "weights", "start_at_mean",
@@ -53,31 +56,47 @@ def go_on(folder: Path, data: str = "") -> str:
 
 @contextmanager
 def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
-    """The run's folder, made where it is a new one, and this process's alone until the end; one that stays empty is gone again.
+    """The run's folder, made where it is a new one, and this process's alone until the end; one
+    that stays empty is gone again.
 
     Raises:
-        ValueError: no run to resume; a run where a new one should be; one that another process is training now; a folder that
-            cannot be made.
+        ValueError: no run to resume; a run where a new one should be; one that another process is
+            training now; a folder that cannot be made.
     """
-    if not is_first_process():  # the same command, started again by the first process, which knows when it began
+    if (
+        not is_first_process()
+    ):  # the same command, started again by the first process, which knows when it began
         if not (run.resume or run.run or "FOREFRAME_RUN" in os.environ):
-            raise ValueError("processes that were started from outside cannot agree on a folder by themselves: name it with --run")
+            raise ValueError(
+                "processes that were started from outside cannot agree on a folder by themselves: "
+                "name it with --run"
+            )
         yield Path(run.resume or run.run or os.environ["FOREFRAME_RUN"])
         return
     if run.resume and not Path(run.resume).is_dir():
-        raise ValueError(f"there is no run in {run.resume} to resume; `ls runs` shows the runs of this folder")
+        raise ValueError(
+            f"there is no run in {run.resume} to resume; `ls runs` shows the runs of this folder"
+        )
     folder, made = _made(model, run)
     try:
         lock = RunLock(folder)
         try:
             free = lock.take()
         except OSError as error:
-            raise ValueError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+            raise ValueError(
+                f"cannot write to the folder {folder}: {error.strerror or error}"
+            ) from None
         if not free:
-            raise ValueError(f"{folder} is being trained by another process; wait for its end, or stop it with Ctrl-C first")
+            raise ValueError(
+                f"{folder} is being trained by another process; wait for its end, or stop it with "
+                "Ctrl-C first"
+            )
         try:
             if not run.resume and any(folder.glob("checkpoints/*.ckpt")):
-                raise ValueError(f"{folder} already holds a run; choose another --run, or go on with: {go_on(folder)}")
+                raise ValueError(
+                    f"{folder} already holds a run; choose another --run, or go on with: "
+                    f"{go_on(folder)}"
+                )
             for name in ("", "checkpoints", "pictures"):
                 sweep(folder / name)
             os.environ["FOREFRAME_RUN"] = str(folder)
@@ -91,7 +110,9 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
 
 
 def _made(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
-    """The folder and, from the inside out, what was made for it. Of runs that begin within one second each has its own."""
+    """The folder and, from the inside out, what was made for it. Of runs that begin within one
+    second each has its own.
+    """
     named = run.resume or run.run
     name = named or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
     made = [folder for folder in (Path(name), *Path(name).parents) if not folder.exists()]
@@ -112,7 +133,8 @@ def _made(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
 
 
 def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
-    """The newest checkpoint that is whole, what it holds, and a line that says which it is; None for a run that saved none.
+    """The newest checkpoint that is whole, what it holds, and a line that says which it is; None
+    for a run that saved none.
 
     Raises:
         ValueError: there are some, and all are damaged.
@@ -121,15 +143,27 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
     try:
         path, held, note = first_whole((last, before(last)))
     except FileNotFoundError:
-        return None, {}, f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml"
+        return (
+            None,
+            {},
+            f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml",
+        )
     held = earlier.checkpoint(held)
-    state = typed(TrainingState, {one.name: held.get(one.name) for one in fields(TrainingState)}, str(path))
-    return path, held, (f"{note}\n" if note else "") + f"going on from {path}, step {state.global_step}"
+    state = typed(
+        TrainingState, {one.name: held.get(one.name) for one in fields(TrainingState)}, str(path)
+    )
+    return (
+        path,
+        held,
+        (f"{note}\n" if note else "") + f"going on from {path}, step {state.global_step}",
+    )
 
 
 @dataclass
 class TrainingState:
-    """What a checkpoint must hold for a training to go on from it, beside what makes a forecaster of it."""
+    """What a checkpoint must hold for a training to go on from it, beside what makes a forecaster
+    of it.
+    """
 
     state_dict: dict
     optimizer_states: list[dict]
@@ -150,24 +184,38 @@ def owed_by(held: Mapping[str, Any]) -> tuple[int, int] | None:
     owed = told.get("owed") if isinstance(told, Mapping) else None
     if owed is None:
         return None
-    if not (isinstance(owed, list) and len(owed) == 2 and all(isinstance(one, int) for one in owed)):
-        raise ValueError(f"the checkpoint's owed validation is no epoch and step, but {brief(owed)}; use another checkpoint")
+    if not (
+        isinstance(owed, list) and len(owed) == 2 and all(isinstance(one, int) for one in owed)
+    ):
+        raise ValueError(
+            f"the checkpoint's owed validation is no epoch and step, but {brief(owed)}; use "
+            "another checkpoint"
+        )
     return owed[0], owed[1]
 
 
-def recipe_of(model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions) -> dict[str, Any]:
-    """The options that decide which weights further steps give, as plain values: kept in each checkpoint."""
+def recipe_of(
+    model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
+) -> dict[str, Any]:
+    """The options that decide which weights further steps give, as plain values: kept in each
+    checkpoint.
+    """
     options = asdict(model) | asdict(data) | asdict(learning) | asdict(machine)
-    trainer = {name: value for name, value in options.pop("trainer").items() if name in TRAINER_RECIPE}
+    trainer = {
+        name: value for name, value in options.pop("trainer").items() if name in TRAINER_RECIPE
+    }
     options |= {f"trainer.{name}": value for name, value in trainer.items()}
-    plain = json.dumps({name: value for name, value in options.items() if name not in NO_RECIPE}, default=str)
+    plain = json.dumps(
+        {name: value for name, value in options.items() if name not in NO_RECIPE}, default=str
+    )
     kept: dict[str, Any] = json.loads(plain)
     return kept
 
 
 def differences(trained: Any, now: Mapping[str, Any]) -> dict[str, str]:
-    """What differs between two recipes, by name, in words. Options that one of them does not know are no difference, but for those
-    that are given one by one, as the Trainer's."""
+    """What differs between two recipes, by name, in words. Options that one of them does not know
+    are no difference, but for those that are given one by one, as the Trainer's.
+    """
     if not isinstance(trained, Mapping):  # a checkpoint of an earlier version
         return {}
     check_plain(trained, "the checkpoint's recipe")
@@ -218,20 +266,24 @@ def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: b
     what = ", ".join(changed.values())
     if "optimizer" in changed:
         raise ValueError(
-            f"{folder} was trained with other options than these: {what}. Another optimizer cannot go on with what this one "
-            f"remembers; take the change back, or begin a new run with --weights {shlex.quote(str(folder))}"
+            f"{folder} was trained with other options than these: {what}. Another optimizer cannot "
+            "go on with what this one "
+            "remembers; take the change back, or begin a new run with --weights "
+            f"{shlex.quote(str(folder))}"
         )
     if not accepted:
         raise ValueError(
-            f"{folder} was trained with other options than these: {what}. Take the change back (config.yaml, or the flag), or go "
+            f"{folder} was trained with other options than these: {what}. Take the change back "
+            "(config.yaml, or the flag), or go "
             "on with it: --accept_changes"
         )
     return f"going on with other options than before: {what}"
 
 
 def cut_rows(file: Path, step: int, owed: bool) -> None:
-    """Leave those rows of validation.jsonl that belong to what a checkpoint of `step` knows: what a run did after it is done again,
-    and a line that a kill cut short is none. Where the validation at `step` itself is owed, so is its row.
+    """Leave those rows of validation.jsonl that belong to what a checkpoint of `step` knows: what a
+    run did after it is done again, and a line that a kill cut short is none. Where the validation
+    at `step` itself is owed, so is its row.
 
     Raises:
         ValueError: when the file cannot be read or written.
@@ -242,7 +294,9 @@ def cut_rows(file: Path, step: int, owed: bool) -> None:
         return
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
-    kept = b"".join(line for line in content.splitlines(keepends=True) if _belongs(line, step - owed))
+    kept = b"".join(
+        line for line in content.splitlines(keepends=True) if _belongs(line, step - owed)
+    )
     if kept != content:
         with atomic_write(file) as rough:
             rough.write_bytes(kept)

@@ -1,4 +1,6 @@
-"""Learning rate and momentum as plain functions of how far training is: nothing to save, so nothing is lost on resume."""
+"""Learning rate and momentum as plain functions of how far training is: nothing to save, so nothing
+is lost on resume.
+"""
 
 import math
 
@@ -7,8 +9,9 @@ def learning_rate(schedule: str, done: float, step: int, warmup: int = 0) -> flo
     """The factor on the highest learning rate.
 
     Args:
-        schedule: "constant"; "cosine" (to 0); "onecycle" (Smith & Topin 2017, arXiv 1708.07120, with torch's OneCycleLR numbers:
-            up from 1/25 over the first 30 %, then down to 1/250,000, both as cosines).
+        schedule: "constant"; "cosine" (to 0); "onecycle" (Smith & Topin 2017, arXiv 1708.07120,
+            with torch's OneCycleLR numbers: up from 1/25 over the first 30 %, then down to
+            1/250,000, both as cosines).
         done: share of the training that is behind, 0 to 1, by steps or by time.
         step: optimizer steps behind, for the warm-up.
         warmup: steps over which constant and cosine first rise in a straight line.
@@ -27,7 +30,11 @@ def onecycle_beta_1(done: float) -> float:
 
 def _onecycle(done: float, first: float, top: float, last: float) -> float:
     rise = 0.3
-    return _cosine(done / rise, first, top) if done <= rise else _cosine((done - rise) / (1 - rise), top, last)
+    return (
+        _cosine(done / rise, first, top)
+        if done <= rise
+        else _cosine((done - rise) / (1 - rise), top, last)
+    )
 
 
 def _cosine(share: float, start: float, end: float) -> float:

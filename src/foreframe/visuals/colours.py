@@ -18,16 +18,31 @@ PAPER = (24, 24, 28)
 INK = (225, 225, 225)
 MISSING = (76, 76, 86)  # a touch of blue: no grey picture and no palette holds it
 
-# Rain steps as weather services draw them, dim to bright on dark paper. The dBZ steps are the same rates by Z = 200 R^1.6, roughly.
+# Rain steps as weather services draw them, dim to bright on dark paper. The dBZ steps are the same
+# rates by Z = 200 R^1.6, roughly.
 RAIN_STEPS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)  # mm/h
 DBZ_STEPS = (10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0)
 RAIN_COLOURS = (
     *((58, 80, 122), (52, 116, 186), (64, 164, 226), (44, 160, 104), (126, 204, 70)),
     *((250, 228, 70), (246, 170, 72), (226, 58, 44), (190, 44, 136), (244, 208, 248)),
 )
-# ColorBrewer's RdYlBu turned round: lightness falls evenly to both sides, and colour-blind readers can tell the sides apart.
-COLD_TO_WARM = ("313695", "4575b4", "74add1", "abd9e9", "e0f3f8", "ffffbf", "fee090", "fdae61", "f46d43", "d73027", "a50026")
-SHADES = 200  # of a continuous palette: with frames and letters a GIF stays under its 256 colours, and so exact
+# ColorBrewer's RdYlBu turned round: lightness falls evenly to both sides, and colour-blind readers
+# can tell the sides apart.
+COLD_TO_WARM = (
+    "313695",
+    "4575b4",
+    "74add1",
+    "abd9e9",
+    "e0f3f8",
+    "ffffbf",
+    "fee090",
+    "fdae61",
+    "f46d43",
+    "d73027",
+    "a50026",
+)
+# of a continuous palette: with frames and letters a GIF stays under its 256 colours, and so exact
+SHADES = 200
 OWN = ("grey", "radar", "temperature")
 
 
@@ -36,9 +51,11 @@ class Paint:
     """How values become pixels: `Paint("radar", units="mm/h")(frame)`.
 
     Args:
-        name: "grey" (three channels or more are red, green, blue; else the first one in grey), "radar" (rain steps), "temperature",
-            or a matplotlib colormap; all but "grey" show the first channel.
-        low, high: the values at the two ends of the scale, in units. "radar" of rain or dBZ has its own steps and needs neither.
+        name: "grey" (three channels or more are red, green, blue; else the first one in grey),
+            "radar" (rain steps), "temperature", or a matplotlib colormap; all but "grey" show the
+            first channel.
+        low, high: the values at the two ends of the scale, in units. "radar" of rain or dBZ has its
+            own steps and needs neither.
         units: of the values; "" for plain pictures.
 
     Raises:
@@ -52,7 +69,10 @@ class Paint:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"colours from {self.low:g} to {self.high:g} {self.units}".rstrip() + ": low must lie below high")
+            raise ValueError(
+                f"colours from {self.low:g} to {self.high:g} {self.units}".rstrip()
+                + ": low must lie below high"
+            )
         _palette(self.name)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
@@ -60,14 +80,21 @@ class Paint:
         if self.name == "grey":
             shown = frame[:3] if frame.shape[0] >= 3 else frame[:1].repeat(3, axis=0)
             parts = (shown - self.low) / (self.high - self.low)
-            pixels = (np.clip(np.nan_to_num(parts), 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+            pixels = (
+                (np.clip(np.nan_to_num(parts), 0, 1) * 255)
+                .round()
+                .astype(np.uint8)
+                .transpose(1, 2, 0)
+            )
             missing = np.isnan(parts).any(axis=0)
         else:
             values = frame[0] * self.factor
             missing = np.isnan(values)
             palette = _palette(self.name)
             if self.steps:
-                pixels = palette[np.searchsorted(self.steps, np.where(missing, -np.inf, values), side="right")]
+                pixels = palette[
+                    np.searchsorted(self.steps, np.where(missing, -np.inf, values), side="right")
+                ]
             else:
                 parts = np.where(missing, 0, (values - self.low) / (self.high - self.low))
                 pixels = palette[np.clip(parts * len(palette), 0, len(palette) - 1).astype(int)]
@@ -76,7 +103,9 @@ class Paint:
 
     @property
     def factor(self) -> float:
-        """From the data's units to the shown ones: a rain flux is read in mm/h, as people read rain."""
+        """From the data's units to the shown ones: a rain flux is read in mm/h, as people read
+        rain.
+        """
         return _rain_factor(self.units) or 1.0 if self.name == "radar" else 1.0
 
     @property
@@ -94,7 +123,9 @@ class Paint:
             return DBZ_STEPS
         if _rain_factor(self.units) or _is(self.units, "mm"):
             return RAIN_STEPS
-        n = len(RAIN_COLOURS) + 1  # no unit that has known steps: even ones, the lowest of them paper
+        n = (
+            len(RAIN_COLOURS) + 1
+        )  # no unit that has known steps: even ones, the lowest of them paper
         return tuple(self.low + (self.high - self.low) * k / n for k in range(1, n))
 
     @property
@@ -102,11 +133,17 @@ class Paint:
         return self.name != "grey" or self.units != ""
 
 
-RAIN_RATES = {"mm/h": 1.0, "kg m-2 h-1": 1.0, "mm/s": 3600.0, "kg m-2 s-1": 3600.0}  # in mm/h; a kg of water on a m2 is a mm
+RAIN_RATES = {
+    "mm/h": 1.0,
+    "kg m-2 h-1": 1.0,
+    "mm/s": 3600.0,
+    "kg m-2 s-1": 3600.0,
+}  # in mm/h; a kg of water on a m2 is a mm
 
 
 def paint_for(name: str, low: float, high: float, units: str) -> Paint:
-    """The paint of that name; "auto" chooses: grey without units, "radar" for rain, "temperature" for K and °C, else viridis.
+    """The paint of that name; "auto" chooses: grey without units, "radar" for rain, "temperature"
+    for K and °C, else viridis.
 
     Raises:
         ValueError: as `Paint`; a field that is constant is given a range around its value.
@@ -124,7 +161,8 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
 
 
 def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
-    """The scale as a vertical bar with ticks and the unit, (height, columns, 3) uint8; no columns for plain pictures.
+    """The scale as a vertical bar with ticks and the unit, (height, columns, 3) uint8; no columns
+    for plain pictures.
 
     Args:
         height: of the pictures that it stands beside; about 80 is the least that can be read.
@@ -137,7 +175,11 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
     top = line + size // 2 + 2 if paint.shown_units else size // 2 + 2
     bottom = height - size // 2 - 3 - (line + 2 if missing else 0)
     span = max(1, bottom - top)
-    palette = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1) if paint.name == "grey" else _palette(paint.name)
+    palette = (
+        np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+        if paint.name == "grey"
+        else _palette(paint.name)
+    )
     if paint.steps:
         ends = [(k + 1) / len(palette) for k in range(len(paint.steps))]
         ticks = list(zip(ends, [f"{step:.4g}" for step in paint.steps], strict=True))
@@ -157,7 +199,9 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
     for part, text in ticks:
         y = top + span - round(part * span)
         draw.line((left + bar, y, left + bar + 3, y), fill=INK)
-        if last - y >= line - 2:  # a label that would touch the one below it stays away; its tick does not
+        if (
+            last - y >= line - 2
+        ):  # a label that would touch the one below it stays away; its tick does not
             write_text(picture, (left + bar + 7, y - line // 2), text, INK, size)
             last = y
     if missing:
@@ -168,7 +212,9 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
 
 
 def with_legend(picture: np.ndarray, paint: Paint, missing: bool) -> np.ndarray:
-    """The picture with its legend on the right; a low one gets paper below, so that the legend can be read."""
+    """The picture with its legend on the right; a low one gets paper below, so that the legend can
+    be read.
+    """
     if not paint.has_legend:
         return picture
     below = max(0, 120 - picture.shape[0])
@@ -178,11 +224,21 @@ def with_legend(picture: np.ndarray, paint: Paint, missing: bool) -> np.ndarray:
     return np.concatenate([picture, legend(paint, picture.shape[0], missing)], axis=1)
 
 
-def write_text(picture: Image.Image, at: tuple[int, int], text: str, colour: tuple[int, int, int], size: int = 11) -> None:
-    """Letters whose soft edges have few shades, so that a GIF has room for the data's colours; `at` is their left upper corner."""
+def write_text(
+    picture: Image.Image,
+    at: tuple[int, int],
+    text: str,
+    colour: tuple[int, int, int],
+    size: int = 11,
+) -> None:
+    """Letters whose soft edges have few shades, so that a GIF has room for the data's colours; `at`
+    is their left upper corner.
+    """
     mask = Image.new("L", (ceil(text_width(text, size)) + 2, size + 6))
     ImageDraw.Draw(mask).text((0, 1), text, fill=255, font=_font(size))
-    picture.paste(colour, at, mask.point([min(255, (v + 21) // 42 * 42 + v // 250 * 3) for v in range(256)]))
+    picture.paste(
+        colour, at, mask.point([min(255, (v + 21) // 42 * 42 + v // 250 * 3) for v in range(256)])
+    )
 
 
 def text_width(text: str, size: int = 11) -> float:
@@ -191,9 +247,13 @@ def text_width(text: str, size: int = 11) -> float:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which we need anyway, brings one that does.
+    # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which we need anyway, brings one
+    # that does.
     spec = find_spec("matplotlib")
-    path = Path(spec.origin if spec and spec.origin else "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    path = (
+        Path(spec.origin if spec and spec.origin else "").parent
+        / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    )
     return ImageFont.truetype(str(path), size) if path.is_file() else ImageFont.load_default(size)
 
 
@@ -209,26 +269,39 @@ def _ticks(low: float, high: float, n: int) -> list[tuple[float, str]]:
     values = [k * step for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
     digits = max(0, -floor(log10(step) + 1e-9))
     small = digits > 4 or max(abs(low), abs(high)) >= 1e6
-    return [((v - low) / (high - low), f"{v:.4g}" if small else f"{v + 0.0:.{digits}f}") for v in values]
+    return [
+        ((v - low) / (high - low), f"{v:.4g}" if small else f"{v + 0.0:.{digits}f}") for v in values
+    ]
 
 
 @lru_cache
 def _palette(name: str) -> np.ndarray:
-    """(colours, 3) uint8 from low to high; none for "grey". The first of "radar" is paper: below its lowest step."""
+    """(colours, 3) uint8 from low to high; none for "grey". The first of "radar" is paper: below
+    its lowest step.
+    """
     if name == "grey":
         return np.zeros((0, 3), np.uint8)
     if name == "radar":
         return np.array([PAPER, *RAIN_COLOURS], np.uint8)
     if name == "temperature":
-        anchors = np.array([[int(code[k : k + 2], 16) for k in (0, 2, 4)] for code in COLD_TO_WARM], float)
+        anchors = np.array(
+            [[int(code[k : k + 2], 16) for k in (0, 2, 4)] for code in COLD_TO_WARM], float
+        )
         where = np.linspace(0, len(anchors) - 1, SHADES)
-        return np.stack([np.interp(where, range(len(anchors)), one) for one in anchors.T], axis=1).round().astype(np.uint8)
+        return (
+            np.stack([np.interp(where, range(len(anchors)), one) for one in anchors.T], axis=1)
+            .round()
+            .astype(np.uint8)
+        )
     from matplotlib import colormaps
 
     if name not in colormaps:
         near = get_close_matches(name, [*OWN, "auto", *colormaps], n=1, cutoff=0.4)
         hint = f": did you mean {near[0]}?" if near else "."
-        raise ValueError(f"no colours named {name!r}{hint} Choose auto, {', '.join(OWN)} or a matplotlib colormap")
+        raise ValueError(
+            f"no colours named {name!r}{hint} Choose auto, {', '.join(OWN)} or a matplotlib "
+            "colormap"
+        )
     return (colormaps[name](np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8)
 
 

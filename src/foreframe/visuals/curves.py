@@ -12,14 +12,16 @@ def write_curves(
     xlabel: str = "frames ahead",
     names: Sequence[str] = (),
 ) -> None:
-    """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first series is drawn bold.
+    """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first
+    series is drawn bold.
 
     `names` have the same colours in every report, in whatever company; others take what is left.
 
     Raises:
         ValueError: when it cannot be written; no half file stays.
     """
-    # The object interface: pyplot would keep every figure, and choose a backend that may want a screen.
+    # The object interface: pyplot would keep every figure, and choose a backend that may want a
+    # screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -39,7 +41,9 @@ def write_curves(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     lines = [drawn[name] for name in order]
-    figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)  # inside it would cover curves
+    figure.legend(
+        lines, order, loc="outside lower center", ncols=len(order), fontsize=9
+    )  # inside it would cover curves
     with atomic_write(path) as rough:
         figure.savefig(rough, dpi=110, format="png")
 

@@ -28,7 +28,8 @@ def contact_sheet(
         frames: (T,C,H,W) in [0,1], or in the units of `paint`.
         labels: T of them, e.g. numbers or times.
         columns: thumbnails in a row.
-        flagged: which frames of these (from 0) wear red, and the word that says why: {17: "cut", 40: "black"}.
+        flagged: which frames of these (from 0) wear red, and the word that says why: {17: "cut",
+            40: "black"}.
 
     Raises:
         ValueError: no frames, labels of another number, a flag on no frame, no columns.
@@ -60,7 +61,10 @@ def contact_sheet(
             write_text(picture, (x, y + k * line), text, RED if t in flagged else INK, size)
         y += line * len(lines[t]) + 2
         edge = 3 if t in flagged else 1
-        draw.rectangle((x - edge, y - edge, x + w + edge - 1, y + h + edge - 1), fill=RED if t in flagged else GREY)
+        draw.rectangle(
+            (x - edge, y - edge, x + w + edge - 1, y + h + edge - 1),
+            fill=RED if t in flagged else GREY,
+        )
         picture.paste(Image.fromarray(painted(thumbnail)), (x, y))
     shown = np.asarray(picture)
     missing = any(np.isnan(one).any() for one in thumbnails)

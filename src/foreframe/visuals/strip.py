@@ -1,4 +1,6 @@
-"""Frames side by side, and frames one after the other. Past and forecast are told apart: what is forecast wears ORANGE."""
+"""Frames side by side, and frames one after the other. Past and forecast are told apart: what is
+forecast wears ORANGE.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,9 +10,22 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from foreframe.clip import Frames
-from foreframe.visuals.colours import GREY, INK, ORANGE, PAPER, Paint, round_up, text_width, with_legend, write_text
+from foreframe.visuals.colours import (
+    GREY,
+    INK,
+    ORANGE,
+    PAPER,
+    Paint,
+    round_up,
+    text_width,
+    with_legend,
+    write_text,
+)
 
-STRIP = (64, 256)  # frames are enlarged to about the first, and shrunk to the second, pixels of their longer side
+STRIP = (
+    64,
+    256,
+)  # frames are enlarged to about the first, and shrunk to the second, pixels of their longer side
 FILM = (192, 768)
 
 
@@ -24,14 +39,16 @@ def strip(
 ) -> np.ndarray:
     """The picture that one clip makes, (rows, columns, 3) uint8.
 
-    With truth three rows: past then truth; past then forecast; error. Without it one: past then forecast. Large frames are
-    shrunk by averages.
+    With truth three rows: past then truth; past then forecast; error. Without it one: past then
+    forecast. Large frames are shrunk by averages.
 
     Args:
         past: (P,C,H,W) in [0,1], or in the units of `paint`.
         forecast, truth: (S,C,H,W).
-        paint: how values become colours; None: grey for [0,1]. The error is absolute, in grey whose white the label states.
-        times: P+S labels, broken into lines where they are wider than a frame; frames ahead by default.
+        paint: how values become colours; None: grey for [0,1]. The error is absolute, in grey whose
+            white the label states.
+        times: P+S labels, broken into lines where they are wider than a frame; frames ahead by
+            default.
 
     Raises:
         ValueError: times of another number than the frames.
@@ -41,9 +58,13 @@ def strip(
     painted = paint or Paint()
     before = [fit(frame, *STRIP) for frame in past]
     rows: list[tuple[list[str], list[np.ndarray | None], Paint]] = []
-    rows.append((["past, forecast"], [*before, *(fit(frame, *STRIP) for frame in forecast)], painted))
+    rows.append(
+        (["past, forecast"], [*before, *(fit(frame, *STRIP) for frame in forecast)], painted)
+    )
     if truth is not None:
-        rows.insert(0, (["past, truth"], [*before, *(fit(frame, *STRIP) for frame in truth)], painted))
+        rows.insert(
+            0, (["past, truth"], [*before, *(fit(frame, *STRIP) for frame in truth)], painted)
+        )
         rows.append(_error_row(past, forecast, truth, painted))
     h, w = before[0].shape[-2:]
     size = min(16, max(10, w // 14))
@@ -52,12 +73,16 @@ def strip(
     broken = [_lines(label, w, size) for label in labels]
     gap, top = 3, max(map(len, broken)) * line + 2
     left = max(100, ceil(max(text_width(text, size) for label, *_ in rows for text in label)) + 14)
-    picture = Image.new("RGB", (left + (p + steps) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)), PAPER)
+    picture = Image.new(
+        "RGB", (left + (p + steps) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)), PAPER
+    )
     draw = ImageDraw.Draw(picture)
     for r, (label, sequence, how) in enumerate(rows):
         y = top + r * (h + 2 * gap)
         for k, text in enumerate(label):
-            write_text(picture, (4, y + h // 2 - len(label) * line // 2 + k * line), text, INK, size)
+            write_text(
+                picture, (4, y + h // 2 - len(label) * line // 2 + k * line), text, INK, size
+            )
         free = 0.0
         for t, frame in enumerate(sequence):
             x = left + t * (w + gap) + (4 * gap if t >= p else 0)
@@ -67,10 +92,18 @@ def strip(
                 picture.paste(Image.fromarray(how(frame)), (x, y))
             if r == 0 and x + 1 >= free:  # a label that would lie on the one before it stays away
                 for k, text in enumerate(broken[t]):
-                    write_text(picture, (x + 1, top - 3 - (len(broken[t]) - k) * line), text, ORANGE if t >= p else INK, size)
+                    write_text(
+                        picture,
+                        (x + 1, top - 3 - (len(broken[t]) - k) * line),
+                        text,
+                        ORANGE if t >= p else INK,
+                        size,
+                    )
                     free = max(free, x + 1 + text_width(text, size) + 4)
     shown = np.asarray(picture)
-    missing = any(np.isnan(frame).any() for _, sequence, _ in rows for frame in sequence if frame is not None)
+    missing = any(
+        np.isnan(frame).any() for _, sequence, _ in rows for frame in sequence if frame is not None
+    )
     return with_legend(shown, painted, missing)
 
 
@@ -79,12 +112,21 @@ def _error_row(
 ) -> tuple[list[str], list[np.ndarray | None], Paint]:
     """Label, frames and paint of the errors; the past has none."""
     several = paint.name == "grey" and forecast.shape[1] >= 3
-    errors = np.abs(forecast.astype(np.float32) - truth)[:, : None if several else 1].mean(axis=1, keepdims=True) * paint.factor
+    errors = (
+        np.abs(forecast.astype(np.float32) - truth)[:, : None if several else 1].mean(
+            axis=1, keepdims=True
+        )
+        * paint.factor
+    )
     # The largest error of all would leave the rest in the dark.
     most = float(np.nanpercentile(errors, 99.5)) if np.isfinite(errors).any() else 0.0
     white = round_up(most if most > 0 else (paint.high - paint.low) / 10)
     label = ["|forecast - truth|", f"white: {white:g} {paint.shown_units}".rstrip(), "and more"]
-    return label, [*([None] * len(past)), *(fit(frame, *STRIP) for frame in errors)], Paint("grey", 0.0, white)
+    return (
+        label,
+        [*([None] * len(past)), *(fit(frame, *STRIP) for frame in errors)],
+        Paint("grey", 0.0, white),
+    )
 
 
 def animation(
@@ -95,7 +137,8 @@ def animation(
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """(P+S, rows, columns, 3) uint8: the past, then the forecast, framed in orange; the truth on its left where there is one.
+    """(P+S, rows, columns, 3) uint8: the past, then the forecast, framed in orange; the truth on
+    its left where there is one.
 
     Args and errors as `strip`; times stand over the frames, and nothing does without them.
     """
@@ -114,10 +157,12 @@ def animation_frames(
 ) -> Iterator[np.ndarray]:
     """The pictures of `animation`, one at a time: a long film need not fit in memory.
 
-    A film of several forecasts is made of one such sequence after the other; all are of one size when each is told of the others:
+    A film of several forecasts is made of one such sequence after the other; all are of one size
+    when each is told of the others:
 
     Args:
-        missing: whether the scale says which grey is no data; by default it does where these frames hold NaN.
+        missing: whether the scale says which grey is no data; by default it does where these frames
+            hold NaN.
         room: the longest times of the others, or all of them.
     """
     p, n = past.shape[0], past.shape[0] + forecast.shape[0]
@@ -125,7 +170,9 @@ def animation_frames(
     painted = paint or Paint()
     parts = [one for one in (past, forecast, truth) if one is not None]
     if missing is None:
-        missing = painted.has_legend and any(holds_nan(one) for one in parts)  # known before the first frame: legends must not jump
+        missing = painted.has_legend and any(
+            holds_nan(one) for one in parts
+        )  # known before the first frame: legends must not jump
     panels = [(forecast, True)] if truth is None else [(truth, False), (forecast, True)]
 
     def pictures() -> Iterator[np.ndarray]:
@@ -134,7 +181,9 @@ def animation_frames(
             drawn = []
             for sequence, made in panels:
                 frame = _one(past, t) if t < p else _one(sequence, t - p)
-                drawn.append(_framed(painted(fit(frame, *FILM)), ORANGE if made and t >= p else GREY))
+                drawn.append(
+                    _framed(painted(fit(frame, *FILM)), ORANGE if made and t >= p else GREY)
+                )
             if times is not None:
                 words = ["forecast"] if truth is None else ["truth", "forecast"]
                 texts = [f"{times[t]}  {'past' if t < p else word}" for word in words]
@@ -156,7 +205,9 @@ def _framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> n
     return framed
 
 
-def _captioned(inner: np.ndarray, text: str, colour: tuple[int, int, int], size: int, width: int) -> np.ndarray:
+def _captioned(
+    inner: np.ndarray, text: str, colour: tuple[int, int, int], size: int, width: int
+) -> np.ndarray:
     """The picture under a band with text, on paper as wide as the longest text needs."""
     band = size + 9
     paper = Image.new("RGB", (width, inner.shape[0] + band), PAPER)
@@ -166,8 +217,10 @@ def _captioned(inner: np.ndarray, text: str, colour: tuple[int, int, int], size:
 
 
 def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
-    """(C,H,W) at a size to look at: small ones with their pixels repeated until the longer side is about `least`, large ones as
-    averages over areas until it is `most`. Averages leave NaN out; where most of an area is NaN, it stays NaN."""
+    """(C,H,W) at a size to look at: small ones with their pixels repeated until the longer side is
+    about `least`, large ones as averages over areas until it is `most`. Averages leave NaN out;
+    where most of an area is NaN, it stays NaN.
+    """
     c, h, w = frame.shape
     if max(h, w) <= most:
         scale = max(1, round(least / max(h, w)))
@@ -190,12 +243,16 @@ def _one(frames: Frames, t: int) -> np.ndarray:
 
 def holds_nan(frames: Frames) -> bool:
     """Whether a value is missing in any of the frames (T,C,H,W), which are read one at a time."""
-    return frames.dtype.kind == "f" and any(np.isnan(_one(frames, t)).any() for t in range(frames.shape[0]))
+    return frames.dtype.kind == "f" and any(
+        np.isnan(_one(frames, t)).any() for t in range(frames.shape[0])
+    )
 
 
 def _lines(label: str, width: int, size: int) -> list[str]:
-    """The label in one line, else its last word (how far ahead, or the time) in one of its own, else every word, as its column is
-    wide. A unit or a month is no word of its own: it stays with its number."""
+    """The label in one line, else its last word (how far ahead, or the time) in one of its own,
+    else every word, as its column is wide. A unit or a month is no word of its own: it stays with
+    its number.
+    """
     words = re.split(r" +(?![^\W\d])", label)
     ways = [[label], [" ".join(words[:-1]), words[-1]]]
     return next((way for way in ways if max(text_width(line, size) for line in way) < width), words)

@@ -25,7 +25,8 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
-    """uint8 (H,W,3), one after the other, to frame-0001.png, frame-0002.png, ... in a new folder, made whole or not at all.
+    """uint8 (H,W,3), one after the other, to frame-0001.png, frame-0002.png, ... in a new folder,
+    made whole or not at all.
 
     Raises:
         ValueError: a folder that holds something already, no frames, or when it cannot be written.
@@ -42,12 +43,15 @@ def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> None:
-    """uint8 (H,W,3), one after the other, to an H.264 film that any browser plays (yuv420p, index first).
+    """uint8 (H,W,3), one after the other, to an H.264 film that any browser plays (yuv420p, index
+    first).
 
-    Odd sizes get one more row or column, equal to the last one, since the format halves the colours' resolution.
+    Odd sizes get one more row or column, equal to the last one, since the format halves the
+    colours' resolution.
 
     Raises:
-        ValueError: no frames, frames of several sizes, a rate that is none, or when it cannot be written; no half file stays.
+        ValueError: no frames, frames of several sizes, a rate that is none, or when it cannot be
+            written; no half file stays.
     """
     import av
 
@@ -74,17 +78,30 @@ def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
         h, w = pixels.shape[:2]
         if stream is None:
             size = (h, w)
-            stream = film.add_stream("libx264", rate=rate, options={"crf": "16"})  # thin lines and letters stay sharp
+            stream = film.add_stream(
+                "libx264", rate=rate, options={"crf": "16"}
+            )  # thin lines and letters stay sharp
             stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
-            # Said, not left to the player, which would guess the colours' standard by the frame's size.
+            # Said, not left to the player, which would guess the colours' standard by the frame's
+            # size.
             context = stream.codec_context
-            context.colorspace, context.color_range, context.color_primaries, context.color_trc = 1, 1, 1, 1  # BT.709, limited
+            context.colorspace, context.color_range, context.color_primaries, context.color_trc = (
+                1,
+                1,
+                1,
+                1,
+            )  # BT.709, limited
         if (h, w) != size:
-            raise ValueError(f"a film's frames have one size, but {size[1]}x{size[0]} is followed by {w}x{h}")
+            raise ValueError(
+                f"a film's frames have one size, but {size[1]}x{size[0]} is followed by {w}x{h}"
+            )
         even = np.pad(pixels, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame = frame.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
         )
         film.mux(stream.encode(frame))
     assert stream is not None
@@ -100,8 +117,9 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 5.0) -> None:
 def gif_bytes(frames: np.ndarray, fps: float = 5.0) -> bytes:
     """The bytes of a looping GIF. All frames share one palette, so that colours do not flicker.
 
-    Up to 256 colours are exact. Of more, greys move by one level at most to make room for a few colours, such as the orange frame;
-    the colours of photographs are chosen by Pillow, and those of frames and legends stay exact.
+    Up to 256 colours are exact. Of more, greys move by one level at most to make room for a few
+    colours, such as the orange frame; the colours of photographs are chosen by Pillow, and those of
+    frames and legends stay exact.
     """
     seen = np.zeros(1 << 24, bool)
     for frame in frames:
@@ -116,22 +134,37 @@ def gif_bytes(frames: np.ndarray, fps: float = 5.0) -> bytes:
     stream = io.BytesIO()
     duration = max(20, round(1000 / fps))  # browsers slow anything under 20 ms down
     pictures[0].save(
-        stream, format="GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False, disposal=1
+        stream,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=duration,
+        loop=0,
+        optimize=False,
+        disposal=1,
     )
     return stream.getvalue()
 
 
 def _packed(pixels: np.ndarray) -> np.ndarray:
     """A colour as one number, red first."""
-    return pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
+    return (
+        pixels[..., 0].astype(np.uint32) << 16
+        | pixels[..., 1].astype(np.uint32) << 8
+        | pixels[..., 2]
+    )
 
 
 def _unpacked(numbers: np.ndarray) -> np.ndarray:
-    return np.stack([numbers >> 16 & 255, numbers >> 8 & 255, numbers & 255], axis=-1).astype(np.uint8)
+    return np.stack([numbers >> 16 & 255, numbers >> 8 & 255, numbers & 255], axis=-1).astype(
+        np.uint8
+    )
 
 
 def _shared_palette(frames: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The palette (256,3) uint8 of frames that hold the packed colours `held`, and for each of those its number in it."""
+    """The palette (256,3) uint8 of frames that hold the packed colours `held`, and for each of
+    those its number in it.
+    """
     palette = np.zeros((256, 3), np.uint8)
     colours = _unpacked(held)
     if len(held) <= 256:
@@ -153,7 +186,9 @@ def _shared_palette(frames: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, n
     palette[256 - len(own) :] = np.reshape(own, (-1, 3))
     scheme = Image.new("P", (1, 1))
     scheme.putpalette(palette.tobytes())
-    numbers = np.asarray(Image.fromarray(colours[None]).quantize(palette=scheme, dither=Image.Dither.NONE))[0].copy()
+    numbers = np.asarray(
+        Image.fromarray(colours[None]).quantize(palette=scheme, dither=Image.Dither.NONE)
+    )[0].copy()
     for k, one in enumerate(own):
         numbers[(colours == one).all(axis=1)] = 256 - len(own) + k
     return palette, numbers
