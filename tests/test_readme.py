@@ -24,9 +24,9 @@ import standins
 from conftest import DATA
 from fewer import fewer, write_shims
 from foreframe.cli import VERBS, main
-from foreframe.cli.options import recipes
 from foreframe.cli.train import parse
 from foreframe.training import DataOptions, LearningOptions, ModelOptions
+from foreframe.training.recipes import recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

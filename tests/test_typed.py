@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
-from foreframe.cli.plain import plain_yaml
 from foreframe.models import build_model, weights_of
+from foreframe.training.recipes import plain_yaml
 from foreframe.typed import brief, typed
 
 

@@ -5,9 +5,9 @@ wins.
 import pytest
 
 from foreframe.cli import main
-from foreframe.cli.options import RECIPES, recipes
 from foreframe.cli.train import parse
 from foreframe.training import DataOptions, ModelOptions
+from foreframe.training.recipes import RECIPES, recipes
 
 
 @pytest.mark.parametrize("name", ["quick", "tutorial", "nowcast"])

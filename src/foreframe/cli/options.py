@@ -5,15 +5,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, NoReturn, get_origin
 
 import jsonargparse
 
-from foreframe.cli.plain import MOST, plain_yaml
-from foreframe.trained import is_remote, leaves
+from foreframe.training.recipes import no_option, plain_yaml
 from foreframe.typed import brief, check_types
 
 
@@ -247,14 +244,6 @@ def _put(values: Any, path: Sequence[str], value: Any) -> Any:
     return inner
 
 
-RECIPES = Path(__file__).parents[1] / "configs"
-
-
-def recipes() -> list[str]:
-    """Names of the configs in this package; `--config NAME` takes one wherever it is run."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
 def taken_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The values of --config, in order, and the other arguments."""
     configs, rest, words = [], [], list(arguments)
@@ -267,80 +256,6 @@ def taken_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             rest.append(word)
     return configs, rest
-
-
-def config_file(given: str) -> str:
-    """The config file that is meant: one that is there, or else a recipe of this package by its
-    name.
-
-    Raises:
-        ValueError: a name that is not there, but resembles a recipe.
-    """
-    if is_file(given) or given not in recipes():
-        if not is_file(given) and Path(given).stem in recipes():
-            raise ValueError(
-                f"there is no config {given}; that recipe comes with foreframe: --config "
-                f"{Path(given).stem}"
-            )
-        return given
-    return str(RECIPES / f"{given}.yaml")
-
-
-def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
-    """The options in a file, which may be a stranger's: plain values under names that there are,
-    and nothing that lies elsewhere.
-
-    Raises:
-        ValueError: no such file, no YAML of plain values, an option that is not there, a URL.
-    """
-    try:
-        with open(file, "rb") as opened:
-            raw = opened.read(MOST + 1)
-    except (OSError, ValueError) as error:
-        known = f"; recipes by name: {', '.join(recipes())}" if not is_file(file) else ""
-        said = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ValueError(
-            f"config {brief(file, quoted=False)} cannot be read: {said}{known}"
-        ) from None
-    if len(raw) > MOST:
-        raise ValueError(f"config {file} is larger than {MOST // 1024} KiB: it is no config")
-    try:
-        held = plain_yaml(raw.decode("utf-8"), f"config {file}")
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"config {file}: not text in UTF-8; a config holds lines such as `batch_size: 8`"
-        ) from None
-    if not isinstance(held, dict):
-        raise ValueError(
-            f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
-        )
-    for name, value in held.items():
-        if name == "config":
-            raise ValueError(f"config {file} names another config; give both on the command line")
-        if name not in names:
-            raise ValueError(f"config {file}: {no_option(name, names)}")
-        for path, text in leaves(value, (name,)):
-            if name not in ("data", "data_args") and isinstance(text, str) and is_remote(text):
-                raise ValueError(
-                    f"config {file}: {'.'.join(path)} {brief(text)} lies elsewhere; that comes "
-                    "from the command line alone"
-                )
-    return held
-
-
-def is_file(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
-
-
-def no_option(name: str, names: Sequence[str]) -> str:
-    """The words for a name that is no option, with the nearest that is."""
-    close = get_close_matches(name, names, n=1)
-    return f"there is no option {name!r}; " + (
-        f"did you mean {close[0]}?" if close else "see --help"
-    )
 
 
 def call(

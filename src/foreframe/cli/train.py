@@ -6,14 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import (
-    config_file,
-    config_settings,
-    is_file,
-    parsed_values,
-    parser_for,
-    taken_configs,
-)
+from foreframe.cli.options import parsed_values, parser_for, taken_configs
 from foreframe.trained import check_harmless
 from foreframe.training.options import (
     DataOptions,
@@ -22,6 +15,7 @@ from foreframe.training.options import (
     ModelOptions,
     RunOptions,
 )
+from foreframe.training.recipes import config_file, config_settings, is_file
 from foreframe.typed import typed
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)

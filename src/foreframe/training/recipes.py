@@ -1,15 +1,102 @@
-"""YAML of plain values, from anybody: numbers, words, lists and mappings, and nothing that YAML can
-do besides.
+"""Recipes by name, and config files, which may be a stranger's: plain values under names that exist.
+
+YAML is read as numbers, words, lists and mappings, and nothing that YAML can do besides.
 """
 
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from foreframe.trained import is_remote, leaves
+from foreframe.typed import brief
+
+RECIPES = Path(__file__).parents[1] / "configs"
 MOST = 256 * 1024  # bytes of a config
 DEEPEST = 32  # lists and mappings within each other
 HINT = "YAML has values such as 8, [96,128] or {kind: log}, and lines such as `batch_size: 8`"
+
+
+def recipes() -> list[str]:
+    """Names of the configs in this package; `--config NAME` takes one wherever it is run."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def config_file(given: str) -> str:
+    """The config file that is meant: one that is there, or else a recipe of this package by its
+    name.
+
+    Raises:
+        ValueError: a name that is not there, but resembles a recipe.
+    """
+    if is_file(given) or given not in recipes():
+        if not is_file(given) and Path(given).stem in recipes():
+            raise ValueError(
+                f"there is no config {given}; that recipe comes with foreframe: --config "
+                f"{Path(given).stem}"
+            )
+        return given
+    return str(RECIPES / f"{given}.yaml")
+
+
+def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
+    """The options in a file, which may be a stranger's: plain values under names that there are,
+    and nothing that lies elsewhere.
+
+    Raises:
+        ValueError: no such file, no YAML of plain values, an option that is not there, a URL.
+    """
+    try:
+        with open(file, "rb") as opened:
+            raw = opened.read(MOST + 1)
+    except (OSError, ValueError) as error:
+        known = f"; recipes by name: {', '.join(recipes())}" if not is_file(file) else ""
+        said = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ValueError(
+            f"config {brief(file, quoted=False)} cannot be read: {said}{known}"
+        ) from None
+    if len(raw) > MOST:
+        raise ValueError(f"config {file} is larger than {MOST // 1024} KiB: it is no config")
+    try:
+        held = plain_yaml(raw.decode("utf-8"), f"config {file}")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"config {file}: not text in UTF-8; a config holds lines such as `batch_size: 8`"
+        ) from None
+    if not isinstance(held, dict):
+        raise ValueError(
+            f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
+        )
+    for name, value in held.items():
+        if name == "config":
+            raise ValueError(f"config {file} names another config; give both on the command line")
+        if name not in names:
+            raise ValueError(f"config {file}: {no_option(name, names)}")
+        for path, text in leaves(value, (name,)):
+            if name not in ("data", "data_args") and isinstance(text, str) and is_remote(text):
+                raise ValueError(
+                    f"config {file}: {'.'.join(path)} {brief(text)} lies elsewhere; that comes "
+                    "from the command line alone"
+                )
+    return held
+
+
+def is_file(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def no_option(name: str, names: Sequence[str]) -> str:
+    """The words for a name that is no option, with the nearest that is."""
+    close = get_close_matches(name, names, n=1)
+    return f"there is no option {name!r}; " + (
+        f"did you mean {close[0]}?" if close else "see --help"
+    )
 
 
 class _Refused(yaml.MarkedYAMLError):
