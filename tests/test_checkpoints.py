@@ -91,7 +91,8 @@ def test_the_one_before_is_taken_and_said(tmp_path, how: str) -> None:
         )
     with pytest.warns(
         UserWarning,
-        match=r"best.ckpt is cut short or damaged: best.previous.ckpt, of step 1, is taken instead$",
+        match="best.ckpt is cut short or damaged: "
+        r"best.previous.ckpt, of step 1, is taken instead$",
     ):
         assert bias_of(Forecaster.load(tmp_path)) == 0.25
     with pytest.raises(ValueError, match="cut short or damaged; use another checkpoint"):

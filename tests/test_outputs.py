@@ -313,8 +313,9 @@ from foreframe.models import build_model
 from foreframe.outputs import write_forecast
 # a module's cache must not be what fills the disk
 import av, netCDF4, zarr, PIL.PngImagePlugin, PIL.GifImagePlugin
-clip = Clip(np.random.default_rng(0).uniform(260, 300, (4, 1, 200, 200)).astype(np.float32), units="K")
-future = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K")).predict(clip, 2)
+frames = np.random.default_rng(0).uniform(260, 300, (4, 1, 200, 200)).astype(np.float32)
+forecaster = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K"))
+future = forecaster.predict(Clip(frames, units="K"), 2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 for name in sys.argv[1:]:
     try:

@@ -106,8 +106,13 @@ def test_yaml_of_values() -> None:
         "{a: 1e-3, b: 2020-01-01, c: [1, .5, -2.5E+3], d: {e: null, f: true}, g: 'x y', h: 1_000}"
     )
     assert plain_yaml(text, "x") == {
-        "a": 1e-3, "b": "2020-01-01", "c": [1, 0.5, -2500.0], "d": {"e": None, "f": True}, "g": "x y", "h": 1000,
-    }  # fmt: skip
+        "a": 1e-3,
+        "b": "2020-01-01",
+        "c": [1, 0.5, -2500.0],
+        "d": {"e": None, "f": True},
+        "g": "x y",
+        "h": 1000,
+    }
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,14 @@ class Window:
 
 LATITUDES = ("latitude", "lat", "nav_lat", "xlat", "lats")
 LONGITUDES = ("longitude", "lon", "long", "nav_lon", "xlong", "lons")
-_ROWS = (*LATITUDES, "y", "yc", "nj", "j", "ny", "nlat", "rlat", "row", "rows", "south_north", "northing", "grid_latitude",
-         "projection_y_coordinate")  # fmt: skip
-_COLUMNS = (*LONGITUDES, "x", "xc", "ni", "i", "nx", "nlon", "rlon", "column", "columns", "west_east", "easting",
-            "grid_longitude", "projection_x_coordinate")  # fmt: skip
+_ROWS = (
+    *LATITUDES, "y", "yc", "nj", "j", "ny", "nlat", "rlat", "row", "rows", "south_north",
+    "northing", "grid_latitude", "projection_y_coordinate",
+)  # fmt: skip
+_COLUMNS = (
+    *LONGITUDES, "x", "xc", "ni", "i", "nx", "nlon", "rlon", "column", "columns", "west_east",
+    "easting", "grid_longitude", "projection_x_coordinate",
+)  # fmt: skip
 
 
 def direction_of_name(name: Any) -> str:

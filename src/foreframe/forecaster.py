@@ -507,11 +507,10 @@ class Stream:
             raise ValueError(f"there is no saved stream {path}")
         try:
             with safe_open(path, "pt") as file:
-                about, held = (
-                    file.metadata() or {},
-                    {name: file.get_tensor(name) for name in file.keys()},
-                )
-            seen, last, source = int(about["seen"]), held.pop("last"), json.loads(about["source"])
+                about = file.metadata() or {}
+                # A safetensors file is no dict: it has keys(), and cannot be iterated over.
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            seen, last, source = int(about["seen"]), tensors.pop("last"), json.loads(about["source"])
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise ValueError(
                 f"{path} is no saved stream, or a damaged one; start anew without it"
@@ -521,7 +520,7 @@ class Stream:
                 f"{path} was saved by another model than this one; start anew without it"
             )
         state = self._fitted(
-            {name.removeprefix("state."): value for name, value in held.items()}, last
+            {name.removeprefix("state."): value for name, value in tensors.items()}, last
         )
         if state is None or seen < 1 or not _tells_a_place(source):
             raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")

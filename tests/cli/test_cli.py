@@ -109,8 +109,10 @@ def test_values_are_what_they_look_like(tmp_path) -> None:
         ["--config", str(tmp_path / "a.yaml"), *given.split(), "--tensorboard", "--batch_size", "5"]
     )
     assert options[ModelOptions].model_args == {
-        "codec": {"strided": {"show_last": False}}, "embedding": True, "core": {"convlstm": {"hidden": [8, 16]}},
-    }  # fmt: skip
+        "codec": {"strided": {"show_last": False}},
+        "embedding": True,
+        "core": {"convlstm": {"hidden": [8, 16]}},
+    }
     assert options[DataOptions].data_args == {"motion": {"rule": "svg"}, "fixed": True}
     assert options[DataOptions].batch_size == 5
     assert options[RunOptions].tensorboard is True

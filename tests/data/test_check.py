@@ -45,8 +45,11 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     assert [len(part) for part in found.parts] == [25, 15]
     said = "\n".join(all_in_words([found]))
     assert "flat      1: one value alone (7.5 mm/h), frame 3" in said
-    for words in ("40 frames of 6x8", "every 1 h", "1: in time, before frame 25", "same as the one before, frames 10-12",
-                  "everything missing, frame 20", "mm/h", "lat 5 to 0", "north-up"):  # fmt: skip
+    for words in (
+        "40 frames of 6x8", "every 1 h", "1: in time, before frame 25",
+        "same as the one before, frames 10-12", "everything missing, frame 20",
+        "mm/h", "lat 5 to 0", "north-up",
+    ):  # fmt: skip
         assert words in said
     (thin,), _ = check_recordings(tmp_path / "a.nc", Reading(every=2))
     assert (thin.empty, thin.gaps, len(thin.clip), [len(part) for part in thin.parts]) == (

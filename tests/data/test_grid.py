@@ -180,9 +180,12 @@ def test_several_variables_become_channels_in_their_order() -> None:
 
 def test_bounds_maps_and_scalars_are_no_candidates() -> None:
     data = era_like().assign(
-        crs=0, mask=(("latitude", "longitude"), FIELD[0]), cells=(("time", "latitude", "longitude"), FIELD),
-        lat_bnds=(("time", "latitude", "bnds"), FIELD[:, :, :2]), label=(("time", "latitude", "longitude"), FIELD.astype(str)),
-    )  # fmt: skip
+        crs=0,
+        mask=(("latitude", "longitude"), FIELD[0]),
+        cells=(("time", "latitude", "longitude"), FIELD),
+        lat_bnds=(("time", "latitude", "bnds"), FIELD[:, :, :2]),
+        label=(("time", "latitude", "longitude"), FIELD.astype(str)),
+    )
     data["latitude"].attrs["bounds"] = "cells"
     assert read_grid(data).variable == "t2m"
 
@@ -322,7 +325,8 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         (
             tmp_path / "flat.nc",
             None,
-            r"no variable with a time and two space dimensions; it holds t2m \(latitude, longitude\)",
+            "no variable with a time and two space dimensions; "
+            r"it holds t2m \(latitude, longitude\)",
         ),
         (tmp_path / "flat.nc", "t2m", "t2m has no time among its dimensions"),
         (era_like().isel(latitude=0), "t2m", "not a time and two of space"),

@@ -43,9 +43,12 @@ def on_a_map() -> xr.Dataset:
     both = ("y", "x")
     where = "lat lon height_above_ground"
     said = {
-        "standard_name": "air_temperature", "long_name": "Temperature at 2 m", "units": "K", "grid_mapping": "projection_lambert",
+        "standard_name": "air_temperature",
+        "long_name": "Temperature at 2 m",
+        "units": "K",
+        "grid_mapping": "projection_lambert",
         "cell_methods": "time: mean area: point",
-    }  # fmt: skip
+    }
     field = xr.Variable(("time", "y", "x"), FIELD, said, {"coordinates": where})
     return xr.Dataset(
         {"t2m": field, "projection_lambert": ((), np.int32(0), LAMBERT)},
@@ -81,21 +84,24 @@ def round_the_globe(northward: bool = False) -> xr.Dataset:
         "units": "K",
         "cell_methods": "area: mean",
     }
+    north = {
+        "standard_name": "latitude", "units": "degrees_north", "bounds": "latitude_bnds",
+        "note": "as surveyed",
+    }  # fmt: skip
+    east = {"standard_name": "longitude", "units": "degrees_east", "long_name": "east"}
+    field = FIELD[:, ::-1] if northward else FIELD
+    bounds = np.stack([latitude - 0.5, latitude + 0.5], axis=1)
     return xr.Dataset(
         {
-            "t2m": (("valid_time", "latitude", "longitude"), FIELD[:, :: -1 if northward else 1], said),
-            "latitude_bnds": (("latitude", "bnds"), np.stack([latitude - 0.5, latitude + 0.5], axis=1)),
+            "t2m": (("valid_time", "latitude", "longitude"), field, said),
+            "latitude_bnds": (("latitude", "bnds"), bounds),
         },
         {
             "valid_time": ("valid_time", HOURS, {"standard_name": "time"}),
-            "latitude": ("latitude", latitude, {
-                "standard_name": "latitude", "units": "degrees_north", "bounds": "latitude_bnds", "note": "as surveyed",
-            }),
-            "longitude": ("longitude", np.arange(10.0), {
-                "standard_name": "longitude", "units": "degrees_east", "long_name": "east",
-            }),
+            "latitude": ("latitude", latitude, north),
+            "longitude": ("longitude", np.arange(10.0), east),
         },
-    )  # fmt: skip
+    )
 
 
 def said_of(variable: xr.DataArray) -> dict:
@@ -149,8 +155,11 @@ def test_latitudes_run_southwards_whichever_way_they_came(tmp_path: Path, northw
         np.testing.assert_array_equal(made.latitude, np.linspace(60, 55, 6))
         np.testing.assert_allclose(made.t2m.values[0], FIELD[3], rtol=1e-5)
         assert said_of(made.latitude) == {
-            "standard_name": "latitude", "units": "degrees_north", "note": "as surveyed", "axis": "Y",
-        }  # fmt: skip
+            "standard_name": "latitude",
+            "units": "degrees_north",
+            "note": "as surveyed",
+            "axis": "Y",
+        }
         assert said_of(made.longitude) == said_of(given.longitude) | {"axis": "X"}
 
 

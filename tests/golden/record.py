@@ -1,9 +1,8 @@
-"""Records what models compute, small, so that `test_golden_numbers.py` can say whether they still
-do.
+"""Records what models compute, small, so that `test_golden_numbers.py` sees a change.
 
     python tests/golden/record.py                 all that has no file yet
     python tests/golden/record.py NAME ...        those named, where they have no file yet
-    python tests/golden/record.py NAME --anew     in place of their files: their numbers were meant to change
+    python tests/golden/record.py NAME --anew     in place of their files: a change was meant
 
 A preset of your own needs a line in WAYS, with arguments that make it small, and is then recorded
 by its name. What is recorded of each way: the weights, a past, the forecast, the state after the

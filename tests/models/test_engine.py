@@ -108,8 +108,9 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 @pytest.mark.parametrize("device", DEVICES)
 @given(
-    b=st.integers(1, 3), t=st.integers(1, 4), d=st.integers(0, 4), k=st.integers(1, 6), h=st.integers(1, 9), w=st.integers(1, 9),
-    kernel=st.sampled_from([1, 3, 5, (1, 3), (5, 3)]), bias=st.booleans(), peepholes=st.booleans(), begun=st.booleans(),
+    b=st.integers(1, 3), t=st.integers(1, 4), d=st.integers(0, 4), k=st.integers(1, 6),
+    h=st.integers(1, 9), w=st.integers(1, 9), kernel=st.sampled_from([1, 3, 5, (1, 3), (5, 3)]),
+    bias=st.booleans(), peepholes=st.booleans(), begun=st.booleans(),
     kind=st.sampled_from([torch.float32, torch.float64]), block=st.sampled_from([1, 60, 2**18]),
     at_once=st.sampled_from([1, 60, 2**14]),
 )  # fmt: skip

@@ -1,8 +1,7 @@
-"""Bad input, made up by the thousand: every case is handled (exit 0) or refused in one line (exit
-2).
+"""Bad input by the thousand: every case is handled (exit 0) or refused in one line (exit 2).
 
-    python tests/robustness/bad_inputs.py                 # 3,000 cases, about 100 a minute on one core
-    python tests/robustness/bad_inputs.py --case 1234     # one of them again, with what it said
+    python tests/robustness/bad_inputs.py               # 3,000 cases; one core does 100 a minute
+    python tests/robustness/bad_inputs.py --case 1234   # one of them again, with what it said
 
 A case is a function of its number: a file that is damaged or claims what it cannot hold, a config,
 a checkpoint, a saved folder or a stream's state of a stranger, or flags, given to one of the verbs

@@ -184,7 +184,8 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
         fit(*options)
     with pytest.raises(
         ValueError,
-        match=r"another network than these options describe .core\.convlstm\.hidden was .8.*, now .6",
+        match="another network than these options describe "
+        r".core\.convlstm\.hidden was .8.*, now .6",
     ):
         fit(*groups(run, hidden=6, resume=str(run)))
 

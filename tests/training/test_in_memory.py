@@ -72,7 +72,10 @@ SOURCES = {
     ),
     "Dataset": (Waves, "Waves of 40 items", Scaling()),
     "Datasets": (
-        lambda: {split: MovingMNIST(split, length=5, clips=8) for split in ("train", "validation", "test")},
+        lambda: {
+            split: MovingMNIST(split, length=5, clips=8)
+            for split in ("train", "validation", "test")
+        },
         "train: MovingMNIST, validation: MovingMNIST, test: MovingMNIST",
         Scaling(),
     ),
@@ -155,7 +158,10 @@ def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
     trained(Path("run"), data, 2)
     trained(Path("run"), data, 4, resume=True)
     whole = trained(Path("whole"), data, 4)
-    last = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (Path("run"), whole)]  # fmt: skip
+    last = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        for run in (Path("run"), whole)
+    ]
     assert last[0]["global_step"] == last[1]["global_step"] == 4
     for name, value in last[0]["state_dict"].items():
         assert torch.equal(value, last[1]["state_dict"][name])

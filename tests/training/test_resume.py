@@ -258,8 +258,10 @@ def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
 def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> None:
     run = tmp_path / "run"
     fit(*groups(run, epochs=1))
-    take = f"from foreframe.files import RunLock; from pathlib import Path; lock = RunLock(Path({str(run)!r}))"
-    code = f"{take}; print(lock.take(), flush=True); import time; time.sleep(60)"
+    code = (
+        "import time; from pathlib import Path; from foreframe.files import RunLock; "
+        f"lock = RunLock(Path({str(run)!r})); print(lock.take(), flush=True); time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()
@@ -441,9 +443,9 @@ def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(
 
 def test_words_for_a_dead_worker() -> None:
     said = dead_worker(RuntimeError("DataLoader worker (pid 71) is killed by signal: Killed. "))
-    assert (
-        said
-        == "a loader process (71) was killed, as the system does where memory runs out (fewer --workers take less)"
+    assert said == (
+        "a loader process (71) was killed, as the system does where memory runs out "
+        "(fewer --workers take less)"
     )
     assert dead_worker(
         RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
@@ -479,7 +481,8 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
         patch.setattr("foreframe.files._keep", twice)  # all is written, and about to take its place
         with pytest.raises(
             Stopped,
-            match=f"stopped at once; the last checkpoint stays, go on with: foreframe train --resume {run}",
+            match="stopped at once; the last checkpoint stays, "
+            f"go on with: foreframe train --resume {run}",
         ):
             fit(*groups(None, resume=str(run)))
     assert signal.getsignal(signal.SIGINT) is handler

@@ -190,7 +190,8 @@ v.onerror = () => say({error: v.error.message});
 v.ontimeupdate = () => { if (v.currentTime > 0.3) {
   const c = document.createElement("canvas"); c.width = v.videoWidth; c.height = v.videoHeight;
   const g = c.getContext("2d"); g.drawImage(v, 0, 0); v.pause();
-  say({time: v.currentTime, size: v.videoWidth + "x" + v.videoHeight, pixel: [...g.getImageData(1, c.height - 4, 1, 1).data]});
+  const pixel = [...g.getImageData(1, c.height - 4, 1, 1).data];
+  say({time: v.currentTime, size: v.videoWidth + "x" + v.videoHeight, pixel});
 } };
 v.src = "data:video/mp4;base64,FILM";
 </script>"""

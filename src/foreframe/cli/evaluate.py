@@ -116,10 +116,11 @@ def print_table(card: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{card['clips']} clips of {card['data']} ({card['split']}), {card['past']} frames in, {card['future']} out"
     table = Table(
-        title=title,
-        caption="openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; skill: 1 - MSE / MSE of persistence",
+        title=f"{card['clips']} clips of {card['data']} ({card['split']}), "
+        f"{card['past']} frames in, {card['future']} out",
+        caption="openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; "
+        "skill: 1 - MSE / MSE of persistence",
         box=box.SIMPLE,
         title_justify="left",
         caption_justify="left",

@@ -34,7 +34,8 @@ class Parser(jsonargparse.ArgumentParser):
         )
         text = re.sub(r"<class '(\w+)'>", r"\1", text)
         several = re.fullmatch(
-            r"(option .*?): Does not validate .*? Subtypes: \[(.*?)\] Errors: .*? Given value: (.*)",
+            r"(option .*?): Does not validate .*? Subtypes: \[(.*?)\] "
+            r"Errors: .*? Given value: (.*)",
             text,
         )
         if several is not None:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 HELP = """\
 usage: foreframe plan CONFIG [options of foreframe train]
 
-What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time of a step and of
-an epoch, on one device and without worker processes: --devices, --workers and --trainer change nothing here. Nothing
-is written. CONFIG is a recipe by name, such as quick, or a YAML file of options, such as a run's config.yaml.
+What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time
+of a step and of an epoch, on one device and without worker processes: --devices, --workers and
+--trainer change nothing here. Nothing is written. CONFIG is a recipe by name, such as quick, or a
+YAML file of options, such as a run's config.yaml.
 """
 
 

@@ -15,6 +15,7 @@ from foreframe.data.windows import (
 )
 
 __all__ = [
-    "ArrayClips", "Dealing", "Motion", "MovingMNIST", "Reading", "Recordings", "accepted", "batches", "check_first_clip", "chosen",
-    "clips_from", "collate", "is_recording", "open_dataset", "published_moving_mnist",
+    "ArrayClips", "Dealing", "Motion", "MovingMNIST", "Reading", "Recordings", "accepted",
+    "batches", "check_first_clip", "chosen", "clips_from", "collate", "is_recording",
+    "open_dataset", "published_moving_mnist",
 ]  # fmt: skip

@@ -149,7 +149,10 @@ def splits_in_words(
         s: sum(max(0, (len(b) - window.length) // window.stride + 1) for b in blocks[s])
         for s in SPLITS
     }
-    title = f"split     windows of {window.past} past and {window.future} future frames, no frame in two splits:"
+    title = (
+        f"split     windows of {window.past} past and {window.future} future frames, "
+        "no frame in two splits:"
+    )
     lines = [title, *("          " + line for line in split_lines(clips, blocks, fitting))]
     without = [split for split in SPLITS[:2] if not fitting[split]]
     if without:

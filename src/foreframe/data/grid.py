@@ -40,8 +40,11 @@ _DEGREES_NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n", "deg
 _DEGREES_EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese", "degreee")
 _BOUNDS = ("bnds", "bounds", "bound", "nv", "nvertex", "vertices", "nbnds")
 _SECONDS = {
-    "s": 1, "sec": 1, "second": 1, "seconds": 1, "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hr": 3600, "hour": 3600,
-    "hours": 3600, "d": 86400, "day": 86400, "days": 86400, "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+    "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+    "s": 1, "sec": 1, "second": 1, "seconds": 1,
+    "min": 60, "minute": 60, "minutes": 60,
+    "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600,
+    "d": 86400, "day": 86400, "days": 86400,
 }  # fmt: skip
 
 
@@ -170,8 +173,10 @@ def read_grid(
     channel = next((dims[1] for dims, _ in plans if dims[1] is not None), None)
     dataset = dataset.isel({d: 0 for _, single in plans for d in single})
     if 0 in (dataset.sizes[time], dataset.sizes[row], dataset.sizes[column]):
-        raise ValueError(f"{name}: {names[0]} is empty: {time} {dataset.sizes[time]}, {row} {dataset.sizes[row]}, "
-                         f"{column} {dataset.sizes[column]}")  # fmt: skip
+        raise ValueError(
+            f"{name}: {names[0]} is empty: {time} {dataset.sizes[time]}, "
+            f"{row} {dataset.sizes[row]}, {column} {dataset.sizes[column]}"
+        )
 
     fields = [dataset.variables[wanted] for wanted in names]
     frames = _GridFrames(fields, (time, channel, row, column), False, name, budget)
@@ -213,8 +218,7 @@ def read_grid(
     )
 
 
-# -- opening
-# ------------------------------------------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------------
 
 
 def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
@@ -343,8 +347,7 @@ def _plainly(what: str) -> Any:
         raise ValueError(f"{what} ({_one_line(error)})") from error
 
 
-# -- which dimension is which
-# -------------------------------------------------------------------------------------------------
+# -- which dimension is which ----------------------------------------------------------------------
 
 
 def _attribute(variable: Any, key: str) -> str:
@@ -566,8 +569,7 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
     return dataset.isel(places), notes
 
 
-# -- reading coordinates
-# ------------------------------------------------------------------------------------------------------
+# -- reading coordinates ---------------------------------------------------------------------------
 
 
 def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
@@ -645,9 +647,11 @@ def _check_forward(times: np.ndarray, name: str) -> None:
 
 # What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
 # holds.
-_OF_THE_FILE = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar", "coordinates",
-                "ancillary_variables", "cell_measures", "bounds", "climatology", "formula_terms", "actual_range",
-                "stored_direction")  # fmt: skip
+_OF_THE_FILE = (
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar",
+    "coordinates", "ancillary_variables", "cell_measures", "bounds", "climatology",
+    "formula_terms", "actual_range", "stored_direction",
+)  # fmt: skip
 _VALID = ("valid_min", "valid_max", "valid_range")  # a forecast may go beyond, and would be masked
 _FORECAST = {"forecast_reference_time", "forecast_period", "time"}
 
@@ -811,8 +815,7 @@ def _coordinate_attributes(variable: Any) -> dict[str, Any]:
     return _attributes(variable, *(_VALID if packed else ()))
 
 
-# -- writing
-# ------------------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def write_grid(

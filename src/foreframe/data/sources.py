@@ -601,10 +601,12 @@ def viewed(clip: Clip, reading: Reading, value: float | None) -> Clip:
         raise ValueError(
             f"{clip.name}: frames of {h}x{w} are too small to coarsen by {reading.coarsen}"
         )
-    c, height, width = view.shape[
-        1:
-    ]  # a frame is worked on as float32, and what it becomes lies beside it
-    what = f"{clip.name}: one frame of {c}x{height}x{width}, as float32 and once more while it is worked on,"
+    # A frame is worked on as float32, and what it becomes lies beside it.
+    c, height, width = view.shape[1:]
+    what = (
+        f"{clip.name}: one frame of {c}x{height}x{width}, "
+        "as float32 and once more while it is worked on,"
+    )
     check_budget(
         8 * c * height * width, reading.budget, what, "crop, size or coarsen make it smaller"
     )

@@ -13,6 +13,7 @@ from foreframe.metrics.sharpness import gradient_magnitude, sharpness
 from foreframe.metrics.structural import structural_similarity
 
 __all__ = [
-    "EventScorecard", "PhysicalScorecard", "Scorecard", "absolute_error", "gradient_magnitude", "peak_signal_to_noise", "sharpness",
-    "squared_error", "structural_similarity", "values_present",
+    "EventScorecard", "PhysicalScorecard", "Scorecard", "absolute_error", "gradient_magnitude",
+    "peak_signal_to_noise", "sharpness", "squared_error", "structural_similarity",
+    "values_present",
 ]  # fmt: skip

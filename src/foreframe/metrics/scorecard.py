@@ -20,8 +20,8 @@ SCORES = {
     "openstl": ("mse", "mae", "psnr", "ssim"),
 }
 ROWS = (
-    "clips", "frames", "values", "squared", "absolute", "clipped", "psnr", "windowed", "ssim_1", "ssim_2", "gradient_P",
-    "gradient_Y",
+    "clips", "frames", "values", "squared", "absolute", "clipped", "psnr",
+    "windowed", "ssim_1", "ssim_2", "gradient_P", "gradient_Y",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Models, and the one promise that all of them keep:
 
-    state  = model.encode(past, state=None)     past (B,T,C,H,W), any T >= 1; goes on from `state` where one is given
-    future = model.decode(state, steps)         (B,steps,C,H,W), any steps >= 1; `state` itself is left as it was
+    state  = model.encode(past, state=None)  # past (B,T,C,H,W), any T >= 1; `state` to go on from
+    future = model.decode(state, steps)      # (B,steps,C,H,W), any steps >= 1; `state` is kept
     model(past, steps) == model.decode(model.encode(past), steps)
 
 Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is

@@ -2,7 +2,7 @@
 
     NextFrame       one core runs over the past and on into the future, fed its own frames
     EncoderDecoder  one core reads the past, another one writes the future
-    AtOnce          the last frames at once become the next ones; a longer horizon goes on from its own
+    AtOnce          the last frames become the next ones at once; beyond, it goes on from those
 
 A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for
 the first of them. All of it keeps the promise of `foreframe.models`. Shapes: frames B T C H W; maps

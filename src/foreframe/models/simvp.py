@@ -96,8 +96,9 @@ class SimVP(AtOnce):
                 f"{spatial}, {temporal} and {kernels}"
             )
         self.args = {
-            "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal, "blocks": blocks,
-            "translator": translator, "kernels": list(kernels), "patches": patches,
+            "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal,
+            "blocks": blocks, "translator": translator, "kernels": list(kernels),
+            "patches": patches,
         }  # fmt: skip
         self.channels, self.frames, self.horizon = channels, frames, frames
         self.fold, self.unfold = (

@@ -106,12 +106,13 @@ def dead_worker(error: BaseException) -> str:
     match = WORKER.search(str(error))
     if match is None:
         return ""
-    how = {
-        "Killed": "was killed, as the system does where memory runs out (fewer --workers take less)",
+    reasons = {
+        "": "has ended by itself",
+        "Killed": "was killed, as the system does where memory runs out "
+        "(fewer --workers take less)",
         "Bus error": "has found no room in shared memory (/dev/shm; fewer --workers take less)",
-    }.get(
-        match[2] or "", f"was ended by a signal: {match[2]}" if match[2] else "has ended by itself"
-    )
+    }
+    how = reasons.get(match[2] or "", f"was ended by a signal: {match[2]}")
     return f"a loader process ({match[1]}) {how}"
 
 

@@ -163,9 +163,8 @@ def _train(
         if where:
             print(where, flush=True)
         if isinstance(train, Recordings):
-            print(
-                f"{data.data}: {c}x{h}x{w}, {train.scaling.low:.4g} to {train.scaling.high:.4g} {train.scaling.units}".rstrip()
-            )
+            low, high, units = train.scaling.low, train.scaling.high, train.scaling.units
+            print(f"{data.data}: {c}x{h}x{w}, {low:.4g} to {high:.4g} {units}".rstrip())
             print("\n".join(train.report()), flush=True)
         if run.tensorboard:
             print(
@@ -444,15 +443,18 @@ def _finished(checkpoint: Mapping[str, Any], learning: LearningOptions, folder: 
     minutes, epochs = checkpoint["elapsed"] / 60, checkpoint["epoch"] + at_the_end_of_one
     again = f"foreframe train --resume {shlex.quote(str(folder))}"
     if learning.minutes and minutes >= learning.minutes:
-        return f"{folder} has had its {learning.minutes:g} minutes; for more: {again} --minutes {2 * learning.minutes:g}"
+        more = f"--minutes {2 * learning.minutes:g}"
+        return f"{folder} has had its {learning.minutes:g} minutes; for more: {again} {more}"
     if epochs >= learning.epochs:
-        return f"{folder} has had its {learning.epochs} epochs; for more: {again} --epochs {2 * learning.epochs}"
+        more = f"--epochs {2 * learning.epochs}"
+        return f"{folder} has had its {learning.epochs} epochs; for more: {again} {more}"
     return ""
 
 
 _OURS = {
-    "accelerator", "devices", "precision", "logger", "callbacks", "plugins", "max_epochs", "gradient_clip_val",
-    "enable_checkpointing", "use_distributed_sampler", "default_root_dir", "enable_model_summary",
+    "accelerator", "devices", "precision", "logger", "callbacks", "plugins", "max_epochs",
+    "gradient_clip_val", "enable_checkpointing", "use_distributed_sampler", "default_root_dir",
+    "enable_model_summary",
 }  # fmt: skip
 
 

@@ -38,7 +38,8 @@ NO_RECIPE = {
 }  # fmt: skip
 # Of the Trainer's arguments, those that do change them.
 TRAINER_RECIPE = {
-    "accumulate_grad_batches", "gradient_clip_algorithm", "limit_train_batches", "overfit_batches", "sync_batchnorm",
+    "accumulate_grad_batches", "gradient_clip_algorithm", "limit_train_batches",
+    "overfit_batches", "sync_batchnorm",
 }  # fmt: skip
 
 
