@@ -510,7 +510,8 @@ class Stream:
                 about = file.metadata() or {}
                 # A safetensors file is no dict: it has keys(), and cannot be iterated over.
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seen, last, source = int(about["seen"]), tensors.pop("last"), json.loads(about["source"])
+            seen, last = int(about["seen"]), tensors.pop("last")
+            source = json.loads(about["source"])
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise ValueError(
                 f"{path} is no saved stream, or a damaged one; start anew without it"

@@ -1,4 +1,4 @@
-"""Recipes by name, and config files, which may be a stranger's: plain values under names that exist.
+"""Recipes by name, and config files, maybe a stranger's: plain values under names that exist.
 
 YAML is read as numbers, words, lists and mappings, and nothing that YAML can do besides.
 """
