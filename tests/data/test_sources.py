@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import real_data
 from foreframe.clip import Clip
 from foreframe.data import clips_from
-from foreframe.data.grid import write_grid as save_clip
+from foreframe.data.grids import write_grid as save_clip
 from foreframe.data.npy import NpyFrames
 from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts, is_number
 from foreframe.data.video import Film
@@ -135,7 +135,7 @@ def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("a frame was read")
 
     monkeypatch.setattr(Film, "__getitem__", refuse)
-    monkeypatch.setattr("foreframe.data.grid._GridFrames.__getitem__", refuse)
+    monkeypatch.setattr("foreframe.data.grids._GridFrames.__getitem__", refuse)
     array, film, grid = clips_from(tmp_path, colour="grey", size=[4, 4], every=2)
     assert isinstance(array.frames.source, NpyFrames)  # type: ignore[attr-defined]
     for clip in (film, grid):

@@ -16,7 +16,7 @@ from foreframe.clip import Clip, Coordinate, Frames, same_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.budget import BUDGET, check_budget, frames_at_once
 from foreframe.data.cuts import find_cuts
-from foreframe.data.grid import read_grid, without_corner
+from foreframe.data.grids import read_grid, without_corner
 from foreframe.data.images import ANIMATED, count_pages, natural, read_gif, read_images, read_pages
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.memory import recordings_in

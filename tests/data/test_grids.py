@@ -18,7 +18,7 @@ import xarray as xr
 
 from conftest import real_data
 from foreframe.clip import Clip, Frames
-from foreframe.data.grid import read_grid, write_grid
+from foreframe.data.grids import read_grid, write_grid
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
 FIELD = np.random.default_rng(1).normal(280, 5, (6, 4, 5)).astype(np.float32)

@@ -12,7 +12,7 @@ import xarray as xr
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
 from foreframe.clip import Coordinate
-from foreframe.data.grid import read_grid, write_grid
+from foreframe.data.grids import read_grid, write_grid
 from foreframe.models import build_model
 from foreframe.outputs import write_forecast
 
