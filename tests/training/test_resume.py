@@ -25,6 +25,7 @@ from foreframe.training import (
     MachineOptions,
     ModelOptions,
     RunOptions,
+    validation,
 )
 from foreframe.training import callbacks as callbacks_module
 from foreframe.training.datamodule import _own_signals
@@ -122,7 +123,7 @@ def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys)
     killed(
         groups(run, **often, resume=str(run)),
         monkeypatch,
-        callbacks_module.Validation,
+        validation.Validation,
         "on_validation_epoch_end",
     )
     seen = []

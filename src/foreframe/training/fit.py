@@ -36,7 +36,6 @@ from foreframe.training.callbacks import (
     Pictures,
     Progress,
     StopAtOnce,
-    Validation,
     WholeCheckpoints,
 )
 from foreframe.training.datamodule import Clips, Epochs, seed_everything
@@ -60,6 +59,7 @@ from foreframe.training.run import (
     owed_by,
     recipe_of,
 )
+from foreframe.training.validation import Validation
 from foreframe.typed import check_types
 
 # Lightning prints adverts and a line for every check, which are no user's business.
