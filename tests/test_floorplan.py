@@ -1,11 +1,16 @@
-"""What loads what: the floor plan itself is held by import-linter (`make lint`)."""
+"""What loads what, and that `make lint` refuses what the floor plan does not allow."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from foreframe.cli import VERBS
+
+ROOT = Path(__file__).parent.parent
 
 
 def modules_after(code: str) -> set[str]:
@@ -35,3 +40,36 @@ def test_importing_foreframe_loads_no_lightning() -> None:
 
 def test_importing_foreframe_alone_costs_nothing() -> None:
     assert not modules_after("import foreframe") & {"torch", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "verdict"),
+    [
+        ("data/__init__.py", "", "0 broken"),
+        ("utils.py", "", "- foreframe.utils"),
+        (
+            "clip.py",
+            "import foreframe.data",
+            "foreframe.clip is not allowed to import foreframe.data",
+        ),
+        ("evaluation.py", "import lightning", "foreframe is not allowed to import lightning"),
+        ("cli/train.py", "import lightning", "foreframe is not allowed to import lightning"),
+    ],
+)
+def test_the_floor_plan_is_held(tmp_path: Path, module: str, code: str, verdict: str) -> None:
+    """The package as it is passes; a module without a floor does not, nor an import upwards."""
+    pytest.importorskip("importlinter", reason="comes with foreframe[lint]")
+    python_alone = shutil.ignore_patterns("configs", "weights", "__pycache__")
+    shutil.copytree(ROOT / "src" / "foreframe", tmp_path / "foreframe", ignore=python_alone)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "foreframe" / module).open("a") as file:
+        file.write(f"\n{code}\n")
+    run = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    assert verdict in run.stdout, run.stdout + run.stderr
+    assert (run.returncode == 0) == (verdict == "0 broken")

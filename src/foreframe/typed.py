@@ -7,9 +7,10 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from foreframe.wording import closest
 
 Kind = TypeVar("Kind")
 
@@ -52,10 +53,7 @@ def check_types(kind: Any, values: Any, what: str) -> None:
     hints = dict.fromkeys(known, Any) | get_type_hints(kind.__init__)
     for name, value in values.items():
         if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            meant = (
-                f"did you mean {close[0]}?" if close else f"it takes {', '.join(known) or 'none'}"
-            )
+            meant = closest(str(name), known) or f"it takes {', '.join(known) or 'none'}"
             raise ValueError(f"{what} takes no argument {brief(name)}; {meant}")
         inside = next(
             (one for one in (hints[name], *get_args(hints[name])) if is_dataclass(one)), None

@@ -1,7 +1,6 @@
 """How values become pixels, and the scale that says so."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 from math import ceil, floor, isfinite, log10
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from foreframe.units import same_unit
+from foreframe.wording import closest
 
 ORANGE = (255, 140, 0)
 GREY = (110, 110, 110)
@@ -296,12 +296,9 @@ def _palette(name: str) -> np.ndarray:
     from matplotlib import colormaps
 
     if name not in colormaps:
-        near = get_close_matches(name, [*OWN, "auto", *colormaps], n=1, cutoff=0.4)
-        hint = f": did you mean {near[0]}?" if near else "."
-        raise ValueError(
-            f"no colours named {name!r}{hint} Choose auto, {', '.join(OWN)} or a matplotlib "
-            "colormap"
-        )
+        meant = closest(name, ["auto", *OWN, *colormaps])
+        choose = f"choose auto, {', '.join(OWN)} or a matplotlib colormap"
+        raise ValueError(f"no colours named {name!r}; {meant or choose}")
     return (colormaps[name](np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8)
 
 
