@@ -7,6 +7,9 @@
 Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is
 the clip, so that it can be kept, cut by clip, written to a file and gone on from. `encode(a)` then
 `encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A model
+that has `inputs` sees so many further channels of the past, after those that it forecasts; what is
+known of them in the future, such as a map's heights or the hour of the day, is laid into the state:
+`decode(with_known(state, known), steps)`. So the promise is the same for every model. A model
 also has `args` (plain values that rebuild it: `type(model)(**model.args)`) and `channels` (the C
 that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to
 this.
@@ -36,7 +39,7 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
 from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import Model, State
+from foreframe.models.promise import Model, State, with_known
 from foreframe.models.recurrent import (
     CORES,
     AtOnce,
@@ -200,7 +203,7 @@ def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        type(network)(**network.args)(torch.empty(1, past, network.channels or 1, *frame), future)
+        type(network)(**network.args)(torch.empty(1, past, network.takes or 1, *frame), future)
     return int(counter.get_total_flops()) // 2
 
 
@@ -224,4 +227,5 @@ __all__ = [
     "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean", "Model",
     "NextFrame", "OpticalFlow", "Persistence", "RecurrentAtOnce", "SimVP", "State",
     "baselines_here", "build_model", "model_name", "multiply_adds", "preset", "weights_of",
+    "with_known",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ docstring.
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,7 +16,10 @@ class Model(nn.Module):
 
     Attributes:
         args: plain values that rebuild the model: `type(model)(**model.args)`.
-        channels: C of the frames that it takes, or None for any.
+        channels: C of the frames that it forecasts, or None for any; past frames have as many, and
+            then `inputs` more.
+        inputs: channels of the past that it sees and does not forecast; what is known of them in
+            the future is laid into the state (`with_known`).
         stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are
             cut at multiples of it.
         memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the
@@ -30,13 +34,19 @@ class Model(nn.Module):
 
     args: dict[str, Any]
     channels: int | None
+    inputs: int = 0
     stride: int = 1
     per_step: float = 0.0
     memory: str = "keep"
     compiled: bool | None = None
     bounded: bool = False
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+    @property
+    def takes(self) -> int | None:
+        """Channels of the past, inputs included; None for any."""
+        return None if self.channels is None else self.channels + self.inputs
+
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Take in the past, on from `state` where one is given. Any T >= 1."""
         raise NotImplementedError
 
@@ -45,7 +55,7 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, past: Float[Tensor, "b t c h w"], steps: int
+        self, past: Float[Tensor, "b t _ h w"], steps: int
     ) -> Float[Tensor, "b steps c h w"]:
         return self.decode(self.encode(past), steps)
 
@@ -59,3 +69,27 @@ class Model(nn.Module):
         """Set an untrained network so that it forecasts about `mean` everywhere. Does nothing
         unless a model overrides it.
         """
+
+
+def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
+    """The same state, with the inputs of the s frames that follow, where they are known. Beyond
+    them the last one stands in; without them the last one seen. What is encoded on from it knows
+    no more of the future.
+    """
+    return {**state, "known": known}
+
+
+def known_inputs(
+    state: State, steps: int, last: Float[Tensor, "b i h w"]
+) -> Float[Tensor, "b steps i h w"]:
+    """The inputs of the next frames, for a model's `decode`: see `with_known`; `last` was seen."""
+    known = state.get("known", last.unsqueeze(1))[:, :steps].to(last.dtype)
+    further = steps - known.shape[1]
+    return torch.cat([known, known[:, -1:].expand(-1, further, -1, -1, -1)], dim=1)
+
+
+def joined(
+    frames: Float[Tensor, "b *t _ h w"], inputs: Float[Tensor, "b *t _ h w"]
+) -> Float[Tensor, "b *t _ h w"]:
+    """Frames and their inputs, side by side; not copied where there are none."""
+    return torch.cat([frames, inputs], dim=-3) if inputs.shape[-3] else frames

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
 from foreframe.models.heads import HEADS, Draw, Head
-from foreframe.models.promise import Model, State
+from foreframe.models.promise import Model, State, joined, known_inputs, with_known
 from foreframe.typed import choice
 
 Maps = Float[Tensor, "b d h w"]
@@ -60,26 +60,33 @@ class Recurrent(Model):
     """What the ways share that have a core: frames to maps, and the core's run over the past.
 
     Args:
-        channels: C of the frames.
+        channels: C of the frames that are forecast.
         core: a name of CORES, or {name: its arguments}.
         codec: the same of CODECS.
+        inputs: further channels of the past, which are seen and not forecast.
 
     Raises:
         ValueError: an unknown name, arguments that a part does not take or that make no sense.
     """
 
+    channels: int
     output: Head
 
-    def __init__(self, channels: int, core: Part, codec: Part) -> None:
+    def __init__(self, channels: int, core: Part, codec: Part, inputs: int) -> None:
         super().__init__()
-        if channels < 1:
-            raise ValueError(f"frames have 1 channel or more, not {channels}")
+        if channels < 1 or inputs < 0:
+            raise ValueError(
+                f"frames have 1 channel or more, and 0 inputs or more, not {channels} and {inputs}"
+            )
         kind, args = choice(CODECS, codec, "codec")
-        self.channels, self.codec = channels, CODECS[kind](channels, **args)
+        self.channels, self.inputs = channels, inputs
+        self.codec = CODECS[kind](channels + inputs, **args)
         self.stride = self.codec.stride
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
         self.args = {"channels": channels, "core": {name: core_args}, "codec": {kind: args}}
+        if inputs:
+            self.args["inputs"] = inputs
 
     def finish(
         self,
@@ -106,13 +113,17 @@ class Recurrent(Model):
         nothing without a bias, or where the head draws upon a frame."""
         self.output.start_at(mean)
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         layers = {} if state is None else _layers(state)
         return self.run(self.encoder, self.down(past), layers) | {"frame": past[:, -1]}
 
-    def down(self, frames: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t d i j"]:
-        """The maps of frames that a core is given."""
+    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
+        """The inputs of the frames that follow: of none a tensor without channels."""
+        return known_inputs(state, steps, state["frame"][:, self.channels :])
+
+    def down(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t d i j"]:
+        """The maps of frames, with their inputs, that a core is given."""
         maps: Tensor = self.codec(frames.flatten(0, 1))[-1]
         return maps.unflatten(0, frames.shape[:2])
 
@@ -122,7 +133,7 @@ class Recurrent(Model):
             1
         ]
 
-    def shown(self, frames: Float[Tensor, "n c h w"]) -> list[Tensor] | None:
+    def shown(self, frames: Float[Tensor, "n _ h w"]) -> list[Tensor] | None:
         """What the way up is shown of frames."""
         return self.codec(frames) if self.codec.show_last else None
 
@@ -131,11 +142,11 @@ class Recurrent(Model):
         return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
     def drawn(
-        self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b c h w"]
+        self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b _ h w"]
     ) -> Float[Tensor, "b _ h w"]:
         """What the head makes of one step's hidden maps, with the last frame at hand."""
         read = self.over(maps)
-        return self.output(self.up(read, skip), read.unsqueeze(1), frame)[:, 0]
+        return self.output(self.up(read, skip), read.unsqueeze(1), frame[:, : self.channels])[:, 0]
 
     def steps(
         self, step: Callable[[int, State], Result], carried: State, count: int
@@ -171,10 +182,10 @@ class Recurrent(Model):
 
 class NextFrame(Recurrent):
     """One core runs over the past and on into the future, fed its own frames: what its layers hold
-    after a frame is already the next one.
+    after a frame is already the next one. Known inputs go in with the frame that they belong to.
 
     Args:
-        channels, core, codec: as of `Recurrent`.
+        channels, core, codec, inputs: as of `Recurrent`.
         draw: arguments of `Draw`, by name.
 
     Raises:
@@ -187,20 +198,21 @@ class NextFrame(Recurrent):
         core: str | Mapping[str, Any] = "convlstm",
         codec: str | Mapping[str, Any] = "patches",
         draw: Mapping[str, Any] = MappingProxyType({}),
+        inputs: int = 0,
     ) -> None:
-        super().__init__(channels, core, codec)
+        super().__init__(channels, core, codec, inputs)
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.args |= {"draw": args}
         self.finish(self.encoder.hidden, Draw, args)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
-        layers = _layers(state)
+        layers, known = _layers(state), self.known(state, steps)
         first = state["frame"]
         first = self.drawn(self.encoder.maps(layers), self.shown(first), first)
 
         def step(t: int, carried: State) -> Result:
-            frame = carried["frame"]
+            frame = joined(carried["frame"], known[:, t])
             layers = self.encoder.step(self.codec(frame)[-1], _layers(carried))
             frame = self.drawn(self.encoder.maps(layers), self.shown(frame), frame)
             return frame, layers | {"frame": frame}
@@ -211,9 +223,10 @@ class NextFrame(Recurrent):
 
 class EncoderDecoder(Recurrent):
     """One core reads the past, another one writes the future, fed as its head says: `Head.feed`.
+    The known inputs of a frame are shown to the decoder where it writes that frame.
 
     Args:
-        channels, core, codec: as of `Recurrent`; the decoder's core is like the encoder's.
+        channels, core, codec, inputs: as of `Recurrent`; the decoder's core is like the encoder's.
         start: what the decoder begins with. "zeros": nothing; so it is shown the embedding, which
             is the encoder's last hidden map, as its first input where hidden maps are fed back,
             beside every input else. "states": the encoder's, layer by layer. "mirrored": the same
@@ -242,8 +255,9 @@ class EncoderDecoder(Recurrent):
         embedding: bool = False,
         attention: int = 0,
         backward: int = 0,
+        inputs: int = 0,
     ) -> None:
-        super().__init__(channels, core, codec)
+        super().__init__(channels, core, codec, inputs)
         if start not in ("zeros", "states", "mirrored"):
             raise ValueError(f"start {start!r} is unknown; choose zeros, states or mirrored")
         if attention < 0 or backward < 0:
@@ -267,6 +281,11 @@ class EncoderDecoder(Recurrent):
         width = self.codec.width
         fed = {"maps": own[-1], "frame": width, "guide": width, "nothing": 0}[feed]
         beside = hidden[-1] * (self.shows_embedding + (attention > 0))
+        self.inform = None
+        if inputs and feed in ("maps", "nothing"):  # else the codec takes them in with a frame
+            (codec_kind, codec_args) = next(iter(self.args["codec"].items()))
+            self.inform = CODECS[codec_kind](inputs, **codec_args)
+            beside += self.inform.width
         self.decoder = CORES[kind](fed + beside, **{**core_args, "hidden": own})
         self.attend = Attention(own[-1], hidden[-1]) if attention else None
         self.backwards = CORES[kind](width, **core_args) if backward else None
@@ -276,7 +295,7 @@ class EncoderDecoder(Recurrent):
         read = sum(own) if args["over"] == "all" else own[-1]
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         x, t = self.down(past), past.shape[1]
 
@@ -292,7 +311,8 @@ class EncoderDecoder(Recurrent):
         if self.backwards is not None:
             after["frames"] = _last(past, state, "frames", self.backward_frames)
         if self.output.guide is not None:
-            guide = self.output.guide.encode(past, None if state is None else _of_guide(state))
+            before = None if state is None else _of_guide(state)
+            guide = self.output.guide.encode(past[:, :, : self.channels], before)
             after |= {f"guide_{name}": value for name, value in guide.items()}
         return after
 
@@ -306,11 +326,15 @@ class EncoderDecoder(Recurrent):
         begin = {} if self.start == "zeros" else layers
         if self.start == "mirrored":
             begin = _mirrored(layers, len(self.encoder.hidden))
-        upon = shown = state["frame"]
-        guided = None
+        shown, known = state["frame"], self.known(state, steps)
+        upon = shown[:, : self.channels]
+        guided = informed = None
         if self.output.guide is not None:
             upon = self.output.guide.decode(_of_guide(state), steps)
-            shown, guided = upon.flatten(0, 1), self.down(upon)
+            guide = joined(upon, known)
+            shown, guided = guide.flatten(0, 1), self.down(guide)
+        if self.inform is not None:
+            informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
         skip, feed = self.shown(shown), self.output.feed
         keys = None if self.attend is None else self.attend.keys(state["maps"])
 
@@ -318,11 +342,13 @@ class EncoderDecoder(Recurrent):
             if feed == "maps":
                 return carried.get("map", embedding)
             if feed == "frame":
-                return self.codec(carried["frame"])[-1]
+                return self.codec(joined(carried["frame"], known[:, t]))[-1]
             return guided[:, t] if guided is not None else None
 
         def step(t: int, carried: State) -> Result:
             beside = [embedding] if self.shows_embedding else []
+            if informed is not None:
+                beside.append(informed[:, t])
             if self.attend is not None:
                 beside.append(self.attend(carried.get("map"), keys, state["maps"]))
             inputs = [x for x in (fed(t, carried), *beside) if x is not None]
@@ -335,7 +361,7 @@ class EncoderDecoder(Recurrent):
                 return frame, layers | {"frame": frame}
             return self.over(maps), layers
 
-        first = {"frame": state["frame"]} if feed == "frame" else {}
+        first = {"frame": upon} if feed == "frame" else {}
         results, _ = self.steps(step, begin | first, steps)
         if feed == "frame":
             return torch.stack(results, dim=1)
@@ -384,20 +410,34 @@ class AtOnce(Model):
         """All of the frames that come at once."""
         raise NotImplementedError
 
+    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
+        """The inputs of the frames that follow; of a model that has any."""
+        raise NotImplementedError
+
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """As many times `horizon` frames as `steps` asks. Any steps >= 1."""
         chunks = [self.next_frames(state)]
         while self.horizon * len(chunks) < steps:
-            state = self.encode(chunks[-1], state)
+            state = self._after(state, chunks[-1])
             chunks.append(self.next_frames(state))
         return torch.cat(chunks, dim=1)[:, :steps]
 
+    def _after(self, state: State, frames: Float[Tensor, "b horizon c h w"]) -> State:
+        """The state after its own frames."""
+        if not self.inputs:
+            return self.encode(frames, state)
+        count = state["known"].shape[1] if "known" in state else 0
+        known = self.known(state, max(count, self.horizon + 1))
+        seen = joined(frames, known[:, : self.horizon])
+        return with_known(self.encode(seen, state), known[:, self.horizon :])
 
-class RecurrentAtOnce(AtOnce, Recurrent):
+
+class RecurrentAtOnce(Recurrent, AtOnce):
     """A core runs over the past, and its head draws all next frames from the maps of the last one.
+    Known inputs go in with the frames that a longer forecast takes in, and not before.
 
     Args:
-        channels, core, codec: as of `Recurrent`.
+        channels, core, codec, inputs: as of `Recurrent`.
         horizon: frames that come at once.
         draw: arguments of `Draw`, by name.
 
@@ -412,8 +452,9 @@ class RecurrentAtOnce(AtOnce, Recurrent):
         codec: str | Mapping[str, Any] = "patches",
         horizon: int = 10,
         draw: Mapping[str, Any] = MappingProxyType({}),
+        inputs: int = 0,
     ) -> None:
-        super().__init__(channels, core, codec)
+        super().__init__(channels, core, codec, inputs)
         if horizon < 1:
             raise ValueError(f"a horizon is 1 frame or more, not {horizon}")
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")

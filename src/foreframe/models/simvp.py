@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.promise import State
+from foreframe.models.promise import State, joined, known_inputs
 from foreframe.models.recurrent import AtOnce
 
 GROUPS = 8  # of the translators' grouped convolutions
@@ -55,6 +55,7 @@ class SimVP(AtOnce):
             2201.03545).
         patches: fold 4x4 pixels into channels, in place of the four convolutions down and up.
         kernels: sides of the grouped convolutions of "inception".
+        inputs: further channels of the past, which are seen and not forecast.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -72,11 +73,13 @@ class SimVP(AtOnce):
         translator: str = "gated",
         kernels: Sequence[int] = (3, 5, 7, 11),
         patches: bool = False,
+        inputs: int = 0,
     ) -> None:
         super().__init__()
-        if min(channels, frames) < 1:
+        if min(channels, frames) < 1 or inputs < 0:
             raise ValueError(
-                f"SimVP needs 1 channel and 1 frame or more, not {channels} and {frames}"
+                "SimVP needs 1 channel and 1 frame or more, and 0 inputs or more, not "
+                f"{channels}, {frames} and {inputs}"
             )
         if translator not in ("inception", "gated", "mixing"):
             raise ValueError(
@@ -100,15 +103,19 @@ class SimVP(AtOnce):
             "blocks": blocks, "translator": translator, "kernels": list(kernels),
             "patches": patches,
         }  # fmt: skip
-        self.channels, self.frames, self.horizon = channels, frames, frames
+        if inputs:
+            self.args["inputs"] = inputs
+        self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.fold, self.unfold = (
             nn.PixelUnshuffle(4 if patches else 1),
             nn.PixelShuffle(4 if patches else 1),
         )
         strides = (1,) if patches else STRIDES
-        drawn = channels * 16 if patches else channels
+        area = 16 if patches else 1
+        # Each frame of the past comes with the known inputs of its counterpart in the future.
+        seen, drawn = (channels + 2 * inputs) * area, channels * area
         self.encoder = nn.ModuleList(
-            _down(i, spatial, s) for i, s in zip((drawn, *[spatial] * 3), strides, strict=False)
+            _down(i, spatial, s) for i, s in zip((seen, *[spatial] * 3), strides, strict=False)
         )
         through = frames * spatial
         if translator == "inception":
@@ -125,7 +132,7 @@ class SimVP(AtOnce):
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = nn.Conv2d(spatial, drawn, 1)
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
         seen = (
             past
@@ -133,6 +140,9 @@ class SimVP(AtOnce):
             else torch.cat([state["frames"].to(past.dtype), past[:, -self.frames :]], dim=1)
         )
         return {"frames": seen[:, -self.frames :]}
+
+    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
+        return known_inputs(state, steps, state["frames"][:, -1, self.channels :])
 
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """As many frames as it looks at; where it has seen fewer, the oldest stands in for those
@@ -142,6 +152,8 @@ class SimVP(AtOnce):
         lacking = self.frames - past.shape[1]
         oldest = past[:, :1].expand(-1, lacking, -1, -1, -1)
         past = torch.cat([oldest, past], dim=1) if lacking else past
+        if self.inputs:
+            past = joined(past, self.known(state, self.frames))
         b, t, _, height, width = past.shape
         x = F.pad(
             past.flatten(0, 1),

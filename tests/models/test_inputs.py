@@ -1,0 +1,107 @@
+"""Inputs that a model sees and does not forecast, known in the future or not: two of them, beside
+one channel that is forecast.
+"""
+
+import pytest
+import torch
+
+from foreframe.models import Model, build_model, with_known
+
+CORE = {"core": {"convlstm": {"hidden": [5, 4]}}}
+STRIDED = {"codec": {"strided": {"widths": [4, 6], "show_last": True}}}
+WAYS = {
+    "next frame": ("next_frame", CORE | {"codec": {"patches": {"size": 2}}}),
+    "fed maps": ("encoder_decoder", CORE | STRIDED),
+    "fed nothing": (
+        "encoder_decoder",
+        CORE | {"start": "states", "output": {"draw": {"feed": "nothing"}}},
+    ),
+    "fed frames": ("encoder_decoder", CORE | {"output": {"draw": {"feed": "frame"}}}),
+    "carrying": (
+        "encoder_decoder",
+        CORE | {"codec": {"patches": {"size": 4}}, "output": "carry", "backward": 2},
+    ),
+    "correcting": (
+        "encoder_decoder",
+        CORE | STRIDED | {"output": {"correct": {"guide": "linear_motion"}}},
+    ),
+    "at once": ("at_once", CORE | {"codec": {"patches": {"size": 2, "show_last": True}}}),
+    "simvp": ("simvp", {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}),
+}
+SOME = torch.rand(3, 5, 3, 16, 12, generator=torch.Generator().manual_seed(1))
+KNOWN = torch.rand(3, 9, 2, 16, 12, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(params=WAYS)
+def model(request) -> Model:
+    torch.manual_seed(0)
+    kind, args = WAYS[request.param]
+    more = {"horizon": 3} if kind == "at_once" else {}
+    network = build_model(kind, {**args, **more, "inputs": 2}).double()
+    for parameter in network.parameters():  # heads begin with next to nothing
+        torch.nn.init.normal_(parameter, std=0.2)
+    return network
+
+
+@torch.no_grad()
+def test_only_the_targets_are_forecast(model: Model) -> None:
+    assert (model.channels, model.inputs, model.takes) == (1, 2, 3)
+    assert model(SOME.double(), 7).shape == (3, 7, 1, 16, 12)
+    again = type(model)(**model.args)
+    assert again.inputs == 2
+
+
+@torch.no_grad()
+def test_inputs_of_the_past_are_seen(model: Model) -> None:
+    past = SOME.double()
+    other = past.clone()
+    other[:, -1, 1:] += 0.5
+    change = (model(other, 1) - model(past, 1)).abs().max()
+    assert change > 1e-6
+
+
+@torch.no_grad()
+def test_known_inputs_change_what_is_forecast_from_there_on(model: Model) -> None:
+    state = model.encode(SOME.double())
+    known = KNOWN.double()
+    other = known.clone()
+    other[:, 4:] += 0.5
+    before = {name: value.clone() for name, value in state.items()}
+    first, second = (model.decode(with_known(state, of), 9) for of in (known, other))
+    assert all(torch.equal(state[name], value) for name, value in before.items())
+    changed = (first - second).abs().amax(dim=(0, 2, 3, 4)) > 1e-9
+    # All at once: the frames of a chunk see each other's inputs.
+    at_once = {"RecurrentAtOnce": 3, "SimVP": 3}.get(type(model).__name__)
+    until = 4 if at_once is None else 4 // at_once * at_once
+    assert not changed[:until].any()
+    assert changed[-3:].all()
+
+
+@torch.no_grad()
+def test_the_last_known_inputs_stand_in_for_those_after_them(model: Model) -> None:
+    state, known = model.encode(SOME.double()), KNOWN.double()[:, :2]
+    longer = torch.cat([known, known[:, -1:].expand(-1, 5, -1, -1, -1)], dim=1)
+    few, many = (model.decode(with_known(state, of), 7) for of in (known, longer))
+    torch.testing.assert_close(few, many)
+    last = SOME.double()[:, -1:, 1:].expand(-1, 7, -1, -1, -1)
+    torch.testing.assert_close(model.decode(state, 7), model.decode(with_known(state, last), 7))
+
+
+@torch.no_grad()
+def test_what_is_known_leaves_the_promise_as_it_is(model: Model) -> None:
+    past, known = SOME.double(), KNOWN.double()
+    first = model.encode(past[:, :2])
+    state = with_known(model.encode(past[:, 2:], with_known(first, known)), known)
+    whole = with_known(model.encode(past), known)
+    assert state.keys() == whole.keys()
+    torch.testing.assert_close(model.decode(state, 8), model.decode(whole, 8))
+    torch.testing.assert_close(model.decode(state, 8)[:, :3], model.decode(state, 3))
+    alone = {name: value[1:2] for name, value in state.items()}
+    torch.testing.assert_close(model.decode(alone, 8), model.decode(state, 8)[1:2])
+
+
+def test_gradients_reach_every_parameter(model: Model) -> None:
+    state = with_known(model.encode(SOME.double()), KNOWN.double())
+    model.decode(state, 6).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
