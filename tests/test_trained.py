@@ -15,7 +15,6 @@ import torch
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
-from foreframe.cli.predict import trained_reading
 from foreframe.cli.train import parse
 from foreframe.models import build_model
 from foreframe.trained import Trained, data_of
@@ -229,10 +228,7 @@ def test_a_file_does_not_say_how_much_memory_may_be_taken() -> None:
         "reading": {"budget": 1e9, "size": [8, 8]},
     }
     forecaster = Forecaster.load(saved(trained=trained))
-    assert trained_reading(forecaster, "a.mp4", None, None) == {"size": [8, 8]}
-    assert trained_reading(forecaster, "a.mp4", None, {"budget": 2}) == {
-        "size": [8, 8],
-        "budget": 2,
-    }
+    assert forecaster.reading_of("a.mp4", {}) == {"size": [8, 8]}
+    assert forecaster.reading_of("a.mp4", {"budget": 2}) == {"size": [8, 8], "budget": 2}
     Path("film.mp4").touch()
     assert data_of(forecaster.trained, "it") == ("film.mp4", {"size": [8, 8]})

@@ -250,6 +250,25 @@ class Clip:
             return (month + ahead).astype(self.times.dtype) + within
         return np.array([last + k * self.step for k in ahead], dtype=self.times.dtype)
 
+    def times_from(self, first: int, steps: int) -> np.ndarray | None:
+        """The times of frames `first` to `first + steps`, some of them beyond the recording's end;
+        None without times.
+        """
+        if self.times is None:
+            return None
+        known = self.times[first : first + steps]
+        beyond = self.times_after(steps - len(known))
+        return None if beyond is None else np.concatenate([known, beyond])
+
+    def truth_of(self, first: int, forecast: "Clip") -> "Clip":
+        """The frames from `first` on that a forecast was about, float32, NaN where the recording
+        has ended.
+        """
+        truth = np.full(forecast.frames.shape, np.nan, np.float32)
+        known = np.asarray(self.frames[first : first + len(truth)])
+        truth[: len(known)] = known
+        return replace(forecast, frames=truth)
+
 
 def check_frames(
     frames: Any,

@@ -1,11 +1,9 @@
-"""Model + Window + Scaling: what one trains, saves, ships and serves."""
+"""Model + Window + Scaling + how its input is read: what is trained, saved, shipped and served."""
 
-import hashlib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -24,6 +22,7 @@ from foreframe.models import Model, build_model, earlier, model_name, weights_of
 from foreframe.notes import Note
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
+from foreframe.stream import Stream, checked_steps, format_size
 from foreframe.trained import Trained
 from foreframe.typed import brief, check_plain, typed
 from foreframe.units import check_units
@@ -125,7 +124,7 @@ class Forecaster:
                 that cannot be laid; more memory than the budget; a precision that is unknown, or
                 that the device does not have.
         """
-        steps = _checked_steps(steps)
+        steps = checked_steps(steps)
         check_precision(precision)
         if isinstance(frames, Clip):
             return self._predict_clip(frames, steps, tile, overlap, precision)
@@ -155,7 +154,9 @@ class Forecaster:
         held = min(h * w, tile**2) if tile > 0 else h * w
         need = 4 * clips * steps * (3 * c * h * w + (c + self.model.per_step) * held)
         cure = "forecast fewer steps" + (" or in tiles" if not tile else "")
-        check_budget(need, self.budget, f"a forecast of {steps} frames of {_by((c, h, w))}", cure)
+        check_budget(
+            need, self.budget, f"a forecast of {steps} frames of {format_size((c, h, w))}", cure
+        )
 
     @torch.inference_mode()
     def speedup(self, shape: Sequence[int], tile: int = 0) -> float:
@@ -243,7 +244,116 @@ class Forecaster:
         assert state is not None
         return self.model.decode(state, steps)
 
-    def stream(self, steps: int | None = None, precision: str = EXACT) -> "Stream":
+    def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
+        """The recording to forecast, read as the training data were, unless told otherwise.
+
+        Args:
+            source: as of `foreframe.clips_from`.
+            recording: which one, counted from 0, where the source holds several.
+            reading: fields of `foreframe.data.Reading`, in place of those of training.
+
+        Warns:
+            Note: what reading noted, and what speaks against this being data of the kind that was
+                trained on, where nothing proves it.
+
+        Raises:
+            ValueError: what reading raises; several recordings and none chosen; other channels
+                than the model's.
+        """
+        from foreframe.data import clips_from
+        from foreframe.data.sources import on_scale, warn
+
+        clips = clips_from(source, **self.reading_of(source, reading))
+        if recording is None and len(clips) > 1:
+            raise ValueError(
+                f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to "
+                f"{len(clips) - 1}"
+            )
+        if recording is not None and not 0 <= recording < len(clips):
+            raise ValueError(
+                f"recording {recording} is not there: {source} holds {len(clips)}, counted from 0"
+            )
+        clip = on_scale(clips[recording or 0], self.scaling)
+        self.check_channels(clip.frames.shape[1], source)
+        for note in (*clip.notes, *self._doubts(clip)):
+            warn(f"{source}: {note}")
+        return clip
+
+    def reading_of(self, source: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of `foreframe.clips_from` for a source: those of training, changed by `given`."""
+        trained = dict(self.trained.reading)
+        trained.pop("budget", None)  # that is the user's
+        if str(source).lower().endswith((".npy", ".npz", ".pt", ".pth")):
+            trained.pop("variable", None)  # the name that a grid gave it
+        return trained | dict(given)
+
+    def check_channels(self, c: int, source: Any) -> None:
+        """Refuse frames of `c` channels where the model takes others.
+
+        Raises:
+            ValueError: with the option of reading that cures it, where one does.
+        """
+        takes = self.model.channels
+        if takes in (None, c):
+            return
+        cure = {
+            1: "; --reading.colour grey makes it one",
+            3: "; --reading.colour rgb makes it three",
+        }.get(takes or 0, "")
+        raise ValueError(f"{source}: {c} channel{'s' * (c > 1)}, but the model takes {takes}{cure}")
+
+    def _doubts(self, clip: Clip) -> Iterator[str]:
+        scaling = self.scaling
+        if scaling.units and not clip.units and clip.attributes:  # a grid, which could have said
+            yield f"it tells no units, and is taken to be in {scaling.units}"
+        if scaling.kind not in ("minmax", "standard"):
+            return  # a fixed range refuses by itself: no frame is read for nothing
+        last = np.asarray(clip.frames[len(clip) - 1 : len(clip)])
+        known = last[np.isfinite(last)]
+        if known.size and (known.min() > scaling.high or known.max() < scaling.low):
+            yield (
+                f"its last frame has values from {known.min():.4g} to {known.max():.4g}, all "
+                f"outside {scaling.low:.4g} to {scaling.high:.4g}, which the model was trained on"
+            )
+
+    def usual_tile(self, size: Sequence[int]) -> int:
+        """The side of tiles for frames of more than four times the area that was trained on.
+
+        Args:
+            size: (H, W) of the frames.
+
+        Returns:
+            0, which takes frames whole, for smaller ones, or where the trained size is not known.
+        """
+        trained, (h, w) = self.trained.frame, size
+        if not trained or h * w <= 4 * trained[0] * trained[1]:
+            return 0
+        return int(max(64, *trained))
+
+    def forecast_from(
+        self,
+        clip: Clip,
+        first: int,
+        steps: int,
+        past: int,
+        tile: int = 0,
+        overlap: int | None = None,
+        precision: str = EXACT,
+    ) -> tuple[Clip, Clip]:
+        """Forecast frames `first` to `first + steps` of a recording from the `past` frames before.
+
+        Returns:
+            Those frames, fewer where the recording has fewer before `first`, and the forecast,
+            with the recording's own times as far as it goes.
+
+        Raises:
+            ValueError: as `predict`.
+        """
+        before = clip[max(0, first - past) : first]
+        future = self.predict(before, steps, tile, overlap, precision)
+        return before, replace(future, times=clip.times_from(first, steps))
+
+    def stream(self, steps: int | None = None, precision: str = EXACT) -> Stream:
         """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast
         = live.push(frame)`.
 
@@ -256,7 +366,7 @@ class Forecaster:
         """
         check_precision(precision)
         steps = self.window.future if steps is None else steps
-        return Stream(self, _checked_steps(steps), precision)
+        return Stream(self, checked_steps(steps), precision)
 
     def _past(self, frames: Any) -> Tensor:
         low, high = self.scaling.bounds
@@ -362,241 +472,6 @@ def published() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
-class Stream:
-    """A live forecast that carries its state from frame to frame, in constant memory.
-
-    The same numbers as `predict` on all frames so far, in the same precision, by the promise of the
-    models.
-
-    Attributes:
-        precision: as it was asked for.
-        seen: how many frames were pushed.
-        source: plain values about where the frames come from, for whoever keeps the stream; saved
-            and restored with it.
-    """
-
-    def __init__(self, forecaster: Forecaster, steps: int, precision: str = EXACT) -> None:
-        self.forecaster, self.steps, self.seen = forecaster, steps, 0
-        self.precision = precision
-        self.source: dict[str, Any] = {}
-        self.state: dict[str, Tensor] | None = None
-        self._last: Tensor | None = (
-            None  # the last value seen at each pixel, which stands in for missing ones
-        )
-
-    @torch.inference_mode()
-    def push(self, frame: Array) -> Array:
-        """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
-        own units.
-
-        NaN is a missing value here too; a frame of nothing else counts as time gone by, once there
-        was a frame before it.
-
-        Raises:
-            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a
-                refused frame leaves the state as it was.
-        """
-        self.take(frame)
-        return self.forecast(like=frame)
-
-    @torch.inference_mode()
-    def take(self, frame: Any) -> None:
-        """Take one frame without forecasting; raises as `push`."""
-        f, last = self.forecaster, self._last
-        if not isinstance(frame, Tensor | np.ndarray):
-            raise ValueError(
-                f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}"
-            )
-        if frame.ndim != 3:
-            raise ValueError(
-                f"a frame is (C,H,W), but this one has shape {tuple(frame.shape)}; push frames one "
-                "at a time"
-            )
-        if last is not None and tuple(frame.shape) != last.shape[1:]:
-            raise ValueError(
-                f"a frame of {_by(frame.shape)}, but the stream began with {_by(last.shape[1:])}"
-            )
-        # The gate refuses a past that holds nothing; here, with frames before it, such a frame is
-        # only an outage.
-        values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
-        empty = last is not None and bool(values.isnan().all())
-        past = (
-            torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
-        )
-        f.model.eval()
-        past, last = fill_missing(past.unsqueeze(0), last)
-        with self._computing(past):
-            state = f.model.encode(past, self.state)
-        self.state, self._last, self.seen = (
-            state,
-            last,
-            self.seen + 1,
-        )  # all at once: Ctrl-C may come at any time
-
-    @torch.inference_mode()
-    def forecast(self, steps: int | None = None, like: Any = None) -> Any:
-        """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like`
-        is one.
-
-        Raises:
-            ValueError: before the first frame.
-        """
-        if self.state is None or self._last is None:
-            raise ValueError("this stream has seen no frame yet: push one first")
-        f, steps = self.forecaster, self.steps if steps is None else _checked_steps(steps)
-        f.check_size(self._last.shape, steps)
-        with self._computing(self._last):
-            future = f.model.decode(self.state, steps)[0].float()
-        future = f.scaling.to_units(torch.where(self._last.isnan(), torch.nan, future))
-        if isinstance(like, np.ndarray):
-            return future.cpu().numpy()
-        return future if like is None else future.to(like.device)
-
-    def _computing(self, frames: Float[Tensor, "*n c h w"]) -> AbstractContextManager[Any]:
-        f = self.forecaster
-        return computing(f.settled(self.precision, frames.shape), f.device)
-
-    def fork(self) -> "Stream":
-        """Another stream that goes on from here; what is pushed to one does not touch the other."""
-        other = Stream(self.forecaster, self.steps, self.precision)
-        other.state, other._last, other.seen = (
-            self.state,
-            self._last,
-            self.seen,
-        )  # states are never changed, only replaced
-        other.source = dict(self.source)
-        return other
-
-    def save(self, path: str | Path) -> None:
-        """Write what this stream has seen to a file (safetensors), for `restore` in another
-        process.
-
-        Raises:
-            ValueError: before the first frame, or when it cannot be written.
-        """
-        from safetensors.torch import save
-
-        if self.state is None or self._last is None:
-            raise ValueError("this stream has seen no frame yet: there is nothing to save")
-        held = {f"state.{name}": value for name, value in self.state.items()} | {"last": self._last}
-        # Copies, since a model's state may be the last frame itself, and the format refuses memory
-        # that is shared.
-        content = {
-            name: value.cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in held.items()
-        }
-        about = {
-            "seen": str(self.seen),
-            "model": self._fingerprint(),
-            "source": json.dumps(self.source),
-        }
-        with atomic_write(path) as rough:
-            rough.write_bytes(save(content, about))
-
-    def restore(self, path: str | Path) -> "Stream":
-        """Go on from what `save` wrote; gives this stream back.
-
-        What was saved in another precision goes on in this stream's, rounded to it.
-
-        Raises:
-            ValueError: no such file, a damaged one, or the state of another model.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise ValueError(f"there is no saved stream {path}")
-        try:
-            with safe_open(path, "pt") as file:
-                about = file.metadata() or {}
-                # A safetensors file is no dict: it has keys(), and cannot be iterated over.
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seen, last = int(about["seen"]), tensors.pop("last")
-            source = json.loads(about["source"])
-        except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is no saved stream, or a damaged one; start anew without it"
-            ) from error
-        if about.get("model") not in (self._fingerprint(), self._fingerprint_as_loaded()):
-            raise ValueError(
-                f"{path} was saved by another model than this one; start anew without it"
-            )
-        state = self._fitted(
-            {name.removeprefix("state."): value for name, value in tensors.items()}, last
-        )
-        if state is None or seen < 1 or not _tells_a_place(source):
-            raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")
-        self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
-        self.state = state
-        return self
-
-    @torch.inference_mode()
-    def _fitted(self, state: dict[str, Tensor], last: Tensor) -> dict[str, Tensor] | None:
-        """The state on the model's device and in this stream's precision.
-
-        None where the model would make no such state of frames of that size.
-        """
-        model = self.forecaster.model
-        if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
-            return None
-        if model.channels not in (None, last.shape[1]):
-            return None
-        with self._computing(last):
-            like = model.eval().encode(
-                torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
-            )
-        if state.keys() != like.keys():
-            return None
-        either = {torch.float32, torch.bfloat16}  # what a state has in one precision or the other
-        fitted = {}
-        for name, value in like.items():
-            own = state[name]
-            if own.ndim != value.ndim or not (
-                own.dtype == value.dtype or {own.dtype, value.dtype} <= either
-            ):
-                return None
-            fitted[name] = own.to(value)
-            if not bool(fitted[name].isfinite().all()):
-                return None
-        return fitted
-
-    def _fingerprint(self) -> str:
-        """Which network a state belongs to: its arguments, scaling and weights."""
-        config = self.forecaster.config()
-        return _digest(
-            config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict()
-        )
-
-    def _fingerprint_as_loaded(self) -> str | None:
-        """The same, as version 0.1 took it of a network that it saved; None for other networks."""
-        model, args = self.forecaster._loaded_as
-        weights = earlier.weights_then(self.forecaster.model.state_dict(), model)
-        return (
-            None
-            if weights is None
-            else _digest(model, args, self.forecaster.config()["scaling"], weights)
-        )
-
-
-def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps([model, args, scaling], sort_keys=True).encode())
-    for name, value in sorted(weights.items()):
-        digest.update(
-            name.encode()
-            + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()
-
-
-def _tells_a_place(source: Any) -> bool:
-    """Whether a saved stream tells where it stands as `foreframe stream` does: a path, so many
-    frames, or the last file's name.
-    """
-    kinds = {"path": str, "frames": int, "last": str}
-    return isinstance(source, dict) and all(
-        type(value) is kinds.get(name) for name, value in source.items()
-    )
-
-
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
     """Stretches that cover `side`, each starting at a multiple of `stride`, at least `overlap` in
     common with their neighbours.
@@ -622,16 +497,6 @@ def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, " n"]:
     if part.stop < side:
         weight = torch.minimum(weight, fall)
     return weight.clamp(min=1e-12)  # never nothing at all: somebody must cover each pixel
-
-
-def _by(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))
-
-
-def _checked_steps(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, not {steps}")
-    return int(steps)
 
 
 def _from_config(
@@ -718,8 +583,8 @@ def _check_weights(weights: Mapping[Any, Any], shapes: Mapping[str, tuple[int, .
             )
         if tuple(own.shape) != there:
             raise ValueError(
-                f"its weight {name} is {_by(own.shape)}, but {_by(there)} in the model that it "
-                "describes"
+                f"its weight {name} is {format_size(own.shape)}, but {format_size(there)} in the "
+                "model that it describes"
             )
         if not own.is_floating_point():
             raise ValueError(f"its weight {name} is of {own.dtype}, not of floating point")

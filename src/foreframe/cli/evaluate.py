@@ -47,7 +47,6 @@ def score_run(
     """
     from dataclasses import replace
 
-    from foreframe.cli.predict import trained_reading
     from foreframe.data import check_first_clip, is_recording, open_dataset
     from foreframe.evaluation import evaluate as score
     from foreframe.evaluation import write_report
@@ -68,7 +67,7 @@ def score_run(
         args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
     other = data is not None and data != forecaster.trained.data
     if other and is_recording(name, args):
-        args = trained_reading(forecaster, name, None, args)
+        args = forecaster.reading_of(name, args)
     if stride is not None:
         forecaster.window = replace(forecaster.window, stride=stride)
     dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)

@@ -9,8 +9,6 @@ from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from foreframe.clip import Clip
     from foreframe.forecaster import Forecaster
 
@@ -91,9 +89,10 @@ def forecast_clip(
         raise ValueError(f"output {output} is the input: name another file")
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
-    clip = opened(forecaster, input, recording, variable, reading, strict)
+    told = (reading or {}) | ({"variable": variable} if variable else {})
+    clip = forecaster.open(input, recording, **told | ({"strict": True} if strict else {}))
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
-    side = tile if tile is not None else usual_tile(forecaster, clip)
+    side = tile if tile is not None else forecaster.usual_tile(clip.frames.shape[2:])
     if 0 < side < max(clip.frames.shape[2:]):
         print(
             f"frames of {clip.frames.shape[2]}x{clip.frames.shape[3]} are forecast in tiles of "
@@ -122,8 +121,8 @@ def forecast_clip(
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
-    before, future = ahead(forecaster, clip, last + 1, seen, steps, side, overlap, precision)
-    truth = what_came(clip, last + 1, future) if last + 1 < len(clip) else None
+    before, future = forecaster.forecast_from(clip, last + 1, steps, seen, side, overlap, precision)
+    truth = clip.truth_of(last + 1, future) if last + 1 < len(clip) else None
     write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, history(run))
     what = f"{steps} frames that follow" if steps > 1 else "1 frame that follows"
     where = f"{'lie' if steps > 1 else 'lies'} in {output}{few_frames(len(before), seen)}"
@@ -137,53 +136,6 @@ def history(run: str) -> dict[str, str]:
     return {"history": f"foreframe {__version__}: forecast from {run}"}
 
 
-def ahead(
-    forecaster: "Forecaster",
-    clip: "Clip",
-    first: int,
-    seen: int,
-    steps: int,
-    tile: int,
-    overlap: int | None,
-    precision: Precision,
-) -> "tuple[Clip, Clip]":
-    """The last `seen` frames before frame `first`, and the forecast of `steps` frames from there
-    on.
-    """
-    from dataclasses import replace
-
-    before = clip[max(0, first - seen) : first]
-    future = forecaster.predict(before, steps, tile, overlap, precision)
-    return before, replace(future, times=times_from(clip, first, steps))
-
-
-def times_from(clip: "Clip", first: int, steps: int) -> "np.ndarray | None":
-    """The times of `steps` frames from frame `first` on, some of them beyond the recording's end;
-    None without times.
-    """
-    import numpy as np
-
-    if clip.times is None:
-        return None
-    known = clip.times[first : first + steps]
-    beyond = clip.times_after(
-        steps - len(known)
-    )  # by all of the recording, since a single frame does not tell the time step
-    return None if beyond is None else np.concatenate([known, beyond])
-
-
-def what_came(clip: "Clip", first: int, future: "Clip") -> "Clip":
-    """The frames from `first` on that a forecast was about, NaN where the recording has ended."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    truth = np.full(future.frames.shape, np.nan, np.float32)
-    came = np.asarray(clip.frames[first : first + len(truth)])
-    truth[: len(came)] = came
-    return replace(future, frames=truth)
-
-
 def few_frames(there: int, seen: int) -> str:
     return (
         f" ({there} frame{'s are' if there != 1 else ' is'} fewer than the {seen} it should look "
@@ -191,100 +143,6 @@ def few_frames(there: int, seen: int) -> str:
         if there < seen
         else ""
     )
-
-
-def opened(
-    forecaster: "Forecaster",
-    source: Any,
-    recording: int | None,
-    variable: str | None,
-    reading: dict[str, Any] | None,
-    strict: bool,
-) -> "Clip":
-    """The recording to forecast, read as the forecaster's training data were, unless told
-    otherwise.
-
-    Raises:
-        ValueError: what reading raises, several recordings and none chosen, other channels than the
-            model's.
-    """
-    from foreframe.data import clips_from
-    from foreframe.data.sources import on_scale, warn
-
-    clips = clips_from(
-        source,
-        **trained_reading(forecaster, source, variable, reading)
-        | ({"strict": True} if strict else {}),
-    )
-    if recording is None and len(clips) > 1:
-        raise ValueError(
-            f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to "
-            f"{len(clips) - 1}"
-        )
-    if recording is not None and not 0 <= recording < len(clips):
-        raise ValueError(
-            f"recording {recording} is not there: {source} holds {len(clips)}, counted from 0"
-        )
-    clip = on_scale(clips[recording or 0], forecaster.scaling)
-    check_channels(forecaster, clip.frames.shape[1], source)
-    for note in (*clip.notes, *doubts(forecaster, clip)):
-        warn(f"{source}: {note}")
-    return clip
-
-
-def doubts(forecaster: "Forecaster", clip: "Clip") -> "Iterator[str]":
-    """What speaks against a recording being of the kind that was trained on, where nothing proves
-    it.
-    """
-    import numpy as np
-
-    scaling = forecaster.scaling
-    if scaling.units and not clip.units and clip.attributes:  # a grid, whose file could have said
-        yield f"it tells no units, and is taken to be in {scaling.units}"
-    if scaling.kind not in ("minmax", "standard"):
-        return  # a fixed range refuses by itself: no frame is read for nothing
-    last = np.asarray(clip.frames[len(clip) - 1 : len(clip)])
-    known = last[np.isfinite(last)]
-    if known.size and (known.min() > scaling.high or known.max() < scaling.low):
-        yield (
-            f"its last frame has values from {known.min():.4g} to {known.max():.4g}, all outside "
-            f"{scaling.low:.4g} to {scaling.high:.4g}, which the model was trained on"
-        )
-
-
-def check_channels(forecaster: "Forecaster", c: int, source: Any) -> None:
-    takes = forecaster.model.channels
-    if takes not in (None, c):
-        cure = {
-            1: "; --reading.colour grey makes it one",
-            3: "; --reading.colour rgb makes it three",
-        }.get(takes or 0, "")
-        raise ValueError(f"{source}: {c} channel{'s' * (c > 1)}, but the model takes {takes}{cure}")
-
-
-def trained_reading(
-    forecaster: "Forecaster", source: Any, variable: str | None, reading: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Options of `foreframe.clips_from`: those of the run's own data, changed by what was given
-    here.
-    """
-    options = {
-        name: value for name, value in forecaster.trained.reading.items() if name != "budget"
-    }  # that is the user's
-    if str(source).lower().endswith((".npy", ".npz", ".pt", ".pth")):
-        options.pop("variable", None)  # the name that a grid gave it
-    return options | (reading or {}) | ({"variable": variable} if variable else {})
-
-
-def usual_tile(forecaster: "Forecaster", clip: "Clip") -> int:
-    """Tiles for frames of more than four times the area that was trained on; 0 where it is not
-    known, or they are smaller.
-    """
-    trained = forecaster.trained.frame
-    h, w = clip.frames.shape[2:]
-    if not trained or h * w <= 4 * trained[0] * trained[1]:
-        return 0
-    return int(max(64, *trained))
 
 
 def roll(
@@ -329,10 +187,10 @@ def roll(
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
         with progress("forecasts") as tell:
             for number, first in enumerate(firsts, 1):
-                before, future = ahead(
-                    forecaster, clip, first, seen, steps, tile, overlap, precision
+                before, future = forecaster.forecast_from(
+                    clip, first, steps, seen, tile, overlap, precision
                 )
-                truth = what_came(clip, first, future)
+                truth = clip.truth_of(first, future)
                 now = np.asarray(before.frames)[-1].astype(np.float64)
                 for k, came in enumerate(np.asarray(truth.frames).astype(np.float64)):
                     there = np.isfinite(came) & np.isfinite(now)
@@ -356,7 +214,7 @@ def roll(
         labels = [
             captions(
                 None if clip.times is None else clip.times[f - firsts[0] : f],
-                times_from(clip, f, steps),
+                clip.times_from(f, steps),
             )
             for f in firsts
         ]
