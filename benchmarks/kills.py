@@ -168,10 +168,8 @@ def child(arguments: list[str], run: Path, moment: str, number: int) -> None:
         with run.with_suffix(".log").open("wb") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        sys.argv = [
-            str(Path(sys.executable).with_name("foreframe")),
-            *arguments,
-        ]  # what a second process runs
+        # What a second process runs.
+        sys.argv = [str(Path(sys.executable).with_name("foreframe")), *arguments]
         counts = lie_in_wait(moment, number)
         from foreframe.cli import main as command
 

@@ -51,10 +51,8 @@ def trained(config: str, minutes: float, digits: str) -> Path:
             "--validation_clips",
             "100",
         ]
-        command += [
-            "--data_args.motion",
-            "srivastava",
-        ]  # the same clips for all, the tutorial's too
+        # The same clips for all, the tutorial's too.
+        command += ["--data_args.motion", "srivastava"]
         subprocess.run(command, check=True)
     return run
 

@@ -133,9 +133,8 @@ def timed(
     }
 
 
-COMPARED: list[
-    tuple[str, dict[str, int], list[float]]
-] = []  # way, sizes, and this one over the old one
+# Way, sizes, and this version over the old one.
+COMPARED: list[tuple[str, dict[str, int], list[float]]] = []
 
 
 def compared() -> None:
@@ -154,15 +153,13 @@ def gflop(sizes: dict[str, int], layer: bool) -> float:
     times as many.
     """
     k, d, frames = sizes["hidden"], sizes.get("channels", 1), sizes["past"]
-    adds = (
-        frames * 36 * k * (d + k) - 36 * k * k
-    )  # the first layer: 9 places, 4 gates; no convolution of the first zeros
+    # The first layer: 9 places, 4 gates; no convolution of the first zeros.
+    adds = frames * 36 * k * (d + k) - 36 * k * k
     if not layer:
         future = sizes["future"]
         adds += frames * 72 * k * k - 36 * k * k  # the encoder's second layer
-        adds += (
-            2 * (future * 72 * k * k - 36 * k * k) + future * 9 * k
-        )  # the decoder's two, and the head
+        # The decoder's two, and the head.
+        adds += 2 * (future * 72 * k * k - 36 * k * k) + future * 9 * k
     return 2 * adds * sizes["batch"] * sizes["size"] ** 2 / 1e9
 
 

@@ -59,9 +59,8 @@ def write_shims(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.remove(
-        os.path.dirname(os.path.abspath(__file__))
-    )  # what the tests keep beside this file is no user's
+    # What the tests keep beside this file is no user's.
+    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     from foreframe.cli import main
 
     sys.exit(main(fewer(sys.argv[1:])))

@@ -70,9 +70,8 @@ def test_a_flipped_weight_is_seen_in_checkpoints_of_earlier_versions_too(
         torch.save(it, path)
     assert damage(path) is None
     assert read_checkpoint(path)["global_step"] == 1
-    flip(
-        path, path.read_bytes().index(torch.full((4,), 0.5).numpy().tobytes()) + 3
-    )  # a weight of 1.7e38
+    # A weight of 1.7e38.
+    flip(path, path.read_bytes().index(torch.full((4,), 0.5).numpy().tobytes()) + 3)
     with pytest.raises(ValueError, match="cut short or damaged"):
         read_checkpoint(path)
 
@@ -97,9 +96,8 @@ def test_the_one_before_is_taken_and_said(tmp_path, how: str) -> None:
         assert bias_of(Forecaster.load(tmp_path)) == 0.25
     with pytest.raises(ValueError, match="cut short or damaged; use another checkpoint"):
         Forecaster.load(path)
-    write_checkpoint(
-        path, checkpoint_of(forecaster(0.75))
-    )  # the damaged one does not take the place of the good one
+    # The damaged one does not take the place of the good one.
+    write_checkpoint(path, checkpoint_of(forecaster(0.75)))
     assert bias_of(Forecaster.load(before(path))) == 0.25
     assert bias_of(Forecaster.load(tmp_path)) == 0.75
 

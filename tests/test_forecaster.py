@@ -222,9 +222,8 @@ def test_tiles_of_a_strided_model() -> None:
     assert forecaster.model.stride == 4
     past = torch.rand(1, 2, 1, 83, 94)
     whole = forecaster.predict(past, 1)
-    assert (
-        forecaster.predict(past, 1, tile=78, overlap=74) - whole
-    ).abs().max() < 1e-5  # 78 becomes 80
+    # 78 becomes 80.
+    assert (forecaster.predict(past, 1, tile=78, overlap=74) - whole).abs().max() < 1e-5
     assert (forecaster.predict(past, 1, tile=32, overlap=0) - whole).abs().max() > 1e-4
     for tile in (1, 3, 5):  # smaller than the blocks that it sees as one
         assert forecaster.predict(past[..., :13, :18], 1, tile=tile, overlap=0).isfinite().all()

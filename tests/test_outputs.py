@@ -87,9 +87,8 @@ def test_missing_values_are_those_that_were_never_seen() -> None:
     future = still().predict(Clip(frames, units="K"), 3).frames
     assert np.isnan(future[:, 0, 0, 0]).all()
     assert np.isnan(future).sum() == 3
-    np.testing.assert_allclose(
-        future[:, 0, 1, 1], frames[2, 0, 1, 1], rtol=1e-5
-    )  # the last that was seen there
+    # The last that was seen there.
+    np.testing.assert_allclose(future[:, 0, 1, 1], frames[2, 0, 1, 1], rtol=1e-5)
 
 
 def test_other_units_are_refused() -> None:

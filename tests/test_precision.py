@@ -259,9 +259,10 @@ def test_scores_are_near_and_say_their_precision(forecaster, monkeypatch, tmp_pa
     assert [card["precision"] for card in cards.values()] == [EXACT, HALF, HALF]
     assert cards[AUTO] == cards[HALF]
     assert len(ran) == 1
+    # What is left is the baselines'.
     exact, half = (
         cards[name]["scores"].pop("model")["openstl"]["mse"]["overall"] for name in (EXACT, HALF)
-    )  # what is left is the baselines'
+    )
     assert half == pytest.approx(exact, rel=NEAR)
     assert half != exact
     assert cards[EXACT]["scores"] == cards[HALF]["scores"]

@@ -37,9 +37,8 @@ def test_they_forecast_unseen_digits(scored: dict) -> None:
         for line in (WEIGHTS / "moving-mnist" / "README.md").read_text().splitlines()
         if line.startswith("| model |")
     )
-    assert mse["model"] == pytest.approx(
-        float(told.split("|")[2]), rel=0.2
-    )  # of more clips, where these are 24
+    # The table's is of more clips; these are 24.
+    assert mse["model"] == pytest.approx(float(told.split("|")[2]), rel=0.2)
 
 
 # Overall and one, five and ten frames ahead, on the first 24 clips of the test split: what these
@@ -117,9 +116,8 @@ def test_the_card_says_how_they_were_made() -> None:
         "CC BY-SA 3.0",
     ):
         assert told in card
-    assert "/" not in json.dumps(
-        json.loads((folder / "config.json").read_text())["about"]
-    )  # nobody's paths
+    # Nobody's paths.
+    assert "/" not in json.dumps(json.loads((folder / "config.json").read_text())["about"])
 
 
 def test_the_commands_know_their_name(

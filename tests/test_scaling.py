@@ -51,18 +51,16 @@ def test_torch_and_numpy_agree_and_what_is_missing_stays_so(kind: str) -> None:
 
 
 def test_numbers_worked_out_by_hand() -> None:
-    log = Scaling(
-        0.1, 99.9, "mm/h", "log"
-    )  # 1 + x/0.1 over 1 + 999 = 1000, so each factor of ten is a third
+    # 1 + x/0.1 over 1 + 999 = 1000, so each factor of ten is a third.
+    log = Scaling(0.1, 99.9, "mm/h", "log")
     np.testing.assert_allclose(
         log.to_network(np.array([-5, 0, 0.9, 9.9, 99.9, 999.9])), [0, 0, 1 / 3, 2 / 3, 1, 4 / 3]
     )
     np.testing.assert_allclose(
         log.to_units(np.array([0, 1 / 3, 2 / 3, 1, -1])), [0, 0.9, 9.9, 99.9, 0], atol=1e-12
     )
-    assert log.to_units(np.array([50.0]))[0] == pytest.approx(
-        0.1 * (1000**1.5 - 1)
-    )  # a wild forecast stays a number
+    # A wild forecast stays a number.
+    assert log.to_units(np.array([50.0]))[0] == pytest.approx(0.1 * (1000**1.5 - 1))
     dbz = Scaling(5, 60, "dBZ", "dbz")
     np.testing.assert_allclose(dbz.to_network(np.array([-32, 5, 16, 60, 80])), [0, 0, 0.2, 1, 1])
     np.testing.assert_allclose(dbz.to_units(np.array([-1, 0, 0.2, 1, 2])), [5, 5, 16, 60, 60])

@@ -2,6 +2,5 @@
 
 from beartype import BeartypeConf, beartype
 
-checked = beartype(
-    conf=BeartypeConf(is_pep484_tower=True)
-)  # an int is welcome where a float is asked for
+# An int is welcome where a float is asked for.
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))

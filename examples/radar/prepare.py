@@ -24,9 +24,8 @@ EVENTS = {
 
 def rain(name: str, codes: np.ndarray) -> np.ndarray:
     """Whole numbers as archived, NaN where nothing was measured -> mm/h."""
-    if name.startswith(
-        "mch"
-    ):  # MeteoSwiss: accumulation in 5 minutes, by a Z-R relation with 316 and 1.5
+    if name.startswith("mch"):
+        # MeteoSwiss: accumulation in 5 minutes, by a Z-R relation with 316 and 1.5.
         five_minutes = (10 ** ((codes - 71.5) / 20) / 316) ** (1 / 1.5)
         return np.where(
             np.isnan(codes), np.nan, np.where((codes < 2) | (codes > 250), 0, 12 * five_minutes)

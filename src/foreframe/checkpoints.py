@@ -32,9 +32,8 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
         ValueError: when it cannot be written; both generations stay as they were.
     """
     content = io.BytesIO()
-    torch.save(
-        checkpoint, content
-    )  # not to the file itself: torch tells of a full disk as "unexpected pos"
+    # Not to the file itself: torch tells of a full disk as "unexpected pos".
+    torch.save(checkpoint, content)
     end = content.seek(-2, io.SEEK_END)  # the length of the comment, none so far
     seal = b"foreframe sha256 " + hashlib.sha256(content.getbuffer()[:end]).hexdigest().encode()
     content.write(len(seal).to_bytes(2, "little") + seal)

@@ -244,9 +244,8 @@ class Clip:
             np.abs(np.diff(self.times) / np.timedelta64(1, "D") - 29.75) < 2
         ):
             month = last.astype("datetime64[M]")
-            within = np.minimum(
-                last - month, np.timedelta64(27, "D").astype("timedelta64[ns]")
-            )  # every month has a 28th
+            # Every month has a 28th.
+            within = np.minimum(last - month, np.timedelta64(27, "D").astype("timedelta64[ns]"))
             return (month + ahead).astype(self.times.dtype) + within
         return np.array([last + k * self.step for k in ahead], dtype=self.times.dtype)
 

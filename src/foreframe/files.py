@@ -15,9 +15,8 @@ from typing import Any
 # What is not whole yet: hidden, of a name that nobody can foresee, and that no writer but this one
 # gives.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
-FOR_A_DAY = (
-    24 * 3600
-)  # where files cannot be locked, only their age tells that nobody writes them any more
+# Where files cannot be locked, only their age tells that nobody writes them any more.
+FOR_A_DAY = 24 * 3600
 
 
 @contextmanager
@@ -320,9 +319,8 @@ class RunLock:
 
     def give(self) -> None:
         if self._file is not None:
-            with suppress(
-                OSError
-            ):  # the folder may have gone meanwhile, and be somebody else's run by now
+            # The folder may have gone meanwhile, and be somebody else's run by now.
+            with suppress(OSError):
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     self.path.unlink()
             self._file.close()

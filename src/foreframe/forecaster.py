@@ -410,9 +410,8 @@ class Forecaster:
                 for name, value in weights.items()
             }
         with atomic_write(folder / "model.safetensors") as rough:
-            rough.write_bytes(
-                save(weights)
-            )  # its own save_file calls a full disk an error of the format
+            # The save_file of safetensors calls a full disk an error of the format.
+            rough.write_bytes(save(weights))
         with atomic_write(folder / "config.json") as rough:
             rough.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         with atomic_write(folder / "README.md") as rough:
@@ -525,9 +524,8 @@ def _from_config(
         )
         weights = earlier.weights(weights, config["model"])
         _check_weights(weights, weights_of(config["model"], config["args"]))
-        model = build_model(
-            config["model"], config["args"], budget=math.inf
-        )  # as large as the weights, which are there
+        # Without a budget: it is as large as the weights, which are in memory already.
+        model = build_model(config["model"], config["args"], budget=math.inf)
         model.load_state_dict(dict(weights))
         # as convolutions on a CPU like them
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -124,9 +124,8 @@ class Scaling:
             return values
         above = values - self.low
         if isinstance(above, Tensor) and above.is_floating_point():
-            return above.div_(
-                self.high - self.low
-            )  # of a window's copies each takes as long as reading it
+            # In place: each copy of a window takes as long as reading it.
+            return above.div_(self.high - self.low)
         return above / (self.high - self.low)
 
     def to_units(self, values: Values) -> Values:
@@ -158,9 +157,8 @@ class Moments:
 
     def plus(self, frames: np.ndarray) -> "Moments":
         flat, moments = frames.reshape(-1), self
-        for start in range(
-            0, flat.size, 2**22
-        ):  # a stretch at a time: as float64 big frames would fill the memory
+        # A stretch at a time: as float64 big frames would fill the memory.
+        for start in range(0, flat.size, 2**22):
             values = flat[start : start + 2**22].astype(np.float64)
             values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
             if values.size:

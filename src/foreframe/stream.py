@@ -87,11 +87,8 @@ class Stream:
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing(past):
             state = f.model.encode(past, self.state)
-        self.state, self._last, self.seen = (
-            state,
-            last,
-            self.seen + 1,
-        )  # all at once: Ctrl-C may come at any time
+        # All at once: Ctrl-C may come at any time.
+        self.state, self._last, self.seen = state, last, self.seen + 1
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None) -> Any:
@@ -119,11 +116,8 @@ class Stream:
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
         other = Stream(self.forecaster, self.steps, self.precision)
-        other.state, other._last, other.seen = (
-            self.state,
-            self._last,
-            self.seen,
-        )  # states are never changed, only replaced
+        # States are never changed, only replaced.
+        other.state, other._last, other.seen = self.state, self._last, self.seen
         other.source = dict(self.source)
         return other
 

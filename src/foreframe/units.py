@@ -120,9 +120,8 @@ def _in_pints_words(text: str) -> str:
     )
     text = re.sub(r"\s*\*\*\s*", "**", text)
     text = re.sub(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])", " ", text)  # UDUNITS multiplies with a dot
-    return re.sub(
-        r"(?<=[A-Za-z°%])(?<![\d.][eE])(?=[-+]?\d)", "**", text
-    )  # and raises without a sign
+    # And raises without a sign.
+    return re.sub(r"(?<=[A-Za-z°%])(?<![\d.][eE])(?=[-+]?\d)", "**", text)
 
 
 @lru_cache(1)

@@ -181,9 +181,8 @@ def test_a_truncated_checkpoint(capsys, run, clip, tmp_path) -> None:
 )
 def test_forecasts_beyond_the_trained_horizon(run, clip, tmp_path, ending, frames) -> None:
     rng = np.random.default_rng(0)
-    moving = np.stack(
-        [rng.random((40, 40)).astype(np.float32) for _ in range(10)]
-    )  # (T,H,W) will do
+    # (T,H,W) will do.
+    moving = np.stack([rng.random((40, 40)).astype(np.float32) for _ in range(10)])
     output = tmp_path / "new folder" / f"out{ending}"
     assert (
         main(

@@ -181,9 +181,8 @@ def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
     assert options[LearningOptions].learning_rate == 1e-3
     assert options[ModelOptions].model_args == {"draw": {"over": "last"}}
     options = parse([*configs, "--model_args.draw.kernel", "3"])
-    assert options[ModelOptions].model_args == {
-        "draw": {"kernel": 3, "over": "all"}
-    }  # its neighbour stays
+    # Its neighbour stays.
+    assert options[ModelOptions].model_args == {"draw": {"kernel": 3, "over": "all"}}
 
 
 def test_ranges_hold_in_python_too() -> None:

@@ -96,9 +96,8 @@ def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
     )
     assert "3 frames that follow frame 9 of ein Film ö.mp4" in capsys.readouterr().out
     with av.open("neu é/die Zukunft.mp4") as held:
-        assert (
-            sum(1 for _ in held.decode(video=0)) == 7
-        )  # the four that it was trained to look at, then three
+        # The four that it was trained to look at, then three.
+        assert sum(1 for _ in held.decode(video=0)) == 7
 
 
 @pytest.mark.parametrize(
@@ -437,9 +436,8 @@ def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
         )
         == 0
     )
-    assert (
-        np.abs(np.load("bare.npy") - np.load("whole.npy")).max() > 1e-4
-    )  # what is compared is not flat
+    # What is compared is not flat.
+    assert np.abs(np.load("bare.npy") - np.load("whole.npy")).max() > 1e-4
 
 
 def test_a_full_disk_is_one_line(run) -> None:

@@ -274,9 +274,8 @@ def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
     )
     assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
     np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
-    assert (
-        main(["stream", run, "live", "--state", "other", "--wait", "0.1"]) == 0
-    )  # as a timetable may call it, with nothing to do
+    # As a timetable may call it, with nothing to do.
+    assert main(["stream", run, "live", "--state", "other", "--wait", "0.1"]) == 0
     assert "live: no new frame came" in capsys.readouterr().err.splitlines()[-1]
 
 

@@ -227,9 +227,8 @@ def test_saved_and_loaded_forecasts_are_the_same(model: Model, tmp_path) -> None
         "model.safetensors",
     ]
     again = Forecaster.load(tmp_path / "saved")
-    model.to(
-        memory_format=torch.channels_last
-    )  # as `load` lays weights: sums are then rounded alike
+    # As `load` lays weights: sums are then rounded alike.
+    model.to(memory_format=torch.channels_last)
     torch.testing.assert_close(
         again.predict(past, 7), Forecaster(model).predict(past, 7), atol=0, rtol=0
     )

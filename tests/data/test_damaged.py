@@ -121,9 +121,10 @@ def damaged(content: bytes, draw: np.random.Generator) -> bytes:
     whole = bytearray(content)
     if not whole:
         return content
+    # Headers come first.
     at = int(
         draw.integers(len(whole)) if draw.random() < 0.5 else draw.integers(min(len(whole), 200))
-    )  # headers come first
+    )
     how, many = draw.integers(5), int(draw.integers(1, 9))
     if how == 0:
         return bytes(whole[:at])

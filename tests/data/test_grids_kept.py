@@ -206,9 +206,8 @@ def test_what_is_cut_and_averaged_keeps_its_words_and_moves_its_numbers(tmp_path
             made.lat, given.lat.values[2:, 2:].reshape(2, 2, 4, 2).mean((1, 3))
         )
         assert said_of(made.x) == EAST
-        assert said_of(made.projection_lambert) == said_of(
-            on_a_map().projection_lambert
-        )  # the corner is another one
+        # The corner is another one.
+        assert said_of(made.projection_lambert) == said_of(on_a_map().projection_lambert)
     with forecast_of(given, tmp_path / "whole.nc") as made:
         assert said_of(made.projection_lambert) == said_of(given.projection_lambert)
 
@@ -420,7 +419,6 @@ def test_a_file_that_xarray_opens_with_all_coordinates_is_the_same(tmp_path: Pat
         (other,) = clips_from(opened)
     assert other.attributes == clip.attributes
     assert other.coordinates.keys() == clip.coordinates.keys()
-    assert (
-        "GeoTransform" not in clip.coordinates["projection_lambert"].attributes
-    )  # rows were turned
+    # Rows were turned.
+    assert "GeoTransform" not in clip.coordinates["projection_lambert"].attributes
     np.testing.assert_array_equal(clip.coordinates["y"], on_a_map().y)

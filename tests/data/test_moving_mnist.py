@@ -98,10 +98,8 @@ def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(
     assert bytes_.dtype == torch.uint8
     assert torch.equal(clips, bytes_.to(torch.float32).div_(255))
     assert torch.equal(clips, torch.stack([data[index] for index in range(7)]))
-    for block in (
-        1,
-        3 * count * 5 * 64 * 64,
-    ):  # one clip at a time, and three, which leaves one over
+    # One clip at a time, and three, which leaves one over.
+    for block in (1, 3 * count * 5 * 64 * 64):
         monkeypatch.setattr("foreframe.data.moving_mnist.BLOCK", block)
         assert torch.equal(data.batch(range(7)), clips)
 

@@ -99,9 +99,8 @@ def test_no_frame_is_in_two_splits(
             if places:
                 spans.append((min(places), max(places)))
         for (_, last), (first, _) in pairwise(spans):
-            assert (
-                first - last > apart
-            )  # in order, and so many frames between them belong to nobody
+            # In order, and so many frames between them belong to nobody.
+            assert first - last > apart
         if by == "recording":
             assert len(spans) == 1
             assert sum(len({f for f in sets[s] if origins[f[0]] == k}) for s in SPLITS) == sum(
@@ -272,10 +271,8 @@ def test_active_looks_only_at_the_past(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", frames)
     dealing = Dealing(active=0.5, shares=(1, 0, 0))
     dataset = Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), dealing=dealing)
-    assert [start for _, start, _, _ in dataset.windows] == [
-        19,
-        20,
-    ]  # frame 20 among two of past: half; frame 40: a quarter
+    # Frame 20 among two of past: half; frame 40: a quarter.
+    assert [start for _, start, _, _ in dataset.windows] == [19, 20]
     with pytest.raises(ValueError, match="smaller active"):
         Recordings(
             tmp_path / "a.npy",

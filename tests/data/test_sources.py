@@ -214,9 +214,8 @@ def test_cuts_split_films_where_asked(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", frames)
     assert [len(clip) for clip in clips_from(tmp_path / "a.mkv")] == [24]
     assert [len(clip) for clip in clips_from(tmp_path / "a.mkv", cuts=True)] == [12, 12]
-    assert [len(clip) for clip in clips_from(tmp_path / "a.npy", cuts=True)] == [
-        24
-    ]  # values of a grid have no scenes
+    # Values of a grid have no scenes.
+    assert [len(clip) for clip in clips_from(tmp_path / "a.npy", cuts=True)] == [24]
 
 
 def test_parts_keep_count_of_broken_frames() -> None:
@@ -477,11 +476,8 @@ def test_files_that_go_on_where_the_one_before_ends_are_one_recording(
     save_clip(
         tmp_path / "99.nc", Clip(frames[:5], times[:5] + np.timedelta64(1, "D"), "K", variable="t")
     )
-    assert [len(clip) for clip in clips_from(tmp_path)] == [
-        15,
-        5,
-        5,
-    ]  # another quantity is another recording
+    # Another quantity is another recording.
+    assert [len(clip) for clip in clips_from(tmp_path)] == [15, 5, 5]
 
 
 @pytest.mark.parametrize("budget", [10**20, -(10**20), 10**400])

@@ -162,10 +162,8 @@ def test_grey_and_two_streams(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("matrix", "turned"),
     [
-        (
-            (0, 1, -1, 0),
-            lambda p: np.rot90(p, -1, (2, 3)),
-        ),  # a telephone held upright: 90 degrees clockwise
+        # A telephone held upright: 90 degrees clockwise.
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1, (2, 3))),
         ((-1, 0, 0, -1), lambda p: np.rot90(p, 2, (2, 3))),
         ((0, -1, 1, 0), lambda p: np.rot90(p, 1, (2, 3))),
         ((-1, 0, 0, 1), lambda p: p[..., ::-1]),

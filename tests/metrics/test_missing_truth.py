@@ -178,9 +178,8 @@ def test_sharpness_tells_blur() -> None:
     assert table["standard"]["sharpness"]["overall"] == pytest.approx(expected.item(), rel=1e-5)
     assert filled(Y, Y).table()["standard"]["sharpness"]["per_lead"] == [1] * 4
     assert "sharpness" not in table["openstl"]
-    assert (
-        filled(10 * Y + 1, Y).table()["standard"]["sharpness"]["overall"] == 0
-    )  # clipped: nothing but white
+    # Clipped: nothing but white.
+    assert filled(10 * Y + 1, Y).table()["standard"]["sharpness"]["overall"] == 0
 
 
 def test_sharpness_of_flat_truth_and_of_gaps() -> None:

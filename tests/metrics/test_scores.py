@@ -104,9 +104,8 @@ def test_a_perfect_forecast_and_a_black_one() -> None:
     assert table["standard"]["mse"]["overall"] == 0
     assert table["standard"]["psnr"]["overall"] == float("inf")
     assert table["standard"]["ssim"]["overall"] == pytest.approx(1, abs=1e-6)
-    assert (
-        black.table()["standard"]["psnr"]["overall"] < 15
-    )  # where the difference wraps in uint8 it reads 41 dB
+    # Where the difference wraps in uint8 it reads 41 dB.
+    assert black.table()["standard"]["psnr"]["overall"] < 15
 
 
 def test_frames_smaller_than_the_window() -> None:

@@ -30,9 +30,8 @@ def test_linear_motion_carries_on(shift) -> None:
         0, :, 0
     ].numpy()
     assert np.mean((made - future) ** 2) < 0.15 * np.mean((past[-1] - future) ** 2)
-    if all(
-        float(s).is_integer() for s in shift
-    ):  # an outside reference for the carrying: scipy's shift
+    # An outside reference for the carrying: scipy's shift.
+    if all(float(s).is_integer() for s in shift):
         expected = ndimage.shift(past[-1], shift, order=1)
         np.testing.assert_allclose(made[0], expected, atol=0.08)
 

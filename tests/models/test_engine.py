@@ -189,9 +189,8 @@ def test_the_state_stays_wide_in_bfloat16(run) -> None:
     for one in cell.parameters():
         torch.nn.init.zeros_(one)
     with torch.no_grad():
-        cell.gates.bias.copy_(
-            torch.tensor([0.0, 20.0, 0.0, 0.004])
-        )  # forget nothing, add half of tanh(0.004)
+        # Forget nothing, add half of tanh(0.004)
+        cell.gates.bias.copy_(torch.tensor([0.0, 20.0, 0.0, 0.004]))
         c = torch.ones(1, 1, 2, 2)
         h = torch.zeros(1, 1, 2, 2)
         with torch.autocast("cpu", torch.bfloat16), run(c):
@@ -278,9 +277,8 @@ def test_a_module_like_any_other() -> None:
         torch.testing.assert_close(copied(x), made)
         pickled(x)
     made.sum().backward()
-    assert (
-        len(calls) == 3
-    )  # forward of itself and of its copy, which has its hooks; backward of itself
+    # Forward of itself and of its copy, which has its hooks; backward of itself.
+    assert len(calls) == 3
     assert copied.weight.grad is None
     assert conv.weight.grad is not None
 
@@ -573,11 +571,8 @@ def test_saving_memory_changes_nothing(name: str) -> None:
         found.append([forecast, *(p.grad for p in network.parameters())])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    if name in (
-        "tutorial",
-        "shi2015",
-        "openstl",
-    ):  # those with more in their layers than in stem and head
+    # Those with more in their layers than in stem and head.
+    if name in ("tutorial", "shi2015", "openstl"):
         assert kept[1] < kept[0] / 2
 
 

@@ -27,10 +27,8 @@ def ends(model: SimVP) -> Pairs:
         yield layer[0], f"enc.enc.{k}.conv.conv"
         yield layer[1], f"enc.enc.{k}.conv.norm"
     for k, layer in enumerate(model.decoder):
-        yield (
-            layer[0],
-            f"dec.dec.{k}.conv.conv" + ".0" * (k % 2 == 0),
-        )  # the ones that double the size
+        # The ones that double the size.
+        yield (layer[0], f"dec.dec.{k}.conv.conv" + ".0" * (k % 2 == 0))
         yield layer[2], f"dec.dec.{k}.conv.norm"
     yield model.to_frame, "dec.readout"
 
@@ -100,13 +98,11 @@ def test_the_inception_translator() -> None:
 
 def test_the_gated_translator_but_for_its_norms(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = golden("simvp_gsta")
-    monkeypatch.setattr(
-        "foreframe.models.simvp.GROUPS", 2
-    )  # theirs has 6 channels; this one has no groups
+    # Theirs has 6 channels; this one has no groups.
+    monkeypatch.setattr("foreframe.models.simvp.GROUPS", 2)
     model = SimVP(channels=2, frames=3, spatial=6, temporal=24, blocks=3, translator="gated")
-    blocks = [
-        _Gated(i, o, expansion=2) for i, o in pairwise([18, 24, 24, 18])
-    ]  # 8 at full size, as ours
+    # 8 at full size, as ours.
+    blocks = [_Gated(i, o, expansion=2) for i, o in pairwise([18, 24, 24, 18])]
     for block in blocks:
         block.norm_1, block.norm_2 = (
             nn.BatchNorm2d(norm.num_channels) for norm in (block.norm_1, block.norm_2)

@@ -40,9 +40,8 @@ class PlainTutorial(nn.Module):
             h4, c4 = self.step(3, h3, h4, c4)
             given = h4
             outputs.append(h4)
-        maps = torch.stack(outputs, 1).permute(
-            0, 2, 1, 3, 4
-        )  # the tutorial's (batch, channel, time, h, w)
+        # The tutorial's (batch, channel, time, h, w)
+        maps = torch.stack(outputs, 1).permute(0, 2, 1, 3, 4)
         return torch.sigmoid(self.head(maps)).permute(0, 2, 1, 3, 4)
 
 

@@ -904,9 +904,8 @@ def _in_child(kind: str, draw: random.Random, folder: Path) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ["FOREFRAME_CACHE"] = str(folder / "cache")
         tempfile.tempdir = str(folder / "tmp")
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # of libraries that write what they should not
+        # Libraries warn when they write what they should not.
+        with warnings.catch_warnings(action="ignore"):
             arguments = KINDS[kind][1](draw)
         (folder / "arguments").write_text(json.dumps(arguments))
         resource.setrlimit(resource.RLIMIT_AS, (40 * 2**30, resource.RLIM_INFINITY))

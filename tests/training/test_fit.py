@@ -149,9 +149,8 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     assert fit(*options) == run
     kept = {path.name for path in run.iterdir() if "tfevents" not in path.name}
     assert kept == {"config.yaml", "checkpoints", "pictures", "validation.jsonl"}
-    saved = {path.name for path in (run / "checkpoints").iterdir()} - {
-        "best.previous.ckpt"
-    }  # the first may be the best
+    # The first may be the best.
+    saved = {path.name for path in (run / "checkpoints").iterdir()} - {"best.previous.ckpt"}
     assert saved == {"best.ckpt", "last.ckpt", "last.previous.ckpt"}
     assert [path.name for path in sorted((run / "pictures").iterdir())] == [
         f"step-{k:07d}.png" for k in (1, 10, 20)
@@ -671,9 +670,8 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
         torch.testing.assert_close(value, trained[name.removeprefix("network.")], atol=1e-6, rtol=0)
     (first / "checkpoints" / "best.ckpt").unlink()
     (first / "checkpoints" / "last.ckpt").unlink()
-    fit(
-        *groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second))
-    )  # which has its own by now
+    # The run has weights of its own by now.
+    fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))
     with pytest.raises(ValueError, match="describe: encoder_decoder with other core; choose"):
         fit(*groups(tmp_path / "third", hidden=9, weights=str(second)))
 

@@ -16,9 +16,8 @@ def test_steps_are_nearly_orthogonal(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     U, S, V = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     made = orthogonal(U @ torch.diag_embed(S.clamp(min=0.1 * S.max().item())) @ V)
-    assert (
-        torch.linalg.svdvals(made) - 1
-    ).abs().max() < 0.4  # the authors' coefficients bring them to 0.7..1.2
+    # The authors' coefficients bring them to 0.7..1.2.
+    assert (torch.linalg.svdvals(made) - 1).abs().max() < 0.4
     assert torch.nn.functional.cosine_similarity(made.flatten(1), (U @ V).flatten(1)).min() > 0.97
 
 

@@ -167,10 +167,8 @@ def test_truncated_gradients_reach_no_further() -> None:
 def test_truncated_gradients_of_every_next_frame() -> None:
     network, window = preset("openstl", core={"convlstm": {"hidden": [3]}}), Window(4, 4)
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
-    for truncate, seen in (
-        (0, [0, 1, 2, 3, 4, 5]),
-        (3, [4, 5]),
-    ):  # with 3, what is known before frame 3, and that frame, is given
+    # With 3, what is known before frame 3, and that frame, is given.
+    for truncate, seen in ((0, [0, 1, 2, 3, 4, 5]), (3, [4, 5])):
         P, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
         (gradient,) = torch.autograd.grad(P[:, 5].sum(), clips)
         assert [t for t in range(8) if (gradient[:, t] != 0).any()] == seen

@@ -39,12 +39,10 @@ def test_counts_are_right_and_measures_are_there(machine) -> None:
 def test_memory_holds_gradients_the_optimizers_state_and_what_is_kept_of_every_step() -> None:
     found = planned(hidden=64)
     assert found.memory is not None
-    gates = (
-        4 * 32 * 32 * (4 + 1) * 64 * 4
-    )  # of a cell and step: 4 clips, the gates and c, in float32
-    assert (
-        found.memory > (3 * 4 * found.parameters + 10 * gates) / 2**20
-    )  # 2 cells, 5 steps; gradients, Adam's two moments
+    # Of a cell and step: 4 clips, the gates and c, in float32.
+    gates = 4 * 32 * 32 * (4 + 1) * 64 * 4
+    # 2 cells, 5 steps; gradients, Adam's two moments.
+    assert found.memory > (3 * 4 * found.parameters + 10 * gates) / 2**20
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])

@@ -311,9 +311,8 @@ def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
     )
     group = last(run)["optimizer_states"][0]["param_groups"][0]
     assert (group["lr"], group["betas"][1]) == (1e-3, 0.9)
-    fit(
-        *groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run))
-    )  # these are the run's own by now
+    # These are the run's own by now.
+    fit(*groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run)))
 
 
 def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
@@ -556,9 +555,8 @@ def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str
     run = tmp_path / "run"
     process = begun(run, *more)
     deadline = time.monotonic() + 60
-    while (
-        process.poll() is None and time.monotonic() < deadline
-    ):  # one at its epoch's end is not missed
+    # One at its epoch's end is not missed.
+    while process.poll() is None and time.monotonic() < deadline:
         for child in children(process.pid):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)

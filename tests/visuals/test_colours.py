@@ -138,9 +138,8 @@ def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
     field = np.random.default_rng(0).random((3, 1, *size), dtype=np.float32)
     paint = Paint("viridis", 0, 1, "m s-1")
     times = ["2026-01-01 00:00", "short", "x", "y", "z", "2026-01-01 00:05:30"]
-    assert (
-        strip(field, field, field, paint=paint, times=times).shape[0] >= 120
-    )  # room for the legend
+    # Room for the legend.
+    assert strip(field, field, field, paint=paint, times=times).shape[0] >= 120
     assert animation(field, field, field, paint=paint, times=times).shape[1] >= 120
     with pytest.raises(ValueError, match="2 times for 6 frames"):
         strip(field, field, times=["a", "b"])
@@ -189,9 +188,8 @@ def test_sequences_of_one_film_have_one_size_when_told_of_each_other() -> None:
 
 def test_error_row_is_absolute_and_white_where_its_label_says() -> None:
     past = np.full((1, 1, 64, 64), 280, np.float32)
-    picture = strip(
-        past, past + 1, past, paint=Paint("temperature", 270, 290, "K")
-    )  # 1 K is white: 1
+    # 1 K is white: 1.
+    picture = strip(past, past + 1, past, paint=Paint("temperature", 270, 290, "K"))
     white = (picture[14:] == 255).all(axis=-1)
     assert white.sum() == 64 * 64
 
@@ -201,9 +199,8 @@ def test_contact_sheet_flags_frames() -> None:
     sheet = contact_sheet(frames, [str(k) for k in range(8)], columns=4, flagged={5: "cut"})
     red = np.argwhere((sheet == RED).all(axis=-1))
     assert sheet.shape[0] // 2 - 10 < red[:, 0].min()  # the second row
-    assert (
-        sheet.shape[1] // 4 - 10 < red[:, 1].min() < red[:, 1].max() < sheet.shape[1] // 2 + 10
-    )  # its second column
+    # Its second column.
+    assert sheet.shape[1] // 4 - 10 < red[:, 1].min() < red[:, 1].max() < sheet.shape[1] // 2 + 10
     with pytest.raises(ValueError, match="frames 0 to 7"):
         contact_sheet(frames, [str(k) for k in range(8)], flagged={8: "cut"})
     with pytest.raises(ValueError, match="1 labels for 8 frames"):

@@ -25,11 +25,12 @@ def test_strip_rows_are_truth_forecast_and_error() -> None:
     levels = [
         [round(float(picture[row, column, 0]) / 255, 1) for column in columns] for row in rows
     ]
+    # The past has no error.
     assert levels == [
         [0.2, 0.2, 0.2, 1.0, 1.0],
         [0.2, 0.2, 0.2, 0.5, 0.5],
         [0.1, 0.1, 0.1, 0.5, 0.5],
-    ]  # the past has no error
+    ]
     edge = [tuple(picture[row - 33, columns[-1]]) for row in rows]
     assert edge == [GREY, ORANGE, ORANGE]  # only what was forecast is orange
 

@@ -169,18 +169,14 @@ def test_gif_of_all_greys_with_letters_moves_by_one_level() -> None:
 def test_colours_of_photographs_do_not_flicker() -> None:
     rng = np.random.default_rng(0)
     still = rng.random((1, 3, 48, 48), dtype=np.float32).repeat(3, axis=0)
-    still[:, :, 40:] = rng.random(
-        (3, 3, 8, 48), dtype=np.float32
-    )  # the last rows change, and bring other colours
+    # The last rows change, and bring other colours.
+    still[:, :, 40:] = rng.random((3, 3, 8, 48), dtype=np.float32)
     film = animation(still, still)
     back = frames_of(gif_bytes(film))
     assert (back[:, 4:160] == back[0, 4:160]).all(axis=-1)[:3].all()
     assert tuple(back[4, 0, 0]) == ORANGE
-    assert frames_of(gif_bytes(film[:, 8:40, 8:40])).shape[1:] == (
-        32,
-        32,
-        3,
-    )  # no colours of our own
+    # No colours of our own.
+    assert frames_of(gif_bytes(film[:, 8:40, 8:40])).shape[1:] == (32, 32, 3)
 
 
 PAGE = """<!doctype html><video id=v muted autoplay playsinline></video><script>

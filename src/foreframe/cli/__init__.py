@@ -82,9 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
         said = str(error).strip()
-        if (
-            "Original Traceback" in said
-        ):  # a loader's worker process wraps its error; the last line is the error itself
+        # A loader's worker process wraps its error; the last line is the error itself.
+        if "Original Traceback" in said:
             said = said.splitlines()[-1].partition(": ")[2]
         return _fail(" ".join(said.split()) or type(error).__name__)
     except Exception as error:  # ours to mend, or that of a Dataset somebody else wrote

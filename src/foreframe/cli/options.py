@@ -136,13 +136,11 @@ def parser_for(
         else:
             parser.add_function_arguments(signature, None, as_positional=True, fail_untyped=True)
     for action in parser._actions:
-        if (
-            getattr(action, "_typehint", None) is Any
-        ):  # what Python gives as an object is named here
+        # What Python gives as an object is named here.
+        if getattr(action, "_typehint", None) is Any:
             action._typehint = str
-        if (
-            getattr(action, "_typehint", None) is bool
-        ):  # `--tensorboard` alone means true; `--tensorboard false` still works
+        # `--tensorboard` alone means true; `--tensorboard false` still works.
+        if getattr(action, "_typehint", None) is bool:
             action.nargs, action.const = "?", True
     return parser
 
@@ -178,9 +176,8 @@ def parsed_values(
     for flag, value in pairwise([*flags, ""]):
         flag, equals, behind = flag.partition("=")
         if flag.startswith("--") and flag[2:] in parser.names() and flag[2:] not in words:
-            plain_yaml(
-                behind if equals else value, flag
-            )  # for what it refuses: jsonargparse reads YAML without limits
+            # Called for what it refuses: jsonargparse reads YAML without limits.
+            plain_yaml(behind if equals else value, flag)
     values: dict[str, Any] = parser.parse_args(flags, namespace=start).as_dict()
     for name in mappings:
         inner = (settings or {}).get(name)

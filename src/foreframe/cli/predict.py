@@ -179,9 +179,8 @@ def roll(
     kind = check_output(output)
     firsts = list(range(min(seen, len(clip)), len(clip) + 1, every))
     units = clip.units or forecaster.scaling.units
-    square = np.zeros(
-        (2, steps)
-    )  # summed over pixels that are there: the forecast's, persistence's
+    # Summed over pixels that are there: the forecast's, persistence's.
+    square = np.zeros((2, steps))
     count = np.zeros(steps)
 
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
@@ -204,9 +203,8 @@ def roll(
         write_values(output, [future for _, future, _ in forecasts()], history(run))
     else:
         # One scale and one size for the whole film, so both are known before its first picture.
-        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(
-            int
-        )  # their range is what the colours span
+        # Their range is what the colours span.
+        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
         paint = paint_of(
             colours, forecaster.scaling, units, (np.asarray(clip.frames[k : k + 1]) for k in some)
         )

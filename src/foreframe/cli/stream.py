@@ -78,9 +78,8 @@ def forecast_live(
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
     at = place_of(live, source)
     before = live.seen
-    old_handler = signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a service is stopped so: to us the same as Ctrl-C
+    # A service is stopped so: to us the same as Ctrl-C.
+    old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         told = (reading or {}) | ({"variable": variable} if variable else {})
         follow(live, live_frames(forecaster, source, at, wait, **told), every, output, at)
@@ -113,9 +112,8 @@ def follow(
     from foreframe.files import atomic_write
 
     before = live.seen
-    awaiting: deque[tuple[int, Any]] = deque(
-        maxlen=-(-live.steps // every)
-    )  # (frame that they follow, forecast)
+    # (frame that they follow, forecast)
+    awaiting: deque[tuple[int, Any]] = deque(maxlen=-(-live.steps // every))
     for frame in frames:
         live.take(frame)
         live.source = dict(at)

@@ -41,9 +41,8 @@ class _Told:
     dtype: np.dtype
     name: str
     header: Header | None = None  # of a .npy
-    tensors: Mapping[str, np.ndarray] = field(
-        default_factory=dict
-    )  # of a .pt, which has no headers: it is read at once
+    # Those of a .pt, which has no headers: it is read at once.
+    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def _told(path: Path, variable: str | None, budget: float) -> _Told:

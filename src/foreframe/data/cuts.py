@@ -33,9 +33,8 @@ def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
     """
     total = frames.shape[0]
     every_chunk = frames_at_once(frames.shape, every_chunk)
-    near: deque[np.ndarray] = deque(
-        maxlen=2 * _SIDE
-    )  # the small frames around the boundary that is judged
+    # The small frames around the boundary that is judged.
+    near: deque[np.ndarray] = deque(maxlen=2 * _SIDE)
     steps = np.zeros(total)  # difference of frame i from the one before
     candidates: list[tuple[int, float]] = []
     for begin in range(0, total + _SIDE, every_chunk):

@@ -118,10 +118,8 @@ def _torchvision_images(source: str, root: Path, download: bool, train: bool) ->
     kind: Any = getattr(datasets, _TORCHVISION[source])
     try:
         return kind(root, train=train, download=download).data.numpy()
-    except (
-        RuntimeError,
-        OSError,
-    ) as error:  # urllib's and torchvision's ways to say: not there, or no network
+    except (RuntimeError, OSError) as error:
+        # urllib and torchvision say so where there is no file, or no network.
         if download:
             said = str(error).splitlines()[0]
             raise ValueError(

@@ -465,9 +465,8 @@ def _dimensions(
     row = next((d for d in rest if told[d] == "row"), None)
     column = next((d for d in rest if told[d] == "column"), None)
     spare = [d for d in rest if d not in (row, column)]
-    for _ in range(
-        len(spare)
-    ):  # a single level is no direction in space, while there are enough others
+    # A single level is no direction in space, while there are enough others.
+    for _ in range(len(spare)):
         single = next((d for d in spare if field.sizes[d] == 1), None)
         if single is not None and len(spare) > (row is None) + (column is None):
             spare.remove(single)
@@ -611,9 +610,8 @@ def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
         return None
     whole = np.floor(months).astype(np.int64)
     month = np.datetime64(f"{int(told[2]):04}-{int(told[3]):02}", "M") + whole
-    if not np.all(
-        (month > np.datetime64("1678")) & (month < np.datetime64("2262"))
-    ):  # what nanoseconds reach
+    # Nanoseconds reach no further.
+    if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):
         return None
     begun, ended = (month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]"))
     within = min(int(told[4] or 1), 28) - 1  # every month has a 28th
@@ -718,9 +716,8 @@ def _check_coordinates(
     for name, variable in dataset.variables.items():
         if name in names or not set(variable.dims) <= {time, row, column}:
             continue
-        sizes = (
-            {time: 1} if variable.ndim > 1 else {}
-        )  # a grid that is repeated at every time is read once
+        # A grid that is repeated at every time is read once.
+        sizes = {time: 1} if variable.ndim > 1 else {}
         what = f"{where}: {name} of shape {variable.shape}"
         check_budget(bytes_to_read(variable, sizes), budget, what, "leave it out")
 
@@ -732,9 +729,8 @@ def _read_coordinates(
     whether that took a flip.
     """
     held: dict[str, Coordinate] = {}
-    north: list[
-        bool
-    ] = []  # whether the last row lies north of the first, by each coordinate that tells
+    # Whether the last row lies north of the first, by each coordinate that tells.
+    north: list[bool] = []
     for dim, wanted in ((row, "row"), (column, "column")):
         for name, variable in _along(dataset, dim).items():
             told = _direction(name, variable)
@@ -776,9 +772,8 @@ def _read_coordinates(
         for name in _mappings(told):
             if name in dataset.variables:
                 variable = dataset.variables[name]
-                value = variable.isel(
-                    dict.fromkeys(variable.dims, 0)
-                ).values  # joined files repeat it
+                # Joined files repeat it.
+                value = variable.isel(dict.fromkeys(variable.dims, 0)).values
                 value = value if value.dtype.kind in "fiu" else np.array(0)
                 held[name] = Coordinate((), value, _coordinate_attributes(variable))
     if not (north and north[0]):
@@ -934,9 +929,8 @@ def _as_dataset(
     if c > 1:
         names = np.array(titles, dtype=object) if len(titles) == c else np.arange(c)
         coordinates["channel"] = ("channel", names, {"long_name": "channel"})
-    frames = np.stack(
-        [np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips]
-    )  # (start,T,C,H,W)
+    # (start,T,C,H,W)
+    frames = np.stack([np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips])
     dims: tuple[str, ...] = ("channel", row, column)
     if c == 1:
         frames, dims = frames[:, :, 0], (row, column)
@@ -1020,9 +1014,8 @@ def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_NAME = re.compile(
-    r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )"
-)  # an underscore begins those of the libraries
+# Names that begin with an underscore are those of the libraries.
+_NAME = re.compile(r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )")
 _OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
 _WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
 
@@ -1130,9 +1123,8 @@ def _times_to_write(times: np.ndarray) -> np.ndarray:
 
 
 def _unit_of(times: np.ndarray) -> dict[str, str]:
-    return (
-        {} if times.dtype.kind in "mMO" else {"units": "s"}
-    )  # xarray writes the units of dates and durations
+    # xarray writes the units of dates and durations.
+    return {} if times.dtype.kind in "mMO" else {"units": "s"}
 
 
 def _lead_coordinates(clips: list[Clip]) -> dict[str, Any]:

@@ -27,10 +27,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
 _GREY = ("1", "L", "LA", "La", "I", "F")  # pillow's modes; those of 16 bits begin with I;16
 _KEPT_BYTES = 128 * 2**20  # of decoded pictures that are kept of one file, for windows that overlap
-_NO_PAGE, _NO_DATA = (
-    254,
-    42113,
-)  # TIFF's tags: NewSubfileType, which tells overviews and masks, and GDAL_NODATA
+# TIFF's tags: NewSubfileType, which tells overviews and masks, and GDAL_NODATA.
+_NO_PAGE, _NO_DATA = 254, 42113
 
 
 def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
@@ -449,9 +447,8 @@ def _kind(image: Any) -> _Kind:
     if mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         grey = bool((palette == palette[:, :1]).all())
-    elif mode.startswith("I;16") or (
-        mode == "I" and image.format == "PNG"
-    ):  # older pillows call 16 bits so
+    elif mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
+        # Older pillows call 16 bits so.
         dtype = np.dtype(np.uint16)
     elif mode in ("I", "F"):
         dtype = np.dtype(np.int32 if mode == "I" else np.float32)
@@ -504,9 +501,8 @@ def _picture(
     if (image.height, image.width) != shape[1:]:
         shrinks = image.height >= shape[1] and image.width >= shape[2]
         if kind.dtype != np.uint8:
-            image = Image.fromarray(
-                np.asarray(image).astype(np.float32)
-            )  # pillow resizes no 16 bits
+            # pillow resizes no 16 bits.
+            image = Image.fromarray(np.asarray(image).astype(np.float32))
         image = image.resize(
             shape[:0:-1], Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
         )

@@ -216,9 +216,8 @@ class MovingMNIST(Dataset):
         b, n, t, h, w = len(keys), self.count, self.length, self.height, self.width
         size = self.images.shape[-1]
         rows, columns = self.positions(keys)
-        corners = (rows * w + columns).transpose(
-            1, 0, 2
-        )  # (count, B, T), in bytes from the corner of a frame
+        # (count, B, T), in bytes from the corner of a frame.
+        corners = (rows * w + columns).transpose(1, 0, 2)
         together = max(1, BLOCK // (n * t * h * w))
         layers = np.empty((n, together, t, h, w), dtype=np.uint8)
         starts = (np.arange(n * together * t) * h * w).reshape(n, together, t)
@@ -270,10 +269,8 @@ class MovingMNIST(Dataset):
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
         track = np.empty((*place.shape, self.length), dtype=np.int64)
         for t in range(self.length):
-            for axis in (
-                0,
-                1,
-            ):  # rows before columns: a corner redraws both, and the columns' draw stands
+            # Rows before columns: a corner redraws both, and the columns' draw stands.
+            for axis in (0, 1):
                 below, above = place[..., axis] < 0, place[..., axis] >= room[axis]
                 hit = below | above
                 speed[..., axis] = np.where(

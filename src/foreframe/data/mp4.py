@@ -33,9 +33,8 @@ def check_mp4(path: Path, budget: float) -> None:
                 sound = content[8:12] == b"soun"
             elif kind == b"trun":
                 fragments += _number(content, 4)
-            elif (
-                not sound
-            ):  # of sound that is not compressed each value is a sample, for which no room is made
+            elif not sound:
+                # Of sound that is not compressed each value is a sample, for which no room is made.
                 most = max(most, _count(kind, content))
     samples = max(most, fragments)
     check_budget(

@@ -18,9 +18,8 @@ import numpy as np
 
 from foreframe.data.budget import BUDGET, check_budget
 
-_LONGEST = (
-    2**16
-)  # bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them
+# Bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them.
+_LONGEST = 2**16
 _JUMP = 2**16  # bytes that are read in the time that a jump to another place in the file takes
 
 

@@ -693,9 +693,8 @@ def held(
     def kept(clip: Clip) -> tuple[np.ndarray | NpyFrames, set[int]]:
         if isinstance(clip.frames, np.ndarray):
             return clip.frames, set()
-        if isinstance(
-            clip.frames, NpyFrames
-        ):  # a copy in memory is quicker than a call for each window
+        # A copy in memory is quicker than a call for each window.
+        if isinstance(clip.frames, NpyFrames):
             return (
                 _in_memory(clip, reading.budget)
                 if decoded + stored <= room
@@ -743,9 +742,8 @@ def _in_file(
             for k in (0, len(clip) - 1)
         ]
         told = (None if clip.times is None else clip.times.tolist(), ends)
-    how = {
-        name: value for name, value in asdict(reading).items() if name != "budget"
-    }  # which changes no frame
+    # The budget changes no frame.
+    how = {name: value for name, value in asdict(reading).items() if name != "budget"}
     key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, how)).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"

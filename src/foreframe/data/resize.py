@@ -14,9 +14,8 @@ def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.
     h, w = frames.shape[-2:]
     if (h, w) == (height, width):
         return frames.astype(dtype, copy=False)
-    x = torch.from_numpy(
-        np.array(frames, dtype=np.float32, order="C")
-    )  # a copy: torch warns of read-only arrays
+    # A copy: torch warns of read-only arrays.
+    x = torch.from_numpy(np.array(frames, dtype=np.float32, order="C"))
     there = x.isfinite()
     if there.all():
         y = _interpolate(x, height, width)

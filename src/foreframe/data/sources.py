@@ -289,9 +289,8 @@ def _inside(
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
     pictures = [p for p in entries if p.is_file() and p.suffix.lower() in IMAGES]
-    several = {
-        p for p in pictures if p.suffix.lower() in ANIMATED and count_pages(p) > 1
-    }  # recordings of their own
+    # Recordings of their own.
+    several = {p for p in pictures if p.suffix.lower() in ANIMATED and count_pages(p) > 1}
     if len(pictures) > len(several):
         # A crop is in pixels of the source, so it comes before the size.
         size = (

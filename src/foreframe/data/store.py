@@ -157,9 +157,8 @@ def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
     need = math.prod(shape) * (stored + max(8, variable.dtype.itemsize))
     chunk = encoding.get("chunks") or encoding.get("chunksizes")
     if chunk:
-        sides = (
-            zip(shape, chunk, strict=True) if len(chunk) == len(shape) else ()
-        )  # a level that was chosen has no axis
+        # A level that was chosen has no axis.
+        sides = zip(shape, chunk, strict=True) if len(chunk) == len(shape) else ()
         touched = math.prod(min(n, -(-n // max(1, side)) + 1) for n, side in sides)
         need += min(touched, _AT_ONCE if encoding.get("chunks") else 1) * math.prod(chunk) * stored
     return need

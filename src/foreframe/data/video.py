@@ -64,9 +64,8 @@ def film_stream(
         ValueError: what cannot be opened as a film, or has no pictures.
     """
     name = source if isinstance(source, str | Path) else getattr(source, "name", "the stream")
-    name = (
-        Path(name).name if isinstance(name, str | Path) else "the stream"
-    )  # a pipe's name is a number
+    # A pipe's name is a number.
+    name = Path(name).name if isinstance(name, str | Path) else "the stream"
     if isinstance(source, str | Path):
         _check_file(Path(source))
         check_mp4(Path(source), budget)
@@ -406,9 +405,10 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
             if packet.stream_index != stream.index:
                 continue
             seen += 1
+            # VP8 has hidden frames.
             if packet.is_discard or (
                 stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
-            ):  # VP8's hidden frames
+            ):
                 continue
             cut = packet.is_corrupt or (
                 packet.pos is not None and 0 < size < packet.pos + packet.size
@@ -451,9 +451,8 @@ def _cut_short(container: Any, stream: Any, seen: int, end: float, torn: bool) -
     if "mp4" in kind and promised > seen:
         return f"cut short: {seen} of {promised} frames are there"
     length = None
-    if (
-        kind == "avi" and promised
-    ):  # a count of ticks, pictures left out included; FFmpeg makes the duration fit what is there
+    # A count of ticks, pictures left out included; FFmpeg makes the duration fit what is there.
+    if kind == "avi" and promised:
         length = float(promised * stream.time_base)
     elif "matroska" in kind and container.duration:
         length = container.duration / 1e6
@@ -517,9 +516,8 @@ def _look(frame: Any) -> _Look:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:
         turn = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2] / 2**16
-        if np.array_equal(np.abs(turn), np.eye(2)) or np.array_equal(
-            np.abs(turn), np.eye(2)[::-1]
-        ):  # others are no quarter turns
+        # Other matrices are no quarter turns.
+        if np.array_equal(np.abs(turn), np.eye(2)) or np.array_equal(np.abs(turn), np.eye(2)[::-1]):
             (a, b), (c, d) = turn
     swap = a == 0
     grey = frame.format.name.startswith(("gray", "mono", "ya8", "ya16"))

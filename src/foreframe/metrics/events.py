@@ -83,9 +83,8 @@ class EventScorecard:
         P, Y = P.float(), Y.float()
         there = ~Y.isnan()
         lost = (P.isnan() & there).flatten(2).any(dim=2)
-        whole = [
-            _in_windows(~there, scale) == 0 for scale in self.scales
-        ]  # windows without a missing value
+        # Windows without a missing value.
+        whole = [_in_windows(~there, scale) == 0 for scale in self.scales]
         for k, threshold in enumerate(self.thresholds):
             f, o = P.ge(threshold) & there, Y.ge(threshold)  # NaN is no event
             events = [torch.ones_like(f[:, :, 0, 0, 0])]
@@ -94,9 +93,8 @@ class EventScorecard:
                 Pf, Po = (_in_windows(one, scale) / scale**2 for one in (f, o))
                 for term in ((Pf - Po).square(), Pf.square() + Po.square()):
                     events.append(term.masked_fill(~kept, 0).sum(dim=(2, 3, 4)))
-            rows = torch.stack(
-                [row.cpu().double() for row in events]
-            )  # on the CPU: not every device has float64
+            # On the CPU: not every device has float64.
+            rows = torch.stack([row.cpu().double() for row in events])
             rows[1:].masked_fill_(lost.cpu(), torch.nan)
             self.sums[:, :, k] += rows.sum(dim=1)
 

@@ -165,13 +165,8 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     def make() -> Model:
         try:
             return kind(**args)
-        except (
-            ValueError,
-            TypeError,
-            RuntimeError,
-            OverflowError,
-            ZeroDivisionError,
-        ) as error:  # torch's own too
+        except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+            # torch's own errors are among them.
             said = (str(error).splitlines() or [type(error).__name__])[0].replace("__init__() ", "")
             raise ValueError(
                 said if isinstance(error, ValueError) else f"model {name}: {said}"

@@ -211,14 +211,8 @@ class _Weights:
         """From the gradient D of what came out to that of `v`, or to those of weight and bias."""
         biased = not input and self.bias is not None
         sizes, which = [len(weight)] if biased else None, [input, not input, biased]
-        how = (
-            self.stride,
-            self.padding,
-            self.dilation,
-            False,
-            [0, 0],
-            1,
-        )  # not transposed, one group
+        # The last three: not transposed, no padding of the output, one group.
+        how = (self.stride, self.padding, self.dilation, False, [0, 0], 1)
         return torch.ops.aten.convolution_backward(D, v, weight, sizes, *how, which)
 
 
@@ -433,9 +427,8 @@ class _Ways:
 def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """(inputs, gradients of outputs) -> gradients of the tensors among the inputs, in one piece."""
 
-    def backward(
-        inputs: Any, gradients: Any
-    ) -> Any:  # no narrower types: where tests check them, that is traced too
+    def backward(inputs: Any, gradients: Any) -> Any:
+        # No narrower types: where tests check them, that is traced too.
         places = [place for place, one in enumerate(inputs) if isinstance(one, Tensor)]
 
         def of(*tensors: Any) -> Any:

@@ -158,10 +158,8 @@ class Carry(Head):
         feed: "maps" or "nothing": see `Head`.
     """
 
-    speed, sharpest = (
-        4.0,
-        0.45,
-    )  # pixels a frame for an output of 1; the narrowest Gaussian in pixels
+    # Pixels a frame for an output of 1; the narrowest Gaussian in pixels.
+    speed, sharpest = 4.0, 0.45
 
     def __init__(
         self,

@@ -92,11 +92,8 @@ def _flow(frames: np.ndarray) -> np.ndarray:
         raise ValueError(
             "optical_flow needs OpenCV, which is not installed: pip install 'foreframe[flow]'"
         ) from None
-    pyramid, area, expansion = (
-        (0.5, 3),
-        (15, 3),
-        (5, 1.2),
-    )  # scale and levels; window and iterations; neighbours and their sigma
+    # Scale and levels; window and iterations; neighbours and their sigma.
+    pyramid, area, expansion = (0.5, 3), (15, 3), (5, 1.2)
     bytes_ = np.rint(frames * 255).astype(np.uint8)
     h, w = frames.shape[1:]
     total, weights = np.zeros((h, w, 2), np.float32), np.full((h, w, 1), 1e-9, np.float32)
@@ -104,9 +101,8 @@ def _flow(frames: np.ndarray) -> np.ndarray:
         V = cv2.calcOpticalFlowFarneback(
             bytes_[k], bytes_[k + 1], None, *pyramid, *area, *expansion, 0
         )
-        seen = (
-            np.maximum(frames[k], frames[k + 1])[..., None] + 0.02
-        )  # not 0: all-dark surroundings have a motion too
+        # Not 0: all-dark surroundings have a motion too.
+        seen = np.maximum(frames[k], frames[k + 1])[..., None] + 0.02
         total += cv2.GaussianBlur(seen * V, (0, 0), 4.0)
         weights += cv2.GaussianBlur(seen, (0, 0), 4.0)[..., None]
     return (total / weights).transpose(2, 0, 1)
@@ -122,7 +118,6 @@ def _sample(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b
     """Bilinear values at places in pixels; outside, the nearest of the edge."""
     h, w = values.shape[-2:]
     size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
-    grid = ((2 * places + 1) / size - 1).permute(
-        0, 2, 3, 1
-    )  # in the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1
+    # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
+    grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)

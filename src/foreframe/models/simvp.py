@@ -18,12 +18,8 @@ from foreframe.models.promise import State, joined, known_inputs
 from foreframe.models.recurrent import AtOnce
 
 GROUPS = 8  # of the translators' grouped convolutions
-STRIDES = (
-    1,
-    2,
-    1,
-    2,
-)  # of the spatial encoder's four convolutions; the decoder goes back the same way
+# Of the spatial encoder's four convolutions; the decoder goes back the same way.
+STRIDES = (1, 2, 1, 2)
 
 
 class SimVP(AtOnce):

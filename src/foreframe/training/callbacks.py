@@ -94,9 +94,8 @@ class Checkpoints(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.begun = True
-        if (
-            self._old_handler is not None
-        ):  # only now, since Lightning sets its handler when it begins; it resets it too
+        # Only now, since Lightning sets its handler when it begins; it resets it too.
+        if self._old_handler is not None:
             signal.signal(signal.SIGTERM, self._on_terminate)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -114,9 +113,8 @@ class Checkpoints(L.Callback):
     def _on_interrupt(self, *_: Any) -> None:
         if os.getpid() != self._process:  # a loader's worker, just forked: its training decides
             return
-        if (
-            self.interrupted or self.made_up is not None
-        ):  # nothing is lost of a validation that is made up: it stays owed
+        # Nothing is lost of a validation that is made up: it stays owed.
+        if self.interrupted or self.made_up is not None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise StopAtOnce
         self.interrupted = True
@@ -136,9 +134,8 @@ class Checkpoints(L.Callback):
     ) -> None:
         due = time.monotonic() - self._saved_at > self.every
         stop, over = self.interrupted, module.out_of_time()
-        if (
-            trainer.world_size > 1
-        ):  # ranks save and stop together or they would wait for each other for ever
+        # Ranks save and stop together or they would wait for each other for ever.
+        if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         self.interrupted = stop
@@ -185,9 +182,8 @@ class Checkpoints(L.Callback):
     def _save(self, trainer: L.Trainer, name: str) -> None:
         if not all(p.isfinite().all() for p in trainer.lightning_module.parameters()):
             raise _diverged(f"weights at step {trainer.global_step} are no numbers")
-        trainer.save_checkpoint(
-            self.folder / f"{name}.ckpt", weights_only=False
-        )  # the optimizer too
+        # With the state of the optimizer.
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=False)
         self._saved_at = time.monotonic()
 
 

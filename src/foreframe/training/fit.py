@@ -98,9 +98,8 @@ def fit(
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     window, network, train, validation = prepared(model, data, learning, machine)
     data = replace(data, data=data_name(data.data))
-    machine = replace(
-        machine, compile=bool(network.compiled)
-    )  # so that a resumed run does the same
+    # So that a resumed run does the same.
+    machine = replace(machine, compile=bool(network.compiled))
     with claimed(model, run) as folder:
         return _train(
             folder, window, network, train, validation, model, data, learning, machine, run
@@ -144,9 +143,8 @@ def _train(
     elif learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
         network.start_at(window.split(first)[1].nanmean().item())
-    if machine.precision.startswith(
-        ("bf16", "16")
-    ):  # the layout in which half-precision convolutions are fast
+    # The layout in which half-precision convolutions are fast.
+    if machine.precision.startswith(("bf16", "16")):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     names = [one.name for one in fields(Reading)] if isinstance(train, Recordings) else []
     reading = {
@@ -267,9 +265,8 @@ def prepared(
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))
     c = int(train[0].shape[1])
-    if (
-        network.channels not in (None, c) and "channels" not in model.model_args
-    ):  # as many as the data have
+    # As many channels as the data have.
+    if network.channels not in (None, c) and "channels" not in model.model_args:
         network = _network(
             replace(model, model_args={**model.model_args, "channels": c}),
             learning.seed,

@@ -122,9 +122,8 @@ class ForecastModule(L.LightningModule):
         now = time.monotonic()
         self.elapsed += now - (self._clock or now)
         self._clock = now
-        if (
-            self.learning.minutes and self.trainer.world_size > 1
-        ):  # one clock for all ranks, or they would drift apart
+        # One clock for all ranks, or they would drift apart.
+        if self.learning.minutes and self.trainer.world_size > 1:
             self.elapsed = self.trainer.strategy.broadcast(self.elapsed)
         return self.learning.minutes is not None and self.elapsed >= 60 * self.learning.minutes
 

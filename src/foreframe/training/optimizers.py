@@ -83,9 +83,8 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any]) -> None:
-        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(
-            list
-        )  # matrices of one size go together
+        # Matrices of one size go together.
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for weight, parts in zip(group["params"], group["parts"], strict=True):
             if weight.grad is None:
                 continue

@@ -64,9 +64,8 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
         ValueError: no run to resume; a run where a new one should be; one that another process is
             training now; a folder that cannot be made.
     """
-    if (
-        not is_first_process()
-    ):  # the same command, started again by the first process, which knows when it began
+    # The same command, started again by the first process, which knows when it began.
+    if not is_first_process():
         if not (run.resume or run.run or "FOREFRAME_RUN" in os.environ):
             raise ValueError(
                 "processes that were started from outside cannot agree on a folder by themselves: "

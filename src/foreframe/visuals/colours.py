@@ -123,9 +123,8 @@ class Paint:
             return DBZ_STEPS
         if _rain_factor(self.units) or _is(self.units, "mm"):
             return RAIN_STEPS
-        n = (
-            len(RAIN_COLOURS) + 1
-        )  # no unit that has known steps: even ones, the lowest of them paper
+        # No unit that has known steps: even ones, the lowest of them paper.
+        n = len(RAIN_COLOURS) + 1
         return tuple(self.low + (self.high - self.low) * k / n for k in range(1, n))
 
     @property
@@ -133,12 +132,8 @@ class Paint:
         return self.name != "grey" or self.units != ""
 
 
-RAIN_RATES = {
-    "mm/h": 1.0,
-    "kg m-2 h-1": 1.0,
-    "mm/s": 3600.0,
-    "kg m-2 s-1": 3600.0,
-}  # in mm/h; a kg of water on a m2 is a mm
+# In mm/h; a kg of water on a m2 is a mm.
+RAIN_RATES = {"mm/h": 1.0, "kg m-2 h-1": 1.0, "mm/s": 3600.0, "kg m-2 s-1": 3600.0}
 
 
 def paint_for(name: str, low: float, high: float, units: str) -> Paint:
@@ -199,9 +194,8 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
     for part, text in ticks:
         y = top + span - round(part * span)
         draw.line((left + bar, y, left + bar + 3, y), fill=INK)
-        if (
-            last - y >= line - 2
-        ):  # a label that would touch the one below it stays away; its tick does not
+        # A label that would touch the one below it stays away; its tick does not.
+        if last - y >= line - 2:
             write_text(picture, (left + bar + 7, y - line // 2), text, INK, size)
             last = y
     if missing:

@@ -41,9 +41,8 @@ def write_curves(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     lines = [drawn[name] for name in order]
-    figure.legend(
-        lines, order, loc="outside lower center", ncols=len(order), fontsize=9
-    )  # inside it would cover curves
+    # Inside, it would cover curves.
+    figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)
     with atomic_write(path) as rough:
         figure.savefig(rough, dpi=110, format="png")
 

@@ -22,10 +22,8 @@ from foreframe.visuals.colours import (
     write_text,
 )
 
-STRIP = (
-    64,
-    256,
-)  # frames are enlarged to about the first, and shrunk to the second, pixels of their longer side
+# Frames are enlarged to about the first, and shrunk to the second, pixels of their longer side.
+STRIP = (64, 256)
 FILM = (192, 768)
 
 
@@ -170,9 +168,8 @@ def animation_frames(
     painted = paint or Paint()
     parts = [one for one in (past, forecast, truth) if one is not None]
     if missing is None:
-        missing = painted.has_legend and any(
-            holds_nan(one) for one in parts
-        )  # known before the first frame: legends must not jump
+        # Known before the first frame: legends must not jump.
+        missing = painted.has_legend and any(holds_nan(one) for one in parts)
     panels = [(forecast, True)] if truth is None else [(truth, False), (forecast, True)]
 
     def pictures() -> Iterator[np.ndarray]:

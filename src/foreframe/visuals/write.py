@@ -78,19 +78,14 @@ def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
         h, w = pixels.shape[:2]
         if stream is None:
             size = (h, w)
-            stream = film.add_stream(
-                "libx264", rate=rate, options={"crf": "16"}
-            )  # thin lines and letters stay sharp
+            # Thin lines and letters stay sharp.
+            stream = film.add_stream("libx264", rate=rate, options={"crf": "16"})
             stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
             # Said, not left to the player, which would guess the colours' standard by the frame's
             # size.
             context = stream.codec_context
-            context.colorspace, context.color_range, context.color_primaries, context.color_trc = (
-                1,
-                1,
-                1,
-                1,
-            )  # BT.709, limited
+            context.color_range = 1  # limited
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         if (h, w) != size:
             raise ValueError(
                 f"a film's frames have one size, but {size[1]}x{size[0]} is followed by {w}x{h}"
