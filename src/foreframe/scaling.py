@@ -1,8 +1,8 @@
 """Physical values <-> what the network sees."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +42,8 @@ class Scaling:
         low, high: see above, in the data's units.
         units: of low, high and of what `to_units` gives back.
         kind: one of KINDS.
+        inputs: low and high of each input, the last channels of frames, which a model sees and does
+            not forecast; each goes on the line of "minmax".
 
     Raises:
         ValueError: when high is not above low, an unknown kind, or low is not above 0 where kind is
@@ -52,8 +54,13 @@ class Scaling:
     high: float = 1.0
     units: str = ""
     kind: str = "range"
+    inputs: Sequence[Sequence[float]] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple((low, high) for low, high in self.inputs))
+        for low, high in self.inputs:
+            if not (max(abs(low), abs(high)) < FAR and high > low):
+                raise ValueError(f"the scaling of an input needs low < high, not {low} and {high}")
         if self.kind not in KINDS:
             raise ValueError(f"scaling kind {self.kind!r} is unknown; choose {', '.join(KINDS)}")
         if not max(abs(self.low), abs(self.high)) < FAR:  # nor NaN
@@ -114,7 +121,16 @@ class Scaling:
         )
 
     def to_network(self, values: Values) -> Values:
-        """Units -> [0, 1]; any shape."""
+        """Units -> [0, 1]; any shape, or (...,C+I,H,W) where there are I inputs."""
+        if self.inputs:
+            forecast, inputs = values[..., : -len(self.inputs), :, :], []
+            for k, (low, high) in enumerate(self.inputs):
+                channel = values[..., values.shape[-3] - len(self.inputs) + k, :, :]
+                inputs.append((channel - low) / (high - low))
+            forecast = replace(self, inputs=()).to_network(forecast)
+            if isinstance(forecast, Tensor):
+                return torch.cat([forecast, torch.stack(inputs, dim=-3)], dim=-3)
+            return np.concatenate([forecast, np.stack(inputs, axis=-3)], axis=-3)
         if self.kind == "log":
             log1p = torch.log1p if isinstance(values, Tensor) else np.log1p
             return log1p(_cut(values, 0.0, math.inf) / self.low) / math.log1p(self.high / self.low)
@@ -129,7 +145,7 @@ class Scaling:
         return above / (self.high - self.low)
 
     def to_units(self, values: Values) -> Values:
-        """[0, 1] -> units; any shape."""
+        """[0, 1] -> units; any shape. Of what is forecast: no inputs."""
         if self.kind == "log":
             expm1 = torch.expm1 if isinstance(values, Tensor) else np.expm1
             # A forecast may overshoot: e to the power of that must not.
@@ -142,7 +158,8 @@ class Scaling:
 
     def config(self) -> dict[str, Any]:
         """Plain numbers and strings, for config.json: `Scaling(**config)` is the way back."""
-        return asdict(self)
+        config = asdict(self) | {"inputs": [list(ends) for ends in self.inputs]}
+        return config if self.inputs else {k: v for k, v in config.items() if k != "inputs"}
 
 
 @dataclass(frozen=True)

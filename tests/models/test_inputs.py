@@ -5,7 +5,9 @@ one channel that is forecast.
 import pytest
 import torch
 
+from foreframe.clip import Window
 from foreframe.models import Model, build_model, with_known
+from foreframe.training.objectives import forecast, next_frames
 
 CORE = {"core": {"convlstm": {"hidden": [5, 4]}}}
 STRIDED = {"codec": {"strided": {"widths": [4, 6], "show_last": True}}}
@@ -106,3 +108,18 @@ def test_gradients_reach_every_parameter(model: Model) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_objectives_give_the_network_what_it_may_know(model: Model) -> None:
+    clips = torch.cat([SOME, torch.cat([SOME[:, :4, :1], KNOWN[:, :4]], dim=2)], dim=1).double()
+    clips[:, -3:, 2] = torch.nan  # no longer known: the last one stands in
+    filled = clips.clone()
+    filled[:, -3:, 2] = clips[:, -4:-3, 2]
+    window = Window(5, 4)
+    P, Y = forecast(model, clips, window)
+    expected = model(SOME.double(), 4, filled[:, 5:, 1:])
+    torch.testing.assert_close(P, expected)
+    assert torch.equal(Y, clips[:, 5:, :1])
+    P, Y = next_frames(model, clips, window, truth_share=1.0)
+    assert P.shape == Y.shape == (3, 8, 1, 16, 12)
+    torch.testing.assert_close(P[:, 4:5], model(SOME.double(), 1, filled[:, 5:6, 1:]))

@@ -55,9 +55,14 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, past: Float[Tensor, "b t _ h w"], steps: int
+        self,
+        past: Float[Tensor, "b t _ h w"],
+        steps: int,
+        known: Float[Tensor, "b s i h w"] | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
-        return self.decode(self.encode(past), steps)
+        """Encode, then decode with what is known of the inputs that follow, if there are any."""
+        state = self.encode(past)
+        return self.decode(state if known is None else with_known(state, known), steps)
 
     def step_values(self, height: int, width: int) -> int:
         """Values of the largest map that a step of a recurrent core works on, for one frame H x W;

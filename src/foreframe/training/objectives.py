@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
-from foreframe.models import Model, State
+from foreframe.models import Model, State, with_known
+from foreframe.models.promise import joined
 
 Frames = Float[Tensor, "b t c h w"]
-Forecasts = Float[Tensor, "b s c h w"]  # another number of frames than the clips have
+Future = Float[Tensor, "b _ _ h w"]
+Forecasts = Float[Tensor, "b s _ h w"]  # fewer frames than the clips have, and no inputs
 
 
 def mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
@@ -88,13 +90,29 @@ def forecast(
     Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the
     losses leave them out.
     """
-    past, future = window.split(clips)
-    past = fill_missing(past)[0]
+    past, future, known = parted(network, clips, window)
     if not 0 < truncate < window.past:
-        return network(past, window.future), future
+        return network(past, window.future, known), future
     with torch.no_grad():
         state = network.encode(past[:, :-truncate])
-    return network.decode(network.encode(past[:, -truncate:], state), window.future), future
+    state = network.encode(past[:, -truncate:], state)
+    return network.decode(
+        state if known is None else with_known(state, known), window.future
+    ), future
+
+
+def parted(
+    network: Model, clips: Frames, window: Window
+) -> tuple[Forecasts, Future, Future | None]:
+    """A batch as a network takes it: the past with its inputs, where values are missing filled; the
+    true future of what is forecast; the inputs of that future, if the network has any.
+    """
+    past, future = window.split(clips)
+    past, last = fill_missing(past)
+    if not network.inputs:
+        return past, future, None
+    known = fill_missing(future[:, :, -network.inputs :], last[:, -network.inputs :])[0]
+    return past, future[:, :, : -network.inputs], known
 
 
 def next_frames(
@@ -110,27 +128,28 @@ def next_frames(
     head, as with `decoder="same"`. With `truncate`, gradients are cut off after every so many
     frames.
     """
-    truth = clips[:, 1 : window.length]
+    c = clips.shape[2] - network.inputs
+    truth = clips[:, 1 : window.length, :c]
     clips = fill_missing(clips[:, : window.length])[0]
     b, t = clips.shape[:2]
     true = torch.rand(b, t - 1) < truth_share  # on the CPU: the same draw on any device
     true[:, : window.past] = True
     true_here = true.to(clips.device).view(b, t - 1, 1, 1, 1)
     state: State | None = None
-    made = []
+    forecasts = []
     shown = clips[:, :1]
     for step in range(t - 1):
         if state is not None and truncate and step % truncate == 0:
             state = {name: value.detach() for name, value in state.items()}
             shown = shown.detach()
         state = network.encode(shown, state)
-        own = network.decode(state, 1)
-        made.append(own)
+        after = clips[:, step + 1 : step + 2]
+        own = network.decode(with_known(state, after[:, :, c:]) if network.inputs else state, 1)
+        forecasts.append(own)
         if step + 1 < t - 1:
-            shown = torch.where(
-                true_here[:, step + 1 : step + 2], clips[:, step + 1 : step + 2], own
-            )
-    return torch.cat(made, dim=1), truth
+            own = joined(own, after[:, :, c:])
+            shown = torch.where(true_here[:, step + 1 : step + 2], after, own)
+    return torch.cat(forecasts, dim=1), truth
 
 
 def truth_share(step: int, sampling_steps: int) -> float:
