@@ -1,15 +1,14 @@
-"""Kills trainings at random moments, goes on with them, and compares what they come to with one
-that was never killed.
+"""Kills trainings at random moments, resumes them, and compares them with one never killed.
 
     python benchmarks/kills.py --kills 100
 
 Four kinds of training: in one process that saves after every step or once an epoch, with two loader
 workers, with two processes (gloo). Each is killed (SIGKILL) at a seeded moment: some time after it
 began, within a training step, while validating, while saving (before or after any of the calls that
-put a file in its place), and, of two processes, the second one alone. Then `foreframe train
---resume` goes on, now and then killed again, until it is done. It must come to equal weights and
-optimizer state, to the bit; equal rows of validation.jsonl (but for the seconds), none lost, none
-twice; an equal best checkpoint; and leave no other files.
+put a file in its place), and, of two processes, the second one alone. Then
+`foreframe train --resume` goes on, now and then killed again, until it is done. It must come to
+equal weights and optimizer state, to the bit; equal rows of validation.jsonl (but for the seconds),
+none lost, none twice; an equal best checkpoint; and leave no other files.
 
 It forks, so that torch is imported once: 100 kills take some minutes on one core.
 """
@@ -24,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,24 +33,11 @@ import torch
 import foreframe.training.fit  # noqa: F401
 from foreframe.training.module import ForecastModule
 
-FLAGS = [
-    *(
-        "--model",
-        "quick",
-        "--hidden",
-        "4",
-        "--data_args.canvas",
-        "32",
-        "--data_args.clips",
-        "24",
-        "--past",
-        "2",
-        "--future",
-        "2",
-    ),
-    *("--batch_size", "4", "--validation_clips", "8", "--learning_rate", "3e-3", "--epochs", "3"),
-    *("--accelerator", "cpu", "--picture_every", "0"),
-]
+FLAGS = (
+    "--model quick --hidden 4 --past 2 --future 2 --learning_rate 3e-3 --epochs 3 "
+    "--data_args.canvas 32 --data_args.clips 24 --batch_size 4 --validation_clips 8 "
+    "--accelerator cpu --picture_every 0"
+)
 OFTEN = ["--save_every", "0.0001"]  # after every step
 KINDS = {
     "one process": ["--devices", "1", *OFTEN],
@@ -80,14 +67,13 @@ def main() -> int:
         told: dict[str, int] = {}
         while kills < given.kills:
             runs += 1
-            kind = draw.choices(kinds, [2 if one == "two processes" else 4 for one in kinds])[0]
+            kind = draw.choices(kinds, [2 if kind == "two processes" else 4 for kind in kinds])[0]
             run, (counts, takes, reference_run) = folder / f"run-{runs}", whole[kind]
+            moments = MOMENTS if kind == "two processes" else MOMENTS[:-1]
             words: list[str] = []
             again = True
             while again and kills < given.kills:
-                moment = draw.choice(
-                    [one for one in MOMENTS if one != "second process" or kind == "two processes"]
-                )
+                moment = draw.choice(moments)
                 number = 0 if moment not in counts else draw.randrange(1, counts[moment] + 1)
                 after = draw.uniform(0, takes)
                 code = train(run, kind, moment, number, after)
@@ -117,9 +103,7 @@ def main() -> int:
 
 
 def reference(run: Path, kind: str) -> tuple[dict[str, int], float, Path]:
-    """A run that is not killed: how many steps, validation batches and file operations it took, the
-    seconds, its folder.
-    """
+    """A run that is not killed: its steps, validation batches, file operations; seconds; folder."""
     began = time.monotonic()
     code = train(run, kind, "count", 0, 0)
     if code:
@@ -130,15 +114,11 @@ def reference(run: Path, kind: str) -> tuple[dict[str, int], float, Path]:
 
 
 def train(run: Path, kind: str, moment: str, number: int, after: float) -> int | None:
-    """Begin a run, or go on with it, in a process of its own. None: it was killed; else its exit
-    code.
-    """
-    begun = (run / "config.yaml").exists()
-    arguments = (
-        ["train", "--resume", str(run)]
-        if begun
-        else ["train", *FLAGS, *KINDS[kind], "--run", str(run)]
-    )
+    """Begin or resume a run in a process of its own; its exit code, None where it was killed."""
+    if (run / "config.yaml").exists():
+        arguments = ["train", "--resume", str(run)]
+    else:
+        arguments = ["train", *FLAGS.split(), *KINDS[kind], "--run", str(run)]
     pid = os.fork()
     if pid == 0:
         child(arguments, run, moment, number)
@@ -183,21 +163,19 @@ def child(arguments: list[str], run: Path, moment: str, number: int) -> None:
 
 
 def lie_in_wait(moment: str, number: int) -> dict[str, int]:
-    """Count what may be interrupted, and kill this process at the `number`-th of what `moment`
-    names.
-    """
+    """Count what may be interrupted, and kill this process at the `number`-th `moment`."""
     counts = {"training": 0, "validating": 0, "saving": 0}
 
     def counted(what: str, call: Callable) -> Callable:
         def counting(*args: object, **options: object) -> object:
-            before_it(what)
+            count(what)
             result = call(*args, **options)
-            before_it(what)  # after it, before whatever is next
+            count(what)  # between it and whatever is next
             return result
 
         return counting
 
-    def before_it(what: str) -> None:
+    def count(what: str) -> None:
         counts[what] += 1
         if what == moment and counts[what] == number:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -210,31 +188,27 @@ def lie_in_wait(moment: str, number: int) -> dict[str, int]:
 
 
 def second(pid: int) -> int | None:
-    """The process that Lightning started beside `pid`: a child that is another Python, not a fork
-    as loader workers are.
+    """The process that Lightning started beside `pid`.
+
+    It is a child that runs the command anew, not a fork as loader workers are.
     """
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return next(
-            (int(one) for one in children if b"--resume" in name(one) or b"--run" in name(one)),
-            None,
-        )
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"--resume" in command or b"--run" in command:
+                return int(child)
     except OSError:
-        return None
-
-
-def name(pid: str) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+        pass
+    return None
 
 
 def finished(run: Path, whole: Path) -> bool:
-    """Whether the run had come to its end when it was killed: with nothing left to do, which
-    `--resume` refuses.
-    """
+    """Whether the run was complete when it was killed: `--resume` refuses it, with nothing left."""
     if not (run / "checkpoints" / "last.ckpt").exists():
         return False
     own, other = (
-        torch.load(where / "checkpoints" / "last.ckpt", weights_only=True) for where in (run, whole)
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (run, whole)
     )
     done: bool = own["global_step"] == other["global_step"]
     return done and own["callbacks"]["Checkpoints"]["owed"] is None
@@ -248,33 +222,31 @@ def said(run: Path) -> str:
 def compared(whole: Path, run: Path) -> str:
     """Where a run differs from the one that was never killed, or "equal"."""
     for file in ("last", "best"):
-        one, other = (
-            torch.load(where / "checkpoints" / f"{file}.ckpt", weights_only=True)
-            for where in (whole, run)
+        wanted, found = (
+            torch.load(folder / "checkpoints" / f"{file}.ckpt", weights_only=True)
+            for folder in (whole, run)
         )
         for key in ("global_step", "state_dict", "optimizer_states"):
-            if not same(one[key], other[key]):
+            if not same(wanted[key], found[key]):
                 return f"{file}.ckpt has another {key}"
-        if one["callbacks"]["Checkpoints"] != other["callbacks"]["Checkpoints"]:
+        if wanted["callbacks"]["Checkpoints"] != found["callbacks"]["Checkpoints"]:
             return f"{file}.ckpt knows of another best score"
-    rows = [
-        [without_seconds(line) for line in (where / "validation.jsonl").open()]
-        for where in (whole, run)
-    ]
-    if rows[0] != rows[1]:
-        steps = [[row["step"] for row in of] for of in rows]
-        return (
-            f"validation rows of steps {steps[1]}, not {steps[0]}"
-            if steps[0] != steps[1]
-            else "other validation scores"
-        )
-    left = [
-        {str(p.relative_to(where)) for p in where.rglob("*") if "tfevents" not in p.name}
-        for where in (whole, run)
+    wanted, found = (
+        [without_seconds(line) for line in (folder / "validation.jsonl").open()]
+        for folder in (whole, run)
+    )
+    if wanted != found:
+        expected, steps = ([row["step"] for row in rows] for rows in (wanted, found))
+        if steps != expected:
+            return f"validation rows of steps {steps}, not {expected}"
+        return "other validation scores"
+    files = [
+        {str(p.relative_to(folder)) for p in folder.rglob("*") if "tfevents" not in p.name}
+        for folder in (whole, run)
     ]
     # A run killed after its last save is not resumed: its lock's file stays, which without its
     # process locks nothing.
-    odd = {one for one in left[0] ^ left[1] if "previous" not in one and one != ".lock"}
+    odd = {name for name in files[0] ^ files[1] if "previous" not in name and name != ".lock"}
     return f"other files: {sorted(odd)}" if odd else "equal"
 
 
@@ -284,18 +256,15 @@ def without_seconds(line: str) -> dict:
     return row
 
 
-def same(one: object, other: object) -> bool:
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return (
-            isinstance(other, dict)
-            and one.keys() == other.keys()
-            and all(same(one[key], other[key]) for key in one)
-        )
-    if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
-    return one == other
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        alike = isinstance(b, dict) and a.keys() == b.keys()
+        return alike and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return a == b
 
 
 if __name__ == "__main__":

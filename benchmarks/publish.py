@@ -1,5 +1,6 @@
-"""Put trained weights into the package: python benchmarks/publish.py NAME HOW RUN [RUN ...]
-[--clips N]
+"""Puts trained weights into the package.
+
+    python benchmarks/publish.py NAME HOW RUN [RUN ...] [--clips N]
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves what was there, where float16 has
@@ -30,28 +31,30 @@ def table(card: dict[str, Any]) -> list[str]:
     leads = (0, 1, 2, 4, 6, 9)
     lines = []
     for convention, score, form in (
-        ("openstl", "mse", ".1f"), ("openstl", "ssim", ".3f"), ("standard", "mse", ".5f"),
+        ("openstl", "mse", ".1f"),
+        ("openstl", "ssim", ".3f"),
+        ("standard", "mse", ".5f"),
         ("standard", "ssim", ".3f"),
         ("standard", "psnr", ".2f"),
-    ):  # fmt: skip
+    ):
         head = "".join(f" +{k + 1} |" for k in leads)
         lines += [
             "",
             f"| {score.upper()} ({convention}) | overall |{head}",
             f"|---|---|{'---|' * len(leads)}",
         ]
-        for name, of in card["scores"].items():
-            found = of[convention][score]
-            cells = "".join(f" {found['per_lead'][k]:{form}} |" for k in leads)
-            lines.append(f"| {name.replace('_', ' ')} | {found['overall']:{form}} |{cells}")
+        for name, scores in card["scores"].items():
+            row = scores[convention][score]
+            cells = "".join(f" {row['per_lead'][k]:{form}} |" for k in leads)
+            lines.append(f"| {name.replace('_', ' ')} | {row['overall']:{form}} |{cells}")
     return lines
 
 
 def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
     first, *others = map(foreframe.Forecaster.load, runs)
-    weights = [one.model.state_dict() for one in (first, *others)]
+    weights = [forecaster.model.state_dict() for forecaster in (first, *others)]
     first.model.load_state_dict(
-        {name: torch.stack([one[name] for one in weights]).mean(dim=0) for name in weights[0]}
+        {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
     )
     return first
 
@@ -74,11 +77,9 @@ def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
     kept = "\n".join(
         line for line in settings.splitlines() if "null" not in line and "/" not in line
     )
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     lines = [
-        (folder / "README.md")
-        .read_text(encoding="utf-8")
-        .replace('"this folder"', f'"{name}"')
-        .rstrip(),
+        readme.replace('"this folder"', f'"{name}"').rstrip(),
         "",
         "## Training",
         "",

@@ -1,5 +1,6 @@
-"""How good after how long? python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE]
-RECIPE_OR_RUN ...
+"""How good after how long?
+
+    python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] RECIPE_OR_RUN ...
 
 Trains each recipe (a name or a YAML file) on Moving MNIST for M minutes, its schedule running on
 the clock, one after the other; what was trained before is a run's folder, and is taken as it is.
@@ -23,37 +24,12 @@ AT = (1, 4, 15, 30, 60, 120)
 def trained(config: str, minutes: float, digits: str) -> Path:
     run = Path("runs/quality") / f"{Path(config).stem}-{minutes:g}min-{Path(digits).stem}"
     if not (run / "validation.jsonl").exists():
-        command = [
-            sys.executable,
-            "-m",
-            "foreframe",
-            "train",
-            "--config",
-            config,
-            "--run",
-            str(run),
-        ]
-        command += [
-            "--minutes",
-            f"{minutes:g}",
-            "--epochs",
-            "1000000",
-            "--data_args.digits",
-            digits,
-            "--picture_every",
-            "0",
-        ]
-        command += [
-            "--precision",
-            "bf16-mixed",
-            "--trainer.val_check_interval",
-            "00:00:00:20",
-            "--validation_clips",
-            "100",
-        ]
+        train = [sys.executable, "-m", "foreframe", "train", "--config", config, "--run", str(run)]
         # The same clips for all, the tutorial's too.
-        command += ["--data_args.motion", "srivastava"]
-        subprocess.run(command, check=True)
+        data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 100"
+        how_long = f"--minutes {minutes:g} --epochs 1000000 --precision bf16-mixed"
+        reports = "--trainer.val_check_interval 00:00:00:20 --picture_every 0"
+        subprocess.run([*train, *f"{data} {how_long} {reports}".split()], check=True)
     return run
 
 
@@ -70,23 +46,24 @@ def main() -> None:
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     print(
-        f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | the end "
-        f"|\n|---|{'---|' * len(AT)}---|"
+        f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | the end |\n"
+        f"|---|{'---|' * len(AT)}---|"
     )
-    for one in given.of:
-        run = Path(one) if Path(one).is_dir() else trained(one, given.minutes, given.digits)
-        name = run.name if Path(one).is_dir() else Path(one).stem
-        rows = [
-            json.loads(line)
-            for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
+    for source in given.of:
+        if Path(source).is_dir():
+            run = Path(source)
+            name = run.name
+        else:
+            run = trained(source, given.minutes, given.digits)
+            name = Path(source).stem
+        written = (run / "validation.jsonl").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in written.splitlines()]
         points = [(row["seconds"], row["scores"]["openstl"]["mse"]["overall"]) for row in rows]
-        by = [[mse for seconds, mse in points if seconds <= 60 * minutes] for minutes in AT]
         ended = points[-1][0] / 60
-        cells = [
-            f"{found[-1]:.1f}" if found and ended > 0.9 * minutes else ""
-            for found, minutes in zip(by, AT, strict=True)
-        ]
+        cells = []
+        for minutes in AT:
+            errors = [mse for seconds, mse in points if seconds <= 60 * minutes]
+            cells.append(f"{errors[-1]:.1f}" if errors and ended > 0.9 * minutes else "")
         print(
             f"| {name} | {' | '.join(cells)} | {points[-1][1]:.1f} ({ended:.0f} min) |", flush=True
         )

@@ -1,5 +1,6 @@
-"""How fast is it, beside what? python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device
-cuda] ...
+"""How fast is it, beside what?
+
+    python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] ...
 
 Every row of a table is measured in one go: all its ways wait in processes of their own, and are
 asked in turn, one at a time, round after round; what is told are medians and ratios of them. The
@@ -7,8 +8,8 @@ ceiling is the faster of a matrix product and a 5x5 convolution of 128 channels,
 after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
 
 With --old SRC, the folder that another checkout's foreframe lies in, each row that foreframe runs
-in is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then `--old
-../before/src`. A last table says how many times as long as the old one each takes.
+in is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then
+`--old ../before/src`. A last table says how many times as long as the old one each takes.
 
 Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras
 where --keras names a Python that has it), quick (a training step of that preset), growth (with
@@ -69,56 +70,47 @@ class Worker:
 def workers(
     ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace
 ) -> Iterator[list[Worker]]:
-    made: list[Worker] = []
+    started: list[Worker] = []
     try:
         for way in ways:
             if way.startswith("keras"):
-                made.append(
-                    Worker(
-                        way,
-                        sizes,
-                        "cpu",
-                        given.clock,
-                        given.keras,
-                        KERAS_BACKEND=way.partition("@")[2],
-                    )
+                backend = way.partition("@")[2]
+                started.append(
+                    Worker(way, sizes, "cpu", given.clock, given.keras, KERAS_BACKEND=backend)
                 )
             elif way.endswith("@old"):
                 path = os.pathsep.join(
                     filter(None, (str(given.old.resolve()), os.environ.get("PYTHONPATH")))
                 )
-                made.append(Worker(way, sizes, given.device, given.clock, PYTHONPATH=path))
+                started.append(Worker(way, sizes, given.device, given.clock, PYTHONPATH=path))
             else:
-                made.append(Worker(way, sizes, given.device, given.clock))
-        yield made
+                started.append(Worker(way, sizes, given.device, given.clock))
+        yield started
     finally:
-        for one in made:
-            one.process.kill()
-            one.process.wait()
+        for worker in started:
+            worker.process.kill()
+            worker.process.wait()
 
 
 def timed(
     ways: Sequence[str], sizes: dict[str, int], given: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    """Median seconds of forward and step, and MiB, of each way; with --old also of each
-    "way@old".
-    """
+    """Median seconds of forward and step, and MiB, of each way, with --old also of "way@old"."""
     ways = given.ways or ways
     if given.old is not None:
+        ours = ("engine", "quick")
         ways = [
-            one
+            name
             for way in ways
-            for one in ([way, f"{way}@old"] if way.startswith(("engine", "quick")) else [way])
+            for name in ((way, f"{way}@old") if way.startswith(ours) else (way,))
         ]
+    taken: dict[str, dict[str, list[float]]] = {way: {"forward": [], "step": []} for way in ways}
     with workers(ways, sizes, given) as asked:
-        taken: dict[str, dict[str, list[float]]] = {
-            one.way: {"forward": [], "step": []} for one in asked
-        }
         for turn in range(given.rounds):
             for what in ("forward", "step"):
-                for one in asked[:: 1 if turn % 2 == 0 else -1]:
-                    taken[one.way][what].append(one.ask(what))
-        memory = {one.way: one.ask("memory") for one in asked}
+                for worker in asked[:: 1 if turn % 2 == 0 else -1]:
+                    taken[worker.way][what].append(worker.ask(what))
+        memory = {worker.way: worker.ask("memory") for worker in asked}
     for way in ways:
         if f"{way}@old" in taken:
             now, before = taken[way], taken[f"{way}@old"]
@@ -128,7 +120,7 @@ def timed(
             ]
             COMPARED.append((way, sizes, [*ratios, memory[way] / memory[f"{way}@old"]]))
     return {
-        way: {what: median(found) for what, found in taken[way].items()} | {"memory": memory[way]}
+        way: {what: median(times) for what, times in taken[way].items()} | {"memory": memory[way]}
         for way in ways
     }
 
@@ -139,18 +131,17 @@ COMPARED: list[tuple[str, dict[str, int], list[float]]] = []
 
 def compared() -> None:
     print(
-        "\n## This one over the old one: medians of each round's ratio\n\n| way | sizes | forward "
-        "| step | memory |"
+        "\n## This version over the old one: medians of each round's ratio\n\n"
+        "| way | sizes | forward | step | memory |\n|---|---|---|---|---|"
     )
-    print("|---|---|---|---|---|")
     for way, sizes, ratios in COMPARED:
         said = ", ".join(f"{name} {size}" for name, size in sizes.items())
         print(f"| {way} | {said} | " + " | ".join(f"{ratio:.3f}" for ratio in ratios) + " |")
 
 
 def gflop(sizes: dict[str, int], layer: bool) -> float:
-    """Useful billions of operations of a forward pass (two for a multiply-add); a step has three
-    times as many.
+    """Useful billions of operations of a forward pass, two each multiply-add; a step has thrice as
+    many.
     """
     k, d, frames = sizes["hidden"], sizes.get("channels", 1), sizes["past"]
     # The first layer: 9 places, 4 gates; no convolution of the first zeros.
@@ -180,14 +171,14 @@ def ceiling(device: str, bf16: bool) -> float:
         (lambda: a @ b, 2 * n**3),
         (lambda: F.conv2d(x, w, padding=2), 2 * x.shape[0] * 64**2 * 128**2 * 25),
     ):
-        found = []
+        times = []
         for _ in range(9):
             began = time.perf_counter()
             act()
             if device == "cuda":
                 torch.cuda.synchronize()
-            found.append(time.perf_counter() - began)
-        best = max(best, work / median(found[2:]) / 1e9)
+            times.append(time.perf_counter() - began)
+        best = max(best, work / median(times[2:]) / 1e9)
     return best
 
 
@@ -226,8 +217,8 @@ def network(given: argparse.Namespace) -> None:
 def layer(given: argparse.Namespace) -> None:
     print("\n## One layer, 32 channels in, 32 hidden, 64x64, 20 frames\n")
     print(
-        "| batch | way | forward, s | step, s | step, x the engine's of its dtype | peak MiB "
-        "|\n|---|---|---|---|---|---|"
+        "| batch | way | forward, s | step, s | step, x the engine's of its dtype | peak MiB |\n"
+        "|---|---|---|---|---|---|"
     )
     for batch in given.batches or (1, 4, 12):
         sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
@@ -252,8 +243,8 @@ def layer(given: argparse.Namespace) -> None:
 def quick(given: argparse.Namespace) -> None:
     print("\n## A training step of `quick`, 64x64, 10 -> 10, with Muon\n")
     print(
-        "| batch | way | forward, s | step, s | step, x the first | peak MiB "
-        "|\n|---|---|---|---|---|---|"
+        "| batch | way | forward, s | step, s | step, x the first | peak MiB |\n"
+        "|---|---|---|---|---|---|"
     )
     for batch in given.batches or (8,):
         sizes = {"batch": batch, "past": 10, "future": 10, "size": 64, "hidden": 64}
@@ -271,8 +262,8 @@ def quick(given: argparse.Namespace) -> None:
 def growth(given: argparse.Namespace) -> None:
     """The exponent is that of a straight line through the logarithms."""
     print(
-        "\n## How a step grows (the engine, bf16, batch 1)\n\n| with | values | seconds | exponent "
-        "| MiB |\n|---|---|---|---|---|"
+        "\n## How a step grows (the engine, bf16, batch 1)\n\n"
+        "| with | values | seconds | exponent | MiB |\n|---|---|---|---|---|"
     )
     start = {"batch": 1, "past": 10, "future": 10, "size": 64, "hidden": 64}
     for name, values in (
@@ -292,8 +283,8 @@ def growth(given: argparse.Namespace) -> None:
         over = math.log(by[-1] / by[0])
         print(
             f"| {'pixels' if name == 'size' else name} | {', '.join(map(str, values))} | "
-            f"{', '.join(f'{t:.3f}' for t in taken)} | {math.log(taken[-1] / taken[0]) / over:.2f} "
-            "| "
+            f"{', '.join(f'{t:.3f}' for t in taken)} | "
+            f"{math.log(taken[-1] / taken[0]) / over:.2f} | "
             f"{', '.join(f'{m:.0f}' for m in memory)} |",
             flush=True,
         )
@@ -302,8 +293,8 @@ def growth(given: argparse.Namespace) -> None:
 def memory(given: argparse.Namespace) -> None:
     print("\n## 40 frames (20 -> 20), the tutorial's network, batch 4\n")
     print(
-        "| way | step, s | x its own without saving | peak MiB | share of plain "
-        "|\n|---|---|---|---|---|"
+        "| way | step, s | x its own without saving | peak MiB | share of plain |\n"
+        "|---|---|---|---|---|"
     )
     sizes = {"batch": 4, "past": 20, "future": 20, "size": 64, "hidden": 64}
     found = timed(
@@ -337,11 +328,8 @@ def generator(given: argparse.Namespace) -> None:
     def plain_clip() -> Any:
         canvas = np.zeros((20, 64, 64), np.float32)
         for _ in range(2):
-            image, (y, x), angle = (
-                images[draw.integers(len(images))],
-                draw.random(2),
-                2 * np.pi * draw.random(),
-            )
+            image = images[draw.integers(len(images))]
+            (y, x), angle = draw.random(2), 2 * np.pi * draw.random()
             dy, dx = 0.1 * np.sin(angle), 0.1 * np.cos(angle)
             for t in range(20):
                 y, x = y + dy, x + dx
@@ -365,10 +353,10 @@ def generator(given: argparse.Namespace) -> None:
             began = time.perf_counter()
             act()
             taken[name].append(64 / (time.perf_counter() - began))
-    rates = {name: median(found[2:]) for name, found in taken.items()}
+    rates = {name: median(measured[2:]) for name, measured in taken.items()}
     print(
-        "\n## The generator, one thread, 20 frames of 64x64\n\n| way | clips a second | x the "
-        "plain loop |\n|---|---|---|"
+        "\n## The generator, one thread, 20 frames of 64x64\n\n"
+        "| way | clips a second | x the plain loop |\n|---|---|---|"
     )
     for name, rate in rates.items():
         print(f"| {name} | {rate:.0f} | {rate / rates['plain loop']:.1f} |", flush=True)
@@ -409,23 +397,13 @@ def main() -> None:
     given = parser.parse_args()
     import torch
 
-    chip = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        "",
-    )
-    flags = Path("/proc/cpuinfo").read_text()
-    units = " ".join(name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in flags)
-    where = (
-        torch.cuda.get_device_name()
-        if given.device == "cuda"
-        else f"{chip or platform.machine()} ({units})"
-    )
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    models = [line.split(":")[1].strip() for line in cpuinfo.splitlines() if "model name" in line]
+    chip = models[0] if models else platform.machine()
+    units = " ".join(name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in cpuinfo)
+    device = torch.cuda.get_device_name() if given.device == "cuda" else f"{chip} ({units})"
     print(
-        f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"{time.strftime('%d %B %Y')}"
     )
     for name in [given.part] if given.part else PARTS:

@@ -1,4 +1,6 @@
-"""Does a stream stay small, and true? python benchmarks/streaming.py [FRAMES]
+"""Does a stream stay small, and true?
+
+    python benchmarks/streaming.py [FRAMES]
 
 Pushes FRAMES (100,000) frames of moving digits, 64x64, through a live forecast of the preset
 `quick`, and prints the memory of this process as it goes; then compares the last forecast with the
@@ -28,12 +30,12 @@ def resident() -> float:
 
 
 def frames(n: int) -> np.ndarray:
-    """(n,1,64,64): clips of moving digits, one after the other, held as bytes."""
+    """(n,1,64,64): clips of moving digits, one after the other, as bytes."""
     data = foreframe.MovingMNIST("test", length=100)
-    held = np.empty((n, 1, 64, 64), np.uint8)
+    film = np.empty((n, 1, 64, 64), np.uint8)
     for k in range(0, n, 100):
-        held[k : k + 100] = (data[k // 100].numpy() * 255).round()[: n - k]
-    return held
+        film[k : k + 100] = (data[k // 100].numpy() * 255).round()[: n - k]
+    return film
 
 
 def main(n: int) -> int:

@@ -45,10 +45,8 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
     kind, *options = way.split("-")
     bf16 = "bf16" in options
     shape = (s["batch"], s["past"], s.get("channels", 1), s["size"], s["size"])
-    x, y = (
-        torch.rand(shape, device=device),
-        torch.rand(s["batch"], s["future"], 1, s["size"], s["size"], device=device),
-    )
+    x = torch.rand(shape, device=device)
+    y = torch.rand(s["batch"], s["future"], 1, s["size"], s["size"], device=device)
     if "layer" in options:
         cell = ConvLSTMCell(shape[2], s["hidden"]).to(device)
         parameters = list(cell.parameters())
@@ -61,12 +59,12 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
             elif kind == "engine":
                 one_pass = engine.one_pass(x, compiled(s["batch"] * s["size"] ** 2 * s["hidden"]))
             h = c = None
-            made = []
+            maps = []
             with one_pass:
                 for t in range(s["past"]):
                     h, c = run(x[:, t], h, c)
-                    made.append(h)
-            return torch.stack(made, dim=1)
+                    maps.append(h)
+            return torch.stack(maps, dim=1)
 
         def loss() -> Any:
             return ran().float().square().mean()
@@ -111,8 +109,8 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
         for parameter in parameters:
             parameter.grad = None
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            made = loss()
-        made.backward()
+            error = loss()
+        error.backward()
         if muon is not None:
             muon.step()
         waited()
@@ -139,24 +137,20 @@ def keras_way(way: str, s: dict[str, int]) -> tuple[Act, Act]:
 
 
 def peak(device: str) -> float:
-    """The most memory that this process has held since it was told to forget, in MiB: of a GPU's,
-    or (Linux) of the machine's.
-    """
+    """The most memory that this process held since the count began, in MiB: a GPU's, or Linux's."""
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**20
-    held = next(
-        line
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if line.startswith("VmHWM")
-    )
-    return int(held.split()[1]) / 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
-def given_back() -> None:
-    """What is free goes back to the system, so that using it again counts (glibc). Keras may run
-    where there is no foreframe.
+def give_memory_back() -> None:
+    """Give free memory back to the system, so that using it again counts (glibc).
+
+    Keras may run where there is no foreframe, whose function does the same.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -171,7 +165,7 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
     forward()
     if device == "cpu" and way.startswith("engine"):
         step()  # compilers take memory too, once
-    given_back()
+    give_memory_back()
     if way.startswith(("engine", "quick")) and device == "cpu":
         try:
             from foreframe.memory import keep_memory

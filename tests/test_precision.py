@@ -162,7 +162,8 @@ def test_frames_that_are_refused_are_not_timed(forecaster, monkeypatch) -> None:
 @pytest.mark.parametrize("cost", [0.01, 3.0])
 def test_the_timing(monkeypatch, cost: float) -> None:
     """By a clock that only forecasts move: half precision takes a third of the time, and the first
-    of each far longer. Long forecasts are repeated less often."""
+    of each far longer. Long forecasts are repeated less often.
+    """
     clock, seen = [0.0], []
 
     def forecast() -> None:

@@ -58,10 +58,11 @@ def evaluate(
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
-        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}}, "events":
-        {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
-        persistence, overall and per lead time}}. Plain values, ready for JSON. Data with units have
-        a third convention, `physical` (see `PhysicalScorecard`).
+        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
+        "events": {"model" or baseline: {threshold: {score: the same}}},
+        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}}. Plain values,
+        ready for JSON. Data with units have a third convention, `physical` (see
+        `PhysicalScorecard`).
 
     Raises:
         ValueError: clips that are too short, damaged or of other channels than the model's; a

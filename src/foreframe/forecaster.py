@@ -354,8 +354,8 @@ class Forecaster:
         return before, replace(future, times=clip.times_from(first, steps))
 
     def stream(self, steps: int | None = None, precision: str = EXACT) -> Stream:
-        """A forecast after every frame: `live = forecaster.stream(); for frame in camera: forecast
-        = live.push(frame)`.
+        """A forecast after every frame: `live = forecaster.stream()`, then
+        `forecast = live.push(frame)` for each frame of a camera.
 
         Args:
             steps: of each forecast; by default as many as were trained for.

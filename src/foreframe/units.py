@@ -77,7 +77,8 @@ def _each(units: str) -> list[str]:
 @lru_cache(1024)
 def _line(a: str, b: str) -> tuple[float, float] | None:
     """Factor and offset from numbers in `a` to numbers in `b`; None where one of them is not known,
-    or they measure different things."""
+    or they measure different things.
+    """
     one, other = _parsed(a), _parsed(b)
     if one is None or other is None or one[1].dimensionality != other[1].dimensionality:
         return None

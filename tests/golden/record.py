@@ -232,7 +232,8 @@ def past_of(channels: int, frame: tuple[int, int]) -> Float[Tensor, "b t c h w"]
 
 def drawn(way: Way) -> Model:
     """The model with weights from a seed. Noise on top moves those that begin at 0 or 1: peepholes,
-    norms, biases."""
+    norms, biases.
+    """
     torch.manual_seed(0)
     model = build_model(way.model, way.args)
     with torch.no_grad():
@@ -244,7 +245,8 @@ def drawn(way: Way) -> Model:
 
 def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict[str, Tensor]:
     """Forecast, state, and the gradients of mean((forecast - target)²), by the code as it is. The
-    target is the past's first frame, mirrored: any would do that no model forecasts."""
+    target is the past's first frame, mirrored: any would do that no model forecasts.
+    """
     past = past.clone().requires_grad_()
     model.zero_grad()
     state = model.encode(past)

@@ -1,5 +1,6 @@
 """The fast path equals plain torch: values and gradients, of convolutions in parts, of elementwise
-mathematics, and of the ConvLSTM cell made of both; over shapes, dtypes, beginnings and passes."""
+mathematics, and of the ConvLSTM cell made of both; over shapes, dtypes, beginnings and passes.
+"""
 
 import copy
 import pickle

@@ -11,7 +11,8 @@ from foreframe.models.heads import Carry
 
 def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
     """Told (3, -2) pixels a step and no doubt, it shifts the frame so: the reference is scipy's
-    Gaussian of a shifted frame."""
+    Gaussian of a shifted frame.
+    """
     from scipy import ndimage
 
     head = Carry(1, 1, Patches(1, size=4).mirror(1))

@@ -1,5 +1,6 @@
 """What a network is made of beside its cells: reading both ways, attention, a core of one's own;
-against loops that are written out here."""
+against loops that are written out here.
+"""
 
 import weakref
 from itertools import pairwise

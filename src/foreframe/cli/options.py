@@ -153,9 +153,9 @@ def parsed_values(
 ) -> dict[str, Any]:
     """Arguments to plain values; what they do not say is as `settings` have it, which `file` holds.
 
-    Options that are mappings are read here: `--reading.size [96,128]`, `--model_args.head.carry
-    false`, `--reading "{every: 2}"`. jsonargparse would import any class that a value names under
-    `class_path`, and forget the neighbours of a nested name.
+    Options that are mappings are read here: `--reading.size [96,128]`,
+    `--model_args.head.carry false`, `--reading "{every: 2}"`. jsonargparse would import any class
+    that a value names under `class_path`, and forget the neighbours of a nested name.
 
     Raises:
         ValueError: a value that is no YAML, or a mapping where there is none.

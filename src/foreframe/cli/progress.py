@@ -1,5 +1,6 @@
 """How far a long command is, and how long it still takes. On standard error: standard output is for
-results."""
+results.
+"""
 
 import sys
 import time

@@ -71,9 +71,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {**convlstm.PRESETS, **simvp.PR
 def preset(name: str, **changes: Any) -> Model:
     """A documented model, with changes: `preset("quick", channels=3)`.
 
-    A mapping changes what it names and keeps the rest: with `codec={"strided": {"show_last":
-    False}}`, `quick` keeps its widths. One that names another kind of part, such as
-    `output={"draw": {}}`, puts that in its place.
+    A mapping changes what it names and keeps the rest: with
+    `codec={"strided": {"show_last": False}}`, `quick` keeps its widths. One that names another kind
+    of part, such as `output={"draw": {}}`, puts that in its place.
 
     Raises:
         ValueError: for a name that is not in PRESETS, or arguments that make no model.

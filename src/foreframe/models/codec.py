@@ -160,7 +160,8 @@ def _each_step(shown: Tensor, maps: Maps) -> Maps:
 
 def _norm(width: int, norm: str) -> nn.Module:
     """Group norm over each frame on its own (a batch's clips must not see each other), about 16
-    channels a group; or none."""
+    channels a group; or none.
+    """
     if norm == "none":
         return nn.Identity()
     groups = next(n for n in range(max(1, width // 16), 0, -1) if width % n == 0)

@@ -95,7 +95,8 @@ def _after_convolution(
     forget_bias: float,
 ) -> tuple[Hidden, Hidden]:
     """The equations, in the precision of c, which is never less than float32, so that small changes
-    add up; h' is of the gates' precision."""
+    add up; h' is of the gates' precision.
+    """
     i, f, o, g = gates.to(c.dtype).chunk(4, dim=1)
     if peephole is not None:
         W_ci, W_cf, W_co = peephole

@@ -177,7 +177,8 @@ _OFFSET = {"openstl": {"forget_bias": 1.0}}
 
 def before_it_changed(name: str, args: Mapping[str, Any]) -> dict[str, Any] | None:
     """What these arguments of a preset described before the preset itself changed: a run that began
-    with it goes on with it. None where it has not changed since."""
+    with it goes on with it. None where it has not changed since.
+    """
     if name not in _OFFSET or not (speaks(args) or set(args) <= {"channels"}):
         return None
     return {**args, "gates": {**_OFFSET[name], **args.get("gates", {})}}
@@ -210,7 +211,8 @@ def checkpoint(held: dict[str, Any]) -> dict[str, Any]:
 
 def weights(old: Mapping[Any, Any], name: Any) -> Mapping[Any, Any]:
     """A network's weights, of a model that `name`d itself so, with those of version 0.1 under the
-    names of today."""
+    names of today.
+    """
     if name != "convlstm":
         return old
     return {_weight(key): value for key, value in old.items()}
@@ -218,7 +220,8 @@ def weights(old: Mapping[Any, Any], name: Any) -> Mapping[Any, Any]:
 
 def weights_then(now: Mapping[str, Any], name: Any) -> dict[str, Any] | None:
     """The other way: of a model that version 0.1 `name`d so, weights under the names of then. None
-    for other models, whose weights have the names that they had."""
+    for other models, whose weights have the names that they had.
+    """
     if name != "convlstm":
         return None
     names = {after: before for before, after in WEIGHTS.items()}

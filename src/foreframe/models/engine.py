@@ -258,7 +258,8 @@ class _Convolution(torch.autograd.Function):
 
 class _Gathered(torch.autograd.Function):
     """Parameters -> a token that every step takes. As each step comes before it in the backward
-    pass, its own backward runs when all of them have."""
+    pass, its own backward runs when all of them have.
+    """
 
     @staticmethod
     def forward(ctx: Any, tape: "_Tape", weight: Any, bias: Any) -> Any:
@@ -289,7 +290,8 @@ class _Tape:
 
     def begin(self) -> None:
         """Drop what an earlier backward pass left that never came to the parameters, as
-        `torch.autograd.grad` of inputs does."""
+        `torch.autograd.grad` of inputs does.
+        """
         number = torch._C._current_graph_task_id()
         if number != self.number:
             self.number = number
@@ -494,7 +496,8 @@ def _is_map(one: Any) -> bool:
 
 def _rows(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Maps (b,c,h,w) as pixels (n,c,1,1), without a copy where they lie channels last. So a
-    compiler meets two sizes only, whatever the frame's."""
+    compiler meets two sizes only, whatever the frame's.
+    """
     return tuple(
         one.detach().permute(0, 2, 3, 1).reshape(-1, one.shape[1], 1, 1) if _is_map(one)
         else one.detach() if isinstance(one, Tensor) else one

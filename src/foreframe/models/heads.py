@@ -70,7 +70,8 @@ class Head(nn.Module):
 
     def start_at(self, mean: float) -> None:
         """Forecast about `mean` everywhere, as long as nothing is learnt; where a head draws upon a
-        frame, nothing is done."""
+        frame, nothing is done.
+        """
 
 
 class Draw(Head):
@@ -206,7 +207,8 @@ class Carry(Head):
 
 def _kernel(start: Tensor, width: Tensor, patch: int, size: int) -> Tensor:
     """(...,patch,size): where each of a patch's rows (or columns) goes when its first one goes to
-    `start`."""
+    `start`.
+    """
     place = torch.arange(1 - patch, size, device=start.device)
     k = torch.exp(-0.5 * ((place - start[..., None]) / width[..., None]) ** 2)
     k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost

@@ -35,10 +35,10 @@ Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
 class Core(nn.Module):
     """Maps of one frame, up through all layers.
 
-    A new one is a subclass with `step`, and a line in `CORES`. It is built as `Core(channels,
-    hidden, ...)`, with the number of channels that it takes (0: it takes nothing) and its layers'
-    hidden channels. A convolution that it uses at every step is an `engine.Conv2d`, and its
-    elementwise mathematics is an `engine.pointwise` function: that makes it fast.
+    A new one is a subclass with `step`, and a line in `CORES`. It is built as
+    `Core(channels, hidden, ...)`, with the number of channels that it takes (0: it takes nothing)
+    and its layers' hidden channels. A convolution that it uses at every step is an `engine.Conv2d`,
+    and its elementwise mathematics is an `engine.pointwise` function: that makes it fast.
 
     A state is a flat dict of tensors (b,...), whose names end with the number of their layer. "h"
     and a layer's number is what that layer shows to the one above; the last is shown to the head.
@@ -48,7 +48,8 @@ class Core(nn.Module):
 
     def step(self, x: Maps | None, state: State) -> State:
         """The state after a frame. x is that frame's maps, or None where the core takes nothing;
-        `state`, which is left as it was, is empty where nothing was seen yet."""
+        `state`, which is left as it was, is empty where nothing was seen yet.
+        """
         raise NotImplementedError
 
     def maps(self, state: State) -> Layers:
@@ -110,7 +111,8 @@ class Recurrent(Model):
 
     def start_at(self, mean: float) -> None:
         """Set the head's bias so that an untrained network forecasts about `mean` everywhere. Does
-        nothing without a bias, or where the head draws upon a frame."""
+        nothing without a bias, or where the head draws upon a frame.
+        """
         self.output.start_at(mean)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:

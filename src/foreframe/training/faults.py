@@ -119,7 +119,8 @@ def dead_worker(error: BaseException) -> str:
 @contextmanager
 def quiet_workers() -> Iterator[None]:
     """A worker that dies while its loader is thrown away is no loss: no traceback of what Python
-    cannot raise there. One that is missed is told of by `dead_worker`."""
+    cannot raise there. One that is missed is told of by `dead_worker`.
+    """
     shown = sys.unraisablehook
 
     def show(told: "sys.UnraisableHookArgs") -> None:
