@@ -419,3 +419,67 @@ def test_a_stream_needs_no_more_memory_for_more_frames(name: str, frames: int) -
     tracemalloc.stop()
     assert later == tensors
     assert grown - size < 50_000
+
+
+def informed() -> Forecaster:
+    torch.manual_seed(0)
+    args = {"core": {"convlstm": {"hidden": [6]}}, "inputs": 2}
+    network = build_model("encoder_decoder", args)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return Forecaster(network, scaling=Scaling(250, 300, "K", inputs=((0, 1000), (-1, 1))))
+
+
+def informed_past() -> np.ndarray:
+    draw = np.random.default_rng(0)
+    past = np.stack(
+        [draw.uniform(250, 300, (5, 16, 16)), *draw.uniform(-1, 1, (2, 5, 16, 16))], axis=1
+    )
+    past[:, 1] *= 1000
+    return past.astype(np.float32)
+
+
+def test_inputs_are_scaled_each_and_what_is_known_of_them_is_used() -> None:
+    forecaster, past = informed(), informed_past()
+    known = informed_past()[:3, 1:]
+    future = forecaster.predict(past, 3, known=known)
+    assert future.shape == (3, 1, 16, 16)
+    network = forecaster.model.eval()
+    on_scale = torch.from_numpy(past).clone()
+    on_scale[:, 0] = (on_scale[:, 0] - 250) / 50
+    on_scale[:, 1] /= 1000
+    on_scale[:, 2] = (on_scale[:, 2] + 1) / 2
+    with torch.no_grad():
+        expected = network(on_scale[None], 3, on_scale[None, :3, 1:])[0] * 50 + 250
+    np.testing.assert_allclose(future, expected.numpy(), rtol=1e-4)
+    assert np.abs(future - forecaster.predict(past, 3)).max() > 1e-2
+    several = forecaster.predict(np.stack([past, past]), 3, known=np.stack([known, known]))
+    np.testing.assert_allclose(several[1], future, rtol=1e-5)
+
+
+def test_an_input_that_is_not_known_stays_as_it_was_last() -> None:
+    forecaster, past = informed(), informed_past()
+    still = np.repeat(past[-1:, 1:], 3, axis=0)
+    unknown = np.full_like(still, np.nan)
+    expected = forecaster.predict(past, 3)
+    for known in (still, unknown):
+        np.testing.assert_allclose(forecaster.predict(past, 3, known=known), expected, rtol=1e-5)
+    live = forecaster.stream(3)
+    for frame in past:
+        streamed = live.push(frame, known=still)
+    np.testing.assert_allclose(streamed, expected, rtol=1e-4)
+    tiles = forecaster.predict(past, 3, tile=16, known=still)
+    np.testing.assert_allclose(tiles, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (np.zeros((3, 1, 16, 16)), r"known inputs of shape \(1, 3, 1, 16, 16\), but .* 2 inputs"),
+        (np.zeros((3, 2, 8, 16)), r"give \(S,2,16,16\)"),
+        (np.full((3, 2, 16, 16), np.inf), "infinite"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(known: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        informed().predict(informed_past(), 3, known=known)

@@ -18,7 +18,7 @@ from foreframe.budget import check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
 from foreframe.files import atomic_write
-from foreframe.models import Model, build_model, earlier, model_name, weights_of
+from foreframe.models import Model, build_model, earlier, model_name, weights_of, with_known
 from foreframe.notes import Note
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
@@ -26,6 +26,7 @@ from foreframe.stream import Stream, checked_steps, format_size
 from foreframe.trained import Trained
 from foreframe.typed import brief, check_plain, typed
 from foreframe.units import check_units
+from foreframe.wording import plural
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -75,6 +76,7 @@ class Forecaster:
         tile: int = 0,
         overlap: int | None = None,
         precision: str = EXACT,
+        known: Any = None,
     ) -> Clip: ...
 
     @overload
@@ -85,6 +87,7 @@ class Forecaster:
         tile: int = 0,
         overlap: int | None = None,
         precision: str = EXACT,
+        known: Any = None,
     ) -> Array: ...
 
     @torch.inference_mode()
@@ -95,13 +98,14 @@ class Forecaster:
         tile: int = 0,
         overlap: int | None = None,
         precision: str = EXACT,
+        known: Any = None,
     ) -> Any:
         """Forecast the `steps` frames that follow.
 
         Args:
             frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units;
                 or a `Clip`. NaN is a missing value: the last value seen at that pixel stands in for
-                it.
+                it. A model with I inputs takes (T,C+I,H,W), the inputs last.
             steps: how many frames, at least 1; more than it was trained for is allowed.
             tile: forecast big frames in square tiles of this side, blended where they overlap, to
                 bound memory; 0 takes them whole.
@@ -112,6 +116,8 @@ class Forecaster:
             precision: "32-true"; "bf16-mixed", in which the network multiplies numbers of three
                 figures (bfloat16, by torch.autocast); or "auto", the faster of them, timed once for
                 frames of this size: see `speedup`.
+            known: (S,I,H,W) or (B,S,I,H,W), the inputs of the S frames that follow, NaN where they
+                are not known; where nothing is known the last one seen stands in.
 
         Returns:
             (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units,
@@ -127,15 +133,17 @@ class Forecaster:
         steps = checked_steps(steps)
         check_precision(precision)
         if isinstance(frames, Clip):
-            return self._predict_clip(frames, steps, tile, overlap, precision)
+            return self._predict_clip(frames, steps, tile, overlap, precision, known)
         if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
             self.check_size(frames.shape, steps, tile)
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
+        known = None if known is None else self.known_inputs(known, last)
         with computing(self.settled(precision, past.shape[2:], tile), self.device):
-            future = self._in_tiles(past, steps, tile, overlap).float()
-        future = self.scaling.to_units(missing_where_unseen(future, last))
+            future = self._in_tiles(past, steps, tile, overlap, known).float()
+        future = missing_where_unseen(future, last[:, : future.shape[2]])
+        future = self.scaling.to_units(future)
         future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
@@ -191,12 +199,12 @@ class Forecaster:
         return -(-tile // self.model.stride) * self.model.stride
 
     def _predict_clip(
-        self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str
+        self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str, known: Any
     ) -> Clip:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
-            future = self.predict(past, steps, tile, overlap, precision)
+            future = self.predict(past, steps, tile, overlap, precision, known)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         units, start = (
@@ -208,8 +216,13 @@ class Forecaster:
         )
 
     def _in_tiles(
-        self, past: Float[Tensor, "b t c h w"], steps: int, tile: int, overlap: int | None
-    ) -> Float[Tensor, "b s c h w"]:
+        self,
+        past: Float[Tensor, "b t _ h w"],
+        steps: int,
+        tile: int,
+        overlap: int | None,
+        known: Float[Tensor, "b _ _ h w"] | None,
+    ) -> Float[Tensor, "b s _ h w"]:
         self.model.eval()
         if tile < 0:
             raise ValueError(
@@ -218,31 +231,37 @@ class Forecaster:
         (b, _, c, h, w), stride = past.shape, self.model.stride
         tile = self._side(tile)
         if not tile or (h <= tile and w <= tile):
-            return self._whole(past, steps)
+            return self._whole(past, steps, known)
         shared = tile // 4 if overlap is None else overlap
         if not 0 <= shared <= tile - stride:
             raise ValueError(
                 f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}"
             )
+        c -= self.model.inputs
         total, weights = past.new_zeros(b, steps, c, h, w), past.new_zeros(h, w)
         for rows in _tiles(h, tile, shared, stride):
             for columns in _tiles(w, tile, shared, stride):
                 weight = (_ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)).to(
                     past.device
                 )
-                total[..., rows, columns] += (
-                    self._whole(past[..., rows, columns], steps).float() * weight
-                )
+                part = None if known is None else known[..., rows, columns]
+                forecast = self._whole(past[..., rows, columns], steps, part)
+                total[..., rows, columns] += forecast.float() * weight
                 weights[rows, columns] += weight
         return total / weights
 
-    def _whole(self, past: Float[Tensor, "b t c h w"], steps: int) -> Float[Tensor, "b s c h w"]:
+    def _whole(
+        self,
+        past: Float[Tensor, "b t _ h w"],
+        steps: int,
+        known: Float[Tensor, "b _ _ h w"] | None,
+    ) -> Float[Tensor, "b s _ h w"]:
         """A long past is taken in part by part: memory does not grow with it."""
         state = None
         for part in past.split(64, dim=1):
             state = self.model.encode(part, state)
         assert state is not None
-        return self.model.decode(state, steps)
+        return self.model.decode(state if known is None else with_known(state, known), steps)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
         """The recording to forecast, read as the training data were, unless told otherwise.
@@ -293,7 +312,7 @@ class Forecaster:
         Raises:
             ValueError: with the option of reading that cures it, where one does.
         """
-        takes = self.model.channels
+        takes = self.model.takes
         if takes in (None, c):
             return
         cure = {
@@ -370,8 +389,41 @@ class Forecaster:
 
     def _past(self, frames: Any) -> Tensor:
         low, high = self.scaling.bounds
-        past = check_frames(frames, channels=self.model.channels, low=low, high=high, missing=True)
+        if not self.model.inputs:
+            c = self.model.channels
+            past = check_frames(frames, channels=c, low=low, high=high, missing=True)
+        else:  # inputs may leave the range of what is forecast
+            past = check_frames(
+                frames, channels=self.model.takes, low=-math.inf, high=math.inf, missing=True
+            )
+            check_frames(past[..., : self.model.channels, :, :], low=low, high=high, missing=True)
         return self.scaling.to_network(past).to(self.device)
+
+    def known_inputs(
+        self, known: Any, last: Float[Tensor, "b _ h w"]
+    ) -> Float[Tensor, "b s i h w"]:
+        """Inputs of the frames that follow, as the network takes them.
+
+        Args:
+            known: (S,I,H,W) or (B,S,I,H,W), array or tensor, NaN where they are not known.
+            last: (B,C+I,H,W), the last value seen of each, on the network's scale.
+
+        Raises:
+            ValueError: another number of inputs or another size than the model's, no numbers.
+        """
+        inputs = self.model.inputs
+        values = torch.as_tensor(np.array(known) if isinstance(known, np.ndarray) else known)
+        values = values.float().to(self.device)
+        values = values.unsqueeze(0) if values.ndim == 4 else values
+        wanted = (last.shape[0], inputs, *last.shape[2:])
+        if not inputs or values.ndim != 5 or (values.shape[0], *values.shape[2:]) != wanted:
+            raise ValueError(
+                f"known inputs of shape {tuple(values.shape)}, but the model has "
+                f"{plural(inputs, 'input')}; give (S,{inputs},{last.shape[2]},{last.shape[3]})"
+            )
+        if values.isinf().any():
+            raise ValueError("known inputs hold infinite values; NaN marks what is not known")
+        return fill_missing(self.scaling.inputs_to_network(values), last[:, -inputs:])[0]
 
     def config(self) -> dict[str, Any]:
         """Plain values from which everything but the weights can be built again."""

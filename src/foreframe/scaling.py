@@ -123,14 +123,12 @@ class Scaling:
     def to_network(self, values: Values) -> Values:
         """Units -> [0, 1]; any shape, or (...,C+I,H,W) where there are I inputs."""
         if self.inputs:
-            forecast, inputs = values[..., : -len(self.inputs), :, :], []
-            for k, (low, high) in enumerate(self.inputs):
-                channel = values[..., values.shape[-3] - len(self.inputs) + k, :, :]
-                inputs.append((channel - low) / (high - low))
+            forecast = values[..., : -len(self.inputs), :, :]
             forecast = replace(self, inputs=()).to_network(forecast)
-            if isinstance(forecast, Tensor):
-                return torch.cat([forecast, torch.stack(inputs, dim=-3)], dim=-3)
-            return np.concatenate([forecast, np.stack(inputs, axis=-3)], axis=-3)
+            inputs = self.inputs_to_network(values[..., -len(self.inputs) :, :, :])
+            return (torch.cat if isinstance(values, Tensor) else np.concatenate)(
+                [forecast, inputs], -3
+            )
         if self.kind == "log":
             log1p = torch.log1p if isinstance(values, Tensor) else np.log1p
             return log1p(_cut(values, 0.0, math.inf) / self.low) / math.log1p(self.high / self.low)
@@ -143,6 +141,15 @@ class Scaling:
             # In place: each copy of a window takes as long as reading it.
             return above.div_(self.high - self.low)
         return above / (self.high - self.low)
+
+    def inputs_to_network(self, values: Values) -> Values:
+        """Each input on its own line; (...,I,H,W)."""
+        if not self.inputs:
+            return values
+        low, high = np.array(self.inputs, np.float32).T[:, :, None, None]
+        if isinstance(values, Tensor):
+            low, high = (torch.from_numpy(ends).to(values.device) for ends in (low, high))
+        return (values - low) / (high - low)
 
     def to_units(self, values: Values) -> Values:
         """[0, 1] -> units; any shape. Of what is forecast: no inputs."""

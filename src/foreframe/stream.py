@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreframe.clip import fill_missing
 from foreframe.files import atomic_write
-from foreframe.models import earlier
+from foreframe.models import earlier, with_known
 from foreframe.precision import EXACT, computing
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Stream:
         )
 
     @torch.inference_mode()
-    def push(self, frame: "Array") -> "Array":
+    def push(self, frame: "Array", known: Any = None) -> "Array":
         """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
         own units.
 
@@ -56,7 +56,7 @@ class Stream:
                 refused frame leaves the state as it was.
         """
         self.take(frame)
-        return self.forecast(like=frame)
+        return self.forecast(like=frame, known=known)
 
     @torch.inference_mode()
     def take(self, frame: Any) -> None:
@@ -91,20 +91,24 @@ class Stream:
         self.state, self._last, self.seen = state, last, self.seen + 1
 
     @torch.inference_mode()
-    def forecast(self, steps: int | None = None, like: Any = None) -> Any:
+    def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:
         """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like`
-        is one.
+        is one; `known` as of `Forecaster.predict`.
 
         Raises:
-            ValueError: before the first frame.
+            ValueError: before the first frame; inputs that do not fit.
         """
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
         f.check_size(self._last.shape, steps)
         with self._computing(self._last):
-            future = f.model.decode(self.state, steps)[0].float()
-        future = f.scaling.to_units(torch.where(self._last.isnan(), torch.nan, future))
+            state = self.state
+            if known is not None:
+                state = with_known(state, f.known_inputs(known, self._last))
+            future = f.model.decode(state, steps)[0].float()
+        unseen = self._last[:, : future.shape[1]].isnan()
+        future = f.scaling.to_units(torch.where(unseen, torch.nan, future))
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)
@@ -192,7 +196,7 @@ class Stream:
         model = self.forecaster.model
         if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
             return None
-        if model.channels not in (None, last.shape[1]):
+        if model.takes not in (None, last.shape[1]):
             return None
         with self._computing(last):
             like = model.eval().encode(

@@ -104,6 +104,16 @@ WAYS: dict[str, tuple[str, dict]] = {
         convlstm(4, 5)
         | {"start": "mirrored", "output": {"draw": {"feed": "nothing"}}, "backward": 3},
     ),
+    "guided, with two inputs": (
+        "encoder_decoder",
+        convlstm(5)
+        | STRIDED
+        | {"output": {"correct": {"guide": "linear_motion"}}, "inputs": 2, "channels": 2},
+    ),
+    "its own frames, with an input": (
+        "next_frame",
+        convlstm(4) | {"codec": {"patches": {"size": 2}}, "inputs": 1},
+    ),
     "with attention": (
         "encoder_decoder",
         convlstm(4, 5) | {"codec": STRIDED["codec"], "start": "states", "attention": 4},
@@ -137,7 +147,7 @@ def built(name: str) -> Model:
 
 def some(model: Model, b: int = 3, t: int = 5, h: int = 24, w: int = 16) -> torch.Tensor:
     torch.manual_seed(1)
-    return torch.rand(b, t, model.channels or 1, h, w)
+    return torch.rand(b, t, model.takes or 1, h, w)
 
 
 @pytest.fixture(params=NAMES)
@@ -153,7 +163,8 @@ def test_any_frame_size_and_any_horizon(model: Model) -> None:
         for t, steps in ((1, 1), (2, 7)):
             past = some(model, 2, t, h, w)
             made = model(past, steps)
-            assert made.shape == (2, steps, *past.shape[2:])
+            c = past.shape[2] - model.inputs
+            assert made.shape == (2, steps, c, *past.shape[3:])
             assert made.dtype == torch.float32
             assert made.isfinite().all()
 
