@@ -13,7 +13,7 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-if "OMP_NUM_THREADS" not in os.environ:  # who shares the machine says so
+if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(2)
 
 # Started in the background of a script, Ctrl-C is ignored, and programs that tests start inherit

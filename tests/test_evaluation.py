@@ -133,6 +133,7 @@ def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
         persistence={"mse": [150, 300], "ssim": [0.7, 0.5], "psnr": [15, 11]},
         black={"mse": [170, 170], "ssim": [0.6, 0.6], "psnr": [14, float("inf")]},
     )
+    assert [title.split(" ")[0] for title in digits] == ["MSE", "SSIM", "PSNR"]
     assert all("left out" not in title and "black" in series for title, series in digits.items())
 
 

@@ -31,7 +31,8 @@ def test_the_published_weights_forecast_pictures(kind, tmp_path, monkeypatch) ->
     future = np.load("future.npy")
     assert future.shape == (3, 1, 64, 64)
     assert 0.5 < future.max() < 1.5  # on [0,1], and there is something to see
-    main(["stream", "moving-mnist", f"past.{kind}", "--steps", "3", "--output", "live", *grey])
+    command = ["stream", "moving-mnist", f"past.{kind}", "--steps", "3", "--output", "live", *grey]
+    assert main(command) == 0
     np.testing.assert_allclose(np.load("live/frame-000011.npy").max(), future.max(), atol=0.2)
 
 

@@ -182,16 +182,20 @@ def test_every_example_is_run_by_a_page() -> None:
     lines = {
         text.split()[0] for page in PAGES for language, text in parts(page) if language == "bash"
     }
-    assert {
-        str(script.relative_to(ROOT)) for script in (ROOT / "examples").glob("*/run.sh")
-    } <= lines
+    scripts = {str(script.relative_to(ROOT)) for script in (ROOT / "examples").glob("*/run.sh")}
+    assert scripts
+    assert scripts <= lines
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
-        if not link.startswith("http"):
-            assert (page.parent / link).exists(), link
+def test_links_lead_somewhere() -> None:
+    links = {
+        page.parent / link
+        for page in [*PAGES, ROOT / "CONTRIBUTING.md"]
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if not link.startswith("http")
+    }
+    assert len(links) > 10
+    assert [link for link in links if not link.exists()] == []
 
 
 @pytest.mark.parametrize("recipe", recipes())

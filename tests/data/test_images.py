@@ -223,6 +223,7 @@ def test_many_gifs_leave_few_files_open(tmp_path) -> None:
     for k in range(60):
         gif_of(tmp_path / f"{k}.gif", 3)
     clips = clips_from(tmp_path)
+    assert len(clips) == 60
     before = len(os.listdir("/proc/self/fd"))
     assert all(clip[:2].frames.shape == (2, 1, 12, 16) for clip in clips)
     assert len(os.listdir("/proc/self/fd")) - before <= 32

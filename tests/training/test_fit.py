@@ -361,13 +361,10 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkey
 
 def test_minutes_end_the_schedule_and_the_run(tmp_path) -> None:
     run = tmp_path / "run"
-    begun = time.monotonic()
     fit(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine"))
-    assert time.monotonic() - begun < 60
-    rate = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0][
-        "param_groups"
-    ][0]["lr"]
-    assert rate < 0.1 * 3e-3
+    state = state_of(run)
+    assert 0 < state["global_step"] < 100_000
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] < 0.1 * 3e-3
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
