@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from foreframe import Clip, clips_from
-from foreframe.data.grids import write_grid
+from foreframe.data.cf import write_grid
 
 EVENTS = {
     "train": ("mch_rain_20150515", "knmi_acc_20100826"),

@@ -125,6 +125,23 @@ class Coordinate:
         return self.values[where]
 
 
+@dataclass(frozen=True)
+class Variable:
+    """What a file says of one of the variables that were read as the channels of a clip.
+
+    Args:
+        name: of the variable in its file.
+        units: of its values.
+        attributes: its others: standard_name, long_name, ...
+        channels: how many of the clip's are this variable's.
+    """
+
+    name: str
+    units: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    channels: int = 1
+
+
 def same_attributes(several: Sequence[Mapping[str, Any]]) -> set[str]:
     """The attributes that all have, with one value."""
     first, *others = several
@@ -189,6 +206,12 @@ class Clip:
             them.
         start: of a forecast, the time of the last frame that it has seen; None for what was
             measured.
+        time_dim: what the file calls the dimension of time.
+        turned: whether the file's rows run from south to north, against those of the frames; a grid
+            that is written has the file's order again.
+        variables: of channels that were read as several variables, what the file says of each, in
+            the order of the channels.
+        about: what the file says of itself: title, institution, source, references, history.
 
     Raises:
         ValueError: frames, times or coordinates that do not fit each other.
@@ -204,6 +227,10 @@ class Clip:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     dims: tuple[str, str] = ("", "")
     start: Any = None
+    time_dim: str = "time"
+    turned: bool = False
+    variables: tuple[Variable, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.frames.shape) != 4:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from foreframe.clip import Clip
-from foreframe.data.grids import write_grid
+from foreframe.data.cf import write_grid
 from foreframe.data.sources import spoken
 from foreframe.files import atomic_write, check_writable
 from foreframe.scaling import Scaling

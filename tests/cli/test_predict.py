@@ -17,7 +17,7 @@ from PIL import Image, ImageSequence
 from conftest import real_data
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.data.grids import write_grid
+from foreframe.data.cf import write_grid
 from foreframe.models import build_model
 from foreframe.trained import Trained
 from foreframe.visuals import write_mp4

@@ -17,8 +17,10 @@ import pytest
 import xarray as xr
 
 from conftest import real_data
+from foreframe import __version__
 from foreframe.clip import Clip, Frames
-from foreframe.data.grids import read_grid, write_grid
+from foreframe.data.cf import write_grid
+from foreframe.data.grids import read_grid
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
 FIELD = np.random.default_rng(1).normal(280, 5, (6, 4, 5)).astype(np.float32)
@@ -448,8 +450,10 @@ def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
             "axis": "X",
         }
         assert data["time"].attrs["standard_name"] == "time"
+        assert data.attrs.pop("history").endswith(f"Z: foreframe {__version__}")
         assert data.attrs == {
-            "Conventions": "CF-1.11",
+            "Conventions": "CF-1.10",
+            "title": "t2m",
             "model": "convlstm",
             "epochs": 3,
             "list": "1 a",

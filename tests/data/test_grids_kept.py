@@ -2,6 +2,7 @@
 judges.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import xarray as xr
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
 from foreframe.clip import Coordinate
-from foreframe.data.grids import read_grid, write_grid
+from foreframe.data.cf import write_grid
+from foreframe.data.grids import read_grid
 from foreframe.models import build_model
 from foreframe.outputs import write_forecast
 
@@ -72,7 +74,7 @@ def on_a_map() -> xr.Dataset:
                 {"standard_name": "height", "units": "m", "positive": "up"},
             ),
         },
-        {"institution": "somewhere"},
+        {"institution": "somewhere", "history": "measured"},
     )
 
 
@@ -147,13 +149,17 @@ def test_a_projected_grid_keeps_all_it_says(tmp_path: Path, ending: str) -> None
 
 
 @pytest.mark.parametrize("northward", [False, True])
-def test_latitudes_run_southwards_whichever_way_they_came(tmp_path: Path, northward: bool) -> None:
+def test_rows_and_times_are_those_of_the_source(tmp_path: Path, northward: bool) -> None:
     given = round_the_globe(northward)
     given.to_netcdf(tmp_path / "in.nc")
     with forecast_of(tmp_path / "in.nc", tmp_path / "out.nc") as made:
         assert said_of(made.t2m) == said_of(given.t2m)
-        np.testing.assert_array_equal(made.latitude, np.linspace(60, 55, 6))
-        np.testing.assert_allclose(made.t2m.values[0], FIELD[3], rtol=1e-5)
+        assert made.t2m.dims == given.t2m.dims
+        np.testing.assert_array_equal(made.latitude, given.latitude)
+        np.testing.assert_allclose(made.t2m[0], given.t2m[3], rtol=1e-5)
+        # Persistence beside the last frame that it saw, by plain arithmetic.
+        assert float(abs(made.t2m.isel(valid_time=0) - given.t2m.isel(valid_time=3)).max()) < 1e-3
+        assert (made.t2m - given.t2m).shape == (3, 6, 10)
         assert said_of(made.latitude) == {
             "standard_name": "latitude",
             "units": "degrees_north",
@@ -190,7 +196,10 @@ def test_the_command_writes_all_of_it(tmp_path: Path) -> None:
             assert said_of(made.t2m) == said_of(on_a_map().t2m)
             assert said_of(made.projection_lambert) == said_of(on_a_map().projection_lambert)
             assert made.attrs["Conventions"].startswith("CF-")
-            assert made.attrs["history"].startswith("foreframe ")
+            assert made.attrs["institution"] == "somewhere"
+            old, new = made.attrs["history"].splitlines()
+            assert old == "measured"
+            assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ: foreframe ", new)
             assert str(tmp_path / "run") in made.attrs["history"]
     with xr.open_dataset(tmp_path / "one.nc") as made:
         assert made.forecast_reference_time.values == HOURS[-1]  # and the times follow
@@ -419,6 +428,8 @@ def test_a_file_that_xarray_opens_with_all_coordinates_is_the_same(tmp_path: Pat
         (other,) = clips_from(opened)
     assert other.attributes == clip.attributes
     assert other.coordinates.keys() == clip.coordinates.keys()
-    # Rows were turned.
-    assert "GeoTransform" not in clip.coordinates["projection_lambert"].attributes
     np.testing.assert_array_equal(clip.coordinates["y"], on_a_map().y)
+    write_grid(tmp_path / "out.nc", clip)  # rows are turned back, to the corner that it tells
+    with xr.open_dataset(tmp_path / "out.nc") as made:
+        np.testing.assert_array_equal(made.y, given.y)
+        assert said_of(made.projection_lambert) == said_of(given.projection_lambert)

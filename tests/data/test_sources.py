@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import real_data
 from foreframe.clip import Clip
 from foreframe.data import clips_from
-from foreframe.data.grids import write_grid as save_clip
+from foreframe.data.cf import write_grid as save_clip
 from foreframe.data.npy import NpyFrames
 from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts, is_number
 from foreframe.data.video import Film

@@ -1,4 +1,4 @@
-"""Gridded fields: clips out of NetCDF and Zarr, and forecasts into them.
+"""Gridded fields: clips out of NetCDF and Zarr.
 
 Files keep to the CF conventions (https://cfconventions.org) more or less; what they leave open is
 decided here, once.
@@ -24,14 +24,14 @@ from foreframe.clip import (
     LONGITUDES,
     Clip,
     Coordinate,
+    Variable,
     direction_of_name,
     same_attributes,
 )
 from foreframe.data.budget import BUDGET, USUAL, OverBudgetError, check_budget, check_claim
 from foreframe.data.store import PickledError, bytes_to_read, check_netcdf, check_zarr, stored_bytes
-from foreframe.files import atomic_folder, atomic_write
 
-# xarray takes a second to import, so it is imported where a grid is opened or written.
+# xarray takes a second to import, so it is imported where a grid is opened.
 
 _TIMES = ("time", "valid_time", "t")
 _NORTHWARD = ("latitude", "grid_latitude", "projection_y_coordinate")
@@ -104,7 +104,7 @@ class _GridFrames:
         for field in self._fields:
             # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
             # point by point.
-            with _plainly(f"cannot read {self._name}; is it whole?"):
+            with in_one_line(f"cannot read {self._name}; is it whole?"):
                 cut = field.isel({time: when}).values
             order = [d for d in (time, channel, row, column) if d in field.dims]
             part = cut.transpose([field.dims.index(d) for d in order]).astype(np.float32)
@@ -184,7 +184,7 @@ def read_grid(
         claimed = math.prod(frames.shape) * 4
         check_claim(frames.shape, 4, stored_bytes(path, claimed // USUAL), budget, str(path))
         _check_coordinates(dataset, names, time, row, column, name, budget)
-    with _plainly(f"cannot read the coordinates of {name}; is it whole?"):
+    with in_one_line(f"cannot read the coordinates of {name}; is it whole?"):
         times, note = _read_times(dataset, time)
         coordinates, flip = _read_coordinates(dataset, names, time, row, column)
     if times is not None:
@@ -194,27 +194,33 @@ def read_grid(
     if flip:
         notes.append("rows ran south to north: turned north-up")
 
-    units = list(dict.fromkeys(_attribute(dataset.variables[wanted], "units") for wanted in names))
-    if len(units) > 1:
-        units = [_attribute(dataset.variables[wanted], "units") for wanted in names]
+    time_dim = _time_dim(dataset, time)
+    variables = tuple(
+        _read_variable(dataset, wanted, field.sizes.get(channel, 1), time, time_dim, coordinates)
+        for wanted, field in zip(names, fields, strict=True)
+    )
+    units = [variable.units for variable in variables]
     titles = names
-    if (
-        len(names) == 1
-        and channel in dataset.variables
-        and dataset.variables[channel].dtype.kind in "OUT"
-    ):
-        titles = [str(title) for title in dataset.variables[channel].values]
+    for label in (channel, f"{channel}_name"):
+        words = dataset.variables.get(label)
+        if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
+            titles = [str(title) for title in words.values]
+    shared = same_attributes([variable.attributes for variable in variables])
     return Clip(
         _GridFrames(fields, (time, channel, row, column), flip, name, budget),
         times,
-        ", ".join(units),
+        units[0] if len(set(units)) == 1 else ", ".join(units),
         coordinates,
         name,
         ", ".join(str(title) for title in titles),
         tuple(notes),
-        _read_attributes(dataset, names, time, coordinates),
+        {key: value for key, value in variables[0].attributes.items() if key in shared},
         (str(row), str(column)),
         _read_start(dataset, times),
+        time_dim,
+        flip,
+        variables if len(names) > 1 else (),
+        {key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
     )
 
 
@@ -245,7 +251,7 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
     if path.is_dir() or path.suffix == ".zip":
-        with _plainly(f"{path} is not a whole Zarr store; check the path, or copy it again"):
+        with in_one_line(f"{path} is not a whole Zarr store; check the path, or copy it again"):
             if path.is_dir():
                 check_zarr(
                     path,
@@ -266,7 +272,9 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
             check_budget(largest, budget, f"{path}: its largest file")
             check_zarr(ZipStore(path, mode="r"), str(path), budget, sorted(members))
             return _decoded(ZipStore(path, mode="r"), "zarr"), path.name, path
-    with _plainly(f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"):
+    with in_one_line(
+        f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"
+    ):
         check_netcdf(path, budget)
         return _decoded(path, "netcdf4"), path.name, path
 
@@ -294,7 +302,7 @@ def _open_url(url: str, budget: float) -> Any:
                 f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as "
                 "https:// or s3://"
             ) from None
-    with _plainly(f"cannot open {url} as a Zarr store; check the address and the connection"):
+    with in_one_line(f"cannot open {url} as a Zarr store; check the address and the connection"):
         check_zarr(url, url, budget)
         return _decoded(url, "zarr")
 
@@ -335,7 +343,7 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _plainly(what: str) -> Any:
+def in_one_line(what: str) -> Any:
     """Turn whatever a storage library raises into one line: each of them has its own kinds of
     error.
     """
@@ -621,7 +629,7 @@ def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
 def _is_index(variable: Any, values: np.ndarray) -> bool:
     """Whether a coordinate says no more than 0, 1, 2 ..."""
     plain = values.dtype.kind in "iu" and not (
-        _attribute(variable, "units") or _attribute(variable, "standard_name")
+        _attribute(variable, "units") not in ("", "1") or _attribute(variable, "standard_name")
     )
     return plain and np.array_equal(values, np.arange(len(values)))
 
@@ -645,23 +653,24 @@ def _check_forward(times: np.ndarray, name: str) -> None:
 
 # What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
 # holds.
-_OF_THE_FILE = (
+OF_THE_FILE = (
     "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar",
     "coordinates", "ancillary_variables", "cell_measures", "bounds", "climatology",
     "formula_terms", "actual_range", "stored_direction",
 )  # fmt: skip
 _VALID = ("valid_min", "valid_max", "valid_range")  # a forecast may go beyond, and would be masked
-_FORECAST = {"forecast_reference_time", "forecast_period", "time"}
+_STARTS = ("forecast_reference_time", "forecast_period")
+_ABOUT = ("title", "institution", "source", "references", "comment", "license", "history")
 
 
 def _attributes(variable: Any, *without: str) -> dict[str, Any]:
     held = variable.attrs.items()
     return {
-        str(k): v for k, v in held if k not in (*_OF_THE_FILE, *without) and not k.startswith("_NC")
+        str(k): v for k, v in held if k not in (*OF_THE_FILE, *without) and not k.startswith("_NC")
     }
 
 
-def _mappings(text: str) -> list[str]:
+def mapping_names(text: str) -> list[str]:
     """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat
     lon".
     """
@@ -669,26 +678,28 @@ def _mappings(text: str) -> list[str]:
     return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
 
 
-def _read_attributes(
-    dataset: Any, names: list[str], time: Any, coordinates: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The attributes that all of the variables share, but for their units."""
-    all_of_them = [_attributes(dataset.variables[name], "units", *_VALID) for name in names]
-    same = same_attributes(all_of_them)
-    shared = {key: value for key, value in all_of_them[0].items() if key in same}
-    mapping = {_attribute(dataset.variables[name], "grid_mapping") for name in names}
-    shared.pop("grid_mapping", None)
-    if (
-        len(mapping) == 1
-        and (told := mapping.pop())
-        and all(name in coordinates for name in _mappings(told))
-    ):
-        shared["grid_mapping"] = told
-    if time != "time" and "cell_methods" in shared:  # a forecast calls its times so
-        shared["cell_methods"] = re.sub(
-            rf"\b{re.escape(str(time))}:", "time:", str(shared["cell_methods"])
+def _read_variable(
+    dataset: Any, name: str, channels: int, time: Any, time_dim: str, coordinates: Mapping[str, Any]
+) -> Variable:
+    """What the file says of a variable; pointers to what the clip does not hold are left out."""
+    variable = dataset.variables[name]
+    said = _attributes(variable, "units", "grid_mapping", *_VALID)
+    mapping = _attribute(variable, "grid_mapping")
+    if mapping and all(title in coordinates for title in mapping_names(mapping)):
+        said["grid_mapping"] = mapping
+    if time != time_dim and "cell_methods" in said:
+        said["cell_methods"] = re.sub(
+            rf"\b{re.escape(str(time))}:", f"{time_dim}:", str(said["cell_methods"])
         )
-    return shared
+    return Variable(name, _attribute(variable, "units"), said, channels)
+
+
+def _time_dim(dataset: Any, dim: Any) -> str:
+    """What a clip calls its times: as the file does, where they are those of its dimension."""
+    found = _time_variable(dataset, dim)
+    if found is None or found[0] != dim or dim in ("start", "lead", "channel"):
+        return "time"
+    return "time" if _attribute(found[1], "standard_name") in _STARTS else str(dim)
 
 
 def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
@@ -769,7 +780,7 @@ def _read_coordinates(
         value = value if value.dtype.kind in "fiu" else np.array(str(value[()]))
         held[str(name)] = Coordinate((), value, _coordinate_attributes(variable))
     for told in {_attribute(dataset.variables[name], "grid_mapping") for name in names}:
-        for name in _mappings(told):
+        for name in mapping_names(told):
             if name in dataset.variables:
                 variable = dataset.variables[name]
                 # Joined files repeat it.
@@ -784,7 +795,7 @@ def _read_coordinates(
 def turned(coordinate: Coordinate) -> Coordinate:
     """The coordinate of frames whose rows are turned upside down."""
     if "row" not in coordinate.dims:
-        return without_corner(coordinate)
+        return coordinate
     return replace(coordinate, values=np.ascontiguousarray(coordinate.values[::-1]))
 
 
@@ -800,7 +811,7 @@ def _is_time(name: Any, variable: Any) -> bool:
     """Whether a single value says when a forecast of the file began, or how far ahead it looks."""
     return (
         _is_date(variable)
-        or _attribute(variable, "standard_name") in _FORECAST
+        or _attribute(variable, "standard_name") in (*_STARTS, "time")
         or str(name).lower() in (*_TIMES, "start", "lead", "step", "channel")
     )
 
@@ -808,351 +819,3 @@ def _is_time(name: Any, variable: Any) -> bool:
 def _coordinate_attributes(variable: Any) -> dict[str, Any]:
     packed = "scale_factor" in variable.encoding or "add_offset" in variable.encoding
     return _attributes(variable, *(_VALID if packed else ()))
-
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def write_grid(
-    path: str | os.PathLike,
-    clip: Clip | Sequence[Clip],
-    attributes: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a clip, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
-
-    A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period`
-    along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
-    `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
-    Where leads differ between forecasts, as months do, `lead` counts frames. Coordinates, grid
-    mapping and attributes are those of the (first) clip. Values are compressed float32, NaN where
-    missing. `read_grid` gives a single clip back.
-
-    Args:
-        path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is
-            complete.
-        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one
-            for each start, which is one step before the first frame where they do not say.
-        attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written
-            as text.
-
-    Raises:
-        ValueError: another ending, clips that do not fit together, coordinates that do not fit the
-            frames, a path that cannot be written, a full disk.
-    """
-    path = Path(path)
-    if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(f"{path}: grids are written as .nc or .zarr; give a name that ends so")
-    rolling = not isinstance(clip, Clip)
-    clips = list(clip) if not isinstance(clip, Clip) else [clip]
-    if not clips:
-        raise ValueError(f"there are no forecasts to write to {path}; give at least one")
-    dataset, encoding = _as_dataset(path, clips, rolling, attributes or {})
-    if path.suffix == ".nc":
-        with _plainly(f"cannot write {path}"):
-            content = _netcdf_bytes(dataset, encoding)
-        with atomic_write(path) as rough:
-            rough.write_bytes(content)
-        return
-    with _plainly(f"cannot write {path}"):
-        files = _zarr_files(dataset, encoding)
-    _write_folder(path, files)
-
-
-# Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks
-# the name; so they write to memory and the bytes go to disk in the plain way.
-
-
-def _netcdf_bytes(dataset: Any, encoding: dict[str, Any]) -> Any:
-    import netCDF4
-    from xarray.backends import NetCDF4DataStore
-
-    held = netCDF4.Dataset("held-in-memory.nc", mode="w", format="NETCDF4", memory=1 << 20)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset.dump_to_store(NetCDF4DataStore(held), encoding=encoding)
-    return held.close()
-
-
-def _zarr_files(dataset: Any, encoding: dict[str, Any]) -> dict[str, bytes]:
-    """The files of a Zarr store by their names."""
-    from zarr.storage import MemoryStore
-
-    held: dict[str, Any] = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset.to_zarr(MemoryStore(held), mode="w", consolidated=True, encoding=encoding)
-    return {name: content.to_bytes() for name, content in held.items()}
-
-
-def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Files into a new folder beside `path`, which takes its place when all are written."""
-    if (
-        path.is_dir()
-        and any(path.iterdir())
-        and not any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
-    ):
-        raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
-    with atomic_folder(path) as rough:
-        for name, content in files.items():
-            (rough / name).parent.mkdir(parents=True, exist_ok=True)
-            (rough / name).write_bytes(content)
-
-
-def _as_dataset(
-    path: Path, clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    """An xarray Dataset of clips of one grid, and how its variables are stored in `path`."""
-    import xarray as xr
-
-    first = clips[0]
-    t, c, h, w = first.frames.shape
-    for n, other in enumerate(clips):
-        if tuple(other.frames.shape) != (t, c, h, w):
-            raise ValueError(
-                f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has "
-                f"{(t, c, h, w)}; make them alike"
-            )
-        if (other.times is None) != (first.times is None):
-            raise ValueError(
-                f"either forecast 0 or forecast {n} has times and the other has none; make them "
-                "alike"
-            )
-    row, column, coordinates = _spatial_coordinates(first, h, w)
-    mappings = {
-        name: coordinates.pop(name)
-        for name in _mappings(str(first.attributes.get("grid_mapping", "")))
-        if name in coordinates
-    }
-    titles = first.variable.split(", ")
-    if c > 1:
-        names = np.array(titles, dtype=object) if len(titles) == c else np.arange(c)
-        coordinates["channel"] = ("channel", names, {"long_name": "channel"})
-    # (start,T,C,H,W)
-    frames = np.stack([np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips])
-    dims: tuple[str, ...] = ("channel", row, column)
-    if c == 1:
-        frames, dims = frames[:, :, 0], (row, column)
-    if rolling:
-        coordinates.update(_lead_coordinates(clips))
-        dims = ("start", "lead", *dims)
-    else:
-        frames, dims = frames[0], ("time", *dims)
-        coordinates.update(_time_coordinates(first))
-
-    title = re.sub(r"[^\w.+-]+", "_", first.variable).strip("_") or "forecast"
-    if title in coordinates or title in dims:
-        title += "_values"
-    attrs = _writable(first.attributes) | ({"units": first.units} if first.units else {})
-    if not mappings:
-        attrs.pop("grid_mapping", None)
-    if title != first.variable and first.variable:
-        attrs.setdefault("long_name", first.variable)
-    # About a megabyte a chunk, and whole pictures: a stretch of frames is what is read.
-    few = max(1, min(t, (1 << 20) // max(1, 4 * c * h * w)))
-    chunk = tuple(
-        1 if d == "start" else few if d in ("time", "lead") else size
-        for d, size in zip(dims, frames.shape, strict=True)
-    )
-    shared = {
-        "Conventions": "CF-1.11",
-        **({"title": first.name} if first.name else {}),
-        **attributes,
-    }
-    with _plainly(f"cannot make a grid for {path}"):
-        dataset = xr.Dataset(
-            {title: (dims, frames, attrs), **mappings},
-            coordinates,
-            _writable({str(key): value for key, value in shared.items() if value is not None}),
-        )
-    for name in mappings:
-        dataset[name].encoding["coordinates"] = (
-            None  # or it is said to lie at the level of the field
-        )
-    stored = (
-        {"chunks": chunk}
-        if path.suffix == ".zarr"
-        else {"chunksizes": chunk, "zlib": True, "complevel": 4}
-    )
-    encoding: dict[str, Any] = {
-        name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"
-    }
-    return dataset, {
-        **encoding,
-        title: {"dtype": "float32", "_FillValue": np.float32(np.nan), **stored},
-    }
-
-
-def _plain(value: Any) -> Any:
-    """An attribute that both formats can hold: a number, text, or a row of numbers."""
-    several = isinstance(value, (list, tuple, np.ndarray))
-    try:
-        array = np.asarray(value).ravel()
-    except ValueError:  # rows of different lengths
-        return _text(value)
-    if array.dtype.kind not in "fiu" or not array.size:
-        return " ".join(_text(word) for word in array) if several else _text(value)
-    odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
-    array = array.astype(np.float64 if odd else array.dtype.newbyteorder("="))
-    return array if several else array[0]
-
-
-def _text(value: Any) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
-
-
-def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a variable under names that both formats take, and none that say how it is
-    stored.
-    """
-    return {
-        key: _text(value) if key in _WORDS else _plain(value)
-        for key, value in attributes.items()
-        if _NAME.fullmatch(key) and key not in (*_OF_THE_FILE, *_OF_HDF5)
-    }
-
-
-# Names that begin with an underscore are those of the libraries.
-_NAME = re.compile(r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )")
-_OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
-_WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
-
-
-def _spatial_coordinates(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
-    """The names of the row and column dimensions, and the coordinates as xarray takes them: name to
-    (dims, values, attributes).
-    """
-    held: Mapping[str, Coordinate] = clip.coordinates
-    along = {
-        side: [name for name, c in held.items() if c.dims == (side,)] for side in ("row", "column")
-    }
-    spare = {"row": "y", "column": "x"}
-    named = {
-        side: own or (along[side] or [spare[side]])[0]
-        for side, own in zip(along, clip.dims, strict=True)
-    }
-    coordinates: dict[str, Any] = {}
-    for (side, dim), axis, length in zip(named.items(), ("Y", "X"), (h, w), strict=True):
-        for name in along[side]:
-            told = {**_meaning(name), **_writable(held[name].attributes)}
-            coordinates[name] = (
-                dim,
-                held[name].values,
-                told | ({} if name != dim or "axis" in told else {"axis": axis}),
-            )
-        if not any(side in c.dims for c in held.values()) and dim not in held:
-            coordinates[dim] = (
-                dim,
-                np.arange(length),
-                {"long_name": f"{side} of the picture", "axis": axis},
-            )
-    for name, c in held.items():
-        if len(c.dims) != 1:
-            meaning = _meaning(name) if c.dims else {}
-            coordinates[name] = (
-                tuple(named[d] for d in c.dims),
-                c.values,
-                {**meaning, **_writable(c.attributes)},
-            )
-    return named["row"], named["column"], coordinates
-
-
-def _meaning(name: str) -> dict[str, str]:
-    """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it
-    points north.
-    """
-    low = name.lower()
-    if low in LATITUDES:
-        return {"standard_name": "latitude", "units": "degrees_north"}
-    if low in LONGITUDES:
-        return {"standard_name": "longitude", "units": "degrees_east"}
-    rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
-    return (
-        {"standard_name": rotated, "units": "degrees"}
-        if rotated in ("grid_latitude", "grid_longitude")
-        else {}
-    )
-
-
-def _time_coordinates(clip: Clip) -> dict[str, Any]:
-    """The valid time of a clip and, of a forecast, when it began and how far ahead each frame
-    lies.
-    """
-    if clip.times is None:
-        return {"time": ("time", np.arange(len(clip)), {"long_name": "frame", "axis": "T"})}
-    valid = _times_to_write(clip.times)
-    coordinates = {
-        "time": ("time", valid, {"standard_name": "time", "axis": "T", **_unit_of(valid)})
-    }
-    if clip.start is None:
-        return coordinates
-    begun = _like(valid, [clip.start])
-    ahead = _leads(valid, begun)
-    return coordinates | {
-        "forecast_reference_time": ((), begun[0], {**_BEGUN, **_unit_of(valid)}),
-        "forecast_period": ("time", ahead, {**_AHEAD, **_unit_of(ahead)}),
-    }
-
-
-_BEGUN = {
-    "standard_name": "forecast_reference_time",
-    "long_name": "time of the last frame that was seen",
-}
-_AHEAD = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast"}
-
-
-def _like(valid: np.ndarray, times: Sequence[Any]) -> np.ndarray:
-    return np.asarray(times) if valid.dtype.kind == "O" else np.asarray(times, dtype=valid.dtype)
-
-
-def _leads(valid: np.ndarray, begun: np.ndarray) -> np.ndarray:
-    leads = valid - begun
-    return leads.astype("timedelta64[us]") if valid.dtype.kind == "O" else leads
-
-
-def _times_to_write(times: np.ndarray) -> np.ndarray:
-    if times.dtype.kind == "M":
-        return (
-            times
-            if np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns")
-            else times.astype("datetime64[s]")
-        )
-    return times if times.dtype.kind == "O" else times.astype(np.float64)
-
-
-def _unit_of(times: np.ndarray) -> dict[str, str]:
-    # xarray writes the units of dates and durations.
-    return {} if times.dtype.kind in "mMO" else {"units": "s"}
-
-
-def _lead_coordinates(clips: list[Clip]) -> dict[str, Any]:
-    """start (start,), lead (lead,) and the valid time (start, lead) of rolling forecasts."""
-    t = len(clips[0])
-    counted = ("lead", np.arange(1, t + 1), {"long_name": "frames after the start"})
-    if any(clip.times is None for clip in clips):
-        return {
-            "start": ("start", np.arange(len(clips)), {"long_name": "forecast"}),
-            "lead": counted,
-        }
-    valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
-    if t < 2 and any(clip.start is None for clip in clips):
-        raise ValueError(
-            "forecasts of one frame do not tell when they started; give each its start"
-        )
-    begun = _like(
-        valid,
-        [c.times[0] - c.step if c.start is None else c.start for c in clips if c.times is not None],
-    )
-    leads = _leads(valid, begun[:, None])
-    alike = (
-        np.allclose(leads, leads[:1])
-        if leads.dtype.kind == "f"
-        else bool((leads == leads[:1]).all())
-    )
-    return {
-        "start": ("start", begun, {**_BEGUN, **_unit_of(valid)}),
-        "lead": ("lead", leads[0], {**_AHEAD, **_unit_of(leads)}) if alike else counted,
-        "time": (("start", "lead"), valid, {"standard_name": "time", **_unit_of(valid)}),
-    }

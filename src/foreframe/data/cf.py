@@ -1,0 +1,414 @@
+"""Clips and forecasts as NetCDF and Zarr by the CF conventions (https://cfconventions.org), with
+all that the file they came from said of itself.
+"""
+
+import math
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreframe import __version__
+from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
+from foreframe.data.grids import OF_THE_FILE, in_one_line, mapping_names, turned
+from foreframe.files import atomic_folder, atomic_write
+
+# The newest that asks for nothing which a file may not have said (1.11 wants to know of each
+# temperature whether it is a difference, and of each calendar whether it has leap seconds).
+CONVENTIONS = "CF-1.10"
+
+
+def write_grid(
+    path: str | os.PathLike,
+    clip: Clip | Sequence[Clip],
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a clip, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
+
+    A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period`
+    along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
+    `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
+    Where leads differ between forecasts, as months do, `lead` counts frames. Dimensions, the order
+    of rows, coordinates, grid mapping and attributes are those of the file that the (first) clip
+    came from; channels that were several variables there are several again. Values are compressed
+    float32, NaN where missing. `read_grid` gives a single clip back.
+
+    Args:
+        path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is
+            complete.
+        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one
+            for each start, which is one step before the first frame where they do not say.
+        attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written
+            as text. `history` is a line that is dated and added to that of the clip's own file.
+
+    Raises:
+        ValueError: another ending, clips that do not fit together, coordinates that do not fit the
+            frames, a path that cannot be written, a full disk.
+    """
+    path = Path(path)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(f"{path}: grids are written as .nc or .zarr; give a name that ends so")
+    rolling = not isinstance(clip, Clip)
+    clips = [clip] if isinstance(clip, Clip) else list(clip)
+    if not clips:
+        raise ValueError(f"there are no forecasts to write to {path}; give at least one")
+    with in_one_line(f"cannot make a grid for {path}"):
+        dataset = _as_dataset(clips, rolling, attributes or {})
+    if path.suffix == ".nc":
+        with in_one_line(f"cannot write {path}"):
+            content = _netcdf_bytes(dataset)
+        with atomic_write(path) as rough:
+            rough.write_bytes(content)
+        return
+    with in_one_line(f"cannot write {path}"):
+        files = _zarr_files(dataset)
+    _write_folder(path, files)
+
+
+# Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks
+# the name; so they write to memory and the bytes go to disk in the plain way.
+
+
+def _netcdf_bytes(dataset: Any) -> Any:
+    import netCDF4
+    from xarray.backends import NetCDF4DataStore
+
+    file = netCDF4.Dataset("in-memory.nc", mode="w", format="NETCDF4", memory=1 << 20)
+    stored = _encoding(dataset, "chunksizes", zlib=True, complevel=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.dump_to_store(NetCDF4DataStore(file), encoding=stored)
+    return file.close()
+
+
+def _zarr_files(dataset: Any) -> dict[str, bytes]:
+    """The files of a Zarr store by their names."""
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    stored = _encoding(dataset, "chunks")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.to_zarr(MemoryStore(files), mode="w", consolidated=True, encoding=stored)
+    return {name: content.to_bytes() for name, content in files.items()}
+
+
+def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
+    """How variables are stored: frames compressed, NaN where missing; coordinates as they are."""
+    frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}
+    return {
+        **{name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"},
+        **{
+            name: {chunks: _chunk(variable), **frames}
+            for name, variable in dataset.data_vars.items()
+            if variable.ndim
+        },
+    }
+
+
+def _chunk(field: Any) -> tuple[int, ...]:
+    """About a megabyte, and whole pictures of one start: a stretch of frames is what is read."""
+    moment = "lead" if "lead" in field.dims else field.dims[0]
+    taken = {"start": 1, moment: 1}
+    frame = 4 * math.prod(size for dim, size in field.sizes.items() if dim not in taken)
+    taken[moment] = max(1, min(field.sizes[moment], (1 << 20) // max(1, frame)))
+    return tuple(taken.get(dim, size) for dim, size in field.sizes.items())
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Files into a new folder beside `path`, which takes its place when all are written."""
+    if (
+        path.is_dir()
+        and any(path.iterdir())
+        and not any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
+    ):
+        raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
+    with atomic_folder(path) as rough:
+        for name, content in files.items():
+            (rough / name).parent.mkdir(parents=True, exist_ok=True)
+            (rough / name).write_bytes(content)
+
+
+def _as_dataset(clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]) -> Any:
+    """An xarray Dataset of clips of one grid."""
+    import xarray as xr
+
+    _check_alike(clips)
+    first = clips[0]
+    t, c, h, w = first.frames.shape
+    frames = np.stack(
+        [np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips]
+    )  # (start,T,C,H,W)
+    if first.turned:
+        frames = frames[..., ::-1, :]
+    row, column, places = _places(first, h, w)
+    when = ("start", "lead") if rolling else (first.time_dim,)
+    coordinates = places | (_leads(clips) if rolling else _times(first))
+    fields: dict[str, Any] = {}
+    done = 0
+    for variable in _variables_of(first, c):
+        values = frames[:, :, done : done + variable.channels]
+        done += variable.channels
+        dims = (*when, "channel", row, column)
+        if variable.channels == 1:
+            values, dims = values[:, :, 0], (*when, row, column)
+        else:
+            coordinates |= _channels(variable)
+        name = _free_name(variable.name, {*fields, *coordinates, *dims})
+        fields[name] = (dims, values if rolling else values[0], _said_of(variable, name, places))
+    # By CF a grid mapping is no coordinate.
+    mappings = {
+        name: coordinates.pop(name)
+        for _, _, said in fields.values()
+        for name in mapping_names(said.get("grid_mapping", ""))
+        if name in coordinates
+    }
+    dataset = xr.Dataset({**fields, **mappings}, coordinates, _about(first, attributes))
+    for name in mappings:
+        dataset[name].encoding["coordinates"] = None  # it does not lie at the field's level
+    return dataset
+
+
+def _check_alike(clips: Sequence[Clip]) -> None:
+    first = clips[0]
+    for n, other in enumerate(clips):
+        if tuple(other.frames.shape) != tuple(first.frames.shape):
+            raise ValueError(
+                f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has "
+                f"{tuple(first.frames.shape)}; make them alike"
+            )
+        if (other.times is None) != (first.times is None):
+            raise ValueError(
+                f"either forecast 0 or forecast {n} has times and the other has none; make them "
+                "alike"
+            )
+
+
+# -- variables -------------------------------------------------------------------------------------
+
+
+def _variables_of(clip: Clip, channels: int) -> Sequence[Variable]:
+    """The variables that the file gets: those that were read, or all channels as one."""
+    if sum(variable.channels for variable in clip.variables) == channels:
+        return clip.variables
+    return [Variable(clip.variable, clip.units, clip.attributes, channels)]
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    """A name that both formats take, and that nothing else has."""
+    name = re.sub(r"[^\w.+-]+", "_", wanted).strip("_") or "forecast"
+    while name in taken:
+        name += "_values"
+    return name
+
+
+def _channels(variable: Variable) -> dict[str, Any]:
+    """The coordinate of channels: their names, or their numbers where not each has a name."""
+    names = variable.name.split(", ")
+    if len(names) != variable.channels:
+        numbers = np.arange(variable.channels)
+        return {"channel": ("channel", numbers, {"long_name": "channel", "units": "1"})}
+    # By CF a coordinate of its own name holds numbers; names are a label beside it.
+    return {"channel_name": ("channel", np.array(names, object), {"long_name": "channel"})}
+
+
+def _said_of(variable: Variable, name: str, places: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a variable called `name`."""
+    said = _writable(variable.attributes)
+    if variable.units:
+        said["units"] = variable.units
+    if not all(mapping in places for mapping in mapping_names(said.get("grid_mapping", ""))):
+        del said["grid_mapping"]
+    if "standard_name" not in said or name != variable.name:
+        said.setdefault("long_name", variable.name or name)
+    return said
+
+
+def _about(clip: Clip, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of the whole file."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    line = attributes.get("history") or f"foreframe {__version__}"
+    said = {
+        "title": clip.name or clip.variable or "frames",
+        **clip.about,
+        **attributes,
+        "Conventions": CONVENTIONS,
+        "history": "\n".join(filter(None, [clip.about.get("history"), f"{now}: {line}"])),
+    }
+    return _writable({str(key): value for key, value in said.items() if value is not None})
+
+
+def _plain(value: Any) -> Any:
+    """An attribute that both formats can hold: a number, text, or a row of numbers."""
+    several = isinstance(value, (list, tuple, np.ndarray))
+    try:
+        array = np.asarray(value).ravel()
+    except ValueError:  # rows of different lengths
+        return _text(value)
+    if array.dtype.kind not in "fiu" or not array.size:
+        return " ".join(_text(word) for word in array) if several else _text(value)
+    odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
+    array = array.astype(np.float64 if odd else array.dtype.newbyteorder("="))
+    return array if several else array[0]
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a variable under names that both formats take, and none that say how it is
+    stored.
+    """
+    return {
+        key: _text(value) if key in _WORDS else _plain(value)
+        for key, value in attributes.items()
+        if _NAME.fullmatch(key) and key not in (*OF_THE_FILE, *_OF_HDF5)
+    }
+
+
+_NAME = re.compile(
+    r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )"
+)  # an underscore begins those of the libraries
+_OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
+_WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
+
+
+# -- coordinates -----------------------------------------------------------------------------------
+
+
+def _places(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
+    """The names of the row and column dimensions, and the coordinates as xarray takes them: name to
+    (dims, values, attributes). A side without coordinates counts its pixels.
+    """
+    given: Mapping[str, Coordinate] = clip.coordinates
+    dims = {}
+    for side, called, spare in zip(("row", "column"), clip.dims, ("y", "x"), strict=True):
+        along = [name for name, c in given.items() if c.dims == (side,)]
+        dims[side] = called or (along or [spare])[0]
+    places: dict[str, Any] = {}
+    for name, coordinate in given.items():
+        said = (_meaning(name) if coordinate.dims else {}) | _writable(coordinate.attributes)
+        own = tuple(dims[side] for side in coordinate.dims)
+        # Of an axis of neither latitudes, longitudes nor a map, CF's readers take it for latitude.
+        if own == (name,) and said.get("standard_name"):
+            said.setdefault("axis", "Y" if coordinate.dims == ("row",) else "X")
+        values = turned(coordinate).values if clip.turned else coordinate.values
+        places[name] = (own, values, said)
+    for side, length in (("row", h), ("column", w)):
+        if dims[side] not in given and not any(side in c.dims for c in given.values()):
+            said = {"long_name": f"{side} of the picture", "units": "1"}
+            places[dims[side]] = (dims[side], np.arange(length), said)
+    return dims["row"], dims["column"], places
+
+
+def _meaning(name: str) -> dict[str, str]:
+    """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it
+    points north.
+    """
+    low = name.lower()
+    if low in LATITUDES:
+        return {"standard_name": "latitude", "units": "degrees_north"}
+    if low in LONGITUDES:
+        return {"standard_name": "longitude", "units": "degrees_east"}
+    rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
+    return (
+        {"standard_name": rotated, "units": "degrees"}
+        if rotated in ("grid_latitude", "grid_longitude")
+        else {}
+    )
+
+
+_BEGUN = {
+    "standard_name": "forecast_reference_time",
+    "long_name": "time of the last frame that was seen",
+}
+_AHEAD = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast"}
+
+
+def _times(clip: Clip) -> dict[str, Any]:
+    """The valid time of a clip and, of a forecast, when it began and how far ahead each frame
+    lies.
+    """
+    dim = clip.time_dim
+    if clip.times is None:
+        return {dim: (dim, np.arange(len(clip)), {"long_name": "frame", "units": "1"})}
+    valid = _times_to_write(clip.times)
+    coordinates: dict[str, Any] = {dim: (dim, valid, _valid(valid, axis="T"))}
+    if clip.start is None:
+        return coordinates
+    begun = _like(valid, [clip.start])
+    ahead = _ahead(valid, begun)
+    return coordinates | {
+        "forecast_reference_time": ((), begun[0], {**_BEGUN, **_unit_of(valid)}),
+        "forecast_period": (dim, ahead, {**_AHEAD, **_unit_of(ahead)}),
+    }
+
+
+def _leads(clips: list[Clip]) -> dict[str, Any]:
+    """start (start,), lead (lead,) and the valid time (start, lead) of rolling forecasts."""
+    t = len(clips[0])
+    counted = ("lead", np.arange(1, t + 1), {"long_name": "frames after the start", "units": "1"})
+    if any(clip.times is None for clip in clips):
+        forecasts = ("start", np.arange(len(clips)), {"long_name": "forecast", "units": "1"})
+        return {"start": forecasts, "lead": counted}
+    valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
+    if t < 2 and any(clip.start is None for clip in clips):
+        raise ValueError(
+            "forecasts of one frame do not tell when they started; give each its start"
+        )
+    begun = _like(
+        valid,
+        [c.times[0] - c.step if c.start is None else c.start for c in clips if c.times is not None],
+    )
+    leads = _ahead(valid, begun[:, None])
+    alike = (
+        np.allclose(leads, leads[:1])
+        if leads.dtype.kind == "f"
+        else bool((leads == leads[:1]).all())
+    )
+    return {
+        "start": ("start", begun, {**_BEGUN, **_unit_of(valid)}),
+        "lead": ("lead", leads[0], {**_AHEAD, **_unit_of(leads)}) if alike else counted,
+        clips[0].time_dim: (("start", "lead"), valid, _valid(valid)),
+    }
+
+
+def _valid(times: np.ndarray, **axis: str) -> dict[str, str]:
+    """Attributes of valid times. Seconds since nobody knows when are no time in CF's sense."""
+    if times.dtype.kind == "f":
+        return {"long_name": "time in the recording", "units": "s"}
+    return {"standard_name": "time", **axis}
+
+
+def _like(valid: np.ndarray, times: Sequence[Any]) -> np.ndarray:
+    return np.asarray(times) if valid.dtype.kind == "O" else np.asarray(times, dtype=valid.dtype)
+
+
+def _ahead(valid: np.ndarray, begun: np.ndarray) -> np.ndarray:
+    leads = valid - begun
+    return leads.astype("timedelta64[us]") if valid.dtype.kind == "O" else leads
+
+
+def _times_to_write(times: np.ndarray) -> np.ndarray:
+    if times.dtype.kind == "M":
+        return (
+            times
+            if np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns")
+            else times.astype("datetime64[s]")
+        )
+    return times if times.dtype.kind == "O" else times.astype(np.float64)
+
+
+def _unit_of(times: np.ndarray) -> dict[str, str]:
+    return (
+        {} if times.dtype.kind in "mMO" else {"units": "s"}
+    )  # xarray writes the units of dates and durations
