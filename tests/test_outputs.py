@@ -314,7 +314,8 @@ from foreframe.outputs import write_forecast
 import av, netCDF4, zarr, PIL.PngImagePlugin, PIL.GifImagePlugin
 frames = np.random.default_rng(0).uniform(260, 300, (4, 1, 200, 200)).astype(np.float32)
 forecaster = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K"))
-future = forecaster.predict(Clip(frames, units="K"), 2)
+clip = Clip(frames, units="K")
+future = forecaster.predict(clip, 2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 for name in sys.argv[1:]:
     try:
