@@ -1,0 +1,52 @@
+"""Pixels on a map: the coordinates and the grid mapping of a raster, as CF has them."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from foreframe.clip import Coordinate
+
+MAPPING = "crs"
+
+
+def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """What a `Clip` is told of rasters on a map: its `coordinates`, `dims` and the attribute
+    `grid_mapping`.
+
+    Args:
+        crs: a pyproj.CRS.
+        x: (W,) pixel centres from left to right, in the units of the map.
+        y: (H,) pixel centres from top to bottom.
+    """
+    names = ("longitude", "latitude") if crs.is_geographic else ("x", "y")
+    said = {axis["axis"]: axis for axis in crs.cs_to_cf()}
+    coordinates = {
+        name: Coordinate((side,), values, {**said[axis], "units": _unit(said[axis])})
+        for name, side, axis, values in (
+            (names[1], "row", "Y", y),
+            (names[0], "column", "X", x),
+        )
+    }
+    coordinates[MAPPING] = Coordinate((), np.array(0, np.int32), _mapping(crs))
+    return {
+        "coordinates": coordinates,
+        "dims": (names[1], names[0]),
+        "attributes": {"grid_mapping": MAPPING},
+    }
+
+
+def _unit(axis: dict[str, str]) -> str:
+    return "m" if axis["units"] == "metre" else axis["units"]
+
+
+def _mapping(crs: Any) -> dict[str, Any]:
+    """The attributes of a grid mapping; pyproj leaves out the pole of a polar projection."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what only crs_wkt can say
+        said = dict(crs.to_cf())
+    if said.get("grid_mapping_name") == "polar_stereographic":
+        pole = math.copysign(90.0, said.get("standard_parallel", 90.0))
+        said.setdefault("latitude_of_projection_origin", pole)
+    return said

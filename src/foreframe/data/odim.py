@@ -1,0 +1,365 @@
+"""ODIM_H5, the files of weather radar networks: composites and images on a map.
+
+Source: EUMETNET OPERA weather radar information model for implementation with the HDF5 file format,
+version 2.4.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from foreframe.clip import Clip
+from foreframe.data.budget import BUDGET, check_budget, check_claim
+from foreframe.data.maps import on_map
+from foreframe.extras import needed
+
+SUFFIXES = (".h5", ".hdf5", ".hdf")
+NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
+_WEIGHT = 24  # bytes a pixel that reading a picture takes: as it is stored, and as float64
+_IMAGES = ("COMP", "IMAGE", "CVOL")
+_VOLUMES = ("PVOL", "SCAN", "RAY", "AZIM", "ELEV")
+
+
+class _Quantity(NamedTuple):
+    """What ODIM's name of a quantity means.
+
+    Args:
+        units, attributes: as CF has them.
+        nothing: the value where the radar looked and detected nothing.
+    """
+
+    units: str = ""
+    attributes: Mapping[str, str] = {}
+    nothing: float = math.nan
+
+
+_ECHO = _Quantity("dBZ", {"standard_name": "equivalent_reflectivity_factor"}, NO_ECHO)
+_QUANTITIES = {
+    **dict.fromkeys(("TH", "TV", "DBZH", "DBZV"), _ECHO),
+    "RATE": _Quantity("mm/h", {"standard_name": "lwe_precipitation_rate"}, 0.0),
+    "ACRR": _Quantity(
+        "mm",
+        {"standard_name": "lwe_thickness_of_precipitation_amount", "cell_methods": "time: sum"},
+        0.0,
+    ),
+    "VIL": _Quantity("kg m-2", {}, 0.0),
+    "HGHT": _Quantity("km"),
+    "VRAD": _Quantity("m/s"),
+    "QIND": _Quantity("1"),
+}
+
+
+class _Layer(NamedTuple):
+    """One picture of a file.
+
+    Args:
+        at: the group that holds it, such as dataset1/data1.
+        dataset: the number of its dataset.
+        quantity: ODIM's name, such as DBZH.
+        time: the end of what it shows.
+        shape: rows and columns.
+        gain, offset: from stored numbers to values.
+        nodata, undetect: stored numbers for "not measured" and "measured, nothing detected".
+    """
+
+    at: str
+    dataset: int
+    quantity: str
+    time: datetime | None
+    shape: tuple[int, ...]
+    gain: float
+    offset: float
+    nodata: float
+    undetect: float
+
+
+def read_odim(
+    path: str | Path,
+    variable: str | Sequence[str] | None = None,
+    select: Mapping[str, Any] | None = None,
+    budget: float = BUDGET,
+) -> Clip:
+    """A composite or an image out of an ODIM_H5 file, read when its frames are asked for.
+
+    Frames are float32 (T,C,H,W), a frame for each time that the file holds. What was not measured
+    (`nodata`) is NaN. Where nothing was detected (`undetect`), a rate, an amount or a column is 0
+    and a reflectivity -32 dBZ; other quantities are NaN there. `notes` say so. The place is x and y
+    in metres, or longitude and latitude, with a grid mapping.
+
+    Args:
+        path: of the file.
+        variable: quantities, such as DBZH; several become channels in that order. May be left out
+            where only one is there.
+        select: {"dataset": 2} where several datasets hold the same quantity at the same time.
+        budget: GiB that a slice may take.
+
+    Raises:
+        ValueError: h5py or pyproj is not installed; not an HDF5 file of ODIM; a polar volume; no
+            such quantity, or several; pictures of unlike sizes; no place; more than the budget.
+    """
+    path = Path(path)
+    h5py = needed("h5py", "radar", f"{path.name}: reading ODIM HDF5")
+    needed("pyproj", "radar", f"{path.name}: reading ODIM HDF5")
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with h5py.File(path) as file:
+            _check_kind(file, path.name)
+            layers = _layers(file, path.name)
+            corner = _corner(file, path.name)
+            nominal = _time(_said(file, "what"), "date", "time", path.name)
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a whole HDF5 file ({error}); check that it is HDF5, or copy it again"
+        ) from None
+
+    names = _quantities(layers, variable, path.name)
+    channels = [_chosen(layers, name, dict(select or {}), path.name) for name in names]
+    times = [layer.time for layer in channels[0]]
+    if any([layer.time for layer in others] != times for others in channels):
+        raise ValueError(f"{path.name}: {', '.join(names)} have other times; read them apart")
+    if len(times) == 1:  # scans end at odd seconds, files are of even minutes
+        times = [nominal or times[0]]
+    if None in times:
+        raise ValueError(f"{path.name} says no time (/what/date and time); make it again")
+    height, width = channels[0][0].shape
+    if any(layer.shape != (height, width) for channel in channels for layer in channel):
+        raise ValueError(f"{path.name}: its pictures are of unlike sizes; read them apart")
+    shape = (len(times), len(names), height, width)
+    check_budget(_WEIGHT * height * width, budget, f"a frame of {path} of {height}x{width} pixels")
+    check_claim(shape, 4, path.stat().st_size, budget, str(path))
+
+    try:
+        place = _place(corner, height, width)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+    kinds = [_QUANTITIES.get(name, _Quantity()) for name in names]
+    units = list(dict.fromkeys(kind.units for kind in kinds))
+    return Clip(
+        _LayerFrames(path, channels, [kind.nothing for kind in kinds], shape, budget),
+        np.array(times, "datetime64[ns]"),
+        ", ".join(units if len(units) == 1 else [kind.units for kind in kinds]),
+        place["coordinates"],
+        path.name,
+        ", ".join(names),
+        tuple(_note(name, kind) for name, kind in zip(names, kinds, strict=True)),
+        {**place["attributes"], **(kinds[0].attributes if len(kinds) == 1 else {})},
+        place["dims"],
+    )
+
+
+class _LayerFrames:
+    """Frames (T,C,H,W), float32; the file is opened for each slice.
+
+    Args:
+        path: of the file.
+        channels: for each channel the layers of its times.
+        nothing: for each channel the value where nothing was detected.
+        shape: (T,C,H,W).
+        budget: GiB that a slice may take.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        channels: list[list[_Layer]],
+        nothing: list[float],
+        shape: tuple[int, ...],
+        budget: float,
+    ) -> None:
+        self._path, self._channels, self._nothing, self._budget = path, channels, nothing, budget
+        self.shape, self.dtype = shape, np.dtype(np.float32)
+
+    def __getitem__(self, when: slice, /) -> Float32[np.ndarray, "t c h w"]:
+        first, last, _ = when.indices(self.shape[0])
+        return self.read(first, max(first, last))
+
+    def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
+        import h5py
+
+        shape = (last - first, *self.shape[1:])
+        what = f"a stretch of {shape[0]} frames of {self._path}"
+        need = 4 * math.prod(shape) + _WEIGHT * math.prod(shape[2:])
+        check_budget(need, self._budget, what, "read fewer")
+        frames = np.empty(shape, np.float32)
+        try:
+            with h5py.File(self._path) as file:
+                for c, layers in enumerate(self._channels):
+                    for k, layer in enumerate(layers[first:last]):
+                        raw = file[f"{layer.at}/data"][()]
+                        frames[k, c] = _values(raw, layer, self._nothing[c])
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ValueError(f"cannot read {self._path}; is it whole? ({error})") from None
+        return frames
+
+
+def _values(raw: np.ndarray, layer: _Layer, nothing: float) -> np.ndarray:
+    """A picture (H,W) in its own units."""
+    values = raw * layer.gain + layer.offset
+    values[raw == layer.undetect] = nothing
+    values[raw == layer.nodata] = math.nan
+    return values
+
+
+def _note(name: str, kind: _Quantity) -> str:
+    value = "missing" if math.isnan(kind.nothing) else f"{kind.nothing:g} {kind.units}"
+    return f"{name}: where nothing was detected (undetect) the value is {value}"
+
+
+# What a file says of itself
+
+
+def _said(group: Any, name: str) -> dict[str, Any]:
+    """What a group called what or where says, as plain numbers and texts; {} without one."""
+    return {key: _plain(value) for key, value in group[name].attrs.items()} if name in group else {}
+
+
+def _plain(value: Any) -> Any:
+    value = value.ravel()[0] if isinstance(value, np.ndarray) and value.size else value
+    return value.decode("utf-8", "replace").strip("\0 ") if isinstance(value, bytes) else value
+
+
+def _check_kind(file: Any, name: str) -> None:
+    """Refuse what is no picture of ODIM's."""
+    kind = str(_said(file, "what").get("object", ""))
+    if kind in _VOLUMES:
+        raise ValueError(
+            f"{name} is a polar volume ({kind}), not a picture on a map; make a composite of it "
+            "first, with wradlib or xradar for example"
+        )
+    if kind not in _IMAGES:
+        found = f"object {kind!r}" if kind else "KNMI's own layout" if "image1" in file else "none"
+        raise ValueError(
+            f"{name} is HDF5, but no composite or image of ODIM's (found: {found}); convert it, "
+            "or, where it is NetCDF, let its name end in .nc"
+        )
+
+
+def _layers(file: Any, name: str) -> list[_Layer]:
+    """All pictures of a file, in order of dataset and data; quality fields are none."""
+    layers = []
+    for n, dataset in _numbered(file, "dataset"):
+        for _, data in _numbered(dataset, "data"):
+            if "data" not in data or data["data"].ndim != 2:
+                continue
+            what = {**_said(dataset, "what"), **_said(data, "what")}
+            numbers = [float(what.get(key, default)) for key, default in _NUMBERS.items()]
+            layers.append(
+                _Layer(
+                    data.name,
+                    n,
+                    str(what.get("quantity", "unknown")),
+                    _time(what, "enddate", "endtime", name),
+                    tuple(data["data"].shape),
+                    *numbers,
+                )
+            )
+    if not layers:
+        raise ValueError(f"{name} holds no picture; make or fetch it again")
+    return layers
+
+
+_NUMBERS = {"gain": 1.0, "offset": 0.0, "nodata": math.nan, "undetect": math.nan}
+
+
+def _numbered(group: Any, word: str) -> list[tuple[int, Any]]:
+    """The members called word1, word2, ..., by their numbers."""
+    numbers = [key.removeprefix(word) for key in group if key.startswith(word)]
+    return [(n, group[f"{word}{n}"]) for n in sorted(int(n) for n in numbers if n.isdecimal())]
+
+
+def _time(what: Mapping[str, Any], day: str, hour: str, name: str) -> datetime | None:
+    """A date and a time as one; None where the file says none."""
+    if day not in what or hour not in what:
+        return None
+    text = f"{what[day]}{what[hour]}"
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%S")
+    except ValueError:
+        raise ValueError(f"{name}: {day} and {hour} {text!r} are no time; make it again") from None
+
+
+def _quantities(layers: list[_Layer], variable: str | Sequence[str] | None, name: str) -> list[str]:
+    """The quantities that are asked for, or the only one."""
+    held = list(dict.fromkeys(layer.quantity for layer in layers))
+    names = [variable] if isinstance(variable, str) else list(variable or held)
+    if variable is None and len(held) > 1:
+        raise ValueError(
+            f"{name} holds several quantities: {', '.join(held)}; name one, or a list that become "
+            "channels"
+        )
+    for wanted in names:
+        if wanted not in held:
+            raise ValueError(f"{name} has no quantity {wanted}; it holds {', '.join(held)}")
+    return names
+
+
+def _chosen(layers: list[_Layer], quantity: str, select: dict[str, Any], name: str) -> list[_Layer]:
+    """The pictures of one quantity in order of time.
+
+    Raises:
+        ValueError: no such dataset, or several at one time.
+    """
+    if further := sorted(select.keys() - {"dataset"}):
+        raise ValueError(f"{name} has no dimension {further[0]} to select from; it has dataset")
+    found = [layer for layer in layers if layer.quantity == quantity]
+    numbers = [layer.dataset for layer in found]
+    if "dataset" in select:
+        found = [layer for layer in found if str(layer.dataset) == str(select["dataset"])]
+    if not found or len({layer.time for layer in found}) < len(found):
+        raise ValueError(
+            f"{name}: {quantity} lies in datasets {', '.join(map(str, numbers))}; select one of "
+            f"them, e.g. dataset={numbers[0]}"
+        )
+    return sorted(found, key=lambda layer: layer.time or datetime.min)
+
+
+# Where its pixels lie
+
+
+class _Corner(NamedTuple):
+    """The projection, the outer corner of the first pixel in degrees, and the pixels' sides."""
+
+    projection: str
+    longitude: float
+    latitude: float
+    x_scale: float
+    y_scale: float
+
+
+def _corner(file: Any, name: str) -> _Corner:
+    where = _said(file, "where")
+    keys = ("projdef", "UL_lon", "UL_lat", "xscale", "yscale")
+    if lacking := [key for key in keys if key not in where]:
+        raise ValueError(f"{name} does not say where it lies: /where has no {', '.join(lacking)}")
+    projection, *numbers = (where[key] for key in keys)
+    return _Corner(str(projection), *map(float, numbers))
+
+
+@lru_cache(maxsize=32)
+def _place(where: _Corner, height: int, width: int) -> dict[str, Any]:
+    """As `on_map` gives it; a folder of files asks for one place again and again.
+
+    Raises:
+        ValueError: a projection that PROJ does not know.
+    """
+    import pyproj
+
+    try:
+        crs = pyproj.CRS.from_proj4(where.projection)
+        to_map = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+        left, top = to_map.transform(where.longitude, where.latitude, errcheck=True)
+    except pyproj.exceptions.ProjError as error:
+        what = f"the projection {where.projection!r} is not understood"
+        raise ValueError(f"{what} ({error}); make it again") from None
+    # the sides of pixels are metres, whatever the unit of the map
+    unit = 1.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
+    x = left + (np.arange(width) + 0.5) * where.x_scale / unit
+    y = top - (np.arange(height) + 0.5) * where.y_scale / unit
+    return on_map(crs, x, y)

@@ -1,0 +1,229 @@
+"""ODIM_H5: files made by h5py after the specification; PROJ and xarray are the judges."""
+
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyproj
+import pytest
+import xarray as xr
+
+from foreframe import Forecaster, Scaling, Window, clips_from
+from foreframe.cli import main
+from foreframe.data.odim import read_odim
+from foreframe.models import build_model
+
+LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
+NOON = datetime(2020, 11, 16, 12)
+RAW = np.random.default_rng(0).integers(1, 255, (6, 8, 12), dtype=np.uint8)
+RAW[:, 0, :3], RAW[:, 1, :5] = 255, 0  # not measured; nothing detected
+
+
+def write(
+    path: Path,
+    pictures: list[dict],
+    kind: str = "COMP",
+    time: datetime = NOON,
+    projection: str = LAEA,
+    corner: tuple[float, float] = (-10.0, 67.0),
+    scale: float = 2000.0,
+) -> Path:
+    """A file with one dataset for each picture: its `raw` numbers, and what it says of them."""
+    with h5py.File(path, "w") as file:
+        file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
+        what = file.create_group("what")
+        what.attrs["object"] = np.bytes_(kind)
+        what.attrs["date"] = np.bytes_(f"{time:%Y%m%d}")
+        what.attrs["time"] = np.bytes_(f"{time:%H%M%S}")
+        where = file.create_group("where")
+        height, width = pictures[0]["raw"].shape
+        numbers = {"xsize": width, "ysize": height, "xscale": scale, "yscale": scale}
+        numbers |= {"UL_lon": corner[0], "UL_lat": corner[1]}
+        for key, value in numbers.items():
+            where.attrs[key] = value
+        where.attrs["projdef"] = np.bytes_(projection)
+        for n, picture in enumerate(pictures):
+            said = {"quantity": "DBZH", "gain": 0.5, "offset": -32.0} | picture
+            said |= {"nodata": said.get("nodata", 255.0), "undetect": said.get("undetect", 0.0)}
+            raw, end = said.pop("raw"), said.pop("end", time + timedelta(seconds=-13))
+            said |= {"enddate": f"{end:%Y%m%d}", "endtime": f"{end:%H%M%S}"}
+            data = file.create_group(f"dataset{n + 1}/data1")
+            data["data"] = raw
+            data.create_group("what")
+            for key, value in said.items():
+                data["what"].attrs[key] = np.bytes_(value) if isinstance(value, str) else value
+            quality = file.create_group(f"dataset{n + 1}/data1/quality1")
+            quality["data"] = np.zeros_like(raw)
+    return path
+
+
+def folder_of(path: Path, **picture: object) -> Path:
+    """Six files, five minutes apart."""
+    path.mkdir()
+    for k, name in enumerate("abcdef"):
+        time = NOON + k * timedelta(minutes=5)
+        write(path / f"{name}.h5", [{"raw": RAW[k], **picture}], time=time)
+    return path
+
+
+def test_values_times_and_place(tmp_path: Path) -> None:
+    clip = read_odim(write(tmp_path / "a.h5", [{"raw": RAW[0]}]))
+    frame = clip.frames[0:1][0, 0]
+    expected = RAW[0] * 0.5 - 32.0
+    expected[0, :3], expected[1, :5] = np.nan, -32.0
+    np.testing.assert_array_equal(frame, expected.astype(np.float32))
+    assert (clip.units, clip.variable, clip.dims) == ("dBZ", "DBZH", ("y", "x"))
+    assert clip.attributes["standard_name"] == "equivalent_reflectivity_factor"
+    assert clip.times.tolist() == np.array([NOON], "M8[ns]").tolist()  # not the end of its scan
+    assert clip.notes == ("DBZH: where nothing was detected (undetect) the value is -32 dBZ",)
+
+    said = clip.coordinates["crs"].attributes
+    assert said["grid_mapping_name"] == "lambert_azimuthal_equal_area"
+    crs = pyproj.CRS.from_cf(said)
+    back = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    x, y = clip.coordinates["x"].values, clip.coordinates["y"].values
+    np.testing.assert_allclose(back.transform(x[0] - 1000, y[0] + 1000), (-10, 67), atol=1e-9)
+    np.testing.assert_allclose(np.diff(x), 2000)
+    np.testing.assert_allclose(np.diff(y), -2000)
+    assert clip.coordinates["y"].attributes["units"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "units", "nothing"),
+    [
+        ("RATE", "mm/h", 0.0),
+        ("ACRR", "mm", 0.0),
+        ("TH", "dBZ", -32.0),
+        ("HGHT", "km", np.nan),
+        ("CLASS", "", np.nan),
+    ],
+)
+def test_nothing_detected_is_told_from_not_measured(
+    tmp_path: Path, quantity: str, units: str, nothing: float
+) -> None:
+    raw = np.array([[-8888000.0, -9999000.0, 1.5]])
+    said = {"quantity": quantity, "gain": 1.0, "offset": 0.0, "nodata": -9999000.0}
+    path = write(tmp_path / "a.hdf", [{"raw": raw, **said, "undetect": -8888000.0}])
+    clip = read_odim(path)
+    np.testing.assert_array_equal(clip.frames[0:1].ravel(), [nothing, np.nan, 1.5])
+    assert clip.units == units
+    assert ("missing" in clip.notes[0]) == bool(np.isnan(nothing))
+
+
+def test_degrees_and_kilometres(tmp_path: Path) -> None:
+    globe = "+proj=longlat +ellps=WGS84"
+    where = {"projection": globe, "corner": (5.0, 50.0), "scale": 0.5}
+    clip = read_odim(write(tmp_path / "a.h5", [{"raw": RAW[0]}], "IMAGE", **where))
+    assert clip.dims == ("latitude", "longitude")
+    np.testing.assert_allclose(clip.coordinates["latitude"].values, 49.75 - 0.5 * np.arange(8))
+    assert clip.coordinates["longitude"].attributes["units"] == "degrees_east"
+    metres = read_odim(write(tmp_path / "m.h5", [{"raw": RAW[0]}]))
+    in_km = LAEA.replace("+units=m", "+units=km")
+    clip = read_odim(write(tmp_path / "k.h5", [{"raw": RAW[0]}], projection=in_km))
+    for name in ("x", "y"):
+        np.testing.assert_allclose(
+            clip.coordinates[name].values * 1000, metres.coordinates[name].values
+        )
+    polar = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +a=6378137 +b=6356752"
+    clip = read_odim(write(tmp_path / "p.h5", [{"raw": RAW[0]}], projection=polar))
+    said = clip.coordinates["crs"].attributes
+    assert (said["grid_mapping_name"], said["latitude_of_projection_origin"]) == (
+        "polar_stereographic",
+        90.0,
+    )
+
+
+def test_several_times_quantities_and_datasets_of_a_file(tmp_path: Path) -> None:
+    ends = [NOON + k * timedelta(minutes=5) for k in (2, 0, 1)]
+    series = [{"raw": RAW[k], "end": end} for k, end in enumerate(ends)]
+    rate = [{**picture, "quantity": "RATE", "raw": picture["raw"] + 1} for picture in series]
+    path = write(tmp_path / "a.h5", series + rate)
+    with pytest.raises(ValueError, match=r"a\.h5 holds several quantities: DBZH, RATE; name one"):
+        read_odim(path)
+    clip = read_odim(path, "DBZH")
+    assert (np.diff(clip.times) == np.timedelta64(5, "m")).all()
+    np.testing.assert_array_equal(clip.frames[:][:, 0, 4], (RAW[[1, 2, 0], 4] * 0.5 - 32.0))
+    both = read_odim(path, ["RATE", "DBZH"])
+    assert (both.frames.shape, both.units) == ((3, 2, 8, 12), "mm/h, dBZ")
+    np.testing.assert_array_equal(both.frames[1:3][:, 1], clip.frames[1:3][:, 0])
+    with pytest.raises(ValueError, match="no quantity VRAD; it holds DBZH, RATE"):
+        read_odim(path, "VRAD")
+
+    path = write(tmp_path / "heights.h5", [{"raw": RAW[0]}, {"raw": RAW[1]}], "CVOL")
+    with pytest.raises(ValueError, match=r"DBZH lies in datasets 1, 2; select one .* dataset=1"):
+        read_odim(path)
+    clip = read_odim(path, select={"dataset": 2})
+    np.testing.assert_array_equal(clip.frames[0:1][0, 0, 4], RAW[1, 4] * 0.5 - 32.0)
+    with pytest.raises(ValueError, match="no dimension level"):
+        read_odim(path, select={"level": 2})
+
+
+def test_what_is_no_picture_of_odim(tmp_path: Path) -> None:
+    polar = write(tmp_path / "polar.h5", [{"raw": RAW[0]}], "PVOL")
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["image1/image_data"] = RAW[0]
+    torn = tmp_path / "torn.h5"
+    torn.write_bytes(polar.read_bytes()[:2000])
+    placeless = write(tmp_path / "placeless.h5", [{"raw": RAW[0]}])
+    with h5py.File(placeless, "a") as file:
+        del file["where"].attrs["projdef"]
+    odd = write(tmp_path / "odd.h5", [{"raw": RAW[0]}], projection="+proj=nonsense")
+    for path, words in {
+        polar: r"polar volume \(PVOL\), not a picture on a map; make a composite .* wradlib",
+        other: r"no composite or image of ODIM's \(found: KNMI's own layout\); convert it",
+        torn: "not a whole HDF5 file",
+        placeless: "/where has no projdef",
+        odd: r"odd\.h5: the projection '\+proj=nonsense' is not understood",
+        tmp_path / "none.h5": "no file",
+    }.items():
+        with pytest.raises(ValueError, match=words) as told:
+            read_odim(path)
+        assert "\n" not in str(told.value)
+
+
+def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", [{"raw": RAW[0]}])
+    with pytest.raises(ValueError, match="of 8x12 pixels would take"):
+        read_odim(path, budget=1e-6)
+    clip = read_odim(path, budget=2400 / 2**30)
+    with pytest.raises(ValueError, match="a stretch of 1 frames"):
+        clip.frames[0:1]
+
+
+@pytest.mark.parametrize("module", ["h5py", "pyproj"])
+def test_a_missing_package_is_asked_for(
+    tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = write(tmp_path / "a.h5", [{"raw": RAW[0]}])
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["data", "check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert f"a.h5: reading ODIM HDF5 needs {module}; pip install 'foreframe[radar]'" in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_through_predict_and_back(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "rain", quantity="RATE")
+    Forecaster(
+        build_model("persistence"), Window(4, 3), Scaling(kind="log", low=0.1, high=100)
+    ).save(tmp_path / "run")
+    words = [str(tmp_path / "run"), str(folder), "--steps", "2"]
+    assert main(["predict", *words, "-o", str(tmp_path / "out.nc")]) == 0
+    (clip,) = clips_from(folder)
+    assert len(clip) == 6
+    np.testing.assert_array_equal(np.diff(clip.times), np.full(5, np.timedelta64(5, "m")))
+    with xr.open_dataset(tmp_path / "out.nc") as made:
+        assert made.RATE.attrs["units"] == "mm/h"
+        assert made.RATE.attrs["standard_name"] == "lwe_precipitation_rate"
+        for name in ("x", "y"):
+            np.testing.assert_array_equal(made[name].values, clip.coordinates[name].values)
+            assert made[name].attrs.items() >= dict(clip.coordinates[name].attributes).items()
+        assert pyproj.CRS.from_cf(made[made.RATE.attrs["grid_mapping"]].attrs) == (
+            pyproj.CRS.from_proj4(LAEA)
+        )
+        assert made.time.values[0] == np.datetime64(NOON + timedelta(minutes=30))
+        assert np.isnan(made.RATE.values[:, 0, :3]).all()
+        np.testing.assert_allclose(made.RATE.values[:, 1, :5], 0.0, atol=1e-6)
