@@ -237,7 +237,7 @@ def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
         title = source.name if source.name is not None else "values"
         return source.to_dataset(name=title), str(title), None
     if isinstance(source, xr.Dataset):
-        return source, "the Dataset", None
+        return source, Path(source.encoding.get("source", "the Dataset")).name, None
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(
             f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}"

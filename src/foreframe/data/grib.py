@@ -1,0 +1,198 @@
+"""GRIB, the files of weather models: a variable over the times that its messages are valid at.
+
+cfgrib makes an xarray Dataset of messages, `read_grid` a clip of that. Decided here: which messages
+belong together, what their times are, and what CF calls what GRIB says of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foreframe.clip import Clip
+from foreframe.data.budget import BUDGET, check_budget, check_claim
+from foreframe.data.grids import read_grid
+from foreframe.extras import needed
+
+SUFFIXES = (".grib", ".grb", ".grib2", ".grb2", ".grib1", ".grb1")
+_WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes
+_APART = ("typeOfLevel", "stepType", "dataType", "gridType")  # messages unlike in these are unlike
+_ASKED = (*_APART, "shortName", "cfVarName", "time", "step", "valid_time", "numberOfPoints")
+_METHODS = {"accum": "sum", "avg": "mean", "max": "maximum", "min": "minimum", "instant": "point"}
+_UNKNOWN = ("unknown", "undef", "~")
+
+Message = dict[str, Any]  # what `_ASKED` says of it
+
+
+def read_grib(
+    path: str | Path,
+    variable: str | Sequence[str] | None = None,
+    select: Mapping[str, Any] | None = None,
+    budget: float = BUDGET,
+) -> Clip:
+    """A clip out of a GRIB file of either edition, its messages read when its frames are asked for.
+
+    Frames are as `read_grid` has them. A frame's time is the time that its message is valid at;
+    `Clip.start` is when the forecast began, where all messages are of one. Grids in longitude and
+    latitude have both as coordinates, others as auxiliary ones in 2-D. Opening looks at the header
+    of every message; no index file is written.
+
+    Args:
+        path: of the file.
+        variable: by its name in CF or GRIB, "t2m" or "2t"; several become channels in that order.
+            May be left out where only one is there.
+        select: the value of each further dimension, e.g. {"isobaricInhPa": 500}; "step" (hours) or
+            "time" where several forecasts are valid at the same time; or one of typeOfLevel,
+            stepType and dataType, where the messages of a variable differ in it.
+        budget: GiB that opening, and reading a slice, may take.
+
+    Raises:
+        ValueError: cfgrib is not installed; not GRIB, or cut short; no such variable or several; a
+            further dimension without a choice; a grid without rows and columns; more than the
+            budget.
+    """
+    path = Path(path)
+    needed("cfgrib", "grib", f"{path.name}: reading GRIB")
+    import xarray as xr
+
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    messages = _messages(path)
+    points = max(int(message["numberOfPoints"]) for message in messages)
+    check_budget(_WEIGHT * points, budget, f"a message of {path}, of {points} points,")
+
+    wanted = dict(select or {})
+    names = _names(messages, variable, path.name)
+    chosen = [_chosen(messages, name, wanted, path.name) for name in names]
+    for same in chosen:
+        claim = (len(same), 1, 1, int(same[0]["numberOfPoints"]))
+        check_claim(claim, 4, path.stat().st_size, budget, str(path))
+    left = {key: value for key, value in wanted.items() if key not in _APART}
+    opened = [_opened(path, same, left) for same in chosen]
+    try:
+        dataset = xr.merge(opened, compat="minimal", join="exact", combine_attrs="override")
+    except ValueError:
+        raise ValueError(
+            f"{path.name}: {', '.join(names)} lie on unlike grids or times; read them apart"
+        ) from None
+    dataset.encoding["source"] = str(path)
+    return read_grid(dataset, [str(name) for each in opened for name in each], left, budget)
+
+
+def _messages(path: Path) -> list[Message]:
+    """What each message says of itself.
+
+    Raises:
+        ValueError: no GRIB, or not all of it.
+    """
+    import cfgrib
+
+    try:
+        stream = cfgrib.FileStream(str(path), errors="raise")
+        index = cfgrib.FieldsetIndex.from_fieldset(stream, _ASKED, cfgrib.COMPUTED_KEYS)
+    except Exception as error:  # ecCodes has a kind of error for everything
+        raise ValueError(
+            f"{path} is not a whole GRIB file ({str(error) or type(error).__name__}); check that "
+            "it is GRIB, or copy it again"
+        ) from None
+    return [
+        dict(zip(_ASKED, values, strict=True)) for values, ids in index.iter_index() for _ in ids
+    ]
+
+
+def _name(message: Message) -> str:
+    """What CF calls it, else what GRIB does."""
+    return str(message["shortName" if message["cfVarName"] in _UNKNOWN else "cfVarName"])
+
+
+def _names(messages: list[Message], variable: str | Sequence[str] | None, name: str) -> list[str]:
+    """The variables that are asked for, as CF calls them, or the only one."""
+    spelt = {m["shortName"]: _name(m) for m in messages} | {_name(m): _name(m) for m in messages}
+    held = list(dict.fromkeys(map(_name, messages)))
+    names = [variable] if isinstance(variable, str) else list(variable or held)
+    if variable is None and len(held) > 1:
+        raise ValueError(
+            f"{name} holds several variables: {', '.join(held)}; name one, or a list that become "
+            "channels"
+        )
+    for wanted in names:
+        if wanted not in spelt:
+            raise ValueError(f"{name} has no variable {wanted}; it holds {', '.join(held)}")
+    return [spelt[wanted] for wanted in names]
+
+
+def _chosen(
+    messages: list[Message], name: str, select: Mapping[str, Any], where: str
+) -> list[Message]:
+    """The messages of a variable that are alike in all but times, levels and members.
+
+    Raises:
+        ValueError: there are several kinds of them, and `select` names none.
+    """
+    found = [message for message in messages if _name(message) == name]
+    for key in _APART:
+        kinds = list(dict.fromkeys(message[key] for message in found))
+        asked = {select.get(key)} | (set(select) if key == "typeOfLevel" else set())
+        kind = next((kind for kind in kinds if kind in asked), kinds[0])
+        if (len(kinds) > 1 or key in select) and kind not in asked:
+            raise ValueError(
+                f"{where}: {name} comes with {key} {', '.join(map(str, kinds))}; select one of "
+                f"these, e.g. {key}={kinds[0]}"
+            )
+        found = [message for message in found if message[key] == kind]
+    return found
+
+
+def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> Any:
+    """An xarray Dataset of these messages alone, not read yet, that says what it is as CF has it.
+
+    Raises:
+        ValueError: a grid without rows and columns.
+    """
+    import xarray as xr
+
+    first = messages[0]
+    begun = {message["time"] for message in messages}
+    valid = {message["valid_time"] for message in messages}
+    runs = {(message["time"], message["step"]) for message in messages}
+    by_run = len(valid) < len(runs) or {"time", "step"} & set(select)
+    dataset = xr.open_dataset(
+        path,
+        engine="cfgrib",
+        chunks=None,
+        cache=False,
+        decode_timedelta=False,
+        backend_kwargs={
+            "indexpath": "",  # no index file beside the user's
+            "filter_by_keys": {key: first[key] for key in (*_APART, "shortName")},
+            "time_dims": ("time", "step") if by_run else ("valid_time",),
+            "squeeze": False,
+            "errors": "ignore",  # whole, as `_messages` has seen; else a spectrum is logged
+        },
+    )
+    if "values" in dataset.dims:
+        raise ValueError(
+            f"{path.name} has a grid without rows and columns ({first['gridType']}); bring it to "
+            "longitudes and latitudes first, with cdo -R for example"
+        )
+    if not by_run and len(begun) == 1 and valid != begun:
+        reference = (
+            next(iter(begun)),
+            {
+                "standard_name": "forecast_reference_time",
+                "units": "seconds since 1970-01-01",
+            },
+        )
+        start = xr.Dataset(coords={"forecast_reference_time": ((), *reference)})
+        dataset = dataset.assign_coords(xr.decode_cf(start).coords)
+    (title,) = dataset.data_vars
+    dataset[title].attrs = _attributes(dataset[title].attrs)
+    single = [d for d in dataset[title].dims[:-2] if dataset.sizes[d] == 1 and d not in select]
+    return dataset.isel({d: 0 for d in single if d not in ("time", "valid_time")})
+
+
+def _attributes(said: Mapping[str, Any]) -> dict[str, Any]:
+    """CF's attributes out of those that cfgrib gives."""
+    kept = {k: v for k, v in said.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
+    if method := _METHODS.get(said.get("GRIB_stepType", "")):
+        kept["cell_methods"] = f"time: {method}"
+    return kept

@@ -1,0 +1,257 @@
+"""GRIB files written message by message with ecCodes, of both editions; xarray's cfgrib engine and
+ecCodes itself are the judges.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from foreframe import Forecaster, Scaling, Window, clips_from
+from foreframe.cli import main
+from foreframe.data.grib import read_grib
+from foreframe.models import build_model
+
+eccodes = pytest.importorskip(
+    "eccodes", reason="ecCodes is not installed: pip install 'foreframe[grib]'", exc_type=Exception
+)
+
+FIELD = np.random.default_rng(1).uniform(270, 290, (8, 6, 10))
+MIDNIGHT = np.datetime64("2019-03-01T00", "ns")
+HOUR = np.timedelta64(1, "h")
+GRID = {
+    "Ni": 10,
+    "Nj": 6,
+    "latitudeOfFirstGridPointInDegrees": 60,
+    "latitudeOfLastGridPointInDegrees": 55,
+    "longitudeOfFirstGridPointInDegrees": 0,
+    "longitudeOfLastGridPointInDegrees": 9,
+    "iDirectionIncrementInDegrees": 1,
+    "jDirectionIncrementInDegrees": 1,
+}
+
+
+def message(values: np.ndarray, sample: str = "regular_ll_sfc_grib2", **keys: Any) -> bytes:
+    """One message with a field (6,10), at 0 h on 1 March 2019 unless `keys` say otherwise."""
+    handle = eccodes.codes_grib_new_from_samples(sample)
+    for key, value in {**GRID, "dataDate": 20190301, "dataTime": 0, **keys}.items():
+        eccodes.codes_set(handle, key, value)
+    eccodes.codes_set(handle, "bitmapPresent", 1)
+    eccodes.codes_set(handle, "bitsPerValue", 24)
+    eccodes.codes_set_values(handle, np.nan_to_num(values, nan=9999.0).ravel())
+    content: bytes = eccodes.codes_get_message(handle)
+    eccodes.codes_release(handle)
+    return content
+
+
+def write(path: Path, *messages: bytes) -> Path:
+    path.write_bytes(b"".join(messages))
+    return path
+
+
+def hours(path: Path, **keys: Any) -> Path:
+    """Eight analyses, an hour apart."""
+    keys = {"shortName": "2t"} | keys
+    return write(path, *(message(FIELD[k], dataTime=100 * k, **keys) for k in range(8)))
+
+
+@pytest.mark.parametrize("sample", ["regular_ll_sfc_grib2", "regular_ll_sfc_grib1"])
+def test_values_times_place_and_words(tmp_path: Path, sample: str) -> None:
+    path = hours(tmp_path / "a.grib", sample=sample)
+    clip = read_grib(path)
+    np.testing.assert_allclose(clip.frames[2:5][:, 0], FIELD[2:5], rtol=1e-5)
+    np.testing.assert_array_equal(clip.times, MIDNIGHT + np.arange(8) * HOUR)
+    np.testing.assert_array_equal(clip.coordinates["latitude"].values, np.arange(60, 54, -1))
+    assert clip.coordinates["longitude"].attributes["units"] == "degrees_east"
+    assert (clip.variable, clip.units, clip.start) == ("t2m", "K", None)
+    said = {"long_name": "2 metre temperature", "cell_methods": "time: point"}
+    if sample.endswith("2"):  # of the first edition ecCodes does not know CF's name
+        said["standard_name"] = "air_temperature"
+    assert dict(clip.attributes) == said
+    assert [file.name for file in tmp_path.iterdir()] == ["a.grib"]  # no index beside it
+
+
+def test_missing_values_and_rows_from_the_south(tmp_path: Path) -> None:
+    field = FIELD[0].copy()
+    field[0, :4] = np.nan
+    south = {
+        "jScansPositively": 1,
+        "latitudeOfFirstGridPointInDegrees": 55,
+        "latitudeOfLastGridPointInDegrees": 60,
+    }
+    path = write(tmp_path / "a.grb2", message(field[::-1], shortName="2t", **south))
+    clip = read_grib(path)
+    np.testing.assert_allclose(clip.frames[0:1][0, 0], field, rtol=1e-5)
+    assert clip.coordinates["latitude"].values[0] == 60
+    assert clip.notes == ("rows ran south to north: turned north-up",)
+
+
+def test_a_forecast_is_valid_at_its_steps_and_says_when_it_began(tmp_path: Path) -> None:
+    steps = [message(FIELD[k], shortName="2t", dataTime=600, stepRange=str(k)) for k in range(1, 5)]
+    clip = read_grib(write(tmp_path / "a.grib2", *steps))
+    np.testing.assert_array_equal(clip.times, MIDNIGHT + (6 + np.arange(1, 5)) * HOUR)
+    assert clip.start == MIDNIGHT + 6 * HOUR
+
+
+def test_accumulations_of_several_forecasts_are_one_recording(tmp_path: Path) -> None:
+    """As a reanalysis has them: each forecast goes on where the one before ends."""
+    amounts = [
+        message(np.full((6, 10), k), shortName="tp", dataTime=600 * run, stepRange=f"0-{k}")
+        for run in (1, 2)
+        for k in range(1, 7)
+    ]
+    clip = read_grib(write(tmp_path / "a.grib2", *amounts))
+    np.testing.assert_array_equal(clip.times, MIDNIGHT + np.arange(7, 19) * HOUR)
+    np.testing.assert_allclose(clip.frames[0:12][:, 0, 0, 0], [1, 2, 3, 4, 5, 6] * 2)
+    assert clip.attributes["cell_methods"] == "time: sum"
+
+
+def test_forecasts_of_the_same_times_need_a_choice(tmp_path: Path) -> None:
+    runs = [
+        message(FIELD[run] + step, shortName="2t", dataTime=600 * run, stepRange=str(step))
+        for run in range(4)
+        for step in (0, 6, 12)
+    ]
+    path = write(tmp_path / "a.grib2", *runs)
+    with pytest.raises(ValueError, match=r"a\.grib2: t2m has further dimensions: step \(0\.0, 6"):
+        read_grib(path)
+    clip = read_grib(path, select={"step": 6})
+    np.testing.assert_array_equal(clip.times, MIDNIGHT + 6 * np.arange(1, 5) * HOUR)
+    np.testing.assert_allclose(clip.frames[1:2][0, 0], FIELD[1] + 6, rtol=1e-5)
+    clip = read_grib(path, select={"time": "2019-03-01T12"})
+    np.testing.assert_array_equal(clip.times, MIDNIGHT + 6 * np.arange(2, 5) * HOUR)
+    assert clip.start == MIDNIGHT + 12 * HOUR
+
+
+def test_levels_and_variables(tmp_path: Path) -> None:
+    levels = [
+        message(
+            FIELD[k] + level, "regular_ll_pl_grib2", shortName="t", level=level, dataTime=100 * k
+        )
+        for k in range(4)
+        for level in (500, 850)
+    ]
+    path = write(tmp_path / "a.grib2", *levels)
+    with pytest.raises(ValueError, match=r"isobaricInhPa \(850\.0, 500\.0\)"):
+        read_grib(path)
+    clip = read_grib(path, select={"isobaricInhPa": 500})
+    np.testing.assert_allclose(clip.frames[3:4][0, 0], FIELD[3] + 500, rtol=1e-5)
+    assert clip.coordinates["isobaricInhPa"].values == 500
+    assert clip.coordinates["isobaricInhPa"].attributes["units"] == "hPa"
+
+    ground = [message(FIELD[k], shortName="t", dataTime=100 * k) for k in range(4)]
+    path = write(tmp_path / "b.grib2", *levels, *ground)
+    with pytest.raises(ValueError, match=r"t comes with typeOfLevel isobaricInhPa, surface; sel"):
+        read_grib(path)
+    for select in ({"typeOfLevel": "surface"}, {"surface": 0}):
+        clip = read_grib(path, select=select)
+        np.testing.assert_allclose(clip.frames[3:4][0, 0], FIELD[3], rtol=1e-5)
+    clip = read_grib(path, select={"isobaricInhPa": 850})
+    np.testing.assert_allclose(clip.frames[3:4][0, 0], FIELD[3] + 850, rtol=1e-5)
+
+    path = tmp_path / "c.grib2"
+    winds = [
+        message(FIELD[k] - 280 + n, shortName=name, dataTime=100 * k)
+        for k in range(4)
+        for n, name in enumerate(("10u", "10v", "2t"))
+    ]
+    write(path, *winds)
+    with pytest.raises(ValueError, match=r"c\.grib2 holds several variables: u10, v10, t2m; name"):
+        read_grib(path)
+    with pytest.raises(ValueError, match=r"no variable rain; it holds u10, v10, t2m"):
+        read_grib(path, "rain")
+    clip = read_grib(path, ["2t", "u10"])
+    assert (clip.variable, clip.units) == ("t2m, u10", "K, m s**-1")
+    np.testing.assert_allclose(clip.frames[1:2][0], FIELD[1] - np.array([278, 280])[:, None, None],
+                               atol=1e-4)  # fmt: skip
+
+
+def sample(path: Path, name: str) -> Path:
+    """Two messages of a grid that ecCodes has a sample of."""
+    contents = []
+    for k in range(2):
+        handle = eccodes.codes_grib_new_from_samples(name)
+        eccodes.codes_set(handle, "dataTime", 100 * k)
+        contents.append(eccodes.codes_get_message(handle))
+        eccodes.codes_release(handle)
+    return write(path, *contents)
+
+
+def test_a_grid_on_a_map_keeps_its_latitudes_in_2d(tmp_path: Path) -> None:
+    path = sample(tmp_path / "a.grib2", "polar_stereographic_pl_grib2")
+    clip = read_grib(path)
+    with xr.open_dataset(path, engine="cfgrib", backend_kwargs={"indexpath": ""}) as given:
+        for name in ("latitude", "longitude"):
+            assert clip.coordinates[name].dims == ("row", "column")
+            np.testing.assert_array_equal(clip.coordinates[name].values[::-1], given[name].values)
+            assert dict(clip.coordinates[name].attributes).items() >= given[name].attrs.items()
+
+
+def test_what_is_no_grid_or_no_whole_file(tmp_path: Path) -> None:
+    whole = hours(tmp_path / "a.grib2").read_bytes()
+    for name, content in {
+        "cut": whole[:-40],
+        "torn": whole[:300] + whole[330:],
+        "text": b"no weather\n" * 50,
+        "empty": b"",
+    }.items():
+        (tmp_path / f"{name}.grib2").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.grib2 is not a whole GRIB file") as told:
+            read_grib(tmp_path / f"{name}.grib2")
+        assert "\n" not in str(told.value)
+    for name in ("reduced_gg_pl_32_grib2", "sh_sfc_grib2"):
+        with pytest.raises(ValueError, match=r"a grid without rows and columns .* cdo"):
+            read_grib(sample(tmp_path / "b.grib2", name))
+    with pytest.raises(ValueError, match="no file"):
+        read_grib(tmp_path / "none.grib2")
+
+
+def test_a_message_larger_than_the_budget(tmp_path: Path) -> None:
+    path = hours(tmp_path / "a.grib2")
+    with pytest.raises(ValueError, match=r"a message of .* of 60 points, would take"):
+        read_grib(path, budget=1e-6)
+    frames = read_grib(path, budget=6e-6).frames
+    assert frames[0:2].shape == (2, 1, 6, 10)
+    with pytest.raises(ValueError, match="a stretch of 8 frames"):
+        frames[0:8]
+
+
+def test_a_missing_package_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = hours(tmp_path / "x.grib")
+    monkeypatch.setitem(sys.modules, "cfgrib", None)
+    assert main(["data", "check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "x.grib: reading GRIB needs cfgrib; pip install 'foreframe[grib]'" in said
+    assert "Traceback" not in said
+
+
+def test_files_of_one_step_through_predict_and_back(tmp_path: Path) -> None:
+    folder = tmp_path / "t2m"
+    folder.mkdir()
+    for k in range(6):
+        keys = {"shortName": "2t", "dataTime": 0, "stepRange": str(k)}
+        write(folder / f"step{k}.grib2", message(FIELD[k], **keys))
+    Forecaster(build_model("persistence"), Window(4, 3), Scaling(250, 310, "K")).save(
+        tmp_path / "run"
+    )
+    words = [str(tmp_path / "run"), str(folder), "--steps", "2"]
+    assert main(["predict", *words, "-o", str(tmp_path / "out.nc")]) == 0
+    (clip,) = clips_from(folder)
+    given = xr.open_dataset(
+        folder / "step5.grib2", engine="cfgrib", backend_kwargs={"indexpath": ""}
+    )
+    with xr.open_dataset(tmp_path / "out.nc") as made:
+        said = {k: v for k, v in given.t2m.attrs.items() if not k.startswith("GRIB_")}
+        assert made.t2m.attrs.items() >= said.items()
+        for name in ("latitude", "longitude", "heightAboveGround"):
+            np.testing.assert_array_equal(made[name].values, given[name].values)
+            told = {k: v for k, v in given[name].attrs.items() if k != "stored_direction"}
+            assert made[name].attrs.items() >= told.items()
+        np.testing.assert_array_equal(made.time.values, MIDNIGHT + np.array([6, 7]) * HOUR)
+        np.testing.assert_allclose(made.t2m.values, np.stack([FIELD[5]] * 2), rtol=1e-4)
+    assert len(clip) == 6
