@@ -16,11 +16,16 @@ from foreframe.clip import Clip, Coordinate, Frames, same_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, stand_in
 from foreframe.data.budget import BUDGET, check_budget, frames_at_once
 from foreframe.data.cuts import find_cuts
+from foreframe.data.geotiff import is_geotiff, read_geotiff
+from foreframe.data.grib import SUFFIXES as GRIBS
+from foreframe.data.grib import read_grib
 from foreframe.data.grids import read_grid, without_corner
 from foreframe.data.images import ANIMATED, count_pages, natural, read_gif, read_images, read_pages
 from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.memory import recordings_in
 from foreframe.data.npy import NpyFrames
+from foreframe.data.odim import SUFFIXES as RADAR
+from foreframe.data.odim import read_odim
 from foreframe.data.resize import resized
 from foreframe.data.video import read_film
 from foreframe.notes import Note
@@ -29,7 +34,7 @@ from foreframe.units import same_unit
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
-SUFFIXES = (*FILMS, ".gif", *ARRAYS, *GRIDS)
+SUFFIXES = (*FILMS, ".gif", *ARRAYS, *GRIDS, *GRIBS, *RADAR)
 AT_ONCE = 32  # frames of the source that are read at once where only some are taken
 
 
@@ -218,6 +223,13 @@ def raw_clips(source: Any, reading: Reading) -> Iterator[tuple[Clip, bool]]:
             ),
             False,
         )
+    elif suffix in (*GRIBS, *RADAR) and path.is_file():
+        read = read_grib if suffix in GRIBS else read_odim
+        clip = read(path, reading.variable, reading.select, reading.budget)
+        yield replace(clip, name=str(path)), False
+    elif path.is_file() and is_geotiff(path):
+        clip = read_geotiff(path, reading.variable, reading.strict, reading.budget)
+        yield replace(clip, name=str(path)), False
     elif path.is_dir():
         yield from _folder(path, reading)
     elif suffix in FILMS:
@@ -288,7 +300,12 @@ def _inside(
     `refused`.
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
+    rasters = [p for p in entries if p.is_file() and is_geotiff(p)]
+    if rasters:
+        clip = read_geotiff(rasters, reading.variable, reading.strict, reading.budget)
+        yield replace(clip, name=str(folder)), False
     pictures = [p for p in entries if p.is_file() and p.suffix.lower() in IMAGES]
+    pictures = [p for p in pictures if p not in rasters]
     # Recordings of their own.
     several = {p for p in pictures if p.suffix.lower() in ANIMATED and count_pages(p) > 1}
     if len(pictures) > len(several):

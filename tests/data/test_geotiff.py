@@ -1,0 +1,230 @@
+"""GeoTIFF written by rasterio; PROJ, xarray and the arrays themselves are the judges."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+import xarray as xr
+from PIL import Image
+from rasterio.transform import Affine
+
+from foreframe import Forecaster, Scaling, Window, clips_from
+from foreframe.cli import main
+from foreframe.data.geotiff import is_geotiff, read_geotiff, time_in
+from foreframe.models import build_model
+
+FIELD = np.random.default_rng(2).integers(0, 6000, (8, 6, 10)).astype(np.uint16)
+FIELD[:, 0, :3] = 65535  # no data
+EUROPE = Affine(1000, 0, 4_000_000, 0, -1000, 3_000_000)
+START = np.datetime64("2020-11-16T12:00", "ns")
+STEP = np.timedelta64(5, "m")
+
+
+def write(
+    path: Path,
+    bands: np.ndarray,
+    crs: str | None = "EPSG:3035",
+    transform: Affine = EUROPE,
+    nodata: float | None = 65535,
+    **said: Any,
+) -> Path:
+    """Bands (n,H,W) as a GeoTIFF; `said` are attributes of the file and `tags` of its bands."""
+    tags = said.pop("tags", [])
+    options = {"nodata": nodata, "crs": crs, "transform": transform, **said.pop("options", {})}
+    sizes = dict(zip(("count", "height", "width"), bands.shape, strict=True))
+    options |= {"driver": "GTiff", "dtype": bands.dtype, **sizes}
+    with rasterio.open(path, "w", **options) as file:
+        file.write(bands)
+        for name, value in said.items():
+            setattr(file, name, value)
+        for band, tag in enumerate(tags, 1):
+            file.update_tags(band, **tag)
+    return path
+
+
+def stack(folder: Path, **said: Any) -> Path:
+    """Eight files, five minutes apart, whose names say so."""
+    folder.mkdir()
+    for k in range(8):
+        write(folder / f"rain_20201116_12{5 * k:02}.tif", FIELD[k : k + 1], **said)
+    return folder
+
+
+def test_values_times_and_place(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "rain", scales=[0.01], offsets=[-1.0], units=["mm/h"])
+    (clip,) = clips_from(folder)
+    expected = np.where(FIELD == 65535, np.nan, FIELD * 0.01 - 1)
+    np.testing.assert_allclose(clip.frames[2:7][:, 0], expected[2:7], rtol=1e-6)
+    np.testing.assert_array_equal(clip.times, START + np.arange(8) * STEP)
+    np.testing.assert_array_equal(clip.coordinates["x"].values, 4_000_500 + 1000 * np.arange(10))
+    np.testing.assert_array_equal(clip.coordinates["y"].values, 2_999_500 - 1000 * np.arange(6))
+    assert clip.coordinates["x"].attributes["standard_name"] == "projection_x_coordinate"
+    assert clip.units == "mm/h"
+    assert clip.dims == ("y", "x")
+    crs = pyproj.CRS.from_cf(clip.coordinates["crs"].attributes)
+    assert crs == pyproj.CRS.from_epsg(3035)
+
+
+def test_degrees_and_rows_from_the_south(tmp_path: Path) -> None:
+    south = Affine(0.5, 0, 5, 0, 0.5, 50)
+    path = write(tmp_path / "2020-11-16.tif", FIELD[:1], "EPSG:4326", south)
+    clip = read_geotiff(path)
+    np.testing.assert_array_equal(clip.coordinates["latitude"].values, 52.75 - 0.5 * np.arange(6))
+    np.testing.assert_array_equal(clip.coordinates["longitude"].values, 5.25 + 0.5 * np.arange(10))
+    np.testing.assert_array_equal(clip.frames[0:1][0, 0, :5], FIELD[0, :0:-1])
+    assert clip.notes == ("rows ran south to north: turned north-up",)
+
+
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [
+        ("202011161205", datetime(2020, 11, 16, 12, 5)),
+        ("20201116120530", datetime(2020, 11, 16, 12, 5, 30)),
+        ("2020-11-16T12:05", datetime(2020, 11, 16, 12, 5)),
+        ("rain_20201116_1205_v2", datetime(2020, 11, 16, 12, 5)),
+        ("20201116T120500Z", datetime(2020, 11, 16, 12, 5)),
+        ("2020111612", datetime(2020, 11, 16, 12)),
+        ("2020.11.16", datetime(2020, 11, 16)),
+        ("3B-HHR.MS.MRG.3IMERG.20200101-S003000-E005959.0030", datetime(2020, 1, 1, 0, 30)),
+        ("mean_202011_bil", datetime(2020, 11, 1)),
+        ("2020-11", datetime(2020, 11, 1)),
+        ("img12", None),
+        ("tile_12345678", None),
+        ("20201316", None),
+        ("202011161", None),
+    ],
+)
+def test_times_in_names(name: str, time: datetime | None) -> None:
+    assert time_in(name) == time
+
+
+def test_names_without_times_are_in_natural_order(tmp_path: Path) -> None:
+    for k in range(8):
+        write(tmp_path / f"img{k + 5}.tif", FIELD[k : k + 1], nodata=None)
+    (clip,) = clips_from(tmp_path)
+    assert clip.times is None
+    np.testing.assert_array_equal(clip.frames[0:8][:, 0], FIELD)
+    assert "x" in clip.coordinates
+
+
+@pytest.mark.parametrize("told", ["descriptions", "time", "GRIB_VALID_TIME"])
+def test_bands_that_say_their_times(tmp_path: Path, told: str) -> None:
+    times = START + np.arange(8) * STEP
+    texts = [str(time)[:16] for time in times]
+    said: dict[str, Any] = {"descriptions": texts}
+    if told == "time":
+        said = {"tags": [{"time": text} for text in texts]}
+    if told == "GRIB_VALID_TIME":
+        seconds = times.astype("M8[s]").astype(int)
+        said = {"tags": [{told: f"  {second} sec UTC"} for second in seconds]}
+    (clip,) = clips_from(write(tmp_path / "series.tif", FIELD, **said))
+    np.testing.assert_array_equal(clip.times, times)
+    np.testing.assert_array_equal(clip.frames[3:5][:, 0, 1:], FIELD[3:5, 1:])
+
+
+def test_other_bands_are_channels(tmp_path: Path) -> None:
+    for k in range(3):
+        bands = FIELD[[k, k + 1]]
+        write(tmp_path / f"2020111{k}.tif", bands, descriptions=["red", "infrared"])
+    (clip,) = clips_from(tmp_path)
+    assert (clip.frames.shape, clip.variable) == ((3, 2, 6, 10), "red, infrared")
+    np.testing.assert_array_equal(clip.frames[1:2][0, :, 1:], FIELD[1:3, 1:])
+    for name in ("infrared", "2"):
+        (clip,) = clips_from(tmp_path, name)
+        np.testing.assert_array_equal(clip.frames[1:2][0, 0, 1:], FIELD[2, 1:])
+    with pytest.raises(ValueError, match="has no band blue; it has red, infrared"):
+        clips_from(tmp_path, "blue")
+
+
+def test_pictures_stay_pictures(tmp_path: Path) -> None:
+    """A TIFF without a place, one with a place but in 8-bit colours, and what is no TIFF."""
+    colours = np.random.default_rng(0).integers(0, 256, (3, 6, 10), dtype=np.uint8)
+    rgb = {"options": {"photometric": "RGB"}}
+    for k in range(3):
+        write(tmp_path / f"{k}.tif", colours, nodata=None, **rgb)
+    (clip,) = clips_from(tmp_path)
+    assert (clip.frames.dtype, clip.frames.shape) == (np.uint8, (3, 3, 6, 10))
+    Image.fromarray(FIELD[0]).save(tmp_path / "plain.tif")
+    (tmp_path / "text.tif").write_text("no picture")
+    for name in ("0", "plain", "text", "none"):
+        assert not is_geotiff(tmp_path / f"{name}.tif")
+    big = write(tmp_path / "big.tif", FIELD, options={"BIGTIFF": "YES"})
+    assert is_geotiff(big)
+
+
+def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
+    first = write(tmp_path / "a_20201116_1200.tif", FIELD[:1])
+    for other, words in {
+        write(tmp_path / "b_20201116_1205.tif", FIELD[:1, :5]): "other bands, rows and columns",
+        write(tmp_path / "c_20201116_1205.tif", FIELD[:1], "EPSG:3857"): "other maps",
+        write(tmp_path / "d_20201116_1205.tif", FIELD[:1], units=["mm"]): "other units",
+        write(tmp_path / "e_20201116_1200.tif", FIELD[:1]): "are both of 2020-11-16 12:00:00",
+    }.items():
+        with pytest.raises(ValueError, match=words) as told:
+            read_geotiff([first, other])
+        assert "a folder of their own" in str(told.value)
+    turned = write(
+        tmp_path / "turned.tif", FIELD[:1], transform=Affine(985, 174, 4e6, 174, -985, 3e6)
+    )
+    with pytest.raises(ValueError, match=r"is turned against north; gdalwarp"):
+        read_geotiff(turned)
+
+
+def test_a_damaged_file_is_left_out(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "rain")
+    torn = folder / "rain_20201116_1235.tif"
+    content = torn.read_bytes()
+    torn.write_bytes(content[: content.index(b"II*") + 16])
+    paths = sorted(folder.iterdir())
+    clip = read_geotiff(paths)
+    assert len(clip) == 7
+    assert clip.notes[0].startswith("1 file left out: ")
+    assert "rain_20201116_1235.tif cannot be read" in clip.notes[0]
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_geotiff(paths, strict=True)
+
+
+def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", FIELD)
+    with pytest.raises(ValueError, match="of 6x10 pixels would take"):
+        read_geotiff(path, budget=1e-6)
+    frames = read_geotiff(path, budget=5e-6).frames
+    with pytest.raises(ValueError, match="a stretch of 1 frames"):
+        frames[0:1]
+
+
+def test_a_missing_package_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = write(tmp_path / "x.tif", FIELD)
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert main(["data", "check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "x.tif: reading GeoTIFF needs rasterio; pip install 'foreframe[geotiff]'" in said
+    assert "Traceback" not in said
+
+
+def test_a_stack_through_predict_and_back(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "rain", scales=[0.01], units=["mm/h"], descriptions=["rain"])
+    Forecaster(
+        build_model("persistence"), Window(4, 3), Scaling(kind="log", low=0.1, high=100)
+    ).save(tmp_path / "run")
+    words = [str(tmp_path / "run"), str(folder), "--steps", "2"]
+    assert main(["predict", *words, "-o", str(tmp_path / "out.nc")]) == 0
+    (clip,) = clips_from(folder)
+    with xr.open_dataset(tmp_path / "out.nc") as made:
+        for name in ("x", "y"):
+            np.testing.assert_array_equal(made[name].values, clip.coordinates[name].values)
+            assert made[name].attrs == dict(clip.coordinates[name].attributes)
+        crs = pyproj.CRS.from_cf(made[made.rain.attrs["grid_mapping"]].attrs)
+        assert crs == pyproj.CRS.from_epsg(3035)
+        assert made.rain.attrs["units"] == "mm/h"
+        np.testing.assert_array_equal(made.time.values, START + np.array([8, 9]) * STEP)
+        np.testing.assert_allclose(made.rain.values[:, 1:], np.stack([FIELD[7, 1:] * 0.01] * 2),
+                                   rtol=1e-4, atol=1e-3)  # fmt: skip
+        assert np.isnan(made.rain.values[:, 0, :3]).all()
