@@ -17,13 +17,13 @@ from foreframe.training import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.training.fit import fit
+from foreframe.training.fit import train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "a run with blanks, é"
-    return fit(
+    return train(
         ModelOptions(hidden=8),
         DataOptions(batch_size=4, validation_clips=4, data_args={"clips": 8, "canvas": 40}),
         LearningOptions(epochs=1),

@@ -25,7 +25,8 @@ from foreframe.training import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.training.fit import fit, prepared
+from foreframe.training.fit import train
+from foreframe.training.preparation import prepared
 
 GATES = {"bias": True, "peepholes": False, "forget_bias": 0.0}
 STEM: dict[str, Any] = {"patch": 1, "widths": [], "skip": "none", "norm": "group"}
@@ -414,7 +415,7 @@ def test_a_stream_of_then_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def trained(run: Path, model: ModelOptions, steps: int, resume: bool = False) -> dict:
-    fit(
+    train(
         model,
         DataOptions(
             data_args={"canvas": 32, "clips": 12},

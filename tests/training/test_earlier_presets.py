@@ -9,7 +9,7 @@ import yaml
 
 from foreframe import Forecaster
 from foreframe.models import build_model
-from foreframe.training.fit import fit
+from foreframe.training.fit import train
 from foreframe.training.options import (
     DataOptions,
     LearningOptions,
@@ -24,7 +24,7 @@ def test_openstl_now_adds_no_offset() -> None:
 
 
 def trained(run: Path, model: ModelOptions, steps: int, resume: bool = False) -> dict:
-    fit(
+    train(
         model,
         DataOptions(
             data_args={"canvas": 40, "clips": 16},

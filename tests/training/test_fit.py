@@ -30,9 +30,10 @@ from foreframe.training import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.training.callbacks import BlankWatch
 from foreframe.training.datamodule import training_batches
-from foreframe.training.fit import fit
+from foreframe.training.fit import train
+from foreframe.training.stops import Stops
+from foreframe.training.watch import BlankWatch
 
 SMALL = {"canvas": 40, "clips": 40}  # 10 steps an epoch at batch 4
 
@@ -94,10 +95,10 @@ def test_stop_and_resume_equals_never_stopping(tmp_path, name: str, first: int) 
         first = 5  # optimizer steps: the end of the first epoch
     last = first + 7
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(*groups(whole, **settings, epochs=4, trainer={**trainer, "max_steps": last}))
-    fit(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": first}))
+    train(*groups(whole, **settings, epochs=4, trainer={**trainer, "max_steps": last}))
+    train(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": first}))
     assert state_of(parts)["global_step"] == first
-    fit(
+    train(
         *groups(
             parts, **settings, epochs=4, trainer={**trainer, "max_steps": last}, resume=str(parts)
         )
@@ -137,16 +138,16 @@ class Noisy(torch.utils.data.Dataset):
         "batch_size": 2,
     }
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(*groups(whole, **settings, trainer={"max_steps": 22}))
-    fit(*groups(parts, **settings, trainer={"max_steps": 9}))
-    fit(*groups(parts, **settings, trainer={"max_steps": 22}, resume=str(parts)))
+    train(*groups(whole, **settings, trainer={"max_steps": 22}))
+    train(*groups(parts, **settings, trainer={"max_steps": 9}))
+    train(*groups(parts, **settings, trainer={"max_steps": 22}, resume=str(parts)))
     same_to_the_bit(whole, parts)
 
 
 def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     run = tmp_path / "run"
     options = groups(run, picture_every=10, epochs=2)
-    assert fit(*options) == run
+    assert train(*options) == run
     kept = {path.name for path in run.iterdir() if "tfevents" not in path.name}
     assert kept == {"config.yaml", "checkpoints", "pictures", "validation.jsonl"}
     # The first may be the best.
@@ -177,22 +178,22 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
         settled,
         replace(options[4], run=str(tmp_path / "again")),
     ]
-    fit(*again.values())
+    train(*again.values())
     same_to_the_bit(run, tmp_path / "again")
     with pytest.raises(ValueError, match="already holds a run"):
-        fit(*options)
+        train(*options)
     with pytest.raises(
         ValueError,
         match="another network than these options describe "
         r".core\.convlstm\.hidden was .8.*, now .6",
     ):
-        fit(*groups(run, hidden=6, resume=str(run)))
+        train(*groups(run, hidden=6, resume=str(run)))
 
 
 def test_tensorboard_holds_scores_pictures_and_an_animation(tmp_path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fit(*groups(tmp_path / "run", picture_every=5, epochs=1))
+    train(*groups(tmp_path / "run", picture_every=5, epochs=1))
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
     assert {
@@ -227,7 +228,7 @@ def test_training_learns(tmp_path) -> None:
         "hidden": 16,
         "trainer": {"check_val_every_n_epoch": 250},
     }
-    run = fit(*groups(tmp_path / "run", **settings))
+    run = train(*groups(tmp_path / "run", **settings))
     data = MovingMNIST("train", length=6, **args)
     card = evaluate(Forecaster.load(run), data)
     scores = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
@@ -335,7 +336,7 @@ def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices) -> None
 
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkeypatch) -> None:
     run = tmp_path / "run"
-    fit(*groups(run, epochs=1))
+    train(*groups(run, epochs=1))
     good = (run / "checkpoints" / "last.ckpt").read_bytes()
     real = Path.write_bytes
 
@@ -348,20 +349,20 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkey
         ValueError,
         match=r"checkpoint at step 20 could not be written .*No space left.* kept.*--resume",
     ):
-        fit(*groups(run, epochs=2, resume=str(run)))
+        train(*groups(run, epochs=2, resume=str(run)))
     monkeypatch.setattr(Path, "write_bytes", real)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
         "best.ckpt",
         "last.ckpt",
     ]
-    fit(*groups(run, epochs=2, resume=str(run)))
+    train(*groups(run, epochs=2, resume=str(run)))
     assert state_of(run)["global_step"] == 20
 
 
 def test_minutes_end_the_schedule_and_the_run(tmp_path) -> None:
     run = tmp_path / "run"
-    fit(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine"))
+    train(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine"))
     state = state_of(run)
     assert 0 < state["global_step"] < 100_000
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] < 0.1 * 3e-3
@@ -374,33 +375,31 @@ def test_epochs_without_validation_are_saved_too(tmp_path) -> None:
     """
     whole, parts, none = tmp_path / "whole", tmp_path / "parts", tmp_path / "none"
     seldom = {"trainer": {"check_val_every_n_epoch": 2}}
-    fit(*groups(whole, **seldom, epochs=4))
-    fit(*groups(parts, **seldom, epochs=3))
+    train(*groups(whole, **seldom, epochs=4))
+    train(*groups(parts, **seldom, epochs=3))
     assert state_of(parts)["global_step"] == 30
-    fit(*groups(parts, **seldom, epochs=4, resume=str(parts)))
+    train(*groups(parts, **seldom, epochs=4, resume=str(parts)))
     same_to_the_bit(whole, parts)
-    fit(*groups(none, epochs=100_000, minutes=0.03, trainer={"limit_val_batches": 0}))
+    train(*groups(none, epochs=100_000, minutes=0.03, trainer={"limit_val_batches": 0}))
     assert state_of(none)["global_step"] > 0
 
 
 def test_a_stop_waits_for_gradients_that_are_added_up(tmp_path, monkeypatch) -> None:
     from foreframe.training import fit as module
 
-    class StopsAtBatch(module.BlankWatch):
+    class StopsAtBatch(BlankWatch):
         def on_train_batch_end(self, trainer, network, outputs, clips, batch_index) -> None:
             if batch_index == 6:  # the first of two
-                next(
-                    one for one in trainer.callbacks if isinstance(one, module.Checkpoints)
-                ).interrupted = True
+                next(one for one in trainer.callbacks if isinstance(one, Stops)).by_hand = True
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     two = {"trainer": {"accumulate_grad_batches": 2}}
-    fit(*groups(whole, **two, epochs=2))
+    train(*groups(whole, **two, epochs=2))
     with monkeypatch.context() as patch:
         patch.setattr(module, "BlankWatch", StopsAtBatch)
         with pytest.raises(module.Stopped, match="stopped at step 4 "):
-            fit(*groups(parts, **two, epochs=2))
-    fit(*groups(parts, **two, epochs=2, resume=str(parts)))
+            train(*groups(parts, **two, epochs=2))
+    train(*groups(parts, **two, epochs=2, resume=str(parts)))
     same_to_the_bit(whole, parts)
 
 
@@ -410,7 +409,7 @@ def test_ctrl_c_is_given_back_after_an_error(tmp_path, monkeypatch) -> None:
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setitem(LOSSES, "mae", lambda P, Y: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        fit(*groups(tmp_path / "run", loss="mae"))
+        train(*groups(tmp_path / "run", loss="mae"))
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -424,14 +423,14 @@ class Still(torch.utils.data.Dataset):
 """
     )
     monkeypatch.syspath_prepend(tmp_path)
-    fit(*groups(tmp_path / "run", data="still_clips.Still", data_args={}, epochs=1))
+    train(*groups(tmp_path / "run", data="still_clips.Still", data_args={}, epochs=1))
     assert "skill against persistence nan" in capsys.readouterr().out
     sys.modules.pop("still_clips")
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
 def test_clips_in_8_bits_become_what_the_network_computes_in(tmp_path, precision: str) -> None:
-    run = fit(*groups(tmp_path / "run", precision=precision, epochs=1))
+    run = train(*groups(tmp_path / "run", precision=precision, epochs=1))
     kind = {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]
     assert all(value.dtype == kind for value in state_of(run)["state_dict"].values())
 
@@ -440,7 +439,7 @@ def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
     """One step and one batch of validation, without TensorBoard, which Lightning takes away
     then.
     """
-    fit(*groups(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True}))
+    train(*groups(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True}))
     assert "epoch 1, step 1: loss" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["step-0000001.png"]
     assert not list((tmp_path / "run").glob("events*"))
@@ -486,7 +485,7 @@ def test_blank_output_is_noticed_and_so_is_its_end(capsys) -> None:
 
 
 def test_blank_output_of_the_tutorial_is_noticed(tmp_path, capsys) -> None:
-    fit(
+    train(
         *groups(
             tmp_path / "run",
             model="tutorial",
@@ -512,20 +511,20 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
         lambda P, Y: (P - Y).abs().mean() * (float("nan") if next(calls) >= 14 else 1),
     )
     with pytest.raises(ValueError, match="loss at step 20 is nan: the training has diverged"):
-        fit(*groups(run, loss="mae", epochs=5))
+        train(*groups(run, loss="mae", epochs=5))
     assert state_of(run)["global_step"] == 10
     short = tmp_path / "short"  # epochs of 3 steps: validation comes before the loss is looked at
     calls = iter(range(1000))
     with pytest.raises(
-        ValueError, match="weights at step 15 are no numbers: the training has diverged"
+        ValueError, match="weights at step 15 contain NaN or infinity: the training has diverged"
     ):
-        fit(*groups(short, loss="mae", epochs=20, trainer={"limit_train_batches": 3}))
+        train(*groups(short, loss="mae", epochs=20, trainer={"limit_train_batches": 3}))
     assert state_of(short)["global_step"] == 12
     assert all(value.isfinite().all() for value in state_of(run)["state_dict"].values())
 
 
 def test_half_precision_trains(tmp_path) -> None:
-    run = fit(*groups(tmp_path / "run", precision="bf16-mixed", epochs=1))
+    run = train(*groups(tmp_path / "run", precision="bf16-mixed", epochs=1))
     assert all(value.dtype == torch.float32 for value in state_of(run)["state_dict"].values())
 
 
@@ -602,7 +601,7 @@ class Spoilt(torch.utils.data.Dataset):
 )
 def test_bad_options_are_told_before_training(tmp_path, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message) as told:
-        fit(*groups(tmp_path / "run", **changes))
+        train(*groups(tmp_path / "run", **changes))
     assert "\n" not in str(told.value)
     assert not (tmp_path / "run").exists()
 
@@ -615,12 +614,12 @@ def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> No
     why_not_compiled.cache_clear()
     try:
         with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
-            fit(*groups(tmp_path / "run", compile=True))
+            train(*groups(tmp_path / "run", compile=True))
         assert not (tmp_path / "run").exists()
         # Where it was nobody's wish, it is a line, and a run without; small maps are not asked
         # about.
-        monkeypatch.setattr("foreframe.training.fit.WORTH", 1)
-        fit(*groups(tmp_path / "run"))
+        monkeypatch.setattr("foreframe.training.preparation.WORTH", 1)
+        train(*groups(tmp_path / "run"))
         assert (
             "no C++ compiler here that works (g++, or what CXX names), so recurrent cells"
             in capsys.readouterr().out
@@ -632,7 +631,7 @@ def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> No
 
 def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, capsys) -> None:
     """In a line, kept in the run's config; off by `compile: false`, and for small maps."""
-    monkeypatch.setattr("foreframe.training.fit.why_not_compiled", lambda device: "")
+    monkeypatch.setattr("foreframe.training.preparation.why_not_compiled", lambda device: "")
     compiled = []
     steps = Recurrent.steps
 
@@ -642,35 +641,37 @@ def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, caps
         return steps(self, *given)
 
     monkeypatch.setattr(Recurrent, "steps", seen)
-    fit(*groups(tmp_path / "small"))
+    train(*groups(tmp_path / "small"))
     assert set(compiled[2:]) == {False}
-    monkeypatch.setattr("foreframe.training.fit.WORTH", 1)
+    monkeypatch.setattr("foreframe.training.preparation.WORTH", 1)
     compiled.clear()
-    fit(*groups(tmp_path / "large"))
+    train(*groups(tmp_path / "large"))
     assert True in compiled
     assert (
         "recurrent cells are compiled; --compile false leaves that out" in capsys.readouterr().out
     )
     assert yaml.safe_load((tmp_path / "large" / "config.yaml").read_text())["compile"] is True
     compiled.clear()
-    fit(*groups(tmp_path / "off", compile=False))
+    train(*groups(tmp_path / "off", compile=False))
     assert True not in compiled
     assert "compiled" not in capsys.readouterr().out
 
 
 def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    fit(*groups(first, epochs=1))
-    fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, trainer={"max_steps": 1}))
+    train(*groups(first, epochs=1))
+    train(
+        *groups(second, epochs=1, weights=str(first), learning_rate=1e-9, trainer={"max_steps": 1})
+    )
     trained = Forecaster.load(first).model.state_dict()
     for name, value in state_of(second)["state_dict"].items():
         torch.testing.assert_close(value, trained[name.removeprefix("network.")], atol=1e-6, rtol=0)
     (first / "checkpoints" / "best.ckpt").unlink()
     (first / "checkpoints" / "last.ckpt").unlink()
     # The run has weights of its own by now.
-    fit(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))
+    train(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))
     with pytest.raises(ValueError, match="describe: encoder_decoder with other core; choose"):
-        fit(*groups(tmp_path / "third", hidden=9, weights=str(second)))
+        train(*groups(tmp_path / "third", hidden=9, weights=str(second)))
 
 
 def test_a_busy_tensorboard_port(tmp_path) -> None:
@@ -681,14 +682,14 @@ def test_a_busy_tensorboard_port(tmp_path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"TensorBoard cannot use port {port}.*--port"):
-            fit(*groups(tmp_path / "run", tensorboard=True, port=port))
+            train(*groups(tmp_path / "run", tensorboard=True, port=port))
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_tensorboard_starts_beside_the_training(tmp_path, capsys) -> None:
     import urllib.request
 
-    fit(*groups(tmp_path / "run", tensorboard=True, port=0, epochs=1))
+    train(*groups(tmp_path / "run", tensorboard=True, port=0, epochs=1))
     url = next(
         line for line in capsys.readouterr().out.splitlines() if line.startswith("TensorBoard: ")
     ).split()[1]
@@ -702,25 +703,25 @@ def test_short_epochs_resume_too(tmp_path) -> None:
     """
     limit = {"limit_train_batches": 4}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(*groups(whole, epochs=3, trainer=limit))
-    fit(*groups(parts, epochs=3, trainer={**limit, "max_steps": 4}))
-    fit(*groups(parts, epochs=3, trainer=limit, resume=str(parts)))
+    train(*groups(whole, epochs=3, trainer=limit))
+    train(*groups(parts, epochs=3, trainer={**limit, "max_steps": 4}))
+    train(*groups(parts, epochs=3, trainer=limit, resume=str(parts)))
     same_to_the_bit(whole, parts)
 
 
 def test_a_run_that_is_done_says_how_to_have_more(tmp_path) -> None:
     run = tmp_path / "run"
-    fit(*groups(run, epochs=1))
+    train(*groups(run, epochs=1))
     model, data, learning, machine, options = groups(run, epochs=1)
     with pytest.raises(
         ValueError,
         match=r"has had its 1 epochs; for more: foreframe train --resume .*run --epochs 2",
     ):
-        fit(model, data, learning, machine, replace(options, run=None, resume=str(run)))
+        train(model, data, learning, machine, replace(options, run=None, resume=str(run)))
     with pytest.raises(
         ValueError, match=r"has had its 1e-06 minutes; for more: .* --minutes 2e-06"
     ):
-        fit(
+        train(
             model,
             data,
             replace(learning, minutes=1e-6),
@@ -735,5 +736,5 @@ def test_what_a_forecast_lacks_is_told_before_a_folder_is_made(tmp_path, monkeyp
 
     monkeypatch.setattr(Model, "forward", lacking)
     with pytest.raises(ValueError, match="not installed"):
-        fit(*groups(tmp_path / "run", epochs=1))
+        train(*groups(tmp_path / "run", epochs=1))
     assert not (tmp_path / "run").exists()

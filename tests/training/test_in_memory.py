@@ -21,7 +21,7 @@ from foreframe.training import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.training.fit import fit
+from foreframe.training.fit import train
 
 WINDOW = Window(3, 2)
 
@@ -47,7 +47,7 @@ def field() -> xr.DataArray:
 
 def trained(run: Path, data, steps: int = 2, data_args=None, resume: bool = False) -> Path:
     options = DataOptions(data, data_args or {}, past=3, future=2, batch_size=4, validation_clips=4)
-    return fit(
+    return train(
         ModelOptions("quick", hidden=4),
         options,
         LearningOptions(epochs=9),
@@ -140,14 +140,14 @@ def test_clips_from_takes_arrays() -> None:
 
 
 def test_alone_it_takes_the_usual_options(monkeypatch, tmp_path: Path) -> None:
-    """`fit(data=frames)`: what the options of data are then is all that is looked at here."""
+    """`train(data=frames)`: what the options of data are then is all that is looked at here."""
     seen = []
     from foreframe.training import fit as module
 
     monkeypatch.setattr(module, "prepared", lambda model, data, *_: seen.append(data) or 1 / 0)
     array = frames(80, 16, 24)
     with pytest.raises(ZeroDivisionError):
-        fit(data=array)
+        train(data=array)
     assert seen[0].data is array
     assert replace(seen[0], data="moving_mnist") == DataOptions()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
 from foreframe.models import build_model
-from foreframe.training import callbacks
+from foreframe.training import pictures
 from foreframe.training.objectives import LOSSES, forecast, next_frames
 
 ONE = {
@@ -136,10 +136,10 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     clips = torch.rand(2, 4, 1, 8, 8)
     clips[:, :2, :, :3] = torch.nan
     shown: list[np.ndarray] = []
-    own = callbacks.strip
-    monkeypatch.setattr(callbacks, "strip", lambda *frames: shown.extend(frames) or own(*frames))
+    own = pictures.strip
+    monkeypatch.setattr(pictures, "strip", lambda *frames: shown.extend(frames) or own(*frames))
     trainer = MagicMock(spec=Trainer, global_step=1, is_global_zero=True, logger=MagicMock())
-    callbacks.Pictures(tmp_path, 1).on_train_batch_end(
+    pictures.Pictures(tmp_path, 1).on_train_batch_end(
         trainer,
         SimpleNamespace(window=Window(2, 2)),
         {"forecast": torch.rand(2, 2, 1, 8, 8)},

@@ -64,7 +64,7 @@ def test_what_training_refuses_plan_refuses_too() -> None:
         )
     with pytest.raises(ValueError, match="simvp, not encoder_decoder"):
         plan(ModelOptions("quick", hidden=4, weights="moving-mnist"), data, LearningOptions(), cpu)
-    with pytest.raises(ValueError, match="accelerator tpu: there is none here"):
+    with pytest.raises(ValueError, match="refuses these settings"):
         plan(
             ModelOptions("quick", hidden=4),
             data,

@@ -25,14 +25,13 @@ from foreframe.training import (
     MachineOptions,
     ModelOptions,
     RunOptions,
-    validation,
 )
-from foreframe.training import callbacks as callbacks_module
 from foreframe.training.datamodule import _own_signals
 from foreframe.training.faults import dead_worker
-from foreframe.training.fit import Stopped, fit
+from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.run import cut_rows, differences, recipe_of
+from foreframe.training.validation import Validation
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +80,7 @@ def killed(options: list, monkeypatch: pytest.MonkeyPatch, where: object, name: 
     with monkeypatch.context() as patch:
         patch.setattr(where, name, dies)
         with pytest.raises(Killed):
-            fit(*options)
+            train(*options)
 
 
 def test_some_kills_as_the_benchmark_has_them() -> None:
@@ -114,7 +113,7 @@ def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys)
     epoch.
     """
     whole, run = tmp_path / "whole", tmp_path / "run"
-    fit(*groups(whole))
+    train(*groups(whole))
     often = {"save_every": 0.0}
     killed(groups(run, **often), monkeypatch, ForecastModule, "validation_step")
     assert (last(run)["global_step"], (run / "validation.jsonl").exists()) == (3, False)
@@ -123,14 +122,14 @@ def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys)
     killed(
         groups(run, **often, resume=str(run)),
         monkeypatch,
-        validation.Validation,
+        Validation,
         "on_validation_epoch_end",
     )
     seen = []
     real = ForecastModule.training_step
     with monkeypatch.context() as patch:
         patch.setattr(ForecastModule, "training_step", lambda *a: (seen.append(1), real(*a))[1])
-        fit(*groups(run, **often, resume=str(run)))
+        train(*groups(run, **often, resume=str(run)))
         assert len(seen) == 3
         assert (
             "the validation after step 3, which the run did not come to, is made up for"
@@ -149,7 +148,7 @@ def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys)
             torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items()
         )
     with pytest.raises(ValueError, match="has had its 2 epochs"):
-        fit(*groups(run, resume=str(run)))
+        train(*groups(run, resume=str(run)))
 
 
 def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(
@@ -158,7 +157,7 @@ def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(
     run = tmp_path / "run"
     killed(groups(run, epochs=1, save_every=0.0), monkeypatch, ForecastModule, "validation_step")
     assert not (run / "checkpoints" / "best.ckpt").exists()
-    fit(*groups(run, epochs=1, resume=str(run)))
+    train(*groups(run, epochs=1, resume=str(run)))
     assert (run / "checkpoints" / "best.ckpt").exists()
     assert [row["step"] for row in rows_of(run)] == [3]
     assert rows_of(run)[0]["epoch"] == 0
@@ -175,7 +174,7 @@ def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch, validated: 
         "epochs": 3,
         "trainer": {} if validated else {"check_val_every_n_epoch": 3},
     }
-    fit(*groups(whole, **often))
+    train(*groups(whole, **often))
     real, seen = ForecastModule.training_step, []
 
     def until(step: int) -> None:
@@ -192,13 +191,13 @@ def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch, validated: 
     else:
         until(3)
         with pytest.raises(Killed):
-            fit(*groups(run, **often))
+            train(*groups(run, **often))
     for step in (4, 5):
         until(step)
         with pytest.raises(Killed):
-            fit(*groups(run, **often, resume=str(run)))
+            train(*groups(run, **often, resume=str(run)))
     until(-1)
-    fit(*groups(run, **often, resume=str(run)))
+    train(*groups(run, **often, resume=str(run)))
     assert seen[-6:] == [3, 4, 5, 6, 7, 8]
     assert last(run)["global_step"] == last(whole)["global_step"] == 9
     assert all(
@@ -226,24 +225,24 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(
     run = tmp_path / "run"
     killed(groups(run, epochs=1), monkeypatch, ForecastModule, "training_step")
     assert (run / "config.yaml").exists()
-    fit(*groups(None, epochs=1, resume=str(run)))
+    train(*groups(None, epochs=1, resume=str(run)))
     assert f"{run} has no checkpoint yet: it begins anew" in capsys.readouterr().out
     assert last(run)["global_step"] == 3
     other = tmp_path / "other"
     killed(groups(other, epochs=1), monkeypatch, ForecastModule, "training_step")
-    fit(*groups(other, epochs=1))
+    train(*groups(other, epochs=1))
     assert last(other)["global_step"] == 3
 
 
 def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    fit(*groups(whole))
-    fit(*groups(run, epochs=1))
-    fit(*groups(run, resume=str(run)))
+    train(*groups(whole))
+    train(*groups(run, epochs=1))
+    train(*groups(run, resume=str(run)))
     assert f"going on from {run}/checkpoints/last.ckpt, step 3" in capsys.readouterr().out
     path = run / "checkpoints" / "last.ckpt"
     path.write_bytes(path.read_bytes()[:5000])
-    fit(*groups(run, resume=str(run)))
+    train(*groups(run, resume=str(run)))
     said = capsys.readouterr().out
     assert (
         f"{path} is cut short or damaged: last.previous.ckpt, of step 3, is taken instead" in said
@@ -258,7 +257,7 @@ def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
 
 def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> None:
     run = tmp_path / "run"
-    fit(*groups(run, epochs=1))
+    train(*groups(run, epochs=1))
     code = (
         "import time; from pathlib import Path; from foreframe.files import RunLock; "
         f"lock = RunLock(Path({str(run)!r})); print(lock.take(), flush=True); time.sleep(60)"
@@ -271,28 +270,30 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
         with pytest.raises(
             ValueError, match=f"{run} is being trained by another process; wait for its end"
         ):
-            fit(*options)
+            train(*options)
     holder.kill()
     holder.wait()
-    fit(*groups(None, resume=str(run)))
+    train(*groups(None, resume=str(run)))
     assert not (run / ".lock").exists()
 
 
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda _: "20261126-010203")
-    made = [fit(*groups(None, trainer={"max_steps": 1, "limit_val_batches": 0})) for _ in range(3)]
+    made = [
+        train(*groups(None, trainer={"max_steps": 1, "limit_val_batches": 0})) for _ in range(3)
+    ]
     name = "runs/quick-20261126-010203"
     assert list(map(str, made)) == [name, f"{name}-2", f"{name}-3"]
 
 
 def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
     run = tmp_path / "run"
-    fit(*groups(run, epochs=1))
+    train(*groups(run, epochs=1))
     again = {"epochs": 2, "resume": str(run)}
     changes = {"learning_rate": 1e-3, "data_args": {"canvas": 32, "clips": 8}}
     with pytest.raises(ValueError) as told:
-        fit(*groups(None, **changes, **again))
+        train(*groups(None, **changes, **again))
     assert str(told.value) == (
         f"{run} was trained with other options than these: data_args.clips was 12, now 8, "
         "learning_rate was 0.003, now 0.001. "
@@ -301,10 +302,10 @@ def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
     with pytest.raises(
         ValueError, match=r"optimizer was 'adam', now 'adamw'. Another optimizer cannot go on"
     ):
-        fit(*groups(None, optimizer="adamw", accept_changes=True, **again))
+        train(*groups(None, optimizer="adamw", accept_changes=True, **again))
     with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches was not given, now 2"):
-        fit(*groups(None, trainer={"accumulate_grad_batches": 2}, **again))
-    fit(*groups(None, learning_rate=1e-3, beta_2=0.9, accept_changes=True, **again))
+        train(*groups(None, trainer={"accumulate_grad_batches": 2}, **again))
+    train(*groups(None, learning_rate=1e-3, beta_2=0.9, accept_changes=True, **again))
     assert (
         "going on with other options than before: learning_rate was 0.003, now 0.001"
         in capsys.readouterr().out
@@ -312,7 +313,7 @@ def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
     group = last(run)["optimizer_states"][0]["param_groups"][0]
     assert (group["lr"], group["betas"][1]) == (1e-3, 0.9)
     # These are the run's own by now.
-    fit(*groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run)))
+    train(*groups(None, learning_rate=1e-3, beta_2=0.9, epochs=3, resume=str(run)))
 
 
 def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
@@ -372,11 +373,10 @@ def test_events_and_rows_that_find_no_room_end_no_training(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(gfile.GFile, "write", no_room)
     monkeypatch.setattr(
-        callbacks_module,
-        "write_png",
+        "foreframe.training.pictures.write_png",
         lambda *_: (_ for _ in ()).throw(ValueError("cannot write step.png")),
     )
-    fit(*groups(run, picture_every=1))
+    train(*groups(run, picture_every=1))
     said = capfd.readouterr()
     assert said.out.count("TensorBoard's events cannot be written (No space left on device)") == 1
     assert said.out.count("validation.jsonl cannot be written (No space left on device)") == 1
@@ -396,7 +396,7 @@ def test_a_folder_that_vanishes_ends_no_training(tmp_path, monkeypatch, capfd) -
         return real(*given)
 
     monkeypatch.setattr(ForecastModule, "training_step", step)
-    fit(*groups(run))
+    train(*groups(run))
     said = capfd.readouterr()
     assert said.out.count("validation.jsonl cannot be written (No such file or directory)") == 1
     assert "Traceback" not in said.out + said.err
@@ -428,14 +428,14 @@ def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(
 ) -> None:
     run = tmp_path_factory.getbasetemp() / "odd"
     if not run.exists():
-        fit(*groups(run, epochs=1))
+        train(*groups(run, epochs=1))
     path = run / "checkpoints" / "last.ckpt"
     good = path.read_bytes()
     try:
         write_checkpoint(path, last(run) | odd)
         before(path).unlink()
         with pytest.raises(ValueError, match=message) as told:
-            fit(*groups(None, resume=str(run)))
+            train(*groups(None, resume=str(run)))
         assert "\n" not in str(told.value)
     finally:
         path.write_bytes(good)
@@ -469,7 +469,7 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
     tmp_path, monkeypatch
 ) -> None:
     run = tmp_path / "run"
-    fit(*groups(run, epochs=1))
+    train(*groups(run, epochs=1))
     good = (run / "checkpoints" / "last.ckpt").read_bytes()
     handler = signal.getsignal(signal.SIGINT)
 
@@ -484,14 +484,14 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
             match="stopped at once; the last checkpoint stays, "
             f"go on with: foreframe train --resume {run}",
         ):
-            fit(*groups(None, resume=str(run)))
+            train(*groups(None, resume=str(run)))
     assert signal.getsignal(signal.SIGINT) is handler
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
         "best.ckpt",
         "last.ckpt",
     ]
-    fit(*groups(None, resume=str(run)))
+    train(*groups(None, resume=str(run)))
 
 
 def flags(run: Path) -> list[str]:
@@ -583,7 +583,7 @@ def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None
 
 
 def test_evaluate_tries_to_write_before_it_scores(tmp_path, monkeypatch, capsys) -> None:
-    run = fit(*groups(tmp_path / "run", epochs=1))
+    run = train(*groups(tmp_path / "run", epochs=1))
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("foreframe.evaluation.evaluate", dies)
     assert main(["evaluate", str(run), "--output", str(tmp_path / "file" / "report")]) == 2

@@ -97,11 +97,11 @@ def main(arguments: Sequence[str]) -> int:
     """Train, and say where the run lies and what to do next."""
     options = parse(arguments)
     from foreframe.memory import keep_memory
-    from foreframe.training.fit import Stopped, fit, is_first_process
+    from foreframe.training.fit import Stopped, is_first_process, train
 
     keep_memory()
     try:
-        folder = fit(*options.values())
+        folder = train(*options.values())
     except Stopped as stopped:
         if not is_first_process():
             return 0  # Lightning takes any other for a failure, and kills the first process

@@ -1,4 +1,4 @@
-"""Training with Lightning: `foreframe.training.fit.fit` is the door.
+"""Training with Lightning: `foreframe.fit` is the door.
 
 What stands here loads without torch, so that the command line can describe the options at once.
 """

@@ -36,6 +36,11 @@ class KeyedBatches(Sampler):
     def __len__(self) -> int:
         return self.n // (self.batch_size * self.ranks)
 
+    @property
+    def sampler(self) -> "KeyedBatches":
+        """Where Lightning looks for what to tell of a new epoch."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch; one that was begun already, and goes on after a resume, keeps its
         place.
@@ -89,27 +94,6 @@ class ResumableLoader(DataLoader):
         self.keys.epoch, self.keys.skip = state["epoch"], state["used"]
 
 
-class Epochs(L.Callback):
-    """Tells the batches which epoch it is. Lightning does so for samplers, but not for samplers of
-    whole batches.
-    """
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        # Resumed from the last batch of an epoch, Lightning closes that epoch, and forgets to count
-        # the next one as begun: what is then saved within that would be taken for its end, and
-        # resumed from its first batch.
-        loop = trainer.fit_loop
-        if (
-            loop.restarted_mid_epoch
-            and loop.epoch_progress.current.processed == loop.epoch_progress.current.ready
-        ):
-            loop.reset_restart_stage()
-        trainer.train_dataloader.keys.set_epoch(trainer.current_epoch)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        trainer.train_dataloader.keys.set_epoch(trainer.current_epoch)
-
-
 class AsUint8(Dataset):
     """A Dataset that can give its clips in 8 bits, asked for those: a quarter of the memory to move
     to the device.
@@ -147,11 +131,6 @@ def training_batches(
     )
 
 
-def in_floats(clips: Tensor, dtype: torch.dtype) -> Tensor:
-    """In `dtype`, where they are used; what came in 8 bits in [0,1]."""
-    return (clips.to(torch.float32).div_(255) if clips.dtype == torch.uint8 else clips).to(dtype)
-
-
 class Clips(L.LightningDataModule):
     """Training and validation clips of any Datasets that give (T,C,H,W)."""
 
@@ -178,8 +157,10 @@ class Clips(L.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
+        """In the network's floats, where they are used; what came in 8 bits in [0,1]."""
+        clips = batch.to(torch.float32).div_(255) if batch.dtype == torch.uint8 else batch
         assert self.trainer is not None
-        return in_floats(batch, self.trainer.lightning_module.dtype)
+        return clips.to(self.trainer.lightning_module.dtype)
 
     def val_dataloader(self) -> DataLoader:
         """Each rank scores its own share, and no clip twice: padding a share would change the

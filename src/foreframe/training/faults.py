@@ -18,6 +18,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from foreframe.training.notices import say
+
 
 class Events(TensorBoardLogger):
     """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it
@@ -40,10 +42,9 @@ class Events(TensorBoardLogger):
     def _lose(self, error: OSError) -> None:
         self.lost = True
         why = error.strerror or error
-        print(
+        say(
             f"TensorBoard's events cannot be written ({why}) and are left out from here on; the "
-            "training goes on",
-            flush=True,
+            "training goes on"
         )
 
     @property

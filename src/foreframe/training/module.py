@@ -95,6 +95,13 @@ class ForecastModule(L.LightningModule):
     # one would: one key for the step itself, one for whatever a Dataset draws while the next batch
     # is fetched.
     def on_train_start(self) -> None:
+        # Resumed from the last batch of an epoch, Lightning closes that epoch, and forgets to count
+        # the next one as begun: what is then saved within that would be taken for its end, and
+        # resumed from its first batch.
+        loop = self.trainer.fit_loop
+        epoch = loop.epoch_progress.current
+        if loop.restarted_mid_epoch and epoch.processed == epoch.ready:
+            loop.reset_restart_stage()
         self._clock = time.monotonic()
         seed_everything(
             self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1

@@ -6,8 +6,8 @@ Each field's help is the comment that jsonargparse reads from the class docstrin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
 
 LONG = 2**31  # of numbers that count something, none is as large
 
@@ -72,7 +72,7 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: what is made small, a mean over pixels; mix is half mse, half mae; balanced weighs
+        loss: the loss, a mean over pixels; mix is half mse, half mae; balanced weighs
             rain
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
@@ -175,6 +175,7 @@ class RunOptions:
         picture_every: steps between pictures and GIFs in TensorBoard; 0 is off
         tensorboard: start TensorBoard beside the training
         port: of TensorBoard
+        verbose: tell what happens; false trains without a word
     """
 
     run: str | None = None
@@ -184,12 +185,27 @@ class RunOptions:
     picture_every: int = 250
     tensorboard: bool = False
     port: int = 6006
+    verbose: bool = True
 
     def __post_init__(self) -> None:
         _check_words(self, "run", "resume")
         _check_at_least(self, 0, "save_every", "picture_every", off=True)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
+
+
+class Options(NamedTuple):
+    """All of them."""
+
+    model: ModelOptions
+    data: DataOptions
+    learning: LearningOptions
+    machine: MachineOptions
+    run: RunOptions
+
+    def flat(self) -> dict[str, Any]:
+        """Every option by its name, as plain values: what config.yaml holds."""
+        return {name: value for group in self for name, value in asdict(group).items()}
 
 
 def _check_at_least(options: Any, least: int, *names: str, off: bool = False) -> None:

@@ -1,22 +1,22 @@
 """What a training will take, from a few steps of it."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import lightning.pytorch as L
 import torch
 
 from foreframe.data.memory import data_name
 from foreframe.memory import give_memory_back
 from foreframe.models import multiply_adds
-from foreframe.training.datamodule import in_floats, training_batches
-from foreframe.training.fit import begin_with, prepared
-from foreframe.training.objectives import LOSSES, forecast, next_frames
-from foreframe.training.optimizers import build_optimizer
+from foreframe.training.datamodule import Clips
+from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
+from foreframe.training.preparation import load_initial_weights, prepared
+from foreframe.training.trainer import build_trainer, quiet
 
 STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
 
@@ -64,111 +64,98 @@ class Plan:
 def plan(
     model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
 ) -> Plan:
-    """Train a network for a few steps on one device, and throw it away. What Lightning's Trainer is
-    told changes nothing here.
+    """Train a network for a few steps on one device, and throw it away. Other arguments of
+    Lightning's Trainer change nothing here.
 
     Raises:
-        ValueError: as training does, of options and data; a device that is not there.
+        ValueError: as training does, of options, data and device.
     """
-    device = _device(machine.accelerator)
-    window, network, train, _ = prepared(model, data, learning, machine)
+    window, network, train, validation = prepared(model, data, learning, machine)
     if model.weights is not None:
-        begin_with(network, model.weights)
-    number, _, how = machine.precision.partition("-")
-    kind = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}.get(
-        number, torch.float32
-    )
-    half = kind.itemsize == 2
-    mixed = half and how != "true"
-    kept = torch.float32 if mixed else kind
-    if half:
+        load_initial_weights(network, model.weights)
+    if machine.precision.startswith(("bf16", "16")):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.to(device, kept).train()
-    optimizer = build_optimizer(network, learning)
-    loader = training_batches(train, data.batch_size, 0, learning.seed, data_name(data.data))
-    fetching = iter(loader)
-    taken, fetched = [], []
-
-    def fetch() -> torch.Tensor:
-        nonlocal fetching
-        began = time.perf_counter()
-        clips = next(fetching, None)
-        if clips is None:  # fewer batches than steps here: from the first one again
-            fetching = iter(loader)
-            clips = next(fetching)
-        clips = in_floats(clips.to(device), kept)
-        fetched.append(time.perf_counter() - began)
-        return clips
-
-    clips = fetch()
-    with _peak(device) as peak:
-        for _ in range(STEPS):
-            clips = fetch()
-            began = time.perf_counter()
-            with torch.autocast(device, kind if mixed else torch.bfloat16, enabled=mixed):
-                if learning.sampling_steps:
-                    P, Y = next_frames(network, clips, window, 0.5, learning.truncate)
-                else:
-                    P, Y = forecast(network, clips, window, learning.truncate)
-                loss = LOSSES[learning.loss](P, Y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - began)
+    watch = Stopwatch()
+    trainer = build_trainer(
+        replace(machine, devices=1, trainer={}),
+        replace(learning, epochs=STEPS, minutes=None),  # an epoch is a step at least
+        [watch],
+        max_steps=STEPS,
+        limit_val_batches=0,
+        enable_progress_bar=False,
+    )
+    name, seed = data_name(data.data), learning.seed
+    clips = Clips(train, validation, data.batch_size, 0, seed, data.validation_clips, name)
+    with quiet():
+        trainer.fit(ForecastModule(network, window, learning, {}, {}), datamodule=clips)
+    h, w = train[0].shape[-2:]
     return Plan(
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
-        multiply_adds=multiply_adds(
-            network, window.past, window.future, (clips.shape[3], clips.shape[4])
-        ),
+        multiply_adds=multiply_adds(network, window.past, window.future, (h, w)),
         clips=len(train),
         batch=data.batch_size,
-        step=median(taken[2:]),
-        fetch=median(fetched[1:]),
-        memory=peak[0] if peak else None,
-        device=device,
+        step=median(watch.taken[2:]),
+        fetch=median(watch.fetched[1:]),
+        memory=watch.peak,
+        device=trainer.strategy.root_device.type,
     )
 
 
-def _device(accelerator: str) -> str:
-    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    names = {"auto": [*there, "cpu"], "gpu": there}.get(
-        accelerator, [name for name in [*there, "cpu"] if name == accelerator]
-    )
-    if not names:
-        raise ValueError(
-            f"accelerator {accelerator}: there is none here that could be measured; choose "
-            f"{', '.join([*there, 'cpu'])}"
-        )
-    return names[0]
-
-
-@contextmanager
-def _peak(device: str) -> Iterator[list[float]]:
-    """Appends by how many MiB what is held rose at most within; nothing where that cannot be
-    told.
+class Stopwatch(L.Callback):
+    """How long each step of a training takes, and the batch before it; and by how many MiB the
+    memory rose at most, None where that cannot be told.
     """
-    found: list[float] = []
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+        self.fetched: list[float] = []
+        self.peak: float | None = None
+        self._before: float | None = None
+        self._since = 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        device = module.device.type
+        if not self.taken:
+            self._before = _memory_from_here(device)
+        now = self._now(device)
+        if self._since:
+            self.fetched.append(now - self._since)
+        self._since = now
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        now = self._now(module.device.type)
+        self.taken.append(now - self._since)
+        self._since = now
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._before is not None:
+            self.peak = _highest_memory(module.device.type) - self._before
+
+    def _now(self, device: str) -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+_RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+def _memory_from_here(device: str) -> float | None:
+    """MiB that are in use, of which `_highest_memory` tells the most from here on; None where
+    neither Linux nor CUDA does.
+    """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
-        yield found
-        found.append((torch.cuda.max_memory_allocated() - held) / 2**20)
-        return
-    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    if device != "cpu" or not reset.exists():
-        yield found
-        return
-    give_memory_back()
-    reset.write_text("5")  # the peak is now what is held
-    before = _held(status)
-    yield found
-    found.append(_held(status) - before)
+    elif device == "cpu" and _RESET.exists():
+        give_memory_back()
+        _RESET.write_text("5")  # the peak is now what is in use
+    else:
+        return None
+    return _highest_memory(device)
 
 
-def _held(status: Path) -> float:
-    line = next(
-        line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM")
-    )
-    return int(line.split()[1]) / 1024
+def _highest_memory(device: str) -> float:
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

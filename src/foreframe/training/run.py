@@ -15,7 +15,7 @@ from typing import Any
 from foreframe.checkpoints import before, first_whole
 from foreframe.files import RunLock, atomic_write, sweep
 from foreframe.models import earlier
-from foreframe.trained import IN_MEMORY
+from foreframe.training.notices import go_on, is_first_process
 from foreframe.training.options import (
     DataOptions,
     LearningOptions,
@@ -41,18 +41,6 @@ TRAINER_RECIPE = {
     "accumulate_grad_batches", "gradient_clip_algorithm", "limit_train_batches",
     "overfit_batches", "sync_batchnorm",
 }  # fmt: skip
-
-
-def is_first_process() -> bool:
-    """Whether this is the only training process, or the one of several that speaks and writes."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
-
-
-def go_on(folder: Path, data: str = "") -> str:
-    """The command, or the call, that goes on with a run."""
-    if data.startswith(IN_MEMORY):
-        return f"fit(..., run=RunOptions(resume={str(folder)!r})) and the same data"
-    return f"foreframe train --resume {shlex.quote(str(folder))}"
 
 
 @contextmanager
@@ -278,6 +266,27 @@ def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: b
             "on with it: --accept_changes"
         )
     return f"going on with other options than before: {what}"
+
+
+def finished(held: Mapping[str, Any], learning: LearningOptions, folder: Path, data: str) -> str:
+    """Words for a run that has had all its time, which would only take one more step at a learning
+    rate of nothing.
+    """
+    try:
+        whole_epoch = bool(held["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"the checkpoint of {folder} does not tell how far it is; use another one, or train "
+            "again"
+        ) from None
+    minutes, epochs = held["elapsed"] / 60, held["epoch"] + whole_epoch
+    if learning.minutes and minutes >= learning.minutes:
+        had, more = f"{learning.minutes:g} minutes", f"minutes {2 * learning.minutes:g}"
+    elif epochs >= learning.epochs:
+        had, more = f"{learning.epochs} epochs", f"epochs {2 * learning.epochs}"
+    else:
+        return ""
+    return f"{folder} has had its {had}; for more: {go_on(folder, data, more)}"
 
 
 def cut_rows(file: Path, step: int, owed: bool) -> None:

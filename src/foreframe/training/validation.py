@@ -14,6 +14,7 @@ from foreframe.metrics import Scorecard
 from foreframe.metrics.pixel import squared_error, values_present
 from foreframe.models import build_model
 from foreframe.training.faults import Events
+from foreframe.training.notices import say
 
 MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving MNIST
 
@@ -82,12 +83,11 @@ class Validation(L.Callback):
         skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss")
-        print(
+        say(
             f"epoch {epoch + 1}, step {step}: "
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
             f"{self.card.clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill "
-            f"against persistence {skill:.3f}",
-            flush=True,
+            f"against persistence {skill:.3f}"
         )
 
     def _write(self, row: str) -> None:
@@ -107,11 +107,9 @@ class Validation(L.Callback):
                     raise
         except OSError as error:
             if not self._unwritten:
-                print(
+                say(
                     f"{self.file} cannot be written ({error.strerror or error}): its rows wait for "
-                    "the next validation; the "
-                    "training goes on",
-                    flush=True,
+                    "the next validation; the training goes on"
                 )
             self._unwritten.append(row)
         else:

@@ -1,0 +1,201 @@
+"""From options to a window, a network and clips that fit each other; nothing is written."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foreframe.clip import Window, fill_missing
+from foreframe.data import check_first_clip, open_dataset
+from foreframe.data.memory import data_name
+from foreframe.forecaster import Forecaster
+from foreframe.models import Model, build_model, earlier, model_name
+from foreframe.models.engine import WORTH, why_not_compiled
+from foreframe.training.datamodule import seed_everything
+from foreframe.training.notices import say
+from foreframe.training.options import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+)
+from foreframe.training.trainer import check_trainer_arguments
+
+
+def prepared(
+    model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
+) -> tuple[Window, Model, Any, Any]:
+    """Window, untrained network, training and validation clips: checked against each other, and
+    nothing written.
+
+    Raises:
+        ValueError: options that do not fit each other, data that is not clips, something that is
+            not installed.
+    """
+    window = Window(data.past, data.future, data.stride)
+    network = build_network(model, learning.seed, machine.budget)
+    train: Any = open_dataset(data.data, "train", window, data.data_args)
+    validation: Any = open_dataset(data.data, "validation", window, data.data_args)
+    _check_contracts(network, data, learning, len(train))
+    for dataset in (train, validation):
+        check_first_clip(dataset, window, None, data_name(data.data))
+    c = int(train[0].shape[1])
+    # As many channels as the data have.
+    if network.channels not in (None, c) and "channels" not in model.model_args:
+        network = build_network(
+            replace(model, model_args={**model.model_args, "channels": c}),
+            learning.seed,
+            machine.budget,
+        )
+    check_first_clip(train, window, network.channels, data_name(data.data))
+    check_trainer_arguments(machine.trainer)
+    smoke_test(network, train[0], window)
+    network.memory = machine.memory
+    network.compiled = _compiles(
+        machine, data.batch_size * network.step_values(*train[0].shape[-2:])
+    )
+    return window, network, train, validation
+
+
+def _compiles(machine: MachineOptions, values: int) -> bool:
+    """Whether recurrent cells are compiled, whose largest map has so many values in a step; 0 for a
+    model without.
+
+    Raises:
+        ValueError: they were to be, and cannot.
+    """
+    device = (
+        "cuda"
+        if machine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        else "cpu"
+    )
+    if (
+        not values
+        or machine.compile is False
+        or (machine.compile == "auto" and device == "cpu" and values < WORTH)
+    ):
+        return False
+    why = why_not_compiled(device)
+    if why and machine.compile is True:
+        raise ValueError(
+            f"{why}; install one, or leave --compile out"
+            if device == "cpu"
+            else f"cells cannot be compiled: {why}"
+        )
+    if machine.compile == "auto":
+        say(
+            f"{why}, so recurrent cells are slower"
+            if why
+            else "recurrent cells are compiled; --compile false leaves that out"
+        )
+    return not why
+
+
+def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
+    seed_everything(seed)
+    name, args = options.model, options.model_args
+    if options.hidden is not None:
+        name, args = _of_width(options.hidden, name, args, budget)
+        seed_everything(seed)  # counting the layers has drawn some
+    network = build_model(name, args, budget)
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ValueError(
+            f"model {options.model} has nothing to learn: evaluate shows it beside every model"
+        )
+    return network
+
+
+def _of_width(
+    hidden: int, name: str, given: Mapping[str, Any], budget: float
+) -> tuple[str, dict[str, Any]]:
+    """That model and those arguments, where each layer of the core has `hidden` channels.
+
+    Raises:
+        ValueError: a model without a core, or one whose channels are given too.
+    """
+    core = build_model(name, given, budget).args.get("core")
+    if core is None:
+        raise ValueError(f"model {name} takes no hidden: it has no recurrent layers")
+    kind, whole = next(iter(core.items()))
+    inside = given.get("core")
+    if "hidden" in given or (isinstance(inside, Mapping) and "hidden" in (inside[kind] or {})):
+        raise ValueError("give hidden or the hidden of model_args, not both")
+    name, args = earlier.arguments(name, given)
+    return name, {**args, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
+
+
+def as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) -> Model:
+    """What these options described before the preset changed; the same network where it has not."""
+    args = earlier.before_it_changed(
+        model.model, {**model.model_args, "channels": network.channels}
+    )
+    if args is None:
+        return network
+    was = build_network(replace(model, model_args=args), seed, budget)
+    was.memory, was.compiled = network.memory, network.compiled
+    return was
+
+
+def _check_contracts(
+    network: Model, data: DataOptions, learning: LearningOptions, clips: int
+) -> None:
+    """What one option demands of another, before anything heavy is built."""
+    if learning.loss == "cross_entropy" and not network.bounded:
+        draws = "output.draw" if "output" in network.args else "draw"
+        sigmoid = ""
+        if "codec" in network.args:
+            sigmoid = f", or draw with a sigmoid: --model_args.{draws}.sigmoid true"
+        raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
+    if clips < data.batch_size:
+        raise ValueError(
+            f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller "
+            "batch_size"
+        )
+
+
+def load_initial_weights(network: Model, weights: str) -> None:
+    """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or
+    published ones.
+
+    Raises:
+        ValueError: they are not there, or of another network.
+    """
+    trained = Forecaster.load(weights).model
+    if (type(trained), trained.args) != (type(network), network.args):
+        differ = [name for name in network.args if trained.args.get(name) != network.args[name]]
+        raise ValueError(
+            f"weights {weights} are of another network than these options describe: "
+            f"{model_name(trained)}"
+            + (
+                f" with other {', '.join(differ)}"
+                if type(trained) is type(network)
+                else f", not {model_name(network)}"
+            )
+            + "; choose the --model (and --model_args) that they were trained with"
+        )
+    network.load_state_dict(trained.state_dict())
+
+
+def load_weights(network: Model, weights: Mapping[str, Any], path: Path) -> None:
+    try:
+        network.load_state_dict(
+            {str(name).removeprefix("network."): value for name, value in weights.items()}
+        )
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not hold this network's weights: {str(error).splitlines()[0]}; train "
+            "again"
+        ) from None
+
+
+def smoke_test(network: Model, clip: Tensor, window: Window) -> None:
+    """One forecast, for what only that can tell: a library that is missing, frames too small for
+    the model.
+    """
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(fill_missing(torch.as_tensor(clip)[None, : window.past])[0], 1)
+    network.train(was_training)

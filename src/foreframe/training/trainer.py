@@ -1,0 +1,133 @@
+"""Lightning's Trainer: what it may be told, and what it is told by us; TensorBoard beside it."""
+
+import inspect
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from foreframe.training.checkpoints import WholeCheckpoints
+from foreframe.training.faults import Events
+from foreframe.training.notices import say
+from foreframe.training.options import LearningOptions, MachineOptions
+from foreframe.typed import check_types
+
+# Lightning prints adverts and a line for every check, which are no user's business.
+for _name in (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.pytorch.accelerators.cuda",
+    "lightning.fabric",
+):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+_OURS = {
+    "accelerator", "devices", "precision", "logger", "callbacks", "plugins", "max_epochs",
+    "gradient_clip_val", "enable_checkpointing", "use_distributed_sampler", "default_root_dir",
+    "enable_model_summary",
+}  # fmt: skip
+
+
+def check_trainer_arguments(given: Mapping[str, Any]) -> None:
+    known = [
+        name
+        for name in inspect.signature(L.Trainer).parameters
+        if name not in _OURS | {"model_registry"}
+    ]
+    for name in given:
+        if name in _OURS:
+            raise ValueError(
+                f"trainer.{name} is set by foreframe's own options (see foreframe train --help)"
+            )
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"trainer.{name} is no argument of Lightning's Trainer"
+                + (f"; did you mean {close[0]}?" if close else "")
+            )
+    check_types(L.Trainer, given, "trainer")
+
+
+def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
+    """Its address. Loader workers of a run that was killed keep its port for some seconds more, so
+    a resumed one waits.
+    """
+    from tensorboard import program
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    board = program.TensorBoard()
+    board.configure(
+        argv=[None, "--logdir", str(folder), "--port", str(port), "--load_fast", "false"]
+    )
+    for _ in range(16 if resumed else 0):
+        with suppress(program.TensorBoardServerException):
+            return str(board.launch())
+        time.sleep(0.5)
+    try:
+        return str(board.launch())
+    except program.TensorBoardServerException as error:
+        raise ValueError(
+            f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another "
+            "with --port, or 0 for any free one"
+        ) from None
+
+
+def build_trainer(
+    machine: MachineOptions,
+    learning: LearningOptions,
+    callbacks: Sequence[L.Callback],
+    logger: Events | None = None,
+    **more: Any,
+) -> L.Trainer:
+    """Lightning's Trainer, of which `machine.trainer` and `more` may say whatever is not ours.
+
+    Raises:
+        ValueError: settings that it refuses.
+    """
+    precision = machine.precision
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if precision == "16-mixed" and (machine.accelerator == "cpu" or not gpu):
+        precision = "bf16-mixed"  # as Lightning would take it, with a warning of its own
+        say("precision 16-mixed needs a GPU: on this CPU it is bf16-mixed")
+    defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    try:
+        return L.Trainer(
+            **(defaults | machine.trainer | more),
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            precision=precision,
+            max_epochs=learning.epochs,
+            gradient_clip_val=learning.clip or None,
+            logger=logger or False,
+            callbacks=list(callbacks),
+            plugins=[WholeCheckpoints()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise ValueError(
+            f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's warnings that are no user's business are left out."""
+    with warnings.catch_warnings():
+        for line in (
+            "does not have many workers",
+            "isinstance.treespec, LeafSpec",
+            "number of training batches",
+            "the batch size",
+            "sync_dist=True",
+        ):
+            warnings.filterwarnings("ignore", message=f".*{line}.*")
+        yield

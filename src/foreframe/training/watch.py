@@ -1,0 +1,66 @@
+"""Trainings that go wrong: a loss that is no number any more, forecasts that stay blank."""
+
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from foreframe.clip import fill_missing
+from foreframe.training.notices import say
+
+
+def diverged(what: str) -> ValueError:
+    return ValueError(
+        f"the {what}: the training has diverged. The last good checkpoint is kept; go on from "
+        "there or start anew with a lower --learning_rate, a --clip, or --precision 32-true"
+    )
+
+
+class DivergenceWatch(L.Callback):
+    """Stops a training whose loss is no number any more: no later step would mend it, and the next
+    checkpoint would keep it.
+    """
+
+    every = 10  # reading the loss makes a GPU wait
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
+            raise diverged(f"loss at step {trainer.global_step} is {float(outputs['loss'])}")
+
+
+class BlankWatch(L.Callback):
+    """Says so when forecasts are flat while the truth is not, which is how a ConvLSTM on dark
+    frames often begins, and gets stuck.
+
+    A forecast counts as blank while its contrast (standard deviation within a frame) is below 5 %
+    of the truth's.
+    """
+
+    first_look, every, last_look = 50, 50, 5_000
+
+    def __init__(self) -> None:
+        self.blank_since: int | None = None
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int
+    ) -> None:
+        step = trainer.global_step
+        if not self.first_look <= step <= self.last_look or step % self.every:
+            return
+        truth = fill_missing(module.window.split(clips)[1])[0].float().std(dim=(-2, -1)).mean()
+        contrast = outputs["forecast"].float().std(dim=(-2, -1)).mean()
+        blank = bool(contrast < 0.05 * truth)
+        if blank and self.blank_since is None:
+            self.blank_since = step
+            also = ", or --loss cross_entropy" if module.network.bounded else ""
+            say(
+                f"step {step}: forecasts are blank (contrast {float(contrast):.4f}, the truth has "
+                f"{float(truth):.4f}). Many runs leave this by themselves after some thousand "
+                f"steps; to leave it sooner: --start_at_mean true, a higher --learning_rate{also}. "
+                "You are told when it ends."
+            )
+        elif not blank and self.blank_since is not None:
+            say(f"step {step}: forecasts are no longer blank.")
+            self.blank_since = None
