@@ -10,10 +10,9 @@ import pyproj
 import pytest
 import xarray as xr
 
-from foreframe import Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
 from foreframe.data.odim import read_odim
-from foreframe.models import build_model
+from roundtrip import assert_follows_cf, assert_said_again, opened, predicted
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
 NOON = datetime(2020, 11, 16, 12)
@@ -148,6 +147,9 @@ def test_several_times_quantities_and_datasets_of_a_file(tmp_path: Path) -> None
     both = read_odim(path, ["RATE", "DBZH"])
     assert (both.frames.shape, both.units) == ((3, 2, 8, 12), "mm/h, dBZ")
     np.testing.assert_array_equal(both.frames[1:3][:, 1], clip.frames[1:3][:, 0])
+    forecast = opened(predicted(path, tmp_path, "--reading.variable", "[RATE,DBZH]"))
+    assert (forecast.RATE.attrs["units"], forecast.DBZH.attrs["units"]) == ("mm/h", "dBZ")
+    assert forecast.DBZH.attrs["standard_name"] == "equivalent_reflectivity_factor"
     with pytest.raises(ValueError, match="no quantity VRAD; it holds DBZH, RATE"):
         read_odim(path, "VRAD")
 
@@ -207,23 +209,18 @@ def test_a_missing_package_is_asked_for(
 
 def test_a_folder_through_predict_and_back(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "rain", quantity="RATE")
-    Forecaster(
-        build_model("persistence"), Window(4, 3), Scaling(kind="log", low=0.1, high=100)
-    ).save(tmp_path / "run")
-    words = [str(tmp_path / "run"), str(folder), "--steps", "2"]
-    assert main(["predict", *words, "-o", str(tmp_path / "out.nc")]) == 0
-    (clip,) = clips_from(folder)
-    assert len(clip) == 6
-    np.testing.assert_array_equal(np.diff(clip.times), np.full(5, np.timedelta64(5, "m")))
-    with xr.open_dataset(tmp_path / "out.nc") as made:
-        assert made.RATE.attrs["units"] == "mm/h"
-        assert made.RATE.attrs["standard_name"] == "lwe_precipitation_rate"
-        for name in ("x", "y"):
-            np.testing.assert_array_equal(made[name].values, clip.coordinates[name].values)
-            assert made[name].attrs.items() >= dict(clip.coordinates[name].attributes).items()
-        assert pyproj.CRS.from_cf(made[made.RATE.attrs["grid_mapping"]].attrs) == (
-            pyproj.CRS.from_proj4(LAEA)
-        )
-        assert made.time.values[0] == np.datetime64(NOON + timedelta(minutes=30))
-        assert np.isnan(made.RATE.values[:, 0, :3]).all()
-        np.testing.assert_allclose(made.RATE.values[:, 1, :5], 0.0, atol=1e-6)
+    forecast = predicted(folder, tmp_path)
+    crs = pyproj.CRS.from_proj4(LAEA)
+    left, top = pyproj.Transformer.from_crs(4326, crs, always_xy=True).transform(-10, 67)
+    x = left + 1000 + 2000 * np.arange(12)
+    y = top - 1000 - 2000 * np.arange(8)
+    times = np.datetime64(NOON, "ns") + np.arange(6) * np.timedelta64(5, "m")
+    values = np.where(RAW == 255, np.nan, np.where(RAW == 0, 0.0, RAW * 0.5 - 32))
+    said = {"standard_name": "lwe_precipitation_rate", "units": "mm/h", "grid_mapping": "crs"}
+    axes = [{**axis, "units": "m"} for axis in crs.cs_to_cf()]
+    given = xr.Dataset(
+        {"RATE": (("time", "y", "x"), values, said), "crs": ((), 0, crs.to_cf())},
+        {"time": times, "y": ("y", y, axes[1]), "x": ("x", x, axes[0])},
+    )
+    assert_said_again(forecast, given, "RATE")
+    assert_follows_cf(forecast)

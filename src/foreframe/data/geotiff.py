@@ -139,6 +139,7 @@ def read_geotiff(
         (*notes, *(["rows ran south to north: turned north-up"] if upside_down else [])),
         place["attributes"],
         place["dims"],
+        turned=upside_down,
     )
 
 

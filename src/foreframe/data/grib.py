@@ -184,10 +184,11 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
         )
         start = xr.Dataset(coords={"forecast_reference_time": ((), *reference)})
         dataset = dataset.assign_coords(xr.decode_cf(start).coords)
+    dataset = dataset if by_run else dataset.rename(valid_time="time")
     (title,) = dataset.data_vars
     dataset[title].attrs = _attributes(dataset[title].attrs)
     single = [d for d in dataset[title].dims[:-2] if dataset.sizes[d] == 1 and d not in select]
-    return dataset.isel({d: 0 for d in single if d not in ("time", "valid_time")})
+    return dataset.isel({d: 0 for d in single if d != "time"})
 
 
 def _attributes(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from foreframe.clip import Clip
+from foreframe.clip import Clip, Variable
 from foreframe.data.budget import BUDGET, check_budget, check_claim
 from foreframe.data.maps import on_map
 from foreframe.extras import needed
@@ -140,6 +140,10 @@ def read_odim(
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
     kinds = [_QUANTITIES.get(name, _Quantity()) for name in names]
+    variables = tuple(
+        Variable(name, kind.units, {**place["attributes"], **kind.attributes})
+        for name, kind in zip(names, kinds, strict=True)
+    )
     units = list(dict.fromkeys(kind.units for kind in kinds))
     return Clip(
         _LayerFrames(path, channels, [kind.nothing for kind in kinds], shape, budget),
@@ -149,8 +153,9 @@ def read_odim(
         path.name,
         ", ".join(names),
         tuple(_note(name, kind) for name, kind in zip(names, kinds, strict=True)),
-        {**place["attributes"], **(kinds[0].attributes if len(kinds) == 1 else {})},
+        variables[0].attributes if len(variables) == 1 else place["attributes"],
         place["dims"],
+        variables=variables if len(variables) > 1 else (),
     )
 
 
