@@ -58,9 +58,7 @@ MODELS: dict[str, type[Model]] = {
     "simvp": SimVP,
     **BASELINES,
 }
-"""Every model by its name. A model of your own joins with `MODELS["mine"] = Mine`; saved folders
-name it so.
-"""
+"""Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
 
 CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
 
@@ -100,8 +98,7 @@ LARGE = 10**6  # channels, pixels or frames, which no argument reaches
 
 
 def build_model(name: str, args: Mapping[str, Any] | None = None, budget: float = BUDGET) -> Model:
-    """`name` is an entry of MODELS or of PRESETS; `args` change its arguments, and may be a
-    stranger's.
+    """A model of MODELS or of PRESETS; `args`, maybe a stranger's, change its arguments.
 
     Raises:
         ValueError: unknown name, arguments that the model does not take, or weights of more than
@@ -114,8 +111,7 @@ def build_model(name: str, args: Mapping[str, Any] | None = None, budget: float 
 
 
 def weights_of(name: Any, args: Any = None) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a model's weights, found without taking memory; empty where it cannot be
-    built so.
+    """Names and shapes of a model's weights, without their memory; empty where that cannot be.
 
     Raises:
         ValueError: as `build_model`, whatever the budget.
@@ -131,19 +127,14 @@ def _shapes(make: Callable[[], Model]) -> dict[str, tuple[int, ...]]:
         return {}
 
 
+DRAWS = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_")
+
+
 class _Undrawn(TorchFunctionMode):
-    """Weights are left as they are: to draw normal ones on the meta device, torch would load its
-    compiler, for seconds.
-    """
+    """Weights stay undrawn: for normal ones on the meta device torch would load its compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in (
-            "normal_",
-            "trunc_normal_",
-            "uniform_",
-            "kaiming_uniform_",
-            "xavier_uniform_",
-        ):
+        if getattr(func, "__name__", "") in DRAWS:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
 
@@ -167,18 +158,17 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
             return kind(**args)
         except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
             # torch's own errors are among them.
-            said = (str(error).splitlines() or [type(error).__name__])[0].replace("__init__() ", "")
-            raise ValueError(
-                said if isinstance(error, ValueError) else f"model {name}: {said}"
-            ) from None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = reason.replace("__init__() ", "")
+            if not isinstance(error, ValueError):
+                reason = f"model {name}: {reason}"
+            raise ValueError(reason) from None
 
     return make
 
 
 def _check_sizes(value: Any, what: str) -> None:
-    """Refuse numbers and lists with which the mere building of a network would not come to an
-    end.
-    """
+    """Refuse numbers and lists so large that building the network would never end."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             _check_sizes(inner, f"{what}.{name}")
@@ -192,8 +182,9 @@ def _check_sizes(value: Any, what: str) -> None:
 
 
 def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
-    """Of a forecast of one clip of frames H x W, by convolutions and matrix products. On torch's
-    meta device nothing is computed: only shapes run through a network of the same arguments.
+    """Multiply-adds of convolutions and matrix products, for a forecast of one clip of H x W.
+
+    On torch's meta device nothing is computed: only shapes run through a like network.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

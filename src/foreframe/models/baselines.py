@@ -80,16 +80,16 @@ class Cycle(_Baseline):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `period` frames."""
-        held = past[:, :1].repeat(1, self.period, 1, 1, 1) if state is None else state["frames"]
-        return {"frames": torch.cat([held, past], dim=1)[:, -self.period :]}
+        first = past[:, :1].repeat(1, self.period, 1, 1, 1)
+        before = first if state is None else state["frames"]
+        return {"frames": torch.cat([before, past], dim=1)[:, -self.period :]}
 
     def decode(self, state: State, steps: int) -> Future:
         return state["frames"][:, torch.arange(steps) % self.period]
 
 
 class LinearMotion(_Baseline):
-    """The last frame, carried on by one shift a clip, found by phase correlation (Kuglin & Hines
-    1975).
+    """The last frame, moved on by one shift a clip, from phase correlation (Kuglin & Hines 1975).
 
     The normalised cross-power spectra of all neighbouring past frames are added up; the peak of
     their inverse transform is the shift a frame, to a fraction of a pixel by the centre of mass of
@@ -118,13 +118,9 @@ class LinearMotion(_Baseline):
         columns = (2 * torch.arange(w, device=frame.device) + 1) / w - 1
         y = rows.view(1, 1, h, 1) - 2 * moved[..., 0, None, None] / h
         x = columns.view(1, 1, 1, w) - 2 * moved[..., 1, None, None] / w
-        grid = torch.stack([x.expand(b, steps, h, w), y.expand(b, steps, h, w)], dim=-1).flatten(
-            0, 1
-        )
+        grid = torch.stack([x.expand(b, steps, h, w), y.expand(b, steps, h, w)], dim=-1)
         source = frame.float().repeat_interleave(steps, dim=0)
-        carried = F.grid_sample(
-            source, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
+        carried = F.grid_sample(source, grid.flatten(0, 1), align_corners=False)
         return carried.unflatten(0, (b, steps)).to(frame.dtype)
 
 
@@ -155,14 +151,12 @@ BASELINES: dict[str, type[Model]] = {
     "optical_flow": OpticalFlow,
     "cycle": Cycle,
 }
-"""Every baseline by its name, in the order in which they are shown; any of them may guide a
-head.
-"""
+"""Every baseline by its name, in the order in which they are shown; any may guide a head."""
 
 SCORED = ("black", "mean", "persistence", "linear_motion")
 """Those that stand beside a model in every scorecard: they run wherever foreframe does."""
 
 
 def baselines_here() -> tuple[str, ...]:
-    """SCORED, and optical_flow where OpenCV is installed; it is looked for, not imported."""
+    """SCORED, and optical_flow where OpenCV is installed, which is looked for and not imported."""
     return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED

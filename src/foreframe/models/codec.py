@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 Frames = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n _ _ _"]  # of any channels and size
-Shown = list[Float[Tensor, "_ _ _ _"]]  # of a frame a clip, where n counts steps too
+Shown = list[Float[Tensor, "_ _ _ _"]]  # of one frame a clip, where n counts clips and steps
 
 
 class Patches(nn.Module):
@@ -60,9 +60,7 @@ class Beside(nn.Module):
         self.width, self.scale, self.stride = width, stride, stride
 
     def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown` is what the codec makes of a frame a clip; `maps` may hold several steps of
-        it.
-        """
+        """`shown`: the codec's maps of one frame a clip; `maps` may have several steps a clip."""
         return maps if shown is None else torch.cat([maps, _each_step(shown[0], maps)], dim=1)
 
 
@@ -112,8 +110,8 @@ class Strided(nn.Module):
 
 
 class Upward(nn.Module):
-    """The way up from strided maps: pixel shuffle doubles the size as often as there are widths,
-    and once more remains to be done.
+    """The way up from strided maps: pixel shuffle doubles the size once a width; the last doubling
+    is left to the head.
 
     Attributes:
         width, scale, stride: as of `Beside`.
@@ -126,9 +124,8 @@ class Upward(nn.Module):
         self.stride = 2 ** (len(widths) + 1)
         self.up, self.skips = nn.ModuleList(), nn.ModuleList()
         for width in widths:
-            self.up.append(
-                nn.Sequential(nn.Conv2d(maps, 4 * width, 3, padding=1), nn.PixelShuffle(2))
-            )
+            convolution = nn.Conv2d(maps, 4 * width, 3, padding=1)
+            self.up.append(nn.Sequential(convolution, nn.PixelShuffle(2)))
             self.up.append(nn.Sequential(_norm(width, norm), nn.SiLU()))
             if show_last:
                 self.skips.append(nn.Conv2d(width, width, 3, padding=1))
@@ -136,9 +133,7 @@ class Upward(nn.Module):
         self.width = maps
 
     def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown` is what the codec makes of a frame a clip; `maps` may hold several steps of
-        it.
-        """
+        """`shown`: the codec's maps of one frame a clip; `maps` may have several steps a clip."""
         for k in range(len(self.up) // 2):
             maps = self.up[2 * k](maps)
             if shown is not None:
@@ -154,13 +149,14 @@ def padded(frames: Frames, stride: int) -> Float[Tensor, "n c _ _"]:
 
 
 def _each_step(shown: Tensor, maps: Maps) -> Maps:
-    """What is shown once a clip, as often as `maps` has steps of each clip."""
+    """`shown` has one frame a clip; repeat it for each step of the clip in `maps`."""
     return shown.repeat_interleave(maps.shape[0] // shown.shape[0], dim=0)
 
 
 def _norm(width: int, norm: str) -> nn.Module:
-    """Group norm over each frame on its own (a batch's clips must not see each other), about 16
-    channels a group; or none.
+    """Group norm over each frame, about 16 channels a group, or none.
+
+    No norm spans a batch: its clips must not see each other.
     """
     if norm == "none":
         return nn.Identity()

@@ -1,5 +1,4 @@
-"""The convolutional GRU of Ballas et al. 2016 (arXiv 1511.06432): the cell, and a core of several
-of them.
+"""The convolutional GRU of Ballas et al. 2016 (arXiv 1511.06432): cell and core.
 
 Shapes: maps b d h w, hidden maps b k h w.
 """
@@ -28,8 +27,8 @@ class ConvGRUCell(nn.Module):
         h~ = tanh(W * x + U * (r ∘ h) + b)
         h' = (1 - z) ∘ h + z ∘ h~
 
-    z and r come from one convolution over [x, h], in this order, h~ from another one over [x, r ∘
-    h]. The paper has no biases.
+    z and r come from one convolution over [x, h], in this order, h~ from a second one over
+    [x, r ∘ h]. The paper has no biases.
 
     Args:
         channels: of x; 0 for a cell that takes no input.
@@ -54,11 +53,10 @@ class ConvGRUCell(nn.Module):
         self.candidate = Conv2d(channels + hidden, hidden, kernel, padding=padding, bias=bias)
 
     def forward(self, x: Maps | None, h: Hidden | None) -> Hidden:
-        """(x, h) -> h'. Pass None for x where the cell takes no input, and for h where it has seen
-        nothing.
+        """(x, h) -> h'. Pass None for x where the cell takes no input, for h where it saw nothing.
 
         Raises:
-            ValueError: nothing at all was passed.
+            ValueError: both are None.
         """
         if x is None and h is None:
             raise ValueError("a cell without input needs a state to begin from")

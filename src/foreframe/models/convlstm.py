@@ -1,5 +1,4 @@
-"""The convolutional LSTM of Shi et al. 2015 (arXiv 1506.04214): the cell, a core of several of
-them, and the networks that are built from it.
+"""The convolutional LSTM of Shi et al. 2015 (arXiv 1506.04214): cell, core, and networks of them.
 
 Shapes: maps b d h w, hidden maps b k h w.
 """
@@ -75,7 +74,7 @@ class ConvLSTMCell(nn.Module):
         where it has seen nothing.
 
         Raises:
-            ValueError: nothing at all was passed.
+            ValueError: all of them are None.
         """
         if x is None and h is None:
             raise ValueError("a cell without input needs a state to begin from")
@@ -107,8 +106,7 @@ def _after_convolution(
 
 
 class ConvLSTM(Core):
-    """Layers of ConvLSTM cells; the h of each is the x of the next. Its state is h and c of each
-    layer.
+    """Layers of ConvLSTM cells; the h of each is the x of the next. A state is all h and c.
 
     Args:
         channels: that the first layer takes; 0 for none.
@@ -157,8 +155,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "output": {"draw": {"feed": "maps", "kernel": 3}},
         },
     ),
-    # Shi et al. 2015, section 4.1: 4x4 patches, 5x5 kernels, 128-64-64, a mirrored forecaster that
-    # is fed nothing.
+    # Shi et al. 2015, section 4.1: 4x4 patches, 5x5 kernels, 128-64-64 hidden channels, a mirrored
+    # forecaster that is fed nothing.
     "shi2015": (
         "encoder_decoder",
         {
@@ -179,7 +177,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "output": {"draw": {"feed": "nothing", "kernel": 1}},
         },
     ),
-    # OpenSTL's ConvLSTM-S: one stack that runs on, fed its own frames. Without what its code holds
+    # OpenSTL's ConvLSTM-S: one stack that runs on, fed its own frames, without what its code has
     # and never uses: some weights, and a forget offset of 1.
     "openstl": (
         "next_frame",

@@ -96,7 +96,7 @@ def arguments(name: Any, args: Any) -> tuple[Any, Any]:
 
 def speaks(args: Mapping[Any, Any]) -> bool:
     """Whether these are arguments of version 0.1."""
-    return any(one.name in args for one in fields(_Network) if one.name != "channels")
+    return any(field.name in args for field in fields(_Network) if field.name != "channels")
 
 
 def _changed(known: Any, changes: Mapping[str, Any]) -> Any:
@@ -176,8 +176,9 @@ _OFFSET = {"openstl": {"forget_bias": 1.0}}
 
 
 def before_it_changed(name: str, args: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What these arguments of a preset described before the preset itself changed: a run that began
-    with it goes on with it. None where it has not changed since.
+    """What these arguments of a preset meant before the preset itself changed, for runs from then.
+
+    None where it has not changed since.
     """
     if name not in _OFFSET or not (speaks(args) or set(args) <= {"channels"}):
         return None
@@ -194,33 +195,34 @@ WEIGHTS = {
 }
 
 
-def checkpoint(held: dict[str, Any]) -> dict[str, Any]:
+def checkpoint(values: dict[str, Any]) -> dict[str, Any]:
     """A training's checkpoint, with what it says of its network in today's terms; changed in place.
 
     The order of the parameters, by which an optimizer knows them, is the same.
     """
-    told, state = held.get("forecaster"), held.get("state_dict")
-    if isinstance(told, Mapping) and told.get("model") == "convlstm":
-        name, args = arguments("convlstm", told.get("args"))
-        held["forecaster"] = {**told, "model": name, "args": args}
+    forecaster, state = values.get("forecaster"), values.get("state_dict")
+    if isinstance(forecaster, Mapping) and forecaster.get("model") == "convlstm":
+        name, args = arguments("convlstm", forecaster.get("args"))
+        values["forecaster"] = {**forecaster, "model": name, "args": args}
         if isinstance(state, Mapping):
-            names = {key: str(key).removeprefix("network.") for key in state}
-            held["state_dict"] = {f"network.{_weight(names[key])}": state[key] for key in state}
-    return held
+            values["state_dict"] = {
+                f"network.{_weight(str(key).removeprefix('network.'))}": value
+                for key, value in state.items()
+            }
+    return values
 
 
 def weights(old: Mapping[Any, Any], name: Any) -> Mapping[Any, Any]:
-    """A network's weights, of a model that `name`d itself so, with those of version 0.1 under the
-    names of today.
-    """
+    """A network's weights under today's names; the model's `name` tells those of version 0.1."""
     if name != "convlstm":
         return old
     return {_weight(key): value for key, value in old.items()}
 
 
 def weights_then(now: Mapping[str, Any], name: Any) -> dict[str, Any] | None:
-    """The other way: of a model that version 0.1 `name`d so, weights under the names of then. None
-    for other models, whose weights have the names that they had.
+    """The other way: weights under the names that version 0.1 gave them in a model of this `name`.
+
+    None for other models, whose weights keep their names.
     """
     if name != "convlstm":
         return None

@@ -78,19 +78,16 @@ class one_pass:  # noqa: N801 - used as a function is
         """A convolution's weights in this pass, in autocast's dtype where that is on."""
         on = torch.is_autocast_enabled(self.device)
         dtype = torch.get_autocast_dtype(self.device) if on else conv.weight.dtype
-        found = self.weights.get((conv, dtype))
-        if found is None:
-            found = self.weights[conv, dtype] = _Weights(conv, dtype)
-        return found
+        if (conv, dtype) not in self.weights:
+            self.weights[conv, dtype] = _Weights(conv, dtype)
+        return self.weights[conv, dtype]
 
 
 def _pass_for(tensor: Tensor) -> one_pass | None:
     """The pass that work on this tensor belongs to."""
-    if (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or tensor.device.type not in ("cpu", "cuda")
-    ):
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    if tensor.device.type not in ("cpu", "cuda"):
         return None
     run = _current.get()
     return run if run is not None and run.device == tensor.device.type else None
@@ -118,10 +115,9 @@ class Conv2d(nn.Conv2d):
                 f"this convolution takes {self.in_channels} channels, not {self.in_channels - rest}"
             )
         run = _pass_for(given[0])
-        fits = (
-            self.groups == 1 and self.padding_mode == "zeros" and not isinstance(self.padding, str)
-        )
-        if run is None or not fits or given[0].dim() != 4:
+        dense = self.groups == 1 and self.padding_mode == "zeros"
+        plain = run is None or not dense or isinstance(self.padding, str) or given[0].dim() != 4
+        if run is None or plain:
             return super().forward(_with_zeros(parts, rest))
         weights, spans = run.weights_of(self), _spans(parts, rest)
         if torch.is_grad_enabled():
@@ -176,11 +172,8 @@ class _Weights:
 
     def __init__(self, conv: Conv2d, dtype: torch.dtype) -> None:
         self.weight, self.bias, self.dtype = conv.weight, conv.bias, dtype
-        self.stride, self.padding, self.dilation = (
-            list(conv.stride),
-            [int(one) for one in conv.padding],
-            list(conv.dilation),
-        )
+        self.stride, self.dilation = list(conv.stride), list(conv.dilation)
+        self.padding = [int(side) for side in conv.padding]
         self.cast = conv.weight.detach().to(dtype, memory_format=LAST)
         self.cast_bias = None if conv.bias is None else conv.bias.detach().to(dtype)
         self.parts: dict[tuple[Span, ...], Tensor] = {}
@@ -245,12 +238,10 @@ class _Convolution(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         widths = [stop - start for start, stop in wanted]
         # Of `v` only the size counts.
-        into = weights.backward(D, v[:, : sum(widths)], weights.of(wanted), True)[0].split(
-            widths, dim=1
-        )
-        found = iter(into)
+        into = weights.backward(D, v[:, : sum(widths)], weights.of(wanted), True)[0]
+        parts = iter(into.split(widths, dim=1))
         gradients = [
-            next(found).to(kind) if needed else None
+            next(parts).to(kind) if needed else None
             for needed, kind in zip(needs, ctx.kinds, strict=True)
         ]
         return None, None, None, *gradients
@@ -258,7 +249,7 @@ class _Convolution(torch.autograd.Function):
 
 class _Gathered(torch.autograd.Function):
     """Parameters -> a token that every step takes. As each step comes before it in the backward
-    pass, its own backward runs when all of them have.
+    pass, its own backward runs after all of theirs.
     """
 
     @staticmethod
@@ -289,19 +280,14 @@ class _Tape:
         self.number: int | None = None  # of the backward pass, as autograd counts them
 
     def begin(self) -> None:
-        """Drop what an earlier backward pass left that never came to the parameters, as
-        `torch.autograd.grad` of inputs does.
-        """
+        """Drop what an earlier backward pass has left, as `torch.autograd.grad` of inputs does."""
         number = torch._C._current_graph_task_id()
         if number != self.number:
             self.number = number
             self.waiting.clear()
             self.weight = torch.zeros_like(self.weights.cast, dtype=self.wide)
-            self.bias = (
-                None
-                if self.weights.bias is None
-                else torch.zeros_like(self.weights.bias, dtype=self.wide)
-            )
+            bias = self.weights.bias
+            self.bias = None if bias is None else torch.zeros_like(bias, dtype=self.wide)
 
     def add(self, v: Tensor, D: Tensor, spans: tuple[Span, ...]) -> None:
         """A step's input and the gradients of its output; `spans` of the weights took part."""
@@ -317,8 +303,8 @@ class _Tape:
         if not self.waiting:
             return
         v, D = (
-            torch.cat(those) if len(those) > 1 else those[0]
-            for those in zip(*self.waiting, strict=True)
+            torch.cat(steps) if len(steps) > 1 else steps[0]
+            for steps in zip(*self.waiting, strict=True)
         )
         clips = len(v) if v.is_cuda else max(1, AT_ONCE // (D.shape[2] * D.shape[3]))
         part = self.weights.of(self.spans)
@@ -361,7 +347,7 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*inputs: Any) -> Any:
-        like = next(one for one in inputs if _is_map(one))
+        like = next(value for value in inputs if _is_map(value))
         current = _pass_for(like)
         if current is None:
             return function(*inputs)
@@ -369,9 +355,8 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
         compiled = bool(current.compiled) or by_itself
         if not compiled and like.numel() <= SMALL:
             return plain(*inputs)
-        if torch.is_grad_enabled() and any(
-            isinstance(one, Tensor) and one.requires_grad for one in inputs
-        ):
+        tensors = (value for value in inputs if isinstance(value, Tensor))
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             return _Pointwise.apply(ways(compiled), *inputs)
         return _maps(ways(compiled).forward(*_rows(inputs)), like)
 
@@ -379,9 +364,7 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def tanh(x: Tensor) -> Tensor:
-    """2σ(2x) - 1, right to the last bit of 1: on a CPU torch's tanh takes six times as long as its
-    sigmoid.
-    """
+    """2σ(2x) - 1, exact but for the last bit: on a CPU torch's tanh takes six times its sigmoid."""
     return 2 * torch.sigmoid(2 * x) - 1
 
 
@@ -396,7 +379,7 @@ class _Ways:
             self.backward = torch.compile(_backward_of(function), dynamic=True)
 
     def _forward(self, *inputs: Any) -> Any:
-        outs = [self.function(*some) for some in _blocks(inputs)]
+        outs = [self.function(*block) for block in _blocks(inputs)]
         if len(outs) == 1:
             return outs[0]
         if isinstance(outs[0], Tensor):
@@ -405,24 +388,22 @@ class _Ways:
 
     def _backward(self, inputs: tuple[Any, ...], gradients: tuple[Tensor, ...]) -> list[Tensor]:
         """Of the tensors among the inputs."""
-        found = []
-        for some in _blocks((*inputs, *gradients)):
+        n, blocks = len(inputs), []
+        for block in _blocks((*inputs, *gradients)):
             given = [
-                one.detach().requires_grad_() if isinstance(one, Tensor) else one
-                for one in some[: len(inputs)]
+                value.detach().requires_grad_() if isinstance(value, Tensor) else value
+                for value in block[:n]
             ]
             with torch.enable_grad():
                 out = self.function(*given)
-            tensors = [one for one in given if isinstance(one, Tensor)]
+            tensors = [value for value in given if isinstance(value, Tensor)]
             out = (out,) if isinstance(out, Tensor) else out
-            found.append(
-                torch.autograd.grad(out, tensors, some[len(inputs) :], materialize_grads=True)
-            )
-        if len(found) == 1:
-            return list(found[0])
+            blocks.append(torch.autograd.grad(out, tensors, block[n:], materialize_grads=True))
+        if len(blocks) == 1:
+            return list(blocks[0])
         return [
             torch.cat(parts) if _is_map(parts[0]) else torch.stack(parts).sum(dim=0)
-            for parts in zip(*found, strict=True)
+            for parts in zip(*blocks, strict=True)
         ]
 
 
@@ -431,7 +412,7 @@ def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def backward(inputs: Any, gradients: Any) -> Any:
         # No narrower types: where tests check them, that is traced too.
-        places = [place for place, one in enumerate(inputs) if isinstance(one, Tensor)]
+        places = [place for place, value in enumerate(inputs) if isinstance(value, Tensor)]
 
         def of(*tensors: Any) -> Any:
             given = list(inputs)
@@ -456,13 +437,14 @@ class _Pointwise(torch.autograd.Function):
     def forward(ctx: Any, ways: _Ways, *inputs: Any) -> Any:
         rows = _rows(inputs)
         ctx.ways = ways
-        ctx.others = [None if isinstance(one, Tensor) else one for one in rows]
-        ctx.shapes = [one.shape if isinstance(one, Tensor) else None for one in inputs]
-        ctx.save_for_backward(*(one for one in rows if isinstance(one, Tensor)))
+        ctx.others = [None if isinstance(value, Tensor) else value for value in rows]
+        ctx.shapes = [value.shape if isinstance(value, Tensor) else None for value in inputs]
+        ctx.save_for_backward(*(value for value in rows if isinstance(value, Tensor)))
         out = ways.forward(*rows)
-        ctx.made = [(one.shape, one.dtype) for one in ((out,) if isinstance(out, Tensor) else out)]
+        outs = (out,) if isinstance(out, Tensor) else out
+        ctx.outs = [(value.shape, value.dtype) for value in outs]
         ctx.set_materialize_grads(False)  # they would not lie channels last
-        return _maps(out, next(one for one in inputs if _is_map(one)))
+        return _maps(out, next(value for value in inputs if _is_map(value)))
 
     @staticmethod
     @once_differentiable
@@ -472,37 +454,37 @@ class _Pointwise(torch.autograd.Function):
             other if shape is None else next(kept)
             for other, shape in zip(ctx.others, ctx.shapes, strict=True)
         )
+        like = next(value for value in inputs if _is_map(value))
         given = tuple(
-            next(one for one in inputs if _is_map(one)).new_zeros(shape, dtype=dtype)
-            if gradient is None
-            else gradient
-            for gradient, (shape, dtype) in zip(_rows(gradients), ctx.made, strict=True)
+            like.new_zeros(shape, dtype=dtype) if gradient is None else gradient
+            for gradient, (shape, dtype) in zip(_rows(gradients), ctx.outs, strict=True)
         )
-        found = iter(ctx.ways.backward(inputs, given))
-        into = [
-            None
-            if shape is None
-            else _as_map(next(found), shape)
-            if len(shape) == 4
-            else next(found)
-            for shape in ctx.shapes
-        ]
-        return None, *into
+        into = iter(ctx.ways.backward(inputs, given))
+        shaped: list[Tensor | None] = []
+        for shape in ctx.shapes:
+            if shape is None:
+                shaped.append(None)
+            else:
+                gradient = next(into)
+                shaped.append(_as_map(gradient, shape) if len(shape) == 4 else gradient)
+        return None, *shaped
 
 
-def _is_map(one: Any) -> bool:
-    return isinstance(one, Tensor) and one.dim() == 4
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 4
 
 
 def _rows(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Maps (b,c,h,w) as pixels (n,c,1,1), without a copy where they lie channels last. So a
     compiler meets two sizes only, whatever the frame's.
     """
-    return tuple(
-        one.detach().permute(0, 2, 3, 1).reshape(-1, one.shape[1], 1, 1) if _is_map(one)
-        else one.detach() if isinstance(one, Tensor) else one
-        for one in inputs
-    )  # fmt: skip
+
+    def row(value: Any) -> Any:
+        if _is_map(value):
+            return value.detach().permute(0, 2, 3, 1).reshape(-1, value.shape[1], 1, 1)
+        return value.detach() if isinstance(value, Tensor) else value
+
+    return tuple(row(value) for value in inputs)
 
 
 def _as_map(rows: Tensor, shape: torch.Size) -> Tensor:
@@ -512,24 +494,19 @@ def _as_map(rows: Tensor, shape: torch.Size) -> Tensor:
 
 def _maps(out: Any, like: Tensor) -> Any:
     """Pixels as maps, channels last, of the size of `like`."""
-    return (
-        _as_map(out, like.shape)
-        if isinstance(out, Tensor)
-        else tuple(_as_map(one, like.shape) for one in out)
-    )
+    if isinstance(out, Tensor):
+        return _as_map(out, like.shape)
+    return tuple(_as_map(value, like.shape) for value in out)
 
 
 def _blocks(inputs: tuple[Any, ...]) -> Any:
     """The same inputs for some pixels at a time."""
-    maps = [one for one in inputs if _is_map(one)]
-    size = (
-        max(1, BLOCK // max(one.shape[1] for one in maps)) if not maps[0].is_cuda else len(maps[0])
-    )
-    n = len(maps[0])
-    if n <= size:
+    maps = [value for value in inputs if _is_map(value)]
+    n, size = len(maps[0]), max(1, BLOCK // max(value.shape[1] for value in maps))
+    if maps[0].is_cuda or n <= size:
         return [inputs]
     return [
-        tuple(one[at : at + size] if _is_map(one) else one for one in inputs)
+        tuple(value[at : at + size] if _is_map(value) else value for value in inputs)
         for at in range(0, n, size)
     ]
 
@@ -539,8 +516,7 @@ WORTH = 2**17  # values of a layer's map from which compiling pays back its seco
 
 @cache
 def why_not_compiled(device: str) -> str:
-    """Why the elementwise part cannot be compiled for "cpu" or "cuda" here, in a line; "" where it
-    can.
+    """Why the elementwise part is not compiled for "cpu" or "cuda" here, in a line; "" where it is.
 
     On a CPU that takes a C++ compiler, on CUDA triton and a GPU that is not too old. Finding out
     takes some seconds, once.
@@ -550,12 +526,9 @@ def why_not_compiled(device: str) -> str:
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))
     except Exception as error:  # of torch's, of the operating system's, as it happens to fail
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        return (
-            said
-            if device == "cuda"
-            else "there is no C++ compiler here that works (g++, or what CXX names)"
-        )
+        if device == "cuda":
+            return (str(error).splitlines() or [type(error).__name__])[0]
+        return "there is no C++ compiler here that works (g++, or what CXX names)"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Heads: what becomes of the decoder's hidden maps.
+"""Heads: from the decoder's hidden maps to frames.
 
 `Draw` a frame from them; `Carry` the last frame along and draw the rest; `Correct` what a baseline
 forecasts; `Mix` that with blurs of it. Each is given the maps that the codec brought up to (nearly)
@@ -49,9 +49,8 @@ class Head(nn.Module):
             raise ValueError(f"a head's kernel has an odd side, not {kernel}")
         self.over = over
         self.guide: Model | None = None
-        self.last = nn.Conv2d(
-            up.width, numbers * up.scale**2, kernel, padding=kernel // 2, bias=bias
-        )
+        width, padding = numbers * up.scale**2, kernel // 2
+        self.last = nn.Conv2d(up.width, width, kernel, padding=padding, bias=bias)
         self.unfold = nn.PixelShuffle(up.scale)
 
     def begin_small(self, std: float) -> None:
@@ -69,9 +68,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def start_at(self, mean: float) -> None:
-        """Forecast about `mean` everywhere, as long as nothing is learnt; where a head draws upon a
-        frame, nothing is done.
-        """
+        """Before training forecast about `mean` everywhere, unless the head draws upon a frame."""
 
 
 class Draw(Head):
@@ -116,7 +113,7 @@ class Draw(Head):
 
 
 class DrawAndFeed(Draw):
-    """`Draw`, where the decoder may be fed something else than frames.
+    """`Draw`, and a choice of what the decoder is fed.
 
     Args:
         feed: "maps", "frame" or "nothing": see `Head`.
@@ -140,9 +137,9 @@ class DrawAndFeed(Draw):
 
 
 class Carry(Head):
-    """Carry every patch of the last frame to where the hidden maps say that it is by then, and draw
-    only what is to be added to that. Not of the ConvLSTM's paper; cf. the motion kernels of Finn et
-    al. 2016 (arXiv 1605.07157).
+    """Carry every patch of the last frame to where the hidden maps say that it will be, and draw
+    only what is added to that. Not of the ConvLSTM's paper; cf. the motion kernels of Finn et al.
+    2016 (arXiv 1605.07157).
 
     A 1x1 convolution gives for each patch and step a velocity in pixels, summed over the steps to a
     displacement; for rows and columns the width of a Gaussian, which is how unsure it is; and a
@@ -206,9 +203,7 @@ class Carry(Head):
 
 
 def _kernel(start: Tensor, width: Tensor, patch: int, size: int) -> Tensor:
-    """(...,patch,size): where each of a patch's rows (or columns) goes when its first one goes to
-    `start`.
-    """
+    """(...,patch,size): where a patch's rows (or columns) go when the first goes to `start`."""
     place = torch.arange(1 - patch, size, device=start.device)
     k = torch.exp(-0.5 * ((place - start[..., None]) / width[..., None]) ** 2)
     k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
@@ -296,9 +291,7 @@ class Mix(Head):
 
 
 def _blurred(frames: Frames, sigma: float) -> Frames:
-    """By a Gaussian of `sigma` pixels, cut off at three of them; beyond the frame its edge goes
-    on.
-    """
+    """By a Gaussian of `sigma` pixels, cut off at three sigma; edges go on beyond the frame."""
     reach = max(1, round(3 * sigma))
     place = torch.arange(-reach, reach + 1, device=frames.device, dtype=frames.dtype)
     k = torch.exp(-0.5 * (place / sigma) ** 2)
@@ -307,9 +300,8 @@ def _blurred(frames: Frames, sigma: float) -> Frames:
     # Outside autocast, which the meta device does not know.
     exact = nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False)
     with exact:
-        return F.conv2d(F.conv2d(flat, k.view(1, 1, -1, 1)), k.view(1, 1, 1, -1)).reshape(
-            frames.shape
-        )
+        rows = F.conv2d(flat, k.view(1, 1, -1, 1))
+        return F.conv2d(rows, k.view(1, 1, 1, -1)).reshape(frames.shape)
 
 
 def _guide(guide: str | Mapping[str, Any]) -> Model:
@@ -318,4 +310,4 @@ def _guide(guide: str | Mapping[str, Any]) -> Model:
 
 
 HEADS: dict[str, type[Head]] = {"draw": DrawAndFeed, "carry": Carry, "correct": Correct, "mix": Mix}
-"""Those of an encoder-decoder; the other ways to step ahead only `Draw`."""
+"""Those of an encoder-decoder; the other ways to step ahead have `Draw` alone."""

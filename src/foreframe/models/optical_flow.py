@@ -1,6 +1,4 @@
-"""Dense optical flow, and the last frame carried along it: the rival to beat in radar
-nowcasting.
-"""
+"""Dense optical flow, and the last frame carried along it: what radar nowcasting has to beat."""
 
 import numpy as np
 import torch
@@ -33,8 +31,8 @@ class OpticalFlow(Model):
     long, narrow frames.
 
     Args:
-        pairs: how many of the last pairs of frames the motion is averaged over; those that there
-            are where fewer were seen.
+        pairs: how many of the last pairs of frames the motion is averaged over; fewer where fewer
+            were seen.
 
     Raises:
         ValueError: pairs below 1; in `decode`, where OpenCV is missing.
@@ -56,20 +54,24 @@ class OpticalFlow(Model):
         """
         b, t = past.shape[:2]
         keep = self.pairs + 1
-        held = past[:, :1].repeat(1, keep, 1, 1, 1) if state is None else state["frames"]
-        seen = past.new_full((b,), t) if state is None else state["seen"] + t
-        return {"frames": torch.cat([held, past], dim=1)[:, -keep:], "seen": seen.clamp(max=keep)}
+        if state is None:
+            state = {
+                "frames": past[:, :1].repeat(1, keep, 1, 1, 1),
+                "seen": past.new_zeros(b),
+            }
+        frames = torch.cat([state["frames"], past], dim=1)[:, -keep:]
+        return {"frames": frames, "seen": (state["seen"] + t).clamp(max=keep)}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         frame = state["frames"][:, -1]
         V = _motion(state["frames"], state["seen"])
         x, source = _pixels(V), frame.float()
-        D, made = torch.zeros_like(V), []
+        D, forecast = torch.zeros_like(V), []
         for _ in range(steps):
             d = _sample(V, x - D)
             D = D + _sample(V, x - D - d / 2)
-            made.append(_sample(source, x - D))
-        return torch.stack(made, dim=1).to(frame.dtype)
+            forecast.append(_sample(source, x - D))
+        return torch.stack(forecast, dim=1).to(frame.dtype)
 
 
 def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Field:

@@ -1,6 +1,4 @@
-"""The type of everything in `foreframe.models`; the promise itself is stated in that package's
-docstring.
-"""
+"""The type of every model; the promise is stated in the docstring of `foreframe.models`."""
 
 from typing import Any
 
@@ -65,15 +63,11 @@ class Model(nn.Module):
         return self.decode(state if known is None else with_known(state, known), steps)
 
     def step_values(self, height: int, width: int) -> int:
-        """Values of the largest map that a step of a recurrent core works on, for one frame H x W;
-        0 where nothing steps.
-        """
+        """Values of the largest map in a recurrent core, for one frame H x W; 0 without a core."""
         return 0
 
     def start_at(self, mean: float) -> None:
-        """Set an untrained network so that it forecasts about `mean` everywhere. Does nothing
-        unless a model overrides it.
-        """
+        """Let an untrained network forecast about `mean` everywhere, where a model can do that."""
 
 
 def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:

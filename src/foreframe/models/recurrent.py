@@ -75,10 +75,10 @@ class Recurrent(Model):
 
     def __init__(self, channels: int, core: Part, codec: Part, inputs: int) -> None:
         super().__init__()
-        if channels < 1 or inputs < 0:
-            raise ValueError(
-                f"frames have 1 channel or more, and 0 inputs or more, not {channels} and {inputs}"
-            )
+        if channels < 1:
+            raise ValueError(f"frames have 1 channel or more, not {channels}")
+        if inputs < 0:
+            raise ValueError(f"a model has 0 inputs or more, not {inputs}")
         kind, args = choice(CODECS, codec, "codec")
         self.channels, self.inputs = channels, inputs
         self.codec = CODECS[kind](channels + inputs, **args)
@@ -96,9 +96,7 @@ class Recurrent(Model):
         args: Mapping[str, Any],
         frames: int = 1,
     ) -> None:
-        """Build the way up from such hidden maps, and the head on it, for so many frames at
-        once.
-        """
+        """Build the way up from maps of `hidden` channels, and a head for `frames` at once."""
         read = sum(hidden) if args["over"] == "all" else hidden[-1]
         self.up = self.codec.mirror(read)
         self.output = kind(self.args["channels"] * frames, read, self.up, **args)
@@ -131,22 +129,24 @@ class Recurrent(Model):
 
     def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
         """A core's state after all those maps."""
-        return self.steps(lambda t, layers: (None, core.step(x[:, t], layers)), layers, x.shape[1])[
-            1
-        ]
+
+        def step(t: int, layers: State) -> Result:
+            return None, core.step(x[:, t], layers)
+
+        return self.steps(step, layers, x.shape[1])[1]
 
     def shown(self, frames: Float[Tensor, "n _ h w"]) -> list[Tensor] | None:
         """What the way up is shown of frames."""
         return self.codec(frames) if self.codec.show_last else None
 
     def over(self, maps: Layers) -> Float[Tensor, "b _ h w"]:
-        """Those of the layers that the head reads."""
+        """The maps that the head reads."""
         return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
     def drawn(
         self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b _ h w"]
     ) -> Float[Tensor, "b _ h w"]:
-        """What the head makes of one step's hidden maps, with the last frame at hand."""
+        """The head's frame from one step's hidden maps and the last frame."""
         read = self.over(maps)
         return self.output(self.up(read, skip), read.unsqueeze(1), frame[:, : self.channels])[:, 0]
 
@@ -173,12 +173,12 @@ class Recurrent(Model):
         results = []
         for first in range(0, count, length):
             if saves:
-                some, carried = checkpoint(
+                stretched, carried = checkpoint(
                     stretch, first, carried, use_reentrant=False, preserve_rng_state=False
                 )
             else:
-                some, carried = stretch(first, carried)
-            results += some
+                stretched, carried = stretch(first, carried)
+            results += stretched
         return results, carried
 
 
@@ -373,7 +373,7 @@ class EncoderDecoder(Recurrent):
 
 
 class Attention(nn.Module):
-    """At each place, a mean of what was seen there, weighted by how well it fits what is asked
+    """At each place, a mean of the maps seen at that place, weighted by how well they fit a query
     (Bahdanau et al. 2015, arXiv 1409.0473, in the scaled products of Vaswani et al. 2017).
 
         w_t = softmax_t(⟨W_q * q, W_k * m_t⟩ / √d)        context = Σ_t w_t m_t
@@ -394,7 +394,7 @@ class Attention(nn.Module):
         keys: Float[Tensor, "b t d i j"],
         seen: Float[Tensor, "b t d i j"],
     ) -> Float[Tensor, "b d i j"]:
-        """q is None at the first step, where nothing is asked yet."""
+        """q is None at the first step, before the decoder has a hidden map."""
         b, _, d, i, j = seen.shape
         q = seen.new_zeros(b, self.query.in_channels, i, j) if q is None else q
         fit = (self.query(q).unsqueeze(1) * keys).sum(dim=2, keepdim=True) / math.sqrt(d)
@@ -402,9 +402,7 @@ class Attention(nn.Module):
 
 
 class AtOnce(Model):
-    """A model whose next `horizon` frames come at once; a longer forecast takes these in, and goes
-    on.
-    """
+    """A model that forecasts `horizon` frames at once, and more by taking those in."""
 
     horizon: int
 
@@ -489,7 +487,7 @@ def _of_guide(state: State) -> State:
 
 
 def _last(new: Tensor, state: State | None, name: str, count: int) -> Tensor:
-    """The last `count` along time, of those that a state holds and the new ones."""
+    """The last `count` along time, of the old ones in a state and the new ones."""
     return (new if state is None else torch.cat([state[name], new], dim=1))[:, -count:]
 
 

@@ -29,19 +29,19 @@ class SimVP(AtOnce):
 
     It keeps the promise of `foreframe.models` as a direct model does: its state is the last
     `frames` frames (fewer at the beginning: then the oldest one stands in for those before it), and
-    a forecast beyond `frames` steps is made from its own.
+    a forecast beyond `frames` steps continues from its own frames.
 
-    Where it differs from the papers' code: group norm over a clip where that has batch norm, so
+    Where it differs from the papers' code: group norm over a clip where they have batch norm, so
     that clips of a batch do not see each other and batches may be small. Frames whose size 4 does
     not divide are padded at the bottom and right, and cropped again.
 
-    With `patches` and translator "mixing", neither of the papers, it is made for processors that
+    With `patches` and translator "mixing", which neither paper has, it suits processors that
     multiply matrices fast and move memory slowly: frames are folded into 4x4 patches, so that
     nothing runs at their full size, and all convolutions are dense or in few groups.
 
     Args:
         channels: C of the frames.
-        frames: how many it looks at, and makes at once.
+        frames: how many it looks at, and forecasts at once.
         spatial: channels of the maps of one frame (hid_S of the papers' code).
         temporal: channels of the translator between its ends (hid_T).
         blocks: of the translator (N_T); of "inception" so many down and as many up.
@@ -83,16 +83,12 @@ class SimVP(AtOnce):
             )
         if not 2 <= blocks <= 1000:
             raise ValueError(f"a translator has 2 blocks or more, and 1000 at most, not {blocks}")
-        if (
-            min(spatial, temporal, *kernels) < 1
-            or spatial % GROUPS
-            or temporal % (2 * GROUPS)
-            or any(k % 2 == 0 for k in kernels)
-        ):
+        divides = spatial % GROUPS == 0 and temporal % (2 * GROUPS) == 0
+        odd = all(k % 2 == 1 for k in kernels)
+        if min(spatial, temporal, *kernels) < 1 or not divides or not odd:
             raise ValueError(
                 f"SimVP takes multiples of {GROUPS} spatial and of {2 * GROUPS} temporal channels "
-                "and odd kernels, not "
-                f"{spatial}, {temporal} and {kernels}"
+                f"and odd kernels, not {spatial}, {temporal} and {kernels}"
             )
         self.args = {
             "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal,
@@ -102,48 +98,42 @@ class SimVP(AtOnce):
         if inputs:
             self.args["inputs"] = inputs
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
-        self.fold, self.unfold = (
-            nn.PixelUnshuffle(4 if patches else 1),
-            nn.PixelShuffle(4 if patches else 1),
-        )
+        side = 4 if patches else 1
+        self.fold, self.unfold = nn.PixelUnshuffle(side), nn.PixelShuffle(side)
         strides = (1,) if patches else STRIDES
-        area = 16 if patches else 1
         # Each frame of the past comes with the known inputs of its counterpart in the future.
-        seen, drawn = (channels + 2 * inputs) * area, channels * area
+        seen, drawn = (channels + 2 * inputs) * side**2, channels * side**2
+        widths = (seen, *[spatial] * len(strides))
         self.encoder = nn.ModuleList(
-            _down(i, spatial, s) for i, s in zip((seen, *[spatial] * 3), strides, strict=False)
+            _down(i, o, s) for (i, o), s in zip(pairwise(widths), strides, strict=True)
         )
         through = frames * spatial
         if translator == "inception":
             self.translator: nn.Module = _Inception(through, temporal, blocks, tuple(kernels))
         elif translator == "mixing":
-            ends = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
-            self.translator = nn.Sequential(
-                ends[0], *(_Mixing(temporal) for _ in range(blocks)), ends[1]
-            )
+            first, last = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
+            mixing = (_Mixing(temporal) for _ in range(blocks))
+            self.translator = nn.Sequential(first, *mixing, last)
         else:
+            inner = [temporal] * (blocks - 1)
             self.translator = nn.Sequential(
-                *(_Gated(i, o) for i, o in pairwise([through, *[temporal] * (blocks - 1), through]))
+                *(_Gated(i, o) for i, o in pairwise([through, *inner, through]))
             )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = nn.Conv2d(spatial, drawn, 1)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
-        seen = (
-            past
-            if state is None
-            else torch.cat([state["frames"].to(past.dtype), past[:, -self.frames :]], dim=1)
-        )
-        return {"frames": seen[:, -self.frames :]}
+        if state is not None:
+            before = state["frames"].to(past.dtype)
+            past = torch.cat([before, past[:, -self.frames :]], dim=1)
+        return {"frames": past[:, -self.frames :]}
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
         return known_inputs(state, steps, state["frames"][:, -1, self.channels :])
 
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
-        """As many frames as it looks at; where it has seen fewer, the oldest stands in for those
-        before.
-        """
+        """As many frames as it looks at; of fewer the oldest stands in for those before it."""
         past = state["frames"]
         lacking = self.frames - past.shape[1]
         oldest = past[:, :1].expand(-1, lacking, -1, -1, -1)
@@ -151,19 +141,13 @@ class SimVP(AtOnce):
         if self.inputs:
             past = joined(past, self.known(state, self.frames))
         b, t, _, height, width = past.shape
-        x = F.pad(
-            past.flatten(0, 1),
-            (0, -width % self.stride, 0, -height % self.stride),
-            mode="replicate",
-        )
+        right, below = -width % self.stride, -height % self.stride
+        x = F.pad(past.flatten(0, 1), (0, right, 0, below), mode="replicate")
         first = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
             x = layer(x)
-        x = (
-            self.translator(x.unflatten(0, (b, t)).flatten(1, 2))
-            .unflatten(1, (t, -1))
-            .flatten(0, 1)
-        )
+        stacked = self.translator(x.unflatten(0, (b, t)).flatten(1, 2))
+        x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
         frames = self.unfold(self.to_frame(self.decoder[-1](x + first)))
@@ -188,8 +172,8 @@ def _up(width: int, stride: int) -> nn.Module:
 
 
 class _Inception(nn.Module):
-    """A U of blocks: what each block on the way down made is laid beside the input of its mirror
-    image on the way up.
+    """A U of blocks: the output of each block on the way down is laid beside the input of its
+    mirror image on the way up.
     """
 
     def __init__(self, through: int, width: int, blocks: int, kernels: tuple[int, ...]) -> None:
@@ -203,12 +187,12 @@ class _Inception(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b i h w"]:
-        kept: list[Tensor] = []
+        outputs: list[Tensor] = []
         for block in self.down:
             x = block(x)
-            kept.append(x)
+            outputs.append(x)
         for k, block in enumerate(self.up):
-            x = block(x if k == 0 else torch.cat([x, kept[-1 - k]], dim=1))
+            x = block(x if k == 0 else torch.cat([x, outputs[-1 - k]], dim=1))
         return x
 
 
@@ -230,8 +214,8 @@ class _Mixed(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         x = self.narrow(x)
-        made: Tensor = sum(size(x) for size in self.sizes)
-        return made
+        total: Tensor = sum(size(x) for size in self.sizes)
+        return total
 
 
 class _Gated(nn.Module):
@@ -250,20 +234,19 @@ class _Gated(nn.Module):
             nn.GELU(),
             nn.Conv2d(inner, channels, 1),
         )
-        self.scale_1, self.scale_2 = (
-            nn.Parameter(torch.full((channels, 1, 1), 1e-2)) for _ in range(2)
-        )
+        small = torch.full((channels, 1, 1), 1e-2)
+        self.scale_1, self.scale_2 = nn.Parameter(small), nn.Parameter(small.clone())
         self.out = nn.Conv2d(channels, out, 1) if out != channels else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         x = x + self.scale_1 * self.attention(self.norm_1(x))
-        made: Tensor = self.out(x + self.scale_2 * self.mlp(self.norm_2(x)))
-        return made
+        y: Tensor = self.out(x + self.scale_2 * self.mlp(self.norm_2(x)))
+        return y
 
 
 class _LargeKernel(nn.Module):
-    """A kernel of 21x21 as 5x5, then 7x7 with holes of 3, channel by channel; half of what 1x1
-    makes of it gates the other half.
+    """A kernel of 21x21 as 5x5, then 7x7 with holes of 3, channel by channel; of a 1x1 convolution
+    of that one half gates the other.
     """
 
     def __init__(self, channels: int) -> None:
@@ -275,8 +258,8 @@ class _LargeKernel(nn.Module):
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
         value, gate = self.gate(self.far(self.near(F.gelu(self.before(x))))).chunk(2, dim=1)
-        made: Tensor = self.after(value * torch.sigmoid(gate)) + x
-        return made
+        y: Tensor = self.after(value * torch.sigmoid(gate)) + x
+        return y
 
 
 class _Mixing(nn.Module):
@@ -293,8 +276,8 @@ class _Mixing(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        made: Tensor = x + self.mix(self.norm(self.around(x)))
-        return made
+        y: Tensor = x + self.mix(self.norm(self.around(x)))
+        return y
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
