@@ -335,7 +335,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         (xr.DataArray(FIELD.astype(str), dims=("time", "y", "x"), name="v"), "v", "not numbers"),
         ("http://127.0.0.1:9/a.zarr", None, "check the address and the connection"),
         ("memory://nothing.zarr", None, "check the address and the connection"),
-        ("http://127.0.0.1:9/a.nc", None, "download the file"),
+        ("http://127.0.0.1:9/a.nc", None, "connection, or download the file"),
         ("gopherspace://a.zarr", None, "nothing reads gopherspace://"),
         (7, None, "not a int"),
     ):

@@ -15,7 +15,8 @@ import numpy as np
 
 from foreframe import __version__
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
-from foreframe.data.grids import OF_THE_FILE, in_one_line, mapping_names, turned
+from foreframe.data.grids import OF_THE_FILE, mapping_names, turned
+from foreframe.data.store import in_one_line
 from foreframe.files import atomic_folder, atomic_write
 
 # The newest that asks for nothing which a file may not have said (1.11 wants to know of each

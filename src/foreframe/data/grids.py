@@ -5,17 +5,10 @@ decided here, once.
 """
 
 import math
-import os
 import re
-import warnings
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,16 +21,13 @@ from foreframe.clip import (
     direction_of_name,
     same_attributes,
 )
-from foreframe.data.budget import BUDGET, USUAL, OverBudgetError, check_budget, check_claim
-from foreframe.data.store import PickledError, bytes_to_read, check_netcdf, check_zarr, stored_bytes
+from foreframe.data.budget import BUDGET, USUAL, check_budget, check_claim
+from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
 _TIMES = ("time", "valid_time", "t")
-_NORTHWARD = ("latitude", "grid_latitude", "projection_y_coordinate")
-_EASTWARD = ("longitude", "grid_longitude", "projection_x_coordinate")
-_DEGREES_NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn", "degreen")
-_DEGREES_EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese", "degreee")
+_NORTHWARD = ("grid_latitude", "projection_y_coordinate", "projection_y_angular_coordinate")
 _BOUNDS = ("bnds", "bounds", "bound", "nv", "nvertex", "vertices", "nbnds")
 _SECONDS = {
     "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
@@ -129,10 +119,10 @@ def read_grid(
     and None where it has no more than an index.
 
     Args:
-        source: a NetCDF file, a Zarr store (a folder, a .zip, or a URL that fsspec knows), an
-            xarray Dataset or DataArray.
-        variable: what to read; several names become channels in that order. May be left out where
-            only one fits.
+        source: a NetCDF file, a Zarr store (a folder or a .zip), either behind a URL that fsspec
+            knows, an xarray Dataset, DataArray or DataTree.
+        variable: what to read, "group/name" where it lies in a group; several names become channels
+            in that order. May be left out where only one fits.
         select: the value to take of each further dimension, e.g. {"level": 850}: the nearest
             coordinate, or an index where the dimension has no coordinate.
         budget: GiB that opening, and reading a slice, may take.
@@ -142,14 +132,14 @@ def read_grid(
             time, times that do not run forward, a further dimension without a choice, more than the
             budget, pickled arrays.
     """
-    dataset, name, path = _open(source, budget)
-    known = list(dataset.variables)
-    dataset, notes = _select(dataset, dict(select or {}), name)
-    names = (
-        [variable]
-        if isinstance(variable, str)
-        else list(variable or _only_candidate(dataset, name))
-    )
+    names = [variable] if isinstance(variable, str) else list(variable or ())
+    opened = open_grid(source, _group_of(names), budget)
+    name = opened.name
+    known = list(opened.dataset.variables)
+    dataset, notes = _select(opened.dataset, dict(select or {}), name)
+    axes = _axes(dataset)
+    names = [wanted if wanted in known else wanted.rpartition("/")[2] for wanted in names]
+    names = names or [_only_candidate(dataset, axes, name, opened.in_groups)]
     for wanted in names:
         if wanted not in dataset.variables:
             raise ValueError(
@@ -161,7 +151,7 @@ def read_grid(
                 "another variable"
             )
 
-    plans = [_dimensions(dataset, wanted, name) for wanted in names]
+    plans = [_dimensions(dataset, axes, wanted, name) for wanted in names]
     time, channel, row, column = plans[0][0]
     for wanted, (dims, _) in zip(names, plans, strict=True):
         if (dims[0], dims[2], dims[3]) != (time, row, column):
@@ -180,13 +170,14 @@ def read_grid(
 
     fields = [dataset.variables[wanted] for wanted in names]
     frames = _GridFrames(fields, (time, channel, row, column), False, name, budget)
-    if path is not None:
+    if opened.path is not None:
         claimed = math.prod(frames.shape) * 4
-        check_claim(frames.shape, 4, stored_bytes(path, claimed // USUAL), budget, str(path))
+        stored = stored_bytes(opened.path, claimed // USUAL)
+        check_claim(frames.shape, 4, stored, budget, str(opened.path))
         _check_coordinates(dataset, names, time, row, column, name, budget)
     with in_one_line(f"cannot read the coordinates of {name}; is it whole?"):
         times, note = _read_times(dataset, time)
-        coordinates, flip = _read_coordinates(dataset, names, time, row, column)
+        coordinates, flip = _read_coordinates(dataset, axes, names, time, row, column)
     if times is not None:
         _check_forward(times, name)
     if note:
@@ -224,137 +215,6 @@ def read_grid(
     )
 
 
-# -- opening ---------------------------------------------------------------------------------------
-
-
-def _open(source: Any, budget: float) -> tuple[Any, str, Path | None]:
-    """An xarray Dataset whose arrays are still on disk, the name that messages call it by, and
-    where it lies, if it is a file.
-    """
-    import xarray as xr
-
-    if isinstance(source, xr.DataArray):
-        title = source.name if source.name is not None else "values"
-        return source.to_dataset(name=title), str(title), None
-    if isinstance(source, xr.Dataset):
-        return source, Path(source.encoding.get("source", "the Dataset")).name, None
-    if not isinstance(source, (str, os.PathLike)):
-        raise ValueError(
-            f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}"
-        )
-    text = os.fspath(source)
-    if text.startswith("file://"):
-        text = url2pathname(urlsplit(text).path)
-    if "://" in text:
-        return _open_url(text, budget), text.rstrip("/").rsplit("/", 1)[-1], None
-    path = Path(text)
-    if not path.exists():
-        raise ValueError(f"there is no file or folder {path}")
-    if path.is_dir() or path.suffix == ".zip":
-        with in_one_line(f"{path} is not a whole Zarr store; check the path, or copy it again"):
-            if path.is_dir():
-                check_zarr(
-                    path,
-                    str(path),
-                    budget,
-                    [member.name for member in path.iterdir() if member.is_dir()],
-                )
-                return _decoded(path, "zarr"), path.name, path
-            from zarr.storage import ZipStore
-
-            with zipfile.ZipFile(path) as archive:
-                largest = max((info.file_size for info in archive.infolist()), default=0)
-                members = {
-                    info.filename.partition("/")[0]
-                    for info in archive.infolist()
-                    if "/" in info.filename
-                }
-            check_budget(largest, budget, f"{path}: its largest file")
-            check_zarr(ZipStore(path, mode="r"), str(path), budget, sorted(members))
-            return _decoded(ZipStore(path, mode="r"), "zarr"), path.name, path
-    with in_one_line(
-        f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"
-    ):
-        check_netcdf(path, budget)
-        return _decoded(path, "netcdf4"), path.name, path
-
-
-def _open_url(url: str, budget: float) -> Any:
-    """The Zarr store behind a URL."""
-    if urlsplit(url).path.endswith((".nc", ".nc4", ".grib", ".hdf")):
-        raise ValueError(
-            f"{url}: only Zarr stores are read from URLs; download the file and give its path"
-        )
-    try:
-        import fsspec
-    except ImportError:
-        raise ValueError(f"{url}: URLs need fsspec; pip install 'foreframe[remote]'") from None
-    for link in url.split("::"):
-        protocol = link.split("://")[0]
-        try:
-            fsspec.get_filesystem_class(protocol)
-        except ImportError as error:
-            raise ValueError(
-                f"{url}: {_one_line(error)} (pip install that package first)"
-            ) from None
-        except ValueError:
-            raise ValueError(
-                f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as "
-                "https:// or s3://"
-            ) from None
-    with in_one_line(f"cannot open {url} as a Zarr store; check the address and the connection"):
-        check_zarr(url, url, budget)
-        return _decoded(url, "zarr")
-
-
-def _decoded(source: Any, engine: str) -> Any:
-    """CF decoding, except that what only looks like a duration stays a number, and times that
-    cannot be decoded do too.
-    """
-    import xarray as xr
-
-    # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in
-    # memory.
-    options: dict[str, Any] = {
-        "engine": engine,
-        "chunks": None,
-        "cache": False,
-        "decode_timedelta": False,
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return xr.open_dataset(source, **options)
-        except (ValueError, OverflowError) as error:
-            if "decode" not in str(error):
-                raise
-            return xr.open_dataset(source, **options, decode_times=False)
-
-
-def _one_line(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    words = (
-        (isinstance(error, OSError) and error.strerror)
-        or str(error).strip()
-        or type(error).__name__
-    )
-    return words.splitlines()[0][:160]
-
-
-@contextmanager
-def in_one_line(what: str) -> Any:
-    """Turn whatever a storage library raises into one line: each of them has its own kinds of
-    error.
-    """
-    try:
-        yield
-    except (OverBudgetError, PickledError):
-        raise
-    except Exception as error:
-        raise ValueError(f"{what} ({_one_line(error)})") from error
-
-
 # -- which dimension is which ----------------------------------------------------------------------
 
 
@@ -366,40 +226,44 @@ def _listed(names: Iterable[Any]) -> str:
     return ", ".join(str(name) for name in names) or "none"
 
 
-def _direction(name: Any, variable: Any) -> str:
-    """ "row", "column" or "": what the attributes say, else the name."""
-    standard, axis, units = (
-        _attribute(variable, key) for key in ("standard_name", "axis", "units")
+class _Axes(NamedTuple):
+    """What the variables of a Dataset say about the picture that its fields are.
+
+    Args:
+        sides: "row", "column" or "" by name: along which side a variable runs.
+        latitudes, longitudes: the names of those.
+    """
+
+    sides: dict[Any, str]
+    latitudes: set[Any]
+    longitudes: set[Any]
+
+
+def _axes(dataset: Any) -> _Axes:
+    """By CF's attributes and, where they are silent, by names."""
+    import cf_xarray  # noqa: F401  gives every Dataset its `cf`
+
+    every = dataset.set_coords(list(dataset.data_vars)).drop_attrs(deep=False)
+    every.encoding = {}  # may name some coordinates, and cf_xarray would look at no others
+    axes, places = every.cf.axes, every.cf.coordinates
+    rows = {*axes.get("Y", ()), *places.get("latitude", ())}
+    columns = {*axes.get("X", ()), *places.get("longitude", ())}
+    sides = {
+        name: "row" if name in rows else "column" if name in columns else direction_of_name(name)
+        for name in dataset.variables
+    }
+    named = {name: str(name).lower() for name in dataset.variables}
+    return _Axes(
+        sides,
+        {*places.get("latitude", ()), *(n for n, low in named.items() if low in LATITUDES)},
+        {*places.get("longitude", ()), *(n for n, low in named.items() if low in LONGITUDES)},
     )
-    if standard in _NORTHWARD or axis.upper() == "Y" or units.lower() in _DEGREES_NORTH:
-        return "row"
-    if standard in _EASTWARD or axis.upper() == "X" or units.lower() in _DEGREES_EAST:
-        return "column"
-    return direction_of_name(name)
 
 
-def _is_latitude(name: Any, variable: Any) -> bool:
-    return (
-        str(name).lower() in LATITUDES
-        or _attribute(variable, "standard_name") == "latitude"
-        or _attribute(variable, "units").lower() in _DEGREES_NORTH
-    )
-
-
-def _is_longitude(name: Any, variable: Any) -> bool:
-    return (
-        str(name).lower() in LONGITUDES
-        or _attribute(variable, "standard_name") == "longitude"
-        or _attribute(variable, "units").lower() in _DEGREES_EAST
-    )
-
-
-def _points_north(name: Any, variable: Any) -> bool:
+def _points_north(name: Any, variable: Any, axes: _Axes) -> bool:
     """Whether greater values of a row coordinate lie farther north; a plain `y` does not tell."""
-    named = str(name).lower().startswith("lat") or str(name).lower() in ("rlat", "nav_lat")
-    return (
-        named or _attribute(variable, "standard_name") in _NORTHWARD or _is_latitude(name, variable)
-    )
+    named = str(name).lower().startswith("lat") or str(name).lower() == "rlat"
+    return named or name in axes.latitudes or _attribute(variable, "standard_name") in _NORTHWARD
 
 
 def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
@@ -447,7 +311,7 @@ def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
 
 
 def _dimensions(
-    dataset: Any, variable: str, name: str
+    dataset: Any, axes: _Axes, variable: str, name: str
 ) -> tuple[tuple[Any, Any, Any, Any], list[Any]]:
     """The names of time, channel (or None), row and column of a variable, and its further
     dimensions of size 1.
@@ -462,21 +326,17 @@ def _dimensions(
     rest = [d for d in field.dims if d != time]
     channel = next((d for d in rest if str(d).lower() in ("channel", "channels")), None)
     rest = [d for d in rest if d != channel]
-    told = {}
+    sides = {}
     for dim in rest:
-        own = dataset.variables.get(dim)
-        told[dim] = _direction(dim, own) if own is not None else direction_of_name(dim)
-        if not told[dim]:
-            told[dim] = next(
-                (_direction(n, v) for n, v in _along(dataset, dim).items() if _direction(n, v)), ""
-            )
-    row = next((d for d in rest if told[d] == "row"), None)
-    column = next((d for d in rest if told[d] == "column"), None)
-    spare = [d for d in rest if d not in (row, column)]
+        told = [axes.sides.get(dim, direction_of_name(dim))]
+        told += [axes.sides[along] for along in _along(dataset, dim)]
+        sides[dim] = next(filter(None, told), "")
+    row = next((d for d in rest if sides[d] == "row"), None)
+    column = next((d for d in rest if sides[d] == "column"), None)
     # A single level is no direction in space, while there are enough others.
-    for _ in range(len(spare)):
-        single = next((d for d in spare if field.sizes[d] == 1), None)
-        if single is not None and len(spare) > (row is None) + (column is None):
+    spare = [d for d in rest if d not in (row, column)]
+    for single in [d for d in spare if field.sizes[d] == 1]:
+        if len(spare) > (row is None) + (column is None):
             spare.remove(single)
     if column is None and spare:
         column = spare.pop()
@@ -509,7 +369,15 @@ def _choices(dataset: Any, dim: Any) -> str:
     return f"{dim} ({', '.join(values if len(values) <= 6 else [*values[:3], '...', values[-1]])})"
 
 
-def _only_candidate(dataset: Any, name: str) -> list[str]:
+def _group_of(names: Sequence[str]) -> str:
+    """The group that variables lie in, "" for the root."""
+    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in names)) or [""]
+    if len(groups) > 1:
+        raise ValueError(f"channels come from one group, not from {_listed(groups)}")
+    return groups[0]
+
+
+def _only_candidate(dataset: Any, axes: _Axes, name: str, in_groups: Sequence[str]) -> str:
     """The one variable with a time and two space dimensions."""
     bounds = {
         _attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")
@@ -521,20 +389,21 @@ def _only_candidate(dataset: Any, name: str) -> list[str]:
         and len(v.dims) >= 3
         and title not in bounds
         and not any(str(d).lower() in _BOUNDS for d in v.dims)
-        and not (_is_latitude(title, v) or _is_longitude(title, v))
+        and title not in axes.latitudes | axes.longitudes
         and _time_dimension(dataset, v.dims) is not None
     ]
     if not found:
         held = [f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items()]
         raise ValueError(
             f"{name} has no variable with a time and two space dimensions; it holds {_listed(held)}"
+            + (f", and in groups {_listed(in_groups)}: name one of these" if in_groups else "")
         )
     if len(found) > 1:
         raise ValueError(
             f"{name} holds several variables: {_listed(found)}; name one, or a list that become "
             "channels"
         )
-    return found
+    return found[0]
 
 
 def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[str]]:
@@ -734,7 +603,7 @@ def _check_coordinates(
 
 
 def _read_coordinates(
-    dataset: Any, names: list[str], time: Any, row: Any, column: Any
+    dataset: Any, axes: _Axes, names: list[str], time: Any, row: Any, column: Any
 ) -> tuple[dict[str, Coordinate], bool]:
     """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and
     whether that took a flip.
@@ -744,7 +613,7 @@ def _read_coordinates(
     north: list[bool] = []
     for dim, wanted in ((row, "row"), (column, "column")):
         for name, variable in _along(dataset, dim).items():
-            told = _direction(name, variable)
+            told = axes.sides[name]
             its_own = name == dim or name in dataset.coords
             if variable.dtype.kind not in "fiu" or (
                 told not in (wanted, "") if its_own else told != wanted
@@ -754,14 +623,14 @@ def _read_coordinates(
             if _is_index(variable, values):
                 continue
             held[str(name)] = Coordinate((wanted,), values, _coordinate_attributes(variable))
-            if dim == row and _points_north(name, variable) and values[0] != values[-1]:
+            if dim == row and _points_north(name, variable, axes) and values[0] != values[-1]:
                 north.append(bool(values[0] < values[-1]))
-    for chosen in (_is_latitude, _is_longitude, lambda name, _: name in dataset.coords):
+    for chosen in (axes.latitudes, axes.longitudes, set(dataset.coords)):
         for name, variable in dataset.variables.items():
             if time in variable.dims and variable.ndim == 3:  # WRF repeats its grid at every time
                 variable = variable.isel({time: 0})
             flat = set(variable.dims) == {row, column} and variable.dtype.kind in "fiu"
-            if not flat or str(name) in held or not chosen(name, variable):
+            if not flat or str(name) in held or name not in chosen:
                 continue
             values = np.asarray(variable.transpose(row, column).values)
             held[str(name)] = Coordinate(
@@ -771,7 +640,7 @@ def _read_coordinates(
                 np.nanmean(edge) if np.isfinite(edge).any() else np.nan
                 for edge in (values[0], values[-1])
             )
-            if chosen is _is_latitude and first != last:
+            if chosen is axes.latitudes and first != last:
                 north.append(bool(first < last))
     for name, variable in dataset.coords.variables.items():
         if variable.dims or variable.dtype.kind not in "fiuUSTO" or _is_time(name, variable):

@@ -1,71 +1,272 @@
-"""What NetCDF files and Zarr stores say that they hold, read off their metadata before xarray opens
-them.
+"""NetCDF files and Zarr stores, opened by xarray once their metadata say that this is harmless.
 
 xarray reads the coordinates of dimensions while it opens a file, and storage libraries a whole
 chunk for one of its values.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from foreframe.data.budget import check_budget
+from foreframe.data.budget import OverBudgetError, check_budget
+from foreframe.extras import needed
 
-_PICKLED = "{} is pickled, and unpickling may run any code; store it as plain numbers"
+# xarray takes a second to import, so it is imported where a grid is opened.
+
 _AT_ONCE = 10  # chunks that Zarr reads at once
+_NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
 
 
-class PickledError(ValueError):
-    """An array that would have to be unpickled."""
+class Opened(NamedTuple):
+    """What lies in a source.
+
+    Args:
+        dataset: an xarray Dataset, of a file's arrays none but the coordinates of dimensions read.
+        name: that messages call it by.
+        path: of a local file or folder.
+        in_groups: the fields that lie in groups of it, as "group/name".
+    """
+
+    dataset: Any
+    name: str
+    path: Path | None = None
+    in_groups: tuple[str, ...] = ()
+
+
+class RefusedError(ValueError):
+    """A refusal in one line, which stays as it is."""
+
+
+def open_grid(source: Any, group: str, budget: float) -> Opened:
+    """A NetCDF file, a Zarr store or an xarray object.
+
+    Args:
+        source: a file, a folder, a .zip, or a URL; an xarray Dataset, DataArray or DataTree.
+        group: of a file or tree, "" for its root; what the groups around it say of its dimensions
+            is true in it, too.
+        budget: GiB that opening may take.
+
+    Raises:
+        ValueError: nothing there, damaged, no such group, more than the budget, pickled arrays, or
+            a package that is missing.
+    """
+    import xarray as xr
+
+    if isinstance(source, xr.DataArray):
+        title = source.name if source.name is not None else "values"
+        return Opened(source.to_dataset(name=title), str(title))
+    if isinstance(source, xr.Dataset):
+        return Opened(source, Path(source.encoding.get("source", "the Dataset")).name)
+    if isinstance(source, xr.DataTree):
+        fields = [
+            f"{node.path}/{title}".lstrip("/")
+            for node in source.subtree
+            for title, variable in node.data_vars.items()
+            if variable.ndim > 2
+        ]
+        in_groups = _in_groups(fields, group, "the DataTree")
+        return Opened(source[group or "/"].to_dataset(), "the DataTree", None, in_groups)
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(
+            f"a grid is a path, a URL or an xarray object, not a {type(source).__name__}"
+        )
+    text = os.fspath(source)
+    if text.startswith("file://"):
+        text = url2pathname(urlsplit(text).path)
+    if "://" in text:
+        return _open_url(text, group, budget)
+    path = Path(text)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    if path.is_dir() or path.suffix == ".zip":
+        with in_one_line(f"{path} is not a whole Zarr store; check the path, or copy it again"):
+            store, members = _zip_store(path, budget) if path.is_file() else (path, _folders(path))
+            in_groups = check_zarr(store, str(path), budget, members, group)
+            return Opened(_decoded(store, "zarr", group), path.name, path, in_groups)
+    broken = f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"
+    with in_one_line(broken):
+        in_groups = check_netcdf(path, budget, group)
+        return Opened(_decoded(path, "netcdf4", group), path.name, path, in_groups)
+
+
+def _folders(path: Path) -> list[str]:
+    return [member.name for member in path.iterdir() if member.is_dir()]
+
+
+def _zip_store(path: Path, budget: float) -> tuple[Any, list[str]]:
+    """A Zarr store in an archive, and the names of what may be arrays in it."""
+    from zarr.storage import ZipStore
+
+    with zipfile.ZipFile(path) as archive:
+        largest = max((info.file_size for info in archive.infolist()), default=0)
+        files = [info.filename for info in archive.infolist()]
+    check_budget(largest, budget, f"{path}: its largest file")
+    members = sorted({file.partition("/")[0] for file in files if "/" in file})
+    return ZipStore(path, mode="r"), members
+
+
+def _open_url(url: str, group: str, budget: float) -> Opened:
+    """The Zarr store, or the NetCDF-4 file, behind a URL, of which only what is asked for comes
+    through the net.
+    """
+    name = url.rstrip("/").rsplit("/", 1)[-1]
+    fsspec = needed("fsspec", "remote", f"{url}: reading from URLs")
+    for link in url.split("::"):
+        protocol = link.split("://")[0]
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except ImportError as error:
+            raise ValueError(
+                f"{url}: {_first_line(error)} (pip install that package first)"
+            ) from None
+        except ValueError:
+            raise ValueError(
+                f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as "
+                "https:// or s3://"
+            ) from None
+    if not urlsplit(url).path.lower().endswith(_NETCDF):
+        with in_one_line(
+            f"cannot open {url} as a Zarr store; check the address and the connection"
+        ):
+            in_groups = check_zarr(url, url, budget, None, group)
+            return Opened(_decoded(url, "zarr", group), name, None, in_groups)
+    needed("h5py", "remote", f"{url}: reading NetCDF from URLs")  # h5netcdf no longer brings it
+    h5netcdf = needed("h5netcdf", "remote", f"{url}: reading NetCDF from URLs")
+    with in_one_line(
+        f"cannot open {url} as NetCDF-4; check the address and the connection, or download the file"
+    ):
+        file = fsspec.open(url).open()
+        with h5netcdf.File(file, "r") as content:
+            arrays = list(_arrays(content, lambda variable: variable.chunks))
+        in_groups = _check(arrays, group, budget, url)
+        return Opened(_decoded(file, "h5netcdf", group), name, None, in_groups)
+
+
+def _decoded(source: Any, engine: str, group: str) -> Any:
+    """CF decoding, except that what only looks like a duration stays a number, and times that
+    cannot be decoded do too.
+    """
+    import xarray as xr
+
+    # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in
+    # memory.
+    options: dict[str, Any] = {
+        "engine": engine,
+        "chunks": None,
+        "cache": False,
+        "decode_timedelta": False,
+        "group": group or None,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = xr.open_dataset(source, **options)
+        except (ValueError, OverflowError) as error:
+            if "decode" not in str(error):
+                raise
+            dataset = xr.open_dataset(source, **options, decode_times=False)
+    if not group:
+        return dataset
+    outer = _decoded(source, engine, group.rpartition("/")[0])
+    shared = {
+        name: variable
+        for name, variable in outer.variables.items()
+        if name not in dataset.variables
+        and variable.sizes.items() <= dataset.sizes.items()
+        and (name in outer.coords or variable.ndim <= 2)
+    }
+    return dataset.assign_coords(shared).assign_attrs({**outer.attrs, **dataset.attrs})
+
+
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    words = (
+        (isinstance(error, OSError) and error.strerror)
+        or str(error).strip()
+        or type(error).__name__
+    )
+    return words.splitlines()[0][:160]
+
+
+@contextmanager
+def in_one_line(what: str) -> Any:
+    """Turn whatever a storage library raises into one line: each of them has its own kinds of
+    error.
+    """
+    try:
+        yield
+    except (OverBudgetError, RefusedError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{what} ({_first_line(error)})") from error
+
+
+# -- metadata --------------------------------------------------------------------------------------
 
 
 class _Array(NamedTuple):
-    """An array by its metadata; `chunk` is () where it is stored in one piece."""
+    """An array by its metadata; its name is "group/name" in a group, `chunk` is () where it is
+    stored in one piece.
+    """
 
     name: str
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     itemsize: int
     chunk: tuple[int, ...]
-    codecs: frozenset[str]
+    codecs: frozenset[str] = frozenset()
 
 
-def check_netcdf(path: Path, budget: float) -> None:
+def _arrays(group: Any, chunk_of: Callable[[Any], Any], prefix: str = "") -> Iterator[_Array]:
+    """The arrays of a group and those in it, of netCDF4 or h5netcdf."""
+    for name, variable in group.variables.items():
+        chunk = chunk_of(variable)
+        yield _Array(
+            prefix + name,
+            tuple(variable.dimensions),
+            tuple(variable.shape),
+            getattr(variable.dtype, "itemsize", 16),  # texts of any length have none
+            tuple(chunk) if isinstance(chunk, list | tuple) else (),
+        )
+    for name, inner in group.groups.items():
+        yield from _arrays(inner, chunk_of, f"{prefix}{name}/")
+
+
+def check_netcdf(path: Path, budget: float, group: str = "") -> tuple[str, ...]:
     """Refuse a NetCDF file that opening would take more than the budget for, and one whose values
     are not all there.
+
+    Returns:
+        The fields in groups of the file.
 
     Raises:
         OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
         OSError: a classic file that was cut short, which the library would fill with zeros.
+        RefusedError: no such group.
     """
     import netCDF4
 
-    with netCDF4.Dataset(path) as held:
-        arrays = []
-        for name, variable in held.variables.items():
-            chunks = variable.chunking()
-            chunk = tuple(chunks) if isinstance(chunks, list | tuple) else ()
-            itemsize = getattr(variable.dtype, "itemsize", 16)  # texts of any length have none
-            arrays.append(
-                _Array(
-                    name,
-                    tuple(variable.dimensions),
-                    tuple(variable.shape),
-                    itemsize,
-                    chunk,
-                    frozenset(),
-                )
-            )
-        classic = held.data_model.startswith("NETCDF3")
+    with netCDF4.Dataset(path) as file:
+        arrays = list(_arrays(file, lambda variable: variable.chunking()))
+        classic = file.data_model.startswith("NETCDF3")
     if classic:
         least = sum(math.prod(array.shape) * array.itemsize for array in arrays)
         if path.stat().st_size < least:
             raise OSError(f"{path.stat().st_size} bytes where at least {least} belong")
-    _check(arrays, budget, str(path))
+    return _check(arrays, group, budget, str(path))
 
 
-def check_zarr(store: Any, name: str, budget: float, members: Iterable[str] | None = None) -> None:
+def check_zarr(
+    store: Any, name: str, budget: float, members: Iterable[str] | None = None, group: str = ""
+) -> tuple[str, ...]:
     """Refuse a Zarr store that opening would take more than the budget for, and one that would have
     to be unpickled.
 
@@ -76,47 +277,48 @@ def check_zarr(store: Any, name: str, budget: float, members: Iterable[str] | No
         members: what may be an array in it; asked of the store where it is not known. Zarr reads
             the metadata of members that it has to find itself at once, and when one of them is
             damaged, those of the others end in tracebacks.
+        group: that is to be opened.
+
+    Returns:
+        The fields in groups of the store.
 
     Raises:
         OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
-        PickledError: an array is stored with pickle.
+        RefusedError: an array is stored with pickle; no such group.
     """
     import zarr
 
-    arrays = []
     try:
-        group = zarr.open_group(store, mode="r")
-        found = (
-            list(group.arrays())
-            if members is None
-            else [(member, group[member]) for member in members if member in group]
-        )
+        arrays = list(_zarr_arrays(zarr.open_group(store, mode="r"), members))
     except Exception as error:  # some versions know no such codec, which is as well
         if "pickle" in str(error):
-            raise PickledError(_PICKLED.format(f"{name}: an array")) from None
+            raise _pickled(f"{name}: an array") from None
         raise
-    for title, array in found:
-        if not isinstance(array, zarr.Array):
+    return _check(arrays, group, budget, name)
+
+
+def _zarr_arrays(group: Any, members: Iterable[str] | None, prefix: str = "") -> Iterator[_Array]:
+    import zarr
+
+    found = (
+        group.members()
+        if members is None
+        else [(member, group[member]) for member in members if member in group]
+    )
+    for title, item in found:
+        if isinstance(item, zarr.Group):
+            yield from _zarr_arrays(item, None, f"{prefix}{title}/")
             continue
-        told = array.metadata.to_dict()
-        dims = told.get("dimension_names") or array.attrs.get("_ARRAY_DIMENSIONS") or ()
-        itemsize = getattr(array.dtype, "itemsize", 16)
-        codecs = frozenset(
-            _named(told.get("codecs"))
-            | _named(told.get("filters"))
-            | _named(told.get("compressor"))
+        told = item.metadata.to_dict()
+        dims = told.get("dimension_names") or item.attrs.get("_ARRAY_DIMENSIONS") or ()
+        yield _Array(
+            prefix + title,
+            tuple(map(str, dims)),
+            tuple(item.shape),
+            getattr(item.dtype, "itemsize", 16),
+            tuple(item.chunks),
+            frozenset().union(*(_named(told.get(k)) for k in ("codecs", "filters", "compressor"))),
         )
-        arrays.append(
-            _Array(
-                title,
-                tuple(map(str, dims)),
-                tuple(array.shape),
-                itemsize,
-                tuple(array.chunks),
-                codecs,
-            )
-        )
-    _check(arrays, budget, name)
 
 
 def _named(codecs: Any) -> set[str]:
@@ -127,20 +329,47 @@ def _named(codecs: Any) -> set[str]:
     return set().union(*map(_named, codecs)) if isinstance(codecs, list | tuple) else set()
 
 
-def _check(arrays: Iterable[_Array], budget: float, where: str) -> None:
+def _pickled(what: str) -> RefusedError:
+    return RefusedError(
+        f"{what} is pickled, and unpickling may run any code; store it as plain numbers"
+    )
+
+
+def _in_groups(fields: Iterable[str], group: str, where: str) -> tuple[str, ...]:
+    """Those of the names that lie in groups.
+
+    Raises:
+        RefusedError: none of them lies in `group`.
+    """
+    inside = tuple(name for name in fields if "/" in name)
+    if group and not any(name.startswith(f"{group}/") for name in inside):
+        raise RefusedError(
+            f"{where} has no group {group} with fields; its groups hold "
+            f"{', '.join(inside) or 'none'}"
+        )
+    return inside
+
+
+def _check(arrays: Iterable[_Array], group: str, budget: float, where: str) -> tuple[str, ...]:
+    """Refuse what opening a group, and those around it, would take too much for."""
+    arrays = list(arrays)
     for array in arrays:
+        around, _, name = array.name.rpartition("/")
+        if not f"{group}/".startswith(f"{around}/" if around else ""):
+            continue
         if any("pickle" in codec for codec in array.codecs):
-            raise PickledError(_PICKLED.format(f"{where}: {array.name}"))
+            raise _pickled(f"{where}: {array.name}")
         if len(array.shape) > 1:
             continue  # looked at by whoever reads it
         need = math.prod(array.chunk) * array.itemsize
-        if array.dims == (array.name,):
+        if array.dims == (name,):
             need += math.prod(array.shape) * max(8, array.itemsize)
         check_budget(
             need,
             budget,
             f"{where}: {array.name} of shape {array.shape} in chunks of {array.chunk or 'one'}",
         )
+    return _in_groups([array.name for array in arrays if len(array.shape) > 2], group, where)
 
 
 def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
