@@ -1,6 +1,4 @@
-"""How much memory one thing may take: asked of sizes, before any is taken, and said in words where
-it is too much.
-"""
+"""How much memory may be taken: checked by sizes before any is taken, with a message and a cure."""
 
 import math
 
@@ -8,8 +6,9 @@ GIB = 2**30
 
 
 class OverBudgetError(ValueError):
-    """What is asked for, or what a file claims, takes more memory than may be taken: the file may
-    be whole.
+    """What is asked for, or what a file claims, takes more memory than the budget.
+
+    The file itself may be whole.
     """
 
 
@@ -19,17 +18,17 @@ def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
     Args:
         need: bytes of memory.
         budget: GiB.
-        what: takes them, for the message.
-        cure: what else than a larger budget would help.
+        what: needs them, for the message.
+        cure: what would help beside a larger budget.
 
     Raises:
         OverBudgetError: more is needed than the budget.
     """
     if need > budget * GIB:
+        cures = f"{cure}, or raise budget" if cure else "raise budget"
         raise OverBudgetError(
             f"{what} would take {in_gib(need)} of memory, more than the budget of {budget:g} GiB; "
-            f"{cure + ', or ' if cure else ''}raise budget to {math.ceil(need / GIB)} if that is "
-            "meant"
+            f"{cures} to {math.ceil(need / GIB)} if that is meant"
         )
 
 

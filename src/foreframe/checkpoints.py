@@ -1,6 +1,4 @@
-"""Checkpoints as files: sealed, so that damage is seen, and two generations of each, so that it is
-no loss.
-"""
+"""Checkpoints as files: sealed, so that damage is seen; two generations, so that it is no loss."""
 
 import hashlib
 import io
@@ -25,8 +23,7 @@ def before(path: Path) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write plain values and tensors to `path`, sealed, synced and then moved there; what lay there
-    becomes the one before.
+    """Write plain values and tensors, sealed, to `path`; the file that was there is kept beside it.
 
     Raises:
         ValueError: when it cannot be written; both generations stay as they were.
@@ -37,15 +34,16 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     end = content.seek(-2, io.SEEK_END)  # the length of the comment, none so far
     seal = b"foreframe sha256 " + hashlib.sha256(content.getbuffer()[:end]).hexdigest().encode()
     content.write(len(seal).to_bytes(2, "little") + seal)
-    # A damaged one must not take the place of the good one before it.
+    # A damaged checkpoint must not take the place of the good one before it.
     with atomic_write(path, keep=before(path) if damage(path) is None else None) as rough:
         rough.write_bytes(content.getbuffer())
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's bytes, or None. Those of earlier versions have no seal:
-    torch's own sums are looked at, which it writes for each part of the archive and never
-    checks.
+    """What is wrong with a checkpoint's bytes, or None.
+
+    Those of earlier versions have no seal: torch's own checksums are compared, which it writes for
+    each part of the archive and never checks.
     """
     try:
         with path.open("rb") as file:
@@ -58,31 +56,21 @@ def damage(path: Path) -> str | None:
                 while left > 0 and (block := file.read(min(left, 1 << 20))):
                     digest.update(block)
                     left -= len(block)
-                return (
-                    None if digest.hexdigest().encode() == seal[1] else "its checksum does not fit"
-                )
+                intact = digest.hexdigest().encode() == seal[1]
+                return None if intact else "its checksum does not fit"
         with zipfile.ZipFile(path) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 return "its parts are compressed, which torch does not write"
             part = archive.testzip()
             return None if part is None else f"the checksum of {part} does not fit"
     except FileNotFoundError:
-        return "it is not there"
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        IndexError,
-    ):
+        return "there is no such file"
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError):
         return "it is cut short or no archive"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A training checkpoint as plain values and tensors; pickled objects are refused
-    (`weights_only`).
+    """A training checkpoint as plain values and tensors; pickled objects are refused.
 
     Raises:
         ValueError: when it is cut short, damaged or not foreframe's.
@@ -92,8 +80,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if wrong is not None:
             raise ValueError(wrong)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    # torch raises half a dozen kinds, some of them its own, for a file that is not whole
     except Exception as error:
+        # torch raises half a dozen kinds, some of them its own, for a file that is not whole.
         raise ValueError(
             f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the "
             "run, or train again"
@@ -104,12 +92,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
-    """The first of some checkpoints that is whole, what it holds, and a line about those that are
-    not ("" where there are none).
+    """The first whole checkpoint of `paths`, its content, and a line about damaged ones or "".
 
     Raises:
-        ValueError: none of them is; FileNotFoundError, which is one for users too, where none is
-            there.
+        ValueError: all of them are damaged.
+        FileNotFoundError: none of them exists.
     """
     damaged: list[Path] = []
     for path in paths:
@@ -120,15 +107,12 @@ def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
         except ValueError:
             damaged.append(path)
             continue
+        if not damaged:
+            return path, checkpoint, ""
+        verb = "is" if len(damaged) == 1 else "are"
+        instead = f"{path.name}, of step {checkpoint.get('global_step')}, is taken instead"
         names = " and ".join(map(str, damaged))
-        note = (
-            f"{names} {'is' if len(damaged) == 1 else 'are'} cut short or damaged: "
-            if damaged
-            else ""
-        )
-        if note:
-            note += f"{path.name}, of step {checkpoint.get('global_step')}, is taken instead"
-        return path, checkpoint, note
+        return path, checkpoint, f"{names} {verb} cut short or damaged: {instead}"
     if damaged:
         raise ValueError(
             f"{' and '.join(map(str, damaged))} cannot be read: cut short or damaged, and there is "

@@ -5,12 +5,11 @@ import sys
 
 
 def keep_memory() -> None:
-    """Have this process keep for its next step the memory that a step gives back (glibc; elsewhere
-    nothing happens).
+    """Have this process keep the memory that a step frees for its next step.
 
-    Without it every large tensor on a CPU is asked of the system anew, and the system clears it
-    page by page. The price: what is free again is not seen by other processes. For a process that
-    is there to train.
+    Without it the memory of every large tensor on a CPU is asked of the system anew, which clears
+    it page by page. The price: other processes cannot have what is free again. For a process whose
+    work is training.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -20,9 +19,7 @@ def keep_memory() -> None:
 
 
 def give_memory_back() -> None:
-    """What this process holds free goes back to the system (glibc), so that using it again counts
-    in a measured peak.
-    """
+    """Give free memory back to the system, so that using it again counts in a measured peak."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

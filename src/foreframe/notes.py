@@ -2,6 +2,4 @@
 
 
 class Note(UserWarning):
-    """A warning for whoever runs this, not for who wrote it: the command line prints it in one
-    line, and goes on.
-    """
+    """A warning for users, not for programmers: the command line prints it in one line."""

@@ -1,6 +1,6 @@
 """What a network computes in: float32, bfloat16 where it multiplies, or whichever is faster here.
 
-No torch before it is needed: the command line reads its choices here.
+torch is imported in functions alone: the command line reads the choices here.
 """
 
 import time
@@ -16,7 +16,7 @@ Precision = Literal["32-true", "bf16-mixed", "auto"]
 EXACT, HALF, AUTO = get_args(Precision)
 
 LEAST, MOST = 3, 7  # rounds of a timing
-SECONDS = 1.0  # more than the least only within these
+SECONDS = 1.0  # after which no round is added to the least
 
 
 def check_precision(precision: str) -> None:
@@ -30,9 +30,9 @@ def check_precision(precision: str) -> None:
 
 
 def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
-    """A context in which a network computes so, "32-true" or "bf16-mixed".
+    """A context in which a network computes in "32-true" or "bf16-mixed".
 
-    The first leaves an autocast around it as it is, whose user has asked for it.
+    The first leaves an autocast around it as it is: the user has asked for that.
 
     Raises:
         ValueError: a device that has no bfloat16.
@@ -44,18 +44,20 @@ def computing(precision: str, device: "torch.device") -> AbstractContextManager[
     try:
         return torch.autocast(device.type, torch.bfloat16)
     except RuntimeError as error:
-        where, said = device.type, str(error).splitlines()[0]
-        raise ValueError(f"precision {HALF} cannot be used on {where} here: {said}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"precision {HALF} cannot be used on {device.type} here: {reason}"
+        ) from error
 
 
 def times_as_fast(forecast: Callable[[], Any], device: "torch.device") -> float:
     """How many times as fast `forecast` is in half precision as in float32; 0 on a device without.
 
-    Both run once unmeasured, and then in turn, so that whatever else the machine does slows both.
-    The median of the rounds is told.
+    Both run once unmeasured, and then in turn, so that other work on the machine slows both. The
+    result is the median of the rounds.
 
     Args:
-        forecast: returns when its result is there: on a GPU it must wait for it.
+        forecast: returns when its result is computed: on a GPU it must wait for it.
     """
 
     def seconds(precision: str) -> float:

@@ -1,6 +1,4 @@
-"""Dataclasses from the values of a file: each is checked against its field's type before it goes
-anywhere.
-"""
+"""Dataclasses from the values of a file, each checked against the type of its field."""
 
 import inspect
 import math
@@ -15,7 +13,7 @@ from foreframe.wording import closest
 Kind = TypeVar("Kind")
 
 DEPTH = 16  # of values within values
-MOST = 2**63  # what a whole number stays below
+MOST = 2**63  # whole numbers stay below
 
 
 def typed(kind: type[Kind], values: Any, what: str) -> Kind:
@@ -31,9 +29,10 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
             type, or what `kind` raises.
     """
     check_types(kind, values, what)
-    for one in fields(kind):  # type: ignore[arg-type]
-        if one.name not in values and one.default is MISSING and one.default_factory is MISSING:
-            raise ValueError(f"{what} lacks {one.name}")
+    for field in fields(kind):  # type: ignore[arg-type]
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in values:
+            raise ValueError(f"{what} lacks {field.name}")
     try:
         return kind(**values)
     except ValueError as error:
@@ -55,20 +54,18 @@ def check_types(kind: Any, values: Any, what: str) -> None:
         if name not in known:
             meant = closest(str(name), known) or f"it takes {', '.join(known) or 'none'}"
             raise ValueError(f"{what} takes no argument {brief(name)}; {meant}")
-        inside = next(
-            (one for one in (hints[name], *get_args(hints[name])) if is_dataclass(one)), None
-        )
-        if inside is not None and isinstance(value, Mapping):
-            check_types(inside, value, f"{what}.{name}")
-        elif not _is(value, hints[name]):
-            raise ValueError(
-                f"{what}{'.' * bool(what)}{name} is {_words(hints[name])}, not {brief(value)}"
-            )
+        path = f"{what}.{name}" if what else name
+        hint = hints[name]
+        nested = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        if nested and isinstance(value, Mapping):
+            check_types(nested[0], value, path)
+        elif not _is(value, hint):
+            raise ValueError(f"{path} is {_words(hint)}, not {brief(value)}")
 
 
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
-    """One of several kinds, and all of its arguments, from what plain values say of it: its name,
-    or {its name: arguments}.
+    """One of several kinds, and all of its arguments, from plain values: its name, or
+    {its name: arguments}.
 
     Args:
         kinds: classes or functions by name; their positional-only parameters are not for `given`.
@@ -93,15 +90,19 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
         raise ValueError(f"{what} {brief(name)} is unknown; choose {', '.join(kinds)}")
     args = {} if args is None else args
     check_types(kinds[name], args, f"{what} {name}")
-    known = parameters(kinds[name])
-    whole = {one.name: one.default for one in known.values() if one.default is not one.empty} | args
-    return name, {key: list(v) if isinstance(v, tuple) else v for key, v in whole.items()}
+    defaults = {
+        p.name: p.default for p in parameters(kinds[name]).values() if p.default is not p.empty
+    }
+    return name, {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in (defaults | args).items()
+    }
 
 
 def parameters(kind: Any) -> dict[str, inspect.Parameter]:
     """What a class or a function may be given by name."""
-    known = inspect.signature(kind).parameters.items()
-    return {name: one for name, one in known if one.kind is not one.POSITIONAL_ONLY}
+    known = inspect.signature(kind).parameters.values()
+    return {p.name: p for p in known if p.kind is not p.POSITIONAL_ONLY}
 
 
 def _is(value: Any, hint: Any) -> bool:
@@ -109,9 +110,9 @@ def _is(value: Any, hint: Any) -> bool:
     if hint is Any:
         return True
     if origin in (Union, types.UnionType):
-        return any(_is(value, one) for one in inside)
+        return any(_is(value, part) for part in inside)
     if origin is Literal:
-        return any(type(value) is type(one) and value == one for one in inside)
+        return any(type(value) is type(choice) and value == choice for choice in inside)
     if hint is None or hint is types.NoneType:
         return value is None
     if hint in (int, float):  # numpy's numbers count as such
@@ -121,7 +122,7 @@ def _is(value: Any, hint: Any) -> bool:
         return number and not isinstance(value, bool) and abs(value) < MOST
     if origin in (tuple, list, Sequence):
         kinds = inside or (Any,)
-        return isinstance(value, list | tuple) and all(_is(one, kinds[0]) for one in value)
+        return isinstance(value, list | tuple) and all(_is(inner, kinds[0]) for inner in value)
     if (origin or hint) in (dict, Mapping):
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
     return isinstance(value, origin or hint) if isinstance(origin or hint, type) else True
@@ -130,7 +131,7 @@ def _is(value: Any, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_words(one) for one in inside))
+        return " or ".join(dict.fromkeys(_words(part) for part in inside))
     if origin is Literal:
         return f"one of {', '.join(map(str, inside))}"
     if origin in (tuple, list, Sequence):
@@ -149,8 +150,7 @@ def _words(hint: Any) -> str:
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:
-    """Refuse what is no plain value: numbers, strings, and lists and mappings of them, not too
-    deep.
+    """Refuse all but plain values: numbers, strings, and lists and mappings of them, not too deep.
 
     Raises:
         ValueError: something else, a number that is NaN, a name that is no string.
@@ -161,9 +161,8 @@ def check_plain(value: Any, what: str, depth: int = 0) -> None:
         for name, inner in value.items():
             if not isinstance(name, str):
                 raise ValueError(f"{what} has a name that is no text: {brief(name)}")
-            check_plain(
-                inner, f"{what}.{brief(name, quoted=False)}" if depth < 2 else what, depth + 1
-            )
+            path = f"{what}.{brief(name, quoted=False)}" if depth < 2 else what
+            check_plain(inner, path, depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
             check_plain(inner, what, depth + 1)
@@ -176,17 +175,14 @@ def check_plain(value: Any, what: str, depth: int = 0) -> None:
 def brief(value: Any, quoted: bool = True) -> str:
     """A value of a stranger in a message: one line, not long, no control characters."""
     if isinstance(value, str):
-        text = value[:120] + "..." * (len(value) > 120)
+        text = value if len(value) <= 120 else value[:120] + "..."
         text = "".join(c if c.isprintable() else "?" for c in text)
         return repr(text) if quoted else text
     if value is None or isinstance(value, bool | float):
         return str(value)
     if isinstance(value, int):
         return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
-    if (
-        isinstance(value, list | tuple)
-        and len(value) <= 4
-        and not any(isinstance(v, list | tuple | Mapping) for v in value)
-    ):
+    short = isinstance(value, list | tuple) and len(value) <= 4
+    if short and not any(isinstance(inner, list | tuple | Mapping) for inner in value):
         return f"[{', '.join(brief(inner) for inner in value)}]"
     return f"a {type(value).__name__}"

@@ -1,10 +1,11 @@
-"""Units as people spell them: "mm h-1", "mm/h" and "mm hr^-1" are one.
+"""Units as people spell them: "mm h-1", "mm/h" and "mm hr^-1" are the same.
 
 Pint does the arithmetic; it is pure Python, so that it installs wherever foreframe does (cf-units,
 which wraps UDUNITS, has no wheels for ARM Linux and older macOS). Here the spellings of CF and
 UDUNITS ("m2 s-1", "kg.m-2", "degrees_Celsius") are put into its own.
 """
 
+import math
 import re
 from functools import lru_cache
 from math import isclose, isfinite
@@ -12,8 +13,10 @@ from typing import Any
 
 # Pint takes half a second to import, so it is imported where two units are spelt differently.
 
-_POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-_NAMES = (  # of pint's units: what CF, UDUNITS and weather services call them besides
+_SIGNS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-") | {
+    ord(sign): plain for sign, plain in (("·", " "), ("^", "**"), ("µ", "u"), ("μ", "u"))
+}
+_NAMES = (  # that CF, UDUNITS and weather services have for pint's units
     "@alias degree_Celsius = Celsius = deg_C = degrees_Celsius = degree_celsius = degrees_celsius",
     "@alias degree_Celsius = C",  # there are no coulombs on maps
     "@alias kelvin = Kelvin = deg_K = degree_Kelvin = degrees_Kelvin = degrees_kelvin",
@@ -24,7 +27,7 @@ _NAMES = (  # of pint's units: what CF, UDUNITS and weather services call them b
 
 
 def same_unit(a: str, b: str) -> bool:
-    """Whether two units are one, however spelt: a number in the one is the same in the other.
+    """Whether two spellings mean one unit, in which numbers are the same.
 
     What no unit is known for, such as "dBZ", is compared as text, without regard to capitals and
     spaces. Channels have a unit each: "K, m/s" and "K, m s-1" are the same.
@@ -35,24 +38,20 @@ def same_unit(a: str, b: str) -> bool:
         return all(same_unit(*pair) for pair in zip(_each(a), _each(b), strict=True))
     if _parsed(a) is None or _parsed(b) is None:
         return "".join(a.split()).lower() == "".join(b.split()).lower()
-    line = _line(a, b)
-    return (
-        line is not None and isclose(line[0], 1, rel_tol=1e-9) and isclose(line[1], 0, abs_tol=1e-9)
-    )
+    factor, offset = _line(a, b) or (math.nan, math.nan)
+    return isclose(factor, 1, rel_tol=1e-9) and isclose(offset, 0, abs_tol=1e-9)
 
 
 def check_units(units: str, wanted: str, what: str, why: str = "this was trained on") -> None:
-    """Refuse `what` if it is in other units than those wanted; one without units is taken at its
-    word.
+    """Refuse `what` if it is in other units than those wanted; without units it is believed.
 
     Raises:
         ValueError: with the conversion that is needed, where there is one.
     """
     if units and wanted and not same_unit(units, wanted):
-        how = conversion(units, wanted)
-        raise ValueError(
-            f"{what} is in {units}, but {why} {wanted}: convert it first{f' ({how})' * bool(how)}"
-        )
+        formula = conversion(units, wanted)
+        how = f" ({formula})" if formula else ""
+        raise ValueError(f"{what} is in {units}, but {why} {wanted}: convert it first{how}")
 
 
 def conversion(a: str, b: str) -> str:
@@ -61,13 +60,12 @@ def conversion(a: str, b: str) -> str:
     if line is None:
         return ""
     factor, offset = line
-    times = "" if isclose(factor, 1, rel_tol=1e-9) else f" * {factor:.6g}"
-    plus = (
-        ""
-        if isclose(offset, 0, abs_tol=1e-9)
-        else f" {'+' if offset > 0 else '-'} {abs(offset):.6g}"
-    )
-    return f"{b} = {a}{times}{plus}"
+    formula = f"{b} = {a}"
+    if not isclose(factor, 1, rel_tol=1e-9):
+        formula += f" * {factor:.6g}"
+    if not isclose(offset, 0, abs_tol=1e-9):
+        formula += f" {'+' if offset > 0 else '-'} {abs(offset):.6g}"
+    return formula
 
 
 def _each(units: str) -> list[str]:
@@ -76,21 +74,19 @@ def _each(units: str) -> list[str]:
 
 @lru_cache(1024)
 def _line(a: str, b: str) -> tuple[float, float] | None:
-    """Factor and offset from numbers in `a` to numbers in `b`; None where one of them is not known,
-    or they measure different things.
-    """
-    one, other = _parsed(a), _parsed(b)
-    if one is None or other is None or one[1].dimensionality != other[1].dimensionality:
+    """Factor and offset from numbers in `a` to numbers in `b`; None where no line leads there."""
+    parsed, target = _parsed(a), _parsed(b)
+    if parsed is None or target is None:
         return None
-    registry = _registry()
+    (scale, unit), (per, wanted) = parsed, target
+    if unit.dimensionality != wanted.dimensionality:
+        return None
+    quantity = _registry().Quantity
     try:
-        zero, full = (
-            registry.Quantity(x * one[0], one[1]).to(other[1]).magnitude / other[0]
-            for x in (0.0, 1.0)
-        )
+        zero, one = (quantity(x * scale, unit).to(wanted).magnitude / per for x in (0.0, 1.0))
     except Exception:  # of many kinds: a decibel of zero, a product of two temperatures
         return None
-    return (full - zero, zero) if isfinite(zero) and isfinite(full) else None
+    return (one - zero, zero) if isfinite(zero) and isfinite(one) else None
 
 
 @lru_cache(1024)
@@ -102,26 +98,19 @@ def _parsed(text: str) -> tuple[float, Any] | None:
     if not text or len(text) > 100 or text.count("**") != len(small):
         return None
     try:
-        found = registry.Quantity(text)
-        number, unit = found.magnitude, found.units
-        return (float(number), unit) if isfinite(number) and number > 0 else None
+        quantity = registry.Quantity(text)
+        number = quantity.magnitude
+        return (float(number), quantity.units) if isfinite(number) and number > 0 else None
     except Exception:  # half a dozen kinds, from pint and from Python's tokenizer
         return None
 
 
 def _in_pints_words(text: str) -> str:
     """ "kg.m-2 s-1" -> "kg m**-2 s**-1"; "mm h⁻¹", "mm h^-1" and "mm h**-1" -> "mm h**-1"."""
-    text = (
-        text.strip()
-        .translate(_POWERS)
-        .replace("·", " ")
-        .replace("^", "**")
-        .replace("µ", "u")
-        .replace("μ", "u")
-    )
+    text = text.strip().translate(_SIGNS)
     text = re.sub(r"\s*\*\*\s*", "**", text)
-    text = re.sub(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])", " ", text)  # UDUNITS multiplies with a dot
-    # And raises without a sign.
+    # UDUNITS multiplies with a dot, and raises to a power without a sign.
+    text = re.sub(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])", " ", text)
     return re.sub(r"(?<=[A-Za-z°%])(?<![\d.][eE])(?=[-+]?\d)", "**", text)
 
 
