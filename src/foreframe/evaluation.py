@@ -1,26 +1,105 @@
-"""Honest scores: one pass over clips that were never trained on, nothing held, the baselines beside
-the model.
+"""Honest scores. One loop makes them all: of trained forecasters beside the baselines, while
+training, of forecasts that roll through a recording, of live ones, and of those made elsewhere.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import fill_missing, missing_where_unseen
-from foreframe.data import batches, chosen
+from foreframe.clip import Clip, Window, fill_missing, missing_where_unseen
+from foreframe.data import Recordings, batches, chosen
+from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
-from foreframe.metrics import EventScorecard, PhysicalScorecard, Scorecard
+from foreframe.metrics import SCORES, Scorecard, Scores, scores_of
+from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
 from foreframe.models import BASELINES, SCORED, Model, build_model
 from foreframe.precision import EXACT, check_precision, computing
+from foreframe.scaling import Scaling
+from foreframe.stream import Stream
+from foreframe.units import check_units
 from foreframe.visuals import animation, paint_for, strip, write_curves, write_gif, write_png
+from foreframe.wording import plural
+
+RMSE: Scores = {"physical": {"rmse": SCORES["physical"]["rmse"]}}
+
+
+class Scoring:
+    """Forecasts of several forecasters and their common truth, to a scorecard for each forecaster.
+
+    All scores of foreframe are made here. Whoever has forecasts hands them over as they come, a
+    batch at a time: a loop over a Dataset, Lightning, a walk through a recording, a live stream.
+
+    Args:
+        steps: lead times.
+        scores: which, for each forecaster by its name.
+        to_units: takes forecasts and truth to the data's own units, where they are not in them.
+
+    Attributes:
+        cards: a scorecard for each forecaster.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        scores: Mapping[str, Scores],
+        to_units: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.cards = {name: Scorecard(steps, of, to_units) for name, of in scores.items()}
+
+    def add(
+        self,
+        forecasts: Iterable[tuple[str, Float[Tensor, "b t c h w"]]],
+        truth: Float[Tensor, "b t c h w"],
+    ) -> None:
+        """Score a batch: each forecaster's name and forecast, drawn one after the other."""
+        for name, forecast in forecasts:
+            self.cards[name].update(forecast, truth)
+
+    def reduce(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Add up what several processes have scored; `total` gives the sum over all of them."""
+        for card in self.cards.values():
+            card.sums = total(card.sums)
+
+    @property
+    def clips(self) -> int:
+        return min(card.clips for card in self.cards.values())
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """{forecaster: the table of its scorecard}; raises as that does."""
+        return {name: card.table() for name, card in self.cards.items()}
+
+    def comparison(
+        self, reference: str, groups: Sequence[int], over: str
+    ) -> dict[str, dict[str, Any]]:
+        """Whether each other forecaster's MSE differs from the reference's by more than chance.
+
+        Args:
+            reference: name of the forecaster that the others are compared with.
+            groups: for each clip the number of its group, which is independent of other groups.
+            over: what the groups are called.
+
+        Returns:
+            {name: the fields of `Comparison`, and "over"}: a difference above 0 is a larger error
+            than the reference's.
+        """
+        mse = SCORES["standard"]["mse"].value
+        parts = {name: card.by_clip("standard", "mse") for name, card in self.cards.items()}
+        return {
+            name: asdict(paired_bootstrap(own, parts[reference], mse, groups)) | {"over": over}
+            for name, own in parts.items()
+            if name != reference
+        }
 
 
 @torch.inference_mode()
@@ -35,9 +114,11 @@ def evaluate(
     period: int | None = None,
     progress: Callable[[int, int], Any] | None = None,
     precision: str = EXACT,
+    forecasts: Sequence[Forecasts] = (),
+    name: str = "model",
 ) -> dict[str, Any]:
-    """Scores per lead time and overall, in both conventions (see `Scorecard`), beside the
-    baselines, and the skill.
+    """Scores per lead time and overall, in every convention of `foreframe.metrics.SCORES`, beside
+    the baselines, the skill, and whether differences could be chance.
 
     Args:
         forecaster: its window says how many frames are past and future; its scaling takes items,
@@ -49,64 +130,82 @@ def evaluate(
         batch_size: clips at once.
         baselines: names in MODELS to score beside the model.
         thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see
-            `EventScorecard`).
+            `event_scores`).
         scales: odd sides in pixels for the fractions skill score of these events.
         period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour
             yesterday".
         progress: called after each batch with how many clips are scored, and how many will be.
         precision: of the model, as in `Forecaster.predict`; the baselines are exact.
+        forecasts: made elsewhere, from `open_forecasts`; only clips that all of them forecast are
+            scored.
+        name: what the forecaster is called in the tables. A baseline's name stands for that
+            baseline; the first of `forecasts` is then what others are compared with.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
-        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}},
-        "events": {"model" or baseline: {threshold: {score: the same}}},
-        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}}. Plain values,
-        ready for JSON. Data with units have a third convention, `physical` (see
-        `PhysicalScorecard`).
+        "reference": whom the others are compared with,
+        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}}, "events":
+        {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
+        persistence, overall and per lead time}, "comparison": {name: see `Scoring.comparison`}}.
+        Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
     Raises:
         ValueError: clips that are too short, damaged or of other channels than the model's; a
-            precision that is unknown, or that the device does not have.
+            precision that is unknown, or that the device does not have; forecasts of other clips,
+            of another size, in other units, or that are not numbers.
     """
     check_precision(precision)
-    window, scaling, model = forecaster.window, forecaster.scaling, forecaster.model.eval()
-    rivals: dict[str, Model] = {"model": model} | {name: build_model(name) for name in baselines}
+    window, scaling = forecaster.window, forecaster.scaling
+    models: dict[str, Model] = {name: forecaster.model.eval()}
+    models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
     if period is not None:
-        rivals["cycle"] = build_model("cycle", {"period": period})
-    cards = {name: Scorecard(window.future) for name in rivals}
-    physical = {name: PhysicalScorecard(window.future) for name in rivals if scaling.units}
-    events = {
-        name: EventScorecard(window.future, thresholds, scales, scaling.units)
-        for name in rivals
-        if thresholds
-    }
-    total = len(chosen(dataset, clips))
-    for batch in batches(dataset, batch_size, clips):
-        past, future = window.split(batch.to(forecaster.device))
-        past = fill_missing(past)[0]
-        _check_channels(model, past)
-        truth = scaling.to_units(future)
+        models["cycle"] = build_model("cycle", {"period": period})
+    scored, elsewhere = _elsewhere(forecasts, dataset, clips, forecaster)
+    _check_names([*models, *(given.name for given in forecasts)])
+    reference = forecasts[0].name if forecasts and name in BASELINES else name
+    names = list(dict.fromkeys([reference, name, *elsewhere, *models]))
+
+    def forecasts_of(
+        past: Tensor, last: Tensor, truth: Tensor, which: Sequence[int]
+    ) -> Iterator[tuple[str, Tensor]]:
+        for rival, read in elsewhere.items():
+            yield rival, _checked(rival, read(which).to(past.device), last, truth)
+        for rival, network in models.items():
+            with computing(precision if rival == name else EXACT, past.device):
+                forecast = network(past, window.future).float()
+            yield rival, forecast
+
+    scores = scores_of(scaling.units, thresholds, scales)
+    scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
+    for batch in batches(dataset, batch_size, among=scored):
+        past, truth = window.split(batch.to(forecaster.device))
+        past, last = fill_missing(past)
+        _check_channels(forecaster.model, past)
         precision = forecaster.settled(precision, past.shape)
-        for name, rival in rivals.items():
-            with computing(precision if name == "model" else EXACT, past.device):
-                made = rival(past, window.future).float()
-            cards[name].update(made, future)
-            for card in (some[name] for some in (physical, events) if some):
-                card.update(scaling.to_units(made), truth)
+        which = scored[scoring.clips : scoring.clips + len(past)]
+        scoring.add(forecasts_of(past, last, truth, which), truth)
         if progress is not None:
-            progress(cards["model"].clips, total)
-    scores = {name: card.table() for name, card in cards.items()}
-    for name, of in physical.items():
-        scores[name]["physical"] = of.table()
+            progress(scoring.clips, len(scored))
+    tables = scoring.tables()
+    events = [convention for convention in scores if convention not in SCORES]
     return {
-        "clips": cards["model"].clips,
+        "clips": scoring.clips,
         "past": window.past,
         "future": window.future,
         "units": scaling.units,
         "precision": precision,
-        "scores": scores,
-        "events": {name: of.table() for name, of in events.items()},
-        "skill": _skills(scores) if "persistence" in scores else {},
+        "reference": reference,
+        "scores": {
+            rival: {of: rows for of, rows in table.items() if of not in events}
+            for rival, table in tables.items()
+        },
+        "events": {
+            rival: {of: _by_scale(table[of]) for of in events}
+            for rival, table in tables.items()
+            if events
+        },
+        "skill": _skills(tables) if "persistence" in tables else {},
+        "comparison": scoring.comparison(reference, *_groups(dataset, scored, window)),
     }
 
 
@@ -117,25 +216,253 @@ def _check_channels(model: Model, past: Tensor) -> None:
         )
 
 
-def _skills(scores: Mapping[str, Any]) -> dict[str, Any]:
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two rows would be called {name}; rename the file of one")
+
+
+def _by_scale(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of a threshold, those of `fss` by scale: {"csi": ..., "fss": {"5": ...}}."""
+    fss = {name.removeprefix("fss "): of for name, of in rows.items() if name.startswith("fss ")}
+    return {name: of for name, of in rows.items() if not name.startswith("fss ")} | {"fss": fss}
+
+
+def _skills(tables: Mapping[str, Any]) -> dict[str, Any]:
     """1 - MSE / MSE of persistence; the same in either convention."""
 
     def skill(mse: float, reference: float) -> float:
         return 1 - mse / reference if reference else float("nan")
 
-    reference = scores["persistence"]["standard"]["mse"]
+    reference = tables["persistence"]["standard"]["mse"]
     return {
         name: {
             "overall": skill(of["standard"]["mse"]["overall"], reference["overall"]),
-            "per_lead": [
-                skill(*pair)
-                for pair in zip(
-                    of["standard"]["mse"]["per_lead"], reference["per_lead"], strict=True
-                )
-            ],
+            "per_lead": list(map(skill, of["standard"]["mse"]["per_lead"], reference["per_lead"])),
         }
-        for name, of in scores.items()
+        for name, of in tables.items()
     }
+
+
+def _groups(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[list[int], str]:
+    """Which clips depend on each other: the number of each clip's group, and what groups are.
+
+    Windows of one recording share frames, and what lies near in time is alike: groups are
+    recordings, or, where these are fewer than `FEWEST`, stretches of them at least twice as long as
+    a window, and about 30 where recordings are long.
+    """
+    if not isinstance(dataset, Recordings):
+        return list(range(len(scored))), "clips"
+    places = [dataset.windows[k][:2] for k in scored]
+    recordings = [recording for recording, _ in places]
+    if len(set(recordings)) >= FEWEST:
+        return recordings, "recordings"
+    frames = sum(len(dataset.clips[recording]) for recording in set(recordings))
+    return group_by_stretch(places, max(2 * window.length, frames // 30)), "stretches of time"
+
+
+def _elsewhere(
+    forecasts: Sequence[Forecasts], dataset: Any, clips: int | None, forecaster: Forecaster
+) -> tuple[Sequence[int], dict[str, Callable[[Sequence[int]], Tensor]]]:
+    """Which clips are scored, and for each of `forecasts` what reads those of some of them, on the
+    network's scale.
+    """
+    times = _times(dataset, forecaster.window) if any(f.times for f in forecasts) else None
+    among: Sequence[int] = range(len(dataset))
+    rows: list[Mapping[int, int]] = []
+    if times is not None:
+        rows = [rows_by_time(given, times) for given in forecasts if given.times is not None]
+        among = [clip for clip in among if all(clip in row for row in rows)]
+    scored = chosen(dataset, clips, among)
+    if not scored:
+        raise ValueError(
+            f"{' and '.join(given.name for given in forecasts)} have no clip in common"
+        )
+    readers = {}
+    for given in forecasts:
+        check_units(given.units, forecaster.scaling.units, given.name, "the clips are in")
+        by_time = times is not None and given.times is not None
+        row = rows.pop(0) if by_time else rows_in_order(given, scored)
+        readers[given.name] = _reader(given, row, dataset, forecaster.window, forecaster.scaling)
+    return scored, readers
+
+
+def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
+    """The times of the frames that each clip asks for; None where they are not known."""
+    if not isinstance(dataset, Recordings) or any(clip.times is None for clip in dataset.clips):
+        return None
+    known = [moments(clip.times) for clip in dataset.clips if clip.times is not None]
+    times, owner = {}, dict[tuple[str, ...], int]()
+    for k, (recording, start, *_) in enumerate(dataset.windows):
+        times[k] = known[recording][start + window.past : start + window.length]
+        if owner.setdefault(times[k], recording) != recording:
+            raise ValueError(
+                f"{dataset.path}: two recordings are of the same time, {times[k][0]}, so times do "
+                "not tell which forecast is of which; give the forecasts as .npy in the order of "
+                "the clips"
+            )
+    return times
+
+
+def _reader(
+    given: Forecasts, rows: Mapping[int, int], dataset: Any, window: Window, scaling: Scaling
+) -> Callable[[Sequence[int]], Tensor]:
+    c, h, w = np.shape(dataset[0])[1:]
+
+    def read(clip: int) -> Tensor:
+        values = given.read(rows[clip])
+        if len(values) < window.future:
+            raise ValueError(
+                f"{given.name} looks {plural(len(values), 'frame')} ahead, but {window.future} "
+                f"are scored; --future {len(values)} scores as many"
+            )
+        values = values[: window.future]
+        if isinstance(dataset, Recordings) and dataset.dealing.tile:
+            top, left = dataset.windows[clip][2:]
+            values = values[..., top : top + h, left : left + w]
+        if values.shape[1:] != (c, h, w):
+            raise ValueError(
+                f"{given.name} forecasts frames of {'x'.join(map(str, values.shape[1:]))}, but the "
+                f"clips have {c}x{h}x{w}"
+            )
+        values = np.ascontiguousarray(scaling.from_pictures(values), dtype=np.float32)
+        return scaling.to_network(torch.from_numpy(values))
+
+    return lambda which: torch.stack([read(clip) for clip in which])
+
+
+def _checked(name: str, forecast: Tensor, last: Tensor, truth: Tensor) -> Tensor:
+    """A forecast that is a number wherever the truth is; 0, as networks are shown, where NaN says
+    that the past never held a value.
+    """
+    forecast = forecast.where(~(forecast.isnan() & last.isnan().unsqueeze(1)), 0)
+    bad = int((~forecast.isfinite() & ~truth.isnan()).sum())
+    if bad:
+        raise ValueError(
+            f"{name}: {plural(bad, 'value')} of a forecast are NaN or infinite where the truth is "
+            "known; a forecast has to give each a number"
+        )
+    return forecast
+
+
+def write_pasts(
+    path: str | Path,
+    dataset: Dataset,
+    window: Window,
+    scaling: Scaling,
+    clips: int | None = None,
+) -> int:
+    """The past frames of the clips that `evaluate` scores, in its order, for other programs to
+    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units, NaN where missing.
+
+    Returns:
+        How many clips.
+
+    Raises:
+        ValueError: when it cannot be written; no half file stays.
+    """
+    which = chosen(dataset, clips)
+    shape = (len(which), window.past, *np.shape(dataset[0])[1:])
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with atomic_write(path) as rough, rough.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches(dataset, 1, among=which):
+            values = scaling.to_units(window.split(batch)[0])
+            file.write(np.ascontiguousarray(values.numpy(), dtype="<f4").tobytes())
+    return len(which)
+
+
+def rolling_scores(steps: int) -> Scoring:
+    """What `rolling` fills: the root mean squared error of its forecasts and of persistence, in the
+    data's units.
+    """
+    return Scoring(steps, {"forecast": RMSE, "persistence": RMSE})
+
+
+def rolling(
+    forecaster: Forecaster,
+    clip: Clip,
+    firsts: Sequence[int],
+    steps: int,
+    past: int,
+    scoring: Scoring,
+    tile: int = 0,
+    overlap: int | None = None,
+    precision: str = EXACT,
+) -> Iterator[tuple[Clip, Clip, Clip]]:
+    """A forecast from each of several frames of a recording on, scored by what came.
+
+    Args:
+        firsts: the first frame to forecast, of each.
+        steps: frames of each forecast.
+        past: how many frames before it are looked at.
+        scoring: from `rolling_scores`; errors are added to it. Pixels that the last frame does not
+            know count for neither, since persistence has nothing to say of them.
+        tile, overlap, precision: as in `Forecaster.predict`.
+
+    Yields:
+        The frames that were looked at, the forecast, and what came, NaN where the recording has
+        ended.
+    """
+    for first in firsts:
+        seen, future = forecaster.forecast_from(clip, first, steps, past, tile, overlap, precision)
+        truth = clip.truth_of(first, future)
+        now = np.asarray(seen.frames)[-1:].astype(np.float32)
+        came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
+        made = {"forecast": np.asarray(future.frames), "persistence": now.repeat(steps, axis=0)}
+        scoring.add(((name, _batched(of)) for name, of in made.items()), _batched(came))
+        yield seen, future, truth
+
+
+def awaited(
+    live: Stream,
+    frames: Iterable[np.ndarray],
+    every: int = 1,
+    place: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[np.ndarray, Any, dict[int, float]]]:
+    """Take frames as they come, and forecast after every so many of them. No more is kept than the
+    forecasts that still await their frames.
+
+    Args:
+        live: the stream; afterwards it has seen them all.
+        frames: (C,H,W) each, in the data's own units.
+        place: how far their source was read, kept up to date by whoever reads it; the stream notes
+            it with each frame.
+
+    Yields:
+        The frame, the forecast (S,C,H,W) that follows it, or None, and of earlier forecasts of this
+        frame the root mean squared error, by how many frames ahead it was, the latest one first.
+        Where a forecast says nothing, or the frame, nothing counts.
+    """
+    waiting: deque[tuple[int, np.ndarray]] = deque(maxlen=-(-live.steps // every))
+    for frame in frames:
+        live.take(frame)
+        live.source = dict(place or {})
+        errors = _errors_of(frame, {live.seen - at: made for at, made in reversed(waiting)})
+        forecast = None
+        if live.seen % every == 0:
+            forecast = live.forecast(like=frame)
+            waiting.append((live.seen, forecast))
+        yield frame, forecast, errors
+
+
+def _errors_of(frame: np.ndarray, earlier: Mapping[int, np.ndarray]) -> dict[int, float]:
+    """The root mean squared errors of forecasts of one frame, which were made so many frames
+    before.
+    """
+    made = {ahead: of[ahead - 1] for ahead, of in earlier.items() if ahead <= len(of)}
+    if not made:
+        return {}
+    forecast = np.stack(list(made.values()))
+    scoring = Scoring(len(made), {"forecast": RMSE})
+    truth = np.where(np.isnan(forecast), np.nan, frame[None])
+    scoring.add([("forecast", _batched(forecast))], _batched(truth))
+    errors = scoring.tables()["forecast"]["physical"]["rmse"]["per_lead"]
+    return {ahead: e for ahead, e in zip(made, errors, strict=True) if isfinite(e)}
+
+
+def _batched(frames: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32)).unsqueeze(0)
 
 
 @torch.inference_mode()
@@ -145,9 +472,14 @@ def write_report(
     forecaster: Forecaster,
     dataset: Dataset,
     examples: int = 3,
+    forecasts: Sequence[Forecasts] = (),
 ) -> list[Path]:
-    """scorecard.json, curves.png, and strip.png and forecast.gif of the first (not of chosen)
-    clips, into `folder`.
+    """scorecard.json, curves.png, and strip.png and forecast.gif of a few clips, into `folder`.
+
+    Args:
+        card: what `evaluate` gave, with whatever else is to be told.
+        forecaster, dataset, forecasts: as it was given them. Pictures are of the card's reference.
+        examples: how many clips are shown.
 
     Raises:
         ValueError: when they cannot be written.
@@ -160,17 +492,23 @@ def write_report(
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
     write_curves(paths[1], _panels(card), names=("model", *BASELINES))
     window, scaling = forecaster.window, forecaster.scaling
-    shown = next(batches(dataset, examples, limit=examples)).to(forecaster.device)
+    limit = card["clips"] if forecasts else None
+    scored, elsewhere = _elsewhere(forecasts, dataset, limit, forecaster)
+    which = chosen(dataset, examples, scored)
+    shown = next(batches(dataset, examples, among=which)).to(forecaster.device)
     past, truth = window.split(shown)
     filled, last = fill_missing(past)
-    with computing(
-        forecaster.settled(card.get("precision", EXACT), filled.shape), forecaster.device
-    ):
-        made = missing_where_unseen(forecaster.model.eval()(filled, window.future).float(), last)
-    frames = [one.cpu().numpy() for one in (past, made, truth)]
+    if card.get("reference") in elsewhere:
+        forecast = elsewhere[card["reference"]](which)
+    else:
+        precision = forecaster.settled(card.get("precision", EXACT), filled.shape)
+        with computing(precision, forecaster.device):
+            forecast = forecaster.model.eval()(filled, window.future).float()
+    forecast = missing_where_unseen(forecast.to(last.device), last)
+    frames = [part.cpu().numpy() for part in (past, forecast, truth)]
     paint = None
     if scaling.units:  # a field, in its own colours
-        frames = [scaling.to_units(one) for one in frames]
+        frames = [scaling.to_units(part) for part in frames]
         known = frames[2][np.isfinite(frames[2])]
         low, high = (known.min(), known.max()) if known.size else (scaling.low, scaling.high)
         paint = paint_for("auto", float(low), float(high), scaling.units)
@@ -191,12 +529,12 @@ def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
     """
 
     def panel(of: str, *path: str) -> dict[str, list[float]]:
-        found = {}
+        series = {}
         for name, scores in card[of].items():
             for key in path:
                 scores = scores[key]
-            found[name] = scores["per_lead"]
-        return found
+            series[name] = scores["per_lead"]
+        return series
 
     if not card.get("units"):
         panels = {
@@ -222,32 +560,26 @@ def _without_far_off(
     it.
     """
     rest = {name: values for name, values in series.items() if name != "black"}
-    black, others = (
-        [value for values in some for value in values if isfinite(value)]
-        for some in ([series.get("black", [])], rest.values())
-    )
-    if (
-        not black
-        or not others
-        or max(min(black) - max(others), min(others) - max(black)) <= max(others) - min(others)
-    ):
+    black = [value for value in series.get("black", []) if isfinite(value)]
+    others = [value for values in rest.values() for value in values if isfinite(value)]
+    if not black or not others:
         return title, series
-    return f"{title}\nblack is far off, and left out", rest
+    gap = max(min(black) - max(others), min(others) - max(black))
+    spread = max(others) - min(others)
+    return (f"{title}\nblack is far off, and left out", rest) if gap > spread else (title, series)
 
 
 def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pictures whose legends differ in width by some pixels, because one says that data are
-    missing, get the widest one's width.
+    """Pictures padded to the width of the widest: legends differ by some pixels where one says that
+    data are missing.
     """
-    widest = max(one.shape[-2] for one in pictures)
-    return [
-        np.pad(
-            one,
-            [(0, 0)] * (one.ndim - 2) + [(0, widest - one.shape[-2]), (0, 0)],
-            constant_values=24,
-        )
-        for one in pictures
-    ]
+    widest = max(picture.shape[-2] for picture in pictures)
+
+    def widened(picture: np.ndarray) -> np.ndarray:
+        more = [(0, 0)] * (picture.ndim - 2) + [(0, widest - picture.shape[-2]), (0, 0)]
+        return np.pad(picture, more, constant_values=24)
+
+    return list(map(widened, pictures))
 
 
 def _finite(value: Any) -> Any:

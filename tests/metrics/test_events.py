@@ -10,7 +10,7 @@ import xarray as xr
 from scores.categorical import BinaryContingencyManager, ThresholdEventOperator
 from scores.spatial import fss_2d, fss_2d_binary
 
-from foreframe.metrics import EventScorecard
+from foreframe.metrics import Scorecard, event_scores
 
 DIMS = ("clip", "lead", "channel", "y", "x")
 THEIRS = {
@@ -37,8 +37,8 @@ def holed(Y: torch.Tensor, share: float = 0.02) -> torch.Tensor:
     return Y.masked_fill(missing, torch.nan)
 
 
-def filled(P: torch.Tensor, Y: torch.Tensor, *args, **kwargs) -> EventScorecard:
-    card = EventScorecard(P.shape[1], *args, **kwargs)
+def filled(P: torch.Tensor, Y: torch.Tensor, *args, **kwargs) -> Scorecard:
+    card = Scorecard(P.shape[1], event_scores(*args, **kwargs))
     card.update(P, Y)
     return card
 
@@ -73,7 +73,7 @@ def test_counts_equal_the_scores_library(gaps: bool) -> None:
 def test_fss_equals_the_scores_library() -> None:
     P, Y = pair(c=2)
     scales = (1, 3, 9, 17)
-    got = filled(P, Y, (2,), scales).table()["2"]["fss"]
+    got = filled(P, Y, (2,), scales).table()["2"]
     options = {
         "event_threshold": 2,
         "spatial_dims": ("y", "x"),
@@ -84,15 +84,15 @@ def test_fss_equals_the_scores_library() -> None:
             *arrays(P, Y), window_size=(scale, scale), preserve_dims=["lead"], **options
         )
         overall = fss_2d(*arrays(P, Y), window_size=(scale, scale), reduce_dims="all", **options)
-        np.testing.assert_allclose(got[str(scale)]["per_lead"], per_lead, rtol=1e-5)
-        assert got[str(scale)]["overall"] == pytest.approx(float(overall), rel=1e-5)
+        np.testing.assert_allclose(got[f"fss {scale}"]["per_lead"], per_lead, rtol=1e-5)
+        assert got[f"fss {scale}"]["overall"] == pytest.approx(float(overall), rel=1e-5)
         binary = fss_2d_binary(
             *arrays(P >= 2, Y >= 2),
             window_size=(scale, scale),
             spatial_dims=("y", "x"),
             preserve_dims=["lead"],
         )
-        np.testing.assert_allclose(got[str(scale)]["per_lead"], binary, rtol=1e-5)
+        np.testing.assert_allclose(got[f"fss {scale}"]["per_lead"], binary, rtol=1e-5)
 
 
 @pytest.mark.parametrize("gaps", [False, True])
@@ -122,10 +122,10 @@ def test_a_loop_over_pixels_and_windows(gaps: bool) -> None:
                 Pf, Po = (sum(one[i][j] >= 1 for i, j in cells) / 9 for one in (p, y))
                 above, below = above + (Pf - Po) ** 2, below + Pf**2 + Po**2
     card = filled(P, Y, (1.0,), (3,))
-    assert card.sums[1:5, 0, 0].tolist() == [hits, misses, alarms, rest]
+    assert card.by_clip("1", "hss").sum(dim=1).tolist() == [hits, misses, alarms, rest]
     assert hits + misses + alarms + rest == (~Y.isnan()).sum()
     assert card.table()["1"]["csi"]["overall"] == pytest.approx(hits / (hits + misses + alarms))
-    assert card.table()["1"]["fss"]["3"]["overall"] == pytest.approx(1 - above / below, rel=1e-6)
+    assert card.table()["1"]["fss 3"]["overall"] == pytest.approx(1 - above / below, rel=1e-6)
 
 
 def test_what_stands_at_missing_pixels_does_not_matter() -> None:
@@ -142,14 +142,14 @@ def test_a_forecast_that_is_no_number_is_not_passed_over() -> None:
     P[1, 2, 0, 3, 3] = torch.nan
     got = filled(P, Y, (1,), (3,)).table()["1"]
     assert math.isnan(got["csi"]["per_lead"][2])
-    assert math.isnan(got["fss"]["3"]["per_lead"][2])
+    assert math.isnan(got["fss 3"]["per_lead"][2])
     assert got["csi"]["per_lead"][1] > 0
 
 
 def test_batches_add_up() -> None:
     P, Y = pair(b=7)
     Y = holed(Y)
-    whole, parts = filled(P, Y, (1, 4), (1, 5)), EventScorecard(3, (1, 4), (1, 5))
+    whole, parts = filled(P, Y, (1, 4), (1, 5)), Scorecard(3, event_scores((1, 4), (1, 5)))
     for rows in (slice(0, 2), slice(2, 3), slice(3, 7)):
         parts.update(P[rows], Y[rows])
     torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-12, atol=0)
@@ -160,31 +160,27 @@ def test_batches_add_up() -> None:
 def test_values_at_the_threshold_are_events() -> None:
     P, Y = torch.full((1, 1, 1, 4, 4), 2.0), torch.full((1, 1, 1, 4, 4), 2.0)
     got = filled(P, Y, (2, 3), (3, 5)).table()
-    assert got["2"]["csi"]["overall"] == got["2"]["fss"]["3"]["overall"] == 1
-    assert math.isnan(got["2"]["fss"]["5"]["overall"])  # no such window fits
+    assert got["2"]["csi"]["overall"] == got["2"]["fss 3"]["overall"] == 1
+    assert math.isnan(got["2"]["fss 5"]["overall"])  # no such window fits
     assert got["3"]["events"]["overall"] == 0
     for score in THEIRS:  # no event, nothing to say
         assert math.isnan(got["3"][score]["overall"]), score
-    assert math.isnan(got["3"]["fss"]["3"]["overall"])
+    assert math.isnan(got["3"]["fss 3"]["overall"])
     json.dumps(got)  # plain values
 
 
 def test_a_near_miss_counts_at_a_larger_scale() -> None:
     Y = torch.zeros(1, 1, 1, 32, 32)
     Y[..., 14:18, 14:18] = 5
-    fss = filled(Y.roll(4, dims=-1), Y, (1,), (1, 5, 15)).table()["1"]["fss"]
-    assert fss["1"]["overall"] == 0
-    assert fss["1"]["overall"] < fss["5"]["overall"] < fss["15"]["overall"]
+    fss = filled(Y.roll(4, dims=-1), Y, (1,), (1, 5, 15)).table()["1"]
+    assert fss["fss 1"]["overall"] == 0
+    assert fss["fss 1"]["overall"] < fss["fss 5"]["overall"] < fss["fss 15"]["overall"]
 
 
 def test_misuse_is_told() -> None:
     with pytest.raises(ValueError, match="empty"):
-        EventScorecard(2, (1,)).table()
+        Scorecard(2, event_scores((1,))).table()
     with pytest.raises(ValueError, match="take 5"):
-        EventScorecard(2, (1,), (4,))
-    with pytest.raises(ValueError, match="each once"):
-        EventScorecard(2, (1, 1.0))
-    with pytest.raises(ValueError, match="not none"):
-        EventScorecard(2, ())
-    with pytest.raises(ValueError, match="2 steps"):
-        EventScorecard(2, (1,)).update(*pair())
+        event_scores((1,), (4,))
+    with pytest.raises(ValueError, match=r"once each, not 1, 1\.0"):
+        event_scores((1, 1.0))

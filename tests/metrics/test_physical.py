@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.metrics.physical import PhysicalScorecard
+from foreframe.metrics import SCORES, Scorecard
 
 DRAW = np.random.default_rng(3)
 FORECAST = DRAW.normal(281, 4, (5, 3, 2, 6, 7))
@@ -20,13 +20,13 @@ EXPECTED = {
 @pytest.mark.parametrize("score", EXPECTED)
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_errors_equal_numpy_over_what_is_there(score: str, batch: int) -> None:
-    card = PhysicalScorecard(3)
+    card = Scorecard(3, {"physical": SCORES["physical"]})
     for k in range(0, 5, batch):
         forecast, truth = (
             torch.from_numpy(part[k : k + batch]).float() for part in (FORECAST, TRUTH)
         )
         card.update(forecast, truth)
-    scored, expected = card.table()[score], EXPECTED[score]
+    scored, expected = card.table()["physical"][score], EXPECTED[score]
     assert scored["overall"] == pytest.approx(expected(ERROR), rel=1e-4)
     assert scored["per_lead"] == pytest.approx(
         [expected(ERROR[:, lead]) for lead in range(3)], rel=1e-4
@@ -34,6 +34,10 @@ def test_errors_equal_numpy_over_what_is_there(score: str, batch: int) -> None:
     assert expected(ERROR) > 0.5  # not zero by chance
 
 
-def test_other_steps_than_it_was_made_for() -> None:
-    with pytest.raises(ValueError, match="3 steps takes two alike"):
-        PhysicalScorecard(3).update(torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 2, 1, 4, 4))
+def test_values_go_to_units_before_they_are_compared() -> None:
+    """By a scaling that bends, so that errors do not scale alike; gaps stay gaps."""
+    forecast, truth = (torch.from_numpy(part).float() / 100 for part in (FORECAST, TRUTH))
+    card = Scorecard(3, {"physical": SCORES["physical"]}, torch.exp)
+    card.update(forecast, truth)
+    error = np.exp(FORECAST / 100) - np.exp(TRUTH / 100)
+    assert card.table()["physical"]["bias"]["overall"] == pytest.approx(np.nanmean(error), rel=1e-4)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from foreframe.metrics import Scorecard
+from foreframe.metrics import Scorecard, scores_of
 from foreframe.metrics import structural_similarity as ours
 
 
@@ -53,7 +53,7 @@ def test_openstl_convention_equals_its_formulas_in_float64() -> None:
     ssim = np.mean(
         [structural_similarity(P[b, k], Y[b, k], channel_axis=0, data_range=2) for b, k in frames]
     )
-    card = Scorecard(t)
+    card = Scorecard(t, scores_of())
     card.update(P32, Y32)
     got = card.table()["openstl"]
     for score, expected in (("mse", mse), ("mae", mae), ("psnr", psnr), ("ssim", ssim)):
@@ -63,7 +63,7 @@ def test_openstl_convention_equals_its_formulas_in_float64() -> None:
 
 def test_standard_convention() -> None:
     P, Y = pair()
-    card = Scorecard(4)
+    card = Scorecard(4, scores_of())
     card.update(P, Y)
     got = card.table()["standard"]
     assert got["mse"]["overall"] == pytest.approx(((P - Y) ** 2).mean().item(), rel=1e-5)
@@ -77,7 +77,7 @@ def test_standard_convention() -> None:
 
 def test_known_ratio_between_conventions() -> None:
     """29.80 a frame of 64x64 is 0.00728 a pixel."""
-    card = Scorecard(1)
+    card = Scorecard(1, scores_of())
     P = torch.full((1, 1, 1, 64, 64), (29.80 / 4096) ** 0.5)
     card.update(P, torch.zeros_like(P))
     table = card.table()
@@ -87,7 +87,7 @@ def test_known_ratio_between_conventions() -> None:
 
 def test_batches_add_up() -> None:
     P, Y = pair(b=7)
-    whole, parts = Scorecard(4), Scorecard(4)
+    whole, parts = Scorecard(4, scores_of()), Scorecard(4, scores_of())
     whole.update(P, Y)
     for rows in (slice(0, 2), slice(2, 3), slice(3, 7)):
         parts.update(P[rows], Y[rows])
@@ -97,7 +97,7 @@ def test_batches_add_up() -> None:
 
 def test_a_perfect_forecast_and_a_black_one() -> None:
     _, Y = pair()
-    perfect, black = Scorecard(4), Scorecard(4)
+    perfect, black = Scorecard(4, scores_of()), Scorecard(4, scores_of())
     perfect.update(Y, Y)
     black.update(torch.zeros_like(Y), Y)
     table = perfect.table()
@@ -115,6 +115,6 @@ def test_frames_smaller_than_the_window() -> None:
 
 def test_misuse_is_told() -> None:
     with pytest.raises(ValueError, match="empty"):
-        Scorecard(4).table()
-    with pytest.raises(ValueError, match="4 steps"):
-        Scorecard(4).update(*(one[:, :3] for one in pair()))
+        Scorecard(4, scores_of()).table()
+    with pytest.raises(ValueError, match=r"must both be \(B,4,C,H,W\)"):
+        Scorecard(4, scores_of()).update(*(one[:, :3] for one in pair()))

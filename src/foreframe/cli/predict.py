@@ -165,6 +165,7 @@ def roll(
     """
     import numpy as np
 
+    from foreframe.evaluation import rolling, rolling_scores
     from foreframe.outputs import (
         TO_GO_ON_WITH,
         captions,
@@ -177,26 +178,15 @@ def roll(
     from foreframe.visuals import animation_frames, holds_nan
 
     kind = check_output(output)
-    firsts = list(range(min(seen, len(clip)), len(clip) + 1, every))
+    firsts = range(min(seen, len(clip)), len(clip) + 1, every)
     units = clip.units or forecaster.scaling.units
-    # Summed over pixels that are there: the forecast's, persistence's.
-    square = np.zeros((2, steps))
-    count = np.zeros(steps)
+    scoring = rolling_scores(steps)
 
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
+        rolled = rolling(forecaster, clip, firsts, steps, seen, scoring, tile, overlap, precision)
         with progress("forecasts") as tell:
-            for number, first in enumerate(firsts, 1):
-                before, future = forecaster.forecast_from(
-                    clip, first, steps, seen, tile, overlap, precision
-                )
-                truth = clip.truth_of(first, future)
-                now = np.asarray(before.frames)[-1].astype(np.float64)
-                for k, came in enumerate(np.asarray(truth.frames).astype(np.float64)):
-                    there = np.isfinite(came) & np.isfinite(now)
-                    for row, made in enumerate((np.asarray(future.frames)[k], now)):
-                        square[row, k] += np.square(made - came)[there].sum()
-                    count[k] += there.sum()
-                yield before, future, truth
+            for number, forecast in enumerate(rolled, 1):
+                yield forecast
                 tell(number, len(firsts))
 
     if kind in TO_GO_ON_WITH:
@@ -237,10 +227,12 @@ def roll(
         f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   root mean squared "
         f"error{f' in {units}' if units else ''}"
     )
-    for k in range(steps):
-        if count[k]:
-            own, still = np.sqrt(square[:, k] / count[k])
-            print(f"{f'+{k + 1}':<14}{own:>12.4g}{still:>13.4g}")
+    errors = {name: of["physical"]["rmse"]["per_lead"] for name, of in scoring.tables().items()}
+    for ahead, (own, still) in enumerate(
+        zip(errors["forecast"], errors["persistence"], strict=True), 1
+    ):
+        if np.isfinite(still):
+            print(f"{f'+{ahead}':<14}{own:>12.4g}{still:>13.4g}")
 
 
 def main(arguments: Sequence[str]) -> None:

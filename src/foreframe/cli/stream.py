@@ -51,7 +51,7 @@ def forecast_live(
         precision: bf16-mixed rounds, and is often faster; auto times both
 
     Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the
-    data's units, of the forecasts that this frame was awaited by.
+    data's units, of earlier forecasts of this frame.
     """
     from pathlib import Path
 
@@ -101,42 +101,26 @@ def follow(
     output: str | None,
     at: dict[str, Any],
 ) -> None:
-    """Push frames as they come; hold no more than the forecasts that are still awaiting their
-    frames.
-    """
-    from collections import deque
+    """Print a line for each frame that comes, and write each forecast."""
     from pathlib import Path
 
     import numpy as np
 
+    from foreframe.evaluation import awaited
     from foreframe.files import atomic_write
 
     before = live.seen
-    # (frame that they follow, forecast)
-    awaiting: deque[tuple[int, Any]] = deque(maxlen=-(-live.steps // every))
-    for frame in frames:
-        live.take(frame)
-        live.source = dict(at)
+    for frame, forecast, errors in awaited(live, frames, every, at):
         if live.precision == AUTO and live.seen == before + 1:
             print(choice_in_words(live.forecaster.speedup(frame.shape)), file=sys.stderr)
-        now = live.seen - 1
-        errors = {}
-        for made_at, made in reversed(awaiting):  # the latest forecast, made for +1, first
-            if now - made_at <= live.steps:
-                squares = np.square(made[now - made_at - 1].astype(np.float64) - frame)
-                if np.isfinite(squares).any():
-                    errors[f"+{now - made_at}"] = float(f"{np.sqrt(np.nanmean(squares)):.6g}")
-        line: dict[str, Any] = {"frame": now}
-        if live.seen % every == 0:
-            made = live.forecast(like=frame)
-            awaiting.append((now, made))
-            if output is not None:
-                path = Path(output) / f"frame-{now:06d}.npy"
-                with atomic_write(path) as rough, rough.open("wb") as file:
-                    np.save(file, made)
-                line["forecast"] = str(path)
+        line: dict[str, Any] = {"frame": live.seen - 1}
+        if forecast is not None and output is not None:
+            path = Path(output) / f"frame-{live.seen - 1:06d}.npy"
+            with atomic_write(path) as rough, rough.open("wb") as file:
+                np.save(file, forecast)
+            line["forecast"] = str(path)
         if errors:
-            line["rmse"] = errors
+            line["rmse"] = {f"+{ahead}": float(f"{of:.6g}") for ahead, of in errors.items()}
         print(json.dumps(line), flush=True)
 
 

@@ -269,6 +269,18 @@ def holds_clips(path: str | Path, variable: str | None = None, budget: float = B
     return _is_clips(told) or told.name == "clips" or (len(told.shape) == 4 and told.shape[1] > 4)
 
 
+def clips_in(
+    path: str | Path, variable: str | None = None, budget: float = BUDGET
+) -> Sequence[Frames]:
+    """The frames of each clip of a file of clips, (N,T,C,H,W) or (N,T,H,W); those of a .npy are
+    read when asked for.
+
+    Raises:
+        ValueError: as `read_arrays`, or other axes.
+    """
+    return _clips(Path(path), _told(Path(path), variable, budget), budget)
+
+
 def _clips(path: Path, told: _Told, budget: float) -> Sequence[Frames]:
     """The clips (T,C,H,W) of a file of them; those of a .npy are read when asked for.
 

@@ -243,25 +243,31 @@ def collate(
     return check_frames(clips, what=what, **(accept or {}))
 
 
-def chosen(dataset: Any, limit: int | None = None) -> Sequence[int]:
-    """Which items are scored when at most `limit` are: the first, or, of windows of recordings, as
-    many evenly spread.
+def chosen(
+    dataset: Any, limit: int | None = None, among: Sequence[int] | None = None
+) -> Sequence[int]:
+    """Which items, of all or `among` some, are scored when at most `limit` are: the first, or, of
+    windows of recordings, as many evenly spread.
     """
-    n = len(dataset)
-    if limit is None or limit >= n:
-        return range(n)
-    return (
-        np.linspace(0, n - 1, limit).round().astype(int).tolist()
-        if getattr(dataset, "ordered", False)
-        else range(limit)
-    )
+    items = range(len(dataset)) if among is None else among
+    if limit is None or limit >= len(items):
+        return items
+    if not getattr(dataset, "ordered", False):
+        return items[:limit]
+    return [items[k] for k in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
 def batches(
-    dataset: Dataset, batch_size: int, limit: int | None = None, what: str = "data"
+    dataset: Dataset,
+    batch_size: int,
+    limit: int | None = None,
+    what: str = "data",
+    among: Sequence[int] | None = None,
 ) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """A Dataset's clips, at most `limit` of them, in batches; `what` names the data in messages."""
-    items = Subset(dataset, chosen(dataset, limit))
+    """A Dataset's clips, those `among` some, at most `limit` of them, in batches; `what` names the
+    data in messages.
+    """
+    items = Subset(dataset, chosen(dataset, limit, among))
     yield from DataLoader(
         items,
         batch_size=batch_size,

@@ -1,33 +1,54 @@
-"""Errors pixel by pixel, one number a frame. P is the forecast, Y the truth, both in [0,1].
+"""Errors pixel by pixel: sums over the values of a frame, and what becomes of them."""
 
-Y is NaN where a value is missing. Such values never count, whatever P has there; where P alone is
-NaN, so is the error.
-"""
-
-from jaxtyping import Float
+import torch
 from torch import Tensor
 
-Frames = Float[Tensor, "b t c h w"]
-PerFrame = Float[Tensor, "b t"]
+from foreframe.metrics.pair import Pair, PerFrame
 
 
-def squared_error(P: Frames, Y: Frames) -> PerFrame:
-    """Sum over the values of C,H,W that are not missing of (P-Y)^2."""
-    return (P - Y).square().masked_fill(Y.isnan(), 0).sum(dim=(2, 3, 4))
-
-
-def absolute_error(P: Frames, Y: Frames) -> PerFrame:
-    """Sum over the values of C,H,W that are not missing of |P-Y|."""
-    return (P - Y).abs().masked_fill(Y.isnan(), 0).sum(dim=(2, 3, 4))
-
-
-def values_present(Y: Frames) -> PerFrame:
+def values(pair: Pair) -> PerFrame:
     """How many values of C,H,W are not missing."""
-    return (~Y.isnan()).sum(dim=(2, 3, 4)).to(Y.dtype)
+    return pair.valid.sum(dim=(2, 3, 4)).float()
 
 
-def peak_signal_to_noise(mse: Tensor) -> Tensor:
-    """-10 log10(mse) in dB, for a mean squared error a pixel where the peak is 1; infinite for a
-    perfect frame.
+def frames(pair: Pair) -> PerFrame:
+    """1 for a frame with any value, 0 for one that is missing as a whole."""
+    return (pair.of(values) > 0).float()
+
+
+def squared_error(pair: Pair) -> PerFrame:
+    """Sum over C,H,W of (P-Y)^2."""
+    return (pair.P - pair.Y).square().sum(dim=(2, 3, 4))
+
+
+def absolute_error(pair: Pair) -> PerFrame:
+    """Sum over C,H,W of |P-Y|."""
+    return (pair.P - pair.Y).abs().sum(dim=(2, 3, 4))
+
+
+def error(pair: Pair) -> PerFrame:
+    """Sum over C,H,W of P-Y."""
+    return (pair.P - pair.Y).sum(dim=(2, 3, 4))
+
+
+def peak_signal_to_noise(pair: Pair) -> PerFrame:
+    """PSNR of each frame whose peak is 1, in dB; infinite where it is perfect, 0 where it is
+    missing.
     """
-    return -10 * mse.log10()
+    mse = pair.clipped.of(squared_error) / pair.of(values)
+    return (-10 * mse.log10()).where(pair.of(frames) > 0, 0)
+
+
+def ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below; NaN where there is nothing to divide by."""
+    return (above / below).where(below != 0, torch.nan)
+
+
+def root_ratio(above: Tensor, below: Tensor) -> Tensor:
+    """The root of `ratio`."""
+    return ratio(above, below).sqrt()
+
+
+def decibels(above: Tensor, below: Tensor) -> Tensor:
+    """-10 log10 of a mean squared error whose peak is 1, in dB."""
+    return -10 * ratio(above, below).log10()

@@ -1,26 +1,32 @@
 """How sharp frames are: forecasts that hedge between futures blur, and pixel errors do not tell."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.metrics.pair import Frames, Pair, PerFrame
 
-def gradient_magnitude(X: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
+
+def gradient_magnitude(X: Frames) -> Float[Tensor, "b t c rows columns"]:
     """sqrt(dx^2 + dy^2) with forward differences, for each pixel that has a neighbour below and one
     to the right.
-
-    NaN elsewhere: in the last row and column, and where one of the three values is missing (NaN).
     """
     here = X[..., :-1, :-1]
-    magnitude = ((X[..., :-1, 1:] - here).square() + (X[..., 1:, :-1] - here).square()).sqrt()
-    return F.pad(magnitude, (0, 1, 0, 1), value=float("nan"))
+    return ((X[..., :-1, 1:] - here).square() + (X[..., 1:, :-1] - here).square()).sqrt()
 
 
-def sharpness(X: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t"]:
-    """The mean gradient magnitude of each frame, over the places that have one; NaN for frames
-    without any.
+def slope_of_forecast(pair: Pair) -> PerFrame:
+    """Sum of the gradient magnitudes of P, clipped to [0,1]."""
+    return _summed(pair, pair.clipped.P)
 
-    sharpness(forecast) / sharpness(truth) < 1 tells blur. Where the truth has missing values,
-    compare at the same places: `sharpness(P + 0 * Y)`.
-    """
-    return gradient_magnitude(X).nanmean(dim=(2, 3, 4))
+
+def slope_of_truth(pair: Pair) -> PerFrame:
+    """Sum of the gradient magnitudes of Y."""
+    return _summed(pair, pair.Y)
+
+
+def _summed(pair: Pair, X: Frames) -> PerFrame:
+    slope = gradient_magnitude(X)
+    if pair.gaps:  # a gradient needs all of its three values
+        valid = pair.valid
+        slope = slope.where(valid[..., :-1, :-1] & valid[..., :-1, 1:] & valid[..., 1:, :-1], 0)
+    return slope.sum(dim=(2, 3, 4))

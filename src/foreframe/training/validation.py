@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from torch import Tensor
 
-from foreframe.metrics import Scorecard
-from foreframe.metrics.pixel import squared_error, values_present
+from foreframe.evaluation import Scoring
+from foreframe.metrics import SCORES, scores_of
 from foreframe.models import build_model
 from foreframe.training.faults import Events
 from foreframe.training.notices import say
@@ -29,34 +28,33 @@ class Validation(L.Callback):
 
     def __init__(self, file: Path, steps: int) -> None:
         self.file, self.steps = file, steps
-        self.card = Scorecard(steps)
-        self.still = torch.zeros(2, dtype=torch.float64)  # persistence: summed squares, and frames
         self.made_up: tuple[int, int] | None = None
         self._persist = build_model("persistence")
+        self._scoring = self._empty()
         self._unwritten: list[str] = []
 
+    def _empty(self) -> Scoring:
+        # All scores of persistence would take as long as a forecast; it is asked for its MSE.
+        mse = {"openstl": {"mse": SCORES["openstl"]["mse"]}}
+        return Scoring(self.steps, {"model": scores_of(), "persistence": mse})
+
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.card, self.still = Scorecard(self.steps), torch.zeros(2, dtype=torch.float64)
+        self._scoring = self._empty()
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any
     ) -> None:
-        self.card.update(outputs["forecast"], outputs["truth"])
-        # Of persistence no more than its squared error is asked: a whole scorecard takes as long as
-        # a forecast.
-        still, truth = self._persist(outputs["past"], self.steps).float(), outputs["truth"].float()
-        squares, valid = squared_error(still, truth), values_present(truth) > 0
-        self.still += torch.stack([squares.sum(), valid.sum().to(squares.dtype)]).cpu().double()
+        still = self._persist(outputs["past"], self.steps)
+        forecasts = (("model", outputs["forecast"]), ("persistence", still))
+        self._scoring.add(forecasts, outputs["truth"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.world_size > 1:
-            self.card.sums = trainer.strategy.reduce(
-                self.card.sums.to(module.device), reduce_op="sum"
-            ).cpu()
-            self.still = trainer.strategy.reduce(
-                self.still.to(module.device), reduce_op="sum"
-            ).cpu()
-        table = self.card.table()
+            self._scoring.reduce(
+                lambda sums: trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
+            )
+        tables, clips = self._scoring.tables(), self._scoring.clips
+        table = tables["model"]
         overall = {
             f"val_{convention}/{score}": values["overall"]
             for convention, of in table.items()
@@ -76,17 +74,17 @@ class Validation(L.Callback):
         if isinstance(module.logger, Events):
             module.logger.log_metrics(scalars, step)
         row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
-        row |= {"clips": self.card.clips, "scores": table}
+        row |= {"clips": clips, "scores": table}
         self._write(json.dumps(row) + "\n")
         mse = table["openstl"]["mse"]["overall"]
-        reference = float(self.still[0] / self.still[1])
+        reference = tables["persistence"]["openstl"]["mse"]["overall"]
         skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss")
         say(
             f"epoch {epoch + 1}, step {step}: "
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
-            f"{self.card.clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill "
+            f"{clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill "
             f"against persistence {skill:.3f}"
         )
 

@@ -1,0 +1,198 @@
+"""Forecasts that another program made, to be scored beside ours."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+
+from foreframe.data.arrays import ARRAYS, clips_in
+from foreframe.data.sources import clips_from
+from foreframe.wording import plural
+
+STARTS = ("start", "forecast_reference_time", "reference_time", "init_time", "initial_time")
+LEADS = ("lead", "lead_time", "forecast_period", "step", "prediction_timedelta")
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Forecasts in the data's own units, read one at a time.
+
+    Args:
+        name: what their row in a table is called.
+        count: how many there are.
+        read: the k-th one, (S,C,H,W), row 0 at the top; NaN where it says nothing.
+        times: for each one what `moments` makes of its valid times; None where the file has none,
+            and they are in the order of the clips.
+        units: "" where the file does not say.
+    """
+
+    name: str
+    count: int
+    read: Callable[[int], Num[np.ndarray, "s c h w"]]
+    times: Sequence[tuple[str, ...]] | None = None
+    units: str = ""
+
+
+def open_forecasts(path: str | Path, variable: str | None = None) -> Forecasts:
+    """Forecasts in a file.
+
+    Args:
+        path: .npy or .npz of (N,S,C,H,W) or (N,S,H,W), one forecast for each clip, in the order of
+            the clips, or, where an .npz has `times` (N,S) of their frames, in any; NetCDF or Zarr
+            with a dimension of starts and one of lead times, as `foreframe predict --every` writes
+            it: known by their standard names, forecast_reference_time and forecast_period, or by
+            plain ones, such as start and lead.
+        variable: which array or variable, where there are several.
+
+    Raises:
+        ValueError: no such file; axes, times or units that are no forecasts'.
+    """
+    path = Path(path)
+    if path.suffix.lower() in ARRAYS:
+        frames = clips_in(path, variable)
+        times = None
+        if path.suffix.lower() == ".npz":
+            with np.load(path) as arrays:
+                times = arrays["times"] if "times" in arrays.files else None
+        if times is not None and times.shape != (len(frames), frames[0].shape[0]):
+            raise ValueError(
+                f"{path}: times of shape {times.shape} for {len(frames)} forecasts of "
+                f"{frames[0].shape[0]} frames; give one to each frame"
+            )
+        known = None if times is None else [moments(row) for row in times]
+        return Forecasts(path.stem, len(frames), lambda k: np.asarray(frames[k][:]), known)
+    return _from_grid(path, variable)
+
+
+def moments(times: np.ndarray) -> tuple[str, ...]:
+    """Times as text that is equal where they are: dates to the second, seconds of a film to the
+    hundredth.
+    """
+    if times.dtype.kind == "m":
+        times = times / np.timedelta64(1, "s")
+    if times.dtype.kind == "M":
+        return tuple(times.astype("datetime64[s]").astype(str).tolist())
+    if times.dtype.kind in "fiu":
+        return tuple(f"{time:.2f}" for time in times.tolist())
+    return tuple(str(time).replace(" ", "T") for time in times.tolist())
+
+
+def _from_grid(path: Path, variable: str | None) -> Forecasts:
+    import xarray as xr
+
+    if not path.exists():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with xr.set_options(keep_attrs=True):
+            dataset = xr.open_dataset(
+                path,
+                engine="zarr" if path.is_dir() else None,
+                decode_timedelta=True,
+                **({"chunks": None} if path.is_dir() else {}),
+            )
+    except Exception as error:  # of a dozen kinds, by engine
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as NetCDF or Zarr: {reason[:200]}") from None
+    start, lead = _dimension(dataset, STARTS), _dimension(dataset, LEADS)
+    if start is None or lead is None:
+        raise ValueError(
+            f"{path} has no dimensions of starts and lead times (standard names "
+            f"forecast_reference_time and forecast_period); it has {', '.join(dataset.sizes)}"
+        )
+    names = [name for name, of in dataset.data_vars.items() if {start, lead} <= set(of.dims)]
+    if variable is None and len(names) != 1:
+        raise ValueError(
+            f"{path} holds {', '.join(map(str, names)) or 'no variable'} with starts and lead "
+            "times; --variable names the one to score"
+        )
+    name = names[0] if variable is None else variable
+    if name not in names:
+        raise ValueError(f"{path} has no forecasts of {name}; it has {', '.join(map(str, names))}")
+    steps = dataset.sizes[lead]
+    apart = [n for n, of in dataset.coords.items() if {start, lead} & set(of.dims)]
+    plain = dataset[[name]].drop_vars(apart)
+    plain = plain.drop_vars([n for n in plain.coords if plain[n].dtype.kind in "mM"])
+    plain = plain.rename({lead: "time"}).assign_coords(
+        time=("time", np.arange(steps), {"axis": "T"})
+    )
+
+    def read(k: int) -> np.ndarray:
+        [clip] = clips_from(plain.isel({start: k}))
+        return np.asarray(clip.frames[0:steps])
+
+    return Forecasts(
+        path.stem,
+        dataset.sizes[start],
+        read,
+        _valid_times(path, dataset, start, lead),
+        str(dataset[name].attrs.get("units", "")),
+    )
+
+
+def _dimension(dataset: Any, names: Sequence[str]) -> Any:
+    """The dimension whose coordinate has a standard name among `names`, or is called so."""
+    for dim in dataset.sizes:
+        told = dataset[dim].attrs.get("standard_name") if dim in dataset.coords else None
+        if told in names or str(dim).lower() in names:
+            return dim
+    return None
+
+
+def _valid_times(
+    path: Path, dataset: Any, start: Any, lead: Any
+) -> Sequence[tuple[str, ...]] | None:
+    """Of each forecast; None where starts are counted."""
+    both = [c for c in dataset.coords.values() if set(c.dims) == {start, lead}]
+    if both:
+        return [moments(row) for row in both[0].transpose(start, lead).values]
+    begun = dataset[start].values
+    if begun.dtype.kind in "iu":
+        return None
+    ahead = dataset[lead].values
+    if ahead.dtype.kind != "m":
+        raise ValueError(
+            f"{path}: {lead} has no unit of time: say in its attribute units whether these are "
+            "hours or what else"
+        )
+    return [moments(row) for row in begun[:, None] + ahead]
+
+
+def rows_in_order(forecasts: Forecasts, clips: Sequence[int]) -> dict[int, int]:
+    """Which forecast is of which clip where they are in the same order: {clip: its forecast}.
+
+    Raises:
+        ValueError: another number of forecasts than of clips.
+    """
+    if forecasts.count != len(clips):
+        raise ValueError(
+            f"{forecasts.name} holds {plural(forecasts.count, 'forecast')}, but "
+            f"{plural(len(clips), 'clip')} {'are' if len(clips) > 1 else 'is'} scored; forecast "
+            "those that --pasts writes, in their order"
+        )
+    return dict(zip(clips, range(len(clips)), strict=True))
+
+
+def rows_by_time(forecasts: Forecasts, times: Mapping[int, tuple[str, ...]]) -> dict[int, int]:
+    """Which forecast is of which clip by the times that they are about: {clip: its forecast}, for
+    the clips that have one.
+
+    Args:
+        times: of each clip, what `moments` makes of the times of the frames to forecast.
+
+    Raises:
+        ValueError: none of these clips has a forecast.
+    """
+    of = forecasts.times or ()
+    steps = min(len(of[0]), *(len(when) for when in times.values()))
+    number = {when[:steps]: k for k, when in enumerate(of)}
+    rows = {clip: number[when[:steps]] for clip, when in times.items() if when[:steps] in number}
+    if not rows:
+        ours = list(times.values())
+        raise ValueError(
+            f"{forecasts.name} has no forecast of these clips: it is about {of[0][0]} to "
+            f"{of[-1][-1]}, the clips about {ours[0][0]} to {ours[-1][-1]}"
+        )
+    return rows

@@ -1,0 +1,102 @@
+"""Whether a difference between two forecasters could be chance: a paired bootstrap."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+RESAMPLES = 1000
+FEWEST = 5  # groups: fewer say nothing of how much groups differ
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the score of a forecaster stands to that of another one on the same clips.
+
+    Attributes:
+        difference: its score less the other one's.
+        low, high: the 95 % interval of the difference; None for fewer than `FEWEST` groups.
+        ratio, ratio_low, ratio_high: its score over the other one's, likewise.
+        tie: whether the difference could be chance: the interval holds 0, or there is none.
+        n: how many groups of clips were drawn from.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    ratio: float
+    ratio_low: float | None
+    ratio_high: float | None
+    tie: bool
+    n: int
+
+
+def paired_bootstrap(
+    own: Float[Tensor, "sums clips"],
+    other: Float[Tensor, "sums clips"],
+    value: Callable[..., Tensor],
+    groups: Sequence[int],
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two forecasters by a score that is a function of summed parts (see `Score`).
+
+    Groups of clips are drawn with replacement, `RESAMPLES` times, the same ones for both
+    forecasters, and the score is computed of what was drawn: Efron & Tibshirani 1993, ch. 8 and 13;
+    by groups, because clips that share frames or weather are not independent. Intervals are
+    percentiles, widened by the t distribution for few groups (Hesterberg 2015, "What teachers
+    should know about the bootstrap", section 5).
+
+    Args:
+        own, other: what the score is made of, for each clip.
+        value: the score of sums added up.
+        groups: for each clip the number of its group, such as its recording.
+    """
+    numbers, members = np.unique(np.asarray(groups), return_inverse=True)
+    n = len(numbers)
+    draw = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    weights = torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))  # first: all, once
+    by_group = [
+        torch.zeros(len(sums), n, dtype=torch.float64).index_add_(
+            1, torch.from_numpy(members), sums.double()
+        )
+        for sums in (own, other)
+    ]
+    scores = [value(*(sums @ weights.T)) for sums in by_group]
+    difference, ratio = scores[0] - scores[1], scores[0] / scores[1]
+    if n < FEWEST:
+        return Comparison(difference[0].item(), None, None, ratio[0].item(), None, None, True, n)
+    outside = _share_outside(n, level)
+    (low, high), (ratio_low, ratio_high) = (
+        np.nanquantile(drawn[1:].numpy(), [outside, 1 - outside]).tolist()
+        for drawn in (difference, ratio)
+    )
+    tie = not (low > 0 or high < 0)
+    return Comparison(
+        difference[0].item(), low, high, ratio[0].item(), ratio_low, ratio_high, tie, n
+    )
+
+
+def _share_outside(n: int, level: float) -> float:
+    """The share of resamples on each side of the interval: (1 - level) / 2 for many groups, less
+    for few, whose resamples differ too little, by sqrt((n - 1) / n), and are not normal.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    degrees = max(1, n - 1)
+    # The quantile of Student's t by its expansion (Abramowitz & Stegun 26.7.5).
+    t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    return NormalDist().cdf(-t * sqrt(n / degrees))
+
+
+def group_by_stretch(places: Sequence[tuple[int, int]], length: int) -> list[int]:
+    """Numbers of groups for windows of recordings, (recording, first frame) each: stretches of
+    `length` frames of one recording.
+    """
+    stretches = [(recording, start // length) for recording, start in places]
+    numbers = {stretch: number for number, stretch in enumerate(sorted(set(stretches)))}
+    return [numbers[stretch] for stretch in stretches]
