@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from roundtrip import assert_follows_cf, assert_said_again, complaints, opened, predicted
+from roundtrip import (
+    assert_follows_cf,
+    assert_said_again,
+    attributes,
+    complaints,
+    opened,
+    predicted,
+)
 
 HOURS = np.datetime64("2024-05-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
 FIELD = np.random.default_rng(3).uniform(270, 290, (6, 7, 9)).astype(np.float32)
@@ -115,6 +122,68 @@ def test_rolling_forecasts_come_back_too(tmp_path: Path) -> None:
     # CF recommends the axis of time last before those of space; forecasts are stored by start
     # everywhere.
     assert_follows_cf(forecast, apart="are start (T), lead (U)")
+
+
+WIND = {"standard_name": "eastward_wind", "units": "m s-1", "grid_mapping": "projection_lambert"}
+
+
+def with_wind() -> xr.Dataset:
+    given = projected(northward=True)
+    wind = xr.Variable(("time", "y", "x"), FIELD - 280, WIND, {"coordinates": "lat lon"})
+    return given.assign(u10=wind, depth=(("y", "x"), FIELD[0]))
+
+
+@pytest.mark.parametrize("ending", [".nc", ".zarr"])
+@pytest.mark.parametrize("every", [(), ("--every", "1")], ids=["one", "rolling"])
+def test_several_variables_come_back_as_several(
+    tmp_path: Path, ending: str, every: tuple[str, ...]
+) -> None:
+    with_wind().to_netcdf(tmp_path / "in.nc", engine="netcdf4")
+    options = ("--reading.variable", "[u10, t2m]", *every)
+    forecast = predicted(tmp_path / "in.nc", tmp_path, *options, ending=ending)
+    made, given = opened(forecast), opened(tmp_path / "in.nc")
+    assert set(made.data_vars) == {"u10", "t2m", "projection_lambert"}
+    for name in ("u10", "t2m"):
+        assert attributes(made[name]) == attributes(given[name])
+        assert "channel" not in made[name].dims
+    if ending == ".nc":
+        assert_follows_cf(forecast, apart="are start (T), lead (U)" if every else "")
+    if not every:
+        for name in ("u10", "t2m"):
+            assert_said_again(forecast, given, name)
+        # What was read as several is read again by the same names.
+        again = predicted(forecast, tmp_path / "again", *options, ending=ending)
+        assert_said_again(again, made.drop_vars("forecast_reference_time"), "u10")
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "columns"),
+    [
+        (["--reading.crop", "[1,2,4,6]"], [1, 2, 3, 4], [2, 3, 4, 5, 6, 7]),
+        (["--reading.coarsen", "2"], [0.5, 2.5, 4.5], [0.5, 2.5, 4.5, 6.5]),
+        (["--reading.size", "[14,3]"], np.arange(14) / 2 - 0.25, [1, 4, 7]),
+    ],
+    ids=["crop", "coarsen", "size"],
+)
+@pytest.mark.parametrize("northward", [False, True])
+def test_a_grid_of_another_size_stays_on_its_map(
+    tmp_path: Path, options: list[str], rows: list[float], columns: list[float], northward: bool
+) -> None:
+    given = projected(northward)
+    given.projection_lambert.attrs["GeoTransform"] = "0 2500 0 0 0 2500"  # of the whole grid
+    given.to_netcdf(tmp_path / "in.nc", engine="netcdf4")
+    forecast = predicted(tmp_path / "in.nc", tmp_path, *options)
+    made = opened(forecast)
+    # Frames run north to south: their first row is the northernmost, the file's last or first.
+    y, x = 15000 - 2500 * np.asarray(rows), 2500 * np.asarray(columns)
+    np.testing.assert_allclose(made.y, y[::-1] if northward else y)
+    np.testing.assert_allclose(made.x, x)
+    np.testing.assert_allclose(made.lat, 63 + np.add.outer(made.y.values, 0.1 * x) / 1e5)
+    assert attributes(made.projection_lambert) == attributes(projected().projection_lambert)
+    assert attributes(made.t2m) == attributes(given.t2m)
+    assert attributes(made.y) == attributes(given.y)
+    assert {"height", "member", "lon"} <= set(made.coords)
+    assert_follows_cf(forecast)
 
 
 def test_the_checker_finds_what_is_wrong(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -196,9 +197,12 @@ def _check_alike(clips: Sequence[Clip]) -> None:
 
 
 def _variables_of(clip: Clip, channels: int) -> Sequence[Variable]:
-    """The variables that the file gets: those that were read, or all channels as one."""
-    if sum(variable.channels for variable in clip.variables) == channels:
-        return clip.variables
+    """The variables that the file gets: those that were read, of which a forecast has the first,
+    or all channels as one.
+    """
+    ends = list(accumulate(variable.channels for variable in clip.variables))
+    if channels in ends:
+        return clip.variables[: ends.index(channels) + 1]
     return [Variable(clip.variable, clip.units, clip.attributes, channels)]
 
 
