@@ -19,6 +19,27 @@ TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
 FOR_A_DAY = 24 * 3600
 
 
+def exists(path: str | Path) -> bool:
+    """Whether a file or folder exists; a name that no file can have is that of none."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def check_source(source: str) -> None:
+    """Refuse to read what does not exist, before anything heavy is loaded.
+
+    Args:
+        source: a file, a folder, a URL, or "-", which is standard input.
+
+    Raises:
+        ValueError: no such file or folder.
+    """
+    if source != "-" and "://" not in source and not exists(source):
+        raise ValueError(f"there is no file or folder {source}")
+
+
 @contextmanager
 def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes `path`'s place when the block ends well and

@@ -23,7 +23,7 @@ from foreframe.notes import Note
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream, checked_steps, format_size
-from foreframe.trained import Trained
+from foreframe.trained import WEIGHTS, Trained, check_forecaster, published
 from foreframe.typed import brief, check_plain, typed
 from foreframe.units import check_units
 from foreframe.wording import plural
@@ -491,13 +491,9 @@ class Forecaster:
             return _from_checkpoint(what, device)
         if not what.exists() and str(what) in published():
             return _from_folder(WEIGHTS / str(what), device)
+        check_forecaster(what)
         if not what.is_dir():
-            raise ValueError(
-                f"there is no folder {what}; name a run's folder (such as runs/demo), one that "
-                "`save` wrote"
-                + f", or {' or '.join(published())}, which comes with foreframe"
-                * bool(published())
-            )
+            raise ValueError(f"{what} is neither a folder nor a .ckpt")
         if (what / "model.safetensors").is_file():
             return _from_folder(what, device)
         best, last = (what / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
@@ -511,16 +507,6 @@ class Forecaster:
         if note:
             warnings.warn(Note(note), stacklevel=2)
         return _from_checkpoint(path, device, held)
-
-
-WEIGHTS = Path(__file__).parent / "weights"
-
-
-def published() -> list[str]:
-    """Names of the trained forecasters in this package; each has its card in
-    `weights/NAME/README.md`.
-    """
-    return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:

@@ -12,11 +12,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foreframe.files import exists
 from foreframe.typed import brief, check_plain
 
 IN_MEMORY = "in memory, "  # how the name of data begins that only Python had
 BUILT_IN = ("moving_mnist", "moving_mnist_published")
 LONGEST = 4096  # characters of a name or a path
+
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def published() -> list[str]:
+    """Names of the trained forecasters in this package; each has its card in
+    `weights/NAME/README.md`.
+    """
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
+
+
+def check_forecaster(what: str | Path) -> None:
+    """Refuse the name of a forecaster that does not exist, before anything heavy is loaded.
+
+    Args:
+        what: as of `foreframe.Forecaster.load`.
+
+    Raises:
+        ValueError: neither a file nor a folder, nor published.
+    """
+    if not exists(what) and str(what) not in published():
+        raise ValueError(
+            f"there is no folder {what}; name a run's folder (such as runs/demo), one that `save` "
+            f"wrote, or {' or '.join(published())}, which comes with foreframe"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from foreframe.wording import closest
 
@@ -49,7 +49,7 @@ def check_types(kind: Any, values: Any, what: str) -> None:
     if not isinstance(values, Mapping):
         raise ValueError(f"{what} holds names and values, not {brief(values)}")
     known = parameters(kind)
-    hints = dict.fromkeys(known, Any) | get_type_hints(kind.__init__)
+    hints = dict.fromkeys(known, Any) | type_hints(kind)
     for name, value in values.items():
         if name not in known:
             meant = closest(str(name), known) or f"it takes {', '.join(known) or 'none'}"
@@ -59,8 +59,8 @@ def check_types(kind: Any, values: Any, what: str) -> None:
         nested = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
         if nested and isinstance(value, Mapping):
             check_types(nested[0], value, path)
-        elif not _is(value, hint):
-            raise ValueError(f"{path} is {_words(hint)}, not {brief(value)}")
+        elif not matches(value, hint):
+            raise ValueError(f"{path} is {describe_type(hint)}, not {brief(value)}")
 
 
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
@@ -105,12 +105,21 @@ def parameters(kind: Any) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in known if p.kind is not p.POSITIONAL_ONLY}
 
 
-def _is(value: Any, hint: Any) -> bool:
+def type_hints(kind: Any) -> dict[str, Any]:
+    """The types of the parameters of a class or a function, with what is annotated to them."""
+    make = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]
+    return get_type_hints(make, include_extras=True)
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; numpy's numbers are numbers, true and false are none."""
     origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return matches(value, inside[0])
     if hint is Any:
         return True
     if origin in (Union, types.UnionType):
-        return any(_is(value, part) for part in inside)
+        return any(matches(value, part) for part in inside)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in inside)
     if hint is None or hint is types.NoneType:
@@ -122,20 +131,23 @@ def _is(value: Any, hint: Any) -> bool:
         return number and not isinstance(value, bool) and abs(value) < MOST
     if origin in (tuple, list, Sequence):
         kinds = inside or (Any,)
-        return isinstance(value, list | tuple) and all(_is(inner, kinds[0]) for inner in value)
+        return isinstance(value, list | tuple) and all(matches(inner, kinds[0]) for inner in value)
     if (origin or hint) in (dict, Mapping):
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
     return isinstance(value, origin or hint) if isinstance(origin or hint, type) else True
 
 
-def _words(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
+    """A type in words: "a whole number or null"."""
     origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return describe_type(inside[0])
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_words(part) for part in inside))
+        return " or ".join(dict.fromkeys(describe_type(part) for part in inside))
     if origin is Literal:
         return f"one of {', '.join(map(str, inside))}"
     if origin in (tuple, list, Sequence):
-        return f"a list, each of it {_words(inside[0])}" if inside else "a list"
+        return f"a list, each of it {describe_type(inside[0])}" if inside else "a list"
     names = {
         int: "a whole number",
         float: "a finite number",

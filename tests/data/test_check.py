@@ -231,8 +231,8 @@ def write_cases(folder: Path) -> None:
         (["missing.nc"], "every value is missing"),
         (["nothing.pt"], "not found"),
         (["nowhere"], "no file or folder"),
-        (["ok.nc", "--dealing.buy", "time"], "buy"),
-        (["ok.nc", "--reading.colors", "grey"], "did you mean colour"),
+        (["ok.nc", "--splits.buy", "time"], "did you mean --splits.by?"),
+        (["ok.nc", "--reading.colors", "grey"], "did you mean --reading.colour?"),
         (["ok.nc", "--output", "sheet.pdf"], "a .png"),
     ],
 )

@@ -1,8 +1,5 @@
 """The command line: one verb a file, each a plain function whose signature is its options.
 
-No such function bears a public name of the package: jsonargparse looks for the shortest way to
-import it, and would load that.
-
 `foreframe --help` reads only this file; a verb's `--help` reads its signature. Neither imports
 torch.
 """
@@ -11,11 +8,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from foreframe.notes import Note
+from foreframe.wording import closest
 
 VERBS = {
     "train": "train a model, watch it, go on with it",
@@ -25,6 +22,7 @@ VERBS = {
     "stream": "forecast after every frame, as frames come",
     "models": "list models and presets with their sizes",
     "data": "look at clips; data check looks through recordings",
+    "completion": "a script by which bash, zsh or fish completes all this",
 }
 
 READING = ("PIL", "zarr", "xarray", "numcodecs")
@@ -49,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(
-            USAGE.format(verbs="\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())),
+            USAGE.format(verbs="\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())),
             end="",
         )
-        return 0 if given else 2
+        return 0
     if given[0] in ("--version", "-V"):
         from foreframe import __version__
 
@@ -60,11 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        close = get_close_matches(verb, VERBS, n=1)
-        return _fail(
-            f"there is no verb {verb!r}; "
-            + (f"did you mean {close[0]}?" if close else f"choose {', '.join(VERBS)}")
-        )
+        choose = closest(verb, VERBS) or f"choose {', '.join(VERBS)}"
+        return _fail(f"there is no verb {verb!r}; {choose}")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _notes(warnings.showwarning)
@@ -72,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             warnings.simplefilter("default", Note)  # told, whatever becomes of other warnings
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0
+    except SystemExit as done:  # as argparse leaves that has shown the help
+        return int(done.code or 0)
     except KeyboardInterrupt:
         print("\nforeframe: stopped", file=sys.stderr)
         return 130

@@ -1,26 +1,37 @@
 """foreframe data, foreframe data check"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foreframe.cli.options import call
+from foreframe.cli.options import Parser, Reading, Splits, call
+from foreframe.files import check_source
+from foreframe.typed import typed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def look_at_data(
+    *,
     data: str = "moving_mnist",
     data_args: dict | None = None,
+    scaling: str | dict | None = None,
+    reading: Reading = None,
+    splits: Splits = None,
     split: str = "train",
     past: int = 10,
     future: int = 10,
     clip: int = 0,
     output: str | None = None,
 ) -> None:
-    """Look at the clips that a model would be trained on, and write one of them; foreframe data
-    check PATH looks at recordings
+    """Look at the clips that a model would be trained on; foreframe data check looks at recordings
 
     Args:
         data: as in foreframe train
         data_args: its arguments, e.g. --data_args.motion svg
+        scaling: of recordings, e.g. standard, or --scaling.kind log
+        reading: how recordings are read
+        splits: how they are split
         split: train, validation or test
         past: frames of the clip that count as past
         future: frames that follow
@@ -41,10 +52,13 @@ def look_at_data(
     from foreframe.clip import Window
     from foreframe.data import Recordings, check_first_clip, open_dataset
     from foreframe.files import atomic_write
+    from foreframe.options import as_data_args
     from foreframe.visuals import animation, strip, write_gif, write_png
 
     window = Window(past, future)
-    dataset: Any = open_dataset(data, split, window, data_args)
+    given = {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
+    args = as_data_args(given | ({"scaling": scaling} if scaling is not None else {}))["data_args"]
+    dataset: Any = open_dataset(data, split, window, args)
     check_first_clip(dataset, window, None, data)
     if not 0 <= clip < len(dataset):
         raise ValueError(
@@ -71,80 +85,83 @@ def look_at_data(
         write_gif(output, animation(before, after))
     else:
         write_png(output, strip(before, after))
-    print(f"clip {clip} lies in {output}")
+    what = f"the {past} past frames of clip {clip} lie" if kind == ".npy" else f"clip {clip} lies"
+    print(f"{what} in {output}")
 
 
 def check_data(
-    path: str,
+    input: str,
     *,
-    variable: str | None = None,
-    reading: dict | None = None,
+    reading: Reading = None,
+    splits: Splits = None,
     past: int = 10,
     future: int = 10,
     stride: int = 1,
-    dealing: dict | None = None,
-    output: str = "contact-sheet.png",
+    output: str | None = None,
 ) -> None:
-    """Look through recordings before training on them: foreframe data check PATH
+    """Look through recordings before training on them: foreframe data check INPUT
 
     Args:
-        path: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, or a folder of them
-        variable: which array or variable, where there are several
-        reading: how it is read, e.g. --reading.colour grey --reading.size [96,128]
+        input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, or a folder of them
+        reading: how recordings are read
+        splits: how they are split
         past: frames of a window that are past
         future: frames of a window that follow
         stride: frames from window to window
-        dealing: how frames are dealt to train, validation and test, e.g. --dealing.by recording
-        output: picture of frames spread over the recording; with several recordings the first one's
+        output: .png of frames spread over the recording; with several recordings the first one's
     """
     from pathlib import Path
 
-    if Path(output).suffix.lower() != ".png":
+    if output is not None and Path(output).suffix.lower() != ".png":
         raise ValueError(f"output {output}: the contact sheet is a .png")
 
-    import numpy as np
+    check_source(input)
 
     from foreframe.clip import Window
-    from foreframe.data import Dealing
     from foreframe.data.check import all_in_words, check_recordings, splits_in_words
+    from foreframe.data.recordings import Dealing
     from foreframe.data.sources import reading_from
-    from foreframe.visuals import Paint, contact_sheet, paint_for, write_png
+    from foreframe.visuals import write_png
 
-    how = reading_from((reading or {}) | ({"variable": variable} if variable else {}))
-    try:
-        deal = Dealing(**(dealing or {}))
-    except TypeError as error:
-        raise ValueError(f"dealing: {str(error).replace('Dealing.__init__() ', '')}") from None
+    how, split = reading_from(reading or {}), typed(Dealing, splits or {}, "splits")
     window = Window(past, future, stride)
-    found, counts = check_recordings(path, how)
-    print("\n".join([*all_in_words(found), *splits_in_words(found, counts, deal, window)]))
-    first, flags = found[0], found[0].flags()
-    m, clip = first.moments, first.clip
-    low, high = (
-        (0.0, 255.0)
-        if clip.frames.dtype == np.uint8
-        else (m.lowest, m.highest)
-        if m.count
-        else (0.0, 1.0)
+    found, counts = check_recordings(input, how)
+    print("\n".join([*all_in_words(found), *splits_in_words(found, counts, split, window)]))
+    if output is not None:
+        write_png(output, _sheet(found[0]))
+        print(f"frames of {found[0].clip.name} lie side by side in {output}")
+
+
+def _sheet(found: Any) -> "np.ndarray":
+    """Frames spread over a recording, those that something is wrong with marked."""
+    import numpy as np
+
+    from foreframe.visuals import Paint, contact_sheet, paint_for
+
+    flags, moments, clip = found.flags(), found.moments, found.clip
+    low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
+    if clip.frames.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    if clip.units:
+        paint = paint_for("auto", low, high, clip.units)
+    else:
+        paint = Paint("grey", low, high if high > low else low + 1)
+    flagged = {i: flags[k] for i, k in enumerate(found.shown_at) if k in flags}
+    return contact_sheet(
+        np.stack(found.shown), list(map(str, found.shown_at)), paint, flagged=flagged
     )
-    paint = (
-        paint_for("auto", low, high, clip.units)
-        if clip.units
-        else Paint("grey", low, high if high > low else low + 1)
-    )
-    labels = [f"{k}" for k in first.shown_at]
-    sheet = contact_sheet(
-        np.stack(first.shown),
-        labels,
-        paint,
-        flagged={i: flags[k] for i, k in enumerate(first.shown_at) if k in flags},
-    )
-    write_png(output, sheet)
-    print(f"frames of {clip.name} lie side by side in {output}")
+
+
+def parser() -> Parser:
+    return Parser("data", look_at_data)
+
+
+def check_parser() -> Parser:
+    return Parser("data check", check_data)
 
 
 def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] == "check":
-        call("data check", check_data, arguments[1:])
+        call(check_parser(), check_data, arguments[1:])
     else:
-        call("data", look_at_data, arguments)
+        call(parser(), look_at_data, arguments)

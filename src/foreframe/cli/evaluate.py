@@ -4,16 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import call
+from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
+from foreframe.trained import check_forecaster
 
 
 def score_run(
     run: str,
+    *,
     data: str | None = None,
     data_args: dict | None = None,
+    reading: ReadingAsTrained = None,
+    splits: SplitsAsTrained = None,
     split: str = "test",
     clips: int | None = None,
     batch_size: int = 16,
@@ -31,8 +35,9 @@ def score_run(
         run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
-        data_args: its arguments, e.g. --data_args.digits fashion_mnist; other recordings are read
-            as the run's own
+        data_args: its arguments, e.g. --data_args.digits fashion_mnist
+        reading: how recordings are read where not as the run's own
+        splits: how they are split where not as the run's own
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
         batch_size: clips at once
@@ -45,6 +50,14 @@ def score_run(
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
+    if clips is not None and clips < 1:
+        raise ValueError(f"clips must be at least 1, not {clips}")
+    if not 1 <= batch_size <= 4096:
+        raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
+    if split not in ("train", "validation", "test", "all"):
+        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+    check_forecaster(run)
+
     from dataclasses import replace
 
     from foreframe.data import check_first_clip, is_recording, open_dataset
@@ -53,17 +66,14 @@ def score_run(
     from foreframe.files import check_writable
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here
+    from foreframe.options import as_data_args
     from foreframe.trained import data_of
 
-    if clips is not None and clips < 1:
-        raise ValueError(f"clips must be at least 1, not {clips}")
-    if not 1 <= batch_size <= 4096:
-        raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
-    if split not in ("train", "validation", "test", "all"):
-        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+    given = {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
+    told = as_data_args(given)["data_args"]
     forecaster = Forecaster.load(run, device)
-    name, args = data_of(forecaster.trained, run, data, data_args)
-    if data is None and "clips" not in (data_args or {}):
+    name, args = data_of(forecaster.trained, run, data, told)
+    if data is None and "clips" not in told:
         args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
     other = data is not None and data != forecaster.trained.data
     if other and is_recording(name, args):
@@ -194,6 +204,10 @@ def in_words(card: Mapping[str, Any]) -> str:
     )
 
 
+def parser() -> Parser:
+    return Parser("evaluate", score_run)
+
+
 def main(arguments: Sequence[str]) -> None:
     keep_memory()
-    call("evaluate", score_run, arguments)
+    call(parser(), score_run, arguments)

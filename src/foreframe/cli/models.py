@@ -2,28 +2,36 @@
 
 from collections.abc import Sequence
 
-from foreframe.cli.options import call
+from foreframe.cli.options import Parser, call
 
 
-def list_models(past: int = 10, future: int = 10, height: int = 64, width: int = 64) -> None:
+def list_models(
+    *,
+    past: int = 10,
+    future: int = 10,
+    size: Sequence[int] = (64, 64),
+    height: int = 0,
+    width: int = 0,
+) -> None:
     """List models and presets with their parameters and multiply-adds for one clip
 
     Args:
         past: frames in
         future: frames out
-        height: H of the frames
-        width: W of the frames
+        size: (H, W) of the frames
     """
-    if min(past, future, height, width) < 1:
+    size = (height or size[0], width or size[-1])  # names of before
+    if len(size) != 2 or min(past, future, *size) < 1:
         raise ValueError(
-            f"past, future, height and width must be at least 1, not {past}, {future}, {height}, "
-            f"{width}"
+            f"past, future and both numbers of size must be at least 1, not {past}, {future}, "
+            f"{list(size)}"
         )
-    if max(past, future) > 1000 or max(height, width) > 65536:  # each step is counted, one by one
+    if max(past, future) > 1000 or max(size) > 65536:  # each step is counted, one by one
         raise ValueError(
-            "past and future are 1000 at most, height and width 65536: multiply-adds grow in "
-            "proportion to each"
+            "past and future are 1000 at most, H and W 65536: multiply-adds grow in proportion to "
+            "each"
         )
+    height, width = size
     import torch
     from rich import box
     from rich.console import Console
@@ -54,5 +62,9 @@ def list_models(past: int = 10, future: int = 10, height: int = 64, width: int =
     Console(width=max(80, Console().width)).print(table)
 
 
+def parser() -> Parser:
+    return Parser("models", list_models)
+
+
 def main(arguments: Sequence[str]) -> None:
-    call("models", list_models, arguments)
+    call(parser(), list_models, arguments)

@@ -1,298 +1,284 @@
-"""From a signature to flags, YAML and a help page that one can read."""
+"""From signatures to options: parameters of functions and fields of dataclasses are the flags.
+
+argparse reads the words and prints the help. What it leaves to do is here: values as YAML, checked
+against the types of the signatures, and names within names, such as `--reading.size [96,128]`.
+"""
 
 import argparse
+import inspect
 import re
-import sys
-import textwrap
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal, NoReturn, get_origin
+from dataclasses import is_dataclass
+from typing import Annotated, Any, NamedTuple, NoReturn, get_args
 
-import jsonargparse
+import docstring_parser
 
-from foreframe.training.recipes import no_option, plain_yaml
-from foreframe.typed import brief, check_types
+from foreframe.options import GROUPS, ReadOptions, SplitOptions
+from foreframe.training.recipes import plain_yaml
+from foreframe.typed import brief, describe_type, matches, parameters, type_hints
+from foreframe.wording import closest
 
+Reading = Annotated[dict[str, Any] | None, ReadOptions]  # those of its fields that were given
+Splits = Annotated[dict[str, Any] | None, SplitOptions]
+# Of verbs that read or split as in training where nothing is said, so that defaults are not told.
+ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
+SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
 
-class Parser(jsonargparse.ArgumentParser):
-    """jsonargparse, with its reason first and alone, and about one line an option in the help."""
+OLD = {  # names of before, which are still taken -> today's
+    "variable": "reading.variable",
+    "strict": "reading.strict",
+    "dealing": "splits",
+    "source": "input",
+}
 
-    file = ""  # the config whose values are being read
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Bad options end in one line and exit code 2."""
-        where = f"config {self.file}: " if self.file else ""
-        print(f"{self.prog}: {where}{self._in_one_line(message)}", file=sys.stderr)
-        sys.exit(2)
-
-    def _in_one_line(self, message: str) -> str:
-        """jsonargparse's words, and for a name that it does not know the nearest that there is."""
-        text = (
-            " ".join(message.split())
-            .replace("typing.Literal", "one of ")
-            .replace("Parser key", "option")
-        )
-        text = re.sub(r"<class '(\w+)'>", r"\1", text)
-        several = re.fullmatch(
-            r"(option .*?): Does not validate .*? Subtypes: \[(.*?)\] "
-            r"Errors: .*? Given value: (.*)",
-            text,
-        )
-        if several is not None:
-            kinds = several[2].replace("NoneType", "null").replace(", ", " or ")
-            return f"{several[1]}: expected {kinds}. Got value: {several[3]}"
-        unknown = re.search(
-            r"(?:unrecognized arguments: (--\S+)|Option '(\S+)' is not accepted|option '(\S+)';)",
-            text,
-        )
-        if unknown is not None:
-            return no_option(
-                next(group for group in unknown.groups() if group).lstrip("-").split("=")[0],
-                self.names(),
-            )
-        if "arguments are required" in text:
-            flags = {
-                action.dest: action.option_strings[0]
-                for action in self._actions
-                if action.option_strings
-            }
-            return "missing: " + ", ".join(
-                flags.get(name, name.upper()) for name in text.partition(": ")[2].split(", ")
-            )
-        return text.replace(
-            "unrecognized arguments:", "options begin with --, so there is no place for"
-        ).replace("Expected a ", "expected ")
-
-    def names(self) -> list[str]:
-        return [
-            action.dest
-            for action in self._actions
-            if action.dest not in ("help", "print_config", argparse.SUPPRESS)
-        ]
-
-    def format_help(self) -> str:
-        """Groups of options, one line each: flag, what it is, default."""
-        lines = [
-            f"usage: {self.prog} {self._positional_names()}[options]",
-            "",
-            self.description or "",
-        ]
-        for group in self._action_groups:
-            shown = [
-                one
-                for one in group._group_actions
-                if one.dest not in ("help", "print_config") and one.help != argparse.SUPPRESS
-            ]
-            if not shown:
-                continue
-            title = (group.title or "Options").rstrip(":")
-            lines += ["", ("Options" if title in (self.description, "options") else title) + ":"]
-            for action in shown:
-                name = action.option_strings[0] if action.option_strings else action.dest.upper()
-                lines += textwrap.wrap(
-                    f"  {name:<20}{self._about(action)}",
-                    118,
-                    subsequent_indent=" " * 22,
-                    drop_whitespace=True,
-                )
-        return "\n".join(lines) + "\n"
-
-    def _positional_names(self) -> str:
-        return "".join(
-            f"{action.dest.upper()} " for action in self._actions if not action.option_strings
-        )
-
-    def _about(self, action: argparse.Action) -> str:
-        what = " ".join((action.help or "").replace("%s", "").split())
-        choices = getattr(getattr(action, "_typehint", None), "__args__", ())
-        if choices and all(isinstance(one, str) for one in choices):  # a Literal
-            what = f"{'|'.join(choices)}: {what}"
-        default = action.default
-        if default in (None, {}, [], argparse.SUPPRESS) or not action.option_strings:
-            return what
-        return f"{what} [{str(default).lower() if isinstance(default, bool) else default}]"
+Told = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: what the words say
 
 
-def parser_for(
-    verb: str, about: str | None, *signatures: Callable[..., Any], config: bool = False
-) -> Parser:
-    """A parser whose options are the parameters of functions and the fields of dataclasses; these
-    become groups of the help.
+class Option(NamedTuple):
+    """One flag, or one word without a flag."""
+
+    name: str
+    kind: Any
+    default: Any
+    about: str
+    positional: bool = False
+
+
+def options_of(signature: Any, within: str = "") -> list[Option]:
+    """The options that a function or a dataclass stands for, those of its groups after them.
+
+    A parameter without default that may be given by its place is positional.
     """
-    parser = Parser(
-        prog=f"foreframe {verb}", description=about, exit_on_error=True, default_env=False
-    )
-    # argparse would take --learning_rat for --learning_rate, and a typo for another option
-    parser.allow_abbrev = False
-    if config:
-        parser.add_argument(
-            "--config",
-            type=str,
-            help="a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win",
-        )
-    for signature in signatures:
-        if isinstance(signature, type):
-            parser.add_class_arguments(signature, None, fail_untyped=True)
-        else:
-            parser.add_function_arguments(signature, None, as_positional=True, fail_untyped=True)
-    for action in parser._actions:
-        # What Python gives as an object is named here.
-        if getattr(action, "_typehint", None) is Any:
-            action._typehint = str
-        # `--tensorboard` alone means true; `--tensorboard false` still works.
-        if getattr(action, "_typehint", None) is bool:
-            action.nargs, action.const = "?", True
-    return parser
+    hints = type_hints(signature)
+    about = described(signature)
+    options: list[Option] = []
+    groups: list[Option] = []
+    for name, given in parameters(signature).items():
+        kind, default = hints.get(name, Any), given.default
+        group = _group_of(kind)
+        by_place = given.kind is given.POSITIONAL_OR_KEYWORD and default is given.empty
+        options.append(Option(within + name, kind, default, about.get(name, ""), by_place))
+        if group is not None:
+            inner = options_of(group, f"{within}{name}.")
+            as_trained = "as trained" in get_args(kind)
+            groups += [one._replace(default=None) for one in inner] if as_trained else inner
+    return [*options, *groups]
 
 
-def parsed_values(
-    parser: Parser,
-    arguments: Sequence[str],
-    settings: Mapping[str, Any] | None = None,
-    file: str = "",
-) -> dict[str, Any]:
-    """Arguments to plain values; what they do not say is as `settings` have it, which `file` holds.
+def described(signature: Any) -> dict[str, str]:
+    """What docstrings say of arguments by name; of a class also those of what it is made from."""
+    about: dict[str, str] = {}
+    for part in reversed(signature.__mro__ if isinstance(signature, type) else [signature]):
+        for param in docstring_parser.parse(inspect.cleandoc(part.__doc__ or "")).params:
+            text = " ".join((param.description or "").split())
+            pointed = re.search(r"(?:^as of|\bsee) `(\w+)`", text)
+            other = getattr(inspect.getmodule(part), pointed[1], None) if pointed else None
+            names = param.arg_name.split(", ")
+            about |= dict.fromkeys(names, text)
+            if other not in (None, part):
+                about |= {name: said for name, said in described(other).items() if name in names}
+    return about
 
-    Options that are mappings are read here: `--reading.size [96,128]`,
-    `--model_args.head.carry false`, `--reading "{every: 2}"`. jsonargparse would import any class
-    that a value names under `class_path`, and forget the neighbours of a nested name.
 
-    Raises:
-        ValueError: a value that is no YAML, or a mapping where there is none.
+class Parser(argparse.ArgumentParser):
+    """The options of a verb.
+
+    Args:
+        verb: for the help: `predict`.
+        signatures: functions, and dataclasses, which become groups of the help; what the first one
+            says of itself is what the help says of the verb.
     """
-    mappings = [action.dest for action in parser._actions if _is_mapping(action)]
-    flags, nested = _nested(arguments, mappings)
-    parser.file = file
-    words = [action.dest for action in parser._actions if _takes_words(action)]
-    told = {
-        name: plain_yaml(value, f"config {file}: {name}")
-        if isinstance(value, str) and name not in words
-        else value
-        for name, value in (settings or {}).items()
-        if name not in mappings
-    }
-    start = parser.parse_object(told) if told else None
-    parser.file = ""
-    for flag, value in pairwise([*flags, ""]):
-        flag, equals, behind = flag.partition("=")
-        if flag.startswith("--") and flag[2:] in parser.names() and flag[2:] not in words:
-            # Called for what it refuses: jsonargparse reads YAML without limits.
-            plain_yaml(behind if equals else value, flag)
-    values: dict[str, Any] = parser.parse_args(flags, namespace=start).as_dict()
-    for name in mappings:
-        inner = (settings or {}).get(name)
-        if inner is not None:
-            if not isinstance(inner, Mapping):
-                raise ValueError(
-                    f"config {file}: {name} holds names and values, not {brief(inner)}"
-                )
-            values[name] = dict(inner)
-    for path, value in nested:
-        values[path[0]] = _put(values[path[0]], path[1:], value)
+
+    def __init__(self, verb: str, *signatures: Any) -> None:
+        super().__init__(
+            prog=f"foreframe {verb}",
+            description=_about(signatures[0]),
+            allow_abbrev=False,  # --learning_rat would be --learning_rate, and a typo another one
+            argument_default=argparse.SUPPRESS,
+            formatter_class=formatter,
+        )
+        self.options: dict[str, Option] = {}
+        for signature in signatures:
+            group = self._optionals
+            if isinstance(signature, type):
+                group = self.add_argument_group(_about(signature))
+            inner: dict[str, Any] = {}
+            for option in options_of(signature):
+                self._add(option, inner.get(option.name.rpartition(".")[0], group))
+                if _group_of(option.kind):
+                    inner[option.name] = self.add_argument_group(option.about)
+        named = [name.upper() for name, option in self.options.items() if option.positional]
+        self.usage = " ".join([self.prog, *named, "[options]"])
+
+    def _add(self, option: Option, group: Any) -> None:
+        self.options[option.name] = option
+        if option.positional:
+            self.add_argument(
+                option.name, nargs="?", action=_Tell, help=option.about, metavar=option.name.upper()
+            )
+        flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
+        shown = option.about and not option.positional and _group_of(option.kind) is None
+        help = help_of(option) if shown else argparse.SUPPRESS
+        group.add_argument(*flags, action=_Tell, dest=option.name, metavar="", help=help)
+        for old, new in OLD.items():
+            if f"{option.name}.".startswith(f"{new}."):
+                flag = f"--{old}{option.name.removeprefix(new)}"
+                group.add_argument(flag, action=_Tell, dest=option.name, help=argparse.SUPPRESS)
+
+    def error(self, message: str) -> NoReturn:
+        """One line, and exit code 2: see `foreframe.cli.main`."""
+        raise ValueError(message)
+
+    def told(self, arguments: Sequence[str]) -> Told:
+        """What the words say, in order, each value of its option's type.
+
+        Raises:
+            ValueError: no such option, with the nearest; a word too many; a value of another type.
+        """
+        words = list(arguments)
+        for k, word in enumerate(words):
+            flag, equals, _ = word.partition("=")
+            name = flag.removeprefix("--")
+            if flag == word and self._is_switch(flag) and words[k + 1 : k + 2] not in _TRUTH:
+                words[k] = f"{flag}=true"
+            elif flag.startswith("--") and self._is_open(name) and flag not in self._flags():
+                self.add_argument(flag, action=_Tell, dest=name, help=argparse.SUPPRESS)
+        found, rest = self.parse_known_intermixed_args(words, argparse.Namespace(told=[]))
+        for word in rest:
+            if word.startswith("-"):
+                raise ValueError(self._no_option(word))
+            raise ValueError(f"options begin with --, so there is no place for {brief(word)}")
+        told = []
+        for name, text in found.told:
+            path = tuple(name.split("."))
+            if not all(path):
+                raise ValueError(f"--{name} ends in the middle of a name; give --{path[0]}.NAME")
+            told.append((path, self.value(name, text, f"--{name}")))
+        return told
+
+    def values(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """The same by name, groups as mappings.
+
+        Raises:
+            ValueError: as `told`, or an option that must be given and is not.
+        """
+        values = put({}, self.told(arguments))
+        lacking = [
+            name.upper() if option.positional else f"--{name}"
+            for name, option in self.options.items()
+            if option.default is inspect.Parameter.empty and name not in values
+        ]
+        if lacking:
+            raise ValueError(f"missing: {', '.join(lacking)}")
+        return values
+
+    def _flags(self) -> Mapping[str, Any]:
+        return self._option_string_actions
+
+    def _is_switch(self, flag: str) -> bool:
+        action = self._flags().get(flag)
+        return (
+            action is not None
+            and action.dest in self.options
+            and (self.options[action.dest].kind is bool)
+        )
+
+    def _is_open(self, name: str) -> bool:
+        """Whether a name lies in a mapping whose names are not known here: `model_args.kernel`."""
+        root, _, inner = name.partition(".")
+        kind = self.options[root].kind if root in self.options else None
+        return bool(inner) and _group_of(kind) is None and dict in (kind, *get_args(kind))
+
+    def _no_option(self, word: str) -> str:
+        flag = word.partition("=")[0]
+        shown = [flag for flag, action in self._flags().items() if action.help != argparse.SUPPRESS]
+        near = closest(flag, shown) or closest(flag, self._flags())
+        return f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}"
+
+    def value(self, name: str, given: Any, where: str) -> Any:
+        """What is given for an option, of its type.
+
+        Args:
+            given: text, which is YAML unless the option is a word; or a value of a config.
+            where: how messages name it.
+
+        Raises:
+            ValueError: not YAML, or another type.
+        """
+        kind = self.options[name].kind if name in self.options else Any
+        text = given if isinstance(given, str) else ""
+        if kind in _WORDS and name in self.options and isinstance(given, str):
+            return None if given == "null" and kind is not str else given
+        value = plain_yaml(text, where) if text or given == "" else given
+        if matches(value, kind):
+            return value
+        if not isinstance(value, list | dict) and matches(text, kind):
+            return text  # a name that looks like a number
+        cure = ","
+        if where.startswith("--") and dict in (kind, *get_args(kind)):
+            cure = f", such as {where}.NAME VALUE,"
+        raise ValueError(f"{where} is {describe_type(kind)}{cure} not {brief(value)}")
+
+
+_WORDS = (Any, str, str | None)  # options that take their text as it is
+_TRUTH = (["true"], ["false"])
+
+
+class _Tell(argparse.Action):
+    """Keeps values in the order in which they are given, as text."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        namespace.told.append((self.dest, values))
+
+
+def formatter(prog: str, help_at: int = 24) -> argparse.HelpFormatter:
+    """Help that begins in column `help_at`, on the width of the terminal."""
+    width = min(116, shutil.get_terminal_size((116, 24)).columns - 2)
+    return argparse.HelpFormatter(prog, max_help_position=help_at, width=width)
+
+
+def help_of(option: Option) -> str:
+    """What an option is, and its default; of a group's fields the first clause."""
+    first = option.name.split(".")[0] in GROUPS
+    about = option.about.split(";")[0].rstrip(".") if first else option.about
+    choices = [word for word in get_args(option.kind) if isinstance(word, str)]
+    if choices:
+        about = f"{'|'.join(choices)}: {about}"
+    value = option.default
+    if isinstance(value, bool | int | float | str | tuple | list) and value != "":
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        about += f" {text}" if isinstance(value, list) else f" [{text}]"
+    return about.replace("%", "%%")
+
+
+def _group_of(kind: Any) -> Any:
+    """The dataclass whose fields are options by names such as `reading.size`; None of others."""
+    return next(filter(is_dataclass, get_args(kind)), None)
+
+
+def _about(signature: Any) -> str:
+    said = docstring_parser.parse(inspect.getdoc(signature) or "")
+    said_of = filter(None, (said.short_description, said.long_description))
+    return ". ".join(part.rstrip(".") for part in said_of)
+
+
+def put(values: Any, told: Told) -> Any:
+    """`values` with others in them, however deep these lie; a mapping in the place of what is
+    none.
+    """
+    for path, value in told:
+        values = _put(values, path, value)
     return values
 
 
-def _is_mapping(action: argparse.Action) -> bool:
-    kind = getattr(action, "_typehint", None)
-    return kind is dict or dict in getattr(kind, "__args__", ())
-
-
-def _takes_words(action: argparse.Action) -> bool:
-    """Whether the value of an option is text as it stands, not YAML."""
-    kind = getattr(action, "_typehint", None) or action.type
-    return kind is str or str in getattr(kind, "__args__", ()) or get_origin(kind) is Literal
-
-
-def _nested(
-    arguments: Sequence[str], mappings: Sequence[str]
-) -> tuple[list[str], list[tuple[list[str], Any]]]:
-    """The arguments without those of mappings, and these: the names that lead to each value, and
-    the value.
-    """
-    rest, nested, words = [], [], list(arguments)
-    while words:
-        flag, equals, value = words.pop(0).partition("=")
-        path = flag.removeprefix("--").split(".")
-        if not flag.startswith("--") or path[0] not in mappings:
-            rest.append(flag + equals + value)
-            continue
-        if not equals:
-            if not words or re.match(r"-(?![\d.])", words[0]):
-                raise ValueError(f"{flag} needs a value")
-            value = words.pop(0)
-        if not all(path):
-            raise ValueError(f"{flag} ends in the middle of a name; give --{path[0]}.NAME")
-        found = plain_yaml(value, flag)
-        if len(path) == 1 and not isinstance(found, dict):
-            raise ValueError(
-                f"{flag} holds names and values, such as {flag}.NAME VALUE, not {brief(found)}"
-            )
-        nested.append((path, found))
-    return rest, nested
-
-
 def _put(values: Any, path: Sequence[str], value: Any) -> Any:
-    """`values` with one of them changed, or added, however deep it lies; a mapping in the place of
-    what is none.
-    """
     if not path:
         return value
     inner = dict(values) if isinstance(values, Mapping) else {}
-    inner[path[0]] = _put(inner.get(path[0]), path[1:], value)
-    return inner
+    return inner | {path[0]: _put(inner.get(path[0]), path[1:], value)}
 
 
-def taken_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The values of --config, in order, and the other arguments."""
-    configs, rest, words = [], [], list(arguments)
-    while words:
-        word = words.pop(0)
-        if word == "--config" and words:
-            configs.append(words.pop(0))
-        elif word.startswith("--config="):
-            configs.append(word.removeprefix("--config="))
-        else:
-            rest.append(word)
-    return configs, rest
-
-
-def call(
-    verb: str, function: Callable[..., Any], arguments: Sequence[str], behind: str | None = None
-) -> Any:
-    """Parse `arguments` as the parameters of `function`, whose docstring is the help, and call it.
-
-    Args:
-        behind: an option that may also be given without its name, as the second word that belongs
-            to no option, in any place; `-o` is `--output` wherever there is one.
-    """
-    about = (function.__doc__ or "").strip().splitlines()[0]
-    parser = parser_for(verb, about, function)
-    given = ["--output" if one == "-o" else one for one in arguments]
-    free = _free_words(parser, given)
-    if behind and len(free) > 1:
-        given[free[1]] = f"--{behind}={given[free[1]]}"
-    values = parsed_values(parser, given)
-    check_types(function, values, "")
-    return function(**values)
-
-
-def _free_words(parser: Parser, given: Sequence[str]) -> list[int]:
-    """Where the words stand that are neither an option nor its value. A lone - is a word: standard
-    input.
-    """
-    switches = {
-        action.option_strings[0]
-        for action in parser._actions
-        if action.option_strings and action.nargs in (0, "?")
-    }
-    places, owned = [], False
-    for place, word in enumerate(given):
-        if word.startswith("-") and word != "-":
-            owned = "=" not in word and not (
-                word in switches and given[place + 1 : place + 2] not in (["true"], ["false"])
-            )
-        elif owned:
-            owned = False
-        else:
-            places.append(place)
-    return places
+def call(parser: Parser, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
+    """Call a function with what the words of a command say."""
+    return function(**parser.values(arguments))

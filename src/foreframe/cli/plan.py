@@ -2,52 +2,49 @@
 
 from collections.abc import Sequence
 
-HELP = """\
-usage: foreframe plan CONFIG [options of foreframe train]
+from foreframe.cli.options import Parser
+from foreframe.cli.train import GROUPS, of_recordings, parse
 
-What a training would take: parameters, multiply-adds, memory, and from a few of its steps the time
-of a step and of an epoch, on one device and without worker processes: --devices, --workers and
---trainer change nothing here. Nothing is written. CONFIG is a recipe by name, such as quick, or a
-YAML file of options, such as a run's config.yaml.
-"""
+
+def of_config(config: str) -> None:
+    """What a training would take, from a few of its steps; nothing is written
+
+    Parameters, multiply-adds, memory, the time of a step and of an epoch, on one device and without
+    worker processes: --devices, --workers and --trainer change nothing here.
+
+    Args:
+        config: a recipe by name, such as quick, or a YAML file of options, such as a run's
+            config.yaml; the options are those of foreframe train
+    """
+
+
+def parser() -> Parser:
+    model, data, *others = GROUPS
+    return Parser("plan", of_config, model, data, of_recordings, *others)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """foreframe plan CONFIG [options of train]: what a training would take, from a few of its
-    steps.
-    """
-    given = list(arguments)
-    if not given:
+    """Say what a training would take."""
+    if not arguments:
         raise ValueError("name a config, e.g. foreframe plan quick")
-    if given[0] in ("-h", "--help"):
-        print(HELP, end="")
-        return
-    if not given[0].startswith("-"):
-        given[0] = f"--config={given[0]}"
-    from foreframe.cli.train import parse
-
-    model, data, learning, machine, _ = parse(given).values()
+    model, data, learning, machine, _ = parse(arguments, parser()).values()
 
     from foreframe.training.plan import plan
 
     found = plan(model, data, learning, machine)
     step, adds = found.step + found.fetch, found.multiply_adds / 1e9
+    flops = 6 * adds * found.batch / found.step
     print(
         f"model     {model.model}: {found.parameters:,} parameters, {adds:.2f} G multiply-adds a "
         "forecast"
     )
-    print(
-        f"step      {found.batch} clips, {_spoken(step)}, of which {_spoken(found.fetch)} to fetch "
-        f"them, on one {found.device}"
-    )
-    print(
-        f"speed     {found.batch / step:.0f} clips a second, "
-        f"{6 * adds * found.batch / found.step:.0f} GFLOP/s"
-    )
+    took = f"{_duration(step)}, of which {_duration(found.fetch)} to fetch them"
+    print(f"step      {found.batch} clips, {took}, on one {found.device}")
+    print(f"speed     {_rounded(found.batch / step)} clips a second, {_rounded(flops)} GFLOP/s")
     if found.memory is not None:
         print(f"memory    {found.memory:,.0f} MiB a step, beside network and data")
     print(
-        f"epoch     {found.clips:,} clips, {found.steps:,} steps, {_spoken(found.epoch)} without "
+        f"epoch     {found.clips:,} clips, {found.steps:,} steps, {_duration(found.epoch)} without "
         "validation"
     )
     if learning.minutes:
@@ -56,10 +53,14 @@ def main(arguments: Sequence[str]) -> None:
             "steps"
         )
     else:
-        print(f"training  {learning.epochs} epochs: {_spoken(learning.epochs * found.epoch)}")
+        print(f"training  {learning.epochs} epochs: {_duration(learning.epochs * found.epoch)}")
 
 
-def _spoken(seconds: float) -> str:
+def _rounded(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _duration(seconds: float) -> str:
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):

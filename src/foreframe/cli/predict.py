@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foreframe.cli.options import call
+from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
+from foreframe.files import check_source
 from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
+from foreframe.trained import check_forecaster
 
 if TYPE_CHECKING:
     from foreframe.clip import Clip
@@ -15,17 +17,15 @@ if TYPE_CHECKING:
 
 def forecast_clip(
     run: str,
-    *,
     input: str,
+    *,
     output: str,
     steps: int = 0,
     past: int = 0,
     after: int | None = None,
     every: int = 0,
     recording: int | None = None,
-    variable: str | None = None,
-    reading: dict | None = None,
-    strict: bool = False,
+    reading: ReadingAsTrained = None,
     tile: int | None = None,
     overlap: int | None = None,
     budget: float = 4.0,
@@ -49,9 +49,7 @@ def forecast_clip(
         every: forecast anew after every so many frames, and score each by the frames that came
             later
         recording: which one, counted from 0, where the input holds several
-        variable: which array or variable of the input; by default the run's
-        reading: how it is read where not as in training, e.g. --reading.size [96,128]
-        strict: refuse damaged frames and files cut short
+        reading: how the input is read where not as in training
         tile: side of tiles for big frames; 0 takes them whole; by default tiles only where they are
             far bigger than in training
         overlap: of neighbouring tiles, in pixels; by default a quarter
@@ -62,6 +60,9 @@ def forecast_clip(
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
     from pathlib import Path
+
+    check_forecaster(run)
+    check_source(input)
 
     from foreframe.forecaster import Forecaster
     from foreframe.outputs import check_output, write_forecast
@@ -89,8 +90,7 @@ def forecast_clip(
         raise ValueError(f"output {output} is the input: name another file")
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
-    told = (reading or {}) | ({"variable": variable} if variable else {})
-    clip = forecaster.open(input, recording, **told | ({"strict": True} if strict else {}))
+    clip = forecaster.open(input, recording, **(reading or {}))
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else forecaster.usual_tile(clip.frames.shape[2:])
     if 0 < side < max(clip.frames.shape[2:]):
@@ -235,7 +235,10 @@ def roll(
             print(f"{f'+{ahead}':<14}{own:>12.4g}{still:>13.4g}")
 
 
+def parser() -> Parser:
+    return Parser("predict", forecast_clip)
+
+
 def main(arguments: Sequence[str]) -> None:
-    """INPUT may stand behind RUN, without --input; -o is --output."""
     keep_memory()
-    call("predict", forecast_clip, arguments, behind="input")
+    call(parser(), forecast_clip, arguments)

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foreframe.cli.options import call
+from foreframe.cli.options import Parser, ReadingAsTrained, call
+from foreframe.files import check_source, check_writable
 from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
+from foreframe.trained import check_forecaster
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,46 +20,40 @@ if TYPE_CHECKING:
 
 def forecast_live(
     run: str,
+    input: str,
     *,
-    source: str,
     output: str | None = None,
     steps: int = 0,
     every: int = 1,
     state: str | None = None,
     wait: float = 5.0,
-    variable: str | None = None,
-    reading: dict | None = None,
+    reading: ReadingAsTrained = None,
     budget: float = 4.0,
     device: str = "auto",
     precision: Precision = "32-true",
 ) -> None:
-    """Forecast after every frame that comes: foreframe stream RUN SOURCE
+    """Forecast after every frame that comes: foreframe stream RUN INPUT
+
+    Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the
+    data's units, of earlier forecasts of this frame.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
-        source: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
+        input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
             a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are
             printed
         steps: frames to forecast; 0 takes as many as it was trained to forecast
         every: forecast after every so many frames; each frame is taken in
         state: a file to go on from where it is there, and to save to at the end and when stopped;
-            keeps the place in SOURCE too
+            keeps the place in INPUT too
         wait: seconds without a new frame after which a growing folder counts as finished
-        variable: which array or variable of a file
-        reading: how it is read where not as in training, e.g. --reading.size [96,128]
+        reading: how frames are read where not as in training
         budget: GiB of memory that a forecast may take; a larger one is refused
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
-
-    Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the
-    data's units, of earlier forecasts of this frame.
     """
     from pathlib import Path
-
-    from foreframe.files import check_writable
-    from foreframe.forecaster import Forecaster
-    from foreframe.live import live_frames, place_of
 
     for name, value, least in (
         ("steps", steps, 0),
@@ -70,19 +66,25 @@ def forecast_live(
     for folder in (output, None if state is None else Path(state).parent):
         if folder is not None:
             check_writable(folder)
+    check_forecaster(run)
+    check_source(input)
+
+    from foreframe.forecaster import Forecaster
+    from foreframe.live import live_frames, place_of
+
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
     live = forecaster.stream(steps or forecaster.window.future, precision)
     if state is not None and Path(state).exists():
         live.restore(state)
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
-    at = place_of(live, source)
+    at = place_of(live, input)
     before = live.seen
     # A service is stopped so: to us the same as Ctrl-C.
     old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        told = (reading or {}) | ({"variable": variable} if variable else {})
-        follow(live, live_frames(forecaster, source, at, wait, **told), every, output, at)
+        frames = live_frames(forecaster, input, at, wait, **(reading or {}))
+        follow(live, frames, every, output, at)
     finally:
         signal.signal(signal.SIGTERM, old_handler)
         if state is not None and live.seen:
@@ -90,8 +92,8 @@ def forecast_live(
             print(f"what {live.seen} frames have shown is kept in {state}", file=sys.stderr)
     if live.seen == before:
         if not (at.get("frames") or at.get("last")):
-            raise ValueError(f"{source}: no frame came")
-        print(f"{source}: no new frame came", file=sys.stderr)
+            raise ValueError(f"{input}: no frame came")
+        print(f"{input}: no new frame came", file=sys.stderr)
 
 
 def follow(
@@ -124,7 +126,10 @@ def follow(
         print(json.dumps(line), flush=True)
 
 
+def parser() -> Parser:
+    return Parser("stream", forecast_live)
+
+
 def main(arguments: Sequence[str]) -> None:
-    """SOURCE may stand behind RUN; -o is --output."""
     keep_memory()
-    call("stream", forecast_live, arguments, behind="source")
+    call(parser(), forecast_live, arguments)

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import parsed_values, parser_for, taken_configs
+from foreframe.cli.options import Parser, Reading, Splits, Told, put
+from foreframe.files import exists
+from foreframe.options import GROUPS as OF_RECORDINGS
+from foreframe.options import as_data_args
 from foreframe.trained import check_harmless
 from foreframe.training.options import (
     DataOptions,
@@ -15,86 +18,129 @@ from foreframe.training.options import (
     ModelOptions,
     RunOptions,
 )
-from foreframe.training.recipes import config_file, config_settings, is_file
+from foreframe.training.recipes import config_file, config_settings
 from foreframe.typed import typed
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
 
 
-def parse(arguments: Sequence[str]) -> dict[type, Any]:
+def by_config(*, config: str | None = None) -> None:
+    """Train a model on clips, e.g. foreframe train --config tutorial
+
+    Args:
+        config: a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win
+    """
+
+
+def of_recordings(
+    *, scaling: str | dict | None = None, reading: Reading = None, splits: Splits = None
+) -> None:
+    """Options of recordings, beside those that any data have
+
+    Args:
+        scaling: of values, e.g. standard, or --scaling.kind log --scaling.low 0.1 --scaling.high
+            100; by default fitted to the training frames
+        reading: how recordings are read
+        splits: how they become train, validation and test
+    """
+
+
+def parser() -> Parser:
+    model, data, *others = GROUPS
+    return Parser("train", by_config, model, data, of_recordings, *others)
+
+
+def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type, Any]:
     """Arguments -> one filled dataclass for each group. A run that is resumed brings its own
     settings; flags still win.
+
+    Raises:
+        ValueError: an option that does not exist, or a value that it cannot have; a config that
+            cannot be read, or names what only the command line may.
     """
-    parser = parser_for(
-        "train",
-        "Train a model on clips, e.g. foreframe train --config tutorial",
-        *GROUPS,
-        config=True,
-    )
-    names = parser.names()
-    configs, flags = taken_configs(arguments)
-    files = [config_file(given) for given in configs]
-    resume = parsed_values(parser, flags)["resume"]
+    options = options or parser()
+    told = options.told(arguments)
+    as_data_args(put({}, told))  # for what it refuses
+    files = [config_file(value) for path, value in told if path == ("config",)]
+    resume = dict(told).get(("resume",))
     if resume:
         settings = Path(resume) / "config.yaml"
-        if not is_file(str(settings)):
+        if not exists(settings):
             raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
         files = [str(settings), *files]
-    told: dict[str, Any] = {}
+    names = [name for name in options.options if "." not in name]
+    held: dict[str, Any] = {}
     for file in files:
-        told |= config_settings(file, names)
-    told.pop("resume", None)
-    file = files[-1] if files else ""
-    values = parsed_values(parser, flags, told, file)
-    _check_origin(f"config {file}", told, flags)
-    return {
-        group: typed(
-            group, {field.name: values[field.name] for field in dataclasses.fields(group)}, ""
-        )
-        for group in GROUPS
-    }
+        for name, value in config_settings(file, names).items():
+            held[name] = options.value(name, value, f"config {file}: {name}")
+    held.pop("resume", None)
+    flags = _on_data_args(told)
+    _check_origin(f"config {files[-1] if files else ''}", held, [path for path, _ in flags])
+    values = put(held, flags)
+    groups: dict[type, Any] = {}
+    for group in GROUPS:
+        own = [field.name for field in dataclasses.fields(group)]
+        groups[group] = typed(group, {name: values[name] for name in own if name in values}, "")
+    return groups
 
 
-def _check_origin(where: str, told: Mapping[str, Any], flags: Sequence[str]) -> None:
+def _on_data_args(told: Told) -> Told:
+    """Options of recordings where they are kept: among the arguments of the data."""
+    flags: Told = []
+    for (root, *inner), value in told:
+        if root in OF_RECORDINGS and not inner:
+            flags += [(("data_args", name), one) for name, one in value.items()]
+        elif root in OF_RECORDINGS:
+            flags.append((("data_args", *inner), value))
+        else:
+            flags.append(((*(["data_args"] if root == "scaling" else []), root, *inner), value))
+    return flags
+
+
+def _check_origin(where: str, held: Mapping[str, Any], flags: Sequence[Sequence[str]]) -> None:
     """What a config names may be a stranger's: imports, URLs and downloads come from the command
     line alone.
     """
-    given = [
-        flag.partition("=")[0].removeprefix("--").split(".")
-        for flag in flags
-        if flag.startswith("--")
-    ]
-    args = {} if ["data_args"] in given else dict(told.get("data_args") or {})
-    for path in given:
+    args = {} if ("data_args",) in flags else dict(held.get("data_args") or {})
+    for path in flags:
         if path[0] == "data_args":
             args = _without(args, path[1:])
-    budget = told.get("budget")
-    if (
-        isinstance(budget, int | float)
-        and budget > MachineOptions.budget
-        and ["budget"] not in given
-    ):
+    budget = held.get("budget", 0.0)
+    if budget > MachineOptions.budget and ("budget",) not in flags:
         raise ValueError(
-            f"{where}: a larger budget comes from the command line alone: --budget "
-            f"{told['budget']:g}"
+            f"{where}: a larger budget comes from the command line alone: --budget {budget:g}"
         )
-    data = told.get("data")
-    check_harmless(where, "data" in told and ["data"] not in given, str(data), args)
+    named = "data" in held and ("data",) not in flags
+    check_harmless(where, named, str(held.get("data")), args)
 
 
 def _without(values: Any, path: Sequence[str]) -> Any:
     if not isinstance(values, Mapping) or not path:
         return values
     rest = {name: value for name, value in values.items() if name != path[0]}
-    return (
-        rest
-        if len(path) == 1 or path[0] not in values
-        else rest | {path[0]: _without(values[path[0]], path[1:])}
-    )
+    if len(path) == 1 or path[0] not in values:
+        return rest
+    return rest | {path[0]: _without(values[path[0]], path[1:])}
+
+
+def _help(arguments: Sequence[str]) -> str:
+    """All options; or, where a model or data are named, the arguments of these alone."""
+    options = parser()
+    named = dict(options.told(arguments))
+    if ("model",) in named or ("data",) in named:
+        from foreframe.cli.arguments import help_of_data, help_of_model
+
+        model, data = named.get(("model",)), named.get(("data",))
+        return help_of_model(model) if model is not None else help_of_data(str(data))
+    return options.format_help()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and say where the run lies and what to do next."""
+    asked = [word for word in arguments if word not in ("-h", "--help")]
+    if len(asked) < len(arguments):
+        print(_help(asked), end="")
+        return 0
     options = parse(arguments)
     from foreframe.memory import keep_memory
     from foreframe.training.fit import Stopped, is_first_process, train

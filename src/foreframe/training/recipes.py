@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from foreframe.files import exists
+from foreframe.options import GROUPS, as_data_args
 from foreframe.trained import is_remote, leaves
 from foreframe.typed import brief
 
@@ -32,8 +34,8 @@ def config_file(given: str) -> str:
     Raises:
         ValueError: a name that is not there, but resembles a recipe.
     """
-    if is_file(given) or given not in recipes():
-        if not is_file(given) and Path(given).stem in recipes():
+    if exists(given) or given not in recipes():
+        if not exists(given) and Path(given).stem in recipes():
             raise ValueError(
                 f"there is no config {given}; that recipe comes with foreframe: --config "
                 f"{Path(given).stem}"
@@ -43,8 +45,8 @@ def config_file(given: str) -> str:
 
 
 def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
-    """The options in a file, which may be a stranger's: plain values under names that there are,
-    and nothing that lies elsewhere.
+    """The options in a file, which may be a stranger's: plain values under names that exist, and
+    nothing that lies elsewhere; those of recordings among the arguments of the data.
 
     Raises:
         ValueError: no such file, no YAML of plain values, an option that is not there, a URL.
@@ -53,7 +55,7 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         with open(file, "rb") as opened:
             raw = opened.read(MOST + 1)
     except (OSError, ValueError) as error:
-        known = f"; recipes by name: {', '.join(recipes())}" if not is_file(file) else ""
+        known = f"; recipes by name: {', '.join(recipes())}" if not exists(file) else ""
         said = (error.strerror if isinstance(error, OSError) else None) or error
         raise ValueError(
             f"config {brief(file, quoted=False)} cannot be read: {said}{known}"
@@ -70,25 +72,22 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         raise ValueError(
             f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
         )
+    options = [*names, *GROUPS, "scaling"]
     for name, value in held.items():
         if name == "config":
             raise ValueError(f"config {file} names another config; give both on the command line")
-        if name not in names:
-            raise ValueError(f"config {file}: {no_option(name, names)}")
+        if name not in options:
+            raise ValueError(f"config {file}: {no_option(name, options)}")
         for path, text in leaves(value, (name,)):
             if name not in ("data", "data_args") and isinstance(text, str) and is_remote(text):
                 raise ValueError(
                     f"config {file}: {'.'.join(path)} {brief(text)} lies elsewhere; that comes "
                     "from the command line alone"
                 )
-    return held
-
-
-def is_file(path: str) -> bool:
     try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
+        return as_data_args(held)
+    except ValueError as error:
+        raise ValueError(f"config {file}: {error}") from None
 
 
 def no_option(name: str, names: Sequence[str]) -> str:

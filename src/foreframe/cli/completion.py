@@ -1,0 +1,53 @@
+"""foreframe completion"""
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+from foreframe.cli import VERBS
+from foreframe.cli.options import Parser, call
+
+FILES = ("run", "input", "config", "output", "data", "weights", "resume", "state")
+
+
+def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Print a script by which a shell completes verbs and options, e.g. for bash: eval "$(foreframe
+    completion bash)"
+
+    Args:
+        shell: whose
+    """
+    import shtab
+
+    root = argparse.ArgumentParser("foreframe")
+    verbs = root.add_subparsers()
+    for verb, about in VERBS.items():
+        module = import_module(f"foreframe.cli.{verb}")
+        own = _completed(verbs, verb, module.parser(), about)
+        if verb == "data":
+            _completed(own.add_subparsers(), "check", module.check_parser(), "look through them")
+    print(shtab.complete(root, shell))
+
+
+def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.ArgumentParser:
+    """The parser of a verb, whose options have the values that can be offered."""
+    import shtab
+
+    for action in parser._actions:
+        option = parser.options.get(action.dest)
+        kind = None if option is None else option.kind
+        words = [word for word in get_args(kind) if isinstance(word, str)]
+        if words:
+            action.choices = words
+        elif action.dest in FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return verbs.add_parser(verb, parents=[parser], add_help=False, help=about)
+
+
+def parser() -> Parser:
+    return Parser("completion", print_script)
+
+
+def main(arguments: Sequence[str]) -> None:
+    call(parser(), print_script, arguments)
