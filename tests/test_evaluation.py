@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from foreframe import Forecaster, MovingMNIST, Window, evaluate, evaluation
-from foreframe.evaluation import write_report
+from foreframe import Forecaster, MovingMNIST, Window, evaluation
+from foreframe.evaluation import evaluate, write_report
 from foreframe.models import SCORED, build_model
 
 

@@ -16,7 +16,10 @@ _HOME = {  # public name -> the module that it lives in
     "Window": "foreframe.clip",
     "Scaling": "foreframe.scaling",
     "Forecaster": "foreframe.forecaster",
-    "evaluate": "foreframe.evaluation",
+    "fit": "foreframe.run",
+    "Run": "foreframe.run",
+    "open_run": "foreframe.run",
+    "evaluate": "foreframe.run",
 }
 _ROOMS = ("data", "models", "metrics", "visuals", "forecaster", "training", "evaluation")
 
@@ -24,19 +27,22 @@ __all__ = [
     "Clip",
     "Forecaster",
     "MovingMNIST",
+    "Run",
     "Scaling",
     "Window",
     "clips_from",
     "evaluate",
+    "fit",
     "models",
+    "open_run",
 ]
 
 if TYPE_CHECKING:
     from foreframe import models
     from foreframe.clip import Clip, Window
     from foreframe.data import MovingMNIST, clips_from
-    from foreframe.evaluation import evaluate
     from foreframe.forecaster import Forecaster
+    from foreframe.run import Run, evaluate, fit, open_run
     from foreframe.scaling import Scaling
 
 

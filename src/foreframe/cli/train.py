@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,9 @@ from foreframe.cli.options import Parser, Reading, Splits, Told, put
 from foreframe.files import exists
 from foreframe.options import GROUPS as OF_RECORDINGS
 from foreframe.options import as_data_args
-from foreframe.trained import check_harmless
-from foreframe.training.options import (
-    DataOptions,
-    LearningOptions,
-    MachineOptions,
-    ModelOptions,
-    RunOptions,
-)
-from foreframe.training.recipes import config_file, config_settings
+from foreframe.training.options import GROUPS
+from foreframe.training.recipes import check_origin, config_file, config_settings
 from foreframe.typed import typed
-
-GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
 
 
 def by_config(*, config: str | None = None) -> None:
@@ -75,7 +66,7 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
             held[name] = options.value(name, value, f"config {file}: {name}")
     held.pop("resume", None)
     flags = _on_data_args(told)
-    _check_origin(f"config {files[-1] if files else ''}", held, [path for path, _ in flags])
+    check_origin(f"config {files[-1] if files else ''}", held, [path for path, _ in flags])
     values = put(held, flags)
     groups: dict[type, Any] = {}
     for group in GROUPS:
@@ -95,32 +86,6 @@ def _on_data_args(told: Told) -> Told:
         else:
             flags.append(((*(["data_args"] if root == "scaling" else []), root, *inner), value))
     return flags
-
-
-def _check_origin(where: str, held: Mapping[str, Any], flags: Sequence[Sequence[str]]) -> None:
-    """What a config names may be a stranger's: imports, URLs and downloads come from the command
-    line alone.
-    """
-    args = {} if ("data_args",) in flags else dict(held.get("data_args") or {})
-    for path in flags:
-        if path[0] == "data_args":
-            args = _without(args, path[1:])
-    budget = held.get("budget", 0.0)
-    if budget > MachineOptions.budget and ("budget",) not in flags:
-        raise ValueError(
-            f"{where}: a larger budget comes from the command line alone: --budget {budget:g}"
-        )
-    named = "data" in held and ("data",) not in flags
-    check_harmless(where, named, str(held.get("data")), args)
-
-
-def _without(values: Any, path: Sequence[str]) -> Any:
-    if not isinstance(values, Mapping) or not path:
-        return values
-    rest = {name: value for name, value in values.items() if name != path[0]}
-    if len(path) == 1 or path[0] not in values:
-        return rest
-    return rest | {path[0]: _without(values[path[0]], path[1:])}
 
 
 def _help(arguments: Sequence[str]) -> str:

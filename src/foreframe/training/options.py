@@ -131,8 +131,8 @@ class MachineOptions:
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
         memory: save keeps less of each step, and computes it again on the way back
-        compile: compile recurrent cells; auto does where that works and maps are large enough to
-            pay back the seconds it takes
+        compile: compile recurrent cells; auto does where maps are large enough to pay back the
+            seconds
         budget: GiB that the network's weights may take; a larger one is refused before it takes any
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
@@ -192,6 +192,9 @@ class RunOptions:
         _check_at_least(self, 0, "save_every", "picture_every", off=True)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
+
+
+GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)
 
 
 class Options(NamedTuple):

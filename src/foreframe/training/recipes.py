@@ -4,7 +4,7 @@ YAML is read as numbers, words, lists and mappings, and nothing that YAML can do
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import yaml
 
 from foreframe.files import exists
 from foreframe.options import GROUPS, as_data_args
-from foreframe.trained import is_remote, leaves
+from foreframe.trained import check_harmless, is_remote, leaves
+from foreframe.training.options import MachineOptions
 from foreframe.typed import brief
 
 RECIPES = Path(__file__).parents[1] / "configs"
@@ -88,6 +89,40 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         return as_data_args(held)
     except ValueError as error:
         raise ValueError(f"config {file}: {error}") from None
+
+
+def check_origin(where: str, held: Mapping[str, Any], given: Sequence[Sequence[str]]) -> None:
+    """What a config names may be a stranger's: imports, URLs and downloads come from the command
+    line, or a call, alone.
+
+    Args:
+        where: what the config is called.
+        held: its options.
+        given: the names that lead to each option that was given beside it.
+
+    Raises:
+        ValueError: with an offer in words.
+    """
+    args = {} if ("data_args",) in given else dict(held.get("data_args") or {})
+    for path in given:
+        if path[0] == "data_args":
+            args = _without(args, path[1:])
+    budget = held.get("budget", 0.0)
+    if budget > MachineOptions.budget and ("budget",) not in given:
+        raise ValueError(
+            f"{where}: a larger budget comes from the command line alone: --budget {budget:g}"
+        )
+    named = "data" in held and ("data",) not in given
+    check_harmless(where, named, str(held.get("data")), args)
+
+
+def _without(values: Any, path: Sequence[str]) -> Any:
+    if not isinstance(values, Mapping) or not path:
+        return values
+    rest = {name: value for name, value in values.items() if name != path[0]}
+    if len(path) == 1 or path[0] not in values:
+        return rest
+    return rest | {path[0]: _without(values[path[0]], path[1:])}
 
 
 def no_option(name: str, names: Sequence[str]) -> str:

@@ -1,21 +1,27 @@
 """Pictures of forecasts and scores: plain functions of arrays."""
 
 from foreframe.visuals.colours import Paint, legend, paint_for
-from foreframe.visuals.curves import write_curves
+from foreframe.visuals.curves import curves_png, write_curves
+from foreframe.visuals.display import Card, clip_png, image_html, table_html
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import animation, animation_frames, holds_nan, strip
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
+    "Card",
     "Paint",
     "animation",
     "animation_frames",
+    "clip_png",
     "contact_sheet",
+    "curves_png",
     "gif_bytes",
     "holds_nan",
+    "image_html",
     "legend",
     "paint_for",
     "strip",
+    "table_html",
     "write_curves",
     "write_frames",
     "write_gif",

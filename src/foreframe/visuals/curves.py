@@ -1,5 +1,6 @@
 """Scores against lead time."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,13 +13,24 @@ def write_curves(
     xlabel: str = "frames ahead",
     names: Sequence[str] = (),
 ) -> None:
+    """The PNG of `curves_png` in a file.
+
+    Raises:
+        ValueError: when it cannot be written; no half file stays.
+    """
+    with atomic_write(path) as rough:
+        rough.write_bytes(curves_png(panels, xlabel, names))
+
+
+def curves_png(
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    xlabel: str = "frames ahead",
+    names: Sequence[str] = (),
+) -> bytes:
     """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first
     series is drawn bold.
 
     `names` have the same colours in every report, in whatever company; others take what is left.
-
-    Raises:
-        ValueError: when it cannot be written; no half file stays.
     """
     # The object interface: pyplot would keep every figure, and choose a backend that may want a
     # screen.
@@ -43,8 +55,9 @@ def write_curves(
     lines = [drawn[name] for name in order]
     # Inside, it would cover curves.
     figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)
-    with atomic_write(path) as rough:
-        figure.savefig(rough, dpi=110, format="png")
+    file = io.BytesIO()
+    figure.savefig(file, dpi=110, format="png")
+    return file.getvalue()
 
 
 def colours_of(series: Sequence[str], names: Sequence[str] = ()) -> dict[str, str]:

@@ -1,0 +1,392 @@
+"""What a notebook calls: one call for each verb, of the same name and with the same option names.
+
+Nothing heavy is loaded before it is needed: Lightning only to train.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import numpy as np
+
+from foreframe.files import exists
+from foreframe.options import GROUPS as OF_RECORDINGS
+from foreframe.options import ReadOptions, SplitOptions, as_data_args
+from foreframe.scaling import Scaling
+from foreframe.training.options import GROUPS, Options
+from foreframe.training.recipes import check_origin, config_file, config_settings, no_option
+from foreframe.typed import typed
+from foreframe.visuals import Card, curves_png, image_html, table_html
+
+if TYPE_CHECKING:
+    from foreframe.forecaster import Forecaster
+
+Plain = Mapping[str, Any]
+
+
+class TrainOptions(TypedDict, total=False):
+    """The options of `foreframe train` by name, for editors and type checkers; what they mean is
+    told in `foreframe.training.options`, and by `foreframe train --help`.
+    """
+
+    model: str
+    hidden: int | None
+    model_args: Plain
+    weights: str | os.PathLike[str] | None
+
+    data: Any
+    data_args: Plain
+    scaling: str | Plain | Scaling
+    reading: Plain | ReadOptions
+    splits: Plain | SplitOptions
+    past: int
+    future: int
+    stride: int
+    batch_size: int
+    workers: int
+    validation_clips: int
+
+    loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced"]
+    sampling_steps: int
+    optimizer: Literal["adam", "adamw", "muon"]
+    learning_rate: float
+    beta_1: float
+    beta_2: float
+    weight_decay: float
+    schedule: Literal["constant", "cosine", "onecycle"]
+    warmup: int
+    clip: float
+    truncate: int
+    start_at_mean: bool
+    epochs: int
+    minutes: float | None
+    seed: int
+
+    accelerator: str
+    devices: int | str
+    precision: str
+    memory: Literal["keep", "save"]
+    compile: bool | Literal["auto"]
+    budget: float
+    trainer: Plain
+
+    run: str | os.PathLike[str] | None
+    resume: str | os.PathLike[str] | None
+    accept_changes: bool
+    save_every: float
+    picture_every: int
+    tensorboard: bool
+    port: int
+    verbose: bool
+
+
+def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[TrainOptions]) -> "Run":
+    """Train a model, as `foreframe train` does.
+
+        run = foreframe.fit("quick", data="film.mp4", minutes=4)
+
+    Args:
+        recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
+            config.yaml; `options` change it.
+        options: those of `foreframe train`. Mappings (`model_args={"core": ...}`) change those of
+            the recipe name by name. `data` may also be in memory: an array, a tensor, an xarray
+            object, a Dataset, or a Dataset for each split, {"train": ..., "validation": ...}.
+
+    Returns:
+        The run; `fit(resume=run)` goes on with it, with its own options where none are given.
+
+    Raises:
+        ValueError: options that do not exist or do not fit each other, data that is not clips, a
+            folder that cannot be written.
+        foreframe.training.stops.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
+    """
+    groups = train_options(recipe, options)
+    from foreframe.training.fit import train
+    from foreframe.training.notices import told
+
+    with told(python=True):
+        return Run(train(*groups), options.get("data"))
+
+
+def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Options:
+    """Options by their names to the five groups of them, checked, on those of a recipe and of a run
+    that is resumed.
+
+    Raises:
+        ValueError: the first that is wrong, and what it could be.
+    """
+    names = [option.name for group in GROUPS for option in fields(group)]
+    for name in given:
+        if name not in (*names, *OF_RECORDINGS, "scaling"):
+            raise ValueError(no_option(name, [*names, *OF_RECORDINGS, "scaling"]))
+    values = {name: value if name == "data" else _plain(value) for name, value in given.items()}
+    values = as_data_args(values)
+    if isinstance(values.get("data"), os.PathLike):
+        values["data"] = os.fspath(values["data"])
+    files = [] if recipe is None else [config_file(os.fspath(recipe))]
+    if values.get("resume") is not None:
+        settings = Path(values["resume"]) / "config.yaml"
+        if not exists(settings):
+            raise ValueError(
+                f"there is no run in {values['resume']} to resume (no config.yaml in it)"
+            )
+        files = [str(settings), *files]
+    held: dict[str, Any] = {}
+    for file in files:
+        held |= config_settings(file, names)
+    held.pop("resume", None)
+    of_mappings = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, Mapping) and name != "data"
+    }
+    paths: list[tuple[str, ...]] = [(name,) for name in values if name not in of_mappings]
+    paths += [(name, inner) for name, value in of_mappings.items() for inner in value]
+    check_origin(f"config {files[-1] if files else ''}", held, paths)
+    for name, value in of_mappings.items():
+        values[name] = {**(held.get(name) or {}), **value}
+    held |= values
+    groups: list[Any] = [
+        typed(group, {o.name: held[o.name] for o in fields(group) if o.name in held}, "")
+        for group in GROUPS
+    ]
+    return Options(*groups)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a YAML file would give it."""
+    if isinstance(value, ReadOptions | SplitOptions):  # what it does not say is as elsewhere
+        usual = asdict(type(value)())
+        value = {name: of for name, of in asdict(value).items() if of != usual[name]}
+    if isinstance(value, Scaling):
+        value = asdict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's folder, and what came of it. A notebook shows its scores and its last picture.
+
+    Args:
+        folder: with config.yaml, checkpoints, validation.jsonl and pictures.
+        data: what it was trained on, where that was in memory, which no file tells.
+
+    Raises:
+        ValueError: there is no run in the folder.
+    """
+
+    folder: Path
+    data: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if not (self.folder / "config.yaml").is_file():
+            raise ValueError(f"there is no run in {self.folder} (no config.yaml in it)")
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def forecaster(self, device: str = "cpu") -> "Forecaster":
+        """Its best checkpoint, ready to forecast; raises as `Forecaster.load`."""
+        from foreframe.forecaster import Forecaster
+
+        return Forecaster.load(self.folder, device)
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """Each validation, the last one at the end: {"epoch", "step", "seconds" of training,
+        "clips", "scores": {convention: {score: {"overall", "per_lead"}}}}.
+        """
+        file = self.folder / "validation.jsonl"
+        if not file.is_file():
+            return []
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def evaluate(self, **options: Any) -> Card:
+        """Its scorecard on the test split: `foreframe.evaluate`, whose options it takes."""
+        return evaluate(self, **options)
+
+    def curves(self) -> "Picture":
+        """Scores of validation, one after the other."""
+        panels = {
+            "validation MSE (openstl)": ("openstl", "mse"),
+            "validation SSIM (standard)": ("standard", "ssim"),
+        }
+        rows = self.scores
+        if not rows:
+            raise ValueError(f"{self.folder} has no validation yet")
+        return Picture(
+            curves_png(
+                {
+                    title: {"validation": [row["scores"][of][name]["overall"] for row in rows]}
+                    for title, (of, name) in panels.items()
+                },
+                "validations",
+            )
+        )
+
+    def picture(self) -> "Picture | None":
+        """The last picture of training: truth, forecast and error of a clip; None without any."""
+        files = sorted((self.folder / "pictures").glob("step-*.png"))
+        return Picture(files[-1].read_bytes()) if files else None
+
+    def _repr_html_(self) -> str:
+        rows = self.scores
+        if not rows:
+            return table_html(f"{self.folder}: no validation yet", [], {})
+
+        def mse(row: dict[str, Any]) -> float:
+            return float(row["scores"]["openstl"]["mse"]["overall"])
+
+        best = min(rows, key=mse)
+        columns = [(of, score) for of, table in best["scores"].items() for score in table]
+        shown = {
+            name: [
+                f"{row['epoch'] + 1}",
+                f"{row['step']}",
+                *(f"{row['scores'][of][score]['overall']:.4g}" for of, score in columns),
+            ]
+            for name, row in (("best", best), ("last", rows[-1]))
+        }
+        names = ["epoch", "step", *(f"{score} ({of})" for of, score in columns)]
+        title = f"{self.folder}: validation on {best['clips']} clips"
+        pictures = [self.curves(), self.picture()]
+        return table_html(title, names, shown) + "".join(
+            f"<div>{image_html(one.png, 'scores and forecast')}</div>" for one in pictures if one
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that a notebook shows.
+
+    Args:
+        png: the bytes of its file.
+    """
+
+    png: bytes = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it; raises ValueError when that is not possible."""
+        from foreframe.files import atomic_write
+
+        with atomic_write(Path(path)) as rough:
+            rough.write_bytes(self.png)
+
+
+def open_run(folder: str | os.PathLike[str]) -> Run:
+    """A run that was trained before; raises ValueError where there is none."""
+    return Run(Path(folder))
+
+
+def evaluate(
+    what: "Forecaster | Run | str | os.PathLike[str]",
+    data: Any = None,
+    clips: int | None = None,
+    batch_size: int = 16,
+    baselines: Sequence[str] | None = None,
+    thresholds: Sequence[float] = (),
+    scales: Sequence[int] = (),
+    period: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    precision: str = "32-true",
+    *,
+    data_args: Plain | None = None,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    stride: int | None = None,
+    device: str = "auto",
+) -> Card:
+    """Score a forecaster beside the baselines, as `foreframe evaluate` does.
+
+        card = foreframe.evaluate("runs/demo", clips=500)
+
+    Args:
+        what: a run, a forecaster, or what `Forecaster.load` takes.
+        data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
+            as it is, all of it, unless `split` names a block.
+        clips: how many; by default all.
+        batch_size: clips at once.
+        baselines: names in MODELS to score beside the model; by default all that can run here.
+        thresholds: of events, in the data's units, e.g. [0.5, 2] for rain.
+        scales: odd sides in pixels for the fractions skill score of these events.
+        period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday.
+        progress: called after each batch with how many clips are scored, and how many will be.
+        precision: bf16-mixed rounds, and is often faster; auto times both.
+        data_args: arguments of the data; other recordings are read as those of training.
+        split: by default test.
+        stride: frames from window to window of recordings; by default that of training.
+        device: of a forecaster that is loaded; auto takes cuda where there is one.
+
+    Returns:
+        See `foreframe.evaluation.evaluate`, and "data" and "split"; a dict which a notebook shows
+        as a table.
+
+    Raises:
+        ValueError: as loading, opening and scoring do.
+    """
+    from torch.utils.data import Dataset
+
+    from foreframe.data import check_first_clip, is_recording, open_dataset
+    from foreframe.data.memory import data_name
+    from foreframe.evaluation import evaluate as score
+    from foreframe.forecaster import Forecaster
+    from foreframe.models import baselines_here
+    from foreframe.trained import data_of
+
+    if clips is not None and clips < 1:
+        raise ValueError(f"clips must be at least 1, not {clips}")
+    if split not in (None, "train", "validation", "test", "all"):
+        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+    forecaster = what if isinstance(what, Forecaster) else Forecaster.load(os.fspath(what), device)
+    window = forecaster.window if stride is None else replace(forecaster.window, stride=stride)
+    forecaster = Forecaster(
+        forecaster.model, window, forecaster.scaling, forecaster.trained
+    )  # what was given keeps its own window
+    if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
+        data, data_args = what.data, {**forecaster.trained.data_args, **(data_args or {})}
+        split = split or "test"
+    if data is None or isinstance(data, str | os.PathLike):
+        path = None if data is None else os.fspath(data)
+        name, args = data_of(forecaster.trained, _called(what), path, data_args)
+        if data is None and "clips" not in (data_args or {}):
+            args.pop("clips", None)  # how many an epoch had says nothing about how many to score
+        if path not in (None, forecaster.trained.data) and is_recording(name, args):
+            args = forecaster.reading_of(name, args)
+        data = name
+    else:
+        name, args = data_name(data), dict(data_args or {})
+    if isinstance(data, Dataset) and split is None:
+        dataset = data
+    else:
+        dataset = open_dataset(data, split or "test", window, args, forecaster.scaling)
+        check_first_clip(dataset, window, forecaster.model.channels, name)
+    card = score(
+        forecaster,
+        dataset,
+        clips,
+        batch_size,
+        baselines_here() if baselines is None else baselines,
+        thresholds,
+        scales,
+        period,
+        progress,
+        precision,
+    )
+    where = {"data": name, "data_args": args, "split": split or "test"}
+    return Card({**where, **card} if dataset is not data else card)
+
+
+def _called(what: Any) -> str:
+    return str(os.fspath(what)) if isinstance(what, str | os.PathLike) else "this forecaster"

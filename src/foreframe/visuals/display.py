@@ -1,0 +1,88 @@
+"""What a notebook shows of clips, scorecards and runs: PNGs and HTML, as bytes and text."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from foreframe.clip import Clip
+from foreframe.visuals.colours import Paint, paint_for
+from foreframe.visuals.sheet import contact_sheet
+
+FRAMES = 12  # of a clip that are shown
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """uint8 (H,W,3) as a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def clip_png(clip: Clip, most: int = FRAMES) -> bytes:
+    """Frames of a clip side by side, at most so many and evenly spread, under their times or
+    numbers.
+    """
+    n = len(clip)
+    shown = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+    frames = np.concatenate([np.asarray(clip.frames[t : t + 1]) for t in shown])
+    known = frames[np.isfinite(frames)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if clip.units:
+        paint = paint_for("auto", low, high, clip.units)
+    else:  # pictures: 8 bits, or [0,1] unless they hold more
+        top = 255.0 if frames.dtype == np.uint8 else max(1.0, high)
+        paint = Paint("grey", min(0.0, low), top)
+    labels = [str(t) if clip.times is None else _moment(clip.times[t]) for t in shown]
+    return png_bytes(contact_sheet(frames, labels, paint))
+
+
+def _moment(time: Any) -> str:
+    if isinstance(time, np.datetime64):
+        return str(time.astype("datetime64[s]")).replace("T", " ").removesuffix(":00")
+    return f"{time:.2f} s" if isinstance(time, float | np.floating) else str(time)
+
+
+def image_html(png: bytes, about: str) -> str:
+    """A picture within a page of HTML."""
+    held = base64.b64encode(png).decode()
+    return f'<img alt="{escape(about)}" src="data:image/png;base64,{held}" style="max-width:100%">'
+
+
+def table_html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A table whose rows have names."""
+    cell = '<td style="text-align:right">'
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *columns))
+    body = "".join(
+        f'<tr><th style="text-align:left">{escape(name)}</th>'
+        + "".join(f"{cell}{escape(value)}</td>" for value in values)
+        + "</tr>"
+        for name, values in rows.items()
+    )
+    caption = f'<caption style="text-align:left">{escape(title)}</caption>'
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Card(dict[str, Any]):
+    """A scorecard, as `foreframe.evaluation.evaluate` gives it; a notebook shows its table."""
+
+    def _repr_html_(self) -> str:
+        scores = self["scores"]
+        first = next(iter(scores.values()))
+        columns = [(of, score) for of, table in first.items() for score in table]
+        rows = {}
+        for name, tables in scores.items():
+            rows[name] = [f"{tables[of][score]['overall']:.4g}" for of, score in columns]
+            if self.get("skill"):
+                rows[name].append(f"{self['skill'][name]['overall']:.3f}")
+        names = [f"{score} ({of})" for of, score in columns] + ["skill"] * bool(self.get("skill"))
+        data = f" of {self['data']} ({self['split']})" if "data" in self else ""
+        title = (
+            f"{self['clips']} clips{data}, {self['past']} frames in, {self['future']} out; skill: "
+            "1 - MSE / MSE of persistence"
+        )
+        return table_html(title, names, rows)
