@@ -16,14 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Clip, Window, fill_missing, missing_where_unseen
+from foreframe.clip import Clip, Window, missing_where_unseen
 from foreframe.data import Recordings, batches, chosen
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import SCORES, Scorecard, Scores, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
-from foreframe.models import BASELINES, SCORED, Model, build_model
+from foreframe.models import BASELINES, SCORED, Model, Parts, build_model, parts_of
 from foreframe.precision import EXACT, check_precision, computing
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream
@@ -165,25 +165,24 @@ def evaluate(
     reference = forecasts[0].name if forecasts and name in BASELINES else name
     names = list(dict.fromkeys([reference, name, *elsewhere, *models]))
 
-    def forecasts_of(
-        past: Tensor, last: Tensor, truth: Tensor, which: Sequence[int]
-    ) -> Iterator[tuple[str, Tensor]]:
+    def forecasts_of(parts: Parts, which: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         for rival, read in elsewhere.items():
-            yield rival, _checked(rival, read(which).to(past.device), last, truth)
+            yield rival, _checked(rival, read(which).to(parts.past.device), parts.last, parts.truth)
         for rival, network in models.items():
+            past = parts.past if network.inputs else parts.past_of_targets
+            known = parts.known if network.inputs else None
             with computing(precision if rival == name else EXACT, past.device):
-                forecast = network(past, window.future).float()
+                forecast = network(past, window.future, known).float()
             yield rival, forecast
 
     scores = scores_of(scaling.units, thresholds, scales)
     scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
     for batch in batches(dataset, batch_size, among=scored):
-        past, truth = window.split(batch.to(forecaster.device))
-        past, last = fill_missing(past)
-        _check_channels(forecaster.model, past)
-        precision = forecaster.settled(precision, past.shape)
-        which = scored[scoring.clips : scoring.clips + len(past)]
-        scoring.add(forecasts_of(past, last, truth, which), truth)
+        _check_channels(forecaster.model, batch)
+        parts = parts_of(batch.to(forecaster.device), window, forecaster.model.inputs)
+        precision = forecaster.settled(precision, parts.past.shape)
+        which = scored[scoring.clips : scoring.clips + len(batch)]
+        scoring.add(forecasts_of(parts, which), parts.truth)
         if progress is not None:
             progress(scoring.clips, len(scored))
     tables = scoring.tables()
@@ -209,10 +208,10 @@ def evaluate(
     }
 
 
-def _check_channels(model: Model, past: Tensor) -> None:
-    if model.channels not in (None, past.shape[2]):
+def _check_channels(model: Model, clips: Tensor) -> None:
+    if model.takes not in (None, clips.shape[2]):
         raise ValueError(
-            f"the clips have {past.shape[2]} channels, but the model takes {model.channels}"
+            f"the clips have {clips.shape[2]} channels, but the model takes {model.takes}"
         )
 
 
@@ -496,16 +495,18 @@ def write_report(
     scored, elsewhere = _elsewhere(forecasts, dataset, limit, forecaster)
     which = chosen(dataset, examples, scored)
     shown = next(batches(dataset, examples, among=which)).to(forecaster.device)
-    past, truth = window.split(shown)
-    filled, last = fill_missing(past)
+    past = window.split(shown)[0]
+    parts = parts_of(shown, window, forecaster.model.inputs)
+    last = parts.last
     if card.get("reference") in elsewhere:
         forecast = elsewhere[card["reference"]](which)
     else:
-        precision = forecaster.settled(card.get("precision", EXACT), filled.shape)
+        precision = forecaster.settled(card.get("precision", EXACT), past.shape)
         with computing(precision, forecaster.device):
-            forecast = forecaster.model.eval()(filled, window.future).float()
+            forecast = forecaster.model.eval()(parts.past, window.future, parts.known).float()
     forecast = missing_where_unseen(forecast.to(last.device), last)
-    frames = [part.cpu().numpy() for part in (past, forecast, truth)]
+    past = past[:, :, : last.shape[1]]
+    frames = [part.cpu().numpy() for part in (past, forecast, parts.truth)]
     paint = None
     if scaling.units:  # a field, in its own colours
         frames = [scaling.to_units(part) for part in frames]

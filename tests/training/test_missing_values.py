@@ -141,7 +141,7 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     trainer = MagicMock(spec=Trainer, global_step=1, is_global_zero=True, logger=MagicMock())
     pictures.Pictures(tmp_path, 1).on_train_batch_end(
         trainer,
-        SimpleNamespace(window=Window(2, 2)),
+        SimpleNamespace(window=Window(2, 2), network=build_model("persistence")),
         {"forecast": torch.rand(2, 2, 1, 8, 8)},
         clips,
         0,

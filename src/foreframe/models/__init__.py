@@ -39,7 +39,7 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
 from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import Model, State, with_known
+from foreframe.models.promise import Model, Parts, State, parts_of, with_known
 from foreframe.models.recurrent import (
     CORES,
     AtOnce,
@@ -211,7 +211,7 @@ def model_name(model: Model) -> str:
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "AtOnce", "Black",
     "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean", "Model",
-    "NextFrame", "OpticalFlow", "Persistence", "RecurrentAtOnce", "SimVP", "State",
-    "baselines_here", "build_model", "model_name", "multiply_adds", "preset", "weights_of",
-    "with_known",
+    "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP", "State",
+    "baselines_here", "build_model", "model_name", "multiply_adds", "parts_of", "preset",
+    "weights_of", "with_known",
 ]  # fmt: skip

@@ -1,10 +1,12 @@
 """The type of every model; the promise is stated in the docstring of `foreframe.models`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from foreframe.clip import Window, fill_missing
 
 State = dict[str, Tensor]
 
@@ -76,6 +78,40 @@ def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
     no more of the future.
     """
     return {**state, "known": known}
+
+
+class Parts(NamedTuple):
+    """What a batch of clips comes apart into.
+
+    Attributes:
+        past: what a model encodes, inputs included, the last value seen where one is missing.
+        known: the inputs of the future, filled in the same way; None for a model without any.
+        truth: of what is forecast, NaN where a value is missing.
+        last: the last value seen of what is forecast, NaN where there never was one.
+    """
+
+    past: Float[Tensor, "b _ _ h w"]
+    known: Float[Tensor, "b _ _ h w"] | None
+    truth: Float[Tensor, "b _ c h w"]
+    last: Float[Tensor, "b c h w"]
+
+    @property
+    def past_of_targets(self) -> Float[Tensor, "b _ c h w"]:
+        """The past without inputs, as baselines see it."""
+        return self.past[:, :, : self.last.shape[1]]
+
+
+def parts_of(clips: Float[Tensor, "b t _ h w"], window: Window, inputs: int) -> Parts:
+    """Take clips apart, whose last channels are so many inputs.
+
+    Raises:
+        ValueError: clips shorter than the window.
+    """
+    past, future = window.split(clips)
+    past, last = fill_missing(past)
+    c = clips.shape[2] - inputs
+    known = fill_missing(future[:, :, c:], last[:, c:])[0] if inputs else None
+    return Parts(past, known, future[:, :, :c], last[:, :c])
 
 
 def known_inputs(

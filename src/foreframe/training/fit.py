@@ -13,7 +13,7 @@ from foreframe.data import Reading, Recordings, batches
 from foreframe.data.memory import data_name
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
-from foreframe.models import Model
+from foreframe.models import Model, parts_of
 from foreframe.scaling import Scaling
 from foreframe.trained import Trained
 from foreframe.training.checkpoints import Checkpoints
@@ -99,7 +99,7 @@ def _train(
         load_initial_weights(network, model.weights)
     elif start.checkpoint is None and learning.start_at_mean:
         first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
-        network.start_at(window.split(first)[1].nanmean().item())
+        network.start_at(parts_of(first, window, network.inputs).truth.nanmean().item())
     # The layout in which half-precision convolutions are fast.
     if machine.precision.startswith(("bf16", "16")):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clip import Window, fill_missing
-from foreframe.models import Model, earlier
+from foreframe.clip import Window
+from foreframe.models import Model, earlier, parts_of
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
 from foreframe.training.optimizers import build_optimizer
@@ -64,9 +64,9 @@ class ForecastModule(L.LightningModule):
         return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
-        past, future = self.window.split(clips)
-        past = fill_missing(past)[0]
-        return {"past": past, "forecast": self.network(past, self.window.future), "truth": future}
+        parts = parts_of(clips, self.window, self.network.inputs)
+        forecast = self.network(parts.past, self.window.future, parts.known)
+        return {"past": parts.past_of_targets, "forecast": forecast, "truth": parts.truth}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.network, self.learning)

@@ -10,11 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window, fill_missing
-from foreframe.models import Model, State, with_known
+from foreframe.models import Model, State, parts_of, with_known
 from foreframe.models.promise import joined
 
 Frames = Float[Tensor, "b t c h w"]
-Future = Float[Tensor, "b _ _ h w"]
 Forecasts = Float[Tensor, "b s _ h w"]  # fewer frames than the clips have, and no inputs
 
 
@@ -90,29 +89,15 @@ def forecast(
     Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the
     losses leave them out.
     """
-    past, future, known = parted(network, clips, window)
+    past, known, truth, _ = parts_of(clips, window, network.inputs)
     if not 0 < truncate < window.past:
-        return network(past, window.future, known), future
+        return network(past, window.future, known), truth
     with torch.no_grad():
         state = network.encode(past[:, :-truncate])
     state = network.encode(past[:, -truncate:], state)
     return network.decode(
         state if known is None else with_known(state, known), window.future
-    ), future
-
-
-def parted(
-    network: Model, clips: Frames, window: Window
-) -> tuple[Forecasts, Future, Future | None]:
-    """A batch as a network takes it: the past with its inputs, where values are missing filled; the
-    true future of what is forecast; the inputs of that future, if the network has any.
-    """
-    past, future = window.split(clips)
-    past, last = fill_missing(past)
-    if not network.inputs:
-        return past, future, None
-    known = fill_missing(future[:, :, -network.inputs :], last[:, -network.inputs :])[0]
-    return past, future[:, :, : -network.inputs], known
+    ), truth
 
 
 def next_frames(

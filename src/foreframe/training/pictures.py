@@ -7,7 +7,8 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from foreframe.clip import fill_missing, missing_where_unseen
+from foreframe.clip import missing_where_unseen
+from foreframe.models import parts_of
 from foreframe.training.faults import Events
 from foreframe.training.notices import say
 from foreframe.visuals import animation, gif_bytes, strip, write_png
@@ -29,9 +30,11 @@ class Pictures(L.Callback):
         step = trainer.global_step
         if not trainer.is_global_zero or (step % self.every and step != 1):
             return
-        given, came = module.window.split(clips[:1].float())
-        forecast = missing_where_unseen(outputs["forecast"][:1].float(), fill_missing(given)[1])
-        frames = [of_one[0].cpu().numpy() for of_one in (given, forecast, came)]
+        clip = clips[:1].float()
+        parts = parts_of(clip, module.window, module.network.inputs)
+        past = module.window.split(clip)[0][:, :, : parts.last.shape[1]]
+        forecast = missing_where_unseen(outputs["forecast"][:1].float(), parts.last)
+        frames = [of_clip[0].cpu().numpy() for of_clip in (past, forecast, parts.truth)]
         picture = strip(*frames)
         try:
             write_png(self.folder / f"step-{step:07d}.png", picture)

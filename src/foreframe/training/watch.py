@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from foreframe.clip import fill_missing
+from foreframe.models import parts_of
 from foreframe.training.notices import say
 
 
@@ -49,7 +50,8 @@ class BlankWatch(L.Callback):
         step = trainer.global_step
         if not self.first_look <= step <= self.last_look or step % self.every:
             return
-        truth = fill_missing(module.window.split(clips)[1])[0].float().std(dim=(-2, -1)).mean()
+        truth = parts_of(clips, module.window, module.network.inputs).truth
+        truth = fill_missing(truth)[0].float().std(dim=(-2, -1)).mean()
         contrast = outputs["forecast"].float().std(dim=(-2, -1)).mean()
         blank = bool(contrast < 0.05 * truth)
         if blank and self.blank_since is None:
