@@ -12,11 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# What is not whole yet: hidden, of a name that nobody can foresee, and that no writer but this one
+# Files that are being written: hidden, with a name that nobody can foresee and no other program
 # gives.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
-# Where files cannot be locked, only their age tells that nobody writes them any more.
-FOR_A_DAY = 24 * 3600
+# Seconds: where files cannot be locked, only their age tells that nobody writes them any more.
+ABANDONED = 24 * 3600
 
 
 def exists(path: str | Path) -> bool:
@@ -42,20 +42,19 @@ def check_source(source: str) -> None:
 
 @contextmanager
 def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes `path`'s place when the block ends well and
-    vanishes when it does not.
+    """Give a temporary path to write to, which replaces `path` when the block ends without error.
 
-    So a full disk, Ctrl-C or a loss of power leaves the old file, or none, but never half of one:
-    what was written is on the disk before it takes the place. Parent folders are made, and stay if
-    it does. The temporary file is a new one, never a link that somebody else laid there; what a
-    killed process left of its own is removed by the next one that writes into the folder.
+    So a full disk, Ctrl-C or a loss of power leaves the old file, or none, but never half a file:
+    the content is on the disk before it replaces anything. Parent folders are created, and removed
+    again if the block fails. The temporary file is always a new one, never a link that somebody
+    else put there; those of killed processes are removed by the next that writes into the folder.
 
     Args:
         path: the file.
-        keep: where the file that lay there before goes on living, if there was one.
+        keep: another name under which the file that is replaced is kept.
 
     Raises:
-        ValueError: when the folder cannot be made or written to.
+        ValueError: when the folder cannot be created or written to.
     """
     path = Path(path)
     if path.is_dir():
@@ -83,15 +82,14 @@ def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[P
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """As `atomic_write`, for a folder: give a new one beside `path` to fill; it takes the place of
-    what lies there.
+    """As `atomic_write`, for a folder: give a new one to fill, which then replaces `path`.
 
-    Two folders cannot change places in one go: killed in between, the old one is beside its place
-    under the name that `path` has with `.foreframe-old-` before it, and comes back when `path` is
-    written the next time.
+    Two folders cannot be exchanged in one operation: after a kill in between, the old folder lies
+    beside `path`, with `.foreframe-old-` before its name, and comes back when `path` is written the
+    next time.
 
     Raises:
-        ValueError: `path` is a file, or the folder cannot be made or written to.
+        ValueError: `path` is a file, or the folder cannot be created or written to.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -129,11 +127,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out, before hours of work, whether a folder can be made and written to; the trial leaves
-    nothing behind.
+    """Check, before hours of work, that a folder can be created and written to; nothing is left.
 
     Raises:
-        ValueError: it cannot be made or written to.
+        ValueError: it cannot be created or written to.
     """
     path = Path(path)
     with _parents(path / "trial"):
@@ -152,8 +149,8 @@ def check_writable(path: str | Path) -> None:
 
 @contextmanager
 def _parents(path: Path) -> Iterator[None]:
-    """The folders above `path` are made; those that hold nothing at the end are gone again."""
-    made = [folder for folder in path.parents if not folder.exists()]
+    """Create the folders above `path`; those that are empty at the end are removed again."""
+    created = [folder for folder in path.parents if not folder.exists()]
     try:
         try:
             if not path.parent.is_dir():
@@ -164,25 +161,22 @@ def _parents(path: Path) -> Iterator[None]:
             ) from None
         yield
     finally:
-        for folder in made:
+        for folder in created:
             with suppress(OSError):
                 folder.rmdir()
 
 
 def _new_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
-    """A new file that is locked for as long as this process lives; `os.open` refuses whatever lies
-    there, links too.
-    """
+    """A new file, locked until it is closed; `os.open` refuses a name that exists, links too."""
     sweep(folder)
     while True:
         path = _unforeseen(folder, suffix)
-        lock = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        lock = os.open(path, flags, 0o666)
         if _lock(lock):
             return path, lock
         os.close(lock)
-        if sys.platform == "win32":  # which neither locks it so nor renames an open file
+        if sys.platform == "win32":  # neither locks files this way nor renames open ones
             return path, None
 
 
@@ -200,16 +194,12 @@ def _new_folder(folder: Path, suffix: str) -> tuple[Path, int | None]:
 
 
 def _unforeseen(folder: Path, suffix: str) -> Path:
-    return (
-        folder
-        / f".foreframe-{secrets.token_hex(8)}.part{suffix if suffix[1:].isidentifier() else ''}"
-    )
+    suffix = suffix if suffix[1:].isidentifier() else ""
+    return folder / f".foreframe-{secrets.token_hex(8)}.part{suffix}"
 
 
 def _lock(file: int) -> bool:
-    """Whether this process has the open file to itself, and it still lies in its folder: somebody
-    who sweeps may be quicker.
-    """
+    """Whether this process has locked the open file, and no sweep has removed it before that."""
     if sys.platform == "win32":
         return False
     import fcntl
@@ -218,7 +208,7 @@ def _lock(file: int) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: what is left there is swept by its age
+    except OSError:  # a file system without locks, where leftovers are swept by their age
         return True
     return os.fstat(file).st_nlink > 0
 
@@ -231,11 +221,10 @@ def _close(lock: int | None) -> None:
 
 @lru_cache(maxsize=64)
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left of temporary files and folders in `folder`; each folder is
-    looked through once.
+    """Remove temporary files and folders of killed processes in `folder`, once a process.
 
-    Such a one is known by its name, and by its lock: the system lets go of it when a process dies,
-    however that comes about.
+    They are known by their names, and by their locks, which the system releases when a process
+    dies, however that happens.
     """
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -246,7 +235,7 @@ def sweep(folder: Path) -> None:
 
 def _remove_abandoned(path: Path, is_folder: bool) -> None:
     if sys.platform == "win32":
-        free = time.time() - path.stat().st_mtime > FOR_A_DAY
+        free = time.time() - path.stat().st_mtime > ABANDONED
         lock = None
     else:
         import fcntl
@@ -258,7 +247,7 @@ def _remove_abandoned(path: Path, is_folder: bool) -> None:
         except BlockingIOError:
             free = False
         except OSError:
-            free = time.time() - os.fstat(lock).st_mtime > FOR_A_DAY
+            free = time.time() - os.fstat(lock).st_mtime > ABANDONED
     try:
         if free and is_folder:
             shutil.rmtree(path, ignore_errors=True)
@@ -269,48 +258,41 @@ def _remove_abandoned(path: Path, is_folder: bool) -> None:
 
 
 def _sync(path: Path) -> None:
-    """What was written lies on the disk, not only in the system's memory, before anything else
-    happens.
-    """
-    if path.is_dir():
-        if sys.platform == "win32":
-            return
-        flags = os.O_RDONLY
-    else:
-        flags = os.O_RDWR
-    file = os.open(path, flags)
+    """Wait until a file or folder is on the disk, not only in the system's memory."""
+    is_folder = path.is_dir()
+    if is_folder and sys.platform == "win32":
+        return
+    file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(file)
     except OSError as error:
-        if not path.is_dir():
+        if not is_folder:
             raise OSError(error.errno, error.strerror) from error
     finally:
         os.close(file)
 
 
-def _keep(path: Path, as_: Path) -> None:
-    """A second name for the file at `path`, in place of what was called so: at no moment is there
-    less than one of them.
-    """
+def _keep(path: Path, name: Path) -> None:
+    """Give the file at `path` a second name, which its former file loses only then."""
     link = _unforeseen(path.parent, path.suffix)
     try:
         os.link(path, link)
-    except OSError:  # a file system without second names
-        os.replace(path, as_)
+    except OSError:  # a file system without hard links
+        os.replace(path, name)
         return
     try:
-        os.replace(link, as_)
+        os.replace(link, name)
     finally:
-        # Where both are one file already, the rename does nothing, and leaves the link.
+        # Where both names are of the same file already, the rename does nothing, and leaves the
+        # link.
         link.unlink(missing_ok=True)
 
 
 class RunLock:
-    """A lock on a folder that lasts as long as the process that took it, and not as long as a file:
-    a dead process holds none.
+    """A lock on a folder that ends with the process that took it, and not with a file's removal.
 
-    A record lock (`lockf`), which child processes do not inherit: loader workers outlive a killed
-    training by some seconds.
+    It is a record lock (`lockf`), which child processes do not inherit: loader workers outlive a
+    killed training by some seconds.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -318,7 +300,7 @@ class RunLock:
         self._file: Any = None
 
     def take(self) -> bool:
-        """Whether it is this process's now; True too where files cannot be locked."""
+        """Whether this process has the lock now; True too where files cannot be locked."""
         if sys.platform == "win32":
             return True
         import fcntl
@@ -336,11 +318,11 @@ class RunLock:
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     return True
-            self._file.close()  # whoever had it has removed it just now: try again with a new one
+            self._file.close()  # its owner has just removed it: try again with a new file
 
     def give(self) -> None:
         if self._file is not None:
-            # The folder may have gone meanwhile, and be somebody else's run by now.
+            # Meanwhile the folder may have been removed, and be another run's.
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     self.path.unlink()

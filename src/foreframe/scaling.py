@@ -14,10 +14,9 @@ from foreframe.typed import check_types
 Values = TypeVar("Values", Tensor, np.ndarray)
 
 KINDS = ("range", "minmax", "standard", "log", "dbz")
-FAR = 1e30  # float32 ends not far from here
+FAR = 1e30  # float32 ends not far above
 SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
-# What `Scaling.fit` and the command line take where a kind needs no fitting and nothing else was
-# said.
+# What `Scaling.fit` and the command line take for kinds that are not fitted, unless told otherwise.
 DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
 
 
@@ -75,8 +74,7 @@ class Scaling:
 
     @classmethod
     def fit(cls, frames: Values, units: str = "", kind: str = "minmax") -> "Scaling":
-        """From frames of the training split only: the range that they span, or their mean and
-        spread; NaN is left out.
+        """From frames of the training split alone: range, or mean and spread; NaN is left out.
 
         Raises:
             ValueError: when the frames hold a single value or nothing finite.
@@ -85,10 +83,12 @@ class Scaling:
 
     @classmethod
     def from_moments(cls, moments: "Moments", units: str = "", kind: str = "minmax") -> "Scaling":
-        """`fit`, from what one pass over frames that are too many for memory has gathered; raises
-        as it does.
+        """`fit`, from one pass over frames that are too many for memory.
 
         A "log" or "dbz" scaling begins where DEFAULTS says, and reaches at least as high.
+
+        Raises:
+            ValueError: as `fit`.
         """
         if kind in DEFAULTS:
             low, high, usual = DEFAULTS[kind]
@@ -104,7 +104,7 @@ class Scaling:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The values that frames may have; those of a "range" must keep it."""
+        """The values that frames may have: those within a "range", any of other kinds."""
         return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
 
     @property
@@ -113,12 +113,10 @@ class Scaling:
         return (self.low, self.high, self.kind) == (0.0, 1.0, "range")
 
     def from_pictures(self, frames: np.ndarray) -> np.ndarray:
-        """Pictures of 8 bits, which tell their own range, on [0, 1] where the data are; anything
-        else as it is. Any shape.
-        """
-        return (
-            frames.astype(np.float32) / 255 if self.is_unit and frames.dtype == np.uint8 else frames
-        )
+        """Pictures of 8 bits on [0, 1] where the data are; other frames as they are. Any shape."""
+        if self.is_unit and frames.dtype == np.uint8:
+            return frames.astype(np.float32) / 255
+        return frames
 
     def to_network(self, values: Values) -> Values:
         """Units -> [0, 1]; any shape, or (...,C+I,H,W) where there are I inputs."""
@@ -152,7 +150,7 @@ class Scaling:
         return (values - low) / (high - low)
 
     def to_units(self, values: Values) -> Values:
-        """[0, 1] -> units; any shape. Of what is forecast: no inputs."""
+        """[0, 1] -> units, of forecast channels, not of inputs; any shape."""
         if self.kind == "log":
             expm1 = torch.expm1 if isinstance(values, Tensor) else np.expm1
             # A forecast may overshoot: e to the power of that must not.
@@ -171,7 +169,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Moments:
-    """What one pass over many frames gathers of their finite values."""
+    """Count, range and sums of the finite values of many frames, gathered in one pass."""
 
     count: int = 0
     lowest: float = math.inf
@@ -186,14 +184,9 @@ class Moments:
             values = flat[start : start + 2**22].astype(np.float64)
             values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
             if values.size:
-                lowest, highest = float(values.min()), float(values.max())
-                moments += Moments(
-                    values.size,
-                    lowest,
-                    highest,
-                    float(values.sum()),
-                    float(np.square(values).sum()),
-                )
+                ends = float(values.min()), float(values.max())
+                sums = float(values.sum()), float(np.square(values).sum())
+                moments += Moments(values.size, *ends, *sums)
         return moments
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -215,8 +208,7 @@ class Moments:
 
 
 def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
-    """What an option says: a kind to be fitted, or, where `low` and `high` are given too, a whole
-    scaling.
+    """What an option says: a kind to be fitted, or a scaling where `low` and `high` are given too.
 
     Raises:
         ValueError: an unknown kind or key.

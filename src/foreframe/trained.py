@@ -1,9 +1,8 @@
-"""What a forecaster was trained on, as its file tells it: plain values that are checked, and
-offered in words.
+"""What a forecaster was trained on, as its file says: plain values, checked before they are used.
 
 A file may come from a stranger. So nothing that it names is imported, called or fetched: import
-paths, URLs and downloads come from the command line alone. What is harmless needs no word: clips
-that foreframe draws itself, and recordings on this machine.
+paths, URLs and downloads come from the command line alone. Only what is harmless is opened without
+asking: clips that foreframe draws itself, and recordings on this machine.
 """
 
 import shlex
@@ -15,7 +14,7 @@ from typing import Any
 from foreframe.files import exists
 from foreframe.typed import brief, check_plain
 
-IN_MEMORY = "in memory, "  # how the name of data begins that only Python had
+IN_MEMORY = "in memory, "  # begins the name of data that were given from Python
 BUILT_IN = ("moving_mnist", "moving_mnist_published")
 LONGEST = 4096  # characters of a name or a path
 
@@ -55,7 +54,7 @@ class Trained:
             it is not known.
         data_args: its arguments, plain values.
         reading: those of them that say how recordings were read (fields of
-            `foreframe.data.Reading`); others are read alike.
+            `foreframe.data.Reading`), by which other recordings are read too.
         frame: H and W of the frames, None where they are not known.
         preset: of the model.
         seed: of weights and clips.
@@ -93,43 +92,42 @@ def data_of(
     data: str | None = None,
     data_args: Mapping[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """The data set to open for a forecaster, and its arguments: what the user names, or else what
-    it was trained on, if harmless.
+    """The data to open for a forecaster, and its arguments: the user's, or harmless ones of a file.
 
     Args:
-        trained: what its file tells.
-        where: what the user calls it, for the message.
-        data, data_args: from the user; the arguments change those of training where it is the same
-            data.
+        trained: what its file says.
+        where: the user's name for the file, for the message.
+        data, data_args: from the user; the arguments change those of training where the data are
+            the same.
 
     Raises:
-        ValueError: nothing was named, and what was trained on is imported or fetched, or is not
-            here.
+        ValueError: nothing was named, and the training data are imported, fetched or missing here.
     """
     given = dict(data_args or {})
     if data is not None and data != trained.data:
         return data, given
-    # How much memory may be taken is for whoever runs this to say, not for a file.
-    told = {
+    # The user says how much memory may be taken, not a file.
+    named = {
         name: value for name, value in trained.data_args.items() if name not in (*given, "budget")
     }
     if data is None and not trained.data:
         raise ValueError(
             f"{where} does not tell what it was trained on; name what to score on: --data"
         )
-    check_harmless(where, data is None, trained.data, told, "was trained on")
-    return trained.data, told | given
+    check_harmless(where, data is None, trained.data, named, "was trained on")
+    return trained.data, named | given
 
 
 def check_harmless(
     where: str, named: bool, data: str, args: Mapping[str, Any], says: str = "names the data"
 ) -> None:
-    """Refuse, with an offer in words, what a file names and only the command line may: an import
-    path, a URL, a download.
+    """Refuse what a file names and only the command line may: an import path, a URL, a download.
+
+    The message says which option to give for it.
 
     Args:
         where: the file, as the user calls it.
-        named: whether it is the file that names the data; else only its arguments are looked at.
+        named: whether the file names the data; else only its arguments are checked.
         data, args: what it names.
         says: the verb of the message.
 
@@ -139,35 +137,26 @@ def check_harmless(
     if named and data.startswith(IN_MEMORY):
         raise ValueError(
             f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with "
-            "it there, by "
-            "fit(data=..., run=RunOptions(resume=...)), or name other data with --data"
+            "it there, by fit(data=..., run=RunOptions(resume=...)), or name other data with --data"
         )
     if named and not _is_here(data):
         raise ValueError(
             f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs "
-            "and downloads come from the "
-            "command line alone: if you trust it, give --data "
-            f"{shlex.quote(brief(data, quoted=False))}"
+            "and downloads come from the command line alone: if you trust it, give "
+            f"--data {shlex.quote(brief(data, quoted=False))}"
         )
     for path, value in leaves(args):
-        if (
-            path == ("budget",)
-            or (path[-1] == "download" and value)
-            or (isinstance(value, str) and is_remote(value))
-        ):
-            name = ".".join(["data_args", *path])
+        downloads = path[-1] == "download" and value
+        if path == ("budget",) or downloads or (isinstance(value, str) and is_remote(value)):
+            name = brief(".".join(["data_args", *path]), quoted=False)
             raise ValueError(
-                f"{where} has {brief(name, quoted=False)} {brief(value)}; budgets, downloads and "
-                "what lies elsewhere come "
-                f"from the command line alone: if you trust it, give --{brief(name, quoted=False)} "
-                "there"
+                f"{where} has {name} {brief(value)}; budgets, downloads and what lies elsewhere "
+                f"come from the command line alone: if you trust it, give --{name} there"
             )
 
 
 def _is_here(data: str) -> bool:
-    """Whether clips are drawn by foreframe itself, or read from a plain file or folder of this
-    machine.
-    """
+    """Whether foreframe draws the clips itself, or reads them from a plain file or folder here."""
     if data in BUILT_IN:
         return True
     if not data or "\0" in data or is_remote(data):
@@ -182,9 +171,7 @@ def _is_here(data: str) -> bool:
 
 
 def is_remote(text: str) -> bool:
-    """Whether a path or name leaves this machine: a URL, a chain of fsspec's, a share of another
-    computer.
-    """
+    """Whether a path leaves this machine: a URL, a chain of fsspec's, a share in a network."""
     return "://" in text or "::" in text or text[:2] in ("//", "\\\\", "/\\", "\\/")
 
 
