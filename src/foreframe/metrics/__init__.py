@@ -46,7 +46,7 @@ D = C*H*W values a frame:
   errors; SSIM with L = 1; sharpness is the summed gradient magnitude of P over that of Y (below 1:
   blurred; NaN where Y is flat).
 - `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over
-  frames; PSNR is averaged over frames; SSIM has data range L = 2, which reads higher: by 0.03, or by
+  frames; PSNR is averaged over frames; SSIM has data range L = 2, which reads higher: by 0.03, by
   0.07 where blurred.
 - `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
   bias, which is above 0 where forecasts are too high.

@@ -29,19 +29,10 @@ RAIN_COLOURS = (
 # ColorBrewer's RdYlBu turned round: lightness falls evenly to both sides, and colour-blind readers
 # can tell the sides apart.
 COLD_TO_WARM = (
-    "313695",
-    "4575b4",
-    "74add1",
-    "abd9e9",
-    "e0f3f8",
-    "ffffbf",
-    "fee090",
-    "fdae61",
-    "f46d43",
-    "d73027",
-    "a50026",
+    *("313695", "4575b4", "74add1", "abd9e9", "e0f3f8", "ffffbf"),
+    *("fee090", "fdae61", "f46d43", "d73027", "a50026"),
 )
-# of a continuous palette: with frames and letters a GIF stays under its 256 colours, and so exact
+# Of a continuous palette: with frames and letters a GIF stays under its 256 colours, and so exact.
 SHADES = 200
 OWN = ("grey", "radar", "temperature")
 
@@ -80,21 +71,16 @@ class Paint:
         if self.name == "grey":
             shown = frame[:3] if frame.shape[0] >= 3 else frame[:1].repeat(3, axis=0)
             parts = (shown - self.low) / (self.high - self.low)
-            pixels = (
-                (np.clip(np.nan_to_num(parts), 0, 1) * 255)
-                .round()
-                .astype(np.uint8)
-                .transpose(1, 2, 0)
-            )
+            levels = (np.clip(np.nan_to_num(parts), 0, 1) * 255).round()
+            pixels = levels.astype(np.uint8).transpose(1, 2, 0)
             missing = np.isnan(parts).any(axis=0)
         else:
             values = frame[0] * self.factor
             missing = np.isnan(values)
             palette = _palette(self.name)
             if self.steps:
-                pixels = palette[
-                    np.searchsorted(self.steps, np.where(missing, -np.inf, values), side="right")
-                ]
+                known = np.where(missing, -np.inf, values)
+                pixels = palette[np.searchsorted(self.steps, known, side="right")]
             else:
                 parts = np.where(missing, 0, (values - self.low) / (self.high - self.low))
                 pixels = palette[np.clip(parts * len(palette), 0, len(palette) - 1).astype(int)]
@@ -103,9 +89,7 @@ class Paint:
 
     @property
     def factor(self) -> float:
-        """From the data's units to the shown ones: a rain flux is read in mm/h, as people read
-        rain.
-        """
+        """From the data's units to the shown ones: a rain flux is shown in mm/h."""
         return _rain_factor(self.units) or 1.0 if self.name == "radar" else 1.0
 
     @property
@@ -137,11 +121,12 @@ RAIN_RATES = {"mm/h": 1.0, "kg m-2 h-1": 1.0, "mm/s": 3600.0, "kg m-2 s-1": 3600
 
 
 def paint_for(name: str, low: float, high: float, units: str) -> Paint:
-    """The paint of that name; "auto" chooses: grey without units, "radar" for rain, "temperature"
-    for K and °C, else viridis.
+    """The paint of that name, for a field from `low` to `high`; a constant one gets a range.
+
+    "auto" chooses: grey without units, "radar" for rain, "temperature" for K and °C, else viridis.
 
     Raises:
-        ValueError: as `Paint`; a field that is constant is given a range around its value.
+        ValueError: as `Paint`.
     """
     if name == "auto":
         if not units:
@@ -156,12 +141,13 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
 
 
 def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
-    """The scale as a vertical bar with ticks and the unit, (height, columns, 3) uint8; no columns
-    for plain pictures.
+    """The scale as a vertical bar with ticks and the unit, (height, columns, 3) uint8.
+
+    Plain pictures have none, and get no columns.
 
     Args:
-        height: of the pictures that it stands beside; about 80 is the least that can be read.
-        missing: whether it must say which grey means that there are no data.
+        height: of the pictures beside it; about 80 is the least that can be read.
+        missing: whether it says which grey means no data.
     """
     if not paint.has_legend:
         return np.zeros((height, 0, 3), np.uint8)
@@ -170,11 +156,9 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
     top = line + size // 2 + 2 if paint.shown_units else size // 2 + 2
     bottom = height - size // 2 - 3 - (line + 2 if missing else 0)
     span = max(1, bottom - top)
-    palette = (
-        np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
-        if paint.name == "grey"
-        else _palette(paint.name)
-    )
+    palette = _palette(paint.name)
+    if paint.name == "grey":
+        palette = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
     if paint.steps:
         ends = [(k + 1) / len(palette) for k in range(len(paint.steps))]
         ticks = list(zip(ends, [f"{step:.4g}" for step in paint.steps], strict=True))
@@ -206,9 +190,7 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
 
 
 def with_legend(picture: np.ndarray, paint: Paint, missing: bool) -> np.ndarray:
-    """The picture with its legend on the right; a low one gets paper below, so that the legend can
-    be read.
-    """
+    """The picture with its legend on the right, and paper below it where it is too low for that."""
     if not paint.has_legend:
         return picture
     below = max(0, 120 - picture.shape[0])
@@ -225,14 +207,14 @@ def write_text(
     colour: tuple[int, int, int],
     size: int = 11,
 ) -> None:
-    """Letters whose soft edges have few shades, so that a GIF has room for the data's colours; `at`
-    is their left upper corner.
+    """Write letters with their left upper corner `at` a place.
+
+    Their soft edges have few shades, so that a GIF has room for the data's colours.
     """
     mask = Image.new("L", (ceil(text_width(text, size)) + 2, size + 6))
     ImageDraw.Draw(mask).text((0, 1), text, fill=255, font=_font(size))
-    picture.paste(
-        colour, at, mask.point([min(255, (v + 21) // 42 * 42 + v // 250 * 3) for v in range(256)])
-    )
+    shades = [min(255, (v + 21) // 42 * 42 + v // 250 * 3) for v in range(256)]
+    picture.paste(colour, at, mask.point(shades))
 
 
 def text_width(text: str, size: int = 11) -> float:
@@ -241,18 +223,16 @@ def text_width(text: str, size: int = 11) -> float:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which we need anyway, brings one
-    # that does.
+    # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which foreframe needs anyway, has
+    # one that does.
     spec = find_spec("matplotlib")
-    path = (
-        Path(spec.origin if spec and spec.origin else "").parent
-        / "mpl-data/fonts/ttf/DejaVuSans.ttf"
-    )
+    matplotlib = Path(spec.origin if spec and spec.origin else "").parent
+    path = matplotlib / "mpl-data/fonts/ttf/DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size) if path.is_file() else ImageFont.load_default(size)
 
 
 def round_up(value: float) -> float:
-    """The next number of 1, 2, 5, 10, 20, ... that is not below a positive `value`."""
+    """The least of ..., 1, 2, 5, 10, 20, ... that is not below a positive `value`."""
     power = 10.0 ** floor(log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
@@ -270,23 +250,16 @@ def _ticks(low: float, high: float, n: int) -> list[tuple[float, str]]:
 
 @lru_cache
 def _palette(name: str) -> np.ndarray:
-    """(colours, 3) uint8 from low to high; none for "grey". The first of "radar" is paper: below
-    its lowest step.
-    """
+    """(colours, 3) uint8 from low to high; none for "grey". "radar" begins with paper."""
     if name == "grey":
         return np.zeros((0, 3), np.uint8)
     if name == "radar":
         return np.array([PAPER, *RAIN_COLOURS], np.uint8)
     if name == "temperature":
-        anchors = np.array(
-            [[int(code[k : k + 2], 16) for k in (0, 2, 4)] for code in COLD_TO_WARM], float
-        )
-        where = np.linspace(0, len(anchors) - 1, SHADES)
-        return (
-            np.stack([np.interp(where, range(len(anchors)), one) for one in anchors.T], axis=1)
-            .round()
-            .astype(np.uint8)
-        )
+        anchors = np.array([list(bytes.fromhex(code)) for code in COLD_TO_WARM], float)
+        places = np.linspace(0, len(anchors) - 1, SHADES)
+        channels = [np.interp(places, range(len(anchors)), channel) for channel in anchors.T]
+        return np.stack(channels, axis=1).round().astype(np.uint8)
     from matplotlib import colormaps
 
     if name not in colormaps:
@@ -297,9 +270,9 @@ def _palette(name: str) -> np.ndarray:
 
 
 def _is(units: str, *wanted: str) -> bool:
-    return bool(units) and any(same_unit(units, one) for one in wanted)
+    return bool(units) and any(same_unit(units, unit) for unit in wanted)
 
 
 def _rain_factor(units: str) -> float | None:
-    """What makes mm/h of a rain rate in these units; None for anything else."""
+    """From a rain rate in these units to mm/h; None for other units."""
     return next((factor for rate, factor in RAIN_RATES.items() if _is(units, rate)), None)

@@ -27,13 +27,12 @@ def curves_png(
     xlabel: str = "frames ahead",
     names: Sequence[str] = (),
 ) -> bytes:
-    """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}; the first
-    series is drawn bold.
+    """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}.
 
-    `names` have the same colours in every report, in whatever company; others take what is left.
+    The first series is drawn bold. Those of `names` have the same colours in every report, whatever
+    else is drawn; others take the colours that are left.
     """
-    # The object interface: pyplot would keep every figure, and choose a backend that may want a
-    # screen.
+    # The object interface: pyplot keeps every figure, and may choose a backend that needs a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -61,6 +60,6 @@ def curves_png(
 
 
 def colours_of(series: Sequence[str], names: Sequence[str] = ()) -> dict[str, str]:
-    """matplotlib's colour for each series: that of its place in `names`, or one after those."""
+    """matplotlib's colour for each series: by its place in `names`, or after all of those."""
     places = [*names, *(name for name in series if name not in names)]
     return {name: f"C{places.index(name)}" for name in series}

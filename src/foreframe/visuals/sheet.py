@@ -28,8 +28,8 @@ def contact_sheet(
         frames: (T,C,H,W) in [0,1], or in the units of `paint`.
         labels: T of them, e.g. numbers or times.
         columns: thumbnails in a row.
-        flagged: which frames of these (from 0) wear red, and the word that says why: {17: "cut",
-            40: "black"}.
+        flagged: frames (from 0) to mark in red, and the word that says why:
+            {17: "cut", 40: "black"}.
 
     Raises:
         ValueError: no frames, labels of another number, a flag on no frame, no columns.
@@ -50,7 +50,7 @@ def contact_sheet(
     # A label too long for its thumbnail goes in two lines, and only then makes room for itself.
     tall = any(text_width(text, size) > w for text in texts)
     lines = [[labels[t], flagged.get(t, "")] if tall else [texts[t]] for t in range(n)]
-    widest = ceil(max(text_width(text, size) for one in lines for text in one))
+    widest = ceil(max(text_width(text, size) for texts in lines for text in texts))
     line, gap = size + 4, 10
     cell = (max(w, widest) + gap, h + line * len(lines[0]) + gap)
     picture = Image.new("RGB", (gap + columns * cell[0], gap + ceil(n / columns) * cell[1]), PAPER)
@@ -67,5 +67,5 @@ def contact_sheet(
         )
         picture.paste(Image.fromarray(painted(thumbnail)), (x, y))
     shown = np.asarray(picture)
-    missing = any(np.isnan(one).any() for one in thumbnails)
+    missing = any(np.isnan(thumbnail).any() for thumbnail in thumbnails)
     return with_legend(shown, painted, missing)

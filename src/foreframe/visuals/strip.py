@@ -1,10 +1,9 @@
-"""Frames side by side, and frames one after the other. Past and forecast are told apart: what is
-forecast wears ORANGE.
-"""
+"""Frames side by side, and frames one after the other; forecast frames are edged in ORANGE."""
 
 import re
 from collections.abc import Iterator, Sequence
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -22,7 +21,8 @@ from foreframe.visuals.colours import (
     write_text,
 )
 
-# Frames are enlarged to about the first, and shrunk to the second, pixels of their longer side.
+# The longer side of frames: small ones are enlarged to about the first number of pixels, large
+# ones shrunk to the second.
 STRIP = (64, 256)
 FILM = (192, 768)
 
@@ -35,10 +35,10 @@ def strip(
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """The picture that one clip makes, (rows, columns, 3) uint8.
+    """One clip as a picture, (rows, columns, 3) uint8.
 
-    With truth three rows: past then truth; past then forecast; error. Without it one: past then
-    forecast. Large frames are shrunk by averages.
+    With truth it has three rows: past then truth; past then forecast; error. Without truth it has
+    one: past then forecast. Large frames are shrunk by averages.
 
     Args:
         past: (P,C,H,W) in [0,1], or in the units of `paint`.
@@ -54,77 +54,68 @@ def strip(
     p, steps = len(past), len(forecast)
     _check_times(times, p + steps)
     painted = paint or Paint()
-    before = [fit(frame, *STRIP) for frame in past]
-    rows: list[tuple[list[str], list[np.ndarray | None], Paint]] = []
-    rows.append(
-        (["past, forecast"], [*before, *(fit(frame, *STRIP) for frame in forecast)], painted)
-    )
+    before: list[np.ndarray | None] = [fit(frame, *STRIP) for frame in past]
+    rows = [
+        _Row(["past, forecast"], [*before, *(fit(frame, *STRIP) for frame in forecast)], painted)
+    ]
     if truth is not None:
-        rows.insert(
-            0, (["past, truth"], [*before, *(fit(frame, *STRIP) for frame in truth)], painted)
-        )
+        truths = [*before, *(fit(frame, *STRIP) for frame in truth)]
+        rows.insert(0, _Row(["past, truth"], truths, painted, is_truth=True))
         rows.append(_error_row(past, forecast, truth, painted))
-    h, w = before[0].shape[-2:]
+    h, w = fit(past[0], *STRIP).shape[-2:]
     size = min(16, max(10, w // 14))
     line = size + 4
     labels = times or [f"{t - p + 1:+d}" if t - p + 1 else "0" for t in range(p + steps)]
     broken = [_lines(label, w, size) for label in labels]
     gap, top = 3, max(map(len, broken)) * line + 2
-    left = max(100, ceil(max(text_width(text, size) for label, *_ in rows for text in label)) + 14)
-    picture = Image.new(
-        "RGB", (left + (p + steps) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)), PAPER
-    )
+    left = max(100, ceil(max(text_width(text, size) for row in rows for text in row.label)) + 14)
+    width, height = left + (p + steps) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)
+    picture = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(picture)
-    for r, (label, sequence, how) in enumerate(rows):
+    columns = [left + t * (w + gap) + (4 * gap if t >= p else 0) for t in range(p + steps)]
+    for r, row in enumerate(rows):
         y = top + r * (h + 2 * gap)
-        for k, text in enumerate(label):
-            write_text(
-                picture, (4, y + h // 2 - len(label) * line // 2 + k * line), text, INK, size
-            )
-        free = 0.0
-        for t, frame in enumerate(sequence):
-            x = left + t * (w + gap) + (4 * gap if t >= p else 0)
+        middle = y + h // 2 - len(row.label) * line // 2
+        for k, text in enumerate(row.label):
+            write_text(picture, (4, middle + k * line), text, INK, size)
+        for t, (x, frame) in enumerate(zip(columns, row.frames, strict=True)):
             if frame is not None:
-                made = t >= p and label[0] != "past, truth"
-                draw.rectangle((x - 1, y - 1, x + w, y + h), outline=ORANGE if made else GREY)
-                picture.paste(Image.fromarray(how(frame)), (x, y))
-            if r == 0 and x + 1 >= free:  # a label that would lie on the one before it stays away
-                for k, text in enumerate(broken[t]):
-                    write_text(
-                        picture,
-                        (x + 1, top - 3 - (len(broken[t]) - k) * line),
-                        text,
-                        ORANGE if t >= p else INK,
-                        size,
-                    )
-                    free = max(free, x + 1 + text_width(text, size) + 4)
-    shown = np.asarray(picture)
+                edge = ORANGE if t >= p and not row.is_truth else GREY
+                draw.rectangle((x - 1, y - 1, x + w, y + h), outline=edge)
+                picture.paste(Image.fromarray(row.paint(frame)), (x, y))
+    free = 0.0  # a label that would lie on the one before it stays away
+    for t, (x, lines) in enumerate(zip(columns, broken, strict=True)):
+        if x + 1 >= free:
+            for k, text in enumerate(lines):
+                place = (x + 1, top - 3 - (len(lines) - k) * line)
+                write_text(picture, place, text, ORANGE if t >= p else INK, size)
+                free = max(free, x + 1 + text_width(text, size) + 4)
     missing = any(
-        np.isnan(frame).any() for _, sequence, _ in rows for frame in sequence if frame is not None
+        np.isnan(frame).any() for row in rows for frame in row.frames if frame is not None
     )
-    return with_legend(shown, painted, missing)
+    return with_legend(np.asarray(picture), painted, missing)
 
 
-def _error_row(
-    past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint: Paint
-) -> tuple[list[str], list[np.ndarray | None], Paint]:
-    """Label, frames and paint of the errors; the past has none."""
-    several = paint.name == "grey" and forecast.shape[1] >= 3
-    errors = (
-        np.abs(forecast.astype(np.float32) - truth)[:, : None if several else 1].mean(
-            axis=1, keepdims=True
-        )
-        * paint.factor
-    )
+class _Row(NamedTuple):
+    """A row of a strip: its label in lines, a frame or None for each time, and their paint."""
+
+    label: list[str]
+    frames: Sequence[np.ndarray | None]
+    paint: Paint
+    is_truth: bool = False
+
+
+def _error_row(past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint: Paint) -> _Row:
+    """The errors; the past has none."""
+    colours = paint.name == "grey" and forecast.shape[1] >= 3
+    errors = np.abs(forecast.astype(np.float32) - truth)[:, : None if colours else 1]
+    errors = errors.mean(axis=1, keepdims=True) * paint.factor
     # The largest error of all would leave the rest in the dark.
     most = float(np.nanpercentile(errors, 99.5)) if np.isfinite(errors).any() else 0.0
     white = round_up(most if most > 0 else (paint.high - paint.low) / 10)
     label = ["|forecast - truth|", f"white: {white:g} {paint.shown_units}".rstrip(), "and more"]
-    return (
-        label,
-        [*([None] * len(past)), *(fit(frame, *STRIP) for frame in errors)],
-        Paint("grey", 0.0, white),
-    )
+    frames = [*([None] * len(past)), *(fit(frame, *STRIP) for frame in errors)]
+    return _Row(label, frames, Paint("grey", 0.0, white))
 
 
 def animation(
@@ -135,10 +126,10 @@ def animation(
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """(P+S, rows, columns, 3) uint8: the past, then the forecast, framed in orange; the truth on
-    its left where there is one.
+    """(P+S, rows, columns, 3) uint8: the past, then the forecast in an orange frame.
 
-    Args and errors as `strip`; times stand over the frames, and nothing does without them.
+    Truth, where it is given, is on the left. Args and errors as `strip`; times are written above
+    the frames.
     """
     return np.stack(list(animation_frames(past, forecast, truth, paint=paint, times=times)))
 
@@ -155,41 +146,42 @@ def animation_frames(
 ) -> Iterator[np.ndarray]:
     """The pictures of `animation`, one at a time: a long film need not fit in memory.
 
-    A film of several forecasts is made of one such sequence after the other; all are of one size
-    when each is told of the others:
+    A film of several forecasts is one such sequence after the other, all of one size when each
+    knows of the others:
 
     Args:
-        missing: whether the scale says which grey is no data; by default it does where these frames
-            hold NaN.
-        room: the longest times of the others, or all of them.
+        missing: whether the scale says which grey means no data; by default it does where these
+            frames have NaN.
+        room: the longest times of the other sequences, or all of them.
     """
     p, n = past.shape[0], past.shape[0] + forecast.shape[0]
     _check_times(times, n)
     painted = paint or Paint()
-    parts = [one for one in (past, forecast, truth) if one is not None]
     if missing is None:
         # Known before the first frame: legends must not jump.
-        missing = painted.has_legend and any(holds_nan(one) for one in parts)
-    panels = [(forecast, True)] if truth is None else [(truth, False), (forecast, True)]
+        given = [frames for frames in (past, forecast, truth) if frames is not None]
+        missing = painted.has_legend and any(holds_nan(frames) for frames in given)
+    panels = [(forecast, "forecast")]
+    if truth is not None:
+        panels.insert(0, (truth, "truth"))
 
     def pictures() -> Iterator[np.ndarray]:
         band = None
         for t in range(n):
             drawn = []
-            for sequence, made in panels:
-                frame = _one(past, t) if t < p else _one(sequence, t - p)
-                drawn.append(
-                    _framed(painted(fit(frame, *FILM)), ORANGE if made and t >= p else GREY)
-                )
-            if times is not None:
-                words = ["forecast"] if truth is None else ["truth", "forecast"]
-                texts = [f"{times[t]}  {'past' if t < p else word}" for word in words]
-                if band is None:
-                    size = min(18, max(11, drawn[0].shape[0] // 18))
-                    longest = max(text_width(f"{time}  forecast", size) for time in (*times, *room))
-                    band = (size, max(drawn[0].shape[1], ceil(longest) + 8))
-                inks = [ORANGE if t >= p and made else INK for _, made in panels]
-                drawn = [_captioned(*one, *band) for one in zip(drawn, texts, inks, strict=True)]
+            for frames, word in panels:
+                frame = _frame(past, t) if t < p else _frame(frames, t - p)
+                is_forecast = word == "forecast" and t >= p
+                panel = _framed(painted(fit(frame, *FILM)), ORANGE if is_forecast else GREY)
+                if times is not None:
+                    if band is None:
+                        size = min(18, max(11, panel.shape[0] // 18))
+                        stamps = [f"{time}  forecast" for time in (*times, *room)]
+                        longest = max(text_width(stamp, size) for stamp in stamps)
+                        band = (size, max(panel.shape[1], ceil(longest) + 8))
+                    text = f"{times[t]}  {word if t >= p else 'past'}"
+                    panel = _captioned(panel, text, ORANGE if is_forecast else INK, *band)
+                drawn.append(panel)
             yield with_legend(np.concatenate(drawn, axis=1), painted, missing)
 
     return pictures()
@@ -214,9 +206,10 @@ def _captioned(
 
 
 def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
-    """(C,H,W) at a size to look at: small ones with their pixels repeated until the longer side is
-    about `least`, large ones as averages over areas until it is `most`. Averages leave NaN out;
-    where most of an area is NaN, it stays NaN.
+    """(C,H,W) at a size to look at, where the longer side is about `least` to `most` pixels.
+
+    Pixels of small frames are repeated; of large ones averages over areas are shown, which leave
+    NaN out, and are NaN where most of the area is.
     """
     c, h, w = frame.shape
     if max(h, w) <= most:
@@ -226,29 +219,28 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
     shrunk = []
     for channel in frame.astype(np.float32):
         known = ~np.isnan(channel)
-        total, part = (
-            np.asarray(Image.fromarray(one.astype(np.float32)).resize(size, Image.Resampling.BOX))
-            for one in (np.where(known, channel, 0), known)
-        )
+        filled = Image.fromarray(np.where(known, channel, np.float32(0)))
+        total = np.asarray(filled.resize(size, Image.Resampling.BOX))
+        weights = Image.fromarray(known.astype(np.float32))
+        part = np.asarray(weights.resize(size, Image.Resampling.BOX))
         shrunk.append(np.where(part >= 0.5, total / np.maximum(part, 0.5), np.float32(np.nan)))
     return np.stack(shrunk)
 
 
-def _one(frames: Frames, t: int) -> np.ndarray:
+def _frame(frames: Frames, t: int) -> np.ndarray:
     return np.asarray(frames[t : t + 1])[0]
 
 
 def holds_nan(frames: Frames) -> bool:
     """Whether a value is missing in any of the frames (T,C,H,W), which are read one at a time."""
-    return frames.dtype.kind == "f" and any(
-        np.isnan(_one(frames, t)).any() for t in range(frames.shape[0])
-    )
+    if frames.dtype.kind != "f":
+        return False
+    return any(np.isnan(_frame(frames, t)).any() for t in range(frames.shape[0]))
 
 
 def _lines(label: str, width: int, size: int) -> list[str]:
-    """The label in one line, else its last word (how far ahead, or the time) in one of its own,
-    else every word, as its column is wide. A unit or a month is no word of its own: it stays with
-    its number.
+    """A label in as few lines as fit its column: one, two with the last word (how far ahead, or the
+    time) in the second, or one a word. A unit or a month stays with its number.
     """
     words = re.split(r" +(?![^\W\d])", label)
     ways = [[label], [" ".join(words[:-1]), words[-1]]]

@@ -25,8 +25,7 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
-    """uint8 (H,W,3), one after the other, to frame-0001.png, frame-0002.png, ... in a new folder,
-    made whole or not at all.
+    """uint8 (H,W,3), one after the other, to frame-0001.png, frame-0002.png, ... in a new folder.
 
     Raises:
         ValueError: a folder that holds something already, no frames, or when it cannot be written.
@@ -43,8 +42,7 @@ def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> None:
-    """uint8 (H,W,3), one after the other, to an H.264 film that any browser plays (yuv420p, index
-    first).
+    """uint8 (H,W,3), one after the other, to an H.264 film that any browser plays.
 
     Odd sizes get one more row or column, equal to the last one, since the format halves the
     colours' resolution.
@@ -78,11 +76,10 @@ def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
         h, w = pixels.shape[:2]
         if stream is None:
             size = (h, w)
-            # Thin lines and letters stay sharp.
+            # A low crf, so that thin lines and letters stay sharp.
             stream = film.add_stream("libx264", rate=rate, options={"crf": "16"})
             stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
-            # Said, not left to the player, which would guess the colours' standard by the frame's
-            # size.
+            # Written, or the player would guess the colours' standard by the frame's size.
             context = stream.codec_context
             context.color_range = 1  # limited
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
@@ -119,10 +116,10 @@ def gif_bytes(frames: np.ndarray, fps: float = 5.0) -> bytes:
     seen = np.zeros(1 << 24, bool)
     for frame in frames:
         seen[_packed(frame)] = True
-    held = np.flatnonzero(seen)
-    palette, numbers = _shared_palette(frames, held)
+    packed = np.flatnonzero(seen)
+    palette, numbers = _shared_palette(frames, packed)
     number = np.zeros(1 << 24, np.uint8)
-    number[held] = numbers
+    number[packed] = numbers
     pictures = [Image.fromarray(number[_packed(frame)]) for frame in frames]
     for picture in pictures:
         picture.putpalette(palette.tobytes())
@@ -156,15 +153,13 @@ def _unpacked(numbers: np.ndarray) -> np.ndarray:
     )
 
 
-def _shared_palette(frames: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The palette (256,3) uint8 of frames that hold the packed colours `held`, and for each of
-    those its number in it.
-    """
+def _shared_palette(frames: np.ndarray, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The palette (256,3) uint8 of frames with these packed colours, and each colour's number."""
     palette = np.zeros((256, 3), np.uint8)
-    colours = _unpacked(held)
-    if len(held) <= 256:
-        palette[: len(held)] = colours
-        return palette, np.arange(len(held), dtype=np.uint8)
+    colours = _unpacked(packed)
+    if len(colours) <= 256:
+        palette[: len(colours)] = colours
+        return palette, np.arange(len(colours), dtype=np.uint8)
     grey = (colours[:, 0] == colours[:, 1]) & (colours[:, 1] == colours[:, 2])
     few = int((~grey).sum())
     if few <= 64:
@@ -173,9 +168,11 @@ def _shared_palette(frames: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, n
         numbers = few + np.abs(colours[:, :1].astype(float) - levels).argmin(axis=1)
         numbers[~grey] = np.arange(few)
         return palette, numbers.astype(np.uint8)
-    own = [one for one in (ORANGE, GREY, PAPER, INK, MISSING) if (colours == one).all(axis=1).any()]
-    some = frames[np.linspace(0, len(frames) - 1, min(len(frames), 24)).astype(int)]
-    mosaic = Image.fromarray(some.reshape(-1, *some.shape[2:]))  # frames one below the other
+    places = [(colours == ours).all(axis=1) for ours in (ORANGE, GREY, PAPER, INK, MISSING)]
+    places = [place for place in places if place.any()]
+    own = [colours[place][0] for place in places]
+    sample = frames[np.linspace(0, len(frames) - 1, min(len(frames), 24)).astype(int)]
+    mosaic = Image.fromarray(sample.reshape(-1, *sample.shape[2:]))  # frames one below the other
     chosen = mosaic.quantize(256 - len(own), dither=Image.Dither.NONE).getpalette() or []
     palette[: len(chosen) // 3] = np.reshape(chosen, (-1, 3))
     palette[256 - len(own) :] = np.reshape(own, (-1, 3))
@@ -184,6 +181,6 @@ def _shared_palette(frames: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, n
     numbers = np.asarray(
         Image.fromarray(colours[None]).quantize(palette=scheme, dither=Image.Dither.NONE)
     )[0].copy()
-    for k, one in enumerate(own):
-        numbers[(colours == one).all(axis=1)] = 256 - len(own) + k
+    for k, place in enumerate(places):
+        numbers[place] = 256 - len(own) + k
     return palette, numbers
