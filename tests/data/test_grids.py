@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 
 from conftest import real_data
-from foreframe import __version__
+from foreframe import __version__, clips_from
 from foreframe.clip import Clip, Frames
 from foreframe.data.cf import write_grid
 from foreframe.data.grids import read_grid
@@ -78,6 +78,38 @@ def test_unnamed_space_is_the_last_two_dimensions_and_one_level_is_dropped() -> 
     assert clip.times is None
     assert clip.coordinates == {}
     assert read_grid(xr.DataArray(FIELD, dims=("a", "b", "time"))).frames.shape == (5, 1, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("down", "across"),
+    [
+        ({"axis": "Y"}, {"axis": "X"}),
+        ({"units": "degrees_north"}, {"units": "degrees_east"}),
+        ({"units": "degree_N"}, {"units": "degree_E"}),
+        ({"standard_name": "grid_latitude"}, {"standard_name": "grid_longitude"}),
+        ({"_CoordinateAxisType": "GeoY"}, {"_CoordinateAxisType": "GeoX"}),
+        ({"axis": "Y"}, {}),
+    ],
+)
+def test_attributes_tell_the_sides_whatever_they_are_called(down: dict, across: dict) -> None:
+    """Rows are called x and come last; only a column that nothing describes has a name that tells."""
+    columns = "y" if across else "lon"
+    data = xr.Dataset(
+        {"v": (("time", columns, "x"), FIELD.transpose(0, 2, 1))},
+        {"time": HOURS, "x": ("x", SOUTHWARD, down), columns: (columns, EASTWARD, across)},
+        {"coordinates": "time"},
+    )
+    clip = read_grid(data)
+    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
+    assert clip.dims == ("x", columns)
+    assert clip.coordinates["x"].dims == ("row",)
+
+
+def test_a_count_of_pixels_stays_with_its_pixels() -> None:
+    counted = era_like(latitude=np.arange(4), longitude=np.arange(5)).rename(latitude="y")
+    (clip,) = clips_from(counted, crop=[1, 2, 2, 3])
+    np.testing.assert_array_equal(clip.coordinates["y"], [1, 2])
+    np.testing.assert_array_equal(clip.coordinates["longitude"], [2, 3, 4])
 
 
 def test_packed_integers_and_fill_values(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from foreframe import __version__
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
-from foreframe.data.grids import OF_THE_FILE, mapping_names, turned
+from foreframe.data.grids import OF_THE_FILE, counts_pixels, mapping_names, turned
 from foreframe.data.store import in_one_line
 from foreframe.files import atomic_folder, atomic_write
 
@@ -310,7 +310,7 @@ def _places(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
         places[name] = (own, values, said)
     for side, length in (("row", h), ("column", w)):
         if dims[side] not in given and not any(side in c.dims for c in given.values()):
-            said = {"long_name": f"{side} of the picture", "units": "1"}
+            said = {"long_name": counts_pixels(side), "units": "1"}
             places[dims[side]] = (dims[side], np.arange(length), said)
     return dims["row"], dims["column"], places
 

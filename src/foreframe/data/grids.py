@@ -6,7 +6,7 @@ decided here, once.
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -151,17 +151,8 @@ def read_grid(
                 "another variable"
             )
 
-    plans = [_dimensions(dataset, axes, wanted, name) for wanted in names]
-    time, channel, row, column = plans[0][0]
-    for wanted, (dims, _) in zip(names, plans, strict=True):
-        if (dims[0], dims[2], dims[3]) != (time, row, column):
-            raise ValueError(
-                f"{name}: {names[0]} lies on {_listed([time, row, column])}, but {wanted} on "
-                f"{_listed([dims[0], *dims[2:]])}; "
-                "channels need one grid: read them apart"
-            )
-    channel = next((dims[1] for dims, _ in plans if dims[1] is not None), None)
-    dataset = dataset.isel({d: 0 for _, single in plans for d in single})
+    (time, channel, row, column), levels = _layout(dataset, axes, names, name)
+    dataset = dataset.isel(dict.fromkeys(levels, 0))
     if 0 in (dataset.sizes[time], dataset.sizes[row], dataset.sizes[column]):
         raise ValueError(
             f"{name}: {names[0]} is empty: {time} {dataset.sizes[time]}, "
@@ -260,10 +251,11 @@ def _axes(dataset: Any) -> _Axes:
     )
 
 
-def _points_north(name: Any, variable: Any, axes: _Axes) -> bool:
-    """Whether greater values of a row coordinate lie farther north; a plain `y` does not tell."""
-    named = str(name).lower().startswith("lat") or str(name).lower() == "rlat"
-    return named or name in axes.latitudes or _attribute(variable, "standard_name") in _NORTHWARD
+def _points_north(name: str, coordinate: Coordinate, axes: _Axes) -> bool:
+    """Whether greater values of a coordinate lie farther north; a plain `y` does not tell."""
+    named = name.lower().startswith("lat") or name.lower() == "rlat" or name in axes.latitudes
+    told = named or coordinate.attributes.get("standard_name") in _NORTHWARD
+    return told and "row" in coordinate.dims
 
 
 def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
@@ -356,6 +348,27 @@ def _dimensions(
             f"select one of each, e.g. {many[0]}={_first_choice(dataset, many[0])}"
         )
     return (time, channel, row, column), further
+
+
+def _layout(
+    dataset: Any, axes: _Axes, names: Sequence[str], name: str
+) -> tuple[tuple[Any, Any, Any, Any], set[Any]]:
+    """The same of variables that lie on one grid, where only some may have a channel.
+
+    Raises:
+        ValueError: they lie on several.
+    """
+    (dims, single), *others = [_dimensions(dataset, axes, wanted, name) for wanted in names]
+    (time, channel, row, column), levels = dims, set(single)
+    for wanted, (other, more) in zip(names[1:], others, strict=True):
+        if (other[0], *other[2:]) != (time, row, column):
+            raise ValueError(
+                f"{name}: {names[0]} lies on {_listed([time, row, column])}, but {wanted} on "
+                f"{_listed([other[0], *other[2:]])}; channels need one grid: read them apart"
+            )
+        channel = other[1] if channel is None else channel
+        levels.update(more)
+    return (time, channel, row, column), levels
 
 
 def _first_choice(dataset: Any, dim: Any) -> Any:
@@ -608,57 +621,74 @@ def _read_coordinates(
     """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and
     whether that took a flip.
     """
-    held: dict[str, Coordinate] = {}
-    # Whether the last row lies north of the first, by each coordinate that tells.
-    north: list[bool] = []
-    for dim, wanted in ((row, "row"), (column, "column")):
+    coordinates = {
+        str(name): Coordinate(dims, values, _coordinate_attributes(variable))
+        for name, variable, dims, values in (
+            *_lines(dataset, axes, row, column),
+            *_planes(dataset, axes, time, row, column),
+            *_points(dataset, names),
+        )
+    }
+    if not _runs_north(coordinates, axes):
+        return coordinates, False
+    return {name: turned(coordinate) for name, coordinate in coordinates.items()}, True
+
+
+def _runs_north(coordinates: Mapping[str, Coordinate], axes: _Axes) -> bool:
+    """Whether the last row lies north of the first, by the first coordinate that tells."""
+    for name, coordinate in coordinates.items():
+        if _points_north(name, coordinate, axes):
+            first, last = (edge[np.isfinite(edge)] for edge in coordinate.values[[0, -1]])
+            if first.size and last.size and first.mean() != last.mean():
+                return bool(first.mean() < last.mean())
+    return False
+
+
+_Place = tuple[Any, Any, tuple[str, ...], np.ndarray]  # name, variable, dims, values
+
+
+def _lines(dataset: Any, axes: _Axes, row: Any, column: Any) -> Iterator[_Place]:
+    """Along one side: rows' before columns', each beginning with the dimension's own."""
+    for dim, side in ((row, "row"), (column, "column")):
         for name, variable in _along(dataset, dim).items():
-            told = axes.sides[name]
-            its_own = name == dim or name in dataset.coords
-            if variable.dtype.kind not in "fiu" or (
-                told not in (wanted, "") if its_own else told != wanted
-            ):
-                continue
-            values = np.asarray(variable.values)
-            if _is_index(variable, values):
-                continue
-            held[str(name)] = Coordinate((wanted,), values, _coordinate_attributes(variable))
-            if dim == row and _points_north(name, variable, axes) and values[0] != values[-1]:
-                north.append(bool(values[0] < values[-1]))
-    for chosen in (axes.latitudes, axes.longitudes, set(dataset.coords)):
+            is_coordinate = name == dim or name in dataset.coords
+            fits = (side, "") if is_coordinate else (side,)
+            counted = variable.attrs.get("long_name") == counts_pixels(side)
+            if variable.dtype.kind in "fiu" and axes.sides[name] in fits and not counted:
+                yield name, variable, (side,), np.asarray(variable.values)
+
+
+def _planes(dataset: Any, axes: _Axes, time: Any, row: Any, column: Any) -> Iterator[_Place]:
+    """Over both sides: latitudes, longitudes, and what else the file calls a coordinate."""
+    others = {*dataset.coords} - axes.latitudes - axes.longitudes
+    for names in (axes.latitudes, axes.longitudes, others):
         for name, variable in dataset.variables.items():
             if time in variable.dims and variable.ndim == 3:  # WRF repeats its grid at every time
                 variable = variable.isel({time: 0})
             flat = set(variable.dims) == {row, column} and variable.dtype.kind in "fiu"
-            if not flat or str(name) in held or name not in chosen:
-                continue
-            values = np.asarray(variable.transpose(row, column).values)
-            held[str(name)] = Coordinate(
-                ("row", "column"), values, _coordinate_attributes(variable)
-            )
-            first, last = (
-                np.nanmean(edge) if np.isfinite(edge).any() else np.nan
-                for edge in (values[0], values[-1])
-            )
-            if chosen is axes.latitudes and first != last:
-                north.append(bool(first < last))
+            if flat and name in names:
+                values = np.asarray(variable.transpose(row, column).values)
+                yield name, variable, ("row", "column"), values
+
+
+def _points(dataset: Any, names: list[str]) -> Iterator[_Place]:
+    """What is true of the whole clip: levels and the like, and grid mappings."""
     for name, variable in dataset.coords.variables.items():
-        if variable.dims or variable.dtype.kind not in "fiuUSTO" or _is_time(name, variable):
-            continue
-        value = np.asarray(variable.values)
-        value = value if value.dtype.kind in "fiu" else np.array(str(value[()]))
-        held[str(name)] = Coordinate((), value, _coordinate_attributes(variable))
-    for told in {_attribute(dataset.variables[name], "grid_mapping") for name in names}:
-        for name in mapping_names(told):
+        if not variable.dims and variable.dtype.kind in "fiuUSTO" and not _is_time(name, variable):
+            value = np.asarray(variable.values)
+            yield name, variable, (), value if value.dtype.kind in "fiu" else np.array(str(value))
+    for text in {_attribute(dataset.variables[name], "grid_mapping") for name in names}:
+        for name in mapping_names(text):
             if name in dataset.variables:
                 variable = dataset.variables[name]
                 # Joined files repeat it.
                 value = variable.isel(dict.fromkeys(variable.dims, 0)).values
-                value = value if value.dtype.kind in "fiu" else np.array(0)
-                held[name] = Coordinate((), value, _coordinate_attributes(variable))
-    if not (north and north[0]):
-        return held, False
-    return {name: turned(coordinate) for name, coordinate in held.items()}, True
+                yield name, variable, (), value if value.dtype.kind in "fiu" else np.array(0)
+
+
+def counts_pixels(side: str) -> str:
+    """The long_name of a coordinate that only counts the pixels of a side, which is none here."""
+    return f"{side} of the picture"
 
 
 def turned(coordinate: Coordinate) -> Coordinate:
