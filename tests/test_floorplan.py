@@ -31,6 +31,28 @@ def test_help_loads_no_torch(verb) -> None:
     assert not modules_after(code) & {"torch", "lightning", "numpy"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["completion", "bash"],
+        ["train", "--reading.sice", "8"],
+        ["train", "--splits.by", "tyme"],
+        ["predict", "moving-mnist", "nowhere.npy", "-o", "x.npy"],
+        ["evaluate", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_torch_waits_for_none(words) -> None:
+    assert "torch" not in modules_after(f"from foreframe.cli import main\nmain({words})")
+
+
+def test_the_help_of_a_model_loads_no_lightning() -> None:
+    words = ["train", "--model", "quick", "--help"]
+    loaded = modules_after(f"from foreframe.cli import main\nmain({words})")
+    assert "torch" in loaded
+    assert "lightning" not in loaded
+
+
 def test_importing_foreframe_loads_no_lightning() -> None:
     everything = "import foreframe\nfor name in foreframe.__all__: getattr(foreframe, name)"
     loaded = modules_after(everything)

@@ -1,5 +1,7 @@
 """Bad flags and configs end in exit code 2 and one line that names what is wrong."""
 
+import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -199,3 +201,103 @@ def test_ranges_hold_in_python_too() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             kind(**bad)
+
+
+def values(arguments: list[str]) -> dict:
+    """What a verb's function would be called with."""
+    verb, *rest = arguments
+    return import_module(f"foreframe.cli.{verb}").parser().values(rest)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("predict a b -o c --variable rain", "predict a b -o c --reading.variable rain"),
+        ("predict a b -o c --strict", "predict a b -o c --reading.strict true"),
+        ("predict a --input b --output c", "predict a b -o c"),
+        ("predict --steps 3 a -o c b", "predict a b -o c --steps=3"),
+        ("predict a b -o c --reading {every: 2}", "predict a b -o c --reading.every 2"),
+        ("stream a --source b --variable rain", "stream a b --reading.variable rain"),
+        ("stream a -", "stream --input - a"),
+    ],
+)
+def test_names_of_before_mean_the_same(old: str, new: str) -> None:
+    split = r"(?<!:) "  # {every: 2} is one word
+    assert values(re.split(split, old)) == values(re.split(split, new))
+
+
+def test_data_check_takes_its_names_of_before() -> None:
+    from foreframe.cli.data import check_parser
+
+    old = check_parser().values(["a", "--dealing.by", "time", "--variable", "rain"])
+    assert old == {"input": "a", "splits": {"by": "time"}, "reading": {"variable": "rain"}}
+
+
+def test_recordings_options_have_one_name_in_flags_and_configs(tmp_path: Path) -> None:
+    """They are kept among the arguments of the data, where older runs have them; what comes later
+    wins, under whichever name.
+    """
+    new = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
+    kept = {"size": [8, 9], "by": "time", "scaling": {"kind": "log"}}
+    assert parse(new)[DataOptions].data_args == kept
+    old = ["--data_args.size", "[8,9]", "--data_args.by", "time", "--data_args.scaling.kind", "log"]
+    assert parse(old)[DataOptions].data_args == kept
+    (tmp_path / "new.yaml").write_text(
+        "reading: {size: [8, 9]}\nsplits: {by: time}\nscaling: {kind: log}\n"
+    )
+    (tmp_path / "old.yaml").write_text("data_args: {size: [8, 9], by: time, scaling: {kind: log}}")
+    for file in ("new.yaml", "old.yaml"):
+        config = ["--config", str(tmp_path / file)]
+        assert parse(config)[DataOptions].data_args == kept
+        for flag in ("reading", "data_args"):
+            changed = parse([*config, f"--{flag}.size", "[4,4]"])[DataOptions].data_args
+            assert changed == kept | {"size": [4, 4]}
+
+
+def test_words_that_look_like_other_values_stay_words() -> None:
+    given = values(["predict", "2020", "1e3", "-o", "true", "--reading.variable", "17"])
+    assert given == {
+        "run": "2020",
+        "input": "1e3",
+        "output": "true",
+        "reading": {"variable": "17"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("reading: {sice: [8, 8]}", "reading takes no argument 'sice'; did you mean size?"),
+        ("splits: {by: tyme}", "splits.by is one of auto, recording, time, not 'tyme'"),
+        ("reading: {size: 8}", "reading.size is a list"),
+        ("reading: [1]", "reading holds names and values"),
+        ("splits: {gap: -1}", "splits: gap is a whole number and at least 0, not -1"),
+    ],
+)
+def test_bad_options_of_recordings_in_configs(
+    config: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(config)
+    assert f"c.yaml: {said}" in refused(["train", "--config", str(tmp_path / "c.yaml")], capsys)
+
+
+def test_the_help_of_a_model_lists_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model", "nowcast", "--help"]) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "--model_args.core.convlstm.forget_bias",
+        "constant added to f before its sigmoid. [1.0]",
+        "--model_args.output.mix.blurs",
+        "[none]",
+    ):
+        assert line in said
+    assert "--learning_rate" not in said
+    assert main(["train", "--data", "moving_mnist", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--data_args.motion.redraw" in said
+    assert "--reading.size" not in said
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "foreframe VERB --help" in capsys.readouterr().out

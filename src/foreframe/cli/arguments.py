@@ -48,14 +48,21 @@ def _of_part(kind: Any, args: Mapping[str, Any], within: str) -> list[Option]:
 
 
 def help_of_data(name: str) -> str:
-    """The arguments of drawn data or of an imported Dataset; of recordings the usual help tells.
+    """The arguments of drawn data or of an imported Dataset; those of recordings are in the usual
+    help.
 
     Raises:
         ValueError: it cannot be imported.
     """
-    from foreframe.data.windows import _imported as dataset_maker
+    from foreframe.data import MovingMNIST, is_recording, published_moving_mnist
+    from foreframe.data.windows import _imported as imported
 
-    return _page(f"arguments of data {name}", options_of(dataset_maker(name), "data_args."))
+    drawn = {"moving_mnist": MovingMNIST, "moving_mnist_published": published_moving_mnist}
+    if name not in drawn and is_recording(name, {}):
+        return ""
+    return _page(
+        f"arguments of data {name}", options_of(drawn.get(name) or imported(name), "data_args.")
+    )
 
 
 def _page(title: str, options: list[Option]) -> str:
@@ -65,4 +72,4 @@ def _page(title: str, options: list[Option]) -> str:
     group = parser.add_argument_group(title)
     for option in options:
         group.add_argument(f"--{option.name}", metavar="", help=help_of(option))
-    return f"{parser.format_help()}\nforeframe train --help tells all other options.\n"
+    return parser.format_help()

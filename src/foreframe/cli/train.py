@@ -92,12 +92,14 @@ def _help(arguments: Sequence[str]) -> str:
     """All options; or, where a model or data are named, the arguments of these alone."""
     options = parser()
     named = dict(options.told(arguments))
+    shown = ""
     if ("model",) in named or ("data",) in named:
         from foreframe.cli.arguments import help_of_data, help_of_model
 
-        model, data = named.get(("model",)), named.get(("data",))
-        return help_of_model(model) if model is not None else help_of_data(str(data))
-    return options.format_help()
+        shown += help_of_model(named["model",]) if ("model",) in named else ""
+        shown += help_of_data(named["data",]) if ("data",) in named else ""
+    rest = "\nforeframe train --help tells all other options.\n"
+    return shown + rest if shown else options.format_help()
 
 
 def main(arguments: Sequence[str]) -> int:

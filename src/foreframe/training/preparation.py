@@ -85,12 +85,11 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
             if device == "cpu"
             else f"cells cannot be compiled: {why}"
         )
-    if machine.compile == "auto":
-        say(
-            f"{why}, so recurrent cells are slower"
-            if why
-            else "recurrent cells are compiled; --compile false leaves that out"
-        )
+    say(
+        f"{why}, so recurrent cells are slower"
+        if why
+        else "recurrent cells are compiled; --compile false leaves that out"
+    )
     return not why
 
 
