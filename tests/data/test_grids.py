@@ -92,7 +92,7 @@ def test_unnamed_space_is_the_last_two_dimensions_and_one_level_is_dropped() -> 
     ],
 )
 def test_attributes_tell_the_sides_whatever_they_are_called(down: dict, across: dict) -> None:
-    """Rows are called x and come last; only a column that nothing describes has a name that tells."""
+    """Rows are called x and come last; a column that nothing describes has a name that tells."""
     columns = "y" if across else "lon"
     data = xr.Dataset(
         {"v": (("time", columns, "x"), FIELD.transpose(0, 2, 1))},

@@ -168,6 +168,10 @@ def test_what_a_url_does_not_give_is_said_in_one_line(
             read_grid(f"{server}/{name}")
         assert "\n" not in str(told.value)
 
+    Ranges.ranges = False
+    with pytest.raises(ValueError, match=r"address and the connection, or download the file \("):
+        read_grid(f"{server}/a.nc").frames[0:1]
+    Ranges.ranges = True
     for package in ("h5netcdf", "h5py", "fsspec"):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(
