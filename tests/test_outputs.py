@@ -81,7 +81,7 @@ def test_no_times_and_no_units() -> None:
 
 def test_missing_values_are_those_that_were_never_seen() -> None:
     clip = field(None)
-    frames = clip.frames.copy()
+    frames = np.array(clip.frames)
     frames[:, 0, 0, 0] = np.nan
     frames[3, 0, 1, 1] = np.nan
     future = still().predict(Clip(frames, units="K"), 3).frames
@@ -234,8 +234,8 @@ def test_a_field_without_any_contrast(tmp_path) -> None:
     clip = Clip(np.full((3, 1, 5, 5), 280, np.float32), units="K")
     colours = []
     for name, frames in (
-        ("flat", clip.frames),
-        ("steep", clip.frames + np.arange(-12, 13).reshape(5, 5)),
+        ("flat", np.asarray(clip.frames)),
+        ("steep", np.asarray(clip.frames) + np.arange(-12, 13).reshape(5, 5)),
     ):
         write_forecast(
             tmp_path / f"{name}.png",

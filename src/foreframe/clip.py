@@ -5,31 +5,13 @@ One shape language everywhere: B clips, T frames, C channels, H rows, W columns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-
-@runtime_checkable
-class Frames(Protocol):
-    """Frames (T,C,H,W) that are read when they are asked for: an array, a memory-mapped file, a
-    film that is decoded on the way.
-
-    Missing values are NaN, so frames that have any are floats.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    def __getitem__(self, when: slice, /) -> np.ndarray:
-        """A stretch of frames, as an array; the slice has no step."""
-        ...
+from foreframe.frames import Frames, FramesLike, HasSlices, as_frames
 
 
 @dataclass(frozen=True)
@@ -184,13 +166,24 @@ def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
     return placed
 
 
+if TYPE_CHECKING:  # an array may be given for frames, and what is found there are always Frames
+
+    class _Given:
+        def __get__(self, clip: Any, owner: Any) -> Frames: ...
+        def __set__(self, clip: Any, values: FramesLike | Tensor | HasSlices) -> None: ...
+
+    _required = _Given()
+else:
+    _Given, _required = Any, field()
+
+
 @dataclass(frozen=True)
 class Clip:
     """A stretch of frames with what they mean: a whole recording, or a part of one.
 
     Args:
-        frames: (T,C,H,W), in the data's own numbers and dtype, in memory or read when asked for.
-            NaN where a value is missing.
+        frames: (T,C,H,W), in the data's own numbers and dtype, read when they are asked for; NaN
+            where a value is missing. Arrays, tensors and what has slices become `Frames`.
         times: (T,) numpy datetime64, calendar dates (cftime) or seconds, one a frame, or None where
             the source has none.
         units: of the values, e.g. "mm/h" or "K"; "" for plain pictures.
@@ -204,6 +197,9 @@ class Clip:
             grid_mapping, which names a coordinate.
         dims: what the file calls the dimensions of rows and of columns; "" where it has no name for
             them.
+        first: number of its first frame, where it is a part of a recording.
+        pictures: whether frames are pictures, which may be cut into scenes and keep whatever rate
+            they have; not gridded values.
         start: of a forecast, the time of the last frame that it has seen; None for what was
             measured.
         time_dim: what the file calls the dimension of time.
@@ -217,7 +213,7 @@ class Clip:
         ValueError: frames, times or coordinates that do not fit each other.
     """
 
-    frames: Frames
+    frames: _Given = _required
     times: np.ndarray | None = None
     units: str = ""
     coordinates: Mapping[str, Any] = field(default_factory=dict)
@@ -231,8 +227,11 @@ class Clip:
     turned: bool = False
     variables: tuple[Variable, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    first: int = 0
+    pictures: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", as_frames(self.frames))
         if len(self.frames.shape) != 4:
             raise ValueError(
                 f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}"
@@ -243,13 +242,18 @@ class Clip:
         object.__setattr__(self, "coordinates", _placed(self.coordinates, h, w))
 
     def __len__(self) -> int:
-        return int(self.frames.shape[0])
+        return len(self.frames)
 
     def __getitem__(self, when: slice) -> "Clip":
         """The same clip with fewer frames, read into memory: `clip[:10]`."""
-        return replace(
-            self, frames=self.frames[when], times=None if self.times is None else self.times[when]
-        )
+        times = None if self.times is None else self.times[when]
+        return replace(self, frames=self.frames[when], times=times)
+
+    def part(self, first: int, last: int) -> "Clip":
+        """The same clip with frames `first` to `last` alone, not read yet."""
+        times = None if self.times is None else self.times[first:last]
+        frames = self.frames.part(first, last)
+        return replace(self, frames=frames, times=times, first=self.first + first)
 
     @property
     def step(self) -> Any:
@@ -380,32 +384,14 @@ def check_frames(
     return frames
 
 
-def fill_missing(
-    frames: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"] | None = None
-) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b c h w"]]:
-    """What a network is shown where values are missing (NaN): the last value seen at that pixel, or
-    0 before there was one.
-
-    Args:
-        frames: NaN where a value is missing.
-        last: what came out before, for frames that go on from others.
-
-    Returns:
-        The frames without NaN, and the last value seen at each pixel, NaN where there never was
-        one.
-    """
-    if last is None and not frames.isnan().any():
-        return frames, frames[:, -1]
-    filled = []
-    for frame in frames.unbind(dim=1):
-        last = frame if last is None else torch.where(frame.isnan(), last, frame)
-        filled.append(last)
-    assert last is not None
-    return torch.stack(filled, dim=1).nan_to_num(0.0), last
-
-
-def missing_where_unseen(
-    forecast: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b s c h w"]:
-    """The forecast, NaN where the past never held a value; `last` as `fill_missing` gives it."""
-    return torch.where(last.isnan().unsqueeze(1), torch.nan, forecast)
+def format_step(step: Any) -> str:
+    """A time step in words: "5 min", "1 h", "30 d"."""
+    if isinstance(step, int | float):
+        return f"{step:.4g} s"
+    seconds = (
+        step / np.timedelta64(1, "s") if isinstance(step, np.timedelta64) else step.total_seconds()
+    )
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:.4g} {name}"
+    return f"{seconds:.4g} s"

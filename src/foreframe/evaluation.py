@@ -16,11 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Clip, Window, missing_where_unseen
+from foreframe.clip import Clip, Window
 from foreframe.data import Recordings, batches, chosen
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
+from foreframe.frames import missing_where_unseen
 from foreframe.metrics import SCORES, Scorecard, Scores, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
 from foreframe.models import BASELINES, SCORED, Model, Parts, build_model, parts_of
@@ -316,7 +317,7 @@ def _reader(
                 f"are scored; --future {len(values)} scores as many"
             )
         values = values[: window.future]
-        if isinstance(dataset, Recordings) and dataset.dealing.tile:
+        if isinstance(dataset, Recordings) and dataset.splits.tile:
             top, left = dataset.windows[clip][2:]
             values = values[..., top : top + h, left : left + w]
         if values.shape[1:] != (c, h, w):

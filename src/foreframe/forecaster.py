@@ -16,8 +16,9 @@ from torch import Tensor
 from foreframe import __version__
 from foreframe.budget import check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
-from foreframe.clip import Clip, Window, check_frames, fill_missing, missing_where_unseen
+from foreframe.clip import Clip, Window, check_frames
 from foreframe.files import atomic_write
+from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.models import Model, build_model, earlier, model_name, weights_of, with_known
 from foreframe.notes import Note
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
@@ -212,7 +213,12 @@ class Forecaster:
             None if clip.times is None else clip.times[-1],
         )
         return replace(
-            clip, frames=future, times=clip.times_after(steps), units=units, notes=(), start=start
+            clip,
+            frames=future,
+            times=clip.times_after(steps),
+            units=units,
+            notes=(),
+            start=start,
         )
 
     def _in_tiles(
@@ -269,7 +275,7 @@ class Forecaster:
         Args:
             source: as of `foreframe.clips_from`.
             recording: which one, counted from 0, where the source holds several.
-            reading: fields of `foreframe.data.Reading`, in place of those of training.
+            reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
 
         Warns:
             Note: what reading noted, and what speaks against this being data of the kind that was
@@ -280,7 +286,8 @@ class Forecaster:
                 than the model's.
         """
         from foreframe.data import clips_from
-        from foreframe.data.sources import on_scale, warn
+        from foreframe.data.reading import on_scale
+        from foreframe.notes import warn
 
         clips = clips_from(source, **self.reading_of(source, reading))
         if recording is None and len(clips) > 1:
@@ -632,7 +639,8 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
     Raises:
         ValueError: a field that is not there, or holds what it cannot.
     """
-    from foreframe.data.sources import SUFFIXES, Reading
+    from foreframe.data.readers import SUFFIXES
+    from foreframe.options import ReadOptions
 
     names = [one.name for one in fields(Trained)]
     about = config.get("about") or {}
@@ -648,10 +656,10 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
         data, data_args = str(told.get("data", "")), told.get("data_args")
         if isinstance(data_args, Mapping) and ("/" in data or data.lower().endswith(SUFFIXES)):
             told["reading"] = {
-                n: data_args[n] for n in (one.name for one in fields(Reading)) if n in data_args
+                n: data_args[n] for n in (one.name for one in fields(ReadOptions)) if n in data_args
             }
     trained = typed(Trained, told, "trained")
-    typed(Reading, trained.reading, "trained.reading")
+    typed(ReadOptions, trained.reading, "trained.reading")
     return trained, dict(about)
 
 

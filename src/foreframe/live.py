@@ -12,11 +12,15 @@ from jaxtyping import Num
 
 from foreframe.budget import OverBudgetError
 from foreframe.clip import Clip
-from foreframe.data.images import read_images
+from foreframe.data.images import SUFFIXES as IMAGES
+from foreframe.data.images import natural, read_images
 from foreframe.data.npy import read_one
-from foreframe.data.sources import IMAGES, natural, one_by_one, read_clips, reading_from, warn
+from foreframe.data.readers import read_clips
+from foreframe.data.reading import one_by_one
 from foreframe.data.video import film_stream
 from foreframe.forecaster import Forecaster
+from foreframe.notes import warn
+from foreframe.options import read_options
 from foreframe.stream import Stream
 from foreframe.units import check_units
 
@@ -54,13 +58,13 @@ def live_frames(
         place: how far the source was read before. It goes on from there, and is kept up to date:
             `frames` of a file, or the name of the `last` file of a folder.
         wait: seconds without a new file after which a growing folder counts as finished.
-        reading: fields of `foreframe.data.Reading`, in place of those of training.
+        reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
 
     Raises:
         ValueError: what reading raises, or other channels than the model's.
     """
     place = {} if place is None else place
-    how = reading_from(forecaster.reading_of(source, reading))
+    how = read_options(forecaster.reading_of(source, reading))
     path = Path(source)
     if source == "-":
         frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)

@@ -5,12 +5,11 @@ The command line describes itself from these two classes, so they must load at o
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal
 
 from foreframe.typed import typed
-from foreframe.wording import closest
 
 BUDGET = 1.0  # GiB
 
@@ -181,12 +180,7 @@ def read_options(options: Mapping[str, Any]) -> ReadOptions:
     Raises:
         ValueError: a name that is no field, with the nearest that is; what `ReadOptions` raises.
     """
-    known = [option.name for option in fields(ReadOptions)]
-    for name in options:
-        if name not in known:
-            meant = closest(name, known) or ", ".join(known)
-            raise ValueError(f"there is no reading option {name!r}; {meant}")
-    return ReadOptions(**options)
+    return typed(ReadOptions, options, "reading")
 
 
 def is_whole(value: Any) -> bool:

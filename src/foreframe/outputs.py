@@ -7,9 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from foreframe.clip import Clip
+from foreframe.clip import Clip, format_step
 from foreframe.data.cf import write_grid
-from foreframe.data.sources import spoken
 from foreframe.files import atomic_write, check_writable
 from foreframe.scaling import Scaling
 from foreframe.visuals import (
@@ -195,7 +194,7 @@ def captions(
     if past is None or future is None:
         return None
     now = past[-1]
-    ahead = [f"+{spoken(time - now)}" for time in future]
+    ahead = [f"+{format_step(time - now)}" for time in future]
     if past.dtype.kind == "f":
         return [f"{time - now:.3g} s" for time in past] + ahead
     stamps = [_minute(time) for time in (*past, *future)]

@@ -339,7 +339,7 @@ def evaluate(
     from torch.utils.data import Dataset
 
     from foreframe.data import check_first_clip, is_recording, open_dataset
-    from foreframe.data.memory import data_name
+    from foreframe.data.arrays import data_name
     from foreframe.evaluation import evaluate as score
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clip import fill_missing
 from foreframe.files import atomic_write
+from foreframe.frames import fill_missing
 from foreframe.models import earlier, with_known
 from foreframe.precision import EXACT, computing
 

@@ -54,7 +54,7 @@ class Trained:
             it is not known.
         data_args: its arguments, plain values.
         reading: those of them that say how recordings were read (fields of
-            `foreframe.data.Reading`), by which other recordings are read too.
+            `foreframe.data.ReadOptions`), by which other recordings are read too.
         frame: H and W of the frames, None where they are not known.
         preset: of the model.
         seed: of weights and clips.

@@ -43,7 +43,7 @@ def test_films_of_different_sizes_are_refused_before_they_are_decoded(monkeypatc
     Path("films").mkdir()
     film("films/a.mp4")
     film("films/b.mp4", height=48)
-    monkeypatch.setattr("foreframe.data.recordings.held", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("foreframe.data.windows.decoded", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ValueError, match=r"different sizes, 3x32x40 and 3x48x40; size, crop"):
         Recordings("films", window=Window(2, 2))
 

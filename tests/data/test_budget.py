@@ -15,8 +15,17 @@ import pytest
 import torch
 
 from foreframe.clip import Clip, Window
-from foreframe.data import ArrayClips, Dealing, Reading, Recordings, clips_from, open_dataset
-from foreframe.data.sources import in_parts
+from foreframe.data import (
+    ArrayClips,
+    ReadOptions,
+    Recordings,
+    SplitOptions,
+    clips_from,
+    open_dataset,
+)
+from foreframe.data.readers import in_parts
+from foreframe.data.splits import UNDECIDED
+from foreframe.frames import as_frames
 from foreframe.scaling import Moments
 
 HUGE = 10**6
@@ -150,8 +159,8 @@ class Big:
 def test_big_frames_that_are_made_small_are_read_one_at_a_time() -> None:
     source = Big()
     with pytest.raises(ValueError, match="crop, size or coarsen make it smaller"):
-        in_parts(Clip(source), [], Reading())
-    (clip,) = in_parts(Clip(source), [], Reading(crop=(0, 0, 40, 40), coarsen=10))
+        in_parts(Clip(source), [], ReadOptions())
+    (clip,) = in_parts(Clip(source), [], ReadOptions(crop=(0, 0, 40, 40), coarsen=10))
     np.testing.assert_array_equal(clip[7:11].frames[:, 0, 0, 0], range(7, 11))
     assert source.most == 1
 
@@ -169,8 +178,8 @@ def test_frames_that_no_disk_holds_are_not_decoded(
             return np.zeros((len(range(*when.indices(10**9))), 1, 1000, 1000), np.uint8)
 
     monkeypatch.setattr(
-        "foreframe.data.recordings.raw_in",
-        lambda source, reading: ([(Clip(Endless(), name="it"), False)], None),
+        "foreframe.data.windows.raw_by_folder",
+        lambda source, options: {UNDECIDED: [Clip(as_frames(Endless()), name="it")]},
     )
     with pytest.raises(
         ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"
@@ -185,7 +194,7 @@ def test_frames_that_no_disk_holds_are_not_decoded(
 NAN, INFINITY = float("nan"), float("inf")
 MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
     (
-        Reading,
+        ReadOptions,
         "size",
         [
             5.5,
@@ -201,27 +210,31 @@ MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
             ["5", "5"],
         ],
     ),
-    (Reading, "crop", [[0, 0, 3, None], [-1, 0, 3, 3], 4, [0, 0, 3, 0]]),
-    (Reading, "coarsen", [1e9, True, "2", 0, 10**40, None]),
-    (Reading, "every", [None, 2.0, -(10**12), INFINITY, "1"]),
-    (Reading, "missing", [NAN, INFINITY, True, [1], "none", {}]),
+    (ReadOptions, "crop", [[0, 0, 3, None], [-1, 0, 3, 3], 4, [0, 0, 3, 0]]),
+    (ReadOptions, "coarsen", [1e9, True, "2", 0, 10**40, None]),
+    (ReadOptions, "every", [None, 2.0, -(10**12), INFINITY, "1"]),
+    (ReadOptions, "missing", [NAN, INFINITY, True, [1], "none", {}]),
     (
-        Reading,
+        ReadOptions,
         "select",
         [{"level": None}, {"level": [1, 2]}, {"level": NAN}, {"level": True}, [1], None, 3],
     ),
-    (Reading, "variable", [3, [], ["a", 3], ["a", None], {"a": 1}, True]),
-    (Reading, "colour", [["grey"], None, 3]),
-    (Reading, "cuts", ["yes", 1, None]),
-    (Reading, "strict", ["yes", 1, None]),
-    (Reading, "budget", [0, NAN, INFINITY, "2", True, -1, None]),
-    (Dealing, "gap", [1.5, True, -1, "1"]),
-    (Dealing, "tile", ["64", 1e9, None, -1]),
-    (Dealing, "active", [NAN, "half", True, 1, None]),
-    (Dealing, "seed", [-1, 1.0, None]),
-    (Dealing, "shares", [[NAN] * 3, ["a", "b", "c"], 1, [True, False, False], [2, -1, 0], None]),
-    (Dealing, "by", [["time"], None]),
-    (Dealing, "augment", [None, 1]),
+    (ReadOptions, "variable", [3, [], ["a", 3], ["a", None], {"a": 1}, True]),
+    (ReadOptions, "colour", [["grey"], None, 3]),
+    (ReadOptions, "cuts", ["yes", 1, None]),
+    (ReadOptions, "strict", ["yes", 1, None]),
+    (ReadOptions, "budget", [0, NAN, INFINITY, "2", True, -1, None]),
+    (SplitOptions, "gap", [1.5, True, -1, "1"]),
+    (SplitOptions, "tile", ["64", 1e9, None, -1]),
+    (SplitOptions, "active", [NAN, "half", True, 1, None]),
+    (SplitOptions, "seed", [-1, 1.0, None]),
+    (
+        SplitOptions,
+        "shares",
+        [[NAN] * 3, ["a", "b", "c"], 1, [True, False, False], [2, -1, 0], None],
+    ),
+    (SplitOptions, "by", [["time"], None]),
+    (SplitOptions, "augment", [None, 1]),
     *(
         (Window, name, [True, 1.0, 2.5, "3", None, [1], NAN, 0, -1, 10**400])
         for name in ("past", "future", "stride")
@@ -263,13 +276,13 @@ sys.stdout.buffer.write(pickle.dumps(told))
 
 
 def test_options_that_mean_something_are_taken() -> None:
-    Reading(
+    ReadOptions(
         variable=["a", "b"],
         select={"level": 850, "name": "low", "at": np.datetime64("2020-01-01")},
         missing=-9999,
     )
-    Reading(missing=None, crop=[0, 0, 3, 3], size=(3, 3), every=2**31 - 1, budget=0.5)
-    Dealing(gap=0, tile=64, active=0, shares=[1, 0, 0])
+    ReadOptions(missing=None, crop=[0, 0, 3, 3], size=(3, 3), every=2**31 - 1, budget=0.5)
+    SplitOptions(gap=0, tile=64, active=0, shares=[1, 0, 0])
 
 
 def test_moments_of_big_frames_are_those_of_small_ones() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from conftest import real_data
 from foreframe.cli import main
 from foreframe.clip import Window
-from foreframe.data import Dealing, Reading, Recordings
+from foreframe.data import ReadOptions, Recordings, SplitOptions
 from foreframe.data.check import LINES, all_in_words, check_recordings, splits_in_words
 
 RANDOM = np.random.default_rng(7)
@@ -32,8 +32,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     xr.Dataset({"rain": (("time", "lat", "lon"), frames, {"units": "mm/h"})}, coords).to_netcdf(
         tmp_path / "a.nc"
     )
-    (found,), counts = check_recordings(tmp_path / "a.nc", Reading())
-    assert counts is None
+    (found,) = check_recordings(tmp_path / "a.nc", ReadOptions())
     assert (found.flat, found.black) == ({3: 7.5}, [])
     assert (found.frozen, found.empty, found.gaps, found.broken) == ([10, 11, 12], [20], [25], [])
     there = frames[np.isfinite(frames)].astype(float)
@@ -51,7 +50,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
         "mm/h", "lat 5 to 0", "north-up",
     ):  # fmt: skip
         assert words in said
-    (thin,), _ = check_recordings(tmp_path / "a.nc", Reading(every=2))
+    (thin,) = check_recordings(tmp_path / "a.nc", ReadOptions(every=2))
     assert (thin.empty, thin.gaps, len(thin.clip), [len(part) for part in thin.parts]) == (
         [10],
         [13],
@@ -67,7 +66,7 @@ def test_pictures_are_black_when_dark_and_broken_ones_are_counted(tmp_path: Path
         Image.fromarray(dark).save(tmp_path / "a" / f"{k}.png")
     (tmp_path / "a" / "7.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match=r"7.png \(frame 7\)"):
-        (found,), _ = check_recordings(tmp_path / "a", Reading())
+        (found,) = check_recordings(tmp_path / "a", ReadOptions())
     assert (found.black, found.broken, found.frozen) == ([4], [7], [7])
     assert found.flags() == {4: "black", 7: "broken"}
 
@@ -85,7 +84,7 @@ def test_flat_is_said_with_its_value_and_black_of_black_alone(
         if kind == "pictures":
             Image.fromarray(frame).save(tmp_path / "a" / f"{k}.png")
     np.save(tmp_path / "a.npy", frames)
-    (found,), _ = check_recordings(tmp_path / ("a" if kind == "pictures" else "a.npy"), Reading())
+    (found,) = check_recordings(tmp_path / ("a" if kind == "pictures" else "a.npy"), ReadOptions())
     assert (found.black, found.flat) == ([2, 9], {5: 128.0, 6: 128.0})
     assert found.flags() == {2: "black", 5: "flat", 6: "flat", 9: "black"}
     said = all_in_words([found])
@@ -122,7 +121,7 @@ def test_flat_is_said_with_its_value_and_black_of_black_alone(
     ],
 )
 def test_real_recordings(name: str, missing: float, words: list[str]) -> None:
-    (found,), _ = check_recordings(real_data(name), Reading())
+    (found,) = check_recordings(real_data(name), ReadOptions())
     assert found.missing == pytest.approx(missing, abs=1e-3)
     assert found.cuts == ([202] if "nasa" in name else [])
     assert found.gaps == found.broken == found.empty == []
@@ -152,7 +151,7 @@ def test_a_line_for_each_that_stands_out(tmp_path: Path) -> None:
         if k == 0:
             frames[0] = np.nan
         np.save(tmp_path / f"{k}.npy", frames)
-    found, _ = check_recordings(tmp_path, Reading())
+    found = check_recordings(tmp_path, ReadOptions())
     lines = all_in_words(found)
     assert (
         "60 recordings, 360 frames, 6 each: 4x4 (rows x columns), 1 channel, float32; 4x5"
@@ -167,18 +166,23 @@ def test_a_line_for_each_that_stands_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "dealing", [Dealing(), Dealing("time", gap=2), Dealing("recording", shares=(0.5, 0.25, 0.25))]
+    "splits",
+    [
+        SplitOptions(),
+        SplitOptions("time", gap=2),
+        SplitOptions("recording", shares=(0.5, 0.25, 0.25)),
+    ],
 )
-def test_windows_are_counted_as_training_counts_them(tmp_path: Path, dealing: Dealing) -> None:
+def test_windows_are_counted_as_training_counts_them(tmp_path: Path, splits: SplitOptions) -> None:
     for k, n in enumerate((60, 80, 15, 70)):
         np.save(tmp_path / f"{k}.npy", RANDOM.random((n, 4, 4)))
     window = Window(3, 2, stride=2)
-    found, counts = check_recordings(tmp_path, Reading())
-    said = splits_in_words(found, counts, dealing, window)
+    found = check_recordings(tmp_path, ReadOptions())
+    said = splits_in_words(found, splits, window)
     for line, split in zip(said[1:], ("train", "validation", "test"), strict=True):
         assert line.split()[:2] == [
             split,
-            str(len(Recordings(tmp_path, split, window, dealing=dealing))),
+            str(len(Recordings(tmp_path, split, window, splits=splits))),
         ]
 
 
@@ -186,9 +190,9 @@ def test_folders_of_splits_are_counted_too(tmp_path: Path) -> None:
     for k, name in enumerate(("train", "val", "test")):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "a.npy", RANDOM.random((10 + k, 4, 4)))
-    found, counts = check_recordings(tmp_path, Reading())
-    assert counts == [1, 1, 1]
-    said = splits_in_words(found, counts, Dealing(), Window(2, 1))
+    found = check_recordings(tmp_path, ReadOptions())
+    assert [one.folder for one in found] == ["train", "validation", "test"]
+    said = splits_in_words(found, SplitOptions(), Window(2, 1))
     assert [int(line.split()[1]) for line in said[1:]] == [8, 9, 10]
 
 
@@ -260,10 +264,9 @@ def test_too_short_for_a_window_is_said(
     write_cases(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert main(["data", "check", "short.npy"]) == 0
-    assert (
-        "too short to train on as it is: no window in train or validation; "
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    for split in ("train", "validation"):
+        assert f"too short to train on as it is: no window in {split}: its longest" in said
     assert (
         main(["data", "check", "mixed", "--reading.size", "[8,8]", "--output", "with size.png"])
         == 0

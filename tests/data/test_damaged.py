@@ -17,7 +17,7 @@ import xarray as xr
 from PIL import Image
 
 from foreframe.clip import Window
-from foreframe.data import Dealing, Reading
+from foreframe.data import ReadOptions, SplitOptions
 from foreframe.data.check import all_in_words, check_recordings, splits_in_words
 
 CASES = 10  # of each kind
@@ -147,9 +147,9 @@ def outcome(path: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found, counts = check_recordings(path, Reading())
+            found = check_recordings(path, ReadOptions())
             all_in_words(found)
-            splits_in_words(found, counts, Dealing(), Window(2, 1))
+            splits_in_words(found, SplitOptions(), Window(2, 1))
         except ValueError as error:
             return str(error)
     return "read"

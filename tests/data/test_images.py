@@ -13,7 +13,7 @@ import pytest
 from PIL import GifImagePlugin, Image
 
 from conftest import real_data
-from foreframe.data import Reading, clips_from
+from foreframe.data import ReadOptions, clips_from
 from foreframe.data.check import check_recordings
 from foreframe.data.images import read_gif, read_images
 
@@ -353,7 +353,7 @@ def test_pictures_that_claim_much_are_refused_or_made_small_one_at_a_time(tmp_pa
             clips_from(tmp_path, budget=0.1)
         assert "\n" not in str(told.value)
         with pytest.raises(ValueError, match=r"1x4000x4000"):  # before any picture is decoded
-            check_recordings(tmp_path, Reading(budget=0.1))
+            check_recordings(tmp_path, ReadOptions(budget=0.1))
         (clip,) = clips_from(tmp_path, budget=0.1, size=[10, 10])
         assert clip.frames[3:5].shape == (2, 1, 10, 10)
         (clip,) = clips_from(tmp_path, budget=0.1, crop=[0, 0, 40, 40], coarsen=4)

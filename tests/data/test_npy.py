@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from foreframe.clip import Window, check_frames
-from foreframe.data import ArrayClips, Reading, Recordings, clips_from
+from foreframe.data import ArrayClips, ReadOptions, Recordings, clips_from
 from foreframe.data.npy import NpyFrames, frames_in, read_header, read_one
 
 RANDOM = np.random.default_rng(11)
@@ -65,9 +65,9 @@ def test_threads_and_processes_read_at_once(
             np.testing.assert_array_equal(got[0], made[k % 60])
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply(read_whole, (frames,)), made)
-    monkeypatch.setattr("foreframe.data.recordings.IN_MEMORY", 1000)
+    monkeypatch.setattr("foreframe.data.windows.IN_MEMORY", 1000)
     dataset = Recordings(tmp_path / "a.npy", "train", Window(2, 2))
-    assert isinstance(dataset.frames[0], NpyFrames)
+    assert isinstance(dataset.clips[0].frames, NpyFrames)
     loaded = torch.cat(list(DataLoader(dataset, batch_size=8, num_workers=2)))
     assert torch.equal(loaded, torch.stack([dataset[k] for k in range(len(dataset))]))
 
@@ -77,7 +77,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_one_line(
     tmp_path: Path, shrunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mapped into memory, it would kill the process (SIGBUS)."""
-    monkeypatch.setattr("foreframe.data.recordings.IN_MEMORY", 1000)
+    monkeypatch.setattr("foreframe.data.windows.IN_MEMORY", 1000)
     for name, shape in (("frames", (400, 64, 64)), ("clips", (40, 10, 1, 64, 64))):
         np.save(tmp_path / f"{name}.npy", RANDOM.random(shape, np.float32))
     windows, clips = (
@@ -102,9 +102,9 @@ def test_what_fits_into_memory_is_read_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset[30][:, 0], made[30:34])
     np.save(tmp_path / "b.npy", made)
     small = Recordings(
-        tmp_path / "b.npy", "all", Window(2, 2), reading=Reading(budget=5000 / 2**30)
+        tmp_path / "b.npy", "all", Window(2, 2), reading=ReadOptions(budget=5000 / 2**30)
     )
-    assert isinstance(small.frames[0], NpyFrames)
+    assert isinstance(small.clips[0].frames, NpyFrames)
 
 
 def test_a_file_that_is_shorter_than_its_header_says(tmp_path: Path) -> None:

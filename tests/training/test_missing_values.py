@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from foreframe.clip import Window, fill_missing
+from foreframe.clip import Window
+from foreframe.frames import fill_missing
 from foreframe.models import build_model
 from foreframe.training import pictures
 from foreframe.training.objectives import LOSSES, forecast, next_frames

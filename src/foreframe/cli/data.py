@@ -119,14 +119,13 @@ def check_data(
 
     from foreframe.clip import Window
     from foreframe.data.check import all_in_words, check_recordings, splits_in_words
-    from foreframe.data.recordings import Dealing
-    from foreframe.data.sources import reading_from
+    from foreframe.options import SplitOptions, read_options
     from foreframe.visuals import write_png
 
-    how, split = reading_from(reading or {}), typed(Dealing, splits or {}, "splits")
+    how, split = read_options(reading or {}), typed(SplitOptions, splits or {}, "splits")
     window = Window(past, future, stride)
-    found, counts = check_recordings(input, how)
-    print("\n".join([*all_in_words(found), *splits_in_words(found, counts, split, window)]))
+    found = check_recordings(input, how)
+    print("\n".join([*all_in_words(found), *splits_in_words(found, split, window)]))
     if output is not None:
         write_png(output, _sheet(found[0]))
         print(f"frames of {found[0].clip.name} lie side by side in {output}")

@@ -1,4 +1,4 @@
-"""Clips and recordings that lie in .npy, .npz and .pt files."""
+"""Clips and recordings in arrays: .npy, .npz and .pt files, and what lies in memory already."""
 
 import math
 import zipfile
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Clip, Frames
-from foreframe.data.budget import BUDGET, check_budget
+from foreframe.clip import Clip
+from foreframe.data.claims import BUDGET, check_budget
 from foreframe.data.npy import Header, check_whole, frames_in, read_header
+from foreframe.frames import Frames, as_frames
 from foreframe.scaling import Scaling
+from foreframe.trained import IN_MEMORY
 
 ARRAYS = (".npy", ".npz", ".pt", ".pth")
 # Names that an .npz may give to what belongs to its frames.
@@ -301,8 +304,7 @@ def _clips(path: Path, told: _Told, budget: float) -> Sequence[Frames]:
             return [replace(frames.part(k, k + t), step=n * frames.step) for k in range(n)]
         return [frames.part(k * t, (k + 1) * t) for k in range(n)]
     values, _ = _values(path, told, budget)
-    values = values.transpose(1, 0, 2, 3) if published else values
-    return list(values[:, :, None] if values.ndim == 4 else values)
+    return [as_frames(clip) for clip in _clip_axes(values, str(path))]
 
 
 def _described(
@@ -402,45 +404,142 @@ def stand_in(clip: Clip) -> int | None:
     return most if always.mean() >= 0.01 else None
 
 
+def data_name(source: Any) -> str:
+    """What data is called in messages, config.yaml and model cards: a path or name as it is, else
+    what it is, without its values.
+    """
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, np.ndarray | Tensor):
+        kind = str(source.dtype).removeprefix("torch.")
+        return f"{IN_MEMORY}{kind} array of {'x'.join(map(str, source.shape))}"
+    if isinstance(source, Mapping) and not is_xarray(source):
+        return IN_MEMORY + ", ".join(
+            f"{split}: {type(of).__name__}" for split, of in source.items()
+        )
+    kind = type(source).__name__
+    if is_xarray(source):
+        sizes = ", ".join(f"{name} {size}" for name, size in source.sizes.items())
+        return f"{IN_MEMORY}{kind} {getattr(source, 'name', None) or ''}".rstrip() + f" ({sizes})"
+    return f"{IN_MEMORY}{kind}" + (f" of {len(source)} items" if hasattr(source, "__len__") else "")
+
+
+def is_xarray(source: Any) -> bool:
+    """Whether this is an xarray object; xarray itself is imported by whoever made one."""
+    return type(source).__module__.partition(".")[0] == "xarray"
+
+
+def array_of(source: np.ndarray | Tensor) -> np.ndarray:
+    """The same values as a plain array, not copied where they are in this machine's memory.
+
+    Raises:
+        ValueError: a masked array, values that are no numbers, no values, fewer than three axes.
+    """
+    name = data_name(source)
+    if isinstance(source, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing"
+        )
+    if isinstance(source, Tensor):
+        source = source.detach().cpu()
+        source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
+    frames = np.asarray(source)
+    if frames.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: not numbers that frames are made of; give float32 or uint8")
+    if frames.size == 0:
+        raise ValueError(f"{name}: it holds nothing")
+    if frames.ndim < 3:
+        raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W), nor clips (N,T,C,H,W)")
+    return np.asarray(
+        frames, frames.dtype.newbyteorder("=")
+    )  # torch knows this machine's order alone
+
+
+def are_clips(source: np.ndarray | Tensor) -> bool:
+    """Whether an array holds whole clips, (N,T,C,H,W) or (N,T,H,W), as a .npy file of its shape
+    would, and not one recording to cut windows from.
+    """
+    shape = tuple(source.shape)
+    return shape == PUBLISHED_SHAPE or len(shape) == 5 or (len(shape) == 4 and shape[1] > 4)
+
+
+def recordings_in(source: np.ndarray | Tensor) -> list[Clip]:
+    """Every recording in an array, in its own numbers: one of (T,H,W) or (T,C,H,W), or N of
+    (N,T,C,H,W).
+
+    Raises:
+        ValueError: what `array_of` raises, other axes.
+    """
+    frames, name = array_of(source), data_name(source)
+    if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE:
+        return [Clip(clip, name=f"{name} [{k}]") for k, clip in enumerate(_clip_axes(frames, name))]
+    if frames.ndim == 3:
+        frames = frames[:, None]
+    if frames.ndim != 4 or frames.shape[1] > 4:
+        cure = ""
+        if frames.ndim == 4 and frames.shape[3] <= 4:
+            cure = "; transpose(0, 3, 1, 2) puts channels second"
+        raise ValueError(
+            f"{name}: no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips "
+            f"(N,T,C,H,W){cure}"
+        )
+    return [Clip(frames, name=name)]
+
+
+def _clip_axes(frames: np.ndarray, name: str) -> np.ndarray:
+    """A view (N,T,C,H,W)."""
+    if frames.shape == PUBLISHED_SHAPE:
+        frames = frames.transpose(1, 0, 2, 3)
+    if frames.ndim not in (4, 5):
+        raise ValueError(f"{name}: an array of clips is (N,T,C,H,W) or (N,T,H,W)")
+    return frames[:, :, None] if frames.ndim == 4 else frames
+
+
 class ArrayClips(Dataset):
-    """Clips (T,C,H,W), float32 in [0,1], from one file of clips (N,T,C,H,W) or (N,T,H,W).
+    """Clips (T,C,H,W), float32 in [0,1], of one array of clips (N,T,C,H,W) or (N,T,H,W).
 
     8-bit values are divided by 255 and `scaling` says so; floats must lie in [0,1] already. Splits
-    are blocks of whole clips in the file's order: the first 80 % train, the next 10 % validation,
+    are blocks of whole clips in the array's order: the first 80 % train, the next 10 % validation,
     the last 10 % test. The published Moving MNIST file is one test split and nothing else.
 
     Args:
-        path: .npy, whose clips are read when asked for, or .npz, which is read at once.
+        source: .npy, whose clips are read when asked for, or .npz, which is read at once; or an
+            array or a tensor.
         split: "train", "validation", "test" or "all".
         variable: which array of an .npz.
         budget: GiB that reading may take at once.
 
     Raises:
-        ValueError: what `read_arrays` raises, other axes, or a split without clips.
+        ValueError: what `read_arrays` and `array_of` raise, numbers that are neither 8-bit nor
+            floats, other axes, or a split without clips.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        source: str | Path | np.ndarray | Tensor,
         split: str = "test",
         variable: str | None = None,
         budget: float = BUDGET,
     ) -> None:
-        path = Path(path)
-        told = _told(path, variable, budget)
-        published = told.shape == PUBLISHED_SHAPE
+        name, published = data_name(source), False
+        if isinstance(source, str | Path):
+            told = _told(Path(source), variable, budget)
+            clips, dtype = _clips(Path(source), told, budget), told.dtype
+            published = told.shape == PUBLISHED_SHAPE
+        else:
+            values = _clip_axes(array_of(source), name)
+            clips, dtype = [as_frames(clip) for clip in values], values.dtype
         if published and split in ("train", "validation"):
             raise ValueError(
-                f"{path} is the published test set: train on data moving_mnist, and evaluate on it"
+                f"{name} is the published test set: train on data moving_mnist, and evaluate on it"
             )
-        if told.dtype != np.uint8 and told.dtype.kind != "f":
-            raise ValueError(f"{path}: dtype {told.dtype}; clips are uint8, or floats in [0, 1]")
-        clips = _clips(path, told, budget)
-        self.scaling = Scaling(0, 255) if told.dtype == np.uint8 and not published else Scaling()
+        if dtype != np.uint8 and dtype.kind != "f":
+            raise ValueError(f"{name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")
+        self.scaling = Scaling(0, 255) if dtype == np.uint8 and not published else Scaling()
         self.clips = clips[slice(None) if published else split_block(len(clips), split)]
-        self._whole = 255.0 if told.dtype == np.uint8 else 1.0
+        self._whole = 255.0 if dtype == np.uint8 else 1.0
         if len(self.clips) == 0:
-            raise ValueError(f"{path}: {len(clips)} clips are too few to leave one for {split}")
+            raise ValueError(f"{name}: {len(clips)} clips are too few to leave one for {split}")
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -448,10 +547,7 @@ class ArrayClips(Dataset):
     def __getitem__(self, index: int) -> Float[Tensor, "t c h w"]:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        clip = self.clips[index]
-        return torch.from_numpy(np.array(clip[0 : clip.shape[0]], dtype=np.float32)).div_(
-            self._whole
-        )
+        return torch.from_numpy(np.array(self.clips[index], dtype=np.float32)).div_(self._whole)
 
 
 def split_block(n: int, split: str) -> slice:

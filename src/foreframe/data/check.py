@@ -6,11 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clip import Clip, Window
-from foreframe.data.budget import frames_at_once
+from foreframe.clip import Clip, Window, format_step
+from foreframe.data.claims import frames_at_once
 from foreframe.data.cuts import find_cuts
-from foreframe.data.recordings import CHUNK, SPLITS, Dealing, dealt, raw_in, split_lines, what_fits
-from foreframe.data.sources import Reading, broken_in, gaps_in, in_parts, spoken
+from foreframe.data.readers import gaps_in, in_parts
+from foreframe.data.splits import (
+    SPLITS,
+    UNDECIDED,
+    lacking,
+    raw_by_folder,
+    split_clips,
+    split_lines,
+)
+from foreframe.data.windows import CHUNK
+from foreframe.options import ReadOptions, SplitOptions
 from foreframe.scaling import Moments
 
 THUMBNAILS = 30
@@ -24,6 +33,7 @@ class Found:
 
     Attributes:
         clip: the recording, as it would be read if nothing split it.
+        folder: that decides its split (see `split_clips`).
         parts: what gaps, and cuts if asked, make of it.
         moments: count, range, mean and deviation of the values that are there.
         missing: share of values that are missing.
@@ -40,6 +50,7 @@ class Found:
     """
 
     clip: Clip
+    folder: str = UNDECIDED
     parts: list[Clip] = field(default_factory=list)
     moments: Moments = field(default_factory=Moments)
     missing: float = 0.0
@@ -68,34 +79,34 @@ class Found:
         return {k: name for name, frames in named.items() for k in frames}
 
 
-def check_recordings(source: Any, reading: Reading) -> tuple[list[Found], list[int] | None]:
-    """Look through every recording in `source`; also, how many lie in folders for train, validation
-    and test, if it has such.
+def check_recordings(source: Any, options: ReadOptions) -> list[Found]:
+    """Look through every recording in `source`.
 
     Raises:
         ValueError: as `foreframe.clips_from`, and when no recording holds a value that is not
             missing.
     """
-    raw, counts = raw_in(source, reading)
-    found = [_looked_through(clip, is_picture, reading) for clip, is_picture in raw]
+    found = [
+        _looked_through(clip, folder, options)
+        for folder, clips in raw_by_folder(source, options).items()
+        for clip in clips
+    ]
     if not any(one.moments.count for one in found):
-        raise ValueError(
-            f"{found[0].clip.name}: every value {'of every recording ' * (len(found) > 1)}is "
-            "missing"
-        )
-    return found, counts
+        what = "every value of every recording" if len(found) > 1 else "every value"
+        raise ValueError(f"{found[0].clip.name}: {what} is missing")
+    return found
 
 
-def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
-    (clip,) = in_parts(raw, [], reading)  # first, since it refuses what is too big to look at
-    gaps, cuts = gaps_in(raw, is_picture), find_cuts(raw.frames) if is_picture else []
-    parts = in_parts(raw, sorted({*gaps, *(cuts if reading.cuts else ())}), reading)
+def _looked_through(raw: Clip, folder: str, options: ReadOptions) -> Found:
+    (clip,) = in_parts(raw, [], options)  # first, since it refuses what is too big to look at
+    gaps, cuts = gaps_in(raw), find_cuts(raw.frames) if raw.pictures else []
+    parts = in_parts(raw, sorted({*gaps, *(cuts if options.cuts else ())}), options)
     # The first frame that is taken from there on.
     gaps, cuts = (
-        sorted({n for k in frames if (n := -(-k // reading.every)) < len(clip)})
+        sorted({n for k in frames if (n := -(-k // options.every)) < len(clip)})
         for frames in (gaps, cuts)
     )
-    found = Found(clip, parts, gaps=gaps, cuts=cuts)
+    found = Found(clip, folder, parts, gaps=gaps, cuts=cuts)
     n = len(clip)
     beside_cuts = {k for cut in found.cuts[:6] for k in (cut - 1, cut)}
     found.shown_at = sorted(
@@ -103,9 +114,9 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
     )
     absent, ever, before = 0, None, None
     dark = 16 if clip.frames.dtype == np.uint8 else None
-    few = frames_at_once(clip.frames.shape, CHUNK, reading.budget)
+    few = frames_at_once(clip.frames.shape, CHUNK, options.budget)
     for start in range(0, n, few):
-        frames = np.asarray(clip.frames[start : min(start + few, n)])
+        frames = clip.frames.read(start, min(start + few, n))
         found.moments = found.moments.plus(frames)
         there = np.isfinite(frames) if frames.dtype.kind == "f" else np.ones(frames.shape, bool)
         absent += int(there.size - there.sum())
@@ -119,7 +130,7 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
                 found.empty.append(k)
                 continue
             least, most = np.nanmin(frame), np.nanmax(frame)
-            if (is_picture and dark is not None and most <= dark) or least == most == 0:
+            if (raw.pictures and dark is not None and most <= dark) or least == most == 0:
                 found.black.append(k)
             elif least == most:
                 found.flat[k] = float(least)
@@ -130,38 +141,33 @@ def _looked_through(raw: Clip, is_picture: bool, reading: Reading) -> Found:
             before = frame
     assert ever is not None
     found.missing, found.always = absent / np.prod(clip.frames.shape), float(1 - ever.mean())
-    found.broken = sorted(broken_in(clip.frames))
+    found.broken = sorted(clip.frames.broken)
     return found
 
 
-def splits_in_words(
-    found: Sequence[Found], counts: list[int] | None, dealing: Dealing, window: Window
-) -> list[str]:
+def splits_in_words(found: Sequence[Found], splits: SplitOptions, window: Window) -> list[str]:
     """How many windows a split gives each of train, validation and test; tiles and what windows
     hold are not looked at.
     """
-    clips, origins = (
-        [part for one in found for part in one.parts],
-        [k for k, one in enumerate(found) for _ in one.parts],
-    )
-    blocks = dealt([len(clip) for clip in clips], origins, counts, dealing, window)
+    recordings: dict[str, list[list[Clip]]] = {}
+    for one in found:
+        recordings.setdefault(one.folder, []).append(one.parts)
+    clips = split_clips(recordings, splits, window)
     fitting = {
-        s: sum(max(0, (len(b) - window.length) // window.stride + 1) for b in blocks[s])
-        for s in SPLITS
+        split: sum(max(0, (len(clip) - window.length) // window.stride + 1) for clip in some)
+        for split, some in clips.items()
     }
     title = (
         f"split     windows of {window.past} past and {window.future} future frames, "
         "no frame in two splits:"
     )
-    lines = [title, *("          " + line for line in split_lines(clips, blocks, fitting))]
-    without = [split for split in SPLITS[:2] if not fitting[split]]
-    if without:
-        way_out = what_fits([len(clip) for clip in clips], origins, counts, dealing, window)
-        lines.append(
-            f"          too short to train on as it is: no window in {' or '.join(without)}; "
-            f"{way_out}"
-        )
-    return lines
+    lines = [title, *("          " + line for line in split_lines(clips, fitting))]
+    return lines + [
+        f"          too short to train on as it is: no window in {split}: "
+        + lacking(split, clips[split], splits, window)
+        for split in SPLITS[:2]
+        if not fitting[split]
+    ]
 
 
 def all_in_words(found: Sequence[Found]) -> list[str]:
@@ -178,7 +184,7 @@ def all_in_words(found: Sequence[Found]) -> list[str]:
         f"{len(clips)} recordings, {sum(map(len, clips))} frames, {each}: "
         f"{'; '.join(kinds[:4])}{'; ...' * (len(kinds) > 4)}"
     ]
-    steps = list(dict.fromkeys(spoken(clip.step) for clip in clips if clip.step is not None))
+    steps = list(dict.fromkeys(format_step(clip.step) for clip in clips if clip.step is not None))
     lines.append(
         f"times     every {', '.join(steps[:4])}{', ...' * (len(steps) > 4)}"
         if steps
@@ -248,7 +254,7 @@ def in_words(found: Found) -> list[str]:
     elif clip.times is not None and clip.times.dtype.kind == "f":
         steps = np.diff(clip.times)
         rate = (
-            f"every {spoken(step)}"
+            f"every {format_step(step)}"
             if step >= 1
             else f"{1 / step:.4g} frames a second"
             if step > 0
@@ -261,7 +267,8 @@ def in_words(found: Found) -> list[str]:
         )
     elif clip.times is not None:
         lines.append(
-            f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, every {spoken(step)}"
+            f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, "
+            f"every {format_step(step)}"
         )
     where = {name: place.values for name, place in clip.coordinates.items() if place.dims}
     if where:

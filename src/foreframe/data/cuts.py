@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
-from foreframe.clip import Frames
-from foreframe.data.budget import frames_at_once
+from foreframe.data.claims import frames_at_once
+from foreframe.frames import FramesLike, as_frames
 
 # frames before and after that must all be unlike, so that a flash shorter than that is no cut
 _SIDE = 3
@@ -19,7 +19,7 @@ _SHIFTED = 0.15
 _JUMP = 3.0  # times as much as the film changes anyway
 
 
-def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
+def find_cuts(frames: FramesLike, every_chunk: int = 64) -> list[int]:
     """Indices of the first frames of new scenes, in one pass over `every_chunk` frames at a time.
 
     A cut at i parts frames that are all unlike: each of the 3 before from each of the 3 from i on,
@@ -31,7 +31,8 @@ def find_cuts(frames: Frames, every_chunk: int = 64) -> list[int]:
         frames: (T,C,H,W); NaN is missing and counts as 0.
         every_chunk: frames read at once, at most.
     """
-    total = frames.shape[0]
+    frames = as_frames(frames)
+    total = len(frames)
     every_chunk = frames_at_once(frames.shape, every_chunk)
     # The small frames around the boundary that is judged.
     near: deque[np.ndarray] = deque(maxlen=2 * _SIDE)

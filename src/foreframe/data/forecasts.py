@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Num
 
 from foreframe.data.arrays import ARRAYS, clips_in
-from foreframe.data.sources import clips_from
+from foreframe.data.readers import clips_from
 from foreframe.wording import plural
 
 STARTS = ("start", "forecast_reference_time", "reference_time", "init_time", "initial_time")

@@ -14,10 +14,11 @@ from jaxtyping import Float32
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from foreframe.clip import Clip
-from foreframe.data.budget import BUDGET, check_budget, check_claim
+from foreframe.data.claims import BUDGET, check_budget, check_claim
 from foreframe.data.images import natural
 from foreframe.data.maps import on_map
 from foreframe.extras import needed
+from foreframe.frames import Frames
 from foreframe.wording import plural
 
 SUFFIXES = (".tif", ".tiff")
@@ -151,7 +152,7 @@ class _Layer(NamedTuple):
     time: datetime | None
 
 
-class _RasterFrames:
+class _RasterFrames(Frames):
     """Frames (T,C,H,W), float32; a file is opened for each frame.
 
     Args:
@@ -166,10 +167,6 @@ class _RasterFrames:
     ) -> None:
         self._layers, self._upside_down, self._budget = layers, upside_down, budget
         self.shape, self.dtype = shape, np.dtype(np.float32)
-
-    def __getitem__(self, when: slice, /) -> Float32[np.ndarray, "t c h w"]:
-        first, last, _ = when.indices(self.shape[0])
-        return self.read(first, max(first, last))
 
     def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
         shape = (last - first, *self.shape[1:])

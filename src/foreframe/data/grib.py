@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.clip import Clip
-from foreframe.data.budget import BUDGET, check_budget, check_claim
+from foreframe.data.claims import BUDGET, check_budget, check_claim
 from foreframe.data.grids import read_grid
 from foreframe.extras import needed
 

@@ -21,8 +21,9 @@ from foreframe.clip import (
     direction_of_name,
     same_attributes,
 )
-from foreframe.data.budget import BUDGET, USUAL, check_budget, check_claim
+from foreframe.data.claims import BUDGET, USUAL, check_budget, check_claim
 from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
+from foreframe.frames import Frames
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
@@ -38,7 +39,7 @@ _SECONDS = {
 }  # fmt: skip
 
 
-class _GridFrames:
+class _GridFrames(Frames):
     """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is
     asked for.
 
@@ -80,10 +81,9 @@ class _GridFrames:
             sizes[column],
         )
 
-    def __getitem__(self, when: slice, /) -> np.ndarray:
+    def read(self, first: int, last: int) -> np.ndarray:
         time, channel, row, column = self._dims
-        first, last, _ = when.indices(self.shape[0])
-        count = max(0, last - first)
+        count = last - first
         need = max(
             bytes_to_read(field, {time: count}) for field in self._fields
         ) + 8 * count * math.prod(self.shape[1:])
@@ -95,7 +95,7 @@ class _GridFrames:
             # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
             # point by point.
             with in_one_line(f"cannot read {self._name}; is it whole?"):
-                cut = field.isel({time: when}).values
+                cut = field.isel({time: slice(first, last)}).values
             order = [d for d in (time, channel, row, column) if d in field.dims]
             part = cut.transpose([field.dims.index(d) for d in order]).astype(np.float32)
             parts.append(part if channel in field.dims else part[:, None])

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from foreframe.clip import Clip
-from foreframe.data.budget import BUDGET, OverBudgetError, check_budget, check_claim
-from foreframe.data.resize import resized
+from foreframe.data.claims import BUDGET, OverBudgetError, check_budget, check_claim
+from foreframe.frames import Frames, resized
 from foreframe.notes import Note
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -240,7 +240,7 @@ def read_images(
 
 
 @dataclass(frozen=True)
-class Pages:
+class Pages(Frames):
     """Frames (T,C,H,W) of one file that holds several pictures, decoded when a slice asks for them.
 
     Slices that follow each other go on where the one before ended, since a picture of a GIF is
@@ -264,16 +264,14 @@ class Pages:
     stamp: tuple[int, ...]
     film: bool
     budget: float
+    shape: tuple[int, ...] = field(init=False)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.pages), 1 if self.kind.grey else 3, self.kind.height, self.kind.width)
+    def __post_init__(self) -> None:
+        shape = (len(self.pages), 1 if self.kind.grey else 3, self.kind.height, self.kind.width)
+        object.__setattr__(self, "shape", shape)
 
-    def __len__(self) -> int:
-        return len(self.pages)
-
-    def __getitem__(self, when: slice, /) -> Shaped[np.ndarray, "t c h w"]:
-        asked = _asked(when, len(self))
+    def read(self, first: int, last: int) -> Shaped[np.ndarray, "t c h w"]:
+        asked = range(first, last)
         pictures = _room(len(asked), self.shape[1:], self.dtype, self.path, self.budget)
         if not len(asked):
             return pictures
@@ -331,7 +329,7 @@ def _decoder(path: Path, stamp: tuple[int, ...], process: int, thread: int) -> _
 atexit.register(_decoder.cache_clear)  # later pillow has nothing left to close files with
 
 
-class Images:
+class Images(Frames):
     """Frames (T,C,H,W) of numbered images, each read when a slice asks for it.
 
     `broken` are the indices, so far, of images that cannot be read: the one before stands in its
@@ -351,16 +349,14 @@ class Images:
         broken: set[int],
         budget: float = BUDGET,
     ) -> None:
-        self.shape, self.dtype, self.broken, self._budget = shape, dtype, broken, budget
+        self.shape, self.dtype, self._budget = shape, dtype, budget
+        self._broken: set[int] = broken
         self._paths, self._strict, self._warned = [p.absolute() for p in paths], strict, False
-        if self.broken:
-            self._warn(min(self.broken))
+        if broken:
+            self._warn(min(broken))
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, when: slice, /) -> Shaped[np.ndarray, "t c h w"]:
-        asked = _asked(when, len(self))
+    def read(self, first: int, last: int) -> Shaped[np.ndarray, "t c h w"]:
+        asked = range(first, last)
         pictures = _room(
             len(asked), self.shape[1:], self.dtype, self._paths[0].parent, self._budget
         )
@@ -372,7 +368,7 @@ class Images:
         return pictures
 
     def _read(self, k: int) -> np.ndarray | None:
-        if k in self.broken:
+        if k in self._broken:
             return None
         try:
             with _opened(self._paths[k]) as image:
@@ -387,7 +383,7 @@ class Images:
                     f"{self._paths[k]} cannot be read ({_short(error)}); replace it, or leave "
                     "strict out"
                 ) from None
-        self.broken.add(k)
+        self._broken.add(k)
         self._warn(k)
         return None
 
@@ -590,13 +586,6 @@ def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [
         (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts
     ], path.name
-
-
-def _asked(when: slice, length: int) -> range:
-    if not isinstance(when, slice) or when.step not in (None, 1):
-        raise ValueError(f"frames are read by slices without a step, frames[3:7], not by {when}")
-    first, last, _ = when.indices(length)
-    return range(first, max(first, last))
 
 
 def _short(error: BaseException) -> str:

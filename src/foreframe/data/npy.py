@@ -9,14 +9,15 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from foreframe.data.budget import BUDGET, check_budget
+from foreframe.data.claims import BUDGET, check_budget
+from foreframe.frames import Frames
 
 # Bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them.
 _LONGEST = 2**16
@@ -97,7 +98,7 @@ def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class NpyFrames:
+class NpyFrames(Frames):
     """Frames (T,C,H,W) in a .npy file, in this machine's byte order; a slice reads what it names
     and nothing else.
 
@@ -111,6 +112,7 @@ class NpyFrames:
         step: bytes from the start of a frame to the start of the next.
         stamp: size of the file in bytes, its number and its date, when it was opened.
         budget: GiB that a slice may take.
+        damaged: numbers of the frames that could not be decoded when they were stored.
 
     Raises:
         ValueError: on slicing, a step; a file that has another size now; more than the budget.
@@ -123,31 +125,37 @@ class NpyFrames:
     step: int
     stamp: tuple[int, int, int]
     budget: float = BUDGET
+    damaged: frozenset[int] = frozenset()
+    dtype: np.dtype = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", self.stored.newbyteorder("="))
 
     @property
-    def dtype(self) -> np.dtype:
-        return self.stored.newbyteorder("=")
+    def broken(self) -> set[int]:
+        return set(self.damaged)
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    def part(self, first: int, last: int) -> "NpyFrames":
+        shape = (last - first, *self.shape[1:])
+        damaged = frozenset(k - first for k in self.damaged if first <= k < last)
+        return replace(self, offset=self.offset + first * self.step, shape=shape, damaged=damaged)
 
-    def part(self, start: int, stop: int) -> "NpyFrames":
-        """Frames `start` to `stop`, not read yet."""
-        return replace(
-            self, offset=self.offset + start * self.step, shape=(stop - start, *self.shape[1:])
-        )
+    def read(self, first: int, last: int) -> np.ndarray:
+        return self._rows(first, last, 0, self.shape[2])
 
-    def __getitem__(self, key: slice | tuple[slice, slice, slice, slice], /) -> np.ndarray:
-        """Frames, or of frames all channels and some rows and columns: frames[3:7], frames[3:7, :,
-        10:20, 30:40].
-        """
-        when, channels, rows, columns = key if isinstance(key, tuple) else (key, *[slice(None)] * 3)
-        if any(cut.step not in (None, 1) for cut in (when, channels, rows, columns)):
-            raise ValueError(f"frames are read by slices without a step, frames[3:7], not by {key}")
-        t, c, h, w = self.shape
-        first, last, _ = when.indices(t)
-        top, bottom, _ = rows.indices(h)
-        count, height = max(0, last - first), max(0, bottom - top)
+    def __getitem__(self, key: Any, /) -> np.ndarray:
+        """As any frames, but that frames[3:7, :, 10:20, 30:40] reads few rows of big frames."""
+        if not (isinstance(key, tuple) and len(key) == 4 and all(map(_is_stretch, key))):
+            return super().__getitem__(key)
+        when, channels, rows, columns = key
+        first, last, _ = when.indices(len(self))
+        top, bottom, _ = rows.indices(self.shape[2])
+        return self._rows(first, max(first, last), top, max(top, bottom))[:, channels, :, columns]
+
+    def _rows(self, first: int, last: int, top: int, bottom: int) -> np.ndarray:
+        """Rows `top` to `bottom` of frames `first` to `last`."""
+        _, c, h, w = self.shape
+        count, height = last - first, bottom - top
         row = w * self.stored.itemsize
         by_rows = (h - height) * row > _JUMP
         if not by_rows:
@@ -182,9 +190,11 @@ class NpyFrames:
             raise ValueError(
                 f"{self.path} cannot be read any more: {error.strerror or error}"
             ) from None
-        return frames[:, channels, slice(None) if by_rows else rows, columns].astype(
-            self.dtype, copy=False
-        )
+        return (frames if by_rows else frames[:, :, top:bottom]).astype(self.dtype, copy=False)
+
+
+def _is_stretch(key: Any) -> bool:
+    return isinstance(key, slice) and key.step in (None, 1)
 
 
 class _File:

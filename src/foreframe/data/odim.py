@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from foreframe.clip import Clip, Variable
-from foreframe.data.budget import BUDGET, check_budget, check_claim
+from foreframe.data.claims import BUDGET, check_budget, check_claim
 from foreframe.data.maps import on_map
 from foreframe.extras import needed
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from foreframe.data.budget import OverBudgetError, check_budget
+from foreframe.data.claims import OverBudgetError, check_budget
 from foreframe.extras import needed
 
 # xarray takes a second to import, so it is imported where a grid is opened.

@@ -18,8 +18,9 @@ from jaxtyping import UInt8
 
 from foreframe.budget import GIB, check_budget
 from foreframe.clip import Clip
-from foreframe.data.budget import BUDGET
+from foreframe.data.claims import BUDGET
 from foreframe.data.mp4 import check_mp4
+from foreframe.frames import Frames
 from foreframe.notes import Note
 
 # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
@@ -91,7 +92,7 @@ def film_stream(
             raise ValueError(f"{name}: none of its frames can be decoded; {cure}")
 
 
-class Film:
+class Film(Frames):
     """Frames (T,C,H,W) uint8 of one video stream, decoded when a slice asks for them.
 
     Slices that follow each other go on decoding; a jump goes to the key frame before. Either way a
@@ -110,26 +111,20 @@ class Film:
         self, path: Path, index: "_Index", first: Any, strict: bool, budget: float = BUDGET
     ) -> None:
         self._budget = budget
-        self.broken: set[int] = set()
+        self._broken: set[int] = set()
         self.dtype = np.dtype(np.uint8)
         self._path, self._index, self._strict = path.absolute(), index, strict
         self._look = _look(first)
         self._first = _paint(first, self._look, VideoReformatter())
-        self.shape: tuple[int, ...] = (len(index), *self._first.shape)
+        self.shape = (len(index), *self._first.shape)
         self._keys = list(index.keys)
         self._warned = False
         # the container's seeks go past the key frame that they are asked for, as in MPEG-TS
         self._late = False
         self._close()
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, when: slice, /) -> UInt8[np.ndarray, "t c h w"]:
-        if not isinstance(when, slice) or when.step not in (None, 1):
-            raise ValueError(f"a film is read by slices without a step, film[3:7], not by {when}")
-        first, last, _ = when.indices(len(self))
-        asked = range(first, max(first, last))
+    def read(self, first: int, last: int) -> UInt8[np.ndarray, "t c h w"]:
+        asked = range(first, last)
         what = f"a stretch of {len(asked)} frames of {self._path}"
         check_budget(len(asked) * self._first.nbytes, self._budget, what, "read fewer")
         pictures = np.empty((len(asked), *self.shape[1:]), np.uint8)
@@ -176,7 +171,7 @@ class Film:
                 self._break(index)
             else:
                 self._last = frame
-        if k in self.broken and self._strict:
+        if k in self._broken and self._strict:
             raise ValueError(
                 f"{self._path.name}: frame {k} cannot be decoded; without strict the frame before "
                 "stands in its place"
@@ -187,7 +182,7 @@ class Film:
         return self._kept[k]
 
     def _break(self, index: int) -> None:
-        self.broken.add(index)
+        self._broken.add(index)
         if not self._warned and not self._strict:
             self._warned = True
             what = f"{self._path.name}: frame {index} cannot be decoded"

@@ -1,275 +1,480 @@
-"""From any Dataset of clips to checked batches."""
+"""Windows of recordings: where they begin, tiles, augmentation; frames decoded once."""
 
-import importlib
-import inspect
+import hashlib
+import math
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import Dataset
 
-from foreframe.clip import Window, check_frames
-from foreframe.data.arrays import ArrayClips, holds_clips, published_moving_mnist, split_block
-from foreframe.data.memory import ClipsInMemory, are_clips, data_name, is_xarray
-from foreframe.data.moving_mnist import MovingMNIST
-from foreframe.data.recordings import Recordings, recordings_from
-from foreframe.data.sources import SUFFIXES
-from foreframe.scaling import Scaling
-from foreframe.trained import IN_MEMORY
+from foreframe.budget import GIB, in_gib
+from foreframe.clip import Clip, Window
+from foreframe.data.arrays import array_of, data_name
+from foreframe.data.claims import frames_at_once
+from foreframe.data.npy import NpyFrames, frames_in, read_header
+from foreframe.data.readers import breaks, in_parts
+from foreframe.data.splits import (
+    SPLITS,
+    lacking,
+    noted,
+    raw_by_folder,
+    split_clips,
+    split_lines,
+)
+from foreframe.files import atomic_write
+from foreframe.frames import ArrayFrames, Frames
+from foreframe.notes import warn
+from foreframe.options import ReadOptions, SplitOptions
+from foreframe.scaling import Moments, Scaling, scaling_from
+from foreframe.typed import typed
+from foreframe.units import check_units
+
+IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory; more are kept in a file
+CHUNK = 32  # frames read at once
+ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
+ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
+ROUNDING = 1e-9
 
 
-def open_dataset(
-    data: Any,
-    split: str,
-    window: Window,
-    args: Mapping[str, Any] | None = None,
-    scaling: Scaling | None = None,
-) -> Dataset:
-    """The Dataset of clips that a name stands for, or that lie in memory.
+@dataclass(frozen=True)
+class Decoded:
+    """Recordings that fit together, and whose frames are quick to get at.
 
     Args:
-        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else
-            that `foreframe.clips_from` opens, of which windows are cut (`Recordings`); or the
-            import path of any Dataset (or of a function that makes one), such as
-            "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
-            shape is; an xarray object; a map-style Dataset; or one for each split, {"train": ...,
-            "validation": ...}.
-        split: "train", "validation" or "test". An imported Dataset that takes a `split` argument is
-            given it; any other is cut into blocks of items, 80, 10 and 10 %, in its own order, and
-            so is one in memory.
-        window: clips are drawn this long where that can be chosen.
-        args: keyword arguments of the Dataset.
-        scaling: of a trained forecaster, in place of one fitted to these recordings.
+        name: of all of them, for messages.
+        recordings: each in its parts, by the folder that decides their split (see `split_clips`).
+        budget: GiB that reading may take at once.
+    """
+
+    name: str
+    recordings: Mapping[str, Sequence[Sequence[Clip]]]
+    budget: float
+
+    @property
+    def clips(self) -> list[Clip]:
+        """All parts of all recordings, in order."""
+        return [part for some in self.recordings.values() for parts in some for part in parts]
+
+
+def decode(source: Any, options: ReadOptions, tile: int = 0) -> Decoded:
+    """The recordings in `source`, decoded; refused before that where they do not fit together.
+
+    Args:
+        source: anything that `foreframe.clips_from` opens.
+        options: how it is read.
+        tile: side of the tiles that windows are of, which recordings of several sizes need.
 
     Raises:
-        ValueError: unknown name, import or arguments, or something that is no map-style Dataset of
-            clips.
+        ValueError: what reading raises; recordings of different sizes; no room on the disk.
     """
-    args = dict(args or {})
-    data = str(data) if isinstance(data, Path) else data
-    if not isinstance(data, str):
-        return _in_memory(data, split, window, args, scaling)
-    if data.startswith(IN_MEMORY):
-        raise ValueError(f"data {data}: that is its name; give the data themselves")
-    if data == "moving_mnist":
-        return _call(MovingMNIST, data, {"split": split, "length": window.length} | args)
-    if data == "moving_mnist_published":
-        if split in ("train", "validation"):
-            raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
-        return _call(published_moving_mnist, data, args)
-    if _is_file_of_clips(data, args):
-        return _call(ArrayClips, data, {"path": data, "split": split} | args)
-    if is_recording(data, args):
-        return _recordings(data, split, window, args, scaling)
-    make = _imported(data)
-    by_split = callable(make) and "split" in inspect.signature(make).parameters
-    dataset = (
-        _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
+    recordings = {
+        folder: [in_parts(clip, breaks(clip, options), options) for clip in clips]
+        for folder, clips in raw_by_folder(source, options).items()
+    }
+    read = Decoded("", recordings, options.budget)
+    name = str(source) if isinstance(source, str | Path) else read.clips[0].name
+    _check_sizes(name, read.clips, tile)
+    quick = iter(decoded(read.clips, source, options))
+    return replace(
+        read,
+        name=name,
+        recordings={
+            folder: [[next(quick) for _ in parts] for parts in some]
+            for folder, some in recordings.items()
+        },
     )
-    _check_map_style(dataset, data)
-    return dataset if by_split else _Block(dataset, data, split)
 
 
-def is_recording(data: str, args: Mapping[str, Any]) -> bool:
-    """Whether windows are cut from what a name stands for: a file, a folder or a URL of
-    recordings.
+class Recordings(Dataset):
+    """Windows (T,C,H,W), float32, of recordings, scaled to [0,1].
+
+    Missing values are NaN; training and scores leave them out. Frames are decoded once: into
+    memory, or, where they would need more than 1 GiB, into a file under FOREFRAME_CACHE
+    (~/.cache/foreframe).
+
+    Args:
+        source: anything that `foreframe.clips_from` opens, or what `decode` made of it, so that
+            several splits share it. URLs and xarray objects have no date: times, first and last
+            frame tell whether a file of decoded frames is still theirs.
+        split: "train", "validation", "test" or "all".
+        window: past and future frames of an item.
+        scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with
+            `low` and `high` (see `Scaling`); by default 0 to 255 for 8-bit frames, else "minmax".
+        reading, splits: see there.
+
+    Raises:
+        ValueError: what reading raises; recordings of different sizes; a split without a window.
     """
-    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
-    return named and not _is_file_of_clips(data, args)
 
+    scaled = True  # items may leave [0,1] and hold NaN: that is meant
+    ordered = (
+        True  # neighbours are alike: a part of the items is taken evenly spread, not from the start
+    )
 
-def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
-    array = data.endswith((".npy", ".npz")) and os.path.isfile(data)
-    return array and holds_clips(data, args.get("variable"))
-
-
-def _in_memory(
-    data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None
-) -> Dataset:
-    name = data_name(data)
-    array = isinstance(data, np.ndarray | Tensor)
-    if is_xarray(data) or (array and not are_clips(data)):
-        return _recordings(data, split, window, args, scaling)
-    for given in args:
-        raise ValueError(f"data {name} takes no argument {given!r}: it is used as it is")
-    if array:
-        return ClipsInMemory(data, split)
-    if isinstance(data, Mapping):
-        if split not in data:
-            raise ValueError(f"data {name}: nothing for {split}; give {{{split!r}: a Dataset}} too")
-        _check_map_style(data[split], f"{name}, {split}")
-        return data[split]
-    if isinstance(data, Recordings):
-        raise ValueError(
-            f"data {name}: windows that share frames cannot be cut into blocks; give what it "
-            "reads, or "
-            "one Recordings for each split, {'train': ..., 'validation': ...}"
-        )
-    _check_map_style(data, name)
-    return _Block(data, name, split)
-
-
-def _recordings(
-    data: Any, split: str, window: Window, args: dict[str, Any], scaling: Scaling | None
-) -> Recordings:
-    if scaling is None:
-        return recordings_from(data, split, window, args)
-    recordings = recordings_from(data, split, window, args | {"scaling": scaling})
-    recordings.check_range()
-    return recordings
-
-
-def _check_map_style(dataset: Any, name: str) -> None:
-    sized = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if isinstance(dataset, IterableDataset) or not sized:
-        kind = type(dataset).__name__
-        raise ValueError(
-            f"data {name}: a {kind} is no map-style torch Dataset, with __len__ and __getitem__"
-        )
-
-
-class _Block(Subset):
-    """The block of items that a split gets, with what the Dataset says of all of them."""
-
-    def __init__(self, dataset: Any, name: str, split: str) -> None:
-        block = split_block(len(dataset), split)
-        if block.start == block.stop:
+    def __init__(
+        self,
+        source: Any,
+        split: str = "train",
+        window: Window = Window(),  # noqa: B008 (frozen)
+        scaling: str | Mapping[str, Any] | Scaling | None = None,
+        reading: ReadOptions = ReadOptions(),  # noqa: B008
+        splits: SplitOptions = SplitOptions(),  # noqa: B008
+    ) -> None:
+        if split not in (*SPLITS, "all"):
+            raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+        read = source if isinstance(source, Decoded) else decode(source, reading, splits.tile)
+        _check_sizes(read.name, read.clips, splits.tile)
+        self.path, self.split, self.window, self.splits = read.name, split, window, splits
+        self._budget, self._all = read.budget, read.clips
+        self._by_split = split_clips(read.recordings, splits, window)
+        self.clips = self._all if split == "all" else self._by_split[split]
+        self.scaling = self._scaling(scaling)
+        self.windows = list(self._windows(self.clips, split))
+        self.by_epoch = split == "train" and splits.augment != "none"
+        if not self.windows:
+            if max(map(len, self.clips), default=0) >= window.length:
+                smaller = " or a smaller active" if splits.active else ""
+                raise ValueError(
+                    f"{self.path}: each window of {window.length} frames in {split} holds damaged "
+                    "frames, or too little to forecast from; use a smaller past and future"
+                    + smaller
+                )
             raise ValueError(
-                f"data {name}: its items are too few to leave one for {split}; a `split` argument "
-                "gives you the choice"
+                f"{self.path}: no window of {window.past} past and {window.future} future frames "
+                f"in {split}: {lacking(split, self.clips, splits, window)}"
             )
-        super().__init__(dataset, range(block.start, block.stop))
-        for said in ("scaled", "ordered", "scaling"):
-            if hasattr(dataset, said):
-                setattr(self, said, getattr(dataset, said))
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Float[Tensor, "t c h w"]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        clip, start, top, left = self.windows[index]
+        frames, tile = self.clips[clip].frames, self.splits.tile
+        h, w = frames.shape[2:]
+        tile_h, tile_w = (min(tile or side, side) for side in (h, w))
+        draw = None
+        if self.by_epoch:
+            draw = np.random.default_rng((self.splits.seed, epoch, index % len(self)))
+            if tile:
+                slack = tile // 2
+                top = int(np.clip(top + draw.integers(-slack, slack + 1), 0, h - tile_h))
+                left = int(np.clip(left + draw.integers(-slack, slack + 1), 0, w - tile_w))
+        stop = start + self.window.length
+        values = frames[start:stop, :, top : top + tile_h, left : left + tile_w]
+        if draw is not None:
+            values = _augmented(values, draw, self.splits.augment)
+        values = self.scaling.from_pictures(values)
+        # What lies in memory stays as it is; what a file gave is nobody else's.
+        own = np.array if isinstance(frames, ArrayFrames) else np.ascontiguousarray
+        return self.scaling.to_network(torch.from_numpy(own(values, dtype=np.float32)))
+
+    def _scaling(self, given: str | Mapping[str, Any] | Scaling | None) -> Scaling:
+        named = [clip for clip in self._all if clip.units]
+        units = named[0].units if named else ""
+        for clip in named:
+            check_units(clip.units, units, clip.name, f"{named[0].name} in")
+        if given is None and self._all[0].frames.dtype == np.uint8:
+            return Scaling(0, 255, units)
+        wanted = scaling_from("minmax" if given is None else given)
+        if isinstance(wanted, Scaling):
+            check_units(units, wanted.units, str(self.path), "the scaling is for")
+            return (
+                wanted
+                if wanted.units or not units
+                else Scaling(wanted.low, wanted.high, units, wanted.kind)
+            )
+        moments = Moments()
+        for clip in self._by_split["train"] or self._all:
+            for frames in _chunks(clip, self._budget):
+                moments = moments.plus(frames)
+        if moments.count == 0:
+            raise ValueError(f"{self.path}: every value of the training frames is missing")
+        try:
+            return Scaling.from_moments(moments, units, wanted)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
+
+    def _windows(self, clips: Sequence[Clip], split: str) -> Iterator[tuple[int, int, int, int]]:
+        """(clip, first frame, top, left) of every window without a damaged frame that has
+        something to forecast from, and to compare with: of a tile a quarter of the past must be
+        known, of a whole frame anything. Tiles to train on overlap by half, others no more than
+        they must.
+        """
+        past, length, tile = self.window.past, self.window.length, self.splits.tile
+        spacing = max(1, tile // (2 if split == "train" else 1))
+        for number, clip in enumerate(clips):
+            h, w = clip.frames.shape[2:]
+            places = list(_places(h, w, tile, spacing))
+            starts = np.arange(0, len(clip) - length + 1, self.window.stride)
+            for k in clip.frames.broken:
+                starts = starts[(starts > k) | (k >= starts + length)]
+            if not len(starts):
+                continue
+            wanted = np.ones((len(starts), len(places)), bool)
+            if self.splits.active or clip.frames.dtype.kind == "f":
+                known, active = (_means(values) for values in self._content(clip, places))
+                least = ENOUGH - ROUNDING if tile else ROUNDING
+                wanted &= known(starts, starts + past) > least
+                wanted &= known(starts + past, starts + length) > ROUNDING
+                wanted &= active(starts, starts + past) > self.splits.active - ROUNDING
+            for start, places_of in zip(starts.tolist(), wanted, strict=True):
+                for place in np.flatnonzero(places_of).tolist():
+                    yield number, start, *places[place]
+
+    def _content(
+        self, clip: Clip, places: Sequence[tuple[int, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """For each frame of a clip and each tile: the share of values that are known, and of those
+        that are active.
+        """
+        known, active = (np.zeros((len(clip), len(places)), np.float32) for _ in range(2))
+        side = self.splits.tile or max(clip.frames.shape[2:])
+        row = 0
+        for values in _chunks(clip, self._budget):
+            rows = slice(row, row := row + len(values))
+            y = None
+            if self.splits.active:
+                y = self.scaling.to_network(self.scaling.from_pictures(values).astype(np.float32))
+            for k, (top, left) in enumerate(places):
+                tile = np.s_[:, :, top : top + side, left : left + side]
+                known[rows, k] = np.isfinite(values[tile]).mean(axis=(1, 2, 3))
+                if y is not None:
+                    active[rows, k] = (y[tile] > ACTIVE).mean(axis=(1, 2, 3))
+        return known, active
+
+    def check_range(self) -> None:
+        """Refuse what a forecaster trained on [0, 1] cannot mean; 8-bit pictures are brought there.
+
+        Raises:
+            ValueError: values beyond [0, 1] where `scaling` is that range.
+        """
+        for clip in self._all:
+            if not self.scaling.is_unit or clip.frames.dtype == np.uint8:
+                continue
+            for k in np.linspace(0, len(clip) - 1, min(len(clip), 16)).astype(int).tolist():
+                values = clip.frames.read(k, k + 1)
+                known = values[np.isfinite(values)]
+                if known.size and not -1e-3 <= known.min() <= known.max() <= 1 + 1e-3:
+                    raise ValueError(
+                        f"{clip.name}: frame {k} has values from {known.min():.4g} to "
+                        f"{known.max():.4g}, but the model was trained on [0, 1]; scale them to "
+                        "that range first, or train on these"
+                    )
+
+    def report(self) -> list[str]:
+        """A line a split: how many recordings, frames and windows, and from when to when; and what
+        reading has to tell.
+        """
+        counts = {
+            split: len(self)
+            if split == self.split
+            else sum(1 for _ in self._windows(self._by_split[split], split))
+            for split in SPLITS
+        }
+        return [*split_lines(self._by_split, counts), *noted(self._all)]
 
 
-def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
-    known = inspect.signature(make).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-    for name in args:
-        if name not in known and not open_ended:
-            close = get_close_matches(name, known, n=1)
-            meant = f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
-            raise ValueError(f"data {data} takes no argument {name!r}{meant}")
-    try:
-        return make(**args)
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # somebody else's code may raise anything
-        raise ValueError(f"data {data}: {_named(error)}") from error
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.replace(":", ".").rpartition(".")
-    if not module:
-        raise ValueError(
-            f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an "
-            "import path such as pkg.Clips"
-        )
-    # A file beside the user is meant to be found, as `python -m` would.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # importing runs somebody else's code, which may raise anything
-        raise ValueError(f"data {path}: cannot import it ({_named(error)})") from error
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def check_first_clip(dataset: Dataset, window: Window, channels: int | None, data: str) -> None:
-    """Look at item 0 before anything heavy is built.
+def recordings_from(source: Any, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
+    """`Recordings` from options by name: those of `ReadOptions` and of `SplitOptions`, and
+    `scaling`.
 
     Raises:
-        ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least
-            the window's frames. Items that a `Scaling` made may leave [0,1], and hold NaN where a
-            value is missing.
+        ValueError: an option that is not there, with the nearest that is.
     """
-    try:
-        clip = dataset[0]
-    except Exception as error:
-        raise ValueError(f"data {data}, item 0: {_named(error)}") from error
-    if isinstance(clip, Tensor | np.ndarray) and clip.ndim != 4:
-        raise ValueError(
-            f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W)"
-        )
-    frames = check_frames(clip, channels=channels, what=f"data {data}, item 0", **accepted(dataset))
-    try:
-        window.split(frames.unsqueeze(0))
-    except ValueError as error:
-        raise ValueError(f"data {data}, item 0: {error}") from None
+    groups: dict[type, dict[str, Any]] = {ReadOptions: {}, SplitOptions: {}}
+    names = {option.name: kind for kind in groups for option in fields(kind)}
+    for name, value in args.items():
+        if name in names:
+            groups[names[name]][name] = value
+        elif name != "scaling":
+            close = get_close_matches(name, [*names, "scaling"], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(names)}, scaling"
+            raise ValueError(f"data {data_name(source)} takes no argument {name!r}; {hint}")
+    reading = typed(ReadOptions, groups[ReadOptions], "")
+    splits = typed(SplitOptions, groups[SplitOptions], "")
+    return Recordings(source, split, window, args.get("scaling"), reading, splits)
 
 
-def accepted(dataset: Any) -> dict[str, Any]:
-    """What `check_frames` lets pass of a dataset's items: those that a `Scaling` made may leave
-    [0,1] and hold NaN.
+def _places(h: int, w: int, tile: int, spacing: int) -> Iterator[tuple[int, int]]:
+    """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where
+    there are none.
     """
-    return (
-        {"low": -np.inf, "high": np.inf, "missing": True}
-        if getattr(dataset, "scaled", False)
-        else {}
+    if not tile:
+        yield 0, 0
+        return
+    for top in _starts(h, tile, spacing):
+        for left in _starts(w, tile, spacing):
+            yield top, left
+
+
+def _starts(side: int, tile: int, spacing: int) -> list[int]:
+    count = 1 + max(0, -(-(side - tile) // spacing))
+    return [round(k * max(0, side - tile) / max(1, count - 1)) for k in range(count)]
+
+
+def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function that gives the means (n,P) of rows first[i] to last[i] of values (T,P)."""
+    sums = np.concatenate(
+        [np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)]
     )
+    return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
 
 
-def collate(
-    clips: Sequence[Any] | Tensor, what: str = "data", accept: Mapping[str, Any] | None = None
-) -> Float[Tensor, "b t c h w"]:
-    """Items to one checked batch. What is stacked already is not copied. `what` names the data in
-    messages, and `accept` is what `accepted` says of the dataset.
+def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> np.ndarray:
+    if draw.random() < 0.5:
+        values = values[..., ::-1]
+    if augment == "turns" and values.shape[-1] == values.shape[-2]:
+        values = np.rot90(values, int(draw.integers(4)), axes=(-2, -1))
+    return values
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
+
+
+# Frames, decoded once
+
+
+def _check_sizes(name: str, clips: Sequence[Clip], tile: int) -> None:
+    """Refuse recordings whose windows do not fit into one batch."""
+    sizes = {clip.frames.shape[1:] for clip in clips}
+    channels = {size[0] for size in sizes}
+    if len(channels) > 1 or (
+        len(sizes) > 1 and not 0 < tile <= min(min(size[1:]) for size in sizes)
+    ):
+        one, other = sorted(sizes)[:2]
+        grey = "colour grey makes their channels one"
+        cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
+        raise ValueError(
+            f"{name}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}"
+        )
+
+
+def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
+    """Names, sizes and dates of the files in `source`: when these change, so does what they hold.
+    Of an array its checksum, since it may be written to. None of a URL or an xarray object.
+    """
+    if isinstance(source, np.ndarray | Tensor):
+        values, checksum = array_of(source), 0
+        for k in range(0, len(values), CHUNK):
+            checksum = crc32(np.ascontiguousarray(values[k : k + CHUNK]).data, checksum)
+        return [(data_name(source), values.nbytes, checksum)]
+    if not isinstance(source, str | Path) or "://" in str(source):
+        return None
+    path = Path(source)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.exists()]
+
+
+def decoded(clips: Sequence[Clip], source: Any, options: ReadOptions) -> list[Clip]:
+    """The clips of `source` with their frames where any stretch of them is quick to get at: in
+    memory, or in a .npy file.
+    """
+    kinds = [(clip, type(clip.frames)) for clip in clips]
+    slow = sum(_bytes(clip) for clip, kind in kinds if kind not in (ArrayFrames, NpyFrames))
+    stored = sum(_bytes(clip) for clip, kind in kinds if kind is NpyFrames)
+    room = min(IN_MEMORY, options.budget * GIB)
+
+    def quick(clip: Clip) -> Frames:
+        if isinstance(clip.frames, ArrayFrames):
+            return clip.frames
+        if isinstance(clip.frames, NpyFrames):  # a copy is quicker than a call for each window
+            return _in_memory(clip, options.budget) if slow + stored <= room else clip.frames
+        return _in_memory(clip, options.budget) if slow <= room else _in_file(clip, source, options)
+
+    return [replace(clip, frames=quick(clip)) for clip in clips]
+
+
+def _bytes(clip: Clip) -> int:
+    return math.prod(clip.frames.shape) * clip.frames.dtype.itemsize
+
+
+def _chunks(clip: Clip, budget: float) -> Iterator[np.ndarray]:
+    few = frames_at_once(clip.frames.shape, CHUNK, budget)
+    for start in range(0, len(clip), few):
+        yield clip.frames.read(start, min(start + few, len(clip)))
+
+
+def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
+    frames = np.empty(clip.frames.shape, clip.frames.dtype)
+    start = 0
+    for chunk in _chunks(clip, budget):
+        frames[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return ArrayFrames(frames, clip.frames.broken)
+
+
+def _in_file(clip: Clip, source: Any, options: ReadOptions) -> NpyFrames:
+    """The same in a .npy file that later runs use again; its name tells the source's names, sizes,
+    dates and how it was read.
 
     Raises:
-        ValueError: items of different shapes, or frames that `check_frames` refuses.
+        ValueError: the disk has no room for it.
     """
-    if not isinstance(clips, Tensor):
-        tensors = [torch.as_tensor(clip) for clip in clips]
-        shapes = {tuple(one.shape) for one in tensors}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{what}: clips of one batch have different shapes: "
-                f"{' and '.join(map(str, sorted(shapes)))}"
-            )
-        clips = torch.stack(tensors)
-    return check_frames(clips, what=what, **(accept or {}))
-
-
-def chosen(
-    dataset: Any, limit: int | None = None, among: Sequence[int] | None = None
-) -> Sequence[int]:
-    """Which items, of all or `among` some, are scored when at most `limit` are: the first, or, of
-    windows of recordings, as many evenly spread.
-    """
-    items = range(len(dataset)) if among is None else among
-    if limit is None or limit >= len(items):
-        return items
-    if not getattr(dataset, "ordered", False):
-        return items[:limit]
-    return [items[k] for k in np.linspace(0, len(items) - 1, limit).round().astype(int)]
-
-
-def batches(
-    dataset: Dataset,
-    batch_size: int,
-    limit: int | None = None,
-    what: str = "data",
-    among: Sequence[int] | None = None,
-) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """A Dataset's clips, those `among` some, at most `limit` of them, in batches; `what` names the
-    data in messages.
-    """
-    items = Subset(dataset, chosen(dataset, limit, among))
-    yield from DataLoader(
-        items,
-        batch_size=batch_size,
-        collate_fn=partial(collate, what=what, accept=accepted(dataset)),
+    told: Any = _stamps(source)
+    if told is None:
+        ends = [
+            hashlib.sha256(clip.frames.read(k, k + 1).tobytes()).hexdigest()
+            for k in (0, len(clip) - 1)
+        ]
+        told = (None if clip.times is None else clip.times.tolist(), ends)
+    how = asdict(options)
+    del how["budget"]  # which changes no frame
+    key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, how)).encode()).hexdigest()[:24]
+    folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
+    file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
+    if (found := _decoded_before(file, damaged, clip, options.budget)) is not None:
+        return found
+    where = next(place for place in (folder, *folder.parents) if place.exists())
+    free, need = shutil.disk_usage(where).free, _bytes(clip)
+    if need > free:
+        raise ValueError(
+            f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where "
+            f"{in_gib(free)} are free; "
+            "size, coarsen or every make them fewer, and FOREFRAME_CACHE names another folder"
+        )
+    warn(
+        f"{clip.name}: {in_gib(need)} of frames are decoded into {file}; size, coarsen or every "
+        "make them fewer"
     )
+    with atomic_write(file) as rough, rough.open("wb") as out:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(clip.frames.dtype),
+            "fortran_order": False,
+            "shape": clip.frames.shape,
+        }
+        np.lib.format.write_array_header_2_0(out, header)
+        for chunk in _chunks(clip, options.budget):
+            out.write(np.ascontiguousarray(chunk).data)
+    with atomic_write(damaged) as rough:
+        rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
+    found = _decoded_before(file, damaged, clip, options.budget)
+    assert found is not None
+    return found
+
+
+def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> NpyFrames | None:
+    """The frames that an earlier run has decoded; None where its files are not whole."""
+    try:
+        with file.open("rb") as opened:
+            header = read_header(opened)
+        frames = frames_in(file, header, budget)
+        broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
+    except (OSError, ValueError):
+        return None
+    if (frames.shape, frames.dtype) != (tuple(clip.frames.shape), clip.frames.dtype):
+        return None
+    return replace(frames, damaged=broken)

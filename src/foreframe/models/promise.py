@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.clip import Window, fill_missing
+from foreframe.clip import Window
+from foreframe.frames import fill_missing
 
 State = dict[str, Tensor]
 

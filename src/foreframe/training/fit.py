@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from foreframe.clip import Window
-from foreframe.data import Reading, Recordings, batches
-from foreframe.data.memory import data_name
+from foreframe.data import ReadOptions, Recordings, batches
+from foreframe.data.arrays import data_name
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.models import Model, parts_of
@@ -103,7 +103,7 @@ def _train(
     # The layout in which half-precision convolutions are fast.
     if machine.precision.startswith(("bf16", "16")):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names = [option.name for option in fields(Reading)] if isinstance(train, Recordings) else []
+    names = [option.name for option in fields(ReadOptions)] if isinstance(train, Recordings) else []
     reading = {
         name: data.data_args[name] for name in names if name in data.data_args and name != "budget"
     }

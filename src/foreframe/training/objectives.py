@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clip import Window, fill_missing
+from foreframe.clip import Window
+from foreframe.frames import fill_missing
 from foreframe.models import Model, State, parts_of, with_known
 from foreframe.models.promise import joined
 

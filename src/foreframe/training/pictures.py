@@ -7,7 +7,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from foreframe.clip import missing_where_unseen
+from foreframe.frames import missing_where_unseen
 from foreframe.models import parts_of
 from foreframe.training.faults import Events
 from foreframe.training.notices import say

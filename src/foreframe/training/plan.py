@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from foreframe.data.memory import data_name
+from foreframe.data.arrays import data_name
 from foreframe.memory import give_memory_back
 from foreframe.models import multiply_adds
 from foreframe.training.datamodule import Clips

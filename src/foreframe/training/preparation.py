@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foreframe.clip import Window, fill_missing
+from foreframe.clip import Window
 from foreframe.data import check_first_clip, open_dataset
-from foreframe.data.memory import data_name
+from foreframe.data.arrays import data_name
 from foreframe.forecaster import Forecaster
+from foreframe.frames import fill_missing
 from foreframe.models import Model, build_model, earlier, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything

@@ -6,7 +6,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from foreframe.clip import fill_missing
+from foreframe.frames import fill_missing
 from foreframe.models import parts_of
 from foreframe.training.notices import say
 

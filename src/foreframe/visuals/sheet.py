@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.clip import Frames
+from foreframe.frames import FramesLike
 from foreframe.visuals.colours import GREY, INK, PAPER, Paint, text_width, with_legend, write_text
 from foreframe.visuals.strip import fit
 
@@ -15,7 +15,7 @@ THUMBNAIL = (96, 160)
 
 
 def contact_sheet(
-    frames: Frames,
+    frames: FramesLike,
     labels: Sequence[str],
     paint: Paint | None = None,
     columns: int = 6,

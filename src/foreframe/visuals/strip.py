@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.clip import Frames
+from foreframe.frames import FramesLike
 from foreframe.visuals.colours import (
     GREY,
     INK,
@@ -119,9 +119,9 @@ def _error_row(past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint:
 
 
 def animation(
-    past: Frames,
-    forecast: Frames,
-    truth: Frames | None = None,
+    past: FramesLike,
+    forecast: FramesLike,
+    truth: FramesLike | None = None,
     *,
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
@@ -135,9 +135,9 @@ def animation(
 
 
 def animation_frames(
-    past: Frames,
-    forecast: Frames,
-    truth: Frames | None = None,
+    past: FramesLike,
+    forecast: FramesLike,
+    truth: FramesLike | None = None,
     *,
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
@@ -227,11 +227,11 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
     return np.stack(shrunk)
 
 
-def _frame(frames: Frames, t: int) -> np.ndarray:
+def _frame(frames: FramesLike, t: int) -> np.ndarray:
     return np.asarray(frames[t : t + 1])[0]
 
 
-def holds_nan(frames: Frames) -> bool:
+def holds_nan(frames: FramesLike) -> bool:
     """Whether a value is missing in any of the frames (T,C,H,W), which are read one at a time."""
     if frames.dtype.kind != "f":
         return False

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 
 from foreframe.budget import GIB, OverBudgetError, check_budget, in_gib
+from foreframe.options import BUDGET
 
-BUDGET = 1.0  # GiB
 USUAL = (
     10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
 )

@@ -3,9 +3,7 @@ slices of numbered frames.
 """
 
 import errno
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import foreframe.data.recordings as recordings
+import foreframe.data.windows as windows
 from conftest import real_data
 from foreframe.clip import Clip, Window
-from foreframe.data import Dealing, Reading, Recordings, open_dataset
+from foreframe.data import ReadOptions, Recordings, SplitOptions, open_dataset
 from foreframe.data.npy import NpyFrames
-from foreframe.data.recordings import SPLITS, Block, dealt, held, recordings_from
+from foreframe.data.splits import SPLITS, UNDECIDED, split_clips
+from foreframe.data.windows import recordings_from
+from foreframe.frames import ArrayFrames, as_frames
 from foreframe.notes import Note
 from foreframe.scaling import Scaling
 
@@ -56,8 +56,19 @@ def write_many(folder: Path, lengths: Sequence[int]) -> None:
 # -- dealing
 
 
-def frames_of(blocks: Sequence[Block]) -> set[tuple[int, int]]:
-    return {(b.recording, k) for b in blocks for k in range(b.start, b.stop)}
+def told_apart(lengths: Sequence[Sequence[int]]) -> dict[str, list[list[Clip]]]:
+    """Recordings of parts of so many frames; no two frames hold the same number."""
+    ends = iter(np.cumsum([n for parts in lengths for n in parts]).tolist())
+    return {
+        UNDECIDED: [
+            [Clip(numbered(n, 1, 1, start=next(ends) - n)[:, None]) for n in parts]
+            for parts in lengths
+        ]
+    }
+
+
+def numbers_of(clip: Clip) -> list[int]:
+    return np.asarray(clip.frames).ravel().astype(int).tolist()
 
 
 shares_of_splits = (
@@ -80,66 +91,58 @@ def test_no_frame_is_in_two_splits(
     window: Window,
     by: str,
 ) -> None:
-    flat, origins = (
-        [n for parts in lengths for n in parts],
-        [k for k, parts in enumerate(lengths) for _ in parts],
+    recordings = told_apart(lengths)
+    clips = split_clips(recordings, SplitOptions(by, shares, gap), window)
+    sets = {split: {k for clip in clips[split] for k in numbers_of(clip)} for split in SPLITS}
+    assert sum(len(clip) for some in clips.values() for clip in some) == len(
+        set().union(*sets.values())
     )
-    blocks = dealt(flat, origins, None, Dealing(by, shares, gap), window)
-    sets = {split: frames_of(blocks[split]) for split in SPLITS}
-    assert sum(map(len, sets.values())) == len(set().union(*sets.values()))
     apart = window.future if gap is None else gap
-    before = np.cumsum([0, *flat])
     for split, share in zip(SPLITS, shares, strict=True):
         assert share > 0 or not sets[split]
-        assert all(0 <= b.start < b.stop <= flat[b.recording] for b in blocks[split])
-    for k in range(len(lengths)):
-        spans = []
-        for split in SPLITS:
-            places = [before[r] + n for r, n in sets[split] if origins[r] == k]
-            if places:
-                spans.append((min(places), max(places)))
-        for (_, last), (first, _) in pairwise(spans):
-            # In order, and so many frames between them belong to nobody.
-            assert first - last > apart
+        assert all(len(clip) for clip in clips[split])
+    whole = [[k for part in parts for k in numbers_of(part)] for parts in recordings[UNDECIDED]]
+    owners = []
+    for frames in whole:
+        spans = [sorted(sets[split] & set(frames)) for split in SPLITS]
+        for before, after in pairwise(filter(None, spans)):
+            # in order, and so many frames between them belong to nobody
+            assert after[0] - before[-1] > apart
         if by == "recording":
-            assert len(spans) == 1
-            assert sum(len({f for f in sets[s] if origins[f[0]] == k}) for s in SPLITS) == sum(
-                lengths[k]
-            )
-    if by == "recording":
-        owners = [
-            next(s for s in range(3) if any(origins[r] == k for r, _ in sets[SPLITS[s]]))
-            for k in range(len(lengths))
-        ]
-        assert owners == sorted(owners)
-        if len(lengths) >= 3:
-            assert {s for s in range(3) if shares[s] > 0} == set(owners)
+            (owner,) = (k for k, span in enumerate(spans) if span)
+            assert spans[owner] == frames
+            owners.append(owner)
+    assert owners == sorted(owners)
+    if by == "recording" and len(lengths) >= 3:
+        assert {s for s in range(3) if shares[s] > 0} == set(owners)
 
 
 @pytest.mark.parametrize(
     ("n", "counts"), [(10, (8, 1, 1)), (3, (1, 1, 1)), (2, (1, 1, 0)), (85, (68, 8, 9))]
 )
 def test_whole_recordings_are_shared_out(n: int, counts: tuple[int, int, int]) -> None:
-    blocks = dealt([30] * n, list(range(n)), None, Dealing("recording"), SMALL)
-    assert tuple(len(blocks[split]) for split in SPLITS) == counts
+    clips = split_clips(told_apart([[30]] * n), SplitOptions("recording"), SMALL)
+    assert tuple(len(clips[split]) for split in SPLITS) == counts
+
+
+def lengths_of(
+    lengths: Sequence[Sequence[int]], splits: SplitOptions, window: Window
+) -> list[list[int]]:
+    clips = split_clips(told_apart(lengths), splits, window)
+    return [[len(clip) for clip in clips[split]] for split in SPLITS]
 
 
 def test_auto_takes_whole_recordings_where_none_can_be_cut() -> None:
-    window = Window(10, 10)
-    by_time = dealt([1000] * 4, list(range(4)), None, Dealing(), window)
-    assert [len(by_time[split]) for split in SPLITS] == [4, 4, 4]
-    whole = dealt([40] * 4, list(range(4)), None, Dealing(), window)
-    assert [len(whole[split]) for split in SPLITS] == [2, 1, 1]
-    mixed = dealt([1000, 40], [0, 1], None, Dealing(), window)
-    assert mixed["train"][-1] == Block(1, 0, 40)  # too short to be cut: whole, to train on
-    assert [len(mixed[split]) for split in SPLITS] == [2, 1, 1]
+    window, options = Window(10, 10), SplitOptions()
+    assert [len(some) for some in lengths_of([[1000]] * 4, options, window)] == [4, 4, 4]
+    assert lengths_of([[40]] * 4, options, window) == [[40, 40], [40], [40]]
+    mixed = lengths_of([[1000], [40]], options, window)
+    assert mixed == [[790, 40], [90], [100]]  # too short to be cut: whole, to train on
 
 
 def test_a_recording_in_many_parts_is_cut_as_a_whole() -> None:
-    blocks = dealt([30] * 20, [0] * 20, None, Dealing(gap=5), Window(10, 10))
-    assert blocks["train"] == [Block(k, 0, 30 if k < 15 else 25) for k in range(16)]
-    assert blocks["validation"] == [Block(16, 0, 30), Block(17, 0, 25)]
-    assert blocks["test"] == [Block(18, 0, 30), Block(19, 0, 30)]
+    cut = lengths_of([[30] * 20], SplitOptions(gap=5), Window(10, 10))
+    assert cut == [[30] * 15 + [25], [30, 25], [30, 30]]
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", None])
@@ -163,8 +166,7 @@ def test_files_of_one_name_are_two_recordings(tmp_path: Path) -> None:
     for k in range(12):
         write_many(tmp_path / f"day [{k}]", [10])
     dataset = Recordings(tmp_path, "test", SMALL, Scaling(0, 1))
-    assert {block.recording for block in dataset.blocks["test"]} == {11}
-    assert not {b.recording for b in dataset.blocks["train"]} & {10, 11}
+    assert [clip.name for clip in dataset.clips] == [str(tmp_path / "day [11]" / "rec0.npy")]
 
 
 def test_windows_equal_plain_slices_and_are_reported(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_windows_equal_plain_slices_and_are_reported(tmp_path: Path) -> None:
         "train",
         window,
         Scaling(0, 100),
-        dealing=Dealing(shares=(0.5, 0.25, 0.25), gap=7),
+        splits=SplitOptions(shares=(0.5, 0.25, 0.25), gap=7),
     )
     assert len(dataset) == len(range(0, 43 - 4, 4))
     for k in range(len(dataset)):
@@ -195,10 +197,10 @@ def test_the_scaling_sees_nothing_but_training_frames(tmp_path: Path) -> None:
     frames[5, 0, 0] = np.nan
     np.save(tmp_path / "a.npy", frames)
     for split in ("train", "validation", "test"):
-        scaling = Recordings(tmp_path / "a.npy", split, SMALL, dealing=Dealing(gap=1)).scaling
+        scaling = Recordings(tmp_path / "a.npy", split, SMALL, splits=SplitOptions(gap=1)).scaling
         assert (scaling.kind, scaling.low, scaling.high) == ("minmax", 0, 78)
     standard = Recordings(
-        tmp_path / "a.npy", "test", SMALL, "standard", dealing=Dealing(gap=1)
+        tmp_path / "a.npy", "test", SMALL, "standard", splits=SplitOptions(gap=1)
     ).scaling
     train = frames[:79][np.isfinite(frames[:79])].astype(float)
     assert standard.low == pytest.approx(train.mean() - 4 * train.std())
@@ -220,7 +222,7 @@ def test_windows_with_broken_frames_are_left_out(tmp_path: Path) -> None:
         k for k in range(31 - 2) if not k <= 6 < k + 3
     ]
     with pytest.raises(ValueError, match="strict"):
-        Recordings(tmp_path / "a", "train", SMALL, reading=Reading(strict=True))
+        Recordings(tmp_path / "a", "train", SMALL, reading=ReadOptions(strict=True))
 
 
 def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path:
     frames[10:20] = np.nan
     frames[14, 0, 0] = 3
     np.save(tmp_path / "a.npy", frames)
-    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, dealing=Dealing(shares=(1, 0, 0)))
+    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, splits=SplitOptions(shares=(1, 0, 0)))
     there = np.isfinite(frames).any(axis=(1, 2))
     wanted = [k for k in range(58) if there[k : k + 2].any() and there[k + 2]]
     assert [start for _, start, _, _ in dataset.windows] == wanted
@@ -245,7 +247,7 @@ def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path:
 def test_tiles_cover_everything(h: int, w: int, tile: int, half: bool) -> None:
     spacing = max(1, tile // (2 if half else 1))
     seen = np.zeros((h, w), bool)
-    for top, left in recordings._places(h, w, tile, spacing):
+    for top, left in windows._places(h, w, tile, spacing):
         assert 0 <= top <= max(0, h - tile)
         assert 0 <= left <= max(0, w - tile)
         seen[top : top + tile, left : left + tile] = True
@@ -256,11 +258,13 @@ def test_tiles_to_train_on_must_hold_a_quarter_of_their_past(tmp_path: Path) -> 
     frames = RANDOM.random((30, 24, 32)).astype(np.float32)
     frames[:, :, :17] = np.nan  # of the tiles at 0, 4, ... those from 16 - 8/4 on hold enough
     np.save(tmp_path / "a.npy", frames)
-    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, dealing=Dealing(tile=8))
+    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, splits=SplitOptions(tile=8))
     assert {left for _, _, _, left in dataset.windows} == {12, 16, 20, 24}
     assert {top for _, _, top, _ in dataset.windows} == {0, 4, 8, 12, 16}
     assert dataset[0].shape == (3, 1, 8, 8)
-    one = Recordings(tmp_path / "a.npy", "train", SMALL, dealing=Dealing(tile=1, augment="flips"))
+    one = Recordings(
+        tmp_path / "a.npy", "train", SMALL, splits=SplitOptions(tile=1, augment="flips")
+    )
     assert one[0].shape == (3, 1, 1, 1)
 
 
@@ -269,17 +273,19 @@ def test_active_looks_only_at_the_past(tmp_path: Path) -> None:
     frames[20] = 1
     frames[40, :2] = 1
     np.save(tmp_path / "a.npy", frames)
-    dealing = Dealing(active=0.5, shares=(1, 0, 0))
-    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), dealing=dealing)
-    # Frame 20 among two of past: half; frame 40: a quarter.
-    assert [start for _, start, _, _ in dataset.windows] == [19, 20]
+    splits = SplitOptions(active=0.5, shares=(1, 0, 0))
+    dataset = Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), splits=splits)
+    assert [start for _, start, _, _ in dataset.windows] == [
+        19,
+        20,
+    ]  # frame 20 among two of past: half; frame 40: a quarter
     with pytest.raises(ValueError, match="smaller active"):
         Recordings(
             tmp_path / "a.npy",
             "train",
             SMALL,
             Scaling(),
-            dealing=Dealing(active=0.6, shares=(1, 0, 0)),
+            splits=SplitOptions(active=0.6, shares=(1, 0, 0)),
         )
 
 
@@ -289,7 +295,10 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augm
 
     def opened(split: str, seed: int = 0) -> Recordings:
         return Recordings(
-            tmp_path / "a.npy", split, SMALL, dealing=Dealing(tile=8, augment=augment, seed=seed)
+            tmp_path / "a.npy",
+            split,
+            SMALL,
+            splits=SplitOptions(tile=8, augment=augment, seed=seed),
         )
 
     train, other = opened("train"), opened("train", seed=1)
@@ -302,7 +311,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augm
     assert not validation.by_epoch
     assert torch.equal(validation[(0, 2)], validation[(5, 2)])
     recording, start, top, left = validation.windows[2]
-    raw = validation.frames[recording][start : start + 3, :, top : top + 8, left : left + 8]
+    raw = validation.clips[recording].frames[start : start + 3, :, top : top + 8, left : left + 8]
     torch.testing.assert_close(
         validation[2], validation.scaling.to_network(torch.from_numpy(np.array(raw)))
     )
@@ -312,7 +321,7 @@ def test_flips_and_turns_only_move_pixels() -> None:
     values = RANDOM.random((3, 1, 6, 6))
     for augment, ways in (("flips", 2), ("turns", 8)):
         seen = {
-            recordings._augmented(values, np.random.default_rng(k), augment).tobytes()
+            windows._augmented(values, np.random.default_rng(k), augment).tobytes()
             for k in range(100)
         }
         group = [
@@ -333,11 +342,11 @@ def test_flips_and_turns_only_move_pixels() -> None:
         (
             [10],
             {},
-            "in train, whose longest stretch has 0 frames; past 1 and future 1 with shares",
+            "in train: its longest stretch has 0 frames",
         ),
         ([100], {"shares": [0.5, 0.5]}, "shares are three numbers"),
-        ([100], {"by": "day"}, "choose auto, recording or time"),
-        ([100], {"augment": "turn"}, "choose none, flips or turns"),
+        ([100], {"by": "day"}, "by is one of auto, recording, time"),
+        ([100], {"augment": "turn"}, "augment is one of none, flips, turns"),
         ([100], {"tile": -1}, "tile is a whole number and at least 0"),
         ([100], {"tiles": 8}, "did you mean tile"),
         ([100], {"scaling": "range"}, "give its low and high"),
@@ -355,13 +364,14 @@ def test_bad_choices_are_told_in_one_line(
 def test_recordings_of_different_sizes(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", numbered(60, 16, 16))
     np.save(tmp_path / "b.npy", numbered(60, 12, 16))
-    for dealing in (Dealing(), Dealing(tile=16)):
+    for splits in (SplitOptions(), SplitOptions(tile=16)):
         with pytest.raises(ValueError, match="different sizes, 1x12x16 and 1x16x16"):
-            Recordings(tmp_path, "train", SMALL, dealing=dealing)
+            Recordings(tmp_path, "train", SMALL, splits=splits)
     assert {
-        tuple(item.shape) for item in Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=12))
+        tuple(item.shape)
+        for item in Recordings(tmp_path, "train", SMALL, splits=SplitOptions(tile=12))
     } == {(3, 1, 12, 12)}
-    assert Recordings(tmp_path, "train", SMALL, reading=Reading(size=(8, 8)))[0].shape == (
+    assert Recordings(tmp_path, "train", SMALL, reading=ReadOptions(size=(8, 8)))[0].shape == (
         3,
         1,
         8,
@@ -369,7 +379,7 @@ def test_recordings_of_different_sizes(tmp_path: Path) -> None:
     )
     np.save(tmp_path / "c.npy", np.zeros((60, 3, 12, 16)))
     with pytest.raises(ValueError, match="colour grey"):
-        Recordings(tmp_path, "train", SMALL, dealing=Dealing(tile=8))
+        Recordings(tmp_path, "train", SMALL, splits=SplitOptions(tile=8))
 
 
 # -- frames, decoded once
@@ -394,7 +404,7 @@ def test_xarray_objects_and_urls(tmp_path: Path) -> None:
 def test_frames_too_many_for_memory_are_kept_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "IN_MEMORY", 1000)
+    monkeypatch.setattr(windows, "IN_MEMORY", 1000)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a").mkdir()
     for k in range(40):
@@ -402,20 +412,21 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(
     (tmp_path / "a" / "6.png").write_bytes(b"no picture")
 
     def opened() -> Recordings:
-        recordings._last.clear()
         return Recordings(tmp_path / "a", "train", SMALL)
 
     first = opened()
-    assert isinstance(first.frames[0], NpyFrames)
+    assert isinstance(first.clips[0].frames, NpyFrames)
     (file,) = (tmp_path / "cache").glob("*.npy")
     written = file.stat().st_mtime_ns
     again = opened()
-    assert (again.broken, again.windows) == (first.broken, first.windows)
-    assert again.broken == [{6}]
+    assert again.windows == first.windows
+    assert again.clips[0].frames.broken == {6}
     assert file.stat().st_mtime_ns == written
-    np.testing.assert_array_equal(again.frames[0][:][:, 0, 0, 0], [k - (k == 6) for k in range(40)])
+    np.testing.assert_array_equal(
+        again.clips[0].frames[:, 0, 0, 0], [k - (k == 6) for k in range(31)]
+    )
     Image.fromarray(np.full((8, 8), 99, np.uint8)).save(tmp_path / "a" / "39.png")
-    assert (opened().frames[0][39:40] == 99).all()
+    assert (Recordings(tmp_path / "a", "test", SMALL).clips[0].frames[-1] == 99).all()
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
@@ -423,27 +434,27 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(
 def test_a_kept_file_of_an_object_is_of_its_own_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "IN_MEMORY", 100)
+    monkeypatch.setattr(windows, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
         dataset = Recordings(
             xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL
         )
-        assert dataset.frames[0][:1].flat[0] == add
+        assert dataset.clips[0].frames[0].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "IN_MEMORY", 100)
+    monkeypatch.setattr(windows, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
 
     def full(clip: Clip, budget: float) -> Iterator[np.ndarray]:
         yield np.zeros((32, *clip.frames.shape[1:]), np.float32)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(recordings, "_chunks", full)
+    monkeypatch.setattr(windows, "_chunks", full)
     grid = xr.DataArray(numbered(60), dims=("time", "y", "x"), name="v")
     with (
         pytest.warns(UserWarning, match="are decoded into"),
@@ -464,33 +475,30 @@ def test_frames_are_decoded_in_bounded_chunks() -> None:
             asked.append(when.stop - when.start)
             return np.zeros((when.stop - when.start, 1, 2, 2), np.uint8)
 
-    ((frames, broken),) = held([Clip(Long())], None, Reading())
-    assert frames.shape == (1000, 1, 2, 2)
-    assert (sum(asked), max(asked), broken) == (1000, recordings.CHUNK, set())
+    (clip,) = windows.decoded([Clip(as_frames(Long()))], "it", ReadOptions())
+    assert isinstance(clip.frames, ArrayFrames)
+    assert clip.frames.shape == (1000, 1, 2, 2)
+    assert (sum(asked), max(asked)) == (1000, windows.CHUNK)
 
 
 def test_real_radar_has_windows_in_every_split() -> None:
     path = real_data("radar/mch_rain_20150515.npz")
-    dealing = Dealing(tile=64, gap=4, shares=(0.6, 0.2, 0.2))
-    dataset = Recordings(path, "train", Window(4, 4, stride=4), "log", Reading(coarsen=4), dealing)
+    splits = SplitOptions(tile=64, gap=4, shares=(0.6, 0.2, 0.2))
+    dataset = Recordings(
+        path, "train", Window(4, 4, stride=4), "log", ReadOptions(coarsen=4), splits
+    )
     assert len(dataset) > 0
     assert dataset[0].shape == (8, 1, 64, 64)
     assert dataset[0][:4].isfinite().float().mean() >= 0.25
     assert any("255" in line for line in dataset.report())
 
 
-@pytest.mark.parametrize("frames", [10, 40, 92, 120, 200])
-def test_what_would_fit_does(tmp_path: Path, frames: int) -> None:
-    """The way out that a refusal names is one."""
-    np.save(tmp_path / "short.npy", np.random.default_rng(0).random((frames, 8, 8), np.float32))
-    with pytest.raises(ValueError, match="would do") as told:
+def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
+    np.save(tmp_path / "short.npy", numbered(92, 8, 8))
+    lacks = r"in validation: its longest stretch has 0 frames, and a window takes 20: use a smaller"
+    with pytest.raises(ValueError, match=lacks):
         Recordings(tmp_path / "short.npy", "validation", Window(10, 10))
-    numbers = re.search(
-        r"(?:past (\d+) and future (\d+))?(?: with )?(?:shares (\[.*\]))? would do", str(told.value)
-    )
-    assert numbers is not None
-    past, future, shares = numbers.groups()
-    window = Window(int(past or 10), int(future or 10))
-    dealing = Dealing(shares=json.loads(shares)) if shares else Dealing()
-    for split in ("train", "validation", "test"):
-        assert len(Recordings(tmp_path / "short.npy", split, window, dealing=dealing)) > 0
+    with pytest.raises(ValueError, match="in validation: its share is 0"):
+        Recordings(
+            tmp_path / "short.npy", "validation", SMALL, splits=SplitOptions(shares=(1, 0, 0))
+        )

@@ -19,22 +19,25 @@ from foreframe.clip import Clip
 from foreframe.data import clips_from
 from foreframe.data.cf import write_grid as save_clip
 from foreframe.data.npy import NpyFrames
-from foreframe.data.sources import AT_ONCE, Part, Reading, Viewed, gaps_in, in_parts, is_number
+from foreframe.data.readers import gaps_in, in_parts
+from foreframe.data.reading import AT_ONCE, View
 from foreframe.data.video import Film
+from foreframe.frames import Frames, Part
+from foreframe.options import ReadOptions, is_number
 
 RANDOM = np.random.default_rng(3)
 HOUR = np.timedelta64(1, "h")
 START = np.datetime64("2020-01-01", "ns")
 
 
-class Recorded:
+class Recorded(Frames):
     """Frames that remember which stretches were asked for; each frame holds its number."""
 
     def __init__(self, t: int, h: int = 4, w: int = 6) -> None:
         self.shape, self.dtype, self.asked = (t, 1, h, w), np.dtype(np.float32), []
 
-    def __getitem__(self, when: slice) -> np.ndarray:
-        a, b, _ = when.indices(self.shape[0])
+    def read(self, first: int, last: int) -> np.ndarray:
+        a, b = first, last
         self.asked.append((a, b))
         return np.broadcast_to(
             np.arange(a, b, dtype=np.float32)[:, None, None, None], (b - a, *self.shape[1:])
@@ -131,11 +134,11 @@ def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_film(tmp_path / "b.mkv", np.zeros((20, 16, 16), np.uint8))
     write_grid(tmp_path / "c.nc", START + np.arange(20) * HOUR)
 
-    def refuse(self: object, when: slice) -> np.ndarray:
+    def refuse(self: object, first: int, last: int) -> np.ndarray:
         raise AssertionError("a frame was read")
 
-    monkeypatch.setattr(Film, "__getitem__", refuse)
-    monkeypatch.setattr("foreframe.data.grids._GridFrames.__getitem__", refuse)
+    monkeypatch.setattr(Film, "read", refuse)
+    monkeypatch.setattr("foreframe.data.grids._GridFrames.read", refuse)
     array, film, grid = clips_from(tmp_path, colour="grey", size=[4, 4], every=2)
     assert isinstance(array.frames.source, NpyFrames)  # type: ignore[attr-defined]
     for clip in (film, grid):
@@ -146,7 +149,7 @@ def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("every", [1, 2, 3, 50])
 def test_what_lies_between_frames_never_fills_the_memory(every: int) -> None:
     source = Recorded(1001)
-    (clip,) = in_parts(Clip(source), [], Reading(every=every))
+    (clip,) = in_parts(Clip(source), [], ReadOptions(every=every))
     assert len(clip) == len(range(0, 1001, every))
     np.testing.assert_array_equal(whole(clip)[:, 0, 0, 0], range(0, 1001, every))
     np.testing.assert_array_equal(clip[3:11].frames[:, 0, 0, 0], np.arange(0, 1001, every)[3:11])
@@ -188,7 +191,8 @@ def test_months_are_regular_and_seconds_have_gaps_too(times: np.ndarray, gaps: l
 
 
 def test_a_film_keeps_whatever_rate_it_has() -> None:
-    assert gaps_in(Clip(np.zeros((4, 1, 2, 2)), np.array([0, 0.1, 0.2, 5])), is_picture=True) == []
+    frames, times = np.zeros((4, 1, 2, 2)), np.array([0, 0.1, 0.2, 5])
+    assert gaps_in(Clip(frames, times, pictures=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -220,9 +224,9 @@ def test_cuts_split_films_where_asked(tmp_path: Path) -> None:
 
 def test_parts_keep_count_of_broken_frames() -> None:
     source = Recorded(20)
-    source.broken = {3, 8, 9, 15}  # type: ignore[attr-defined]
+    source._broken = {3, 8, 9, 15}
     assert Part(source, 5, 12).broken == {3, 4}
-    assert Viewed(source, Reading(every=3), None).broken == {1, 3, 5}
+    assert View(source, ReadOptions(every=3), None).broken == {1, 3, 5}
     np.testing.assert_array_equal(Part(source, 5, 12)[2:99][:, 0, 0, 0], range(7, 12))
 
 
@@ -231,11 +235,11 @@ def test_no_data_is_guessed_of_the_whole_recording_and_not_of_its_parts() -> Non
     frames[:, :, :, 0] = 255
     frames[6:, :, :3] = 255  # saturated in the last two, which a gap parts from the others
     times = START + np.r_[np.arange(6), 9, 10] * HOUR
-    parts = in_parts(Clip(frames, times), gaps_in(Clip(frames, times)), Reading())
+    parts = in_parts(Clip(frames, times), gaps_in(Clip(frames, times)), ReadOptions())
     assert [len(part) for part in parts] == [6, 2]
     np.testing.assert_array_equal(np.isnan(parts[1][:].frames), frames[6:] == 255)
     assert all("255" in part.notes[0] for part in parts)
-    (kept,) = in_parts(Clip(frames, times), [], Reading(missing=None))
+    (kept,) = in_parts(Clip(frames, times), [], ReadOptions(missing=None))
     assert kept.frames.dtype == np.uint8
 
 
@@ -254,7 +258,9 @@ def test_crop_coarsen_and_every_equal_plain_numpy(
     rows, columns = 11, 13
     latitude, longitude = np.linspace(60, 47, 14), np.linspace(3, 19, 17)
     clip = Clip(frames, np.arange(9.0), "K", {"latitude": latitude, "longitude": longitude}, "a")
-    (seen,) = in_parts(clip, [], Reading(crop=[top, left, rows, columns], coarsen=n, every=every))
+    (seen,) = in_parts(
+        clip, [], ReadOptions(crop=[top, left, rows, columns], coarsen=n, every=every)
+    )
     h, w = rows // n, columns // n
     cut = (
         frames[::every, :, top : top + h * n, left : left + w * n]
@@ -285,12 +291,12 @@ def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> No
     ):
         Clip(frames, coordinates={**names, "other": np.arange(3)})
     clip = Clip(frames, coordinates={**names, "xlat": both, "level": 500})
-    (cropped,) = in_parts(clip, [], Reading(crop=[1, 4, 3, 2]))
+    (cropped,) = in_parts(clip, [], ReadOptions(crop=[1, 4, 3, 2]))
     np.testing.assert_array_equal(cropped.coordinates["latitude"], [6, 5, 4])
     np.testing.assert_array_equal(cropped.coordinates["longitude"], [40, 50])
     np.testing.assert_array_equal(cropped.coordinates["xlat"], both[1:4, 4:6])
     assert cropped.coordinates["level"].values == 500
-    (grown,) = in_parts(clip, [], Reading(size=[16, 4]))
+    (grown,) = in_parts(clip, [], ReadOptions(size=[16, 4]))
     np.testing.assert_allclose(grown.coordinates["latitude"], 7.25 - 0.5 * np.arange(16))
     np.testing.assert_allclose(grown.coordinates["longitude"], [5, 25, 45, 65])
     np.testing.assert_allclose(
@@ -301,29 +307,30 @@ def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> No
 
 def test_sizes_of_whole_blocks_are_their_means_and_others_keep_the_mean() -> None:
     frames = RANDOM.integers(0, 255, (3, 3, 12, 8), dtype=np.uint8)
-    (half,) = in_parts(Clip(frames), [], Reading(size=[6, 4]))
+    (half,) = in_parts(Clip(frames), [], ReadOptions(size=[6, 4]))
     blocks = frames.reshape(3, 3, 6, 2, 4, 2).astype(float).mean((3, 5))
     assert half.frames.dtype == np.uint8
     assert np.abs(whole(half) - blocks).max() <= 0.5
-    (odd,) = in_parts(Clip(frames), [], Reading(size=[5, 7]))
+    (odd,) = in_parts(Clip(frames), [], ReadOptions(size=[5, 7]))
     assert odd.frames.shape == whole(odd).shape == (3, 3, 5, 7)
     assert abs(whole(odd).mean() - frames.mean()) < 4
     signed = -frames.astype(np.int16)
     np.testing.assert_array_equal(
-        whole(in_parts(Clip(signed), [], Reading(size=[6, 4]))[0]), -whole(half).astype(np.int16)
+        whole(in_parts(Clip(signed), [], ReadOptions(size=[6, 4]))[0]),
+        -whole(half).astype(np.int16),
     )
 
 
 def test_colours() -> None:
     frames = RANDOM.integers(0, 255, (2, 4, 3, 5), dtype=np.uint8)
-    (grey,) = in_parts(Clip(frames), [], Reading(colour="grey"))
+    (grey,) = in_parts(Clip(frames), [], ReadOptions(colour="grey"))
     luma = 0.299 * frames[:, 0] + 0.587 * frames[:, 1] + 0.114 * frames[:, 2]
     assert np.abs(whole(grey)[:, 0] - luma).max() <= 0.501
-    (rgb,) = in_parts(Clip(frames), [], Reading(colour="rgb"))
+    (rgb,) = in_parts(Clip(frames), [], ReadOptions(colour="rgb"))
     np.testing.assert_array_equal(whole(rgb), frames[:, :3])
-    (spread,) = in_parts(Clip(frames[:, :1]), [], Reading(colour="rgb"))
+    (spread,) = in_parts(Clip(frames[:, :1]), [], ReadOptions(colour="rgb"))
     np.testing.assert_array_equal(whole(spread), frames[:, [0, 0, 0]])
-    assert in_parts(Clip(frames), [], Reading())[0].frames is frames
+    assert in_parts(Clip(frames), [], ReadOptions())[0].frames.values is frames
 
 
 def test_a_crop_of_pictures_comes_before_their_size(tmp_path: Path) -> None:
@@ -342,7 +349,7 @@ def test_a_crop_of_pictures_comes_before_their_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colour": "blue"}, "choose as_is, grey or rgb"),
+        ({"colour": "blue"}, "colour is one of as_is, grey, rgb"),
         ({"crop": [1, 2, 3]}, "crop is top, left, H, W"),
         ({"size": [0, 4]}, "size is H, W"),
         ({"size": [4, 4], "coarsen": 2}, "not both"),

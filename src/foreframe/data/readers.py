@@ -1,0 +1,411 @@
+"""One door for every source of frames: which reader takes what; folders, and recordings in several
+files or with gaps.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foreframe.clip import Clip, Coordinate, format_step, same_attributes
+from foreframe.data.arrays import ARRAYS, read_arrays, recordings_in
+from foreframe.data.cuts import find_cuts
+from foreframe.data.geotiff import is_geotiff, read_geotiff
+from foreframe.data.grib import SUFFIXES as GRIBS
+from foreframe.data.grib import read_grib
+from foreframe.data.grids import read_grid
+from foreframe.data.images import ANIMATED, count_pages, natural, read_gif, read_images, read_pages
+from foreframe.data.images import SUFFIXES as IMAGES
+from foreframe.data.odim import SUFFIXES as RADAR
+from foreframe.data.odim import read_odim
+from foreframe.data.reading import apply_options, missing_value
+from foreframe.data.video import read_film
+from foreframe.frames import Joined
+from foreframe.notes import warn
+from foreframe.options import ReadOptions, read_options
+from foreframe.units import same_unit
+
+FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
+GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads recordings of one kind.
+
+    Args:
+        endings: of the files that it takes, in small letters.
+        read: from paths to their recordings, in the data's own numbers; it opens, refuses in one
+            line (ValueError), and reads no more frames than it must.
+        takes: whether a path is of this kind, for what an ending does not tell.
+        together: whether all files of this kind in a folder are one recording; else `read` is given
+            one path.
+        pictures: whether frames are pictures, which may be cut into scenes, and whose rate may
+            vary; not gridded values, which are cut where time leaves a gap.
+    """
+
+    endings: tuple[str, ...]
+    read: Callable[[Sequence[Path], ReadOptions], Sequence[Clip]]
+    takes: Callable[[Path], bool] = lambda path: False
+    together: bool = False
+    pictures: bool = False
+
+
+def _read_grid(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    return [read_grid(paths[0], options.variable, options.select, options.budget)]
+
+
+def _read_grib(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    return [read_grib(paths[0], options.variable, options.select, options.budget)]
+
+
+def _read_odim(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    return [read_odim(paths[0], options.variable, options.select, options.budget)]
+
+
+def _read_geotiff(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    return [read_geotiff(paths, options.variable, options.strict, options.budget)]
+
+
+def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    return [read_film(paths[0], options.strict, options.budget)]
+
+
+def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    (path,) = paths
+    read = read_gif if path.suffix.lower() == ".gif" else read_pages
+    clip = read(path, options.budget)
+    torn = next((note for note in clip.notes if "damaged" in note), None)
+    if torn and options.strict:
+        raise ValueError(
+            f"{path}: {torn}; fetch it again, or leave strict out to read what is there"
+        )
+    return [clip]
+
+
+def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    if options.variable is not None and not isinstance(options.variable, str):
+        raise ValueError(
+            f"{paths[0]}: an array file gives one array, not {', '.join(options.variable)}"
+        )
+    return read_arrays(paths[0], options.variable, options.budget)
+
+
+def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    # A crop is in pixels of the source, so it comes before the size.
+    size = None
+    if options.size is not None and options.crop is None:
+        size = (options.size[0], options.size[1])
+    return [read_images(paths, options.strict, size, options.budget)]
+
+
+def _is_zarr(path: Path) -> bool:
+    marks = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+    named = path.suffix.lower() in GRIDS
+    return path.is_dir() and (named or any((path / name).exists() for name in marks))
+
+
+def _is_geotiff(path: Path) -> bool:
+    return path.is_file() and is_geotiff(path)
+
+
+def _has_pages(path: Path) -> bool:
+    """Whether a file holds several pictures."""
+    return path.is_file() and path.suffix.lower() in ANIMATED and count_pages(path) > 1
+
+
+# The first that takes a path reads it.
+READERS = {
+    "grid": Reader(GRIDS, _read_grid, _is_zarr),
+    "grib": Reader(GRIBS, _read_grib),
+    "odim": Reader(RADAR, _read_odim),
+    "geotiff": Reader((), _read_geotiff, _is_geotiff, together=True),
+    "film": Reader(FILMS, _read_film, pictures=True),
+    "animation": Reader((".gif",), _read_animation, _has_pages, pictures=True),
+    "arrays": Reader(ARRAYS, _read_arrays),
+    "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
+}
+PICTURES = READERS["pictures"]
+SUFFIXES = tuple(e for reader in READERS.values() if reader != PICTURES for e in reader.endings)
+ZIPPED = ".zip"  # a Zarr store in one file; folders hold other zips too, so it must be named
+
+
+def reader_of(path: Path) -> Reader | None:
+    """The reader that takes a file or folder; None where none does."""
+    ending = path.suffix.lower() if path.is_file() else None
+    return next((r for r in READERS.values() if ending in r.endings or r.takes(path)), None)
+
+
+def clips_from(
+    source: Any, variable: str | Sequence[str] | None = None, **options: Any
+) -> list[Clip]:
+    """Every recording in a source, in the data's own numbers, its frames read when they are asked
+    for.
+
+    Args:
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a TIFF of several pages,
+            a folder of numbered pictures, a .npy, .npz or .pt file, a NetCDF file, a Zarr store
+            (folder or any fsspec URL), a folder of any of these, however deep; or, in memory, an
+            array, a tensor or an xarray object.
+        variable, options: fields of `ReadOptions`.
+
+    A recording is split where its times leave a gap; files of a folder that go on where the one
+    before ends, one a day or one a frame, are one. Axes of plain arrays: (T,H,W) is one grey
+    recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips` and the published
+    Moving MNIST file are clips (N,T,H,W), and anything else is one recording: (T,C,H,W) with at
+    most 4 channels. What of a folder cannot be read is left out, and one warning says so.
+
+    Raises:
+        ValueError: nothing there, nothing readable, a damaged file (in a folder: all of them, or
+            any with `strict`), no such variable, times that run backwards or irregularly.
+    """
+    return read_clips(source, read_options({"variable": variable, **options}))
+
+
+def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
+    """`clips_from` with its options in one object."""
+    return [
+        part
+        for clip in raw_clips(source, options)
+        for part in in_parts(clip, breaks(clip, options), options)
+    ]
+
+
+def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
+    """Recordings as the files have them."""
+    if isinstance(source, np.ndarray | torch.Tensor):
+        yield from recordings_in(source)
+        return
+    if not isinstance(source, str | Path):  # of xarray
+        yield read_grid(source, options.variable, options.select, options.budget)
+        return
+    if "://" in str(source):
+        clip = read_grid(str(source), options.variable, options.select, options.budget)
+        yield replace(clip, name=str(source))
+        return
+    path = Path(source)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    reader = READERS["grid"] if path.suffix.lower() == ZIPPED else reader_of(path)
+    if reader == PICTURES:
+        if path.suffix.lower() not in ANIMATED or count_pages(path):
+            raise ValueError(
+                f"{path} is a single picture; give the folder of numbered pictures that it belongs "
+                "to"
+            )
+        reader = READERS["animation"]  # which says why the file cannot be read
+    if reader is not None:
+        yield from _read(reader, [path], str(path), options)
+    elif path.is_dir():
+        yield from _folder(path, options)
+    else:
+        raise ValueError(
+            f"{path}: {path.suffix.lower() or 'a file without ending'} is no kind that is read; "
+            f"{', '.join(SUFFIXES)} are"
+        )
+
+
+def _read(reader: Reader, paths: Sequence[Path], name: str, options: ReadOptions) -> Iterator[Clip]:
+    """What a reader makes of files; where that is one recording, it is called `name`."""
+    clips = reader.read(paths, options)
+    for clip in clips:
+        yield replace(clip, name=name if len(clips) == 1 else clip.name, pictures=reader.pictures)
+
+
+def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
+    """The recordings in a folder, in the natural order of their names; its pictures together are
+    one. One warning names what was left out: files of kinds that are not read and, without
+    `strict`, those that cannot be read.
+
+    Raises:
+        ValueError: no recording; the first file that cannot be read, where none can or `strict` is
+            set.
+    """
+    left_out: list[str] = []
+    refused: list[ValueError] = []
+    count = 0
+    for clip in _joined(_inside(folder, options, left_out, refused)):
+        yield clip
+        count += 1
+    if not count:
+        endings = ", ".join(SUFFIXES)
+        nothing = f"the folder {folder} holds no recording: no pictures, and no {endings}"
+        raise refused[0] if refused else ValueError(nothing)
+    if left_out:
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        files = "1 file" if len(left_out) == 1 else f"{len(left_out)} files"
+        warn(f"{folder}: {files} left out: {', '.join(left_out[:3])}{more}")
+
+
+def _inside(
+    folder: Path, options: ReadOptions, left_out: list[str], refused: list[ValueError]
+) -> Iterator[Clip]:
+    """The recordings in a folder and those in it; what gives none is told of in `left_out` and
+    `refused`.
+    """
+    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
+    readers = {path: reader_of(path) for path in entries}
+    for kind in READERS.values():
+        paths = [path for path in entries if readers[path] == kind] if kind.together else []
+        if paths:
+            yield from _read(kind, paths, str(folder), options)
+    for path, reader in readers.items():
+        if reader is None and path.is_dir():
+            yield from _inside(path, options, left_out, refused)
+        elif reader is None:
+            left_out.append(f"{path.name} (no kind that is read)")
+        elif not reader.together:
+            try:
+                yield from _read(reader, [path], str(path), options)
+            except ValueError as error:
+                if options.strict:
+                    raise
+                refused.append(error)
+                said = str(error)
+                left_out.append(said if path.name in said else f"{path.name} ({said})")
+
+
+def _joined(found: Iterator[Clip]) -> Iterator[Clip]:
+    """Files that go on where the one before ends, one an hour or a day, or one a frame, are one
+    recording.
+    """
+    run: list[Clip] = []
+    for clip in found:
+        dated = clip.times is not None and clip.times.dtype.kind in "MO" and not clip.pictures
+        if run and not (dated and _goes_on(run, clip)):
+            yield _as_one(run)
+            run = []
+        if dated:
+            run.append(clip)
+        else:
+            yield clip
+    if run:
+        yield _as_one(run)
+
+
+def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
+    """Whether a clip is of the same kind and place as the last of a run, and follows it: at the
+    usual step, or, where there is one frame a file, at any, since gaps are found later.
+    """
+    last = run[-1]
+    if last.times is None or clip.times is None or clip.times.dtype.kind != last.times.dtype.kind:
+        return False
+    alike = (last.frames.shape[1:], last.frames.dtype, last.variable) == (
+        clip.frames.shape[1:],
+        clip.frames.dtype,
+        clip.variable,
+    )
+    alike = alike and same_unit(last.units, clip.units)
+    ahead = clip.times[0] - last.times[-1]
+    if not (alike and _same_place(last, clip) and ahead > 0 * ahead):
+        return False
+    return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
+
+
+def _same_place(one: Clip, other: Clip) -> bool:
+    """Whether the pixels of two clips lie at the same places of the same map; a level or a number
+    of a run may differ.
+    """
+    mine, theirs = (
+        {
+            name: c
+            for name, c in clip.coordinates.items()
+            if c.dims or "grid_mapping_name" in c.attributes
+        }
+        for clip in (one, other)
+    )
+    return mine.keys() == theirs.keys() and all(_same(c, theirs[name]) for name, c in mine.items())
+
+
+def _same(one: Coordinate, other: Coordinate | None) -> bool:
+    """Values that are equal, and, for what says all by its attributes, those too."""
+    if other is None or one.dims != other.dims:
+        return False
+    numbers = one.values.dtype.kind in "fc" and other.values.dtype.kind in "fc"
+    return np.array_equal(one.values, other.values, equal_nan=numbers) and (
+        bool(one.dims)
+        or same_attributes([one.attributes, other.attributes])
+        == one.attributes.keys() | other.attributes.keys()
+    )
+
+
+def _as_one(run: Sequence[Clip]) -> Clip:
+    """Clips that go on from each other as one; what is true of all of them stays."""
+    if len(run) == 1:
+        return run[0]
+    first = run[0]
+    times = np.concatenate([clip.times for clip in run if clip.times is not None])
+    notes = tuple(dict.fromkeys(note for clip in run for note in clip.notes))
+    shared = same_attributes([clip.attributes for clip in run])
+    return replace(
+        first,
+        frames=Joined([clip.frames for clip in run]),
+        times=times,
+        name=f"{first.name} and the {len(run) - 1} files after it",
+        notes=notes,
+        coordinates={
+            name: c
+            for name, c in first.coordinates.items()
+            if c.dims or all(_same(c, clip.coordinates.get(name)) for clip in run)
+        },
+        attributes={key: value for key, value in first.attributes.items() if key in shared},
+        start=None,
+    )
+
+
+# Recordings in parts
+
+
+def breaks(clip: Clip, options: ReadOptions) -> list[int]:
+    """First frames of the parts that a recording is split into after its first: gaps in its times,
+    and scene changes if asked.
+    """
+    apply_options(clip, options, None)  # refuses what is too big to look at
+    scenes = find_cuts(clip.frames) if clip.pictures and options.cuts else []
+    return sorted({*gaps_in(clip), *scenes})
+
+
+def in_parts(clip: Clip, starts: Sequence[int], options: ReadOptions) -> list[Clip]:
+    """A recording as the options say, split before the frames `starts`."""
+    missing, notes = missing_value(clip, options)
+    clip = replace(clip, notes=(*clip.notes, *notes))
+    parts = [clip]
+    if starts:
+        parts = [
+            replace(clip.part(first, last), first=0, name=f"{clip.name} [{k}]")
+            for k, (first, last) in enumerate(pairwise([0, *starts, len(clip)]), 1)
+        ]
+    return [apply_options(part, options, missing) for part in parts]
+
+
+def gaps_in(clip: Clip) -> list[int]:
+    """First frames after a gap: a step more than half as long again as usual. Films keep whatever
+    rate they have.
+
+    Raises:
+        ValueError: times that stand still or run backwards, or that more often than not are unlike
+            the usual step.
+    """
+    if clip.times is None or len(clip) < 2 or clip.pictures:
+        return []
+    steps, usual = np.diff(clip.times), clip.step
+    forwards = np.asarray(steps > 0 * usual, bool)
+    if not forwards.all():
+        k = int(np.argmin(forwards))
+        raise ValueError(
+            f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) to the next "
+            f"({clip.times[k + 1]})"
+        )
+    # Months are 28 to 31 days long, and still one a step.
+    odd = np.asarray((steps > 1.5 * usual) | (steps < 0.8 * usual), bool)
+    if odd.mean() > 0.25:
+        raise ValueError(
+            f"{clip.name}: the time step is irregular, from {format_step(steps.min())} to "
+            f"{format_step(steps.max())}; bring the frames to "
+            "one step first (xarray's resample or interp does)"
+        )
+    return [int(k) + 1 for k in np.flatnonzero(odd)]

@@ -1,0 +1,224 @@
+"""How recordings are read: crops, colours, sizes and missing values, applied to a few frames at a
+time when they are asked for.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from foreframe.clip import Clip, Coordinate
+from foreframe.data.arrays import stand_in
+from foreframe.data.claims import check_budget, frames_at_once
+from foreframe.data.grids import without_corner
+from foreframe.frames import ArrayFrames, Frames, resized
+from foreframe.options import ReadOptions
+from foreframe.scaling import Scaling
+
+AT_ONCE = 32  # frames of the source that are read at once where only some are taken
+
+
+def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[str]]:
+    """The number that stands for no data, asked of the whole recording before it is split, and a
+    note where it was guessed.
+    """
+    if not isinstance(options.missing, str):
+        return options.missing, []
+    value = stand_in(clip)
+    if value is None:
+        return None, []
+    return value, [
+        f"{value}, which the same pixels hold in every frame, is taken as no data (missing says "
+        "otherwise)"
+    ]
+
+
+class View(Frames):
+    """Frames cropped, in the colours, at the size and as often as `options` say; `missing` becomes
+    NaN.
+    """
+
+    def __init__(self, source: Frames, options: ReadOptions, missing: float | None) -> None:
+        self.source, self.options, self.missing = source, options, missing
+        t, c, *sides = source.shape
+        crop = options.crop
+        self.cropped = (crop[2], crop[3]) if crop else (sides[0], sides[1])
+        h, w = options.size or (side // options.coarsen for side in self.cropped)
+        channels = {"grey": 1, "rgb": 3}.get(options.colour, c)
+        self.shape = (-(-t // options.every), channels, h, w)
+        kind = source.dtype
+        exact = missing is None and kind.kind != "b" and (options.coarsen == 1 or kind == np.uint8)
+        self.dtype = kind if exact or kind.kind == "f" else np.dtype(np.float32)
+
+    @property
+    def changes_nothing(self) -> bool:
+        options = self.options
+        return (
+            self.missing is None
+            and options.crop is None
+            and options.coarsen == options.every == 1
+            and self.shape[1:] == self.source.shape[1:]
+        )
+
+    @property
+    def broken(self) -> set[int]:
+        every = self.options.every
+        return {k // every for k in self.source.broken if k % every == 0}
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        t, *size = last - first, *self.shape[1:]
+        need = t * math.prod(size) * self.dtype.itemsize
+        what = f"a stretch of {t} frames of {'x'.join(map(str, size))}"
+        check_budget(need, self.options.budget, what, "read fewer")
+        # A few at a time: neither what lies between frames nor what they are made of may fill the
+        # memory.
+        every = self.options.every
+        bigger = max(self.source.shape[1:], self.shape[1:], key=math.prod)
+        few = max(1, frames_at_once((t, *bigger), AT_ONCE, self.options.budget) // every)
+        seen = np.empty((t, *size), self.dtype)
+        for k in range(first, last, few):
+            end = min(k + few, last)
+            frames = self.source.read(k * every, (end - 1) * every + 1)[::every]
+            seen[k - first : end - first] = self._apply(frames)
+        return seen
+
+    def _apply(self, frames: np.ndarray) -> np.ndarray:
+        crop = self.options.crop
+        if crop:
+            frames = frames[:, :, crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
+        if self.missing is not None:
+            frames = np.where(frames == self.missing, np.float32(np.nan), frames.astype(np.float32))
+        frames = _recoloured(frames, self.options.colour)
+        if self.options.coarsen > 1:
+            h, w = (
+                side // self.options.coarsen * self.options.coarsen for side in frames.shape[-2:]
+            )
+            frames = frames[..., :h, :w]
+        return resized(frames, self.shape[2], self.shape[3], self.dtype)
+
+
+def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Clip:
+    """A clip as `options` say, in which the number `missing` stands for no data.
+
+    Raises:
+        ValueError: a crop beyond the frames, frames too small to coarsen, or too big for the
+            budget.
+    """
+    frames = View(clip.frames, options, missing)
+    h, w = frames.cropped
+    if options.crop and (
+        options.crop[0] + options.crop[2] > clip.frames.shape[2]
+        or options.crop[1] + options.crop[3] > clip.frames.shape[3]
+    ):
+        raise ValueError(
+            f"{clip.name}: crop {list(options.crop)} reaches beyond frames of "
+            f"{clip.frames.shape[2]}x{clip.frames.shape[3]}"
+        )
+    if min(h, w) < options.coarsen:
+        raise ValueError(
+            f"{clip.name}: frames of {h}x{w} are too small to coarsen by {options.coarsen}"
+        )
+    # A frame is worked on as float32, and what it becomes lies beside it.
+    c, height, width = frames.shape[1:]
+    what = (
+        f"{clip.name}: one frame of {c}x{height}x{width}, "
+        "as float32 and once more while it is worked on,"
+    )
+    check_budget(
+        8 * c * height * width, options.budget, what, "crop, size or coarsen make it smaller"
+    )
+    if frames.changes_nothing:
+        return clip
+    times = None if clip.times is None else clip.times[:: options.every]
+    coordinates = {name: _coordinate(place, frames) for name, place in clip.coordinates.items()}
+    return replace(clip, frames=frames, times=times, coordinates=coordinates)
+
+
+def one_by_one(frames: Iterator[np.ndarray], options: ReadOptions) -> Iterator[np.ndarray]:
+    """Frames (C,H,W) that come one at a time, as the reader wants them; "auto" can know of no
+    missing values here.
+    """
+    missing = None if isinstance(options.missing, str) else options.missing
+    each = replace(options, every=1)
+    for k, frame in enumerate(frames):
+        if k % options.every == 0:
+            yield View(ArrayFrames(frame[None]), each, missing).read(0, 1)[0]
+
+
+def _coordinate(coordinate: Coordinate, view: View) -> Coordinate:
+    """A coordinate along rows, columns or both, cropped and averaged as the frames are."""
+    h, w = view.source.shape[2:]
+    top, left, rows, columns = view.options.crop or (0, 0, h, w)
+    taken = {"row": (top, rows, view.shape[2]), "column": (left, columns, view.shape[3])}
+    if not coordinate.dims:
+        return (
+            coordinate
+            if (rows, columns, *view.shape[2:]) == (h, w, h, w)
+            else without_corner(coordinate)
+        )
+    values = coordinate.values
+    for axis, side in enumerate(coordinate.dims):
+        values = _stretched(values.swapaxes(0, axis), *taken[side], view.options.coarsen).swapaxes(
+            0, axis
+        )
+    return replace(coordinate, values=values)
+
+
+def _stretched(values: np.ndarray, start: int, count: int, new: int, coarsen: int) -> np.ndarray:
+    """`count` values from `start` on, along the first axis, at the places of `new` pixels: on a
+    straight line between neighbours, which goes on beyond the outermost.
+    """
+    values = values[start : start + count]
+    count = new * coarsen if coarsen > 1 else count  # the rest at the end is in no block
+    if count == new:
+        return values
+    if len(values) < 2:
+        return np.repeat(values, new, axis=0)
+    at = (np.arange(new) + 0.5) * count / new - 0.5
+    before = np.clip(np.floor(at).astype(int), 0, len(values) - 2)
+    share = (at - before).reshape(-1, *[1] * (values.ndim - 1))
+    stretched = values[before] * (1 - share) + values[before + 1] * share
+    return stretched.astype(values.dtype if values.dtype.kind == "f" else np.float64)
+
+
+class OnScale(Frames):
+    """Pictures of 8 bits as floats in [0, 1]."""
+
+    def __init__(self, source: Frames, scaling: Scaling) -> None:
+        self.source, self.scaling = source, scaling
+        self.shape, self.dtype = source.shape, np.dtype(np.float32)
+
+    @property
+    def broken(self) -> set[int]:
+        return self.source.broken
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        return self.scaling.from_pictures(self.source.read(first, last))
+
+
+def on_scale(clip: Clip, scaling: Scaling) -> Clip:
+    """A clip in the numbers that a forecaster of this scaling takes: pictures of 8 bits on [0, 1]
+    where it was trained there.
+    """
+    if not (scaling.is_unit and clip.frames.dtype == np.uint8):
+        return clip
+    return replace(clip, frames=OnScale(clip.frames, scaling))
+
+
+def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
+    c = frames.shape[1]
+    if colour == "as_is" or (colour == "grey" and c == 1) or (colour == "rgb" and c == 3):
+        return frames
+    if colour == "rgb":
+        return frames[:, :1].repeat(3, axis=1) if c < 3 else frames[:, :3]
+    if c < 3:
+        return frames[:, :1]
+    luma = np.tensordot(
+        np.array([0.299, 0.587, 0.114], np.float32), frames[:, :3].astype(np.float32), axes=(0, 1)
+    )[:, None]
+    return (
+        luma.round().astype(frames.dtype)
+        if frames.dtype.kind in "iu"
+        else luma.astype(frames.dtype)
+    )
