@@ -54,12 +54,8 @@ def help_of_data(name: str) -> str:
     Raises:
         ValueError: it cannot be imported.
     """
-<<<<<<< HEAD
     from foreframe.data import MovingMNIST, is_recording, published_moving_mnist
-    from foreframe.data.windows import _imported as imported
-=======
-    from foreframe.data.datasets import _imported as dataset_maker
->>>>>>> c429543 (x)
+    from foreframe.data.datasets import _imported as imported
 
     drawn = {"moving_mnist": MovingMNIST, "moving_mnist_published": published_moving_mnist}
     if name not in drawn and is_recording(name, {}):
