@@ -164,12 +164,16 @@ def _as_dataset(clips: list[Clip], rolling: bool, attributes: Mapping[str, Any])
         else:
             coordinates |= _channels(variable)
         name = _free_name(variable.name, {*fields, *coordinates, *dims})
-        fields[name] = (dims, values if rolling else values[0], _said_of(variable, name, places))
+        fields[name] = (
+            dims,
+            values if rolling else values[0],
+            _attributes_of(variable, name, places),
+        )
     # By CF a grid mapping is no coordinate.
     mappings = {
         name: coordinates.pop(name)
-        for _, _, said in fields.values()
-        for name in mapping_names(said.get("grid_mapping", ""))
+        for _, _, described in fields.values()
+        for name in mapping_names(described.get("grid_mapping", ""))
         if name in coordinates
     }
     dataset = xr.Dataset({**fields, **mappings}, coordinates, _about(first, attributes))
@@ -224,30 +228,30 @@ def _channels(variable: Variable) -> dict[str, Any]:
     return {"channel_name": ("channel", np.array(names, object), {"long_name": "channel"})}
 
 
-def _said_of(variable: Variable, name: str, places: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes_of(variable: Variable, name: str, places: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of a variable called `name`."""
-    said = _writable(variable.attributes)
+    attributes = _writable(variable.attributes)
     if variable.units:
-        said["units"] = variable.units
-    if not all(mapping in places for mapping in mapping_names(said.get("grid_mapping", ""))):
-        del said["grid_mapping"]
-    if "standard_name" not in said or name != variable.name:
-        said.setdefault("long_name", variable.name or name)
-    return said
+        attributes["units"] = variable.units
+    if not all(mapping in places for mapping in mapping_names(attributes.get("grid_mapping", ""))):
+        del attributes["grid_mapping"]
+    if "standard_name" not in attributes or name != variable.name:
+        attributes.setdefault("long_name", variable.name or name)
+    return attributes
 
 
 def _about(clip: Clip, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of the whole file."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = attributes.get("history") or f"foreframe {__version__}"
-    said = {
+    about = {
         "title": clip.name or clip.variable or "frames",
         **clip.about,
         **attributes,
         "Conventions": CONVENTIONS,
         "history": "\n".join(filter(None, [clip.about.get("history"), f"{now}: {line}"])),
     }
-    return _writable({str(key): value for key, value in said.items() if value is not None})
+    return _writable({str(key): value for key, value in about.items() if value is not None})
 
 
 def _plain(value: Any) -> Any:
@@ -301,17 +305,17 @@ def _places(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
         dims[side] = called or (along or [spare])[0]
     places: dict[str, Any] = {}
     for name, coordinate in given.items():
-        said = (_meaning(name) if coordinate.dims else {}) | _writable(coordinate.attributes)
+        attributes = (_meaning(name) if coordinate.dims else {}) | _writable(coordinate.attributes)
         own = tuple(dims[side] for side in coordinate.dims)
         # Of an axis of neither latitudes, longitudes nor a map, CF's readers take it for latitude.
-        if own == (name,) and said.get("standard_name"):
-            said.setdefault("axis", "Y" if coordinate.dims == ("row",) else "X")
+        if own == (name,) and attributes.get("standard_name"):
+            attributes.setdefault("axis", "Y" if coordinate.dims == ("row",) else "X")
         values = turned(coordinate).values if clip.turned else coordinate.values
-        places[name] = (own, values, said)
+        places[name] = (own, values, attributes)
     for side, length in (("row", h), ("column", w)):
         if dims[side] not in given and not any(side in c.dims for c in given.values()):
-            said = {"long_name": counts_pixels(side), "units": "1"}
-            places[dims[side]] = (dims[side], np.arange(length), said)
+            attributes = {"long_name": counts_pixels(side), "units": "1"}
+            places[dims[side]] = (dims[side], np.arange(length), attributes)
     return dims["row"], dims["column"], places
 
 

@@ -254,14 +254,14 @@ def _axes(dataset: Any) -> _Axes:
 def _points_north(name: str, coordinate: Coordinate, axes: _Axes) -> bool:
     """Whether greater values of a coordinate lie farther north; a plain `y` does not tell."""
     named = name.lower().startswith("lat") or name.lower() == "rlat" or name in axes.latitudes
-    told = named or coordinate.attributes.get("standard_name") in _NORTHWARD
-    return told and "row" in coordinate.dims
+    northward = named or coordinate.attributes.get("standard_name") in _NORTHWARD
+    return northward and "row" in coordinate.dims
 
 
 def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
     """The 1-D variables of a dimension, its own coordinate first."""
-    held = {name: v for name, v in dataset.variables.items() if v.dims == (dim,)}
-    return dict(sorted(held.items(), key=lambda item: item[0] != dim))
+    lines = {name: v for name, v in dataset.variables.items() if v.dims == (dim,)}
+    return dict(sorted(lines.items(), key=lambda item: item[0] != dim))
 
 
 def _is_date(variable: Any) -> bool:
@@ -289,8 +289,8 @@ def _time_variable(dataset: Any, dim: Any) -> tuple[Any, Any] | None:
             return 2
         return 3 if name in dataset.coords and _is_date(variable) else 9
 
-    held = [item for item in _along(dataset, dim).items() if fit(item) < 9]
-    return min(held, key=fit) if held else None
+    fitting = [item for item in _along(dataset, dim).items() if fit(item) < 9]
+    return min(fitting, key=fit, default=None)
 
 
 def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
@@ -298,8 +298,8 @@ def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
     found = {dim: _time_variable(dataset, dim) for dim in dims}
     dated = [d for d, item in found.items() if item and _is_date(item[1])]
     named = [d for d in found if str(d).lower() in _TIMES]
-    told = [d for d, item in found.items() if item]
-    return next(iter([d for d in dated if d in named] + dated + told + named), None)
+    described = [d for d, item in found.items() if item]
+    return next(iter([d for d in dated if d in named] + dated + described + named), None)
 
 
 def _dimensions(
@@ -320,9 +320,9 @@ def _dimensions(
     rest = [d for d in rest if d != channel]
     sides = {}
     for dim in rest:
-        told = [axes.sides.get(dim, direction_of_name(dim))]
-        told += [axes.sides[along] for along in _along(dataset, dim)]
-        sides[dim] = next(filter(None, told), "")
+        hints = [axes.sides.get(dim, direction_of_name(dim))]
+        hints += [axes.sides[name] for name in _along(dataset, dim)]
+        sides[dim] = next(filter(None, hints), "")
     row = next((d for d in rest if sides[d] == "row"), None)
     column = next((d for d in rest if sides[d] == "column"), None)
     # A single level is no direction in space, while there are enough others.
@@ -406,9 +406,10 @@ def _only_candidate(dataset: Any, axes: _Axes, name: str, in_groups: Sequence[st
         and _time_dimension(dataset, v.dims) is not None
     ]
     if not found:
-        held = [f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items()]
+        content = [f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items()]
         raise ValueError(
-            f"{name} has no variable with a time and two space dimensions; it holds {_listed(held)}"
+            f"{name} has no variable with a time and two space dimensions; it holds "
+            + _listed(content)
             + (f", and in groups {_listed(in_groups)}: name one of these" if in_groups else "")
         )
     if len(found) > 1:
@@ -435,26 +436,26 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
                 if not 0 <= places[dim] < dataset.sizes[dim]:
                     raise ValueError("out of range")
                 continue
-            held = dataset.variables[dim].values
-            if held.dtype.kind in "fiub":
-                places[dim] = int(np.nanargmin(np.abs(held - float(value))))
-                same = bool(np.isclose(float(held[places[dim]]), float(value)))
-            elif held.dtype.kind in "mM":
-                kind = np.datetime64 if held.dtype.kind == "M" else np.timedelta64
+            values = dataset.variables[dim].values
+            if values.dtype.kind in "fiub":
+                places[dim] = int(np.nanargmin(np.abs(values - float(value))))
+                same = bool(np.isclose(float(values[places[dim]]), float(value)))
+            elif values.dtype.kind in "mM":
+                kind = np.datetime64 if values.dtype.kind == "M" else np.timedelta64
                 exact = np.array(value if isinstance(value, kind) else kind(value)).astype(
-                    held.dtype
+                    values.dtype
                 )
-                places[dim] = int(np.argmin(np.abs(held - exact)))
-                same = bool(held[places[dim]] == exact)
+                places[dim] = int(np.argmin(np.abs(values - exact)))
+                same = bool(values[places[dim]] == exact)
             else:
-                places[dim] = [str(each) for each in held].index(str(value))
+                places[dim] = [str(each) for each in values].index(str(value))
                 same = True
         except (TypeError, ValueError, OverflowError):
             raise ValueError(
                 f"{name}: {value!r} is no choice of {_choices(dataset, dim)}; select one of these"
             ) from None
         if not same:
-            notes.append(f"{dim} {held[places[dim]]} is the nearest to {value}")
+            notes.append(f"{dim} {values[places[dim]]} is the nearest to {value}")
     return dataset.isel(places), notes
 
 
@@ -492,19 +493,19 @@ def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
     """Dates in "months since 1960-01-15", which no library decodes, since months differ in length:
     1.5 is half way through the second month after. None for other units.
     """
-    told = re.match(
+    since = re.match(
         r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])", units, re.IGNORECASE
     )
-    months = values.astype(np.float64) * (12 if told and told[1].lower() == "year" else 1)
-    if not told or not 1 <= int(told[3]) <= 12 or not np.all(np.abs(months) < 1e5):
+    months = values.astype(np.float64) * (12 if since and since[1].lower() == "year" else 1)
+    if not since or not 1 <= int(since[3]) <= 12 or not np.all(np.abs(months) < 1e5):
         return None
     whole = np.floor(months).astype(np.int64)
-    month = np.datetime64(f"{int(told[2]):04}-{int(told[3]):02}", "M") + whole
+    month = np.datetime64(f"{int(since[2]):04}-{int(since[3]):02}", "M") + whole
     # Nanoseconds reach no further.
     if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):
         return None
     begun, ended = (month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]"))
-    within = min(int(told[4] or 1), 28) - 1  # every month has a 28th
+    within = min(int(since[4] or 1), 28) - 1  # every month has a 28th
     return begun + (ended - begun) * (months - whole) + np.timedelta64(within, "D")
 
 
@@ -546,9 +547,11 @@ _ABOUT = ("title", "institution", "source", "references", "comment", "license", 
 
 
 def _attributes(variable: Any, *without: str) -> dict[str, Any]:
-    held = variable.attrs.items()
+    left_out = (*OF_THE_FILE, *without)
     return {
-        str(k): v for k, v in held if k not in (*OF_THE_FILE, *without) and not k.startswith("_NC")
+        str(key): value
+        for key, value in variable.attrs.items()
+        if key not in left_out and not key.startswith("_NC")
     }
 
 
@@ -565,15 +568,15 @@ def _read_variable(
 ) -> Variable:
     """What the file says of a variable; pointers to what the clip does not hold are left out."""
     variable = dataset.variables[name]
-    said = _attributes(variable, "units", "grid_mapping", *_VALID)
+    attributes = _attributes(variable, "units", "grid_mapping", *_VALID)
     mapping = _attribute(variable, "grid_mapping")
     if mapping and all(title in coordinates for title in mapping_names(mapping)):
-        said["grid_mapping"] = mapping
-    if time != time_dim and "cell_methods" in said:
-        said["cell_methods"] = re.sub(
-            rf"\b{re.escape(str(time))}:", f"{time_dim}:", str(said["cell_methods"])
+        attributes["grid_mapping"] = mapping
+    if time != time_dim and "cell_methods" in attributes:
+        attributes["cell_methods"] = re.sub(
+            rf"\b{re.escape(str(time))}:", f"{time_dim}:", str(attributes["cell_methods"])
         )
-    return Variable(name, _attribute(variable, "units"), said, channels)
+    return Variable(name, _attribute(variable, "units"), attributes, channels)
 
 
 def _time_dim(dataset: Any, dim: Any) -> str:

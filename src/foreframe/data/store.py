@@ -309,15 +309,17 @@ def _zarr_arrays(group: Any, members: Iterable[str] | None, prefix: str = "") ->
         if isinstance(item, zarr.Group):
             yield from _zarr_arrays(item, None, f"{prefix}{title}/")
             continue
-        told = item.metadata.to_dict()
-        dims = told.get("dimension_names") or item.attrs.get("_ARRAY_DIMENSIONS") or ()
+        metadata = item.metadata.to_dict()
+        dims = metadata.get("dimension_names") or item.attrs.get("_ARRAY_DIMENSIONS") or ()
         yield _Array(
             prefix + title,
             tuple(map(str, dims)),
             tuple(item.shape),
             getattr(item.dtype, "itemsize", 16),
             tuple(item.chunks),
-            frozenset().union(*(_named(told.get(k)) for k in ("codecs", "filters", "compressor"))),
+            frozenset().union(
+                *(_named(metadata.get(k)) for k in ("codecs", "filters", "compressor"))
+            ),
         )
 
 
