@@ -255,6 +255,12 @@ class Clip:
         frames = self.frames.part(first, last)
         return replace(self, frames=frames, times=times, first=self.first + first)
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: some of the frames side by side."""
+        from foreframe.visuals.display import clip_png
+
+        return clip_png(self)
+
     @property
     def step(self) -> Any:
         """Time from one frame to the next, the median where it varies: timedelta64, timedelta or

@@ -13,6 +13,10 @@ from foreframe.training.notices import say
 class Stopped(KeyboardInterrupt):
     """Training was stopped by hand, and saved; the message says how to go on."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: nothing went wrong, so no traceback."""
+        return [str(self)]
+
 
 class StopAtOnce(BaseException):
     """A second Ctrl-C. No KeyboardInterrupt: Lightning would take that for itself, and end the
