@@ -1,6 +1,6 @@
 """The type of every model; the promise is stated in the docstring of `foreframe.models`."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -64,6 +64,10 @@ class Model(nn.Module):
         """Encode, then decode with what is known of the inputs that follow, if there are any."""
         state = self.encode(past)
         return self.decode(state if known is None else with_known(state, known), steps)
+
+    if TYPE_CHECKING:  # to torch a module gives anything
+
+        def __call__(self, past: Tensor, steps: int, known: Tensor | None = None) -> Tensor: ...
 
     def step_values(self, height: int, width: int) -> int:
         """Values of the largest map in a recurrent core, for one frame H x W; 0 without a core."""
