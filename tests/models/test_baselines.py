@@ -26,14 +26,13 @@ def smooth_blob(row: float, column: float) -> np.ndarray:
 def test_linear_motion_carries_on(shift) -> None:
     past = np.stack([smooth_blob(22 + shift[0] * t, 24 + shift[1] * t) for t in range(-4, 1)])
     future = np.stack([smooth_blob(22 + shift[0] * t, 24 + shift[1] * t) for t in range(1, 4)])
-    made = build_model("linear_motion")(torch.from_numpy(past).float()[None, :, None], 3)[
-        0, :, 0
-    ].numpy()
-    assert np.mean((made - future) ** 2) < 0.15 * np.mean((past[-1] - future) ** 2)
+    clips = torch.from_numpy(past).float()[None, :, None]
+    forecast = build_model("linear_motion")(clips, 3)[0, :, 0].numpy()
+    assert np.mean((forecast - future) ** 2) < 0.15 * np.mean((past[-1] - future) ** 2)
     # An outside reference for the carrying: scipy's shift.
     if all(float(s).is_integer() for s in shift):
         expected = ndimage.shift(past[-1], shift, order=1)
-        np.testing.assert_allclose(made[0], expected, atol=0.08)
+        np.testing.assert_allclose(forecast[0], expected, atol=0.08)
 
 
 def test_linear_motion_without_motion_or_light() -> None:
@@ -43,17 +42,17 @@ def test_linear_motion_without_motion_or_light() -> None:
     )
     dark = torch.zeros(1, 5, 1, 16, 16)
     assert build_model("linear_motion")(dark, 4).abs().max() == 0
-    one = torch.rand(1, 1, 1, 16, 16)
+    frame = torch.rand(1, 1, 1, 16, 16)
     torch.testing.assert_close(
-        build_model("linear_motion")(one, 2)[:, 1], one[:, -1], atol=1e-4, rtol=0
+        build_model("linear_motion")(frame, 2)[:, 1], frame[:, -1], atol=1e-4, rtol=0
     )
 
 
 def test_cycle_is_the_frame_a_period_before() -> None:
     past = torch.rand(2, 11, 3, 5, 6)
-    made = build_model("cycle", {"period": 4})(past, 9)
+    forecast = build_model("cycle", {"period": 4})(past, 9)
     for step in range(9):
-        assert torch.equal(made[:, step], past[:, 7 + step % 4])
+        assert torch.equal(forecast[:, step], past[:, 7 + step % 4])
 
 
 def test_cycle_of_fewer_frames_than_a_period() -> None:

@@ -94,11 +94,11 @@ def test_a_network_of_it_equals_a_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [((1, 2, 4), "kernel 4 is even"), ((1, 0), "needs hidden channels")],
 )
-def test_cells_that_cannot_be(given: tuple, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_cells_that_cannot_be(given: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ConvGRUCell(*given)
     with pytest.raises(ValueError, match="1 layer or more"):
         ConvGRU(1, hidden=())

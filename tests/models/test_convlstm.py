@@ -26,7 +26,7 @@ def test_equals_torch_lstm_cell_on_one_pixel() -> None:
         theirs.bias_ih.copy_(ours.gates.bias[order])
         theirs.bias_hh.zero_()
     x, h, c = torch.randn(7, 3), torch.randn(7, 5), torch.randn(7, 5)
-    got = ours(*(one[:, :, None, None] for one in (x, h, c)))
+    got = ours(*(value[:, :, None, None] for value in (x, h, c)))
     for ours_, theirs_ in zip(got, theirs(x, (h, c)), strict=True):
         torch.testing.assert_close(ours_[:, :, 0, 0], theirs_, atol=1e-6, rtol=1e-6)
 
@@ -227,9 +227,9 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
     ],
 )
 def test_choices_that_do_not_fit(model: str, bad: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as refused:
         build_model(model, bad)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

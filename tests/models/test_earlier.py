@@ -64,8 +64,8 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def same(one: Model, other: Model) -> bool:
-    return (type(one), one.args) == (type(other), other.args)
+def same(a: Model, b: Model) -> bool:
+    return (type(a), a.args) == (type(b), b.args)
 
 
 def on_meta(name: str, args: dict) -> Model:
@@ -233,9 +233,9 @@ def test_changes_of_then_to_a_preset(name: str, old: dict, now: dict) -> None:
     ],
 )
 def test_what_was_no_network_then_is_none_now(name: str, old: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as refused:
         build_model(name, old)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refused.value)
 
 
 ODD: list[Any] = [
@@ -245,22 +245,22 @@ ODD: list[Any] = [
 
 
 def places(args: dict, inside: tuple = ()) -> list[tuple]:
-    found = []
+    paths = []
     for name, value in args.items():
-        found.append((*inside, name))
+        paths.append((*inside, name))
         if isinstance(value, dict):
-            found += places(value, (*inside, name))
-    return found
+            paths += places(value, (*inside, name))
+    return paths
 
 
 def outcome(build: Callable[[], object]) -> str:
-    said = ""
+    message = ""
     try:
         build()
     except ValueError as error:
-        said = str(error)
-    assert "\n" not in said
-    return "refused" if said else "built"
+        message = str(error)
+    assert "\n" not in message
+    return "refused" if message else "built"
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -289,7 +289,9 @@ def test_a_config_of_then_and_flags_of_then(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(asked | data | {"validation_clips": 2}))
     flags = "--model_args.head.carry false --model_args.gates.peepholes true"
     options = parse(["--config", str(tmp_path / "config.yaml"), *flags.split()])
-    groups = (options[one] for one in (ModelOptions, DataOptions, LearningOptions, MachineOptions))
+    groups = (
+        options[kind] for kind in (ModelOptions, DataOptions, LearningOptions, MachineOptions)
+    )
     _, network, _, _ = prepared(*groups)
     expected = preset(
         "quick",
@@ -351,12 +353,12 @@ NAMES = {
 
 def as_then(weights: dict, prefix: str = "") -> dict:
     """A network's weights under the names of version 0.1."""
-    found = {}
+    renamed = {}
     for key, value in weights.items():
         key = key.removeprefix(prefix)
         before = next((now for now in NAMES if key.startswith(now)), "")
-        found[prefix + NAMES.get(before, "") + key.removeprefix(before)] = value
-    return found
+        renamed[prefix + NAMES.get(before, "") + key.removeprefix(before)] = value
+    return renamed
 
 
 OLD: dict[str, dict[str, Any]] = {
@@ -444,15 +446,15 @@ def test_a_run_of_then_goes_on_to_the_bit(name, model_args, sealed, tmp_path: Pa
     model = ModelOptions(name, hidden=None if "hidden" in model_args else 4, model_args=model_args)
     whole = trained(tmp_path / "whole", model, 5)
     run = tmp_path / "run"
-    held = trained(run, model, 3)
+    checkpoint = trained(run, model, 3)
     full = WRITTEN[name] | {"hidden": model_args.get("hidden", [4])}
     for key in ("gates", "stem"):
         full[key] = full[key] | model_args.get(key, {})
-    held["forecaster"] |= {"model": "convlstm", "args": full}
-    assert held["state_dict"].keys() != as_then(held["state_dict"], "network.").keys()
-    held["state_dict"] = as_then(held["state_dict"], "network.")
+    checkpoint["forecaster"] |= {"model": "convlstm", "args": full}
+    assert checkpoint["state_dict"].keys() != as_then(checkpoint["state_dict"], "network.").keys()
+    checkpoint["state_dict"] = as_then(checkpoint["state_dict"], "network.")
     for file in (run / "checkpoints").glob("*.ckpt"):
-        write_checkpoint(file, held) if sealed else torch.save(held, file)
+        write_checkpoint(file, checkpoint) if sealed else torch.save(checkpoint, file)
     loaded = Forecaster.load(run)
     assert loaded.model.args == whole["forecaster"]["args"]
     gone_on = trained(run, model, 5, resume=True)
@@ -485,7 +487,7 @@ def test_strangers_checkpoints_in_words_of_then(tmp_path: Path) -> None:
             at = at[key]
         at[place[-1]] = draw.choice([odd for odd in ODD if odd != b"x"])
         state: Any = draw.choice([weights, weights, weights, None, [], "x", {}, {1: 2}, {"x": 3}])
-        told = config | {"args": draw.choice([args, args, 3, None])}
-        torch.save({"forecaster": told, "state_dict": state}, tmp_path / "a.ckpt")
+        forecaster = config | {"args": draw.choice([args, args, 3, None])}
+        torch.save({"forecaster": forecaster, "state_dict": state}, tmp_path / "a.ckpt")
         refused += outcome(lambda: Forecaster.load(tmp_path / "a.ckpt")) == "refused"
     assert refused > 30

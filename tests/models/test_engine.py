@@ -48,15 +48,15 @@ def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
     """Autograd keeps what is computed on the way; values and gradients are those of larger ones."""
     torch.manual_seed(0)
     cell, x = ConvLSTMCell(2, 3, peepholes=True), torch.randn(2, 2, 5, 4, requires_grad=True)
-    found = []
+    results = []
     for small in (0, x.numel() * 100):
         monkeypatch.setattr(engine, "SMALL", small)
         with one_pass(x):
             h, c = cell(x, *cell(x, None, None))
         named = type(c.grad_fn).__name__
-        found.append([h, c, *torch.autograd.grad((h * c).sum(), [x, *cell.parameters()])])
+        results.append([h, c, *torch.autograd.grad((h * c).sum(), [x, *cell.parameters()])])
         assert ("_Pointwise" in named) is (small == 0)
-    for large, small in zip(*found, strict=True):
+    for large, small in zip(*results, strict=True):
         torch.testing.assert_close(small, large, atol=1e-6, rtol=1e-5)
 
 
@@ -92,10 +92,10 @@ def ran(step, xs: list[Tensor | None], h: Tensor | None, c: Tensor | None, run=N
     return torch.cat([*out, c.flatten()])
 
 
-def gradients(made: Tensor, of: list[Tensor], **how) -> list[Tensor]:
-    weights = torch.linspace(-1, 1, made.numel(), dtype=made.dtype, device=made.device)
+def gradients(output: Tensor, of: list[Tensor], **how) -> list[Tensor]:
+    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype, device=output.device)
     return list(
-        torch.autograd.grad((made.flatten() * weights).sum() + made.square().mean(), of, **how)
+        torch.autograd.grad((output.flatten() * weights).sum() + output.square().mean(), of, **how)
     )
 
 
@@ -139,11 +139,11 @@ def test_values_and_gradients(
         patch.setattr(engine, "AT_ONCE", at_once)
         theirs = ran(lambda *given: plain_cell(cell, *given), xs, *state)
         runs = [ran(cell, xs, *state, one_pass(start[0])), ran(cell, xs, *state)]
-        expected, *found = (gradients(one, learnt) for one in (theirs, *runs))
+        expected, *computed = (gradients(run, learnt) for run in (theirs, *runs))
         with torch.no_grad():
             unrecorded = ran(cell, xs, *state, one_pass(start[0]))
     torch.testing.assert_close(unrecorded, runs[0], atol=1e-6, rtol=1e-6)
-    for run, gained in zip(runs, found, strict=True):
+    for run, gained in zip(runs, computed, strict=True):
         torch.testing.assert_close(run, theirs, atol=1e-5, rtol=1e-5)
         for ours, wanted in zip(gained, expected, strict=True):
             assert ours.dtype == wanted.dtype
@@ -167,8 +167,8 @@ def test_bfloat16(device, b, t, d, k, h, peepholes) -> None:
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, peepholes=peepholes).to(device)
     with torch.no_grad():
-        for one in cell.gates.parameters():
-            one.copy_(one.bfloat16())
+        for parameter in cell.gates.parameters():
+            parameter.copy_(parameter.bfloat16())
     xs = [
         torch.randn(b, d, h, h, device=device).bfloat16().float().requires_grad_() for _ in range(t)
     ]
@@ -177,8 +177,8 @@ def test_bfloat16(device, b, t, d, k, h, peepholes) -> None:
         ours = ran(cell, xs, None, None, one_pass(xs[0]))
     theirs = ran(lambda *given: plain_cell(cell, *given), xs, None, None)
     assert distance(ours, theirs) < 1e-2
-    found = (torch.autograd.grad(made.square().sum(), learnt) for made in (ours, theirs))
-    for a, b_ in zip(*found, strict=True):
+    pairs = (torch.autograd.grad(output.square().sum(), learnt) for output in (ours, theirs))
+    for a, b_ in zip(*pairs, strict=True):
         assert a.dtype == torch.float32
         assert distance(a, b_) < 1e-2
 
@@ -187,8 +187,8 @@ def test_bfloat16(device, b, t, d, k, h, peepholes) -> None:
 def test_the_state_stays_wide_in_bfloat16(run) -> None:
     """A cell state that gains less than bfloat16 can hold still gains."""
     cell = ConvLSTMCell(1, 1)
-    for one in cell.parameters():
-        torch.nn.init.zeros_(one)
+    for parameter in cell.parameters():
+        torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         # Forget nothing, add half of tanh(0.004)
         cell.gates.bias.copy_(torch.tensor([0.0, 20.0, 0.0, 0.004]))
@@ -267,17 +267,17 @@ def test_a_module_like_any_other() -> None:
     assert isinstance(conv, nn.Conv2d)
     assert list(conv.state_dict()) == ["weight", "bias"]
     calls = []
-    conv.register_forward_hook(lambda module, given, made: calls.append(made))
+    conv.register_forward_hook(lambda module, given, output: calls.append(output))
     conv.register_full_backward_hook(lambda module, into, out: calls.append(out))
     with one_pass(x):
-        made = conv(x.requires_grad_(), None)
+        output = conv(x.requires_grad_(), None)
         copied, pickled = (
             copy.deepcopy(conv),
             pickle.loads(pickle.dumps(nn.Sequential(engine.Conv2d(2, 2, 1)))),
         )
-        torch.testing.assert_close(copied(x), made)
+        torch.testing.assert_close(copied(x), output)
         pickled(x)
-    made.sum().backward()
+    output.sum().backward()
     # Forward of itself and of its copy, which has its hooks; backward of itself.
     assert len(calls) == 3
     assert copied.weight.grad is None
@@ -305,10 +305,10 @@ def test_what_no_gradient_is_asked_of() -> None:
     learnt = [x, *cell.parameters()]
     alone = torch.autograd.grad(ours, [x], retain_graph=True)[0]
     for _ in range(2):
-        found = torch.autograd.grad(ours, learnt, retain_graph=True)
-        for a, b in zip(found, torch.autograd.grad(theirs, learnt, retain_graph=True), strict=True):
+        whole = torch.autograd.grad(ours, learnt, retain_graph=True)
+        for a, b in zip(whole, torch.autograd.grad(theirs, learnt, retain_graph=True), strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(alone, found[0])
+        torch.testing.assert_close(alone, whole[0])
     for parameter in cell.parameters():
         parameter.requires_grad_(False)
     only = ran(cell, [x, x], None, None, one_pass(x)).square().sum()
@@ -382,8 +382,8 @@ def test_threads_share_a_network() -> None:
     def work(n: int) -> None:
         start.wait()
         for _ in range(5):
-            made = ran(cell, [xs[n]] * 5, None, None, one_pass(xs[n]))
-            together[n].append(gradients(made, list(cell.parameters())))
+            output = ran(cell, [xs[n]] * 5, None, None, one_pass(xs[n]))
+            together[n].append(gradients(output, list(cell.parameters())))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -392,8 +392,8 @@ def test_threads_share_a_network() -> None:
         thread.join()
     for n, wanted in enumerate(alone):
         assert len(together[n]) == 5
-        for found in together[n]:
-            for a, b in zip(found, wanted, strict=True):
+        for computed in together[n]:
+            for a, b in zip(computed, wanted, strict=True):
                 assert distance(a, b) < 1e-5
 
 
@@ -456,7 +456,7 @@ def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> 
         torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True),
     )
     weight = torch.randn(3, 1, 1, requires_grad=True) if weighted else None
-    learnt = [one for one in (x, y, weight) if one is not None]
+    learnt = [tensor for tensor in (x, y, weight) if tensor is not None]
     wrapped = engine.pointwise(pixelwise)
     theirs = pixelwise(x, y, weight, 0.5)
     wanted = torch.autograd.grad(
@@ -470,10 +470,10 @@ def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> 
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b)
         torch.testing.assert_close(c, b)
-    found = torch.autograd.grad(
+    computed = torch.autograd.grad(
         sum(ours[n].square().sum() for n in which), learnt, materialize_grads=True
     )
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(computed, wanted, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(wrapped(x, y, weight, 0.5), theirs)
@@ -506,7 +506,7 @@ def test_compiled_cells_equal_plain_ones(compiler) -> None:
         ours = ran(cell, [x, x, x], None, None, one_pass(x, compiled=True))
         theirs = ran(lambda *given: plain_cell(cell, *given), [x, x, x], None, None)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-        for a, b_ in zip(*(gradients(one, learnt) for one in (ours, theirs)), strict=True):
+        for a, b_ in zip(*(gradients(run, learnt) for run in (ours, theirs)), strict=True):
             assert distance(a, b_) < 1e-5
         with torch.no_grad():
             ran(cell, [x, x, x], None, None, one_pass(x, compiled=True))
@@ -555,7 +555,7 @@ def test_saving_memory_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
     network = preset(name, core=small, **changes)
     past, truth = torch.rand(2, 9, 1, 16, 16), torch.rand(2, 7, 1, 16, 16)
-    found, kept = [], []
+    results, kept = [], []
     for memory in ("keep", "save"):
         network.memory = memory
         network.zero_grad()
@@ -569,8 +569,8 @@ def test_saving_memory_changes_nothing(name: str) -> None:
             forecast = network(past, 7)
         kept.append(sum(alive.values()))
         (forecast - truth).square().sum().backward()
-        found.append([forecast, *(p.grad for p in network.parameters())])
-    for ours, theirs in zip(*found, strict=True):
+        results.append([forecast, *(p.grad for p in network.parameters())])
+    for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
     # Those with more in their layers than in stem and head.
     if name in ("tutorial", "shi2015", "openstl"):

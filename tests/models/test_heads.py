@@ -21,12 +21,12 @@ def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
         head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))
     frame = torch.zeros(1, 1, 24, 24)
     frame[0, 0, 8:12, 10:15] = torch.rand(4, 5)
-    made = head.carried(torch.zeros(1, 2, 1, 6, 6), frame)[0, :, 0].detach().numpy()
+    carried = head.carried(torch.zeros(1, 2, 1, 6, 6), frame)[0, :, 0].detach().numpy()
     sigma = head.sharpest + np.log1p(np.e)
     for step in (1, 2):
         moved = ndimage.shift(frame[0, 0].numpy(), (3 * step, -2 * step), order=0)
         expected = ndimage.gaussian_filter(moved, sigma, truncate=9)
-        np.testing.assert_allclose(made[step - 1], expected, atol=2e-3)
+        np.testing.assert_allclose(carried[step - 1], expected, atol=2e-3)
 
 
 def test_what_is_carried_and_what_is_drawn_are_added() -> None:

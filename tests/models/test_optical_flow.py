@@ -23,17 +23,17 @@ def blob(row: float, column: float, side: int = 64, width: float = 5) -> np.ndar
     return 0.9 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
 
 
-def error(made: torch.Tensor, truth: torch.Tensor, last: torch.Tensor) -> float:
+def error(forecast: torch.Tensor, truth: torch.Tensor, last: torch.Tensor) -> float:
     """As a share of persistence's."""
-    return ((made - truth).square().sum() / (last - truth).square().sum()).item()
+    return ((forecast - truth).square().sum() / (last - truth).square().sum()).item()
 
 
 def test_a_blob_in_steady_motion() -> None:
     all_frames = film([blob(20 + 2 * t, 40 - t) for t in range(11)])
     past, future = all_frames[:, :5], all_frames[:, 5:]
-    made = build_model("optical_flow")(past, 6)
-    assert error(made, future, past[:, -1:]) < 0.03
-    assert made.amax() > 0.85  # not smoothed again and again
+    forecast = build_model("optical_flow")(past, 6)
+    assert error(forecast, future, past[:, -1:]) < 0.03
+    assert forecast.amax() > 0.85  # not smoothed again and again
     flow = _motion(past[:, -4:], torch.tensor([4.0]))[0]
     np.testing.assert_allclose(flow[:, 28, 36], [-1, 2], atol=0.2)  # columns, rows
 
@@ -57,8 +57,8 @@ def test_what_moves_in_is_the_edge() -> None:
     ramp = np.linspace(0.2, 0.8, 48)[:, None] * np.ones(48)
     wave = 0.2 * np.sin(np.arange(80) / 3)[None, :]
     all_frames = film([ramp + wave[:, 30 - 2 * t : 78 - 2 * t] for t in range(6)])
-    made = build_model("optical_flow")(all_frames, 4)
-    assert made[..., 0].min() > 0
+    forecast = build_model("optical_flow")(all_frames, 4)
+    assert forecast[..., 0].min() > 0
 
 
 def test_streamed_equals_whole_beyond_what_is_kept() -> None:
@@ -74,9 +74,9 @@ def test_streamed_equals_whole_beyond_what_is_kept() -> None:
 
 
 def test_a_single_frame_and_small_frames_persist() -> None:
-    one = torch.rand(2, 1, 3, 24, 20)
+    frame = torch.rand(2, 1, 3, 24, 20)
     torch.testing.assert_close(
-        build_model("optical_flow")(one, 3)[:, 2], one[:, 0], atol=1e-5, rtol=0
+        build_model("optical_flow")(frame, 3)[:, 2], frame[:, 0], atol=1e-5, rtol=0
     )
     small = torch.rand(1, 5, 1, 7, 40)
     torch.testing.assert_close(

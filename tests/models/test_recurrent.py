@@ -110,7 +110,7 @@ def test_attention_equals_its_formulas_place_by_place() -> None:
         for layer in (model.attend.query, model.attend.key)
         for part in (layer.weight, layer.bias)
     )
-    m = np.stack([one.detach().numpy() for one in seen])  # 3 b d i j
+    m = np.stack([maps.detach().numpy() for maps in seen])  # 3 b d i j
     asked = np.zeros_like(m[0])
     expected = []
     for _ in range(steps):
@@ -189,10 +189,10 @@ def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
         for k in (0, 1):
             states[k] = lstms[k](x, states[k])
             x = states[k][0]
-    held = model.encode(past)
+    state = model.encode(past)
     for k in (0, 1):
         for name, value in zip("hc", states[k], strict=True):
-            close(held[f"{name}{k}"], value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1))
+            close(state[f"{name}{k}"], value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1))
     own, expected = states[::-1], []
     last = model.output.last
     for _ in range(4):
@@ -286,20 +286,20 @@ def test_a_core_of_ones_own_needs_no_defaults(monkeypatch: pytest.MonkeyPatch) -
 
 @torch.no_grad()
 def test_of_a_long_past_no_more_maps_are_held_than_attention_asks_for(monkeypatch) -> None:
-    made: list[weakref.ref] = []
+    states: list[weakref.ref] = []
 
     class Watched(Leaky):
         most = 0
 
         def step(self, x, state):
             after = super().step(x, state)
-            made.append(weakref.ref(after["h1"]))
-            Watched.most = max(Watched.most, sum(one() is not None for one in made))
+            states.append(weakref.ref(after["h1"]))
+            Watched.most = max(Watched.most, sum(state() is not None for state in states))
             return after
 
     monkeypatch.setitem(CORES, "watched", Watched)
     core = {"watched": {"hidden": [5, 4]}}
     model = build_model("encoder_decoder", {"core": core, "start": "states", "attention": 3})
     model.encode(torch.rand(1, 30, 1, 8, 8))
-    assert len(made) == 30
+    assert len(states) == 30
     assert Watched.most <= 3 + 1  # those, and the one that the next step goes on from

@@ -42,7 +42,7 @@ def test_it_starts_at_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (
             {"translator": "words"},
@@ -54,6 +54,6 @@ def test_it_starts_at_the_mean() -> None:
         ({"frames": 0}, "1 frame or more"),
     ],
 )
-def test_bad_choices(args: dict, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_choices(args: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         SimVP(**args)

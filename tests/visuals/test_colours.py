@@ -25,7 +25,8 @@ def row(*values: float) -> np.ndarray:
 
 def test_rain_changes_colour_at_its_steps() -> None:
     shown = Paint("radar", units="mm/h")(row(0, 0.09, *RAIN_STEPS, 1e4, np.nan))[0]
-    assert [tuple(one) for one in shown] == [PAPER, PAPER, *RAIN_COLOURS, RAIN_COLOURS[-1], MISSING]
+    expected = [PAPER, PAPER, *RAIN_COLOURS, RAIN_COLOURS[-1], MISSING]
+    assert [tuple(colour) for colour in shown] == expected
 
 
 def test_a_rain_flux_is_shown_in_mm_per_hour() -> None:
@@ -87,8 +88,8 @@ def test_grey_takes_any_range_and_three_channels_are_colours() -> None:
 
 def test_legend_shows_all_colours_from_low_at_the_bottom() -> None:
     bar = legend(Paint("radar", units="mm/h"), 400)[:, 14]
-    order = [tuple(one) for one in bar[np.r_[True, (bar[1:] != bar[:-1]).any(axis=1)]]]
-    assert [one for one in order if one in RAIN_COLOURS] == list(RAIN_COLOURS[::-1])
+    order = [tuple(colour) for colour in bar[np.r_[True, (bar[1:] != bar[:-1]).any(axis=1)]]]
+    assert [colour for colour in order if colour in RAIN_COLOURS] == list(RAIN_COLOURS[::-1])
     assert legend(Paint(), 100).shape == (100, 0, 3)
     plain, says = (legend(Paint("viridis", 0, 1, "m"), 200, missing) for missing in (False, True))
     assert not (plain == MISSING).all(axis=-1).any()
@@ -128,7 +129,7 @@ def test_large_fields_make_pictures_of_bounded_size() -> None:
     film = animation(big, big, big, paint=paint, times=["a", "b", "c", "d"])
     assert film.shape[1] < 820
     stream = animation_frames(big, big, big, paint=paint, times=["a", "b", "c", "d"])
-    assert all((one == whole).all() for one, whole in zip(stream, film, strict=True))
+    assert all((frame == expected).all() for frame, expected in zip(stream, film, strict=True))
     assert (film[3] == ORANGE).all(axis=-1).any()
     assert not (film[1] == ORANGE).all(axis=-1).any()
 
@@ -170,20 +171,20 @@ def test_sequences_of_one_film_have_one_size_when_told_of_each_other() -> None:
         [["a", "b"], ["2026-01-01 00:00", "2026-01-01 12:00  +12 h"]],
     )
     alone = [
-        animation(one, one, paint=paint, times=times)
-        for one, times in zip((whole, holed), labels, strict=True)
+        animation(field, field, paint=paint, times=times)
+        for field, times in zip((whole, holed), labels, strict=True)
     ]
     assert alone[0].shape != alone[1].shape
-    told = [
+    films = [
         list(
             animation_frames(
-                one, one, paint=paint, times=times, missing=True, room=[*labels[0], *labels[1]]
+                field, field, paint=paint, times=times, missing=True, room=[*labels[0], *labels[1]]
             )
         )
-        for one, times in zip((whole, holed), labels, strict=True)
+        for field, times in zip((whole, holed), labels, strict=True)
     ]
-    assert {frame.shape for frames in told for frame in frames} == {alone[1].shape[1:]}
-    assert (told[0][0] == MISSING).all(axis=-1).any()  # the scale says so from the start
+    assert {frame.shape for frames in films for frame in frames} == {alone[1].shape[1:]}
+    assert (films[0][0] == MISSING).all(axis=-1).any()  # the scale says so from the start
 
 
 def test_error_row_is_absolute_and_white_where_its_label_says() -> None:

@@ -51,11 +51,11 @@ def test_gif_is_exact_in_grey_and_marks_the_forecast() -> None:
     ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, None, None].repeat(64, 2).repeat(2, 0)
     ramp[1] *= 0.7
     shown = animation(ramp, 1 - ramp, ramp)
-    held = Image.open(io.BytesIO(gif_bytes(shown, fps=10)))
-    assert held.n_frames == 4
-    assert held.info["duration"] == 100
-    assert held.info["loop"] == 0
-    for picture, expected in zip(ImageSequence.Iterator(held), shown, strict=True):
+    gif = Image.open(io.BytesIO(gif_bytes(shown, fps=10)))
+    assert gif.n_frames == 4
+    assert gif.info["duration"] == 100
+    assert gif.info["loop"] == 0
+    for picture, expected in zip(ImageSequence.Iterator(gif), shown, strict=True):
         difference = np.abs(np.asarray(picture.convert("RGB")).astype(int) - expected)
         assert difference.max() <= 1
     assert tuple(shown[0, 0, -1]) == GREY
@@ -83,8 +83,8 @@ def test_gif_in_colour() -> None:
 def test_equal_frames_still_count() -> None:
     """A forecast that stands still must not shrink to fewer frames."""
     shown = animation(frames(4, 0.5), frames(4, 0.5))
-    held = Image.open(io.BytesIO(gif_bytes(shown, fps=5)))
-    total = sum(picture.info["duration"] for picture in ImageSequence.Iterator(held))
+    gif = Image.open(io.BytesIO(gif_bytes(shown, fps=5)))
+    total = sum(picture.info["duration"] for picture in ImageSequence.Iterator(gif))
     assert total == 8 * 200
 
 

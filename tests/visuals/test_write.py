@@ -93,7 +93,7 @@ def test_mp4_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match=r"cannot write .*a.mp4: No space left on device$"):
         write_mp4(path, grey_film(3))
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["a.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     monkeypatch.undo()
 
     def closed(*_, **__):
@@ -139,8 +139,8 @@ def test_frames_fill_a_folder_whole_or_not_at_all(tmp_path, monkeypatch) -> None
 def frames_of(gif: bytes) -> np.ndarray:
     return np.stack(
         [
-            np.asarray(one.convert("RGB"))
-            for one in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))
+            np.asarray(picture.convert("RGB"))
+            for picture in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))
         ]
     )
 
@@ -202,13 +202,13 @@ def test_chromium_plays_the_film(tmp_path, kind) -> None:
     page = PAGE.replace(
         "FILM", base64.b64encode((tmp_path / "film.mp4").read_bytes()).decode()
     ).encode()
-    said: dict[str, list[str]] = {}
+    report: dict[str, list[str]] = {}
     heard = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.startswith("/said"):
-                said.update(parse_qs(urlsplit(self.path).query))
+                report.update(parse_qs(urlsplit(self.path).query))
                 heard.set()
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
@@ -250,11 +250,11 @@ def test_chromium_plays_the_film(tmp_path, kind) -> None:
         server.shutdown()
         server.server_close()
         shutil.rmtree(profile, ignore_errors=True)
-    assert "error" not in said, said["error"]
-    assert float(said["time"][0]) > 0.3
+    assert "error" not in report, report["error"]
+    assert float(report["time"][0]) > 0.3
     h, w = film.shape[1:3]
-    assert said["size"] == [f"{w + w % 2}x{h + h % 2}"]
+    assert report["size"] == [f"{w + w % 2}x{h + h % 2}"]
     expected = film[3, h - 4, 1]
     assert (
-        np.abs(np.array([int(v) for v in said["pixel"][0].split(",")[:3]]) - expected).max() <= 25
-    ), said
+        np.abs(np.array([int(v) for v in report["pixel"][0].split(",")[:3]]) - expected).max() <= 25
+    ), report
