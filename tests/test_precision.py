@@ -14,7 +14,8 @@ from foreframe import Clip, Forecaster, MovingMNIST, Window, evaluate
 from foreframe.evaluation import write_report
 from foreframe.models import PRESETS, build_model
 from foreframe.precision import AUTO, EXACT, HALF, choice_in_words, faster, times_as_fast
-from test_forecaster import STREAMED, gappy, local, small
+from test_forecaster import local
+from test_streams import STREAMED, gappy, small
 
 NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 

@@ -1,0 +1,61 @@
+"""Frames as they come are those of the file or folder, once each, wherever reading goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import standins
+from foreframe import Forecaster, Scaling, clips_from
+from foreframe.live import live_frames, place_of
+from foreframe.models import build_model
+from foreframe.trained import Trained
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def persistence(**reading) -> Forecaster:
+    trained = Trained(reading=reading)
+    return Forecaster(build_model("persistence"), scaling=Scaling(0, 255), trained=trained)
+
+
+def test_frames_are_read_as_in_training_unless_told_otherwise() -> None:
+    standins.film(Path("film.mp4"), 6)
+    forecaster = persistence(colour="grey", size=[24, 32])
+    frames = np.stack(list(live_frames(forecaster, "film.mp4")))
+    (clip,) = clips_from("film.mp4", colour="grey", size=[24, 32])
+    np.testing.assert_array_equal(frames, clip.frames[0:6])
+    opened = forecaster.open("film.mp4")
+    np.testing.assert_array_equal(opened.frames[0:6], clip.frames[0:6])
+    (first, *_) = live_frames(forecaster, "film.mp4", size=[12, 16], every=2)
+    assert first.shape == (1, 12, 16)
+    assert forecaster.open("film.mp4", size=[12, 16], every=2).frames.shape == (3, 1, 12, 16)
+
+
+def test_reading_goes_on_where_it_stopped() -> None:
+    frames = (255 * standins.blobs(5, 16, 16)).astype(np.float32)
+    Path("live").mkdir()
+    for k, frame in enumerate(frames):
+        np.save(f"live/{k}.npy", frame)
+    np.save("all.npy", frames)
+    forecaster = persistence()
+    for source in ("live", "all.npy"):
+        stream = forecaster.stream(1)
+        place = place_of(stream, source)
+        begun = live_frames(forecaster, source, place, wait=0)
+        first = [next(begun), next(begun)]
+        stream.source = dict(place)
+        rest = list(live_frames(forecaster, source, place_of(stream, source), wait=0))
+        np.testing.assert_array_equal(np.stack(first + rest), frames[:, None])
+        assert place_of(stream, "another") == {"path": str(Path("another").resolve())}
+
+
+def test_other_channels_than_the_models_are_refused() -> None:
+    np.save("colour.npy", np.zeros((4, 3, 16, 16), np.float32))
+    forecaster = Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}))
+    with pytest.raises(ValueError, match=r"colour\.npy: 3 channels, but the model takes 1"):
+        next(live_frames(forecaster, "colour.npy"))

@@ -1,0 +1,206 @@
+"""A stream gives the forecasts that `predict` gives, frame by frame; what it refuses, and saves."""
+
+import gc
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from foreframe import Forecaster, Scaling, Window
+from foreframe.models import PRESETS, build_model
+
+
+@pytest.fixture
+def forecaster() -> Forecaster:
+    torch.manual_seed(0)
+    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5))
+
+
+def test_a_refused_frame_leaves_the_stream_as_it_was(forecaster) -> None:
+    live = forecaster.stream(2)
+    good = torch.rand(2, 1, 16, 16)
+    live.push(good[0])
+    with pytest.raises(ValueError, match="outside"):
+        live.push(good[0] + 7)
+    torch.testing.assert_close(
+        live.push(good[1]), forecaster.predict(good, 2), atol=1e-5, rtol=1e-5
+    )
+
+
+STREAMED = [*PRESETS, "persistence", "mean", "linear_motion"]
+
+
+def small(name: str) -> Forecaster:
+    torch.manual_seed(0)
+    width = {"tutorial": [4, 4], "shi2015": [4, 4, 4], "fc_lstm": [4, 4], "openstl": [4, 4]}.get(
+        name, [8]
+    )
+    changes: dict = {}
+    if name in PRESETS:
+        changes = {"core": {"convlstm": {"hidden": width}}}
+        if PRESETS[name][0] == "simvp":
+            changes = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+    if name == "fc_lstm":
+        changes["codec"] = {"patches": {"size": 8}}
+    network = build_model(name, changes)
+    return Forecaster(network, Window(5, 5), Scaling(0, 1, "", "minmax"))
+
+
+def gappy(t: int = 6) -> np.ndarray:
+    """Frames with a pixel never seen, one seen late, one lost, and a whole frame lost."""
+    frames = np.random.default_rng(0).random((t, 1, 16, 20)).astype(np.float32)
+    frames[:, 0, 0, 0] = np.nan
+    frames[:3, 0, 1, 1] = np.nan
+    frames[2:, 0, 2, 2] = np.nan
+    frames[3] = np.nan
+    return frames
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_stream_is_the_forecast_from_all_frames_so_far(name: str, tmp_path) -> None:
+    """Also with missing values, and when it is saved and restored on the way."""
+    forecaster, frames = small(name), gappy()
+    live = forecaster.stream(3)
+    for t, frame in enumerate(frames):
+        np.testing.assert_allclose(
+            live.push(frame), forecaster.predict(frames[: t + 1], 3), atol=1e-5
+        )
+        live.save(tmp_path / "state")
+        live = small(name).stream(3).restore(tmp_path / "state")
+        assert live.seen == t + 1
+
+
+def test_a_fork_goes_its_own_way(forecaster) -> None:
+    frames = torch.rand(5, 1, 16, 16)
+    live = forecaster.stream(2)
+    for frame in frames[:3]:
+        live.take(frame)
+    fork = live.fork()
+    before = live.forecast()
+    fork.push(1 - frames[3])
+    torch.testing.assert_close(live.forecast(), before, atol=0, rtol=0)
+    torch.testing.assert_close(
+        live.push(frames[3]), forecaster.predict(frames[:4], 2), atol=1e-5, rtol=1e-5
+    )
+    other = torch.cat([frames[:3], 1 - frames[3:4]])
+    torch.testing.assert_close(fork.forecast(), forecaster.predict(other, 2), atol=1e-5, rtol=1e-5)
+    assert (live.seen, fork.seen) == (4, 4)
+    assert fork.forecast(7).shape == (7, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (
+            np.zeros((1, 16, 17), np.float32),
+            "a frame of 1x16x17, but the stream began with 1x16x16",
+        ),
+        (np.zeros((16, 16), np.float32), r"a frame is \(C,H,W\)"),
+        (np.zeros((1, 1, 16, 16), np.float32), "push frames one at a time"),
+        (np.full((1, 16, 16), 7, np.float32), "outside"),
+        (np.full((1, 16, 16), np.inf, np.float32), "infinite"),
+        ("frame.npy", "not a str"),
+    ],
+)
+def test_frames_that_a_stream_refuses(forecaster, frame, message) -> None:
+    live, good = forecaster.stream(2), np.random.rand(2, 1, 16, 16).astype(np.float32)
+    with pytest.raises(ValueError, match="seen no frame"):
+        live.forecast()
+    live.take(good[0])
+    with pytest.raises(ValueError, match=message):
+        live.take(frame)
+    assert live.seen == 1
+    np.testing.assert_allclose(live.push(good[1]), forecaster.predict(good, 2), atol=1e-5)
+
+
+def test_a_frame_that_the_model_breaks_on_leaves_the_stream_as_it_was(
+    forecaster, monkeypatch
+) -> None:
+    """Ctrl-C may come while the network works."""
+    live, frames = forecaster.stream(2), gappy()
+    live.take(frames[0])
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forecaster.model, "encode", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            live.take(frames[4])
+    np.testing.assert_allclose(live.push(frames[1]), forecaster.predict(frames[:2], 2), atol=1e-5)
+
+
+def test_saved_streams_that_are_refused(forecaster, tmp_path) -> None:
+    live = forecaster.stream(2)
+    with pytest.raises(ValueError, match="nothing to save"):
+        live.save(tmp_path / "state")
+    live.take(torch.rand(1, 16, 16))
+    live.save(tmp_path / "state")
+    with pytest.raises(ValueError, match="another model"):
+        small("tutorial").stream().restore(tmp_path / "state")
+    torch.manual_seed(1)  # the same network, other weights
+    with pytest.raises(ValueError, match="another model"):
+        Forecaster(
+            build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5)
+        ).stream().restore(tmp_path / "state")
+    whole = (tmp_path / "state").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no state", whole[100:]):
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            live.restore(tmp_path / "damaged")
+        assert live.seen == 1
+    forecaster.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="no saved stream"):
+        live.restore(tmp_path / "run" / "model.safetensors")
+    with pytest.raises(ValueError, match="there is no saved stream"):
+        live.restore(tmp_path / "nowhere")
+
+
+def test_a_stream_goes_on_in_another_process(forecaster, tmp_path) -> None:
+    frames = np.random.rand(4, 1, 16, 16).astype(np.float32)
+    forecaster.save(tmp_path / "run")
+    live = forecaster.stream(2)
+    for frame in frames[:2]:
+        live.take(frame)
+    live.save(tmp_path / "state")
+    np.save(tmp_path / "rest.npy", frames[2:])
+    code = (
+        "import sys, numpy as np, foreframe\n"
+        "live = foreframe.Forecaster.load('run').stream(2).restore('state')\n"
+        "for frame in np.load('rest.npy'): future = live.push(frame)\n"
+        "np.save('future.npy', future)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "future.npy"), forecaster.predict(frames, 2), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("name", "frames"), [("persistence", 1500), ("tutorial", 30)])
+def test_a_stream_needs_no_more_memory_for_more_frames(name: str, frames: int) -> None:
+    """Tensors that live are counted, since torch's memory is not Python's, and Python's own by
+    tracemalloc.
+    """
+    live = small(name).stream(1)
+    frame = torch.rand(1, 8, 8)
+
+    def held() -> tuple[int, int]:
+        gc.collect()
+        return sum(
+            issubclass(type(one), torch.Tensor) for one in gc.get_objects()
+        ), tracemalloc.get_traced_memory()[0]
+
+    for _ in range(5):
+        live.push(frame)
+    tracemalloc.start()
+    live.push(frame)
+    tensors, size = held()
+    for _ in range(frames):
+        live.push(frame)
+    later, grown = held()
+    tracemalloc.stop()
+    assert later == tensors
+    assert grown - size < 50_000
