@@ -1,8 +1,10 @@
-"""How much faster are forecasts in half precision? python benchmarks/precision.py [NAME ...]
+"""How much faster are forecasts in half precision?
+
+    python benchmarks/precision.py [NAME ...]
 
 NAMEs are presets, whose time does not depend on their weights, or anything that `Forecaster.load`
 takes. Each forecasts ten frames from ten, of 64x64 or as large as it was trained with, in float32
-and in bf16-mixed in turn, round after round. What is told are medians, of seconds and of the ratio
+and in bf16-mixed in turn, round after round. The table has medians, of seconds and of the ratio
 within a round. What it costs in score: `foreframe evaluate --precision bf16-mixed`.
 """
 
@@ -46,7 +48,7 @@ def main(names: list[str], rounds: int) -> int:
         seconds("32-true"), seconds("bf16-mixed")
         taken = [(seconds("32-true"), seconds("bf16-mixed")) for _ in range(rounds)]
         exact, half = (median(column) for column in zip(*taken, strict=True))
-        ratio = median(one / other for one, other in taken)
+        ratio = median(slow / fast for slow, fast in taken)
         print(f"| {name} | {h}x{w} | {exact:.3f} | {half:.3f} | {ratio:.2f} |", flush=True)
     return 0
 

@@ -3,12 +3,12 @@
     python benchmarks/publish.py NAME HOW RUN [RUN ...] [--clips N]
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
-with a card, and scores what was written: exits with 1, and leaves what was there, where float16 has
-cost more than 0.1 %.
+with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
+costs more than 0.1 %.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the
-better of both. The settings told are those of the last.
+better of both. The card has the settings of the last run.
 """
 
 import argparse

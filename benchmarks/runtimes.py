@@ -1,4 +1,6 @@
-"""How fast are forecasts, beside OpenVINO and ONNX Runtime? python benchmarks/runtimes.py ...
+"""How fast are forecasts, beside OpenVINO and ONNX Runtime?
+
+    python benchmarks/runtimes.py [--python OTHER] ...
 
 --python OTHER names a Python in an environment of its own, without torch or foreframe:
 
@@ -15,7 +17,7 @@ and then
 
 A network is exported once: the whole forecast, `network(past, 10)`, with its steps unrolled. Then
 all its ways wait in processes of their own (runtime_worker.py), and are asked in turn, one at a
-time, round after round; what is told are medians, and ratios of them. The last column is how far a
+time, round after round; the table has medians, and ratios of them. The last column is how far a
 way's forecast lies from foreframe's in float32: where that of a float32 way is more than 1e-4,
 nothing is timed. Without --python, or without onnx, the two runtimes are left out.
 
@@ -42,6 +44,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from foreframe.wording import plural
+
 HERE = Path(__file__).parent
 PAST = STEPS = 10
 NEAR = 1e-4  # how far forecasts in float32 may lie apart
@@ -66,7 +70,7 @@ WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES)
 
 
 def ways_of(network: str, chosen: Sequence[str]) -> list[str]:
-    """Those that the network has, in float32, then in bfloat16."""
+    """The chosen ways that the network has, in float32, then in bfloat16."""
     able = [way for way in chosen if way in (*NETWORKS[network].ways, *RUNTIMES)]
     return [way + kind for kind in ("", "-bf16") for way in able]
 
@@ -89,11 +93,11 @@ def versions(python: str) -> str:
     asked = "import numpy, openvino, onnxruntime as o; print(openvino.__version__, o.__version__)"
     command = [python, "-c", asked]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
-        leave(f"{python} does not run: {said}; there: pip install openvino onnxruntime numpy")
-    return f"OpenVINO {found[-2].split('-')[0]}, ONNX Runtime {found[-1]}"
+        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
+        leave(f"{python} does not run: {reason}; there: pip install openvino onnxruntime numpy")
+    return f"OpenVINO {words[-2].split('-')[0]}, ONNX Runtime {words[-1]}"
 
 
 def prepare(name: str, folder: Path, export: bool, given: argparse.Namespace) -> Any:
@@ -135,8 +139,8 @@ def write_onnx(network: Any, past: Any, path: Path) -> None:
             self.network = network
 
         def forward(self, past: torch.Tensor) -> torch.Tensor:
-            made: torch.Tensor = self.network(past.to(dtype), STEPS).float()
-            return made
+            forecast: torch.Tensor = self.network(past.to(dtype), STEPS).float()
+            return forecast
 
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter, about itself
@@ -179,15 +183,15 @@ class Worker:
         return self.process.stdout.readline().strip()
 
     def _fail(self) -> NoReturn:
-        said = self.errors.read_text(errors="replace").strip() or "it ended without a word"
-        raise SystemExit(f"{self.way} failed: {said.splitlines()[-1]}")
+        errors = self.errors.read_text(errors="replace").strip() or "it ended without a word"
+        raise SystemExit(f"{self.way} failed: {errors.splitlines()[-1]}")
 
 
 @contextmanager
 def workers(ways: Sequence[str], folder: Path, given: argparse.Namespace) -> Iterator[list[Worker]]:
     waiting: list[Worker] = []
     try:
-        for way in ways:  # they get ready one by one: each is in need of all threads
+        for way in ways:  # started one by one: each needs all threads
             python = given.python if way.startswith(RUNTIMES) else sys.executable
             waiting.append(Worker(way, folder, python, given.threads))
             waiting[-1].wait()
@@ -268,11 +272,11 @@ def rows(
 
 def machine(threads: int) -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    told = cpuinfo.read_text() if cpuinfo.exists() else ""
-    names = [line.split(":")[1].strip() for line in told.splitlines() if "model name" in line]
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
     chip = names[0] if names else platform.machine()
-    units = " ".join(name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in told)
-    return f"{chip} ({units}), {threads} thread{'s' * (threads > 1)}"
+    units = " ".join(name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in text)
+    return f"{chip} ({units}), {plural(threads, 'thread')}"
 
 
 def positive(text: str) -> int:
@@ -295,7 +299,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.size <= 28:
         parser.error("digits of 28 pixels move within the frames: give a --size above 28")
-    told = versions(given.python) if given.python else ""
+    runtimes = versions(given.python) if given.python else ""
     missing = left_out(given.python)
     chosen = [way for way in given.ways if not (missing and way in RUNTIMES)]
     if not chosen:
@@ -306,8 +310,8 @@ def main() -> None:
             leave(f"{name} has no way of {', '.join(chosen)}")
     import torch
 
-    where = [machine(given.threads), f"torch {torch.__version__}", told, time.strftime("%d %B %Y")]
-    print(", ".join(part for part in where if part))
+    software = [f"torch {torch.__version__}", *([runtimes] if runtimes else [])]
+    print(", ".join([machine(given.threads), *software, time.strftime("%d %B %Y")]))
     frames = f"{PAST} frames of {given.size}x{given.size} in, {STEPS} out"
     print(f"batch {given.batch}, {frames}, {given.rounds} rounds")
     if len(chosen) < len(given.ways):
@@ -315,8 +319,8 @@ def main() -> None:
     print(f"\n| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}", flush=True)
     notes: dict[str, str] = {}
     for name, ways in plan.items():
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
             forecast = prepare(name, folder, any(way in RUNTIMES for way in chosen), given)
             taken, apart, cannot = measure(ways, folder, forecast, given)
         print("\n".join(rows(name, ways, taken, apart, cannot)), flush=True)

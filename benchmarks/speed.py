@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] ...
 
 Every row of a table is measured in one go: all its ways wait in processes of their own, and are
-asked in turn, one at a time, round after round; what is told are medians and ratios of them. The
+asked in turn, one at a time, round after round; tables have medians and ratios of them. The
 ceiling is the faster of a matrix product and a 5x5 convolution of 128 channels, measured before and
 after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
 

@@ -1,6 +1,6 @@
 """What version 0.1 wrote and called things: arguments, configs, saved folders, checkpoints of then.
 
-That the numbers are the same, way by way, is held by tests/golden.
+That the numbers are the same, way by way, is proved by tests/golden.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What heads make of hidden maps: a patch that moves as it is told, a guide that is added to."""
+"""Heads, from hidden maps to frames: a patch that moves as it should, a guide that is added to."""
 
 import numpy as np
 import pytest
