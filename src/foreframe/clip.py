@@ -124,13 +124,13 @@ class Variable:
     channels: int = 1
 
 
-def same_attributes(several: Sequence[Mapping[str, Any]]) -> set[str]:
+def shared_attributes(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The attributes that all have, with one value."""
     first, *others = several
     return {
-        key
+        key: value
         for key, value in first.items()
-        if all(key in held and np.array_equal(value, held[key]) for held in others)
+        if all(key in other and np.array_equal(value, other[key]) for other in others)
     }
 
 

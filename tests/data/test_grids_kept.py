@@ -225,9 +225,16 @@ def test_files_that_are_joined_keep_what_is_true_of_all(tmp_path: Path) -> None:
     given = on_a_map()
     for k in (0, 4):
         part = given.isel(time=slice(k, k + 4)).assign_coords(orbit=k)
+        part["d2m"] = part.t2m.assign_attrs(long_name=f"Dewpoint {k}")
+        part.attrs["history"] = f"measured {k}"
         part.t2m.attrs["note"] = f"part {k}"
         part.to_netcdf(tmp_path / f"{k}.nc")
-    (clip,) = clips_from(tmp_path)
+    (clip,) = clips_from(tmp_path, ["d2m", "t2m"])
+    assert clip.about == {"institution": "somewhere"}
+    dewpoint, temperature = clip.variables
+    assert dewpoint.attributes.keys() == temperature.attributes.keys() - {"long_name"}
+    assert temperature.attributes == {k: v for k, v in given.t2m.attrs.items() if k != "units"}
+    (clip,) = clips_from(tmp_path, "t2m")
     assert len(clip) == 8
     assert clip.attributes == {k: v for k, v in given.t2m.attrs.items() if k != "units"}
     assert "orbit" not in clip.coordinates
@@ -236,7 +243,10 @@ def test_files_that_are_joined_keep_what_is_true_of_all(tmp_path: Path) -> None:
     moved.projection_lambert.attrs["longitude_of_central_meridian"] = 10.0
     (tmp_path / "4.nc").unlink()  # which is still open
     moved.to_netcdf(tmp_path / "5.nc")
-    assert [len(clip) for clip in clips_from(tmp_path)] == [4, 4]  # another map is another place
+    assert [len(clip) for clip in clips_from(tmp_path, "t2m")] == [
+        4,
+        4,
+    ]  # another map is another place
 
 
 def test_what_belongs_to_the_file_stays_there(tmp_path: Path) -> None:
@@ -290,6 +300,10 @@ def test_several_variables_share_what_they_share(tmp_path: Path) -> None:
         "cell_methods": "time: mean area: point",
         "grid_mapping": "projection_lambert",
     }
+    assert [variable.name for variable in clip.variables] == ["t2m", "d2m"]
+    assert clip.variables[1].attributes["long_name"] == "Dewpoint"
+    (grey,) = clips_from(given, ["t2m", "d2m"], colour="grey")
+    assert grey.variables == ()  # the channel is neither
 
 
 def test_plain_arrays_and_coordinates_mix() -> None:

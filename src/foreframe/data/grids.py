@@ -19,7 +19,7 @@ from foreframe.clip import (
     Coordinate,
     Variable,
     direction_of_name,
-    same_attributes,
+    shared_attributes,
 )
 from foreframe.data.claims import BUDGET, USUAL, check_budget, check_claim
 from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
@@ -187,7 +187,6 @@ def read_grid(
         words = dataset.variables.get(label)
         if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
             titles = [str(title) for title in words.values]
-    shared = same_attributes([variable.attributes for variable in variables])
     return Clip(
         _GridFrames(fields, (time, channel, row, column), flip, name, budget),
         times,
@@ -196,7 +195,7 @@ def read_grid(
         name,
         ", ".join(str(title) for title in titles),
         tuple(notes),
-        {key: value for key, value in variables[0].attributes.items() if key in shared},
+        shared_attributes([variable.attributes for variable in variables]),
         (str(row), str(column)),
         _read_start(dataset, times),
         time_dim,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from foreframe.clip import Clip, Coordinate, format_step, same_attributes
+from foreframe.clip import Clip, Coordinate, format_step, shared_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, recordings_in
 from foreframe.data.cuts import find_cuts
 from foreframe.data.geotiff import is_geotiff, read_geotiff
@@ -328,7 +328,7 @@ def _same(one: Coordinate, other: Coordinate | None) -> bool:
     numbers = one.values.dtype.kind in "fc" and other.values.dtype.kind in "fc"
     return np.array_equal(one.values, other.values, equal_nan=numbers) and (
         bool(one.dims)
-        or same_attributes([one.attributes, other.attributes])
+        or shared_attributes([one.attributes, other.attributes]).keys()
         == one.attributes.keys() | other.attributes.keys()
     )
 
@@ -340,7 +340,7 @@ def _as_one(run: Sequence[Clip]) -> Clip:
     first = run[0]
     times = np.concatenate([clip.times for clip in run if clip.times is not None])
     notes = tuple(dict.fromkeys(note for clip in run for note in clip.notes))
-    shared = same_attributes([clip.attributes for clip in run])
+    variables = zip(*(clip.variables for clip in run), strict=True)
     return replace(
         first,
         frames=Joined([clip.frames for clip in run]),
@@ -352,7 +352,12 @@ def _as_one(run: Sequence[Clip]) -> Clip:
             for name, c in first.coordinates.items()
             if c.dims or all(_same(c, clip.coordinates.get(name)) for clip in run)
         },
-        attributes={key: value for key, value in first.attributes.items() if key in shared},
+        attributes=shared_attributes([clip.attributes for clip in run]),
+        about=shared_attributes([clip.about for clip in run]),
+        variables=tuple(
+            replace(same[0], attributes=shared_attributes([v.attributes for v in same]))
+            for same in variables
+        ),
         start=None,
     )
 

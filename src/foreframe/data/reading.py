@@ -132,7 +132,8 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
         return clip
     times = None if clip.times is None else clip.times[:: options.every]
     coordinates = {name: _coordinate(place, frames) for name, place in clip.coordinates.items()}
-    return replace(clip, frames=frames, times=times, coordinates=coordinates)
+    variables = clip.variables if frames.shape[1] == clip.frames.shape[1] else ()
+    return replace(clip, frames=frames, times=times, coordinates=coordinates, variables=variables)
 
 
 def one_by_one(frames: Iterator[np.ndarray], options: ReadOptions) -> Iterator[np.ndarray]:
