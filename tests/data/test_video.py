@@ -7,12 +7,15 @@ import pickle
 import struct
 import warnings
 from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from conftest import real_data
+from foreframe.data.images import read_gif
 from foreframe.data.video import Film, film_stream, read_film
 
 FILMS = ("vtest.avi", "tree.avi", "carphone_pristine.mp4", "nasa_13013.mp4", "realshort.mp4")
@@ -105,6 +108,20 @@ def test_slices_of_real_films(name) -> None:
     assert clip.notes == (
         ("2 video streams: the first is read",) if name == "nasa_13013.mp4" else ()
     )
+
+
+@pytest.mark.parametrize("name", [*FILMS, "newtonscradle.gif"])
+def test_slices_in_any_order_are_those_of_reading_through(name) -> None:
+    path = real_data(f"video/{name}")
+    read = read_gif if path.suffix == ".gif" else read_film
+    frames, again = read(path).frames, read(path).frames
+    n = frames.shape[0]
+    whole = [hash(frame.tobytes()) for k in range(0, n, 32) for frame in frames[k : k + 32]]
+    starts = list(range(0, n, 7))
+    np.random.default_rng(0).shuffle(starts)
+    for start in starts[:16]:
+        found = [hash(frame.tobytes()) for frame in again[start : start + 12]]
+        assert found == whole[start : start + 12], start
 
 
 @pytest.mark.parametrize(
@@ -284,17 +301,27 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
         next(film_stream(Pipe(b"no film" * 100)))
 
 
-def test_memory_and_open_decoders_are_bounded(tmp_path, monkeypatch) -> None:
+def test_memory_and_open_files_are_bounded(tmp_path, monkeypatch) -> None:
     from foreframe.data import video
 
-    monkeypatch.setattr(video, "_OPEN_FILMS", 3)
+    monkeypatch.setattr(video, "_run", lru_cache(maxsize=3)(video._run.__wrapped__))
     monkeypatch.setattr(video, "_KEPT_BYTES", 5 * 48 * 64 * 3)
     path = encode(tmp_path / "a.mkv", pictures(30), **LOSSLESS)
     films = [read_film(path).frames for _ in range(6)]
     for film in films * 2:
         np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
         assert len(film._kept) <= 5
-    assert sum(film._container is not None for film in films) == 3
+    assert open_files(path) == 3
+    for film in films:
+        film[22:30]
+    assert open_files(path) == 0  # a film that is read to its end is closed
+
+
+def open_files(path) -> int:
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("only Linux tells in a folder which files are open")
+    return sum(link.is_symlink() and str(link.readlink()) == str(path) for link in folder.iterdir())
 
 
 # -- budgets

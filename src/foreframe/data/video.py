@@ -3,11 +3,13 @@
 import bisect
 import io
 import itertools
+import math
 import os
 import warnings
-import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,8 +28,6 @@ from foreframe.notes import Note
 # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _WEIGHT = 16
 _KEPT_BYTES = 128 * 2**20  # of decoded pictures a film keeps at most, for windows that overlap
-_OPEN_FILMS = 32  # decoders held open at once: a folder of films must not use up the file handles
-_open_films: list["weakref.ref[Film]"] = []
 
 
 def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
@@ -73,7 +73,7 @@ def film_stream(
     with _container(source, name, budget) as container:
         stream, _ = _picture_stream(container, name)
         look, reformatter, warned = None, VideoReformatter(), False
-        for frame in _decoded(container, stream, errors=True):
+        for frame in _frames(container, stream, errors=True):
             if frame is None or frame.is_corrupt:
                 if not warned:
                     warnings.warn(
@@ -117,129 +117,96 @@ class Film(Frames):
         self._look = _look(first)
         self._first = _paint(first, self._look, VideoReformatter())
         self.shape = (len(index), *self._first.shape)
-        self._keys = list(index.keys)
-        self._warned = False
-        # the container's seeks go past the key frame that they are asked for, as in MPEG-TS
-        self._late = False
-        self._close()
+        self._kept: dict[int, np.ndarray] = {}
+        self._number = next(_numbers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}
 
     def read(self, first: int, last: int) -> UInt8[np.ndarray, "t c h w"]:
-        asked = range(first, last)
-        what = f"a stretch of {len(asked)} frames of {self._path}"
-        check_budget(len(asked) * self._first.nbytes, self._budget, what, "read fewer")
-        pictures = np.empty((len(asked), *self.shape[1:]), np.uint8)
-        room = max(1, min(len(asked), _KEPT_BYTES // max(1, self._first.nbytes)))
-        for k in asked:
-            pictures[k - first] = self._picture(k)
+        what = f"a stretch of {last - first} frames of {self._path}"
+        check_budget((last - first) * self._first.nbytes, self._budget, what, "read fewer")
+        pictures = np.empty((last - first, *self.shape[1:]), np.uint8)
+        room = max(1, min(last - first, _KEPT_BYTES // max(1, self._first.nbytes)))
+        run = _run(self._number, os.getpid())
+        for k in range(first, last):
+            if k not in self._kept:
+                self._kept[k] = self._picture(run, k)
+            pictures[k - first] = self._kept[k]
             while len(self._kept) > room:
                 del self._kept[next(iter(self._kept))]
         return pictures
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A decoder cannot be pickled: a worker process opens its own."""
-        return {
-            **self.__dict__,
-            "_container": None,
-            "_run": None,
-            "_kept": {},
-            "_last": None,
-            "_reformatter": None,
-        }
-
-    def _close(self) -> None:
-        self._container: Any = None
-        self._run: Iterator[tuple[int, Any]] | None = None
-        self._next = 0  # the index that the run gives next
-        self._last: Any = None  # the last good frame of the run
-        self._kept: dict[int, np.ndarray] = {}
-        self._reformatter: Any = None
-        self._pid = os.getpid()
-
-    def _picture(self, k: int) -> np.ndarray:
-        if k in self._kept:
-            return self._kept[k]
-        if self._pid != os.getpid():  # a forked process shares the file's position with its parent
-            self._close()
-        nearest = self._keys[bisect.bisect_right(self._keys, k) - 1]
-        if self._run is None or k < self._next or nearest > self._next:
-            self._start(k)
-        assert self._run is not None
-        while self._next <= k:
-            index, frame = next(self._run)
-            self._next = index + 1
+    def _picture(self, run: "_Run", k: int) -> np.ndarray:
+        if k < run.next or self._index.key_before(k) > run.next:
+            self._start(run, k)
+        while run.next <= k:
+            index, frame = next(run.frames)
+            run.next = index + 1
             if frame is None:
                 self._break(index)
             else:
-                self._last = frame
+                run.last = frame
+        if run.next == len(self):
+            run.frames = iter(())  # closes the file
         if k in self._broken and self._strict:
             raise ValueError(
                 f"{self._path.name}: frame {k} cannot be decoded; without strict the frame before "
                 "stands in its place"
             )
-        self._kept[k] = (
-            self._first if self._last is None else _paint(self._last, self._look, self._reformatter)
-        )
-        return self._kept[k]
+        return self._first if run.last is None else _paint(run.last, self._look, run.reformatter)
 
     def _break(self, index: int) -> None:
-        self._broken.add(index)
-        if not self._warned and not self._strict:
-            self._warned = True
+        if not self._broken and not self._strict:
             what = f"{self._path.name}: frame {index} cannot be decoded"
             warnings.warn(
                 Note(f"{what}; the frame before stands in its place; strict refuses it"),
                 stacklevel=5,
             )
+        self._broken.add(index)
 
-    def _start(self, k: int) -> None:
-        """Begin a run at the last key frame up to frame k from which decoding surely gives what it
-        gives from the film's start.
-
-        That is so when the key frame itself comes out whole. Where it does not (it is damaged, it
-        only begins a gradual refresh, or the container's seek went past it) an earlier one is
-        taken, at last the start of the file.
+    def _start(self, run: "_Run", k: int) -> None:
+        """Let the run begin at the last key frame up to frame k, if that comes out whole after a
+        seek to it, or to the one before where the container's seeks go too far; else at the start
+        of the film. So decoding gives what it gives from the start.
         """
-        self._last = None
-        places = range(bisect.bisect_right(self._keys, k) - 1, -1, -1)
-        for place, key in [(place, self._keys[place]) for place in places]:
-            for seek_to in [key, self._keys[max(0, place - 1)]][self._late :]:
-                if key == 0 and self._container is None:
-                    break
-                self._run, self._next = self._seek(seek_to, key), key + 1
-                _, self._last = next(self._run, (key, None))
-                if self._last is not None:
-                    self._late = self._late or seek_to < key
-                    return
-            if key > 0:
-                self._keys.remove(key)
-        self._close_container()
-        self._run, self._next = _numbered(_decoded(*self._decoder()), self._index, 0), 0
+        run.last = None
+        key = self._index.key_before(k)
+        for seek_to in (key, self._index.key_before(key - 1)) if key else ():
+            run.frames, run.next = self._decoded(seek_to, key), key
+            index, frame = next(run.frames)
+            if frame is not None and frame.key_frame:
+                run.last, run.next = frame, index + 1
+                return
+        run.frames, run.next = self._decoded(0, 0), 0
 
-    def _seek(self, seek_to: int, key: int) -> Iterator[tuple[int, Any]]:
-        """The run from frame `key` on, decoded from `seek_to`; empty where that frame does not come
-        out whole.
-        """
-        container, stream = self._decoder()
-        try:
-            container.seek(int(self._index.stamps[seek_to]), stream=stream)
-        except av.error.FFmpegError:
-            return iter(())
-        run = _numbered(_decoded(container, stream), self._index, key)
-        index, frame = next(run)
-        whole = frame is not None and frame.key_frame
-        return itertools.chain([(index, frame)], run) if whole else iter(())
+    def _decoded(self, seek_to: int, start: int) -> Iterator[tuple[int, Any]]:
+        """Frames from `start` on, as `_numbered` gives them, decoded from another one on."""
+        with _container(self._path, self._path.name, self._budget) as container:
+            stream = container.streams[self._index.stream]
+            if seek_to:
+                with suppress(av.error.FFmpegError):  # then from the start of the file
+                    container.seek(int(self._index.stamps[seek_to]), stream=stream)
+            yield from _numbered(_frames(container, stream), self._index, start)
 
-    def _decoder(self) -> tuple[Any, Any]:
-        if self._container is None:
-            self._container = _container(self._path, self._path.name, self._budget)
-            self._reformatter = VideoReformatter()
-            _make_room(self)
-        return self._container, self._container.streams[self._index.stream]
 
-    def _close_container(self) -> None:
-        if self._container is not None:
-            self._container.close()
-        self._container = self._run = None
+class _Run:
+    """A decoder on its way through a film: what it gives next, and the last good frame so far."""
+
+    def __init__(self) -> None:
+        self.frames: Iterator[tuple[int, Any]] = iter(())
+        self.next = math.inf
+        self.last: Any = None
+        self.reformatter = VideoReformatter()
+
+
+_numbers = itertools.count()
+
+
+@lru_cache(maxsize=16)  # runs that have not come to the end keep their file open
+def _run(film: int, process: int) -> _Run:
+    """The run of a film in this process: with a forked one it would share the file's position."""
+    return _Run()
 
 
 @dataclass(frozen=True)
@@ -261,6 +228,10 @@ class _Index:
 
     def __len__(self) -> int:
         return len(self.stamps)
+
+    def key_before(self, k: int) -> int:
+        """The last key frame up to frame k."""
+        return self.keys[max(0, bisect.bisect_right(self.keys, k) - 1)]
 
     def find(self, stamp: int | None) -> int | None:
         """The frame that has this time, if one has."""
@@ -303,7 +274,7 @@ def _opened_film(
             f"{path.name} was {short}; fetch it again, or leave strict out to read what is there"
         )
     with _container(path, path.name, budget) as container:
-        frames = _decoded(container, container.streams[index.stream])
+        frames = _frames(container, container.streams[index.stream])
         first = next((frame for frame in frames if not frame.is_corrupt), None)
         if first is None:
             raise ValueError(
@@ -461,7 +432,7 @@ def _cut_short(container: Any, stream: Any, seen: int, end: float, torn: bool) -
     return "cut short: its last frame is torn" if torn else ""
 
 
-def _decoded(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]:
+def _frames(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]:
     """Frames in order of display from where the container stands; packets that the decoder refuses
     are passed over.
 
@@ -531,14 +502,3 @@ def _paint(frame: Any, look: _Look, reformatter: Any) -> UInt8[np.ndarray, "c h 
     if look.swap:
         picture = picture.swapaxes(1, 2)
     return np.ascontiguousarray(picture[:, :: -1 if look.upend else 1, :: -1 if look.mirror else 1])
-
-
-def _make_room(film: Film) -> None:
-    """Remember that this film's decoder is open, and close the one opened longest ago when there
-    are too many.
-    """
-    others = [other for other in _open_films if other() not in (None, film)]
-    for other in others[: max(0, len(others) + 1 - _OPEN_FILMS)]:
-        if (old := other()) is not None:
-            old._close()
-    _open_films[:] = [*others[max(0, len(others) + 1 - _OPEN_FILMS) :], weakref.ref(film)]
