@@ -12,12 +12,12 @@ from jaxtyping import Num
 
 from foreframe.budget import OverBudgetError
 from foreframe.clip import Clip
-from foreframe.data.images import SUFFIXES as IMAGES
-from foreframe.data.images import natural, read_images
+from foreframe.data.films import film_stream
 from foreframe.data.npy import read_one
+from foreframe.data.pictures import SUFFIXES as IMAGES
+from foreframe.data.pictures import natural, read_images
 from foreframe.data.readers import read_clips
 from foreframe.data.reading import one_by_one
-from foreframe.data.video import film_stream
 from foreframe.forecaster import Forecaster
 from foreframe.notes import warn
 from foreframe.options import read_options

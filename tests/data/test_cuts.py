@@ -5,7 +5,7 @@ import pytest
 
 from conftest import real_data
 from foreframe.data.cuts import find_cuts
-from foreframe.data.video import read_film
+from foreframe.data.films import read_film
 
 
 def scene(n: int, seed: int, h: int = 96, w: int = 128) -> np.ndarray:

@@ -18,10 +18,10 @@ from conftest import real_data
 from foreframe.clip import Clip
 from foreframe.data import clips_from
 from foreframe.data.cf import write_grid as save_clip
+from foreframe.data.films import Film
 from foreframe.data.npy import NpyFrames
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.reading import AT_ONCE, View
-from foreframe.data.video import Film
 from foreframe.frames import Frames, Part
 from foreframe.options import ReadOptions, is_number
 

@@ -15,8 +15,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from foreframe.clip import Clip
 from foreframe.data.claims import BUDGET, check_budget, check_claim
-from foreframe.data.images import natural
 from foreframe.data.maps import on_map
+from foreframe.data.pictures import natural
 from foreframe.extras import needed
 from foreframe.frames import Frames
 from foreframe.wording import plural

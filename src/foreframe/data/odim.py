@@ -18,6 +18,7 @@ from foreframe.clip import Clip, Variable
 from foreframe.data.claims import BUDGET, check_budget, check_claim
 from foreframe.data.maps import on_map
 from foreframe.extras import needed
+from foreframe.frames import Frames
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
@@ -159,7 +160,7 @@ def read_odim(
     )
 
 
-class _LayerFrames:
+class _LayerFrames(Frames):
     """Frames (T,C,H,W), float32; the file is opened for each slice.
 
     Args:
@@ -180,10 +181,6 @@ class _LayerFrames:
     ) -> None:
         self._path, self._channels, self._nothing, self._budget = path, channels, nothing, budget
         self.shape, self.dtype = shape, np.dtype(np.float32)
-
-    def __getitem__(self, when: slice, /) -> Float32[np.ndarray, "t c h w"]:
-        first, last, _ = when.indices(self.shape[0])
-        return self.read(first, max(first, last))
 
     def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
         import h5py

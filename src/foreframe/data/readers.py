@@ -14,16 +14,23 @@ import torch
 from foreframe.clip import Clip, Coordinate, format_step, shared_attributes
 from foreframe.data.arrays import ARRAYS, read_arrays, recordings_in
 from foreframe.data.cuts import find_cuts
+from foreframe.data.films import read_film
 from foreframe.data.geotiff import is_geotiff, read_geotiff
 from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.grib import read_grib
 from foreframe.data.grids import read_grid
-from foreframe.data.images import ANIMATED, count_pages, natural, read_gif, read_images, read_pages
-from foreframe.data.images import SUFFIXES as IMAGES
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.odim import read_odim
+from foreframe.data.pictures import (
+    ANIMATED,
+    count_pages,
+    natural,
+    read_gif,
+    read_images,
+    read_pages,
+)
+from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.reading import apply_options, missing_value
-from foreframe.data.video import read_film
 from foreframe.frames import Joined
 from foreframe.notes import warn
 from foreframe.options import ReadOptions, read_options

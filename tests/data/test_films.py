@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from conftest import real_data
-from foreframe.data.images import read_gif
-from foreframe.data.video import Film, film_stream, read_film
+from foreframe.data.films import Film, film_stream, read_film
+from foreframe.data.pictures import read_gif
 
 FILMS = ("vtest.avi", "tree.avi", "carphone_pristine.mp4", "nasa_13013.mp4", "realshort.mp4")
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "bgr0", "options": {"g": "1"}}
@@ -302,17 +302,17 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
 
 
 def test_memory_and_open_files_are_bounded(tmp_path, monkeypatch) -> None:
-    from foreframe.data import video
+    from foreframe.data import films
 
-    monkeypatch.setattr(video, "_run", lru_cache(maxsize=3)(video._run.__wrapped__))
-    monkeypatch.setattr(video, "_KEPT_BYTES", 5 * 48 * 64 * 3)
+    monkeypatch.setattr(films, "_run", lru_cache(maxsize=3)(films._run.__wrapped__))
+    monkeypatch.setattr(films, "_KEPT_BYTES", 5 * 48 * 64 * 3)
     path = encode(tmp_path / "a.mkv", pictures(30), **LOSSLESS)
-    films = [read_film(path).frames for _ in range(6)]
-    for film in films * 2:
+    readers = [read_film(path).frames for _ in range(6)]
+    for film in readers * 2:
         np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
         assert len(film._kept) <= 5
     assert open_files(path) == 3
-    for film in films:
+    for film in readers:
         film[22:30]
     assert open_files(path) == 0  # a film that is read to its end is closed
 

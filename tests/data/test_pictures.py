@@ -15,7 +15,7 @@ from PIL import GifImagePlugin, Image
 from conftest import real_data
 from foreframe.data import ReadOptions, clips_from
 from foreframe.data.check import check_recordings
-from foreframe.data.images import read_gif, read_images
+from foreframe.data.pictures import read_gif, read_images
 
 
 @pytest.fixture
