@@ -140,9 +140,7 @@ def compared() -> None:
 
 
 def gflop(sizes: dict[str, int], layer: bool) -> float:
-    """Useful billions of operations of a forward pass, two each multiply-add; a step has thrice as
-    many.
-    """
+    """Billions of operations (two a multiply-add) of a forward pass; a step has thrice that."""
     k, d, frames = sizes["hidden"], sizes.get("channels", 1), sizes["past"]
     # The first layer: 9 places, 4 gates; no convolution of the first zeros.
     adds = frames * 36 * k * (d + k) - 36 * k * k

@@ -227,7 +227,7 @@ class Stream:
     def _fingerprint_as_loaded(self) -> str | None:
         """The same, as version 0.1 took it of a network that it saved; None for other networks."""
         model, args = self.forecaster._loaded_as
-        weights = earlier.weights_then(self.forecaster.model.state_dict(), model)
+        weights = earlier.former_weights(self.forecaster.model.state_dict(), model)
         return (
             None
             if weights is None

@@ -10,9 +10,7 @@ from foreframe.models.engine import one_pass
 
 
 def equations(x: np.ndarray, h: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
-    """Ballas et al. 2016, equations 4 to 7, one pixel and channel at a time; x (d,h,w), h
-    (k,h,w).
-    """
+    """Ballas et al. 2016, equations 4 to 7, by pixel and channel; x (d,h,w), h (k,h,w)."""
     k, height, width = h.shape
 
     def sigma(v: np.ndarray) -> np.ndarray:
@@ -74,9 +72,7 @@ def test_equals_torch_where_nothing_is_reset() -> None:
 
 
 def test_a_network_of_it_equals_a_loop() -> None:
-    """Two layers read the past; two of their own go on from their states, fed the last hidden
-    map.
-    """
+    """Two layers read the past; two others go on from their states, fed the last hidden map."""
     torch.manual_seed(0)
     core = {"convgru": {"hidden": [4, 4]}}
     network = EncoderDecoder(core=core, start="states").double()

@@ -12,9 +12,7 @@ from foreframe.models.convlstm import PRESETS
 
 
 def test_equals_torch_lstm_cell_on_one_pixel() -> None:
-    """A 1x1 kernel on a one-pixel image is torch.nn.LSTMCell, whose gates come in the order i, f,
-    g, o.
-    """
+    """A 1x1 kernel on one pixel is torch.nn.LSTMCell, whose gates come in the order i, f, g, o."""
     torch.manual_seed(0)
     ours, theirs = ConvLSTMCell(3, 5, kernel=1), torch.nn.LSTMCell(3, 5)
     i, f, o, g = range(4)
@@ -32,9 +30,7 @@ def test_equals_torch_lstm_cell_on_one_pixel() -> None:
 
 
 def test_peepholes_equal_the_equations_in_float64() -> None:
-    """Shi et al. 2015, equation 3, pixel by pixel and channel by channel, from the formulas
-    alone.
-    """
+    """Shi et al. 2015, equation 3, by pixel and channel, from the formulas alone."""
     torch.manual_seed(0)
     cell = ConvLSTMCell(2, 3, kernel=3, peepholes=True, forget_bias=0.5).double()
     with torch.no_grad():
@@ -118,9 +114,7 @@ def test_starts_at_the_mean(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*PRESETS} - {"tutorial", "shi2015", "fc_lstm"}))
 def test_without_a_bias_to_set_the_start_stays_as_it_is(name: str) -> None:
-    """`openstl` has none; the others add what they draw to a frame, or mix it: a mean would be
-    added twice.
-    """
+    """`openstl` has none; the others draw upon a frame: a mean would be added twice."""
     torch.manual_seed(0)
     model = preset(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -265,9 +265,7 @@ def outcome(build: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_nonsense_is_one_line(name: str) -> None:
-    """Each odd value at each place makes a network or is refused in one line; and some do
-    either.
-    """
+    """Each odd value at each place makes a network or is refused in one line; both happen."""
     came = {"built": 0, "refused": 0}
     whole = WRITTEN[name] | {"hidden": [2] * len(WRITTEN[name]["hidden"])}
     for place in places(whole):

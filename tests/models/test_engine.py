@@ -100,9 +100,7 @@ def gradients(output: Tensor, of: list[Tensor], **how) -> list[Tensor]:
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
-    """Relative, in the norm: what rounding does to one small value beside large ones counts as
-    little as it matters.
-    """
+    """Relative, in the norm: rounding of a small value beside large ones counts little."""
     scale = theirs.double().norm().item()
     return (ours.double() - theirs.double()).norm().item() / (scale or 1.0)
 
@@ -161,9 +159,7 @@ def test_values_and_gradients(
 )
 @settings(deadline=None, max_examples=25)
 def test_bfloat16(device, b, t, d, k, h, peepholes) -> None:
-    """Under autocast, against the plain cell in float32 whose weights and inputs are rounded as
-    autocast rounds them.
-    """
+    """Under autocast, against the plain cell in float32 with its weights and inputs rounded."""
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, peepholes=peepholes).to(device)
     with torch.no_grad():
@@ -294,9 +290,7 @@ def test_hooks_of_parameters_see_gradients_once() -> None:
 
 
 def test_what_no_gradient_is_asked_of() -> None:
-    """Gradients of inputs alone, then of all, twice through the same graph: nothing is counted that
-    was not asked for.
-    """
+    """Gradients of inputs alone, then of all, twice through one graph: nothing is counted twice."""
     cell = ConvLSTMCell(2, 3, peepholes=True)
     x = torch.randn(2, 2, 5, 5, requires_grad=True)
     ours, theirs = (
@@ -345,9 +339,7 @@ def test_gradients_add_up_and_stay() -> None:
 
 
 def test_a_pass_ends() -> None:
-    """Weights that have changed since are those of the next pass; nested passes give back the outer
-    one.
-    """
+    """The next pass has the weights that have changed since; a nested pass gives back the outer."""
     cell, x = ConvLSTMCell(1, 2), torch.randn(1, 1, 4, 4)
     outer = one_pass(x)
     with torch.no_grad(), outer:
@@ -369,9 +361,7 @@ def test_an_error_ends_a_pass_too() -> None:
 
 
 def test_threads_share_a_network() -> None:
-    """Several at once: each its own pass, values and gradients, while another changes nothing of
-    it.
-    """
+    """Several at once: each has its own pass, values and gradients, which no other changes."""
     torch.manual_seed(0)
     cell = ConvLSTMCell(1, 3)
     xs = [torch.randn(n + 1, 1, 6, 6) for n in range(4)]
@@ -400,9 +390,7 @@ def test_threads_share_a_network() -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_backward_may_run_a_stretch_again(bf16, compiled, request) -> None:
-    """As memory "save" does: the same gradients, and all kinds of checks of what is computed
-    again.
-    """
+    """As memory "save" does: the same gradients, and what is computed again is checked."""
     if compiled:
         request.getfixturevalue("compiler")
     torch.manual_seed(0)
@@ -546,9 +534,7 @@ with torch.no_grad():
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_saving_memory_changes_nothing(name: str) -> None:
-    """memory "save": the same forecast and gradients, of every way to step ahead, from fewer values
-    kept.
-    """
+    """memory "save": the same forecast and gradients, for every way to step, in less memory."""
     _, args = PRESETS[name]
     small = {"convlstm": {"hidden": [4] * len(args["core"]["convlstm"]["hidden"])}}
     changes = {"output": {"mix": {"guide": "linear_motion"}}} if name == "nowcast" else {}
@@ -579,9 +565,7 @@ def test_saving_memory_changes_nothing(name: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no mallopt")
 def test_memory_that_is_kept_is_not_asked_for_again() -> None:
-    """In a process of its own, where nothing else asks. A page of memory that the system hands over
-    is a fault.
-    """
+    """In a process alone. Each page of memory that the system hands over is a fault."""
     script = """
 import resource, torch
 from foreframe.memory import keep_memory

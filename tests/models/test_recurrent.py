@@ -98,9 +98,7 @@ def test_the_way_back_has_weights_of_its_own_which_learn() -> None:
 
 
 def test_attention_equals_its_formulas_place_by_place() -> None:
-    """Bahdanau et al. 2015 in scaled products, with plain numbers; the decoder is fed nothing
-    else.
-    """
+    """Bahdanau et al. 2015 in scaled products, in plain numbers; nothing else feeds the decoder."""
     model = network(start="states", output={"draw": {"feed": "nothing"}}, attention=3)
     past, steps = some(), 3
     seen = [run(model.encoder, [past[:, k] for k in range(t)])[0][-1] for t in (3, 4, 5)]
@@ -161,9 +159,7 @@ def test_what_is_kept_of_a_long_past_is_bounded() -> None:
 
 
 def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
-    """On patches, with kernels of 1 and peepholes of 0, each place has an LSTM and knows no
-    other.
-    """
+    """On patches, with kernels of 1 and peepholes of 0, each place has an LSTM of its own."""
     torch.manual_seed(0)
     core = {"convlstm": {"hidden": [3, 2]}}
     model = build_model("fc_lstm", {"core": core, "codec": {"patches": {"size": 8}}}).double()

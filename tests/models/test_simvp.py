@@ -1,6 +1,4 @@
-"""SimVP: its published sizes, and what its shapes promise. The promise that all models keep has its
-own tests.
-"""
+"""SimVP: its published sizes, and what its shapes promise; see also tests/contract."""
 
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""Values become the colours that the legend states; pictures of fields keep their size and say what
-is missing.
-"""
+"""Values get the colours that the legend states; pictures keep their size, and mark NaN."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""Films read back by PyAV and played by Chromium; folders whole or not at all; palettes that all
-frames share.
-"""
+"""Films, read back by PyAV and played by Chromium; whole folders or none; shared palettes."""
 
 import base64
 import io

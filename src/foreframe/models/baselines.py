@@ -125,9 +125,7 @@ class LinearMotion(_Baseline):
 
 
 def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
-    """The signed place of the maximum, in pixels, refined by the centre of mass of its (wrapped)
-    3x3 surroundings.
-    """
+    """The signed place of the maximum, in pixels, refined by the mass around it, 3x3, wrapped."""
     b, h, w = correlation.shape
     best = correlation.flatten(1).argmax(dim=1)
     row, column = best // w, best % w

@@ -110,8 +110,9 @@ class Strided(nn.Module):
 
 
 class Upward(nn.Module):
-    """The way up from strided maps: pixel shuffle doubles the size once a width; the last doubling
-    is left to the head.
+    """The way up from strided maps: pixel shuffle doubles their size for each of `widths`.
+
+    The last doubling is left to the head.
 
     Attributes:
         width, scale, stride: as of `Beside`.

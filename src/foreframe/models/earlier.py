@@ -80,21 +80,20 @@ _FEED = {"hidden": "maps", "frame": "frame", "nothing": "nothing"}
 
 
 def arguments(name: Any, args: Any) -> tuple[Any, Any]:
-    """A model's name and arguments, with those of version 0.1 in today's terms; all others as they
-    are.
+    """A model's name and arguments, with those of version 0.1 in today's terms.
 
     Raises:
         ValueError: arguments of then that did not make a network then either.
     """
     if not isinstance(name, str) or name not in _PRESETS or not isinstance(args, Mapping):
         return name, args
-    if name != "convlstm" and not speaks(args):
+    if name != "convlstm" and not _is_former(args):
         return name, args
     check_types(_Network, args, f"model {name}")
     return _recomposed(_changed(_PRESETS[name], args))
 
 
-def speaks(args: Mapping[Any, Any]) -> bool:
+def _is_former(args: Mapping[Any, Any]) -> bool:
     """Whether these are arguments of version 0.1."""
     return any(field.name in args for field in fields(_Network) if field.name != "channels")
 
@@ -175,12 +174,12 @@ def _guide(guide: Any) -> Any:
 _OFFSET = {"openstl": {"forget_bias": 1.0}}
 
 
-def before_it_changed(name: str, args: Mapping[str, Any]) -> dict[str, Any] | None:
+def former_arguments(name: str, args: Mapping[str, Any]) -> dict[str, Any] | None:
     """What these arguments of a preset meant before the preset itself changed, for runs from then.
 
     None where it has not changed since.
     """
-    if name not in _OFFSET or not (speaks(args) or set(args) <= {"channels"}):
+    if name not in _OFFSET or not (_is_former(args) or set(args) <= {"channels"}):
         return None
     return {**args, "gates": {**_OFFSET[name], **args.get("gates", {})}}
 
@@ -219,7 +218,7 @@ def weights(old: Mapping[Any, Any], name: Any) -> Mapping[Any, Any]:
     return {_weight(key): value for key, value in old.items()}
 
 
-def weights_then(now: Mapping[str, Any], name: Any) -> dict[str, Any] | None:
+def former_weights(now: Mapping[str, Any], name: Any) -> dict[str, Any] | None:
     """The other way: weights under the names that version 0.1 gave them in a model of this `name`.
 
     None for other models, whose weights keep their names.

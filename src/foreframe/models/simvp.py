@@ -219,9 +219,7 @@ class _Mixed(nn.Module):
 
 
 class _Gated(nn.Module):
-    """x + s1 · attention(norm x), then x + s2 · mlp(norm x), then 1x1 where the number of channels
-    changes.
-    """
+    """x + s1 · attention(norm x), then x + s2 · mlp(norm x), then 1x1 if channels change."""
 
     def __init__(self, channels: int, out: int, expansion: int = 8) -> None:
         super().__init__()
@@ -263,9 +261,7 @@ class _LargeKernel(nn.Module):
 
 
 class _Mixing(nn.Module):
-    """x + what a grouped 5x5 convolution sees around each place, mixed over channels by two of
-    1x1.
-    """
+    """x + a grouped 5x5 convolution around each place, mixed over channels by two of 1x1."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -129,9 +129,7 @@ def _of_width(
 
 def as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) -> Model:
     """What these options described before the preset changed; the same network where it has not."""
-    args = earlier.before_it_changed(
-        model.model, {**model.model_args, "channels": network.channels}
-    )
+    args = earlier.former_arguments(model.model, {**model.model_args, "channels": network.channels})
     if args is None:
         return network
     was = build_network(replace(model, model_args=args), seed, budget)
