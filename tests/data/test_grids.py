@@ -550,10 +550,10 @@ def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> 
     with xr.open_dataset(tmp_path / "a.nc") as data:
         np.testing.assert_array_equal(data["lead"], np.array([1], "m8[h]"))
     for wrong, words in (
-        ([*single, Clip(FIELD[:1, None], HOURS[:1])], "forecasts of one frame do not tell"),
+        ([*single, Clip(FIELD[:1, None], HOURS[:1])], "^forecasts of one frame do not tell"),
         ([], "no forecasts"),
-        ([*single, Clip(FIELD[:2, None], HOURS[:2])], "forecast 2 has shape"),
-        ([*single, Clip(FIELD[:1, None])], "has times and the other has none"),
+        ([*single, Clip(FIELD[:2, None], HOURS[:2])], "^forecast 2 has shape"),
+        ([*single, Clip(FIELD[:1, None])], "^either .* has times and the other has none"),
     ):
         with pytest.raises(ValueError, match=words):
             write_grid(tmp_path / "b.nc", wrong)

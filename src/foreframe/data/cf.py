@@ -17,7 +17,7 @@ import numpy as np
 from foreframe import __version__
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
 from foreframe.data.grids import OF_THE_FILE, counts_pixels, mapping_names, turned
-from foreframe.data.store import in_one_line
+from foreframe.data.store import RefusedError, in_one_line
 from foreframe.files import atomic_folder, atomic_write
 
 # The newest that asks for nothing which a file may not have said (1.11 wants to know of each
@@ -59,6 +59,7 @@ def write_grid(
     clips = [clip] if isinstance(clip, Clip) else list(clip)
     if not clips:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
+    _check_alike(clips)
     with in_one_line(f"cannot make a grid for {path}"):
         dataset = _as_dataset(clips, rolling, attributes or {})
     if path.suffix == ".nc":
@@ -142,12 +143,10 @@ def _as_dataset(clips: list[Clip], rolling: bool, attributes: Mapping[str, Any])
     """An xarray Dataset of clips of one grid."""
     import xarray as xr
 
-    _check_alike(clips)
     first = clips[0]
     t, c, h, w = first.frames.shape
-    frames = np.stack(
-        [np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips]
-    )  # (start,T,C,H,W)
+    # (start,T,C,H,W)
+    frames = np.stack([np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips])
     if first.turned:
         frames = frames[..., ::-1, :]
     row, column, places = _places(first, h, w)
@@ -164,11 +163,8 @@ def _as_dataset(clips: list[Clip], rolling: bool, attributes: Mapping[str, Any])
         else:
             coordinates |= _channels(variable)
         name = _free_name(variable.name, {*fields, *coordinates, *dims})
-        fields[name] = (
-            dims,
-            values if rolling else values[0],
-            _attributes_of(variable, name, places),
-        )
+        values = values if rolling else values[0]
+        fields[name] = (dims, values, _attributes_of(variable, name, places))
     # By CF a grid mapping is no coordinate.
     mappings = {
         name: coordinates.pop(name)
@@ -371,7 +367,7 @@ def _leads(clips: list[Clip]) -> dict[str, Any]:
         return {"start": forecasts, "lead": counted}
     valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
     if t < 2 and any(clip.start is None for clip in clips):
-        raise ValueError(
+        raise RefusedError(
             "forecasts of one frame do not tell when they started; give each its start"
         )
     begun = _like(
