@@ -4,7 +4,7 @@ files or with gaps.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +235,7 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
     left_out: list[str] = []
     refused: list[ValueError] = []
     count = 0
-    for clip in _joined(_inside(folder, options, left_out, refused)):
+    for clip in _joined(_in_time(_inside(folder, options, left_out, refused))):
         yield clip
         count += 1
     if not count:
@@ -276,13 +276,33 @@ def _inside(
                 left_out.append(said if path.name in said else f"{path.name} ({said})")
 
 
+def _is_dated(clip: Clip) -> bool:
+    return clip.times is not None and clip.times.dtype.kind in "MO" and not clip.pictures
+
+
+def _in_time(found: Iterator[Clip]) -> Iterator[Clip]:
+    """The same recordings, those of one frame in the order of their times, not of their names."""
+    for is_single, clips in groupby(found, lambda clip: _is_dated(clip) and len(clip) == 1):
+        if not is_single:
+            yield from clips
+            continue
+        kinds: list[list[Clip]] = []
+        for clip in clips:
+            kind = next((kind for kind in kinds if _is_alike(kind[0], clip)), None)
+            if kind is None:
+                kinds.append(kind := [])
+            kind.append(clip)
+        for kind in kinds:
+            yield from sorted(kind, key=lambda clip: np.asarray(clip.times)[0])
+
+
 def _joined(found: Iterator[Clip]) -> Iterator[Clip]:
     """Files that go on where the one before ends, one an hour or a day, or one a frame, are one
     recording.
     """
     run: list[Clip] = []
     for clip in found:
-        dated = clip.times is not None and clip.times.dtype.kind in "MO" and not clip.pictures
+        dated = _is_dated(clip)
         if run and not (dated and _goes_on(run, clip)):
             yield _as_one(run)
             run = []
@@ -295,22 +315,30 @@ def _joined(found: Iterator[Clip]) -> Iterator[Clip]:
 
 
 def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
-    """Whether a clip is of the same kind and place as the last of a run, and follows it: at the
-    usual step, or, where there is one frame a file, at any, since gaps are found later.
+    """Whether a clip follows the last of a run of its kind: at the usual step, or, where there is
+    one frame a file, at any, since gaps are found later.
     """
     last = run[-1]
-    if last.times is None or clip.times is None or clip.times.dtype.kind != last.times.dtype.kind:
+    if last.times is None or clip.times is None or not _is_alike(last, clip):
         return False
-    alike = (last.frames.shape[1:], last.frames.dtype, last.variable) == (
-        clip.frames.shape[1:],
-        clip.frames.dtype,
-        clip.variable,
-    )
-    alike = alike and same_unit(last.units, clip.units)
     ahead = clip.times[0] - last.times[-1]
-    if not (alike and _same_place(last, clip) and ahead > 0 * ahead):
+    if not ahead > 0 * ahead:
         return False
     return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
+
+
+def _is_alike(one: Clip, other: Clip) -> bool:
+    """Whether two clips with times are of one kind and place."""
+    kinds = [
+        (
+            clip.frames.shape[1:],
+            clip.frames.dtype,
+            clip.variable,
+            np.asarray(clip.times).dtype.kind,
+        )
+        for clip in (one, other)
+    ]
+    return kinds[0] == kinds[1] and same_unit(one.units, other.units) and _same_place(one, other)
 
 
 def _same_place(one: Clip, other: Clip) -> bool:
