@@ -1,5 +1,6 @@
 """foreframe evaluate"""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,18 +119,16 @@ def score_run(
 
 
 def print_table(card: Mapping[str, Any]) -> None:
-    """The scorecard on the screen: a row for the model and each baseline, then the model's MSE by
-    lead time.
-    """
+    """The scorecard on the screen: a row for each forecaster, then scores by lead time."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    reference = card["reference"]
     table = Table(
         title=f"{card['clips']} clips of {card['data']} ({card['split']}), "
         f"{card['past']} frames in, {card['future']} out",
-        caption="openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; "
-        "skill: 1 - MSE / MSE of persistence",
+        caption="\n".join(captions(card)),
         box=box.SIMPLE,
         title_justify="left",
         caption_justify="left",
@@ -143,6 +142,7 @@ def print_table(card: Mapping[str, Any]) -> None:
         "MSE\nstandard",
         "SSIM\nstandard",
         "skill",
+        f"MSE over\n{reference}'s",
     ):
         table.add_column(name, justify="right")
     for name, of in card["scores"].items():
@@ -156,28 +156,23 @@ def print_table(card: Mapping[str, Any]) -> None:
             f"{standard['mse']['overall']:.5f}",
             f"{standard['ssim']['overall']:.4f}",
             f"{card['skill'][name]['overall']:.3f}",
-            style="bold" if name == "model" else None,
+            "" if name == reference else beside(card["comparison"][name]),
+            style="bold" if name == reference else None,
         )
-    console = Console(width=max(110, Console().width))  # a narrower table would lose figures
+    console = Console(width=max(120, Console().width))  # a narrower table would lose figures
     console.print(table)
     by_lead: list[tuple[str, Any, tuple[str, ...], str]] = [
         (f"RMSE in {card['units']} by lead time", card["scores"], ("physical", "rmse"), ".3g")
         if card["units"]
         else ("MSE (openstl) by lead time", card["scores"], ("openstl", "mse"), ".1f")
     ]
-    for threshold in next(iter(card["events"].values()), {}):
+    for threshold, of in card["events"].get(reference, {}).items():
         by_lead.append(
             (f"CSI at {threshold} by lead time", card["events"], (threshold, "csi"), ".3f")
         )
-        for scale in card["events"]["model"][threshold]["fss"]:
-            by_lead.append(
-                (
-                    f"FSS at {threshold}, {scale} pixels, by lead time",
-                    card["events"],
-                    (threshold, "fss", scale),
-                    ".3f",
-                )
-            )
+        for scale in of["fss"]:
+            title = f"FSS at {threshold}, {scale} pixels, by lead time"
+            by_lead.append((title, card["events"], (threshold, "fss", scale), ".3f"))
     for title, rows, path, form in by_lead:
         leads = Table(title=title, box=box.SIMPLE, title_justify="left")
         leads.add_column("", no_wrap=True)
@@ -190,18 +185,46 @@ def print_table(card: Mapping[str, Any]) -> None:
         Console(width=max(60 + 8 * card["future"], Console().width)).print(leads)
 
 
+def captions(card: Mapping[str, Any]) -> list[str]:
+    """What the columns of the table mean, a line each."""
+    lines = [
+        "openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; "
+        "skill: 1 - MSE / MSE of persistence"
+    ]
+    for first in list(card["comparison"].values())[:1]:
+        groups = f"{first['n']} {first['over']}"
+        lines.append(
+            f"tie: {groups} are too few to tell a difference from chance"
+            if first["low"] is None
+            else f"MSE over {card['reference']}'s: with 95 % intervals by a paired bootstrap of "
+            f"the {groups}; tie: could be chance"
+        )
+    return lines
+
+
+def beside(comparison: Mapping[str, Any]) -> str:
+    """How many times the reference's MSE another one's is, and between what and what; or a tie."""
+    if comparison["tie"]:
+        return f"{comparison['ratio']:.2f} tie"
+    low, high = comparison["ratio_low"], comparison["ratio_high"]
+    return f"{comparison['ratio']:.2f} ({low:.2f}-{high:.2f})"
+
+
 def in_words(card: Mapping[str, Any]) -> str:
-    """How the model's MSE stands to each baseline's."""
-    mse = {name: of["standard"]["mse"]["overall"] for name, of in card["scores"].items()}
-    own = mse.pop("model")
-
-    def against(name: str, other: float) -> str:
-        share = 1 - own / other if other else 0.0
-        return f"{abs(share):.0%} {'below' if share >= 0 else 'ABOVE'} {name.replace('_', ' ')}"
-
-    return (
-        "The model's MSE is " + ", ".join(against(name, other) for name, other in mse.items()) + "."
-    )
+    """Whether the reference is better or worse than each other forecaster, or that it is a tie."""
+    parts: dict[str, list[str]] = {"better than": [], "worse than": [], "a tie with": []}
+    for name, of in card["comparison"].items():
+        spoken, share = name.replace("_", " "), 1 - 1 / of["ratio"] if of["ratio"] else -math.inf
+        if of["tie"]:
+            parts["a tie with"].append(spoken)
+        elif of["difference"] > 0:
+            parts["better than"].append(f"{spoken} (MSE {share:.0%} lower)")
+        else:
+            parts["worse than"].append(f"{spoken} (MSE {-share:.0%} higher)")
+    said = [f"{how} {', '.join(names)}" for how, names in parts.items() if names]
+    who = "The model" if card["reference"] == "model" else card["reference"]
+    chance = " (the difference could be chance)" if parts["a tie with"] else ""
+    return f"{who} is {'; '.join(said)}{chance}."
 
 
 def parser() -> Parser:
