@@ -1,15 +1,25 @@
 """Evaluation as a whole: against scores computed all at once, and the report that it writes."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from foreframe import Forecaster, MovingMNIST, Window, evaluation
+from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from, evaluation
+from foreframe.data import Recordings, SplitOptions
+from foreframe.data.forecasts import Forecasts, open_forecasts
 from foreframe.evaluation import evaluate, write_report
+from foreframe.metrics import scores_of
 from foreframe.models import SCORED, build_model
+from foreframe.outputs import write_values
+
+SHARES = SplitOptions(shares=(0.4, 0.2, 0.4))
 
 
 @pytest.fixture
@@ -140,3 +150,186 @@ def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
 def test_clips_of_other_channels(forecaster) -> None:
     with pytest.raises(ValueError, match="3 channels"):
         evaluate(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))
+
+
+def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
+    """One loop: windows of a recording, rolled over and scored as a Dataset, with gaps."""
+    frames = np.random.default_rng(0).random((30, 1, 8, 9)).astype(np.float32)
+    frames[12:, 0, 3, 4] = np.nan
+    mean = Forecaster(build_model("mean"), Window(3, 2), Scaling(0, 2, "K", "minmax"))
+    scoring = evaluation.rolling_scores(2)
+    clip = Clip(frames, units="K")
+    rolled = list(evaluation.rolling(mean, clip, range(3, 29), 2, 3, scoring))
+    assert len(rolled) == 26
+    data = Recordings(frames, "all", Window(3, 2), scaling=mean.scaling)
+    card = evaluate(mean, data)
+    for own, name in (("forecast", "model"), ("persistence", "persistence")):
+        expected = card["scores"][name]["physical"]["rmse"]["per_lead"]
+        assert scoring.tables()[own]["physical"]["rmse"]["per_lead"] == pytest.approx(
+            expected, rel=1e-5
+        )
+
+
+def test_live_forecasts_meet_their_frames() -> None:
+    frames = np.random.default_rng(0).random((7, 1, 6, 6)).astype(np.float32)
+    still = Forecaster(build_model("persistence"), Window(3, 3))
+    place = {"frames": 0}
+    told = list(evaluation.awaited(still.stream(2), iter(frames), 2, place))
+    assert [forecast is not None for _, forecast, _ in told] == [k % 2 == 1 for k in range(7)]
+    for now, (frame, _, errors) in enumerate(told):
+        expected = {
+            ahead: np.sqrt(np.mean((frames[now - ahead] - frame) ** 2))
+            for ahead in (1, 2)
+            if now - ahead >= 0 and (now - ahead) % 2 == 1
+        }
+        assert errors == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_of_several_processes_add_up() -> None:
+    draw = torch.Generator().manual_seed(0)
+    P, Y = torch.rand(2, 6, 3, 1, 9, 9, generator=draw)
+    parts = [evaluation.Scoring(3, {"model": scores_of()}) for _ in range(2)]
+    whole = evaluation.Scoring(3, {"model": scores_of()})
+    whole.add([("model", P)], Y)
+    for part, rows in zip(parts, (slice(0, 2), slice(2, 6)), strict=True):
+        part.add([("model", P[rows])], Y[rows])
+    other = parts[1].cards["model"].sums
+    parts[0].reduce(lambda sums: sums + other)
+    assert parts[0].clips == 6
+    for convention, scores in whole.tables()["model"].items():
+        for score, of in scores.items():
+            got = parts[0].tables()["model"][convention][score]
+            assert got["per_lead"] == pytest.approx(of["per_lead"], rel=1e-6), (convention, score)
+
+
+def test_what_could_be_chance() -> None:
+    """Persistence ties with itself; black, where all stands still, does not."""
+    data = Holed(torch.rand(12, 1, 1, 16, 16).repeat(1, 4, 1, 1, 1))
+    still = Forecaster(build_model("persistence"), Window(2, 2))
+    card = evaluate(still, data, baselines=("black", "persistence"))
+    comparison = card["comparison"]
+    assert comparison["persistence"]["tie"]
+    assert comparison["persistence"]["difference"] == 0
+    assert not comparison["black"]["tie"]
+    assert 0 < comparison["black"]["low"] < comparison["black"]["difference"]
+    assert (comparison["black"]["n"], comparison["black"]["over"]) == (12, "clips")
+
+
+@pytest.mark.parametrize(("recordings", "over"), [(6, "recordings"), (4, "blocks"), (1, "blocks")])
+def test_windows_of_one_recording_are_not_independent(recordings: int, over: str) -> None:
+    frames = np.random.default_rng(0).random((recordings, 40, 1, 8, 8)).astype(np.float32)
+    data = Recordings(frames, "all", Window(2, 2), scaling=Scaling())
+    card = evaluate(Forecaster(build_model("mean"), Window(2, 2)), data, clips=50)
+    assert card["clips"] == min(50, len(data))
+    first = card["comparison"]["persistence"]
+    # stretches of 8 frames, or of a 30th of all frames
+    blocks = recordings * -(-37 // 8)
+    assert (first["n"], first["over"]) == (recordings if over == "recordings" else blocks, over)
+
+
+def elsewhere(folder: Path, values: np.ndarray, name: str = "other") -> Forecasts:
+    np.save(folder / f"{name}.npy", values)
+    return open_forecasts(folder / f"{name}.npy")
+
+
+def test_forecasts_made_elsewhere_are_scored_as_our_own(tmp_path) -> None:
+    """On the pasts that were written for them, in the data's own units."""
+    frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
+    window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
+    data = Recordings(frames, "test", window, scaling, splits=SHARES)
+    n = evaluation.write_pasts(tmp_path / "pasts.npy", data, window, scaling, 5)
+    pasts = np.load(tmp_path / "pasts.npy")
+    assert pasts.shape == (n, 4, 1, 8, 9) == (5, 4, 1, 8, 9)
+    np.testing.assert_allclose(pasts[0, :, 0], frames[36:40], rtol=1e-5)
+    other = elsewhere(tmp_path, pasts[:, -1:].repeat(3, axis=1))
+    model = Forecaster(build_model("mean"), window, scaling)
+    card = evaluate(model, data, 5, forecasts=[other])
+    assert list(card["scores"])[:2] == ["model", "other"]
+    assert card["scores"]["other"]["physical"]["rmse"]["overall"] == pytest.approx(
+        card["scores"]["persistence"]["physical"]["rmse"]["overall"], rel=1e-5
+    )
+    paths = write_report(tmp_path / "report", card, model, data, forecasts=[other])
+    assert all(path.exists() for path in paths)
+    without = Forecaster(build_model("persistence"), window, scaling)
+    card = evaluate(without, data, 5, forecasts=[other], name="persistence")
+    assert card["reference"] == next(iter(card["scores"])) == "other"
+    assert "model" not in card["scores"]
+    assert card["comparison"]["persistence"]["ratio"] == pytest.approx(1, rel=1e-5)
+
+
+def test_forecasts_of_rolling_are_found_by_their_times(tmp_path) -> None:
+    """Those of the test split among all of a recording, and only clips that are forecast."""
+    frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
+    times = np.datetime64("2020-01-01", "ns") + np.arange(60) * np.timedelta64(1, "h")
+    grid = xr.DataArray(
+        frames, {"time": times, "y": np.arange(8.0), "x": np.arange(9.0)}, ("time", "y", "x"), "t2m"
+    ).assign_attrs(units="K")
+    grid.to_netcdf(tmp_path / "t.nc")
+    window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
+    [clip] = clips_from(tmp_path / "t.nc")
+    model = Forecaster(build_model("mean"), window, scaling)
+    for every, ending in ((1, "nc"), (2, "zarr"), (1, "npz")):
+        rolled = evaluation.rolling(
+            model, clip, range(4, 61, every), 3, 4, evaluation.rolling_scores(3)
+        )
+        write_values(tmp_path / f"every-{every}.{ending}", [future for _, future, _ in rolled])
+    data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=SHARES)
+    given = [open_forecasts(path) for path in sorted(tmp_path.glob("every-*"))]
+    assert [one.name for one in given] == ["every-1", "every-1", "every-2"]
+    for one in given[:2]:
+        card = evaluate(model, data, forecasts=[one])
+        assert card["clips"] == len(data) > 3
+        assert _near(card["scores"]["every-1"], card["scores"]["model"])
+    card = evaluate(model, data, forecasts=given[1:])
+    assert card["clips"] == sum(start % 2 == 0 for _, start, *_ in data.windows) < len(data)
+    assert _near(card["scores"]["every-2"], card["scores"]["model"])
+
+
+def _near(one: dict, other: dict) -> bool:
+    return one["physical"]["rmse"]["per_lead"] == pytest.approx(
+        other["physical"]["rmse"]["per_lead"], rel=1e-5
+    )
+
+
+def test_tiles_are_cut_from_whole_forecasts(tmp_path) -> None:
+    frames = np.random.default_rng(0).random((30, 12, 16)).astype(np.float32)
+    times = np.datetime64("2020-01-01", "ns") + np.arange(30) * np.timedelta64(1, "h")
+    grid = xr.DataArray(frames, {"time": times}, ("time", "y", "x"), "v")
+    [clip] = clips_from(grid)
+    window = Window(2, 2)
+    still = Forecaster(build_model("persistence"), window)
+    rolled = evaluation.rolling(still, clip, range(2, 29), 2, 2, evaluation.rolling_scores(2))
+    write_values(tmp_path / "whole.nc", [future for _, future, _ in rolled])
+    data = Recordings(grid, "test", window, Scaling(), splits=replace(SHARES, tile=8))
+    card = evaluate(still, data, forecasts=[open_forecasts(tmp_path / "whole.nc")])
+    assert card["clips"] == len(data)
+    assert card["comparison"]["whole"]["difference"] == pytest.approx(0, abs=1e-9)
+
+
+def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
+    data = Holed(torch.rand(6, 5, 1, 8, 8))
+    data.clips[0, 2:, 0, 0, 0] = torch.nan
+    still = Forecaster(build_model("persistence"), Window(2, 3))
+    good = np.full((6, 3, 8, 8), 0.5, np.float32)
+    for values, said in (
+        (good[:5], "holds 5 forecasts, but 6 clips are scored"),
+        (good[:, :2], "forecasts 2 frames, but 3 are scored; --future 2 scores as many"),
+        (good[..., 1:], "forecasts frames of 1x8x7, but the clips have 1x8x8"),
+        (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast are NaN or infinite"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            evaluate(still, data, forecasts=[elsewhere(tmp_path, values.astype(np.float32))])
+    with pytest.raises(ValueError, match="two rows would be called black"):
+        evaluate(still, data, forecasts=[elsewhere(tmp_path, good, "black")])
+    good[0, :, 0, 0] = np.nan  # where the truth is missing
+    assert evaluate(still, data, forecasts=[elsewhere(tmp_path, good)])["clips"] == 6
+
+
+def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> None:
+    clips = torch.rand(6, 5, 1, 8, 8)
+    clips[:, :2, :, :4] = torch.nan
+    data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 3))
+    ours = np.stack([still.predict(clip[:2].numpy(), 3) for clip in clips])
+    assert np.isnan(ours).any()
+    card = evaluate(still, data, forecasts=[elsewhere(tmp_path, ours)])
+    assert card["scores"]["other"] == card["scores"]["model"]

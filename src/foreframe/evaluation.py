@@ -5,7 +5,7 @@ training, of forecasts that roll through a recording, of live ones, and of those
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def evaluate(
 
     def forecasts_of(parts: Parts, which: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         for rival, read in elsewhere.items():
-            yield rival, _checked(rival, read(which).to(parts.past.device), parts.last, parts.truth)
+            yield rival, _checked(rival, read(which), parts)
         for rival, network in models.items():
             past = parts.past if network.inputs else parts.past_of_targets
             known = parts.known if network.inputs else None
@@ -248,8 +248,8 @@ def _groups(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[li
     """Which clips depend on each other: the number of each clip's group, and what groups are.
 
     Windows of one recording share frames, and what lies near in time is alike: groups are
-    recordings, or, where these are fewer than `FEWEST`, stretches of them at least twice as long as
-    a window, and about 30 where recordings are long.
+    recordings, or, where these are fewer than `FEWEST`, blocks of windows that begin in the same
+    stretch of one: at least twice as long as a window, and about 30 where recordings are long.
     """
     if not isinstance(dataset, Recordings):
         return list(range(len(scored))), "clips"
@@ -258,7 +258,7 @@ def _groups(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[li
     if len(set(recordings)) >= FEWEST:
         return recordings, "recordings"
     frames = sum(len(dataset.clips[recording]) for recording in set(recordings))
-    return group_by_stretch(places, max(2 * window.length, frames // 30)), "stretches of time"
+    return group_by_stretch(places, max(2 * window.length, frames // 30)), "blocks"
 
 
 def _elsewhere(
@@ -281,6 +281,11 @@ def _elsewhere(
     readers = {}
     for given in forecasts:
         check_units(given.units, forecaster.scaling.units, given.name, "the clips are in")
+        if given.steps < forecaster.window.future:
+            raise ValueError(
+                f"{given.name} forecasts {plural(given.steps, 'frame')}, but "
+                f"{forecaster.window.future} are scored; --future {given.steps} scores as many"
+            )
         by_time = times is not None and given.times is not None
         row = rows.pop(0) if by_time else rows_in_order(given, scored)
         readers[given.name] = _reader(given, row, dataset, forecaster.window, forecaster.scaling)
@@ -308,15 +313,10 @@ def _reader(
     given: Forecasts, rows: Mapping[int, int], dataset: Any, window: Window, scaling: Scaling
 ) -> Callable[[Sequence[int]], Tensor]:
     c, h, w = np.shape(dataset[0])[1:]
+    c -= len(scaling.inputs)
 
     def read(clip: int) -> Tensor:
-        values = given.read(rows[clip])
-        if len(values) < window.future:
-            raise ValueError(
-                f"{given.name} looks {plural(len(values), 'frame')} ahead, but {window.future} "
-                f"are scored; --future {len(values)} scores as many"
-            )
-        values = values[: window.future]
+        values = given.read(rows[clip])[: window.future]
         if isinstance(dataset, Recordings) and dataset.splits.tile:
             top, left = dataset.windows[clip][2:]
             values = values[..., top : top + h, left : left + w]
@@ -326,21 +326,22 @@ def _reader(
                 f"clips have {c}x{h}x{w}"
             )
         values = np.ascontiguousarray(scaling.from_pictures(values), dtype=np.float32)
-        return scaling.to_network(torch.from_numpy(values))
+        return replace(scaling, inputs=()).to_network(torch.from_numpy(values))
 
     return lambda which: torch.stack([read(clip) for clip in which])
 
 
-def _checked(name: str, forecast: Tensor, last: Tensor, truth: Tensor) -> Tensor:
+def _checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> Tensor:
     """A forecast that is a number wherever the truth is; 0, as networks are shown, where NaN says
     that the past never held a value.
     """
-    forecast = forecast.where(~(forecast.isnan() & last.isnan().unsqueeze(1)), 0)
-    bad = int((~forecast.isfinite() & ~truth.isnan()).sum())
+    forecast = forecast.to(parts.past.device)
+    forecast = forecast.where(~(forecast.isnan() & parts.last.isnan().unsqueeze(1)), 0)
+    bad = int((~forecast.isfinite() & ~parts.truth.isnan()).sum())
     if bad:
         raise ValueError(
-            f"{name}: {plural(bad, 'value')} of a forecast are NaN or infinite where the truth is "
-            "known; a forecast has to give each a number"
+            f"{name}: {plural(bad, 'value')} of a forecast {'is' if bad == 1 else 'are'} NaN or "
+            "infinite where the truth is known; a forecast has to give each a number"
         )
     return forecast
 
@@ -362,12 +363,13 @@ def write_pasts(
         ValueError: when it cannot be written; no half file stays.
     """
     which = chosen(dataset, clips)
-    shape = (len(which), window.past, *np.shape(dataset[0])[1:])
+    c, h, w = np.shape(dataset[0])[1:]
+    shape = (len(which), window.past, c - len(scaling.inputs), h, w)
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     with atomic_write(path) as rough, rough.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for batch in batches(dataset, 1, among=which):
-            values = scaling.to_units(window.split(batch)[0])
+            values = scaling.to_units(window.split(batch)[0][:, :, : shape[2]])
             file.write(np.ascontiguousarray(values.numpy(), dtype="<f4").tobytes())
     return len(which)
 

@@ -10,10 +10,11 @@ from foreframe.cli.progress import progress
 from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
+from foreframe.wording import plural
 
 
 def score_run(
-    run: str,
+    run: str | None = None,
     *,
     data: str | None = None,
     data_args: dict | None = None,
@@ -21,6 +22,10 @@ def score_run(
     splits: SplitsAsTrained = None,
     split: str = "test",
     clips: int | None = None,
+    past: int | None = None,
+    future: int | None = None,
+    forecasts: list[str] | str | None = None,
+    pasts: str | None = None,
     batch_size: int = 16,
     thresholds: list[float] | None = None,
     scales: list[int] | None = None,
@@ -30,10 +35,11 @@ def score_run(
     device: str = "auto",
     precision: Precision = "32-true",
 ) -> None:
-    """Score a trained run beside the baselines
+    """Score a trained run beside the baselines, or forecasts made elsewhere
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
+        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist;
+            without one forecasts made elsewhere are scored, and the baselines
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
         data_args: its arguments, e.g. --data_args.digits fashion_mnist
@@ -41,61 +47,85 @@ def score_run(
         splits: how they are split where not as the run's own
         split: train, validation, test (or all, of a file)
         clips: how many; by default all
+        past: frames to look at; by default as many as the run was trained with, or 10
+        future: frames to score; by default as many as the run was trained to forecast, or 10
+        forecasts: made elsewhere, a file or [several,files], scored beside: .npy or .npz (N,S,C,H,W)
+            in the data's own units, in the order of the clips, or NetCDF or Zarr with start and
+            lead times, as predict --every writes it
+        pasts: .npy to write the past frames of the clips to, for another program to forecast from
         batch_size: clips at once
         thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
         stride: frames from window to window of recordings; by default the run's
         output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
-            or runs/NAME
+            or runs/NAME, or here without a run
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
-    if clips is not None and clips < 1:
-        raise ValueError(f"clips must be at least 1, not {clips}")
+    for option, value in (("clips", clips), ("past", past), ("future", future)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} must be at least 1, not {value}")
     if not 1 <= batch_size <= 4096:
         raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
     if split not in ("train", "validation", "test", "all"):
         raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-    check_forecaster(run)
+    if pasts is not None and Path(pasts).suffix.lower() != ".npy":
+        raise ValueError(f"pasts {pasts}: frames for another program are written as .npy")
+    if run is None and data is None:
+        raise ValueError("name a RUN, or what to score on without one: --data")
+    if run is not None:
+        check_forecaster(run)
 
     from dataclasses import replace
 
-    from foreframe.data import check_first_clip, is_recording, open_dataset
+    from foreframe.data import Recordings, check_first_clip, is_recording, open_dataset
+    from foreframe.data.forecasts import open_forecasts
     from foreframe.evaluation import evaluate as score
-    from foreframe.evaluation import write_report
+    from foreframe.evaluation import write_pasts, write_report
     from foreframe.files import check_writable
     from foreframe.forecaster import Forecaster
-    from foreframe.models import baselines_here
+    from foreframe.models import baselines_here, build_model
     from foreframe.options import as_data_args
     from foreframe.trained import data_of
 
-    given = {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
-    told = as_data_args(given)["data_args"]
-    forecaster = Forecaster.load(run, device)
-    name, args = data_of(forecaster.trained, run, data, told)
+    told = as_data_args(
+        {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
+    )["data_args"]
+    forecaster = (
+        Forecaster(build_model("persistence")) if run is None else Forecaster.load(run, device)
+    )
+    if run is None:
+        name, args = str(data), dict(told)
+    else:
+        name, args = data_of(forecaster.trained, run, data, told)
     if data is None and "clips" not in told:
         args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
-    other = data is not None and data != forecaster.trained.data
+    other = run is not None and data is not None and data != forecaster.trained.data
     if other and is_recording(name, args):
         args = forecaster.reading_of(name, args)
-    if stride is not None:
-        forecaster.window = replace(forecaster.window, stride=stride)
-    dataset = open_dataset(name, split, forecaster.window, args, forecaster.scaling)
-    check_first_clip(dataset, forecaster.window, forecaster.model.channels, name)
-    beside = (
-        Path(run)
-        if Path(run).is_dir()
-        else Path(run).parent
-        if Path(run).exists()
-        else Path("runs", run)
+    files = [forecasts] if isinstance(forecasts, str) else forecasts or []
+    elsewhere = [open_forecasts(path, args.get("variable")) for path in files]
+    if run is None and elsewhere and future is None:
+        future = elsewhere[0].steps
+    given = {"past": past, "future": future, "stride": stride}
+    forecaster.window = replace(
+        forecaster.window, **{name: value for name, value in given.items() if value is not None}
     )
+    scaling = None if run is None else forecaster.scaling
+    dataset = open_dataset(name, split, forecaster.window, args, scaling)
+    check_first_clip(dataset, forecaster.window, forecaster.model.takes, name)
+    if run is None and isinstance(dataset, Recordings):
+        forecaster.scaling = dataset.scaling
     folder = (
         Path(output)
         if output
-        else beside / (f"evaluation-{Path(name).stem}" if other else "evaluation")
+        else report_folder(run, f"-{Path(name).stem}" * (run is None or other))
     )
     check_writable(folder)  # what hours have scored must have a place to go
+    if pasts is not None:
+        n = write_pasts(pasts, dataset, forecaster.window, forecaster.scaling, clips)
+        print(f"the past frames of {plural(n, 'clip')} lie in {pasts}")
     if precision == AUTO:
         print(choice_in_words(forecaster.speedup(dataset[0].shape)))
     with progress("clips") as tell:
@@ -110,12 +140,25 @@ def score_run(
             period,
             tell,
             precision,
+            elsewhere,
+            "persistence" if run is None else "model",
         )
-    card = {"run": str(run), "data": name, "data_args": args, "split": split, **card}
-    paths = write_report(folder, card, forecaster, dataset)
+    card = {"run": run, "data": name, "data_args": args, "split": split, **card}
+    paths = write_report(folder, card, forecaster, dataset, forecasts=elsewhere)
     print_table(card)
     print(in_words(card))
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
+
+
+def report_folder(run: str | None, of: str) -> Path:
+    """Where a report goes when nothing is said: beside the run's checkpoints, or here."""
+    if run is None:
+        beside = Path()
+    elif Path(run).exists():
+        beside = Path(run) if Path(run).is_dir() else Path(run).parent
+    else:
+        beside = Path("runs", run)
+    return beside / f"evaluation{of}"
 
 
 def print_table(card: Mapping[str, Any]) -> None:
@@ -191,30 +234,44 @@ def captions(card: Mapping[str, Any]) -> list[str]:
         "openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; "
         "skill: 1 - MSE / MSE of persistence"
     ]
-    for first in list(card["comparison"].values())[:1]:
-        groups = f"{first['n']} {first['over']}"
+    groups = drawn_from(card)
+    if groups and not too_few(card):
         lines.append(
-            f"tie: {groups} are too few to tell a difference from chance"
-            if first["low"] is None
-            else f"MSE over {card['reference']}'s: with 95 % intervals by a paired bootstrap of "
-            f"the {groups}; tie: could be chance"
+            f"MSE over {card['reference']}'s: with 95 % intervals by a paired bootstrap of "
+            f"{groups}; tie: could be chance"
         )
     return lines
 
 
+def drawn_from(card: Mapping[str, Any]) -> str:
+    """What the bootstrap draws from: "24 clips"; "" where nothing was compared."""
+    first = next(iter(card["comparison"].values()), None)
+    return "" if first is None else plural(first["n"], first["over"].removesuffix("s"))
+
+
+def too_few(card: Mapping[str, Any]) -> bool:
+    """Whether there are too few clips to tell any difference from chance."""
+    return any(of["low"] is None for of in card["comparison"].values())
+
+
 def beside(comparison: Mapping[str, Any]) -> str:
     """How many times the reference's MSE another one's is, and between what and what; or a tie."""
-    if comparison["tie"]:
-        return f"{comparison['ratio']:.2f} tie"
-    low, high = comparison["ratio_low"], comparison["ratio_high"]
-    return f"{comparison['ratio']:.2f} ({low:.2f}-{high:.2f})"
+    ratio, low, high = (comparison[name] for name in ("ratio", "ratio_low", "ratio_high"))
+    if comparison["low"] is not None and comparison["tie"]:
+        return f"{ratio:.2f} tie"
+    return f"{ratio:.2f}" if low is None else f"{ratio:.2f} ({low:.2f}-{high:.2f})"
 
 
 def in_words(card: Mapping[str, Any]) -> str:
     """Whether the reference is better or worse than each other forecaster, or that it is a tie."""
+    who = "The model" if card["reference"] == "model" else card["reference"]
+    if too_few(card):
+        the = who.replace("The", "the")
+        return f"Whether {the} is better or worse cannot be told from {drawn_from(card)}."
     parts: dict[str, list[str]] = {"better than": [], "worse than": [], "a tie with": []}
     for name, of in card["comparison"].items():
-        spoken, share = name.replace("_", " "), 1 - 1 / of["ratio"] if of["ratio"] else -math.inf
+        spoken = name.replace("_", " ")
+        share = 1 - 1 / of["ratio"] if of["ratio"] else -math.inf
         if of["tie"]:
             parts["a tie with"].append(spoken)
         elif of["difference"] > 0:
@@ -222,9 +279,8 @@ def in_words(card: Mapping[str, Any]) -> str:
         else:
             parts["worse than"].append(f"{spoken} (MSE {-share:.0%} higher)")
     said = [f"{how} {', '.join(names)}" for how, names in parts.items() if names]
-    who = "The model" if card["reference"] == "model" else card["reference"]
     chance = " (the difference could be chance)" if parts["a tie with"] else ""
-    return f"{who} is {'; '.join(said)}{chance}."
+    return f"{who} is {'; '.join(said)}{chance}." if said else ""
 
 
 def parser() -> Parser:

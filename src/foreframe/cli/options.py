@@ -48,16 +48,18 @@ class Option(NamedTuple):
 def options_of(signature: Any, within: str = "") -> list[Option]:
     """The options that a function or a dataclass stands for, those of its groups after them.
 
-    A parameter without default that may be given by its place is positional.
+    A parameter that may be given by its place is positional: those before a `*`, or, where there
+    is none, those without default.
     """
     hints = type_hints(signature)
     about = described(signature)
     options: list[Option] = []
     groups: list[Option] = []
+    starred = any(given.kind is given.KEYWORD_ONLY for given in parameters(signature).values())
     for name, given in parameters(signature).items():
         kind, default = hints.get(name, Any), given.default
         group = _group_of(kind)
-        by_place = given.kind is given.POSITIONAL_OR_KEYWORD and default is given.empty
+        by_place = given.kind is given.POSITIONAL_OR_KEYWORD and (starred or default is given.empty)
         options.append(Option(within + name, kind, default, about.get(name, ""), by_place))
         if group is not None:
             inner = options_of(group, f"{within}{name}.")

@@ -23,6 +23,7 @@ class Forecasts:
     Args:
         name: what their row in a table is called.
         count: how many there are.
+        steps: how many frames each has.
         read: the k-th one, (S,C,H,W), row 0 at the top; NaN where it says nothing.
         times: for each one what `moments` makes of its valid times; None where the file has none,
             and they are in the order of the clips.
@@ -31,12 +32,13 @@ class Forecasts:
 
     name: str
     count: int
+    steps: int
     read: Callable[[int], Num[np.ndarray, "s c h w"]]
     times: Sequence[tuple[str, ...]] | None = None
     units: str = ""
 
 
-def open_forecasts(path: str | Path, variable: str | None = None) -> Forecasts:
+def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
     """Forecasts in a file.
 
     Args:
@@ -45,14 +47,14 @@ def open_forecasts(path: str | Path, variable: str | None = None) -> Forecasts:
             with a dimension of starts and one of lead times, as `foreframe predict --every` writes
             it: known by their standard names, forecast_reference_time and forecast_period, or by
             plain ones, such as start and lead.
-        variable: which array or variable, where there are several.
+        variable: which variable of a grid, where there are several.
 
     Raises:
         ValueError: no such file; axes, times or units that are no forecasts'.
     """
     path = Path(path)
     if path.suffix.lower() in ARRAYS:
-        frames = clips_in(path, variable)
+        frames = clips_in(path)
         times = None
         if path.suffix.lower() == ".npz":
             with np.load(path) as arrays:
@@ -63,7 +65,11 @@ def open_forecasts(path: str | Path, variable: str | None = None) -> Forecasts:
                 f"{frames[0].shape[0]} frames; give one to each frame"
             )
         known = None if times is None else [moments(row) for row in times]
-        return Forecasts(path.stem, len(frames), lambda k: np.asarray(frames[k][:]), known)
+
+        def read(k: int) -> np.ndarray:
+            return np.asarray(frames[k][:])
+
+        return Forecasts(path.stem, len(frames), frames[0].shape[0], read, known)
     return _from_grid(path, variable)
 
 
@@ -80,7 +86,7 @@ def moments(times: np.ndarray) -> tuple[str, ...]:
     return tuple(str(time).replace(" ", "T") for time in times.tolist())
 
 
-def _from_grid(path: Path, variable: str | None) -> Forecasts:
+def _from_grid(path: Path, variable: Any) -> Forecasts:
     import xarray as xr
 
     if not path.exists():
@@ -103,14 +109,12 @@ def _from_grid(path: Path, variable: str | None) -> Forecasts:
             f"forecast_reference_time and forecast_period); it has {', '.join(dataset.sizes)}"
         )
     names = [name for name, of in dataset.data_vars.items() if {start, lead} <= set(of.dims)]
-    if variable is None and len(names) != 1:
+    if len(names) != 1 and variable not in names:
         raise ValueError(
-            f"{path} holds {', '.join(map(str, names)) or 'no variable'} with starts and lead "
-            "times; --variable names the one to score"
+            f"{path} has {', '.join(map(str, names)) or 'no variable'} with starts and lead times, "
+            f"where {variable or 'a single one'} is to be scored"
         )
-    name = names[0] if variable is None else variable
-    if name not in names:
-        raise ValueError(f"{path} has no forecasts of {name}; it has {', '.join(map(str, names))}")
+    name = names[0] if len(names) == 1 else variable
     steps = dataset.sizes[lead]
     apart = [n for n, of in dataset.coords.items() if {start, lead} & set(of.dims)]
     plain = dataset[[name]].drop_vars(apart)
@@ -126,6 +130,7 @@ def _from_grid(path: Path, variable: str | None) -> Forecasts:
     return Forecasts(
         path.stem,
         dataset.sizes[start],
+        steps,
         read,
         _valid_times(path, dataset, start, lead),
         str(dataset[name].attrs.get("units", "")),

@@ -20,8 +20,10 @@ class Comparison:
 
     Attributes:
         difference: its score less the other one's.
-        low, high: the 95 % interval of the difference; None for fewer than `FEWEST` groups.
-        ratio, ratio_low, ratio_high: its score over the other one's, likewise.
+        low, high: the 95 % interval of the difference; None for fewer than `FEWEST` groups, or
+            where a score has no value.
+        ratio, ratio_low, ratio_high: its score over the other one's, likewise; infinite where that
+            is 0.
         tie: whether the difference could be chance: the interval holds 0, or there is none.
         n: how many groups of clips were drawn from.
     """
@@ -69,17 +71,23 @@ def paired_bootstrap(
     ]
     scores = [value(*(sums @ weights.T)) for sums in by_group]
     difference, ratio = scores[0] - scores[1], scores[0] / scores[1]
-    if n < FEWEST:
-        return Comparison(difference[0].item(), None, None, ratio[0].item(), None, None, True, n)
-    outside = _share_outside(n, level)
-    (low, high), (ratio_low, ratio_high) = (
-        np.nanquantile(drawn[1:].numpy(), [outside, 1 - outside]).tolist()
-        for drawn in (difference, ratio)
-    )
-    tie = not (low > 0 or high < 0)
+    low, high = _interval(difference[1:], n, level)
+    ratio_low, ratio_high = _interval(ratio[1:], n, level)
+    tie = low is None or high is None or low <= 0 <= high
     return Comparison(
         difference[0].item(), low, high, ratio[0].item(), ratio_low, ratio_high, tie, n
     )
+
+
+def _interval(
+    drawn: Float[Tensor, " resamples"], n: int, level: float
+) -> tuple[float, float] | tuple[None, None]:
+    """Percentiles; none of fewer than `FEWEST` groups, or where a number is not finite."""
+    if n < FEWEST or not bool(drawn.isfinite().all()):
+        return None, None
+    outside = _share_outside(n, level)
+    low, high = np.quantile(drawn.numpy(), [outside, 1 - outside]).tolist()
+    return low, high
 
 
 def _share_outside(n: int, level: float) -> float:

@@ -1,0 +1,104 @@
+"""The paired bootstrap against closed forms, and how often its interval holds the truth."""
+
+import numpy as np
+import pytest
+import torch
+
+from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
+from foreframe.metrics.pixel import ratio, root_ratio
+
+
+def parts(errors: np.ndarray, values: np.ndarray | None = None) -> torch.Tensor:
+    """Summed squared errors of clips, and how many values these are of."""
+    counts = np.ones_like(errors) if values is None else values
+    return torch.from_numpy(np.stack([errors * counts, counts]))
+
+
+def test_identical_forecasts_tie_with_no_difference() -> None:
+    own = parts(np.random.default_rng(0).gamma(2, 1, 40))
+    got = paired_bootstrap(own, own, ratio, range(40))
+    assert (got.difference, got.low, got.high) == (0, 0, 0)
+    assert (got.ratio, got.ratio_low, got.ratio_high) == (1, 1, 1)
+    assert got.tie
+    assert got.n == 40
+
+
+@pytest.mark.parametrize("n", [FEWEST, 40])
+def test_a_constant_offset_is_never_a_tie(n: int) -> None:
+    """However much clips differ, each is worse by the same."""
+    errors = np.random.default_rng(0).gamma(1, 10, n)
+    got = paired_bootstrap(parts(errors + 0.01), parts(errors), ratio, range(n))
+    assert got.difference == pytest.approx(0.01)
+    assert (got.low, got.high) == pytest.approx((0.01, 0.01))
+    assert not got.tie
+    other = paired_bootstrap(parts(errors), parts(errors + 0.01), ratio, range(n))
+    assert other.high == pytest.approx(-0.01)
+    assert not other.tie
+
+
+def test_a_constant_factor_is_the_ratio() -> None:
+    errors = np.random.default_rng(0).gamma(1, 10, 30)
+    got = paired_bootstrap(parts(4 * errors), parts(errors), root_ratio, range(30))
+    assert (got.ratio, got.ratio_low, got.ratio_high) == pytest.approx((2, 2, 2))
+
+
+def test_scores_are_of_sums_not_means_of_scores() -> None:
+    """A clip with more values weighs more."""
+    errors, counts = np.array([1.0, 4.0] * 5), np.array([1.0, 9.0] * 5)
+    got = paired_bootstrap(parts(errors, counts), parts(errors * 0 + 1, counts), ratio, range(10))
+    assert got.difference == pytest.approx((1 + 36) / 10 - 1)
+
+
+def test_the_interval_is_that_of_the_normal_law() -> None:
+    """reference: mean +- 1.96 s / sqrt(n), which many clips tend to."""
+    draw = np.random.default_rng(0)
+    errors, gap = draw.gamma(2, 5, 1000), draw.normal(0.3, 2, 1000)
+    got = paired_bootstrap(parts(errors + gap), parts(errors), ratio, range(1000))
+    half = 1.96 * gap.std(ddof=1) / 1000**0.5
+    assert got.low == pytest.approx(gap.mean() - half, abs=0.15 * half)
+    assert got.high == pytest.approx(gap.mean() + half, abs=0.15 * half)
+
+
+def test_few_groups_say_nothing() -> None:
+    errors = np.random.default_rng(0).gamma(2, 5, 40)
+    groups = [k % (FEWEST - 1) for k in range(40)]
+    got = paired_bootstrap(parts(errors + 1), parts(errors), ratio, groups)
+    assert (got.low, got.high, got.ratio_low, got.ratio_high) == (None,) * 4
+    assert got.tie
+    assert got.difference == pytest.approx(1)
+    assert got.n == FEWEST - 1
+
+
+@pytest.mark.parametrize(("groups", "each"), [(5, 6), (12, 3), (60, 1)])
+def test_the_interval_holds_the_truth_as_often_as_it_says(groups: int, each: int) -> None:
+    """95 % of 300 simulated comparisons; clips of one group are alike, so as clips of their own
+    they would seem to say more than they do.
+    """
+    draw = np.random.default_rng(5)
+    numbers = np.arange(groups).repeat(each)
+    covered = alone = 0
+    for _ in range(300):
+        errors = draw.gamma(4, 1, groups * each)
+        gap = 0.2 + draw.normal(0, 0.5, groups)[numbers] + draw.normal(0, 0.2, groups * each)
+        pair = parts(errors + gap), parts(errors)
+        got = paired_bootstrap(*pair, ratio, numbers.tolist())
+        covered += got.low <= 0.2 <= got.high
+        if each > 1:
+            naive = paired_bootstrap(*pair, ratio, range(groups * each))
+            alone += naive.low <= 0.2 <= naive.high
+    assert 0.9 <= covered / 300 <= 0.99
+    if each > 1:
+        assert alone / 300 < 0.85
+
+
+def test_windows_of_one_stretch_are_one_group() -> None:
+    places = [(0, 0), (0, 7), (0, 8), (1, 0), (1, 30)]
+    assert group_by_stretch(places, 8) == [0, 0, 1, 2, 3]
+
+
+def test_the_same_every_time() -> None:
+    draw = np.random.default_rng(0)
+    own, other = parts(draw.gamma(2, 1, 20)), parts(draw.gamma(2, 1, 20))
+    assert paired_bootstrap(own, other, ratio, range(20)) == paired_bootstrap(
+        own, other, ratio, range(20)
+    )
