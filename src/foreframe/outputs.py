@@ -115,8 +115,8 @@ def write_values(
 ) -> None:
     """One forecast, or a list of several that began at different times, without pictures.
 
-    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list; .nc and .zarr have the dimensions time,
-    or start and lead.
+    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list, rows from north to south; .nc and .zarr
+    have the dimensions of the file that was read, or start and lead in place of time.
 
     Args:
         attributes: of a .nc or .zarr as a whole.
@@ -128,18 +128,16 @@ def write_values(
     if kind in (".nc", ".zarr"):
         write_grid(path, forecast, attributes)
         return
-    several = [forecast] if isinstance(forecast, Clip) else list(forecast)
-    arrays = {"frames": np.stack([np.asarray(one.frames) for one in several])}
-    times = [one.times for one in several if one.times is not None]
+    clips = [forecast] if isinstance(forecast, Clip) else list(forecast)
+    arrays = {"frames": np.stack([np.asarray(clip.frames) for clip in clips])}
+    times = [clip.times for clip in clips if clip.times is not None]
     if times:
-        arrays["times"] = np.stack(
-            [one if one.dtype.kind in "Mf" else one.astype(str) for one in times]
-        )
+        arrays["times"] = np.stack([t if t.dtype.kind in "Mf" else t.astype(str) for t in times])
     if isinstance(forecast, Clip):
-        arrays = {name: held[0] for name, held in arrays.items()}
-    beside = {name: place.values for name, place in several[0].coordinates.items() if place.dims}
-    if several[0].units:
-        beside["units"] = np.array(several[0].units)
+        arrays = {name: array[0] for name, array in arrays.items()}
+    beside = {name: place.values for name, place in clips[0].coordinates.items() if place.dims}
+    if clips[0].units:
+        beside["units"] = np.array(clips[0].units)
     with atomic_write(path) as rough, rough.open("wb") as file:
         if kind == ".npy":
             np.save(file, arrays["frames"])
@@ -151,9 +149,9 @@ def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
     """numpy's own writer leaves a half-closed archive behind on a full disk, which complains once
     more when it is thrown away.
     """
-    held = io.BytesIO()
-    np.savez_compressed(held, **arrays)
-    file.write(held.getbuffer())
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    file.write(archive.getbuffer())
 
 
 def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps: float) -> None:

@@ -47,31 +47,23 @@ class _GridFrames(Frames):
         fields: xarray Variables with a time, a row, a column and perhaps a channel dimension, in
             any order.
         dims: the names of time, channel, row and column; a field may be without the channel.
-        flip: rows are turned upside down.
         name: of the file, for messages.
         budget: GiB that a slice may take.
+
+    Attributes:
+        flip: whether rows are turned upside down.
 
     Raises:
         ValueError: on slicing, a damaged file, or more than the budget.
     """
 
     dtype = np.dtype(np.float32)
+    flip = False
 
     def __init__(
-        self,
-        fields: list[Any],
-        dims: tuple[Any, Any, Any, Any],
-        flip: bool,
-        name: str,
-        budget: float,
+        self, fields: list[Any], dims: tuple[Any, Any, Any, Any], name: str, budget: float
     ) -> None:
-        self._fields, self._dims, self._flip, self._name, self._budget = (
-            fields,
-            dims,
-            flip,
-            name,
-            budget,
-        )
+        self._fields, self._dims, self._name, self._budget = fields, dims, name, budget
         time, channel, row, column = dims
         sizes = fields[0].sizes
         self.shape = (
@@ -100,7 +92,7 @@ class _GridFrames(Frames):
             part = cut.transpose([field.dims.index(d) for d in order]).astype(np.float32)
             parts.append(part if channel in field.dims else part[:, None])
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
+        return np.ascontiguousarray(frames[:, :, ::-1] if self.flip else frames)
 
 
 def read_grid(
@@ -150,8 +142,8 @@ def read_grid(
                 f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name "
                 "another variable"
             )
-
-    (time, channel, row, column), levels = _layout(dataset, axes, names, name)
+    dims, levels = _layout(dataset, axes, names, name)
+    time, channel, row, column = dims
     dataset = dataset.isel(dict.fromkeys(levels, 0))
     if 0 in (dataset.sizes[time], dataset.sizes[row], dataset.sizes[column]):
         raise ValueError(
@@ -160,7 +152,7 @@ def read_grid(
         )
 
     fields = [dataset.variables[wanted] for wanted in names]
-    frames = _GridFrames(fields, (time, channel, row, column), False, name, budget)
+    frames = _GridFrames(fields, dims, name, budget)
     if opened.path is not None:
         claimed = math.prod(frames.shape) * 4
         stored = stored_bytes(opened.path, claimed // USUAL)
@@ -168,12 +160,12 @@ def read_grid(
         _check_coordinates(dataset, names, time, row, column, name, budget)
     with in_one_line(f"cannot read the coordinates of {name}; is it whole?"):
         times, note = _read_times(dataset, time)
-        coordinates, flip = _read_coordinates(dataset, axes, names, time, row, column)
+        coordinates, frames.flip = _read_coordinates(dataset, axes, names, time, row, column)
     if times is not None:
         _check_forward(times, name)
     if note:
         notes.append(note)
-    if flip:
+    if frames.flip:
         notes.append("rows ran south to north: turned north-up")
 
     time_dim = _time_dim(dataset, time)
@@ -188,20 +180,20 @@ def read_grid(
         if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
             titles = [str(title) for title in words.values]
     return Clip(
-        _GridFrames(fields, (time, channel, row, column), flip, name, budget),
+        frames,
         times,
         units[0] if len(set(units)) == 1 else ", ".join(units),
         coordinates,
-        name,
-        ", ".join(str(title) for title in titles),
-        tuple(notes),
-        shared_attributes([variable.attributes for variable in variables]),
-        (str(row), str(column)),
-        _read_start(dataset, times),
-        time_dim,
-        flip,
-        variables if len(names) > 1 else (),
-        {key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
+        name=name,
+        variable=", ".join(titles),
+        notes=tuple(notes),
+        attributes=shared_attributes([variable.attributes for variable in variables]),
+        dims=(str(row), str(column)),
+        start=_read_start(dataset, times),
+        time_dim=time_dim,
+        turned=frames.flip,
+        variables=variables if len(names) > 1 else (),
+        about={key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
     )
 
 
