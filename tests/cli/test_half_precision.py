@@ -34,15 +34,8 @@ def test_predict(run, capsys, tile: int) -> None:
     clip, made = np.load("clip.npy"), {}
     for precision in ("32-true", "bf16-mixed", "auto"):
         given = [
-            "predict",
-            "run",
-            "clip.npy",
-            "-o",
-            f"{precision}.npy",
-            "--tile",
-            str(tile),
-            "--device",
-            "cpu",
+            *("predict", "run", "clip.npy", "-o", f"{precision}.npy", "--tile", str(tile)),
+            *("--device", "cpu"),
         ]
         assert main([*given, "--precision", precision]) == 0
         assert capsys.readouterr().out.splitlines().count(AUTO) == (precision == "auto")
@@ -56,17 +49,8 @@ def test_predict(run, capsys, tile: int) -> None:
 
 def test_rolling(run, capsys) -> None:
     given = [
-        "predict",
-        "run",
-        "clip.npy",
-        "-o",
-        "out.npy",
-        "--every",
-        "1",
-        "--device",
-        "cpu",
-        "--precision",
-        "auto",
+        *("predict", "run", "clip.npy", "-o", "out.npy", "--every", "1", "--device", "cpu"),
+        *("--precision", "auto"),
     ]
     assert main(given) == 0
     assert capsys.readouterr().out.splitlines().count(AUTO) == 1
@@ -79,16 +63,8 @@ def test_evaluate(capsys) -> None:
     cards = {}
     for precision in ("32-true", "bf16-mixed", "auto"):
         given = [
-            "evaluate",
-            "run",
-            "--clips",
-            "2",
-            "--output",
-            precision,
-            "--device",
-            "cpu",
-            "--precision",
-            precision,
+            *("evaluate", "run", "--clips", "2", "--output", precision, "--device", "cpu"),
+            *("--precision", precision),
         ]
         assert main(given) == 0
         assert capsys.readouterr().out.splitlines().count(AUTO) == (precision == "auto")
@@ -105,15 +81,8 @@ def test_stream(run, capsys) -> None:
     """Frame after frame, and gone on from in another precision than it was saved in."""
     for precision in ("bf16-mixed", "auto"):
         given = [
-            "stream",
-            "run",
-            "clip.npy",
-            "-o",
-            precision,
-            "--state",
-            f"{precision}.state",
-            "--device",
-            "cpu",
+            *("stream", "run", "clip.npy", "-o", precision, "--state", f"{precision}.state"),
+            *("--device", "cpu"),
         ]
         assert main([*given, "--precision", precision]) == 0
         out, err = capsys.readouterr()
@@ -157,17 +126,8 @@ def test_a_forecast_over_budget_is_not_timed(capsys, monkeypatch) -> None:
 
     monkeypatch.setattr(foreframe.forecaster, "times_as_fast", timed)
     given = [
-        "predict",
-        "run",
-        "clip.npy",
-        "-o",
-        "out.npy",
-        "--steps",
-        "100000000",
-        "--precision",
-        "auto",
-        "--device",
-        "cpu",
+        *("predict", "run", "clip.npy", "-o", "out.npy", "--steps", "100000000"),
+        *("--precision", "auto", "--device", "cpu"),
     ]
     assert main(given) == 2
     assert "budget of 4 GiB" in capsys.readouterr().err

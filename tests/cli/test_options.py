@@ -77,16 +77,8 @@ def test_bad_flags_of_train(
     flags: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     few = [
-        "--data_args.clips",
-        "8",
-        "--validation_clips",
-        "2",
-        "--batch_size",
-        "2",
-        "--accelerator",
-        "cpu",
-        "--devices",
-        "1",
+        *("--data_args.clips", "8", "--validation_clips", "2", "--batch_size", "2"),
+        *("--accelerator", "cpu", "--devices", "1"),
     ]
     assert said in refused(["train", *few, "--run", str(tmp_path / "run"), *flags], capsys)
     assert not (tmp_path / "run").exists()

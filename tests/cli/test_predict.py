@@ -213,17 +213,8 @@ def test_rolling_films_and_grids(run, kelvin) -> None:
         assert (
             main(
                 [
-                    "predict",
-                    kelvin,
-                    "t.nc",
-                    "--steps",
-                    str(steps),
-                    "--every",
-                    "3",
-                    "--past",
-                    "1",
-                    "-o",
-                    "out.nc",
+                    *("predict", kelvin, "t.nc", "--steps", str(steps), "--every", "3"),
+                    *("--past", "1", "-o", "out.nc"),
                 ]
             )
             == 0

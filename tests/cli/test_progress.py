@@ -78,14 +78,7 @@ def test_commands_tell(run: str, verb: str, capsys, monkeypatch) -> None:
     np.save("film.npy", np.random.default_rng(0).random((40, 8, 8)).astype(np.float32))
     command = {
         "evaluate": [
-            "evaluate",
-            run,
-            "--data",
-            "moving_mnist",
-            "--clips",
-            "6",
-            "--batch_size",
-            "2",
+            *("evaluate", run, "--data", "moving_mnist", "--clips", "6", "--batch_size", "2"),
         ],
         "predict": ["predict", run, "film.npy", "-o", "out.npy", "--steps", "2", "--every", "10"],
     }[verb]

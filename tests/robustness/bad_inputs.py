@@ -126,30 +126,12 @@ def make_whole(folder: Path) -> None:
     live.source = {"path": "-", "frames": 1}
     live.save("live.safetensors")
     flags = [
-        "--data_args.clips",
-        "8",
-        "--validation_clips",
-        "2",
-        "--batch_size",
-        "2",
-        "--hidden",
-        "2",
-        "--past",
-        "2",
-        "--future",
-        "2",
+        *("--data_args.clips", "8", "--validation_clips", "2", "--batch_size", "2"),
+        *("--hidden", "2", "--past", "2", "--future", "2"),
     ]
     quick = [
-        "--trainer.max_steps",
-        "2",
-        "--picture_every",
-        "0",
-        "--accelerator",
-        "cpu",
-        "--devices",
-        "1",
-        "--precision",
-        "32-true",
+        *("--trainer.max_steps", "2", "--picture_every", "0", "--accelerator", "cpu"),
+        *("--devices", "1", "--precision", "32-true"),
     ]
     assert main(["train", "--config", "quick", *flags, *quick, "--run", "run"]) == 0
     held = torch.load("run/checkpoints/last.ckpt", weights_only=True)
@@ -336,30 +318,12 @@ def odd_grid(draw: random.Random, path: str) -> None:
 def verbs(draw: random.Random, path: str) -> list[str]:
     """A verb that reads a recording, on the one at `path`."""
     few = [
-        "--trainer.max_steps",
-        "1",
-        "--validation_clips",
-        "2",
-        "--batch_size",
-        "2",
-        "--hidden",
-        "2",
-        "--picture_every",
-        "0",
+        *("--trainer.max_steps", "1", "--validation_clips", "2", "--batch_size", "2"),
+        *("--hidden", "2", "--picture_every", "0"),
     ]
     here = [
-        "--accelerator",
-        "cpu",
-        "--devices",
-        "1",
-        "--precision",
-        "32-true",
-        "--past",
-        "2",
-        "--future",
-        "2",
-        "--run",
-        "out",
+        *("--accelerator", "cpu", "--devices", "1", "--precision", "32-true", "--past", "2"),
+        *("--future", "2", "--run", "out"),
     ]
     strict = ["--strict", "true"] if draw.random() < 0.3 else []
     verb = _verb(draw, path, few, here, strict)
@@ -379,13 +343,8 @@ def _verb(
             ["data", "check", path, "--past", "2", "--future", "2"],
             ["predict", "model", path, "-o", "out.npy", "--steps", "3", *strict],
             [
-                "predict",
-                "model",
-                path,
-                "-o",
-                draw.choice(["out.gif", "out.nc", "out.mp4", "out"]),
-                "--every",
-                "5",
+                *("predict", "model", path),
+                *("-o", draw.choice(["out.gif", "out.nc", "out.mp4", "out"]), "--every", "5"),
             ],
             ["evaluate", "model", "--data", path, "--clips", "2", "--output", "out"],
             ["stream", "model", path, "--wait", "0.1", "--steps", "2"],
@@ -502,16 +461,8 @@ def config_case(draw: random.Random) -> list[str]:
         )
     Path("c.yaml").write_text(text, encoding="utf-8", errors="surrogateescape")
     steps = [
-        "--trainer.max_steps",
-        "1",
-        "--accelerator",
-        "cpu",
-        "--devices",
-        "1",
-        "--workers",
-        "0",
-        "--tensorboard",
-        "false",
+        *("--trainer.max_steps", "1", "--accelerator", "cpu", "--devices", "1", "--workers", "0"),
+        *("--tensorboard", "false"),
     ]
     few = ["--trainer.max_epochs", "1"] if draw.random() < 0.05 else []
     if draw.random() < 0.2:
@@ -574,18 +525,8 @@ def checkpoint_case(draw: random.Random) -> list[str]:
             ]
         )
     few = [
-        "--trainer.max_steps",
-        "1",
-        "--validation_clips",
-        "2",
-        "--batch_size",
-        "2",
-        "--hidden",
-        "2",
-        "--data_args.clips",
-        "8",
-        "--accelerator",
-        "cpu",
+        *("--trainer.max_steps", "1", "--validation_clips", "2", "--batch_size", "2"),
+        *("--hidden", "2", "--data_args.clips", "8", "--accelerator", "cpu"),
     ]
     return draw.choice(
         [
@@ -725,18 +666,8 @@ FLAGS = {
 def flag_case(draw: random.Random) -> list[str]:
     verb = draw.choice(list(FLAGS))
     few = [
-        "--data_args.clips",
-        "8",
-        "--validation_clips",
-        "2",
-        "--batch_size",
-        "2",
-        "--hidden",
-        "2",
-        "--past",
-        "2",
-        "--future",
-        "2",
+        *("--data_args.clips", "8", "--validation_clips", "2", "--batch_size", "2"),
+        *("--hidden", "2", "--past", "2", "--future", "2"),
     ]
     begin = {
         "train": [

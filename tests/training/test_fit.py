@@ -247,30 +247,9 @@ def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProc
 
 
 FLAGS = [
-    "--model",
-    "quick",
-    "--hidden",
-    "8",
-    "--data_args.canvas",
-    "40",
-    "--data_args.clips",
-    "40",
-    "--past",
-    "3",
-    "--future",
-    "3",
-    "--batch_size",
-    "4",
-    "--validation_clips",
-    "7",
-    "--learning_rate",
-    "3e-3",
-    "--accelerator",
-    "cpu",
-    "--devices",
-    "1",
-    "--picture_every",
-    "0",
+    *("--model", "quick", "--hidden", "8", "--data_args.canvas", "40", "--data_args.clips", "40"),
+    *("--past", "3", "--future", "3", "--batch_size", "4", "--validation_clips", "7"),
+    *("--learning_rate", "3e-3", "--accelerator", "cpu", "--devices", "1", "--picture_every", "0"),
 ]
 
 
@@ -544,26 +523,12 @@ class Spoilt(torch.utils.data.Dataset):
     )
     monkeypatch.syspath_prepend(tmp_path)
     flags = [
-        "--data",
-        "spoilt_clips.Spoilt",
-        "--past",
-        "3",
-        "--future",
-        "3",
-        "--batch_size",
-        "4",
-        "--hidden",
-        "4",
+        *("--data", "spoilt_clips.Spoilt", "--past", "3", "--future", "3", "--batch_size", "4"),
+        *("--hidden", "4"),
     ]
     machine = [
-        "--workers",
-        workers,
-        "--accelerator",
-        "cpu",
-        "--devices",
-        "1",
-        "--run",
-        str(tmp_path / "run"),
+        *("--workers", workers, "--accelerator", "cpu", "--devices", "1"),
+        *("--run", str(tmp_path / "run")),
     ]
     assert main(["train", *flags, *machine]) == 2
     said = capsys.readouterr().err.strip()

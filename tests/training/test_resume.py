@@ -89,14 +89,8 @@ def test_some_kills_as_the_benchmark_has_them() -> None:
     """
     done = subprocess.run(
         [
-            sys.executable,
-            ROOT / "benchmarks" / "kills.py",
-            "--kills",
-            "3",
-            "--seed",
-            "7",
-            "--only",
-            "one process",
+            *(sys.executable, ROOT / "benchmarks" / "kills.py", "--kills", "3", "--seed", "7"),
+            *("--only", "one process"),
         ],
         capture_output=True,
         text=True,
@@ -496,30 +490,12 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
 
 def flags(run: Path) -> list[str]:
     own = [
-        "--model",
-        "quick",
-        "--hidden",
-        "4",
-        "--data_args.canvas",
-        "32",
-        "--data_args.clips",
-        "12",
-        "--past",
-        "2",
-        "--future",
-        "2",
+        *("--model", "quick", "--hidden", "4", "--data_args.canvas", "32"),
+        *("--data_args.clips", "12", "--past", "2", "--future", "2"),
     ]
     few = [
-        "--batch_size",
-        "4",
-        "--validation_clips",
-        "4",
-        "--epochs",
-        "100000",
-        "--accelerator",
-        "cpu",
-        "--picture_every",
-        "0",
+        *("--batch_size", "4", "--validation_clips", "4", "--epochs", "100000"),
+        *("--accelerator", "cpu", "--picture_every", "0"),
     ]
     return ["train", *own, *few, "--run", str(run)]
 
