@@ -351,9 +351,8 @@ def evaluate(
         raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
     forecaster = what if isinstance(what, Forecaster) else Forecaster.load(os.fspath(what), device)
     window = forecaster.window if stride is None else replace(forecaster.window, stride=stride)
-    forecaster = Forecaster(
-        forecaster.model, window, forecaster.scaling, forecaster.trained
-    )  # what was given keeps its own window
+    # What was given keeps its own window.
+    forecaster = Forecaster(forecaster.model, window, forecaster.scaling, forecaster.trained)
     if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
         data, data_args = what.data, {**forecaster.trained.data_args, **(data_args or {})}
         split = split or "test"

@@ -243,10 +243,8 @@ def test_files_that_are_joined_keep_what_is_true_of_all(tmp_path: Path) -> None:
     moved.projection_lambert.attrs["longitude_of_central_meridian"] = 10.0
     (tmp_path / "4.nc").unlink()  # which is still open
     moved.to_netcdf(tmp_path / "5.nc")
-    assert [len(clip) for clip in clips_from(tmp_path, "t2m")] == [
-        4,
-        4,
-    ]  # another map is another place
+    # Another map is another place.
+    assert [len(clip) for clip in clips_from(tmp_path, "t2m")] == [4, 4]
 
 
 def test_what_belongs_to_the_file_stays_there(tmp_path: Path) -> None:

@@ -275,10 +275,8 @@ def test_active_looks_only_at_the_past(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", frames)
     splits = SplitOptions(active=0.5, shares=(1, 0, 0))
     dataset = Recordings(tmp_path / "a.npy", "train", SMALL, Scaling(), splits=splits)
-    assert [start for _, start, _, _ in dataset.windows] == [
-        19,
-        20,
-    ]  # frame 20 among two of past: half; frame 40: a quarter
+    # Frame 20 among two of past: half; frame 40: a quarter.
+    assert [start for _, start, _, _ in dataset.windows] == [19, 20]
     with pytest.raises(ValueError, match="smaller active"):
         Recordings(
             tmp_path / "a.npy",

@@ -450,9 +450,8 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
         raise ValueError(f"{name}: it holds nothing")
     if frames.ndim < 3:
         raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W), nor clips (N,T,C,H,W)")
-    return np.asarray(
-        frames, frames.dtype.newbyteorder("=")
-    )  # torch knows this machine's order alone
+    # torch knows the byte order of this machine alone.
+    return np.asarray(frames, frames.dtype.newbyteorder("="))
 
 
 def are_clips(source: np.ndarray | Tensor) -> bool:

@@ -280,9 +280,8 @@ def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_NAME = re.compile(
-    r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )"
-)  # an underscore begins those of the libraries
+# Names that begin with an underscore are those of the libraries.
+_NAME = re.compile(r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )")
 _OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
 _WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
 
@@ -414,6 +413,5 @@ def _times_to_write(times: np.ndarray) -> np.ndarray:
 
 
 def _unit_of(times: np.ndarray) -> dict[str, str]:
-    return (
-        {} if times.dtype.kind in "mMO" else {"units": "s"}
-    )  # xarray writes the units of dates and durations
+    # xarray writes the units of dates and durations.
+    return {} if times.dtype.kind in "mMO" else {"units": "s"}

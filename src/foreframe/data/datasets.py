@@ -182,9 +182,8 @@ def _imported(path: str) -> Any:
             f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an "
             "import path such as pkg.Clips"
         )
-    if (
-        os.getcwd() not in sys.path
-    ):  # a file beside the user is meant to be found, as `python -m` would
+    # A file beside the user is meant to be found, as `python -m` would.
+    if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         return getattr(importlib.import_module(module), name)
