@@ -49,9 +49,9 @@ def score_run(
         clips: how many; by default all
         past: frames to look at; by default as many as the run was trained with, or 10
         future: frames to score; by default as many as the run was trained to forecast, or 10
-        forecasts: made elsewhere, a file or [several,files], scored beside: .npy or .npz (N,S,C,H,W)
-            in the data's own units, in the order of the clips, or NetCDF or Zarr with start and
-            lead times, as predict --every writes it
+        forecasts: of other programs, a file or [several,files], to score too: .npy or .npz
+            (N,S,C,H,W) in the data's own units, in the order of the clips, or NetCDF or Zarr with
+            start and lead times, as predict --every writes it
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
         batch_size: clips at once
         thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS
