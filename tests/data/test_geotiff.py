@@ -157,6 +157,20 @@ def test_pictures_stay_pictures(tmp_path: Path) -> None:
     assert is_geotiff(big)
 
 
+def test_overviews_are_no_pages_and_pages_are_pictures(tmp_path: Path) -> None:
+    path = write(tmp_path / "20201116.tif", np.tile(FIELD[:1], (1, 20, 20)))
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2])
+    assert read_geotiff(path).frames.shape == (1, 1, 120, 200)
+    assert is_geotiff(path)
+    for k in range(3):
+        write(tmp_path / "pages.tif", FIELD[k : k + 1], nodata=None,
+              options={"APPEND_SUBDATASET": "YES"} if k else {})  # fmt: skip
+    assert not is_geotiff(tmp_path / "pages.tif")
+    (clip,) = clips_from(tmp_path / "pages.tif")
+    np.testing.assert_array_equal(clip.frames[:][:, 0], FIELD[:3])
+
+
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     first = write(tmp_path / "a_20201116_1200.tif", FIELD[:1])
     for other, words in {

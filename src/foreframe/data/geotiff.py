@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -24,8 +24,9 @@ from foreframe.wording import plural
 SUFFIXES = (".tif", ".tiff")
 _WEIGHT = 24  # bytes a pixel that reading a band takes: as it is stored, its mask, and as float64
 _SCALE, _TRANSFORM, _GEO_KEYS = 33550, 34264, 34735  # tags of where a raster lies
-_BITS, _PHOTOMETRIC = 258, 262
+_SUBFILE, _BITS, _PHOTOMETRIC = 254, 258, 262
 _COLOURS = (2, 3, 6)  # RGB, palette, YCbCr
+_BIG = (b"+\0", b"\0+")  # BigTIFF, whose header is longer
 _DAY = r"(?<!\d)((?:1[89]|2[01])\d\d)[-_.]?(\d\d)[-_.]?(\d\d)"  # 2020-11-16, 20201116
 _HOUR = r"(?:[T_. :-]|-S)?(\d\d)(?:[:h_.-]?(\d\d)(?:[:m_.-]?(\d\d))?)?"  # T12:00:00, _1200, 12
 _STAMPS = (
@@ -61,22 +62,31 @@ _ALIKE = ("bands, rows and columns", "places", "maps", "names of bands", "units"
 
 
 def is_geotiff(path: Path) -> bool:
-    """Whether a TIFF says where it lies, and holds values: those of 8-bit colours are pictures."""
+    """Whether a TIFF says where it lies, and holds values: 8-bit colours and several pages are
+    pictures.
+    """
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            tags = ImageFileDirectory_v2(start + (file.read(8) if start[2:4] in _BIG else b""))
-            file.seek(tags.next)
-            tags.load(file)
+        pages = [page for page in _pages(path) if not page.get(_SUBFILE, 0)]
     except Exception:  # no TIFF; what is wrong with it is said by whoever reads it
         return False
+    tags = pages[0] if len(pages) == 1 else {}
     colours = tags.get(_PHOTOMETRIC) in _COLOURS and set(tags.get(_BITS, (8,))) == {8}
     return _GEO_KEYS in tags and (_SCALE in tags or _TRANSFORM in tags) and not colours
 
 
-_BIG = (b"+\0", b"\0+")  # BigTIFF, whose header is longer
+def _pages(path: Path) -> Iterator[Mapping[int, Any]]:
+    """The tags of each picture in a file, overviews and masks among them."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        tags = ImageFileDirectory_v2(start + (file.read(8) if start[2:4] in _BIG else b""))
+        seen: set[int] = set()
+        while tags.next and tags.next not in seen:  # damaged ones may go round in circles
+            seen.add(tags.next)
+            file.seek(tags.next)
+            tags.load(file)
+            yield dict(tags)
 
 
 def read_geotiff(
