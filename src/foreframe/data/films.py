@@ -338,14 +338,14 @@ def _picture_stream(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
         if s.codec_context is not None and not s.disposition & covers
     ]
     if not streams:
-        held = (
+        kinds = (
             ", ".join(
                 sorted({s.type for s in container.streams if s not in container.streams.video})
             )
             or "nothing"
         )
         raise ValueError(
-            f"{name} has no moving pictures that can be decoded (it holds {held}); give a film "
+            f"{name} has no moving pictures that can be decoded (it holds {kinds}); give a film "
             "with a video stream"
         )
     notes = (f"{len(streams)} video streams: the first is read",) if len(streams) > 1 else ()

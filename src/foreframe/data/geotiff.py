@@ -127,10 +127,10 @@ def read_geotiff(
                 )
     layers, bands = _layers(rasters, variable)
     times = [layer.time for layer in layers]
-    for one, two in pairwise(layers):
-        if one.time is not None and one.time == two.time:
+    for layer, after in pairwise(layers):
+        if layer.time is not None and layer.time == after.time:
             raise ValueError(
-                f"{one.path} and {two.path.name} are both of {one.time}; keep the files of a "
+                f"{layer.path} and {after.path.name} are both of {layer.time}; keep the files of a "
                 "recording in a folder of their own"
             )
     height, width = first.shape[1:]

@@ -107,16 +107,16 @@ def _name(message: Message) -> str:
 def _names(messages: list[Message], variable: str | Sequence[str] | None, name: str) -> list[str]:
     """The variables that are asked for, as CF calls them, or the only one."""
     spelt = {m["shortName"]: _name(m) for m in messages} | {_name(m): _name(m) for m in messages}
-    held = list(dict.fromkeys(map(_name, messages)))
-    names = [variable] if isinstance(variable, str) else list(variable or held)
-    if variable is None and len(held) > 1:
+    titles = list(dict.fromkeys(map(_name, messages)))
+    names = [variable] if isinstance(variable, str) else list(variable or titles)
+    if variable is None and len(titles) > 1:
         raise ValueError(
-            f"{name} holds several variables: {', '.join(held)}; name one, or a list that become "
+            f"{name} holds several variables: {', '.join(titles)}; name one, or a list that become "
             "channels"
         )
     for wanted in names:
         if wanted not in spelt:
-            raise ValueError(f"{name} has no variable {wanted}; it holds {', '.join(held)}")
+            raise ValueError(f"{name} has no variable {wanted}; it holds {', '.join(titles)}")
     return [spelt[wanted] for wanted in names]
 
 
@@ -128,9 +128,9 @@ def _chosen(
     Raises:
         ValueError: there are several kinds of them, and `select` names none.
     """
-    found = [message for message in messages if _name(message) == name]
+    matches = [message for message in messages if _name(message) == name]
     for key in _APART:
-        kinds = list(dict.fromkeys(message[key] for message in found))
+        kinds = list(dict.fromkeys(message[key] for message in matches))
         asked = {select.get(key)} | (set(select) if key == "typeOfLevel" else set())
         kind = next((kind for kind in kinds if kind in asked), kinds[0])
         if (len(kinds) > 1 or key in select) and kind not in asked:
@@ -138,8 +138,8 @@ def _chosen(
                 f"{where}: {name} comes with {key} {', '.join(map(str, kinds))}; select one of "
                 f"these, e.g. {key}={kinds[0]}"
             )
-        found = [message for message in found if message[key] == kind]
-    return found
+        matches = [message for message in matches if message[key] == kind]
+    return matches
 
 
 def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> Any:

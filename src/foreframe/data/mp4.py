@@ -1,5 +1,5 @@
-"""How many samples the tables of an MP4 or MOV claim: FFmpeg makes room for each before it looks
-whether any is there.
+"""How many samples the tables of an MP4 or MOV claim: FFmpeg makes room for all of them before it
+reads any.
 """
 
 import struct

@@ -289,16 +289,16 @@ def _time(what: Mapping[str, Any], day: str, hour: str, name: str) -> datetime |
 
 def _quantities(layers: list[_Layer], variable: str | Sequence[str] | None, name: str) -> list[str]:
     """The quantities that are asked for, or the only one."""
-    held = list(dict.fromkeys(layer.quantity for layer in layers))
-    names = [variable] if isinstance(variable, str) else list(variable or held)
-    if variable is None and len(held) > 1:
+    quantities = list(dict.fromkeys(layer.quantity for layer in layers))
+    names = [variable] if isinstance(variable, str) else list(variable or quantities)
+    if variable is None and len(quantities) > 1:
         raise ValueError(
-            f"{name} holds several quantities: {', '.join(held)}; name one, or a list that become "
-            "channels"
+            f"{name} holds several quantities: {', '.join(quantities)}; name one, or a list that "
+            "become channels"
         )
     for wanted in names:
-        if wanted not in held:
-            raise ValueError(f"{name} has no quantity {wanted}; it holds {', '.join(held)}")
+        if wanted not in quantities:
+            raise ValueError(f"{name} has no quantity {wanted}; it holds {', '.join(quantities)}")
     return names
 
 
@@ -310,16 +310,16 @@ def _chosen(layers: list[_Layer], quantity: str, select: dict[str, Any], name: s
     """
     if further := sorted(select.keys() - {"dataset"}):
         raise ValueError(f"{name} has no dimension {further[0]} to select from; it has dataset")
-    found = [layer for layer in layers if layer.quantity == quantity]
-    numbers = [layer.dataset for layer in found]
+    matches = [layer for layer in layers if layer.quantity == quantity]
+    numbers = [layer.dataset for layer in matches]
     if "dataset" in select:
-        found = [layer for layer in found if str(layer.dataset) == str(select["dataset"])]
-    if not found or len({layer.time for layer in found}) < len(found):
+        matches = [layer for layer in matches if str(layer.dataset) == str(select["dataset"])]
+    if not matches or len({layer.time for layer in matches}) < len(matches):
         raise ValueError(
             f"{name}: {quantity} lies in datasets {', '.join(map(str, numbers))}; select one of "
             f"them, e.g. dataset={numbers[0]}"
         )
-    return sorted(found, key=lambda layer: layer.time or datetime.min)
+    return sorted(matches, key=lambda layer: layer.time or datetime.min)
 
 
 # Where its pixels lie

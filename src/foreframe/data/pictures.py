@@ -77,12 +77,12 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
         raise ValueError(
             f"{path.name} is no {kind} that can be read ({_short(error)}); make or fetch it again"
         ) from None
-    found = _Kind(*size, grey, np.dtype(np.uint8), 16, False, None)
+    of_all = _Kind(*size, grey, np.dtype(np.uint8), 16, False, None)
     frames = Pages(
         path.absolute(),
         tuple(range(len(seconds) - 1)),
-        found,
-        found.dtype,
+        of_all,
+        of_all.dtype,
         _stamp(path),
         True,
         budget,
@@ -91,8 +91,8 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
 
 
 def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
-    """An animated WebP as `read_gif` gives it, or a TIFF of several pages: frames (T,C,H,W), each
-    page one; no times.
+    """An animated WebP as `read_gif` gives it, or a TIFF of several pages: frames (T,C,H,W), a
+    frame a page; no times.
 
     Overviews and masks are no pages. Where the file says which number stands for no data
     (GDAL_NODATA), frames are float32, NaN there.
@@ -137,6 +137,11 @@ def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
     return Clip(frames, name=path.name)
 
 
+def _is_image(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+
+
 def count_pages(path: Path) -> int:
     """How many pictures a file holds; 0 where it cannot be read."""
     try:
@@ -175,12 +180,8 @@ def read_images(
         folder = Path(folder_or_list)
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
-        held = (
-            p
-            for p in folder.iterdir()
-            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
-        )
-        paths, name = sorted(held, key=natural), folder.resolve().name
+        paths = sorted((path for path in folder.iterdir() if _is_image(path)), key=natural)
+        name = folder.resolve().name
     else:
         paths, name = [Path(p) for p in folder_or_list], ""
     if not paths:
@@ -205,8 +206,8 @@ def read_images(
             broken.add(k)
     if not kinds:
         raise ValueError(
-            f"none of the {len(paths)} images can be read, {paths[0].name} for one; make or fetch "
-            "them again"
+            f"none of the {len(paths)} images can be read, among them {paths[0].name}; make or "
+            "fetch them again"
         )
     first, kind = kinds[0]
     for path, other in kinds:
@@ -271,19 +272,18 @@ class Pages(Frames):
         object.__setattr__(self, "shape", shape)
 
     def read(self, first: int, last: int) -> Shaped[np.ndarray, "t c h w"]:
-        asked = range(first, last)
-        pictures = _room(len(asked), self.shape[1:], self.dtype, self.path, self.budget)
-        if not len(asked):
+        pictures = _room(last - first, self.shape[1:], self.dtype, self.path, self.budget)
+        if first == last:
             return pictures
-        k = asked.start
+        k = first
         try:
             decoder = _decoder(self.path, self.stamp, os.getpid(), threading.get_ident())
             kept = decoder.kept
-            room = max(1, min(len(asked), _KEPT_BYTES // pictures[0].nbytes))
-            for k in asked:
+            room = max(1, min(last - first, _KEPT_BYTES // pictures[0].nbytes))
+            for k in range(first, last):
                 if k not in kept:
                     kept[k] = self._picture(decoder.image, k)
-                pictures[k - asked.start] = kept[k]
+                pictures[k - first] = kept[k]
                 while len(kept) > room:
                     del kept[next(iter(kept))]
         except OverBudgetError:
@@ -350,21 +350,19 @@ class Images(Frames):
         budget: float = BUDGET,
     ) -> None:
         self.shape, self.dtype, self._budget = shape, dtype, budget
-        self._broken: set[int] = broken
-        self._paths, self._strict, self._warned = [p.absolute() for p in paths], strict, False
-        if broken:
-            self._warn(min(broken))
+        self._paths, self._strict = [path.absolute() for path in paths], strict
+        self._broken: set[int] = set()
+        for k in sorted(broken):
+            self._break(k)
 
     def read(self, first: int, last: int) -> Shaped[np.ndarray, "t c h w"]:
-        asked = range(first, last)
-        pictures = _room(
-            len(asked), self.shape[1:], self.dtype, self._paths[0].parent, self._budget
-        )
-        for k in asked:
+        where = self._paths[0].parent
+        pictures = _room(last - first, self.shape[1:], self.dtype, where, self._budget)
+        for k in range(first, last):
             picture = self._read(k)
-            if picture is None and k > asked.start:
-                picture = pictures[k - asked.start - 1]
-            pictures[k - asked.start] = self._stand_in(k) if picture is None else picture
+            if picture is None and k > first:
+                picture = pictures[k - first - 1]
+            pictures[k - first] = self._stand_in(k) if picture is None else picture
         return pictures
 
     def _read(self, k: int) -> np.ndarray | None:
@@ -383,8 +381,7 @@ class Images(Frames):
                     f"{self._paths[k]} cannot be read ({_short(error)}); replace it, or leave "
                     "strict out"
                 ) from None
-        self._broken.add(k)
-        self._warn(k)
+        self._break(k)
         return None
 
     def _stand_in(self, k: int) -> np.ndarray:
@@ -397,14 +394,12 @@ class Images(Frames):
             "them again"
         )
 
-    def _warn(self, k: int) -> None:
-        if not self._warned:
-            self._warned = True
-            name = f"{self._paths[k].name} (frame {k})"
-            told = Note(
-                f"{name} cannot be read; the image before stands in its place; strict refuses it"
-            )
-            warnings.warn(told, stacklevel=4)
+    def _break(self, k: int) -> None:
+        if not self._broken:
+            what = f"{self._paths[k].name} (frame {k}) cannot be read"
+            told = f"{what}; the image before stands in its place; strict refuses it"
+            warnings.warn(Note(told), stacklevel=5)
+        self._broken.add(k)
 
 
 class _Kind(NamedTuple):
