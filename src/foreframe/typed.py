@@ -111,6 +111,16 @@ def type_hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(make, include_extras=True)
 
 
+def is_plain(hint: Any) -> bool:
+    """Whether a type is one of plain values: numbers, words, lists and mappings of them."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return True
+    kinds: list[Any] = [Any, Union, types.UnionType, types.NoneType, int, float, str, bool]
+    kinds += [list, tuple, dict, Sequence, Mapping]
+    return (origin or hint) in kinds and all(is_plain(part) for part in inside if part is not ...)
+
+
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of a type; numpy's numbers are numbers, true and false are none."""
     origin, inside = get_origin(hint), get_args(hint)

@@ -5,7 +5,6 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from foreframe.data.readers import SUFFIXES
 from foreframe.data.windows import Recordings, recordings_from
 from foreframe.scaling import Scaling
 from foreframe.trained import IN_MEMORY
+from foreframe.typed import brief, describe_type, is_plain, matches, type_hints
+from foreframe.wording import closest
 
 
 def open_dataset(
@@ -76,7 +77,7 @@ def open_dataset(
         return _call(ArrayClips, data, {"source": data, "split": split} | args)
     if is_recording(data, args):
         return _recordings(data, split, window, args, scaling)
-    make = _imported(data)
+    make = imported(data)
     by_split = callable(make) and "split" in inspect.signature(make).parameters
     dataset = (
         _call(make, data, ({"split": split} if by_split else {}) | args) if callable(make) else make
@@ -162,11 +163,15 @@ class _Block(Subset):
 def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
     known = inspect.signature(make).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-    for name in args:
+    hints = _plain_hints(make)
+    for name, value in args.items():
         if name not in known and not open_ended:
-            close = get_close_matches(name, known, n=1)
-            meant = f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(known)}"
-            raise ValueError(f"data {data} takes no argument {name!r}{meant}")
+            meant = closest(name, known) or f"it takes {', '.join(known)}"
+            raise ValueError(f"data {data} takes no argument {name!r}; {meant}")
+        usual = name in known and value is known[name].default
+        if name in hints and not usual and not matches(value, hints[name]):
+            kind = describe_type(hints[name])
+            raise ValueError(f"data {data}: {name} is {kind}, not {brief(value)}")
     try:
         return make(**args)
     except (ValueError, OSError):
@@ -175,7 +180,20 @@ def _call(make: Any, data: str, args: dict[str, Any]) -> Any:
         raise ValueError(f"data {data}: {_named(error)}") from error
 
 
-def _imported(path: str) -> Any:
+def _plain_hints(make: Any) -> dict[str, Any]:
+    """The types of those arguments that take plain values alone, which YAML can tell apart."""
+    try:
+        return {name: kind for name, kind in type_hints(make).items() if is_plain(kind)}
+    except Exception:  # somebody else's annotations may be anything
+        return {}
+
+
+def imported(path: str) -> Any:
+    """What an import path such as "mypackage.radar.Storms" stands for.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
         raise ValueError(
