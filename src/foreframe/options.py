@@ -153,9 +153,18 @@ class SplitOptions:
 
 GROUPS = {"reading": ReadOptions, "splits": SplitOptions}
 
+OLD = {  # names of before, which are still taken -> today's
+    "accelerator": "device",
+    "dealing": "splits",
+    "source": "input",
+    "strict": "reading.strict",
+    "variable": "reading.variable",
+}
+
 
 def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options`, those of reading and splits and the scaling among the arguments of the data.
+    """`options` by today's names, those of reading and splits and the scaling among the arguments
+    of the data.
 
     Recordings take all of them as arguments of one name each, as a Dataset takes its own. So
     `reading: {size: [96,128]}` and `data_args: {size: [96,128]}` are the same.
@@ -163,6 +172,7 @@ def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a name that is no field of its group, or a value that the field cannot have.
     """
+    options = {OLD.get(name, name): value for name, value in options.items()}
     rest = {name: value for name, value in options.items() if name not in (*GROUPS, "scaling")}
     inner: dict[str, Any] = {}
     for name, kind in GROUPS.items():

@@ -14,7 +14,7 @@ import numpy as np
 
 from foreframe.files import exists
 from foreframe.options import GROUPS as OF_RECORDINGS
-from foreframe.options import ReadOptions, SplitOptions, as_data_args
+from foreframe.options import OLD, ReadOptions, SplitOptions, as_data_args
 from foreframe.scaling import Scaling
 from foreframe.training.options import GROUPS, Options
 from foreframe.training.recipes import check_origin, config_file, config_settings, no_option
@@ -65,7 +65,8 @@ class TrainOptions(TypedDict, total=False):
     minutes: float | None
     seed: int
 
-    accelerator: str
+    device: str
+    accelerator: str  # the device's name of before
     devices: int | str
     precision: str
     memory: Literal["keep", "save"]
@@ -120,7 +121,7 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
     """
     names = [option.name for group in GROUPS for option in fields(group)]
     for name in given:
-        if name not in (*names, *OF_RECORDINGS, "scaling"):
+        if name not in (*names, *OF_RECORDINGS, "scaling", *OLD):
             raise ValueError(no_option(name, [*names, *OF_RECORDINGS, "scaling"]))
     values = {name: value if name == "data" else _plain(value) for name, value in given.items()}
     values = as_data_args(values)

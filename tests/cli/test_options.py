@@ -293,3 +293,14 @@ def test_the_help_of_a_model_lists_its_own_arguments(capsys: pytest.CaptureFixtu
 def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "foreframe VERB --help" in capsys.readouterr().out
+
+
+def test_a_device_has_one_name_in_every_verb(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("accelerator: cpu")
+    config = ["--config", str(tmp_path / "old.yaml")]
+    for words in (["--device", "cpu"], ["--accelerator", "cpu"], config):
+        assert parse(words)[MachineOptions].device == "cpu"
+    assert parse([*config, "--device", "cuda"])[MachineOptions].device == "cuda"
+    assert MachineOptions(accelerator="cpu") == MachineOptions(device="cpu")
+    for verb in ("predict a b -o c", "stream a b", "evaluate a"):
+        assert values([*verb.split(" "), "--device", "cpu"])["device"] == "cpu"

@@ -9,12 +9,12 @@ import inspect
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import InitVar, is_dataclass
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args
 
 import docstring_parser
 
-from foreframe.options import GROUPS, ReadOptions, SplitOptions
+from foreframe.options import GROUPS, OLD, ReadOptions, SplitOptions
 from foreframe.training.recipes import plain_yaml
 from foreframe.typed import brief, describe_type, matches, parameters, type_hints
 from foreframe.wording import closest
@@ -24,13 +24,6 @@ Splits = Annotated[dict[str, Any] | None, SplitOptions]
 # Of verbs that read or split as in training where nothing is said, so that defaults are not told.
 ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
 SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
-
-OLD = {  # names of before, which are still taken -> today's
-    "variable": "reading.variable",
-    "strict": "reading.strict",
-    "dealing": "splits",
-    "source": "input",
-}
 
 Told = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: what the words say
 
@@ -58,6 +51,8 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
     starred = any(given.kind is given.KEYWORD_ONLY for given in parameters(signature).values())
     for name, given in parameters(signature).items():
         kind, default = hints.get(name, Any), given.default
+        if isinstance(kind, InitVar):  # a name of before, for Python
+            continue
         group = _group_of(kind)
         by_place = given.kind is given.POSITIONAL_OR_KEYWORD and (starred or default is given.empty)
         options.append(Option(within + name, kind, default, about.get(name, ""), by_place))
@@ -209,14 +204,15 @@ class Parser(argparse.ArgumentParser):
             ValueError: not YAML, or another type.
         """
         kind = self.options[name].kind if name in self.options else Any
-        text = given if isinstance(given, str) else ""
-        if kind in _WORDS and name in self.options and isinstance(given, str):
-            return None if given == "null" and kind is not str else given
-        value = plain_yaml(text, where) if text or given == "" else given
+        if kind in _WORDS and name in self.options:
+            if isinstance(given, str):
+                return None if given == "null" and kind is not str else given
+            kind = str if kind is Any else kind
+        value = plain_yaml(given, where) if isinstance(given, str) else given
         if matches(value, kind):
             return value
-        if not isinstance(value, list | dict) and matches(text, kind):
-            return text  # a name that looks like a number
+        if not isinstance(value, list | dict) and isinstance(given, str) and matches(given, kind):
+            return given  # a name that looks like a number
         cure = ","
         if where.startswith("--") and dict in (kind, *get_args(kind)):
             cure = f", such as {where}.NAME VALUE,"

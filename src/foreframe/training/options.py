@@ -6,7 +6,7 @@ Each field's help is the comment that jsonargparse reads from the class docstrin
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 LONG = 2**31  # of numbers that count something, none is as large
@@ -127,7 +127,7 @@ class MachineOptions:
     """On which machine
 
     Args:
-        accelerator: auto, cpu, gpu, mps
+        device: cpu, cuda, mps; auto takes cuda where there is one
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed
         memory: save keeps less of each step, and computes it again on the way back
@@ -137,16 +137,18 @@ class MachineOptions:
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
-    accelerator: str = "auto"
+    device: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"
     memory: Literal["keep", "save"] = "keep"
     compile: bool | Literal["auto"] = "auto"
     budget: float = 1.0
     trainer: dict = field(default_factory=dict)
+    accelerator: InitVar[str | None] = None  # the device's name of before
 
-    def __post_init__(self) -> None:
-        _check_words(self, "accelerator", "precision")
+    def __post_init__(self, accelerator: str | None) -> None:
+        self.device = accelerator or self.device
+        _check_words(self, "device", "precision")
         if not 0 < self.budget < LONG:
             raise ValueError(f"budget is a number of GiB above 0, not {self.budget}")
         if isinstance(self.devices, int) and self.devices < 1:

@@ -69,9 +69,7 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
         ValueError: they were to be, and cannot.
     """
     device = (
-        "cuda"
-        if machine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        else "cpu"
+        "cuda" if machine.device in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
     )
     if (
         not values

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from foreframe.files import exists
-from foreframe.options import GROUPS, as_data_args
+from foreframe.options import GROUPS, OLD, as_data_args
 from foreframe.trained import check_harmless, is_remote, leaves
 from foreframe.training.options import MachineOptions
 from foreframe.typed import brief
@@ -73,7 +73,7 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         raise ValueError(
             f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
         )
-    options = [*names, *GROUPS, "scaling"]
+    options = [*names, *GROUPS, "scaling", *OLD]
     for name, value in held.items():
         if name == "config":
             raise ValueError(f"config {file} names another config; give both on the command line")

@@ -33,7 +33,7 @@ NO_RECIPE = {
     "model", "hidden", "model_args",
     "weights", "start_at_mean",
     "epochs", "minutes",
-    "workers", "accelerator", "devices", "memory", "compile", "budget",
+    "workers", "device", "devices", "memory", "compile", "budget",
     "validation_clips",
 }  # fmt: skip
 # Of the Trainer's arguments, those that do change them.

@@ -93,14 +93,14 @@ def build_trainer(
     """
     precision = machine.precision
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if precision == "16-mixed" and (machine.accelerator == "cpu" or not gpu):
+    if precision == "16-mixed" and (machine.device == "cpu" or not gpu):
         precision = "bf16-mixed"  # as Lightning would take it, with a warning of its own
         say("precision 16-mixed needs a GPU: on this CPU it is bf16-mixed")
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     try:
         return L.Trainer(
             **(defaults | machine.trainer | more),
-            accelerator=machine.accelerator,
+            accelerator=machine.device,
             devices=machine.devices,
             precision=precision,
             max_epochs=learning.epochs,
