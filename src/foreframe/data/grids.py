@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import cftime
 import numpy as np
 
 from foreframe.clip import (
@@ -257,7 +258,8 @@ def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
 
 def _is_date(variable: Any) -> bool:
     if variable.dtype.kind == "O" and variable.size:
-        return hasattr(variable[(slice(1),) * variable.ndim].values.ravel()[0], "calendar")
+        first = variable[(slice(1),) * variable.ndim].values.ravel()[0]
+        return isinstance(first, cftime.datetime)
     return variable.dtype.kind == "M"
 
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
+
 from foreframe.data.claims import OverBudgetError, check_budget
 from foreframe.extras import needed
 
@@ -225,6 +227,10 @@ class _Array(NamedTuple):
     codecs: frozenset[str] = frozenset()
 
 
+def _itemsize(dtype: Any) -> int:
+    return np.dtype(dtype).itemsize or 16  # texts of any length have none
+
+
 def _arrays(group: Any, chunk_of: Callable[[Any], Any], prefix: str = "") -> Iterator[_Array]:
     """The arrays of a group and those in it, of netCDF4 or h5netcdf."""
     for name, variable in group.variables.items():
@@ -233,7 +239,7 @@ def _arrays(group: Any, chunk_of: Callable[[Any], Any], prefix: str = "") -> Ite
             prefix + name,
             tuple(variable.dimensions),
             tuple(variable.shape),
-            getattr(variable.dtype, "itemsize", 16),  # texts of any length have none
+            _itemsize(variable.dtype),
             tuple(chunk) if isinstance(chunk, list | tuple) else (),
         )
     for name, inner in group.groups.items():
@@ -315,7 +321,7 @@ def _zarr_arrays(group: Any, members: Iterable[str] | None, prefix: str = "") ->
             prefix + title,
             tuple(map(str, dims)),
             tuple(item.shape),
-            getattr(item.dtype, "itemsize", 16),
+            _itemsize(item.dtype),
             tuple(item.chunks),
             frozenset().union(
                 *(_named(metadata.get(k)) for k in ("codecs", "filters", "compressor"))
@@ -384,7 +390,7 @@ def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
     """
     encoding = variable.encoding
     shape = [min(sizes.get(dim, size), size) for dim, size in variable.sizes.items()]
-    stored = getattr(encoding.get("dtype"), "itemsize", variable.dtype.itemsize)
+    stored = _itemsize(encoding.get("dtype") or variable.dtype)
     need = math.prod(shape) * (stored + max(8, variable.dtype.itemsize))
     chunk = encoding.get("chunks") or encoding.get("chunksizes")
     if chunk:
