@@ -16,8 +16,7 @@ import torch  # noqa: E402
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(2)
 
-# Started in the background of a script, Ctrl-C is ignored, and programs that tests start inherit
-# that.
+# In the background of a script Ctrl-C is ignored, and programs that tests start inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -12,8 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# Files that are being written: hidden, with a name that nobody can foresee and no other program
-# gives.
+# Files that are being written: hidden, with names that nobody can foresee or gives otherwise.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
 # Seconds: where files cannot be locked, only their age tells that nobody writes them any more.
 ABANDONED = 24 * 3600
@@ -283,8 +282,7 @@ def _keep(path: Path, name: Path) -> None:
     try:
         os.replace(link, name)
     finally:
-        # Where both names are of the same file already, the rename does nothing, and leaves the
-        # link.
+        # Where both names are of one file already, the rename does nothing, and leaves the link.
         link.unlink(missing_ok=True)
 
 

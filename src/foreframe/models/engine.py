@@ -423,8 +423,7 @@ def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
         out, back, *_ = torch.func.vjp(of, *[inputs[place] for place in places])
         return back(gradients if isinstance(out, tuple) else gradients[0])
 
-    # With code of its own: a compiler counts its attempts by code, and would give up after some
-    # functions.
+    # Each with its own code: a compiler counts attempts by code, and would give up after some.
     backward = unwrap(backward)
     code = backward.__code__.replace(co_name=f"backward_of_{function.__name__}")
     return types.FunctionType(code, backward.__globals__, code.co_name, None, backward.__closure__)

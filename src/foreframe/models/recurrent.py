@@ -292,8 +292,7 @@ class EncoderDecoder(Recurrent):
         self.attend = Attention(own[-1], hidden[-1]) if attention else None
         self.backwards = CORES[kind](width, **core_args) if backward else None
         self.finish(own, HEADS[name], args)
-        # Frames that are fed back are drawn step by step; else all maps are kept, and drawn at
-        # once.
+        # Frames that are fed back are drawn step by step; else all maps are kept and drawn at once.
         read = sum(own) if args["over"] == "all" else own[-1]
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
