@@ -53,7 +53,7 @@ def test_evaluate_scores_pictures_on_the_range_of_training(tmp_path, monkeypatch
     command = ["evaluate", "moving-mnist", "--data", "film.mp4", "--data_args.colour", "grey"]
     assert main([*command, *shares, "--clips", "2", "--output", "report"]) == 0
     card = json.loads((tmp_path / "report" / "scorecard.json").read_text())
-    # A walking square covers 400 pixels of 4,096: no forecast on [0,1] is further off than 800.
+    # A walking square covers 400 of 4,096 pixels: a square forecast elsewhere is off by 800.
     assert card["scores"]["persistence"]["openstl"]["mse"]["overall"] < 800
     assert card["scores"]["model"]["openstl"]["mse"]["overall"] < 800
 
