@@ -43,7 +43,7 @@ class Forecaster:
         model: anything that keeps the promise of `foreframe.models`.
         window: the past and future that it was trained with.
         scaling: the data's units to [0,1] and back.
-        trained: what it was trained on, for who scores it or reads alike; see there.
+        trained: what it was trained on, from which its data are read alike; see `Trained`.
         about: plain values for the model card, such as its title or its scores; nothing reads them.
 
     Attributes:
@@ -66,8 +66,8 @@ class Forecaster:
 
     @property
     def device(self) -> torch.device:
-        held = next(self.model.parameters(), None)
-        return torch.device("cpu") if held is None else held.device
+        weight = next(self.model.parameters(), None)
+        return torch.device("cpu") if weight is None else weight.device
 
     @overload
     def predict(
@@ -160,8 +160,8 @@ class Forecaster:
         """
         c, h, w = shape[-3:]
         clips = shape[0] if len(shape) == 5 else 1
-        held = min(h * w, tile**2) if tile > 0 else h * w
-        need = 4 * clips * steps * (3 * c * h * w + (c + self.model.per_step) * held)
+        at_once = min(h * w, tile**2) if tile > 0 else h * w
+        need = 4 * clips * steps * (3 * c * h * w + (c + self.model.per_step) * at_once)
         cure = "forecast fewer steps" + (" or in tiles" if not tile else "")
         check_budget(
             need, self.budget, f"a forecast of {steps} frames of {format_size((c, h, w))}", cure
@@ -297,7 +297,7 @@ class Forecaster:
             )
         if recording is not None and not 0 <= recording < len(clips):
             raise ValueError(
-                f"recording {recording} is not there: {source} holds {len(clips)}, counted from 0"
+                f"there is no recording {recording}: {source} holds {len(clips)}, counted from 0"
             )
         clip = on_scale(clips[recording or 0], self.scaling)
         self.check_channels(clip.frames.shape[1], source)
@@ -491,7 +491,7 @@ class Forecaster:
             device: any of torch's, or "auto": a CUDA device where there is one.
 
         Raises:
-            ValueError: when nothing is there, or what is there is damaged or of another model.
+            ValueError: when it does not exist, is damaged, or of another model.
         """
         what = Path(what)
         if what.is_file() and what.suffix == ".ckpt":
@@ -505,7 +505,7 @@ class Forecaster:
             return _from_folder(what, device)
         best, last = (what / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
         try:
-            path, held, note = first_whole((best, before(best), last, before(last)))
+            path, checkpoint, note = first_whole((best, before(best), last, before(last)))
         except FileNotFoundError:
             raise ValueError(
                 f"{what} holds neither model.safetensors nor checkpoints/best.ckpt; did its "
@@ -513,7 +513,7 @@ class Forecaster:
             ) from None
         if note:
             warnings.warn(Note(note), stacklevel=2)
-        return _from_checkpoint(path, device, held)
+        return _from_checkpoint(path, device, checkpoint)
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
@@ -618,15 +618,15 @@ def _check_weights(weights: Mapping[Any, Any], shapes: Mapping[str, tuple[int, .
     if not shapes:
         return
     for name in [*shapes, *weights]:
-        own, there = weights.get(name), shapes.get(name)
-        if own is None or there is None:
+        own, shape = weights.get(name), shapes.get(name)
+        if own is None or shape is None:
             raise ValueError(
                 f"its weights {'lack' if own is None else 'have'} {brief(name)}, unlike the model "
                 "that it describes"
             )
-        if tuple(own.shape) != there:
+        if tuple(own.shape) != shape:
             raise ValueError(
-                f"its weight {name} is {format_size(own.shape)}, but {format_size(there)} in the "
+                f"its weight {name} is {format_size(own.shape)}, but {format_size(shape)} in the "
                 "model that it describes"
             )
         if not own.is_floating_point():
@@ -637,18 +637,18 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
     """What a file tells of the training, checked, and its free words, which nothing reads.
 
     Raises:
-        ValueError: a field that is not there, or holds what it cannot.
+        ValueError: a field that does not exist, or has a value that it cannot have.
     """
     from foreframe.data.readers import SUFFIXES
     from foreframe.options import ReadOptions
 
-    names = [one.name for one in fields(Trained)]
+    names = [field.name for field in fields(Trained)]
     about = config.get("about") or {}
     check_plain(about, "about")
     if not isinstance(about, Mapping):
         raise ValueError(f"about holds words by name, not {brief(about)}")
     told = config.get("trained")
-    if told is None:  # files of before there were such fields have them among their words
+    if told is None:  # older files have them among their words
         told, about = (
             {n: about[n] for n in names if n in about},
             {n: v for n, v in about.items() if n not in names},
@@ -656,7 +656,7 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
         data, data_args = str(told.get("data", "")), told.get("data_args")
         if isinstance(data_args, Mapping) and ("/" in data or data.lower().endswith(SUFFIXES)):
             told["reading"] = {
-                n: data_args[n] for n in (one.name for one in fields(ReadOptions)) if n in data_args
+                f.name: data_args[f.name] for f in fields(ReadOptions) if f.name in data_args
             }
     trained = typed(Trained, told, "trained")
     typed(ReadOptions, trained.reading, "trained.reading")
@@ -689,14 +689,14 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
 
 
 def _from_checkpoint(
-    path: Path, device: str | torch.device, held: dict[str, Any] | None = None
+    path: Path, device: str | torch.device, checkpoint: dict[str, Any] | None = None
 ) -> Forecaster:
-    held = read_checkpoint(path) if held is None else held
-    return _from_config(held["forecaster"], _weights_in(held), str(path), device)
+    checkpoint = read_checkpoint(path) if checkpoint is None else checkpoint
+    return _from_config(checkpoint["forecaster"], _weights_in(checkpoint), str(path), device)
 
 
-def _weights_in(held: Mapping[str, Any]) -> Any:
-    weights = held.get("state_dict")
+def _weights_in(checkpoint: Mapping[str, Any]) -> Any:
+    weights = checkpoint.get("state_dict")
     if isinstance(weights, Mapping):
         return {str(name).removeprefix("network."): value for name, value in weights.items()}
     return weights

@@ -136,12 +136,13 @@ class Stream:
 
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
-        held = {f"state.{name}": value for name, value in self.state.items()} | {"last": self._last}
+        tensors = {f"state.{name}": value for name, value in self.state.items()}
+        tensors["last"] = self._last
         # Copies, since a model's state may be the last frame itself, and the format refuses memory
         # that is shared.
         content = {
             name: value.cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in held.items()
+            for name, value in tensors.items()
         }
         about = {
             "seen": str(self.seen),

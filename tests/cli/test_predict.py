@@ -129,7 +129,7 @@ def test_what_is_looked_at(kelvin, capsys) -> None:
         np.testing.assert_allclose(np.load("out.npy")[0, 0], seen.mean(axis=0), rtol=1e-5)
     capsys.readouterr()
     assert main(["predict", "../mean", "t.nc", "-o", "out.npy", "--after", "1"]) == 0
-    assert "(2 frames are fewer than the 4 it should look at)" in capsys.readouterr().out
+    assert "(2 frames are fewer than the 4 to look at)" in capsys.readouterr().out
     for after in ("9", "-1"):
         assert f"after {after}: t.nc has frames 0 to 8" in told(
             capsys, "../mean", "t.nc", "-o", "new.npy", "--after", after
@@ -332,7 +332,7 @@ def test_several_recordings(kelvin, capsys) -> None:
     assert "both holds 2 recordings; choose one with --recording, 0 to 1" in told(
         capsys, kelvin, "both", "-o", "out.npy"
     )
-    assert "recording 2 is not there" in told(
+    assert "there is no recording 2" in told(
         capsys, kelvin, "both", "-o", "out.npy", "--recording", "2"
     )
     assert main(["predict", kelvin, "both", "-o", "out.npy", "--recording", "1"]) == 0

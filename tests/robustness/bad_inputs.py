@@ -328,10 +328,7 @@ def verbs(draw: random.Random, path: str) -> list[str]:
     strict = ["--strict", "true"] if draw.random() < 0.3 else []
     verb = _verb(draw, path, few, here, strict)
     if path.endswith(".mp4") and draw.random() < 0.8:  # the model takes one channel
-        verb += [
-            f"--{'data_args' if verb[0] in ('train', 'evaluate') else 'reading'}.colour",
-            "grey",
-        ]
+        verb += ["--reading.colour", "grey"]
     return verb
 
 
@@ -628,7 +625,9 @@ FLAGS = {
         model_args.output.carry.feed model_args.embedding model_args.attention model_args.backward
         model_args.hidden model_args.stem.patch model_args.guide model_args.x.y.z weights
         data data_args data_args.clips data_args.canvas data_args.digits data_args.motion
-        data_args.motion.speed data_args.x.y.z past future stride batch_size validation_clips
+        data_args.motion.speed data_args.x.y.z reading reading.size reading.select splits splits.by
+        splits.shares scaling scaling.kind scaling.x.y device past future stride batch_size
+        validation_clips
         loss sampling_steps optimizer learning_rate beta_1 beta_2 weight_decay schedule warmup
         clip truncate start_at_mean epochs minutes seed accelerator precision memory budget
         trainer trainer.profiler trainer.strategy trainer.limit_train_batches trainer.max_steps
@@ -639,7 +638,8 @@ FLAGS = {
         model hidden batch_size past future precision config data_args.clips minutes epochs
     """,
     "evaluate": """
-        data data_args data_args.motion data_args.x.y split clips batch_size thresholds scales
+        data data_args data_args.motion data_args.x.y reading.size splits.by splits.gap split
+        clips batch_size thresholds scales
         period stride output device unknown
     """,
     "predict": """
@@ -651,14 +651,15 @@ FLAGS = {
         output steps every state wait variable reading.size reading.crop device budget unknown
     """,
     "models": """
-        past future height width unknown
+        past future size height width unknown
     """,
     "data": """
-        data data_args data_args.clips data_args.canvas split past future clip output
+        data data_args data_args.clips data_args.canvas reading reading.every splits.tile scaling
+        split past future clip output
     """,
     "data check": """
-        variable reading reading.size reading.every past future stride dealing dealing.by
-        dealing.shares dealing.gap dealing.tile dealing.active dealing.seed output
+        variable reading reading.size reading.every past future stride dealing dealing.by splits.by
+        splits.shares splits.gap splits.tile splits.active splits.seed splits output
     """,
 }
 

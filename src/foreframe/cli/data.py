@@ -62,7 +62,7 @@ def look_at_data(
     check_first_clip(dataset, window, None, data)
     if not 0 <= clip < len(dataset):
         raise ValueError(
-            f"clip {clip} is not there: {data} ({split}) has clips 0 to {len(dataset) - 1}"
+            f"there is no clip {clip}: {data} ({split}) has clips 0 to {len(dataset) - 1}"
         )
     frames = np.asarray(dataset[clip])
     t, c, h, w = frames.shape
@@ -124,20 +124,20 @@ def check_data(
 
     how, split = read_options(reading or {}), typed(SplitOptions, splits or {}, "splits")
     window = Window(past, future, stride)
-    found = check_recordings(input, how)
-    print("\n".join([*all_in_words(found), *splits_in_words(found, split, window)]))
+    recordings = check_recordings(input, how)
+    print("\n".join([*all_in_words(recordings), *splits_in_words(recordings, split, window)]))
     if output is not None:
-        write_png(output, _sheet(found[0]))
-        print(f"frames of {found[0].clip.name} lie side by side in {output}")
+        write_png(output, _sheet(recordings[0]))
+        print(f"frames of {recordings[0].clip.name} lie side by side in {output}")
 
 
-def _sheet(found: Any) -> "np.ndarray":
+def _sheet(checked: Any) -> "np.ndarray":
     """Frames spread over a recording, those that something is wrong with marked."""
     import numpy as np
 
     from foreframe.visuals import Paint, contact_sheet, paint_for
 
-    flags, moments, clip = found.flags(), found.moments, found.clip
+    flags, moments, clip = checked.flags(), checked.moments, checked.clip
     low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
     if clip.frames.dtype == np.uint8:
         low, high = 0.0, 255.0
@@ -145,9 +145,9 @@ def _sheet(found: Any) -> "np.ndarray":
         paint = paint_for("auto", low, high, clip.units)
     else:
         paint = Paint("grey", low, high if high > low else low + 1)
-    flagged = {i: flags[k] for i, k in enumerate(found.shown_at) if k in flags}
+    flagged = {i: flags[k] for i, k in enumerate(checked.shown_at) if k in flags}
     return contact_sheet(
-        np.stack(found.shown), list(map(str, found.shown_at)), paint, flagged=flagged
+        np.stack(checked.shown), list(map(str, checked.shown_at)), paint, flagged=flagged
     )
 
 

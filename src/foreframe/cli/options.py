@@ -29,7 +29,7 @@ Told = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: what
 
 
 class Option(NamedTuple):
-    """One flag, or one word without a flag."""
+    """A flag, or a word without a flag."""
 
     name: str
     kind: Any
@@ -59,7 +59,7 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
         if group is not None:
             inner = options_of(group, f"{within}{name}.")
             as_trained = "as trained" in get_args(kind)
-            groups += [one._replace(default=None) for one in inner] if as_trained else inner
+            groups += [field._replace(default=None) for field in inner] if as_trained else inner
     return [*options, *groups]
 
 

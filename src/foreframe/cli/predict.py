@@ -9,6 +9,7 @@ from foreframe.files import check_source
 from foreframe.memory import keep_memory
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
+from foreframe.wording import plural
 
 if TYPE_CHECKING:
     from foreframe.clip import Clip
@@ -45,7 +46,7 @@ def forecast_clip(
         steps: frames to forecast, beyond the trained horizon too; 0 takes as many as it was trained
             to forecast
         past: how many frames to look at; 0 takes as many as it was trained with
-        after: the last frame to look at, counted from 0; by default the last there is
+        after: the last frame to look at, counted from 0; by default the last
         every: forecast anew after every so many frames, and score each by the frames that came
             later
         recording: which one, counted from 0, where the input holds several
@@ -56,7 +57,7 @@ def forecast_clip(
         budget: GiB of memory that a forecast may take; a larger one is refused
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: of a film; by default the input's
-        device: cpu, cuda, mps; auto takes cuda where there is one
+        device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
     from pathlib import Path
@@ -124,9 +125,9 @@ def forecast_clip(
     before, future = forecaster.forecast_from(clip, last + 1, steps, seen, side, overlap, precision)
     truth = clip.truth_of(last + 1, future) if last + 1 < len(clip) else None
     write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, history(run))
-    what = f"{steps} frames that follow" if steps > 1 else "1 frame that follows"
-    where = f"{'lie' if steps > 1 else 'lies'} in {output}{few_frames(len(before), seen)}"
-    print(f"{what} frame {last} of {input} {where}")
+    follow, lie = ("follows", "lies") if steps == 1 else ("follow", "lie")
+    few = few_frames(len(before), seen)
+    print(f"{plural(steps, 'frame')} that {follow} frame {last} of {input} {lie} in {output}{few}")
 
 
 def history(run: str) -> dict[str, str]:
@@ -136,13 +137,11 @@ def history(run: str) -> dict[str, str]:
     return {"history": f"foreframe {__version__}: forecast from {run}"}
 
 
-def few_frames(there: int, seen: int) -> str:
-    return (
-        f" ({there} frame{'s are' if there != 1 else ' is'} fewer than the {seen} it should look "
-        "at)"
-        if there < seen
-        else ""
-    )
+def few_frames(n: int, wanted: int) -> str:
+    """A note where the recording has fewer frames than a forecast looks at."""
+    if n >= wanted:
+        return ""
+    return f" ({plural(n, 'frame')} {'is' if n == 1 else 'are'} fewer than the {wanted} to look at)"
 
 
 def roll(

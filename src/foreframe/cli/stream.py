@@ -45,12 +45,12 @@ def forecast_live(
             printed
         steps: frames to forecast; 0 takes as many as it was trained to forecast
         every: forecast after every so many frames; each frame is taken in
-        state: a file to go on from where it is there, and to save to at the end and when stopped;
+        state: a file to go on from if it exists, and to save to at the end and when stopped;
             keeps the place in INPUT too
         wait: seconds without a new frame after which a growing folder counts as finished
         reading: how frames are read where not as in training
         budget: GiB of memory that a forecast may take; a larger one is refused
-        device: cpu, cuda, mps; auto takes cuda where there is one
+        device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
     from pathlib import Path

@@ -55,19 +55,19 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
     files = [config_file(value) for path, value in told if path == ("config",)]
     resume = dict(told).get(("resume",))
     if resume:
-        settings = Path(resume) / "config.yaml"
-        if not exists(settings):
+        config = Path(resume) / "config.yaml"
+        if not exists(config):
             raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
-        files = [str(settings), *files]
+        files = [str(config), *files]
     names = [name for name in options.options if "." not in name]
-    held: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for file in files:
         for name, value in config_settings(file, names).items():
-            held[name] = options.value(name, value, f"config {file}: {name}")
-    held.pop("resume", None)
+            settings[name] = options.value(name, value, f"config {file}: {name}")
+    settings.pop("resume", None)
     flags = _on_data_args(told)
-    check_origin(f"config {files[-1] if files else ''}", held, [path for path, _ in flags])
-    values = put(held, flags)
+    check_origin(f"config {files[-1] if files else ''}", settings, [path for path, _ in flags])
+    values = put(settings, flags)
     groups: dict[type, Any] = {}
     for group in GROUPS:
         own = [field.name for field in dataclasses.fields(group)]
@@ -80,7 +80,7 @@ def _on_data_args(told: Told) -> Told:
     flags: Told = []
     for (root, *inner), value in told:
         if root in OF_RECORDINGS and not inner:
-            flags += [(("data_args", name), one) for name, one in value.items()]
+            flags += [(("data_args", name), part) for name, part in value.items()]
         elif root in OF_RECORDINGS:
             flags.append((("data_args", *inner), value))
         else:
