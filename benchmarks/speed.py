@@ -343,7 +343,7 @@ def generator(given: argparse.Namespace) -> None:
     ways: dict[str, Any] = {
         "plain loop": lambda: torch.stack([plain_clip() for _ in range(64)]),
         "foreframe, float32": lambda: data.batch(list(range(64))),
-        "foreframe, uint8 (training)": lambda: data.as_uint8(list(range(64))),
+        "foreframe, uint8 (training)": lambda: data.compact(list(range(64))),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(20 * given.rounds):

@@ -302,7 +302,7 @@ def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
         times[k] = known[recording][start + window.past : start + window.length]
         if owner.setdefault(times[k], recording) != recording:
             raise ValueError(
-                f"{dataset.path}: two recordings are of the same time, {times[k][0]}, so times do "
+                f"{dataset.name}: two recordings are of the same time, {times[k][0]}, so times do "
                 "not tell which forecast is of which; give the forecasts as .npy in the order of "
                 "the clips"
             )

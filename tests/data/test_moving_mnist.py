@@ -86,7 +86,7 @@ def test_frames_equal_a_plain_loop() -> None:
                     here[:] = np.maximum(here, digit) if rule == "srivastava" else here + digit
         got = data.batch(range(4)).squeeze(2).numpy()
         np.testing.assert_allclose(got, np.minimum(frames, 255) / 255, atol=1e-7)
-        assert np.array_equal(data.as_uint8(range(4)).squeeze(2).numpy(), np.minimum(frames, 255))
+        assert np.array_equal(data.compact(range(4)).squeeze(2).numpy(), np.minimum(frames, 255))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -94,7 +94,7 @@ def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(
     monkeypatch, count: int
 ) -> None:
     data = MovingMNIST("validation", count=count, length=5)
-    clips, bytes_ = data.batch(range(7)), data.as_uint8(range(7))
+    clips, bytes_ = data.batch(range(7)), data.compact(range(7))
     assert bytes_.dtype == torch.uint8
     assert torch.equal(clips, bytes_.to(torch.float32).div_(255))
     assert torch.equal(clips, torch.stack([data[index] for index in range(7)]))

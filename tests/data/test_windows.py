@@ -22,7 +22,6 @@ from foreframe.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, SplitOptions, open_dataset
 from foreframe.data.npy import NpyFrames
 from foreframe.data.splits import SPLITS, UNDECIDED, split_clips
-from foreframe.data.windows import recordings_from
 from foreframe.frames import ArrayFrames, as_frames
 from foreframe.notes import Note
 from foreframe.scaling import Scaling
@@ -355,7 +354,7 @@ def test_bad_choices_are_told_in_one_line(
 ) -> None:
     write_many(tmp_path, lengths)
     with pytest.raises(ValueError, match=message) as told:
-        recordings_from(str(tmp_path), "train", Window(), args)
+        open_dataset(str(tmp_path), "train", Window(), args)
     assert "\n" not in str(told.value)
 
 
@@ -390,7 +389,7 @@ def test_xarray_objects_and_urls(tmp_path: Path) -> None:
     first, second = grid(0), grid(5)
     assert Recordings(first, "train", SMALL).scaling.low == 0
     assert Recordings(second, "train", SMALL).scaling.low == 5
-    assert Recordings(first["v"], "train", SMALL).path == "v"
+    assert Recordings(first["v"], "train", SMALL).name == "v"
     first.to_zarr(tmp_path / "a.zarr", consolidated=False)
     dataset = open_dataset((tmp_path / "a.zarr").as_uri(), "train", SMALL)
     assert isinstance(dataset, Recordings)

@@ -20,6 +20,7 @@ from PIL import Image
 from foreframe import Forecaster, MovingMNIST, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.train import parse
+from foreframe.data.datasets import clip_set
 from foreframe.models import Model
 from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent
@@ -433,7 +434,7 @@ def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:
             return torch.rand(2, 1, 2, 2)
 
     def epoch(number: int, rank: int) -> torch.Tensor:
-        loader = training_batches(Drawn(), 2, 1, 0, "drawn", rank, 2)
+        loader = training_batches(clip_set(Drawn()), 2, 1, 0, rank, 2)
         loader.keys.set_epoch(number)
         return next(iter(loader))
 

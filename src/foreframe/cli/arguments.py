@@ -55,7 +55,7 @@ def help_of_data(name: str) -> str:
         ValueError: it cannot be imported.
     """
     from foreframe.data import MovingMNIST, is_recording, published_moving_mnist
-    from foreframe.data.datasets import imported
+    from foreframe.data.opening import imported
 
     drawn = {"moving_mnist": MovingMNIST, "moving_mnist_published": published_moving_mnist}
     if name not in drawn and is_recording(name, {}):

@@ -1,28 +1,21 @@
 """Where clips come from: drawn, read from files, or out of any Dataset."""
 
 from foreframe.data.arrays import ArrayClips, published_moving_mnist
-from foreframe.data.datasets import (
-    accepted,
-    batches,
-    check_first_clip,
-    chosen,
-    collate,
-    is_recording,
-    open_dataset,
-)
+from foreframe.data.datasets import ClipSet, batches, check_first_clip, chosen, collate
 from foreframe.data.moving_mnist import Motion, MovingMNIST
+from foreframe.data.opening import is_recording, open_dataset, open_splits
 from foreframe.data.readers import clips_from
 from foreframe.data.windows import Recordings
 from foreframe.options import ReadOptions, SplitOptions
 
 __all__ = [
     "ArrayClips",
+    "ClipSet",
     "Motion",
     "MovingMNIST",
     "ReadOptions",
     "Recordings",
     "SplitOptions",
-    "accepted",
     "batches",
     "check_first_clip",
     "chosen",
@@ -30,5 +23,6 @@ __all__ = [
     "collate",
     "is_recording",
     "open_dataset",
+    "open_splits",
     "published_moving_mnist",
 ]

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from foreframe.clip import Clip
 from foreframe.data.claims import BUDGET, check_budget
+from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, check_whole, frames_in, read_header
 from foreframe.frames import Frames, as_frames
 from foreframe.scaling import Scaling
@@ -494,7 +494,7 @@ def _clip_axes(frames: np.ndarray, name: str) -> np.ndarray:
     return frames[:, :, None] if frames.ndim == 4 else frames
 
 
-class ArrayClips(Dataset):
+class ArrayClips(ClipSet):
     """Clips (T,C,H,W), float32 in [0,1], of one array of clips (N,T,C,H,W) or (N,T,H,W).
 
     8-bit values are divided by 255 and `scaling` says so; floats must lie in [0,1] already. Splits
@@ -520,7 +520,8 @@ class ArrayClips(Dataset):
         variable: str | None = None,
         budget: float = BUDGET,
     ) -> None:
-        name, published = data_name(source), False
+        name = self.name = data_name(source)
+        published = False
         if isinstance(source, str | Path):
             told = _told(Path(source), variable, budget)
             clips, dtype = _clips(Path(source), told, budget), told.dtype

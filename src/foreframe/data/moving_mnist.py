@@ -20,15 +20,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from foreframe.budget import GIB, in_gib
+from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
-from foreframe.scaling import Scaling
 
 BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
 MANY = 10**8
-Key = int | tuple[int, int]  # index, or (epoch, index)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Motion:
             )
 
 
-class MovingMNIST(Dataset):
+class MovingMNIST(ClipSet):
     """Clips (T,1,H,W), float32 in [0,1].
 
     `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch,
@@ -94,7 +92,8 @@ class MovingMNIST(Dataset):
             1.
     """
 
-    by_epoch = True  # keys may be (epoch, index)
+    name = "moving_mnist"
+    by_epoch = True
 
     def __init__(
         self,
@@ -148,7 +147,6 @@ class MovingMNIST(Dataset):
                 "ones"
             )
         source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
-        self.scaling = Scaling()
         self.images = _resize(digit_images(split=split, **source), size)
         # One key for (seed, split): epochs and indices are mixed in clip by clip.
         name = f"{seed}/{split}".encode()
@@ -168,7 +166,7 @@ class MovingMNIST(Dataset):
         """Many clips, drawn together, which is faster than one by one."""
         return torch.from_numpy(self._draw(*self._keys(keys), np.float32)).unsqueeze(2)
 
-    def as_uint8(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
+    def compact(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
         """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw.
         Training takes these, and divides by 255 on the device.
         """

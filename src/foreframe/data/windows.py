@@ -5,8 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -15,12 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from foreframe.budget import GIB, in_gib
 from foreframe.clip import Clip, Window
 from foreframe.data.arrays import array_of, data_name
 from foreframe.data.claims import frames_at_once
+from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import (
@@ -36,7 +35,6 @@ from foreframe.frames import ArrayFrames, Frames
 from foreframe.notes import warn
 from foreframe.options import ReadOptions, SplitOptions
 from foreframe.scaling import Moments, Scaling, scaling_from
-from foreframe.typed import typed
 from foreframe.units import check_units
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory; more are kept in a file
@@ -95,7 +93,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> Decoded:
     )
 
 
-class Recordings(Dataset):
+class Recordings(ClipSet):
     """Windows (T,C,H,W), float32, of recordings, scaled to [0,1].
 
     Missing values are NaN; training and scores leave them out. Frames are decoded once: into
@@ -116,10 +114,8 @@ class Recordings(Dataset):
         ValueError: what reading raises; recordings of different sizes; a split without a window.
     """
 
-    scaled = True  # items may leave [0,1] and hold NaN: that is meant
-    ordered = (
-        True  # neighbours are alike: a part of the items is taken evenly spread, not from the start
-    )
+    bounded = False
+    ordered = True
 
     def __init__(
         self,
@@ -134,7 +130,7 @@ class Recordings(Dataset):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
         read = source if isinstance(source, Decoded) else decode(source, reading, splits.tile)
         _check_sizes(read.name, read.clips, splits.tile)
-        self.path, self.split, self.window, self.splits = read.name, split, window, splits
+        self.name, self.split, self.window, self.splits = read.name, split, window, splits
         self._budget, self._all = read.budget, read.clips
         self._by_split = split_clips(read.recordings, splits, window)
         self.clips = self._all if split == "all" else self._by_split[split]
@@ -145,19 +141,19 @@ class Recordings(Dataset):
             if max(map(len, self.clips), default=0) >= window.length:
                 smaller = " or a smaller active" if splits.active else ""
                 raise ValueError(
-                    f"{self.path}: each window of {window.length} frames in {split} holds damaged "
+                    f"{self.name}: each window of {window.length} frames in {split} holds damaged "
                     "frames, or too little to forecast from; use a smaller past and future"
                     + smaller
                 )
             raise ValueError(
-                f"{self.path}: no window of {window.past} past and {window.future} future frames "
+                f"{self.name}: no window of {window.past} past and {window.future} future frames "
                 f"in {split}: {lacking(split, self.clips, splits, window)}"
             )
 
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Float[Tensor, "t c h w"]:
+    def __getitem__(self, key: Key) -> Float[Tensor, "t c h w"]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not -len(self) <= index < len(self):
             raise IndexError(index)
@@ -190,7 +186,7 @@ class Recordings(Dataset):
             return Scaling(0, 255, units)
         wanted = scaling_from("minmax" if given is None else given)
         if isinstance(wanted, Scaling):
-            check_units(units, wanted.units, str(self.path), "the scaling is for")
+            check_units(units, wanted.units, str(self.name), "the scaling is for")
             return (
                 wanted
                 if wanted.units or not units
@@ -201,11 +197,11 @@ class Recordings(Dataset):
             for frames in _chunks(clip, self._budget):
                 moments = moments.plus(frames)
         if moments.count == 0:
-            raise ValueError(f"{self.path}: every value of the training frames is missing")
+            raise ValueError(f"{self.name}: every value of the training frames is missing")
         try:
             return Scaling.from_moments(moments, units, wanted)
         except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from None
+            raise ValueError(f"{self.name}: {error}") from None
 
     def _windows(self, clips: Sequence[Clip], split: str) -> Iterator[tuple[int, int, int, int]]:
         """(clip, first frame, top, left) of every window without a damaged frame that has
@@ -285,27 +281,6 @@ class Recordings(Dataset):
             for split in SPLITS
         }
         return [*split_lines(self._by_split, counts), *noted(self._all)]
-
-
-def recordings_from(source: Any, split: str, window: Window, args: Mapping[str, Any]) -> Recordings:
-    """`Recordings` from options by name: those of `ReadOptions` and of `SplitOptions`, and
-    `scaling`.
-
-    Raises:
-        ValueError: an option that is not there, with the nearest that is.
-    """
-    groups: dict[type, dict[str, Any]] = {ReadOptions: {}, SplitOptions: {}}
-    names = {option.name: kind for kind in groups for option in fields(kind)}
-    for name, value in args.items():
-        if name in names:
-            groups[names[name]][name] = value
-        elif name != "scaling":
-            close = get_close_matches(name, [*names, "scaling"], n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(names)}, scaling"
-            raise ValueError(f"data {data_name(source)} takes no argument {name!r}; {hint}")
-    reading = typed(ReadOptions, groups[ReadOptions], "")
-    splits = typed(SplitOptions, groups[SplitOptions], "")
-    return Recordings(source, split, window, args.get("scaling"), reading, splits)
 
 
 def _places(h: int, w: int, tile: int, spacing: int) -> Iterator[tuple[int, int]]:

@@ -5,17 +5,16 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from foreframe.data import accepted, chosen, collate
+from foreframe.data import ClipSet, chosen
 
 
 class KeyedBatches(Sampler):
@@ -62,16 +61,14 @@ class ResumableLoader(DataLoader):
     that in its checkpoints.
     """
 
-    def __init__(
-        self, dataset: Dataset, keys: KeyedBatches, workers: int, collate: Any = collate
-    ) -> None:
+    def __init__(self, clips: ClipSet, keys: KeyedBatches, workers: int) -> None:
         self.keys, self.used = keys, 0
         # Workers' seeds come from a generator of their own, begun anew with each epoch: the model's
         # random numbers are left alone.
         super().__init__(
-            dataset,
+            Batches(clips, compact=True),
             batch_sampler=keys,
-            collate_fn=collate,
+            collate_fn=torch.as_tensor,
             num_workers=workers,
             worker_init_fn=_seed_worker,
             generator=torch.Generator(),
@@ -94,41 +91,32 @@ class ResumableLoader(DataLoader):
         self.keys.epoch, self.keys.skip = state["epoch"], state["used"]
 
 
-class AsUint8(Dataset):
-    """A Dataset that can give its clips in 8 bits, asked for those: a quarter of the memory to move
-    to the device.
-    """
+class Batches(Dataset):
+    """Asked by a DataLoader for the items of a batch, it gives the batch."""
 
-    def __init__(self, of: Any) -> None:
-        self.of = of
+    def __init__(self, of: ClipSet, compact: bool = False) -> None:
+        self.of, self.compact = of, compact
 
-    def __getitems__(self, keys: list[Any]) -> UInt8[Tensor, "b t c h w"]:
-        clips: Tensor = self.of.as_uint8(keys)
-        return clips
+    def __getitems__(self, keys: list[Any]) -> Shaped[Tensor, "b t c h w"]:
+        return self.of.compact(keys) if self.compact else self.of.batch(keys)
 
 
 def training_batches(
-    train: Any, batch_size: int, workers: int, seed: int, name: str, rank: int = 0, ranks: int = 1
+    train: ClipSet, batch_size: int, workers: int, seed: int, rank: int = 0, ranks: int = 1
 ) -> ResumableLoader:
-    """The batches of one rank, in 8 bits where the Dataset has them.
+    """The batches of one rank, in 8 bits where the clips are.
 
     Raises:
         ValueError: there is not one whole batch for each rank; from the batches, items that are not
             clips.
     """
-    keys = KeyedBatches(
-        len(train), batch_size, seed, getattr(train, "by_epoch", False), rank, ranks
-    )
+    keys = KeyedBatches(len(train), batch_size, seed, train.by_epoch, rank, ranks)
     if len(keys) == 0:
         raise ValueError(
             f"{len(train)} training clips do not fill one batch of {batch_size} on each of {ranks} "
             "processes"
         )
-    if hasattr(train, "as_uint8"):
-        return ResumableLoader(AsUint8(train), keys, workers, torch.as_tensor)
-    return ResumableLoader(
-        train, keys, workers, partial(collate, what=f"data {name}", accept=accepted(train))
-    )
+    return ResumableLoader(train, keys, workers)
 
 
 class Clips(L.LightningDataModule):
@@ -136,25 +124,22 @@ class Clips(L.LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset,
-        validation: Dataset,
+        train: ClipSet,
+        validation: ClipSet,
         batch_size: int,
         workers: int,
         seed: int,
         validation_clips: int,
-        name: str,
     ) -> None:
         super().__init__()
-        self.train, self.validation, self.name = train, validation, name
+        self.train, self.validation = train, validation
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.validated = chosen(validation, validation_clips)
 
     def train_dataloader(self) -> ResumableLoader:
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return training_batches(
-            self.train, self.batch_size, self.workers, self.seed, self.name, rank, ranks
-        )
+        return training_batches(self.train, self.batch_size, self.workers, self.seed, rank, ranks)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """In the network's floats, where they are used; what came in 8 bits in [0,1]."""
@@ -177,9 +162,9 @@ class Clips(L.LightningDataModule):
         count = -(-len(self.validated) // (self.batch_size * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
         return DataLoader(
-            Subset(self.validation, self.validated),
-            batch_sampler=[part.tolist() for part in parts if len(part)],
-            collate_fn=partial(collate, what=f"data {self.name}", accept=accepted(self.train)),
+            Batches(self.validation),
+            batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
+            collate_fn=torch.as_tensor,
             num_workers=self.workers,
             worker_init_fn=_own_signals,
             generator=torch.Generator().manual_seed(self.seed),

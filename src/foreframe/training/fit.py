@@ -9,12 +9,11 @@ import torch
 import yaml
 
 from foreframe.clip import Window
-from foreframe.data import ReadOptions, Recordings, batches
+from foreframe.data import ClipSet, ReadOptions, Recordings, batches
 from foreframe.data.arrays import data_name
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.models import Model, parts_of
-from foreframe.scaling import Scaling
 from foreframe.trained import Trained
 from foreframe.training.checkpoints import Checkpoints
 from foreframe.training.datamodule import Clips
@@ -89,7 +88,12 @@ def train(
 
 
 def _train(
-    folder: Path, options: Options, window: Window, network: Model, train: Any, validation: Any
+    folder: Path,
+    options: Options,
+    window: Window,
+    network: Model,
+    train: ClipSet,
+    validation: ClipSet,
 ) -> None:
     model, data, learning, machine, run = options
     _, c, h, w = train[0].shape
@@ -98,7 +102,7 @@ def _train(
     if start.checkpoint is None and model.weights is not None:
         load_initial_weights(network, model.weights)
     elif start.checkpoint is None and learning.start_at_mean:
-        first = next(iter(batches(train, batch_size=32, what=f"data {data.data}")))
+        first = next(iter(batches(train, batch_size=32)))
         network.start_at(parts_of(first, window, network.inputs).truth.nanmean().item())
     # The layout in which half-precision convolutions are fast.
     if machine.precision.startswith(("bf16", "16")):
@@ -108,7 +112,7 @@ def _train(
         name: data.data_args[name] for name in names if name in data.data_args and name != "budget"
     }
     trained = Trained(data.data, data.data_args, reading, (h, w), model.model, learning.seed)
-    forecaster = Forecaster(network, window, getattr(train, "scaling", Scaling()), trained)
+    forecaster = Forecaster(network, window, train.scaling, trained)
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(*options[:4]))
@@ -119,7 +123,6 @@ def _train(
         data.workers,
         learning.seed,
         data.validation_clips,
-        data.data,
     )
     scores, stops = Validation(folder / "validation.jsonl", data.future), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.

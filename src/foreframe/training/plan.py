@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from foreframe.data.arrays import data_name
 from foreframe.memory import give_memory_back
 from foreframe.models import multiply_adds
 from foreframe.training.datamodule import Clips
@@ -84,8 +83,7 @@ def plan(
         limit_val_batches=0,
         enable_progress_bar=False,
     )
-    name, seed = data_name(data.data), learning.seed
-    clips = Clips(train, validation, data.batch_size, 0, seed, data.validation_clips, name)
+    clips = Clips(train, validation, data.batch_size, 0, learning.seed, data.validation_clips)
     with quiet():
         trainer.fit(ForecastModule(network, window, learning, {}, {}), datamodule=clips)
     h, w = train[0].shape[-2:]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foreframe.clip import Window
-from foreframe.data import check_first_clip, open_dataset
+from foreframe.data import ClipSet, check_first_clip, open_splits
 from foreframe.data.arrays import data_name
 from foreframe.forecaster import Forecaster
 from foreframe.frames import fill_missing
@@ -28,7 +28,7 @@ from foreframe.training.trainer import check_trainer_arguments
 
 def prepared(
     model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
-) -> tuple[Window, Model, Any, Any]:
+) -> tuple[Window, Model, ClipSet, ClipSet]:
     """Window, untrained network, training and validation clips: checked against each other, and
     nothing written.
 
@@ -38,8 +38,8 @@ def prepared(
     """
     window = Window(data.past, data.future, data.stride)
     network = build_network(model, learning.seed, machine.budget)
-    train: Any = open_dataset(data.data, "train", window, data.data_args)
-    validation: Any = open_dataset(data.data, "validation", window, data.data_args)
+    splits = open_splits(data.data, window, data.data_args)
+    train, validation = splits["train"], splits["validation"]
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))

@@ -1,0 +1,249 @@
+"""From the name of data, or the data themselves, to clips that are checked, for each split."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from foreframe.clip import Window
+from foreframe.data.arrays import (
+    ArrayClips,
+    are_clips,
+    data_name,
+    holds_clips,
+    is_xarray,
+    published_moving_mnist,
+    split_block,
+)
+from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set, described
+from foreframe.data.moving_mnist import MovingMNIST
+from foreframe.data.readers import SUFFIXES
+from foreframe.data.windows import Recordings, decode
+from foreframe.options import ReadOptions, SplitOptions
+from foreframe.scaling import Scaling
+from foreframe.trained import IN_MEMORY
+from foreframe.typed import brief, describe_type, is_plain, matches, type_hints, typed
+from foreframe.wording import closest
+
+
+class Splits:
+    """Train, validation and test of one source: `splits["train"]`; each is made when it is first
+    asked for, and what they share is read once.
+    """
+
+    def __init__(self, make: Callable[[str], ClipSet]) -> None:
+        self._make = make
+        self._made: dict[str, ClipSet] = {}
+
+    def __getitem__(self, split: str) -> ClipSet:
+        if split not in self._made:
+            self._made[split] = self._make(split)
+        return self._made[split]
+
+
+def open_splits(
+    data: Any,
+    window: Window,
+    args: Mapping[str, Any] | None = None,
+    scaling: Scaling | None = None,
+) -> Splits:
+    """The clips of every split that a name stands for, or that lie in memory.
+
+    Args:
+        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else
+            that `foreframe.clips_from` opens, of which windows are cut (`Recordings`); or the
+            import path of any Dataset (or of a function that makes one), such as
+            "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
+            shape is; an xarray object; a map-style Dataset; or one for each split, {"train": ...,
+            "validation": ...}. An imported Dataset that takes a `split` argument is given it; any
+            other is cut into blocks of items, 80, 10 and 10 %, in its own order, and so is one in
+            memory.
+        window: clips are drawn this long where that can be chosen.
+        args: keyword arguments of the Dataset; of recordings, fields of `ReadOptions` and of
+            `SplitOptions`, and `scaling`.
+        scaling: of a trained forecaster, in place of one fitted to these recordings.
+
+    Raises:
+        ValueError: unknown name, import or arguments, or something that is no map-style Dataset of
+            clips; from the splits, one that has no clips.
+    """
+    args = dict(args or {})
+    data = str(data) if isinstance(data, Path) else data
+    if not isinstance(data, str):
+        return _in_memory(data, window, args, scaling)
+    if data.startswith(IN_MEMORY):
+        raise ValueError(f"data {data}: that is its name; give the data themselves")
+    if data == "moving_mnist":
+        drawn = {"length": window.length} | args
+        return Splits(lambda split: _call(MovingMNIST, data, {"split": split} | drawn))
+    if data == "moving_mnist_published":
+        return Splits(lambda split: _published(split, args))
+    if _is_file_of_clips(data, args):
+        return Splits(
+            lambda split: _call(ArrayClips, data, {"source": data, "split": split} | args)
+        )
+    if is_recording(data, args):
+        return _recordings(data, window, args, scaling)
+    make = imported(data)
+    if callable(make) and "split" in inspect.signature(make).parameters:
+        return Splits(lambda split: clip_set(_call(make, data, {"split": split} | args), data))
+    dataset = _call(make, data, args) if callable(make) else make
+    check_map_style(dataset, data)
+    return Splits(lambda split: _block(dataset, data, split))
+
+
+def open_dataset(
+    data: Any,
+    split: str,
+    window: Window,
+    args: Mapping[str, Any] | None = None,
+    scaling: Scaling | None = None,
+) -> ClipSet:
+    """One split alone of what `open_splits` opens."""
+    return open_splits(data, window, args, scaling)[split]
+
+
+def is_recording(data: str, args: Mapping[str, Any]) -> bool:
+    """Whether windows are cut from what a name stands for: a file, a folder or a URL of
+    recordings.
+    """
+    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
+    return named and not _is_file_of_clips(data, args)
+
+
+def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
+    array = data.endswith((".npy", ".npz")) and os.path.isfile(data)
+    return array and holds_clips(data, args.get("variable"))
+
+
+def _in_memory(data: Any, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Splits:
+    name = data_name(data)
+    array = isinstance(data, np.ndarray | Tensor)
+    if is_xarray(data) or (array and not are_clips(data)):
+        return _recordings(data, window, args, scaling)
+    for given in args:
+        raise ValueError(f"data {name} takes no argument {given!r}: it is used as it is")
+    if array:
+        return Splits(lambda split: ArrayClips(data, split))
+    if isinstance(data, Mapping):
+        return Splits(lambda split: _of_split(data, name, split))
+    if isinstance(data, Recordings):
+        raise ValueError(
+            f"data {name}: windows that share frames cannot be cut into blocks; give what it "
+            "reads, or one Recordings for each split, {'train': ..., 'validation': ...}"
+        )
+    check_map_style(data, name)
+    return Splits(lambda split: _block(data, name, split))
+
+
+def _of_split(data: Mapping[str, Any], name: str, split: str) -> ClipSet:
+    if split not in data:
+        raise ValueError(f"data {name}: nothing for {split}; give {{{split!r}: a Dataset}} too")
+    check_map_style(data[split], f"{name}, {split}")
+    return clip_set(data[split], name)
+
+
+def _block(dataset: Any, name: str, split: str) -> ClipSet:
+    """The block of items that a split gets."""
+    block = split_block(len(dataset), split)
+    if block.start == block.stop:
+        raise ValueError(
+            f"data {name}: its items are too few to leave one for {split}; a `split` argument "
+            "gives you the choice"
+        )
+    return ForeignClips(dataset, name, range(block.start, block.stop))
+
+
+def _published(split: str, args: Mapping[str, Any]) -> ClipSet:
+    if split in ("train", "validation"):
+        raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
+    return _call(published_moving_mnist, "moving_mnist_published", args)
+
+
+def _recordings(
+    source: Any, window: Window, args: Mapping[str, Any], scaling: Scaling | None
+) -> Splits:
+    """Windows of recordings, which are decoded once, and whose scaling is fitted once.
+
+    Raises:
+        ValueError: an option that is not there, with the nearest that is.
+    """
+    groups: dict[type, dict[str, Any]] = {ReadOptions: {}, SplitOptions: {}}
+    names = {option.name: kind for kind in groups for option in fields(kind)}
+    for name, value in args.items():
+        if name in names:
+            groups[names[name]][name] = value
+        elif name != "scaling":
+            every = [*names, "scaling"]
+            hint = closest(name, every) or f"it takes {', '.join(every)}"
+            raise ValueError(f"data {data_name(source)} takes no argument {name!r}; {hint}")
+    reading = typed(ReadOptions, groups[ReadOptions], "")
+    splits = typed(SplitOptions, groups[SplitOptions], "")
+    decoded = decode(source, reading, splits.tile)
+    wanted = args.get("scaling") if scaling is None else scaling
+
+    def make(split: str) -> Recordings:
+        nonlocal wanted
+        recordings = Recordings(decoded, split, window, wanted, reading, splits)
+        wanted = recordings.scaling
+        if scaling is not None:
+            recordings.check_range()
+        return recordings
+
+    return Splits(make)
+
+
+def _call(make: Any, data: str, args: Mapping[str, Any]) -> Any:
+    known = inspect.signature(make).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    hints = _plain_hints(make)
+    for name, value in args.items():
+        if name not in known and not open_ended:
+            meant = closest(name, known) or f"it takes {', '.join(known)}"
+            raise ValueError(f"data {data} takes no argument {name!r}; {meant}")
+        usual = name in known and value is known[name].default
+        if name in hints and not usual and not matches(value, hints[name]):
+            kind = describe_type(hints[name])
+            raise ValueError(f"data {data}: {name} is {kind}, not {brief(value)}")
+    try:
+        return make(**args)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # somebody else's code may raise anything
+        raise ValueError(f"data {data}: {described(error)}") from error
+
+
+def _plain_hints(make: Any) -> dict[str, Any]:
+    """The types of those arguments that take plain values alone, which YAML can tell apart."""
+    try:
+        return {name: kind for name, kind in type_hints(make).items() if is_plain(kind)}
+    except Exception:  # somebody else's annotations may be anything
+        return {}
+
+
+def imported(path: str) -> Any:
+    """What an import path names: a Dataset, or what makes one.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, _, name = path.replace(":", ".").rpartition(".")
+    if not module:
+        raise ValueError(
+            f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an "
+            "import path such as pkg.Clips"
+        )
+    # A file beside the user is meant to be found, as `python -m` would.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # importing runs somebody else's code, which may raise anything
+        raise ValueError(f"data {path}: cannot import it ({described(error)})") from error
