@@ -13,14 +13,16 @@ from jaxtyping import Num
 from foreframe.budget import OverBudgetError
 from foreframe.clip import Clip
 from foreframe.data.films import film_stream
+from foreframe.data.geotiff import is_geotiff, read_geotiff
 from foreframe.data.npy import read_one
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.pictures import natural, read_images
 from foreframe.data.readers import read_clips
 from foreframe.data.reading import one_by_one
+from foreframe.extras import needed
 from foreframe.forecaster import Forecaster
 from foreframe.notes import warn
-from foreframe.options import read_options
+from foreframe.options import ReadOptions, read_options
 from foreframe.stream import Stream
 from foreframe.units import check_units
 
@@ -69,7 +71,7 @@ def live_frames(
     if source == "-":
         frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)
     elif path.is_dir() and _may_grow(path):
-        frames = one_by_one(_from_folder(path, wait, place, how.budget), how)
+        frames = one_by_one(_from_folder(path, wait, place, how), how)
     else:
         clips = read_clips(source, how)
         for clip in clips:
@@ -107,7 +109,7 @@ def _may_grow(folder: Path) -> bool:
 
 
 def _from_folder(
-    folder: Path, wait: float, place: dict[str, Any], budget: float
+    folder: Path, wait: float, place: dict[str, Any], how: ReadOptions
 ) -> Iterator[Frame]:
     """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
 
@@ -122,7 +124,7 @@ def _from_folder(
         names = sorted(filter(_is_frame, folder.iterdir()), key=natural)
         new = [path for path in names if last is None or natural(path) > last]
         for path in new:
-            frame = _whole_frame(path, budget)
+            frame = _whole_frame(path, how)
             if frame is None and path == new[-1] and not over:
                 break
             last, place["last"] = natural(path), path.name
@@ -136,13 +138,18 @@ def _from_folder(
         time.sleep(PAUSE)
 
 
-def _whole_frame(path: Path, budget: float) -> np.ndarray | None:
+def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray | None:
     """The array in a file, or None where the file is not whole."""
+    is_raster = is_geotiff(path)
+    if is_raster:
+        needed("rasterio", "geotiff", f"{path.name}: reading GeoTIFF")
     try:
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
-                return read_one(file, budget)
-        return read_images([path], strict=True, budget=budget).frames[0:1][0]
+                return read_one(file, how.budget)
+        if is_raster:
+            return read_geotiff(path, how.variable, strict=True, budget=how.budget).frames[0]
+        return read_images([path], strict=True, budget=how.budget).frames[0]
     except (OSError, EOFError, ValueError):
         return None
 

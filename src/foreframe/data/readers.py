@@ -156,8 +156,8 @@ def clips_from(
     Args:
         source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a TIFF of several pages,
             a folder of numbered pictures, a .npy, .npz or .pt file, a NetCDF file, a Zarr store
-            (folder or any fsspec URL), a folder of any of these, however deep; or, in memory, an
-            array, a tensor or an xarray object.
+            (folder or any fsspec URL), an ODIM HDF5, GRIB or GeoTIFF file, a folder of any of
+            these, however deep; or, in memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
 
     A recording is split where its times leave a gap; files of a folder that go on where the one
