@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from foreframe.metrics.correlation import SUMS, pearson
 from foreframe.metrics.events import event_scores
 from foreframe.metrics.pair import Pair, clipped, in_units
 from foreframe.metrics.pixel import (
@@ -26,6 +27,7 @@ SCORES: dict[str, dict[str, Score]] = {
         "psnr": Score(decibels, clipped(squared_error), values),
         "ssim": Score(ratio, similarity(1.0), frames_with_windows),
         "sharpness": Score(ratio, slope_of_forecast, slope_of_truth),
+        "correlation": Score(pearson, values, *SUMS),
     },
     "openstl": {
         "mse": Score(ratio, squared_error, frames),
@@ -44,7 +46,7 @@ D = C*H*W values a frame:
 
 - `standard`: MSE and MAE are means a pixel; PSNR = -10 log10 of the mean of all clipped squared
   errors; SSIM with L = 1; sharpness is the summed gradient magnitude of P over that of Y (below 1:
-  blurred; NaN where Y is flat).
+  blurred; NaN where Y is flat); correlation is Pearson's, over all values of all clips at once.
 - `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over
   frames; PSNR is averaged over frames; SSIM has data range L = 2, which reads higher: by 0.03, by
   0.07 where blurred.
