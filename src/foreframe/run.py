@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from foreframe.files import exists
-from foreframe.options import GROUPS as OF_RECORDINGS
-from foreframe.options import OLD, ReadOptions, SplitOptions, as_data_args
+from foreframe.options import ReadOptions, SplitOptions, as_data_args
 from foreframe.scaling import Scaling
 from foreframe.training.options import GROUPS, Options
 from foreframe.training.recipes import check_origin, config_file, config_settings, no_option
@@ -121,8 +120,8 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
     """
     names = [option.name for group in GROUPS for option in fields(group)]
     for name in given:
-        if name not in (*names, *OF_RECORDINGS, "scaling", *OLD):
-            raise ValueError(no_option(name, [*names, *OF_RECORDINGS, "scaling"]))
+        if name not in TrainOptions.__annotations__:
+            raise ValueError(no_option(name, list(TrainOptions.__annotations__)))
     values = {name: value if name == "data" else _plain(value) for name, value in given.items()}
     values = as_data_args(values)
     if isinstance(values.get("data"), os.PathLike):

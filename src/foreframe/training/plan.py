@@ -81,7 +81,6 @@ def plan(
         [watch],
         max_steps=STEPS,
         limit_val_batches=0,
-        enable_progress_bar=False,
     )
     clips = Clips(train, validation, data.batch_size, 0, learning.seed, data.validation_clips)
     with quiet():

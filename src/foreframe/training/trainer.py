@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 
 from foreframe.training.checkpoints import WholeCheckpoints
 from foreframe.training.faults import Events
@@ -97,9 +98,11 @@ def build_trainer(
         precision = "bf16-mixed"  # as Lightning would take it, with a warning of its own
         say("precision 16-mixed needs a GPU: on this CPU it is bf16-mixed")
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    # The bar that is wanted is among the callbacks; else Lightning would add its own.
+    wanted = {name: of for name, of in machine.trainer.items() if name != "enable_progress_bar"}
     try:
         return L.Trainer(
-            **(defaults | machine.trainer | more),
+            **(defaults | wanted | more),
             accelerator=machine.device,
             devices=machine.devices,
             precision=precision,
@@ -107,6 +110,7 @@ def build_trainer(
             gradient_clip_val=learning.clip or None,
             logger=logger or False,
             callbacks=list(callbacks),
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,
             enable_model_summary=False,

@@ -34,9 +34,9 @@ def clip_png(clip: Clip, most: int = FRAMES) -> bytes:
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     if clip.units:
         paint = paint_for("auto", low, high, clip.units)
-    else:  # pictures: 8 bits, or [0,1] unless they hold more
-        top = 255.0 if frames.dtype == np.uint8 else max(1.0, high)
-        paint = Paint("grey", min(0.0, low), top)
+    else:  # pictures, of 8 bits or in [0,1]
+        top = 255.0 if frames.dtype == np.uint8 or high > 2 else 1.0
+        paint = Paint("grey", 0.0, top)
     labels = [str(t) if clip.times is None else _moment(clip.times[t]) for t in shown]
     return png_bytes(contact_sheet(frames, labels, paint))
 

@@ -1,0 +1,76 @@
+"""The notebook runs from top to bottom, says what it should, and nothing else."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebook" / "film.ipynb"
+
+
+def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_notebook_is_short_and_small() -> None:
+    cells = code_of(nbformat.read(NOTEBOOK, as_version=4))
+    lines = [line for cell in cells for line in cell.source.splitlines() if line.strip()]
+    assert len(lines) <= 10
+    assert NOTEBOOK.stat().st_size < 300_000
+    assert all(cell.outputs for cell in cells[1:])  # read without running it, too
+
+
+def test_from_a_film_to_a_forecaster_its_scores_and_a_picture(tmp_path) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in code_of(notebook):
+        assert "minutes=0.5" in cell.source or "fit(" not in cell.source
+        cell.source = cell.source.replace("minutes=0.5", "minutes=0.1")
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    film, trained, scored, forecast = code_of(notebook)
+    assert not film.outputs
+    said = "".join(output.text for output in trained.outputs if output.output_type == "stream")
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "film.mp4:",
+        "train",
+        "validation",
+        "test",
+        "epoch",
+    ]
+    shown = [output for output in trained.outputs if output.output_type == "execute_result"]
+    assert shown[0].data["text/html"].count("data:image/png") == 2
+    assert "persistence" in scored.outputs[-1].data["text/html"]
+    assert forecast.outputs[-1].data["image/png"]
+    assert (tmp_path / "runs").is_dir()
+    for cell in code_of(notebook):
+        assert not [o for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
+
+
+@pytest.mark.parametrize("way", ["line", "silence"])
+def test_progress_is_one_line_that_goes_away(way: str) -> None:
+    """As a kernel shows it: an output that is written over, and is empty at the end."""
+    notebook = nbformat.v4.new_notebook()
+    code = f"""
+import foreframe
+few = {{"canvas": 32, "clips": 8}}
+run = foreframe.fit("quick", data_args=few, past=2, future=2, hidden=4, batch_size=4, minutes=0.06,
+                    validation_clips=4, accelerator="cpu", verbose={way == "line"})
+"""
+    notebook.cells = [nbformat.v4.new_code_cell(code)]
+    seen: list[dict] = []
+
+    class Watched(NotebookClient):
+        def process_message(self, msg, cell, cell_index):
+            if msg["msg_type"] in ("display_data", "update_display_data"):
+                seen.append(msg["content"]["data"])
+            return super().process_message(msg, cell, cell_index)
+
+    Watched(notebook, timeout=300, kernel_name="python3").execute()
+    lines = [data["text/html"] for data in seen]
+    if way == "silence":
+        assert not lines
+        assert not notebook.cells[0].outputs
+        return
+    assert "left" in lines[0]
+    assert lines[-1] == ""

@@ -1,0 +1,175 @@
+"""`foreframe.fit`, runs and `foreframe.evaluate`: what the command line does, called in Python."""
+
+import dataclasses
+import signal
+import threading
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import foreframe
+from foreframe import MovingMNIST, Run
+from foreframe.cli import main
+from foreframe.cli.train import parse
+from foreframe.options import GROUPS as OF_RECORDINGS
+from foreframe.options import SplitOptions
+from foreframe.run import TrainOptions, train_options
+from foreframe.training.fit import Stopped
+from foreframe.training.module import ForecastModule
+from foreframe.training.options import GROUPS
+
+FEW = {
+    "past": 2,
+    "future": 2,
+    "hidden": 4,
+    "batch_size": 4,
+    "validation_clips": 4,
+    "epochs": 1,
+    "device": "cpu",
+    "devices": 1,
+    "picture_every": 1,
+}
+SMALL = {"canvas": 32, "clips": 8}  # 2 steps an epoch
+
+
+def small(run: Path, **changes: object) -> Run:
+    return foreframe.fit("quick", **FEW, data_args=SMALL, run=run, **changes)
+
+
+def film() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (80, 16, 24), dtype=np.uint8)
+
+
+def test_every_option_of_training_is_an_argument() -> None:
+    """With the type that its dataclass has, or a wider one."""
+    options = {field.name: field.type for group in GROUPS for field in dataclasses.fields(group)}
+    told = typing.get_type_hints(TrainOptions)
+    assert set(told) == {*options, *OF_RECORDINGS, "scaling", "accelerator"}
+    wider = {"run", "resume", "weights", "model_args", "data_args", "trainer"}
+    assert {name for name in options if told[name] != options[name]} == wider
+
+
+def test_options_are_those_of_the_command_line(tmp_path) -> None:
+    args = {"core": {"convlstm": {"kernel": 5}}}
+    ours = train_options(
+        "tutorial",
+        {"model_args": args, "minutes": 4, "data_args": {"clips": 8}, "accelerator": "cpu"},
+    )
+    flags = "--model_args.core {convlstm: {kernel: 5}}|--minutes 4|--data_args.clips 8|--device cpu"
+    words = [word for flag in flags.split("|") for word in flag.split(" ", 1)]
+    assert list(ours) == list(parse(["--config", "tutorial", *words]).values())
+    assert ours.data.data_args == {"motion": "svg", "clips": 8}  # the recipe's stays
+
+    (tmp_path / "mine.yaml").write_text("epochs: 7\nreading: {every: 2}\n")
+    mine = train_options(
+        tmp_path / "mine.yaml",
+        {
+            "data": tmp_path / "film.mp4",
+            "reading": {"size": (96, np.int64(128))},
+            "splits": SplitOptions(by="time"),
+            "scaling": "standard",
+        },
+    )
+    assert (mine.learning.epochs, mine.data.data) == (7, str(tmp_path / "film.mp4"))
+    wanted = {"every": 2, "size": [96, 128], "by": "time", "scaling": "standard"}
+    assert mine.data.data_args == wanted
+    yaml.safe_dump(mine.flat())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "told"),
+    [
+        ("quik", {}, "recipes by name: nowcast, openstl, quick"),
+        ("quick", {"epoch": 3}, "there is no option 'epoch'; did you mean epochs"),
+        ("quick", {"epochs": "x"}, "epochs is a whole number, not 'x'"),
+        ("quick", {"reading": {"sise": [9, 9]}}, "did you mean size"),
+        ("quick", {"loss": "msee"}, "loss is one of mse"),
+        ("quick", {"model_args": {"kernl": 3}}, "takes no argument 'kernl'"),
+        ("quick", {"trainer": {"max_stepz": 1}}, "did you mean max_steps"),
+        ("quick", {"resume": "nowhere"}, "there is no run in nowhere"),
+    ],
+)
+def test_refused_in_one_line(recipe: str, options: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as error:
+        foreframe.fit(recipe, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_that_names_an_import_needs_a_word(tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text("data: somebodys.Clips\n")
+    with pytest.raises(ValueError, match="no recording on this machine"):
+        foreframe.fit(tmp_path / "mine.yaml")
+    with pytest.raises(ValueError, match="cannot import it"):
+        foreframe.fit(tmp_path / "mine.yaml", data="somebodys.Clips")
+
+
+def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None:
+    run = small(tmp_path / "run")
+    said = capfd.readouterr()
+    lines = said.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1, step 2"], said.out
+    assert not said.err
+    assert [row["step"] for row in run.scores] == [2]
+    assert foreframe.open_run(run.folder) == run
+    assert run.forecaster().window == foreframe.Window(2, 2)
+    for picture in (run.curves(), run.picture()):
+        assert picture._repr_png_().startswith(b"\x89PNG")
+    assert run._repr_html_().count("<img") == 2
+    run.curves().save(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == run.curves().png
+    with pytest.raises(ValueError, match="there is no run in"):
+        foreframe.open_run(tmp_path)
+
+    card = run.evaluate(clips=3, baselines=["persistence"])
+    assert main(["evaluate", str(run.folder), "--clips", "3"]) == 0
+    assert f"{card['scores']['model']['openstl']['mse']['overall']:.2f}" in capfd.readouterr().out
+    assert (card["clips"], card["split"], card["data"]) == (3, "test", "moving_mnist")
+    assert "persistence" in card._repr_html_()
+    again = foreframe.evaluate(run.forecaster(), MovingMNIST("test", length=4, canvas=32), 3)
+    assert again["scores"]["model"] == card["scores"]["model"]
+
+
+def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
+    few = {"limit_train_batches": 2}
+    run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer=few)
+    assert run.evaluate(clips=2, baselines=[])["split"] == "test"
+    with pytest.raises(ValueError, match="which only Python has"):
+        foreframe.open_run(run).evaluate()
+    more = foreframe.fit(resume=run, data=film(), epochs=2)
+    assert (more.folder, [row["step"] for row in more.scores]) == (run.folder, [2, 4])
+    with pytest.raises(ValueError, match=r"for more: foreframe.fit\(resume='.*', data=..., epochs"):
+        foreframe.fit(resume=run, data=film())
+
+
+def test_it_can_be_silent(tmp_path, capfd) -> None:
+    small(tmp_path / "run", verbose=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_trains_in_another_thread(tmp_path) -> None:
+    """Where Python allows no signal handlers."""
+    before, done = signal.getsignal(signal.SIGINT), []
+    thread = threading.Thread(target=lambda: done.append(small(tmp_path / "run", verbose=False)))
+    thread.start()
+    thread.join()
+    assert [run.scores[-1]["step"] for run in done] == [2]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, monkeypatch) -> None:
+    real = ForecastModule.training_step
+
+    def interrupted(module: ForecastModule, *given: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return real(module, *given)
+
+    monkeypatch.setattr(ForecastModule, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped at step 1 and saved.*fit\(resume='") as e:
+        small(tmp_path / "run")
+    assert e.type is Stopped
+    assert e.value._render_traceback_() == [str(e.value)]
+    monkeypatch.setattr(ForecastModule, "training_step", real)
+    assert foreframe.fit(resume=tmp_path / "run").scores[-1]["step"] == 2
