@@ -5,7 +5,6 @@ YAML is read as numbers, words, lists and mappings, and nothing that YAML can do
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from foreframe.options import GROUPS, OLD, as_data_args
 from foreframe.trained import check_harmless, is_remote, leaves
 from foreframe.training.options import MachineOptions
 from foreframe.typed import brief
+from foreframe.wording import closest
 
 RECIPES = Path(__file__).parents[1] / "configs"
 MOST = 256 * 1024  # bytes of a config
@@ -127,10 +127,7 @@ def _without(values: Any, path: Sequence[str]) -> Any:
 
 def no_option(name: str, names: Sequence[str]) -> str:
     """The words for a name that is no option, with the nearest that is."""
-    close = get_close_matches(name, names, n=1)
-    return f"there is no option {name!r}; " + (
-        f"did you mean {close[0]}?" if close else "see --help"
-    )
+    return f"there is no option {name!r}; {closest(name, names) or 'see --help'}"
 
 
 class _Refused(yaml.MarkedYAMLError):

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from foreframe.training.faults import Events
 from foreframe.training.notices import say
 from foreframe.training.options import LearningOptions, MachineOptions
 from foreframe.typed import check_types
+from foreframe.wording import closest
 
 # Lightning prints adverts and a line for every check, which are no user's business.
 for _name in (
@@ -48,11 +48,8 @@ def check_trainer_arguments(given: Mapping[str, Any]) -> None:
                 f"trainer.{name} is set by foreframe's own options (see foreframe train --help)"
             )
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            raise ValueError(
-                f"trainer.{name} is no argument of Lightning's Trainer"
-                + (f"; did you mean {close[0]}?" if close else "")
-            )
+            meant = closest(name, known) or "see Lightning's docs"
+            raise ValueError(f"trainer.{name} is no argument of Lightning's Trainer; {meant}")
     check_types(L.Trainer, given, "trainer")
 
 
