@@ -300,6 +300,11 @@ def test_several_variables_share_what_they_share(tmp_path: Path) -> None:
     }
     assert [variable.name for variable in clip.variables] == ["t2m", "d2m"]
     assert clip.variables[1].attributes["long_name"] == "Dewpoint"
+    # A forecast has the first of them: those after are inputs.
+    write_grid(tmp_path / "a.nc", replace(clip, frames=clip.frames[0:8][:, :1]))
+    with xr.open_dataset(tmp_path / "a.nc", engine="netcdf4") as made:
+        assert set(made.data_vars) == {"t2m", "projection_lambert"}
+        assert said_of(made.t2m) == said_of(given.t2m)
     (grey,) = clips_from(given, ["t2m", "d2m"], colour="grey")
     assert grey.variables == ()  # the channel is neither
 
