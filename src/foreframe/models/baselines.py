@@ -151,8 +151,8 @@ BASELINES: dict[str, type[Model]] = {
 }
 """Every baseline by its name, in the order in which they are shown; any may guide a head."""
 
-SCORED = ("black", "mean", "persistence", "linear_motion")
-"""Those that stand beside a model in every scorecard: they run wherever foreframe does."""
+SCORED = tuple(name for name, kind in BASELINES.items() if kind not in (OpticalFlow, Cycle))
+"""Those that stand beside a model in every scorecard: they need neither a package nor a period."""
 
 
 def baselines_here() -> tuple[str, ...]:
