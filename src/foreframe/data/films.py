@@ -48,8 +48,30 @@ def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) ->
         ValueError: no such file, no film, no pictures in it, no picture that can be decoded, what
             `strict` refuses, or pictures larger than the budget.
     """
-    film, times, notes = _opened_film(Path(path), strict, budget)
-    return Clip(film, times=times, name=Path(path).name, notes=notes)
+    path = Path(path)
+    _check_file(path)
+    check_mp4(path, budget)
+    with _container(path, path.name, budget) as container:
+        stream, notes = _picture_stream(container, path.name)
+        height, width = stream.codec_context.height, stream.codec_context.width
+        what = f"a picture of {path.name}, of {height}x{width} pixels,"
+        check_budget(_WEIGHT * height * width, budget, what)
+        index, times, short = _survey(container, stream, path.name)
+    if short and strict:
+        raise ValueError(
+            f"{path.name} was {short}; fetch it again, or leave strict out to read what is there"
+        )
+    with _container(path, path.name, budget) as container:
+        frames = _frames(container, container.streams[index.stream])
+        first = next((frame for frame in frames if not frame.is_corrupt), None)
+        if first is None:
+            raise ValueError(
+                f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the "
+                "film again"
+            )
+        film = Film(path, index, first, strict, budget)
+    notes = (*notes, f"the film was {short}") if short else notes
+    return Clip(film, times=times, name=path.name, notes=notes)
 
 
 def film_stream(
@@ -64,31 +86,26 @@ def film_stream(
     Raises:
         ValueError: what cannot be opened as a film, or has no pictures.
     """
-    name = source if isinstance(source, str | Path) else getattr(source, "name", "the stream")
-    # A pipe's name is a number.
-    name = Path(name).name if isinstance(name, str | Path) else "the stream"
-    if isinstance(source, str | Path):
-        _check_file(Path(source))
-        check_mp4(Path(source), budget)
+    path = Path(source) if isinstance(source, str | Path) else None
+    name = path.name if path else "the stream"
+    if path:
+        _check_file(path)
+        check_mp4(path, budget)
     with _container(source, name, budget) as container:
         stream, _ = _picture_stream(container, name)
         look, reformatter, warned = None, VideoReformatter(), False
         for frame in _frames(container, stream, errors=True):
             if frame is None or frame.is_corrupt:
                 if not warned:
-                    warnings.warn(
-                        Note(f"{name}: frames that cannot be decoded are left out"), stacklevel=2
-                    )
+                    told = Note(f"{name}: frames that cannot be decoded are left out")
+                    warnings.warn(told, stacklevel=2)
                 warned = True
                 continue
             look = look or _look(frame)
             yield _paint(frame, look, reformatter)
         if look is None:
-            cure = (
-                "make or fetch the film again"
-                if isinstance(source, str | Path)
-                else "send mkv, or mp4 with its index in front"
-            )
+            again = "make or fetch the film again"
+            cure = again if path else "send mkv, or mp4 with its index in front"
             raise ValueError(f"{name}: none of its frames can be decoded; {cure}")
 
 
@@ -104,7 +121,7 @@ class Film(Frames):
     after one, up to the next key frame, may carry its damage on.
 
     Raises:
-        ValueError: on slicing, a step; with `strict`, a frame asked for that cannot be decoded.
+        ValueError: with `strict`, a frame asked for that cannot be decoded.
     """
 
     def __init__(
@@ -254,37 +271,6 @@ class _Look(NamedTuple):
     upend: bool  # top and bottom, after that
 
 
-def _opened_film(
-    path: Path, strict: bool, budget: float
-) -> tuple[Film, np.ndarray, tuple[str, ...]]:
-    """A film, its times in seconds, and notes."""
-    _check_file(path)
-    check_mp4(path, budget)
-    with _container(path, path.name, budget) as container:
-        stream, notes = _picture_stream(container, path.name)
-        height, width = stream.codec_context.height, stream.codec_context.width
-        check_budget(
-            _WEIGHT * height * width,
-            budget,
-            f"a picture of {path.name}, of {height}x{width} pixels,",
-        )
-        index, times, short = _survey(container, stream, path.name)
-    if short and strict:
-        raise ValueError(
-            f"{path.name} was {short}; fetch it again, or leave strict out to read what is there"
-        )
-    with _container(path, path.name, budget) as container:
-        frames = _frames(container, container.streams[index.stream])
-        first = next((frame for frame in frames if not frame.is_corrupt), None)
-        if first is None:
-            raise ValueError(
-                f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the "
-                "film again"
-            )
-        film = Film(path, index, first, strict, budget)
-    return film, times, (*notes, *([f"the film was {short}"] if short else []))
-
-
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise ValueError(
@@ -338,12 +324,8 @@ def _picture_stream(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
         if s.codec_context is not None and not s.disposition & covers
     ]
     if not streams:
-        kinds = (
-            ", ".join(
-                sorted({s.type for s in container.streams if s not in container.streams.video})
-            )
-            or "nothing"
-        )
+        others = {s.type for s in container.streams if s not in container.streams.video}
+        kinds = ", ".join(sorted(others)) or "nothing"
         raise ValueError(
             f"{name} has no moving pictures that can be decoded (it holds {kinds}); give a film "
             "with a video stream"

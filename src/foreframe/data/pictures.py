@@ -336,8 +336,7 @@ class Images(Frames):
     place (the next good one at the start), and the first of them warns.
 
     Raises:
-        ValueError: on slicing, a step; an image that `strict` refuses; no image left that can be
-            read.
+        ValueError: an image that `strict` refuses; no image left that can be read.
     """
 
     def __init__(
