@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreframe.frames import Frames, FramesLike, HasSlices, as_frames
+from foreframe.frames import FirstChannels, Frames, FramesLike, HasSlices, as_frames
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,19 @@ class Variable:
     channels: int = 1
 
 
+@dataclass(frozen=True)
+class Input:
+    """A channel that a model sees and does not forecast.
+
+    Args:
+        name: of the variable, or of the clock.
+        known: whether it is known of the future too; else the last value seen stands in.
+    """
+
+    name: str
+    known: bool = False
+
+
 def shared_attributes(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The attributes that all have, with one value."""
     first, *others = several
@@ -208,6 +221,8 @@ class Clip:
         variables: of channels that were read as several variables, what the file says of each, in
             the order of the channels.
         about: what the file says of itself: title, institution, source, references, history.
+        inputs: what the last channels are that a model sees and does not forecast, one of each. All
+            else is said of the channels before them.
 
     Raises:
         ValueError: frames, times or coordinates that do not fit each other.
@@ -229,6 +244,7 @@ class Clip:
     about: Mapping[str, Any] = field(default_factory=dict)
     first: int = 0
     pictures: bool = False
+    inputs: tuple[Input, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", as_frames(self.frames))
@@ -236,6 +252,8 @@ class Clip:
             raise ValueError(
                 f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}"
             )
+        if len(self.inputs) >= self.frames.shape[1] > 0 and self.inputs:
+            raise ValueError(f"{self.frames.shape[1]} channels cannot all be inputs")
         if self.times is not None and len(self.times) != len(self):
             raise ValueError(f"{len(self)} frames cannot have {len(self.times)} times")
         h, w = self.frames.shape[2:]
@@ -243,6 +261,17 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def channels(self) -> int:
+        """How many channels are forecast: all but the inputs."""
+        return int(self.frames.shape[1]) - len(self.inputs)
+
+    def without_inputs(self) -> "Clip":
+        """The same clip with the channels alone that are forecast, not read yet."""
+        if not self.inputs:
+            return self
+        return replace(self, frames=FirstChannels(self.frames, self.channels), inputs=())
 
     def __getitem__(self, when: slice) -> "Clip":
         """The same clip with fewer frames, read into memory: `clip[:10]`."""
@@ -301,7 +330,7 @@ class Clip:
         has ended.
         """
         truth = np.full(forecast.frames.shape, np.nan, np.float32)
-        known = np.asarray(self.frames[first : first + len(truth)])
+        known = self.frames[first : first + len(truth), : self.channels]
         truth[: len(known)] = known
         return replace(forecast, frames=truth)
 

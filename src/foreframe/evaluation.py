@@ -354,7 +354,8 @@ def write_pasts(
     clips: int | None = None,
 ) -> int:
     """The past frames of the clips that `evaluate` scores, in its order, for other programs to
-    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units, NaN where missing.
+    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units, NaN where missing, without
+    inputs.
 
     Returns:
         How many clips.
@@ -440,7 +441,10 @@ def awaited(
     for frame in frames:
         live.take(frame)
         live.source = dict(place or {})
-        errors = _errors_of(frame, {live.seen - at: made for at, made in reversed(waiting)})
+        errors = _errors_of(
+            frame[: live.forecaster.model.channels],
+            {live.seen - at: made for at, made in reversed(waiting)},
+        )
         forecast = None
         if live.seen % every == 0:
             forecast = live.forecast(like=frame)

@@ -17,6 +17,7 @@ from foreframe import __version__
 from foreframe.budget import check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames
+from foreframe.data.inputs import known_after
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.models import Model, build_model, earlier, model_name, weights_of, with_known
@@ -203,6 +204,7 @@ class Forecaster:
         self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str, known: Any
     ) -> Clip:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
+        known = known_after(clip, len(clip), steps) if known is None else known
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
             future = self.predict(past, steps, tile, overlap, precision, known)
@@ -219,6 +221,7 @@ class Forecaster:
             units=units,
             notes=(),
             start=start,
+            inputs=(),
         )
 
     def _in_tiles(
@@ -310,7 +313,8 @@ class Forecaster:
         trained = dict(self.trained.reading)
         trained.pop("budget", None)  # that is the user's
         if str(source).lower().endswith((".npy", ".npz", ".pt", ".pth")):
-            trained.pop("variable", None)  # the name that a grid gave it
+            for name in ("variable", "targets"):  # a grid gave it that name
+                trained.pop(name, None)
         return trained | dict(given)
 
     def check_channels(self, c: int, source: Any) -> None:
@@ -334,7 +338,7 @@ class Forecaster:
             yield f"it tells no units, and is taken to be in {scaling.units}"
         if scaling.kind not in ("minmax", "standard"):
             return  # a fixed range refuses by itself: no frame is read for nothing
-        last = np.asarray(clip.frames[len(clip) - 1 : len(clip)])
+        last = clip.frames[len(clip) - 1 : len(clip), : clip.channels]
         known = last[np.isfinite(last)]
         if known.size and (known.min() > scaling.high or known.max() < scaling.low):
             yield (
@@ -376,8 +380,9 @@ class Forecaster:
             ValueError: as `predict`.
         """
         before = clip[max(0, first - past) : first]
-        future = self.predict(before, steps, tile, overlap, precision)
-        return before, replace(future, times=clip.times_from(first, steps))
+        known = known_after(clip, first, steps)
+        future = self.predict(before, steps, tile, overlap, precision, known)
+        return before.without_inputs(), replace(future, times=clip.times_from(first, steps))
 
     def stream(self, steps: int | None = None, precision: str = EXACT) -> Stream:
         """A forecast after every frame: `live = forecaster.stream()`, then

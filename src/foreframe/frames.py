@@ -132,6 +132,21 @@ def as_frames(values: FramesLike | Tensor | HasSlices) -> Frames:
     return ArrayFrames(values) if isinstance(values, np.ndarray) else Sliced(values)
 
 
+class FirstChannels(Frames):
+    """The first channels of others."""
+
+    def __init__(self, source: Frames, channels: int) -> None:
+        t, _, h, w = source.shape
+        self.source, self.shape, self.dtype = source, (t, channels, h, w), source.dtype
+
+    @property
+    def broken(self) -> set[int]:
+        return self.source.broken
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        return self.source.read(first, last)[:, : self.shape[1]]
+
+
 class Part(Frames):
     """Frames `first` to `last` of others."""
 

@@ -21,6 +21,11 @@ class ReadOptions:
     Args:
         variable: which array or variable of a file that has several; several names become channels
             (grids).
+        targets: the same as variable, where there are inputs too.
+        inputs: names of what is seen beside that and not forecast: variables of a grid, hour_of_day
+            or day_of_year.
+        known: those of the inputs that change with time and whose future the file tells, such as
+            another model's forecast.
         select: value of each further dimension of a grid, e.g. {level: 500}.
         missing: the number that stands for no data in whole numbers; "auto" takes the largest of
             the type where the same pixels of a gridded field hold it in every frame; None takes
@@ -52,8 +57,15 @@ class ReadOptions:
     cuts: bool = False
     strict: bool = False
     budget: float = BUDGET
+    targets: str | Sequence[str] | None = None
+    inputs: Sequence[str] = ()
+    known: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.targets is not None:
+            if self.variable not in (None, self.targets):
+                raise ValueError("give variable or targets, not both: they mean the same")
+            object.__setattr__(self, "variable", self.targets)
         names = [self.variable or "any"] if isinstance(self.variable, str | None) else self.variable
         if (
             not isinstance(names, list | tuple)
@@ -61,6 +73,14 @@ class ReadOptions:
             or not all(isinstance(name, str) for name in names)
         ):
             raise ValueError(f"variable is a name or a list of names, not {self.variable!r}")
+        for name in ("inputs", "known"):
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple) or not all(isinstance(n, str) for n in given):
+                raise ValueError(f"{name} is a list of names, not {given!r}")
+        if unseen := [name for name in self.known if name not in self.inputs]:
+            raise ValueError(f"known names {unseen[0]}, which is none of the inputs")
+        if self.inputs and self.colour != "as_is":
+            raise ValueError("inputs go with gridded fields, not with a colour of pictures")
         if not isinstance(self.select, Mapping) or not all(map(_is_place, self.select.values())):
             raise ValueError(
                 f"select is a number or a name for each dimension, such as {{level: 500}}, not "

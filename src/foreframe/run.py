@@ -370,7 +370,7 @@ def evaluate(
         dataset = data
     else:
         dataset = open_dataset(data, split or "test", window, args, forecaster.scaling)
-        check_first_clip(dataset, window, forecaster.model.channels, name)
+        check_first_clip(dataset, window, forecaster.model.takes, name)
     card = score(
         forecaster,
         dataset,

@@ -77,14 +77,15 @@ def look_at_data(
     )
     if output is None:
         return
-    before, after = frames[:past], frames[past : past + future]
+    channels = c - (dataset.inputs if isinstance(dataset, Recordings) else 0)
+    shown = frames[:past, :channels], frames[past : past + future, :channels]
     if kind == ".npy":
         with atomic_write(output) as rough, rough.open("wb") as file:
-            np.save(file, before)
+            np.save(file, frames[:past])
     elif kind == ".gif":
-        write_gif(output, animation(before, after))
+        write_gif(output, animation(*shown))
     else:
-        write_png(output, strip(before, after))
+        write_png(output, strip(*shown))
     what = f"the {past} past frames of clip {clip} lie" if kind == ".npy" else f"clip {clip} lies"
     print(f"{what} in {output}")
 

@@ -194,10 +194,11 @@ def roll(
         # One scale and one size for the whole film, so both are known before its first picture.
         # Their range is what the colours span.
         some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+        targets = clip.without_inputs()
         paint = paint_of(
-            colours, forecaster.scaling, units, (np.asarray(clip.frames[k : k + 1]) for k in some)
+            colours, forecaster.scaling, units, (targets.frames[k : k + 1] for k in some)
         )
-        missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(clip.frames))
+        missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
         labels = [
             captions(
                 None if clip.times is None else clip.times[f - firsts[0] : f],

@@ -98,7 +98,9 @@ def check_recordings(source: Any, options: ReadOptions) -> list[Found]:
 
 
 def _looked_through(raw: Clip, folder: str, options: ReadOptions) -> Found:
-    (clip,) = in_parts(raw, [], options)  # first, since it refuses what is too big to look at
+    clip = in_parts(raw, [], options)[
+        0
+    ].without_inputs()  # first, since it refuses what is too big to look at
     gaps, cuts = gaps_in(raw), find_cuts(raw.frames) if raw.pictures else []
     parts = in_parts(raw, sorted({*gaps, *(cuts if options.cuts else ())}), options)
     # The first frame that is taken from there on.

@@ -18,6 +18,7 @@ from foreframe.clip import (
     LONGITUDES,
     Clip,
     Coordinate,
+    Input,
     Variable,
     direction_of_name,
     shared_attributes,
@@ -101,6 +102,7 @@ def read_grid(
     variable: str | Sequence[str] | None = None,
     select: Mapping[str, Any] | None = None,
     budget: float = BUDGET,
+    inputs: Sequence[str] = (),
 ) -> Clip:
     """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are asked
     for.
@@ -119,6 +121,8 @@ def read_grid(
         select: the value to take of each further dimension, e.g. {"level": 850}: the nearest
             coordinate, or an index where the dimension has no coordinate.
         budget: GiB that opening, and reading a slice, may take.
+        inputs: further variables on the same grid, perhaps without a time, which become the clip's
+            inputs.
 
     Raises:
         ValueError: nothing there, not a grid or damaged, no such variable or several that fit, no
@@ -132,7 +136,10 @@ def read_grid(
     dataset, notes = _select(opened.dataset, dict(select or {}), name)
     axes = _axes(dataset)
     names = [wanted if wanted in known else wanted.rpartition("/")[2] for wanted in names]
-    names = names or [_only_candidate(dataset, axes, name, opened.in_groups)]
+    others = dataset.drop_vars(inputs, errors="ignore")
+    names = names or [_only_candidate(others, axes, name, opened.in_groups)]
+    targets = len(names)
+    names += inputs
     for wanted in names:
         if wanted not in dataset.variables:
             raise ValueError(
@@ -143,6 +150,7 @@ def read_grid(
                 f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name "
                 "another variable"
             )
+    dataset, still = _repeated(dataset, axes, names[:targets], inputs, name, budget)
     dims, levels = _layout(dataset, axes, names, name)
     time, channel, row, column = dims
     dataset = dataset.isel(dict.fromkeys(levels, 0))
@@ -174,11 +182,11 @@ def read_grid(
         _read_variable(dataset, wanted, field.sizes.get(channel, 1), time, time_dim, coordinates)
         for wanted, field in zip(names, fields, strict=True)
     )
-    units = [variable.units for variable in variables]
-    titles = names
+    units = [variable.units for variable in variables[:targets]]
+    titles = names[:targets]
     for label in (channel, f"{channel}_name"):
         words = dataset.variables.get(label)
-        if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
+        if targets == 1 and words is not None and words.dtype.kind in "OUT":
             titles = [str(title) for title in words.values]
     return Clip(
         frames,
@@ -188,13 +196,14 @@ def read_grid(
         name=name,
         variable=", ".join(titles),
         notes=tuple(notes),
-        attributes=shared_attributes([variable.attributes for variable in variables]),
+        attributes=shared_attributes([v.attributes for v in variables[:targets]]),
         dims=(str(row), str(column)),
         start=_read_start(dataset, times),
         time_dim=time_dim,
         turned=frames.flip,
-        variables=variables if len(names) > 1 else (),
+        variables=variables[:targets] if targets > 1 else (),
         about={key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
+        inputs=tuple(Input(wanted, wanted in still) for wanted in inputs),
     )
 
 
@@ -341,6 +350,29 @@ def _dimensions(
             f"select one of each, e.g. {many[0]}={_first_choice(dataset, many[0])}"
         )
     return (time, channel, row, column), further
+
+
+def _repeated(
+    dataset: Any,
+    axes: _Axes,
+    targets: Sequence[str],
+    inputs: Sequence[str],
+    name: str,
+    budget: float,
+) -> tuple[Any, set[str]]:
+    """The dataset with those inputs that have no time repeated at every time of the targets, and
+    which they are.
+    """
+    time = _dimensions(dataset, axes, targets[0], name)[0][0]
+    still = {wanted for wanted in inputs if _time_dimension(dataset, dataset[wanted].dims) is None}
+    for wanted in still:
+        what = f"{name}: {wanted} of shape {dataset[wanted].shape}"
+        check_budget(bytes_to_read(dataset.variables[wanted], {}), budget, what, "leave it out")
+        with in_one_line(f"cannot read {wanted} of {name}; is it whole?"):
+            field = dataset.variables[wanted]
+            sizes = {time: dataset.sizes[time], **field.sizes}
+            dataset = dataset.assign({wanted: field.set_dims(sizes)})
+    return dataset, still
 
 
 def _layout(

@@ -19,6 +19,7 @@ from foreframe.data.geotiff import is_geotiff, read_geotiff
 from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.grib import read_grib
 from foreframe.data.grids import read_grid
+from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.odim import read_odim
 from foreframe.data.pictures import (
@@ -63,7 +64,14 @@ class Reader:
 
 
 def _read_grid(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_grid(paths[0], options.variable, options.select, options.budget)]
+    return [_grid(paths[0], options)]
+
+
+def _grid(source: Any, options: ReadOptions) -> Clip:
+    names = [name for name in options.inputs if name not in CLOCKS]
+    clip = read_grid(source, options.variable, options.select, options.budget, names)
+    inputs = [replace(i, known=i.known or i.name in options.known) for i in clip.inputs]
+    return replace(clip, inputs=tuple(inputs))
 
 
 def _read_grib(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
@@ -176,7 +184,7 @@ def clips_from(
 def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
     """`clips_from` with its options in one object."""
     return [
-        part
+        with_clocks(part, options.inputs)
         for clip in raw_clips(source, options)
         for part in in_parts(clip, breaks(clip, options), options)
     ]
@@ -188,11 +196,10 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
         yield from recordings_in(source)
         return
     if not isinstance(source, str | Path):  # of xarray
-        yield read_grid(source, options.variable, options.select, options.budget)
+        yield _grid(source, options)
         return
     if "://" in str(source):
-        clip = read_grid(str(source), options.variable, options.select, options.budget)
-        yield replace(clip, name=str(source))
+        yield replace(_grid(str(source), options), name=str(source))
         return
     path = Path(source)
     if not path.exists():
@@ -334,6 +341,7 @@ def _is_alike(one: Clip, other: Clip) -> bool:
             clip.frames.shape[1:],
             clip.frames.dtype,
             clip.variable,
+            clip.inputs,
             np.asarray(clip.times).dtype.kind,
         )
         for clip in (one, other)
@@ -411,6 +419,13 @@ def breaks(clip: Clip, options: ReadOptions) -> list[int]:
 
 def in_parts(clip: Clip, starts: Sequence[int], options: ReadOptions) -> list[Clip]:
     """A recording as the options say, split before the frames `starts`."""
+    has = {channel.name for channel in clip.inputs}
+    for name in options.inputs:
+        if name not in CLOCKS and name not in has:
+            raise ValueError(
+                f"{clip.name} is no grid with a variable {name}; inputs are variables of a NetCDF "
+                f"file or a Zarr store, or {' or '.join(CLOCKS)}"
+            )
     missing, notes = missing_value(clip, options)
     clip = replace(clip, notes=(*clip.notes, *notes))
     parts = [clip]

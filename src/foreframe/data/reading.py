@@ -39,8 +39,10 @@ class View(Frames):
     NaN.
     """
 
-    def __init__(self, source: Frames, options: ReadOptions, missing: float | None) -> None:
-        self.source, self.options, self.missing = source, options, missing
+    def __init__(
+        self, source: Frames, options: ReadOptions, missing: float | None, inputs: int = 0
+    ) -> None:
+        self.source, self.options, self.missing, self.inputs = source, options, missing, inputs
         t, c, *sides = source.shape
         crop = options.crop
         self.cropped = (crop[2], crop[3]) if crop else (sides[0], sides[1])
@@ -88,7 +90,9 @@ class View(Frames):
         if crop:
             frames = frames[:, :, crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
         if self.missing is not None:
-            frames = np.where(frames == self.missing, np.float32(np.nan), frames.astype(np.float32))
+            absent = frames == self.missing
+            absent[:, absent.shape[1] - self.inputs :] = False  # of what is forecast alone
+            frames = np.where(absent, np.float32(np.nan), frames.astype(np.float32))
         frames = _recoloured(frames, self.options.colour)
         if self.options.coarsen > 1:
             h, w = (
@@ -105,7 +109,7 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
         ValueError: a crop beyond the frames, frames too small to coarsen, or too big for the
             budget.
     """
-    frames = View(clip.frames, options, missing)
+    frames = View(clip.frames, options, missing, len(clip.inputs))
     h, w = frames.cropped
     if options.crop and (
         options.crop[0] + options.crop[2] > clip.frames.shape[2]

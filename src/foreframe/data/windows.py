@@ -20,6 +20,7 @@ from foreframe.clip import Clip, Window
 from foreframe.data.arrays import array_of, data_name
 from foreframe.data.claims import frames_at_once
 from foreframe.data.datasets import ClipSet, Key
+from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import (
@@ -87,7 +88,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> Decoded:
         read,
         name=name,
         recordings={
-            folder: [[next(quick) for _ in parts] for parts in some]
+            folder: [[with_clocks(next(quick), options.inputs) for _ in parts] for parts in some]
             for folder, some in recordings.items()
         },
     )
@@ -134,7 +135,10 @@ class Recordings(ClipSet):
         self._budget, self._all = read.budget, read.clips
         self._by_split = split_clips(read.recordings, splits, window)
         self.clips = self._all if split == "all" else self._by_split[split]
-        self.scaling = self._scaling(scaling)
+        channels = self._all[0].inputs
+        self.inputs = len(channels)
+        self._unknown = [k - len(channels) for k, of in enumerate(channels) if not of.known]
+        self.scaling = self._with_inputs(self._scaling(scaling))
         self.windows = list(self._windows(self.clips, split))
         self.by_epoch = split == "train" and splits.augment != "none"
         if not self.windows:
@@ -172,6 +176,10 @@ class Recordings(ClipSet):
         values = frames[start:stop, :, top : top + tile_h, left : left + tile_w]
         if draw is not None:
             values = _augmented(values, draw, self.splits.augment)
+        if self._unknown:
+            values = np.array(values)
+            past = self.window.past
+            values[past:, self._unknown] = values[past - 1 : past, self._unknown]
         values = self.scaling.from_pictures(values)
         # What lies in memory stays as it is; what a file gave is nobody else's.
         own = np.array if isinstance(frames, ArrayFrames) else np.ascontiguousarray
@@ -187,21 +195,39 @@ class Recordings(ClipSet):
         wanted = scaling_from("minmax" if given is None else given)
         if isinstance(wanted, Scaling):
             check_units(units, wanted.units, str(self.name), "the scaling is for")
-            return (
-                wanted
-                if wanted.units or not units
-                else Scaling(wanted.low, wanted.high, units, wanted.kind)
-            )
+            return wanted if wanted.units or not units else replace(wanted, units=units)
         moments = Moments()
         for clip in self._by_split["train"] or self._all:
             for frames in _chunks(clip, self._budget):
-                moments = moments.plus(frames)
+                moments = moments.plus(frames[:, : clip.channels])
         if moments.count == 0:
             raise ValueError(f"{self.name}: every value of the training frames is missing")
         try:
             return Scaling.from_moments(moments, units, wanted)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
+
+    def _with_inputs(self, scaling: Scaling) -> Scaling:
+        """The scaling with one for each input: from its lowest to its highest value in the training
+        frames.
+        """
+        if not self.inputs or scaling.inputs:
+            return scaling
+        moments = [Moments() for _ in range(self.inputs)]
+        for clip in self._by_split["train"] or self._all:
+            for frames in _chunks(clip, self._budget):
+                for k, of in enumerate(moments):
+                    moments[k] = of.plus(frames[:, clip.channels + k])
+        ends = []
+        for channel, of in zip(self._all[0].inputs, moments, strict=True):
+            if of.count == 0:
+                raise ValueError(f"{self.name}: every value of {channel.name} is missing")
+            # What never changes has no ends.
+            above = of.highest if of.highest > of.lowest else of.lowest + 1
+            ends.append(
+                (-1, 1) if channel.name.partition(", ")[0] in CLOCKS else (of.lowest, above)
+            )
+        return replace(scaling, inputs=tuple(ends))
 
     def _windows(self, clips: Sequence[Clip], split: str) -> Iterator[tuple[int, int, int, int]]:
         """(clip, first frame, top, left) of every window without a damaged frame that has
@@ -238,12 +264,14 @@ class Recordings(ClipSet):
         """
         known, active = (np.zeros((len(clip), len(places)), np.float32) for _ in range(2))
         side = self.splits.tile or max(clip.frames.shape[2:])
+        scaling = replace(self.scaling, inputs=())
         row = 0
         for values in _chunks(clip, self._budget):
             rows = slice(row, row := row + len(values))
             y = None
+            values = values[:, : clip.channels]
             if self.splits.active:
-                y = self.scaling.to_network(self.scaling.from_pictures(values).astype(np.float32))
+                y = scaling.to_network(scaling.from_pictures(values).astype(np.float32))
             for k, (top, left) in enumerate(places):
                 tile = np.s_[:, :, top : top + side, left : left + side]
                 known[rows, k] = np.isfinite(values[tile]).mean(axis=(1, 2, 3))
@@ -261,7 +289,7 @@ class Recordings(ClipSet):
             if not self.scaling.is_unit or clip.frames.dtype == np.uint8:
                 continue
             for k in np.linspace(0, len(clip) - 1, min(len(clip), 16)).astype(int).tolist():
-                values = clip.frames.read(k, k + 1)
+                values = clip.frames.read(k, k + 1)[:, : clip.channels]
                 known = values[np.isfinite(values)]
                 if known.size and not -1e-3 <= known.min() <= known.max() <= 1 + 1e-3:
                     raise ValueError(

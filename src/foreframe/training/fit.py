@@ -139,7 +139,10 @@ def _train(
         say(line)
     if isinstance(train, Recordings):
         low, high, units = train.scaling.low, train.scaling.high, train.scaling.units
-        say(f"{data.data}: {c}x{h}x{w}, {low:.4g} to {high:.4g} {units}".rstrip())
+        say(f"{data.data}: {c - train.inputs}x{h}x{w}, {low:.4g} to {high:.4g} {units}".rstrip())
+        for channel, (low, high) in zip(train.clips[0].inputs, train.scaling.inputs, strict=True):
+            future = "known ahead" if channel.known else "its future unknown"
+            say(f"input       {channel.name}, {low:.4g} to {high:.4g}, {future}")
         say("\n".join(train.report()))
     if is_first_process():
         if run.tensorboard:

@@ -43,15 +43,14 @@ def prepared(
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))
-    c = int(train[0].shape[1])
-    # As many channels as the data have.
-    if network.channels not in (None, c) and "channels" not in model.model_args:
-        network = build_network(
-            replace(model, model_args={**model.model_args, "channels": c}),
-            learning.seed,
-            machine.budget,
-        )
-    check_first_clip(train, window, network.channels, data_name(data.data))
+    inputs = getattr(train, "inputs", 0)
+    c = int(train[0].shape[1]) - inputs
+    # As many channels and inputs as the data have.
+    if (network.channels, network.inputs) not in ((None, inputs), (c, inputs)):
+        told = {"channels": c, "inputs": inputs} if inputs else {"channels": c}
+        args = {**told, **model.model_args}
+        network = build_network(replace(model, model_args=args), learning.seed, machine.budget)
+    check_first_clip(train, window, network.takes, data_name(data.data))
     check_trainer_arguments(machine.trainer)
     smoke_test(network, train[0], window)
     network.memory = machine.memory
