@@ -13,6 +13,7 @@ from foreframe.cli import main
 from foreframe.clip import Input
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
+from foreframe.notes import Note
 
 HOURS = np.arange("2020-01-01", "2020-01-04", dtype="datetime64[h]").astype("datetime64[ns]")
 DRAW = np.random.default_rng(0)
@@ -141,7 +142,8 @@ def test_from_a_file_to_a_forecast(file: Path, tmp_path: Path, monkeypatch, caps
         assert ahead.t2m.shape == (5, 8, 12)
     forecaster = Forecaster.load("run")
     assert (forecaster.model.channels, forecaster.model.inputs) == (1, 5)
-    clip = forecaster.open(file)
+    with pytest.warns(Note, match="turned north-up"):
+        clip = forecaster.open(file)
 
     def forecast(**changes: int) -> np.ndarray:
         frames = np.array(clip.frames)
