@@ -43,7 +43,7 @@ def prepared(
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))
-    inputs = getattr(train, "inputs", 0)
+    inputs = train.inputs
     c = int(train[0].shape[1]) - inputs
     # As many channels and inputs as the data have.
     if (network.channels, network.inputs) not in ((None, inputs), (c, inputs)):
