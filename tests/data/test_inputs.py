@@ -6,7 +6,9 @@ from pathlib import Path
 import cftime
 import numpy as np
 import pytest
+import torch
 import xarray as xr
+from torch.utils.data import Dataset
 
 from foreframe import Clip, Forecaster, Window
 from foreframe.cli import main
@@ -14,6 +16,8 @@ from foreframe.clip import Input
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
 from foreframe.notes import Note
+from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
+from foreframe.training.preparation import prepared
 
 HOURS = np.arange("2020-01-01", "2020-01-04", dtype="datetime64[h]").astype("datetime64[ns]")
 DRAW = np.random.default_rng(0)
@@ -154,3 +158,23 @@ def test_from_a_file_to_a_forecast(file: Path, tmp_path: Path, monkeypatch, caps
 
     np.testing.assert_array_equal(forecast(wind=5), forecast())  # nobody knows it ahead
     assert not np.array_equal(forecast(plan=5), forecast())
+
+
+class Tides(Dataset):
+    """Clips of water, and the height of the moon."""
+
+    inputs = 1
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.full((5, 2, 8, 8), index / 10)
+
+
+def test_a_dataset_of_ones_own_says_how_many_of_its_channels_are_inputs() -> None:
+    options = DataOptions(data=Tides(), past=3, future=2, batch_size=2)
+    small = {"core": {"convlstm": {"hidden": [4]}}, "codec": {"strided": {"widths": [4]}}}
+    model = ModelOptions(model="quick", model_args=small)
+    _, network, train, _ = prepared(model, options, LearningOptions(), MachineOptions())
+    assert (network.channels, network.inputs, train.inputs) == (1, 1, 1)

@@ -53,8 +53,9 @@ class ClipSet(Dataset):
 class ForeignClips(ClipSet):
     """A Dataset of somebody else's as a `ClipSet`, all of it or some of its items.
 
-    What it says of itself, it says by attributes: `scaling`, `ordered`, `by_epoch`, `scaled` (clips
-    may leave [0,1] and hold NaN), `as_uint8(keys)` (clips in bytes); none of them is needed.
+    What it says of itself, it says by attributes: `scaling`, `ordered`, `by_epoch`, `inputs`,
+    `scaled` (clips may leave [0,1] and hold NaN), `as_uint8(keys)` (clips in bytes); none of them
+    is needed.
 
     Args:
         of: map-style: with `__len__` and `__getitem__`.
@@ -71,6 +72,7 @@ class ForeignClips(ClipSet):
         self.scaling = getattr(of, "scaling", None) or Scaling()
         self.bounded = not getattr(of, "scaled", False)
         self.ordered = getattr(of, "ordered", False)
+        self.inputs = getattr(of, "inputs", 0)
         self.by_epoch = items is None and getattr(of, "by_epoch", False)
         self._fetch = getattr(of, "__getitems__", None)  # what a DataLoader asks for
         self._bytes = getattr(of, "as_uint8", None) if items is None else None
