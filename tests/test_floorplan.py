@@ -39,6 +39,7 @@ def test_help_loads_no_torch(verb) -> None:
         ["train", "--splits.by", "tyme"],
         ["predict", "moving-mnist", "nowhere.npy", "-o", "x.npy"],
         ["evaluate", "nowhere"],
+        ["train", "--data", "nowhere/film.mp4"],
     ],
     ids=" ".join,
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.cli.options import Parser, Reading, Splits, Told, put
-from foreframe.files import exists
+from foreframe.files import check_source, exists
 from foreframe.options import GROUPS as OF_RECORDINGS
 from foreframe.options import as_data_args
-from foreframe.training.options import GROUPS
+from foreframe.training.options import GROUPS, DataOptions
 from foreframe.training.recipes import check_origin, config_file, config_settings
 from foreframe.typed import typed
 
@@ -72,6 +72,8 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
     for group in GROUPS:
         own = [field.name for field in dataclasses.fields(group)]
         groups[group] = typed(group, {name: values[name] for name in own if name in values}, "")
+    if "/" in (data := groups[DataOptions].data):  # no import path has any
+        check_source(data)
     return groups
 
 

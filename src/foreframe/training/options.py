@@ -1,8 +1,7 @@
 """Every option of training, in five groups. These fields are the command's flags and the keys of
 its YAML: there is no second list.
 
-Each field's help is the comment that jsonargparse reads from the class docstring. No torch here:
-`--help` must be quick.
+Each field's help is what the class docstring says of it. No torch here: `--help` must be quick.
 """
 
 from collections.abc import Mapping
