@@ -33,13 +33,29 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
 
 @pytest.mark.parametrize(
     "program",
-    ["precision.py", "publish.py", "quality.py", "runtimes.py", "speed.py", "streaming.py"],
+    [
+        "loading.py",
+        "precision.py",
+        "publish.py",
+        "quality.py",
+        "runtimes.py",
+        "speed.py",
+        "streaming.py",
+    ],
 )
 def test_help(program: str) -> None:
     about = (BENCHMARKS / program).read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
     said = run(program, "--help")
     assert said.startswith("usage: ")
     assert about in said
+
+
+def test_loading() -> None:
+    said = run("loading.py", "--rounds", "1", "--rows", "radar, not kept").splitlines()
+    assert [line.split(" | ")[:2] for line in said[2:]] == [
+        ["| radar, not kept", "windows/s"],
+        ["| radar, not kept", "MiB"],
+    ]
 
 
 def test_streaming() -> None:
