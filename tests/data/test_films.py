@@ -317,6 +317,17 @@ def test_memory_and_open_files_are_bounded(tmp_path, monkeypatch) -> None:
     assert open_files(path) == 0  # a film that is read to its end is closed
 
 
+def test_a_film_that_is_gone_is_said_each_time(tmp_path) -> None:
+    made = {"codec": "mpeg4", "pix_fmt": "yuv420p", "options": {"g": "40"}}
+    path = encode(tmp_path / "a.mp4", pictures(30), **made)
+    film = read_film(path).frames
+    path.unlink()
+    with pytest.raises(ValueError, match=r"no file .*a\.mp4"):
+        film[20:22]
+    with pytest.raises(ValueError, match=r"a\.mp4 can no longer be read; is it still the same"):
+        film[20:22]
+
+
 def open_files(path) -> int:
     folder = Path("/proc/self/fd")
     if not folder.is_dir():

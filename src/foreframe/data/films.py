@@ -158,7 +158,9 @@ class Film(Frames):
         if k < run.next or self._index.key_before(k) > run.next:
             self._start(run, k)
         while run.next <= k:
-            index, frame = next(run.frames)
+            index, frame = next(run.frames, (None, None))
+            if index is None:  # the run broke off at an error
+                raise ValueError(f"{self._path} can no longer be read; is it still the same file?")
             run.next = index + 1
             if frame is None:
                 self._break(index)
@@ -190,15 +192,16 @@ class Film(Frames):
         run.last = None
         key = self._index.key_before(k)
         for seek_to in (key, self._index.key_before(key - 1)) if key else ():
-            run.frames, run.next = self._decoded(seek_to, key), key
-            index, frame = next(run.frames)
+            frames = self._decoded(seek_to, key)
+            index, frame = next(frames)
             if frame is not None and frame.key_frame:
-                run.last, run.next = frame, index + 1
+                run.frames, run.next, run.last = frames, index + 1, frame
                 return
         run.frames, run.next = self._decoded(0, 0), 0
 
     def _decoded(self, seek_to: int, start: int) -> Iterator[tuple[int, Any]]:
         """Frames from `start` on, as `_numbered` gives them, decoded from another one on."""
+        _check_file(self._path)
         with _container(self._path, self._path.name, self._budget) as container:
             stream = container.streams[self._index.stream]
             if seek_to:
