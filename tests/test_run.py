@@ -144,6 +144,28 @@ def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
         foreframe.fit(resume=run, data=film())
 
 
+def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
+    """Other frames ahead, how recordings are read and split, forecasts made elsewhere."""
+    run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer={"max_steps": 2})
+    np.save(tmp_path / "film.npy", film())
+    np.save(tmp_path / "theirs.npy", np.zeros((2, 3, 1, 8, 12), np.float32))
+    card = foreframe.evaluate(
+        run,
+        tmp_path / "film.npy",
+        clips=2,
+        baselines=["persistence"],
+        future=3,
+        reading={"size": (8, 12)},
+        splits=SplitOptions(by="time", shares=(0.5, 0.25, 0.25)),
+        forecasts=tmp_path / "theirs.npy",
+    )
+    assert (card["past"], card["future"], card["data"]) == (2, 3, str(tmp_path / "film.npy"))
+    assert {"model", "persistence", "theirs"} == set(card["scores"])
+    assert card["data_args"]["size"] == [8, 12]
+    with pytest.raises(ValueError, match="did you mean size"):
+        foreframe.evaluate(run, tmp_path / "film.npy", reading={"sise": 3})
+
+
 def test_it_can_be_silent(tmp_path, capfd) -> None:
     small(tmp_path / "run", verbose=False)
     assert capfd.readouterr() == ("", "")

@@ -304,6 +304,11 @@ def evaluate(
     precision: str = "32-true",
     *,
     data_args: Plain | None = None,
+    reading: Plain | ReadOptions | None = None,
+    splits: Plain | SplitOptions | None = None,
+    past: int | None = None,
+    future: int | None = None,
+    forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     split: Literal["train", "validation", "test", "all"] | None = None,
     stride: int | None = None,
     device: str = "auto",
@@ -324,7 +329,10 @@ def evaluate(
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday.
         progress: called after each batch with how many clips are scored, and how many will be.
         precision: bf16-mixed rounds, and is often faster; auto times both.
-        data_args: arguments of the data; other recordings are read as those of training.
+        data_args: arguments of the data.
+        reading, splits: of recordings, where not as in training.
+        past, future: frames to look at and to score; by default as in training.
+        forecasts: files of other programs to score too, as `foreframe evaluate` takes them.
         split: by default test.
         stride: frames from window to window of recordings; by default that of training.
         device: of a forecaster that is loaded; auto takes cuda where there is one.
@@ -340,6 +348,7 @@ def evaluate(
 
     from foreframe.data import check_first_clip, is_recording, open_dataset
     from foreframe.data.arrays import data_name
+    from foreframe.data.forecasts import open_forecasts
     from foreframe.evaluation import evaluate as score
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here
@@ -350,27 +359,34 @@ def evaluate(
     if split not in (None, "train", "validation", "test", "all"):
         raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
     forecaster = what if isinstance(what, Forecaster) else Forecaster.load(os.fspath(what), device)
-    window = forecaster.window if stride is None else replace(forecaster.window, stride=stride)
+    given = {"past": past, "future": future, "stride": stride}
+    window = replace(forecaster.window, **{k: n for k, n in given.items() if n is not None})
+    options = {"data_args": data_args, "reading": reading, "splits": splits}
+    data_args = as_data_args({k: _plain(v) for k, v in options.items() if v is not None}).get(
+        "data_args", {}
+    )
     # What was given keeps its own window.
     forecaster = Forecaster(forecaster.model, window, forecaster.scaling, forecaster.trained)
     if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
-        data, data_args = what.data, {**forecaster.trained.data_args, **(data_args or {})}
+        data, data_args = what.data, {**forecaster.trained.data_args, **data_args}
         split = split or "test"
     if data is None or isinstance(data, str | os.PathLike):
         path = None if data is None else os.fspath(data)
         name, args = data_of(forecaster.trained, _called(what), path, data_args)
-        if data is None and "clips" not in (data_args or {}):
+        if data is None and "clips" not in data_args:
             args.pop("clips", None)  # how many an epoch had says nothing about how many to score
         if path not in (None, forecaster.trained.data) and is_recording(name, args):
             args = forecaster.reading_of(name, args)
         data = name
     else:
-        name, args = data_name(data), dict(data_args or {})
+        name, args = data_name(data), dict(data_args)
     if isinstance(data, Dataset) and split is None:
         dataset = data
     else:
         dataset = open_dataset(data, split or "test", window, args, forecaster.scaling)
         check_first_clip(dataset, window, forecaster.model.takes, name)
+    files = [forecasts] if isinstance(forecasts, str | os.PathLike) else forecasts
+    elsewhere = [open_forecasts(os.fspath(file), args.get("variable")) for file in files]
     card = score(
         forecaster,
         dataset,
@@ -382,6 +398,7 @@ def evaluate(
         period,
         progress,
         precision,
+        elsewhere,
     )
     where = {"data": name, "data_args": args, "split": split or "test"}
     return Card({**where, **card} if dataset is not data else card)

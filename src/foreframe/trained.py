@@ -137,7 +137,7 @@ def check_harmless(
     if named and data.startswith(IN_MEMORY):
         raise ValueError(
             f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with "
-            "it there, by fit(data=..., run=RunOptions(resume=...)), or name other data with --data"
+            "it there, by foreframe.fit(resume=..., data=...), or name other data with --data"
         )
     if named and not _is_here(data):
         raise ValueError(
