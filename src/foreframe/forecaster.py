@@ -25,7 +25,7 @@ from foreframe.notes import Note
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream, checked_steps, format_size
-from foreframe.trained import WEIGHTS, Trained, check_forecaster, published
+from foreframe.trained import WEIGHTS, Trained, check_forecaster, data_of, published
 from foreframe.typed import brief, check_plain, typed
 from foreframe.units import check_units
 from foreframe.wording import plural
@@ -307,6 +307,30 @@ class Forecaster:
         for note in (*clip.notes, *self._doubts(clip)):
             warn(f"{source}: {note}")
         return clip
+
+    def data_to_score(
+        self, where: str, data: str | None, given: Mapping[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        """The name of the data to score on and their arguments: those of training, changed by what
+        the user says; other recordings are read as those of training.
+
+        Args:
+            where: the user's name for this forecaster, for the message.
+            data: from the user; None for the data of training.
+            given: arguments from the user.
+
+        Raises:
+            ValueError: as `data_of`.
+        """
+        from foreframe.data import is_recording
+
+        name, args = data_of(self.trained, where, data, given)
+        # How many clips an epoch had says nothing about how many to score.
+        if data is None and "clips" not in given:
+            args.pop("clips", None)
+        if data not in (None, self.trained.data) and is_recording(name, args):
+            args = self.reading_of(name, args)
+        return name, args
 
     def reading_of(self, source: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """Options of `foreframe.clips_from` for a source: those of training, changed by `given`."""

@@ -346,13 +346,12 @@ def evaluate(
     """
     from torch.utils.data import Dataset
 
-    from foreframe.data import check_first_clip, is_recording, open_dataset
+    from foreframe.data import check_first_clip, open_dataset
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.evaluation import evaluate as score
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here
-    from foreframe.trained import data_of
 
     if clips is not None and clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
@@ -372,11 +371,7 @@ def evaluate(
         split = split or "test"
     if data is None or isinstance(data, str | os.PathLike):
         path = None if data is None else os.fspath(data)
-        name, args = data_of(forecaster.trained, _called(what), path, data_args)
-        if data is None and "clips" not in data_args:
-            args.pop("clips", None)  # how many an epoch had says nothing about how many to score
-        if path not in (None, forecaster.trained.data) and is_recording(name, args):
-            args = forecaster.reading_of(name, args)
+        name, args = forecaster.data_to_score(_called(what), path, data_args)
         data = name
     else:
         name, args = data_name(data), dict(data_args)

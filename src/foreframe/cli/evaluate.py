@@ -79,7 +79,7 @@ def score_run(
 
     from dataclasses import replace
 
-    from foreframe.data import Recordings, check_first_clip, is_recording, open_dataset
+    from foreframe.data import Recordings, check_first_clip, open_dataset
     from foreframe.data.forecasts import open_forecasts
     from foreframe.evaluation import evaluate as score
     from foreframe.evaluation import write_pasts, write_report
@@ -87,7 +87,6 @@ def score_run(
     from foreframe.forecaster import Forecaster
     from foreframe.models import baselines_here, build_model
     from foreframe.options import as_data_args
-    from foreframe.trained import data_of
 
     told = as_data_args(
         {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
@@ -98,12 +97,8 @@ def score_run(
     if run is None:
         name, args = str(data), dict(told)
     else:
-        name, args = data_of(forecaster.trained, run, data, told)
-    if data is None and "clips" not in told:
-        args.pop("clips", None)  # how many clips an epoch had says nothing about how many to score
+        name, args = forecaster.data_to_score(run, data, told)
     other = run is not None and data is not None and data != forecaster.trained.data
-    if other and is_recording(name, args):
-        args = forecaster.reading_of(name, args)
     files = [forecasts] if isinstance(forecasts, str) else forecasts or []
     elsewhere = [open_forecasts(path, args.get("variable")) for path in files]
     if run is None and elsewhere and future is None:

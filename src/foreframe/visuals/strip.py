@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.frames import FramesLike
+from foreframe.frames import FramesLike, resized
 from foreframe.visuals.colours import (
     GREY,
     INK,
@@ -215,16 +215,8 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
     if max(h, w) <= most:
         scale = max(1, round(least / max(h, w)))
         return frame.repeat(scale, axis=1).repeat(scale, axis=2)
-    size = (max(1, round(w * most / max(h, w))), max(1, round(h * most / max(h, w))))
-    shrunk = []
-    for channel in frame.astype(np.float32):
-        known = ~np.isnan(channel)
-        filled = Image.fromarray(np.where(known, channel, np.float32(0)))
-        total = np.asarray(filled.resize(size, Image.Resampling.BOX))
-        weights = Image.fromarray(known.astype(np.float32))
-        part = np.asarray(weights.resize(size, Image.Resampling.BOX))
-        shrunk.append(np.where(part >= 0.5, total / np.maximum(part, 0.5), np.float32(np.nan)))
-    return np.stack(shrunk)
+    height, width = (max(1, round(side * most / max(h, w))) for side in (h, w))
+    return resized(frame[None], height, width, np.dtype(np.float32))[0]
 
 
 def _frame(frames: FramesLike, t: int) -> np.ndarray:
