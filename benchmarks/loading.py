@@ -87,7 +87,7 @@ def step(model: str, source: str, args: dict) -> dict[str, float]:
     )
     from foreframe.training.plan import plan
 
-    data = DataOptions(data=source, data_args=args, batch_size=8)
+    data = DataOptions(data=source, data_args=args, past=5, future=5, batch_size=8)
     machine = MachineOptions(accelerator="cpu", compile=False)
     taken = plan(ModelOptions(model=model), data, LearningOptions(), machine)
     share = taken.fetch / (taken.fetch + taken.step)
