@@ -82,6 +82,24 @@ def temperatures(path: Path, frames: int = 120, height: int = 24, width: int = 3
         grid.to_netcdf(path)
 
 
+def weather(path: Path, frames: int = 320, height: int = 16, width: int = 24) -> None:
+    """Temperature and wind, hourly, and heights of the ground, as NetCDF."""
+    places = ("latitude", "longitude")
+    values = kelvin(frames, height, width)
+    xr.Dataset(
+        {
+            "t2m": (("time", *places), values, {"units": "K"}),
+            "wind": (("time", *places), (values - values.min()) / 3, {"units": "m s-1"}),
+            "elevation": (places, np.linspace(0, 900, height * width).reshape(height, width)),
+        },
+        {
+            "time": hours(frames),
+            "latitude": ("latitude", np.linspace(60, 50, height), {"units": "degrees_north"}),
+            "longitude": ("longitude", np.linspace(-10, 2, width), {"units": "degrees_east"}),
+        },
+    ).to_netcdf(path)
+
+
 def rain(path: Path, frames: int = 120, side: int = 128) -> None:
     """Rain in mm/h every five minutes as NetCDF; what the radar does not reach is missing."""
     values = (20 * blobs(frames, side, side) ** 2).astype(np.float32)

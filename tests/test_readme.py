@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from conftest import DATA
 from fewer import fewer, write_shims
 from foreframe.cli import VERBS, main
 from foreframe.cli.train import parse
+from foreframe.notes import Note
 from foreframe.training import DataOptions, LearningOptions, ModelOptions
 from foreframe.training.recipes import recipes
 
@@ -52,6 +54,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "mine.npy": lambda path: standins.array(path, frames=320),
     "archives": standins.radar_archives,
     "vtest.avi": lambda path: standins.film(path, frames=720, height=24, width=32),
+    "weather.nc": standins.weather,
     "era5_t2m.nc": lambda path: standins.temperatures(path, frames=744, height=16, width=24),
     "mnist_test_seq.npy": standins.published_clips,
 }
@@ -115,7 +118,9 @@ def run_python(page: str, code: str) -> None:
     if file:
         Path(file[1]).write_text(code, encoding="utf-8")
     else:
-        exec(compile(code, page, "exec"), {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", Note)  # a reader sees it, and goes on
+            exec(compile(code, page, "exec"), {})
 
 
 def demo_commands() -> list[str]:
