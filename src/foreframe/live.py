@@ -14,7 +14,7 @@ from foreframe.budget import OverBudgetError
 from foreframe.clip import Clip
 from foreframe.data.films import film_stream
 from foreframe.data.geotiff import is_geotiff, read_geotiff
-from foreframe.data.npy import read_one
+from foreframe.data.npy import read_array
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.pictures import natural, read_images
 from foreframe.data.readers import read_clips
@@ -146,7 +146,7 @@ def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray | None:
     try:
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
-                return read_one(file, how.budget)
+                return read_array(file, how.budget)
         if is_raster:
             return read_geotiff(path, how.variable, strict=True, budget=how.budget).frames[0]
         return read_images([path], strict=True, budget=how.budget).frames[0]
@@ -163,7 +163,7 @@ def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
     plain: Any = SimpleNamespace(read=pipe.read)
     while pipe.peek(1):
         try:
-            frame = read_one(plain, budget)
+            frame = read_array(plain, budget)
         except OverBudgetError:
             raise
         except (ValueError, EOFError) as error:

@@ -14,7 +14,7 @@ from conftest import real_data
 from foreframe.cli import main
 from foreframe.clip import Window
 from foreframe.data import ReadOptions, Recordings, SplitOptions
-from foreframe.data.check import LINES, all_in_words, check_recordings, splits_in_words
+from foreframe.data.check import LINES, check_recordings, describe_splits, summarise
 
 RANDOM = np.random.default_rng(7)
 
@@ -42,7 +42,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     assert found.missing == pytest.approx(np.isnan(frames).mean())
     assert found.always == pytest.approx(3 / 48)
     assert [len(part) for part in found.parts] == [25, 15]
-    said = "\n".join(all_in_words([found]))
+    said = "\n".join(summarise([found]))
     assert "flat      1: one value alone (7.5 mm/h), frame 3" in said
     for words in (
         "40 frames of 6x8", "every 1 h", "1: in time, before frame 25",
@@ -87,10 +87,10 @@ def test_flat_is_said_with_its_value_and_black_of_black_alone(
     (found,) = check_recordings(tmp_path / ("a" if kind == "pictures" else "a.npy"), ReadOptions())
     assert (found.black, found.flat) == ([2, 9], {5: 128.0, 6: 128.0})
     assert found.flags() == {2: "black", 5: "flat", 6: "flat", 9: "black"}
-    said = all_in_words([found])
+    said = summarise([found])
     assert "black     2: nothing to see, frames 2, 9" in said
     assert "flat      2: one value alone (128), frames 5-6" in said
-    many = "\n".join(all_in_words([found] * 11))
+    many = "\n".join(summarise([found] * 11))
     assert "black 2, 9; flat (128) 5-6; frozen 6" in many
 
 
@@ -125,7 +125,7 @@ def test_real_recordings(name: str, missing: float, words: list[str]) -> None:
     assert found.missing == pytest.approx(missing, abs=1e-3)
     assert found.cuts == ([202] if "nasa" in name else [])
     assert found.gaps == found.broken == found.empty == []
-    said = "\n".join(all_in_words([found]))
+    said = "\n".join(summarise([found]))
     for part in words:
         assert part in said
 
@@ -136,7 +136,7 @@ def test_many_recordings_stay_readable(capsys: pytest.CaptureFixture[str], tmp_p
     said = capsys.readouterr().out
     assert len(said.splitlines()) < 15
     assert "85 recordings, 1700 frames, 20 each: 64x64" in said
-    assert "striking  1 of 85 recordings" in said
+    assert "notable   1 of 85 recordings" in said
     clips = np.load(data)["clips"]
     assert (
         f"values    {clips.min()} to {clips.max()}, mean {clips.mean():.4g}, standard deviation "
@@ -152,7 +152,7 @@ def test_a_line_for_each_that_stands_out(tmp_path: Path) -> None:
             frames[0] = np.nan
         np.save(tmp_path / f"{k}.npy", frames)
     found = check_recordings(tmp_path, ReadOptions())
-    lines = all_in_words(found)
+    lines = summarise(found)
     assert (
         "60 recordings, 360 frames, 6 each: 4x4 (rows x columns), 1 channel, float32; 4x5"
         in lines[0]
@@ -178,7 +178,7 @@ def test_windows_are_counted_as_training_counts_them(tmp_path: Path, splits: Spl
         np.save(tmp_path / f"{k}.npy", RANDOM.random((n, 4, 4)))
     window = Window(3, 2, stride=2)
     found = check_recordings(tmp_path, ReadOptions())
-    said = splits_in_words(found, splits, window)
+    said = describe_splits(found, splits, window)
     for line, split in zip(said[1:], ("train", "validation", "test"), strict=True):
         assert line.split()[:2] == [
             split,
@@ -192,7 +192,7 @@ def test_folders_of_splits_are_counted_too(tmp_path: Path) -> None:
         np.save(tmp_path / name / "a.npy", RANDOM.random((10 + k, 4, 4)))
     found = check_recordings(tmp_path, ReadOptions())
     assert [one.folder for one in found] == ["train", "validation", "test"]
-    said = splits_in_words(found, SplitOptions(), Window(2, 1))
+    said = describe_splits(found, SplitOptions(), Window(2, 1))
     assert [int(line.split()[1]) for line in said[1:]] == [8, 9, 10]
 
 

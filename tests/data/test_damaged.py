@@ -18,7 +18,7 @@ from PIL import Image
 
 from foreframe.clip import Window
 from foreframe.data import ReadOptions, SplitOptions
-from foreframe.data.check import all_in_words, check_recordings, splits_in_words
+from foreframe.data.check import check_recordings, describe_splits, summarise
 
 CASES = 10  # of each kind
 FRAMES = np.random.default_rng(1).integers(0, 255, (12, 16, 24), dtype=np.uint8)
@@ -148,8 +148,8 @@ def outcome(path: Path) -> str:
         warnings.simplefilter("ignore")
         try:
             found = check_recordings(path, ReadOptions())
-            all_in_words(found)
-            splits_in_words(found, SplitOptions(), Window(2, 1))
+            summarise(found)
+            describe_splits(found, SplitOptions(), Window(2, 1))
         except ValueError as error:
             return str(error)
     return "read"

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from foreframe.clip import Window, check_frames
 from foreframe.data import ArrayClips, ReadOptions, Recordings, clips_from
-from foreframe.data.npy import NpyFrames, frames_in, read_header, read_one
+from foreframe.data.npy import NpyFrames, frames_in, read_array, read_header
 
 RANDOM = np.random.default_rng(11)
 
@@ -238,15 +238,15 @@ def test_one_array_after_the_other_out_of_a_pipe(order: str) -> None:
         np.save(plain, values)
     pipe = SimpleNamespace(read=io.BytesIO(plain.getvalue()).read)
     for values in made:
-        got = read_one(pipe)
+        got = read_array(pipe)
         np.testing.assert_array_equal(got, values)
         assert got.dtype.isnative
     with pytest.raises(ValueError, match="does not begin"):
-        read_one(pipe)
+        read_array(pipe)
     with pytest.raises(EOFError):
-        read_one(io.BytesIO(plain.getvalue()[:150]))
+        read_array(io.BytesIO(plain.getvalue()[:150]))
     np.lib.format.write_array_header_2_0(
         huge := io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
     )
     with pytest.raises(ValueError, match=r"an array of shape \(1000000, 1000000\) would take"):
-        read_one(io.BytesIO(huge.getvalue()))
+        read_array(io.BytesIO(huge.getvalue()))

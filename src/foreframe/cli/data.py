@@ -119,14 +119,14 @@ def check_data(
     check_source(input)
 
     from foreframe.clip import Window
-    from foreframe.data.check import all_in_words, check_recordings, splits_in_words
+    from foreframe.data.check import check_recordings, describe_splits, summarise
     from foreframe.options import SplitOptions, read_options
     from foreframe.visuals import write_png
 
     how, split = read_options(reading or {}), typed(SplitOptions, splits or {}, "splits")
     window = Window(past, future, stride)
     recordings = check_recordings(input, how)
-    print("\n".join([*all_in_words(recordings), *splits_in_words(recordings, split, window)]))
+    print("\n".join([*summarise(recordings), *describe_splits(recordings, split, window)]))
     if output is not None:
         write_png(output, _sheet(recordings[0]))
         print(f"frames of {recordings[0].clip.name} lie side by side in {output}")

@@ -17,6 +17,7 @@ from foreframe.clip import Clip
 from foreframe.data.claims import BUDGET, check_budget
 from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, check_whole, frames_in, read_header
+from foreframe.extras import needed
 from foreframe.frames import Frames, as_frames
 from foreframe.scaling import Scaling
 from foreframe.trained import IN_MEMORY
@@ -30,13 +31,14 @@ TIMES, ROWS, COLUMNS = (
 )
 BESIDE = (*TIMES, *ROWS, *COLUMNS, "units")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
+_BY_FRAME = "store it as .npy, which is read by the frame"
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
 _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What a file's headers tell of its frames: the shape and dtype of the array, its name ("" in a
+class _Layout:
+    """What a file's headers say of its frames: the shape and dtype of the array, its name ("" in a
     .npy), and where it lies.
     """
 
@@ -48,8 +50,8 @@ class _Told:
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def _told(path: Path, variable: str | None, budget: float) -> _Told:
-    """What lies in a file, of which a .npy and an .npz are not read yet.
+def _layout(path: Path, variable: str | None, budget: float) -> _Layout:
+    """The array of frames in a file; that of a .npy or an .npz is not read yet.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, objects, anything but
@@ -62,61 +64,48 @@ def _told(path: Path, variable: str | None, budget: float) -> _Told:
         if kind == ".npy":
             with path.open("rb") as file:
                 header = read_header(file)
-            told = _Told(header.shape, header.dtype, "", header)
+            layout = _Layout(header.shape, header.dtype, "", header)
         elif kind in (".pt", ".pth"):
             tensors = _tensors(path, budget)
             name = _chosen({name: values.ndim for name, values in tensors.items()}, variable)
-            told = _Told(tensors[name].shape, tensors[name].dtype, name, tensors=tensors)
+            layout = _Layout(tensors[name].shape, tensors[name].dtype, name, tensors=tensors)
         else:
             with zipfile.ZipFile(path) as archive:
                 headers = _headers(archive)
             name = _chosen({name: len(header.shape) for name, header in headers.items()}, variable)
-            told = _Told(headers[name].shape, headers[name].dtype, name)
-        if told.dtype.kind not in "fiub" or told.dtype.itemsize > 8:
+            layout = _Layout(headers[name].shape, headers[name].dtype, name)
+        if layout.dtype.kind not in "fiub" or layout.dtype.itemsize > 8:
             raise ValueError(
-                f"it holds {told.dtype}, not numbers that frames are made of; store float32"
+                f"it holds {layout.dtype}, not numbers that frames are made of; store float32"
             )
-    return told
+    return layout
 
 
-def _values(path: Path, told: _Told, budget: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The array itself, in memory and in this machine's byte order, and what lies beside it in the
-    file.
+def _values(path: Path, layout: _Layout, budget: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The array itself, in memory and in this machine's byte order, and those of its file that
+    describe it (`BESIDE`).
 
     Raises:
         ValueError: more than the budget; a damaged file.
     """
     with _in_one_line(path):
-        if told.header is not None:
-            check_whole(path, told.header)
-            check_budget(
-                2 * told.header.size,
-                budget,
-                "an array whose first axis runs fastest",
-                "store it in C order",
-            )
-            values = np.fromfile(path, told.dtype, math.prod(told.shape), offset=told.header.offset)
-            return _native(values.reshape(told.shape[::-1]).T), {}
-        if path.suffix.lower() in (".pt", ".pth"):
-            held = told.tensors
-        else:
+        if layout.header is not None:
+            check_whole(path, layout.header)
+            what = "an array whose first axis runs fastest"
+            check_budget(2 * layout.header.size, budget, what, "store it in C order")
+            count, offset = math.prod(layout.shape), layout.header.offset
+            values = np.fromfile(path, layout.dtype, count, offset=offset)
+            return _native(values.reshape(layout.shape[::-1]).T), {}
+        arrays = dict(layout.tensors)
+        if not arrays:
             with zipfile.ZipFile(path) as archive:
                 headers = _headers(archive)
-                wanted = [name for name in headers if name == told.name or name in BESIDE]
+                wanted = [name for name in headers if name == layout.name or name in BESIDE]
                 need = sum(headers[name].size for name in wanted)
-                check_budget(
-                    need,
-                    budget,
-                    f"{told.name} of shape {told.shape}",
-                    "store it as .npy, which is read by the frame",
-                )
-                held = {name: _member(archive, name) for name in wanted}
-        beside = {
-            name: _native(values)
-            for name, values in held.items()
-            if name in BESIDE and name != told.name
-        }
-        return _native(held[told.name]), beside
+                check_budget(need, budget, f"{layout.name} of shape {layout.shape}", _BY_FRAME)
+                arrays = {name: _member(archive, name) for name in wanted}
+        frames = _native(arrays.pop(layout.name))
+        return frames, {name: _native(arrays[name]) for name in BESIDE if name in arrays}
 
 
 @contextmanager
@@ -163,40 +152,31 @@ def _tensors(path: Path, budget: float) -> dict[str, np.ndarray]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
-    check_budget(
-        size,
-        budget,
-        "a file of tensors, which is read at once,",
-        "store it as .npy, which is read by the frame",
-    )
+    check_budget(size, budget, "a file of tensors, which is read at once,", _BY_FRAME)
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for what is no file of tensors
         raise ValueError("not a file of tensors") from error
-    held = held if isinstance(held, dict) else {"frames": held}
-    tensors = {
-        str(name): value.detach() for name, value in held.items() if isinstance(value, Tensor)
-    }
+    content = content if isinstance(content, dict) else {"frames": content}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for name, value in tensors.items():  # a stride of 0 makes much of little
-        check_budget(
-            value.numel() * value.element_size(),
-            budget,
-            f"tensor {name} of shape {tuple(value.shape)}",
-        )
-    return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-        for name, value in tensors.items()
-    }
+        need = value.numel() * value.element_size()
+        check_budget(need, budget, f"tensor {name} of shape {tuple(value.shape)}")
+    return {name: _as_array(value) for name, value in tensors.items()}
+
+
+def _as_array(values: Tensor) -> np.ndarray:
+    """A tensor as numpy has it, which knows no bfloat16; not copied where it need not be."""
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _chosen(axes: Mapping[str, int], variable: str | None) -> str:
     """The name of the array of frames among arrays with so many axes each."""
-    names = (
-        [variable]
-        if variable is not None
-        else [name for name in ("frames", "clips") if name in axes]
-    )
-    if not names:
+    names = [name for name in ("frames", "clips") if name in axes]
+    if variable is not None:
+        names = [variable]
+    elif not names:
         names = [name for name, count in axes.items() if count >= 3]
     if len(names) != 1 or names[0] not in axes:
         missed = f"array {variable}" if variable is not None else "a single array of frames"
@@ -224,43 +204,41 @@ def read_arrays(
             fit no recording, times that are no times, more than the budget.
     """
     path = Path(path)
-    told = _told(path, variable, budget)
-    where, shape = str(path), told.shape
-    clips = _is_clips(told)
-    if not clips and (len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] > 4)):
-        cure = (
-            "; transpose(0, 3, 1, 2) puts channels second"
-            if len(shape) == 4 and shape[3] <= 4
-            else ""
-        )
-        raise ValueError(
-            f"{path}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, "
-            f"nor clips (N,T,C,H,W){cure}"
-        )
+    layout = _layout(path, variable, budget)
+    where, shape = str(path), layout.shape
+    clips = _is_clips(layout)
+    if not clips:
+        _check_recording(shape, f"{path}: shape {shape} is no")
     if 0 in shape:
         raise ValueError(f"{path}: shape {shape} holds no frames")
     if clips:
-        return [
-            Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(path, told, budget))
-        ]
-    if told.header is not None and not told.header.fortran:
+        frames_of = _clips(path, layout, budget)
+        return [Clip(frames, name=f"{where}#{k}") for k, frames in enumerate(frames_of)]
+    if layout.header is not None and not layout.header.fortran:
         t, *channels, h, w = shape
-        return [
-            Clip(
-                frames_in(path, replace(told.header, shape=(t, *(channels or [1]), h, w)), budget),
-                name=where,
-            )
-        ]
-    frames, beside = _values(path, told, budget)
+        header = replace(layout.header, shape=(t, *(channels or [1]), h, w))
+        return [Clip(frames_in(path, header, budget), name=where)]
+    frames, beside = _values(path, layout, budget)
     frames = frames[:, None] if frames.ndim == 3 else frames
-    return [_described(frames, beside, where, "" if told.name in ("", "frames") else told.name)]
+    return [_described(frames, beside, where, "" if layout.name in ("", "frames") else layout.name)]
 
 
-def _is_clips(told: _Told) -> bool:
+def _check_recording(shape: tuple[int, ...], refusal: str) -> None:
+    """Refuse axes that are not those of a recording."""
+    if len(shape) == 3 or (len(shape) == 4 and shape[1] <= 4):
+        return
+    last = len(shape) == 4 and shape[3] <= 4
+    cure = "; transpose(0, 3, 1, 2) puts channels second" if last else ""
+    raise ValueError(
+        f"{refusal} recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips "
+        f"(N,T,C,H,W){cure}"
+    )
+
+
+def _is_clips(layout: _Layout) -> bool:
+    shape = layout.shape
     return (
-        told.shape == PUBLISHED_SHAPE
-        or len(told.shape) == 5
-        or (told.name == "clips" and len(told.shape) == 4)
+        shape == PUBLISHED_SHAPE or len(shape) == 5 or (layout.name == "clips" and len(shape) == 4)
     )
 
 
@@ -268,8 +246,8 @@ def holds_clips(path: str | Path, variable: str | None = None, budget: float = B
     """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut
     windows from.
     """
-    told = _told(Path(path), variable, budget)
-    return _is_clips(told) or told.name == "clips" or (len(told.shape) == 4 and told.shape[1] > 4)
+    layout = _layout(Path(path), variable, budget)
+    return layout.name == "clips" or _has_clip_axes(layout.shape)
 
 
 def clips_in(
@@ -281,29 +259,29 @@ def clips_in(
     Raises:
         ValueError: as `read_arrays`, or other axes.
     """
-    return _clips(Path(path), _told(Path(path), variable, budget), budget)
+    return _clips(Path(path), _layout(Path(path), variable, budget), budget)
 
 
-def _clips(path: Path, told: _Told, budget: float) -> Sequence[Frames]:
+def _clips(path: Path, layout: _Layout, budget: float) -> Sequence[Frames]:
     """The clips (T,C,H,W) of a file of them; those of a .npy are read when asked for.
 
     Raises:
         ValueError: other axes than those of clips; what reading raises.
     """
-    shape = told.shape
+    shape = layout.shape
     published = shape == PUBLISHED_SHAPE
     if len(shape) not in (4, 5):
         raise ValueError(f"{path}: shape {shape}; a file of clips is (N,T,C,H,W) or (N,T,H,W)")
     if 0 in shape:
         raise ValueError(f"{path}: shape {shape} holds no clips")
-    if told.header is not None and not told.header.fortran:
+    if layout.header is not None and not layout.header.fortran:
         (t, n) = shape[:2] if published else (shape[1], shape[0])
         channels, h, w = (1, *shape[2:]) if len(shape) == 4 else shape[2:]
-        frames = frames_in(path, replace(told.header, shape=(n * t, channels, h, w)), budget)
+        frames = frames_in(path, replace(layout.header, shape=(n * t, channels, h, w)), budget)
         if published:  # frames first: of a clip each lies n further on
             return [replace(frames.part(k, k + t), step=n * frames.step) for k in range(n)]
         return [frames.part(k * t, (k + 1) * t) for k in range(n)]
-    values, _ = _values(path, told, budget)
+    values, _ = _values(path, layout, budget)
     return [as_frames(clip) for clip in _clip_axes(values, str(path))]
 
 
@@ -311,9 +289,8 @@ def _described(
     frames: np.ndarray, beside: dict[str, np.ndarray], where: str, variable: str
 ) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
-    times = next(
-        (_times(beside[name], len(frames), where) for name in TIMES if name in beside), None
-    )
+    stamps = [beside[name] for name in TIMES if name in beside]
+    times = _times(stamps[0], len(frames), where) if stamps else None
     coordinates, notes = {}, []
     for names, side in ((ROWS, frames.shape[2]), (COLUMNS, frames.shape[3])):
         for name in names:
@@ -329,11 +306,8 @@ def _described(
                 k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()
             }
             notes.append("rows ran south to north: turned north-up")
-    units = (
-        " ".join(str(beside["units"].flat[0]).split())[:80]
-        if "units" in beside and beside["units"].size
-        else ""
-    )
+    words = [str(text) for text in beside.get("units", np.array([])).flat[:1]]
+    units = " ".join(" ".join(words).split())[:80]
     return Clip(frames, times, units, coordinates, where, variable, tuple(notes))
 
 
@@ -362,22 +336,16 @@ def _times(values: np.ndarray, frames: int, where: str) -> np.ndarray:
 
 def _as_times(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "M":
-        return (
-            values.astype("datetime64[ns]")
-            if np.datetime_data(values.dtype)[0] == "generic"
-            else values
-        )
+        bare = np.datetime_data(values.dtype)[0] == "generic"
+        return values.astype("datetime64[ns]") if bare else values
     if values.dtype.kind == "m":
         return values / np.timedelta64(1, "s")
     if values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.max() < 10**9):
         return values.astype(np.float64)
     text = values.astype(str)
-    if all(one.isdigit() for one in text):
+    if all(stamp.isdigit() for stamp in text):
         text = np.array(
-            [
-                f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[8:10] or '00'}:{one[10:12] or '00'}"
-                for one in text
-            ]
+            [f"{s[:4]}-{s[4:6]}-{s[6:8]}T{s[8:10] or '00'}:{s[10:12] or '00'}" for s in text]
         )
     return text.astype("datetime64[ns]")
 
@@ -388,12 +356,8 @@ def stand_in(clip: Clip) -> int | None:
     that number too, have no times; floats have NaN.
     """
     dtype = clip.frames.dtype
-    if (
-        dtype.kind != "u"
-        or clip.times is None
-        or clip.times.dtype.kind == "f"
-        or clip.frames.shape[1] != 1
-    ):
+    dated = clip.times is not None and clip.times.dtype.kind != "f"
+    if dtype.kind != "u" or not dated or clip.frames.shape[1] != 1:
         return None
     most = int(np.iinfo(dtype).max)
     always = np.asarray(clip.frames[0:1]) == most
@@ -414,9 +378,8 @@ def data_name(source: Any) -> str:
         kind = str(source.dtype).removeprefix("torch.")
         return f"{IN_MEMORY}{kind} array of {'x'.join(map(str, source.shape))}"
     if isinstance(source, Mapping) and not is_xarray(source):
-        return IN_MEMORY + ", ".join(
-            f"{split}: {type(of).__name__}" for split, of in source.items()
-        )
+        kinds = [f"{split}: {type(dataset).__name__}" for split, dataset in source.items()]
+        return IN_MEMORY + ", ".join(kinds)
     kind = type(source).__name__
     if is_xarray(source):
         sizes = ", ".join(f"{name} {size}" for name, size in source.sizes.items())
@@ -440,10 +403,7 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
         raise ValueError(
             f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing"
         )
-    if isinstance(source, Tensor):
-        source = source.detach().cpu()
-        source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
-    frames = np.asarray(source)
+    frames = _as_array(source) if isinstance(source, Tensor) else np.asarray(source)
     if frames.dtype.kind not in "fiub":
         raise ValueError(f"{name}: not numbers that frames are made of; give float32 or uint8")
     if frames.size == 0:
@@ -458,7 +418,10 @@ def are_clips(source: np.ndarray | Tensor) -> bool:
     """Whether an array holds whole clips, (N,T,C,H,W) or (N,T,H,W), as a .npy file of its shape
     would, and not one recording to cut windows from.
     """
-    shape = tuple(source.shape)
+    return _has_clip_axes(tuple(source.shape))
+
+
+def _has_clip_axes(shape: tuple[int, ...]) -> bool:
     return shape == PUBLISHED_SHAPE or len(shape) == 5 or (len(shape) == 4 and shape[1] > 4)
 
 
@@ -472,17 +435,8 @@ def recordings_in(source: np.ndarray | Tensor) -> list[Clip]:
     frames, name = array_of(source), data_name(source)
     if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE:
         return [Clip(clip, name=f"{name} [{k}]") for k, clip in enumerate(_clip_axes(frames, name))]
-    if frames.ndim == 3:
-        frames = frames[:, None]
-    if frames.ndim != 4 or frames.shape[1] > 4:
-        cure = ""
-        if frames.ndim == 4 and frames.shape[3] <= 4:
-            cure = "; transpose(0, 3, 1, 2) puts channels second"
-        raise ValueError(
-            f"{name}: no recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips "
-            f"(N,T,C,H,W){cure}"
-        )
-    return [Clip(frames, name=name)]
+    _check_recording(frames.shape, f"{name}: no")
+    return [Clip(frames[:, None] if frames.ndim == 3 else frames, name=name)]
 
 
 def _clip_axes(frames: np.ndarray, name: str) -> np.ndarray:
@@ -523,9 +477,9 @@ class ArrayClips(ClipSet):
         name = self.name = data_name(source)
         published = False
         if isinstance(source, str | Path):
-            told = _told(Path(source), variable, budget)
-            clips, dtype = _clips(Path(source), told, budget), told.dtype
-            published = told.shape == PUBLISHED_SHAPE
+            layout = _layout(Path(source), variable, budget)
+            clips, dtype = _clips(Path(source), layout, budget), layout.dtype
+            published = layout.shape == PUBLISHED_SHAPE
         else:
             values = _clip_axes(array_of(source), name)
             clips, dtype = [as_frames(clip) for clip in values], values.dtype
@@ -555,12 +509,8 @@ def split_block(n: int, split: str) -> slice:
     stay together.
     """
     a, b = n * 8 // 10, n * 9 // 10
-    return {
-        "train": slice(0, a),
-        "validation": slice(a, b),
-        "test": slice(b, n),
-        "all": slice(0, n),
-    }[split]
+    ends = {"train": (0, a), "validation": (a, b), "test": (b, n), "all": (0, n)}
+    return slice(*ends[split])
 
 
 def published_moving_mnist(
@@ -580,14 +530,9 @@ def published_moving_mnist(
                 f"there is no {path}; put mnist_test_seq.npy there, or allow the download "
                 "(download true, 820 MB)"
             )
+        utils = needed("torchvision.datasets.utils", "digits", "downloading the published clips")
         try:
-            from torchvision.datasets.utils import download_url
-
-            download_url(_PUBLISHED_URL, str(path.parent), path.name, _PUBLISHED_MD5)
-        except ImportError:
-            raise ValueError(
-                "torchvision downloads the published clips; pip install 'foreframe[digits]'"
-            ) from None
+            utils.download_url(_PUBLISHED_URL, str(path.parent), path.name, _PUBLISHED_MD5)
         except (RuntimeError, OSError) as error:
             raise ValueError(
                 f"the download of {path.name} failed ({error}); check the network"

@@ -28,14 +28,14 @@ LINES = 40  # of recordings that stand out
 
 
 @dataclass
-class Found:
-    """What a pass over one recording found; frames are numbered from 0.
+class Checked:
+    """A recording and what a pass over it says; frames are numbered from 0.
 
     Attributes:
         clip: the recording, as it would be read if nothing split it.
         folder: that decides its split (see `split_clips`).
         parts: what gaps, and cuts if asked, make of it.
-        moments: count, range, mean and deviation of the values that are there.
+        moments: count, range, mean and deviation of the values that are known.
         missing: share of values that are missing.
         always: share of pixels that are missing in every frame: land, or what the radar does not
             reach.
@@ -79,28 +79,28 @@ class Found:
         return {k: name for name, frames in named.items() for k in frames}
 
 
-def check_recordings(source: Any, options: ReadOptions) -> list[Found]:
+def check_recordings(source: Any, options: ReadOptions) -> list[Checked]:
     """Look through every recording in `source`.
 
     Raises:
         ValueError: as `foreframe.clips_from`, and when no recording holds a value that is not
             missing.
     """
-    found = [
-        _looked_through(clip, folder, options)
+    recordings = [
+        _check(clip, folder, options)
         for folder, clips in raw_by_folder(source, options).items()
         for clip in clips
     ]
-    if not any(one.moments.count for one in found):
-        what = "every value of every recording" if len(found) > 1 else "every value"
-        raise ValueError(f"{found[0].clip.name}: {what} is missing")
-    return found
+    if not any(checked.moments.count for checked in recordings):
+        what = "every value of every recording" if len(recordings) > 1 else "every value"
+        raise ValueError(f"{recordings[0].clip.name}: {what} is missing")
+    return recordings
 
 
-def _looked_through(raw: Clip, folder: str, options: ReadOptions) -> Found:
-    clip = in_parts(raw, [], options)[
-        0
-    ].without_inputs()  # first, since it refuses what is too big to look at
+def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
+    # First, since it refuses what is too big to look at.
+    (whole,) = in_parts(raw, [], options)
+    clip = whole.without_inputs()
     gaps, cuts = gaps_in(raw), find_cuts(raw.frames) if raw.pictures else []
     parts = in_parts(raw, sorted({*gaps, *(cuts if options.cuts else ())}), options)
     # The first frame that is taken from there on.
@@ -108,126 +108,129 @@ def _looked_through(raw: Clip, folder: str, options: ReadOptions) -> Found:
         sorted({n for k in frames if (n := -(-k // options.every)) < len(clip)})
         for frames in (gaps, cuts)
     )
-    found = Found(clip, folder, parts, gaps=gaps, cuts=cuts)
+    checked = Checked(clip, folder, parts, gaps=gaps, cuts=cuts)
     n = len(clip)
-    beside_cuts = {k for cut in found.cuts[:6] for k in (cut - 1, cut)}
-    found.shown_at = sorted(
-        {int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()} | beside_cuts
-    )
+    beside_cuts = {k for cut in checked.cuts[:6] for k in (cut - 1, cut)}
+    spread = {int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()}
+    checked.shown_at = sorted(spread | beside_cuts)
     absent, ever, before = 0, None, None
     dark = 16 if clip.frames.dtype == np.uint8 else None
     few = frames_at_once(clip.frames.shape, CHUNK, options.budget)
     for start in range(0, n, few):
         frames = clip.frames.read(start, min(start + few, n))
-        found.moments = found.moments.plus(frames)
-        there = np.isfinite(frames) if frames.dtype.kind == "f" else np.ones(frames.shape, bool)
-        absent += int(there.size - there.sum())
-        seen = there.any(axis=0)
+        checked.moments = checked.moments.plus(frames)
+        floats = frames.dtype.kind == "f"
+        known = np.isfinite(frames) if floats else np.ones(frames.shape, bool)
+        absent += int(known.size - known.sum())
+        seen = known.any(axis=0)
         ever = seen if ever is None else ever | seen
-        found.shown += [
-            frames[k - start] for k in found.shown_at if start <= k < start + len(frames)
-        ]
+        here = range(start, start + len(frames))
+        checked.shown += [frames[k - start] for k in checked.shown_at if k in here]
         for k, frame in enumerate(frames, start):
-            if not there[k - start].any():
-                found.empty.append(k)
+            if not known[k - start].any():
+                checked.empty.append(k)
                 continue
             least, most = np.nanmin(frame), np.nanmax(frame)
             if (raw.pictures and dark is not None and most <= dark) or least == most == 0:
-                found.black.append(k)
+                checked.black.append(k)
             elif least == most:
-                found.flat[k] = float(least)
-            if before is not None and np.array_equal(
-                frame, before, equal_nan=frame.dtype.kind == "f"
-            ):
-                found.frozen.append(k)
+                checked.flat[k] = float(least)
+            if before is not None and np.array_equal(frame, before, equal_nan=floats):
+                checked.frozen.append(k)
             before = frame
     assert ever is not None
-    found.missing, found.always = absent / np.prod(clip.frames.shape), float(1 - ever.mean())
-    found.broken = sorted(clip.frames.broken)
-    return found
+    checked.missing, checked.always = absent / np.prod(clip.frames.shape), float(1 - ever.mean())
+    checked.broken = sorted(clip.frames.broken)
+    return checked
 
 
-def splits_in_words(found: Sequence[Found], splits: SplitOptions, window: Window) -> list[str]:
+def describe_splits(
+    recordings: Sequence[Checked], splits: SplitOptions, window: Window
+) -> list[str]:
     """How many windows a split gives each of train, validation and test; tiles and what windows
     hold are not looked at.
     """
-    recordings: dict[str, list[list[Clip]]] = {}
-    for one in found:
-        recordings.setdefault(one.folder, []).append(one.parts)
-    clips = split_clips(recordings, splits, window)
+    by_folder: dict[str, list[list[Clip]]] = {}
+    for checked in recordings:
+        by_folder.setdefault(checked.folder, []).append(checked.parts)
+    clips = split_clips(by_folder, splits, window)
     fitting = {
-        split: sum(max(0, (len(clip) - window.length) // window.stride + 1) for clip in some)
-        for split, some in clips.items()
+        split: sum(max(0, (len(part) - window.length) // window.stride + 1) for part in parts)
+        for split, parts in clips.items()
     }
     title = (
         f"split     windows of {window.past} past and {window.future} future frames, "
         "no frame in two splits:"
     )
     lines = [title, *("          " + line for line in split_lines(clips, fitting))]
-    return lines + [
-        f"          too short to train on as it is: no window in {split}: "
-        + lacking(split, clips[split], splits, window)
-        for split in SPLITS[:2]
-        if not fitting[split]
-    ]
+    for split in SPLITS[:2]:
+        if not fitting[split]:
+            why = lacking(split, clips[split], splits, window)
+            lines.append(f"          too short to train on as it is: no window in {split}: {why}")
+    return lines
 
 
-def all_in_words(found: Sequence[Found]) -> list[str]:
+def summarise(recordings: Sequence[Checked]) -> list[str]:
     """Each recording in a few lines; of more than MANY, all of them together, and a line for each
     that stands out.
     """
-    if len(found) <= MANY:
-        return [line for one in found for line in in_words(one)]
-    clips = [one.clip for one in found]
+    if len(recordings) <= MANY:
+        return [line for checked in recordings for line in describe(checked)]
+    clips = [checked.clip for checked in recordings]
     lengths = sorted({len(clip) for clip in clips})
     each = f"{lengths[0]} to {lengths[-1]} each" if len(lengths) > 1 else f"{lengths[0]} each"
     kinds = list(dict.fromkeys(_kind(clip) for clip in clips))
-    lines = [
-        f"{len(clips)} recordings, {sum(map(len, clips))} frames, {each}: "
-        f"{'; '.join(kinds[:4])}{'; ...' * (len(kinds) > 4)}"
-    ]
+    frames = sum(map(len, clips))
+    lines = [f"{len(clips)} recordings, {frames} frames, {each}: {_few(kinds, '; ', 4)}"]
     steps = list(dict.fromkeys(format_step(clip.step) for clip in clips if clip.step is not None))
-    lines.append(
-        f"times     every {', '.join(steps[:4])}{', ...' * (len(steps) > 4)}"
-        if steps
-        else "times     none: frames are counted"
-    )
-    moments = sum((one.moments for one in found), Moments())
+    rate = f"every {_few(steps, ', ', 4)}" if steps else "none: frames are counted"
+    lines.append(f"times     {rate}")
+    moments = sum((checked.moments for checked in recordings), Moments())
     lines += _values(moments, clips[0].units)
-    values = [float(np.prod(clip.frames.shape)) for clip in clips]
-    missing = sum(one.missing * n for one, n in zip(found, values, strict=True)) / sum(values)
+    sizes = [float(np.prod(clip.frames.shape)) for clip in clips]
+    missing = np.average([checked.missing for checked in recordings], weights=sizes)
     if missing:
         lines.append(f"missing   {missing:.1%} of all values")
     shared = set.intersection(*(set(clip.notes) for clip in clips))
     lines += [f"note      {note}" for note in clips[0].notes if note in shared]
-    striking = [(one, told) for one in found if (told := _striking(one, shared))]
-    lines.append(f"striking  {len(striking)} of {len(found)} recordings{':' * bool(striking)}")
-    lines += [f"          {one.clip.name}: {told}" for one, told in striking[:LINES]]
-    return lines + [f"          and {len(striking) - LINES} more"] * (len(striking) > LINES)
+    notable = [
+        f"          {checked.clip.name}: {what}"
+        for checked in recordings
+        if (what := _stands_out(checked, shared))
+    ]
+    colon = ":" if notable else ""
+    lines.append(f"notable   {len(notable)} of {len(recordings)} recordings{colon}")
+    lines += notable[:LINES]
+    if len(notable) > LINES:
+        lines.append(f"          and {len(notable) - LINES} more")
+    return lines
 
 
-def _striking(found: Found, shared: set[str]) -> str:
+def _stands_out(checked: Checked, shared: set[str]) -> str:
     """What stands out of a recording, in one line; "" for nothing."""
-    told = [f"{name} {_numbers(frames, 4)}" for name, frames in _of_note(found) if frames]
-    return "; ".join([*told, *(note for note in found.clip.notes if note not in shared)])
+    marked = [f"{short} {_runs(frames, 4)}" for _, short, _, frames in _marked(checked) if frames]
+    return "; ".join([*marked, *(note for note in checked.clip.notes if note not in shared)])
 
 
-def _of_note(found: Found) -> list[tuple[str, list[int]]]:
-    flat = f"flat ({_flat_values(found)})"
+def _marked(checked: Checked) -> list[tuple[str, str, str, list[int]]]:
+    """The frames that stand out, each kind by its name, in short, and in a sentence."""
+    flat = _flat_values(checked)
     return [
-        ("gap before frame", found.gaps), ("empty", found.empty), ("black", found.black),
-        (flat, list(found.flat)), ("frozen", found.frozen), ("cut at frame", found.cuts),
-        ("BROKEN", found.broken),
-    ]  # fmt: skip
+        ("gaps", "gap before frame", "in time, before frame", checked.gaps),
+        ("empty", "empty", "everything missing, frame", checked.empty),
+        ("black", "black", "nothing to see, frame", checked.black),
+        ("flat", f"flat ({flat})", f"one value alone ({flat}), frame", list(checked.flat)),
+        ("frozen", "frozen", "the same as the one before, frame", checked.frozen),
+        ("cuts", "cut at frame", "a new scene at frame", checked.cuts),
+        ("BROKEN", "BROKEN", "cannot be decoded, frame", checked.broken),
+    ]
 
 
-def _flat_values(found: Found) -> str:
-    """The one value of each flat frame, or their range, with its unit."""
-    values = sorted(set(found.flat.values()))
-    told = " to ".join(
-        f"{value:.4g}" for value in (values if len(values) < 3 else (values[0], values[-1]))
-    )
-    return f"{told} {found.clip.units}".rstrip()
+def _flat_values(checked: Checked) -> str:
+    """The value of flat frames, both where there are two, or their range, with the unit."""
+    values = sorted(set(checked.flat.values()))
+    ends = values if len(values) < 3 else (values[0], values[-1])
+    return f"{' to '.join(f'{value:.4g}' for value in ends)} {checked.clip.units}".rstrip()
 
 
 def _kind(clip: Clip) -> str:
@@ -246,61 +249,44 @@ def _values(moments: Moments, units: str) -> list[str]:
     ]
 
 
-def in_words(found: Found) -> list[str]:
+def describe(checked: Checked) -> list[str]:
     """A line for each thing that is worth knowing."""
-    clip = found.clip
+    clip = checked.clip
     lines = [f"{clip.name}: {len(clip)} frames of {_kind(clip)}"]
     step = clip.step
     if step is None:
         lines.append("times     none: frames are counted")
     elif clip.times is not None and clip.times.dtype.kind == "f":
         steps = np.diff(clip.times)
-        rate = (
-            f"every {format_step(step)}"
-            if step >= 1
-            else f"{1 / step:.4g} frames a second"
-            if step > 0
-            else "no rate"
-        )
+        length = clip.times[-1] - clip.times[0] + step
         varying = steps.max() > 1.5 * step or steps.min() < 0.5 * step
-        lines.append(
-            f"times     {clip.times[-1] - clip.times[0] + step:.2f} s, {rate}"
-            + (", VARYING" if varying else "")
-        )
+        note = ", VARYING" if varying else ""
+        lines.append(f"times     {length:.2f} s, {_rate(step)}{note}")
     elif clip.times is not None:
-        lines.append(
-            f"times     {_stamp(clip.times[0])} to {_stamp(clip.times[-1])}, "
-            f"every {format_step(step)}"
-        )
-    where = {name: place.values for name, place in clip.coordinates.items() if place.dims}
-    if where:
-        lines.append(
-            "place     "
-            + ", ".join(
-                f"{name} {values.flat[0]:.6g} to {values.flat[-1]:.6g}"
-                for name, values in where.items()
-            )
-        )
-    lines += _values(found.moments, clip.units)
-    if found.missing:
-        always = f"; {found.always:.1%} of the pixels in every frame" if found.always else ""
-        lines.append(f"missing   {found.missing:.1%} of all values{always}")
-    lines.append(
-        f"gaps      {_numbered(found.gaps, 'in time, before frame') if found.gaps else 'none'}"
-    )
-    for name, frames, what in (
-        ("empty", found.empty, "everything missing, frame"),
-        ("black", found.black, "nothing to see, frame"),
-        ("flat", list(found.flat), f"one value alone ({_flat_values(found)}), frame"),
-        ("frozen", found.frozen, "the same as the one before, frame"),
-        ("cuts", found.cuts, "a new scene at frame"),
-        ("BROKEN", found.broken, "cannot be decoded, frame"),
-    ):
-        if frames:
-            lines.append(f"{name:<10}{_numbered(frames, what)}")
-    if found.cuts and len(found.parts) == 1:
-        lines[-1 - bool(found.broken)] += "; windows look across (reading.cuts true splits there)"
+        first, last = _stamp(clip.times[0]), _stamp(clip.times[-1])
+        lines.append(f"times     {first} to {last}, every {format_step(step)}")
+    places = {name: place.values for name, place in clip.coordinates.items() if place.dims}
+    ends = [f"{name} {v.flat[0]:.6g} to {v.flat[-1]:.6g}" for name, v in places.items()]
+    if ends:
+        lines.append(f"place     {', '.join(ends)}")
+    lines += _values(checked.moments, clip.units)
+    if checked.missing:
+        always = f"; {checked.always:.1%} of the pixels in every frame" if checked.always else ""
+        lines.append(f"missing   {checked.missing:.1%} of all values{always}")
+    for name, _, what, frames in _marked(checked):
+        line = f"{name:<10}{_numbered(frames, what) if frames else 'none'}"
+        if name == "cuts" and len(checked.parts) == 1:
+            line += "; windows look across (reading.cuts true splits there)"
+        if frames or name == "gaps":
+            lines.append(line)
     return lines + [f"note      {note}" for note in clip.notes]
+
+
+def _rate(step: float) -> str:
+    """The time from frame to frame of a film, in seconds, in words."""
+    if step >= 1:
+        return f"every {format_step(step)}"
+    return f"{1 / step:.4g} frames a second" if step > 0 else "no rate"
 
 
 def _stamp(time: Any) -> str:
@@ -309,10 +295,15 @@ def _stamp(time: Any) -> str:
 
 def _numbered(frames: Sequence[int], what: str) -> str:
     """ "3: a new scene at frames 17, 202, 310"; runs are written 4-9."""
-    return f"{len(frames)}: {what}{'s' * (len(frames) > 1)} {_numbers(frames, 12)}"
+    whats = f"{what}s" if len(frames) > 1 else what
+    return f"{len(frames)}: {whats} {_runs(frames, 12)}"
 
 
-def _numbers(frames: Sequence[int], most: int) -> str:
+def _few(words: Sequence[str], separator: str, most: int) -> str:
+    return separator.join(words if len(words) <= most else [*words[:most], "..."])
+
+
+def _runs(frames: Sequence[int], most: int) -> str:
     """ "17, 202-204, ...": at most so many runs."""
     runs: list[list[int]] = []
     for k in frames:
@@ -320,6 +311,4 @@ def _numbers(frames: Sequence[int], most: int) -> str:
             runs[-1][1] = k
         else:
             runs.append([k, k])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most]) + (
-        ", ..." if len(runs) > most else ""
-    )
+    return _few([str(a) if a == b else f"{a}-{b}" for a, b in runs], ", ", most)

@@ -39,29 +39,24 @@ def find_cuts(frames: FramesLike, every_chunk: int = 64) -> list[int]:
     steps = np.zeros(total)  # difference of frame i from the one before
     candidates: list[tuple[int, float]] = []
     for begin in range(0, total + _SIDE, every_chunk):
-        chunk = (
-            [_small(frame) for frame in frames[begin : min(total, begin + every_chunk)]]
-            if begin < total
-            else []
-        )
+        end = min(total, begin + every_chunk)
+        chunk = [_small(frame) for frame in frames[begin:end]] if begin < total else []
         for k in range(begin, min(total + _SIDE - 1, begin + every_chunk)):
             if k < total:
                 if near:
                     steps[k] = _difference(near[-1], chunk[k - begin])
                 near.append(chunk[k - begin])
-            # The boundary is judged when all that may follow it is there; past the end fewer frames
+            # The boundary is judged when all frames that may follow it are read; near the end fewer
             # do.
             i = k - _SIDE + 1
             after = min(total, i + _SIDE) - i
-            held = list(near)
-            before, later = held[:-after][-_SIDE:], held[-after:]
+            around = list(near)
+            before, later = around[:-after][-_SIDE:], around[-after:]
             if i < 1 or not before or steps[i] < _UNLIKE:
                 continue
-            least = min(_difference(a, b) for a in before for b in later)
-            if (
-                least >= _UNLIKE
-                and min(_histogram_difference(a, b) for a in before for b in later) >= _SHIFTED
-            ):
+            pairs = [(a, b) for a in before for b in later]
+            least = min(_difference(a, b) for a, b in pairs)
+            if least >= _UNLIKE and min(_shifted(a, b) for a, b in pairs) >= _SHIFTED:
                 candidates.append((i, least))
     return [
         i
@@ -99,13 +94,11 @@ def _difference(a: Float[np.ndarray, "c h w"], b: Float[np.ndarray, "c h w"]) ->
     return float(np.abs(a - b).mean()) / spread if spread > 0 else 0.0
 
 
-def _histogram_difference(
-    a: Float[np.ndarray, "c h w"], b: Float[np.ndarray, "c h w"], bins: int = 16
-) -> float:
-    """Share of values, 0 to 1, that would have to change their bin, the mean over channels."""
+def _shifted(a: Float[np.ndarray, "c h w"], b: Float[np.ndarray, "c h w"]) -> float:
+    """Share of values, 0 to 1, that would have to change their bin of 16; the mean of channels."""
     apart = 0.0
-    for one, other in zip(a, b, strict=True):
-        reach = (min(one.min(), other.min()), max(one.max(), other.max()))
-        counts = [np.histogram(values, bins, reach)[0] for values in (one, other)]
-        apart += np.abs(counts[0] - counts[1]).sum() / (2 * one.size)
+    for before, after in zip(a, b, strict=True):
+        limits = (min(before.min(), after.min()), max(before.max(), after.max()))
+        counts = [np.histogram(values, 16, limits)[0] for values in (before, after)]
+        apart += np.abs(counts[0] - counts[1]).sum() / (2 * before.size)
     return float(apart / len(a))

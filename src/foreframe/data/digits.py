@@ -1,4 +1,4 @@
-"""Where digit images come from, and how they are dealt to train, validation and test."""
+"""Where digit images come from, and how they are split into train, validation and test."""
 
 import gzip
 import hashlib
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from foreframe.extras import needed
 
 SPLITS = ("train", "validation", "test")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -21,7 +23,7 @@ def digit_images(
 ) -> np.ndarray:
     """uint8 images (N,H,W), 0 = background, of one split.
 
-    Every image is dealt by a hash of its own pixels: 8 in 10 to train, 1 to validation, 1 to test.
+    A hash of its own pixels gives each image its split: 8 in 10 train, 1 validation, 1 test.
     So no image (and no copy of one) is in two splits, whatever file it comes from: what a model
     trained on all of MNIST is tested on with the embedded digits it has never seen either. MNIST,
     Fashion-MNIST and KMNIST take test from their own test files.
@@ -34,7 +36,7 @@ def digit_images(
         download: let torchvision download what `root` lacks.
 
     Raises:
-        ValueError: unknown source, a file that holds no images, files that are not there and may
+        ValueError: unknown source, a file that holds no images, files that are missing and may
             not or cannot be downloaded.
     """
     source = str(source)
@@ -53,30 +55,28 @@ def digit_images(
             f"digits: {source!r} is unknown; choose mini, {', '.join(_TORCHVISION)}, or an .npz or "
             "idx file"
         )
-    dealt = images[_deal(images) == SPLITS.index(split)]
-    if len(dealt) == 0:
+    chosen = images[_split_of(images) == SPLITS.index(split)]
+    if len(chosen) == 0:
         raise ValueError(
             f"digits: {source} has {len(images)} images, too few to leave one for {split}"
         )
-    return dealt
+    return chosen
 
 
-def _deal(images: np.ndarray) -> np.ndarray:
+def _split_of(images: np.ndarray) -> np.ndarray:
     """(N,) the index into SPLITS that each image belongs to, by its content alone."""
-    tenth = np.array(
-        [hashlib.blake2b(image.tobytes(), digest_size=4).digest()[0] % 10 for image in images]
-    )
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=4).digest() for image in images]
+    tenth = np.array([digest[0] % 10 for digest in digests])
     return np.where(tenth < 8, 0, tenth - 7)
 
 
 @cache
 def _npz_images(path: str) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as held:
-        if "images" not in held:
-            raise ValueError(
-                f"digits: {path} has no array `images` (it has {', '.join(held.files) or 'none'})"
-            )
-        return _checked(held["images"], path)
+    with np.load(path, allow_pickle=False) as arrays:
+        if "images" not in arrays:
+            names = ", ".join(arrays.files) or "none"
+            raise ValueError(f"digits: {path} has no array `images` (it has {names})")
+        return _checked(arrays["images"], path)
 
 
 @cache
@@ -108,25 +108,18 @@ def _checked(images: np.ndarray, path: str) -> np.ndarray:
 
 
 def _torchvision_images(source: str, root: Path, download: bool, train: bool) -> np.ndarray:
-    try:
-        from torchvision import datasets
-    except ImportError:
-        raise ValueError(
-            f"digits {source}: torchvision reads them; pip install 'foreframe[digits]', or use "
-            "digits mini"
-        ) from None
+    datasets = needed("torchvision.datasets", "digits", f"digits {source}: reading them")
     kind: Any = getattr(datasets, _TORCHVISION[source])
     try:
         return kind(root, train=train, download=download).data.numpy()
     except (RuntimeError, OSError) as error:
-        # urllib and torchvision say so where there is no file, or no network.
+        # urllib's and torchvision's, without a file or without a network
         if download:
-            said = str(error).splitlines()[0]
+            why = str(error).splitlines()[0]
             raise ValueError(
-                f"digits {source}: the download to {root} failed ({said}); check the network"
+                f"digits {source}: the download to {root} failed ({why}); check the network"
             ) from None
         raise ValueError(
             f"digits {source}: nothing in {root}; allow the download (digits.download true), name "
-            "the folder "
-            "(digits.root), or use digits mini"
+            "the folder (digits.root), or use digits mini"
         ) from None

@@ -55,16 +55,15 @@ def read_header(file: BinaryIO | Any) -> Header:
     """
     magic = file.read(8)
     width = 2 if magic[6:7] == b"\1" else 4
-    told = file.read(width)
-    length = int.from_bytes(told, "little")
+    prefix = file.read(width)
+    length = int.from_bytes(prefix, "little")
     if magic[:6] != b"\x93NUMPY" or length > _LONGEST:
         raise ValueError("it does not begin as a .npy file does")
     # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
-    read = (
-        np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-    )
+    formats = np.lib.format
+    read = formats.read_array_header_1_0 if width == 2 else formats.read_array_header_2_0
     try:
-        shape, fortran, dtype = read(io.BytesIO(told + file.read(length)))
+        shape, fortran, dtype = read(io.BytesIO(prefix + file.read(length)))
     except Exception:  # of the half dozen kinds that parsing raises
         raise ValueError("it does not begin as a .npy file does") from None
     if any(isinstance(n, bool) or n < 0 for n in shape):
@@ -72,7 +71,7 @@ def read_header(file: BinaryIO | Any) -> Header:
     return Header(tuple(shape), dtype, bool(fortran), 8 + width + length)
 
 
-def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
+def read_array(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
     """The whole array that follows in a file or a pipe, which needs no more than `read`, in this
     machine's byte order.
 
@@ -91,10 +90,9 @@ def read_one(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
     content = file.read(header.size)
     if len(content) < header.size:
         raise EOFError(f"{len(content)} of {header.size} bytes came")
-    values = np.frombuffer(content, header.dtype).reshape(
-        header.shape[::-1] if header.fortran else header.shape
-    )
-    return (values.T if header.fortran else values).astype(header.dtype.newbyteorder("="))
+    values = np.frombuffer(content, header.dtype)
+    values = values.reshape(header.shape, order="F" if header.fortran else "C")
+    return values.astype(header.dtype.newbyteorder("="))
 
 
 @dataclass(frozen=True)
@@ -160,12 +158,8 @@ class NpyFrames(Frames):
         by_rows = (h - height) * row > _JUMP
         if not by_rows:
             height = h
-        check_budget(
-            count * c * height * row,
-            self.budget,
-            f"a stretch of {count} frames of {self.path}",
-            "read fewer",
-        )
+        what = f"a stretch of {count} frames of {self.path}"
+        check_budget(count * c * height * row, self.budget, what, "read fewer")
         frames = np.empty((count, c, height, w), self.stored)
         begin, frame = self.offset + first * self.step, h * c * row
         try:
@@ -250,19 +244,18 @@ def frames_in(path: Path, header: Header, budget: float = BUDGET) -> NpyFrames:
     """
     step = math.prod(header.shape[1:]) * header.dtype.itemsize
     check_whole(path, header)
+    path, shape = path.absolute(), header.shape
+    return NpyFrames(path, shape, header.dtype, header.offset, step, stamp_of(path), budget)
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """Size in bytes, number and date of a file: another one where its content has changed."""
     stat = path.stat()
-    stamp = (stat.st_size, stat.st_ino, stat.st_mtime_ns)
-    return NpyFrames(
-        path.absolute(), header.shape, header.dtype, header.offset, step, stamp, budget
-    )
+    return stat.st_size, stat.st_ino, stat.st_mtime_ns
 
 
 def check_whole(path: Path, header: Header) -> None:
-    """Refuse a file that is shorter than its header says.
-
-    Raises:
-        ValueError: it is.
-    """
+    """Refuse a file that is shorter than its header says (ValueError)."""
     size = path.stat().st_size
     if size < header.offset + header.size:
         raise ValueError(
