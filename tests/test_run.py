@@ -1,6 +1,7 @@
 """`foreframe.fit`, runs and `foreframe.evaluate`: what the command line does, called in Python."""
 
 import dataclasses
+import json
 import signal
 import threading
 import typing
@@ -164,6 +165,62 @@ def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
     assert card["data_args"]["size"] == [8, 12]
     with pytest.raises(ValueError, match="did you mean size"):
         foreframe.evaluate(run, tmp_path / "film.npy", reading={"sise": 3})
+
+
+def test_forecasts_made_elsewhere_are_scored_without_a_forecaster(tmp_path) -> None:
+    """On as many frames as they have; the pasts and a report are written as by the verb."""
+    np.save(tmp_path / "zeros.npy", np.zeros((5, 3, 64, 64), np.float32))
+    card = foreframe.evaluate(
+        None,
+        "moving_mnist",
+        clips=5,
+        past=4,
+        forecasts=[tmp_path / "zeros.npy"],
+        pasts=tmp_path / "pasts.npy",
+        output=tmp_path / "report",
+    )
+    assert (card["past"], card["future"], card["reference"]) == (4, 3, "zeros")
+    assert card["scores"]["zeros"]["openstl"] == card["scores"]["black"]["openstl"]
+    assert np.load(tmp_path / "pasts.npy").shape == (5, 4, 1, 64, 64)
+    words = ["--data", "moving_mnist", "--clips", "5", "--past", "4"]
+    words += ["--forecasts", str(tmp_path / "zeros.npy"), "-o", str(tmp_path / "verb")]
+    assert main(["evaluate", *words]) == 0
+    ours, theirs = (
+        json.loads((tmp_path / folder / "scorecard.json").read_text())
+        for folder in ("report", "verb")
+    )
+    assert theirs == {"run": None, **ours}
+    with pytest.raises(ValueError, match="name a RUN, or what to score on"):
+        foreframe.evaluate(None)
+    for wrong in ({"clips": 0}, {"batch_size": 0}, {"pasts": "pasts.txt"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            foreframe.evaluate(None, "moving_mnist", **wrong)
+
+
+def mse(scores: dict) -> dict[str, float]:
+    return {name: of["standard"]["mse"]["overall"] for name, of in scores.items()}
+
+
+def test_inputs_are_no_part_of_what_is_scored_without_a_forecaster(tmp_path) -> None:
+    """Baselines forecast the targets alone, whatever else is in the clips."""
+    import xarray as xr
+
+    rng = np.random.default_rng(0)
+    names = ("rain", "wind")
+    fields = {n: (("time", "y", "x"), rng.random((60, 8, 12), np.float32)) for n in names}
+    file = tmp_path / "both.nc"
+    xr.Dataset(fields).to_netcdf(file)
+    given = {"past": 2, "future": 2, "clips": 3, "output": tmp_path / "report"}
+    both = foreframe.evaluate(
+        None, file, **given, reading={"targets": "rain", "inputs": ["wind"]}, splits={"gap": 0}
+    )
+    alone = foreframe.evaluate(None, file, **given, reading={"variable": "rain"}, splits={"gap": 0})
+    assert mse(both["scores"]) == pytest.approx(mse(alone["scores"]))
+    words = "--past 2 --future 2 --clips 3 --reading.targets rain --reading.inputs [wind]"
+    words = f"--data {file} {words} --splits.gap 0 -o {tmp_path}/verb"
+    assert main(["evaluate", *words.split()]) == 0
+    verb = json.loads((tmp_path / "verb/scorecard.json").read_text())
+    assert mse(verb["scores"]) == mse(both["scores"])
 
 
 def test_it_can_be_silent(tmp_path, capfd) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
 from foreframe.data import Recordings, batches, chosen
+from foreframe.data.datasets import clip_set
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
@@ -170,17 +171,14 @@ def evaluate(
         for rival, read in elsewhere.items():
             yield rival, _checked(rival, read(which), parts)
         for rival, network in models.items():
-            past = parts.past if network.inputs else parts.past_of_targets
-            known = parts.known if network.inputs else None
-            with computing(precision if rival == name else EXACT, past.device):
-                forecast = network(past, window.future, known).float()
-            yield rival, forecast
+            yield rival, _forecast(network, parts, precision if rival == name else EXACT)
 
+    inputs = _inputs(forecaster, dataset)
     scores = scores_of(scaling.units, thresholds, scales)
     scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
     for batch in batches(dataset, batch_size, among=scored):
         _check_channels(forecaster.model, batch)
-        parts = parts_of(batch.to(forecaster.device), window, forecaster.model.inputs)
+        parts = parts_of(batch.to(forecaster.device), window, inputs)
         precision = forecaster.settled(precision, parts.past.shape)
         which = scored[scoring.clips : scoring.clips + len(batch)]
         scoring.add(forecasts_of(parts, which), parts.truth)
@@ -207,6 +205,19 @@ def evaluate(
         "skill": _skills(tables) if "persistence" in tables else {},
         "comparison": scoring.comparison(reference, *_groups(dataset, scored, window)),
     }
+
+
+def _inputs(forecaster: Forecaster, dataset: Dataset) -> int:
+    """How many channels of the clips are inputs; a baseline sees none, whatever they have."""
+    return forecaster.model.inputs or clip_set(dataset).inputs
+
+
+def _forecast(network: Model, parts: Parts, precision: str) -> Float[Tensor, "b s c h w"]:
+    """Of all frames that are scored; baselines see no inputs."""
+    past = parts.past if network.inputs else parts.past_of_targets
+    known = parts.known if network.inputs else None
+    with computing(precision, past.device):
+        return network.eval()(past, parts.truth.shape[1], known).float()
 
 
 def _check_channels(model: Model, clips: Tensor) -> None:
@@ -503,14 +514,13 @@ def write_report(
     which = chosen(dataset, examples, scored)
     shown = next(batches(dataset, examples, among=which)).to(forecaster.device)
     past = window.split(shown)[0]
-    parts = parts_of(shown, window, forecaster.model.inputs)
+    parts = parts_of(shown, window, _inputs(forecaster, dataset))
     last = parts.last
     if card.get("reference") in elsewhere:
         forecast = elsewhere[card["reference"]](which)
     else:
         precision = forecaster.settled(card.get("precision", EXACT), past.shape)
-        with computing(precision, forecaster.device):
-            forecast = forecaster.model.eval()(parts.past, window.future, parts.known).float()
+        forecast = _forecast(forecaster.model, parts, precision)
     forecast = missing_where_unseen(forecast.to(last.device), last)
     past = past[:, :, : last.shape[1]]
     frames = [part.cpu().numpy() for part in (past, forecast, parts.truth)]

@@ -204,6 +204,30 @@ def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"data_args": (rest.get("data_args") or {}) | inner} if inner else rest
 
 
+def check_scoring(
+    clips: int | None,
+    past: int | None,
+    future: int | None,
+    batch_size: int,
+    split: str | None,
+    pasts: Any = None,
+) -> None:
+    """Refuse options of scoring, before anything heavy is loaded.
+
+    Raises:
+        ValueError: the first that has a value that it cannot have.
+    """
+    for name, value in (("clips", clips), ("past", past), ("future", future)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if not 1 <= batch_size <= 4096:
+        raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
+    if split not in (None, "train", "validation", "test", "all"):
+        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+    if pasts is not None and not str(pasts).lower().endswith(".npy"):
+        raise ValueError(f"pasts {pasts}: frames for another program are written as .npy")
+
+
 def read_options(options: Mapping[str, Any]) -> ReadOptions:
     """Options by name.
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from foreframe.files import exists
-from foreframe.options import ReadOptions, SplitOptions, as_data_args
+from foreframe.files import check_writable, exists
+from foreframe.options import ReadOptions, SplitOptions, as_data_args, check_scoring
 from foreframe.scaling import Scaling
 from foreframe.training.options import GROUPS, Options
 from foreframe.training.recipes import check_origin, config_file, config_settings, no_option
@@ -21,6 +21,9 @@ from foreframe.typed import typed
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    from foreframe.data.forecasts import Forecasts
     from foreframe.forecaster import Forecaster
 
 Plain = Mapping[str, Any]
@@ -292,7 +295,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
 
 
 def evaluate(
-    what: "Forecaster | Run | str | os.PathLike[str]",
+    what: "Forecaster | Run | str | os.PathLike[str] | None",
     data: Any = None,
     clips: int | None = None,
     batch_size: int = 16,
@@ -309,8 +312,10 @@ def evaluate(
     past: int | None = None,
     future: int | None = None,
     forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    pasts: str | os.PathLike[str] | None = None,
     split: Literal["train", "validation", "test", "all"] | None = None,
     stride: int | None = None,
+    output: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Card:
     """Score a forecaster beside the baselines, as `foreframe evaluate` does.
@@ -318,7 +323,8 @@ def evaluate(
         card = foreframe.evaluate("runs/demo", clips=500)
 
     Args:
-        what: a run, a forecaster, or what `Forecaster.load` takes.
+        what: a run, a forecaster, or what `Forecaster.load` takes; None scores `forecasts` made
+            elsewhere, and the baselines.
         data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
             as it is, all of it, unless `split` names a block.
         clips: how many; by default all.
@@ -331,10 +337,13 @@ def evaluate(
         precision: bf16-mixed rounds, and is often faster; auto times both.
         data_args: arguments of the data.
         reading, splits: of recordings, where not as in training.
-        past, future: frames to look at and to score; by default as in training.
+        past, future: frames to look at and to score; by default as in training, or 10, or as many
+            as `forecasts` have.
         forecasts: files of other programs to score too, as `foreframe evaluate` takes them.
+        pasts: .npy to write the past frames of the clips to, for other programs to forecast from.
         split: by default test.
         stride: frames from window to window of recordings; by default that of training.
+        output: folder for a report with curves and pictures; by default none is written.
         device: of a forecaster that is loaded; auto takes cuda where there is one.
 
     Returns:
@@ -344,59 +353,151 @@ def evaluate(
     Raises:
         ValueError: as loading, opening and scoring do.
     """
+    check_scoring(clips, past, future, batch_size, split, pasts)
+    opened = open_scored(
+        what,
+        data,
+        data_args=data_args,
+        reading=reading,
+        splits=splits,
+        past=past,
+        future=future,
+        forecasts=forecasts,
+        split=split,
+        stride=stride,
+        device=device,
+    )
+    if output is not None:
+        check_writable(Path(output))
+    if pasts is not None:
+        opened.write_pasts(pasts, clips)
+    card = opened.score(
+        baselines,
+        clips=clips,
+        batch_size=batch_size,
+        thresholds=thresholds,
+        scales=scales,
+        period=period,
+        progress=progress,
+        precision=precision,
+    )
+    if output is not None:
+        opened.write_report(output, card)
+    return card
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is scored, and on what, opened.
+
+    Args:
+        forecaster: with the window to score; persistence where there is no other.
+        name: of its row: "model", or "persistence".
+        dataset: the clips.
+        where: what the clips are: "data", "data_args" and "split"; empty for a Dataset that is
+            scored as it is.
+        own: whether they are what the forecaster was trained on.
+        forecasts: made elsewhere.
+    """
+
+    forecaster: "Forecaster"
+    name: str
+    dataset: "Dataset"
+    where: Plain
+    own: bool
+    forecasts: "Sequence[Forecasts]"
+
+    def score(self, baselines: Sequence[str] | None = None, **options: Any) -> Card:
+        """The scorecard; options as of `foreframe.evaluation.evaluate`."""
+        from foreframe.evaluation import evaluate as score
+        from foreframe.models import baselines_here
+
+        options |= {"baselines": baselines_here() if baselines is None else baselines}
+        options |= {"forecasts": self.forecasts, "name": self.name}
+        return Card({**self.where, **score(self.forecaster, self.dataset, **options)})
+
+    def write_pasts(self, path: str | os.PathLike[str], clips: int | None = None) -> int:
+        """As `foreframe.evaluation.write_pasts`."""
+        from foreframe.evaluation import write_pasts
+
+        forecaster = self.forecaster
+        return write_pasts(Path(path), self.dataset, forecaster.window, forecaster.scaling, clips)
+
+    def write_report(self, folder: str | os.PathLike[str], card: Plain) -> list[Path]:
+        """As `foreframe.evaluation.write_report`."""
+        from foreframe.evaluation import write_report
+
+        return write_report(
+            Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
+        )
+
+
+def open_scored(
+    what: "Forecaster | Run | str | os.PathLike[str] | None",
+    data: Any = None,
+    *,
+    data_args: Plain | None = None,
+    reading: Plain | ReadOptions | None = None,
+    splits: Plain | SplitOptions | None = None,
+    past: int | None = None,
+    future: int | None = None,
+    forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    split: str | None = None,
+    stride: int | None = None,
+    device: str = "auto",
+) -> Scored:
+    """Open what `evaluate` scores, whose arguments these are; raises as it does."""
+    if what is None and data is None:
+        raise ValueError("name a RUN, or what to score on without one: --data")
     from torch.utils.data import Dataset
 
-    from foreframe.data import check_first_clip, open_dataset
+    from foreframe.data import Recordings, check_first_clip, open_dataset
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
-    from foreframe.evaluation import evaluate as score
     from foreframe.forecaster import Forecaster
-    from foreframe.models import baselines_here
+    from foreframe.models import build_model
 
-    if clips is not None and clips < 1:
-        raise ValueError(f"clips must be at least 1, not {clips}")
-    if split not in (None, "train", "validation", "test", "all"):
-        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-    forecaster = what if isinstance(what, Forecaster) else Forecaster.load(os.fspath(what), device)
-    given = {"past": past, "future": future, "stride": stride}
-    window = replace(forecaster.window, **{k: n for k, n in given.items() if n is not None})
+    if what is None:
+        forecaster = Forecaster(build_model("persistence"))
+    elif isinstance(what, Forecaster):
+        forecaster = what
+    else:
+        forecaster = Forecaster.load(os.fspath(what), device)
     options = {"data_args": data_args, "reading": reading, "splits": splits}
-    data_args = as_data_args({k: _plain(v) for k, v in options.items() if v is not None}).get(
-        "data_args", {}
-    )
-    # What was given keeps its own window.
-    forecaster = Forecaster(forecaster.model, window, forecaster.scaling, forecaster.trained)
+    given = as_data_args({name: _plain(of) for name, of in options.items() if of is not None})
+    args: dict[str, Any] = given.get("data_args", {})
+    own = what is not None and data is None
     if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
-        data, data_args = what.data, {**forecaster.trained.data_args, **data_args}
+        data, args = what.data, {**forecaster.trained.data_args, **args}
         split = split or "test"
     if data is None or isinstance(data, str | os.PathLike):
-        path = None if data is None else os.fspath(data)
-        name, args = forecaster.data_to_score(_called(what), path, data_args)
+        name = None if data is None else os.fspath(data)
+        own = own or (what is not None and name == forecaster.trained.data)
+        if what is not None:
+            name, args = forecaster.data_to_score(_called(what), name, args)
         data = name
     else:
-        name, args = data_name(data), dict(data_args)
-    if isinstance(data, Dataset) and split is None:
-        dataset = data
-    else:
-        dataset = open_dataset(data, split or "test", window, args, forecaster.scaling)
-        check_first_clip(dataset, window, forecaster.model.takes, name)
+        name = data_name(data)
     files = [forecasts] if isinstance(forecasts, str | os.PathLike) else forecasts
     elsewhere = [open_forecasts(os.fspath(file), args.get("variable")) for file in files]
-    card = score(
-        forecaster,
-        dataset,
-        clips,
-        batch_size,
-        baselines_here() if baselines is None else baselines,
-        thresholds,
-        scales,
-        period,
-        progress,
-        precision,
-        elsewhere,
-    )
-    where = {"data": name, "data_args": args, "split": split or "test"}
-    return Card({**where, **card} if dataset is not data else card)
+    if what is None and elsewhere and future is None:
+        future = elsewhere[0].steps
+    changes = {"past": past, "future": future, "stride": stride}
+    window = replace(forecaster.window, **{k: n for k, n in changes.items() if n is not None})
+    scaling = forecaster.scaling
+    if isinstance(data, Dataset) and split is None:
+        dataset, where = data, {}
+    else:
+        split = split or "test"
+        dataset = open_dataset(data, split, window, args, None if what is None else scaling)
+        check_first_clip(dataset, window, forecaster.model.takes, str(name))
+        where = {"data": name, "data_args": args, "split": split}
+    if what is None and isinstance(dataset, Recordings):
+        scaling = dataset.scaling
+    # What was given keeps its own window.
+    forecaster = Forecaster(forecaster.model, window, scaling, forecaster.trained)
+    row = "persistence" if what is None else "model"
+    return Scored(forecaster, row, dataset, where, own, elsewhere)
 
 
 def _called(what: Any) -> str:

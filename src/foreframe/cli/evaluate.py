@@ -8,6 +8,7 @@ from typing import Any
 from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.memory import keep_memory
+from foreframe.options import check_scoring
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 from foreframe.wording import plural
@@ -63,83 +64,45 @@ def score_run(
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
     """
-    for option, value in (("clips", clips), ("past", past), ("future", future)):
-        if value is not None and value < 1:
-            raise ValueError(f"{option} must be at least 1, not {value}")
-    if not 1 <= batch_size <= 4096:
-        raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
-    if split not in ("train", "validation", "test", "all"):
-        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-    if pasts is not None and Path(pasts).suffix.lower() != ".npy":
-        raise ValueError(f"pasts {pasts}: frames for another program are written as .npy")
-    if run is None and data is None:
-        raise ValueError("name a RUN, or what to score on without one: --data")
+    check_scoring(clips, past, future, batch_size, split, pasts)
     if run is not None:
         check_forecaster(run)
 
-    from dataclasses import replace
-
-    from foreframe.data import Recordings, check_first_clip, open_dataset
-    from foreframe.data.forecasts import open_forecasts
-    from foreframe.evaluation import evaluate as score
-    from foreframe.evaluation import write_pasts, write_report
     from foreframe.files import check_writable
-    from foreframe.forecaster import Forecaster
-    from foreframe.models import baselines_here, build_model
-    from foreframe.options import as_data_args
+    from foreframe.run import open_scored
 
-    told = as_data_args(
-        {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
-    )["data_args"]
-    forecaster = (
-        Forecaster(build_model("persistence")) if run is None else Forecaster.load(run, device)
+    scored = open_scored(
+        run,
+        data,
+        data_args=data_args,
+        reading=reading,
+        splits=splits,
+        past=past,
+        future=future,
+        forecasts=forecasts or (),
+        split=split,
+        stride=stride,
+        device=device,
     )
-    if run is None:
-        name, args = str(data), dict(told)
-    else:
-        name, args = forecaster.data_to_score(run, data, told)
-    other = run is not None and data is not None and data != forecaster.trained.data
-    files = [forecasts] if isinstance(forecasts, str) else forecasts or []
-    elsewhere = [open_forecasts(path, args.get("variable")) for path in files]
-    if run is None and elsewhere and future is None:
-        future = elsewhere[0].steps
-    given = {"past": past, "future": future, "stride": stride}
-    forecaster.window = replace(
-        forecaster.window, **{name: value for name, value in given.items() if value is not None}
-    )
-    scaling = None if run is None else forecaster.scaling
-    dataset = open_dataset(name, split, forecaster.window, args, scaling)
-    check_first_clip(dataset, forecaster.window, forecaster.model.takes, name)
-    if run is None and isinstance(dataset, Recordings):
-        forecaster.scaling = dataset.scaling
-    folder = (
-        Path(output)
-        if output
-        else report_folder(run, f"-{Path(name).stem}" * (run is None or other))
-    )
+    name = scored.where["data"]
+    folder = Path(output or report_folder(run, "" if scored.own else f"-{Path(name).stem}"))
     check_writable(folder)  # what hours have scored must have a place to go
     if pasts is not None:
-        n = write_pasts(pasts, dataset, forecaster.window, forecaster.scaling, clips)
-        print(f"the past frames of {plural(n, 'clip')} lie in {pasts}")
+        written = plural(scored.write_pasts(pasts, clips), "clip")
+        print(f"the past frames of {written} lie in {pasts}")
     if precision == AUTO:
-        print(choice_in_words(forecaster.speedup(dataset[0].shape)))
+        print(choice_in_words(scored.forecaster.speedup(scored.dataset[0].shape)))
     with progress("clips") as tell:
-        card = score(
-            forecaster,
-            dataset,
-            clips,
-            batch_size,
-            baselines_here(),
-            thresholds or (),
-            scales or (),
-            period,
-            tell,
-            precision,
-            elsewhere,
-            "persistence" if run is None else "model",
+        card = scored.score(
+            clips=clips,
+            batch_size=batch_size,
+            thresholds=thresholds or (),
+            scales=scales or (),
+            period=period,
+            progress=tell,
+            precision=precision,
         )
-    card = {"run": run, "data": name, "data_args": args, "split": split, **card}
-    paths = write_report(folder, card, forecaster, dataset, forecasts=elsewhere)
+    paths = scored.write_report(folder, {"run": run, **card})
     print_table(card)
     print(in_words(card))
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
