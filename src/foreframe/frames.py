@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+FLOAT32 = np.dtype(np.float32)
+
 
 class Frames(ABC):
     """Frames that lie in memory or in a file, or are decoded on the way.

@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.budget import check_budget
 from foreframe.clip import Clip
-from foreframe.data.claims import BUDGET, check_budget
 from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, check_whole, frames_in, read_header
 from foreframe.extras import needed
 from foreframe.frames import Frames, as_frames
+from foreframe.options import BUDGET
 from foreframe.scaling import Scaling
 from foreframe.trained import IN_MEMORY
 

@@ -7,15 +7,11 @@ have to find that out.
 import math
 from collections.abc import Sequence
 
-from foreframe.budget import GIB, OverBudgetError, check_budget, in_gib
+from foreframe.budget import GIB, OverBudgetError, in_gib
 from foreframe.options import BUDGET
 
-USUAL = (
-    10_000  # bytes of frames from one of a file, which no recording reaches that was not made to
-)
-# times the budget: shorter recordings may be as empty as they like, since reading all of one takes
-# seconds
-_LONG = 16
+USUAL = 10_000  # bytes of frames for each of a file: no recording reaches that by itself
+_LONG = 16  # times the budget: shorter recordings may be as empty as they like, read in seconds
 
 
 def check_claim(
@@ -38,8 +34,7 @@ def check_claim(
     if claimed > max(_LONG * budget * GIB, USUAL * stored):
         raise OverBudgetError(
             f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, "
-            f"{in_gib(claimed)}, in "
-            f"{stored} bytes; check where it comes from, or raise budget to "
+            f"{in_gib(claimed)}, in {stored} bytes; check where it comes from, or raise budget to "
             f"{math.ceil(claimed / _LONG / GIB)} if that is meant"
         )
 
@@ -51,15 +46,3 @@ def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> i
     Statistics take 16 bytes a value while they are computed.
     """
     return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
-
-
-__all__ = [
-    "BUDGET",
-    "GIB",
-    "USUAL",
-    "OverBudgetError",
-    "check_budget",
-    "check_claim",
-    "frames_at_once",
-    "in_gib",
-]

@@ -20,10 +20,10 @@ from jaxtyping import UInt8
 
 from foreframe.budget import GIB, check_budget
 from foreframe.clip import Clip
-from foreframe.data.claims import BUDGET
 from foreframe.data.mp4 import check_mp4
 from foreframe.frames import Frames
 from foreframe.notes import Note
+from foreframe.options import BUDGET
 
 # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _WEIGHT = 16

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 from jaxtyping import Float32
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from foreframe.budget import check_budget
 from foreframe.clip import Clip
-from foreframe.data.claims import BUDGET, check_budget, check_claim
+from foreframe.data.claims import check_claim
 from foreframe.data.maps import on_map
 from foreframe.data.pictures import natural
 from foreframe.extras import needed
-from foreframe.frames import Frames
+from foreframe.frames import FLOAT32, Frames
+from foreframe.options import BUDGET
 from foreframe.wording import plural
 
 SUFFIXES = (".tif", ".tiff")
@@ -50,7 +53,7 @@ class _Raster(NamedTuple):
     """
 
     path: Path
-    times: list[datetime]
+    times: list[datetime | None]
     shape: tuple[int, int, int]
     place: tuple[float, ...]
     crs: str
@@ -69,7 +72,7 @@ def is_geotiff(path: Path) -> bool:
         return False
     try:
         pages = [page for page in _pages(path) if not page.get(_SUBFILE, 0)]
-    except Exception:  # no TIFF; what is wrong with it is said by whoever reads it
+    except Exception:  # no TIFF; whoever reads it says what is wrong
         return False
     tags = pages[0] if len(pages) == 1 else {}
     colours = tags.get(_PHOTOMETRIC) in _COLOURS and set(tags.get(_BITS, (8,))) == {8}
@@ -119,8 +122,8 @@ def read_geotiff(
     rasters, notes = _rasters(paths, strict)
     first = rasters[0]
     for raster in rasters:
-        for what, expected, found in zip(_ALIKE, first[2:], raster[2:], strict=True):
-            if found != expected:
+        for what, expected, other in zip(_ALIKE, first[2:], raster[2:], strict=True):
+            if other != expected:
                 raise ValueError(
                     f"{first.path} and {raster.path.name} have other {what}; keep the files of a "
                     "recording in a folder of their own"
@@ -162,6 +165,7 @@ class _Layer(NamedTuple):
     time: datetime | None
 
 
+@dataclass(frozen=True, eq=False)
 class _RasterFrames(Frames):
     """Frames (T,C,H,W), float32; a file is opened for each frame.
 
@@ -172,22 +176,22 @@ class _RasterFrames(Frames):
         budget: GiB that a slice may take.
     """
 
-    def __init__(
-        self, layers: list[_Layer], shape: tuple[int, ...], upside_down: bool, budget: float
-    ) -> None:
-        self._layers, self._upside_down, self._budget = layers, upside_down, budget
-        self.shape, self.dtype = shape, np.dtype(np.float32)
+    layers: list[_Layer]
+    shape: tuple[int, ...]
+    upside_down: bool
+    budget: float
+    dtype: np.dtype = FLOAT32
 
     def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
         shape = (last - first, *self.shape[1:])
-        what = f"a stretch of {shape[0]} frames of {self._layers[0].path.parent}"
+        what = f"a stretch of {shape[0]} frames of {self.layers[0].path.parent}"
         need = 4 * math.prod(shape) + _WEIGHT * math.prod(shape[1:])
-        check_budget(need, self._budget, what, "read fewer")
+        check_budget(need, self.budget, what, "read fewer")
         frames = np.empty(shape, np.float32)
-        for k, layer in enumerate(self._layers[first:last]):
+        for k, layer in enumerate(self.layers[first:last]):
             with _opened(layer.path) as file:
                 frames[k] = _values(file, layer.bands)
-        return np.ascontiguousarray(frames[:, :, ::-1]) if self._upside_down else frames
+        return np.ascontiguousarray(frames[:, :, ::-1]) if self.upside_down else frames
 
 
 def _values(file: Any, bands: tuple[int, ...]) -> np.ndarray:
@@ -249,9 +253,7 @@ def _header(path: Path, file: Any) -> _Raster:
     numbers = tuple(str(band) for band in file.indexes)
     names = tuple(name or n for name, n in zip(file.descriptions, numbers, strict=True))
     stamps = [_time_of_band(file, band) for band in file.indexes]
-    times = [time for time in stamps if time is not None]
-    if len(times) < len(stamps):
-        times = []
+    times = [] if None in stamps else stamps
     return _Raster(
         path,
         times,
@@ -265,18 +267,18 @@ def _header(path: Path, file: Any) -> _Raster:
 
 def _time_of_band(file: Any, band: int) -> datetime | None:
     """What the description or the tags of a band say of its time."""
-    said = {key.lower(): value for key, value in file.tags(band).items()}
-    if match := re.match(r" *(\d+) sec UTC", said.get("grib_valid_time", "")):
+    tags = {key.lower(): value for key, value in file.tags(band).items()}
+    if match := re.match(r" *(\d+) sec UTC", tags.get("grib_valid_time", "")):
         return datetime.fromtimestamp(int(match[1]), UTC).replace(tzinfo=None)
-    texts = (file.descriptions[band - 1] or "", said.get("time", ""), said.get("valid_time", ""))
+    texts = (file.descriptions[band - 1] or "", tags.get("time", ""), tags.get("valid_time", ""))
     return next((time for time in map(time_in, texts) if time is not None), None)
 
 
 def time_in(text: str) -> datetime | None:
     """The first date, or date and time, in a text such as the name of a file."""
     for stamp in _STAMPS:
-        for found in stamp.finditer(text):
-            digits = "".join(part for part in found.groups() if part)
+        for match in stamp.finditer(text):
+            digits = "".join(part for part in match.groups() if part)
             with suppress(ValueError):  # digits that are no date
                 return datetime.strptime(digits, "%Y%m%d%H%M%S"[: len(digits) - 2])
     return None
@@ -293,15 +295,15 @@ def _layers(
     first = rasters[0]
     if first.times:
         layers = [
-            _Layer(raster.path, (k + 1,), time)
+            _Layer(raster.path, (band,), time)
             for raster in rasters
-            for k, time in enumerate(raster.times)
+            for band, time in enumerate(raster.times, 1)
         ]
         return sorted(layers, key=lambda layer: layer.time or datetime.min), []
     names = list(first.names)
     wanted = [variable] if isinstance(variable, str) else list(variable or names)
-    numbers = {str(k + 1): k + 1 for k in range(len(names))}
-    bands = {**numbers, **{name: k + 1 for k, name in enumerate(names)}}
+    numbers = {str(band): band for band in range(1, len(names) + 1)}
+    bands = {**numbers, **{name: band for band, name in enumerate(names, 1)}}
     for name in wanted:
         if name not in bands:
             raise ValueError(f"{first.path} has no band {name}; it has {', '.join(names)}")
@@ -322,9 +324,5 @@ def _place(raster: _Raster) -> dict[str, Any]:
 
     a, _, c, _, e, f = raster.place
     height, width = raster.shape[1:]
-    y = f + (np.arange(height) + 0.5) * e
-    return on_map(
-        pyproj.CRS.from_wkt(raster.crs),
-        c + (np.arange(width) + 0.5) * a,
-        y[::-1] if e > 0 else y,
-    )
+    x, y = c + (np.arange(width) + 0.5) * a, f + (np.arange(height) + 0.5) * e
+    return on_map(pyproj.CRS.from_wkt(raster.crs), x, y[::-1] if e > 0 else y)

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foreframe.budget import check_budget
 from foreframe.clip import Clip
-from foreframe.data.claims import BUDGET, check_budget, check_claim
+from foreframe.data.asked import asked_for
+from foreframe.data.claims import check_claim
 from foreframe.data.grids import read_grid
 from foreframe.extras import needed
+from foreframe.options import BUDGET
 
 SUFFIXES = (".grib", ".grb", ".grib2", ".grb2", ".grib1", ".grb1")
 _WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes
@@ -39,7 +42,7 @@ def read_grib(
     Args:
         path: of the file.
         variable: by its name in CF or GRIB, "t2m" or "2t"; several become channels in that order.
-            May be left out where only one is there.
+            May be left out where the file holds only one.
         select: the value of each further dimension, e.g. {"isobaricInhPa": 500}; "step" (hours) or
             "time" where several forecasts are valid at the same time; or one of typeOfLevel,
             stepType and dataType, where the messages of a variable differ in it.
@@ -61,7 +64,10 @@ def read_grib(
     check_budget(_WEIGHT * points, budget, f"a message of {path}, of {points} points,")
 
     wanted = dict(select or {})
-    names = _names(messages, variable, path.name)
+    titles = list(dict.fromkeys(map(_name, messages)))
+    spellings = {str(message["shortName"]): _name(message) for message in messages}
+    spellings |= dict(zip(titles, titles, strict=True))
+    names = asked_for(variable, titles, path.name, spellings=spellings)
     chosen = [_chosen(messages, name, wanted, path.name) for name in names]
     for same in chosen:
         claim = (len(same), 1, 1, int(same[0]["numberOfPoints"]))
@@ -104,29 +110,13 @@ def _name(message: Message) -> str:
     return str(message["shortName" if message["cfVarName"] in _UNKNOWN else "cfVarName"])
 
 
-def _names(messages: list[Message], variable: str | Sequence[str] | None, name: str) -> list[str]:
-    """The variables that are asked for, as CF calls them, or the only one."""
-    spelt = {m["shortName"]: _name(m) for m in messages} | {_name(m): _name(m) for m in messages}
-    titles = list(dict.fromkeys(map(_name, messages)))
-    names = [variable] if isinstance(variable, str) else list(variable or titles)
-    if variable is None and len(titles) > 1:
-        raise ValueError(
-            f"{name} holds several variables: {', '.join(titles)}; name one, or a list that become "
-            "channels"
-        )
-    for wanted in names:
-        if wanted not in spelt:
-            raise ValueError(f"{name} has no variable {wanted}; it holds {', '.join(titles)}")
-    return [spelt[wanted] for wanted in names]
-
-
 def _chosen(
     messages: list[Message], name: str, select: Mapping[str, Any], where: str
 ) -> list[Message]:
     """The messages of a variable that are alike in all but times, levels and members.
 
     Raises:
-        ValueError: there are several kinds of them, and `select` names none.
+        ValueError: several kinds, of which `select` names none.
     """
     matches = [message for message in messages if _name(message) == name]
     for key in _APART:
@@ -175,14 +165,9 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
             "longitudes and latitudes first, with cdo -R for example"
         )
     if not by_run and len(begun) == 1 and valid != begun:
-        reference = (
-            next(iter(begun)),
-            {
-                "standard_name": "forecast_reference_time",
-                "units": "seconds since 1970-01-01",
-            },
-        )
-        start = xr.Dataset(coords={"forecast_reference_time": ((), *reference)})
+        name, units = "forecast_reference_time", "seconds since 1970-01-01"
+        attributes = {"standard_name": name, "units": units}
+        start = xr.Dataset(coords={name: ((), first["time"], attributes)})
         dataset = dataset.assign_coords(xr.decode_cf(start).coords)
     dataset = dataset if by_run else dataset.rename(valid_time="time")
     (title,) = dataset.data_vars
@@ -191,9 +176,9 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
     return dataset.isel({d: 0 for d in single if d != "time"})
 
 
-def _attributes(said: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
     """CF's attributes out of those that cfgrib gives."""
-    kept = {k: v for k, v in said.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
-    if method := _METHODS.get(said.get("GRIB_stepType", "")):
+    kept = {k: v for k, v in given.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
+    if method := _METHODS.get(given.get("GRIB_stepType", "")):
         kept["cell_methods"] = f"time: {method}"
     return kept

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cftime
 import numpy as np
 
+from foreframe.budget import check_budget
 from foreframe.clip import (
     LATITUDES,
     LONGITUDES,
@@ -23,9 +24,10 @@ from foreframe.clip import (
     direction_of_name,
     shared_attributes,
 )
-from foreframe.data.claims import BUDGET, USUAL, check_budget, check_claim
+from foreframe.data.claims import USUAL, check_claim
 from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
 from foreframe.frames import Frames
+from foreframe.options import BUDGET
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 

@@ -21,13 +21,12 @@ def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         y: (H,) pixel centres from top to bottom.
     """
     names = ("longitude", "latitude") if crs.is_geographic else ("x", "y")
-    said = {axis["axis"]: axis for axis in crs.cs_to_cf()}
+    axes = {axis["axis"]: axis for axis in crs.cs_to_cf()}
+    for axis in axes.values():
+        axis["units"] = "m" if axis["units"] == "metre" else axis["units"]
     coordinates = {
-        name: Coordinate((side,), values, {**said[axis], "units": _unit(said[axis])})
-        for name, side, axis, values in (
-            (names[1], "row", "Y", y),
-            (names[0], "column", "X", x),
-        )
+        names[1]: Coordinate(("row",), y, axes["Y"]),
+        names[0]: Coordinate(("column",), x, axes["X"]),
     }
     coordinates[MAPPING] = Coordinate((), np.array(0, np.int32), _mapping(crs))
     return {
@@ -37,16 +36,12 @@ def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _unit(axis: dict[str, str]) -> str:
-    return "m" if axis["units"] == "metre" else axis["units"]
-
-
 def _mapping(crs: Any) -> dict[str, Any]:
     """The attributes of a grid mapping; pyproj leaves out the pole of a polar projection."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what only crs_wkt can say
-        said = dict(crs.to_cf())
-    if said.get("grid_mapping_name") == "polar_stereographic":
-        pole = math.copysign(90.0, said.get("standard_parallel", 90.0))
-        said.setdefault("latitude_of_projection_origin", pole)
-    return said
+        attributes = dict(crs.to_cf())
+    if attributes.get("grid_mapping_name") == "polar_stereographic":
+        pole = math.copysign(90.0, attributes.get("standard_parallel", 90.0))
+        attributes.setdefault("latitude_of_projection_origin", pole)
+    return attributes

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from foreframe.data.claims import BUDGET, check_budget
+from foreframe.budget import check_budget
 from foreframe.frames import Frames
+from foreframe.options import BUDGET
 
 # Bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them.
 _LONGEST = 2**16

@@ -6,6 +6,7 @@ version 2.4.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from foreframe.budget import check_budget
 from foreframe.clip import Clip, Variable
-from foreframe.data.claims import BUDGET, check_budget, check_claim
+from foreframe.data.asked import asked_for
+from foreframe.data.claims import check_claim
 from foreframe.data.maps import on_map
 from foreframe.extras import needed
-from foreframe.frames import Frames
+from foreframe.frames import FLOAT32, Frames
+from foreframe.options import BUDGET
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
@@ -96,7 +100,7 @@ def read_odim(
     Args:
         path: of the file.
         variable: quantities, such as DBZH; several become channels in that order. May be left out
-            where only one is there.
+            where the file holds only one.
         select: {"dataset": 2} where several datasets hold the same quantity at the same time.
         budget: GiB that a slice may take.
 
@@ -114,13 +118,14 @@ def read_odim(
             _check_kind(file, path.name)
             layers = _layers(file, path.name)
             corner = _corner(file, path.name)
-            nominal = _time(_said(file, "what"), "date", "time", path.name)
+            nominal = _time(_attributes(file, "what"), "date", "time", path.name)
     except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not a whole HDF5 file ({error}); check that it is HDF5, or copy it again"
         ) from None
 
-    names = _quantities(layers, variable, path.name)
+    quantities = list(dict.fromkeys(layer.quantity for layer in layers))
+    names = asked_for(variable, quantities, path.name, ("quantity", "quantities"))
     channels = [_chosen(layers, name, dict(select or {}), path.name) for name in names]
     times = [layer.time for layer in channels[0]]
     if any([layer.time for layer in others] != times for others in channels):
@@ -145,11 +150,11 @@ def read_odim(
         Variable(name, kind.units, {**place["attributes"], **kind.attributes})
         for name, kind in zip(names, kinds, strict=True)
     )
-    units = list(dict.fromkeys(kind.units for kind in kinds))
+    units = [kind.units for kind in kinds]
     return Clip(
         _LayerFrames(path, channels, [kind.nothing for kind in kinds], shape, budget),
         np.array(times, "datetime64[ns]"),
-        ", ".join(units if len(units) == 1 else [kind.units for kind in kinds]),
+        units[0] if len(set(units)) == 1 else ", ".join(units),
         place["coordinates"],
         path.name,
         ", ".join(names),
@@ -160,6 +165,7 @@ def read_odim(
     )
 
 
+@dataclass(frozen=True, eq=False)
 class _LayerFrames(Frames):
     """Frames (T,C,H,W), float32; the file is opened for each slice.
 
@@ -171,33 +177,29 @@ class _LayerFrames(Frames):
         budget: GiB that a slice may take.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        channels: list[list[_Layer]],
-        nothing: list[float],
-        shape: tuple[int, ...],
-        budget: float,
-    ) -> None:
-        self._path, self._channels, self._nothing, self._budget = path, channels, nothing, budget
-        self.shape, self.dtype = shape, np.dtype(np.float32)
+    path: Path
+    channels: list[list[_Layer]]
+    nothing: list[float]
+    shape: tuple[int, ...]
+    budget: float
+    dtype: np.dtype = FLOAT32
 
     def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
         import h5py
 
         shape = (last - first, *self.shape[1:])
-        what = f"a stretch of {shape[0]} frames of {self._path}"
+        what = f"a stretch of {shape[0]} frames of {self.path}"
         need = 4 * math.prod(shape) + _WEIGHT * math.prod(shape[2:])
-        check_budget(need, self._budget, what, "read fewer")
+        check_budget(need, self.budget, what, "read fewer")
         frames = np.empty(shape, np.float32)
         try:
-            with h5py.File(self._path) as file:
-                for c, layers in enumerate(self._channels):
+            with h5py.File(self.path) as file:
+                for c, layers in enumerate(self.channels):
                     for k, layer in enumerate(layers[first:last]):
                         raw = file[f"{layer.at}/data"][()]
-                        frames[k, c] = _values(raw, layer, self._nothing[c])
+                        frames[k, c] = _values(raw, layer, self.nothing[c])
         except (OSError, KeyError, RuntimeError) as error:
-            raise ValueError(f"cannot read {self._path}; is it whole? ({error})") from None
+            raise ValueError(f"cannot read {self.path}; is it whole? ({error})") from None
         return frames
 
 
@@ -217,8 +219,10 @@ def _note(name: str, kind: _Quantity) -> str:
 # What a file says of itself
 
 
-def _said(group: Any, name: str) -> dict[str, Any]:
-    """What a group called what or where says, as plain numbers and texts; {} without one."""
+def _attributes(group: Any, name: str) -> dict[str, Any]:
+    """The attributes of a group called what or where, as plain numbers and texts; {} without
+    it.
+    """
     return {key: _plain(value) for key, value in group[name].attrs.items()} if name in group else {}
 
 
@@ -229,16 +233,16 @@ def _plain(value: Any) -> Any:
 
 def _check_kind(file: Any, name: str) -> None:
     """Refuse what is no picture of ODIM's."""
-    kind = str(_said(file, "what").get("object", ""))
+    kind = str(_attributes(file, "what").get("object", ""))
     if kind in _VOLUMES:
         raise ValueError(
             f"{name} is a polar volume ({kind}), not a picture on a map; make a composite of it "
             "first, with wradlib or xradar for example"
         )
     if kind not in _IMAGES:
-        found = f"object {kind!r}" if kind else "KNMI's own layout" if "image1" in file else "none"
+        layout = f"object {kind!r}" if kind else "KNMI's own layout" if "image1" in file else "none"
         raise ValueError(
-            f"{name} is HDF5, but no composite or image of ODIM's (found: {found}); convert it, "
+            f"{name} is HDF5, but no composite or image of ODIM's (found: {layout}); convert it, "
             "or, where it is NetCDF, let its name end in .nc"
         )
 
@@ -250,18 +254,11 @@ def _layers(file: Any, name: str) -> list[_Layer]:
         for _, data in _numbered(dataset, "data"):
             if "data" not in data or data["data"].ndim != 2:
                 continue
-            what = {**_said(dataset, "what"), **_said(data, "what")}
+            what = {**_attributes(dataset, "what"), **_attributes(data, "what")}
             numbers = [float(what.get(key, default)) for key, default in _NUMBERS.items()]
-            layers.append(
-                _Layer(
-                    data.name,
-                    n,
-                    str(what.get("quantity", "unknown")),
-                    _time(what, "enddate", "endtime", name),
-                    tuple(data["data"].shape),
-                    *numbers,
-                )
-            )
+            quantity, shape = str(what.get("quantity", "unknown")), tuple(data["data"].shape)
+            end = _time(what, "enddate", "endtime", name)
+            layers.append(_Layer(data.name, n, quantity, end, shape, *numbers))
     if not layers:
         raise ValueError(f"{name} holds no picture; make or fetch it again")
     return layers
@@ -277,7 +274,7 @@ def _numbered(group: Any, word: str) -> list[tuple[int, Any]]:
 
 
 def _time(what: Mapping[str, Any], day: str, hour: str, name: str) -> datetime | None:
-    """A date and a time as one; None where the file says none."""
+    """A date and a time together; None where the file has neither."""
     if day not in what or hour not in what:
         return None
     text = f"{what[day]}{what[hour]}"
@@ -285,21 +282,6 @@ def _time(what: Mapping[str, Any], day: str, hour: str, name: str) -> datetime |
         return datetime.strptime(text, "%Y%m%d%H%M%S")
     except ValueError:
         raise ValueError(f"{name}: {day} and {hour} {text!r} are no time; make it again") from None
-
-
-def _quantities(layers: list[_Layer], variable: str | Sequence[str] | None, name: str) -> list[str]:
-    """The quantities that are asked for, or the only one."""
-    quantities = list(dict.fromkeys(layer.quantity for layer in layers))
-    names = [variable] if isinstance(variable, str) else list(variable or quantities)
-    if variable is None and len(quantities) > 1:
-        raise ValueError(
-            f"{name} holds several quantities: {', '.join(quantities)}; name one, or a list that "
-            "become channels"
-        )
-    for wanted in names:
-        if wanted not in quantities:
-            raise ValueError(f"{name} has no quantity {wanted}; it holds {', '.join(quantities)}")
-    return names
 
 
 def _chosen(layers: list[_Layer], quantity: str, select: dict[str, Any], name: str) -> list[_Layer]:
@@ -336,7 +318,7 @@ class _Corner(NamedTuple):
 
 
 def _corner(file: Any, name: str) -> _Corner:
-    where = _said(file, "where")
+    where = _attributes(file, "where")
     keys = ("projdef", "UL_lon", "UL_lat", "xscale", "yscale")
     if lacking := [key for key in keys if key not in where]:
         raise ValueError(f"{name} does not say where it lies: /where has no {', '.join(lacking)}")

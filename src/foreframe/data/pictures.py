@@ -18,10 +18,12 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
+from foreframe.budget import OverBudgetError, check_budget
 from foreframe.clip import Clip
-from foreframe.data.claims import BUDGET, OverBudgetError, check_budget, check_claim
+from foreframe.data.claims import check_claim
 from foreframe.frames import Frames, resized
 from foreframe.notes import Note
+from foreframe.options import BUDGET
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from foreframe.budget import check_budget
 from foreframe.clip import Clip, Coordinate
 from foreframe.data.arrays import stand_in
-from foreframe.data.claims import check_budget, frames_at_once
+from foreframe.data.claims import frames_at_once
 from foreframe.data.grids import without_corner
 from foreframe.frames import ArrayFrames, Frames, resized
 from foreframe.options import ReadOptions

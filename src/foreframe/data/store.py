@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from foreframe.data.claims import OverBudgetError, check_budget
+from foreframe.budget import OverBudgetError, check_budget
 from foreframe.extras import needed
 
 # xarray takes a second to import, so it is imported where a grid is opened.
