@@ -97,8 +97,8 @@ def film_stream(
         for frame in _frames(container, stream, errors=True):
             if frame is None or frame.is_corrupt:
                 if not warned:
-                    told = Note(f"{name}: frames that cannot be decoded are left out")
-                    warnings.warn(told, stacklevel=2)
+                    note = Note(f"{name}: frames that cannot be decoded are left out")
+                    warnings.warn(note, stacklevel=2)
                 warned = True
                 continue
             look = look or _look(frame)
@@ -178,10 +178,8 @@ class Film(Frames):
     def _break(self, index: int) -> None:
         if not self._broken and not self._strict:
             what = f"{self._path.name}: frame {index} cannot be decoded"
-            warnings.warn(
-                Note(f"{what}; the frame before stands in its place; strict refuses it"),
-                stacklevel=5,
-            )
+            note = Note(f"{what}; the frame before stands in its place; strict refuses it")
+            warnings.warn(note, stacklevel=5)
         self._broken.add(index)
 
     def _start(self, run: "_Run", k: int) -> None:
@@ -231,7 +229,7 @@ def _run(film: int, process: int) -> _Run:
 
 @dataclass(frozen=True)
 class _Index:
-    """What one pass over a film's packets tells.
+    """What one pass over a film's packets says.
 
     Args:
         stream: number of the video stream in its container.
@@ -275,17 +273,17 @@ class _Look(NamedTuple):
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a film")
     if not path.is_file():
-        raise ValueError(
-            f"{path} is a folder; name a film" if path.is_dir() else f"there is no file {path}"
-        )
+        raise ValueError(f"there is no file {path}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty; make or fetch the film again")
 
 
 def _container(source: Any, name: str, budget: float = BUDGET) -> Any:
-    """Open for reading; mode "r" is said, since an uploaded file object may be open for writing
-    too. Pictures that would take more than `budget` GiB to decode are refused by the decoder,
+    """Open for reading, by mode "r" since a file object that is given may be open for writing too.
+    Pictures that would take more than `budget` GiB to decode are refused by the decoder,
     whatever the header says of their size.
 
     One thread decodes: more gain little on most films, blur which frame an error belongs to, and do
@@ -321,11 +319,8 @@ def _container(source: Any, name: str, budget: float = BUDGET) -> Any:
 def _picture_stream(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """The first real video stream, and a note where there are several."""
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    streams = [
-        s
-        for s in container.streams.video
-        if s.codec_context is not None and not s.disposition & covers
-    ]
+    films = [s for s in container.streams.video if s.codec_context is not None]
+    streams = [s for s in films if not s.disposition & covers]
     if not streams:
         others = {s.type for s in container.streams if s not in container.streams.video}
         kinds = ", ".join(sorted(others)) or "nothing"
@@ -356,14 +351,11 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
             if packet.stream_index != stream.index:
                 continue
             seen += 1
-            # VP8 has hidden frames.
-            if packet.is_discard or (
-                stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
-            ):
+            hidden = stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
+            if packet.is_discard or hidden:
                 continue
-            cut = packet.is_corrupt or (
-                packet.pos is not None and 0 < size < packet.pos + packet.size
-            )
+            beyond = packet.pos is not None and 0 < size < packet.pos + packet.size
+            cut = packet.is_corrupt or beyond
             stamps.append((packet.pts, packet.dts, packet.is_keyframe, cut))
     except (av.error.FFmpegError, OSError):
         pass  # what was read until here stands
@@ -374,13 +366,13 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
         raise ValueError(f"{name} holds no frames; make or fetch the film again")
 
     pts = [p for p, _, _, _ in stamps]
-    told = [p for p in pts if p is not None]
-    stored_in_order = all(a < b for a, b in itertools.pairwise(told))
+    known = [p for p in pts if p is not None]
+    stored_in_order = all(a < b for a, b in itertools.pairwise(known))
     # AVI has no presentation times: FFmpeg makes some up in storage order, which is wrong where
     # frames are reordered.
     made_up = kind == "avi" and stored_in_order and bool(stream.codec_context.has_b_frames)
-    counted = made_up or len(set(told)) < len(stamps)
-    times = told if len(told) == len(stamps) else [d for _, d, _, _ in stamps if d is not None]
+    counted = made_up or len(set(known)) < len(stamps)
+    times = known if len(known) == len(stamps) else [d for _, d, _, _ in stamps if d is not None]
     if len(times) == len(stamps):
         ticks = np.sort(np.asarray(times, np.int64))
         seconds = (ticks - ticks[0]).astype(np.float64) * float(stream.time_base)
@@ -394,8 +386,8 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
 
 
 def _cut_short(container: Any, stream: Any, seen: int, end: float, torn: bool) -> str:
-    """How many frames, or seconds up to `end`, the header of an mp4, mkv or avi promises beyond
-    what is there; "" for none.
+    """How many frames, or seconds up to `end`, an mp4, mkv or avi holds of those that its header
+    promises; "" where it holds all.
     """
     kind = container.format.name
     promised = stream.frames or 0
@@ -408,12 +400,9 @@ def _cut_short(container: Any, stream: Any, seen: int, end: float, torn: bool) -
     elif "matroska" in kind and container.duration:
         length = container.duration / 1e6
     start = max(0.0, float((stream.start_time or 0) * stream.time_base)) if kind == "avi" else 0.0
-    if (
-        length is not None
-        and end - start < 0.99 * length
-        and length - (end - start) > 2 * end / max(seen, 1)
-    ):
-        return f"cut short: {end - start:.1f} of {length:.1f} s are there"
+    lasts = end - start
+    if length is not None and lasts < min(0.99 * length, length - 2 * end / max(seen, 1)):
+        return f"cut short: {lasts:.1f} of {length:.1f} s are there"
     return "cut short: its last frame is torn" if torn else ""
 
 
@@ -460,8 +449,8 @@ def _numbered(frames: Iterator[Any], index: _Index, start: int) -> Iterator[tupl
 
 
 def _look(frame: Any) -> _Look:
-    """What the first good frame says of all; its display matrix maps columns x to a x + c y and
-    rows y to b x + d y.
+    """What the first good frame says of all frames; its display matrix maps columns x to
+    a x + c y and rows y to b x + d y.
     """
     a, b, c, d = 1, 0, 0, 1
     matrix = frame.side_data.get("DISPLAYMATRIX")
@@ -472,9 +461,8 @@ def _look(frame: Any) -> _Look:
             (a, b), (c, d) = turn
     swap = a == 0
     grey = frame.format.name.startswith(("gray", "mono", "ya8", "ya16"))
-    return _Look(
-        grey, frame.height, frame.width, swap, (c if swap else a) < 0, (b if swap else d) < 0
-    )
+    mirror, upend = (c if swap else a) < 0, (b if swap else d) < 0
+    return _Look(grey, frame.height, frame.width, swap, mirror, upend)
 
 
 def _paint(frame: Any, look: _Look, reformatter: Any) -> UInt8[np.ndarray, "c h w"]:

@@ -21,7 +21,8 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from foreframe.budget import OverBudgetError, check_budget
 from foreframe.clip import Clip
 from foreframe.data.claims import check_claim
-from foreframe.frames import Frames, resized
+from foreframe.data.npy import stamp_of
+from foreframe.frames import FLOAT32, Frames, resized
 from foreframe.notes import Note
 from foreframe.options import BUDGET
 
@@ -69,26 +70,16 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
             except Exception as error:
                 if len(seconds) == 1:
                     raise
-                note = (
-                    f"the {kind} is damaged: only its first {len(seconds) - 1} frames are there "
-                    f"({_short(error)})",
-                )
+                whole = f"only its first {len(seconds) - 1} frames are there"
+                note = (f"the {kind} is damaged: {whole} ({_short(error)})",)
     except OverBudgetError:
         raise
     except Exception as error:  # pillow's readers raise whatever they stumble over
         raise ValueError(
             f"{path.name} is no {kind} that can be read ({_short(error)}); make or fetch it again"
         ) from None
-    of_all = _Kind(*size, grey, np.dtype(np.uint8), 16, False, None)
-    frames = Pages(
-        path.absolute(),
-        tuple(range(len(seconds) - 1)),
-        of_all,
-        of_all.dtype,
-        _stamp(path),
-        True,
-        budget,
-    )
+    kind_of_all = _Kind(*size, grey, np.dtype(np.uint8), 16, False, None)
+    frames = Pages(path, range(len(seconds) - 1), kind_of_all, kind_of_all.dtype, True, budget)
     return Clip(frames, times=np.array(seconds[:-1]), name=path.name, notes=note)
 
 
@@ -125,18 +116,15 @@ def read_pages(path: str | Path, budget: float = BUDGET) -> Clip:
     for k, other in pages:
         if other[:2] != first[:2] or other.grey != first.grey or other.dtype != first.dtype:
             raise ValueError(
-                f"{path}: page {pages[0][0]} is {first.in_words}, {first.dtype}, and page {k} "
-                f"{other.in_words}, {other.dtype}; "
-                "store pages that are alike, or each in a file of its own"
+                f"{path}: page {pages[0][0]} is {first.size}, {first.dtype}, and page {k} "
+                f"{other.size}, {other.dtype}; store pages that are alike, or each in a file of "
+                "its own"
             )
     _check_size(path, first.height, first.width, first.weight, budget)
-    dtype = (
-        np.dtype(np.float32) if any(kind.nodata is not None for _, kind in pages) else first.dtype
+    dtype = _dtype_of_all([kind for _, kind in pages])
+    return Clip(
+        Pages(path, tuple(k for k, _ in pages), first, dtype, False, budget), name=path.name
     )
-    frames = Pages(
-        path.absolute(), tuple(k for k, _ in pages), first, dtype, _stamp(path), False, budget
-    )
-    return Clip(frames, name=path.name)
 
 
 def _is_image(path: Path) -> bool:
@@ -215,8 +203,7 @@ def read_images(
     for path, other in kinds:
         if size is None and other[:2] != kind[:2]:
             raise ValueError(
-                f"{first.name} is {kind.in_words} and {path.name} {other.in_words} (rows x "
-                "columns); "
+                f"{first.name} is {kind.size} and {path.name} {other.size} (rows x columns); "
                 "give a size to which all are resized"
             )
         if other.dtype != kind.dtype:
@@ -228,17 +215,16 @@ def read_images(
     unlike = sum(other.grey != kind.grey for _, other in kinds)
     notes = []
     if unlike:
-        became = "turned grey, as the first is" if kind.grey else "given three equal channels"
-        notes.append(
-            f"{unlike} of {len(paths)} images are {'in colour' if kind.grey else 'grey'}: they are "
-            f"{became}"
+        what = (
+            "in colour: they are turned grey, as the first is"
+            if kind.grey
+            else "grey: they are given three equal channels"
         )
+        notes.append(f"{unlike} of {len(paths)} images are {what}")
     if size is not None and any(other[:2] != size for _, other in kinds):
         notes.append(f"images are resized to {size[0]}x{size[1]}")
     shape = (len(paths), 1 if kind.grey else 3, *(size or kind[:2]))
-    dtype = (
-        np.dtype(np.float32) if any(other.nodata is not None for _, other in kinds) else kind.dtype
-    )
+    dtype = _dtype_of_all([other for _, other in kinds])
     return Clip(Images(paths, shape, dtype, strict, broken, budget), name=name, notes=tuple(notes))
 
 
@@ -255,23 +241,25 @@ class Pages(Frames):
         pages: the numbers of its pictures.
         kind: of the pictures.
         dtype: of the frames.
-        stamp: of the file, when it was opened.
         film: whether they are composited as of a GIF, not pictures of their own.
         budget: GiB that a slice may take.
     """
 
     path: Path
-    pages: tuple[int, ...]
+    pages: Sequence[int]
     kind: "_Kind"
     dtype: np.dtype
-    stamp: tuple[int, ...]
     film: bool
     budget: float
     shape: tuple[int, ...] = field(init=False)
+    stamp: tuple[int, ...] = field(init=False)  # of the file, when it was opened
 
     def __post_init__(self) -> None:
-        shape = (len(self.pages), 1 if self.kind.grey else 3, self.kind.height, self.kind.width)
+        channels = 1 if self.kind.grey else 3
+        shape = (len(self.pages), channels, self.kind.height, self.kind.width)
         object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "path", self.path.absolute())
+        object.__setattr__(self, "stamp", stamp_of(self.path))
 
     def read(self, first: int, last: int) -> Shaped[np.ndarray, "t c h w"]:
         pictures = _room(last - first, self.shape[1:], self.dtype, self.path, self.budget)
@@ -398,13 +386,13 @@ class Images(Frames):
     def _break(self, k: int) -> None:
         if not self._broken:
             what = f"{self._paths[k].name} (frame {k}) cannot be read"
-            told = f"{what}; the image before stands in its place; strict refuses it"
-            warnings.warn(Note(told), stacklevel=5)
+            note = Note(f"{what}; the image before stands in its place; strict refuses it")
+            warnings.warn(note, stacklevel=5)
         self._broken.add(k)
 
 
 class _Kind(NamedTuple):
-    """What a picture's header tells of it, once it is upright; nothing is decoded.
+    """What a picture's header says of it, once it is upright; nothing is decoded.
 
     Args:
         height, width: rows and columns.
@@ -424,8 +412,13 @@ class _Kind(NamedTuple):
     nodata: float | None
 
     @property
-    def in_words(self) -> str:
+    def size(self) -> str:
         return f"{self.height}x{self.width}"
+
+
+def _dtype_of_all(kinds: Sequence[_Kind]) -> np.dtype:
+    """That of the first, or float32, which has NaN, where any says which number is no data."""
+    return FLOAT32 if any(kind.nodata is not None for kind in kinds) else kinds[0].dtype
 
 
 def _kind(image: Any) -> _Kind:
@@ -446,9 +439,8 @@ def _kind(image: Any) -> _Kind:
         dtype = np.dtype(np.int32 if mode == "I" else np.float32)
     # Pillow keeps three channels in four bytes; what has to be converted lies there twice, what
     # shines through more often.
-    weight = {"L": 1, "1": 2, "RGB": 4, "I": 4, "F": 4}.get(
-        mode, 4 if mode.startswith("I;16") else 8
-    )
+    weights = {"L": 1, "1": 2, "RGB": 4, "I": 4, "F": 4}
+    weight = 4 if mode.startswith("I;16") else weights.get(mode, 8)
     weight += 16 if _is_clear(image) else 0
     return _Kind(height, width, grey, dtype, weight, turn in range(2, 9), _nodata(image, dtype))
 
@@ -463,10 +455,10 @@ def _nodata(image: Any, dtype: np.dtype) -> float | None:
         return None
     if not np.isfinite(value):
         return None
-    whole = dtype.kind == "f" or (
-        value == round(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-    )
-    return value if whole else None
+    if dtype.kind == "f":
+        return value
+    limits = np.iinfo(dtype)
+    return value if value == round(value) and limits.min <= value <= limits.max else None
 
 
 def _is_clear(image: Any) -> bool:
@@ -492,12 +484,10 @@ def _picture(
         return resized(values[None], shape[1], shape[2], dtype)[0]
     if (image.height, image.width) != shape[1:]:
         shrinks = image.height >= shape[1] and image.width >= shape[2]
-        if kind.dtype != np.uint8:
-            # pillow resizes no 16 bits.
+        how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+        if kind.dtype != np.uint8:  # pillow resizes no 16 bits
             image = Image.fromarray(np.asarray(image).astype(np.float32))
-        image = image.resize(
-            shape[:0:-1], Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-        )
+        image = image.resize(shape[:0:-1], how)
     values = np.asarray(image)
     if dtype.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values)
@@ -507,12 +497,10 @@ def _picture(
 
 def _flat(image: Any) -> Any:
     """An image without transparency: what shows through is black."""
-    if _is_clear(image):
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert(
-            "RGB"
-        )
-    return image
+    if not _is_clear(image):
+        return image
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
 
 
 def _on_black(frame: Any, size: tuple[int, ...]) -> UInt8[np.ndarray, "3 h w"]:
@@ -551,15 +539,9 @@ def _frames_in(image: Any) -> int:
     return int(getattr(image, "n_frames", 1))
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    stat = path.stat()
-    return stat.st_size, stat.st_ino, stat.st_mtime_ns
-
-
 def _check_size(path: Path, height: int, width: int, weight: int, budget: float) -> None:
-    check_budget(
-        height * width * weight, budget, f"{path.name} of {height}x{width} pixels", "leave it out"
-    )
+    what = f"{path.name} of {height}x{width} pixels"
+    check_budget(height * width * weight, budget, what, "leave it out")
 
 
 def _room(
@@ -579,15 +561,12 @@ def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     img01.
     """
     parts = re.findall(r"\d+|\D+", path.stem)
-    return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts
-    ], path.name
+    keys = [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts]
+    return keys, path.name
 
 
 def _short(error: BaseException) -> str:
     """Pillow's words without the file's path, which the message has already."""
-    return (
-        "not an image"
-        if isinstance(error, UnidentifiedImageError)
-        else (str(error).splitlines() or ["damaged"])[0][:160]
-    )
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return (str(error).splitlines() or ["damaged"])[0][:160]

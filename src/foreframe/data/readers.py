@@ -36,6 +36,7 @@ from foreframe.frames import Joined
 from foreframe.notes import warn
 from foreframe.options import ReadOptions, read_options
 from foreframe.units import same_unit
+from foreframe.wording import plural
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
@@ -96,9 +97,8 @@ def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     clip = read(path, options.budget)
     torn = next((note for note in clip.notes if "damaged" in note), None)
     if torn and options.strict:
-        raise ValueError(
-            f"{path}: {torn}; fetch it again, or leave strict out to read what is there"
-        )
+        cure = "fetch it again, or leave strict out to read what is there"
+        raise ValueError(f"{path}: {torn}; {cure}")
     return [clip]
 
 
@@ -112,9 +112,7 @@ def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 
 def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     # A crop is in pixels of the source, so it comes before the size.
-    size = None
-    if options.size is not None and options.crop is None:
-        size = (options.size[0], options.size[1])
+    size = None if options.crop or not options.size else (options.size[0], options.size[1])
     return [read_images(paths, options.strict, size, options.budget)]
 
 
@@ -169,8 +167,8 @@ def clips_from(
         variable, options: fields of `ReadOptions`.
 
     A recording is split where its times leave a gap; files of a folder that go on where the one
-    before ends, one a day or one a frame, are one. Axes of plain arrays: (T,H,W) is one grey
-    recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips` and the published
+    before ends, a file a day or a frame, are one recording. Axes of plain arrays: (T,H,W) is one
+    grey recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips` and the published
     Moving MNIST file are clips (N,T,H,W), and anything else is one recording: (T,C,H,W) with at
     most 4 channels. What of a folder cannot be read is left out, and one warning says so.
 
@@ -207,10 +205,7 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     reader = READERS["grid"] if path.suffix.lower() == ZIPPED else reader_of(path)
     if reader == PICTURES:
         if path.suffix.lower() not in ANIMATED or count_pages(path):
-            raise ValueError(
-                f"{path} is a single picture; give the folder of numbered pictures that it belongs "
-                "to"
-            )
+            raise ValueError(f"{path} is a single picture; give the folder of numbered pictures")
         reader = READERS["animation"]  # which says why the file cannot be read
     if reader is not None:
         yield from _read(reader, [path], str(path), options)
@@ -231,8 +226,8 @@ def _read(reader: Reader, paths: Sequence[Path], name: str, options: ReadOptions
 
 
 def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
-    """The recordings in a folder, in the natural order of their names; its pictures together are
-    one. One warning names what was left out: files of kinds that are not read and, without
+    """The recordings in a folder, in the natural order of their names; its pictures together are a
+    recording. One warning names what was left out: files of kinds that are not read and, without
     `strict`, those that cannot be read.
 
     Raises:
@@ -251,14 +246,14 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
         raise refused[0] if refused else ValueError(nothing)
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        files = "1 file" if len(left_out) == 1 else f"{len(left_out)} files"
+        files = plural(len(left_out), "file")
         warn(f"{folder}: {files} left out: {', '.join(left_out[:3])}{more}")
 
 
 def _inside(
     folder: Path, options: ReadOptions, left_out: list[str], refused: list[ValueError]
 ) -> Iterator[Clip]:
-    """The recordings in a folder and those in it; what gives none is told of in `left_out` and
+    """The recordings in a folder and the folders in it; files that give none go to `left_out` and
     `refused`.
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
@@ -279,17 +274,17 @@ def _inside(
                 if options.strict:
                     raise
                 refused.append(error)
-                said = str(error)
-                left_out.append(said if path.name in said else f"{path.name} ({said})")
+                why = str(error)
+                left_out.append(why if path.name in why else f"{path.name} ({why})")
 
 
 def _is_dated(clip: Clip) -> bool:
     return clip.times is not None and clip.times.dtype.kind in "MO" and not clip.pictures
 
 
-def _in_time(found: Iterator[Clip]) -> Iterator[Clip]:
+def _in_time(recordings: Iterator[Clip]) -> Iterator[Clip]:
     """The same recordings, those of one frame in the order of their times, not of their names."""
-    for is_single, clips in groupby(found, lambda clip: _is_dated(clip) and len(clip) == 1):
+    for is_single, clips in groupby(recordings, lambda clip: _is_dated(clip) and len(clip) == 1):
         if not is_single:
             yield from clips
             continue
@@ -303,12 +298,12 @@ def _in_time(found: Iterator[Clip]) -> Iterator[Clip]:
             yield from sorted(kind, key=lambda clip: np.asarray(clip.times)[0])
 
 
-def _joined(found: Iterator[Clip]) -> Iterator[Clip]:
+def _joined(recordings: Iterator[Clip]) -> Iterator[Clip]:
     """Files that go on where the one before ends, one an hour or a day, or one a frame, are one
     recording.
     """
     run: list[Clip] = []
-    for clip in found:
+    for clip in recordings:
         dated = _is_dated(clip)
         if run and not (dated and _goes_on(run, clip)):
             yield _as_one(run)
@@ -322,8 +317,8 @@ def _joined(found: Iterator[Clip]) -> Iterator[Clip]:
 
 
 def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
-    """Whether a clip follows the last of a run of its kind: at the usual step, or, where there is
-    one frame a file, at any, since gaps are found later.
+    """Whether a clip follows the last of a run of its kind: at the usual step, or, of files of one
+    frame, at any, since gaps are looked for later.
     """
     last = run[-1]
     if last.times is None or clip.times is None or not _is_alike(last, clip):
@@ -334,46 +329,38 @@ def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
     return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
 
 
-def _is_alike(one: Clip, other: Clip) -> bool:
+def _is_alike(a: Clip, b: Clip) -> bool:
     """Whether two clips with times are of one kind and place."""
-    kinds = [
-        (
-            clip.frames.shape[1:],
-            clip.frames.dtype,
-            clip.variable,
-            clip.inputs,
-            np.asarray(clip.times).dtype.kind,
-        )
-        for clip in (one, other)
-    ]
-    return kinds[0] == kinds[1] and same_unit(one.units, other.units) and _same_place(one, other)
+    return _kind(a) == _kind(b) and same_unit(a.units, b.units) and _same_place(a, b)
 
 
-def _same_place(one: Clip, other: Clip) -> bool:
+def _kind(clip: Clip) -> tuple[Any, ...]:
+    frames, times = clip.frames, np.asarray(clip.times)
+    return frames.shape[1:], frames.dtype, clip.variable, clip.inputs, times.dtype.kind
+
+
+def _same_place(a: Clip, b: Clip) -> bool:
     """Whether the pixels of two clips lie at the same places of the same map; a level or a number
     of a run may differ.
     """
-    mine, theirs = (
-        {
-            name: c
-            for name, c in clip.coordinates.items()
-            if c.dims or "grid_mapping_name" in c.attributes
-        }
-        for clip in (one, other)
-    )
+    mine, theirs = _place(a), _place(b)
     return mine.keys() == theirs.keys() and all(_same(c, theirs[name]) for name, c in mine.items())
 
 
-def _same(one: Coordinate, other: Coordinate | None) -> bool:
+def _place(clip: Clip) -> dict[str, Coordinate]:
+    places = clip.coordinates.items()
+    return {name: c for name, c in places if c.dims or "grid_mapping_name" in c.attributes}
+
+
+def _same(a: Coordinate, b: Coordinate | None) -> bool:
     """Values that are equal, and, for what says all by its attributes, those too."""
-    if other is None or one.dims != other.dims:
+    if b is None or a.dims != b.dims:
         return False
-    numbers = one.values.dtype.kind in "fc" and other.values.dtype.kind in "fc"
-    return np.array_equal(one.values, other.values, equal_nan=numbers) and (
-        bool(one.dims)
-        or shared_attributes([one.attributes, other.attributes]).keys()
-        == one.attributes.keys() | other.attributes.keys()
-    )
+    numbers = a.values.dtype.kind in "fc" and b.values.dtype.kind in "fc"
+    if not np.array_equal(a.values, b.values, equal_nan=numbers):
+        return False
+    both = a.attributes.keys() | b.attributes.keys()
+    return bool(a.dims) or shared_attributes([a.attributes, b.attributes]).keys() == both
 
 
 def _as_one(run: Sequence[Clip]) -> Clip:
@@ -460,7 +447,7 @@ def gaps_in(clip: Clip) -> list[int]:
     if odd.mean() > 0.25:
         raise ValueError(
             f"{clip.name}: the time step is irregular, from {format_step(steps.min())} to "
-            f"{format_step(steps.max())}; bring the frames to "
-            "one step first (xarray's resample or interp does)"
+            f"{format_step(steps.max())}; bring the frames to one step first (xarray's resample "
+            "or interp does)"
         )
     return [int(k) + 1 for k in np.flatnonzero(odd)]
