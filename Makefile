@@ -18,8 +18,8 @@ BIN := .venv/bin
 	$(BIN)/pip install --editable '.[dev]'
 	@touch $@
 
-# The main job: a forecast by the published weights; then train `quick` for four minutes on the embedded digits, score it on digits
-# that it has never seen, forecast.
+# The main job: a forecast by the published weights; then train `quick` for four minutes on the
+# embedded digits, score it on digits that it has never seen, forecast.
 demo: .venv/installed
 	@if [ -e runs/demo ]; then old=runs/demo-$$(date +%Y%m%d-%H%M%S); mv runs/demo $$old; echo "The last demo moved to $$old"; fi
 	@mkdir -p runs/published

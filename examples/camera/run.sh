@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The camera example from beginning to end, from the folder of the repository: examples/camera/run.sh FILM
+# The camera example from beginning to end, from the folder of the repository:
+#     examples/camera/run.sh FILM
 # About 20 minutes on two cores. Results lie in runs/camera.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"

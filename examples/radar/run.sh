@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The radar example from beginning to end, from the folder of the repository: examples/radar/run.sh ARCHIVES
+# The radar example from beginning to end, from the folder of the repository:
+#     examples/radar/run.sh ARCHIVES
 # About 40 minutes on two cores. Results lie in runs/radar.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
@@ -7,7 +8,7 @@ pip install --quiet --editable '.[flow]'  # OpenCV's optical flow
 test=runs/radar-data/test/mch_rain_20160711.nc
 
 python examples/radar/prepare.py "$1" runs/radar-data
-foreframe data check runs/radar-data/test --variable rain --output runs/radar-data/sheet.png
+foreframe data check runs/radar-data/test --reading.variable rain --output runs/radar-data/sheet.png
 foreframe train --config examples/radar/radar.yaml --run runs/radar
 foreframe evaluate runs/radar --thresholds "[0.5,2,5]" --scales "[5,17]" --batch_size 8
 # One hour that began before midnight on 11 July 2016, whole frames of 640 x 710 km.

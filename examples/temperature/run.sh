@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# The temperature example, from the folder of the repository: examples/temperature/run.sh GRID (NetCDF, Zarr or .npz)
-# About 15 minutes on two cores. Results lie in runs/temperature.
+# The temperature example, from the folder of the repository:
+#     examples/temperature/run.sh GRID
+# where GRID is NetCDF, Zarr or .npz. About 15 minutes on two cores. Results lie in
+# runs/temperature.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 pip install --quiet --editable '.[flow]'  # optical flow, a rival in the table

@@ -54,15 +54,12 @@ def help_of_data(name: str) -> str:
     Raises:
         ValueError: it cannot be imported.
     """
-    from foreframe.data import MovingMNIST, is_recording, published_moving_mnist
-    from foreframe.data.opening import imported
+    from foreframe.data.opening import DATASETS, imported, is_recording
 
-    drawn = {"moving_mnist": MovingMNIST, "moving_mnist_published": published_moving_mnist}
-    if name not in drawn and is_recording(name, {}):
+    if name not in DATASETS and is_recording(name, {}):
         return ""
-    return _page(
-        f"arguments of data {name}", options_of(drawn.get(name) or imported(name), "data_args.")
-    )
+    dataset = DATASETS[name] if name in DATASETS else imported(name)
+    return _page(f"arguments of data {name}", options_of(dataset, "data_args."))
 
 
 def _page(title: str, options: list[Option]) -> str:

@@ -12,11 +12,10 @@ FILES = ("run", "input", "config", "output", "data", "weights", "resume", "state
 
 
 def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
-    """Print a script by which a shell completes verbs and options, e.g. for bash: eval "$(foreframe
-    completion bash)"
+    """Print a script by which a shell completes verbs and options
 
     Args:
-        shell: whose
+        shell: bash, zsh or fish; for bash, put eval "$(foreframe completion bash)" into ~/.bashrc
     """
     import shtab
 

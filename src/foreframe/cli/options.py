@@ -151,7 +151,9 @@ class Parser(argparse.ArgumentParser):
             path = tuple(name.split("."))
             if not all(path):
                 raise ValueError(f"--{name} ends in the middle of a name; give --{path[0]}.NAME")
-            told.append((path, self.value(name, text, f"--{name}")))
+            known = self.options.get(name)
+            shown = name.upper() if known is not None and known.positional else f"--{name}"
+            told.append((path, self.value(name, text, shown)))
         return told
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:

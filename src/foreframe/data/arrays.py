@@ -515,15 +515,17 @@ def split_block(n: int, split: str) -> slice:
 
 
 def published_moving_mnist(
-    path: str | Path = "data/mnist_test_seq.npy", download: bool = False
+    path: str | Path = "data/mnist_test_seq.npy", download: bool = False, split: str = "test"
 ) -> ArrayClips:
     """The 10,000 published test clips (Srivastava et al. 2015), read from `path` when asked for;
     fetched there first if `download`.
 
     Raises:
-        ValueError: when the file is not there and may not, or cannot, be downloaded, or is another
-            file.
+        ValueError: a split to train on; when the file is not there and may not, or cannot, be
+            downloaded, or is another file.
     """
+    if split in ("train", "validation"):
+        raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
     path = Path(path)
     if not path.is_file():
         if not download:

@@ -32,6 +32,12 @@ from foreframe.trained import IN_MEMORY
 from foreframe.typed import brief, describe_type, is_plain, matches, type_hints, typed
 from foreframe.wording import closest
 
+DATASETS: dict[str, Callable[..., Any]] = {
+    "moving_mnist": MovingMNIST,
+    "moving_mnist_published": published_moving_mnist,
+}
+"""Datasets that have a name. Each is given the split, and the length of clips, if it takes them."""
+
 
 class Splits:
     """Train, validation and test of one source: `splits["train"]`; each is made when it is first
@@ -57,7 +63,7 @@ def open_splits(
     """The clips of every split that a name stands for, or that lie in memory.
 
     Args:
-        data: "moving_mnist"; "moving_mnist_published"; a .npy or .npz file of clips; anything else
+        data: a name in DATASETS; a .npy or .npz file of clips; anything else
             that `foreframe.clips_from` opens, of which windows are cut (`Recordings`); or the
             import path of any Dataset (or of a function that makes one), such as
             "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
@@ -80,11 +86,9 @@ def open_splits(
         return _in_memory(data, window, args, scaling)
     if data.startswith(IN_MEMORY):
         raise ValueError(f"data {data}: that is its name; give the data themselves")
-    if data == "moving_mnist":
-        drawn = {"length": window.length} | args
-        return Splits(lambda split: _call(MovingMNIST, data, {"split": split} | drawn))
-    if data == "moving_mnist_published":
-        return Splits(lambda split: _published(split, args))
+    if data in DATASETS:
+        named = DATASETS[data]
+        return Splits(lambda split: _call(named, data, _taken(named, split, window) | args))
     if _is_file_of_clips(data, args):
         return Splits(
             lambda split: _call(ArrayClips, data, {"source": data, "split": split} | args)
@@ -161,10 +165,10 @@ def _block(dataset: Any, name: str, split: str) -> ClipSet:
     return ForeignClips(dataset, name, range(block.start, block.stop))
 
 
-def _published(split: str, args: Mapping[str, Any]) -> ClipSet:
-    if split in ("train", "validation"):
-        raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
-    return _call(published_moving_mnist, "moving_mnist_published", args)
+def _taken(make: Callable[..., Any], split: str, window: Window) -> dict[str, Any]:
+    """Which clips are wanted, in those words that a Dataset takes."""
+    words = {"split": split, "length": window.length}
+    return {name: words[name] for name in inspect.signature(make).parameters if name in words}
 
 
 def _recordings(
@@ -237,7 +241,7 @@ def imported(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
         raise ValueError(
-            f"data {path!r} is unknown; give moving_mnist, a file or folder that is there, or an "
+            f"data {path!r} is unknown; give {' or '.join(DATASETS)}, a file or folder that is there, or an "
             "import path such as pkg.Clips"
         )
     # A file beside the user is meant to be found, as `python -m` would.
