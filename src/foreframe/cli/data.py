@@ -69,7 +69,8 @@ def look_at_data(
     print(f"{data} ({split}): {len(dataset)} clips")
     if isinstance(dataset, Recordings):
         print("\n".join(dataset.report()))
-        print(f"scaled by {dataset.scaling}")
+        ends = f"{dataset.scaling.low:.4g} to {dataset.scaling.high:.4g} {dataset.scaling.units}"
+        print(f"scaled by {dataset.scaling.kind}: {ends.rstrip()} become 0 to 1")
     print(
         f"clip {clip}: T={t} C={c} H={h} W={w}"
         f", values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean "

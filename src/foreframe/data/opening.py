@@ -241,8 +241,8 @@ def imported(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
         raise ValueError(
-            f"data {path!r} is unknown; give {' or '.join(DATASETS)}, a file or folder that is there, or an "
-            "import path such as pkg.Clips"
+            f"data {path!r} is unknown; give {' or '.join(DATASETS)}, a file or folder that is "
+            "there, or an import path such as pkg.Clips"
         )
     # A file beside the user is meant to be found, as `python -m` would.
     if os.getcwd() not in sys.path:
