@@ -24,6 +24,7 @@ from foreframe.clip import (
     direction_of_name,
     shared_attributes,
 )
+from foreframe.data.asked import asked_for
 from foreframe.data.claims import USUAL, check_claim
 from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
 from foreframe.frames import Frames
@@ -70,22 +71,16 @@ class _GridFrames(Frames):
         self._fields, self._dims, self._name, self._budget = fields, dims, name, budget
         time, channel, row, column = dims
         sizes = fields[0].sizes
-        self.shape = (
-            sizes[time],
-            sum(field.sizes.get(channel, 1) for field in fields),
-            sizes[row],
-            sizes[column],
-        )
+        channels = sum(field.sizes.get(channel, 1) for field in fields)
+        self.shape = (sizes[time], channels, sizes[row], sizes[column])
 
     def read(self, first: int, last: int) -> np.ndarray:
         time, channel, row, column = self._dims
         count = last - first
-        need = max(
-            bytes_to_read(field, {time: count}) for field in self._fields
-        ) + 8 * count * math.prod(self.shape[1:])
-        check_budget(
-            need, self._budget, f"a stretch of {count} frames of {self._name}", "read fewer"
-        )
+        largest = max(bytes_to_read(field, {time: count}) for field in self._fields)
+        need = largest + 8 * count * math.prod(self.shape[1:])
+        what = f"a stretch of {count} frames of {self._name}"
+        check_budget(need, self._budget, what, "read fewer")
         parts = []
         for field in self._fields:
             # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
@@ -127,7 +122,7 @@ def read_grid(
             inputs.
 
     Raises:
-        ValueError: nothing there, not a grid or damaged, no such variable or several that fit, no
+        ValueError: no such file, not a grid or damaged, no such variable or several that fit, no
             time, times that do not run forward, a further dimension without a choice, more than the
             budget, pickled arrays.
     """
@@ -152,7 +147,8 @@ def read_grid(
                 f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name "
                 "another variable"
             )
-    dataset, still = _repeated(dataset, axes, names[:targets], inputs, name, budget)
+    (time, *_), _ = _dimensions(dataset, axes, names[0], name)
+    dataset, constant = _with_constants(dataset, time, inputs, name, budget)
     dims, levels = _layout(dataset, axes, names, name)
     time, channel, row, column = dims
     dataset = dataset.isel(dict.fromkeys(levels, 0))
@@ -205,7 +201,7 @@ def read_grid(
         turned=frames.flip,
         variables=variables[:targets] if targets > 1 else (),
         about={key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
-        inputs=tuple(Input(wanted, wanted in still) for wanted in inputs),
+        inputs=tuple(Input(wanted, wanted in constant) for wanted in inputs),
     )
 
 
@@ -221,7 +217,7 @@ def _listed(names: Iterable[Any]) -> str:
 
 
 class _Axes(NamedTuple):
-    """What the variables of a Dataset say about the picture that its fields are.
+    """What the variables of a Dataset say about the sides of the picture.
 
     Args:
         sides: "row", "column" or "" by name: along which side a variable runs.
@@ -284,11 +280,8 @@ def _time_variable(dataset: Any, dim: Any) -> tuple[Any, Any] | None:
         standard = _attribute(variable, "standard_name")
         if standard == "time":
             return 0 if name == dim else 1
-        own = (
-            _is_date(variable)
-            or standard == "forecast_reference_time"
-            or _attribute(variable, "axis") == "T"
-        )
+        start, axis = standard == "forecast_reference_time", _attribute(variable, "axis")
+        own = _is_date(variable) or start or axis == "T"
         if str(name).lower() in _TIMES or (name == dim and own):
             return 2
         return 3 if name in dataset.coords and _is_date(variable) else 9
@@ -299,10 +292,10 @@ def _time_variable(dataset: Any, dim: Any) -> tuple[Any, Any] | None:
 
 def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
     """The name of the time dimension, None without one."""
-    found = {dim: _time_variable(dataset, dim) for dim in dims}
-    dated = [d for d, item in found.items() if item and _is_date(item[1])]
-    named = [d for d in found if str(d).lower() in _TIMES]
-    described = [d for d, item in found.items() if item]
+    times = {dim: _time_variable(dataset, dim) for dim in dims}
+    dated = [d for d, item in times.items() if item and _is_date(item[1])]
+    named = [d for d in times if str(d).lower() in _TIMES]
+    described = [d for d, item in times.items() if item]
     return next(iter([d for d in dated if d in named] + dated + described + named), None)
 
 
@@ -341,7 +334,7 @@ def _dimensions(
     if row is None or column is None:
         raise ValueError(
             f"{name}: {variable} has dimensions {_listed(field.dims)}, not a time and two of "
-            "space; name another one"
+            "space; name another variable"
         )
     further = [d for d in rest if d not in (row, column)]
     many = [d for d in further if field.sizes[d] > 1]
@@ -354,36 +347,33 @@ def _dimensions(
     return (time, channel, row, column), further
 
 
-def _repeated(
-    dataset: Any,
-    axes: _Axes,
-    targets: Sequence[str],
-    inputs: Sequence[str],
-    name: str,
-    budget: float,
+def _with_constants(
+    dataset: Any, time: Any, inputs: Sequence[str], name: str, budget: float
 ) -> tuple[Any, set[str]]:
-    """The dataset with those inputs that have no time repeated at every time of the targets, and
-    which they are.
+    """The dataset with its constant inputs, those without a time, repeated at every time, and their
+    names. They are read here; the repeats are one array in memory.
+
+    Raises:
+        ValueError: a damaged file, or more than the budget.
     """
-    time = _dimensions(dataset, axes, targets[0], name)[0][0]
-    still = {wanted for wanted in inputs if _time_dimension(dataset, dataset[wanted].dims) is None}
-    for wanted in still:
-        what = f"{name}: {wanted} of shape {dataset[wanted].shape}"
-        check_budget(bytes_to_read(dataset.variables[wanted], {}), budget, what, "leave it out")
-        with in_one_line(f"cannot read {wanted} of {name}; is it whole?"):
-            field = dataset.variables[wanted]
-            sizes = {time: dataset.sizes[time], **field.sizes}
-            dataset = dataset.assign({wanted: field.set_dims(sizes)})
-    return dataset, still
+    constant = {}
+    for wanted in inputs:
+        field = dataset.variables[wanted]
+        if _time_dimension(dataset, field.dims) is None:
+            what = f"{name}: {wanted} of shape {field.shape}"
+            check_budget(bytes_to_read(field, {}), budget, what, "leave it out")
+            with in_one_line(f"cannot read {wanted} of {name}; is it whole?"):
+                constant[wanted] = field.set_dims({time: dataset.sizes[time], **field.sizes})
+    return dataset.assign(constant), set(constant)
 
 
 def _layout(
     dataset: Any, axes: _Axes, names: Sequence[str], name: str
 ) -> tuple[tuple[Any, Any, Any, Any], set[Any]]:
-    """The same of variables that lie on one grid, where only some may have a channel.
+    """The same of several variables, which must share a grid; only some may have a channel.
 
     Raises:
-        ValueError: they lie on several.
+        ValueError: they lie on different grids.
     """
     (dims, single), *others = [_dimensions(dataset, axes, wanted, name) for wanted in names]
     (time, channel, row, column), levels = dims, set(single)
@@ -422,7 +412,7 @@ def _only_candidate(dataset: Any, axes: _Axes, name: str, in_groups: Sequence[st
     bounds = {
         _attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")
     }
-    found = [
+    candidates = [
         str(title)
         for title, v in dataset.data_vars.items()
         if v.dtype.kind in "fiub"
@@ -432,19 +422,14 @@ def _only_candidate(dataset: Any, axes: _Axes, name: str, in_groups: Sequence[st
         and title not in axes.latitudes | axes.longitudes
         and _time_dimension(dataset, v.dims) is not None
     ]
-    if not found:
-        content = [f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items()]
+    if not candidates:
+        content = _listed(f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items())
+        groups = f", and in groups {_listed(in_groups)}: name one of these" if in_groups else ""
         raise ValueError(
             f"{name} has no variable with a time and two space dimensions; it holds "
-            + _listed(content)
-            + (f", and in groups {_listed(in_groups)}: name one of these" if in_groups else "")
+            f"{content}{groups}"
         )
-    if len(found) > 1:
-        raise ValueError(
-            f"{name} holds several variables: {_listed(found)}; name one, or a list that become "
-            "channels"
-        )
-    return found[0]
+    return asked_for(None, candidates, name)[0]
 
 
 def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[str]]:
@@ -469,9 +454,8 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
                 same = bool(np.isclose(float(values[places[dim]]), float(value)))
             elif values.dtype.kind in "mM":
                 kind = np.datetime64 if values.dtype.kind == "M" else np.timedelta64
-                exact = np.array(value if isinstance(value, kind) else kind(value)).astype(
-                    values.dtype
-                )
+                exact = np.array(value if isinstance(value, kind) else kind(value))
+                exact = exact.astype(values.dtype)
                 places[dim] = int(np.argmin(np.abs(values - exact)))
                 same = bool(values[places[dim]] == exact)
             else:
@@ -493,10 +477,10 @@ def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
     """Times (T,) as a Clip has them, and a note where they are not seconds although they are
     numbers.
     """
-    found = _time_variable(dataset, dim)
-    if found is None:
+    described = _time_variable(dataset, dim)
+    if described is None:
         return None, ""
-    _, variable = found
+    _, variable = described
     values = np.asarray(variable.values)
     if values.dtype.kind == "M":
         return values.astype("datetime64[ns]"), ""
@@ -511,18 +495,16 @@ def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
         return by_months, f'times in "{units}" are taken as months of the calendar'
     if not units or units.lower() in _SECONDS:
         return values.astype(np.float64) * _SECONDS.get(units.lower(), 1), ""
-    return values.astype(
-        np.float64
-    ), f'times are kept as numbers, "{units}", since no calendar reads that'
+    note = f'times are kept as numbers, "{units}", since no calendar reads that'
+    return values.astype(np.float64), note
 
 
 def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
     """Dates in "months since 1960-01-15", which no library decodes, since months differ in length:
     1.5 is half way through the second month after. None for other units.
     """
-    since = re.match(
-        r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])", units, re.IGNORECASE
-    )
+    pattern = r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])"
+    since = re.match(pattern, units, re.IGNORECASE)
     months = values.astype(np.float64) * (12 if since and since[1].lower() == "year" else 1)
     if not since or not 1 <= int(since[3]) <= 12 or not np.all(np.abs(months) < 1e5):
         return None
@@ -531,17 +513,16 @@ def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
     # Nanoseconds reach no further.
     if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):
         return None
-    begun, ended = (month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]"))
+    begun, ended = month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]")
     within = min(int(since[4] or 1), 28) - 1  # every month has a 28th
     return begun + (ended - begun) * (months - whole) + np.timedelta64(within, "D")
 
 
 def _is_index(variable: Any, values: np.ndarray) -> bool:
     """Whether a coordinate says no more than 0, 1, 2 ..."""
-    plain = values.dtype.kind in "iu" and not (
-        _attribute(variable, "units") not in ("", "1") or _attribute(variable, "standard_name")
-    )
-    return plain and np.array_equal(values, np.arange(len(values)))
+    unitless = _attribute(variable, "units") in ("", "1")
+    plain = unitless and not _attribute(variable, "standard_name")
+    return plain and values.dtype.kind in "iu" and np.array_equal(values, np.arange(len(values)))
 
 
 def _check_forward(times: np.ndarray, name: str) -> None:
@@ -608,20 +589,19 @@ def _read_variable(
 
 def _time_dim(dataset: Any, dim: Any) -> str:
     """What a clip calls its times: as the file does, where they are those of its dimension."""
-    found = _time_variable(dataset, dim)
-    if found is None or found[0] != dim or dim in ("start", "lead", "channel"):
+    described = _time_variable(dataset, dim)
+    if described is None or described[0] != dim or dim in ("start", "lead", "channel"):
         return "time"
-    return "time" if _attribute(found[1], "standard_name") in _STARTS else str(dim)
+    return "time" if _attribute(described[1], "standard_name") in _STARTS else str(dim)
 
 
 def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
     """The reference time of a file with one forecast, None without."""
+    if times is None:
+        return None
     for variable in dataset.variables.values():
-        if (
-            times is not None
-            and not variable.dims
-            and _attribute(variable, "standard_name") == "forecast_reference_time"
-        ):
+        standard = _attribute(variable, "standard_name")
+        if not variable.dims and standard == "forecast_reference_time":
             value = variable.values
             value = value.astype("datetime64[ns]") if value.dtype.kind == "M" else value
             return value[()] if value.dtype.kind == times.dtype.kind else None

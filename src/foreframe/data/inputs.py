@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from foreframe.clip import Clip, Input
-from foreframe.frames import Frames
+from foreframe.frames import FLOAT32, Frames
 
 CLOCKS = ("hour_of_day", "day_of_year")
 """Inputs that no file needs to hold: each is two channels, the sine and the cosine of how far the
@@ -62,7 +62,7 @@ def with_clocks(clip: Clip, inputs: Sequence[str]) -> Clip:
 class _WithClocks(Frames):
     """Frames (T,C,H,W) and, as further channels, values (T,K) that are the same everywhere."""
 
-    dtype = np.dtype(np.float32)
+    dtype = FLOAT32
 
     def __init__(self, source: Frames, values: Float32[np.ndarray, "t k"]) -> None:
         self.source, self.values = source, values
@@ -76,9 +76,9 @@ class _WithClocks(Frames):
     def read(self, first: int, last: int) -> np.ndarray:
         t, c, h, w = self.shape
         frames = np.empty((last - first, c, h, w), np.float32)
-        known = self.source.shape[1]
-        frames[:, :known] = self.source.read(first, last)
-        frames[:, known:] = self.values[first:last, :, None, None]
+        channels = self.source.shape[1]
+        frames[:, :channels] = self.source.read(first, last)
+        frames[:, channels:] = self.values[first:last, :, None, None]
         return frames
 
 
@@ -86,8 +86,13 @@ def known_after(clip: Clip, first: int, steps: int) -> Float32[np.ndarray, "s i 
     """The inputs of frames `first` to `first + steps` of a recording, as far as they are known when
     frame `first` is still to come: NaN where they are not. None for a clip without inputs.
 
-    What does not change with time, and clocks, are known for ever; other known inputs as far as the
-    recording has them.
+    Clocks are known of every time, other known inputs as far as the recording goes. Beyond it the
+    last value seen stands in (`Forecaster.predict`), which is right for what is constant.
+
+    Args:
+        clip: the recording, with its inputs as the last channels.
+        first: at most its length, from where on all is future.
+        steps: how many frames.
     """
     if not clip.inputs:
         return None

@@ -56,7 +56,7 @@ def open_grid(source: Any, group: str, budget: float) -> Opened:
         budget: GiB that opening may take.
 
     Raises:
-        ValueError: nothing there, damaged, no such group, more than the budget, pickled arrays, or
+        ValueError: no such file, damaged, no such group, more than the budget, pickled arrays, or
             a package that is missing.
     """
     import xarray as xr
@@ -125,25 +125,22 @@ def _open_url(url: str, group: str, budget: float) -> Opened:
         try:
             fsspec.get_filesystem_class(protocol)
         except ImportError as error:
-            raise ValueError(
-                f"{url}: {_first_line(error)} (pip install that package first)"
-            ) from None
+            cure = "pip install that package first"
+            raise ValueError(f"{url}: {_first_line(error)} ({cure})") from None
         except ValueError:
             raise ValueError(
                 f"{url}: nothing reads {protocol}:// URLs; use one that fsspec knows, such as "
                 "https:// or s3://"
             ) from None
     if not urlsplit(url).path.lower().endswith(_NETCDF):
-        with in_one_line(
-            f"cannot open {url} as a Zarr store; check the address and the connection"
-        ):
+        broken = f"cannot open {url} as a Zarr store; check the address and the connection"
+        with in_one_line(broken):
             in_groups = check_zarr(url, url, budget, None, group)
             return Opened(_decoded(url, "zarr", group), name, None, in_groups)
     needed("h5py", "remote", f"{url}: reading NetCDF from URLs")  # h5netcdf no longer brings it
     h5netcdf = needed("h5netcdf", "remote", f"{url}: reading NetCDF from URLs")
-    with in_one_line(
-        f"cannot open {url} as NetCDF-4; check the address and the connection, or download the file"
-    ):
+    broken = f"cannot open {url} as NetCDF-4; check the address and the connection"
+    with in_one_line(f"{broken}, or download the file"):
         file = fsspec.open(url).open()
         with h5netcdf.File(file, "r") as content:
             arrays = list(_arrays(content, lambda variable: variable.chunks))
@@ -159,13 +156,8 @@ def _decoded(source: Any, engine: str, group: str) -> Any:
 
     # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in
     # memory.
-    options: dict[str, Any] = {
-        "engine": engine,
-        "chunks": None,
-        "cache": False,
-        "decode_timedelta": False,
-        "group": group or None,
-    }
+    options: dict[str, Any] = {"engine": engine, "chunks": None, "cache": False}
+    options |= {"decode_timedelta": False, "group": group or None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -190,11 +182,8 @@ def _decoded(source: Any, engine: str, group: str) -> Any:
 def _first_line(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = (
-        (isinstance(error, OSError) and error.strerror)
-        or str(error).strip()
-        or type(error).__name__
-    )
+    reason = error.strerror if isinstance(error, OSError) else None
+    words = reason or str(error).strip() or type(error).__name__
     return words.splitlines()[0][:160]
 
 
@@ -235,13 +224,9 @@ def _arrays(group: Any, chunk_of: Callable[[Any], Any], prefix: str = "") -> Ite
     """The arrays of a group and those in it, of netCDF4 or h5netcdf."""
     for name, variable in group.variables.items():
         chunk = chunk_of(variable)
-        yield _Array(
-            prefix + name,
-            tuple(variable.dimensions),
-            tuple(variable.shape),
-            _itemsize(variable.dtype),
-            tuple(chunk) if isinstance(chunk, list | tuple) else (),
-        )
+        sides = tuple(chunk) if isinstance(chunk, list | tuple) else ()
+        dims, shape = tuple(variable.dimensions), tuple(variable.shape)
+        yield _Array(prefix + name, dims, shape, _itemsize(variable.dtype), sides)
     for name, inner in group.groups.items():
         yield from _arrays(inner, chunk_of, f"{prefix}{name}/")
 
@@ -306,27 +291,17 @@ def check_zarr(
 def _zarr_arrays(group: Any, members: Iterable[str] | None, prefix: str = "") -> Iterator[_Array]:
     import zarr
 
-    found = (
-        group.members()
-        if members is None
-        else [(member, group[member]) for member in members if member in group]
-    )
-    for title, item in found:
+    known = group.members() if members is None else [(m, group[m]) for m in members if m in group]
+    for title, item in known:
         if isinstance(item, zarr.Group):
             yield from _zarr_arrays(item, None, f"{prefix}{title}/")
             continue
         metadata = item.metadata.to_dict()
         dims = metadata.get("dimension_names") or item.attrs.get("_ARRAY_DIMENSIONS") or ()
-        yield _Array(
-            prefix + title,
-            tuple(map(str, dims)),
-            tuple(item.shape),
-            _itemsize(item.dtype),
-            tuple(item.chunks),
-            frozenset().union(
-                *(_named(metadata.get(k)) for k in ("codecs", "filters", "compressor"))
-            ),
-        )
+        codecs = _named([metadata.get(key) for key in ("codecs", "filters", "compressor")])
+        name, size = prefix + title, _itemsize(item.dtype)
+        shape, chunks = tuple(item.shape), tuple(item.chunks)
+        yield _Array(name, tuple(map(str, dims)), shape, size, chunks, frozenset(codecs))
 
 
 def _named(codecs: Any) -> set[str]:
@@ -351,10 +326,8 @@ def _in_groups(fields: Iterable[str], group: str, where: str) -> tuple[str, ...]
     """
     inside = tuple(name for name in fields if "/" in name)
     if group and not any(name.startswith(f"{group}/") for name in inside):
-        raise RefusedError(
-            f"{where} has no group {group} with fields; its groups hold "
-            f"{', '.join(inside) or 'none'}"
-        )
+        fields = ", ".join(inside) or "none"
+        raise RefusedError(f"{where} has no group {group} with fields; its groups hold {fields}")
     return inside
 
 
@@ -372,11 +345,8 @@ def _check(arrays: Iterable[_Array], group: str, budget: float, where: str) -> t
         need = math.prod(array.chunk) * array.itemsize
         if array.dims == (name,):
             need += math.prod(array.shape) * max(8, array.itemsize)
-        check_budget(
-            need,
-            budget,
-            f"{where}: {array.name} of shape {array.shape} in chunks of {array.chunk or 'one'}",
-        )
+        chunks = f"chunks of {array.chunk}" if array.chunk else "one piece"
+        check_budget(need, budget, f"{where}: {array.name} of shape {array.shape} in {chunks}")
     return _in_groups([array.name for array in arrays if len(array.shape) > 2], group, where)
 
 
