@@ -54,7 +54,7 @@ def test_scaling() -> None:
         (np.zeros((4, 16, 16), np.float32), "has 3 axes; give"),
         (np.zeros((4, 3, 16, 16), np.float32), "3 channels"),
         (np.zeros((4, 1, 16, 16), np.uint8), "divide by 255"),
-        (np.zeros((4, 1, 16, 16), bool), "no measure of brightness"),
+        (np.zeros((4, 1, 16, 16), bool), "dtype torch.bool is not supported"),
         (np.array([["a"]]), "dtype <U1"),
         (np.zeros((0, 1, 16, 16), np.float32), "holds nothing"),
         (np.full((4, 1, 16, 16), np.nan, np.float32), "every value is missing"),

@@ -61,8 +61,7 @@ class Window:
         if clips.shape[1] < self.length:
             raise ValueError(
                 f"clips have {clips.shape[1]} frames, but {self.past} past and {self.future} "
-                "future frames need "
-                f"{self.length}: use longer clips or a smaller window"
+                f"future frames need {self.length}: use longer clips or a smaller window"
             )
         return clips[:, : self.past], clips[:, self.past : self.length]
 
@@ -160,12 +159,8 @@ def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
         if isinstance(values, Coordinate):
             coordinate = values
         else:
-            values, told = np.asarray(values), direction_of_name(name)
-            fits = (
-                [told]
-                if told
-                else [side for side, length in sides.items() if len(values.ravel()) == length]
-            )
+            values, named = np.asarray(values), direction_of_name(name)
+            fits = [named] if named else [side for side, n in sides.items() if values.size == n]
             # Rows come first in a clip, so on a square the first nameless one is the rows'.
             later = any(other.dims == ("row",) for other in placed.values())
             along = (fits or ["row"])[-1 if later else 0]
@@ -179,7 +174,7 @@ def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
     return placed
 
 
-if TYPE_CHECKING:  # an array may be given for frames, and what is found there are always Frames
+if TYPE_CHECKING:  # an array may be given for frames; the attribute is always Frames
 
     class _Given:
         def __get__(self, clip: Any, owner: Any) -> Frames: ...
@@ -306,9 +301,8 @@ class Clip:
         if self.times is None or self.step is None:
             return None
         last, ahead = self.times[-1], np.arange(1, steps + 1)
-        if self.times.dtype.kind == "M" and np.all(
-            np.abs(np.diff(self.times) / np.timedelta64(1, "D") - 29.75) < 2
-        ):
+        days = np.diff(self.times) / np.timedelta64(1, "D") if self.times.dtype.kind == "M" else 0
+        if np.all(np.abs(days - 29.75) < 2):
             month = last.astype("datetime64[M]")
             # Every month has a 28th.
             within = np.minimum(last - month, np.timedelta64(27, "D").astype("timedelta64[ns]"))
@@ -364,11 +358,8 @@ def check_frames(
         # all that torch knows.
         frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
     if not isinstance(frames, Tensor):
-        kind = (
-            f"dtype {frames.dtype}"
-            if isinstance(frames, np.ndarray)
-            else f"a {type(frames).__name__}"
-        )
+        is_array = isinstance(frames, np.ndarray)
+        kind = f"dtype {frames.dtype}" if is_array else f"a {type(frames).__name__}"
         raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")
     if frames.ndim not in (4, 5):
         raise ValueError(
@@ -382,13 +373,11 @@ def check_frames(
     if channels is not None and frames.shape[-3] != channels:
         raise ValueError(
             f"{what}: {frames.shape[-3]} channels in shape {tuple(frames.shape)}, but the model "
-            f"takes {channels}; "
-            "axes are (T,C,H,W)"
+            f"takes {channels}; axes are (T,C,H,W)"
         )
     if frames.dtype == torch.bool or frames.is_complex():
         raise ValueError(
-            f"{what}: dtype {frames.dtype} is no measure of brightness; give float32 in [{low:g}, "
-            f"{high:g}]"
+            f"{what}: dtype {frames.dtype} is not supported; give float32 in [{low:g}, {high:g}]"
         )
     if not frames.is_floating_point() and (low, high) == (0.0, 1.0):
         raise ValueError(
@@ -423,9 +412,8 @@ def format_step(step: Any) -> str:
     """A time step in words: "5 min", "1 h", "30 d"."""
     if isinstance(step, int | float):
         return f"{step:.4g} s"
-    seconds = (
-        step / np.timedelta64(1, "s") if isinstance(step, np.timedelta64) else step.total_seconds()
-    )
+    exact = isinstance(step, np.timedelta64)
+    seconds = step / np.timedelta64(1, "s") if exact else step.total_seconds()
     for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.4g} {name}"

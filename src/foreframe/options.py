@@ -67,15 +67,11 @@ class ReadOptions:
                 raise ValueError("give variable or targets, not both: they mean the same")
             object.__setattr__(self, "variable", self.targets)
         names = [self.variable or "any"] if isinstance(self.variable, str | None) else self.variable
-        if (
-            not isinstance(names, list | tuple)
-            or not names
-            or not all(isinstance(name, str) for name in names)
-        ):
+        if not _are_names(names) or not names:
             raise ValueError(f"variable is a name or a list of names, not {self.variable!r}")
         for name in ("inputs", "known"):
             given = getattr(self, name)
-            if not isinstance(given, list | tuple) or not all(isinstance(n, str) for n in given):
+            if not _are_names(given):
                 raise ValueError(f"{name} is a list of names, not {given!r}")
         if unseen := [name for name in self.known if name not in self.inputs]:
             raise ValueError(f"known names {unseen[0]}, which is none of the inputs")
@@ -88,15 +84,12 @@ class ReadOptions:
             )
         if self.colour not in ("as_is", "grey", "rgb"):
             raise ValueError(f"colour {self.colour!r} is unknown; choose as_is, grey or rgb")
-        for name, count in (("crop", 4), ("size", 2)):
+        for name, count, sides in (("crop", 4, "top, left, H, W"), ("size", 2, "H, W")):
             given = getattr(self, name)
             whole = isinstance(given, list | tuple) and all(is_whole(n) for n in given)
-            if given is not None and not (
-                whole and len(given) == count and min(given) >= 0 and min(given[-2:]) > 0
-            ):
-                raise ValueError(
-                    f"{name} is {'top, left, ' * (count == 4)}H, W in whole pixels, not {given!r}"
-                )
+            fits = whole and len(given) == count and min(given) >= 0 and min(given[-2:]) > 0
+            if given is not None and not fits:
+                raise ValueError(f"{name} is {sides} in whole pixels, not {given!r}")
         if self.size and self.coarsen != 1:
             raise ValueError("give size or coarsen, not both")
         counts: dict[str, int] = {"coarsen": self.coarsen, "every": self.every}
@@ -151,11 +144,8 @@ class SplitOptions:
     def __post_init__(self) -> None:
         if self.by not in ("auto", "recording", "time"):
             raise ValueError(f"by {self.by!r} is unknown; choose auto, recording or time")
-        shares = (
-            self.shares
-            if isinstance(self.shares, list | tuple) and all(map(is_number, self.shares))
-            else ()
-        )
+        listed = isinstance(self.shares, list | tuple) and all(map(is_number, self.shares))
+        shares = self.shares if listed else ()
         if len(shares) != 3 or min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
             raise ValueError(
                 "shares are three numbers, of train, validation and test, that add up to 1, not "
@@ -239,17 +229,18 @@ def read_options(options: Mapping[str, Any]) -> ReadOptions:
 
 def is_whole(value: Any) -> bool:
     """Whether an option is a whole number that counts things or pixels; true and false are none."""
-    return (
-        isinstance(value, Integral)
-        and not isinstance(value, bool)
-        and -(2**31) < int(value) < 2**31
-    )
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and -(2**31) < int(value) < 2**31
 
 
 def is_number(value: Any) -> bool:
     """Whether an option is a finite number; true and false are none."""
     number: Any = value  # whole ones of any size, which numpy does not take
     return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(number) < math.inf)
+
+
+def _are_names(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(name, str) for name in values)
 
 
 def _is_place(value: Any) -> bool:

@@ -56,11 +56,8 @@ class Motion:
         fill = {"srivastava": (0.1, 28), "svg": (4, 32)}[self.rule]
         object.__setattr__(self, "speed", fill[0] if self.speed is None else self.speed)
         object.__setattr__(self, "digit_px", fill[1] if self.digit_px is None else self.digit_px)
-        if (
-            self.speed is None
-            or self.speed < 0
-            or (self.rule == "svg" and self.speed != int(self.speed))
-        ):
+        assert self.speed is not None
+        if self.speed < 0 or (self.rule == "svg" and self.speed != int(self.speed)):
             raise ValueError(
                 f"speed {self.speed} does not fit the {self.rule} rule: 0 or more, and whole "
                 "pixels for svg"
@@ -83,7 +80,7 @@ class MovingMNIST(ClipSet):
         canvas: H and W in pixels, one number or two.
         count: digits in a clip.
         length: frames in a clip.
-        clips: clips in an epoch; 10,000 for training and 1,000 else, unless said.
+        clips: clips in an epoch; by default 10,000 for training and 1,000 else.
         fixed: draw the training clips once and repeat them every epoch.
         seed: another seed, other clips of the same digits.
 
@@ -113,13 +110,8 @@ class MovingMNIST(ClipSet):
             motion = Motion(motion)
         elif isinstance(motion, Mapping):
             motion = _motion(motion)
-        self.split, self.motion, self.count, self.length, self.seed = (
-            split,
-            motion,
-            count,
-            length,
-            seed,
-        )
+        self.split, self.motion = split, motion
+        self.count, self.length, self.seed = count, length, seed
         self.fixed = fixed or split != "train"
         self.clips = clips if clips is not None else (10_000 if split == "train" else 1_000)
         self.height, self.width = (canvas, canvas) if isinstance(canvas, int) else canvas
@@ -174,16 +166,13 @@ class MovingMNIST(ClipSet):
 
     def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
         """Random keys (B,) and numbers of digit images (B, count)."""
-        pairs = np.array(
-            [(0, key) if isinstance(key, int | np.integer) else key for key in keys], dtype=np.int64
-        )
-        epochs, indices = pairs[:, 0], pairs[:, 1]
+        pairs = [(0, key) if isinstance(key, int | np.integer) else key for key in keys]
+        epochs, indices = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         if (indices < -self.clips).any() or (indices >= self.clips).any():
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
         epochs = np.zeros_like(epochs) if self.fixed else epochs
-        drawn = _mix(
-            _mix(self._key + epochs.astype(np.uint64)) + (indices % self.clips).astype(np.uint64)
-        )
+        of_epoch = _mix(self._key + epochs.astype(np.uint64))
+        drawn = _mix(of_epoch + (indices % self.clips).astype(np.uint64))
         return drawn, (_uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
 
     def positions(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -234,12 +223,11 @@ class MovingMNIST(ClipSet):
             runs[starts[:, :many] + corners[:, block]] = digits[which[block].T][:, :, None]
             layer, *more = layers[:, :many]
             if self.motion.rule == "srivastava":
-                for one in more:
-                    np.maximum(layer, one, out=layer)
+                for above in more:
+                    np.maximum(layer, above, out=layer)
             elif more:
-                np.minimum(
-                    layers[:, :many].sum(axis=0, dtype=np.uint16), 255, out=layer, casting="unsafe"
-                )
+                total = layers[:, :many].sum(axis=0, dtype=np.uint16)
+                np.minimum(total, 255, out=layer, casting="unsafe")
             if kind is np.uint8:
                 frames[block] = layer
             else:
@@ -250,9 +238,8 @@ class MovingMNIST(ClipSet):
         """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
         u = _uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
         top = int(self.motion.speed or 0)
-        return (u[..., 0] * room).astype(np.int64), (u[..., 1] * (2 * top + 1)).astype(
-            np.int64
-        ) - top
+        start, speed = u[..., 0] * room, u[..., 1] * (2 * top + 1)
+        return start.astype(np.int64), speed.astype(np.int64) - top
 
     def _redrawn_track(self, keys: np.ndarray, room: np.ndarray) -> np.ndarray:
         """(B, count, 2, T). Each draw depends on the last, so the corners go frame by frame (the
@@ -260,9 +247,8 @@ class MovingMNIST(ClipSet):
         """
         place, speed = self._whole_pixels(keys, room)
         top = int(self.motion.speed or 0)
-        u = _uniforms(keys, self.length * self.count * 4, stream=2).reshape(
-            len(keys), self.count, self.length, 2, 2
-        )
+        u = _uniforms(keys, self.length * self.count * 4, stream=2)
+        u = u.reshape(len(keys), self.count, self.length, 2, 2)
         any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
         track = np.empty((*place.shape, self.length), dtype=np.int64)
@@ -271,9 +257,8 @@ class MovingMNIST(ClipSet):
             for axis in (0, 1):
                 below, above = place[..., axis] < 0, place[..., axis] >= room[axis]
                 hit = below | above
-                speed[..., axis] = np.where(
-                    hit, np.where(below, 1, -1) * away[:, :, t, axis], speed[..., axis]
-                )
+                back = np.where(below, 1, -1) * away[:, :, t, axis]
+                speed[..., axis] = np.where(hit, back, speed[..., axis])
                 speed[..., 1 - axis] = np.where(hit, any_speed[:, :, t, axis], speed[..., 1 - axis])
                 place[..., axis] = np.clip(place[..., axis], 0, room[axis] - 1)
             track[..., t] = place
@@ -331,12 +316,8 @@ def _resize(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 (N,h,w) -> (N,size,size), bilinear."""
     if images.shape[1:] == (size, size):
         return images
-    smooth = torch.nn.functional.interpolate(
-        torch.from_numpy(images).unsqueeze(1).float(),
-        size=(size, size),
-        mode="bilinear",
-        antialias=True,
-    )
+    x = torch.from_numpy(images).unsqueeze(1).float()
+    smooth = torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
     return smooth.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
@@ -357,8 +338,7 @@ def _mix(z: np.ndarray) -> np.ndarray:
 def _uniforms(keys: np.ndarray, draws: int, stream: int) -> np.ndarray:
     """(B, draws) float64 in [0, 1), independent between keys, draws and streams."""
     with np.errstate(over="ignore"):
-        counters = (
-            np.arange(draws, dtype=np.uint64) + (np.uint64(stream) << np.uint64(32))
-        ) * _GOLDEN
+        first = np.uint64(stream) << np.uint64(32)
+        counters = (np.arange(draws, dtype=np.uint64) + first) * _GOLDEN
         bits = _mix(_mix(keys)[:, None] + counters)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

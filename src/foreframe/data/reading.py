@@ -13,7 +13,7 @@ from foreframe.clip import Clip, Coordinate
 from foreframe.data.arrays import stand_in
 from foreframe.data.claims import frames_at_once
 from foreframe.data.grids import without_corner
-from foreframe.frames import ArrayFrames, Frames, resized
+from foreframe.frames import FLOAT32, ArrayFrames, Frames, resized
 from foreframe.options import ReadOptions
 from foreframe.scaling import Scaling
 
@@ -29,10 +29,8 @@ def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[
     value = stand_in(clip)
     if value is None:
         return None, []
-    return value, [
-        f"{value}, which the same pixels hold in every frame, is taken as no data (missing says "
-        "otherwise)"
-    ]
+    note = f"{value}, which the same pixels hold in every frame, is taken as no data"
+    return value, [f"{note} (missing says otherwise)"]
 
 
 class View(Frames):
@@ -52,7 +50,7 @@ class View(Frames):
         self.shape = (-(-t // options.every), channels, h, w)
         kind = source.dtype
         exact = missing is None and kind.kind != "b" and (options.coarsen == 1 or kind == np.uint8)
-        self.dtype = kind if exact or kind.kind == "f" else np.dtype(np.float32)
+        self.dtype = kind if exact or kind.kind == "f" else FLOAT32
 
     @property
     def changes_nothing(self) -> bool:
@@ -95,10 +93,9 @@ class View(Frames):
             absent[:, absent.shape[1] - self.inputs :] = False  # of what is forecast alone
             frames = np.where(absent, np.float32(np.nan), frames.astype(np.float32))
         frames = _recoloured(frames, self.options.colour)
-        if self.options.coarsen > 1:
-            h, w = (
-                side // self.options.coarsen * self.options.coarsen for side in frames.shape[-2:]
-            )
+        block = self.options.coarsen
+        if block > 1:
+            h, w = (side // block * block for side in frames.shape[-2:])
             frames = frames[..., :h, :w]
         return resized(frames, self.shape[2], self.shape[3], self.dtype)
 
@@ -112,27 +109,23 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
     """
     frames = View(clip.frames, options, missing, len(clip.inputs))
     h, w = frames.cropped
-    if options.crop and (
-        options.crop[0] + options.crop[2] > clip.frames.shape[2]
-        or options.crop[1] + options.crop[3] > clip.frames.shape[3]
-    ):
-        raise ValueError(
-            f"{clip.name}: crop {list(options.crop)} reaches beyond frames of "
-            f"{clip.frames.shape[2]}x{clip.frames.shape[3]}"
-        )
+    if options.crop:
+        top, left, *_ = options.crop
+        rows, columns = clip.frames.shape[2:]
+        if top + h > rows or left + w > columns:
+            raise ValueError(
+                f"{clip.name}: crop {list(options.crop)} reaches beyond frames of {rows}x{columns}"
+            )
     if min(h, w) < options.coarsen:
         raise ValueError(
             f"{clip.name}: frames of {h}x{w} are too small to coarsen by {options.coarsen}"
         )
     # A frame is worked on as float32, and what it becomes lies beside it.
     c, height, width = frames.shape[1:]
-    what = (
-        f"{clip.name}: one frame of {c}x{height}x{width}, "
-        "as float32 and once more while it is worked on,"
-    )
-    check_budget(
-        8 * c * height * width, options.budget, what, "crop, size or coarsen make it smaller"
-    )
+    twice = "as float32 and once more while it is worked on"
+    what = f"{clip.name}: one frame of {c}x{height}x{width}, {twice},"
+    cure = "crop, size or coarsen make it smaller"
+    check_budget(8 * c * height * width, options.budget, what, cure)
     if frames.changes_nothing:
         return clip
     times = None if clip.times is None else clip.times[:: options.every]
@@ -158,16 +151,12 @@ def _coordinate(coordinate: Coordinate, view: View) -> Coordinate:
     top, left, rows, columns = view.options.crop or (0, 0, h, w)
     taken = {"row": (top, rows, view.shape[2]), "column": (left, columns, view.shape[3])}
     if not coordinate.dims:
-        return (
-            coordinate
-            if (rows, columns, *view.shape[2:]) == (h, w, h, w)
-            else without_corner(coordinate)
-        )
+        whole = (rows, columns, *view.shape[2:]) == (h, w, h, w)
+        return coordinate if whole else without_corner(coordinate)
     values = coordinate.values
     for axis, side in enumerate(coordinate.dims):
-        values = _stretched(values.swapaxes(0, axis), *taken[side], view.options.coarsen).swapaxes(
-            0, axis
-        )
+        along = values.swapaxes(0, axis)
+        values = _stretched(along, *taken[side], view.options.coarsen).swapaxes(0, axis)
     return replace(coordinate, values=values)
 
 
@@ -193,7 +182,7 @@ class OnScale(Frames):
 
     def __init__(self, source: Frames, scaling: Scaling) -> None:
         self.source, self.scaling = source, scaling
-        self.shape, self.dtype = source.shape, np.dtype(np.float32)
+        self.shape, self.dtype = source.shape, FLOAT32
 
     @property
     def broken(self) -> set[int]:
@@ -220,11 +209,7 @@ def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
         return frames[:, :1].repeat(3, axis=1) if c < 3 else frames[:, :3]
     if c < 3:
         return frames[:, :1]
-    luma = np.tensordot(
-        np.array([0.299, 0.587, 0.114], np.float32), frames[:, :3].astype(np.float32), axes=(0, 1)
-    )[:, None]
-    return (
-        luma.round().astype(frames.dtype)
-        if frames.dtype.kind in "iu"
-        else luma.astype(frames.dtype)
-    )
+    weights, colours = np.array([0.299, 0.587, 0.114], np.float32), frames[:, :3]
+    luma = np.tensordot(weights, colours.astype(np.float32), axes=(0, 1))[:, None]
+    luma = luma.round() if frames.dtype.kind in "iu" else luma
+    return luma.astype(frames.dtype)

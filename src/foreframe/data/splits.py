@@ -13,6 +13,7 @@ import numpy as np
 from foreframe.clip import Clip, Window
 from foreframe.data.readers import raw_clips
 from foreframe.options import ReadOptions, SplitOptions
+from foreframe.wording import plural
 
 SPLITS = ("train", "validation", "test")
 # Of a folder of recordings, the folders whose recordings belong to a split.
@@ -138,24 +139,21 @@ def split_lines(clips: Mapping[str, Sequence[Clip]], windows: Mapping[str, int])
     """A line a split: how many recordings, frames and windows, and from when to when."""
     lines = []
     for split in SPLITS:
-        some = clips[split]
-        dated = [c.times for c in some if c.times is not None and c.times.dtype.kind == "M"]
+        parts = clips[split]
+        dated = [c.times for c in parts if c.times is not None and c.times.dtype.kind == "M"]
         when = ""
-        if some and len(dated) == len(some):
+        if parts and len(dated) == len(parts):
             first, last = min(t[0] for t in dated), max(t[-1] for t in dated)
             when = f", {np.datetime64(first, 'm')} to {np.datetime64(last, 'm')}"
-        elif len(some) == 1:
-            when = f", {some[0].first} to {some[0].first + len(some[0]) - 1}"
-        recordings = "1 recording" if len(some) == 1 else f"{len(some)} recordings"
-        frames = sum(map(len, some))
-        lines.append(
-            f"{split:<12}{windows[split]} windows in {frames} frames of {recordings}{when}"
-        )
+        elif len(parts) == 1:
+            when = f", {parts[0].first} to {parts[0].first + len(parts[0]) - 1}"
+        what = f"{sum(map(len, parts))} frames of {plural(len(parts), 'recording')}"
+        lines.append(f"{split:<12}{windows[split]} windows in {what}{when}")
     return lines
 
 
 def noted(clips: Sequence[Clip]) -> list[str]:
-    """What reading has to tell of recordings, each thing once."""
+    """The notes that reading recordings has left, each once."""
     notes = Counter(note for clip in clips for note in clip.notes)
     several = f"of {len(clips)} recordings" if len(clips) > 1 else ""
     return [f"note: {note}" + (f" ({n} {several})" if several else "") for note, n in notes.items()]

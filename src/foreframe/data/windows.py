@@ -23,14 +23,7 @@ from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.readers import breaks, in_parts
-from foreframe.data.splits import (
-    SPLITS,
-    lacking,
-    noted,
-    raw_by_folder,
-    split_clips,
-    split_lines,
-)
+from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 from foreframe.files import atomic_write
 from foreframe.frames import ArrayFrames, Frames
 from foreframe.notes import warn
@@ -62,7 +55,8 @@ class Decoded:
     @property
     def clips(self) -> list[Clip]:
         """All parts of all recordings, in order."""
-        return [part for some in self.recordings.values() for parts in some for part in parts]
+        folders = self.recordings.values()
+        return [part for recordings in folders for parts in recordings for part in parts]
 
 
 def decode(source: Any, options: ReadOptions, tile: int = 0) -> Decoded:
@@ -84,14 +78,11 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> Decoded:
     name = str(source) if isinstance(source, str | Path) else read.clips[0].name
     _check_sizes(name, read.clips, tile)
     quick = iter(decoded(read.clips, source, options))
-    return replace(
-        read,
-        name=name,
-        recordings={
-            folder: [[with_clocks(next(quick), options.inputs) for _ in parts] for parts in some]
-            for folder, some in recordings.items()
-        },
-    )
+    recordings = {
+        folder: [[with_clocks(next(quick), options.inputs) for _ in parts] for parts in inside]
+        for folder, inside in recordings.items()
+    }
+    return Decoded(name, recordings, options.budget)
 
 
 class Recordings(ClipSet):
@@ -137,7 +128,8 @@ class Recordings(ClipSet):
         self.clips = self._all if split == "all" else self._by_split[split]
         channels = self._all[0].inputs
         self.inputs = len(channels)
-        self._unknown = [k - len(channels) for k, of in enumerate(channels) if not of.known]
+        unknown = [k for k, channel in enumerate(channels) if not channel.known]
+        self._unknown = [k - len(channels) for k in unknown]
         self.scaling = self._with_inputs(self._scaling(scaling))
         self.windows = list(self._windows(self.clips, split))
         self.by_epoch = split == "train" and splits.augment != "none"
@@ -147,7 +139,7 @@ class Recordings(ClipSet):
                 raise ValueError(
                     f"{self.name}: each window of {window.length} frames in {split} holds damaged "
                     "frames, or too little to forecast from; use a smaller past and future"
-                    + smaller
+                    f"{smaller}"
                 )
             raise ValueError(
                 f"{self.name}: no window of {window.past} past and {window.future} future frames "
@@ -216,17 +208,15 @@ class Recordings(ClipSet):
         moments = [Moments() for _ in range(self.inputs)]
         for clip in self._by_split["train"] or self._all:
             for frames in _chunks(clip, self._budget):
-                for k, of in enumerate(moments):
-                    moments[k] = of.plus(frames[:, clip.channels + k])
+                for k, before in enumerate(moments):
+                    moments[k] = before.plus(frames[:, clip.channels + k])
         ends = []
-        for channel, of in zip(self._all[0].inputs, moments, strict=True):
-            if of.count == 0:
+        for channel, m in zip(self._all[0].inputs, moments, strict=True):
+            if m.count == 0:
                 raise ValueError(f"{self.name}: every value of {channel.name} is missing")
-            # What never changes has no ends.
-            above = of.highest if of.highest > of.lowest else of.lowest + 1
-            ends.append(
-                (-1, 1) if channel.name.partition(", ")[0] in CLOCKS else (of.lowest, above)
-            )
+            above = m.highest if m.highest > m.lowest else m.lowest + 1  # one value has no range
+            is_clock = channel.name.partition(", ")[0] in CLOCKS
+            ends.append((-1, 1) if is_clock else (m.lowest, above))
         return replace(scaling, inputs=tuple(ends))
 
     def _windows(self, clips: Sequence[Clip], split: str) -> Iterator[tuple[int, int, int, int]]:
@@ -268,8 +258,8 @@ class Recordings(ClipSet):
         row = 0
         for values in _chunks(clip, self._budget):
             rows = slice(row, row := row + len(values))
-            y = None
             values = values[:, : clip.channels]
+            y = None
             if self.splits.active:
                 y = scaling.to_network(scaling.from_pictures(values).astype(np.float32))
             for k, (top, left) in enumerate(places):
@@ -330,9 +320,8 @@ def _starts(side: int, tile: int, spacing: int) -> list[int]:
 
 def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function that gives the means (n,P) of rows first[i] to last[i] of values (T,P)."""
-    sums = np.concatenate(
-        [np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)]
-    )
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
     return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
 
 
@@ -344,10 +333,6 @@ def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> n
     return values
 
 
-def _by(size: tuple[int, ...]) -> str:
-    return "x".join(map(str, size))
-
-
 # Frames, decoded once
 
 
@@ -355,15 +340,12 @@ def _check_sizes(name: str, clips: Sequence[Clip], tile: int) -> None:
     """Refuse recordings whose windows do not fit into one batch."""
     sizes = {clip.frames.shape[1:] for clip in clips}
     channels = {size[0] for size in sizes}
-    if len(channels) > 1 or (
-        len(sizes) > 1 and not 0 < tile <= min(min(size[1:]) for size in sizes)
-    ):
-        one, other = sorted(sizes)[:2]
+    tiles_fit = 0 < tile <= min((min(size[1:]) for size in sizes), default=0)
+    if len(channels) > 1 or (len(sizes) > 1 and not tiles_fit):
+        two = " and ".join("x".join(map(str, size)) for size in sorted(sizes)[:2])
         grey = "colour grey makes their channels one"
         cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
-        raise ValueError(
-            f"{name}: recordings of different sizes, {_by(one)} and {_by(other)}; {cure}"
-        )
+        raise ValueError(f"{name}: recordings of different sizes, {two}; {cure}")
 
 
 def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
@@ -427,46 +409,42 @@ def _in_file(clip: Clip, source: Any, options: ReadOptions) -> NpyFrames:
     Raises:
         ValueError: the disk has no room for it.
     """
-    told: Any = _stamps(source)
-    if told is None:
-        ends = [
-            hashlib.sha256(clip.frames.read(k, k + 1).tobytes()).hexdigest()
-            for k in (0, len(clip) - 1)
-        ]
-        told = (None if clip.times is None else clip.times.tolist(), ends)
+    stamps: Any = _stamps(source)
+    if stamps is None:
+        ends = [clip.frames.read(k, k + 1).tobytes() for k in (0, len(clip) - 1)]
+        times = None if clip.times is None else clip.times.tolist()
+        stamps = (times, [hashlib.sha256(end).hexdigest() for end in ends])
     how = asdict(options)
     del how["budget"]  # which changes no frame
-    key = hashlib.sha256(repr((told, clip.name, clip.frames.shape, how)).encode()).hexdigest()[:24]
+    identity = repr((stamps, clip.name, clip.frames.shape, how))
+    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
-    if (found := _decoded_before(file, damaged, clip, options.budget)) is not None:
-        return found
+    if (cached := _decoded_before(file, damaged, clip, options.budget)) is not None:
+        return cached
     where = next(place for place in (folder, *folder.parents) if place.exists())
     free, need = shutil.disk_usage(where).free, _bytes(clip)
     if need > free:
         raise ValueError(
             f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where "
-            f"{in_gib(free)} are free; "
-            "size, coarsen or every make them fewer, and FOREFRAME_CACHE names another folder"
+            f"{in_gib(free)} are free; size, coarsen or every make them fewer, and FOREFRAME_CACHE "
+            "names another folder"
         )
     warn(
         f"{clip.name}: {in_gib(need)} of frames are decoded into {file}; size, coarsen or every "
         "make them fewer"
     )
     with atomic_write(file) as rough, rough.open("wb") as out:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(clip.frames.dtype),
-            "fortran_order": False,
-            "shape": clip.frames.shape,
-        }
+        kind = np.lib.format.dtype_to_descr(clip.frames.dtype)
+        header = {"descr": kind, "fortran_order": False, "shape": clip.frames.shape}
         np.lib.format.write_array_header_2_0(out, header)
         for chunk in _chunks(clip, options.budget):
             out.write(np.ascontiguousarray(chunk).data)
     with atomic_write(damaged) as rough:
         rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
-    found = _decoded_before(file, damaged, clip, options.budget)
-    assert found is not None
-    return found
+    cached = _decoded_before(file, damaged, clip, options.budget)
+    assert cached is not None
+    return cached
 
 
 def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> NpyFrames | None:
