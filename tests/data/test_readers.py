@@ -22,7 +22,7 @@ from foreframe.data.films import Film
 from foreframe.data.npy import NpyFrames
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.reading import AT_ONCE, View
-from foreframe.frames import Frames, Part
+from foreframe.frames import Frames
 from foreframe.options import ReadOptions, is_number
 
 RANDOM = np.random.default_rng(3)
@@ -222,12 +222,10 @@ def test_cuts_split_films_where_asked(tmp_path: Path) -> None:
     assert [len(clip) for clip in clips_from(tmp_path / "a.npy", cuts=True)] == [24]
 
 
-def test_parts_keep_count_of_broken_frames() -> None:
+def test_views_keep_count_of_broken_frames() -> None:
     source = Recorded(20)
     source._broken = {3, 8, 9, 15}
-    assert Part(source, 5, 12).broken == {3, 4}
     assert View(source, ReadOptions(every=3), None).broken == {1, 3, 5}
-    np.testing.assert_array_equal(Part(source, 5, 12)[2:99][:, 0, 0, 0], range(7, 12))
 
 
 def test_no_data_is_guessed_of_the_whole_recording_and_not_of_its_parts() -> None:

@@ -5,7 +5,6 @@ slices of numbered frames.
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from conftest import real_data
 from foreframe.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, SplitOptions, open_dataset
 from foreframe.data.npy import NpyFrames
-from foreframe.data.splits import SPLITS, UNDECIDED, split_clips
+from foreframe.data.splits import SPLITS
 from foreframe.frames import ArrayFrames, as_frames
 from foreframe.notes import Note
 from foreframe.scaling import Scaling
@@ -50,98 +49,6 @@ def write_many(folder: Path, lengths: Sequence[int]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for k, n in enumerate(lengths):
         np.save(folder / f"rec{k}.npy", numbered(n, start=1000 * k))
-
-
-# -- dealing
-
-
-def told_apart(lengths: Sequence[Sequence[int]]) -> dict[str, list[list[Clip]]]:
-    """Recordings of parts of so many frames; no two frames hold the same number."""
-    ends = iter(np.cumsum([n for parts in lengths for n in parts]).tolist())
-    return {
-        UNDECIDED: [
-            [Clip(numbered(n, 1, 1, start=next(ends) - n)[:, None]) for n in parts]
-            for parts in lengths
-        ]
-    }
-
-
-def numbers_of(clip: Clip) -> list[int]:
-    return np.asarray(clip.frames).ravel().astype(int).tolist()
-
-
-shares_of_splits = (
-    st.tuples(*[st.integers(0, 8)] * 3).filter(any).map(lambda s: tuple(n / sum(s) for n in s))
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), min_size=1, max_size=14),
-    shares_of_splits,
-    st.none() | st.integers(0, 12),
-    st.builds(Window, st.integers(1, 6), st.integers(1, 6)),
-    st.sampled_from(["auto", "recording", "time"]),
-)
-def test_no_frame_is_in_two_splits(
-    lengths: list[list[int]],
-    shares: tuple[float, float, float],
-    gap: int | None,
-    window: Window,
-    by: str,
-) -> None:
-    recordings = told_apart(lengths)
-    clips = split_clips(recordings, SplitOptions(by, shares, gap), window)
-    sets = {split: {k for clip in clips[split] for k in numbers_of(clip)} for split in SPLITS}
-    assert sum(len(clip) for some in clips.values() for clip in some) == len(
-        set().union(*sets.values())
-    )
-    apart = window.future if gap is None else gap
-    for split, share in zip(SPLITS, shares, strict=True):
-        assert share > 0 or not sets[split]
-        assert all(len(clip) for clip in clips[split])
-    whole = [[k for part in parts for k in numbers_of(part)] for parts in recordings[UNDECIDED]]
-    owners = []
-    for frames in whole:
-        spans = [sorted(sets[split] & set(frames)) for split in SPLITS]
-        for before, after in pairwise(filter(None, spans)):
-            # in order, and so many frames between them belong to nobody
-            assert after[0] - before[-1] > apart
-        if by == "recording":
-            (owner,) = (k for k, span in enumerate(spans) if span)
-            assert spans[owner] == frames
-            owners.append(owner)
-    assert owners == sorted(owners)
-    if by == "recording" and len(lengths) >= 3:
-        assert {s for s in range(3) if shares[s] > 0} == set(owners)
-
-
-@pytest.mark.parametrize(
-    ("n", "counts"), [(10, (8, 1, 1)), (3, (1, 1, 1)), (2, (1, 1, 0)), (85, (68, 8, 9))]
-)
-def test_whole_recordings_are_shared_out(n: int, counts: tuple[int, int, int]) -> None:
-    clips = split_clips(told_apart([[30]] * n), SplitOptions("recording"), SMALL)
-    assert tuple(len(clips[split]) for split in SPLITS) == counts
-
-
-def lengths_of(
-    lengths: Sequence[Sequence[int]], splits: SplitOptions, window: Window
-) -> list[list[int]]:
-    clips = split_clips(told_apart(lengths), splits, window)
-    return [[len(clip) for clip in clips[split]] for split in SPLITS]
-
-
-def test_auto_takes_whole_recordings_where_none_can_be_cut() -> None:
-    window, options = Window(10, 10), SplitOptions()
-    assert [len(some) for some in lengths_of([[1000]] * 4, options, window)] == [4, 4, 4]
-    assert lengths_of([[40]] * 4, options, window) == [[40, 40], [40], [40]]
-    mixed = lengths_of([[1000], [40]], options, window)
-    assert mixed == [[790, 40], [90], [100]]  # too short to be cut: whole, to train on
-
-
-def test_a_recording_in_many_parts_is_cut_as_a_whole() -> None:
-    cut = lengths_of([[30] * 20], SplitOptions(gap=5), Window(10, 10))
-    assert cut == [[30] * 15 + [25], [30, 25], [30, 30]]
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", None])

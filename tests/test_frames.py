@@ -1,0 +1,74 @@
+"""Frames made of other frames, against numpy's slices of the same numbers; and sizes, by hand."""
+
+import numpy as np
+import pytest
+
+from foreframe.frames import ArrayFrames, FirstChannels, Joined, Part, Sliced, as_frames, resized
+
+VALUES = np.random.default_rng(2).normal(size=(12, 3, 2, 4)).astype(np.float32)
+SOURCE = ArrayFrames(VALUES, {3, 8, 9})
+
+
+def test_a_part_and_its_part_are_slices() -> None:
+    part = Part(SOURCE, 2, 10)
+    assert (part.shape, part.dtype, part.broken) == ((8, 3, 2, 4), np.float32, {1, 6, 7})
+    np.testing.assert_array_equal(part[1:99], VALUES[3:10])
+    np.testing.assert_array_equal(part[-1, 1:], VALUES[9, 1:])
+    inner = part.part(6, 8)
+    assert inner.broken == {0, 1}
+    np.testing.assert_array_equal(inner, VALUES[8:10])
+    with pytest.raises(IndexError):
+        part[8]
+    with pytest.raises(ValueError, match="slices without a step"):
+        part[::2]
+
+
+def test_joined_frames_go_on_across_their_ends() -> None:
+    joined = Joined([Part(SOURCE, 0, 5), ArrayFrames(VALUES[5:6]), Part(SOURCE, 6, 12)])
+    assert (joined.shape, joined.broken) == (VALUES.shape, {3, 8, 9})
+    for first in range(12):
+        for last in range(first, 12):
+            np.testing.assert_array_equal(joined[first:last], VALUES[first:last])
+    assert joined[7:7].dtype == np.float32
+
+
+def test_first_channels_leave_the_others_out() -> None:
+    frames = FirstChannels(SOURCE, 2)
+    assert (frames.shape, frames.broken) == ((12, 2, 2, 4), {3, 8, 9})
+    np.testing.assert_array_equal(frames[4:6], VALUES[4:6, :2])
+
+
+def test_whatever_has_slices_becomes_frames() -> None:
+    class Dataset:  # as h5py's, which is no array
+        shape, dtype = VALUES.shape, VALUES.dtype
+
+        def __getitem__(self, when: slice) -> np.ndarray:
+            return VALUES[when]
+
+    frames = as_frames(Dataset())
+    assert isinstance(frames, Sliced)
+    np.testing.assert_array_equal(frames[5:7, :1], VALUES[5:7, :1])
+    assert as_frames(frames) is frames
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"),
+    [
+        (2, [True, False]),
+        (4, [True, False, False, False]),  # half of the second is known
+        (5, [True, True, False, False, False]),
+    ],
+)
+def test_a_resized_pixel_is_missing_where_most_of_it_is(width: int, missing: list[bool]) -> None:
+    frames = np.full((1, 1, 4, 8), 7.0, np.float32)
+    frames[..., :3] = np.nan
+    small = resized(frames, 2, width, frames.dtype)[0, 0, 0]
+    assert np.isnan(small).tolist() == missing
+    np.testing.assert_allclose(small[~np.isnan(small)], 7)
+
+
+def test_resized_whole_numbers_are_rounded_and_stay_in_their_range() -> None:
+    frames = np.array([[0, 255, 255, 0], [1, 255, 255, 0]], np.uint8)[None, None]
+    np.testing.assert_array_equal(resized(frames, 1, 2, frames.dtype)[0, 0], [[128, 128]])
+    grown = resized(frames, 4, 8, frames.dtype)
+    assert (grown.shape, grown.dtype, grown.max()) == ((1, 1, 4, 8), np.uint8, 255)
