@@ -80,6 +80,23 @@ def test_options_are_those_of_the_command_line(tmp_path) -> None:
     yaml.safe_dump(mine.flat())
 
 
+def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -> None:
+    """By a call as by flags; a part of another kind takes the place of what was there."""
+    config = tmp_path / "mine.yaml"
+    config.write_text("model_args: {core: {convlstm: {hidden: [8, 8], kernel: 3}}}")
+
+    def both(args: dict, *flags: str) -> object:
+        ours = train_options(config, {"model_args": args}).model
+        assert parse(["--config", str(config), *flags])[GROUPS[0]] == ours
+        return ours.model_args
+
+    core = {"convlstm": {"hidden": [8, 8], "kernel": 5}}
+    change = {"core": {"convlstm": {"kernel": 5}}}
+    assert both(change, "--model_args.core.convlstm.kernel", "5") == {"core": core}
+    other = {"core": {"convgru": {"kernel": 5}}}
+    assert both(other, "--model_args.core.convgru.kernel", "5") == other
+
+
 @pytest.mark.parametrize(
     ("recipe", "options", "told"),
     [
@@ -91,6 +108,8 @@ def test_options_are_those_of_the_command_line(tmp_path) -> None:
         ("quick", {"model_args": {"kernl": 3}}, "takes no argument 'kernl'"),
         ("quick", {"trainer": {"max_stepz": 1}}, "did you mean max_steps"),
         ("quick", {"resume": "nowhere"}, "there is no run in nowhere"),
+        ("quick", {"model": "quik"}, "model 'quik' is unknown; did you mean quick"),
+        ("quick", {"reading": {"size": [8, 8]}}, "is drawn, not read: --reading.size does nothing"),
     ],
 )
 def test_refused_in_one_line(recipe: str, options: dict, told: str) -> None:

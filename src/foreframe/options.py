@@ -4,7 +4,7 @@ The command line describes itself from these two classes, so they must load at o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -192,6 +192,26 @@ def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
     if "scaling" in options:
         inner["scaling"] = options["scaling"]
     return rest | {"data_args": (rest.get("data_args") or {}) | inner} if inner else rest
+
+
+def check_drawn(data: Any, told: Iterable[Sequence[str]]) -> None:
+    """Refuse options of recordings for data that foreframe draws itself.
+
+    Args:
+        data: its name, or what is in memory.
+        told: the names that lead to each option.
+
+    Raises:
+        ValueError: the first of them.
+    """
+    if not isinstance(data, str) or data != "moving_mnist":
+        return
+    done = {"reading": "read", "splits": "split"}
+    for path in told:
+        if path[0] in done:
+            raise ValueError(
+                f"{data} is drawn, not {done[path[0]]}: --{'.'.join(path)} does nothing"
+            )
 
 
 def check_scoring(

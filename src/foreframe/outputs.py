@@ -9,11 +9,14 @@ import numpy as np
 
 from foreframe.clip import Clip, format_step
 from foreframe.data.cf import write_grid
+from foreframe.data.check import Checked
 from foreframe.files import atomic_write, check_writable
 from foreframe.scaling import Scaling
 from foreframe.visuals import (
     Paint,
     animation_frames,
+    contact_sheet,
+    holds_nan,
     paint_for,
     strip,
     write_frames,
@@ -37,7 +40,7 @@ def check_output(path: str | Path) -> str:
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH):
-        endings = ", ".join(one for one in (*TO_LOOK_AT, *TO_GO_ON_WITH) if one)
+        endings = ", ".join(filter(None, (*TO_LOOK_AT, *TO_GO_ON_WITH)))
         raise ValueError(
             f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for "
             "numbered pictures"
@@ -108,6 +111,75 @@ def write_forecast(
     else:
         frames = animation_frames(whole, np.asarray(future.frames), came, paint=paint, times=labels)
         write_moving(path, kind, frames, fps or usual_fps(past))
+
+
+def write_rolling(
+    path: str | Path,
+    clip: Clip,
+    firsts: Sequence[int],
+    steps: int,
+    forecasts: Iterable[tuple[Clip, Clip, Clip]],
+    scaling: Scaling,
+    colours: str = "auto",
+    fps: float = 0,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Forecasts that roll through a recording, by the ending of `path` as of `write_forecast`:
+    their values, or pictures of each beside what came, on one scale.
+
+    Args:
+        clip: the recording.
+        firsts, steps: the first frame of each forecast, and how many it has.
+        forecasts: what was seen, the forecast and what came, as of `foreframe.evaluation.rolling`;
+            drawn one after the other.
+        scaling, colours, fps, attributes: as of `write_forecast`.
+
+    Raises:
+        ValueError: as `write_forecast`.
+    """
+    kind = check_output(path)
+    if kind in TO_GO_ON_WITH:
+        write_values(path, [future for _, future, _ in forecasts], attributes)
+        return
+    # The scale and the size of all pictures are known before the first: from frames evenly spread.
+    some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+    targets, units = clip.without_inputs(), clip.units or scaling.units
+    paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
+    missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
+    labels = []
+    for first in firsts:
+        seen = None if clip.times is None else clip.times[first - firsts[0] : first]
+        labels.append(captions(seen, clip.times_from(first, steps)))
+    room = sorted({label for times in labels for label in times or ()})
+
+    def pictures() -> Iterator[np.ndarray]:
+        for times, clips in zip(labels, forecasts, strict=True):
+            shown = [np.asarray(part.frames) for part in clips]
+            yield from animation_frames(
+                *shown, paint=paint, times=times, missing=missing, room=room
+            )
+
+    write_moving(path, kind, pictures(), fps or usual_fps(clip))
+
+
+def write_sheet(path: str | Path, checked: Checked) -> None:
+    """Frames spread over a recording, side by side as a .png; those that something is wrong with
+    are marked.
+
+    Raises:
+        ValueError: when it cannot be written.
+    """
+    flags, moments, clip = checked.flags(), checked.moments, checked.clip
+    low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
+    if clip.frames.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    if clip.units:
+        paint = paint_for("auto", low, high, clip.units)
+    else:
+        paint = Paint("grey", low, high if high > low else low + 1)
+    flagged = {i: flags[k] for i, k in enumerate(checked.shown_at) if k in flags}
+    labels = list(map(str, checked.shown_at))
+    write_png(path, contact_sheet(np.stack(checked.shown), labels, paint, flagged=flagged))
 
 
 def write_values(

@@ -6,18 +6,24 @@ Nothing heavy is loaded before it is needed: Lightning only to train.
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from foreframe.files import check_writable, exists
-from foreframe.options import ReadOptions, SplitOptions, as_data_args, check_scoring
+from foreframe.files import check_writable
+from foreframe.options import (
+    OLD,
+    ReadOptions,
+    SplitOptions,
+    as_data_args,
+    check_drawn,
+    check_scoring,
+)
 from foreframe.scaling import Scaling
-from foreframe.training.options import GROUPS, Options
-from foreframe.training.recipes import check_origin, config_file, config_settings, no_option
-from foreframe.typed import typed
+from foreframe.training.options import Options
+from foreframe.training.recipes import Told, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
@@ -121,42 +127,20 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
     Raises:
         ValueError: the first that is wrong, and what it could be.
     """
-    names = [option.name for group in GROUPS for option in fields(group)]
-    for name in given:
+    told: Told = []
+    for name, value in given.items():
         if name not in TrainOptions.__annotations__:
             raise ValueError(no_option(name, list(TrainOptions.__annotations__)))
-    values = {name: value if name == "data" else _plain(value) for name, value in given.items()}
-    values = as_data_args(values)
-    if isinstance(values.get("data"), os.PathLike):
-        values["data"] = os.fspath(values["data"])
-    files = [] if recipe is None else [config_file(os.fspath(recipe))]
-    if values.get("resume") is not None:
-        settings = Path(values["resume"]) / "config.yaml"
-        if not exists(settings):
-            raise ValueError(
-                f"there is no run in {values['resume']} to resume (no config.yaml in it)"
-            )
-        files = [str(settings), *files]
-    held: dict[str, Any] = {}
-    for file in files:
-        held |= config_settings(file, names)
-    held.pop("resume", None)
-    of_mappings = {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, Mapping) and name != "data"
-    }
-    paths: list[tuple[str, ...]] = [(name,) for name in values if name not in of_mappings]
-    paths += [(name, inner) for name, value in of_mappings.items() for inner in value]
-    check_origin(f"config {files[-1] if files else ''}", held, paths)
-    for name, value in of_mappings.items():
-        values[name] = {**(held.get(name) or {}), **value}
-    held |= values
-    groups: list[Any] = [
-        typed(group, {o.name: held[o.name] for o in fields(group) if o.name in held}, "")
-        for group in GROUPS
-    ]
-    return Options(*groups)
+        path, plain = (OLD.get(name, name),), value if name == "data" else _plain(value)
+        if name in ("reading", "splits") and not isinstance(plain, Mapping):
+            as_data_args({name: plain})  # which refuses it
+        if isinstance(value, os.PathLike):
+            told.append((path, os.fspath(value)))
+        elif isinstance(plain, Mapping) and name not in ("data", "scaling"):
+            told += [((*path, inner), part) for inner, part in plain.items()]
+        else:
+            told.append((path, plain))
+    return options_from([] if recipe is None else [os.fspath(recipe)], told)
 
 
 def _plain(value: Any) -> Any:
@@ -464,8 +448,10 @@ def open_scored(
     else:
         forecaster = Forecaster.load(os.fspath(what), device)
     options = {"data_args": data_args, "reading": reading, "splits": splits}
-    given = as_data_args({name: _plain(of) for name, of in options.items() if of is not None})
-    args: dict[str, Any] = given.get("data_args", {})
+    given = {name: _plain(of) for name, of in options.items() if of is not None}
+    args: dict[str, Any] = as_data_args(given).get("data_args", {})
+    asked = [(group, name) for group, of in given.items() for name in of]
+    check_drawn(forecaster.trained.data if data is None else data, asked)
     own = what is not None and data is None
     if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
         data, args = what.data, {**forecaster.trained.data_args, **args}

@@ -63,6 +63,19 @@ def check_types(kind: Any, values: Any, what: str) -> None:
             raise ValueError(f"{path} is {describe_type(hint)}, not {brief(value)}")
 
 
+def merged(before: Any, change: Any) -> Any:
+    """Arguments with a change in them, to all levels; where both are {a kind: its arguments} of
+    different kinds, the change alone.
+    """
+    if not isinstance(before, Mapping) or not isinstance(change, Mapping):
+        return change
+    if len(before) == len(change) == 1 and set(before) != set(change):
+        parts = (*before.values(), *change.values())
+        if all(value is None or isinstance(value, Mapping) for value in parts):
+            return change
+    return {**before, **{name: merged(before.get(name), value) for name, value in change.items()}}
+
+
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
     """One of several kinds, and all of its arguments, from plain values: its name, or
     {its name: arguments}.

@@ -28,7 +28,7 @@ def run(tmp_path_factory):
         ModelOptions(hidden=8),
         DataOptions(batch_size=4, validation_clips=4, data_args={"clips": 8, "canvas": 40}),
         LearningOptions(epochs=1),
-        MachineOptions(accelerator="cpu", devices=1),
+        MachineOptions(device="cpu", devices=1),
         RunOptions(run=str(folder), picture_every=0),
     )
 

@@ -229,21 +229,29 @@ def test_recordings_options_have_one_name_in_flags_and_configs(tmp_path: Path) -
     """They are kept among the arguments of the data, where older runs have them; what comes later
     wins, under whichever name.
     """
+    film = ["--data", "film.mp4"]
     new = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
     kept = {"size": [8, 9], "by": "time", "scaling": {"kind": "log"}}
-    assert parse(new)[DataOptions].data_args == kept
+    assert parse([*film, *new])[DataOptions].data_args == kept
     old = ["--data_args.size", "[8,9]", "--data_args.by", "time", "--data_args.scaling.kind", "log"]
-    assert parse(old)[DataOptions].data_args == kept
+    assert parse([*film, *old])[DataOptions].data_args == kept
     (tmp_path / "new.yaml").write_text(
         "reading: {size: [8, 9]}\nsplits: {by: time}\nscaling: {kind: log}\n"
     )
     (tmp_path / "old.yaml").write_text("data_args: {size: [8, 9], by: time, scaling: {kind: log}}")
     for file in ("new.yaml", "old.yaml"):
         config = ["--config", str(tmp_path / file)]
-        assert parse(config)[DataOptions].data_args == kept
+        assert parse([*film, *config])[DataOptions].data_args == kept
         for flag in ("reading", "data_args"):
-            changed = parse([*config, f"--{flag}.size", "[4,4]"])[DataOptions].data_args
+            changed = parse([*film, *config, f"--{flag}.size", "[4,4]"])[DataOptions].data_args
             assert changed == kept | {"size": [4, 4]}
+
+
+def test_what_is_drawn_takes_no_options_of_recordings(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("train", "data", "evaluate --data moving_mnist"):
+        assert main([*verb.split(), "--reading.size", "[8,8]"]) == 2
+        said = capsys.readouterr().err
+        assert "moving_mnist is drawn, not read: --reading.size does nothing" in said
 
 
 def test_words_that_look_like_other_values_stay_words() -> None:
@@ -301,6 +309,5 @@ def test_a_device_has_one_name_in_every_verb(tmp_path: Path) -> None:
     for words in (["--device", "cpu"], ["--accelerator", "cpu"], config):
         assert parse(words)[MachineOptions].device == "cpu"
     assert parse([*config, "--device", "cuda"])[MachineOptions].device == "cuda"
-    assert MachineOptions(accelerator="cpu") == MachineOptions(device="cpu")
     for verb in ("predict a b -o c", "stream a b", "evaluate a"):
         assert values([*verb.split(" "), "--device", "cpu"])["device"] == "cpu"

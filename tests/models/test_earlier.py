@@ -308,7 +308,7 @@ def test_hidden_is_given_once(model_args: dict) -> None:
     data = DataOptions(data_args={"canvas": 32, "clips": 8}, past=2, future=2, batch_size=2)
     model = ModelOptions("quick", hidden=4, model_args=model_args)
     with pytest.raises(ValueError, match="give hidden or the hidden of model_args, not both"):
-        prepared(model, data, LearningOptions(), MachineOptions(accelerator="cpu"))
+        prepared(model, data, LearningOptions(), MachineOptions(device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def trained(run: Path, model: ModelOptions, steps: int, resume: bool = False) ->
             validation_clips=2,
         ),
         LearningOptions(epochs=9),
-        MachineOptions(accelerator="cpu", devices=1, trainer={"max_steps": steps}),
+        MachineOptions(device="cpu", devices=1, trainer={"max_steps": steps}),
         RunOptions(**{"resume" if resume else "run": str(run)}, picture_every=0),
     )
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

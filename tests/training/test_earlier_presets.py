@@ -34,7 +34,7 @@ def trained(run: Path, model: ModelOptions, steps: int, resume: bool = False) ->
             validation_clips=2,
         ),
         LearningOptions(epochs=9),
-        MachineOptions(accelerator="cpu", devices=1, trainer={"max_steps": steps}),
+        MachineOptions(device="cpu", devices=1, trainer={"max_steps": steps}),
         RunOptions(
             run=None if resume else str(run), resume=str(run) if resume else None, picture_every=0
         ),

@@ -45,7 +45,7 @@ def groups(run: Path, **changes):
         ModelOptions("quick", hidden=8),
         DataOptions(data_args=SMALL, past=3, future=3, batch_size=4, validation_clips=6),
         LearningOptions(learning_rate=3e-3, epochs=3),
-        MachineOptions(accelerator="cpu", devices=1),
+        MachineOptions(device="cpu", devices=1),
         RunOptions(run=str(run), picture_every=0),
     ]
     for k, group in enumerate(made):
@@ -559,7 +559,7 @@ class Spoilt(torch.utils.data.Dataset):
         ({"trainer": {"max_stepz": 3}}, "did you mean max_steps"),
         ({"trainer": {"callbacks": []}}, "set by foreframe's own options"),
         ({"precision": "8-bit"}, "refuses these settings"),
-        ({"accelerator": "tpu"}, "refuses these settings"),
+        ({"device": "tpu"}, "refuses these settings"),
         ({"resume": "runs/nowhere"}, "there is no run in"),
         ({"weights": "nowhere"}, "there is no folder nowhere"),
         ({"weights": "moving-mnist"}, "describe: simvp, not encoder_decoder; choose"),

@@ -51,7 +51,7 @@ def trained(run: Path, data, steps: int = 2, data_args=None, resume: bool = Fals
         ModelOptions("quick", hidden=4),
         options,
         LearningOptions(epochs=9),
-        MachineOptions(accelerator="cpu", devices=1, trainer={"max_steps": steps}),
+        MachineOptions(device="cpu", devices=1, trainer={"max_steps": steps}),
         RunOptions(None if resume else str(run), str(run) if resume else None, picture_every=0),
     )
 

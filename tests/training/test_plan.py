@@ -16,7 +16,7 @@ SMALL = {"canvas": 32, "clips": 40, "motion": {"rule": "srivastava", "digit_px":
 def planned(hidden: int = 4, **machine: str):
     options = ModelOptions("tutorial", hidden=hidden)
     data = DataOptions(data_args=SMALL, past=3, future=2, batch_size=4)
-    return plan(options, data, LearningOptions(), MachineOptions(accelerator="cpu", **machine))
+    return plan(options, data, LearningOptions(), MachineOptions(device="cpu", **machine))
 
 
 @pytest.mark.parametrize("machine", [{}, {"precision": "bf16-mixed"}, {"memory": "save"}])
@@ -52,7 +52,7 @@ def test_other_precisions_are_measured_as_they_are(precision) -> None:
 
 def test_what_training_refuses_plan_refuses_too() -> None:
     data = DataOptions(data_args=SMALL, past=3, future=2, batch_size=4)
-    cpu = MachineOptions(accelerator="cpu")
+    cpu = MachineOptions(device="cpu")
     with pytest.raises(ValueError, match="cross_entropy needs forecasts"):
         plan(ModelOptions("quick", hidden=4), data, LearningOptions(loss="cross_entropy"), cpu)
     with pytest.raises(ValueError, match="did you mean max_steps"):
@@ -60,7 +60,7 @@ def test_what_training_refuses_plan_refuses_too() -> None:
             ModelOptions("quick", hidden=4),
             data,
             LearningOptions(),
-            MachineOptions(accelerator="cpu", trainer={"max_stepz": 1}),
+            MachineOptions(device="cpu", trainer={"max_stepz": 1}),
         )
     with pytest.raises(ValueError, match="simvp, not encoder_decoder"):
         plan(ModelOptions("quick", hidden=4, weights="moving-mnist"), data, LearningOptions(), cpu)
@@ -69,7 +69,7 @@ def test_what_training_refuses_plan_refuses_too() -> None:
             ModelOptions("quick", hidden=4),
             data,
             LearningOptions(),
-            MachineOptions(accelerator="tpu"),
+            MachineOptions(device="tpu"),
         )
 
 

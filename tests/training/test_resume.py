@@ -50,7 +50,7 @@ def groups(run: Path | None, **changes: object) -> list:
             validation_clips=4,
         ),
         LearningOptions(learning_rate=3e-3, epochs=2),
-        MachineOptions(accelerator="cpu", devices=1),
+        MachineOptions(device="cpu", devices=1),
         RunOptions(run=None if run is None else str(run), picture_every=0),
     ]
     for k, group in enumerate(made):
@@ -319,7 +319,7 @@ def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
         workers=1,
         budget=2.0,
         validation_clips=2,
-        accelerator="auto",
+        device="auto",
         devices=2,
         trainer={"max_steps": 6},
     )

@@ -1,14 +1,11 @@
 """foreframe data, foreframe data check"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foreframe.cli.options import Parser, Reading, Splits, call
 from foreframe.files import check_source
 from foreframe.typed import typed
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def look_at_data(
@@ -52,12 +49,13 @@ def look_at_data(
     from foreframe.clip import Window
     from foreframe.data import Recordings, check_first_clip, open_dataset
     from foreframe.files import atomic_write
-    from foreframe.options import as_data_args
+    from foreframe.options import as_data_args, check_drawn
     from foreframe.visuals import animation, strip, write_gif, write_png
 
     window = Window(past, future)
     given = {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
     args = as_data_args(given | ({"scaling": scaling} if scaling is not None else {}))["data_args"]
+    check_drawn(data, [(group, name) for group in ("reading", "splits") for name in given[group]])
     dataset: Any = open_dataset(data, split, window, args)
     check_first_clip(dataset, window, None, data)
     if not 0 <= clip < len(dataset):
@@ -122,35 +120,15 @@ def check_data(
     from foreframe.clip import Window
     from foreframe.data.check import check_recordings, describe_splits, summarise
     from foreframe.options import SplitOptions, read_options
-    from foreframe.visuals import write_png
+    from foreframe.outputs import write_sheet
 
     how, split = read_options(reading or {}), typed(SplitOptions, splits or {}, "splits")
     window = Window(past, future, stride)
     recordings = check_recordings(input, how)
     print("\n".join([*summarise(recordings), *describe_splits(recordings, split, window)]))
     if output is not None:
-        write_png(output, _sheet(recordings[0]))
+        write_sheet(output, recordings[0])
         print(f"frames of {recordings[0].clip.name} lie side by side in {output}")
-
-
-def _sheet(checked: Any) -> "np.ndarray":
-    """Frames spread over a recording, those that something is wrong with marked."""
-    import numpy as np
-
-    from foreframe.visuals import Paint, contact_sheet, paint_for
-
-    flags, moments, clip = checked.flags(), checked.moments, checked.clip
-    low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
-    if clip.frames.dtype == np.uint8:
-        low, high = 0.0, 255.0
-    if clip.units:
-        paint = paint_for("auto", low, high, clip.units)
-    else:
-        paint = Paint("grey", low, high if high > low else low + 1)
-    flagged = {i: flags[k] for i, k in enumerate(checked.shown_at) if k in flags}
-    return contact_sheet(
-        np.stack(checked.shown), list(map(str, checked.shown_at)), paint, flagged=flagged
-    )
 
 
 def parser() -> Parser:

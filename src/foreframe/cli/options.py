@@ -9,14 +9,14 @@ import inspect
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, is_dataclass
+from dataclasses import is_dataclass
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args
 
 import docstring_parser
 
 from foreframe.options import GROUPS, OLD, ReadOptions, SplitOptions
-from foreframe.training.recipes import plain_yaml
-from foreframe.typed import brief, describe_type, matches, parameters, type_hints
+from foreframe.training.recipes import Told, of_kind, plain_yaml, put
+from foreframe.typed import brief, parameters, type_hints
 from foreframe.wording import closest
 
 Reading = Annotated[dict[str, Any] | None, ReadOptions]  # those of its fields that were given
@@ -24,8 +24,6 @@ Splits = Annotated[dict[str, Any] | None, SplitOptions]
 # Of verbs that read or split as in training where nothing is said, so that defaults are not told.
 ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
 SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
-
-Told = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: what the words say
 
 
 class Option(NamedTuple):
@@ -51,8 +49,6 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
     starred = any(given.kind is given.KEYWORD_ONLY for given in parameters(signature).values())
     for name, given in parameters(signature).items():
         kind, default = hints.get(name, Any), given.default
-        if isinstance(kind, InitVar):  # a name of before, for Python
-            continue
         group = _group_of(kind)
         by_place = given.kind is given.POSITIONAL_OR_KEYWORD and (starred or default is given.empty)
         options.append(Option(within + name, kind, default, about.get(name, ""), by_place))
@@ -205,23 +201,11 @@ class Parser(argparse.ArgumentParser):
         Raises:
             ValueError: not YAML, or another type.
         """
-        kind = self.options[name].kind if name in self.options else Any
-        if kind in _WORDS and name in self.options:
-            if isinstance(given, str):
-                return None if given == "null" and kind is not str else given
-            kind = str if kind is Any else kind
-        value = plain_yaml(given, where) if isinstance(given, str) else given
-        if matches(value, kind):
-            return value
-        if not isinstance(value, list | dict) and isinstance(given, str) and matches(given, kind):
-            return given  # a name that looks like a number
-        cure = ","
-        if where.startswith("--") and dict in (kind, *get_args(kind)):
-            cure = f", such as {where}.NAME VALUE,"
-        raise ValueError(f"{where} is {describe_type(kind)}{cure} not {brief(value)}")
+        if name in self.options:
+            return of_kind(self.options[name].kind, given, where)
+        return plain_yaml(given, where) if isinstance(given, str) else given
 
 
-_WORDS = (Any, str, str | None)  # options that take their text as it is
 _TRUTH = (["true"], ["false"])
 
 
@@ -261,22 +245,6 @@ def _about(signature: Any) -> str:
     said = docstring_parser.parse(inspect.getdoc(signature) or "")
     said_of = filter(None, (said.short_description, said.long_description))
     return ". ".join(part.rstrip(".") for part in said_of)
-
-
-def put(values: Any, told: Told) -> Any:
-    """`values` with others in them, however deep these lie; a mapping in the place of what is
-    none.
-    """
-    for path, value in told:
-        values = _put(values, path, value)
-    return values
-
-
-def _put(values: Any, path: Sequence[str], value: Any) -> Any:
-    if not path:
-        return value
-    inner = dict(values) if isinstance(values, Mapping) else {}
-    return inner | {path[0]: _put(inner.get(path[0]), path[1:], value)}
 
 
 def call(parser: Parser, function: Callable[..., Any], arguments: Sequence[str]) -> Any:

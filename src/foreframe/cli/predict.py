@@ -1,7 +1,7 @@
 """foreframe predict"""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
@@ -162,67 +162,29 @@ def roll(
     """A forecast after every `every` frames, each beside what came, and scored by it beside
     persistence.
     """
-    import numpy as np
+    from math import isfinite
 
     from foreframe.evaluation import rolling, rolling_scores
-    from foreframe.outputs import (
-        TO_GO_ON_WITH,
-        captions,
-        check_output,
-        paint_of,
-        usual_fps,
-        write_moving,
-        write_values,
-    )
-    from foreframe.visuals import animation_frames, holds_nan
+    from foreframe.outputs import write_rolling
 
-    kind = check_output(output)
     firsts = range(min(seen, len(clip)), len(clip) + 1, every)
-    units = clip.units or forecaster.scaling.units
     scoring = rolling_scores(steps)
+    rolled = rolling(forecaster, clip, firsts, steps, seen, scoring, tile, overlap, precision)
 
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
-        rolled = rolling(forecaster, clip, firsts, steps, seen, scoring, tile, overlap, precision)
         with progress("forecasts") as tell:
             for number, forecast in enumerate(rolled, 1):
                 yield forecast
                 tell(number, len(firsts))
 
-    if kind in TO_GO_ON_WITH:
-        write_values(output, [future for _, future, _ in forecasts()], history(run))
-    else:
-        # One scale and one size for the whole film, so both are known before its first picture.
-        # Their range is what the colours span.
-        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
-        targets = clip.without_inputs()
-        paint = paint_of(
-            colours, forecaster.scaling, units, (targets.frames[k : k + 1] for k in some)
-        )
-        missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
-        labels = [
-            captions(
-                None if clip.times is None else clip.times[f - firsts[0] : f],
-                clip.times_from(f, steps),
-            )
-            for f in firsts
-        ]
-        room = sorted({label for one in labels for label in one or ()})
-
-        def pictures() -> Iterator[Any]:
-            for times, (before, future, truth) in zip(labels, forecasts(), strict=True):
-                shown = [np.asarray(one.frames) for one in (before, future, truth)]
-                yield from animation_frames(
-                    *shown, paint=paint, times=times, missing=missing, room=room
-                )
-
-        write_moving(output, kind, pictures(), fps or usual_fps(clip))
+    scaling = forecaster.scaling
+    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, history(run))
+    units = clip.units or scaling.units
     few = few_frames(firsts[0], seen)
-    several, plural = len(firsts) > 1, "s" * (steps > 1)
-    what = f"{len(firsts)} forecast{'s' * several} of {steps} frame{plural}"
-    print(
-        f"{what}, one after every {every} from frame {firsts[0] - 1} on, "
-        f"{'lie' if several else 'lies'} in {output}{few}"
-    )
+    what = f"{plural(len(firsts), 'forecast')} of {plural(steps, 'frame')}"
+    lie = "lie" if len(firsts) > 1 else "lies"
+    start = f"one after every {every} from frame {firsts[0] - 1} on"
+    print(f"{what}, {start}, {lie} in {output}{few}")
     print(
         f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   root mean squared "
         f"error{f' in {units}' if units else ''}"
@@ -231,7 +193,7 @@ def roll(
     for ahead, (own, still) in enumerate(
         zip(errors["forecast"], errors["persistence"], strict=True), 1
     ):
-        if np.isfinite(still):
+        if isfinite(still):
             print(f"{f'+{ahead}':<14}{own:>12.4g}{still:>13.4g}")
 
 

@@ -1,18 +1,13 @@
 """foreframe train"""
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from foreframe.cli.options import Parser, Reading, Splits, Told, put
-from foreframe.files import check_source, exists
-from foreframe.options import GROUPS as OF_RECORDINGS
-from foreframe.options import as_data_args
-from foreframe.training.options import GROUPS, DataOptions
-from foreframe.training.recipes import check_origin, config_file, config_settings
-from foreframe.typed import typed
+from foreframe.cli.options import Parser, Reading, Splits
+from foreframe.files import check_source
+from foreframe.training.options import GROUPS
+from foreframe.training.recipes import options_from
 
 
 def by_config(*, config: str | None = None) -> None:
@@ -49,45 +44,12 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
         ValueError: an option that does not exist, or a value that it cannot have; a config that
             cannot be read, or names what only the command line may.
     """
-    options = options or parser()
-    told = options.told(arguments)
-    as_data_args(put({}, told))  # for what it refuses
-    files = [config_file(value) for path, value in told if path == ("config",)]
-    resume = dict(told).get(("resume",))
-    if resume:
-        config = Path(resume) / "config.yaml"
-        if not exists(config):
-            raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
-        files = [str(config), *files]
-    names = [name for name in options.options if "." not in name]
-    settings: dict[str, Any] = {}
-    for file in files:
-        for name, value in config_settings(file, names).items():
-            settings[name] = options.value(name, value, f"config {file}: {name}")
-    settings.pop("resume", None)
-    flags = _on_data_args(told)
-    check_origin(f"config {files[-1] if files else ''}", settings, [path for path, _ in flags])
-    values = put(settings, flags)
-    groups: dict[type, Any] = {}
-    for group in GROUPS:
-        own = [field.name for field in dataclasses.fields(group)]
-        groups[group] = typed(group, {name: values[name] for name in own if name in values}, "")
-    if "/" in (data := groups[DataOptions].data):  # no import path has any
-        check_source(data)
-    return groups
-
-
-def _on_data_args(told: Told) -> Told:
-    """Options of recordings where they are kept: among the arguments of the data."""
-    flags: Told = []
-    for (root, *inner), value in told:
-        if root in OF_RECORDINGS and not inner:
-            flags += [(("data_args", name), part) for name, part in value.items()]
-        elif root in OF_RECORDINGS:
-            flags.append((("data_args", *inner), value))
-        else:
-            flags.append(((*(["data_args"] if root == "scaling" else []), root, *inner), value))
-    return flags
+    told = (options or parser()).told(arguments)
+    configs = [value for path, value in told if path == ("config",)]
+    groups = options_from(configs, told)
+    if "/" in groups.data.data:  # no import path has any
+        check_source(groups.data.data)
+    return dict(zip(GROUPS, groups, strict=True))
 
 
 def _help(arguments: Sequence[str]) -> str:

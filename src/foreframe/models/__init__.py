@@ -49,7 +49,8 @@ from foreframe.models.recurrent import (
     RecurrentAtOnce,
 )
 from foreframe.models.simvp import SimVP
-from foreframe.typed import brief, check_types
+from foreframe.typed import brief, check_types, merged
+from foreframe.wording import closest
 
 MODELS: dict[str, type[Model]] = {
     "encoder_decoder": EncoderDecoder,
@@ -79,17 +80,6 @@ def preset(name: str, **changes: Any) -> Model:
     if name not in PRESETS:
         raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
     return build_model(name, changes)
-
-
-def merged(before: Any, change: Any) -> Any:
-    """Arguments with a change in them, as `preset` describes it."""
-    if not isinstance(before, Mapping) or not isinstance(change, Mapping):
-        return change
-    if len(before) == len(change) == 1 and set(before) != set(change):
-        parts = (*before.values(), *change.values())
-        if all(value is None or isinstance(value, Mapping) for value in parts):
-            return change  # both are {a kind: its arguments}
-    return {**before, **{name: merged(before.get(name), value) for name, value in change.items()}}
 
 
 BUDGET = 1.0  # GiB
@@ -143,10 +133,9 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     """What builds the model, with the arguments checked one by one."""
     name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
-        raise ValueError(
-            f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of "
-            f"{', '.join(MODELS)}"
-        )
+        every = f"choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}"
+        near = closest(str(name), [*PRESETS, *MODELS])
+        raise ValueError(f"model {brief(name)} is unknown; {near or every}")
     model, known = PRESETS.get(name, (name, {}))
     kind = MODELS[model]
     check_types(kind, args, f"model {name}")

@@ -5,7 +5,7 @@ Each field's help is what the class docstring says of it. No torch here: `--help
 """
 
 from collections.abc import Mapping
-from dataclasses import InitVar, asdict, dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 LONG = 2**31  # of numbers that count something, none is as large
@@ -143,10 +143,8 @@ class MachineOptions:
     compile: bool | Literal["auto"] = "auto"
     budget: float = 1.0
     trainer: dict = field(default_factory=dict)
-    accelerator: InitVar[str | None] = None  # the device's name of before
 
-    def __post_init__(self, accelerator: str | None) -> None:
-        self.device = accelerator or self.device
+    def __post_init__(self) -> None:
         _check_words(self, "device", "precision")
         if not 0 < self.budget < LONG:
             raise ValueError(f"budget is a number of GiB above 0, not {self.budget}")

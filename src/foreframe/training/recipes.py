@@ -5,16 +5,18 @@ YAML is read as numbers, words, lists and mappings, and nothing that YAML can do
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from foreframe.files import exists
-from foreframe.options import GROUPS, OLD, as_data_args
+from foreframe.options import GROUPS as OF_RECORDINGS
+from foreframe.options import OLD, as_data_args, check_drawn
 from foreframe.trained import check_harmless, is_remote, leaves
-from foreframe.training.options import MachineOptions
-from foreframe.typed import brief
+from foreframe.training.options import GROUPS, DataOptions, MachineOptions, Options
+from foreframe.typed import brief, describe_type, matches, merged, type_hints, typed
 from foreframe.wording import closest
 
 RECIPES = Path(__file__).parents[1] / "configs"
@@ -45,6 +47,106 @@ def config_file(given: str) -> str:
     return str(RECIPES / f"{given}.yaml")
 
 
+Told = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
+
+
+def options_from(configs: Sequence[str], told: Told) -> Options:
+    """The options of training: the usual ones, changed by those of a run that is resumed, by
+    configs, and by what a command or a call tells, in this order.
+
+    Args:
+        configs: recipes by name, or files.
+        told: today's names; those of recordings by their groups.
+
+    Raises:
+        ValueError: an option that does not exist, or a value that it cannot have; a config that
+            cannot be read, or names what only the command line may.
+    """
+    as_data_args(put({}, told))  # for what it refuses
+    files = [config_file(config) for config in configs]
+    if resume := dict(told).get(("resume",)):
+        config = Path(resume) / "config.yaml"
+        if not exists(config):
+            raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
+        files = [str(config), *files]
+    kinds: dict[str, Any] = {}
+    for group in GROUPS:
+        kinds |= {option.name: type_hints(group)[option.name] for option in fields(group)}
+    settings: dict[str, Any] = {}
+    for file in files:
+        for name, value in config_settings(file, list(kinds)).items():
+            settings[name] = of_kind(kinds[name], value, f"config {file}: {name}")
+    settings.pop("resume", None)
+    flags = _on_data_args(told)
+    check_origin(f"config {files[-1] if files else ''}", settings, [path for path, _ in flags])
+    values = put(settings, flags)
+    check_drawn(values.get("data", DataOptions.data), [path for path, _ in told])
+    groups: list[Any] = []
+    for group in GROUPS:
+        own = {o.name: values[o.name] for o in fields(group) if o.name in values}
+        groups.append(typed(group, own, ""))
+    return Options(*groups)
+
+
+def _on_data_args(told: Told) -> Told:
+    """Options of recordings where they are kept: among the arguments of the data."""
+    flags: Told = []
+    for (root, *inner), value in told:
+        if root in OF_RECORDINGS and not inner:
+            flags += [(("data_args", name), part) for name, part in value.items()]
+        elif root in OF_RECORDINGS:
+            flags.append((("data_args", *inner), value))
+        else:
+            flags.append(((*(["data_args"] if root == "scaling" else []), root, *inner), value))
+    return flags
+
+
+def put(values: Any, told: Told) -> Any:
+    """`values` with others in them, however deep these lie; a mapping in the place of what is
+    none. Parts of a model are changed as `merged` does it.
+    """
+    for path, value in told:
+        values = _put(values, path, value)
+    return values
+
+
+def _put(values: Any, path: Sequence[str], value: Any) -> Any:
+    if not path:
+        return value
+    inner = dict(values) if isinstance(values, Mapping) else {}
+    if path[0] == "model_args" and len(path) > 1:
+        args, part = inner.get("model_args") or {}, path[1]
+        change = merged(args.get(part), _put({}, path[2:], value))
+        return inner | {"model_args": {**args, part: change}}
+    return inner | {path[0]: _put(inner.get(path[0]), path[1:], value)}
+
+
+def of_kind(kind: Any, given: Any, where: str) -> Any:
+    """A value of a type.
+
+    Args:
+        kind: the type.
+        given: text, which is YAML unless the option is a word; or a value of a config.
+        where: how messages name it.
+
+    Raises:
+        ValueError: not YAML, or another type.
+    """
+    if kind in (Any, str, str | None):
+        if isinstance(given, str):
+            return None if given == "null" and kind is not str else given
+        kind = str if kind is Any else kind
+    value = plain_yaml(given, where) if isinstance(given, str) else given
+    if matches(value, kind):
+        return value
+    if not isinstance(value, list | dict) and isinstance(given, str) and matches(given, kind):
+        return given  # a name that looks like a number
+    cure = ","
+    if where.startswith("--") and dict in (kind, *get_args(kind)):
+        cure = f", such as {where}.NAME VALUE,"
+    raise ValueError(f"{where} is {describe_type(kind)}{cure} not {brief(value)}")
+
+
 def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
     """The options in a file, which may be a stranger's: plain values under names that exist, and
     nothing that lies elsewhere; those of recordings among the arguments of the data.
@@ -64,17 +166,17 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
     if len(raw) > MOST:
         raise ValueError(f"config {file} is larger than {MOST // 1024} KiB: it is no config")
     try:
-        held = plain_yaml(raw.decode("utf-8"), f"config {file}")
+        settings = plain_yaml(raw.decode("utf-8"), f"config {file}")
     except UnicodeDecodeError:
         raise ValueError(
             f"config {file}: not text in UTF-8; a config holds lines such as `batch_size: 8`"
         ) from None
-    if not isinstance(held, dict):
+    if not isinstance(settings, dict):
         raise ValueError(
             f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
         )
-    options = [*names, *GROUPS, "scaling", *OLD]
-    for name, value in held.items():
+    options = [*names, *OF_RECORDINGS, "scaling", *OLD]
+    for name, value in settings.items():
         if name == "config":
             raise ValueError(f"config {file} names another config; give both on the command line")
         if name not in options:
@@ -86,34 +188,34 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
                     "from the command line alone"
                 )
     try:
-        return as_data_args(held)
+        return as_data_args(settings)
     except ValueError as error:
         raise ValueError(f"config {file}: {error}") from None
 
 
-def check_origin(where: str, held: Mapping[str, Any], given: Sequence[Sequence[str]]) -> None:
+def check_origin(where: str, settings: Mapping[str, Any], given: Sequence[Sequence[str]]) -> None:
     """What a config names may be a stranger's: imports, URLs and downloads come from the command
     line, or a call, alone.
 
     Args:
         where: what the config is called.
-        held: its options.
+        settings: its options.
         given: the names that lead to each option that was given beside it.
 
     Raises:
         ValueError: with an offer in words.
     """
-    args = {} if ("data_args",) in given else dict(held.get("data_args") or {})
+    args = {} if ("data_args",) in given else dict(settings.get("data_args") or {})
     for path in given:
         if path[0] == "data_args":
             args = _without(args, path[1:])
-    budget = held.get("budget", 0.0)
+    budget = settings.get("budget", 0.0)
     if budget > MachineOptions.budget and ("budget",) not in given:
         raise ValueError(
             f"{where}: a larger budget comes from the command line alone: --budget {budget:g}"
         )
-    named = "data" in held and ("data",) not in given
-    check_harmless(where, named, str(held.get("data")), args)
+    named = "data" in settings and ("data",) not in given
+    check_harmless(where, named, str(settings.get("data")), args)
 
 
 def _without(values: Any, path: Sequence[str]) -> Any:
