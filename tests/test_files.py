@@ -150,7 +150,7 @@ import os, time
 from pathlib import Path
 from foreframe.files import RunLock
 lock = RunLock(Path({str(tmp_path)!r}))
-assert lock.take()
+assert lock.acquire()
 if os.fork() == 0:
     time.sleep(3)
     os._exit(0)
@@ -159,9 +159,9 @@ time.sleep(60)
 """
     holder = in_process(code)
     lock = RunLock(tmp_path)
-    assert not lock.take()
+    assert not lock.acquire()
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    assert lock.take()  # though its child, as a loader's worker, lives on for some seconds
-    lock.give()
+    assert lock.acquire()  # though its child, as a loader's worker, lives on for some seconds
+    lock.release()
     assert list(tmp_path.iterdir()) == []

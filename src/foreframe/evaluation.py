@@ -423,8 +423,9 @@ def rolling(
         truth = clip.truth_of(first, future)
         now = np.asarray(seen.frames)[-1:].astype(np.float32)
         came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
-        made = {"forecast": np.asarray(future.frames), "persistence": now.repeat(steps, axis=0)}
-        scoring.add(((name, _batched(of)) for name, of in made.items()), _batched(came))
+        still = now.repeat(steps, axis=0)
+        forecasts = {"forecast": np.asarray(future.frames), "persistence": still}
+        scoring.add(((name, _batched(of)) for name, of in forecasts.items()), _batched(came))
         yield seen, future, truth
 
 
@@ -454,7 +455,7 @@ def awaited(
         live.source = dict(place or {})
         errors = _errors_of(
             frame[: live.forecaster.model.channels],
-            {live.seen - at: made for at, made in reversed(waiting)},
+            {live.seen - at: of for at, of in reversed(waiting)},
         )
         forecast = None
         if live.seen % every == 0:
@@ -467,15 +468,15 @@ def _errors_of(frame: np.ndarray, earlier: Mapping[int, np.ndarray]) -> dict[int
     """The root mean squared errors of forecasts of one frame, which were made so many frames
     before.
     """
-    made = {ahead: of[ahead - 1] for ahead, of in earlier.items() if ahead <= len(of)}
-    if not made:
+    forecasts = {ahead: of[ahead - 1] for ahead, of in earlier.items() if ahead <= len(of)}
+    if not forecasts:
         return {}
-    forecast = np.stack(list(made.values()))
-    scoring = Scoring(len(made), {"forecast": RMSE})
+    forecast = np.stack(list(forecasts.values()))
+    scoring = Scoring(len(forecasts), {"forecast": RMSE})
     truth = np.where(np.isnan(forecast), np.nan, frame[None])
     scoring.add([("forecast", _batched(forecast))], _batched(truth))
     errors = scoring.tables()["forecast"]["physical"]["rmse"]["per_lead"]
-    return {ahead: e for ahead, e in zip(made, errors, strict=True) if isfinite(e)}
+    return {ahead: e for ahead, e in zip(forecasts, errors, strict=True) if isfinite(e)}
 
 
 def _batched(frames: np.ndarray) -> Tensor:
@@ -606,8 +607,4 @@ def _finite(value: Any) -> Any:
         return {key: _finite(of) for key, of in value.items()}
     if isinstance(value, list):
         return [_finite(of) for of in value]
-    return (
-        None
-        if isinstance(value, float) and (value != value or abs(value) == float("inf"))
-        else value
-    )
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -297,7 +297,7 @@ class RunLock:
         self.path = folder / ".lock"
         self._file: Any = None
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether this process has the lock now; True too where files cannot be locked."""
         if sys.platform == "win32":
             return True
@@ -318,7 +318,7 @@ class RunLock:
                     return True
             self._file.close()  # its owner has just removed it: try again with a new file
 
-    def give(self) -> None:
+    def release(self) -> None:
         if self._file is not None:
             # Meanwhile the folder may have been removed, and be another run's.
             with suppress(OSError):

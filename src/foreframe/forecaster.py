@@ -354,7 +354,7 @@ class Forecaster:
             1: "; --reading.colour grey makes it one",
             3: "; --reading.colour rgb makes it three",
         }.get(takes or 0, "")
-        raise ValueError(f"{source}: {c} channel{'s' * (c > 1)}, but the model takes {takes}{cure}")
+        raise ValueError(f"{source}: {plural(c, 'channel')}, but the model takes {takes}{cure}")
 
     def _doubts(self, clip: Clip) -> Iterator[str]:
         scaling = self.scaling
@@ -589,7 +589,7 @@ def _from_config(
         )
     lacking = [name for name in parts if name not in config]
     if lacking:
-        raise ValueError(f"{where} does not hold a foreframe model: {', '.join(lacking)} not told")
+        raise ValueError(f"{where} does not hold a foreframe model: {', '.join(lacking)} missing")
     try:
         trained, about = _described(config)
         window, scaling = (
@@ -676,18 +676,16 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
     check_plain(about, "about")
     if not isinstance(about, Mapping):
         raise ValueError(f"about holds words by name, not {brief(about)}")
-    told = config.get("trained")
-    if told is None:  # older files have them among their words
-        told, about = (
-            {n: about[n] for n in names if n in about},
-            {n: v for n, v in about.items() if n not in names},
-        )
-        data, data_args = str(told.get("data", "")), told.get("data_args")
+    trained_on = config.get("trained")
+    if trained_on is None:  # older files have them among their words
+        trained_on = {n: v for n, v in about.items() if n in names}
+        about = {n: v for n, v in about.items() if n not in names}
+        data, data_args = str(trained_on.get("data", "")), trained_on.get("data_args")
         if isinstance(data_args, Mapping) and ("/" in data or data.lower().endswith(SUFFIXES)):
-            told["reading"] = {
+            trained_on["reading"] = {
                 f.name: data_args[f.name] for f in fields(ReadOptions) if f.name in data_args
             }
-    trained = typed(Trained, told, "trained")
+    trained = typed(Trained, trained_on, "trained")
     typed(ReadOptions, trained.reading, "trained.reading")
     return trained, dict(about)
 
@@ -708,12 +706,10 @@ def _from_folder(folder: Path, device: str | torch.device) -> Forecaster:
             f"{folder} is not whole: {Path(error.filename or 'a file').name} is missing"
         ) from None
     except (SafetensorError, ValueError, RecursionError, OSError, MemoryError) as error:
-        said = (
-            "config.json is nested without end"
-            if isinstance(error, RecursionError)
-            else str(error).splitlines()[0]
-        )
-        raise ValueError(f"{folder} is damaged: {said}; copy or train it again") from None
+        reason = str(error).splitlines()[0]
+        if isinstance(error, RecursionError):
+            reason = "config.json is nested without end"
+        raise ValueError(f"{folder} is damaged: {reason}; copy or train it again") from None
     return _from_config(config, weights, str(folder), device)
 
 
@@ -733,8 +729,9 @@ def _weights_in(checkpoint: Mapping[str, Any]) -> Any:
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:
     window, scaling = config["window"], config["scaling"]
-    told = {name: value for name, value in config["trained"].items() if value not in ("", None, {})}
-    about = told | config["about"]
+    trained = config["trained"]
+    about = {name: value for name, value in trained.items() if value not in ("", None, {})}
+    about |= config["about"]
     lines = [
         "---",
         "library_name: foreframe",

@@ -245,11 +245,10 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
     """
     if not units and colours in ("auto", "grey"):
         return Paint("grey", scaling.low, scaling.high)
-    there = [frames[np.isfinite(frames)] for frames in shown]
-    ends = [(float(values.min()), float(values.max())) for values in there if values.size] or [
-        (scaling.low, scaling.high)
-    ]
-    return paint_for(colours, min(low for low, _ in ends), max(high for _, high in ends), units)
+    known = [values for frames in shown if (values := frames[np.isfinite(frames)]).size]
+    low = min((float(values.min()) for values in known), default=scaling.low)
+    high = max((float(values.max()) for values in known), default=scaling.high)
+    return paint_for(colours, low, high, units)
 
 
 def captions(

@@ -114,9 +114,9 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[Train
     """
     groups = train_options(recipe, options)
     from foreframe.training.fit import train
-    from foreframe.training.notices import told
+    from foreframe.training.notices import listening
 
-    with told(python=True):
+    with listening(python=True):
         return Run(train(*groups), options.get("data"))
 
 
@@ -248,7 +248,9 @@ class Run:
         title = f"{self.folder}: validation on {best['clips']} clips"
         pictures = [self.curves(), self.picture()]
         return table_html(title, names, shown) + "".join(
-            f"<div>{image_html(one.png, 'scores and forecast')}</div>" for one in pictures if one
+            f"<div>{image_html(picture.png, 'scores and forecast')}</div>"
+            for picture in pictures
+            if picture
         )
 
 

@@ -39,9 +39,8 @@ class Stream:
         self.precision = precision
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
-        self._last: Tensor | None = (
-            None  # the last value seen at each pixel, which stands in for missing ones
-        )
+        # The last value seen at each pixel, which stands in for missing ones.
+        self._last: Tensor | None = None
 
     @torch.inference_mode()
     def push(self, frame: "Array", known: Any = None) -> "Array":
@@ -229,11 +228,8 @@ class Stream:
         """The same, as version 0.1 took it of a network that it saved; None for other networks."""
         model, args = self.forecaster._loaded_as
         weights = earlier.former_weights(self.forecaster.model.state_dict(), model)
-        return (
-            None
-            if weights is None
-            else _digest(model, args, self.forecaster.config()["scaling"], weights)
-        )
+        scaling = self.forecaster.config()["scaling"]
+        return None if weights is None else _digest(model, args, scaling, weights)
 
 
 def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:

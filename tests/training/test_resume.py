@@ -254,7 +254,7 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
     train(*groups(run, epochs=1))
     code = (
         "import time; from pathlib import Path; from foreframe.files import RunLock; "
-        f"lock = RunLock(Path({str(run)!r})); print(lock.take(), flush=True); time.sleep(60)"
+        f"lock = RunLock(Path({str(run)!r})); print(lock.acquire(), flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert holder.stdout is not None

@@ -78,11 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
-        said = str(error).strip()
+        message = str(error).strip()
         # A loader's worker process wraps its error; the last line is the error itself.
-        if "Original Traceback" in said:
-            said = said.splitlines()[-1].partition(": ")[2]
-        return _fail(" ".join(said.split()) or type(error).__name__)
+        if "Original Traceback" in message:
+            message = message.splitlines()[-1].partition(": ")[2]
+        return _fail(" ".join(message.split()) or type(error).__name__)
     except Exception as error:  # ours to mend, or that of a Dataset somebody else wrote
         if os.environ.get("FOREFRAME_DEBUG"):
             raise

@@ -236,9 +236,9 @@ def in_words(card: Mapping[str, Any]) -> str:
             parts["better than"].append(f"{spoken} (MSE {share:.0%} lower)")
         else:
             parts["worse than"].append(f"{spoken} (MSE {-share:.0%} higher)")
-    said = [f"{how} {', '.join(names)}" for how, names in parts.items() if names]
+    clauses = [f"{how} {', '.join(names)}" for how, names in parts.items() if names]
     chance = " (the difference could be chance)" if parts["a tie with"] else ""
-    return f"{who} is {'; '.join(said)}{chance}." if said else ""
+    return f"{who} is {'; '.join(clauses)}{chance}." if clauses else ""
 
 
 def parser() -> Parser:

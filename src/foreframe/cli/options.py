@@ -70,7 +70,7 @@ def described(signature: Any) -> dict[str, str]:
             names = param.arg_name.split(", ")
             about |= dict.fromkeys(names, text)
             if other not in (None, part):
-                about |= {name: said for name, said in described(other).items() if name in names}
+                about |= {name: of for name, of in described(other).items() if name in names}
     return about
 
 
@@ -137,13 +137,13 @@ class Parser(argparse.ArgumentParser):
                 words[k] = f"{flag}=true"
             elif flag.startswith("--") and self._is_open(name) and flag not in self._flags():
                 self.add_argument(flag, action=_Tell, dest=name, help=argparse.SUPPRESS)
-        found, rest = self.parse_known_intermixed_args(words, argparse.Namespace(told=[]))
+        parsed, rest = self.parse_known_intermixed_args(words, argparse.Namespace(told=[]))
         for word in rest:
             if word.startswith("-"):
                 raise ValueError(self._no_option(word))
             raise ValueError(f"options begin with --, so there is no place for {brief(word)}")
         told = []
-        for name, text in found.told:
+        for name, text in parsed.told:
             path = tuple(name.split("."))
             if not all(path):
                 raise ValueError(f"--{name} ends in the middle of a name; give --{path[0]}.NAME")
@@ -173,11 +173,8 @@ class Parser(argparse.ArgumentParser):
 
     def _is_switch(self, flag: str) -> bool:
         action = self._flags().get(flag)
-        return (
-            action is not None
-            and action.dest in self.options
-            and (self.options[action.dest].kind is bool)
-        )
+        option = None if action is None else self.options.get(action.dest)
+        return option is not None and option.kind is bool
 
     def _is_open(self, name: str) -> bool:
         """Whether a name lies in a mapping whose names are not known here: `model_args.kernel`."""
@@ -242,9 +239,9 @@ def _group_of(kind: Any) -> Any:
 
 
 def _about(signature: Any) -> str:
-    said = docstring_parser.parse(inspect.getdoc(signature) or "")
-    said_of = filter(None, (said.short_description, said.long_description))
-    return ". ".join(part.rstrip(".") for part in said_of)
+    doc = docstring_parser.parse(inspect.getdoc(signature) or "")
+    parts = filter(None, (doc.short_description, doc.long_description))
+    return ". ".join(part.rstrip(".") for part in parts)
 
 
 def call(parser: Parser, function: Callable[..., Any], arguments: Sequence[str]) -> Any:

@@ -31,21 +31,21 @@ def main(arguments: Sequence[str]) -> None:
 
     from foreframe.training.plan import plan
 
-    found = plan(model, data, learning, machine)
-    step, adds = found.step + found.fetch, found.multiply_adds / 1e9
-    flops = 6 * adds * found.batch / found.step
+    planned = plan(model, data, learning, machine)
+    step, adds = planned.step + planned.fetch, planned.multiply_adds / 1e9
+    flops = 6 * adds * planned.batch / planned.step
     print(
-        f"model     {model.model}: {found.parameters:,} parameters, {adds:.2f} G multiply-adds a "
+        f"model     {model.model}: {planned.parameters:,} parameters, {adds:.2f} G multiply-adds a "
         "forecast"
     )
-    took = f"{_duration(step)}, of which {_duration(found.fetch)} to fetch them"
-    print(f"step      {found.batch} clips, {took}, on one {found.device}")
-    print(f"speed     {_rounded(found.batch / step)} clips a second, {_rounded(flops)} GFLOP/s")
-    if found.memory is not None:
-        print(f"memory    {found.memory:,.0f} MiB a step, beside network and data")
+    took = f"{_duration(step)}, of which {_duration(planned.fetch)} to fetch them"
+    print(f"step      {planned.batch} clips, {took}, on one {planned.device}")
+    print(f"speed     {_rounded(planned.batch / step)} clips a second, {_rounded(flops)} GFLOP/s")
+    if planned.memory is not None:
+        print(f"memory    {planned.memory:,.0f} MiB a step, beside network and data")
     print(
-        f"epoch     {found.clips:,} clips, {found.steps:,} steps, {_duration(found.epoch)} without "
-        "validation"
+        f"epoch     {planned.clips:,} clips, {planned.steps:,} steps, "
+        f"{_duration(planned.epoch)} without validation"
     )
     if learning.minutes:
         print(
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
             "steps"
         )
     else:
-        print(f"training  {learning.epochs} epochs: {_duration(learning.epochs * found.epoch)}")
+        print(f"training  {learning.epochs} epochs: {_duration(learning.epochs * planned.epoch)}")
 
 
 def _rounded(number: float) -> str:

@@ -36,18 +36,17 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(what: str) -> Callable[[int, int], None]:
-    said = time.monotonic()
-    first: tuple[float, int] | None = (
-        None  # the pace is that since then: what comes before warms up
-    )
+    shown_at = time.monotonic()
+    # The pace is that since the first call: what comes before warms up.
+    first: tuple[float, int] | None = None
 
     def tell(done: int, total: int) -> None:
-        nonlocal said, first
+        nonlocal shown_at, first
         now = time.monotonic()
         if first is None:
             first = now, done
-        elif now - said >= EVERY and done < total:
-            said = now
+        elif now - shown_at >= EVERY and done < total:
+            shown_at = now
             left = int((now - first[0]) / (done - first[1]) * (total - done))
             hours = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
             print(f"{done} of {total} {what}, {hours} left", file=sys.stderr, flush=True)

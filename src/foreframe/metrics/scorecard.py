@@ -44,7 +44,7 @@ class Scorecard:
     ) -> None:
         self.steps, self.scores, self._to_units = steps, scores, to_units
         every = [score for of in scores.values() for score in of.values()]
-        self._rows = list(dict.fromkeys(one for score in every for one in score.sums))
+        self._rows = list(dict.fromkeys(row for score in every for row in score.sums))
         self.sums = torch.zeros(1 + len(self._rows), steps, dtype=torch.float64)
         self._by_clip: list[Tensor] = []
 
@@ -57,7 +57,7 @@ class Scorecard:
                 f"{tuple(Y.shape)}"
             )
         pair = Pair(P, Y, self._to_units)
-        rows = torch.stack([pair.of(one) for one in self._rows]).masked_fill(pair.lost, torch.nan)
+        rows = torch.stack([pair.of(row) for row in self._rows]).masked_fill(pair.lost, torch.nan)
         rows = rows.cpu().double()  # on the CPU: not every device has float64
         self.sums[0] += len(P)
         self.sums[1:] += rows.sum(dim=1)
@@ -71,7 +71,7 @@ class Scorecard:
         """(sums, clips): what a score is made of, over all lead times, for each clip that this
         process has scored.
         """
-        rows = [self._rows.index(one) for one in self.scores[convention][score].sums]
+        rows = [self._rows.index(row) for row in self.scores[convention][score].sums]
         return torch.cat(self._by_clip, dim=1)[rows]
 
     def table(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -89,7 +89,7 @@ class Scorecard:
         }
 
     def _entry(self, score: Score) -> dict[str, Any]:
-        totals = self.sums[[1 + self._rows.index(one) for one in score.sums]]
+        totals = self.sums[[1 + self._rows.index(row) for row in score.sums]]
         return {
             "overall": score.value(*totals.sum(dim=1)).item(),
             "per_lead": score.value(*totals).tolist(),

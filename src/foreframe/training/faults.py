@@ -81,12 +81,12 @@ def quiet_writer() -> Iterator[None]:
     """
     shown = threading.excepthook
 
-    def show(told: threading.ExceptHookArgs) -> None:
+    def show(args: threading.ExceptHookArgs) -> None:
         if not (
-            type(told.thread).__name__ == "_AsyncWriterThread"
-            and isinstance(told.exc_value, OSError)
+            type(args.thread).__name__ == "_AsyncWriterThread"
+            and isinstance(args.exc_value, OSError)
         ):
-            shown(told)
+            shown(args)
 
     threading.excepthook = show
     try:
@@ -124,9 +124,9 @@ def quiet_workers() -> Iterator[None]:
     """
     shown = sys.unraisablehook
 
-    def show(told: "sys.UnraisableHookArgs") -> None:
-        if told.exc_value is None or not dead_worker(told.exc_value):
-            shown(told)
+    def show(args: "sys.UnraisableHookArgs") -> None:
+        if args.exc_value is None or not dead_worker(args.exc_value):
+            shown(args)
 
     sys.unraisablehook = show
     try:

@@ -19,7 +19,7 @@ from foreframe.training.checkpoints import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.faults import Events, companions, dead_worker, quiet_workers, quiet_writer
 from foreframe.training.module import ForecastModule
-from foreframe.training.notices import go_on, is_first_process, say, told
+from foreframe.training.notices import go_on, is_first_process, listening, say
 from foreframe.training.options import (
     DataOptions,
     LearningOptions,
@@ -73,7 +73,7 @@ def train(
         Stopped: Ctrl-C; everything is saved.
     """
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
-    with told(verbose=run.verbose):
+    with listening(verbose=run.verbose):
         window, network, train, validation = prepared(model, data, learning, machine)
         options = Options(
             model,
@@ -147,7 +147,7 @@ def _train(
     if is_first_process():
         if run.tensorboard:
             say(f"TensorBoard: {start_tensorboard(folder, run.port, bool(run.resume))}")
-        cut_rows(scores.file, start.held.get("global_step", 0), start.owed is not None)
+        cut_rows(scores.file, start.contents.get("global_step", 0), start.owed is not None)
         config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
         with atomic_write(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -165,10 +165,10 @@ def _train(
                     f"the validation after step {start.owed[1]}, which the run did not come to, is "
                     "made up for"
                 )
-                module.load_state_dict(start.held["state_dict"])
-                module.elapsed = start.held["elapsed"]
-                checkpoints.load_state_dict(start.held["callbacks"]["Checkpoints"])
-                checkpoints.made_up, scores.made_up = start.held, start.owed
+                module.load_state_dict(start.contents["state_dict"])
+                module.elapsed = start.contents["elapsed"]
+                checkpoints.load_state_dict(start.contents["callbacks"]["Checkpoints"])
+                checkpoints.made_up, scores.made_up = start.contents, start.owed
                 stops.at_once = True  # it stays owed
                 trainer.validate(module, datamodule=clips, verbose=False)
                 checkpoints.made_up = scores.made_up = None
@@ -188,9 +188,10 @@ def _train(
                 ) from error
             if checkpoint is None or checkpoints.begun:
                 raise
-            said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             raise ValueError(
-                f"{checkpoint} is no checkpoint to go on from ({said}); use another, or train anew"
+                f"{checkpoint} is no checkpoint to go on from ({reason}); use another, or train "
+                "anew"
             ) from error
         finally:
             stops.restore_signal_handlers()
@@ -205,7 +206,7 @@ class Start:
     Args:
         network: with the checkpoint's weights where there is one.
         checkpoint: to go on from, whole.
-        held: its contents.
+        contents: what it holds.
         lines: which it is, and what is other than before.
         owed: epoch and step of a validation that the run did not come to.
         finished: why no step is left to take.
@@ -213,7 +214,7 @@ class Start:
 
     network: Model
     checkpoint: Path | None = None
-    held: Mapping[str, Any] = field(default_factory=dict)
+    contents: Mapping[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
     owed: tuple[int, int] | None = None
     finished: str = ""
@@ -226,10 +227,10 @@ def _resumed(folder: Path, options: Options, network: Model) -> Start:
         ValueError: checkpoints that are damaged, of another network or trained with other options;
             nothing left to train.
     """
-    checkpoint, held, line = checkpoint_of(folder)
+    checkpoint, contents, line = checkpoint_of(folder)
     if checkpoint is None:
         return Start(network, lines=(line,))
-    was = held["forecaster"].get("args")
+    was = contents["forecaster"].get("args")
     if other_network(was, network.args):
         network = as_it_was(network, options.model, options.learning.seed, options.machine.budget)
     if differs := other_network(was, network.args):
@@ -237,14 +238,14 @@ def _resumed(folder: Path, options: Options, network: Model) -> Start:
             f"{checkpoint} is of another network than these options describe ({differs}); resume "
             "with the run's own model options, or begin a new run"
         )
-    load_weights(network, held["state_dict"], checkpoint)
+    load_weights(network, contents["state_dict"], checkpoint)
     changed = check_recipe(
-        held.get("recipe"), recipe_of(*options[:4]), folder, options.run.accept_changes
+        contents.get("recipe"), recipe_of(*options[:4]), folder, options.run.accept_changes
     )
-    owed, over = owed_by(held), finished(held, options.learning, folder, options.data.data)
+    owed, over = owed_by(contents), finished(contents, options.learning, folder, options.data.data)
     if over and owed is None:
         raise ValueError(over)
-    return Start(network, checkpoint, held, (line, changed) if changed else (line,), owed, over)
+    return Start(network, checkpoint, contents, (line, changed) if changed else (line,), owed, over)
 
 
 __all__ = ["Stopped", "is_first_process", "train"]

@@ -31,8 +31,8 @@ _LISTENER = ContextVar("listener", default=Listener())  # noqa: B039 (frozen)
 
 
 @contextmanager
-def told(**how: bool) -> Iterator[None]:
-    """While this lasts, such a `Listener` is told."""
+def listening(**how: bool) -> Iterator[None]:
+    """While this lasts, whoever listens is such a `Listener`."""
     before = _LISTENER.set(replace(_LISTENER.get(), **how))
     try:
         yield

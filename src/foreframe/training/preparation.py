@@ -47,8 +47,8 @@ def prepared(
     c = int(train[0].shape[1]) - inputs
     # As many channels and inputs as the data have.
     if (network.channels, network.inputs) not in ((None, inputs), (c, inputs)):
-        told = {"channels": c, "inputs": inputs} if inputs else {"channels": c}
-        args = {**told, **model.model_args}
+        sizes = {"channels": c, "inputs": inputs} if inputs else {"channels": c}
+        args = {**sizes, **model.model_args}
         network = build_network(replace(model, model_args=args), learning.seed, machine.budget)
     check_first_clip(train, window, network.takes, data_name(data.data))
     check_trainer_arguments(machine.trainer)

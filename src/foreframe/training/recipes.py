@@ -159,9 +159,9 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
             raw = opened.read(MOST + 1)
     except (OSError, ValueError) as error:
         known = f"; recipes by name: {', '.join(recipes())}" if not exists(file) else ""
-        said = (error.strerror if isinstance(error, OSError) else None) or error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise ValueError(
-            f"config {brief(file, quoted=False)} cannot be read: {said}{known}"
+            f"config {brief(file, quoted=False)} cannot be read: {reason}{known}"
         ) from None
     if len(raw) > MOST:
         raise ValueError(f"config {file} is larger than {MOST // 1024} KiB: it is no config")
@@ -297,8 +297,8 @@ def plain_yaml(text: str, what: str) -> Any:
             if error.problem_mark and "\n" in text.strip()
             else ""
         )
-        said = error.problem if error.problem and error.context is None else "not YAML"
-        raise ValueError(f"{what}{line}: {said}; {HINT}") from None
+        reason = error.problem if error.problem and error.context is None else "not YAML"
+        raise ValueError(f"{what}{line}: {reason}; {HINT}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
         raise ValueError(f"{what}: not YAML; {HINT}") from None
 

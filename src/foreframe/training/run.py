@@ -65,11 +65,11 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
         raise ValueError(
             f"there is no run in {run.resume} to resume; `ls runs` shows the runs of this folder"
         )
-    folder, made = _made(model, run)
+    folder, created = _create_folder(model, run)
     try:
         lock = RunLock(folder)
         try:
-            free = lock.take()
+            free = lock.acquire()
         except OSError as error:
             raise ValueError(
                 f"cannot write to the folder {folder}: {error.strerror or error}"
@@ -90,20 +90,20 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
             os.environ["FOREFRAME_RUN"] = str(folder)
             yield folder
         finally:
-            lock.give()
+            lock.release()
     finally:
-        for empty in made:
+        for empty in created:
             with suppress(OSError):
                 empty.rmdir()
 
 
-def _made(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
-    """The folder and, from the inside out, what was made for it. Of runs that begin within one
+def _create_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
+    """The folder and, from the inside out, what was created for it. Of runs that begin within one
     second each has its own.
     """
     named = run.resume or run.run
     name = named or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    made = [folder for folder in (Path(name), *Path(name).parents) if not folder.exists()]
+    created = [folder for folder in (Path(name), *Path(name).parents) if not folder.exists()]
     try:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10_000):
@@ -117,7 +117,7 @@ def _made(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
                 break
     except OSError as error:
         raise ValueError(f"cannot make the folder {name}: {error.strerror or error}") from None
-    return folder, [folder, *made[1:]] if made else [] if named else [folder]
+    return folder, [folder, *created[1:]] if created else [] if named else [folder]
 
 
 def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
@@ -129,20 +129,22 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
     """
     last = folder / "checkpoints" / "last.ckpt"
     try:
-        path, held, note = first_whole((last, before(last)))
+        path, contents, note = first_whole((last, before(last)))
     except FileNotFoundError:
         return (
             None,
             {},
             f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml",
         )
-    held = earlier.checkpoint(held)
+    contents = earlier.checkpoint(contents)
     state = typed(
-        TrainingState, {one.name: held.get(one.name) for one in fields(TrainingState)}, str(path)
+        TrainingState,
+        {field.name: contents.get(field.name) for field in fields(TrainingState)},
+        str(path),
     )
     return (
         path,
-        held,
+        contents,
         (f"{note}\n" if note else "") + f"going on from {path}, step {state.global_step}",
     )
 
@@ -162,18 +164,20 @@ class TrainingState:
     elapsed: float
 
 
-def owed_by(held: Mapping[str, Any]) -> tuple[int, int] | None:
+def owed_by(contents: Mapping[str, Any]) -> tuple[int, int] | None:
     """Epoch and step of the validation that was to follow a checkpoint.
 
     Raises:
         ValueError: what is told of it is no epoch and step.
     """
-    told = held["callbacks"].get("Checkpoints")
-    owed = told.get("owed") if isinstance(told, Mapping) else None
+    saved = contents["callbacks"].get("Checkpoints")
+    owed = saved.get("owed") if isinstance(saved, Mapping) else None
     if owed is None:
         return None
     if not (
-        isinstance(owed, list) and len(owed) == 2 and all(isinstance(one, int) for one in owed)
+        isinstance(owed, list)
+        and len(owed) == 2
+        and all(isinstance(number, int) for number in owed)
     ):
         raise ValueError(
             f"the checkpoint's owed validation is no epoch and step, but {brief(owed)}; use "
@@ -268,18 +272,22 @@ def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: b
     return f"going on with other options than before: {what}"
 
 
-def finished(held: Mapping[str, Any], learning: LearningOptions, folder: Path, data: str) -> str:
+def finished(
+    contents: Mapping[str, Any], learning: LearningOptions, folder: Path, data: str
+) -> str:
     """Words for a run that has had all its time, which would only take one more step at a learning
     rate of nothing.
     """
     try:
-        whole_epoch = bool(held["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
+        whole_epoch = bool(
+            contents["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+        )
     except (KeyError, TypeError):
         raise ValueError(
             f"the checkpoint of {folder} does not tell how far it is; use another one, or train "
             "again"
         ) from None
-    minutes, epochs = held["elapsed"] / 60, held["epoch"] + whole_epoch
+    minutes, epochs = contents["elapsed"] / 60, contents["epoch"] + whole_epoch
     if learning.minutes and minutes >= learning.minutes:
         had, more = f"{learning.minutes:g} minutes", f"minutes {2 * learning.minutes:g}"
     elif epochs >= learning.epochs:

@@ -107,7 +107,7 @@ def build_trainer(
             gradient_clip_val=learning.clip or None,
             logger=logger or False,
             callbacks=list(callbacks),
-            enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,
             enable_model_summary=False,

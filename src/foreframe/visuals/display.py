@@ -49,8 +49,10 @@ def _moment(time: Any) -> str:
 
 def image_html(png: bytes, about: str) -> str:
     """A picture within a page of HTML."""
-    held = base64.b64encode(png).decode()
-    return f'<img alt="{escape(about)}" src="data:image/png;base64,{held}" style="max-width:100%">'
+    encoded = base64.b64encode(png).decode()
+    return (
+        f'<img alt="{escape(about)}" src="data:image/png;base64,{encoded}" style="max-width:100%">'
+    )
 
 
 def table_html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -79,7 +81,9 @@ class Card(dict[str, Any]):
             rows[name] = [f"{tables[of][score]['overall']:.4g}" for of, score in columns]
             if self.get("skill"):
                 rows[name].append(f"{self['skill'][name]['overall']:.3f}")
-        names = [f"{score} ({of})" for of, score in columns] + ["skill"] * bool(self.get("skill"))
+        names = [f"{score} ({of})" for of, score in columns]
+        if self.get("skill"):
+            names.append("skill")
         data = f" of {self['data']} ({self['split']})" if "data" in self else ""
         title = (
             f"{self['clips']} clips{data}, {self['past']} frames in, {self['future']} out; skill: "
