@@ -358,11 +358,7 @@ def _checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> T
 
 
 def write_pasts(
-    path: str | Path,
-    dataset: Dataset,
-    window: Window,
-    scaling: Scaling,
-    clips: int | None = None,
+    path: str | Path, dataset: Dataset, window: Window, scaling: Scaling, clips: int | None = None
 ) -> int:
     """The past frames of the clips that `evaluate` scores, in its order, for other programs to
     forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units, NaN where missing, without

@@ -260,10 +260,7 @@ class Forecaster:
         return total / weights
 
     def _whole(
-        self,
-        past: Float[Tensor, "b t _ h w"],
-        steps: int,
-        known: Float[Tensor, "b _ _ h w"] | None,
+        self, past: Float[Tensor, "b t _ h w"], steps: int, known: Float[Tensor, "b _ _ h w"] | None
     ) -> Float[Tensor, "b s _ h w"]:
         """A long past is taken in part by part: memory does not grow with it."""
         state = None

@@ -214,6 +214,13 @@ def check_drawn(data: Any, told: Iterable[Sequence[str]]) -> None:
             )
 
 
+def check_at_least(least: float, **options: float | None) -> None:
+    """Refuse options below `least`, naming the first; None is left alone."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
 def check_scoring(
     clips: int | None,
     past: int | None,
@@ -227,9 +234,7 @@ def check_scoring(
     Raises:
         ValueError: the first that has a value that it cannot have.
     """
-    for name, value in (("clips", clips), ("past", past), ("future", future)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    check_at_least(1, clips=clips, past=past, future=future)
     if not 1 <= batch_size <= 4096:
         raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
     if split not in (None, "train", "validation", "test", "all"):

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -341,31 +342,14 @@ def evaluate(
     """
     check_scoring(clips, past, future, batch_size, split, pasts)
     opened = open_scored(
-        what,
-        data,
-        data_args=data_args,
-        reading=reading,
-        splits=splits,
-        past=past,
-        future=future,
-        forecasts=forecasts,
-        split=split,
-        stride=stride,
-        device=device,
+        what, data, data_args, reading, splits, past, future, forecasts, split, stride, device
     )
     if output is not None:
         check_writable(Path(output))
     if pasts is not None:
         opened.write_pasts(pasts, clips)
     card = opened.score(
-        baselines,
-        clips=clips,
-        batch_size=batch_size,
-        thresholds=thresholds,
-        scales=scales,
-        period=period,
-        progress=progress,
-        precision=precision,
+        clips, batch_size, baselines, thresholds, scales, period, progress, precision
     )
     if output is not None:
         opened.write_report(output, card)
@@ -393,14 +377,35 @@ class Scored:
     own: bool
     forecasts: "Sequence[Forecasts]"
 
-    def score(self, baselines: Sequence[str] | None = None, **options: Any) -> Card:
-        """The scorecard; options as of `foreframe.evaluation.evaluate`."""
+    def score(
+        self,
+        clips: int | None = None,
+        batch_size: int = 16,
+        baselines: Sequence[str] | None = None,
+        thresholds: Sequence[float] = (),
+        scales: Sequence[int] = (),
+        period: int | None = None,
+        progress: Callable[[int, int], Any] | None = None,
+        precision: str = "32-true",
+    ) -> Card:
+        """The scorecard; arguments as of `foreframe.evaluate`."""
         from foreframe.evaluation import evaluate as score
         from foreframe.models import baselines_here
 
-        options |= {"baselines": baselines_here() if baselines is None else baselines}
-        options |= {"forecasts": self.forecasts, "name": self.name}
-        return Card({**self.where, **score(self.forecaster, self.dataset, **options)})
+        beside = baselines_here() if baselines is None else baselines
+        ours = partial(score, self.forecaster, self.dataset, forecasts=self.forecasts)
+        card = ours(
+            clips,
+            batch_size,
+            beside,
+            thresholds,
+            scales,
+            period,
+            progress,
+            precision,
+            name=self.name,
+        )
+        return Card({**self.where, **card})
 
     def write_pasts(self, path: str | os.PathLike[str], clips: int | None = None) -> int:
         """As `foreframe.evaluation.write_pasts`."""
@@ -421,7 +426,6 @@ class Scored:
 def open_scored(
     what: "Forecaster | Run | str | os.PathLike[str] | None",
     data: Any = None,
-    *,
     data_args: Plain | None = None,
     reading: Plain | ReadOptions | None = None,
     splits: Plain | SplitOptions | None = None,

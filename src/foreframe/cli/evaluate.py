@@ -71,18 +71,9 @@ def score_run(
     from foreframe.files import check_writable
     from foreframe.run import open_scored
 
+    files = forecasts or ()
     scored = open_scored(
-        run,
-        data,
-        data_args=data_args,
-        reading=reading,
-        splits=splits,
-        past=past,
-        future=future,
-        forecasts=forecasts or (),
-        split=split,
-        stride=stride,
-        device=device,
+        run, data, data_args, reading, splits, past, future, files, split, stride, device
     )
     name = scored.where["data"]
     folder = Path(output or report_folder(run, "" if scored.own else f"-{Path(name).stem}"))
@@ -93,15 +84,8 @@ def score_run(
     if precision == AUTO:
         print(choice_in_words(scored.forecaster.speedup(scored.dataset[0].shape)))
     with progress("clips") as tell:
-        card = scored.score(
-            clips=clips,
-            batch_size=batch_size,
-            thresholds=thresholds or (),
-            scales=scales or (),
-            period=period,
-            progress=tell,
-            precision=precision,
-        )
+        events = thresholds or (), scales or (), period
+        card = scored.score(clips, batch_size, None, *events, tell, precision)
     paths = scored.write_report(folder, {"run": run, **card})
     print_table(card)
     print(in_words(card))

@@ -7,6 +7,7 @@ from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.files import check_source
 from foreframe.memory import keep_memory
+from foreframe.options import check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 from foreframe.wording import plural
@@ -78,15 +79,7 @@ def forecast_clip(
             "rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc "
             "or .zarr"
         )
-    for name, value, least in (
-        ("steps", steps, 0),
-        ("past", past, 0),
-        ("every", every, 0),
-        ("fps", fps, 0),
-        ("budget", budget, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+    check_at_least(0, steps=steps, past=past, every=every, fps=fps, budget=budget)
     if Path(output).resolve() == Path(input).resolve():
         raise ValueError(f"output {output} is the input: name another file")
     forecaster = Forecaster.load(run, device)
@@ -107,7 +100,6 @@ def forecast_clip(
             forecaster,
             run,
             clip,
-            input,
             output,
             steps,
             seen,
@@ -148,7 +140,6 @@ def roll(
     forecaster: "Forecaster",
     run: str,
     clip: "Clip",
-    source: str,
     output: str,
     steps: int,
     seen: int,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.files import check_source, check_writable
 from foreframe.memory import keep_memory
+from foreframe.options import check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 
@@ -55,14 +56,8 @@ def forecast_live(
     """
     from pathlib import Path
 
-    for name, value, least in (
-        ("steps", steps, 0),
-        ("every", every, 1),
-        ("wait", wait, 0),
-        ("budget", budget, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+    check_at_least(0, steps=steps, wait=wait, budget=budget)
+    check_at_least(1, every=every)
     for folder in (output, None if state is None else Path(state).parent):
         if folder is not None:
             check_writable(folder)

@@ -29,12 +29,7 @@ from foreframe.training.options import (
     RunOptions,
 )
 from foreframe.training.pictures import Pictures
-from foreframe.training.preparation import (
-    as_it_was,
-    load_initial_weights,
-    load_weights,
-    prepared,
-)
+from foreframe.training.preparation import as_it_was, load_initial_weights, load_weights, prepared
 from foreframe.training.progress import progress
 from foreframe.training.run import (
     check_recipe,
@@ -117,12 +112,7 @@ def _train(
     # What can still refuse comes before the first file, so that a refused run leaves none.
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(*options[:4]))
     clips = Clips(
-        train,
-        validation,
-        data.batch_size,
-        data.workers,
-        learning.seed,
-        data.validation_clips,
+        train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips
     )
     scores, stops = Validation(folder / "validation.jsonl", data.future), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.

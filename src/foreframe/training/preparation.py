@@ -17,12 +17,7 @@ from foreframe.models import Model, build_model, earlier, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.notices import say
-from foreframe.training.options import (
-    DataOptions,
-    LearningOptions,
-    MachineOptions,
-    ModelOptions,
-)
+from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 from foreframe.training.trainer import check_trainer_arguments
 
 
