@@ -104,13 +104,10 @@ def _zarr_files(dataset: Any) -> dict[str, bytes]:
 def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
     """How variables are stored: frames compressed, NaN where missing; coordinates as they are."""
     frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}
-    return {
-        **{name: {"_FillValue": None} for name, v in dataset.coords.items() if v.dtype.kind == "f"},
-        **{
-            name: {chunks: _chunk(variable), **frames}
-            for name, variable in dataset.data_vars.items()
-            if variable.ndim
-        },
+    places = {name for name, v in dataset.coords.items() if v.dtype.kind == "f"}
+    fields = {name: v for name, v in dataset.data_vars.items() if v.ndim}
+    return {name: {"_FillValue": None} for name in places} | {
+        name: {chunks: _chunk(variable), **frames} for name, variable in fields.items()
     }
 
 
@@ -125,11 +122,8 @@ def _chunk(field: Any) -> tuple[int, ...]:
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Files into a new folder beside `path`, which takes its place when all are written."""
-    if (
-        path.is_dir()
-        and any(path.iterdir())
-        and not any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
-    ):
+    is_store = any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
+    if path.is_dir() and any(path.iterdir()) and not is_store:
         raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
@@ -187,10 +181,8 @@ def _check_alike(clips: Sequence[Clip]) -> None:
                 f"{tuple(first.frames.shape)}; make them alike"
             )
         if (other.times is None) != (first.times is None):
-            raise ValueError(
-                f"either forecast 0 or forecast {n} has times and the other has none; make them "
-                "alike"
-            )
+            which = f"either forecast 0 or forecast {n} has times"
+            raise ValueError(f"{which} and the other has none; make them alike")
 
 
 # -- variables -------------------------------------------------------------------------------------
@@ -324,18 +316,13 @@ def _meaning(name: str) -> dict[str, str]:
     if low in LONGITUDES:
         return {"standard_name": "longitude", "units": "degrees_east"}
     rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
-    return (
-        {"standard_name": rotated, "units": "degrees"}
-        if rotated in ("grid_latitude", "grid_longitude")
-        else {}
-    )
+    on_grid = rotated in ("grid_latitude", "grid_longitude")
+    return {"standard_name": rotated, "units": "degrees"} if on_grid else {}
 
 
-_BEGUN = {
-    "standard_name": "forecast_reference_time",
-    "long_name": "time of the last frame that was seen",
-}
-_AHEAD = {"standard_name": "forecast_period", "long_name": "time since the start of the forecast"}
+_REFERENCE, _PERIOD = "forecast_reference_time", "forecast_period"
+_BEGUN = {"standard_name": _REFERENCE, "long_name": "time of the last frame that was seen"}
+_AHEAD = {"standard_name": _PERIOD, "long_name": "time since the start of the forecast"}
 
 
 def _times(clip: Clip) -> dict[str, Any]:
@@ -352,8 +339,8 @@ def _times(clip: Clip) -> dict[str, Any]:
     begun = _like(valid, [clip.start])
     ahead = _ahead(valid, begun)
     return coordinates | {
-        "forecast_reference_time": ((), begun[0], {**_BEGUN, **_unit_of(valid)}),
-        "forecast_period": (dim, ahead, {**_AHEAD, **_unit_of(ahead)}),
+        _REFERENCE: ((), begun[0], {**_BEGUN, **_unit_of(valid)}),
+        _PERIOD: (dim, ahead, {**_AHEAD, **_unit_of(ahead)}),
     }
 
 
@@ -366,24 +353,22 @@ def _leads(clips: list[Clip]) -> dict[str, Any]:
         return {"start": forecasts, "lead": counted}
     valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
     if t < 2 and any(clip.start is None for clip in clips):
-        raise RefusedError(
-            "forecasts of one frame do not tell when they started; give each its start"
-        )
-    begun = _like(
-        valid,
-        [c.times[0] - c.step if c.start is None else c.start for c in clips if c.times is not None],
-    )
+        why = "forecasts of one frame do not tell when they started"
+        raise RefusedError(f"{why}; give each its start")
+    begun = _like(valid, [_start_of(clip) for clip in clips])
     leads = _ahead(valid, begun[:, None])
-    alike = (
-        np.allclose(leads, leads[:1])
-        if leads.dtype.kind == "f"
-        else bool((leads == leads[:1]).all())
-    )
+    floats = leads.dtype.kind == "f"
+    alike = np.allclose(leads, leads[:1]) if floats else bool((leads == leads[:1]).all())
     return {
         "start": ("start", begun, {**_BEGUN, **_unit_of(valid)}),
         "lead": ("lead", leads[0], {**_AHEAD, **_unit_of(leads)}) if alike else counted,
         clips[0].time_dim: (("start", "lead"), valid, _valid(valid)),
     }
+
+
+def _start_of(clip: Clip) -> Any:
+    """When a forecast began, by its first frame where it does not say."""
+    return np.asarray(clip.times)[0] - clip.step if clip.start is None else clip.start
 
 
 def _valid(times: np.ndarray, **axis: str) -> dict[str, str]:
@@ -404,11 +389,8 @@ def _ahead(valid: np.ndarray, begun: np.ndarray) -> np.ndarray:
 
 def _times_to_write(times: np.ndarray) -> np.ndarray:
     if times.dtype.kind == "M":
-        return (
-            times
-            if np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns")
-            else times.astype("datetime64[s]")
-        )
+        fine = np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns")
+        return times if fine else times.astype("datetime64[s]")
     return times if times.dtype.kind == "O" else times.astype(np.float64)
 
 

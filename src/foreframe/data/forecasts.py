@@ -93,12 +93,8 @@ def _from_grid(path: Path, variable: Any) -> Forecasts:
         raise ValueError(f"there is no file {path}")
     try:
         with xr.set_options(keep_attrs=True):
-            dataset = xr.open_dataset(
-                path,
-                engine="zarr" if path.is_dir() else None,
-                decode_timedelta=True,
-                **({"chunks": None} if path.is_dir() else {}),
-            )
+            how: dict[str, Any] = {"engine": "zarr", "chunks": None} if path.is_dir() else {}
+            dataset = xr.open_dataset(path, decode_timedelta=True, **how)
     except Exception as error:  # of a dozen kinds, by engine
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as NetCDF or Zarr: {reason[:200]}") from None
@@ -108,7 +104,7 @@ def _from_grid(path: Path, variable: Any) -> Forecasts:
             f"{path} has no dimensions of starts and lead times (standard names "
             f"forecast_reference_time and forecast_period); it has {', '.join(dataset.sizes)}"
         )
-    names = [name for name, of in dataset.data_vars.items() if {start, lead} <= set(of.dims)]
+    names = [name for name, v in dataset.data_vars.items() if {start, lead} <= set(v.dims)]
     if len(names) != 1 and variable not in names:
         raise ValueError(
             f"{path} has {', '.join(map(str, names)) or 'no variable'} with starts and lead times, "
@@ -116,32 +112,25 @@ def _from_grid(path: Path, variable: Any) -> Forecasts:
         )
     name = names[0] if len(names) == 1 else variable
     steps = dataset.sizes[lead]
-    apart = [n for n, of in dataset.coords.items() if {start, lead} & set(of.dims)]
+    apart = [n for n, coord in dataset.coords.items() if {start, lead} & set(coord.dims)]
     plain = dataset[[name]].drop_vars(apart)
     plain = plain.drop_vars([n for n in plain.coords if plain[n].dtype.kind in "mM"])
-    plain = plain.rename({lead: "time"}).assign_coords(
-        time=("time", np.arange(steps), {"axis": "T"})
-    )
+    times = ("time", np.arange(steps), {"axis": "T"})
+    plain = plain.rename({lead: "time"}).assign_coords(time=times)
 
     def read(k: int) -> np.ndarray:
         [clip] = clips_from(plain.isel({start: k}))
         return np.asarray(clip.frames[0:steps])
 
-    return Forecasts(
-        path.stem,
-        dataset.sizes[start],
-        steps,
-        read,
-        _valid_times(path, dataset, start, lead),
-        str(dataset[name].attrs.get("units", "")),
-    )
+    valid, units = _valid_times(path, dataset, start, lead), dataset[name].attrs.get("units", "")
+    return Forecasts(path.stem, dataset.sizes[start], steps, read, valid, str(units))
 
 
 def _dimension(dataset: Any, names: Sequence[str]) -> Any:
     """The dimension whose coordinate has a standard name among `names`, or is called so."""
     for dim in dataset.sizes:
-        told = dataset[dim].attrs.get("standard_name") if dim in dataset.coords else None
-        if told in names or str(dim).lower() in names:
+        standard = dataset[dim].attrs.get("standard_name") if dim in dataset.coords else None
+        if standard in names or str(dim).lower() in names:
             return dim
     return None
 
@@ -190,14 +179,14 @@ def rows_by_time(forecasts: Forecasts, times: Mapping[int, tuple[str, ...]]) -> 
     Raises:
         ValueError: none of these clips has a forecast.
     """
-    of = forecasts.times or ()
-    steps = min(len(of[0]), *(len(when) for when in times.values()))
-    number = {when[:steps]: k for k, when in enumerate(of)}
+    valid = forecasts.times or ()
+    steps = min(len(valid[0]), *(len(when) for when in times.values()))
+    number = {when[:steps]: k for k, when in enumerate(valid)}
     rows = {clip: number[when[:steps]] for clip, when in times.items() if when[:steps] in number}
     if not rows:
         ours = list(times.values())
         raise ValueError(
-            f"{forecasts.name} has no forecast of these clips: it is about {of[0][0]} to "
-            f"{of[-1][-1]}, the clips about {ours[0][0]} to {ours[-1][-1]}"
+            f"{forecasts.name} has no forecast of these clips: it is about {valid[0][0]} to "
+            f"{valid[-1][-1]}, the clips about {ours[0][0]} to {ours[-1][-1]}"
         )
     return rows

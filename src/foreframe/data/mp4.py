@@ -37,12 +37,8 @@ def check_mp4(path: Path, budget: float) -> None:
                 # Of sound that is not compressed each value is a sample, for which no room is made.
                 most = max(most, _count(kind, content))
     samples = max(most, fragments)
-    check_budget(
-        _SAMPLE * samples,
-        budget,
-        f"{path}, whose index claims {samples} frames,",
-        "make or fetch the film again",
-    )
+    what = f"{path}, whose index claims {samples} frames,"
+    check_budget(_SAMPLE * samples, budget, what, "make or fetch the film again")
 
 
 def _count(kind: bytes, content: bytes) -> int:

@@ -90,9 +90,8 @@ def open_splits(
         named = DATASETS[data]
         return Splits(lambda split: _call(named, data, _taken(named, split, window) | args))
     if _is_file_of_clips(data, args):
-        return Splits(
-            lambda split: _call(ArrayClips, data, {"source": data, "split": split} | args)
-        )
+        given = {"source": data} | args
+        return Splits(lambda split: _call(ArrayClips, data, {"split": split} | given))
     if is_recording(data, args):
         return _recordings(data, window, args, scaling)
     make = imported(data)
@@ -177,7 +176,7 @@ def _recordings(
     """Windows of recordings, which are decoded once, and whose scaling is fitted once.
 
     Raises:
-        ValueError: an option that is not there, with the nearest that is.
+        ValueError: an unknown option, with the nearest that is known.
     """
     groups: dict[type, dict[str, Any]] = {ReadOptions: {}, SplitOptions: {}}
     names = {option.name: kind for kind in groups for option in fields(kind)}
@@ -241,8 +240,8 @@ def imported(path: str) -> Any:
     module, _, name = path.replace(":", ".").rpartition(".")
     if not module:
         raise ValueError(
-            f"data {path!r} is unknown; give {' or '.join(DATASETS)}, a file or folder that is "
-            "there, or an import path such as pkg.Clips"
+            f"data {path!r} is unknown; give {' or '.join(DATASETS)}, an existing file or folder, "
+            "or an import path such as pkg.Clips"
         )
     # A file beside the user is meant to be found, as `python -m` would.
     if os.getcwd() not in sys.path:

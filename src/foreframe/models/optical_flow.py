@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.extras import needed
 from foreframe.models.promise import Model, State
 
 Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels, as OpenCV has them
@@ -88,12 +89,7 @@ def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Fi
 
 def _flow(frames: np.ndarray) -> np.ndarray:
     """Frames (K,H,W) in [0,1] -> their mean motion (2,H,W); zero for a single frame."""
-    try:
-        import cv2
-    except ImportError:
-        raise ValueError(
-            "optical_flow needs OpenCV, which is not installed: pip install 'foreframe[flow]'"
-        ) from None
+    cv2 = needed("cv2", "flow", "optical_flow")  # OpenCV
     # Scale and levels; window and iterations; neighbours and their sigma.
     pyramid, area, expansion = (0.5, 3), (15, 3), (5, 1.2)
     bytes_ = np.rint(frames * 255).astype(np.uint8)
