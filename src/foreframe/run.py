@@ -24,7 +24,7 @@ from foreframe.options import (
 )
 from foreframe.scaling import Scaling
 from foreframe.training.options import Options
-from foreframe.training.recipes import Told, no_option, options_from
+from foreframe.training.recipes import Given, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
     Raises:
         ValueError: the first that is wrong, and what it could be.
     """
-    told: Told = []
+    changes: Given = []
     for name, value in given.items():
         if name not in TrainOptions.__annotations__:
             raise ValueError(no_option(name, list(TrainOptions.__annotations__)))
@@ -136,12 +136,12 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
         if name in ("reading", "splits") and not isinstance(plain, Mapping):
             as_data_args({name: plain})  # which refuses it
         if isinstance(value, os.PathLike):
-            told.append((path, os.fspath(value)))
+            changes.append((path, os.fspath(value)))
         elif isinstance(plain, Mapping) and name not in ("data", "scaling"):
-            told += [((*path, inner), part) for inner, part in plain.items()]
+            changes += [((*path, inner), part) for inner, part in plain.items()]
         else:
-            told.append((path, plain))
-    return options_from([] if recipe is None else [os.fspath(recipe)], told)
+            changes.append((path, plain))
+    return options_from([] if recipe is None else [os.fspath(recipe)], changes)
 
 
 def _plain(value: Any) -> Any:

@@ -15,13 +15,13 @@ from typing import Annotated, Any, NamedTuple, NoReturn, get_args
 import docstring_parser
 
 from foreframe.options import GROUPS, OLD, ReadOptions, SplitOptions
-from foreframe.training.recipes import Told, of_kind, plain_yaml, put
+from foreframe.training.recipes import Given, of_kind, plain_yaml, put
 from foreframe.typed import brief, parameters, type_hints
 from foreframe.wording import closest
 
 Reading = Annotated[dict[str, Any] | None, ReadOptions]  # those of its fields that were given
 Splits = Annotated[dict[str, Any] | None, SplitOptions]
-# Of verbs that read or split as in training where nothing is said, so that defaults are not told.
+# Of verbs that read or split as in training where nothing is given: the help shows no defaults.
 ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
 SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
 
@@ -123,7 +123,7 @@ class Parser(argparse.ArgumentParser):
         """One line, and exit code 2: see `foreframe.cli.main`."""
         raise ValueError(message)
 
-    def told(self, arguments: Sequence[str]) -> Told:
+    def parsed(self, arguments: Sequence[str]) -> Given:
         """What the words say, in order, each value of its option's type.
 
         Raises:
@@ -137,28 +137,28 @@ class Parser(argparse.ArgumentParser):
                 words[k] = f"{flag}=true"
             elif flag.startswith("--") and self._is_open(name) and flag not in self._flags():
                 self.add_argument(flag, action=_Tell, dest=name, help=argparse.SUPPRESS)
-        parsed, rest = self.parse_known_intermixed_args(words, argparse.Namespace(told=[]))
+        parsed, rest = self.parse_known_intermixed_args(words, argparse.Namespace(words=[]))
         for word in rest:
             if word.startswith("-"):
                 raise ValueError(self._no_option(word))
             raise ValueError(f"options begin with --, so there is no place for {brief(word)}")
-        told = []
-        for name, text in parsed.told:
+        options = []
+        for name, text in parsed.words:
             path = tuple(name.split("."))
             if not all(path):
                 raise ValueError(f"--{name} ends in the middle of a name; give --{path[0]}.NAME")
             known = self.options.get(name)
             shown = name.upper() if known is not None and known.positional else f"--{name}"
-            told.append((path, self.value(name, text, shown)))
-        return told
+            options.append((path, self.value(name, text, shown)))
+        return options
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The same by name, groups as mappings.
 
         Raises:
-            ValueError: as `told`, or an option that must be given and is not.
+            ValueError: as `parsed`, or an option that must be given and is not.
         """
-        values = put({}, self.told(arguments))
+        values = put({}, self.parsed(arguments))
         lacking = [
             name.upper() if option.positional else f"--{name}"
             for name, option in self.options.items()
@@ -210,7 +210,7 @@ class _Tell(argparse.Action):
     """Keeps values in the order in which they are given, as text."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        namespace.told.append((self.dest, values))
+        namespace.words.append((self.dest, values))
 
 
 def formatter(prog: str, help_at: int = 24) -> argparse.HelpFormatter:

@@ -44,9 +44,9 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
         ValueError: an option that does not exist, or a value that it cannot have; a config that
             cannot be read, or names what only the command line may.
     """
-    told = (options or parser()).told(arguments)
-    configs = [value for path, value in told if path == ("config",)]
-    groups = options_from(configs, told)
+    given = (options or parser()).parsed(arguments)
+    configs = [value for path, value in given if path == ("config",)]
+    groups = options_from(configs, given)
     if "/" in groups.data.data:  # no import path has any
         check_source(groups.data.data)
     return dict(zip(GROUPS, groups, strict=True))
@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
 def _help(arguments: Sequence[str]) -> str:
     """All options; or, where a model or data are named, the arguments of these alone."""
     options = parser()
-    named = dict(options.told(arguments))
+    named = dict(options.parsed(arguments))
     shown = ""
     if ("model",) in named or ("data",) in named:
         from foreframe.cli.arguments import help_of_data, help_of_model

@@ -47,24 +47,24 @@ def config_file(given: str) -> str:
     return str(RECIPES / f"{given}.yaml")
 
 
-Told = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
+Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
 
 
-def options_from(configs: Sequence[str], told: Told) -> Options:
+def options_from(configs: Sequence[str], given: Given) -> Options:
     """The options of training: the usual ones, changed by those of a run that is resumed, by
     configs, and by what a command or a call tells, in this order.
 
     Args:
         configs: recipes by name, or files.
-        told: today's names; those of recordings by their groups.
+        given: today's names; those of recordings by their groups.
 
     Raises:
         ValueError: an option that does not exist, or a value that it cannot have; a config that
             cannot be read, or names what only the command line may.
     """
-    as_data_args(put({}, told))  # for what it refuses
+    as_data_args(put({}, given))  # for what it refuses
     files = [config_file(config) for config in configs]
-    if resume := dict(told).get(("resume",)):
+    if resume := dict(given).get(("resume",)):
         config = Path(resume) / "config.yaml"
         if not exists(config):
             raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
@@ -77,10 +77,10 @@ def options_from(configs: Sequence[str], told: Told) -> Options:
         for name, value in config_settings(file, list(kinds)).items():
             settings[name] = of_kind(kinds[name], value, f"config {file}: {name}")
     settings.pop("resume", None)
-    flags = _on_data_args(told)
+    flags = _on_data_args(given)
     check_origin(f"config {files[-1] if files else ''}", settings, [path for path, _ in flags])
     values = put(settings, flags)
-    check_drawn(values.get("data", DataOptions.data), [path for path, _ in told])
+    check_drawn(values.get("data", DataOptions.data), [path for path, _ in given])
     groups: list[Any] = []
     for group in GROUPS:
         own = {o.name: values[o.name] for o in fields(group) if o.name in values}
@@ -88,10 +88,10 @@ def options_from(configs: Sequence[str], told: Told) -> Options:
     return Options(*groups)
 
 
-def _on_data_args(told: Told) -> Told:
+def _on_data_args(given: Given) -> Given:
     """Options of recordings where they are kept: among the arguments of the data."""
-    flags: Told = []
-    for (root, *inner), value in told:
+    flags: Given = []
+    for (root, *inner), value in given:
         if root in OF_RECORDINGS and not inner:
             flags += [(("data_args", name), part) for name, part in value.items()]
         elif root in OF_RECORDINGS:
@@ -101,11 +101,11 @@ def _on_data_args(told: Told) -> Told:
     return flags
 
 
-def put(values: Any, told: Told) -> Any:
+def put(values: Any, given: Given) -> Any:
     """`values` with others in them, however deep these lie; a mapping in the place of what is
     none. Parts of a model are changed as `merged` does it.
     """
-    for path, value in told:
+    for path, value in given:
         values = _put(values, path, value)
     return values
 
