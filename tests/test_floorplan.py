@@ -96,3 +96,9 @@ def test_the_floor_plan_is_held(tmp_path: Path, module: str, code: str, verdict:
     )
     assert verdict in run.stdout, run.stdout + run.stderr
     assert (run.returncode == 0) == (verdict == "0 broken")
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """A process that a test starts would import the other one."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)) > 80
