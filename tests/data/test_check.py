@@ -46,7 +46,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     assert "flat      1: one value alone (7.5 mm/h), frame 3" in said
     for words in (
         "40 frames of 6x8", "every 1 h", "1: in time, before frame 25",
-        "same as the one before, frames 10-12", "everything missing, frame 20",
+        "same as the frame before, frames 10-12", "everything missing, frame 20",
         "mm/h", "lat 5 to 0", "north-up",
     ):  # fmt: skip
         assert words in said

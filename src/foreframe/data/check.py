@@ -42,7 +42,7 @@ class Checked:
         empty: frames in which everything is missing.
         black: frames that are black: 0 everywhere, or of a picture of 8 bits at most 16.
         flat: other frames of one value alone, and that value.
-        frozen: frames equal to the one before in every pixel.
+        frozen: frames equal to the frame before in every pixel.
         gaps: first frames after a gap in time.
         cuts: first frames of a new scene; pictures only.
         broken: frames that could not be decoded.
@@ -220,7 +220,7 @@ def _marked(checked: Checked) -> list[tuple[str, str, str, list[int]]]:
         ("empty", "empty", "everything missing, frame", checked.empty),
         ("black", "black", "nothing to see, frame", checked.black),
         ("flat", f"flat ({flat})", f"one value alone ({flat}), frame", list(checked.flat)),
-        ("frozen", "frozen", "the same as the one before, frame", checked.frozen),
+        ("frozen", "frozen", "the same as the frame before, frame", checked.frozen),
         ("cuts", "cut at frame", "a new scene at frame", checked.cuts),
         ("BROKEN", "BROKEN", "cannot be decoded, frame", checked.broken),
     ]

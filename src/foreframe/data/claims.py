@@ -1,7 +1,6 @@
-"""How much memory opening or reading one thing may take: asked of headers, before any is taken.
+"""What the header of a file claims, refused before memory is taken where it cannot be true.
 
-A file of kilobytes may say that it holds terabytes, in good faith or not. Nobody's machine should
-have to find that out.
+A file of kilobytes may say that it holds terabytes, in good faith or not.
 """
 
 import math
@@ -40,8 +39,7 @@ def check_claim(
 
 
 def frames_at_once(shape: Sequence[int], most: int, budget: float = BUDGET) -> int:
-    """How many frames (T,C,H,W) are worked on at once: at most `most`, fewer of big ones, at least
-    one.
+    """How many frames (T,C,H,W) are worked on at once: `most`, or fewer big frames, at least 1.
 
     Statistics take 16 bytes a value while they are computed.
     """

@@ -94,7 +94,7 @@ class ForeignClips(ClipSet):
 
 
 def clip_set(dataset: Any, name: str = "data") -> ClipSet:
-    """Any map-style Dataset as a `ClipSet`; one that is one stays as it is."""
+    """Any map-style Dataset as a `ClipSet`, which a `ClipSet` is already."""
     return dataset if isinstance(dataset, ClipSet) else ForeignClips(dataset, name)
 
 
@@ -177,7 +177,7 @@ def chosen(
     dataset: Any, limit: int | None = None, among: Sequence[int] | None = None
 ) -> Sequence[int]:
     """Which clips, of all or `among` some, are scored when at most `limit` are: the first, or,
-    where neighbours are alike, as many evenly spread.
+    where neighbours are alike, evenly spread clips.
     """
     items = range(len(dataset)) if among is None else among
     if limit is None or limit >= len(items):
@@ -194,8 +194,8 @@ def batches(
     what: str = "data",
     among: Sequence[int] | None = None,
 ) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """The clips of any Dataset, those `among` some, at most `limit` of them, in batches; `what`
-    names one that has no name in messages.
+    """The clips of any Dataset, of all or `among` some at most `limit`, in batches; `what` names a
+    Dataset without a name in messages.
     """
     clips, keys = clip_set(dataset, what), chosen(dataset, limit, among)
     for start in range(0, len(keys), batch_size):

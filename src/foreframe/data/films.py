@@ -117,8 +117,8 @@ class Film(Frames):
     undamaged. The frames of the last slice are kept, up to 128 MiB, so that windows may overlap.
 
     `broken` are the indices, so far, of frames that could not be decoded: the frame before stands
-    in their place (the next good one at the film's start), and the first of them warns. Frames
-    after one, up to the next key frame, may carry its damage on.
+    in their place (the next good frame at the film's start), and the first of them warns. Frames
+    after them, up to the next key frame, may carry the damage on.
 
     Raises:
         ValueError: with `strict`, a frame asked for that cannot be decoded.
@@ -184,8 +184,8 @@ class Film(Frames):
 
     def _start(self, run: "_Run", k: int) -> None:
         """Let the run begin at the last key frame up to frame k, if that comes out whole after a
-        seek to it, or to the one before where the container's seeks go too far; else at the start
-        of the film. So decoding gives what it gives from the start.
+        seek to it, or to the key frame before where the container's seeks go too far; else at the
+        start of the film. So decoding gives what it gives from the start.
         """
         run.last = None
         key = self._index.key_before(k)
@@ -252,7 +252,7 @@ class _Index:
         return self.keys[max(0, bisect.bisect_right(self.keys, k) - 1)]
 
     def find(self, stamp: int | None) -> int | None:
-        """The frame that has this time, if one has."""
+        """The number of the frame that has this time; None where no frame has."""
         if stamp is None:
             return None
         k = int(np.searchsorted(self.stamps, stamp))
@@ -430,8 +430,8 @@ def _frames(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]:
 
 
 def _numbered(frames: Iterator[Any], index: _Index, start: int) -> Iterator[tuple[int, Any]]:
-    """Every index from `start` to the film's end with its frame, or None where no whole one came
-    out.
+    """Every index from `start` to the film's end with its frame, or None where it came out
+    damaged or not at all.
     """
     due = start
     for frame in frames:

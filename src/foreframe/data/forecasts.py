@@ -24,9 +24,9 @@ class Forecasts:
         name: what their row in a table is called.
         count: how many there are.
         steps: how many frames each has.
-        read: the k-th one, (S,C,H,W), row 0 at the top; NaN where it says nothing.
-        times: for each one what `moments` makes of its valid times; None where the file has none,
-            and they are in the order of the clips.
+        read: the k-th forecast, (S,C,H,W), row 0 at the top; NaN where it says nothing.
+        times: for each forecast what `moments` makes of its valid times; None where the file has
+            none, and they are in the order of the clips.
         units: "" where the file does not say.
     """
 
@@ -62,7 +62,7 @@ def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
         if times is not None and times.shape != (len(frames), frames[0].shape[0]):
             raise ValueError(
                 f"{path}: times of shape {times.shape} for {len(frames)} forecasts of "
-                f"{frames[0].shape[0]} frames; give one to each frame"
+                f"{frames[0].shape[0]} frames; give each frame a time"
             )
         known = None if times is None else [moments(row) for row in times]
 

@@ -1,4 +1,4 @@
-"""GeoTIFF: rasters that know where they lie, a file for each time, or one whose bands are times."""
+"""GeoTIFF: rasters that say where they lie; each file, or each band of a file, is a time."""
 
 import math
 import re
@@ -44,7 +44,7 @@ class _Raster(NamedTuple):
 
     Args:
         path: of the file.
-        times: of its bands, where all have one.
+        times: of its bands, where all have a time.
         shape: bands, rows and columns.
         place: the numbers a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f.
         crs: the map, in WKT.

@@ -35,9 +35,9 @@ def read_grib(
     """A clip out of a GRIB file of either edition, its messages read when its frames are asked for.
 
     Frames are as `read_grid` has them. A frame's time is the time that its message is valid at;
-    `Clip.start` is when the forecast began, where all messages are of one. Grids in longitude and
-    latitude have both as coordinates, others as auxiliary ones in 2-D. Opening looks at the header
-    of every message; no index file is written.
+    `Clip.start` is when the forecast began, where all messages are of one forecast. Grids in
+    longitude and latitude have both as coordinates, others as auxiliary ones in 2-D. Opening looks
+    at the header of every message; no index file is written.
 
     Args:
         path: of the file.

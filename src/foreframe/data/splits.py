@@ -153,7 +153,7 @@ def split_lines(clips: Mapping[str, Sequence[Clip]], windows: Mapping[str, int])
 
 
 def noted(clips: Sequence[Clip]) -> list[str]:
-    """The notes that reading recordings has left, each once."""
+    """The notes that reading has left on recordings, each once."""
     notes = Counter(note for clip in clips for note in clip.notes)
     several = f"of {len(clips)} recordings" if len(clips) > 1 else ""
     return [f"note: {note}" + (f" ({n} {several})" if several else "") for note, n in notes.items()]
