@@ -31,13 +31,9 @@ def test_from_a_film_to_a_forecaster_its_scores_and_a_picture(tmp_path) -> None:
     film, trained, scored, forecast = code_of(notebook)
     assert not film.outputs
     said = "".join(output.text for output in trained.outputs if output.output_type == "stream")
-    assert [line.split()[0] for line in said.splitlines()] == [
-        "film.mp4:",
-        "train",
-        "validation",
-        "test",
-        "epoch",
-    ]
+    first = [line.split()[0] for line in said.splitlines()]
+    assert first[:4] == ["film.mp4:", "train", "validation", "test"]
+    assert set(first[4:]) == {"epoch"}  # as many as the minutes hold
     shown = [output for output in trained.outputs if output.output_type == "execute_result"]
     assert shown[0].data["text/html"].count("data:image/png") == 2
     assert "persistence" in scored.outputs[-1].data["text/html"]

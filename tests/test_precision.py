@@ -257,9 +257,10 @@ def test_scores_are_near_and_say_their_precision(forecaster, monkeypatch, tmp_pa
     data = MovingMNIST("test", clips=4)
     names = (EXACT, HALF, AUTO)
     cards = {name: evaluate(forecaster, data, batch_size=2, precision=name) for name in names}
-    assert evaluate(forecaster, data, batch_size=2) == cards[EXACT]
+    # As text: some scores of a black frame are NaN.
+    assert repr(evaluate(forecaster, data, batch_size=2)) == repr(cards[EXACT])
     assert [card["precision"] for card in cards.values()] == [EXACT, HALF, HALF]
-    assert cards[AUTO] == cards[HALF]
+    assert repr(cards[AUTO]) == repr(cards[HALF])
     assert len(ran) == 1
     # What is left is the baselines'.
     exact, half = (
@@ -267,7 +268,7 @@ def test_scores_are_near_and_say_their_precision(forecaster, monkeypatch, tmp_pa
     )
     assert half == pytest.approx(exact, rel=NEAR)
     assert half != exact
-    assert cards[EXACT]["scores"] == cards[HALF]["scores"]
+    assert repr(cards[EXACT]["scores"]) == repr(cards[HALF]["scores"])
 
 
 def test_pictures_are_of_the_forecasts_that_were_scored(forecaster, monkeypatch, tmp_path) -> None:

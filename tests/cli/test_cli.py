@@ -223,7 +223,7 @@ def test_evaluate_writes_a_report_and_names_conventions(run, capsys) -> None:
         "6 clips of moving_mnist (test)",
     ):
         assert word in out
-    assert "The model's MSE is" in out
+    assert "The model is better than" in out
     assert {path.name for path in (run / "evaluation").iterdir()} == {
         "scorecard.json",
         "curves.png",

@@ -447,7 +447,7 @@ def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:
 def test_blank_output_is_noticed_and_so_is_its_end(capsys) -> None:
     watch, module = (
         BlankWatch(),
-        SimpleNamespace(window=Window(1, 1), network=SimpleNamespace(bounded=True)),
+        SimpleNamespace(window=Window(1, 1), network=SimpleNamespace(bounded=True, inputs=0)),
     )
     clips = torch.rand(2, 2, 1, 8, 8)
     for step, made in ((50, 0 * clips[:, 1:]), (100, 0 * clips[:, 1:]), (150, clips[:, 1:])):

@@ -219,7 +219,8 @@ def in_words(card: Mapping[str, Any]) -> str:
         elif of["difference"] > 0:
             parts["better than"].append(f"{spoken} (MSE {share:.0%} lower)")
         else:
-            parts["worse than"].append(f"{spoken} (MSE {-share:.0%} higher)")
+            more = f"{-share:.0%} higher" if -share < 1 else f"{1 - share:.3g} times as high"
+            parts["worse than"].append(f"{spoken} (MSE {more})")
     clauses = [f"{how} {', '.join(names)}" for how, names in parts.items() if names]
     chance = " (the difference could be chance)" if parts["a tie with"] else ""
     return f"{who} is {'; '.join(clauses)}{chance}." if clauses else ""

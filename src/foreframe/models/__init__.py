@@ -133,9 +133,11 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     """What builds the model, with the arguments checked one by one."""
     name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
-        every = f"choose a preset ({', '.join(PRESETS)}) or one of {', '.join(MODELS)}"
-        near = closest(str(name), [*PRESETS, *MODELS])
-        raise ValueError(f"model {brief(name)} is unknown; {near or every}")
+        near = closest(str(name), [*PRESETS, *MODELS]).capitalize()
+        raise ValueError(
+            f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of "
+            f"{', '.join(MODELS)}{near and f'. {near}'}"
+        )
     model, known = PRESETS.get(name, (name, {}))
     kind = MODELS[model]
     check_types(kind, args, f"model {name}")
