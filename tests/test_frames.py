@@ -30,6 +30,7 @@ def test_joined_frames_go_on_across_their_ends() -> None:
         for last in range(first, 12):
             np.testing.assert_array_equal(joined[first:last], VALUES[first:last])
     assert joined[7:7].dtype == np.float32
+    np.testing.assert_array_equal(np.stack(list(joined)), VALUES)
 
 
 def test_first_channels_leave_the_others_out() -> None:

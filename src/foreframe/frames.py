@@ -4,7 +4,7 @@ Missing values are NaN, so frames that have any are floats.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
@@ -54,6 +54,11 @@ class Frames(ABC):
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Frame by frame, each (C,H,W)."""
+        for k in range(len(self)):
+            yield self.read(k, k + 1)[0]
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
         """As numpy has it, but that time is cut by a slice without a step, or by one number:
