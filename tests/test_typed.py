@@ -158,7 +158,8 @@ def test_yaml_of_values() -> None:
         ("simvp", {"temporal": -16}, "SimVP takes multiples"),
         ("simvp", {"temporal": 16000}, "more than the budget"),
         ("cycle", {"period": 0}, "period of at least 1"),
-        ("convlstmm", {}, "is unknown; choose a preset"),
+        ("transformer", {}, "is unknown; choose a preset"),
+        ("quik", {}, r"is unknown; did you mean quick\? Or choose a preset"),
     ],
 )
 def test_models_that_are_refused_before_they_take_memory(name: Any, args: Any, said: str) -> None:

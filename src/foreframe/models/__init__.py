@@ -133,10 +133,10 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     """What builds the model, with the arguments checked one by one."""
     name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
-        near = closest(str(name), [*PRESETS, *MODELS]).capitalize()
+        near = closest(str(name), [*PRESETS, *MODELS])
         raise ValueError(
-            f"model {brief(name)} is unknown; choose a preset ({', '.join(PRESETS)}) or one of "
-            f"{', '.join(MODELS)}{near and f'. {near}'}"
+            f"model {brief(name)} is unknown; {near and f'{near} Or '}choose a preset "
+            f"({', '.join(PRESETS)}) or one of {', '.join(MODELS)}"
         )
     model, known = PRESETS.get(name, (name, {}))
     kind = MODELS[model]
