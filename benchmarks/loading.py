@@ -88,7 +88,7 @@ def step(model: str, source: str, args: dict) -> dict[str, float]:
     from foreframe.training.plan import plan
 
     data = DataOptions(data=source, data_args=args, past=5, future=5, batch_size=8)
-    machine = MachineOptions(accelerator="cpu", compile=False)
+    machine = MachineOptions(compile=False)
     taken = plan(ModelOptions(model=model), data, LearningOptions(), machine)
     share = taken.fetch / (taken.fetch + taken.step)
     return {"s/step": taken.step, "share of fetching": share}

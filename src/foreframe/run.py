@@ -28,7 +28,6 @@ from foreframe.training.recipes import Given, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
 
     from foreframe.data.forecasts import Forecasts
     from foreframe.forecaster import Forecaster
@@ -363,7 +362,7 @@ class Scored:
     Args:
         forecaster: with the window to score; persistence where there is no other.
         name: of its row: "model", or "persistence".
-        dataset: the clips.
+        dataset: the clips, by their numbers.
         where: what the clips are: "data", "data_args" and "split"; empty for a Dataset that is
             scored as it is.
         own: whether they are what the forecaster was trained on.
@@ -372,7 +371,7 @@ class Scored:
 
     forecaster: "Forecaster"
     name: str
-    dataset: "Dataset"
+    dataset: Any
     where: Plain
     own: bool
     forecasts: "Sequence[Forecasts]"

@@ -311,3 +311,8 @@ def test_a_device_has_one_name_in_every_verb(tmp_path: Path) -> None:
     assert parse([*config, "--device", "cuda"])[MachineOptions].device == "cuda"
     for verb in ("predict a b -o c", "stream a b", "evaluate a"):
         assert values([*verb.split(" "), "--device", "cpu"])["device"] == "cpu"
+
+
+def test_an_option_of_a_group_is_found_by_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--size", "[4,4]"]) == 2
+    assert "did you mean --reading.size?" in capsys.readouterr().err

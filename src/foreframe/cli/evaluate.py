@@ -88,6 +88,8 @@ def score_run(
         card = scored.score(clips, batch_size, None, *events, tell, precision)
     paths = scored.write_report(folder, {"run": run, **card})
     print_table(card)
+    if forecasts and card["clips"] < len(scored.dataset) and clips is None:
+        print(f"{card['clips']} of {len(scored.dataset)} clips: those that all forecasts are of.")
     print(in_words(card))
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
 

@@ -185,7 +185,9 @@ class Parser(argparse.ArgumentParser):
     def _no_option(self, word: str) -> str:
         flag = word.partition("=")[0]
         shown = [flag for flag, action in self._flags().items() if action.help != argparse.SUPPRESS]
-        near = closest(flag, shown) or closest(flag, self._flags())
+        inner = [name for name in shown if name.endswith(f".{flag.removeprefix('--')}")]
+        near = f"did you mean {inner[0]}?" if inner else closest(flag, shown)
+        near = near or closest(flag, self._flags())
         return f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}"
 
     def value(self, name: str, given: Any, where: str) -> Any:

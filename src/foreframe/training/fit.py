@@ -232,7 +232,9 @@ def _resumed(folder: Path, options: Options, network: Model) -> Start:
     changed = check_recipe(
         contents.get("recipe"), recipe_of(*options[:4]), folder, options.run.accept_changes
     )
-    owed, over = owed_by(contents), finished(contents, options.learning, folder, options.data.data)
+    most = options.machine.trainer.get("max_steps")
+    over = finished(contents, options.learning, folder, options.data.data, most)
+    owed = owed_by(contents)
     if over and owed is None:
         raise ValueError(over)
     return Start(network, checkpoint, contents, (line, changed) if changed else (line,), owed, over)

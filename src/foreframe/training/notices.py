@@ -66,6 +66,10 @@ def go_on(folder: Path, data: str = "", more: str = "") -> str:
     if data.startswith(IN_MEMORY) or _LISTENER.get().python:
         given = [f"resume={str(folder)!r}"]
         given += ["data=..."] if data.startswith(IN_MEMORY) else []
-        given += [more.replace(" ", "=")] if more else []
+        option, _, value = more.partition(" ")
+        outer, _, inner = option.partition(".")
+        given += (
+            [f"{outer}={{{inner!r}: {value}}}" if inner else f"{option}={value}"] if more else []
+        )
         return f"foreframe.fit({', '.join(given)})"
     return f"foreframe train --resume {shlex.quote(str(folder))}" + (f" --{more}" if more else "")

@@ -273,10 +273,14 @@ def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: b
 
 
 def finished(
-    contents: Mapping[str, Any], learning: LearningOptions, folder: Path, data: str
+    contents: Mapping[str, Any],
+    learning: LearningOptions,
+    folder: Path,
+    data: str,
+    max_steps: int | None = None,
 ) -> str:
     """Words for a run that has had all its time, which would only take one more step at a learning
-    rate of nothing.
+    rate of nothing, or all the steps that Lightning's Trainer may take.
     """
     try:
         whole_epoch = bool(
@@ -292,6 +296,8 @@ def finished(
         had, more = f"{learning.minutes:g} minutes", f"minutes {2 * learning.minutes:g}"
     elif epochs >= learning.epochs:
         had, more = f"{learning.epochs} epochs", f"epochs {2 * learning.epochs}"
+    elif max_steps and 0 < max_steps <= contents["global_step"]:
+        had, more = f"{max_steps} steps", f"trainer.max_steps {2 * max_steps}"
     else:
         return ""
     return f"{folder} has had its {had}; for more: {go_on(folder, data, more)}"
