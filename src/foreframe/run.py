@@ -28,7 +28,6 @@ from foreframe.training.recipes import Given, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
-
     from foreframe.data.forecasts import Forecasts
     from foreframe.forecaster import Forecaster
 
