@@ -38,6 +38,8 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
         "precision.py",
         "publish.py",
         "quality.py",
+        "radar.py",
+        "recordings.py",
         "runtimes.py",
         "speed.py",
         "streaming.py",
