@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
 
@@ -146,6 +147,7 @@ BASELINES: dict[str, type[Model]] = {
     "mean": Mean,
     "persistence": Persistence,
     "linear_motion": LinearMotion,
+    "dense_motion": DenseMotion,
     "optical_flow": OpticalFlow,
     "cycle": Cycle,
 }

@@ -212,4 +212,17 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "output": {"mix": {"guide": "optical_flow", "blurs": [1.5, 4.0, 10.0]}},
         },
     ),
+    # For any recording, and the default: baselines carry the last frame along or leave it as it is,
+    # and a ConvLSTM, which sees their frames and what speaks for them, mixes them place by place,
+    # shifts them and draws what is to be added. Untrained it is exactly the first baseline.
+    "guided": (
+        "encoder_decoder",
+        {
+            "channels": None,
+            "core": {"convlstm": {"hidden": [48], "kernel": 3, "forget_bias": 1.0}},
+            "codec": {"strided": {"widths": [24, 48], "norm": "none", "show_last": True}},
+            "start": "states",
+            "output": {"blend": {"guides": ["dense_motion", "persistence", "mean"]}},
+        },
+    ),
 }

@@ -1,9 +1,10 @@
 """Heads: from the decoder's hidden maps to frames.
 
 `Draw` a frame from them; `Carry` the last frame along and draw the rest; `Correct` what a baseline
-forecasts; `Mix` that with blurs of it. Each is given the maps that the codec brought up to (nearly)
-a frame's size, the hidden maps themselves, and a frame to draw upon: the last one seen, or its
-guide's. Shapes: b clips, s steps; frames b s C H W; hidden maps b s d i j; raised maps (b·s) w h w.
+forecasts; `Mix` that with blurs of it; `Blend` several baselines, beginning at the first. Each is
+given the maps that the codec brought up to (nearly) a frame's size, the hidden maps themselves, and
+frames to draw upon: the last one seen, or its guide's. Shapes: b clips, s steps; frames b s C H W;
+hidden maps b s d i j; raised maps (b·s) w h w.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from foreframe.models.baselines import BASELINES
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.promise import Model
+from foreframe.models.motion import EVIDENCE, DenseMotion, exactly, pixels, sampled
+from foreframe.models.promise import Model, State
 from foreframe.typed import choice
 
 Frames = Float[Tensor, "b s _ h w"]
@@ -32,14 +34,16 @@ class Head(nn.Module):
     Attributes:
         over: whether the "last" layer's hidden map is read, or those of "all" layers, side by side.
         feed: what the decoder is fed at each step: the "maps" of its last layer of the step before
-            (first the encoder's), its own "frame" (first the last one seen), "nothing", or what the
-            "guide" forecasts for that step.
-        guide: the baseline that a head draws upon.
+            (first the encoder's), its own "frame" (first the last one seen), "nothing", what the
+            "guide" forecasts for that step, or what several "guides" do and what speaks for them.
+        guide: the baseline that a head draws upon, or several as one.
+        told: how many channels the decoder is fed of several guides.
         bounded: whether its frames always lie in (0,1).
     """
 
-    feed: Literal["maps", "frame", "nothing", "guide"] = "maps"
+    feed: Literal["maps", "frame", "nothing", "guide", "guides"] = "maps"
     bounded = False
+    told = 0
 
     def __init__(
         self, numbers: int, up: Beside | Upward, kernel: int, over: Over, bias: bool = True
@@ -290,6 +294,126 @@ class Mix(Head):
         return 2 * torch.sigmoid(numbers[:, :, :, -1]) * (weights * levels).sum(dim=3)
 
 
+class Guides(Model):
+    """Several baselines as one model: their frames side by side along channels.
+
+    Args:
+        guides: names of `BASELINES`, or {name: its arguments}.
+
+    Raises:
+        ValueError: none, an unknown name, arguments that it does not take.
+    """
+
+    def __init__(self, guides: Sequence[str | Mapping[str, Any]]) -> None:
+        super().__init__()
+        if not guides:
+            raise ValueError('guides are names of baselines, such as ["dense_motion"]')
+        self.each = [_guide(guide) for guide in guides]  # without weights
+        self.args, self.channels = {"guides": list(guides)}, None
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        after: State = {}
+        for k, guide in enumerate(self.each):
+            before = None if state is None else self._own(state, k)
+            own = guide.encode(past, before)
+            after |= {f"{k}_{name}": value for name, value in own.items()}
+        return after
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps _ h w"]:
+        frames = [guide.decode(self._own(state, k), steps) for k, guide in enumerate(self.each)]
+        return torch.cat(frames, dim=2)
+
+    def evidence(self, state: State) -> Float[Tensor, "b e h w"] | None:
+        """What speaks for the first dense motion among them; None without one."""
+        for k, guide in enumerate(self.each):
+            if isinstance(guide, DenseMotion):
+                return guide.evidence(self._own(state, k))
+        return None
+
+    def _own(self, state: State, k: int) -> State:
+        head = f"{k}_"
+        return {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
+
+
+class Blend(Head):
+    """Several baselines' forecasts, mixed at each pixel as the hidden maps say, beginning exactly
+    at the first of them:
+
+        gain · (shifted + Σ_k w_k (level_k - first)) + drawn
+
+    where `shifted` is the first guide's frame, moved by some pixels; levels are the other guides'
+    frames and Gaussian blurs of the first's; and w_k = z_k / (1 + Σ|z|), so that no weight grows
+    beyond 1. Shift, z and what is drawn are 0 at first, and the gain, in (0,2), is 1. Without what
+    is drawn, what is dry in all guides stays dry.
+
+    Frames may have any number of channels where the network takes any: it sees their mean then, and
+    shift, weights, gain and what is drawn are the same for each.
+
+    Args:
+        channels, read, up, kernel, over: as of `Draw`; channels may be None.
+        guides: names of `BASELINES`, or {name: its arguments}; training begins at the first.
+        blurs: widths of the Gaussians, in pixels.
+        draw: add what is drawn, too.
+
+    Raises:
+        ValueError: as `Guides`, an even kernel, or a blur that is not above 0.
+    """
+
+    feed = "guides"
+
+    def __init__(
+        self,
+        channels: int | None,
+        read: int,
+        up: Beside | Upward,
+        /,
+        guides: Sequence[str | Mapping[str, Any]] = ("dense_motion", "persistence"),
+        blurs: Sequence[float] = (1.0, 3.0),
+        draw: bool = True,
+        kernel: int = 3,
+        over: Over = "last",
+    ) -> None:
+        if not all(sigma > 0 for sigma in blurs):
+            raise ValueError(f"blurs are widths in pixels above 0, not {list(blurs)}")
+        guide = Guides(guides)
+        each = len(guide.each) - 1 + len(blurs) + 1 + draw
+        super().__init__((channels or 1) * each + 2, up, kernel, over)
+        nn.init.zeros_(self.last.weight)
+        self.begin_small(0.0)
+        self.channels, self.each = channels, each
+        self.blurs, self.draw = tuple(blurs), draw
+        self.guide: Guides = guide
+        dense = any(isinstance(of, DenseMotion) for of in guide.each)
+        self.told = (channels or 1) * len(guide.each) + EVIDENCE * dense
+
+    def tell(self, frames: Frames, state: State) -> Frames:
+        """What the decoder is fed at each step: the guides' frames, and what speaks for them."""
+        b, steps, _, h, w = frames.shape
+        if self.channels is None:
+            frames = frames.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
+        evidence = self.guide.evidence(state)
+        if evidence is None:
+            return frames
+        return torch.cat([frames, evidence.to(frames).unsqueeze(1).expand(b, steps, -1, h, w)], 2)
+
+    def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
+        b, steps, _, h, w = upon.shape
+        first, *levels = upon.unflatten(2, (len(self.guide.each), -1)).unbind(dim=2)
+        levels += [_blurred(first, sigma) for sigma in self.blurs]
+        numbers = self.numbers(raised, upon)
+        # For each channel as many numbers as levels, the one behind the gain, what is drawn.
+        own = numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3)
+        z = own[: len(levels)]
+        total = 1 + sum(of.abs() for of in z)
+        with exactly(first):
+            places = pixels(numbers[:, :, :2].flatten(0, 1)) + numbers[:, :, :2].flatten(0, 1)
+            blend = sampled(first.flatten(0, 1).float(), places.float()).view(first.shape)
+        for level, of in zip(levels, z, strict=True):
+            blend = blend + of / total * (level - first)
+        blend = 2 * torch.sigmoid(own[len(levels)]) * blend
+        return (blend + own[-1] if self.draw else blend).to(upon.dtype)
+
+
 def _blurred(frames: Frames, sigma: float) -> Frames:
     """By a Gaussian of `sigma` pixels, cut off at three sigma; edges go on beyond the frame."""
     reach = max(1, round(3 * sigma))
@@ -309,5 +433,11 @@ def _guide(guide: str | Mapping[str, Any]) -> Model:
     return BASELINES[name](**args)
 
 
-HEADS: dict[str, type[Head]] = {"draw": DrawAndFeed, "carry": Carry, "correct": Correct, "mix": Mix}
+HEADS: dict[str, type[Head]] = {
+    "draw": DrawAndFeed,
+    "carry": Carry,
+    "correct": Correct,
+    "mix": Mix,
+    "blend": Blend,
+}
 """Those of an encoder-decoder; the other ways to step ahead have `Draw` alone."""

@@ -2,14 +2,12 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.extras import needed
+from foreframe.models.motion import NARROW, Field, advected
 from foreframe.models.promise import Model, State
-
-Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels, as OpenCV has them
 
 
 class OpticalFlow(Model):
@@ -64,15 +62,8 @@ class OpticalFlow(Model):
         return {"frames": frames, "seen": (state["seen"] + t).clamp(max=keep)}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        frame = state["frames"][:, -1]
         V = _motion(state["frames"], state["seen"])
-        x, source = _pixels(V), frame.float()
-        D, forecast = torch.zeros_like(V), []
-        for _ in range(steps):
-            d = _sample(V, x - D)
-            D = D + _sample(V, x - D - d / 2)
-            forecast.append(_sample(source, x - D))
-        return torch.stack(forecast, dim=1).to(frame.dtype)
+        return advected(state["frames"][:, -1], V, steps)
 
 
 def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Field:
@@ -80,7 +71,7 @@ def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Fi
     b, k, c, h, w = frames.shape
     V = torch.zeros(b, 2, h, w, device=frames.device)
     # On the meta device (parameters are counted there) nothing is seen.
-    if frames.is_meta or min(h, w) < 8:
+    if frames.is_meta or min(h, w) < NARROW:
         return V
     grey = frames.detach().float().mean(dim=2).clamp(0, 1).cpu().numpy()
     moved = [_flow(clip[-int(n) :]) for clip, n in zip(grey, seen.tolist(), strict=True)]
@@ -104,18 +95,3 @@ def _flow(frames: np.ndarray) -> np.ndarray:
         total += cv2.GaussianBlur(seen * V, (0, 0), 4.0)
         weights += cv2.GaussianBlur(seen, (0, 0), 4.0)[..., None]
     return (total / weights).transpose(2, 0, 1)
-
-
-def _pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
-    h, w = field.shape[-2:]
-    rows, columns = (torch.arange(n, device=field.device, dtype=field.dtype) for n in (h, w))
-    return torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)]).unsqueeze(0)
-
-
-def _sample(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b c h w"]:
-    """Bilinear values at places in pixels; outside, the nearest of the edge."""
-    h, w = values.shape[-2:]
-    size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
-    # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
-    grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
-    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)

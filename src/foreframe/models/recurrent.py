@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
-from foreframe.models.heads import HEADS, Draw, Head
+from foreframe.models.heads import HEADS, Blend, Draw, Head
 from foreframe.models.promise import Model, State, joined, known_inputs, with_known
 from foreframe.typed import choice
 
@@ -61,7 +61,8 @@ class Recurrent(Model):
     """What the ways share that have a core: frames to maps, and the core's run over the past.
 
     Args:
-        channels: C of the frames that are forecast.
+        channels: C of the frames that are forecast; None for any, of which the network sees the
+            mean.
         core: a name of CORES, or {name: its arguments}.
         codec: the same of CODECS.
         inputs: further channels of the past, which are seen and not forecast.
@@ -70,18 +71,20 @@ class Recurrent(Model):
         ValueError: an unknown name, arguments that a part does not take or that make no sense.
     """
 
-    channels: int
+    channels: int | None
     output: Head
 
-    def __init__(self, channels: int, core: Part, codec: Part, inputs: int) -> None:
+    def __init__(self, channels: int | None, core: Part, codec: Part, inputs: int) -> None:
         super().__init__()
-        if channels < 1:
+        if channels is not None and channels < 1:
             raise ValueError(f"frames have 1 channel or more, not {channels}")
         if inputs < 0:
             raise ValueError(f"a model has 0 inputs or more, not {inputs}")
+        if channels is None and inputs:
+            raise ValueError("a model with inputs forecasts a number of channels: give channels")
         kind, args = choice(CODECS, codec, "codec")
         self.channels, self.inputs = channels, inputs
-        self.codec = CODECS[kind](channels + inputs, **args)
+        self.codec = CODECS[kind]((channels or 1) + inputs, **args)
         self.stride = self.codec.stride
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
@@ -99,7 +102,11 @@ class Recurrent(Model):
         """Build the way up from maps of `hidden` channels, and a head for `frames` at once."""
         read = sum(hidden) if args["over"] == "all" else hidden[-1]
         self.up = self.codec.mirror(read)
-        self.output = kind(self.args["channels"] * frames, read, self.up, **args)
+        channels = self.args["channels"]
+        if channels is None and kind is not HEADS["blend"]:
+            raise ValueError("only the head blend forecasts any number of channels: give channels")
+        # Only a head of one frame at a time takes any number.
+        self.output = kind(channels and channels * frames, read, self.up, **args)
         self.bounded = self.output.bounded
 
     def step_values(self, height: int, width: int) -> int:
@@ -120,11 +127,16 @@ class Recurrent(Model):
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
         """The inputs of the frames that follow: of none a tensor without channels."""
-        return known_inputs(state, steps, state["frame"][:, self.channels :])
+        frame = state["frame"]
+        return known_inputs(state, steps, frame[:, frame.shape[1] - self.inputs :])
+
+    def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ h w"]:
+        """What the network sees of frames."""
+        return frames.mean(dim=2, keepdim=True) if self.channels is None else frames
 
     def down(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t d i j"]:
         """The maps of frames, with their inputs, that a core is given."""
-        maps: Tensor = self.codec(frames.flatten(0, 1))[-1]
+        maps: Tensor = self.codec(self.seen(frames).flatten(0, 1))[-1]
         return maps.unflatten(0, frames.shape[:2])
 
     def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
@@ -249,7 +261,7 @@ class EncoderDecoder(Recurrent):
 
     def __init__(
         self,
-        channels: int = 1,
+        channels: int | None = 1,
         core: str | Mapping[str, Any] = "convlstm",
         codec: str | Mapping[str, Any] = "patches",
         start: Literal["zeros", "states", "mirrored"] = "zeros",
@@ -281,17 +293,19 @@ class EncoderDecoder(Recurrent):
                 f"and {hidden[-1]}"
             )
         width = self.codec.width
-        fed = {"maps": own[-1], "frame": width, "guide": width, "nothing": 0}[feed]
+        fed = {"maps": own[-1], "frame": width, "guide": width, "guides": width, "nothing": 0}[feed]
         beside = hidden[-1] * (self.shows_embedding + (attention > 0))
+        (codec_kind, codec_args) = next(iter(self.args["codec"].items()))
         self.inform = None
-        if inputs and feed in ("maps", "nothing"):  # else the codec takes them in with a frame
-            (codec_kind, codec_args) = next(iter(self.args["codec"].items()))
+        if inputs and feed in ("maps", "nothing"):  # else a codec takes them in with a frame
             self.inform = CODECS[codec_kind](inputs, **codec_args)
             beside += self.inform.width
         self.decoder = CORES[kind](fed + beside, **{**core_args, "hidden": own})
         self.attend = Attention(own[-1], hidden[-1]) if attention else None
         self.backwards = CORES[kind](width, **core_args) if backward else None
         self.finish(own, HEADS[name], args)
+        if feed == "guides":
+            self.inform = CODECS[codec_kind](self.output.told + inputs, **codec_args)
         # Frames that are fed back are drawn step by step; else all maps are kept and drawn at once.
         read = sum(own) if args["over"] == "all" else own[-1]
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
@@ -313,7 +327,8 @@ class EncoderDecoder(Recurrent):
             after["frames"] = _last(past, state, "frames", self.backward_frames)
         if self.output.guide is not None:
             before = None if state is None else _of_guide(state)
-            guide = self.output.guide.encode(past[:, :, : self.channels], before)
+            targets = past[:, :, : past.shape[2] - self.inputs]
+            guide = self.output.guide.encode(targets, before)
             after |= {f"guide_{name}": value for name, value in guide.items()}
         return after
 
@@ -328,15 +343,21 @@ class EncoderDecoder(Recurrent):
         if self.start == "mirrored":
             begin = _mirrored(layers, len(self.encoder.hidden))
         shown, known = state["frame"], self.known(state, steps)
-        upon = shown[:, : self.channels]
-        guided = informed = None
+        upon, feed = shown[:, : self.channels], self.output.feed
+        guided = informed = skip = None
         if self.output.guide is not None:
             upon = self.output.guide.decode(_of_guide(state), steps)
+        if isinstance(self.output, Blend) and self.inform is not None:
+            told = joined(self.output.tell(upon, _of_guide(state)), known)
+            maps = self.inform(told.flatten(0, 1))
+            guided = maps[-1].unflatten(0, told.shape[:2])
+            skip = maps if self.codec.show_last else None
+        elif self.output.guide is not None:
             guide = joined(upon, known)
             shown, guided = guide.flatten(0, 1), self.down(guide)
-        if self.inform is not None:
+        elif self.inform is not None:
             informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
-        skip, feed = self.shown(shown), self.output.feed
+        skip = self.shown(shown) if skip is None else skip
         keys = None if self.attend is None else self.attend.keys(state["maps"])
 
         def fed(t: int, carried: State) -> Fed:

@@ -1,0 +1,257 @@
+"""Dense motion in plain torch, and the last frame carried along it: the best free forecast of most
+films and of rain, and the guide that a network corrects.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.models.promise import Model, State
+
+Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
+Grey = Float[Tensor, "b 1 h w"]
+
+KEPT = 7  # frames that a state keeps
+LAGS = (1, 3, 6)  # frames back at which motion is put to the proof
+EVIDENCE = 2 + 2 * len(LAGS)
+NARROW = 8  # pixels: in frames with a shorter side nothing moves
+SCALE = 0.03  # residuals much larger than this share of the range are outliers
+WINDOW, SMOOTH = 3.0, 1.0  # Gaussians in pixels: of the least squares, and of the motion
+ROUNDS = 3  # corrections at each level
+
+
+class DenseMotion(Model):
+    """The last frame, carried on along the motion of the last frames, each place by its own.
+
+    1. Motion V(x) of the last frame I_0, so that I_0(x) ≈ I_-j(x - jV) for the `pairs` frames
+       before it at once: Gauss-Newton steps of Lucas & Kanade 1981 in Gaussian windows, coarse to
+       fine (Bouguet 2001), residuals weighted by 1 / (1 + (r/σ)²) (the Lorentzian of Black &
+       Anandan 1996), so that what is covered or uncovered on the way has no say. All pairs are
+       solved for together, where others average the motions of single pairs.
+    2. What the motion explains: E_V and E_0 are the squared residuals, summed over pairs and a
+       window, with V and without. V is multiplied by 2 (1 - E_V/E_0), cut off at 0 and 1: noise
+       and what flickers stay where they are.
+    3. Semi-Lagrangian advection (`advected`): one interpolation of the last frame a lead time.
+
+    Any number of channels; the motion is that of their mean. No parameters; gradients go through.
+    In frames with a side below 8 pixels nothing moves.
+
+    Args:
+        pairs: how many frames before the last one are looked at; fewer where fewer were seen.
+        beyond: what comes in from outside the frame: the "nearest" value of its edge, or "missing"
+            (NaN).
+
+    Raises:
+        ValueError: pairs below 1 or above 6; another `beyond`.
+    """
+
+    def __init__(self, pairs: int = 4, beyond: Literal["nearest", "missing"] = "nearest") -> None:
+        super().__init__()
+        if not 1 <= pairs < KEPT:
+            raise ValueError(f"dense_motion looks at 1 to {KEPT - 1} pairs of frames, not {pairs}")
+        if beyond not in ("nearest", "missing"):
+            raise ValueError(f"beyond the frame is the nearest value or missing, not {beyond!r}")
+        self.pairs, self.beyond = pairs, beyond
+        self.args = {"pairs": pairs, "beyond": beyond}
+        self.channels = None  # any
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Keeps the last frames, the oldest repeated in front where fewer were seen, and how many
+        of them are real.
+        """
+        b, t = past.shape[:2]
+        if state is None:
+            state = {
+                "frames": past[:, :1].expand(-1, KEPT, -1, -1, -1),
+                "seen": past.new_zeros(b),
+            }
+        frames = torch.cat([state["frames"], past], dim=1)[:, -KEPT:]
+        return {"frames": frames, "seen": (state["seen"] + t).clamp(max=KEPT)}
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        return advected(state["frames"][:, -1], self.motion(state), steps, self.beyond)
+
+    def motion(self, state: State) -> Field:
+        """Pixels a frame at each place of the last one."""
+        frames = state["frames"].float().mean(dim=2)
+        with exactly(frames):
+            V = motion_of(frames, state["seen"], self.pairs)
+            # Half of the squared error explained, and all of the motion is believed.
+            still, moved = (_residuals(frames, state["seen"], of) for of in (0 * V, V))
+            E_0, E_V = (
+                blurred(r[:, : self.pairs].square().sum(dim=1, keepdim=True), 4.0)
+                for r in (still, moved)
+            )
+            return V * (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1)
+
+    def evidence(self, state: State) -> Float[Tensor, "b e h w"]:
+        """What a network can judge the motion by, place by place: V, in units of 4 pixels; and how
+        far the last frame is from those 1, 3 and 6 before it, without the motion and with it, in
+        tenths of the range, 3 at most; 0 where so many were not seen.
+        """
+        V, frames = self.motion(state), state["frames"].float().mean(dim=2)
+        which = [lag - 1 for lag in LAGS]
+        with exactly(frames):
+            errors = [
+                blurred(_residuals(frames, state["seen"], of)[:, which].square(), 1.5)
+                for of in (0 * V, V)
+            ]
+            return torch.cat([V / 4, (torch.cat(errors, 1) + 1e-6).sqrt().clamp(max=0.3) * 10], 1)
+
+
+def motion_of(frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], pairs: int = 4) -> Field:
+    """The motion of the last of k grey frames, in pixels a frame; `seen` of them are real."""
+    b, k, h, w = frames.shape
+    pairs = min(pairs, k - 1)
+    if min(h, w) < NARROW or pairs < 1:
+        return frames.new_zeros(b, 2, h, w)
+    levels = [blurred(frames, 0.7)]
+    while min(levels[-1].shape[-2:]) >= 20:
+        levels.append(F.avg_pool2d(blurred(levels[-1], 0.8), 2))
+    V = frames.new_zeros(b, 2, *levels[-1].shape[-2:])
+    real = _real(seen, pairs)
+    for level in reversed(levels):
+        V = _resized(V, *level.shape[-2:])
+        for _ in range(ROUNDS):
+            V = _corrected(level, V, real)
+    return V
+
+
+def _corrected(frames: Float[Tensor, "b k h w"], V: Field, real: Float[Tensor, "b j 1 1"]) -> Field:
+    """One Gauss-Newton step of V, in windows, by a pixel at most, and smoothed."""
+    pairs = real.shape[1]
+    lag = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1)
+    last, carried = frames[:, -1:], _carried(frames, V, pairs)
+    r = last - carried
+    # Half of each frame's gradient: as exact as second order, where both are aligned.
+    x, y = ((a + b) * (lag / 2) for a, b in zip(_gradient(last), _gradient(carried), strict=True))
+    weight = real / (1 + (r / SCALE).square())
+    terms = [(weight * of).sum(dim=1) for of in (x * x, x * y, y * y, x * r, y * r)]
+    xx, xy, yy, xr, yr = blurred(torch.stack(terms, dim=1), WINDOW).split(1, dim=1)
+    xx, yy = xx + 1e-4, yy + 1e-4  # where nothing can be told, the coarser level's word stands
+    determinant = xx * yy - xy * xy
+    step = torch.cat([xy * yr - yy * xr, xy * xr - xx * yr], dim=1) / determinant
+    V = V + step / step.norm(dim=1, keepdim=True).clamp(min=1)
+    # Where there is more to go by there is more to say to the neighbours.
+    sure = xx + yy
+    mass, total = blurred(torch.cat([V * sure, sure], dim=1), SMOOTH).split([2, 1], dim=1)
+    return mass / total
+
+
+def _residuals(
+    frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], V: Field
+) -> Float[Tensor, "b j h w"]:
+    """The last frame less each of those before it, newest first, carried along V; 0 where that was
+    not seen.
+    """
+    lags = frames.shape[1] - 1
+    return (frames[:, -1:] - _carried(frames, V, lags)) * _real(seen, lags)
+
+
+def _real(seen: Float[Tensor, " b"], pairs: int) -> Float[Tensor, "b j 1 1"]:
+    """1 for each pair of which both frames were seen."""
+    lag = torch.arange(1, pairs + 1, device=seen.device)
+    return (seen[:, None] > lag).float()[..., None, None]
+
+
+def _carried(frames: Float[Tensor, "b k h w"], V: Field, pairs: int) -> Float[Tensor, "b j h w"]:
+    """Frames -1, -2, ... before the last, each carried along V to where it is now."""
+    b = V.shape[0]
+    lag = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1, 1)
+    places = pixels(V).unsqueeze(1) - lag * V.unsqueeze(1)
+    before = frames[:, -1 - pairs : -1].flip(1)
+    return sampled(before.reshape(-1, 1, *V.shape[-2:]), places.flatten(0, 1)).view(
+        b, pairs, *V.shape[-2:]
+    )
+
+
+def _gradient(values: Float[Tensor, "b j h w"]) -> tuple[Tensor, Tensor]:
+    """Along columns and rows, by central differences."""
+    wide = F.pad(values, (1, 1, 1, 1), mode="replicate")
+    x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
+    return x, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
+
+
+def _resized(V: Field, h: int, w: int) -> Field:
+    """The same motion in frames of another size."""
+    if V.shape[-2:] == (h, w):
+        return V
+    finer = torch.tensor([w / V.shape[-1], h / V.shape[-2]], device=V.device, dtype=V.dtype)
+    V = F.interpolate(V, size=(h, w), mode="bilinear", align_corners=False)
+    return V * finer.view(1, 2, 1, 1)
+
+
+def advected(
+    frame: Float[Tensor, "b c h w"],
+    V: Field,
+    steps: int,
+    beyond: Literal["nearest", "missing"] = "nearest",
+) -> Float[Tensor, "b steps c h w"]:
+    """A frame carried along a motion that stays as it is, backward in time (Germann & Zawadzki
+    2002, eq. 6-9): the displacement of each pixel is added up through the field, D <- D + V(x - D
+    - d/2) with d = V(x - D), and each lead time is one bilinear interpolation at x - D, so that it
+    is not smoothed again and again.
+    """
+    with exactly(frame):
+        x, source, V = pixels(V), frame.float(), V.float()
+        D, forecast = torch.zeros_like(V), []
+        for _ in range(steps):
+            d = sampled(V, x - D)
+            D = D + sampled(V, x - D - d / 2)
+            carried = sampled(source, x - D)
+            if beyond == "missing":
+                carried = carried.where(_inside(x - D), torch.nan)
+            forecast.append(carried)
+        return torch.stack(forecast, dim=1).to(frame.dtype)
+
+
+def _inside(places: Field) -> Tensor:
+    h, w = places.shape[-2:]
+    most = torch.tensor([w - 1, h - 1], device=places.device).view(1, 2, 1, 1)
+    return ((places >= -0.5) & (places <= most + 0.5)).all(dim=1, keepdim=True)
+
+
+def pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
+    """The place of each pixel: column, row."""
+    h, w = field.shape[-2:]
+    rows, columns = (torch.arange(n, device=field.device, dtype=field.dtype) for n in (h, w))
+    return torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)]).unsqueeze(0)
+
+
+def sampled(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b c h w"]:
+    """Bilinear values at places in pixels; outside, the nearest of the edge."""
+    h, w = values.shape[-2:]
+    size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
+    # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
+    grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def blurred(values: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
+    """By a Gaussian of `sigma` pixels, cut off at 2.5 sigma; edges go on beyond the frame."""
+    k = _gaussian(sigma).to(values)
+    c, reach = values.shape[1], len(k) // 2
+    # Channels last, where such convolutions are many times as fast.
+    wide = F.pad(values, (reach, reach, reach, reach), mode="replicate")
+    wide = wide.contiguous(memory_format=torch.channels_last)
+    rows = F.conv2d(wide, k.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
+    return F.conv2d(rows, k.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c).contiguous()
+
+
+@lru_cache
+def _gaussian(sigma: float) -> Float[Tensor, " n"]:
+    reach = max(1, round(2.5 * sigma))
+    k = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device="cpu") / sigma) ** 2)
+    return k / k.sum()
+
+
+def exactly(values: Tensor) -> AbstractContextManager[None]:
+    """Outside autocast, which the meta device does not know: places need all of float32."""
+    if values.is_meta:
+        return nullcontext()
+    return torch.autocast(values.device.type, enabled=False)
