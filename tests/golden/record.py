@@ -69,6 +69,16 @@ WAYS: dict[str, Way] = {
     # 32 channels are the fewest that group norm takes in two groups.
     "quick": Way("quick", {"hidden": [2], "stem": {"widths": [3, 4, 32]}}),
     "nowcast": Way("nowcast", NOWCAST, (11, 13), guide=FLOW),  # 4 divides neither side
+    "guided": Way(
+        "guided",
+        {
+            "core": {"convlstm": {"hidden": [3]}},
+            "codec": {"strided": {"widths": [3, 5]}},
+            "output": {"blend": {"guides": ["persistence", "mean"], "blurs": [1.0]}},
+        },
+        (11, 13),
+        guide={"name": "persistence"},
+    ),
     "simvp2022": Way(
         "simvp2022",
         {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 3, "kernels": [3, 5]},

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from conftest import real_data
 from foreframe.models import SCORED, baselines_here, build_model
-from foreframe.models.optical_flow import _motion, _sample
+from foreframe.models.motion import sampled
+from foreframe.models.optical_flow import _motion
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
 
@@ -109,7 +110,7 @@ def test_sampling_equals_scipy() -> None:
     values, places = rng.random((1, 1, 9, 13)), rng.uniform(-3, 15, (1, 2, 9, 13))
     expected = ndimage.map_coordinates(values[0, 0], places[0, ::-1], order=1, mode="nearest")
     np.testing.assert_allclose(
-        _sample(torch.from_numpy(values), torch.from_numpy(places))[0, 0], expected, atol=1e-9
+        sampled(torch.from_numpy(values), torch.from_numpy(places))[0, 0], expected, atol=1e-9
     )
 
 

@@ -20,9 +20,11 @@ KEPT = 7  # frames that a state keeps
 LAGS = (1, 3, 6)  # frames back at which motion is put to the proof
 EVIDENCE = 2 + 2 * len(LAGS)
 NARROW = 8  # pixels: in frames with a shorter side nothing moves
-SCALE = 0.03  # residuals much larger than this share of the range are outliers
+# σ of residuals, as a share of the range, from the coarsest level on: what is not yet aligned is no
+# outlier.
+SCALES = (0.1, 0.05, 0.03)
 WINDOW, SMOOTH = 3.0, 1.0  # Gaussians in pixels: of the least squares, and of the motion
-ROUNDS = 3  # corrections at each level
+FIRST_ROUNDS, ROUNDS = 6, 3  # corrections at the coarsest level, and at each finer one
 
 
 class DenseMotion(Model):
@@ -115,14 +117,17 @@ def motion_of(frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], pairs
         levels.append(F.avg_pool2d(blurred(levels[-1], 0.8), 2))
     V = frames.new_zeros(b, 2, *levels[-1].shape[-2:])
     real = _real(seen, pairs)
-    for level in reversed(levels):
-        V = _resized(V, *level.shape[-2:])
-        for _ in range(ROUNDS):
-            V = _corrected(level, V, real)
+    for n, level in enumerate(reversed(levels)):
+        V, scale = _resized(V, *level.shape[-2:]), SCALES[min(n, len(SCALES) - 1)]
+        # The nearest frames first: what is far apart in time is far apart in place.
+        for k in range(ROUNDS if n else FIRST_ROUNDS):
+            V = _corrected(level, V, real if n else real[:, : k + 1], scale)
     return V
 
 
-def _corrected(frames: Float[Tensor, "b k h w"], V: Field, real: Float[Tensor, "b j 1 1"]) -> Field:
+def _corrected(
+    frames: Float[Tensor, "b k h w"], V: Field, real: Float[Tensor, "b j 1 1"], scale: float
+) -> Field:
     """One Gauss-Newton step of V, in windows, by a pixel at most, and smoothed."""
     pairs = real.shape[1]
     lag = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1)
@@ -130,7 +135,7 @@ def _corrected(frames: Float[Tensor, "b k h w"], V: Field, real: Float[Tensor, "
     r = last - carried
     # Half of each frame's gradient: as exact as second order, where both are aligned.
     x, y = ((a + b) * (lag / 2) for a, b in zip(_gradient(last), _gradient(carried), strict=True))
-    weight = real / (1 + (r / SCALE).square())
+    weight = real / (1 + (r / scale).square())
     terms = [(weight * of).sum(dim=1) for of in (x * x, x * y, y * y, x * r, y * r)]
     xx, xy, yy, xr, yr = blurred(torch.stack(terms, dim=1), WINDOW).split(1, dim=1)
     xx, yy = xx + 1e-4, yy + 1e-4  # where nothing can be told, the coarser level's word stands
@@ -177,7 +182,7 @@ def _gradient(values: Float[Tensor, "b j h w"]) -> tuple[Tensor, Tensor]:
     return x, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
 
 
-def _resized(V: Field, h: int, w: int) -> Field:
+def _resized(V: Field, h: int, w: int) -> Float[Tensor, "b 2 _ _"]:
     """The same motion in frames of another size."""
     if V.shape[-2:] == (h, w):
         return V
