@@ -127,7 +127,12 @@ def test_clips_do_not_see_each_other_and_states_go_on() -> None:
 
 def test_evidence_tells_still_from_moving() -> None:
     model = DenseMotion()
-    still, moved = (model.evidence(model.encode(drifting(0.0, x)))[0] for x in (0.0, 1.0))
+
+    def of(speed: float) -> torch.Tensor:
+        state = model.encode(drifting(0.0, speed))
+        return model.evidence(state, model.motion(state))[0]
+
+    still, moved = of(0.0), of(1.0)
     inside = (slice(16, -16), slice(16, -16))
     assert still[2:][:, inside[0], inside[1]].abs().max() < 0.02  # no error either way
     without, carried = moved[2:5, inside[0], inside[1]], moved[5:, inside[0], inside[1]]

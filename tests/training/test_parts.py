@@ -70,6 +70,33 @@ def test_the_balanced_loss_equals_its_formula() -> None:
     assert (np.exp(6 * y) > 30).any()
 
 
+def test_the_relative_loss_equals_its_formula() -> None:
+    """Reference: loops over clips, lead times and pairs of frames, by numpy."""
+    rng = np.random.default_rng(0)
+    P, Y = rng.random((2, 2, 4, 1, 5, 6))
+    Y[1] = Y[1, :1] + 0.01 * Y[1]  # a clip that hardly changes
+    Y[0, 1, 0, :2] = np.nan
+    ratios = []
+    for p, y in zip(P, Y, strict=True):
+        change = [
+            np.mean([np.nanmean((y[t + k] - y[t]) ** 2) for t in range(4 - k)]) for k in (1, 2, 3)
+        ]
+        change.append(max(change[2], 2 * change[2] - change[1]))
+        ratios += [min(50, np.nanmean((p[k] - y[k]) ** 2) / (change[k] + 1e-5)) for k in range(4)]
+    loss = LOSSES["relative"](torch.from_numpy(P), torch.from_numpy(Y))
+    assert loss.item() == pytest.approx(np.mean(ratios))
+
+
+def test_the_relative_loss_of_the_last_frame_is_about_one() -> None:
+    """A random walk: its error grows as its change does."""
+    steps = torch.randn(64, 21, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    walk = 0.5 + 0.01 * steps.cumsum(1)
+    last, Y = walk[:, 10:11].expand(-1, 10, -1, -1, -1), walk[:, 11:]
+    assert LOSSES["relative"](last, Y).item() == pytest.approx(1, abs=0.1)
+    # Of a single frame nothing is known of its change.
+    assert LOSSES["relative"](Y[:, :1], Y[:, :1]).item() == 0
+
+
 def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
     """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by
     a mask, 19 losses' inputs.

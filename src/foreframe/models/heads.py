@@ -320,15 +320,23 @@ class Guides(Model):
         return after
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps _ h w"]:
-        frames = [guide.decode(self._own(state, k), steps) for k, guide in enumerate(self.each)]
-        return torch.cat(frames, dim=2)
+        return self.proven(state, steps)[0]
 
-    def evidence(self, state: State) -> Float[Tensor, "b e h w"] | None:
-        """What speaks for the first dense motion among them; None without one."""
+    def proven(
+        self, state: State, steps: int
+    ) -> tuple[Float[Tensor, "b steps _ h w"], Float[Tensor, "b e h w"] | None]:
+        """Their frames, and what speaks for the first dense motion among them, if there is one."""
+        frames: list[Tensor] = []
+        evidence = None
         for k, guide in enumerate(self.each):
+            own = self._own(state, k)
             if isinstance(guide, DenseMotion):
-                return guide.evidence(self._own(state, k))
-        return None
+                V = guide.motion(own)
+                frames.append(guide.carried(own, V, steps))
+                evidence = guide.evidence(own, V) if evidence is None else evidence
+            else:
+                frames.append(guide.decode(own, steps))
+        return torch.cat(frames, dim=2), evidence
 
     def _own(self, state: State, k: int) -> State:
         head = f"{k}_"
@@ -386,18 +394,20 @@ class Blend(Head):
         dense = any(isinstance(of, DenseMotion) for of in guide.each)
         self.told = (channels or 1) * len(guide.each) + EVIDENCE * dense
 
-    def tell(self, frames: Frames, state: State) -> Frames:
-        """What the decoder is fed at each step: the guides' frames, and what speaks for them."""
-        b, steps, _, h, w = frames.shape
+    def guided(self, state: State, steps: int) -> tuple[Frames, Frames]:
+        """The guides' frames, and what the decoder is fed at each step: these, and what speaks for
+        them.
+        """
+        upon, evidence = self.guide.proven(state, steps)
+        told = upon
         if self.channels is None:
-            frames = frames.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
-        evidence = self.guide.evidence(state)
-        if evidence is None:
-            return frames
-        return torch.cat([frames, evidence.to(frames).unsqueeze(1).expand(b, steps, -1, h, w)], 2)
+            told = upon.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
+        if evidence is not None:
+            each = evidence.to(told).unsqueeze(1).expand(-1, steps, -1, -1, -1)
+            told = torch.cat([told, each], dim=2)
+        return upon, told
 
     def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
-        b, steps, _, h, w = upon.shape
         first, *levels = upon.unflatten(2, (len(self.guide.each), -1)).unbind(dim=2)
         levels += [_blurred(first, sigma) for sigma in self.blurs]
         numbers = self.numbers(raised, upon)

@@ -76,7 +76,11 @@ class DenseMotion(Model):
         return {"frames": frames, "seen": (state["seen"] + t).clamp(max=KEPT)}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        return advected(state["frames"][:, -1], self.motion(state), steps, self.beyond)
+        return self.carried(state, self.motion(state), steps)
+
+    def carried(self, state: State, V: Field, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """The last frame, along a motion of it that is known already."""
+        return advected(state["frames"][:, -1], V, steps, self.beyond)
 
     def motion(self, state: State) -> Field:
         """Pixels a frame at each place of the last one."""
@@ -91,12 +95,12 @@ class DenseMotion(Model):
             )
             return V * (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1)
 
-    def evidence(self, state: State) -> Float[Tensor, "b e h w"]:
-        """What a network can judge the motion by, place by place: V, in units of 4 pixels; and how
+    def evidence(self, state: State, V: Field) -> Float[Tensor, "b e h w"]:
+        """What a network can judge a motion by, place by place: V, in units of 4 pixels; and how
         far the last frame is from those 1, 3 and 6 before it, without the motion and with it, in
         tenths of the range, 3 at most; 0 where so many were not seen.
         """
-        V, frames = self.motion(state), state["frames"].float().mean(dim=2)
+        frames = state["frames"].float().mean(dim=2)
         which = [lag - 1 for lag in LAGS]
         with exactly(frames):
             errors = [
@@ -141,7 +145,7 @@ def _corrected(
     xx, yy = xx + 1e-4, yy + 1e-4  # where nothing can be told, the coarser level's word stands
     determinant = xx * yy - xy * xy
     step = torch.cat([xy * yr - yy * xr, xy * xr - xx * yr], dim=1) / determinant
-    V = V + step / step.norm(dim=1, keepdim=True).clamp(min=1)
+    V = V + step / step.square().sum(dim=1, keepdim=True).clamp(min=1).sqrt()
     # Where there is more to go by there is more to say to the neighbours.
     sure = xx + yy
     mass, total = blurred(torch.cat([V * sure, sure], dim=1), SMOOTH).split([2, 1], dim=1)

@@ -345,14 +345,14 @@ class EncoderDecoder(Recurrent):
         shown, known = state["frame"], self.known(state, steps)
         upon, feed = shown[:, : self.channels], self.output.feed
         guided = informed = skip = None
-        if self.output.guide is not None:
-            upon = self.output.guide.decode(_of_guide(state), steps)
         if isinstance(self.output, Blend) and self.inform is not None:
-            told = joined(self.output.tell(upon, _of_guide(state)), known)
+            upon, told = self.output.guided(_of_guide(state), steps)
+            told = joined(told, known)
             maps = self.inform(told.flatten(0, 1))
             guided = maps[-1].unflatten(0, told.shape[:2])
             skip = maps if self.codec.show_last else None
         elif self.output.guide is not None:
+            upon = self.output.guide.decode(_of_guide(state), steps)
             guide = joined(upon, known)
             shown, guided = guide.flatten(0, 1), self.down(guide)
         elif self.inform is not None:

@@ -63,6 +63,34 @@ def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     return _mean_there(weighted, P, Y)
 
 
+def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """Mean over clips and lead times of the squared error in units of how much the truth changes
+    over as many frames, which is about the error of the last frame repeated:
+
+        mean over clips and k of  |P_k - Y_k|² / (D_k + 1e-5),   D_k = mean over t of |Y_t+k - Y_t|²
+
+    So a clip in which little moves counts as much as another, and the first frame as much as the
+    last, where a plain squared error is about the few clips that change most, at their ends. D of
+    the last lead time, of which there is no pair, goes on from those before it. At most 50 a frame.
+    """
+    there = Y.isfinite().float()
+    filled = Y.nan_to_num(0.0)
+
+    def mean(squared: Tensor, there: Tensor) -> Tensor:  # of each clip's frames
+        return (squared * there).sum((2, 3, 4)) / there.sum((2, 3, 4)).clamp(min=1)
+
+    changes = [
+        mean((filled[:, k:] - filled[:, :-k]).square(), there[:, k:] * there[:, :-k]).mean(1)
+        for k in range(1, Y.shape[1])
+    ]
+    # The error of a single frame has no change to be compared with.
+    D = torch.stack(changes or [Y.new_ones(len(Y))], dim=1)
+    if D.shape[1] > 1:
+        D = torch.cat([D, (2 * D[:, -1:] - D[:, -2:-1]).clamp(min=D[:, -1:])], dim=1)
+    D = D[:, [min(k, D.shape[1] - 1) for k in range(Y.shape[1])]]
+    return (mean((P - filled).square(), there) / (D + 1e-5)).clamp(max=50).mean()
+
+
 def _mean_there(
     loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames
 ) -> Float[Tensor, ""]:
@@ -74,6 +102,7 @@ def _mean_there(
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "balanced": balanced,
+    "relative": relative,
 }  # fmt: skip
 
 
