@@ -16,6 +16,7 @@ from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
 from foreframe.evaluation import evaluate, write_report
 from foreframe.metrics import scores_of
+from foreframe.metrics.relative import relative
 from foreframe.models import SCORED, build_model
 from foreframe.outputs import write_values
 
@@ -47,6 +48,9 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
         card["scores"][name]["openstl"]["mse"]["overall"] for name in ("black", "persistence")
     )
     assert card["skill"]["black"]["overall"] == pytest.approx(1 - black / still)
+    assert card["relative"]["black"]["mse"]["overall"] == pytest.approx(black / still)
+    assert card["best_baseline"] == {"mse": "black", "ssim": "black"}
+    assert card["in_words"].startswith("The model is behind the best baseline (black) ")
 
 
 def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
@@ -119,31 +123,45 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
 
 
 def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
-    """The scores of a film: black at 0 and 6 dB; and of Moving MNIST, where it is a rival."""
+    """The scores of a film, where black has an SSIM of 0; and of Moving MNIST, where it is a rival.
+    In units of the last frame's error too, where black comes nearer with each frame ahead.
+    """
 
     def panels(**scores: dict[str, list[float]]) -> dict:
         rows = {
-            name: {score: {"per_lead": values} for score, values in row.items()}
+            name: {
+                score: {"overall": sum(values), "per_lead": values} for score, values in row.items()
+            }
             for name, row in scores.items()
         }
         of = {name: {"openstl": row, "standard": row} for name, row in rows.items()}
-        return evaluation._panels({"units": "", "scores": of})
+        return evaluation._panels({"units": "", "scores": of, "relative": relative(of)})
 
     film = panels(
-        model={"mse": [17, 60], "ssim": [0.94, 0.86], "psnr": [28.4, 23.1]},
-        persistence={"mse": [21, 121], "ssim": [0.97, 0.84], "psnr": [27.6, 20.1]},
-        black={"mse": [3000, 3000], "ssim": [0.0, 0.0], "psnr": [6.0, 6.0]},
+        model={"mse": [17, 60], "ssim": [0.80, 0.75]},
+        mean={"mse": [20, 70], "ssim": [0.90, 0.85]},
+        persistence={"mse": [21, 121], "ssim": [0.97, 0.84]},
+        black={"mse": [3000, 3000], "ssim": [0.0, 0.0]},
     )
-    assert [title.split(" ")[0] for title in film] == ["MSE", "SSIM", "PSNR"]
+    titles = [
+        "MSE, in units of the last frame's",
+        "1 - SSIM, in units of the last frame's",
+        "MSE (openstl: summed over a frame)",
+        "SSIM (standard: L = 1)",
+    ]
+    assert [title.split("\n")[0] for title in film] == titles
     for title, series in film.items():
         assert title.endswith("\nblack is far off, and left out")
-        assert list(series) == ["model", "persistence"]
+        assert list(series) == ["model", "mean", "persistence"]
+    relative_mse, relative_ssim = list(film.values())[:2]
+    assert relative_mse["model"] == pytest.approx([17 / 21, 60 / 121])
+    assert relative_ssim["model"] == pytest.approx([0.2 / 0.03, 0.25 / 0.16])
     digits = panels(
-        model={"mse": [50, 150], "ssim": [0.9, 0.6], "psnr": [20, 14]},
-        persistence={"mse": [150, 300], "ssim": [0.7, 0.5], "psnr": [15, 11]},
-        black={"mse": [170, 170], "ssim": [0.6, 0.6], "psnr": [14, float("inf")]},
+        model={"mse": [50, 150], "ssim": [0.9, 0.6]},
+        persistence={"mse": [150, 300], "ssim": [0.7, 0.5]},
+        black={"mse": [170, float("inf")], "ssim": [0.6, 0.6]},
     )
-    assert [title.split(" ")[0] for title in digits] == ["MSE", "SSIM", "PSNR"]
+    assert list(digits) == titles
     assert all("left out" not in title and "black" in series for title, series in digits.items())
 
 
@@ -213,6 +231,45 @@ def test_what_could_be_chance() -> None:
     assert not comparison["black"]["tie"]
     assert 0 < comparison["black"]["low"] < comparison["black"]["difference"]
     assert (comparison["black"]["n"], comparison["black"]["over"]) == (12, "clips")
+    # Each score that ranks is compared by itself: 1 - SSIM is 0 where nothing is wrong.
+    assert comparison["persistence"]["ssim"]["tie"]
+    assert comparison["black"]["ssim"]["difference"] == pytest.approx(
+        1 - card["scores"]["black"]["standard"]["ssim"]["overall"], rel=1e-5
+    )
+
+
+def test_the_best_baseline_is_free_and_the_best_that_moves_moves(tmp_path) -> None:
+    """A square that walks a pixel a frame, and forecasts of another program that know the truth."""
+    clips = torch.zeros(12, 6, 1, 24, 24)
+    for t in range(6):
+        clips[:, t, :, 8:16, 4 + t : 12 + t] = 1
+    data, model = Holed(clips), Forecaster(build_model("mean"), Window(3, 3))
+    known = elsewhere(tmp_path, clips[:, 3:].numpy(), "known")
+    card = evaluate(model, data, forecasts=[known], period=2)
+    assert card["relative"]["known"]["mse"]["overall"] == 0
+    assert card["best_baseline"] == {"mse": "linear_motion", "ssim": "linear_motion"}
+    assert evaluation.moving_baseline(card) == "linear_motion"
+    assert "ahead of black" in card["in_words"]
+    assert "behind" in card["in_words"].splitlines()[0]
+    alone = evaluate(model, data, baselines=("black", "persistence"), period=2)
+    assert (alone["best_baseline"]["mse"], evaluation.moving_baseline(alone)) == (
+        "persistence",
+        "cycle",
+    )
+    assert alone["period"] == 2
+    none = evaluate(model, data, baselines=())
+    assert (none["best_baseline"], none["relative"], none["in_words"]) == ({}, {}, "")
+    assert evaluation.moving_baseline(none) is None
+    rain = Forecaster(build_model("mean"), Window(3, 3), Scaling(0, 20, "mm/h", "minmax"))
+    card = evaluate(rain, data)
+    assert card["best_baseline"] == {"rmse": "linear_motion"}
+    assert card["relative"]["persistence"] == {"rmse": {"overall": 1, "per_lead": [1, 1, 1]}}
+    figures = [
+        card["scores"][name]["physical"]["rmse"]["overall"] for name in ("model", "linear_motion")
+    ]
+    said = card["in_words"].splitlines()[0]
+    assert "in error (RMSE)" in said
+    assert f"{figures[0]:.3g} against {figures[1]:.3g} mm/h" in said
 
 
 @pytest.mark.parametrize(("recordings", "over"), [(6, "recordings"), (4, "blocks"), (1, "blocks")])

@@ -25,7 +25,8 @@ from foreframe.forecaster import Forecaster
 from foreframe.frames import missing_where_unseen
 from foreframe.metrics import SCORES, Scorecard, Scores, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
-from foreframe.models import BASELINES, SCORED, Model, Parts, build_model, parts_of
+from foreframe.metrics.relative import ERRORS, as_error, best_of, in_words, ranked_by, relative
+from foreframe.models import BASELINES, SCORED, STILL, Model, Parts, build_model, parts_of
 from foreframe.precision import EXACT, check_precision, computing
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream
@@ -82,25 +83,30 @@ class Scoring:
         return {name: card.table() for name, card in self.cards.items()}
 
     def comparison(
-        self, reference: str, groups: Sequence[int], over: str
+        self, reference: str, groups: Sequence[int], over: str, score: str = "mse"
     ) -> dict[str, dict[str, Any]]:
-        """Whether each other forecaster's MSE differs from the reference's by more than chance.
+        """Whether each other forecaster's error differs from the reference's by more than chance.
 
         Args:
             reference: name of the forecaster that the others are compared with.
             groups: for each clip the number of its group, which is independent of other groups.
             over: what the groups are called.
+            score: of `foreframe.metrics.relative.ERRORS`.
 
         Returns:
             {name: the fields of `Comparison`, and "over"}: a difference above 0 is a larger error
             than the reference's.
         """
-        mse = SCORES["standard"]["mse"].value
-        parts = {name: card.by_clip("standard", "mse") for name, card in self.cards.items()}
+        convention, name = ERRORS[score]
+        parts = {who: card.by_clip(convention, name) for who, card in self.cards.items()}
+
+        def error(*sums: Tensor) -> Tensor:
+            return as_error(score, SCORES[convention][name].value(*sums))
+
         return {
-            name: asdict(paired_bootstrap(own, parts[reference], mse, groups)) | {"over": over}
-            for name, own in parts.items()
-            if name != reference
+            who: asdict(paired_bootstrap(own, parts[reference], error, groups)) | {"over": over}
+            for who, own in parts.items()
+            if who != reference
         }
 
 
@@ -148,7 +154,10 @@ def evaluate(
         "reference": whom the others are compared with,
         "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}}, "events":
         {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
-        persistence, overall and per lead time}, "comparison": {name: see `Scoring.comparison`}}.
+        persistence, overall and per lead time}, "relative": errors in units of the last frame's
+        (`foreframe.metrics.relative`), "comparison": {name: see `Scoring.comparison`; of 1 - SSIM
+        under "ssim", of the RMSE of data with units under "rmse"}, "best_baseline": {"mse" and
+        "ssim", or "rmse": name}, "in_words": who is ahead of that by how much}.
         Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
     Raises:
@@ -186,12 +195,13 @@ def evaluate(
             progress(scoring.clips, len(scored))
     tables = scoring.tables()
     events = [convention for convention in scores if convention not in SCORES]
-    return {
+    card = {
         "clips": scoring.clips,
         "past": window.past,
         "future": window.future,
         "units": scaling.units,
         "precision": precision,
+        "period": period,
         "reference": reference,
         "scores": {
             rival: {of: rows for of, rows in table.items() if of not in events}
@@ -203,7 +213,48 @@ def evaluate(
             if events
         },
         "skill": _skills(tables) if "persistence" in tables else {},
-        "comparison": scoring.comparison(reference, *_groups(dataset, scored, window)),
+        "relative": relative(tables, scaling.units),
+        "comparison": _comparisons(scoring, reference, dataset, scored, forecaster),
+        "best_baseline": best_baselines(tables, reference, scaling.units),
+    }
+    return card | {"in_words": in_words(card)}
+
+
+def best_baselines(tables: Mapping[str, Any], reference: str, units: str = "") -> dict[str, str]:
+    """The baseline with the lowest overall error, by each score that ranks (`ranked_by`): of all
+    that were scored and cost nothing, so no other program's forecasts; empty without any.
+    """
+    free = [name for name in tables if name in BASELINES and name != reference]
+    best = {score: best_of(tables, free, score) for score in ranked_by(units)}
+    return {score: name for score, name in best.items() if name is not None}
+
+
+def moving_baseline(card: Mapping[str, Any]) -> str | None:
+    """The best scored baseline whose forecasts move, by the card's first score that ranks; None
+    where none was scored.
+    """
+    score = ranked_by(card["units"])[0]
+    names = [name for name in card["scores"] if name in BASELINES and name not in STILL]
+    return best_of(card["scores"], [name for name in names if name != card["reference"]], score)
+
+
+def _comparisons(
+    scoring: Scoring,
+    reference: str,
+    dataset: Dataset,
+    scored: Sequence[int],
+    forecaster: Forecaster,
+) -> dict[str, dict[str, Any]]:
+    """`Scoring.comparison` by MSE, and within it that by each other score that ranks."""
+    groups = _groups(dataset, scored, forecaster.window)
+    by = {
+        score: scoring.comparison(reference, *groups, score)
+        for score in ("mse", *ranked_by(forecaster.scaling.units))
+    }
+    others = [score for score in by if score != "mse"]
+    return {
+        name: compared | {score: by[score][name] for score in others}
+        for name, compared in by["mse"].items()
     }
 
 
@@ -539,8 +590,8 @@ def write_report(
 
 
 def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Curves by lead time: of pictures MSE, SSIM and PSNR, of fields the error in units, and of
-    events their CSI.
+    """Curves by lead time: of films MSE and SSIM, in units of the last frame's errors too, of
+    fields the error in units, and of events their CSI. PSNR would be the curve of the MSE again.
     """
 
     def panel(of: str, *path: str) -> dict[str, list[float]]:
@@ -555,8 +606,12 @@ def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
         panels = {
             "MSE (openstl: summed over a frame)": panel("scores", "openstl", "mse"),
             "SSIM (standard: L = 1)": panel("scores", "standard", "ssim"),
-            "PSNR in dB (standard: pooled)": panel("scores", "standard", "psnr"),
         }
+        if card.get("relative"):
+            panels = {
+                "MSE, in units of the last frame's": panel("relative", "mse"),
+                "1 - SSIM, in units of the last frame's": panel("relative", "ssim"),
+            } | panels
     else:
         panels = {
             f"RMSE in {card['units']}": panel("scores", "physical", "rmse"),
@@ -570,18 +625,20 @@ def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
 def _without_far_off(
     title: str, series: dict[str, list[float]]
 ) -> tuple[str, dict[str, list[float]]]:
-    """Black is left out, and the title says so, where it is further from all else (a temperature of
-    0, a film of 6 dB) than these are from each other: they would lie on one line. The table has
-    it.
+    """Black is left out, and the title says so, where it is further from all else at every lead
+    time (a temperature of 0, a film of 6 dB) than these are from each other: they would lie on one
+    line. The table has it.
     """
     rest = {name: values for name, values in series.items() if name != "black"}
-    black = [value for value in series.get("black", []) if isfinite(value)]
-    others = [value for values in rest.values() for value in values if isfinite(value)]
-    if not black or not others:
+    far = []
+    for black, *others in zip(series.get("black", []), *rest.values(), strict=False):
+        others = [value for value in others if isfinite(value)]
+        if isfinite(black) and len(others) > 1:
+            gap = max(black - max(others), min(others) - black)
+            far.append(gap > max(others) - min(others))
+    if not far or not all(far):
         return title, series
-    gap = max(min(black) - max(others), min(others) - max(black))
-    spread = max(others) - min(others)
-    return (f"{title}\nblack is far off, and left out", rest) if gap > spread else (title, series)
+    return f"{title}\nblack is far off, and left out", rest
 
 
 def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -160,7 +160,8 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """A training's folder, and what came of it. A notebook shows its scores and its last picture.
+    """A training's folder, and what came of it. A notebook shows its scores, its last picture, and
+    who is ahead where `foreframe evaluate` has scored it.
 
     Args:
         folder: with config.yaml, checkpoints, validation.jsonl and pictures.
@@ -225,7 +226,17 @@ class Run:
         files = sorted((self.folder / "pictures").glob("step-*.png"))
         return Picture(files[-1].read_bytes()) if files else None
 
+    @property
+    def scorecard(self) -> Card | None:
+        """What `foreframe evaluate` last wrote of the run's own test split; None without it."""
+        file = self.folder / "evaluation" / "scorecard.json"
+        return Card(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
     def _repr_html_(self) -> str:
+        card = self.scorecard
+        return self._validation_html() + ("" if card is None else card._repr_html_())
+
+    def _validation_html(self) -> str:
         rows = self.scores
         if not rows:
             return table_html(f"{self.folder}: no validation yet", [], {})

@@ -218,12 +218,12 @@ def test_evaluate_writes_a_report_and_names_conventions(run, capsys) -> None:
         "standard",
         "persistence",
         "linear_motion",
-        "skill",
+        "last frame repeated",
         "+10",
         "6 clips of moving_mnist (test)",
     ):
         assert word in out
-    assert "The model is better than" in out
+    assert "the best baseline (" in " ".join(out.split())
     assert {path.name for path in (run / "evaluation").iterdir()} == {
         "scorecard.json",
         "curves.png",

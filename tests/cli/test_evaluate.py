@@ -2,15 +2,18 @@
 differences that could be chance.
 """
 
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from foreframe import Forecaster, Window
+from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.cli.evaluate import in_words
+from foreframe.cli.evaluate import print_table
 from foreframe.models import build_model
 
 
@@ -39,16 +42,16 @@ def test_forecasts_are_scored_without_a_run(capsys) -> None:
     np.save("still.npy", pasts[:, -1:, 0].repeat(3, axis=1))  # (N,S,H,W)
     np.save("dim.npy", pasts[:, -1:].repeat(3, axis=1) / 2)
     assert main([*mnist[:-2], "--forecasts", "[still.npy,dim.npy]"]) == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     card = json.loads(Path("evaluation-moving_mnist/scorecard.json").read_text())
     assert card["future"] == 3  # as far as they forecast
     assert list(card["scores"])[:3] == ["still", "persistence", "dim"]
     assert card["scores"]["still"] == card["scores"]["persistence"]
     assert card["comparison"]["persistence"]["tie"]
     assert card["comparison"]["persistence"]["over"] == "clips"
-    assert "1.00 tie" in out
-    assert "a tie with persistence (the difference could be chance)." in out
-    assert "95 % intervals by a paired bootstrap of 6 clips" in out
+    assert "Beside the others it is" in out
+    assert "no different from persistence" in out
+    assert "95 % intervals, by a paired bootstrap of 6 clips" in out
 
 
 def test_forecasts_stand_beside_a_run(capsys) -> None:
@@ -79,25 +82,79 @@ def test_what_cannot_be_scored_is_told(capsys) -> None:
         assert said in told(capsys, *words)
 
 
-def card(**comparison: tuple[float, float | None, bool]) -> dict:
-    """ratio, the lower end of its interval, whether it is a tie."""
+def test_the_screen() -> None:
+    """All that is printed of a film: no more than fits a screen, and 80 columns."""
+    cards = film_card()
+    with redirect_stdout(io.StringIO()) as out:
+        print_table(cards)
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == SCREEN.strip("\n").split("\n")
+
+
+SCREEN = """
+60 clips of film.mp4 (test), 10 frames in, 10 out
+
+                  MSE                          1-SSIM
+                  all    +1    +4    +7   +10     all    +1    +4    +7   +10
+ ────────────────────────────────────────────────────────────────────────────
+ model           0.55  0.10  0.40  0.70  1.00    0.55  0.10  0.40  0.70  1.00
+ black            110  20.0  80.0   140   200    1.10  0.20  0.80  1.40  2.00
+ persistence     1.00  1.00  1.00  1.00  1.00    1.00  1.00  1.00  1.00  1.00
+ linear_motion  *0.50     -  0.50  0.50  0.50   *0.50     -  0.50  0.50  0.50
+
+1.00: the error of the last frame repeated (persistence). *: the best baseline.
+MSE: mean squared error. 1-SSIM: unlikeness of structure, which blur raises.
+"""
+
+
+def film_card() -> dict:
+    def of(*values: float | None) -> dict:
+        return {"overall": sum(v for v in values if v) / 10, "per_lead": list(values)}
+
     rows = {
-        name: {"ratio": ratio, "difference": ratio - 1, "low": low, "tie": tie, "n": 9}
-        for name, (ratio, low, tie) in comparison.items()
+        "model": (of(*(k / 10 for k in range(1, 11))),) * 2,
+        "black": (of(*(20 * k for k in range(1, 11))), of(*(k / 5 for k in range(1, 11)))),
+        "persistence": (of(*[1.0] * 10),) * 2,
+        "linear_motion": (of(None, *[0.5] * 9) | {"overall": 0.5},) * 2,
     }
     return {
+        "clips": 60,
+        "data": "film.mp4",
+        "split": "test",
+        "past": 10,
+        "future": 10,
+        "units": "",
         "reference": "model",
-        "comparison": {name: row | {"over": "recordings"} for name, row in rows.items()},
+        "scores": {name: {} for name in rows},
+        "events": {},
+        "relative": {
+            name: dict(zip(("mse", "ssim"), of, strict=True)) for name, of in rows.items()
+        },
+        "best_baseline": {"mse": "linear_motion", "ssim": "linear_motion"},
     }
 
 
-def test_the_last_sentence() -> None:
-    said = in_words(
-        card(black=(4.0, 2.0, False), optical_flow=(0.8, -0.3, False), mean=(1.1, -1.0, True))
+def test_what_evaluate_says_of_a_film_fits_a_screen(capsys) -> None:
+    """With every baseline that there is."""
+    Forecaster(build_model("mean"), Window(4, 3)).save("run")
+    assert main(["evaluate", "run", "--data", "moving_mnist", "--clips", "5", "--period", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 26
+    assert max(map(len, lines)) <= 80 or "lie in" in max(lines, key=len)
+
+
+def test_a_field_keeps_its_units(capsys) -> None:
+    frames = np.random.default_rng(0).uniform(270, 290, (60, 8, 9)).astype(np.float32)
+    xr.DataArray(frames, dims=("time", "y", "x"), name="t").assign_attrs(units="K").to_netcdf(
+        "t.nc"
     )
-    assert said == (
-        "The model is better than black (MSE 75% lower); worse than optical flow (MSE 25% higher); "
-        "a tie with mean (the difference could be chance)."
-    )
-    few = in_words(card(black=(4.0, None, True)))
-    assert few == "Whether the model is better or worse cannot be told from 9 recordings."
+    scaling = Scaling(250, 310, "K", "minmax")
+    Forecaster(build_model("mean"), Window(3, 2), scaling).save("run")
+    assert main(["evaluate", "run", "--data", "t.nc", "--split", "all"]) == 0
+    out = capsys.readouterr().out
+    card = json.loads(Path("run/evaluation-t/scorecard.json").read_text())
+    rmse = card["scores"]["model"]["physical"]["rmse"]
+    assert "RMSE, K" in out
+    row = next(line.split() for line in out.splitlines() if line.startswith(" model"))
+    assert row[1:] == [f"{value:.2f}" for value in (rmse["overall"], *rmse["per_lead"])]
+    assert "last frame repeated" not in out
+    assert "in error (RMSE)" in " ".join(out.split())

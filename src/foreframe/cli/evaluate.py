@@ -1,7 +1,8 @@
 """foreframe evaluate"""
 
-import math
-from collections.abc import Mapping, Sequence
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def score_run(
     print_table(card)
     if forecasts and card["clips"] < len(scored.dataset) and clips is None:
         print(f"{card['clips']} of {len(scored.dataset)} clips: those that all forecasts are of.")
-    print(in_words(card))
+    say(card["in_words"])
+    say(figures(card))
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
 
 
@@ -106,61 +108,29 @@ def report_folder(run: str | None, of: str) -> Path:
 
 
 def print_table(card: Mapping[str, Any]) -> None:
-    """The scorecard on the screen: a row for each forecaster, then scores by lead time."""
+    """The scorecard on the screen: a row for each forecaster, then events by lead time."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    reference = card["reference"]
+    from foreframe.visuals import score_table
+
+    shown = score_table(card)
     table = Table(
-        title=f"{card['clips']} clips of {card['data']} ({card['split']}), "
-        f"{card['past']} frames in, {card['future']} out",
-        caption="\n".join(captions(card)),
-        box=box.SIMPLE,
+        title=shown.title,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
         title_justify="left",
-        caption_justify="left",
     )
     table.add_column("", no_wrap=True)
-    for name in (
-        "MSE\nopenstl",
-        "MAE\nopenstl",
-        "SSIM\nopenstl",
-        "PSNR\nopenstl",
-        "MSE\nstandard",
-        "SSIM\nstandard",
-        "skill",
-        f"MSE over\n{reference}'s",
-    ):
-        table.add_column(name, justify="right")
-    for name, of in card["scores"].items():
-        openstl, standard = of["openstl"], of["standard"]
-        table.add_row(
-            name,
-            f"{openstl['mse']['overall']:.2f}",
-            f"{openstl['mae']['overall']:.2f}",
-            f"{openstl['ssim']['overall']:.4f}",
-            f"{openstl['psnr']['overall']:.2f}",
-            f"{standard['mse']['overall']:.5f}",
-            f"{standard['ssim']['overall']:.4f}",
-            f"{card['skill'][name]['overall']:.3f}",
-            "" if name == reference else beside(card["comparison"][name]),
-            style="bold" if name == reference else None,
-        )
-    console = Console(width=max(120, Console().width))  # a narrower table would lose figures
-    console.print(table)
-    by_lead: list[tuple[str, Any, tuple[str, ...], str]] = [
-        (f"RMSE in {card['units']} by lead time", card["scores"], ("physical", "rmse"), ".3g")
-        if card["units"]
-        else ("MSE (openstl) by lead time", card["scores"], ("openstl", "mse"), ".1f")
-    ]
-    for threshold, of in card["events"].get(reference, {}).items():
-        by_lead.append(
-            (f"CSI at {threshold} by lead time", card["events"], (threshold, "csi"), ".3f")
-        )
-        for scale in of["fss"]:
-            title = f"FSS at {threshold}, {scale} pixels, by lead time"
-            by_lead.append((title, card["events"], (threshold, "fss", scale), ".3f"))
-    for title, rows, path, form in by_lead:
+    for head in shown.columns:
+        table.add_column("\n".join(head), justify="right", no_wrap=True)
+    for name, cells in shown.rows.items():
+        table.add_row(name, *cells, style="bold" if name == card["reference"] else None)
+    Console(width=max(80, Console().width)).print(table)
+    say("\n".join(shown.notes))
+    for title, rows, path in event_tables(card):
         leads = Table(title=title, box=box.SIMPLE, title_justify="left")
         leads.add_column("", no_wrap=True)
         for lead in range(1, card["future"] + 1):
@@ -168,64 +138,38 @@ def print_table(card: Mapping[str, Any]) -> None:
         for name, of in rows.items():
             for key in path:
                 of = of[key]
-            leads.add_row(name, *(format(value, form) for value in of["per_lead"]))
+            leads.add_row(name, *(f"{value:.3f}" for value in of["per_lead"]))
         Console(width=max(60 + 8 * card["future"], Console().width)).print(leads)
 
 
-def captions(card: Mapping[str, Any]) -> list[str]:
-    """What the columns of the table mean, a line each."""
-    lines = [
-        "openstl: sums over a frame, L = 2; standard: means a pixel, L = 1; "
-        "skill: 1 - MSE / MSE of persistence"
-    ]
-    groups = drawn_from(card)
-    if groups and not too_few(card):
-        lines.append(
-            f"MSE over {card['reference']}'s: with 95 % intervals by a paired bootstrap of "
-            f"{groups}; tie: could be chance"
-        )
-    return lines
+def event_tables(card: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """A title, the rows, and the way to a row's score, for each score of events."""
+    for threshold, of in card["events"].get(card["reference"], {}).items():
+        yield f"CSI at {threshold} by lead time", card["events"], (threshold, "csi")
+        for scale in of["fss"]:
+            title = f"FSS at {threshold}, {scale} pixels, by lead time"
+            yield title, card["events"], (threshold, "fss", scale)
 
 
-def drawn_from(card: Mapping[str, Any]) -> str:
-    """What the bootstrap draws from: "24 clips"; "" where nothing was compared."""
-    first = next(iter(card["comparison"].values()), None)
-    return "" if first is None else plural(first["n"], first["over"].removesuffix("s"))
+def figures(card: Mapping[str, Any]) -> str:
+    """The reference's own scores, by convention, as other tables of the field have them."""
+    who = card["reference"]
+    openstl, standard = (
+        {score: of["overall"] for score, of in card["scores"][who][convention].items()}
+        for convention in ("openstl", "standard")
+    )
+    return (
+        f"Scores of {'the model' if who == 'model' else who}: MSE {openstl['mse']:.2f}, "
+        f"MAE {openstl['mae']:.2f}, SSIM {openstl['ssim']:.4f}, PSNR {openstl['psnr']:.2f} "
+        f"(openstl: sums over a frame); MSE {standard['mse']:.5f}, SSIM {standard['ssim']:.4f} "
+        "(standard: means a pixel)."
+    )
 
 
-def too_few(card: Mapping[str, Any]) -> bool:
-    """Whether there are too few clips to tell any difference from chance."""
-    return any(of["low"] is None for of in card["comparison"].values())
-
-
-def beside(comparison: Mapping[str, Any]) -> str:
-    """How many times the reference's MSE another one's is, and between what and what; or a tie."""
-    ratio, low, high = (comparison[name] for name in ("ratio", "ratio_low", "ratio_high"))
-    if comparison["low"] is not None and comparison["tie"]:
-        return f"{ratio:.2f} tie"
-    return f"{ratio:.2f}" if low is None else f"{ratio:.2f} ({low:.2f}-{high:.2f})"
-
-
-def in_words(card: Mapping[str, Any]) -> str:
-    """Whether the reference is better or worse than each other forecaster, or that it is a tie."""
-    who = "The model" if card["reference"] == "model" else card["reference"]
-    if too_few(card):
-        the = who.replace("The", "the")
-        return f"Whether {the} is better or worse cannot be told from {drawn_from(card)}."
-    parts: dict[str, list[str]] = {"better than": [], "worse than": [], "a tie with": []}
-    for name, of in card["comparison"].items():
-        spoken = name.replace("_", " ")
-        share = 1 - 1 / of["ratio"] if of["ratio"] else -math.inf
-        if of["tie"]:
-            parts["a tie with"].append(spoken)
-        elif of["difference"] > 0:
-            parts["better than"].append(f"{spoken} (MSE {share:.0%} lower)")
-        else:
-            more = f"{-share:.0%} higher" if -share < 1 else f"{1 - share:.3g} times as high"
-            parts["worse than"].append(f"{spoken} (MSE {more})")
-    clauses = [f"{how} {', '.join(names)}" for how, names in parts.items() if names]
-    chance = " (the difference could be chance)" if parts["a tie with"] else ""
-    return f"{who} is {'; '.join(clauses)}{chance}." if clauses else ""
+def say(text: str) -> None:
+    """Print lines, broken between words where they are longer than the screen is wide."""
+    for line in text.splitlines():
+        print(textwrap.fill(line, max(80, shutil.get_terminal_size().columns)))
 
 
 def parser() -> Parser:

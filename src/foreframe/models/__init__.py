@@ -27,6 +27,7 @@ from foreframe.models import convlstm, earlier, simvp
 from foreframe.models.baselines import (
     BASELINES,
     SCORED,
+    STILL,
     Black,
     Cycle,
     LinearMotion,
@@ -200,9 +201,9 @@ def model_name(model: Model) -> str:
 
 
 __all__ = [
-    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "AtOnce", "Black",
-    "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean", "Model",
-    "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP", "State",
-    "baselines_here", "build_model", "model_name", "multiply_adds", "parts_of", "preset",
+    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "AtOnce",
+    "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean",
+    "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
+    "State", "baselines_here", "build_model", "model_name", "multiply_adds", "parts_of", "preset",
     "weights_of", "with_known",
 ]  # fmt: skip

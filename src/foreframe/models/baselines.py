@@ -156,6 +156,9 @@ BASELINES: dict[str, type[Model]] = {
 SCORED = tuple(name for name, kind in BASELINES.items() if kind not in (OpticalFlow, Cycle))
 """Those that stand beside a model in every scorecard: they need neither a package nor a period."""
 
+STILL = ("black", "mean", "persistence")
+"""Those whose forecast is one picture; the others move."""
+
 
 def baselines_here() -> tuple[str, ...]:
     """SCORED, and optical_flow where OpenCV is installed, which is looked for and not imported."""

@@ -5,6 +5,7 @@ from foreframe.visuals.curves import curves_png, write_curves
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import animation, animation_frames, holds_nan, strip
+from foreframe.visuals.tables import score_table
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "image_html",
     "legend",
     "paint_for",
+    "score_table",
     "strip",
     "table_html",
     "write_curves",

@@ -29,21 +29,27 @@ def curves_png(
 ) -> bytes:
     """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}.
 
-    The first series is drawn bold. Those of `names` have the same colours in every report, whatever
-    else is drawn; others take the colours that are left.
+    Up to three panels lie side by side, more in rows. The first series is drawn bold. Those of
+    `names` have the same colours in every report, whatever else is drawn; others take the colours
+    that are left.
     """
     # The object interface: pyplot keeps every figure, and may choose a backend that needs a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(5 * len(panels), 3.8), layout="constrained")
+    n = len(panels)
+    columns = n if n <= 3 else 2 if n == 4 else 3
+    rows = -(-n // columns)
+    figure = Figure(figsize=(5 * columns, 3.8 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in axes[n:]:
+        axis.set_axis_off()
     order = list(dict.fromkeys(name for series in panels.values() for name in series))
     colours = colours_of(order, names)
     drawn = {}
-    for axis, (title, series) in zip(axes, panels.items(), strict=True):
+    for axis, (title, series) in zip(axes[:n], panels.items(), strict=True):
         for name, values in series.items():
             k, leads = order.index(name), range(1, len(values) + 1)
             first = {"linewidth": 2.8, "zorder": 3} if k == 0 else {"linewidth": 1.2, "zorder": 2}

@@ -12,6 +12,7 @@ from PIL import Image
 from foreframe.clip import Clip
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.sheet import contact_sheet
+from foreframe.visuals.tables import number, score_table
 
 FRAMES = 12  # of a clip that are shown
 
@@ -70,23 +71,30 @@ def table_html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[s
 
 
 class Card(dict[str, Any]):
-    """A scorecard, as `foreframe.evaluation.evaluate` gives it; a notebook shows its table."""
+    """A scorecard, as `foreframe.evaluation.evaluate` gives it; a notebook shows who is ahead, the
+    errors by lead time, and every score of each convention.
+    """
 
     def _repr_html_(self) -> str:
+        shown = score_table(self)
+        said = "".join(
+            f"<div>{escape(line)}</div>" for line in self.get("in_words", "").split("\n")
+        )
+        notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in shown.notes)
+        heads = [" ".join(head).strip() for head in shown.columns]
+        by_lead = table_html(shown.title, heads, shown.rows) + notes if shown.rows else ""
         scores = self["scores"]
-        first = next(iter(scores.values()))
-        columns = [(of, score) for of, table in first.items() for score in table]
-        rows = {}
-        for name, tables in scores.items():
-            rows[name] = [f"{tables[of][score]['overall']:.4g}" for of, score in columns]
-            if self.get("skill"):
-                rows[name].append(f"{self['skill'][name]['overall']:.3f}")
+        columns = [
+            (of, score) for of, table in next(iter(scores.values())).items() for score in table
+        ]
+        rows = {
+            name: [number(tables[of][score]["overall"], ".4g") for of, score in columns]
+            for name, tables in scores.items()
+        }
         names = [f"{score} ({of})" for of, score in columns]
         if self.get("skill"):
             names.append("skill")
-        data = f" of {self['data']} ({self['split']})" if "data" in self else ""
-        title = (
-            f"{self['clips']} clips{data}, {self['past']} frames in, {self['future']} out; skill: "
-            "1 - MSE / MSE of persistence"
-        )
-        return table_html(title, names, rows)
+            for name, row in rows.items():
+                row.append(number(self["skill"][name]["overall"], ".3f"))
+        title = "All scores" if by_lead else shown.title
+        return by_lead + said + table_html(title, names, rows)

@@ -1,0 +1,170 @@
+"""Errors in units of the last frame's, the best baseline, and the sentences: hand-made cards."""
+
+import math
+
+import pytest
+import torch
+
+from foreframe.metrics import Scorecard, scores_of
+from foreframe.metrics.relative import best_of, errors, in_words, relative
+
+
+def table(mse: list[float], ssim: list[float]) -> dict:
+    """A forecaster's table of frames of equal weight."""
+
+    def of(values: list[float]) -> dict:
+        return {"overall": sum(values) / len(values), "per_lead": values}
+
+    return {"standard": {"mse": of(mse), "ssim": of(ssim)}}
+
+
+TABLES = {
+    "model": table([0.02, 0.02], [0.7, 0.7]),
+    "black": table([0.2, 0.2], [0.0, 0.0]),
+    "persistence": table([0.01, 0.04], [0.9, 0.6]),
+    "linear_motion": table([0.01, 0.02], [0.8, 0.6]),
+}
+
+
+def test_errors_are_in_units_of_the_last_frames() -> None:
+    got = relative(TABLES)
+    assert list(got) == list(TABLES)
+    assert got["model"]["mse"]["per_lead"] == pytest.approx([2, 0.5])
+    assert got["model"]["mse"]["overall"] == pytest.approx(0.02 / 0.025)
+    # of 1 - SSIM: 0.3 over 0.1, 0.3 over 0.4
+    assert got["model"]["ssim"]["per_lead"] == pytest.approx([3, 0.75])
+    assert got["model"]["ssim"]["overall"] == pytest.approx(0.3 / 0.25)
+    for score in ("mse", "ssim"):
+        assert got["persistence"][score] == {"overall": 1, "per_lead": [1, 1]}
+    # The overall number is no mean of those by lead time.
+    assert got["model"]["mse"]["overall"] != pytest.approx((2 + 0.5) / 2)
+
+
+def test_what_never_moves_has_no_unit() -> None:
+    still = {"persistence": table([0.0, 0.1], [1, 0.9]), "mean": table([0.1, 0.1], [0.5, 0.9])}
+    got = relative(still)["mean"]
+    assert math.isnan(got["mse"]["per_lead"][0])
+    assert math.isnan(got["ssim"]["per_lead"][0])
+    assert got["mse"]["per_lead"][1] == pytest.approx(1)
+    assert relative({"mean": still["mean"]}) == {}
+
+
+def test_units_are_those_of_the_scorecard() -> None:
+    """Against the forecasts themselves; data with units are ranked by the RMSE."""
+    torch.manual_seed(0)
+    truth, still, other = torch.rand(3, 4, 2, 1, 12, 12)
+    tables = {}
+    for name, forecast in (("persistence", still), ("mean", other)):
+        card = Scorecard(2, scores_of("K"), lambda values: 10 * values)
+        card.update(forecast, truth)
+        tables[name] = card.table()
+    own, last = ((of - truth).square().mean(dim=(0, 2, 3, 4)) for of in (other, still))
+    assert relative(tables)["mean"]["mse"]["per_lead"] == pytest.approx((own / last).tolist())
+    in_kelvin = relative(tables, "K")["mean"]
+    assert list(in_kelvin) == ["rmse"]
+    assert in_kelvin["rmse"]["per_lead"] == pytest.approx((own / last).sqrt().tolist())
+
+
+def test_the_best_is_the_lowest_error() -> None:
+    free = ["black", "persistence", "linear_motion", "not_scored"]
+    assert best_of(TABLES, free, "mse") == "linear_motion"
+    assert best_of(TABLES, free, "ssim") == "persistence"
+    assert best_of({"mean": table([math.nan], [1.0])}, ["mean"], "mse") is None
+    assert errors({"standard": {"ssim": {"overall": None, "per_lead": [0.25]}}}, "ssim")[
+        "per_lead"
+    ] == [0.75]
+
+
+def card(
+    own: list[float],
+    ratios: tuple[float | None, float | None] = (None, None),
+    tie: bool = False,
+    over: str = "clips",
+    n: int = 24,
+) -> dict:
+    """A card whose model is compared with linear_motion, whose MSE is 0.01 and 0.03.
+
+    Args:
+        own: the model's MSE.
+        ratios: the interval of linear_motion's MSE over the model's.
+    """
+    tables = {"model": table(own, [0, 0]), "linear_motion": table([0.01, 0.03], [0, 0])}
+    mse = {name: of["standard"]["mse"]["overall"] for name, of in tables.items()}
+    compared = {
+        "difference": mse["linear_motion"] - mse["model"],
+        "low": ratios[0],  # all that matters of it is whether it is there
+        "ratio_low": ratios[0],
+        "ratio_high": ratios[1],
+        "tie": tie,
+        "n": n,
+        "over": over,
+    }
+    others = {
+        "black": compared | {"difference": 1.0, "tie": False},
+        "mean": compared | {"difference": -1.0, "tie": False},
+        "optical_flow": compared | {"tie": True},
+    }
+    return {
+        "reference": "model",
+        "units": "",
+        "scores": tables,
+        "comparison": {"linear_motion": compared, **others},
+        "best_baseline": {"mse": "linear_motion"},
+    }
+
+
+def test_ahead() -> None:
+    # 0.0176 on average, 12 % below 0.02
+    got = in_words(card([0.0152, 0.02], (1 / 0.92, 1 / 0.85)))
+    assert got.splitlines() == [
+        "The model is ahead of the best baseline (linear_motion) by 12 % (8 to 15 %) in squared "
+        "error (MSE); its error is the lower one at +2 alone.",
+        "Beside the others it is ahead of black; behind mean; no different from optical_flow.",
+        "In brackets: 95 % intervals, by a paired bootstrap of 24 clips.",
+    ]
+
+
+def test_behind() -> None:
+    assert in_words(card([0.011, 0.031], (1 / 1.07, 1 / 1.004))).startswith(
+        "The model is behind the best baseline (linear_motion) by 5 % (0.4 to 7 %) in squared "
+        "error (MSE); its error is the higher one at every lead time."
+    )
+    assert in_words(card([0.005, 0.095], (0.3, 0.5))).startswith(
+        "The model is behind the best baseline (linear_motion) in squared error (MSE): 2.5 times "
+        "its error; its error is the lower one at +1 alone."
+    )
+
+
+def test_no_different() -> None:
+    assert in_words(card([0.009, 0.0305], (0.9, 1.1), tie=True)).startswith(
+        "The model is no different from the best baseline (linear_motion) in squared error (MSE): "
+        "1 % lower, which could be chance; its error is the lower one at +1 alone."
+    )
+    assert in_words(card([0.01, 0.03], (1.0, 1.0), tie=True)).startswith(
+        "The model is no different from the best baseline (linear_motion) in squared error (MSE).\n"
+    )
+
+
+def test_too_few_to_tell() -> None:
+    got = in_words(card([0.005, 0.01], tie=True, over="blocks", n=2)).splitlines()
+    assert got[0].endswith(
+        "by 62 % in squared error (MSE); its error is the lower one at every lead time."
+    )
+    assert got[1:] == [
+        "All of that could be chance: 2 blocks of neighbouring clips are too few to tell."
+    ]
+
+
+def test_units_and_nobody_to_compare_with() -> None:
+    field = card([0.0152, 0.02], (1 / 0.92, 1 / 0.85)) | {"units": "K"}
+    for of in field["scores"].values():
+        of["physical"] = {"rmse": of["standard"]["mse"]}
+    for of in field["comparison"].values():
+        of["rmse"] = dict(of)
+    field["best_baseline"] = {"rmse": "linear_motion"}
+    assert (
+        "by 12 % (8 to 15 %) in error (RMSE), 0.0176 against 0.02 K; its error is the lower one"
+    ) in in_words(field)
+    assert in_words(field | {"best_baseline": {}}) == ""
+    field["scores"]["model"]["physical"]["rmse"]["overall"] = math.nan
+    assert "cannot be compared in error (RMSE)" in in_words(field)
