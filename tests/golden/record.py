@@ -73,7 +73,7 @@ WAYS: dict[str, Way] = {
         "guided",
         {
             "core": {"convlstm": {"hidden": [3]}},
-            "codec": {"strided": {"widths": [3, 5]}},
+            "codec": {"strided": {"widths": [3, 4, 5]}},
             "output": {"blend": {"guides": ["persistence", "mean"], "blurs": [1.0]}},
         },
         (11, 13),

@@ -219,10 +219,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "encoder_decoder",
         {
             "channels": None,
-            "core": {"convlstm": {"hidden": [48], "kernel": 3, "forget_bias": 1.0}},
-            "codec": {"strided": {"widths": [24, 48], "norm": "none", "show_last": True}},
+            "core": {"convlstm": {"hidden": [64], "kernel": 3, "forget_bias": 1.0}},
+            "codec": {"strided": {"widths": [16, 32, 64], "norm": "none", "show_last": True}},
             "start": "states",
-            "output": {"blend": {"guides": ["dense_motion", "persistence", "mean"]}},
+            "output": {
+                "blend": {"guides": ["dense_motion", "persistence", "mean", "linear_motion"]}
+            },
         },
     ),
 }
