@@ -194,6 +194,9 @@ def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"data_args": (rest.get("data_args") or {}) | inner} if inner else rest
 
 
+DRAWN = ("moving_mnist", "scenes")  # data that foreframe draws itself
+
+
 def check_drawn(data: Any, told: Iterable[Sequence[str]]) -> None:
     """Refuse options of recordings for data that foreframe draws itself.
 
@@ -204,7 +207,7 @@ def check_drawn(data: Any, told: Iterable[Sequence[str]]) -> None:
     Raises:
         ValueError: the first of them.
     """
-    if not isinstance(data, str) or data != "moving_mnist":
+    if not isinstance(data, str) or data not in DRAWN:
         return
     done = {"reading": "read", "splits": "split"}
     for path in told:

@@ -16,6 +16,7 @@ from conftest import real_data
 from foreframe import MovingMNIST
 from foreframe.data import collate
 from foreframe.data.digits import SPLITS, digit_images
+from foreframe.data.keys import clip_keys, uniforms
 from foreframe.data.moving_mnist import Motion, _bounced_track, _clamped_track
 
 
@@ -66,10 +67,8 @@ def test_frames_equal_a_plain_loop() -> None:
     """Pixels by a loop over digits and frames, for both overlays."""
     for rule in ("srivastava", "svg"):
         data = MovingMNIST("validation", motion=rule, canvas=(60, 72), count=3, length=6, seed=5)
-        from foreframe.data.moving_mnist import _mix, _uniforms
-
-        keys = _mix(_mix(data._key + np.zeros(4, np.uint64)) + np.arange(4, dtype=np.uint64))
-        which = (_uniforms(keys, 3, stream=0) * len(data.images)).astype(int)
+        keys = clip_keys(data._key, np.zeros(4, np.int64), np.arange(4))
+        which = (uniforms(keys, 3, stream=0) * len(data.images)).astype(int)
         rows, columns = data.positions(keys)
         size = data.motion.digit_px
         frames = np.zeros((4, 6, 60, 72))

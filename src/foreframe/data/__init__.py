@@ -5,6 +5,7 @@ from foreframe.data.datasets import ClipSet, batches, check_first_clip, chosen, 
 from foreframe.data.moving_mnist import Motion, MovingMNIST
 from foreframe.data.opening import is_recording, open_dataset, open_splits
 from foreframe.data.readers import clips_from
+from foreframe.data.scenes import Scenes
 from foreframe.data.windows import Recordings
 from foreframe.options import ReadOptions, SplitOptions
 
@@ -15,6 +16,7 @@ __all__ = [
     "MovingMNIST",
     "ReadOptions",
     "Recordings",
+    "Scenes",
     "SplitOptions",
     "batches",
     "check_first_clip",

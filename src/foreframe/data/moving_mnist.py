@@ -10,7 +10,6 @@ same on any worker count, rank or machine, in any order. Two rules of motion:
   -4..4 per axis, turned round at the walls, or drawn anew there; digits add up and are clipped.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor
 from foreframe.budget import GIB, in_gib
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
+from foreframe.data.keys import clip_keys, set_key, uniforms
 
 BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
 MANY = 10**8
@@ -140,9 +140,7 @@ class MovingMNIST(ClipSet):
             )
         source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
         self.images = _resize(digit_images(split=split, **source), size)
-        # One key for (seed, split): epochs and indices are mixed in clip by clip.
-        name = f"{seed}/{split}".encode()
-        self._key = np.frombuffer(hashlib.blake2b(name, digest_size=8).digest(), dtype="<u8")[0]
+        self._key = set_key(seed, split)
 
     def __len__(self) -> int:
         return self.clips
@@ -171,9 +169,8 @@ class MovingMNIST(ClipSet):
         if (indices < -self.clips).any() or (indices >= self.clips).any():
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
         epochs = np.zeros_like(epochs) if self.fixed else epochs
-        of_epoch = _mix(self._key + epochs.astype(np.uint64))
-        drawn = _mix(of_epoch + (indices % self.clips).astype(np.uint64))
-        return drawn, (_uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
+        drawn = clip_keys(self._key, epochs, indices % self.clips)
+        return drawn, (uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
 
     def positions(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these
@@ -183,7 +180,7 @@ class MovingMNIST(ClipSet):
         assert size is not None
         room = np.array([self.height - size, self.width - size])
         if self.motion.rule == "srivastava":
-            u = _uniforms(keys, 3 * self.count, stream=1).reshape(len(keys), self.count, 3)
+            u = uniforms(keys, 3 * self.count, stream=1).reshape(len(keys), self.count, 3)
             angle = 2 * np.pi * u[..., 2]
             speed = (self.motion.speed or 0) * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
             track = _clamped_track(u[..., :2], speed, self.length)
@@ -236,7 +233,7 @@ class MovingMNIST(ClipSet):
 
     def _whole_pixels(self, keys: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
-        u = _uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
+        u = uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
         top = int(self.motion.speed or 0)
         start, speed = u[..., 0] * room, u[..., 1] * (2 * top + 1)
         return start.astype(np.int64), speed.astype(np.int64) - top
@@ -247,7 +244,7 @@ class MovingMNIST(ClipSet):
         """
         place, speed = self._whole_pixels(keys, room)
         top = int(self.motion.speed or 0)
-        u = _uniforms(keys, self.length * self.count * 4, stream=2)
+        u = uniforms(keys, self.length * self.count * 4, stream=2)
         u = u.reshape(len(keys), self.count, self.length, 2, 2)
         any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
@@ -319,26 +316,3 @@ def _resize(images: np.ndarray, size: int) -> np.ndarray:
     x = torch.from_numpy(images).unsqueeze(1).float()
     smooth = torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
     return smooth.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
-
-
-# Random numbers as a function of a key (SplitMix64: Steele, Lea & Flood 2014): no state to carry,
-# any clip on its own, a whole batch in a few array operations. numpy's generators would have to be
-# built anew for every clip.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(z: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        z = np.asarray(z, dtype=np.uint64) + _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
-
-
-def _uniforms(keys: np.ndarray, draws: int, stream: int) -> np.ndarray:
-    """(B, draws) float64 in [0, 1), independent between keys, draws and streams."""
-    with np.errstate(over="ignore"):
-        first = np.uint64(stream) << np.uint64(32)
-        counters = (np.arange(draws, dtype=np.uint64) + first) * _GOLDEN
-        bits = _mix(_mix(keys)[:, None] + counters)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

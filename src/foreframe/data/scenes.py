@@ -1,0 +1,158 @@
+"""Scenes: clips of films that are drawn, without end, to learn motion from.
+
+Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the
+same on any worker count or rank, in any order and batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from foreframe.budget import GIB, in_gib
+from foreframe.data import film_scenes
+from foreframe.data.datasets import ClipSet, Key
+from foreframe.data.digits import SPLITS, digit_images
+from foreframe.data.keys import clip_keys, set_key
+
+MANY = 10**8
+KINDS = ("film",)
+
+
+class Scenes(ClipSet):
+    """Clips (T,C,H,W), float32 in [0,1], of 256 levels as those of a camera.
+
+    "film": textured shapes of many sizes and outlines, digits and walking figures, which move,
+    turn, grow and sway independently, in front of and behind each other, before a background; the
+    camera stands, pans, zooms, turns or shakes; light changes, and frames have grain, blur and
+    traces of compression.
+
+    `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch,
+    which for the training split is a new one unless `fixed`. Validation and test clips are the same
+    in every epoch.
+
+    Args:
+        split: "train", "validation" or "test". No clip and no digit image is in two of them.
+        kind: "film".
+        canvas: H and W in pixels, one number or two, 16 or more.
+        channels: 1, grey, or 3, colour.
+        length: frames in a clip.
+        clips: clips in an epoch; by default 10,000 for training and 1,000 else.
+        clean: leave out what a camera adds: changes of light, grain, blur, compression.
+        fixed: draw the training clips once and repeat them every epoch.
+        seed: another seed, other clips.
+
+    Raises:
+        ValueError: unknown split, kind or channels; a canvas below 16 pixels; counts below 1.
+    """
+
+    name = "scenes"
+    by_epoch = True
+
+    def __init__(
+        self,
+        split: str = "train",
+        kind: str = "film",
+        canvas: int | Sequence[int] = 64,
+        channels: int = 1,
+        length: int = 20,
+        clips: int | None = None,
+        clean: bool = False,
+        fixed: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is unknown; choose {', '.join(SPLITS)}")
+        if kind not in KINDS:
+            raise ValueError(f"kind {kind!r} of scenes is unknown; choose {', '.join(KINDS)}")
+        if channels not in (1, 3):
+            raise ValueError(f"scenes have 1 channel, grey, or 3, colour, not {channels}")
+        self.split, self.kind, self.channels, self.clean = split, kind, channels, clean
+        self.length, self.seed = length, seed
+        self.fixed = fixed or split != "train"
+        self.clips = clips if clips is not None else (10_000 if split == "train" else 1_000)
+        sides = (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+        if len(sides) != 2:
+            raise ValueError(f"canvas is one number or two, H and W, not {list(sides)}")
+        self.height, self.width = sides
+        if min(self.length, self.clips) < 1:
+            raise ValueError(f"length ({length}) and clips ({self.clips}) must each be at least 1")
+        if min(self.height, self.width) < 16:
+            raise ValueError(
+                f"scenes need a canvas of at least 16x16, not {self.height}x{self.width}"
+            )
+        if self.clips > MANY:
+            raise ValueError(
+                f"clips ({self.clips}) are {MANY:,} at most: an epoch keeps their order in memory"
+            )
+        need = 4 * self.length * self.height * self.width * 4 * (channels + 3)
+        if need > GIB:
+            frames = f"{self.length} frames of {self.height}x{self.width}"
+            raise ValueError(
+                f"a clip of {frames} would take {in_gib(need)} of memory; draw shorter or smaller "
+                "ones"
+            )
+        self._digits = digit_images(split=split)
+        self._key = set_key(seed, f"scenes/{kind}/{split}")
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __getitem__(self, key: Key) -> Float[Tensor, "t c h w"]:
+        return self.batch([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Float[Tensor, "t c h w"]]:
+        """What a DataLoader asks for: the items of a batch, which its collate_fn stacks."""
+        return list(self.batch(keys).unbind())
+
+    def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
+        """Many clips; each is drawn alone, so that none depends on the others."""
+        return self.compact(keys).float().div_(255)
+
+    def compact(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t c h w"]:
+        """The same clips in 0..255, a quarter of the memory to move. Training takes these, and
+        divides by 255 on the device.
+        """
+        clips = [self._frames(key) for key in self._keys(keys)]
+        return torch.stack([clip.mul(255).round_().to(torch.uint8) for clip in clips])
+
+    def motion(self, key: Key) -> tuple[Float[np.ndarray, "t 2 h w"], Float[np.ndarray, "t h w"]]:
+        """The truth of a clip's motion, from each frame to the next.
+
+        Returns:
+            (T-1,2,H,W): how far what is seen at a pixel goes, columns and then rows, in pixels.
+            (T-1,H,W): 1 where it is seen in the next frame too; 0 where it is then hidden or
+            outside, or where an edge shows two things in one pixel.
+        """
+        of_clip = self._keys([key])[0]
+        return film_scenes.motion(self._layers(of_clip), self.length, self.height, self.width)
+
+    def _keys(self, keys: Sequence[Key]) -> list[int]:
+        pairs = [(0, key) if isinstance(key, int | np.integer) else key for key in keys]
+        epochs, indices = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        if (indices < -self.clips).any() or (indices >= self.clips).any():
+            raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
+        epochs = np.zeros_like(epochs) if self.fixed else epochs
+        return clip_keys(self._key, epochs, indices % self.clips).tolist()
+
+    def _layers(self, of_clip: int) -> list[film_scenes.Layer]:
+        size = self.length, self.height, self.width
+        return film_scenes.draw_layers(_random(of_clip, 0), *size, self.channels, self._digits)
+
+    def _frames(self, of_clip: int) -> Float[Tensor, "t c h w"]:
+        layers, camera = self._layers(of_clip), _random(of_clip, 1)
+        if self.clean:
+            times = np.arange(self.length, dtype=float)
+            return film_scenes.frames_of(layers, times, self.height, self.width).clamp_(0, 1)
+        times = film_scenes.exposure_times(camera, self.length)
+        seen = film_scenes.frames_of(layers, times.ravel(), self.height, self.width)
+        if len(seen) > self.length:
+            seen = seen.unflatten(0, (self.length, -1)).mean(dim=1)
+        return film_scenes.recorded(camera, seen)
+
+
+def _random(of_clip: int, stream: int) -> np.random.Generator:
+    """numpy's generator of a clip. Philox takes a key as it is, and is cheap to build."""
+    return np.random.Generator(np.random.Philox(key=np.array([of_clip, stream], np.uint64)))
