@@ -45,8 +45,8 @@ from foreframe.wording import plural
 HERE = Path(__file__).parent
 FAR = 0.9  # of the best baseline's MSE: "at least 10 % better"
 SMALL = (
-    "--past 3 --future 2 --hidden 4 --batch_size 4 --validation_clips 2 --picture_every 0 "
-    "--trainer.max_steps 2 --compile false"
+    "--model quick --past 3 --future 2 --hidden 4 --batch_size 4 --validation_clips 2 "
+    "--picture_every 0 --trainer.max_steps 2 --compile false"
 )
 
 Result = dict[str, Any]
@@ -204,17 +204,18 @@ def shrunk(file: str, side: int | None) -> list[str]:
     return ["--reading.size", f"[{round(h * side / min(h, w))},{round(w * side / min(h, w))}]"]
 
 
-def made_up(folder: Path) -> list[str]:
+def made_up(folder: Path, h: int = 16, w: int = 20) -> list[str]:
     """Two small recordings, for --quick."""
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    rows, columns = np.mgrid[:16, :20]
+    rows, columns = np.mgrid[:h, :w]
     for name, speed in (("slow", 0.4), ("fast", 1.3)):
         t = np.arange(80)[:, None, None]
-        there = np.hypot(rows - 8 - 4 * np.sin(speed * t / 4), (columns - speed * t) % 20 - 10)
-        np.save(folder / f"{name}.npy", (255 * np.exp(-((there / 3) ** 2))).astype(np.uint8))
+        sway, across = h / 4 * np.sin(speed * t / 4), (columns - speed * t) % w
+        far = np.hypot(rows - h / 2 - sway, across - w / 2) / (h / 5)
+        np.save(folder / f"{name}.npy", (255 * np.exp(-(far**2))).astype(np.uint8))
         files.append(str(folder / f"{name}.npy"))
     return files
 

@@ -34,6 +34,7 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
 @pytest.mark.parametrize(
     "program",
     [
+        "guides.py",
         "loading.py",
         "precision.py",
         "publish.py",
