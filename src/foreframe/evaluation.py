@@ -23,10 +23,21 @@ from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_o
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.frames import missing_where_unseen
+from foreframe.matching import match_to
 from foreframe.metrics import SCORES, Scorecard, Scores, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
 from foreframe.metrics.relative import ERRORS, as_error, best_of, in_words, ranked_by, relative
-from foreframe.models import BASELINES, SCORED, STILL, Model, Parts, build_model, parts_of
+from foreframe.models import (
+    BASELINES,
+    SCORED,
+    STILL,
+    Model,
+    Parts,
+    build_model,
+    parts_of,
+    with_known,
+)
+from foreframe.options import GUIDE
 from foreframe.precision import EXACT, check_precision, computing
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream
@@ -124,6 +135,7 @@ def evaluate(
     precision: str = EXACT,
     forecasts: Sequence[Forecasts] = (),
     name: str = "model",
+    match: Sequence[str] | str = (),
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in every convention of `foreframe.metrics.SCORES`, beside
     the baselines, the skill, and whether differences could be chance.
@@ -148,6 +160,8 @@ def evaluate(
             scored.
         name: what the forecaster is called in the tables. A baseline's name stands for that
             baseline; the first of `forecasts` is then what others are compared with.
+        match: one or several, each a further row: the forecaster's forecasts matched to it, as
+            `Forecaster.predict` does, on the clips as they are scored.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
@@ -166,21 +180,29 @@ def evaluate(
             of another size, in other units, or that are not numbers.
     """
     check_precision(precision)
+    matches = {f"{name} matched to {of}": of for of in _several(match)}
+    forecaster.check_match(*matches.values())
     window, scaling = forecaster.window, forecaster.scaling
     models: dict[str, Model] = {name: forecaster.model.eval()}
     models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
     if period is not None:
         models["cycle"] = build_model("cycle", {"period": period})
     scored, elsewhere = _elsewhere(forecasts, dataset, clips, forecaster)
-    _check_names([*models, *(given.name for given in forecasts)])
+    _check_names([*models, *matches, *(given.name for given in forecasts)])
     reference = forecasts[0].name if forecasts and name in BASELINES else name
-    names = list(dict.fromkeys([reference, name, *elsewhere, *models]))
+    names = list(dict.fromkeys([reference, name, *matches, *elsewhere, *models]))
 
     def forecasts_of(parts: Parts, which: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         for rival, read in elsewhere.items():
             yield rival, _checked(rival, read(which), parts)
+        guided = GUIDE in matches.values()
+        own, guide = _forecast(forecaster.model, parts, precision, guided)
+        yield name, own
+        for row, of in matches.items():
+            yield row, match_to(of, own, parts.last, guide)
         for rival, network in models.items():
-            yield rival, _forecast(network, parts, precision if rival == name else EXACT)
+            if rival != name:
+                yield rival, _forecast(network, parts)[0]
 
     inputs = _inputs(forecaster, dataset)
     scores = scores_of(scaling.units, thresholds, scales)
@@ -263,12 +285,24 @@ def _inputs(forecaster: Forecaster, dataset: Dataset) -> int:
     return forecaster.model.inputs or clip_set(dataset).inputs
 
 
-def _forecast(network: Model, parts: Parts, precision: str) -> Float[Tensor, "b s c h w"]:
-    """Of all frames that are scored; baselines see no inputs."""
+def _forecast(
+    network: Model, parts: Parts, precision: str = EXACT, guided: bool = False
+) -> tuple[Float[Tensor, "b s c h w"], Float[Tensor, "b s c h w"] | None]:
+    """Of all frames that are scored, and the guide's where it is asked for; baselines see no
+    inputs.
+    """
     past = parts.past if network.inputs else parts.past_of_targets
     known = parts.known if network.inputs else None
+    steps = parts.truth.shape[1]
     with computing(precision, past.device):
-        return network.eval()(past, parts.truth.shape[1], known).float()
+        state = network.eval().encode(past)
+        forecast = network.decode(state if known is None else with_known(state, known), steps)
+        guide = network.guided(state, steps).float() if guided else None
+    return forecast.float(), guide
+
+
+def _several(match: Sequence[str] | str) -> Sequence[str]:
+    return [match] if isinstance(match, str) else match
 
 
 def _check_channels(model: Model, clips: Tensor) -> None:
@@ -450,6 +484,7 @@ def rolling(
     tile: int = 0,
     overlap: int | None = None,
     precision: str = EXACT,
+    match: str | None = None,
 ) -> Iterator[tuple[Clip, Clip, Clip]]:
     """A forecast from each of several frames of a recording on, scored by what came.
 
@@ -459,14 +494,15 @@ def rolling(
         past: how many frames before it are looked at.
         scoring: from `rolling_scores`; errors are added to it. Pixels that the last frame does not
             know count for neither, since persistence has nothing to say of them.
-        tile, overlap, precision: as in `Forecaster.predict`.
+        tile, overlap, precision, match: as in `Forecaster.predict`.
 
     Yields:
         The frames that were looked at, the forecast, and what came, NaN where the recording has
         ended.
     """
+    how = tile, overlap, precision, match
     for first in firsts:
-        seen, future = forecaster.forecast_from(clip, first, steps, past, tile, overlap, precision)
+        seen, future = forecaster.forecast_from(clip, first, steps, past, *how)
         truth = clip.truth_of(first, future)
         now = np.asarray(seen.frames)[-1:].astype(np.float32)
         came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
@@ -568,7 +604,7 @@ def write_report(
         forecast = elsewhere[card["reference"]](which)
     else:
         precision = forecaster.settled(card.get("precision", EXACT), past.shape)
-        forecast = _forecast(forecaster.model, parts, precision)
+        forecast, _ = _forecast(forecaster.model, parts, precision)
     forecast = missing_where_unseen(forecast.to(last.device), last)
     past = past[:, :, : last.shape[1]]
     frames = [part.cpu().numpy() for part in (past, forecast, parts.truth)]

@@ -20,8 +20,10 @@ from foreframe.clip import Clip, Window, check_frames
 from foreframe.data.inputs import known_after
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
+from foreframe.matching import match_to
 from foreframe.models import Model, build_model, earlier, model_name, weights_of, with_known
 from foreframe.notes import Note
+from foreframe.options import GUIDE, LAST, check_match
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream, checked_steps, format_size
@@ -79,6 +81,7 @@ class Forecaster:
         overlap: int | None = None,
         precision: str = EXACT,
         known: Any = None,
+        match: str | None = None,
     ) -> Clip: ...
 
     @overload
@@ -90,6 +93,7 @@ class Forecaster:
         overlap: int | None = None,
         precision: str = EXACT,
         known: Any = None,
+        match: str | None = None,
     ) -> Array: ...
 
     @torch.inference_mode()
@@ -101,6 +105,7 @@ class Forecaster:
         overlap: int | None = None,
         precision: str = EXACT,
         known: Any = None,
+        match: str | None = None,
     ) -> Any:
         """Forecast the `steps` frames that follow.
 
@@ -120,6 +125,10 @@ class Forecaster:
                 frames of this size: see `speedup`.
             known: (S,I,H,W) or (B,S,I,H,W), the inputs of the S frames that follow, NaN where they
                 are not known; where nothing is known the last one seen stands in.
+            match: the forecast's ranks keep, its values become, frame by frame, those of the "last"
+                one seen, or of what the model's "guide" forecasts for that time: as much heavy rain
+                as these have, and a larger squared error; see `foreframe.matching`. Tiles are
+                matched when they are joined.
 
         Returns:
             (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units,
@@ -130,31 +139,51 @@ class Forecaster:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but
                 missing values; steps below 1; a clip in other units than the forecaster's; tiles
                 that cannot be laid; more memory than the budget; a precision that is unknown, or
-                that the device does not have.
+                that the device does not have; a match that is unknown, or to a guide that the model
+                lacks.
         """
         steps = checked_steps(steps)
         check_precision(precision)
+        self.check_match(match)
         if isinstance(frames, Clip):
-            return self._predict_clip(frames, steps, tile, overlap, precision, known)
+            return self._predict_clip(frames, steps, tile, overlap, precision, known, match)
         if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
-            self.check_size(frames.shape, steps, tile)
+            self.check_size(frames.shape, steps, tile, match)
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
         with computing(self.settled(precision, past.shape[2:], tile), self.device):
-            future = self._in_tiles(past, steps, tile, overlap, known).float()
-        future = missing_where_unseen(future, last[:, : future.shape[2]])
+            future, guide = self._in_tiles(past, steps, tile, overlap, known, match == GUIDE)
+        last = last[:, : future.shape[2]]
+        if match is not None:
+            future = match_to(match, future, last, guide)
+        future = missing_where_unseen(future, last)
         future = self.scaling.to_units(future)
         future = future[0] if single else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
-    def check_size(self, shape: Sequence[int], steps: int, tile: int = 0) -> None:
+    def check_match(self, *match: str | None) -> None:
+        """Refuse matches that are unknown, or to a guide where the model has none.
+
+        Raises:
+            ValueError: the first of them.
+        """
+        check_match(*match)
+        if GUIDE in match and self.model.guide is None:
+            raise ValueError(
+                f"match {GUIDE}: this model draws upon no guide; choose {LAST}, which takes the "
+                "values of the last frame seen"
+            )
+
+    def check_size(
+        self, shape: Sequence[int], steps: int, tile: int = 0, match: str | None = None
+    ) -> None:
         """Refuse a forecast that would take more memory than the budget.
 
         Args:
             shape: of the past, (...,C,H,W) in pixels.
-            steps, tile: as in `predict`.
+            steps, tile, match: as in `predict`.
 
         Raises:
             ValueError: with what it would take, and the cure.
@@ -162,7 +191,9 @@ class Forecaster:
         c, h, w = shape[-3:]
         clips = shape[0] if len(shape) == 5 else 1
         at_once = min(h * w, tile**2) if tile > 0 else h * w
-        need = 4 * clips * steps * (3 * c * h * w + (c + self.model.per_step) * at_once)
+        # Of the forecast, and of what it is matched to.
+        copies = {None: 3, LAST: 5, GUIDE: 8}[match]
+        need = 4 * clips * steps * (copies * c * h * w + (c + self.model.per_step) * at_once)
         cure = "forecast fewer steps" + (" or in tiles" if not tile else "")
         check_budget(
             need, self.budget, f"a forecast of {steps} frames of {format_size((c, h, w))}", cure
@@ -201,13 +232,20 @@ class Forecaster:
         return -(-tile // self.model.stride) * self.model.stride
 
     def _predict_clip(
-        self, clip: Clip, steps: int, tile: int, overlap: int | None, precision: str, known: Any
+        self,
+        clip: Clip,
+        steps: int,
+        tile: int,
+        overlap: int | None,
+        precision: str,
+        known: Any,
+        match: str | None,
     ) -> Clip:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
         known = known_after(clip, len(clip), steps) if known is None else known
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
-            future = self.predict(past, steps, tile, overlap, precision, known)
+            future = self.predict(past, steps, tile, overlap, precision, known, match)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         units, start = (
@@ -231,7 +269,9 @@ class Forecaster:
         tile: int,
         overlap: int | None,
         known: Float[Tensor, "b _ _ h w"] | None,
-    ) -> Float[Tensor, "b s _ h w"]:
+        guided: bool,
+    ) -> tuple[Float[Tensor, "b s _ h w"], Float[Tensor, "b s _ h w"] | None]:
+        """The forecast, and that of the guide where it is asked for."""
         self.model.eval()
         if tile < 0:
             raise ValueError(
@@ -240,13 +280,13 @@ class Forecaster:
         (b, _, c, h, w), stride = past.shape, self.model.stride
         tile = self._side(tile)
         if not tile or (h <= tile and w <= tile):
-            return self._whole(past, steps, known)
+            return _apart(self._whole(past, steps, known, guided), guided)
         shared = tile // 4 if overlap is None else overlap
         if not 0 <= shared <= tile - stride:
             raise ValueError(
                 f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}"
             )
-        c -= self.model.inputs
+        c = (c - self.model.inputs) * (1 + guided)
         total, weights = past.new_zeros(b, steps, c, h, w), past.new_zeros(h, w)
         for rows in _tiles(h, tile, shared, stride):
             for columns in _tiles(w, tile, shared, stride):
@@ -254,20 +294,29 @@ class Forecaster:
                     past.device
                 )
                 part = None if known is None else known[..., rows, columns]
-                forecast = self._whole(past[..., rows, columns], steps, part)
-                total[..., rows, columns] += forecast.float() * weight
+                forecast = self._whole(past[..., rows, columns], steps, part, guided)
+                total[..., rows, columns] += forecast * weight
                 weights[rows, columns] += weight
-        return total / weights
+        return _apart(total / weights, guided)
 
     def _whole(
-        self, past: Float[Tensor, "b t _ h w"], steps: int, known: Float[Tensor, "b _ _ h w"] | None
+        self,
+        past: Float[Tensor, "b t _ h w"],
+        steps: int,
+        known: Float[Tensor, "b _ _ h w"] | None,
+        guided: bool,
     ) -> Float[Tensor, "b s _ h w"]:
-        """A long past is taken in part by part: memory does not grow with it."""
+        """A long past is taken in part by part: memory does not grow with it. The guide's forecast,
+        where it is asked for, lies in further channels.
+        """
         state = None
         for part in past.split(64, dim=1):
             state = self.model.encode(part, state)
         assert state is not None
-        return self.model.decode(state if known is None else with_known(state, known), steps)
+        future = self.model.decode(state if known is None else with_known(state, known), steps)
+        if guided:
+            future = torch.cat([future, self.model.guided(state, steps)], dim=2)
+        return future.float()
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
         """The recording to forecast, read as the training data were, unless told otherwise.
@@ -390,6 +439,7 @@ class Forecaster:
         tile: int = 0,
         overlap: int | None = None,
         precision: str = EXACT,
+        match: str | None = None,
     ) -> tuple[Clip, Clip]:
         """Forecast frames `first` to `first + steps` of a recording from the `past` frames before.
 
@@ -402,23 +452,27 @@ class Forecaster:
         """
         before = clip[max(0, first - past) : first]
         known = known_after(clip, first, steps)
-        future = self.predict(before, steps, tile, overlap, precision, known)
+        future = self.predict(before, steps, tile, overlap, precision, known, match)
         return before.without_inputs(), replace(future, times=clip.times_from(first, steps))
 
-    def stream(self, steps: int | None = None, precision: str = EXACT) -> Stream:
+    def stream(
+        self, steps: int | None = None, precision: str = EXACT, match: str | None = None
+    ) -> Stream:
         """A forecast after every frame: `live = forecaster.stream()`, then
         `forecast = live.push(frame)` for each frame of a camera.
 
         Args:
             steps: of each forecast; by default as many as were trained for.
             precision: as in `predict`; "auto" is timed at the first frame.
+            match: as in `predict`.
 
         Raises:
-            ValueError: steps below 1; a precision that is unknown.
+            ValueError: steps below 1; a precision or a match that `predict` refuses.
         """
         check_precision(precision)
+        self.check_match(match)
         steps = self.window.future if steps is None else steps
-        return Stream(self, checked_steps(steps), precision)
+        return Stream(self, checked_steps(steps), precision, match)
 
     def _past(self, frames: Any) -> Tensor:
         low, high = self.scaling.bounds
@@ -540,6 +594,16 @@ class Forecaster:
         if note:
             warnings.warn(Note(note), stacklevel=2)
         return _from_checkpoint(path, device, checkpoint)
+
+
+def _apart(
+    future: Float[Tensor, "b s _ h w"], guided: bool
+) -> tuple[Float[Tensor, "b s _ h w"], Float[Tensor, "b s _ h w"] | None]:
+    """Forecast and guide, whose channels lie behind each other."""
+    if not guided:
+        return future, None
+    forecast, guide = future.chunk(2, dim=2)
+    return forecast, guide
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:

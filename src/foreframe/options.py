@@ -7,11 +7,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from foreframe.typed import typed
 
 BUDGET = 1.0  # GiB
+
+Match = Literal["last", "guide"]  # whose values a forecast takes, rank by rank
+LAST, GUIDE = get_args(Match)
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,17 @@ def check_scoring(
         raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
     if pasts is not None and not str(pasts).lower().endswith(".npy"):
         raise ValueError(f"pasts {pasts}: frames for another program are written as .npy")
+
+
+def check_match(*match: str | None) -> None:
+    """Refuse a name that is none of `Match`; None matches to nothing.
+
+    Raises:
+        ValueError: with the choices.
+    """
+    for name in match:
+        if name not in (None, LAST, GUIDE):
+            raise ValueError(f"match {name!r} is unknown; choose {LAST} or {GUIDE}")
 
 
 def read_options(options: Mapping[str, Any]) -> ReadOptions:

@@ -313,6 +313,7 @@ def evaluate(
     stride: int | None = None,
     output: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    match: str | Sequence[str] = (),
 ) -> Card:
     """Score a forecaster beside the baselines, as `foreframe evaluate` does.
 
@@ -341,6 +342,8 @@ def evaluate(
         stride: frames from window to window of recordings; by default that of training.
         output: folder for a report with curves and pictures; by default none is written.
         device: of a forecaster that is loaded; auto takes cuda where there is one.
+        match: "last", "guide" or both: rows of the forecasts with the values of these, as
+            `Forecaster.predict` gives them.
 
     Returns:
         See `foreframe.evaluation.evaluate`, and "data" and "split"; a dict which a notebook shows
@@ -358,7 +361,7 @@ def evaluate(
     if pasts is not None:
         opened.write_pasts(pasts, clips)
     card = opened.score(
-        clips, batch_size, baselines, thresholds, scales, period, progress, precision
+        clips, batch_size, baselines, thresholds, scales, period, progress, precision, match
     )
     if output is not None:
         opened.write_report(output, card)
@@ -396,11 +399,16 @@ class Scored:
         period: int | None = None,
         progress: Callable[[int, int], Any] | None = None,
         precision: str = "32-true",
+        match: str | Sequence[str] = (),
     ) -> Card:
-        """The scorecard; arguments as of `foreframe.evaluate`."""
+        """The scorecard; arguments as of `foreframe.evaluate`, which says what it raises."""
         from foreframe.evaluation import evaluate as score
         from foreframe.models import baselines_here
 
+        if match and self.name != "model":
+            raise ValueError(
+                "match is of a run's forecasts, not of those made elsewhere: name a RUN"
+            )
         beside = baselines_here() if baselines is None else baselines
         ours = partial(score, self.forecaster, self.dataset, forecasts=self.forecasts)
         card = ours(
@@ -413,6 +421,7 @@ class Scored:
             progress,
             precision,
             name=self.name,
+            match=match,
         )
         return Card({**self.where, **card})
 

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.files import atomic_write
-from foreframe.frames import fill_missing
+from foreframe.frames import fill_missing, missing_where_unseen
+from foreframe.matching import match_to
 from foreframe.models import earlier, with_known
+from foreframe.options import GUIDE
 from foreframe.precision import EXACT, computing
 
 if TYPE_CHECKING:
@@ -28,15 +30,21 @@ class Stream:
     models.
 
     Attributes:
-        precision: as it was asked for.
+        precision, match: as they were asked for.
         seen: how many frames were pushed.
         source: plain values about where the frames come from, for whoever keeps the stream; saved
             and restored with it.
     """
 
-    def __init__(self, forecaster: "Forecaster", steps: int, precision: str = EXACT) -> None:
+    def __init__(
+        self,
+        forecaster: "Forecaster",
+        steps: int,
+        precision: str = EXACT,
+        match: str | None = None,
+    ) -> None:
         self.forecaster, self.steps, self.seen = forecaster, steps, 0
-        self.precision = precision
+        self.precision, self.match = precision, match
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
         # The last value seen at each pixel, which stands in for missing ones.
@@ -100,14 +108,19 @@ class Stream:
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
-        f.check_size(self._last.shape, steps)
+        f.check_size(self._last.shape, steps, match=self.match)
+        guide = None
         with self._computing(self._last):
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            future = f.model.decode(state, steps)[0].float()
-        unseen = self._last[:, : future.shape[1]].isnan()
-        future = f.scaling.to_units(torch.where(unseen, torch.nan, future))
+            future = f.model.decode(state, steps).float()
+            if self.match == GUIDE:
+                guide = f.model.guided(state, steps).float()
+        last = self._last[:, : future.shape[2]]
+        if self.match is not None:
+            future = match_to(self.match, future, last, guide)
+        future = f.scaling.to_units(missing_where_unseen(future, last)[0])
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)
@@ -118,7 +131,7 @@ class Stream:
 
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
-        other = Stream(self.forecaster, self.steps, self.precision)
+        other = Stream(self.forecaster, self.steps, self.precision, self.match)
         # States are never changed, only replaced.
         other.state, other._last, other.seen = self.state, self._last, self.seen
         other.source = dict(self.source)

@@ -9,7 +9,7 @@ from typing import Any
 from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.memory import keep_memory
-from foreframe.options import check_scoring
+from foreframe.options import Match, check_scoring
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 from foreframe.wording import plural
@@ -36,6 +36,7 @@ def score_run(
     output: str | None = None,
     device: str = "auto",
     precision: Precision = "32-true",
+    match: list[Match] | Match | None = None,
 ) -> None:
     """Score a trained run beside the baselines, or forecasts made elsewhere
 
@@ -64,6 +65,8 @@ def score_run(
             or runs/NAME, or here without a run
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
+        match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
+            these, as foreframe predict --match makes them
     """
     check_scoring(clips, past, future, batch_size, split, pasts)
     if run is not None:
@@ -86,7 +89,7 @@ def score_run(
         print(choice_in_words(scored.forecaster.speedup(scored.dataset[0].shape)))
     with progress("clips") as tell:
         events = thresholds or (), scales or (), period
-        card = scored.score(clips, batch_size, None, *events, tell, precision)
+        card = scored.score(clips, batch_size, None, *events, tell, precision, match or ())
     paths = scored.write_report(folder, {"run": run, **card})
     print_table(card)
     if forecasts and card["clips"] < len(scored.dataset) and clips is None:

@@ -7,7 +7,7 @@ from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.files import check_source
 from foreframe.memory import keep_memory
-from foreframe.options import check_at_least
+from foreframe.options import GUIDE, LAST, Match, check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 from foreframe.wording import plural
@@ -35,6 +35,7 @@ def forecast_clip(
     fps: float = 0.0,
     device: str = "auto",
     precision: Precision = "32-true",
+    match: Match | None = None,
 ) -> None:
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
@@ -60,6 +61,8 @@ def forecast_clip(
         fps: of a film; by default the input's
         device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
+        match: last keeps the forecast's ranks and gives it, rank by rank, the values of the last
+            frame; guide those of the model's guide: heavy rain does not fade
     """
     from pathlib import Path
 
@@ -84,6 +87,7 @@ def forecast_clip(
         raise ValueError(f"output {output} is the input: name another file")
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
+    forecaster.check_match(match)
     clip = forecaster.open(input, recording, **(reading or {}))
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else forecaster.usual_tile(clip.frames.shape[2:])
@@ -93,7 +97,7 @@ def forecast_clip(
             f"{side} pixels"
         )
     if precision == AUTO:
-        forecaster.check_size(clip.frames.shape[1:], steps, side)
+        forecaster.check_size(clip.frames.shape[1:], steps, side, match)
         print(choice_in_words(forecaster.speedup(clip.frames.shape, side)))
     if every:
         roll(
@@ -109,24 +113,29 @@ def forecast_clip(
             colours,
             fps,
             precision,
+            match,
         )
         return
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
-    before, future = forecaster.forecast_from(clip, last + 1, steps, seen, side, overlap, precision)
+    before, future = forecaster.forecast_from(
+        clip, last + 1, steps, seen, side, overlap, precision, match
+    )
     truth = clip.truth_of(last + 1, future) if last + 1 < len(clip) else None
-    write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, history(run))
+    said = history(run, match)
+    write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, said)
     follow, lie = ("follows", "lies") if steps == 1 else ("follow", "lie")
     few = few_frames(len(before), seen)
     print(f"{plural(steps, 'frame')} that {follow} frame {last} of {input} {lie} in {output}{few}")
 
 
-def history(run: str) -> dict[str, str]:
+def history(run: str, match: Match | None = None) -> dict[str, str]:
     """What a file with a forecast says of where it comes from."""
     from foreframe import __version__
 
-    return {"history": f"foreframe {__version__}: forecast from {run}"}
+    whose = {None: "", LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}[match]
+    return {"history": f"foreframe {__version__}: forecast from {run}{whose}"}
 
 
 def few_frames(n: int, wanted: int) -> str:
@@ -149,6 +158,7 @@ def roll(
     colours: str,
     fps: float,
     precision: Precision,
+    match: Match | None,
 ) -> None:
     """A forecast after every `every` frames, each beside what came, and scored by it beside
     persistence.
@@ -160,7 +170,8 @@ def roll(
 
     firsts = range(min(seen, len(clip)), len(clip) + 1, every)
     scoring = rolling_scores(steps)
-    rolled = rolling(forecaster, clip, firsts, steps, seen, scoring, tile, overlap, precision)
+    how = tile, overlap, precision, match
+    rolled = rolling(forecaster, clip, firsts, steps, seen, scoring, *how)
 
     def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
         with progress("forecasts") as tell:
@@ -168,8 +179,8 @@ def roll(
                 yield forecast
                 tell(number, len(firsts))
 
-    scaling = forecaster.scaling
-    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, history(run))
+    scaling, said = forecaster.scaling, history(run, match)
+    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, said)
     units = clip.units or scaling.units
     few = few_frames(firsts[0], seen)
     what = f"{plural(len(firsts), 'forecast')} of {plural(steps, 'frame')}"

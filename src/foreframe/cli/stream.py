@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.files import check_source, check_writable
 from foreframe.memory import keep_memory
-from foreframe.options import check_at_least
+from foreframe.options import Match, check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 
@@ -32,6 +32,7 @@ def forecast_live(
     budget: float = 4.0,
     device: str = "auto",
     precision: Precision = "32-true",
+    match: Match | None = None,
 ) -> None:
     """Forecast after every frame that comes: foreframe stream RUN INPUT
 
@@ -53,6 +54,7 @@ def forecast_live(
         budget: GiB of memory that a forecast may take; a larger one is refused
         device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
+        match: last or guide gives the forecast their values, rank by rank, as in foreframe predict
     """
     from pathlib import Path
 
@@ -69,7 +71,7 @@ def forecast_live(
 
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
-    live = forecaster.stream(steps or forecaster.window.future, precision)
+    live = forecaster.stream(steps or forecaster.window.future, precision, match)
     if state is not None and Path(state).exists():
         live.restore(state)
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)

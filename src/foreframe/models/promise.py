@@ -55,6 +55,15 @@ class Model(nn.Module):
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         raise NotImplementedError
 
+    @property
+    def guide(self) -> "Model | None":
+        """What this model draws upon: a baseline, or several as one; None without any."""
+        return None
+
+    def guided(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """What the guide forecasts from the same state; of models that have one."""
+        raise NotImplementedError
+
     def forward(
         self,
         past: Float[Tensor, "b t _ h w"],

@@ -310,6 +310,16 @@ class EncoderDecoder(Recurrent):
         read = sum(own) if args["over"] == "all" else own[-1]
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
+    @property
+    def guide(self) -> Model | None:
+        return self.output.guide
+
+    def guided(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """The first guide's frames, where there are several."""
+        assert self.guide is not None
+        c = state["frame"].shape[1] - self.inputs
+        return self.guide.decode(_of_guide(state), steps)[:, :, :c]
+
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         x, t = self.down(past), past.shape[1]

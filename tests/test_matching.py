@@ -1,0 +1,220 @@
+"""Probability matching: numpy's quantiles and scipy's ranks as outside references."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import rankdata
+
+from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.data import Recordings, chosen
+from foreframe.evaluation import evaluate, rolling, rolling_scores
+from foreframe.matching import match_to, matched
+from foreframe.models import build_model
+
+
+def brute(forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """A frame of any shape, by mean ranks and quantiles."""
+    new, seen = forecast.copy(), np.isfinite(forecast)
+    values, goal = forecast[seen].astype(float), target[np.isfinite(target)].astype(float)
+    if not len(values) or not len(goal):
+        return new
+    place = (rankdata(values, "average") - 1) / max(1, len(values) - 1)
+    quantiles = np.quantile(goal, np.clip(place, 0, 1))
+    new[seen] = np.where(values <= 0, np.minimum(values, quantiles), quantiles)
+    return new
+
+
+def rain(*shape: int, seed: int = 0, wet: float = 0.4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(shape) < wet, rng.gamma(0.7, 0.3, shape), 0).astype(np.float32)
+
+
+def of(forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return matched(torch.from_numpy(forecast), torch.from_numpy(target)).numpy()
+
+
+@pytest.mark.parametrize("size", [(9, 11), (5, 4), (1, 1), (20, 31)])
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+def test_numpy_and_scipy_agree(size: tuple[int, int], gaps: float) -> None:
+    """For each clip, lead time and channel of its own; the sizes may differ."""
+    forecast, target = rain(2, 3, 2, 9, 11), rain(2, 3, 2, *size, seed=1, wet=0.6)
+    for k, frames in enumerate((forecast, target)):
+        frames[np.random.default_rng(k).random(frames.shape) < gaps] = np.nan
+    forecast[0, 1, 1] = np.nan
+    target[1, 0, 0] = np.nan
+    expected = np.array(
+        [
+            [
+                [brute(*pair) for pair in zip(*frames, strict=True)]
+                for frames in zip(*clip, strict=True)
+            ]
+            for clip in zip(forecast, target, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(of(forecast, target), expected, atol=1e-6)
+
+
+def test_one_target_serves_every_lead_time() -> None:
+    forecast, last = rain(2, 3, 1, 8, 8), rain(2, 1, 1, 8, 8, seed=1)
+    np.testing.assert_array_equal(of(forecast, last), of(forecast, last.repeat(3, axis=1)))
+
+
+def test_as_many_values_without_ties_are_the_target_itself() -> None:
+    rng = np.random.default_rng(0)
+    forecast, target = rng.random((2, 1, 2, 1, 6, 7)).astype(np.float32) + 0.1
+    new = of(forecast, target)
+    new, forecast, target = (frames.reshape(2, 42) for frames in (new, forecast, target))
+    np.testing.assert_array_equal(np.sort(new), np.sort(target))
+    np.testing.assert_array_equal(np.argsort(new), np.argsort(forecast))
+
+
+fields = arrays(
+    np.float32,
+    (1, 1, 1, 4, 5),
+    elements=st.sampled_from([0, 0, 0, 0.1, 0.25, 0.5, 1.0, -0.05, np.nan])
+    | st.floats(0, 1, width=32),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(fields, fields)
+def test_ranks_ties_dry_and_missing(forecast: np.ndarray, target: np.ndarray) -> None:
+    new = of(forecast, target)
+    np.testing.assert_array_equal(np.isnan(new), np.isnan(forecast))
+    before, after = (x[np.isfinite(forecast)] for x in (forecast, new))
+    order = np.argsort(before)
+    rise, tied = np.diff(after[order]), np.diff(before[order]) == 0
+    assert (rise >= 0).all()
+    assert (rise[tied] == 0).all()
+    assert (after[before <= 0] <= 0).all()
+    goal = target[np.isfinite(target)]
+    if len(goal) and (before > 0).any():
+        assert after.max() <= goal.max() + 1e-6
+    np.testing.assert_array_equal(of(target, target), target)
+
+
+def test_rain_that_has_no_place_is_left_out_lightest_first() -> None:
+    forecast = np.array([0, 0, 0, 0.3, 0.2, 0.1], np.float32).reshape(1, 1, 1, 2, 3)
+    target = np.array([0, 1, 2, 3, 4, 5], np.float32).reshape(1, 1, 1, 2, 3)
+    np.testing.assert_array_equal(of(forecast, target).ravel(), [0, 0, 0, 5, 4, 3])
+    np.testing.assert_array_equal(of(target, forecast).ravel()[:3], [0, 0, 0])  # and dries up so
+
+
+def test_what_was_never_seen_takes_no_part() -> None:
+    forecast, last = rain(1, 2, 1, 6, 6, wet=1), rain(1, 1, 6, 6, seed=1)
+    guide = rain(1, 2, 1, 6, 6, seed=2)
+    last[..., :2] = np.nan
+    forecast[..., :2] = 9  # the network knows no better
+    guide[..., :2] = 9
+    of = {"last": np.stack([last] * 2, axis=1), "guide": guide}
+    for match, target in of.items():
+        new = match_to(match, *map(torch.from_numpy, (forecast, last, guide))).numpy()
+        assert (new[..., :2] == 9).all()
+        np.testing.assert_array_equal(
+            np.sort(new[..., 2:].reshape(2, -1)), np.sort(target[..., 2:].reshape(2, -1))
+        )
+
+
+# Forecasts
+
+
+def guided() -> Forecaster:
+    """Rain that a guide moves and that is mixed with blurs of it, by weights of chance."""
+    torch.manual_seed(0)
+    output = {"mix": {"guide": "linear_motion", "blurs": [2.0]}}
+    network = build_model("nowcast", {"core": {"convlstm": {"hidden": [4]}}, "output": output})
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return Forecaster(network, Window(4, 3), Scaling(0.5, 100, "mm/h", "log"))
+
+
+def showers(t: int = 4, h: int = 24, w: int = 30) -> np.ndarray:
+    """Rain that moves by a column a frame, in mm/h, with a corner that no radar reaches."""
+    field = 20 * rain(1, h, w + t, wet=0.3)
+    frames = np.stack([field[..., t - k : w + t - k] for k in range(t)])
+    frames[..., -6:, -5:] = np.nan
+    return frames
+
+
+def test_predict_gives_the_values_of_the_last_frame_and_of_the_guide() -> None:
+    forecaster, past = guided(), showers()
+    plain = forecaster.predict(past, 3)
+    guide = Forecaster(forecaster.model.guide, scaling=forecaster.scaling).predict(past, 3)
+    for match, target in (("last", past[-1:].repeat(3, axis=0)), ("guide", guide)):
+        new = forecaster.predict(past, 3, match=match)
+        expected = [[brute(*pair)] for pair in zip(plain[:, 0], target[:, 0], strict=True)]
+        np.testing.assert_allclose(new, expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(np.nanmax(new), np.nanmax(target), rtol=1e-3)
+        assert not np.allclose(plain, new, equal_nan=True, rtol=0.1)
+        as_clip = forecaster.predict(Clip(past, units="mm/h"), 3, match=match).frames
+        np.testing.assert_array_equal(as_clip, new)
+        batch = forecaster.predict(np.stack([past * 0.3, past]), 3, match=match)
+        np.testing.assert_allclose(batch[1], new, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("match", ["last", "guide"])
+def test_tiles_are_matched_when_they_are_joined(match: str) -> None:
+    forecaster, past = guided(), showers(h=40, w=60)
+    forecaster.model.output.guide = build_model("persistence")  # which tiles know as the whole does
+    tiled = forecaster.predict(past, 3, tile=24, overlap=6)
+    new = forecaster.predict(past, 3, tile=24, overlap=6, match=match)
+    expected = [[brute(frame, past[-1, 0])] for frame in tiled[:, 0]]
+    np.testing.assert_allclose(new, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("match", ["last", "guide"])
+def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
+    forecaster, frames = guided(), showers(7)
+    live = forecaster.stream(3, match=match)
+    for k, frame in enumerate(frames):
+        np.testing.assert_allclose(
+            live.push(frame),
+            forecaster.predict(frames[: k + 1], 3, match=match),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+    np.testing.assert_array_equal(live.fork().forecast(like=frames), live.forecast(like=frames))
+    rolled = rolling(
+        forecaster, Clip(frames, units="mm/h"), [4, 5], 3, 4, rolling_scores(3), match=match
+    )
+    for first, (_, future, _) in zip((4, 5), rolled, strict=True):
+        expected = forecaster.predict(frames[first - 4 : first], 3, match=match)
+        np.testing.assert_array_equal(future.frames, expected)
+
+
+def test_scores_have_a_row_for_each() -> None:
+    """The same as of what `predict` gives, scored apart."""
+    forecaster, frames = guided(), showers(30)
+    data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
+    card = evaluate(forecaster, data, 9, 4, (), thresholds=(2,), match=["last", "guide"])
+    rows = ["model", "model matched to last", "model matched to guide"]
+    assert [list(card[of]) for of in ("scores", "events")] == [rows, rows]
+    assert list(card["comparison"]) == rows[1:]
+    clips = [frames[k : k + 7] for k in chosen_starts(data, 9)]
+    for row, match in zip(rows, (None, "last", "guide"), strict=True):
+        made = np.stack([forecaster.predict(clip[:4], 3, match=match) for clip in clips])
+        errors = np.square(made - np.stack([clip[4:] for clip in clips]))
+        expected = np.sqrt(np.nanmean(errors, axis=(0, 2, 3, 4)))
+        np.testing.assert_allclose(
+            card["scores"][row]["physical"]["rmse"]["per_lead"], expected, rtol=1e-3
+        )
+
+
+def chosen_starts(data: Recordings, clips: int) -> list[int]:
+    return [data.windows[k][1] for k in chosen(data, clips)]
+
+
+def test_what_cannot_be_matched_is_refused() -> None:
+    still, frames = Forecaster(build_model("persistence"), Window(2, 2)), np.zeros((3, 1, 8, 8))
+    for how in (still.predict, still.stream):
+        given = (frames, 2) if how == still.predict else (2,)
+        with pytest.raises(ValueError, match="draws upon no guide; choose last"):
+            how(*given, match="guide")
+        with pytest.raises(ValueError, match="match 'first' is unknown; choose last or guide"):
+            how(*given, match="first")
+    with pytest.raises(ValueError, match="no guide"):
+        evaluate(still, Recordings(showers(), "all", Window(1, 1)), match="guide")
+    still.predict(frames, 2, match="last")
