@@ -97,6 +97,30 @@ def test_the_relative_loss_of_the_last_frame_is_about_one() -> None:
     assert LOSSES["relative"](Y[:, :1], Y[:, :1]).item() == 0
 
 
+def test_the_spectral_loss_equals_its_formula() -> None:
+    """Reference: numpy's Fourier transform, frame by frame."""
+    P, Y = np.random.default_rng(0).random((2, 3, 2, 1, 6, 8)).astype(np.float32)
+    gaps, terms = [], []
+    for k in range(2):
+        F, G = (np.fft.rfft2(frames[:, k, 0], norm="ortho") for frames in (P, Y))
+        gaps.append((np.abs(F) - np.abs(G)) ** 2)
+        powers = (np.abs(F) ** 2).sum() + 1, (np.abs(G) ** 2).sum() + 1
+        terms.append(1 - ((F * G.conj()).real.sum() + 1) / np.sqrt(np.prod(powers)))
+    expected = 10 * np.mean(gaps) + 0.1 * np.mean(terms)
+    own = torch.from_numpy(P), torch.from_numpy(Y)
+    assert LOSSES["spectral"](*own).item() == pytest.approx(expected, rel=1e-4)
+    assert LOSSES["spectral"](own[1], own[1]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_spectral_loss_does_not_pay_for_fading() -> None:
+    """A shower that lies elsewhere than forecast: faint is better by the squared error only."""
+    P, Y = torch.zeros(2, 1, 1, 1, 32, 32).unbind(0)
+    P[..., 4:9, 4:9], Y[..., 20:25, 22:27] = 0.6, 0.6
+    sharp, faint = ({name: LOSSES[name](x * P, Y) for name in LOSSES} for x in (1.0, 0.3))
+    assert faint["mse"] < sharp["mse"]
+    assert faint["spectral"] > sharp["spectral"]
+
+
 def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
     """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by
     a mask, 19 losses' inputs.

@@ -72,7 +72,8 @@ class LearningOptions:
 
     Args:
         loss: the loss, a mean over pixels; mix is half mse, half mae; balanced weighs
-            rain; relative is mse in units of how much each clip changes
+            rain; relative is mse in units of how much each clip changes; spectral does not
+            reward what fades
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
@@ -90,7 +91,7 @@ class LearningOptions:
         seed: of weights, of drawn clips and of their order
     """
 
-    loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced", "relative"] = "mse"
+    loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced", "relative", "spectral"] = "mse"
     sampling_steps: int = 0
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-4
