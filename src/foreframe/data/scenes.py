@@ -1,4 +1,4 @@
-"""Scenes: clips of films that are drawn, without end, to learn motion from.
+"""Scenes: films and rain that are drawn, without end, to learn motion from.
 
 Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the
 same on any worker count or rank, in any order and batch.
@@ -12,22 +12,28 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from foreframe.budget import GIB, in_gib
-from foreframe.data import film_scenes
+from foreframe.data import film_scenes, rain_scenes
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.data.keys import clip_keys, set_key
+from foreframe.scaling import Scaling
 
 MANY = 10**8
-KINDS = ("film",)
+KINDS = ("film", "rain")
+RAIN = Scaling(0.5, 100.0, "mm/h", "log")
 
 
 class Scenes(ClipSet):
-    """Clips (T,C,H,W), float32 in [0,1], of 256 levels as those of a camera.
+    """Clips (T,C,H,W), float32 in [0,1], of 256 levels as those of a camera or a radar.
 
     "film": textured shapes of many sizes and outlines, digits and walking figures, which move,
     turn, grow and sway independently, in front of and behind each other, before a background; the
     camera stands, pans, zooms, turns or shakes; light changes, and frames have grain, blur and
     traces of compression.
+
+    "rain": as radar sees it at 1 to 2 km and every 5 minutes: widespread rain, showers, fronts and
+    storms, which grow and decay while a drift with shear carries them. The set's `scaling` is
+    logarithmic, of mm/h, so that forecasts of what is trained on it come back in mm/h.
 
     `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch,
     which for the training split is a new one unless `fixed`. Validation and test clips are the same
@@ -35,17 +41,19 @@ class Scenes(ClipSet):
 
     Args:
         split: "train", "validation" or "test". No clip and no digit image is in two of them.
-        kind: "film".
+        kind: "film" or "rain".
         canvas: H and W in pixels, one number or two, 16 or more.
-        channels: 1, grey, or 3, colour.
+        channels: 1, grey or rain, or 3, colour.
         length: frames in a clip.
         clips: clips in an epoch; by default 10,000 for training and 1,000 else.
-        clean: leave out what a camera adds: changes of light, grain, blur, compression.
+        clean: leave out what a camera or a radar adds: changes of light, grain, blur, compression;
+            speckle.
         fixed: draw the training clips once and repeat them every epoch.
         seed: another seed, other clips.
 
     Raises:
-        ValueError: unknown split, kind or channels; a canvas below 16 pixels; counts below 1.
+        ValueError: unknown split, kind or channels; rain in colour; a canvas below 16 pixels;
+            counts below 1.
     """
 
     name = "scenes"
@@ -69,6 +77,9 @@ class Scenes(ClipSet):
             raise ValueError(f"kind {kind!r} of scenes is unknown; choose {', '.join(KINDS)}")
         if channels not in (1, 3):
             raise ValueError(f"scenes have 1 channel, grey, or 3, colour, not {channels}")
+        if kind == "rain" and channels != 1:
+            raise ValueError(f"rain has 1 channel, not {channels}")
+        self.scaling = RAIN if kind == "rain" else Scaling()
         self.split, self.kind, self.channels, self.clean = split, kind, channels, clean
         self.length, self.seed = length, seed
         self.fixed = fixed or split != "train"
@@ -124,10 +135,12 @@ class Scenes(ClipSet):
         Returns:
             (T-1,2,H,W): how far what is seen at a pixel goes, columns and then rows, in pixels.
             (T-1,H,W): 1 where it is seen in the next frame too; 0 where it is then hidden or
-            outside, or where an edge shows two things in one pixel.
+            outside, or where an edge shows two things in one pixel. Rain is never hidden.
         """
-        of_clip = self._keys([key])[0]
-        return film_scenes.motion(self._layers(of_clip), self.length, self.height, self.width)
+        of_clip, size = self._keys([key])[0], (self.length, self.height, self.width)
+        if self.kind == "rain":
+            return rain_scenes.advection(rain_scenes.draw_rain(_random(of_clip, 0), *size), *size)
+        return film_scenes.motion(self._layers(of_clip), *size)
 
     def _keys(self, keys: Sequence[Key]) -> list[int]:
         pairs = [(0, key) if isinstance(key, int | np.integer) else key for key in keys]
@@ -142,6 +155,11 @@ class Scenes(ClipSet):
         return film_scenes.draw_layers(_random(of_clip, 0), *size, self.channels, self._digits)
 
     def _frames(self, of_clip: int) -> Float[Tensor, "t c h w"]:
+        if self.kind == "rain":
+            size = self.length, self.height, self.width
+            rate = rain_scenes.rates(rain_scenes.draw_rain(_random(of_clip, 0), *size), *size)
+            rate = rate if self.clean else rain_scenes.measured(_random(of_clip, 1), rate)
+            return RAIN.to_network(rate).unsqueeze(1)
         layers, camera = self._layers(of_clip), _random(of_clip, 1)
         if self.clean:
             times = np.arange(self.length, dtype=float)
