@@ -94,6 +94,7 @@ def test_ranks_ties_dry_and_missing(forecast: np.ndarray, target: np.ndarray) ->
     if len(goal) and (before > 0).any():
         assert after.max() <= goal.max() + 1e-6
     np.testing.assert_array_equal(of(target, target), target)
+    np.testing.assert_allclose(new, brute(forecast, target), atol=1e-5)
 
 
 def test_rain_that_has_no_place_is_left_out_lightest_first() -> None:
