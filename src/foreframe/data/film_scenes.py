@@ -139,7 +139,9 @@ def _sampled(layer: Layer, to_screen: np.ndarray, rows: slice, columns: slice) -
     back = torch.from_numpy(_inverse(to_screen)).float()[..., None, None]
     x = torch.arange(columns.start, columns.stop).float() + 0.5
     y = (torch.arange(rows.start, rows.stop).float() + 0.5)[:, None]
-    grid = torch.stack([back[:, i, 0] * x + back[:, i, 1] * y + back[:, i, 2] for i in (0, 1)], -1)
+    grid = torch.empty(len(back), len(y), len(x), 2)
+    for i in (0, 1):
+        torch.add(back[:, i, 0] * x, back[:, i, 1] * y + back[:, i, 2], out=grid[..., i])
     picture = layer.picture.expand(len(to_screen), -1, -1, -1)
     # Backgrounds go on beyond their picture as in a mirror; shapes end inside of theirs.
     outside = "reflection" if bool((layer.picture[-1] == 1).all()) else "zeros"
@@ -548,7 +550,7 @@ class _Scene:
     def _leaves(self, n: int, fine: float, reach: float, base: np.ndarray) -> Tensor:
         """Discs and boxes of all sizes, each over those before it (dead leaves)."""
         rng = self.rng
-        texture = torch.from_numpy(base).float()[:, None, None].repeat(1, n, n)
+        whole = np.tile(base.astype(np.float32)[:, None, None], (1, n, n))
         many = int(_log(rng, 8, 70))
         boxes, upright = rng.random(), rng.random() < 0.6
         largest = reach * (0.1 + 0.4 * rng.random())
@@ -557,28 +559,27 @@ class _Scene:
         places = rng.random((many, 2)) * n
         dice = rng.random((many, 3))
         contrast, soft = _log(rng, 0.25, 1.5), self.focus * fine
-        whole = texture.clone()
+        at = np.arange(n, dtype=np.float32)
         for size, (x, y), (which, turn, tall) in zip(sizes, places, dice, strict=True):
             far = int(size * 1.5 + soft) + 1
             rows = slice(max(0, int(y) - far), min(n, int(y) + far + 1))
             columns = slice(max(0, int(x) - far), min(n, int(x) + far + 1))
-            dy = torch.arange(rows.start, rows.stop)[:, None] - y
-            dx = torch.arange(columns.start, columns.stop) - x
+            dy, dx = at[rows, None] - np.float32(y), at[columns] - np.float32(x)
             if which < boxes:
                 angle = 0.0 if upright else turn * np.pi
-                u = float(np.cos(angle)) * dx + float(np.sin(angle)) * dy
-                v = float(np.cos(angle)) * dy - float(np.sin(angle)) * dx
-                outside = torch.maximum(u.abs(), v.abs() * (1 + 2 * tall)) - size
+                cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+                u, v = np.abs(cos * dx + sin * dy), np.abs(cos * dy - sin * dx)
+                outside = np.maximum(u, v * np.float32(1 + 2 * tall)) - np.float32(size)
             else:
-                outside = torch.hypot(dx, dy) - size
-            cover = (0.5 - outside / soft).clamp(0, 1)
-            colour = np.clip(base + contrast * (self.colour() - base), 0, 1)
-            tone = torch.from_numpy(colour).float()[:, None, None]
+                outside = np.sqrt(dx * dx + dy * dy) - np.float32(size)
+            cover = np.clip(np.float32(0.5) - outside * np.float32(1 / soft), 0, 1)
+            colour = np.clip(base + contrast * (self.colour() - base), 0, 1).astype(np.float32)
             part = whole[:, rows, columns]
-            part.lerp_(tone.expand_as(part), cover.float().expand_as(part))
+            part += cover * (colour[:, None, None] - part)
+        texture = torch.from_numpy(whole)
         if rng.random() < 0.6:
-            whole += _log(rng, 0.01, 0.1) * self._noise(n, fine)
-        return whole
+            texture += _log(rng, 0.01, 0.1) * self._noise(n, fine)
+        return texture
 
 
 _FIELD = np.array([[FIELD, FIELD, 1.0], [FIELD, FIELD, 1.0]])  # of a map: to the picture's rim
@@ -682,11 +683,13 @@ def recorded(rng: np.random.Generator, frames: Float[Tensor, "t c h w"]) -> Tens
 
 def _blurred(x: Tensor, side: float) -> Tensor:
     """Each pixel shares `side` of its light with each neighbour in its row, then in its column."""
-    taps = torch.tensor([side, 1 - 2 * side, side])
-    t, c, h, w = x.shape
-    flat = F.pad(x.reshape(t * c, 1, h, w), (1, 1, 1, 1), mode="replicate")
-    flat = F.conv2d(F.conv2d(flat, taps.view(1, 1, 1, 3)), taps.view(1, 1, 3, 1))
-    return flat.reshape(t, c, h, w)
+    for axis in (-2, -1):
+        n = x.shape[axis]
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1)
+        beside = torch.cat([first, x.narrow(axis, 0, n - 1)], axis)
+        beside += torch.cat([x.narrow(axis, 1, n - 1), last], axis)
+        x = x.mul_(1 - 2 * side).add_(beside, alpha=side)
+    return x
 
 
 def _compressed(x: Tensor, coarse: float) -> Tensor:
