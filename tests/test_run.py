@@ -100,7 +100,7 @@ def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -
 @pytest.mark.parametrize(
     ("recipe", "options", "told"),
     [
-        ("quik", {}, "recipes by name: nowcast, openstl, quick"),
+        ("quik", {}, "recipes by name: default, nowcast, openstl, quick"),
         ("quick", {"epoch": 3}, "there is no option 'epoch'; did you mean epochs"),
         ("quick", {"epochs": "x"}, "epochs is a whole number, not 'x'"),
         ("quick", {"reading": {"sise": [9, 9]}}, "did you mean size"),
@@ -159,7 +159,7 @@ def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
     with pytest.raises(ValueError, match="which only Python has"):
         foreframe.open_run(run).evaluate()
     more = foreframe.fit(resume=run, data=film(), epochs=2)
-    assert (more.folder, [row["step"] for row in more.scores]) == (run.folder, [2, 4])
+    assert (more.folder, [row["step"] for row in more.scores]) == (run.folder, [0, 2, 4])
     with pytest.raises(ValueError, match=r"for more: foreframe.fit\(resume='.*', data=..., epochs"):
         foreframe.fit(resume=run, data=film())
 

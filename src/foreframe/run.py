@@ -24,7 +24,7 @@ from foreframe.options import (
 )
 from foreframe.scaling import Scaling
 from foreframe.training.options import Options
-from foreframe.training.recipes import Given, no_option, options_from
+from foreframe.training.recipes import Given, no_option, options_from, undecided
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class TrainOptions(TypedDict, total=False):
     start_at_mean: bool
     epochs: int
     minutes: float | None
+    patience: int
     seed: int
 
     device: str
@@ -112,11 +113,12 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[Train
         foreframe.training.stops.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
     """
     groups = train_options(recipe, options)
+    given = undecided(_configs(recipe), _changes(options))
     from foreframe.training.fit import train
     from foreframe.training.notices import listening
 
     with listening(python=True):
-        return Run(train(*groups), options.get("data"))
+        return Run(train(*groups, given), options.get("data"))
 
 
 def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Options:
@@ -126,6 +128,14 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
     Raises:
         ValueError: the first that is wrong, and what it could be.
     """
+    return options_from(_configs(recipe), _changes(given))
+
+
+def _configs(recipe: str | os.PathLike[str] | None) -> list[str]:
+    return [] if recipe is None else [os.fspath(recipe)]
+
+
+def _changes(given: Mapping[str, Any]) -> Given:
     changes: Given = []
     for name, value in given.items():
         if name not in TrainOptions.__annotations__:
@@ -139,7 +149,7 @@ def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any
             changes += [((*path, inner), part) for inner, part in plain.items()]
         else:
             changes.append((path, plain))
-    return options_from([] if recipe is None else [os.fspath(recipe)], changes)
+    return changes
 
 
 def _plain(value: Any) -> Any:

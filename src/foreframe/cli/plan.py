@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 
 from foreframe.cli.options import Parser
-from foreframe.cli.train import GROUPS, of_recordings, parse
+from foreframe.cli.train import GROUPS, left_to_choose, of_recordings, parse
 
 
 def of_config(config: str) -> None:
     """What a training would take, from a few of its steps; nothing is written
 
-    Parameters, multiply-adds, memory, the time of a step and of an epoch, on one device and without
-    worker processes: --devices, --workers and --trainer change nothing here.
+    On one device and without worker processes, so --devices, --workers and --trainer change nothing
 
     Args:
         config: a recipe by name, such as quick, or a YAML file of options, such as a run's
-            config.yaml; the options are those of foreframe train
+            config.yaml; the options, and what is done without one, are those of foreframe train
     """
 
 
@@ -26,12 +25,18 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     """Say what a training would take."""
     if not arguments:
-        raise ValueError("name a config, e.g. foreframe plan quick")
+        raise ValueError("name a config or data, e.g. foreframe plan --data film.mp4")
     model, data, learning, machine, _ = parse(arguments, parser()).values()
+    given = left_to_choose(arguments, parser())
 
     from foreframe.training.plan import plan
 
-    planned = plan(model, data, learning, machine)
+    splits = None
+    if given is not None:
+        from foreframe.training.default import settled
+
+        (model, data, learning, machine, _), splits = settled(given)
+    planned = plan(model, data, learning, machine, splits)
     step, adds = planned.step + planned.fetch, planned.multiply_adds / 1e9
     flops = 6 * adds * planned.batch / planned.step
     print(

@@ -7,11 +7,14 @@ from typing import Any
 from foreframe.cli.options import Parser, Reading, Splits
 from foreframe.files import check_source
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import options_from
+from foreframe.training.recipes import Given, options_from, undecided
 
 
 def by_config(*, config: str | None = None) -> None:
-    """Train a model on clips, e.g. foreframe train --config tutorial
+    """Train a model on clips, e.g. foreframe train --data film.mp4
+
+    Without --config and --model everything is chosen from the data, and said: sizes, past and
+    future, and the best free baseline, at which the training begins.
 
     Args:
         config: a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win
@@ -44,12 +47,21 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
         ValueError: an option that does not exist, or a value that it cannot have; a config that
             cannot be read, or names what only the command line may.
     """
-    given = (options or parser()).parsed(arguments)
-    configs = [value for path, value in given if path == ("config",)]
-    groups = options_from(configs, given)
+    groups = options_from(*_told(arguments, options))
     if "/" in groups.data.data:  # no import path has any
         check_source(groups.data.data)
     return dict(zip(GROUPS, groups, strict=True))
+
+
+def left_to_choose(arguments: Sequence[str], options: Parser | None = None) -> Given | None:
+    """As `undecided`, of the words of a command."""
+    return undecided(*_told(arguments, options))
+
+
+def _told(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
+    """Configs, and all that was given."""
+    given = (options or parser()).parsed(arguments)
+    return [value for path, value in given if path == ("config",)], given
 
 
 def _help(arguments: Sequence[str]) -> str:
@@ -72,13 +84,14 @@ def main(arguments: Sequence[str]) -> int:
     if len(asked) < len(arguments):
         print(_help(asked), end="")
         return 0
-    options = parse(arguments)
+    model, data, learning, machine, run = parse(arguments).values()
+    given = left_to_choose(arguments)
     from foreframe.memory import keep_memory
     from foreframe.training.fit import Stopped, is_first_process, train
 
     keep_memory()
     try:
-        folder = train(*options.values())
+        folder = train(model, data, learning, machine, run, given)
     except Stopped as stopped:
         if not is_first_process():
             return 0  # Lightning takes any other for a failure, and kills the first process

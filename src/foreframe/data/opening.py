@@ -123,6 +123,13 @@ def is_recording(data: str, args: Mapping[str, Any]) -> bool:
     return named and not _is_file_of_clips(data, args)
 
 
+def holds_recordings(data: Any, args: Mapping[str, Any]) -> bool:
+    """The same of what a name stands for or of what lies in memory."""
+    if isinstance(data, str | Path):
+        return str(data) not in DATASETS and is_recording(str(data), args)
+    return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not are_clips(data))
+
+
 def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
     array = data.endswith((".npy", ".npz")) and os.path.isfile(data)
     return array and holds_clips(data, args.get("variable"))
@@ -131,7 +138,7 @@ def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
 def _in_memory(data: Any, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Splits:
     name = data_name(data)
     array = isinstance(data, np.ndarray | Tensor)
-    if is_xarray(data) or (array and not are_clips(data)):
+    if holds_recordings(data, args):
         return _recordings(data, window, args, scaling)
     for given in args:
         raise ValueError(f"data {name} takes no argument {given!r}: it is used as it is")

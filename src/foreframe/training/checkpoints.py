@@ -10,10 +10,13 @@ import lightning.pytorch as L
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from foreframe.checkpoints import read_checkpoint, write_checkpoint
-from foreframe.training.notices import go_on
+from foreframe.training.notices import go_on, say
 from foreframe.training.stops import Stops, on_any_rank, steps_after
-from foreframe.training.validation import MONITOR
+from foreframe.training.validation import MONITOR, validates_first
 from foreframe.training.watch import diverged
+from foreframe.wording import plural
+
+WORTH = 0.01  # share by which a training must better what it starts from, else it is chance
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -49,21 +52,36 @@ class Checkpoints(L.Callback):
             on from it makes it up.
         made_up: while it is: the checkpoint that goes on to be the last, and becomes the best where
             its score is.
+        start: the validation error before the first step, where that was asked for; what is to be
+            better than that must be so by `WORTH`.
+        waited: how many validations have not been better since the best.
     """
 
-    def __init__(self, folder: Path, save_every_minutes: float, stops: Stops) -> None:
+    def __init__(
+        self, folder: Path, save_every_minutes: float, stops: Stops, patience: int = 0
+    ) -> None:
         self.folder, self.every, self.stops = folder, 60 * save_every_minutes, stops
+        self.patience = patience
         self.best: float | None = None
+        self.start: float | None = None
+        self.waited = 0
         self.owed: list[int] | None = None
         self.made_up: Mapping[str, Any] | None = None
         self.begun = False
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "owed": self.owed}
+        state = {"best": self.best, "owed": self.owed}
+        return state | {"start": self.start, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.owed = state["best"], state.get("owed")
+        self.start, self.waited = state.get("start"), state.get("waited", 0)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many validations as there is patience for have not been better."""
+        return 0 < self.patience <= self.waited
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.begun = True
@@ -82,7 +100,7 @@ class Checkpoints(L.Callback):
             due
             or stop
             or trainer.global_step == trainer.max_steps
-            or (trainer.is_last_batch and not follows)
+            or (trainer.is_last_batch and not follows and _closes(trainer))
             or (over and not last_one)
         ):
             owed = follows or last_one
@@ -90,13 +108,25 @@ class Checkpoints(L.Callback):
             self._save(trainer, "last")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking and not validates_first(trainer):
             return
         self.owed = None
         score = float(trainer.callback_metrics[MONITOR])
-        better = self.best is None or math.isnan(self.best) or score < self.best
+        least = self.best
+        if least is not None and least == self.start:
+            least *= 1 - WORTH
+        better = least is None or math.isnan(least) or score < least
         if better:
             self.best = score
+        if trainer.sanity_checking:
+            self.start = score
+        self.waited = 0 if better else self.waited + 1
+        if self.out_of_patience and not trainer.should_stop:
+            trainer.should_stop = True
+            say(
+                f"{plural(self.waited, 'validation')} without a better one: the training ends "
+                "(--patience)"
+            )
         if self.made_up is not None:
             self.made_up["callbacks"][self.state_key] = self.state_dict()
             for name in ("best", "last") if better else ("last",):
@@ -116,6 +146,20 @@ class Checkpoints(L.Callback):
         self._saved_at = time.monotonic()
 
 
+def _closes(trainer: L.Trainer) -> bool:
+    """Whether the end of this epoch is worth a checkpoint: where validations go by the clock,
+    epochs may be as short as a step, and only the last one is.
+    """
+    return not validates_by_time(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
+
+
+def validates_by_time(trainer: L.Trainer) -> bool:
+    """Whether validations follow each other by the clock, as --trainer.val_check_interval
+    00:00:00:20 says.
+    """
+    return trainer._val_check_time_interval is not None
+
+
 def validates_after_this_epoch(trainer: L.Trainer) -> bool:
     """Whether this epoch, --trainer.check_val_every_n_epoch of them counted, has a validation."""
     epochs = trainer.check_val_every_n_epoch
@@ -126,6 +170,9 @@ def validates_after(trainer: L.Trainer, batch_index: int) -> bool:
     """Whether a validation follows this batch, as it does after an epoch or where
     --trainer.val_check_interval says so.
     """
+    if validates_by_time(trainer):
+        since = time.monotonic() - trainer._last_val_time
+        return bool(trainer.enable_validation and since >= trainer._val_check_time_interval)
     every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
     if not trainer.enable_validation or (
         epochs is not None and (trainer.current_epoch + 1) % epochs

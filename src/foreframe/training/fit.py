@@ -17,6 +17,7 @@ from foreframe.models import Model, parts_of
 from foreframe.trained import Trained
 from foreframe.training.checkpoints import Checkpoints
 from foreframe.training.datamodule import Clips
+from foreframe.training.default import settled, verdict
 from foreframe.training.faults import Events, companions, dead_worker, quiet_workers, quiet_writer
 from foreframe.training.module import ForecastModule
 from foreframe.training.notices import go_on, is_first_process, listening, say
@@ -31,6 +32,7 @@ from foreframe.training.options import (
 from foreframe.training.pictures import Pictures
 from foreframe.training.preparation import as_it_was, load_initial_weights, load_weights, prepared
 from foreframe.training.progress import progress
+from foreframe.training.recipes import Given
 from foreframe.training.run import (
     check_recipe,
     checkpoint_of,
@@ -53,6 +55,7 @@ def train(
     learning: LearningOptions = LearningOptions(),  # noqa: B008
     machine: MachineOptions = MachineOptions(),  # noqa: B008
     run: RunOptions = RunOptions(),  # noqa: B008
+    given: Given | None = None,
 ) -> Path:
     """Train, and give back the run's folder: config.yaml, checkpoints/best.ckpt and last.ckpt,
     validation.jsonl, pictures and TensorBoard's events. `Forecaster.load(folder)` opens it.
@@ -61,6 +64,8 @@ def train(
         data: DataOptions, whose `data` may be in memory: an array, a tensor, an xarray object, a
             Dataset or one a split (see `open_dataset`); or that alone. config.yaml keeps no more
             than its name.
+        given: what was told, where the default recipe chooses all other options (see `undecided`);
+            of those before it counts then only who is told of it.
 
     Raises:
         ValueError: options that do not fit each other, data that is not clips, a folder that cannot
@@ -69,7 +74,10 @@ def train(
     """
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     with listening(verbose=run.verbose):
-        window, network, train, validation = prepared(model, data, learning, machine)
+        splits = None
+        if given is not None:
+            (model, data, learning, machine, run), splits = settled(given)
+        window, network, train, validation = prepared(model, data, learning, machine, splits)
         options = Options(
             model,
             replace(data, data=data_name(data.data)),
@@ -116,7 +124,7 @@ def _train(
     )
     scores, stops = Validation(folder / "validation.jsonl", data.future), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.
-    checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops)
+    checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
     bar = progress(machine.trainer.get("enable_progress_bar", True))
     trainer = build_trainer(
@@ -124,6 +132,8 @@ def _train(
         learning,
         [scores, BlankWatch(), DivergenceWatch(), *pictures, *bar, stops, checkpoints],
         Events(save_dir=folder.parent, name=folder.name, version=""),
+        # A run that goes on has had its validation before the first step.
+        **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
     )
     for line in start.lines:
         say(line)
@@ -137,7 +147,7 @@ def _train(
     if is_first_process():
         if run.tensorboard:
             say(f"TensorBoard: {start_tensorboard(folder, run.port, bool(run.resume))}")
-        cut_rows(scores.file, start.contents.get("global_step", 0), start.owed is not None)
+        cut_rows(scores.file, start.contents.get("global_step", -1), start.owed is not None)
         config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
         with atomic_write(folder / "config.yaml") as rough:
             rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -164,7 +174,7 @@ def _train(
                 checkpoints.made_up = scores.made_up = None
                 stops.at_once = False
                 checkpoint = checkpoints.folder / "last.ckpt"
-            if not start.finished:
+            if not (start.finished or checkpoints.out_of_patience):
                 trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
         except StopAtOnce:
             raise Stopped(
@@ -187,6 +197,9 @@ def _train(
             stops.restore_signal_handlers()
     if stops.by_hand:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {again}")
+    if checkpoints.start is not None and is_first_process():
+        better = checkpoints.best != checkpoints.start
+        say(verdict(folder, better, train, validation, data.validation_clips))
 
 
 @dataclass

@@ -88,6 +88,7 @@ class LearningOptions:
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
         minutes: stop, schedule ended, after so much time
+        patience: stop after so many validations without a better one; 0 is off
         seed: of weights, of drawn clips and of their order
     """
 
@@ -105,6 +106,7 @@ class LearningOptions:
     start_at_mean: bool = True
     epochs: int = 300
     minutes: float | None = None
+    patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -114,7 +116,15 @@ class LearningOptions:
             raise ValueError(f"minutes must be above 0, not {self.minutes}")
         _check_at_least(self, 1, "epochs")
         _check_at_least(
-            self, 0, "sampling_steps", "warmup", "clip", "weight_decay", "truncate", off=True
+            self,
+            0,
+            "sampling_steps",
+            "warmup",
+            "clip",
+            "weight_decay",
+            "truncate",
+            "patience",
+            off=True,
         )
         _check_at_least(self, 0, "seed")
         for name in ("beta_1", "beta_2"):

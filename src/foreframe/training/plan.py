@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
+from foreframe.data.opening import Splits
 from foreframe.memory import give_memory_back
 from foreframe.models import multiply_adds
 from foreframe.training.datamodule import Clips
@@ -61,15 +62,22 @@ class Plan:
 
 
 def plan(
-    model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
+    model: ModelOptions,
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+    splits: Splits | None = None,
 ) -> Plan:
     """Train a network for a few steps on one device, and throw it away. Other arguments of
     Lightning's Trainer change nothing here.
 
+    Args:
+        splits: the data, where they are open already.
+
     Raises:
         ValueError: as training does, of options, data and device.
     """
-    window, network, train, validation = prepared(model, data, learning, machine)
+    window, network, train, validation = prepared(model, data, learning, machine, splits)
     if model.weights is not None:
         load_initial_weights(network, model.weights)
     if machine.precision.startswith(("bf16", "16")):

@@ -11,6 +11,7 @@ from torch import Tensor
 from foreframe.clip import Window
 from foreframe.data import ClipSet, check_first_clip, open_splits
 from foreframe.data.arrays import data_name
+from foreframe.data.opening import Splits
 from foreframe.forecaster import Forecaster
 from foreframe.frames import fill_missing
 from foreframe.models import Model, build_model, earlier, model_name
@@ -22,10 +23,17 @@ from foreframe.training.trainer import check_trainer_arguments
 
 
 def prepared(
-    model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
+    model: ModelOptions,
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+    splits: Splits | None = None,
 ) -> tuple[Window, Model, ClipSet, ClipSet]:
     """Window, untrained network, training and validation clips: checked against each other, and
     nothing written.
+
+    Args:
+        splits: the data, where they are open already.
 
     Raises:
         ValueError: options that do not fit each other, data that is not clips, something that is
@@ -33,7 +41,7 @@ def prepared(
     """
     window = Window(data.past, data.future, data.stride)
     network = build_network(model, learning.seed, machine.budget)
-    splits = open_splits(data.data, window, data.data_args)
+    splits = splits or open_splits(data.data, window, data.data_args)
     train, validation = splits["train"], splits["validation"]
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):

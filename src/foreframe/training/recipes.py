@@ -12,8 +12,8 @@ from typing import Any, get_args
 import yaml
 
 from foreframe.files import exists
+from foreframe.options import DRAWN, OLD, as_data_args, check_drawn
 from foreframe.options import GROUPS as OF_RECORDINGS
-from foreframe.options import OLD, as_data_args, check_drawn
 from foreframe.trained import check_harmless, is_remote, leaves
 from foreframe.training.options import GROUPS, DataOptions, MachineOptions, Options
 from foreframe.typed import brief, describe_type, matches, merged, type_hints, typed
@@ -22,6 +22,7 @@ from foreframe.wording import closest
 RECIPES = Path(__file__).parents[1] / "configs"
 MOST = 256 * 1024  # bytes of a config
 DEEPEST = 32  # lists and mappings within each other
+DEFAULT = "default"  # the recipe of a training that is told none
 HINT = "YAML has values such as 8, [96,128] or {kind: log}, and lines such as `batch_size: 8`"
 
 
@@ -48,6 +49,18 @@ def config_file(given: str) -> str:
 
 
 Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
+
+
+def undecided(configs: Sequence[str], given: Given) -> Given | None:
+    """What was told, where the default recipe chooses the rest from the data; None where it does
+    not: another recipe or a model is named, a run goes on, or clips are drawn.
+    """
+    named = {path[0] for path, _ in given}
+    data = dict(given).get(("data",), DataOptions.data)
+    drawn = isinstance(data, str) and data in (*DRAWN, "moving_mnist_published")
+    if drawn or not set(configs) <= {DEFAULT} or named & {"model", "resume"}:
+        return None
+    return [(path, value) for path, value in given if path != ("config",)]
 
 
 def options_from(configs: Sequence[str], given: Given) -> Options:
@@ -77,7 +90,7 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
         for name, value in config_settings(file, list(kinds)).items():
             settings[name] = of_kind(kinds[name], value, f"config {file}: {name}")
     settings.pop("resume", None)
-    flags = _on_data_args(given)
+    flags = with_data_args(given)
     check_origin(f"config {files[-1] if files else ''}", settings, [path for path, _ in flags])
     values = put(settings, flags)
     check_drawn(values.get("data", DataOptions.data), [path for path, _ in given])
@@ -88,7 +101,7 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
     return Options(*groups)
 
 
-def _on_data_args(given: Given) -> Given:
+def with_data_args(given: Given) -> Given:
     """Options of recordings where they are kept: among the arguments of the data."""
     flags: Given = []
     for (root, *inner), value in given:

@@ -24,6 +24,7 @@ from foreframe.training.options import (
     RunOptions,
 )
 from foreframe.typed import brief, check_plain, typed
+from foreframe.wording import plural
 
 # Options that do not change which weights the same further steps give: how a training begins, how
 # long it goes on, where it runs, how much memory it takes, how it is watched. A run may be resumed
@@ -32,7 +33,7 @@ from foreframe.typed import brief, check_plain, typed
 NO_RECIPE = {
     "model", "hidden", "model_args",
     "weights", "start_at_mean",
-    "epochs", "minutes",
+    "epochs", "minutes", "patience",
     "workers", "device", "devices", "memory", "compile", "budget",
     "validation_clips",
 }  # fmt: skip
@@ -291,6 +292,7 @@ def finished(
             f"the checkpoint of {folder} does not tell how far it is; use another one, or train "
             "again"
         ) from None
+    waited = (contents["callbacks"].get("Checkpoints") or {}).get("waited", 0)
     minutes, epochs = contents["elapsed"] / 60, contents["epoch"] + whole_epoch
     if learning.minutes and minutes >= learning.minutes:
         had, more = f"{learning.minutes:g} minutes", f"minutes {2 * learning.minutes:g}"
@@ -298,6 +300,9 @@ def finished(
         had, more = f"{learning.epochs} epochs", f"epochs {2 * learning.epochs}"
     elif max_steps and 0 < max_steps <= contents["global_step"]:
         had, more = f"{max_steps} steps", f"trainer.max_steps {2 * max_steps}"
+    elif 0 < learning.patience <= waited:
+        more = go_on(folder, data, f"patience {2 * learning.patience}")
+        return f"{folder} was no better for {plural(waited, 'validation')}; for more: {more}"
     else:
         return ""
     return f"{folder} has had its {had}; for more: {go_on(folder, data, more)}"

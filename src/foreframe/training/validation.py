@@ -18,6 +18,13 @@ from foreframe.training.notices import say
 MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving MNIST
 
 
+def validates_first(trainer: L.Trainer) -> bool:
+    """Whether all validation clips are scored before the first step, as
+    --trainer.num_sanity_val_steps -1 says.
+    """
+    return trainer.num_sanity_val_steps == math.inf
+
+
 class Validation(L.Callback):
     """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a
     line on the screen.
@@ -62,14 +69,15 @@ class Validation(L.Callback):
         }
         for name, value in overall.items():  # every rank has the same sums by now
             module.log(name, value, prog_bar=name == MONITOR, logger=self.made_up is None)
-        if not trainer.is_global_zero or trainer.sanity_checking:
+        first = trainer.sanity_checking
+        if not trainer.is_global_zero or (first and not validates_first(trainer)):
             return
         epoch, step = self.made_up or (trainer.current_epoch, trainer.global_step)
         scalars = {
             f"val_lead_openstl_mse/{lead:02d}": value
             for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)
         }
-        if self.made_up is not None:  # Lightning would log these at step 0
+        if self.made_up is not None or first:  # Lightning would log these at step 0, or not at all
             scalars |= overall
         if isinstance(module.logger, Events):
             module.logger.log_metrics(scalars, step)
@@ -82,7 +90,7 @@ class Validation(L.Callback):
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss")
         say(
-            f"epoch {epoch + 1}, step {step}: "
+            f"{'before the first step' if first else f'epoch {epoch + 1}, step {step}'}: "
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
             f"{clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill "
             f"against persistence {skill:.3f}"

@@ -1,0 +1,248 @@
+"""The default recipe: what `foreframe train --data X` does where nobody names another one.
+
+It looks at the recording and chooses sizes and windows (`choices`), scores the free baselines on
+the validation split, and lets a network begin exactly at the best of them. Each choice is said, and
+is from then on an option as any other, which config.yaml keeps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foreframe.clip import Clip, Window
+from foreframe.data import ReadOptions, batches
+from foreframe.data.arrays import data_name
+from foreframe.data.datasets import ClipSet
+from foreframe.data.opening import Splits, holds_recordings, open_splits
+from foreframe.data.readers import breaks, in_parts
+from foreframe.data.splits import UNDECIDED, raw_by_folder
+from foreframe.evaluation import Scoring, evaluate
+from foreframe.forecaster import Forecaster
+from foreframe.metrics import SCORES
+from foreframe.models import SCORED, Model, build_model, model_name, parts_of
+from foreframe.models.heads import Guides
+from foreframe.training.choices import Choice, Recording, choices
+from foreframe.training.notices import say
+from foreframe.training.options import Options
+from foreframe.training.recipes import DEFAULT, Given, options_from, put, with_data_args
+from foreframe.typed import typed
+from foreframe.wording import plural
+
+CLIPS = 100  # of validation, on which baselines are scored
+PLACES = 8  # where a recording is looked at
+COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
+GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
+FEW = 30  # windows to train on
+STILL = 1e-6  # MSE of persistence, of a range of 1, below which nothing moves
+
+
+def settled(given: Given) -> tuple[Options, Splits]:
+    """The options of a training that nobody chose a recipe for, and its data, opened.
+
+    Args:
+        given: what was told; that stays as it is.
+
+    Raises:
+        ValueError: as of opening data; too few frames to train on.
+    """
+    told = put({}, with_data_args(given))
+    asked = options_from([DEFAULT], given)
+    data, args = asked.data.data, asked.data.data_args
+    made: list[Choice] = []
+    if holds_recordings(data, args):
+        recording = look_at(data, args)
+        made = choices(recording, told)
+        period = recording.period
+    else:
+        made, period = _of_clips(asked, told), None
+    _tell(data_name(data), made)
+    options = _with(given, made)
+    window = Window(options.data.past, options.data.future, options.data.stride)
+    splits = open_splits(data, window, options.data.data_args)
+    train, validation = splits["train"], splits["validation"]
+    if "batch_size" not in told:
+        made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
+    scored = baseline_scores(validation, window, period)
+    for line in score_lines(scored, min(CLIPS, len(validation))):
+        say(line)
+    guides = list(scored)
+    made += _model(guides, period, told)
+    made += _clock(told, options.machine.devices)
+    return _with(given, made), splits
+
+
+def _with(given: Given, made: Sequence[Choice]) -> Options:
+    return options_from([DEFAULT], [*given, *((choice.path, choice.value) for choice in made)])
+
+
+def _tell(name: str, made: Sequence[Choice]) -> None:
+    lines = [choice.line for choice in made if choice.line]
+    say(f"{name}: chosen from what it is (its option in brackets)")
+    for line in lines:
+        say(f"  {line}")
+
+
+def _clock(told: Mapping[str, Any], devices: int | str) -> list[Choice]:
+    """Validations by epochs where these, or steps, are to end the training, or where several
+    processes, whose clocks differ, are to agree.
+    """
+    trainer = told.get("trainer") or {}
+    ends = "epochs" in told or "max_steps" in trainer
+    several = torch.cuda.device_count() > 1 if devices == "auto" else devices != 1
+    made = []
+    if ends and "minutes" not in told:
+        made.append(Choice(("minutes",), None))
+    if (ends or several) and "val_check_interval" not in trainer:
+        made.append(Choice(("trainer", "val_check_interval"), 1.0))
+    return made
+
+
+def _of_clips(asked: Options, told: Mapping[str, Any]) -> list[Choice]:
+    """Past and future of clips that are as long as they are."""
+    if "past" in told or "future" in told:
+        return []
+    window = Window(asked.data.past, asked.data.future)
+    clip = open_splits(asked.data.data, window, asked.data.data_args)["train"][0]
+    length = np.shape(clip)[0] if np.ndim(clip) == 4 else window.length
+    if length >= window.length or length < 2:
+        return []
+    past = length // 2
+    line = f"{past} frames in, {length - past} out, as clips have {length} (--past, --future)"
+    return [Choice(("past",), past, line), Choice(("future",), length - past)]
+
+
+def look_at(source: Any, args: Mapping[str, Any]) -> Recording:
+    """What recordings are, from what their files say of them and from some of their frames.
+
+    Args:
+        args: how they are read, among other arguments of the data.
+
+    Raises:
+        ValueError: as of reading them.
+    """
+    names = {option.name for option in fields(ReadOptions)}
+    reading = typed(ReadOptions, {name: args[name] for name in args if name in names}, "")
+    folders = raw_by_folder(source, reading)
+    clips = [
+        [part for clip in clips for part in in_parts(clip, breaks(clip, reading), reading)]
+        for clips in folders.values()
+    ]
+    parts = [part for inside in clips for part in inside]
+    longest = max(parts, key=len)
+    frames = longest.frames
+    pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
+    hours, monthly = _cadence(longest)
+    return Recording(
+        name=data_name(source),
+        lengths=[len(part) for part in parts],
+        channels=longest.channels,
+        height=frames.shape[2],
+        width=frames.shape[3],
+        pictures=pictures,
+        colour=pictures and _has_colour(longest),
+        hours=hours,
+        monthly=monthly,
+        divided=UNDECIDED not in folders,
+    )
+
+
+def _cadence(clip: Clip) -> tuple[float | None, bool]:
+    """Hours from frame to frame, and whether that is a month; None of frames without dates."""
+    if clip.times is None or clip.times.dtype.kind == "f" or clip.step is None:
+        return None, False
+    step = clip.step
+    exact = isinstance(step, np.timedelta64)
+    hours = float(step / np.timedelta64(1, "h")) if exact else step.total_seconds() / 3600
+    return hours, 27.5 <= hours / 24 <= 31.5
+
+
+def _has_colour(clip: Clip) -> bool:
+    """Whether the first three channels of some frames differ."""
+    if clip.channels < 3:
+        return False
+    differ = []
+    for k in np.linspace(0, len(clip) - 1, min(len(clip), PLACES)).astype(int).tolist():
+        frame = clip.frames.read(k, k + 1)[0, :3].astype(np.float32)
+        differ.append(float((frame.max(axis=0) - frame.min(axis=0)).mean()))
+    return float(np.nanmean(differ)) >= COLOUR * (1 if clip.frames.dtype == np.uint8 else 1 / 255)
+
+
+@torch.inference_mode()
+def baseline_scores(validation: ClipSet, window: Window, period: int | None) -> dict[str, float]:
+    """The MSE of each free baseline on validation clips, over all lead times, the best first.
+
+    Args:
+        period: frames of a cycle; None without one.
+    """
+    models: dict[str, Model] = {name: build_model(name) for name in SCORED}
+    if period is not None and period <= window.past:
+        models["cycle"] = build_model("cycle", {"period": period})
+    mse = {"standard": {"mse": SCORES["standard"]["mse"]}}
+    scoring = Scoring(window.future, dict.fromkeys(models, mse))
+    for batch in batches(validation, 4, CLIPS):
+        parts = parts_of(batch, window, validation.inputs)
+        past = parts.past_of_targets
+        scoring.add(
+            ((name, model(past, window.future)) for name, model in models.items()), parts.truth
+        )
+    found = {
+        name: float(table["standard"]["mse"]["overall"]) for name, table in scoring.tables().items()
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def score_lines(scored: Mapping[str, float], clips: int) -> list[str]:
+    """A line for each baseline."""
+    best = next(iter(scored.values()))
+    lines = [f"free baselines on {plural(clips, 'validation clip')} (MSE of a range of 1):"]
+    for name, mse in scored.items():
+        beside = f", {mse / best:.2f} times that" if lines[1:] and best else ""
+        lines.append(f"  {name:<14}{mse:.3g}{beside}")
+    return lines
+
+
+def _model(names: Sequence[str], period: int | None, told: Mapping[str, Any]) -> list[Choice]:
+    """A network that begins exactly at the first of these baselines, and may take from others."""
+    if "output" in (told.get("model_args") or {}):
+        return []
+    others = [name for name in names[1:] if name in GUIDES]
+    guides = [
+        {name: {"period": period}} if name == "cycle" else name for name in (names[0], *others)
+    ]
+    return [Choice(("model_args", "output"), {"blend": {"guides": guides}})]
+
+
+def verdict(folder: Path, better: bool, train: ClipSet, validation: ClipSet, clips: int) -> str:
+    """What came of a training that began at a baseline: by how much its best checkpoint is ahead of
+    that on validation, or that the baseline is the better forecast, and why.
+
+    Args:
+        better: whether the best checkpoint is another than the first.
+        clips: of validation, as many as were scored while training.
+    """
+    forecaster = Forecaster.load(folder)
+    guide: Any = getattr(getattr(forecaster.model, "output", None), "guide", None)
+    first = guide.each[0] if isinstance(guide, Guides) else guide
+    period = getattr(first, "period", None)
+    card = evaluate(forecaster, validation, clips, 4, SCORED, period=period)
+    on = f"on {plural(card['clips'], 'validation clip')}"
+    if better:
+        return f"{on}: {card['in_words'].splitlines()[0]}"
+    what = f"the baseline {model_name(first)}" if first is not None else "what it began with"
+    return (
+        f"{what} is the better forecast {on}, and this run forecasts just that: "
+        f"{why_not(train, card)}"
+    )
+
+
+def why_not(train: ClipSet, card: Mapping[str, Any]) -> str:
+    """Why a training has found nothing better than a baseline, as far as numbers tell."""
+    if card["scores"]["persistence"]["standard"]["mse"]["overall"] < STILL:
+        return "nothing moves"
+    if len(train) < FEW:
+        return f"{plural(len(train), 'training window')} are too few to learn more from"
+    return "what was learnt did not hold on validation"

@@ -1,0 +1,288 @@
+"""The default recipe: what it chooses of a recording, that it begins at the best free baseline and
+never ends worse, and that what it chose is options as any other.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import foreframe
+from foreframe.cli import main
+from foreframe.data.splits import split_clips
+from foreframe.models import build_model
+from foreframe.options import SplitOptions
+from foreframe.training.choices import (
+    Recording,
+    choices,
+    shares_for,
+    window_and_shares,
+    working_size,
+)
+from foreframe.training.recipes import undecided
+
+FILM = {"channels": 3, "colour": True, "height": 576, "width": 768}
+GRID = {"pictures": False, "height": 33, "width": 49}
+
+TABLE = {
+    "a film of some minutes": (
+        Recording("film.mp4", [795], **FILM),
+        {"past": 10, "future": 10, "size": [96, 128], "augment": "flips"},
+    ),
+    "a film without colour": (
+        Recording("film.mp4", [795], channels=3, height=96, width=128),
+        {"past": 10, "future": 10, "colour": "grey", "augment": "flips"},
+    ),
+    "36 frames": (
+        Recording("short.gif", [36], channels=3, colour=True, height=96, width=96),
+        {"past": 3, "future": 3, "shares": [0.443, 0.32, 0.237], "augment": "flips"},
+    ),
+    "an hour of film": (
+        Recording("long.mp4", [90_000], channels=1),
+        {"past": 10, "future": 10, "stride": 23, "augment": "flips"},
+    ),
+    "hours of a month": (
+        Recording("t2m.nc", [744], hours=1.0, **GRID),
+        {"past": 24, "future": 24, "shares": [0.786, 0.114, 0.1]},
+    ),
+    "months of some years": (
+        Recording("sst.nc", [54], hours=730.5, monthly=True, **GRID),
+        {"past": 4, "future": 4, "shares": [0.536, 0.269, 0.195]},
+    ),
+    "every three hours": (
+        Recording("t2m.nc", [2000], hours=3.0, **GRID),
+        {"past": 8, "future": 8},
+    ),
+    "a large grid": (
+        Recording("rain.nc", [2000], pictures=False, height=700, width=800),
+        {"past": 10, "future": 10, "coarsen": 6},
+    ),
+    "a folder of thirty films": (
+        Recording("films", [25] * 30, channels=1),
+        {"past": 10, "future": 10, "augment": "flips"},
+    ),
+    "short ones, divided by folders": (
+        Recording("films", [9] * 12, channels=1, divided=True),
+        {"past": 3, "future": 3, "augment": "flips"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_is_chosen(name: str) -> None:
+    recording, expected = TABLE[name]
+    chosen = {choice.path[-1]: choice.value for choice in choices(recording, {})}
+    assert chosen == expected
+
+
+def test_what_was_told_is_left_alone() -> None:
+    recording = Recording("film.mp4", [795], **FILM)
+    told = {"past": 5, "data_args": {"size": [48, 64], "augment": "none"}}
+    chosen = {choice.path: choice.value for choice in choices(recording, told)}
+    assert chosen == {("future",): 10}
+
+
+def test_each_line_names_its_option() -> None:
+    """Every value that is not the usual one is said, with the option that sets it."""
+    for recording, _ in TABLE.values():
+        lines = [choice.line for choice in choices(recording, {}) if choice.line]
+        assert all("(--" in line for line in lines)
+        said = " ".join(lines)
+        for choice in choices(recording, {}):
+            assert f"--{choice.path[-1]}" in said or f".{choice.path[-1]})" in said
+
+
+@pytest.mark.parametrize("n", [26, 36, 54, 60, 120, 381, 744, 5000])
+def test_each_split_has_windows(n: int) -> None:
+    """As splitting itself cuts them."""
+    past, future, shares = window_and_shares(Recording("film.mp4", [n]), {})
+    window = foreframe.Window(past, future)
+    clip = foreframe.Clip(np.zeros((n, 1, 8, 8), np.uint8))
+    options = SplitOptions(shares=shares or (0.8, 0.1, 0.1))
+    clips = split_clips({"undecided": [[clip]]}, options, window)
+    windows = {split: len(part[0]) - window.length + 1 for split, part in clips.items()}
+    assert min(windows["validation"], windows["test"]) >= 2
+    assert windows["train"] > windows["validation"]
+
+
+def test_too_few_frames_are_told_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"12 frames are too few .* the fewest are 26") as error:
+        choices(Recording("film.mp4", [12]), {})
+    assert "\n" not in str(error.value)
+    assert shares_for(26, 2, 2) is not None
+    assert shares_for(25, 2, 2) is None
+
+
+def test_sizes_keep_their_shape() -> None:
+    assert working_size(576, 768) == (96, 128)
+    assert working_size(36, 300) == (36, 300)  # as it is: nothing is enlarged, nor cut to eights
+    assert working_size(1080, 1920) == (96, 168)
+    assert working_size(2160, 100) == (592, 32) or np.prod(working_size(2160, 100)) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("configs", "given", "chosen"),
+    [
+        ([], {"data": "film.mp4"}, True),
+        (["default"], {"data": "film.mp4", "hidden": 8}, True),
+        ([], {"data": "film.mp4", "model": "quick"}, False),
+        (["quick"], {"data": "film.mp4"}, False),
+        ([], {"resume": "runs/x"}, False),
+        ([], {}, False),
+        ([], {"data": "moving_mnist"}, False),
+        ([], {"data": "scenes"}, False),
+    ],
+)
+def test_when_it_chooses(configs, given, chosen: bool) -> None:
+    told = undecided(configs, [((name,), value) for name, value in given.items()])
+    assert (told is not None) == chosen
+
+
+def walk() -> np.ndarray:
+    """Nothing to learn: each pixel goes up or down by chance, so the last frame is the best that
+    can be said, and the mean of some is not.
+    """
+    steps = np.random.default_rng(0).normal(0, 4, (60, 16, 24))
+    return (128 + np.cumsum(steps, axis=0)).clip(0, 255).round().astype(np.uint8)
+
+
+def sliding() -> np.ndarray:
+    """A pattern that brightens and darkens as one: all baselines but a learnt one are wrong."""
+    rng, t = np.random.default_rng(1), np.arange(120)
+    pattern = rng.uniform(0.3, 0.7, (1, 16, 16))
+    return (255 * pattern * (1 + 0.4 * np.sin(t / 3))[:, None, None]).clip(0, 255).astype(np.uint8)
+
+
+SHORT = {"hidden": 4, "batch_size": 4, "picture_every": 0, "device": "cpu", "compile": False}
+
+
+def first_guide(run: foreframe.Run) -> str:
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    return config["model_args"]["output"]["blend"]["guides"][0]
+
+
+def rows(run: foreframe.Run) -> list[float]:
+    return [row["scores"]["standard"]["mse"]["overall"] for row in run.scores]
+
+
+def test_where_nothing_can_be_learnt_the_run_is_the_baseline(tmp_path, capsys) -> None:
+    run = foreframe.fit(data=walk(), run=tmp_path / "run", epochs=2, **SHORT)
+    said = capsys.readouterr().out
+    assert run.scores[0]["step"] == 0
+    guide = first_guide(run)
+    assert f"the baseline {guide} is the better forecast on 4 validation clips" in said
+    assert "this run forecasts just that: 24 training windows are too few" in said
+    past = walk()[None, :4, None].astype(np.float32)
+    forecast = run.forecaster().predict(past, 3)
+    expected = build_model(guide)(torch.from_numpy(past / 255), 3).numpy()
+    np.testing.assert_allclose(forecast / 255, expected, atol=1e-6)
+    assert torch.load(run.folder / "checkpoints" / "best.ckpt")["global_step"] == 0
+
+
+def test_a_still_film_is_told_to_be_one(tmp_path, capsys) -> None:
+    still = walk()[:1].repeat(60, axis=0)
+    run = foreframe.fit(data=still, run=tmp_path / "run", epochs=1, **SHORT)
+    assert "this run forecasts just that: nothing moves" in capsys.readouterr().out
+    assert rows(run)[0] < 1e-12
+
+
+def test_what_is_learnt_is_said_beside_the_baseline(tmp_path, capsys) -> None:
+    run = foreframe.fit(
+        data=sliding(), run=tmp_path / "run", epochs=6, learning_rate=1e-2, **SHORT | {"hidden": 8}
+    )
+    said = capsys.readouterr().out
+    mse = rows(run)
+    assert min(mse) < 0.9 * mse[0]
+    assert "The model is ahead of the best baseline (" in said
+    assert torch.load(run.folder / "checkpoints" / "best.ckpt")["global_step"] > 0
+
+
+def test_baselines_are_scored_first_the_best_of_them_leads(tmp_path, capsys) -> None:
+    """The table has what `evaluate` gives on validation, and the first row is the guide."""
+    run = foreframe.fit(data=walk(), run=tmp_path / "run", epochs=1, **SHORT)
+    said = capsys.readouterr().out.splitlines()
+    at = next(k for k, line in enumerate(said) if line.startswith("free baselines on"))
+    names = [line.split()[0] for line in said[at + 1 : at + 5]]
+    card = run.evaluate(split="validation", baselines=["mean", "persistence"])
+    mse = {name: of["standard"]["mse"]["overall"] for name, of in card["scores"].items()}
+    assert names[0] == first_guide(run)
+    for name in ("mean", "persistence"):
+        assert f"{mse[name]:.3g}" in said[at + 1 + names.index(name)]
+    assert set(names) >= {"mean", "persistence", "linear_motion", "dense_motion"}
+
+
+def test_choices_are_options_that_a_resumed_run_keeps(tmp_path, capsys) -> None:
+    np.save(tmp_path / "film.npy", walk())
+    command = ["train", "--data", str(tmp_path / "film.npy"), "--run", str(tmp_path / "run")]
+    few = ["--hidden", "4", "--picture_every", "0", "--compile", "false"]
+    assert main([*command, *few, "--epochs", "1"]) == 0, capsys.readouterr().err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["past"], config["minutes"], config["validation_clips"]) == (4, None, 40)
+    assert config["data_args"]["augment"] == "flips"
+    capsys.readouterr()
+    assert main(["train", "--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "free baselines" not in said
+    assert "before the first step" not in said
+    lines = (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps[0] == 0
+    assert steps == sorted(set(steps))
+    assert len(steps) == 3
+
+
+def test_stopped_and_resumed_equals_never_stopping(tmp_path) -> None:
+    """To the bit, with the validation before the first step and its patience."""
+
+    def end(folder: Path) -> dict:
+        return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+    whole = foreframe.fit(data=walk(), run=tmp_path / "a", trainer={"max_steps": 9}, **SHORT)
+    foreframe.fit(data=walk(), run=tmp_path / "b", trainer={"max_steps": 5}, **SHORT)
+    parts = foreframe.fit(resume=tmp_path / "b", data=walk(), trainer={"max_steps": 9})
+    a, b = end(whole.folder), end(parts.folder)
+    assert a["global_step"] == b["global_step"] == 9
+    assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
+    assert a["callbacks"]["Checkpoints"] == b["callbacks"]["Checkpoints"]
+    assert [row["step"] for row in whole.scores] == [row["step"] for row in parts.scores]
+
+
+def test_patience_ends_a_training(tmp_path, capsys) -> None:
+    run = foreframe.fit(data=walk(), run=tmp_path / "run", epochs=50, patience=2, **SHORT)
+    assert len(run.scores) == 3  # before the first step, and two that were no better
+    assert "2 validations without a better one: the training ends" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="was no better for 2 validations; for more"):
+        foreframe.fit(resume=run, data=walk())
+
+
+def test_too_short_leaves_nothing_behind(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("film.npy", walk()[:12])
+    assert main(["train", "--data", "film.npy"]) == 2
+    said = capsys.readouterr().err
+    assert "12 frames are too few to learn from" in said
+    assert len(said.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["film.npy"]
+
+
+def test_clips_of_a_dataset_keep_their_length(tmp_path, capsys) -> None:
+    """Twelve frames: six in, six out."""
+    clips = torch.rand(40, 12, 1, 16, 16)
+    data = torch.utils.data.StackDataset(clips)
+    data = [clip for (clip,) in data]
+    run = foreframe.fit(data=data, run=tmp_path / "run", epochs=1, **SHORT)
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert (config["past"], config["future"]) == (6, 6)
+    assert "6 frames in, 6 out, as clips have 12 (--past, --future)" in capsys.readouterr().out
+
+
+def test_plan_chooses_the_same(tmp_path, capsys) -> None:
+    np.save(tmp_path / "film.npy", walk())
+    few = ["--hidden", "4", "--batch_size", "2", "--compile", "false"]
+    assert main(["plan", "--data", str(tmp_path / "film.npy"), *few]) == 0
+    said = capsys.readouterr().out
+    assert "4 frames in, 4 out" in said
+    assert "free baselines on" in said
