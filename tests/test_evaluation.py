@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,8 @@ from foreframe.metrics import scores_of
 from foreframe.metrics.relative import relative
 from foreframe.models import SCORED, build_model
 from foreframe.outputs import write_values
+from foreframe.visuals.colours import ORANGE
+from foreframe.visuals.comparison import PAUSE
 
 SHARES = SplitOptions(shares=(0.4, 0.2, 0.4))
 
@@ -72,13 +75,59 @@ def test_the_report(forecaster, tmp_path) -> None:
         "curves.png",
         "strip.png",
         "forecast.gif",
+        "comparison.mp4",
     ]
     held = json.loads(paths[0].read_text())
     assert len(held["scores"]["model"]["standard"]["ssim"]["per_lead"]) == 10
-    for path in paths[1:]:
+    for path in paths[1:4]:
         Image.open(path).verify()
     with Image.open(paths[3]) as moving:
         assert moving.n_frames == 20
+
+
+def decoded(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+
+
+def test_the_film_shows_truth_forecast_and_the_best_baseline_that_moves(tmp_path) -> None:
+    """Flat frames whose level says what is shown; the forecasts of the model and of a baseline."""
+    clips = torch.full((12, 4, 1, 40, 40), 0.2)
+    clips[:, 2:] = 0.8
+    data, model = Holed(clips), Forecaster(build_model("black"), Window(2, 2))
+    card = evaluate(model, data, baselines=("persistence", "linear_motion"))
+    [*_, path] = write_report(tmp_path, card, model, data, examples=2)
+    film = decoded(path)
+    assert len(film) == 2 * (4 + PAUSE)
+    side = 40 * round(256 / 40) + 8
+    rows = [14 + 9 + side // 2, 2 * (14 + 9) + side + side // 2]
+    columns = [side // 2 + k * side for k in range(3)]
+
+    def levels(picture: np.ndarray) -> list[list[float]]:
+        return [[round(float(picture[r, c].mean()) / 255, 1) for c in columns] for r in rows]
+
+    for picture in (film[0], film[1], film[4 + PAUSE]):
+        assert levels(picture) == [[0.2, 0.2, 0.2], [0.1, 0.1, 0.1]]  # the past, and paper
+    # truth, black, linear motion: the square stays; below, errors of 0.8 and 0.6, white is 1
+    for picture in (film[2], film[3], film[-1]):
+        assert levels(picture) == [[0.8, 0.0, 0.2], [0.1, 0.8, 0.6]]
+    for column, is_forecast in zip(columns, (False, True, True), strict=True):
+        edge = film[3][14 + 9 + 2, column].astype(int)
+        assert (np.abs(edge - ORANGE).max() < 40) == is_forecast
+    for k, word in enumerate(("truth", "model", "linear_motion")):
+        caption = film[3][:22, k * side : (k + 1) * side - 40]
+        assert caption.max() > 150, word
+
+
+def test_the_film_shows_clips_in_which_something_moves() -> None:
+    """A cut, one step however large, is no motion."""
+    clips = torch.zeros(12, 6, 1, 16, 16)
+    for t in range(6):
+        clips[[1, 5, 10], t, :, 4:8, 2 * t : 2 * t + 3] = 1
+    clips[3, 3:] = 1
+    clips[7, :, :, 0] = torch.nan
+    assert evaluation.lively(Holed(clips), 3, range(12)) == [1, 5, 10]
+    assert evaluation.lively(Holed(clips), 5, [4, 5]) == [4, 5]
 
 
 class Holed(Dataset):

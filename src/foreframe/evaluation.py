@@ -42,8 +42,22 @@ from foreframe.precision import EXACT, check_precision, computing
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream
 from foreframe.units import check_units
-from foreframe.visuals import animation, paint_for, strip, write_curves, write_gif, write_png
+from foreframe.visuals import (
+    Paint,
+    Scene,
+    animation,
+    comparison,
+    paint_for,
+    strip,
+    write_curves,
+    write_gif,
+    write_mp4,
+    write_png,
+)
 from foreframe.wording import plural
+
+CANDIDATES = 6  # clips that are looked at for each one that the film shows
+FPS = 5.0  # of that film
 
 RMSE: Scores = {"physical": {"rmse": SCORES["physical"]["rmse"]}}
 
@@ -575,7 +589,8 @@ def write_report(
     examples: int = 3,
     forecasts: Sequence[Forecasts] = (),
 ) -> list[Path]:
-    """scorecard.json, curves.png, and strip.png and forecast.gif of a few clips, into `folder`.
+    """scorecard.json and curves.png into `folder`; strip.png and forecast.gif of a few clips evenly
+    spread; and comparison.mp4, of a few in which much moves, beside the best baseline that moves.
 
     Args:
         card: what `evaluate` gave, with whatever else is to be told.
@@ -586,35 +601,46 @@ def write_report(
         ValueError: when they cannot be written.
     """
     folder = Path(folder)
-    paths = [
-        folder / name for name in ("scorecard.json", "curves.png", "strip.png", "forecast.gif")
-    ]
+    names = ("scorecard.json", "curves.png", "strip.png", "forecast.gif", "comparison.mp4")
+    paths = [folder / name for name in names]
     with atomic_write(paths[0]) as rough:
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
     write_curves(paths[1], _panels(card), names=("model", *BASELINES))
-    window, scaling = forecaster.window, forecaster.scaling
+    scaling, reference = forecaster.scaling, card.get("reference", "model")
     limit = card["clips"] if forecasts else None
     scored, elsewhere = _elsewhere(forecasts, dataset, limit, forecaster)
-    which = chosen(dataset, examples, scored)
-    shown = next(batches(dataset, examples, among=which)).to(forecaster.device)
-    past = window.split(shown)[0]
-    parts = parts_of(shown, window, _inputs(forecaster, dataset))
-    last = parts.last
-    if card.get("reference") in elsewhere:
-        forecast = elsewhere[card["reference"]](which)
-    else:
-        precision = forecaster.settled(card.get("precision", EXACT), past.shape)
-        forecast, _ = _forecast(forecaster.model, parts, precision)
-    forecast = missing_where_unseen(forecast.to(last.device), last)
-    past = past[:, :, : last.shape[1]]
-    frames = [part.cpu().numpy() for part in (past, forecast, parts.truth)]
-    paint = None
-    if scaling.units:  # a field, in its own colours
-        frames = [scaling.to_units(part) for part in frames]
-        known = frames[2][np.isfinite(frames[2])]
-        low, high = (known.min(), known.max()) if known.size else (scaling.low, scaling.high)
-        paint = paint_for("auto", float(low), float(high), scaling.units)
-    clips = list(zip(*frames, strict=True))
+    rival = moving_baseline(card) or next(iter(card["best_baseline"].values()), None)
+    args = {"period": card["period"]} if rival == "cycle" else {}
+    beside = {} if rival is None else {rival: build_model(rival, args)}
+
+    def shown(which: Sequence[int], others: Mapping[str, Model] | None = None) -> list[Scene]:
+        """Clips with the reference's forecasts and those of others, in the data's units."""
+        clips = next(batches(dataset, len(which), among=which)).to(forecaster.device)
+        parts = parts_of(clips, forecaster.window, _inputs(forecaster, dataset))
+        past = forecaster.window.split(clips)[0][:, :, : parts.last.shape[1]]
+        if reference in elsewhere:
+            forecast = {reference: elsewhere[reference](which)}
+        else:
+            precision = forecaster.settled(card.get("precision", EXACT), parts.past.shape)
+            forecast = {reference: _forecast(forecaster.model, parts, precision)[0]}
+        for name, network in (others or {}).items():
+            forecast[name] = _forecast(network, parts)[0]
+
+        def array(frames: Tensor) -> np.ndarray:
+            values = frames.cpu().numpy()
+            return scaling.to_units(values) if scaling.units else values
+
+        last = parts.last
+        drawn = {
+            name: array(missing_where_unseen(of.to(last.device), last))
+            for name, of in forecast.items()
+        }
+        frames = zip(array(past), array(parts.truth), *drawn.values(), strict=True)
+        return [Scene(p, y, dict(zip(drawn, of, strict=True))) for p, y, *of in frames]
+
+    scenes = shown(chosen(dataset, examples, scored))
+    paint = _paint(scenes, scaling)
+    clips = [(scene.past, scene.forecasts[reference], scene.truth) for scene in scenes]
     write_png(
         paths[2], np.concatenate(_as_wide([strip(*clip, paint=paint) for clip in clips]), axis=0)
     )
@@ -622,7 +648,40 @@ def write_report(
         paths[3],
         np.concatenate(_as_wide([animation(*clip, paint=paint) for clip in clips]), axis=1),
     )
+    moving = [shown([clip], beside)[0] for clip in lively(dataset, examples, scored)]
+    write_mp4(paths[4], comparison(moving, _paint(moving, scaling)), fps=FPS)
     return paths
+
+
+def _paint(scenes: Sequence[Scene], scaling: Scaling) -> Paint | None:
+    """A field's own colours, over the range of the truth; None for films."""
+    if not scaling.units:
+        return None
+    known = [scene.truth[np.isfinite(scene.truth)] for scene in scenes]
+    low = min((float(values.min()) for values in known if values.size), default=scaling.low)
+    high = max((float(values.max()) for values in known if values.size), default=scaling.high)
+    return paint_for("auto", low, high, scaling.units)
+
+
+def lively(dataset: Dataset, n: int, scored: Sequence[int]) -> list[int]:
+    """`n` clips in which much moves, in their order: of each n-th part of those scored the one that
+    moves most among `CANDIDATES` evenly spread ones.
+
+    How much moves is the median, over the steps from frame to frame, of the mean squared change: so
+    a cut or a flash, which is one step, does not count.
+    """
+
+    def change(clip: int) -> float:
+        frames = next(batches(dataset, 1, among=[clip]))[0]
+        steps = (frames[1:] - frames[:-1]).square().flatten(1).nanmean(dim=1)
+        return float(steps.nan_to_num(0).median())
+
+    parts = np.array_split(np.asarray(scored), min(n, len(scored)))
+    among = [
+        part[np.linspace(0, len(part) - 1, min(len(part), CANDIDATES)).astype(int)]
+        for part in parts
+    ]
+    return [max(part.tolist(), key=change) for part in among]
 
 
 def _panels(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:

@@ -1,6 +1,7 @@
 """Pictures of forecasts and scores: plain functions of arrays."""
 
 from foreframe.visuals.colours import Paint, legend, paint_for
+from foreframe.visuals.comparison import Scene, comparison
 from foreframe.visuals.curves import curves_png, write_curves
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
 from foreframe.visuals.sheet import contact_sheet
@@ -11,9 +12,11 @@ from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp
 __all__ = [
     "Card",
     "Paint",
+    "Scene",
     "animation",
     "animation_frames",
     "clip_png",
+    "comparison",
     "contact_sheet",
     "curves_png",
     "gif_bytes",

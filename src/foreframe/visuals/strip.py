@@ -172,7 +172,7 @@ def animation_frames(
             for frames, word in panels:
                 frame = _frame(past, t) if t < p else _frame(frames, t - p)
                 is_forecast = word == "forecast" and t >= p
-                panel = _framed(painted(fit(frame, *FILM)), ORANGE if is_forecast else GREY)
+                panel = framed(painted(fit(frame, *FILM)), ORANGE if is_forecast else GREY)
                 if times is not None:
                     if band is None:
                         size = min(18, max(11, panel.shape[0] // 18))
@@ -180,21 +180,22 @@ def animation_frames(
                         longest = max(text_width(stamp, size) for stamp in stamps)
                         band = (size, max(panel.shape[1], ceil(longest) + 8))
                     text = f"{times[t]}  {word if t >= p else 'past'}"
-                    panel = _captioned(panel, text, ORANGE if is_forecast else INK, *band)
+                    panel = captioned(panel, text, ORANGE if is_forecast else INK, *band)
                 drawn.append(panel)
             yield with_legend(np.concatenate(drawn, axis=1), painted, missing)
 
     return pictures()
 
 
-def _framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> np.ndarray:
-    framed = np.empty((inner.shape[0] + 2 * edge, inner.shape[1] + 2 * edge, 3), np.uint8)
-    framed[:] = colour
-    framed[edge:-edge, edge:-edge] = inner
-    return framed
+def framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> np.ndarray:
+    """The picture within an edge of so many pixels."""
+    picture = np.empty((inner.shape[0] + 2 * edge, inner.shape[1] + 2 * edge, 3), np.uint8)
+    picture[:] = colour
+    picture[edge:-edge, edge:-edge] = inner
+    return picture
 
 
-def _captioned(
+def captioned(
     inner: np.ndarray, text: str, colour: tuple[int, int, int], size: int, width: int
 ) -> np.ndarray:
     """The picture under a band with text, on paper as wide as the longest text needs."""
