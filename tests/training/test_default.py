@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import foreframe
 from foreframe.cli import main
@@ -286,3 +287,50 @@ def test_plan_chooses_the_same(tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert "4 frames in, 4 out" in said
     assert "free baselines on" in said
+
+
+def brightening(folder: Path) -> str:
+    """Numbered pictures, each a hundredth brighter than the one before."""
+    first = np.random.default_rng(0).integers(40, 100, (16, 24))
+    folder.mkdir()
+    for t in range(90):
+        Image.fromarray((first * 1.01**t).clip(0, 255).astype(np.uint8)).save(
+            folder / f"{t:03}.png"
+        )
+    return str(folder)
+
+
+def published_scenes(monkeypatch: pytest.MonkeyPatch, folder: Path, factor: float) -> None:
+    """Weights called scenes, which forecast the last frame times a factor."""
+    network = build_model("guided")
+    numbers = torch.zeros(network.output.each + 2)
+    numbers[2] = 1e4  # all weight on persistence, the second guide
+    numbers[7] = torch.logit(torch.tensor(factor / 2))  # behind two shifts and five levels
+    with torch.no_grad():
+        network.output.last.bias.copy_(numbers.repeat_interleave(4))
+    foreframe.Forecaster(network, foreframe.Window(10, 10)).save(folder / "scenes")
+    monkeypatch.setattr("foreframe.training.default.published", lambda: ["scenes"])
+    monkeypatch.setattr("foreframe.forecaster.published", lambda: ["scenes"])
+    monkeypatch.setattr("foreframe.forecaster.WEIGHTS", folder)
+
+
+@pytest.mark.parametrize(("factor", "begins"), [(1.05, True), (0.8, False)])
+def test_published_weights_are_begun_with_where_they_are_ahead(
+    tmp_path, monkeypatch, capsys, factor: float, begins: bool
+) -> None:
+    published_scenes(monkeypatch, tmp_path, factor)
+    few = {"batch_size": 4, "picture_every": 0, "device": "cpu", "compile": False}
+    stopped = {"trainer": {"max_steps": 1}, "learning_rate": 1e-9}  # nothing is learnt
+    film = brightening(tmp_path / "film")
+    run = foreframe.fit(data=film, run=tmp_path / "run", **few, **stopped)
+    said = capsys.readouterr().out
+    assert f"it begins {'with these weights' if begins else 'at the baseline'}" in said
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert config["weights"] == ("scenes" if begins else None)
+    past = torch.rand(1, 10, 1, 16, 24)
+    if begins:
+        forecast = run.forecaster().model(past, 3)
+        expected = factor * past[:, -1:].expand(-1, 3, -1, -1, -1)
+        torch.testing.assert_close(forecast, expected, atol=2e-3, rtol=0)
+        assert "ahead of the best baseline" in said
+    assert ("nothing was gained on scenes" in said) == begins

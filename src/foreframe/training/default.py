@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from foreframe.clip import Clip, Window
-from foreframe.data import ReadOptions, batches
+from foreframe.data import ReadOptions, Recordings, batches
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet
 from foreframe.data.opening import Splits, holds_recordings, open_splits
@@ -25,6 +25,7 @@ from foreframe.forecaster import Forecaster
 from foreframe.metrics import SCORES
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.models.heads import Guides
+from foreframe.trained import published
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.notices import say
 from foreframe.training.options import Options
@@ -32,6 +33,7 @@ from foreframe.training.recipes import DEFAULT, Given, options_from, put, with_d
 from foreframe.typed import typed
 from foreframe.wording import plural
 
+SCENES = "scenes"  # weights for films
 CLIPS = 100  # of validation, on which baselines are scored
 PLACES = 8  # where a recording is looked at
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
@@ -69,8 +71,8 @@ def settled(given: Given) -> tuple[Options, Splits]:
     scored = baseline_scores(validation, window, period)
     for line in score_lines(scored, min(CLIPS, len(validation))):
         say(line)
-    guides = list(scored)
-    made += _model(guides, period, told)
+    weights = _weights(options, validation, window, scored, told)
+    made += weights or _model(list(scored), period, told)
     made += _clock(told, options.machine.devices)
     return _with(given, made), splits
 
@@ -181,18 +183,51 @@ def baseline_scores(validation: ClipSet, window: Window, period: int | None) -> 
     models: dict[str, Model] = {name: build_model(name) for name in SCORED}
     if period is not None and period <= window.past:
         models["cycle"] = build_model("cycle", {"period": period})
+    return dict(sorted(_mse(models, validation, window).items(), key=lambda item: item[1]))
+
+
+@torch.inference_mode()
+def _mse(models: Mapping[str, Model], validation: ClipSet, window: Window) -> dict[str, float]:
     mse = {"standard": {"mse": SCORES["standard"]["mse"]}}
     scoring = Scoring(window.future, dict.fromkeys(models, mse))
     for batch in batches(validation, 4, CLIPS):
         parts = parts_of(batch, window, validation.inputs)
         past = parts.past_of_targets
         scoring.add(
-            ((name, model(past, window.future)) for name, model in models.items()), parts.truth
+            ((name, model.eval()(past, window.future)) for name, model in models.items()),
+            parts.truth,
         )
-    found = {
+    return {
         name: float(table["standard"]["mse"]["overall"]) for name, table in scoring.tables().items()
     }
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _weights(
+    options: Options,
+    validation: ClipSet,
+    window: Window,
+    scored: Mapping[str, float],
+    told: Mapping[str, Any],
+) -> list[Choice]:
+    """Weights that come with foreframe to begin with, where the recording is pictures and they are
+    ahead of every baseline as they are.
+
+    Args:
+        scored: the baselines' errors, the best first.
+    """
+    pictures = isinstance(validation, Recordings) and validation.clips[0].pictures
+    if not pictures or SCENES not in published() or {"weights", "hidden", "model_args"} & set(told):
+        return []
+    trained = Forecaster.load(SCENES).model
+    if validation.inputs or trained.args != build_model(options.model.model).args:
+        return []
+    mse = _mse({SCENES: trained}, validation, window)[SCENES]
+    name, best = next(iter(scored.items()))
+    times = f", {mse / best:.2f} times {name}" if best else ""
+    ahead = mse < best
+    what = "it begins with these weights (--weights)" if ahead else "it begins at the baseline"
+    say(f"  {SCENES:<14}{mse:.3g}{times}, trained on drawn scenes alone: {what}")
+    return [Choice(("weights",), SCENES)] if ahead else []
 
 
 def score_lines(scored: Mapping[str, float], clips: int) -> list[str]:
@@ -216,12 +251,21 @@ def _model(names: Sequence[str], period: int | None, told: Mapping[str, Any]) ->
     return [Choice(("model_args", "output"), {"blend": {"guides": guides}})]
 
 
-def verdict(folder: Path, better: bool, train: ClipSet, validation: ClipSet, clips: int) -> str:
-    """What came of a training that began at a baseline: by how much its best checkpoint is ahead of
-    that on validation, or that the baseline is the better forecast, and why.
+def verdict(
+    folder: Path,
+    better: bool,
+    weights: str | None,
+    train: ClipSet,
+    validation: ClipSet,
+    clips: int,
+) -> str:
+    """What came of a training that began at a baseline, or at weights: by how much its best
+    checkpoint is ahead of the best baseline on validation, or that what it began with is the better
+    forecast, and why.
 
     Args:
         better: whether the best checkpoint is another than the first.
+        weights: with which it began, if with any.
         clips: of validation, as many as were scored while training.
     """
     forecaster = Forecaster.load(folder)
@@ -230,8 +274,13 @@ def verdict(folder: Path, better: bool, train: ClipSet, validation: ClipSet, cli
     period = getattr(first, "period", None)
     card = evaluate(forecaster, validation, clips, 4, SCORED, period=period)
     on = f"on {plural(card['clips'], 'validation clip')}"
+    ahead = f"{on}: {card['in_words'].splitlines()[0]}"
     if better:
-        return f"{on}: {card['in_words'].splitlines()[0]}"
+        return ahead
+    if weights is not None:
+        return (
+            f"{ahead}\nnothing was gained on {weights}, with which it began: {why_not(train, card)}"
+        )
     what = f"the baseline {model_name(first)}" if first is not None else "what it began with"
     return (
         f"{what} is the better forecast {on}, and this run forecasts just that: "

@@ -199,7 +199,8 @@ def _train(
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {again}")
     if checkpoints.start is not None and is_first_process():
         better = checkpoints.best != checkpoints.start
-        say(verdict(folder, better, train, validation, data.validation_clips))
+        weights = model.weights
+        say(verdict(folder, better, weights, train, validation, data.validation_clips))
 
 
 @dataclass
