@@ -1,6 +1,6 @@
 """Puts trained weights into the package.
 
-    python benchmarks/publish.py NAME HOW RUN [RUN ...] [--clips N]
+    python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data NAME] [--clips N]
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 import foreframe
+from foreframe.data import open_splits
 from foreframe.forecaster import WEIGHTS
 from foreframe.trained import Trained
 
@@ -59,14 +60,29 @@ def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
     return first
 
 
-def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
+# What each drawn Dataset is made of, and whose that is; what a test clip is.
+OF = {
+    "moving_mnist": (
+        "The weights are of MNIST digits (LeCun, Cortes and Burges, CC BY-SA 3.0).",
+        "of digits that were not trained on (the embedded digits, split test)",
+    ),
+    "scenes": (
+        "All that was trained on is drawn by foreframe itself; some shapes in it are MNIST digits "
+        "(LeCun, Cortes and Burges, CC BY-SA 3.0).",
+        "of drawn scenes that were not trained on (split test)",
+    ),
+}
+
+
+def publish(name: str, how: str, runs: Sequence[str], data: str, clips: int) -> int:
+    licence, which = OF[data]
     forecaster = mean_of(runs)
-    test = foreframe.MovingMNIST("test", length=forecaster.window.length, clips=clips)
+    test = open_splits(data, forecaster.window, {"clips": clips})["test"]
     before = foreframe.evaluate(forecaster, test, batch_size=32)
     last = Path(runs[-1])
     trained = last.parents[1] if last.suffix == ".ckpt" else last
     settings = (trained / "config.yaml").read_text(encoding="utf-8")
-    forecaster.trained = Trained("moving_mnist", frame=(64, 64), preset=forecaster.trained.preset)
+    forecaster.trained = Trained(data, frame=(64, 64), preset=forecaster.trained.preset)
     folder = forecaster.save(WEIGHTS / f"{name}.new", half=True)
     after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))
@@ -91,12 +107,11 @@ def publish(name: str, how: str, runs: Sequence[str], clips: int) -> int:
         "",
         "## Scores",
         "",
-        f"On {clips} clips of digits that were not trained on (the embedded digits, split test), "
-        f"{time.strftime('%d %B %Y')}.",
+        f"On {clips} clips {which}, {time.strftime('%d %B %Y')}.",
         "Both conventions are explained in docs/scores.md; `openstl` sums over a frame.",
         *table(after),
         "",
-        "The weights are of MNIST digits (LeCun, Cortes and Burges, CC BY-SA 3.0).",
+        licence,
     ]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.rmtree(WEIGHTS / name, ignore_errors=True)
@@ -123,9 +138,10 @@ def main() -> int:
         metavar="RUN",
         help="a run's folder, of which the best checkpoint is taken, or a checkpoint",
     )
+    parser.add_argument("--data", choices=OF, default="moving_mnist", help="what they forecast")
     parser.add_argument("--clips", type=int, default=2000)
     given = parser.parse_args()
-    return publish(given.name, given.how, given.runs, given.clips)
+    return publish(given.name, given.how, given.runs, given.data, given.clips)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from foreframe.wording import plural
 HERE = Path(__file__).parent
 FAR = 0.9  # of the best baseline's MSE: "at least 10 % better"
 SMALL = (
-    "--model quick --past 3 --future 2 --hidden 4 --batch_size 4 --validation_clips 2 "
+    "--past 3 --future 2 --hidden 4 --batch_size 4 --validation_clips 2 "
     "--picture_every 0 --trainer.max_steps 2 --compile false"
 )
 

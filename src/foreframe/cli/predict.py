@@ -40,7 +40,8 @@ def forecast_clip(
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
+        run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
+            scenes)
         input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, in the data's own
             units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr

@@ -40,7 +40,8 @@ def forecast_live(
     data's units, of earlier forecasts of this frame.
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, or published weights: moving-mnist
+        run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
+            scenes)
         input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
             a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are
