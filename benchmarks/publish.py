@@ -82,7 +82,9 @@ def publish(name: str, how: str, runs: Sequence[str], data: str, clips: int) -> 
     last = Path(runs[-1])
     trained = last.parents[1] if last.suffix == ".ckpt" else last
     settings = (trained / "config.yaml").read_text(encoding="utf-8")
-    forecaster.trained = Trained(data, frame=(64, 64), preset=forecaster.trained.preset)
+    # Digits have a size; scenes may be of any, and are forecast whole.
+    frame = (64, 64) if data == "moving_mnist" else None
+    forecaster.trained = Trained(data, frame=frame, preset=forecaster.trained.preset)
     folder = forecaster.save(WEIGHTS / f"{name}.new", half=True)
     after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))

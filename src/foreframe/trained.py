@@ -40,7 +40,7 @@ def check_forecaster(what: str | Path) -> None:
     if not exists(what) and str(what) not in published():
         raise ValueError(
             f"there is no folder {what}; name a run's folder (such as runs/demo), one that `save` "
-            f"wrote, or {' or '.join(published())}, which comes with foreframe"
+            f"wrote, or what comes with foreframe: {', '.join(published())}"
         )
 
 
