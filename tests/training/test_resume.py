@@ -9,13 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
+import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.strategies.launchers import subprocess_script
 
 from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
@@ -27,7 +32,7 @@ from foreframe.training import (
     RunOptions,
 )
 from foreframe.training.datamodule import _own_signals
-from foreframe.training.faults import dead_worker
+from foreframe.training.faults import companions, dead_worker
 from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.run import cut_rows, differences, recipe_of
@@ -544,6 +549,26 @@ def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str
     assert words in ours[0]
     assert ours[0].endswith(f"go on with: foreframe train --resume {run}")
     assert "Traceback" not in said
+
+
+def test_no_watch_of_lightnings_comes_before_ours() -> None:
+    """Where both look, it is chance which of them finds a death first, and Lightning's says
+    nothing.
+    """
+    strategy = SimpleNamespace(launcher=SimpleNamespace(procs=()))
+    trainer = Mock(spec=L.Trainer, world_size=2, strategy=strategy)
+
+    def watches() -> set[str]:
+        return {thread.name for thread in threading.enumerate()}
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with companions(trainer, lambda: False, "go on"):
+        subprocess_script._launch_process_observer([ended])
+        assert "companions" in watches()
+        assert "child-process-observer" not in watches()
+    subprocess_script._launch_process_observer([ended])  # it is as it was
+    assert "child-process-observer" in watches()
 
 
 def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyExperiment
+from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.utilities import rank_zero_only
 
 from foreframe.training.notices import say
@@ -139,7 +140,8 @@ class Companions(threading.Thread):
     """Looks after the processes of a training: where one has died, the others would wait for it for
     a long time.
 
-    Lightning looks too, every five seconds, and then kills everything without a word.
+    Lightning looks too, every five seconds, and then kills everything without a word: its own watch
+    is kept from starting.
     """
 
     def __init__(
@@ -202,10 +204,13 @@ def companions(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> I
         return
     watch = Companions(lambda: getattr(trainer.strategy.launcher, "procs", ()), stopped, go_on)
     watch.start()
+    theirs = subprocess_script._launch_process_observer
+    subprocess_script._launch_process_observer = lambda children: None
     try:
         yield
     except Exception:
         watch.settle()
         raise
     finally:
+        subprocess_script._launch_process_observer = theirs
         watch.over.set()
