@@ -1,9 +1,10 @@
 """Films that are drawn: textured shapes that move, each in its own way, before a background with a
 motion of its own.
 
-A scene is a stack of `Layer`s, from back to front. A layer is a picture that does not change, and
-the affine map that lays it on the screen at each time: pans, zooms and turns of the camera, and the
-shape's own path, turning, growing and swaying. So the motion of every pixel is known (`motion`).
+A scene is a stack of `Layer`s, from back to front. A layer is a picture, and the affine map that
+lays it on the screen at each time: pans, zooms and turns of the camera, and the shape's own path,
+turning, growing and swaying. Some bend to and fro besides, as foliage, cloth and water do, or
+shimmer. The motion of every pixel is known (`motion`).
 
 Pictures are finer than the screen (`FINE` texels a pixel) and hold nothing finer than the screen
 can show, so that bilinear sampling neither blurs nor aliases what moves by parts of a pixel.
@@ -28,16 +29,39 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Waves:
+    """Fields that swing: at time t their sum is Σ_k cos(rate_k t + phase_k) field_k. Two of one
+    rate, a quarter of a turn apart, travel.
+
+    Args:
+        fields: (K,c,S,S) across a picture.
+        rates, phases: (K,), radians a frame, and radians.
+    """
+
+    fields: Float[Tensor, "k c s s"]
+    rates: Float[np.ndarray, " k"]
+    phases: Float[np.ndarray, " k"]
+
+    def at(self, times: np.ndarray) -> Float[Tensor, "n c s s"]:
+        sizes = torch.from_numpy(np.cos(times[:, None] * self.rates + self.phases)).float()
+        return torch.einsum("nk,kcij->ncij", sizes, self.fields)
+
+
+@dataclass(frozen=True)
 class Layer:
     """A picture and where it lies.
 
     Args:
         picture: (C+1,S,S): what is seen, and as the last channel how much it covers, 0 to 1.
         place: maps (x, y), -1..1 across the picture, to columns and rows of the screen.
+        bends: at (x, y) lies what the picture has at (x, y) + this (c = 2), in the same units.
+        shimmers: is added to what is seen (c = 1).
     """
 
     picture: Float[Tensor, "channels s s"]
     place: Map
+    bends: Waves | None = None
+    shimmers: Waves | None = None
 
 
 def draw_layers(
@@ -76,12 +100,13 @@ def frames_of(
     screen = torch.zeros(n, channels, height, width)
     for layer in layers:
         to_screen = layer.place(times)
-        still = bool((to_screen == to_screen[:1]).all())
         box = _box(to_screen, height, width)
         if box is None:
             continue
+        changes = layer.bends is not None or layer.shimmers is not None
+        still = not changes and bool((to_screen == to_screen[:1]).all())
+        seen = _sampled(layer, times[:1] if still else times, *box)
         rows, columns = box
-        seen = _sampled(layer, to_screen[:1] if still else to_screen, rows, columns)
         behind = screen[..., rows, columns]
         behind.lerp_(seen[:, :-1], seen[:, -1:].expand_as(seen[:, :-1]))
     return screen
@@ -107,9 +132,12 @@ def motion(
     for index, layer in enumerate(layers):
         to_screen = layer.place(times)
         back = _inverse(to_screen)
+        bends = None if layer.bends is None else layer.bends.at(times)
         for t in range(length - 1):
             on = front[t] == index
             x, y = _apply(back[t], columns[on], rows[on])
+            if bends is not None:
+                x, y = _bent_back(bends[t + 1], *_bent(bends[t], x, y, x, y))
             x, y = _apply(to_screen[t + 1], x, y)
             moved[t, :, on] = np.stack([x - columns[on], y - rows[on]], axis=-1)
             sure = (shown[index, t, on] > 0.98) & _all_around(shown[index, t + 1] > 0.98, y, x)
@@ -130,19 +158,46 @@ def _all_around(mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _cover(layer: Layer, times: np.ndarray, height: int, width: int) -> np.ndarray:
-    cover = Layer(layer.picture[-1:], layer.place)
-    return _sampled(cover, layer.place(times), slice(0, height), slice(0, width))[:, 0].numpy()
+    cover = Layer(layer.picture[-1:], layer.place, layer.bends)
+    return _sampled(cover, times, slice(0, height), slice(0, width))[:, 0].numpy()
 
 
-def _sampled(layer: Layer, to_screen: np.ndarray, rows: slice, columns: slice) -> Tensor:
+def _bent(
+    bend: Float[Tensor, "2 s s"], x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y), moved by what the bend is at (u, v); all -1..1 across a picture."""
+    grid = torch.from_numpy(np.stack([u, v], axis=-1)).float()[None, None]
+    moved = F.grid_sample(bend[None], grid, padding_mode="border", align_corners=False)[0, :, 0]
+    return x + moved[0].numpy(), y + moved[1].numpy()
+
+
+def _bent_back(
+    bend: Float[Tensor, "2 s s"], x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the bend takes to (x, y): a fixed point, as no bend is steep enough to fold."""
+    minus, u, v = -bend, x, y
+    for _ in range(20):
+        u, v = _bent(minus, x, y, u, v)
+    return u, v
+
+
+def _sampled(layer: Layer, times: np.ndarray, rows: slice, columns: slice) -> Tensor:
     """The picture as it lies on a part of the screen: (N,C+1,h,w)."""
-    back = torch.from_numpy(_inverse(to_screen)).float()[..., None, None]
+    back = torch.from_numpy(_inverse(layer.place(times))).float()[..., None, None]
     x = torch.arange(columns.start, columns.stop).float() + 0.5
     y = (torch.arange(rows.start, rows.stop).float() + 0.5)[:, None]
     grid = torch.empty(len(back), len(y), len(x), 2)
     for i in (0, 1):
         torch.add(back[:, i, 0] * x, back[:, i, 1] * y + back[:, i, 2], out=grid[..., i])
-    picture = layer.picture.expand(len(to_screen), -1, -1, -1)
+    if layer.bends is not None:
+        moved = F.grid_sample(
+            layer.bends.at(times), grid, padding_mode="border", align_corners=False
+        )
+        grid += moved.permute(0, 2, 3, 1)
+    picture = layer.picture.expand(len(times), -1, -1, -1)
+    if layer.shimmers is not None:
+        light = layer.shimmers.at(times)
+        picture = torch.cat([picture[:, :-1] + light, picture[:, -1:]], dim=1)
     # Backgrounds go on beyond their picture as in a mirror; shapes end inside of theirs.
     outside = "reflection" if bool((layer.picture[-1] == 1).all()) else "zeros"
     return F.grid_sample(picture, grid, padding_mode=outside, align_corners=False)
@@ -204,7 +259,7 @@ def _log(rng: np.random.Generator, low: float, high: float) -> float:
     return float(low * (high / low) ** rng.random())
 
 
-_COURSES = {"even": 0.5, "faster": 0.12, "begins": 0.1, "ends": 0.08, "sways": 0.2}
+_COURSES = {"even": 0.6, "faster": 0.08, "begins": 0.08, "ends": 0.06, "sways": 0.18}
 
 
 def _course(
@@ -313,18 +368,59 @@ class _Scene:
 
     def background(self) -> Layer:
         """A picture that fills the screen, and half as much around it where the camera moves."""
-        rng = self.rng
         longer = max(self.height, self.width)
         reach, fine = (longer, 1.0) if self.camera is None else (longer * 1.6, FINE)
         n = _texels(reach * fine)
-        texture = self._texture(n, n / reach, reach, _pick(rng, _BACKGROUNDS))
+        kind, bends, shimmers = self._unrest(_BACKGROUNDS, 0.2, reach, n)
+        texture = self._texture(n, n / reach, reach, kind)
         picture = torch.cat([texture, torch.ones(1, n, n)])
         half = reach / 2
 
         def world(t: np.ndarray) -> np.ndarray:
             return np.broadcast_to(np.array([[half, 0, 0], [0, half, 0.0]]), (len(t), 2, 3))
 
-        return Layer(picture, self.seen(world))
+        return Layer(picture, self.seen(world), bends, shimmers)
+
+    def _unrest(
+        self, surfaces: Mapping[str, float], share: float, reach: float, n: int
+    ) -> tuple[str, Waves | None, Waves | None]:
+        """The kind of a surface; how it bends and how it shimmers, as only a share does."""
+        rng = self.rng
+        kind, dice = _pick(rng, surfaces), rng.random(2)
+        if dice[0] > share:
+            return kind, None, None
+        # What bends can be seen to bend where it has a texture.
+        kind = _pick(rng, _ROUGH)
+        bends = self._bends(reach) if dice[1] < 0.75 else None
+        return kind, bends, self._shimmers(n, n / reach) if dice[1] > 0.6 else None
+
+    def _bends(self, reach: float) -> Waves:
+        """Foliage, cloth, water: what moves to and fro, each place in its own time."""
+        rng = self.rng
+        # In pixels: how far apart what moves together ends, and how far it moves.
+        apart = self.side / 64 * _log(rng, 4, 40)
+        far = min(self.side / 64 * _log(rng, 0.3, 3.5), 0.12 * apart)
+        many = int(rng.integers(1, 5))
+        rates = 2 * np.pi / np.array([_log(rng, 3, 40) for _ in range(many)])
+        side = int(np.clip(4 * reach / apart, 6, 96))
+        along = rng.random() * 2 * np.pi
+        # Mostly along one line, as the wind blows.
+        lean = np.array([[np.cos(along)], [np.sin(along)]]) if rng.random() < 0.6 else np.eye(2)
+        draws = rng.standard_normal((2 * many, lean.shape[1], side, side))
+        fields = torch.from_numpy(np.einsum("dl,klij->kdij", lean, draws)).float()
+        fields = F.avg_pool2d(F.pad(fields, (2, 2, 2, 2), mode="replicate"), 3, 1)
+        fields = F.avg_pool2d(fields, 3, 1)
+        fields *= far * 2 / reach / (fields.square().sum(1).mean().sqrt() * np.sqrt(many) + 1e-6)
+        return Waves(fields, *_in_pairs(rng, rates))
+
+    def _shimmers(self, n: int, fine: float) -> Waves:
+        """Light that plays upon a surface: water, leaves that turn, a screen."""
+        rng = self.rng
+        many = int(rng.integers(1, 4))
+        rates = 2 * np.pi / np.array([_log(rng, 2.2, 25) for _ in range(many)])
+        slope, strength = 0.4 + 1.4 * rng.random(), _log(rng, 0.01, 0.12)
+        fields = torch.stack([self._noise(n, fine, slope) for _ in range(2 * many)])[:, None]
+        return Waves(fields * (strength / np.sqrt(many)), *_in_pairs(rng, rates))
 
     # Things.
 
@@ -333,9 +429,10 @@ class _Scene:
         rng = self.rng
         radius = self.side * _log(rng, 0.035, 0.34)
         aspect = float(np.exp(rng.normal(0, 0.3)))
-        world = self._path(radius, aspect)
-        picture = self._cutout(radius, _pick(rng, _OUTLINES), _pick(rng, _SURFACES))
-        return Layer(picture, self.seen(world))
+        world, reach = self._path(radius, aspect), 2 * FIELD * radius
+        kind, bends, shimmers = self._unrest(_SURFACES, 0.08, reach, _texels(reach * FINE))
+        picture = self._cutout(radius, _pick(rng, _OUTLINES), kind)
+        return Layer(picture, self.seen(world), bends, shimmers)
 
     def _path(self, radius: float, aspect: float) -> Map:
         """Where a shape goes: along a line or a bow, as a pendulum, or nowhere; it may turn, grow,
@@ -613,6 +710,15 @@ _BACKGROUNDS = {
 }
 
 
+_ROUGH = {"noise": 0.4, "islands": 0.25, "leaves": 0.35}
+
+
+def _in_pairs(rng: np.random.Generator, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each rate twice, a quarter of a turn apart."""
+    phases = rng.random(len(rates)) * 2 * np.pi
+    return np.repeat(rates, 2), np.stack([phases, phases + np.pi / 2], axis=1).ravel()
+
+
 def _texels(wanted: float) -> int:
     """A side that the Fourier transform is quick at."""
     for n in (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384):
@@ -638,7 +744,23 @@ def exposure_times(rng: np.random.Generator, length: int) -> np.ndarray:
     """(length, K) times at which each frame is seen, which are averaged: motion blur."""
     blurred, shutter = rng.random() < 0.12, 0.3 + 0.5 * rng.random()
     offsets = np.array([-1, 0, 1]) / 3 * shutter if blurred else np.zeros(1)
-    return np.arange(length)[:, None] + offsets
+    return _shown(rng, length)[:, None] + offsets
+
+
+def _shown(rng: np.random.Generator, length: int) -> np.ndarray:
+    """(length,) times, mostly 0, 1, 2, ...; some films repeat frames: drawn ones that have a
+    picture for every second frame, those of another rate, and cameras that come too late.
+    """
+    kind, phase, late = rng.random(3)
+    at = np.arange(length, dtype=float)
+    if kind < 0.03:
+        return 2 * np.floor((at + round(phase)) / 2)
+    if kind < 0.05:
+        every = 4 + int(3 * phase)  # one in so many is repeated
+        return at - np.floor((at + int(every * late)) / every)
+    if kind < 0.07:
+        return np.where(rng.random(length) < 0.05 + 0.3 * late, np.maximum(at - 1, 0), at)
+    return at
 
 
 def recorded(rng: np.random.Generator, frames: Float[Tensor, "t c h w"]) -> Tensor:

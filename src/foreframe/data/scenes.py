@@ -5,6 +5,7 @@ same on any worker count or rank, in any order and batch.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,9 +28,10 @@ class Scenes(ClipSet):
     """Clips (T,C,H,W), float32 in [0,1], of 256 levels as those of a camera or a radar.
 
     "film": textured shapes of many sizes and outlines, digits and walking figures, which move,
-    turn, grow and sway independently, in front of and behind each other, before a background; the
-    camera stands, pans, zooms, turns or shakes; light changes, and frames have grain, blur and
-    traces of compression.
+    turn, grow and sway independently, in front of and behind each other, before a background; some
+    surfaces bend as foliage, cloth and water do, or shimmer; the camera stands, pans, zooms, turns
+    or shakes; light changes, frames have grain, blur and traces of compression, and a few films
+    repeat frames.
 
     "rain": as radar sees it at 1 to 2 km and every 5 minutes: widespread rain, showers, fronts and
     storms, which grow and decay while a drift with shear carries them. The set's `scaling` is
@@ -46,7 +48,7 @@ class Scenes(ClipSet):
         channels: 1, grey or rain, or 3, colour.
         length: frames in a clip.
         clips: clips in an epoch; by default 10,000 for training and 1,000 else.
-        clean: leave out what a camera or a radar adds: changes of light, grain, blur, compression;
+        clean: leave out what light, a camera or a radar add: shimmer, grain, blur, compression;
             speckle.
         fixed: draw the training clips once and repeat them every epoch.
         seed: another seed, other clips.
@@ -162,6 +164,7 @@ class Scenes(ClipSet):
             return RAIN.to_network(rate).unsqueeze(1)
         layers, camera = self._layers(of_clip), _random(of_clip, 1)
         if self.clean:
+            layers = [replace(layer, shimmers=None) for layer in layers]
             times = np.arange(self.length, dtype=float)
             return film_scenes.frames_of(layers, times, self.height, self.width).clamp_(0, 1)
         times = film_scenes.exposure_times(camera, self.length)
