@@ -140,11 +140,23 @@ def test_evidence_tells_still_from_moving() -> None:
     torch.testing.assert_close(moved[0, 32, 32], torch.tensor(0.25), atol=0.02, rtol=0)
 
 
-def test_a_gaussian_is_scipys() -> None:
-    values = np.random.default_rng(0).random((20, 30))
-    expected = ndimage.gaussian_filter(values, 2.0, mode="nearest", truncate=2.5)
-    ours = blurred(torch.from_numpy(values)[None, None], 2.0)[0, 0].numpy()
+@pytest.mark.parametrize("reach", [2.5, 3.0])
+@pytest.mark.parametrize("shape", [(2, 3, 20, 30), (2, 2, 3, 20, 30)], ids=str)
+def test_a_gaussian_is_scipys(shape: tuple[int, ...], reach: float) -> None:
+    values = np.random.default_rng(0).random(shape)
+    sigma = (0,) * (len(shape) - 2) + (2.0, 2.0)
+    expected = ndimage.gaussian_filter(values, sigma, mode="nearest", truncate=reach)
+    ours = blurred(torch.from_numpy(values), 2.0, reach).numpy()
     np.testing.assert_allclose(ours, expected, atol=1e-7)
+
+
+def test_a_forecast_before_leaves_gradients_possible() -> None:
+    """What is kept for the next call is no tensor of inference, which a backward pass refuses."""
+    values, sigma = torch.rand(1, 1, 16, 16), 1.2345  # that no other test has asked for
+    with torch.inference_mode():
+        blurred(values, sigma)
+    blurred(values.requires_grad_(), sigma).sum().backward()
+    assert values.grad is not None
 
 
 def test_samples_are_scipys() -> None:

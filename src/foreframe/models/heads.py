@@ -8,7 +8,6 @@ hidden maps b s d i j; raised maps (b·s) w h w.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from foreframe.models.baselines import BASELINES
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.motion import EVIDENCE, DenseMotion, exactly, pixels, sampled
+from foreframe.models.motion import EVIDENCE, DenseMotion, blurred, exactly, pixels, sampled
 from foreframe.models.promise import Model, State
 from foreframe.typed import choice
 
@@ -26,6 +25,8 @@ Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]
 Raised = Float[Tensor, "_ _ _ _"]
 Over = Literal["last", "all"]
+
+REACH = 3.0  # sigma at which the blurs of heads are cut off
 
 
 class Head(nn.Module):
@@ -289,8 +290,9 @@ class Mix(Head):
         first = torch.zeros(len(self.blurs) + 2, device=upon.device)
         first[0] = 4.0
         weights = torch.softmax(numbers[:, :, :, :-1] + first.view(-1, 1, 1), dim=3)
-        blurred = [_blurred(upon, sigma) for sigma in self.blurs]
-        levels = torch.stack([upon, *blurred, torch.zeros_like(upon)], dim=3)
+        with exactly(upon):
+            blurs = [blurred(upon, sigma, REACH) for sigma in self.blurs]
+        levels = torch.stack([upon, *blurs, torch.zeros_like(upon)], dim=3)
         return 2 * torch.sigmoid(numbers[:, :, :, -1]) * (weights * levels).sum(dim=3)
 
 
@@ -409,33 +411,19 @@ class Blend(Head):
 
     def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
         first, *levels = upon.unflatten(2, (len(self.guide.each), -1)).unbind(dim=2)
-        levels += [_blurred(first, sigma) for sigma in self.blurs]
         numbers = self.numbers(raised, upon)
+        with exactly(first):
+            levels += [blurred(first, sigma, REACH) for sigma in self.blurs]
+            places = pixels(numbers[:, :, :2].flatten(0, 1)) + numbers[:, :, :2].flatten(0, 1)
+            blend = sampled(first.flatten(0, 1).float(), places.float()).view(first.shape)
         # For each channel as many numbers as levels, the one behind the gain, what is drawn.
         own = numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3)
         z = own[: len(levels)]
         total = 1 + sum(of.abs() for of in z)
-        with exactly(first):
-            places = pixels(numbers[:, :, :2].flatten(0, 1)) + numbers[:, :, :2].flatten(0, 1)
-            blend = sampled(first.flatten(0, 1).float(), places.float()).view(first.shape)
         for level, of in zip(levels, z, strict=True):
             blend = blend + of / total * (level - first)
         blend = 2 * torch.sigmoid(own[len(levels)]) * blend
         return (blend + own[-1] if self.draw else blend).to(upon.dtype)
-
-
-def _blurred(frames: Frames, sigma: float) -> Frames:
-    """By a Gaussian of `sigma` pixels, cut off at three sigma; edges go on beyond the frame."""
-    reach = max(1, round(3 * sigma))
-    place = torch.arange(-reach, reach + 1, device=frames.device, dtype=frames.dtype)
-    k = torch.exp(-0.5 * (place / sigma) ** 2)
-    k = k / k.sum()
-    flat = F.pad(frames.flatten(0, 2).unsqueeze(1), (reach, reach, reach, reach), mode="replicate")
-    # Outside autocast, which the meta device does not know.
-    exact = nullcontext() if frames.is_meta else torch.autocast(frames.device.type, enabled=False)
-    with exact:
-        rows = F.conv2d(flat, k.view(1, 1, -1, 1))
-        return F.conv2d(rows, k.view(1, 1, 1, -1)).reshape(frames.shape)
 
 
 def _guide(guide: str | Mapping[str, Any]) -> Model:

@@ -241,21 +241,25 @@ def sampled(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def blurred(values: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
-    """By a Gaussian of `sigma` pixels, cut off at 2.5 sigma; edges go on beyond the frame."""
-    k = _gaussian(sigma).to(values)
-    c, reach = values.shape[1], len(k) // 2
+def blurred(
+    values: Float[Tensor, "*n c h w"], sigma: float, reach: float = 2.5
+) -> Float[Tensor, "*n c h w"]:
+    """By a Gaussian of `sigma` pixels, cut off at `reach` sigma; edges go on beyond the frame."""
+    k = _gaussian(sigma, reach).to(values)
+    c, side = values.shape[-3], len(k) // 2
     # Channels last, where such convolutions are many times as fast.
-    wide = F.pad(values, (reach, reach, reach, reach), mode="replicate")
+    wide = F.pad(values.flatten(0, -4), (side, side, side, side), mode="replicate")
     wide = wide.contiguous(memory_format=torch.channels_last)
     rows = F.conv2d(wide, k.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
-    return F.conv2d(rows, k.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c).contiguous()
+    both = F.conv2d(rows, k.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
+    return both.contiguous().view(values.shape)
 
 
 @lru_cache
-def _gaussian(sigma: float) -> Float[Tensor, " n"]:
-    reach = max(1, round(2.5 * sigma))
-    k = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device="cpu") / sigma) ** 2)
+@torch.inference_mode(False)  # a tensor of inference, kept, would be refused in a backward pass
+def _gaussian(sigma: float, reach: float) -> Float[Tensor, " n"]:
+    side = max(1, round(reach * sigma))
+    k = torch.exp(-0.5 * (torch.arange(-side, side + 1, device="cpu") / sigma) ** 2)
     return k / k.sum()
 
 
