@@ -1,6 +1,8 @@
 """Forecasts without training, under the same promise: what any model has to beat."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
+from foreframe.typed import choice
 
 Past = Float[Tensor, "b t c h w"]
 Future = Float[Tensor, "b steps c h w"]
@@ -152,6 +155,20 @@ BASELINES: dict[str, type[Model]] = {
     "cycle": Cycle,
 }
 """Every baseline by its name, in the order in which they are shown; any may guide a head."""
+
+
+def guide_of(guide: str | Mapping[str, Any]) -> Model:
+    """The baseline that is to guide a head.
+
+    Args:
+        guide: a name of `BASELINES`, or {name: its arguments}, such as {"cycle": {"period": 24}}.
+
+    Raises:
+        ValueError: an unknown name, arguments that it does not take.
+    """
+    name, args = choice(BASELINES, guide, "guide")
+    return BASELINES[name](**args)
+
 
 SCORED = tuple(name for name, kind in BASELINES.items() if kind not in (OpticalFlow, Cycle))
 """Those that stand beside a model in every scorecard: they need neither a package nor a period."""

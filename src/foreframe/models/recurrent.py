@@ -19,9 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
-from foreframe.models.heads import HEADS, Blend, Draw, Head
+from foreframe.models.head import Head
+from foreframe.models.heads import HEADS, Draw
 from foreframe.models.promise import Model, State, joined, known_inputs, with_known
 from foreframe.typed import choice
 

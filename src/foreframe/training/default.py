@@ -24,7 +24,7 @@ from foreframe.evaluation import Scoring, evaluate
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import SCORES
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
-from foreframe.models.heads import Guides
+from foreframe.models.blend import Guides
 from foreframe.trained import published
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.notices import say

@@ -1,0 +1,71 @@
+"""Several baselines, mixed: it begins at the first, and does with numbers what it says."""
+
+import pytest
+import torch
+
+from foreframe.models import build_model
+
+
+def guided(guides: list, frames: torch.Tensor, steps: int, **blend: object) -> torch.Tensor:
+    model = build_model("guided", {"output": {"blend": {"guides": guides, **blend}}})
+    return model(frames, steps)
+
+
+@pytest.mark.parametrize("first", ["persistence", "mean", "linear_motion", "dense_motion"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_blend_begins_at_its_first_guide(first: str, channels: int) -> None:
+    """Exactly, but for the rounding of a place that is not moved."""
+    frames = torch.rand(2, 6, channels, 20, 23, generator=torch.Generator().manual_seed(0))
+    forecast = guided([first, "black", "persistence"], frames, 4)
+    torch.testing.assert_close(forecast, build_model(first)(frames, 4), atol=5e-6, rtol=0)
+
+
+def test_a_blend_is_what_its_docstring_says() -> None:
+    """With constant numbers behind it: shift, weights, gain and what is drawn by hand."""
+    head = {"guides": ["persistence", "black"], "blurs": [], "draw": True}
+    model = build_model("guided", {"output": {"blend": head}})
+    # Of 5 numbers a pixel the bias, for each of the 4 pixels that a map's place unfolds to.
+    numbers = torch.tensor([1.0, 0.0, 0.5, 0.3, 0.2])
+    with torch.no_grad():
+        model.output.last.bias.copy_(numbers.repeat_interleave(4))
+    frames = torch.rand(1, 4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    last = frames[:, -1:]
+    shifted = torch.cat([last[..., 1:], last[..., -1:]], dim=-1)
+    weight = 0.5 / 1.5
+    expected = 2 * torch.sigmoid(torch.tensor(0.3)) * (shifted - weight * last) + 0.2
+    torch.testing.assert_close(model(frames, 1), expected, atol=1e-5, rtol=0)
+
+
+def test_a_blend_that_draws_nothing_keeps_what_is_dry_dry() -> None:
+    """Whatever the weights, but those of the shift, which could bring rain from anywhere."""
+    model = build_model("guided", {"output": {"blend": {"draw": False}}})
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    with torch.no_grad():  # of 2 numbers a pixel, for each of the 4 pixels of a map's place
+        model.output.last.weight[:8] = 0
+        model.output.last.bias[:8] = 0
+    rain = torch.zeros(1, 8, 1, 32, 32)
+    rain[..., 12:20, 12:20] = 0.7
+    forecast = model(rain, 3)
+    assert forecast[..., 15, 15].abs().min() > 0
+    assert torch.equal(forecast[..., 0, :], torch.zeros(1, 3, 1, 32))
+
+
+def test_a_model_of_any_channels_treats_them_alike() -> None:
+    model = build_model("guided")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    grey = torch.rand(1, 8, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    colour = grey.expand(-1, -1, 3, -1, -1)
+    torch.testing.assert_close(model(colour, 3), model(grey, 3).expand(-1, -1, 3, -1, -1))
+
+
+def test_only_a_blend_takes_any_channels() -> None:
+    with pytest.raises(ValueError, match="only the head blend"):
+        build_model("quick", {"channels": None})
+    with pytest.raises(ValueError, match="give channels"):
+        build_model("guided", {"inputs": 2})
+    with pytest.raises(ValueError, match="guides are names"):
+        build_model("guided", {"output": {"blend": {"guides": []}}})
+    with pytest.raises(ValueError, match="dense_motion"):
+        build_model("guided", {"output": {"blend": {"guides": ["dense_motoin"]}}})
