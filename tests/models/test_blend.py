@@ -38,6 +38,7 @@ def test_a_blend_is_what_its_docstring_says() -> None:
 
 def test_a_blend_that_draws_nothing_keeps_what_is_dry_dry() -> None:
     """Whatever the weights, but those of the shift, which could bring rain from anywhere."""
+    torch.manual_seed(0)
     model = build_model("guided", {"output": {"blend": {"draw": False}}})
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -47,7 +48,7 @@ def test_a_blend_that_draws_nothing_keeps_what_is_dry_dry() -> None:
     rain = torch.zeros(1, 8, 1, 32, 32)
     rain[..., 12:20, 12:20] = 0.7
     forecast = model(rain, 3)
-    assert forecast[..., 15, 15].abs().min() > 0
+    assert forecast[..., 12:20, 12:20].abs().amax(dim=(-2, -1)).min() > 0
     assert torch.equal(forecast[..., 0, :], torch.zeros(1, 3, 1, 32))
 
 
