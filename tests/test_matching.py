@@ -186,6 +186,25 @@ def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
         np.testing.assert_array_equal(future.frames, expected)
 
 
+@pytest.mark.parametrize("output", [{"mix": {"guide": "mean"}}, {"blend": {"guides": ["mean"]}}])
+def test_the_guide_runs_once_for_the_forecast_and_what_it_is_matched_to(output: dict) -> None:
+    forecaster, frames = guided(), showers(7)
+    forecaster.model = build_model("guided", {"output": output, "channels": 1})
+    data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
+    ran = []
+    for guide in getattr(forecaster.model.guide, "each", [forecaster.model.guide]):
+        decode = guide.decode
+        guide.decode = lambda *given, decode=decode: ran.append(None) or decode(*given)
+    for forecast in (
+        lambda: forecaster.predict(frames, 3, match="guide"),
+        lambda: forecaster.stream(3, match="guide").push(frames[0]),
+        lambda: evaluate(forecaster, data, 1, 1, (), match=["last", "guide"]),
+    ):
+        ran.clear()
+        forecast()
+        assert len(ran) == 1
+
+
 def test_scores_have_a_row_for_each() -> None:
     """The same as of what `predict` gives, scored apart."""
     forecaster, frames = guided(), showers(30)

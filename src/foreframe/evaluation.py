@@ -34,6 +34,7 @@ from foreframe.models import (
     Model,
     Parts,
     build_model,
+    forecast_of,
     parts_of,
     with_known,
 )
@@ -310,9 +311,8 @@ def _forecast(
     steps = parts.truth.shape[1]
     with computing(precision, past.device):
         state = network.eval().encode(past)
-        forecast = network.decode(state if known is None else with_known(state, known), steps)
-        guide = network.guided(state, steps).float() if guided else None
-    return forecast.float(), guide
+        state = state if known is None else with_known(state, known)
+        return forecast_of(network, state, steps, guided)
 
 
 def _several(match: Sequence[str] | str) -> Sequence[str]:

@@ -21,7 +21,15 @@ from foreframe.data.inputs import known_after
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.matching import match_to
-from foreframe.models import Model, build_model, earlier, model_name, weights_of, with_known
+from foreframe.models import (
+    Model,
+    build_model,
+    earlier,
+    forecast_of,
+    model_name,
+    weights_of,
+    with_known,
+)
 from foreframe.notes import Note
 from foreframe.options import GUIDE, LAST, check_match
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
@@ -313,10 +321,9 @@ class Forecaster:
         for part in past.split(64, dim=1):
             state = self.model.encode(part, state)
         assert state is not None
-        future = self.model.decode(state if known is None else with_known(state, known), steps)
-        if guided:
-            future = torch.cat([future, self.model.guided(state, steps)], dim=2)
-        return future.float()
+        state = state if known is None else with_known(state, known)
+        future, guide = forecast_of(self.model, state, steps, guided)
+        return future if guide is None else torch.cat([future, guide], dim=2)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
         """The recording to forecast, read as the training data were, unless told otherwise.

@@ -15,7 +15,7 @@ from torch import Tensor
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.matching import match_to
-from foreframe.models import earlier, with_known
+from foreframe.models import earlier, forecast_of, with_known
 from foreframe.options import GUIDE
 from foreframe.precision import EXACT, computing
 
@@ -109,14 +109,11 @@ class Stream:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
         f.check_size(self._last.shape, steps, match=self.match)
-        guide = None
         with self._computing(self._last):
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            future = f.model.decode(state, steps).float()
-            if self.match == GUIDE:
-                guide = f.model.guided(state, steps).float()
+            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE)
         last = self._last[:, : future.shape[2]]
         if self.match is not None:
             future = match_to(self.match, future, last, guide)

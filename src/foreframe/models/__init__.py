@@ -40,7 +40,7 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
 from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import Model, Parts, State, parts_of, with_known
+from foreframe.models.promise import Model, Parts, State, forecast_of, parts_of, with_known
 from foreframe.models.recurrent import (
     CORES,
     AtOnce,
@@ -204,6 +204,6 @@ __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "AtOnce",
     "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean",
     "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
-    "State", "baselines_here", "build_model", "model_name", "multiply_adds", "parts_of", "preset",
-    "weights_of", "with_known",
+    "State", "baselines_here", "build_model", "forecast_of", "model_name", "multiply_adds",
+    "parts_of", "preset", "weights_of", "with_known",
 ]  # fmt: skip

@@ -60,8 +60,12 @@ class Model(nn.Module):
         """What this model draws upon: a baseline, or several as one; None without any."""
         return None
 
-    def guided(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """What the guide forecasts from the same state; of models that have one."""
+    def decode_with_guide(
+        self, state: State, steps: int
+    ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
+        """What `decode` gives, and what the guide forecasts from the same state, of several the
+        first; of models that have one.
+        """
         raise NotImplementedError
 
     def forward(
@@ -92,6 +96,16 @@ def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
     no more of the future.
     """
     return {**state, "known": known}
+
+
+def forecast_of(
+    model: Model, state: State, steps: int, guided: bool
+) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"] | None]:
+    """A forecast in float32, and its guide's where that is asked for, which runs once for both."""
+    if guided:
+        future, guide = model.decode_with_guide(state, steps)
+        return future.float(), guide.float()
+    return model.decode(state, steps).float(), None
 
 
 class Parts(NamedTuple):

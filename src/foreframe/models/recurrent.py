@@ -316,12 +316,6 @@ class EncoderDecoder(Recurrent):
     def guide(self) -> Model | None:
         return self.output.guide
 
-    def guided(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """The first guide's frames, where there are several."""
-        assert self.guide is not None
-        c = state["frame"].shape[1] - self.inputs
-        return self.guide.decode(_of_guide(state), steps)[:, :, :c]
-
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         x, t = self.down(past), past.shape[1]
@@ -346,6 +340,21 @@ class EncoderDecoder(Recurrent):
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
+        return self._decoded(state, steps)[0]
+
+    def decode_with_guide(
+        self, state: State, steps: int
+    ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
+        assert self.guide is not None
+        forecast, upon = self._decoded(state, steps)
+        return forecast, upon[:, :, : forecast.shape[2]]
+
+    def _decoded(
+        self, state: State, steps: int
+    ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b *_ h w"]]:
+        """The forecast, and what it was drawn upon: a guide's frames, or those of several side by
+        side; else the last frame.
+        """
         layers = _layers(state)
         if self.backwards is not None:
             back = self.run(self.backwards, self.down(state["frames"].flip(1)), {})
@@ -398,10 +407,10 @@ class EncoderDecoder(Recurrent):
         first = {"frame": upon} if feed == "frame" else {}
         results, _ = self.steps(step, begin | first, steps)
         if feed == "frame":
-            return torch.stack(results, dim=1)
+            return torch.stack(results, dim=1), upon
         # Stacked so that they stay channels last.
         maps = torch.stack([m.permute(0, 2, 3, 1) for m in results], dim=1).permute(0, 1, 4, 2, 3)
-        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon)
+        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon), upon
 
 
 class Attention(nn.Module):
