@@ -173,7 +173,6 @@ def _has_colour(clip: Clip) -> bool:
     return float(np.nanmean(differ)) >= COLOUR * (1 if clip.frames.dtype == np.uint8 else 1 / 255)
 
 
-@torch.inference_mode()
 def baseline_scores(validation: ClipSet, window: Window, period: int | None) -> dict[str, float]:
     """The MSE of each free baseline on validation clips, over all lead times, the best first.
 
