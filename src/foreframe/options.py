@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from foreframe.typed import typed
+from foreframe.typed import brief, typed
 
 BUDGET = 1.0  # GiB
 
@@ -183,18 +183,30 @@ def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
     `reading: {size: [96,128]}` and `data_args: {size: [96,128]}` are the same.
 
     Raises:
-        ValueError: a name that is no field of its group, or a value that the field cannot have.
+        ValueError: a name that is no field of its group, or a value that the field cannot have; an
+            option under both of its names.
     """
     options = {OLD.get(name, name): value for name, value in options.items()}
     rest = {name: value for name, value in options.items() if name not in (*GROUPS, "scaling")}
+    own = rest.get("data_args") or {}
+    if not isinstance(own, Mapping):
+        raise ValueError(f"data_args holds names and values, not {brief(own)}")
     inner: dict[str, Any] = {}
-    for name, kind in GROUPS.items():
-        if name in options:
-            typed(kind, options[name], name)
-            inner |= options[name]
+    for group, kind in GROUPS.items():
+        if group in options:
+            typed(kind, options[group], group)
+            for name, value in options[group].items():
+                _check_once(f"{group}.{name}", name, own)
+                inner[name] = value
     if "scaling" in options:
+        _check_once("scaling", "scaling", own)
         inner["scaling"] = options["scaling"]
-    return rest | {"data_args": (rest.get("data_args") or {}) | inner} if inner else rest
+    return rest | {"data_args": {**own, **inner}} if inner else rest
+
+
+def _check_once(today: str, name: str, data_args: Mapping[str, Any]) -> None:
+    if name in data_args:
+        raise ValueError(f"{today} and data_args.{name} are one option: give {today} alone")
 
 
 DRAWN = ("moving_mnist", "scenes")  # data that foreframe draws itself

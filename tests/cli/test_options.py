@@ -226,8 +226,8 @@ def test_data_check_takes_its_names_of_before() -> None:
 
 
 def test_recordings_options_have_one_name_in_flags_and_configs(tmp_path: Path) -> None:
-    """They are kept among the arguments of the data, where older runs have them; what comes later
-    wins, under whichever name.
+    """They are kept among the arguments of the data, where older runs have them; a flag wins over
+    a config, under whichever name.
     """
     film = ["--data", "film.mp4"]
     new = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
@@ -245,6 +245,27 @@ def test_recordings_options_have_one_name_in_flags_and_configs(tmp_path: Path) -
         for flag in ("reading", "data_args"):
             changed = parse([*film, *config, f"--{flag}.size", "[4,4]"])[DataOptions].data_args
             assert changed == kept | {"size": [4, 4]}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "by_line"),
+    [
+        ("reading.size", "[8,9]", "reading: {size: [8,9]}"),
+        ("splits.by", "time", "splits: {by: time}"),
+        ("scaling", "{kind: log}", "scaling: {kind: log}"),
+    ],
+)
+def test_an_option_under_both_of_its_names_is_refused(
+    option: str, value: str, by_line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    name = option.split(".")[-1]
+    line = f"{option} and data_args.{name} are one option: give {option} alone"
+    both = [f"--{option}", value, f"--data_args.{name}", value]
+    for flags in (both, [*both[2:], *both[:2]]):
+        assert line in refused(["train", "--data", "a.mp4", *flags], capsys)
+    (tmp_path / "c.yaml").write_text(f"{by_line}\ndata_args: {{{name}: {value}}}\n")
+    said = refused(["train", "--data", "a.mp4", "--config", str(tmp_path / "c.yaml")], capsys)
+    assert f"c.yaml: {line}" in said
 
 
 def test_what_is_drawn_takes_no_options_of_recordings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,6 +292,7 @@ def test_words_that_look_like_other_values_stay_words() -> None:
         ("splits: {by: tyme}", "splits.by is one of auto, recording, time, not 'tyme'"),
         ("reading: {size: 8}", "reading.size is a list"),
         ("reading: [1]", "reading holds names and values"),
+        ("reading: {size: [8, 8]}\ndata_args: [1]", "data_args holds names and values, not [1]"),
         ("splits: {gap: -1}", "splits: gap is a whole number and at least 0, not -1"),
     ],
 )
