@@ -239,3 +239,12 @@ def test_what_is_asked_of_rain(radar: Any) -> None:
     assert radar.verdict([0.5, 0.4], [0.53, 0.42], fss) == "no, +1 (-0.030 to -0.020)"
     assert radar.verdict([0.7, 1.31, nothing], [0.1, 0.1, 0.1], bias) == "no, +2 (0.700 to 1.310)"
     assert radar.verdict([nothing], [nothing], csi) == "no such rain"
+
+
+def test_echoes_below_0_dbz_are_almost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Bytes, as an archive is read in which no pixel is missing: 60 - 64 must not become 252.
+    monkeypatch.syspath_prepend(str(BENCHMARKS.parent / "examples" / "radar"))
+    rain = importlib.import_module("prepare").rain
+    codes = np.array([0, 60, 64, 110], np.uint8)
+    expected = [0, *((10 ** (dbz / 10) / 200) ** (1 / 1.6) for dbz in (-2, 0, 23))]
+    np.testing.assert_allclose(rain("fmi_dbz_20170509", codes), expected, rtol=1e-5)

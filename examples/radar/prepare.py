@@ -24,6 +24,7 @@ EVENTS = {
 
 def rain(name: str, codes: np.ndarray) -> np.ndarray:
     """Whole numbers as archived, NaN where nothing was measured -> mm/h."""
+    codes = codes.astype(np.float32)  # bytes, where no pixel is missing: 60 - 64 would be 252
     if name.startswith("mch"):
         # MeteoSwiss: accumulation in 5 minutes, by a Z-R relation with 316 and 1.5.
         five_minutes = (10 ** ((codes - 71.5) / 20) / 316) ** (1 / 1.5)
