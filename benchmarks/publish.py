@@ -1,10 +1,12 @@
 """Puts trained weights into the package.
 
-    python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data NAME] [--clips N]
+    python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data KIND] [--clips N]
+        [--scored TITLE=SCORECARD ...] [--to FOLDER]
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %.
+costs more than 0.1 %. The card has a table of each --scored scorecard.json of `foreframe evaluate`
+too, of rain, such as those of recordings that are not drawn.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the
@@ -17,10 +19,12 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from radar import SCORES
 
 import foreframe
 from foreframe.data import open_splits
@@ -51,6 +55,24 @@ def table(card: dict[str, Any]) -> list[str]:
     return lines
 
 
+def rain_tables(title: str, card: dict[str, Any]) -> list[str]:
+    """Of a scorecard of rain, what benchmarks/radar.py asks about, by lead time."""
+    leads = [lead for lead in (0, 1, 3, 5, 8, 11) if lead < card["future"]]
+    lines = ["", f"### {title}", "", f"{card['clips']} windows."]
+    for told in SCORES:
+        convention, *path = told.path
+        head = "".join(f" +{lead + 1} |" for lead in leads)
+        lines += ["", f"| {told.title} |{head}", f"|---|{'---|' * len(leads)}"]
+        for name, of in card[convention].items():
+            entry = of
+            for key in path:
+                entry = entry[key]
+            row = [entry["per_lead"][lead] for lead in leads]
+            cells = ["" if v is None else format(told.times * v, told.form or ".3g") for v in row]
+            lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    return lines
+
+
 def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
     first, *others = map(foreframe.Forecaster.load, runs)
     weights = [forecaster.model.state_dict() for forecaster in (first, *others)]
@@ -60,32 +82,69 @@ def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
     return first
 
 
-# What each drawn Dataset is made of, and whose that is; what a test clip is.
+@dataclass(frozen=True)
+class Of:
+    """What weights are made of.
+
+    Args:
+        licence: whose that is.
+        which: what a test clip is.
+        data: the Dataset of these clips, which foreframe draws.
+        data_args: its arguments.
+        frame: the size of the frames, where they have one; else they are forecast whole.
+    """
+
+    licence: str
+    which: str
+    data: str
+    data_args: dict[str, Any] = field(default_factory=dict)
+    frame: tuple[int, int] | None = None
+
+
 OF = {
-    "moving_mnist": (
+    "moving_mnist": Of(
         "The weights are of MNIST digits (LeCun, Cortes and Burges, CC BY-SA 3.0).",
         "of digits that were not trained on (the embedded digits, split test)",
+        "moving_mnist",
+        frame=(64, 64),
     ),
-    "scenes": (
+    "scenes": Of(
         "All that was trained on is drawn by foreframe itself; some shapes in it are MNIST digits "
         "(LeCun, Cortes and Burges, CC BY-SA 3.0).",
         "of drawn scenes that were not trained on (split test)",
+        "scenes",
+    ),
+    "rain": Of(
+        "Trained on rain that is drawn by foreframe itself, and after that on radar composites of "
+        "the Finnish Meteorological Institute (9 May 2017, CC BY 4.0) and of KNMI (26 August "
+        "2010), both as the pysteps project collects them. Nothing of MeteoSwiss was trained on.",
+        "of drawn rain that was not trained on (split test)",
+        "scenes",
+        {"kind": "rain"},
     ),
 }
 
 
-def publish(name: str, how: str, runs: Sequence[str], data: str, clips: int) -> int:
-    licence, which = OF[data]
+def publish(
+    name: str,
+    how: str,
+    runs: Sequence[str],
+    kind: str,
+    clips: int,
+    scored: Sequence[str],
+    to: Path,
+) -> int:
+    of = OF[kind]
     forecaster = mean_of(runs)
-    test = open_splits(data, forecaster.window, {"clips": clips})["test"]
+    args = of.data_args | {"clips": clips}
+    test = open_splits(of.data, forecaster.window, args)["test"]
     before = foreframe.evaluate(forecaster, test, batch_size=32)
     last = Path(runs[-1])
     trained = last.parents[1] if last.suffix == ".ckpt" else last
     settings = (trained / "config.yaml").read_text(encoding="utf-8")
-    # Digits have a size; scenes may be of any, and are forecast whole.
-    frame = (64, 64) if data == "moving_mnist" else None
-    forecaster.trained = Trained(data, frame=frame, preset=forecaster.trained.preset)
-    folder = forecaster.save(WEIGHTS / f"{name}.new", half=True)
+    preset = forecaster.trained.preset
+    forecaster.trained = Trained(of.data, of.data_args, frame=of.frame, preset=preset)
+    folder = forecaster.save(to / f"{name}.new", half=True)
     after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))
     print(f"MSE (openstl) {own:.3f}, as float16 {halved:.3f}")
@@ -95,6 +154,10 @@ def publish(name: str, how: str, runs: Sequence[str], data: str, clips: int) -> 
     kept = "\n".join(
         line for line in settings.splitlines() if "null" not in line and "/" not in line
     )
+    cards = {
+        title: json.loads(Path(file).read_text(encoding="utf-8"))
+        for title, _, file in (item.partition("=") for item in scored)
+    }
     readme = (folder / "README.md").read_text(encoding="utf-8")
     lines = [
         readme.replace('"this folder"', f'"{name}"').rstrip(),
@@ -109,15 +172,16 @@ def publish(name: str, how: str, runs: Sequence[str], data: str, clips: int) -> 
         "",
         "## Scores",
         "",
-        f"On {clips} clips {which}, {time.strftime('%d %B %Y')}.",
+        f"On {clips} clips {of.which}, {time.strftime('%d %B %Y')}.",
         "Both conventions are explained in docs/scores.md; `openstl` sums over a frame.",
         *table(after),
+        *(line for title, card in cards.items() for line in rain_tables(title, card)),
         "",
-        licence,
+        of.licence,
     ]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    shutil.rmtree(WEIGHTS / name, ignore_errors=True)
-    folder.rename(WEIGHTS / name)
+    shutil.rmtree(to / name, ignore_errors=True)
+    folder.rename(to / name)
     print(
         json.dumps(
             {k: round(v["openstl"]["mse"]["overall"], 2) for k, v in after["scores"].items()}
@@ -142,8 +206,11 @@ def main() -> int:
     )
     parser.add_argument("--data", choices=OF, default="moving_mnist", help="what they forecast")
     parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--scored", nargs="+", default=[], metavar="TITLE=SCORECARD")
+    parser.add_argument("--to", type=Path, default=WEIGHTS, help="by default the package's weights")
     given = parser.parse_args()
-    return publish(given.name, given.how, given.runs, given.data, given.clips)
+    rest = given.data, given.clips, given.scored, given.to
+    return publish(given.name, given.how, given.runs, *rest)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Rain of an event that was not trained on: each of the radar archives left out in turn.
 
     python benchmarks/radar.py ARCHIVES --minutes 10 --seeds 3 [-- OPTIONS]
+    python benchmarks/radar.py ARCHIVES --forecaster NAME_OR_FOLDER [-- OPTIONS]
     python benchmarks/radar.py --output FOLDER
 
 ARCHIVES is the folder that examples/radar/prepare.py takes, which makes mm/h of it. Trains by
 --config, examples/radar/radar.yaml, and the OPTIONS on all events but one, and scores on that one,
 with events of 1 and 5 mm/h and the fractions skill score of 17 pixels; `--evaluate "OPTIONS"` are
-for evaluate alone. What is in the folder of --output is not done again (benchmarks/recordings.py).
+for evaluate alone. With a forecaster nothing is trained: it is scored on each event, on the same
+windows, and the OPTIONS are for evaluate. What is in the folder of --output is not done again
+(benchmarks/recordings.py).
 
 The tables have medians over seeds, for every row of the scorecards. The last one says which
 forecast is, at every lead time: below optical flow in MSE and RMSE; at or above it in CSI; no more
@@ -44,6 +47,9 @@ from recordings import (
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "radar"
 EVALUATE = ("--thresholds", "[1,5]", "--scales", "[17]", "--batch_size", "8")
+# As in radar.yaml, for a forecaster that was trained on something else.
+READ = "--reading.variable rain --reading.coarsen 2 --splits.tile 96 --splits.active 0.02"
+SMALL_READ = "--reading.coarsen 1 --splits.tile 32"
 SMALL = (
     "--past 2 --future 2 --batch_size 2 --validation_clips 2 --picture_every 0 --compile false "
     "--reading.coarsen 1 --splits.tile 32 --trainer.limit_train_batches 1 --trainer.max_steps 1"
@@ -165,6 +171,14 @@ def tasks(
     given: argparse.Namespace, events: Mapping[str, Path], further: list[str]
 ) -> Iterator[tuple[Any, ...]]:
     """What `scored` takes, for each event, seed after seed."""
+    if given.forecaster:
+        what = f"{given.forecaster}, not trained here, on each event"
+        for event in given.events or events:
+            data = without(event, events, given.output)
+            to = given.output / event / f"{Path(given.forecaster).name}.json"
+            command = [given.forecaster, "--data", str(data), *READ.split(), *EVALUATE]
+            yield to, event, what, [], [*command, *further, *shlex.split(given.evaluate)]
+        return
     what = f"Each event left out in turn: {given.minutes:g} minutes of training each"
     for seed in range(given.seeds):
         for event in given.events or events:
@@ -211,6 +225,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--events", nargs="+", metavar="EVENT", help="those to leave out, not all")
     parser.add_argument("--config", type=Path, default=EXAMPLE / "radar.yaml")
     parser.add_argument("--evaluate", default="", metavar="'OPTIONS'", help="for evaluate alone")
+    parser.add_argument("--forecaster", metavar="NAME_OR_FOLDER", help="to score untrained")
     parser.add_argument("--output", type=Path, help="by default runs/radar-events")
     parser.add_argument(
         "--quick", action="store_true", help="small archives made here, one step: only a try"
@@ -221,7 +236,8 @@ def main(arguments: Sequence[str]) -> int:
     given.output = given.output or Path(default)
     if given.quick:
         given.archives = given.archives or made_up(given.output / "made-up")
-        given.seeds, further = min(given.seeds, 1), [*SMALL.split(), *further]
+        small = SMALL_READ if given.forecaster else SMALL
+        given.seeds, further = min(given.seeds, 1), [*small.split(), *further]
     events = prepared(given.archives, given.output)
     if unknown := [event for event in given.events or () if event not in events]:
         leave(f"there is no event {unknown[0]}; choose of {', '.join(events)}")

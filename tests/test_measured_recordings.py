@@ -112,6 +112,11 @@ def test_rain_of_an_event_that_was_left_out(tmp_path: Path) -> None:
     least = min(a - b for a, b in zip(csi, flow, strict=True))
     assert f"({least:.3f} to " in table(said)[f"{event}, model"][3]
     assert said.count("## ") == 2
+    # Untrained, on the same windows.
+    own = ["--forecaster", str(tmp_path / event / "seed-0" / "run"), "--events", event]
+    again = run("radar.py", "--quick", *own, "--output", str(tmp_path)).split("\n# ")
+    (untrained,) = [part for part in again if "not trained here, on each event" in part]
+    assert table(untrained[untrained.index(title[:30]) :].split("\n\n")[0]) == table(title)
 
 
 def test_what_is_done_is_not_done_again(
