@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy import ndimage
 
+import standins
 from foreframe import Forecaster, MovingMNIST, evaluate
 from foreframe.cli import main
 from foreframe.data import Scenes
@@ -19,7 +21,7 @@ from foreframe.models import build_model
 
 
 def test_they_are_small_enough() -> None:
-    assert published() == ["moving-mnist", "scenes"]
+    assert published() == ["moving-mnist", "radar", "scenes"]
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 16 * 2**20
 
 
@@ -133,7 +135,7 @@ def test_the_commands_know_their_name(
     assert (tmp_path / "runs" / "moving-mnist" / "evaluation" / "scorecard.json").is_file()
     capsys.readouterr()
     assert main(["predict", "moving-mist", "--input", "clip.npy", "-o", "x.npy"]) == 2
-    assert "or what comes with foreframe: moving-mnist, scenes" in capsys.readouterr().err
+    assert "or what comes with foreframe: moving-mnist, radar, scenes" in capsys.readouterr().err
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +202,32 @@ def test_scenes_are_what_their_card_says() -> None:
     told = next(line for line in lines if line.startswith("| model |"))
     assert mse["model"] == pytest.approx(float(told.split("|")[2]), rel=0.4)  # of more clips
     assert any("drawn by foreframe itself" in line for line in lines)
+
+
+def test_radar_is_what_its_card_says() -> None:
+    rain = Scenes("test", "rain", length=22)
+    card = evaluate(Forecaster.load("radar"), rain, clips=24, batch_size=8, thresholds=[5])
+    assert card["units"] == "mm/h"
+    mse = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
+    assert mse["model"] < 0.99 * min(value for name, value in mse.items() if name != "model")
+    csi = {name: of["5 mm/h"]["csi"]["overall"] for name, of in card["events"].items()}
+    assert csi["model"] > max(csi["optical_flow"], csi["dense_motion"], csi["persistence"])
+    lines = (WEIGHTS / "radar" / "README.md").read_text().splitlines()
+    told = next(line for line in lines if line.startswith("| model |"))
+    assert mse["model"] == pytest.approx(float(told.split("|")[2]), rel=0.4)  # of more clips
+    assert any("Nothing of MeteoSwiss was trained on" in line for line in lines)
+
+
+def test_radar_takes_a_file_of_rain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    standins.rain(tmp_path / "rain.nc")
+    assert main(["predict", "radar", "rain.nc", "--steps", "12", "-o", "future.nc"]) == 0
+    with xr.open_dataset("future.nc", decode_timedelta=False) as future:
+        rain = future["rain"]
+        assert rain.attrs["units"] == "mm/h"
+        assert rain.sizes["time"] == 12
+        values = rain.values
+    assert np.isnan(values[:, :8, :8]).all()
+    there = values[np.isfinite(values)]
+    assert there.min() == 0
+    assert there.max() > 5

@@ -20,7 +20,7 @@ class ModelOptions:
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.core.convlstm.kernel 5
         weights: to begin with: a run, a checkpoint, a saved forecaster, or published ones
-            (moving-mnist, scenes)
+            (moving-mnist, radar, scenes)
     """
 
     model: str = "quick"
