@@ -56,7 +56,9 @@ class TrainOptions(TypedDict, total=False):
     workers: int
     validation_clips: int
 
-    loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced", "relative", "spectral"]
+    loss: Literal[
+        "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral"
+    ]
     sampling_steps: int
     optimizer: Literal["adam", "adamw", "muon"]
     learning_rate: float

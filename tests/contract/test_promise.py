@@ -110,6 +110,22 @@ WAYS: dict[str, tuple[str, dict]] = {
         | STRIDED
         | {"output": {"correct": {"guide": "linear_motion"}}, "inputs": 2, "channels": 2},
     ),
+    "blended and seen small, with an input": (
+        "encoder_decoder",
+        convlstm(5)
+        | STRIDED
+        | {
+            "output": {
+                "blend": {
+                    "guides": [{"cycle": {"period": 3}}, "dense_motion", "mean"],
+                    "hindcast": 2,
+                    "short": 8,
+                }
+            },
+            "channels": 2,
+            "inputs": 1,
+        },
+    ),
     "its own frames, with an input": (
         "next_frame",
         convlstm(4) | {"codec": {"patches": {"size": 2}}, "inputs": 1},

@@ -70,3 +70,39 @@ def test_only_a_blend_takes_any_channels() -> None:
         build_model("guided", {"output": {"blend": {"guides": []}}})
     with pytest.raises(ValueError, match="dense_motion"):
         build_model("guided", {"output": {"blend": {"guides": ["dense_motoin"]}}})
+
+
+def test_large_frames_are_seen_small_and_mixed_as_fine_as_they_are() -> None:
+    """Frames of 3 x 3 equal pixels are seen as the small ones are; blurs and shift are three times
+    as wide, so that means of the forecast are the small one's, but for what lies between pixels.
+    """
+    head = {"guides": ["persistence", "mean", "black"], "blurs": [0.5]}
+    large, whole = (
+        build_model("guided", {"output": {"blend": {**head, "short": short}}})
+        for short in (32, None)
+    )
+    g = torch.Generator().manual_seed(0)
+    for parameter in large.parameters():
+        torch.nn.init.normal_(parameter, std=0.07, generator=g)
+    with torch.no_grad():  # all four pixels of a map's place alike, so that numbers are smooth
+        alike = large.output.last.weight.unflatten(0, (-1, 4))[:, :1].expand(-1, 4, -1, -1, -1)
+        large.output.last.weight.copy_(alike.flatten(0, 1))
+    whole.load_state_dict(large.state_dict())
+    fine = torch.rand(1, 5, 1, 7, 9, generator=g)
+    frames = torch.nn.functional.interpolate(fine.flatten(0, 1), (32, 40), mode="bilinear")[None]
+    tripled = frames.repeat_interleave(3, dim=-1).repeat_interleave(3, dim=-2)[..., :95, :119]
+    small, forecast = whole(frames, 3), large(tripled, 3)
+    assert forecast.shape == (1, 3, 1, 95, 119)
+    means = torch.nn.functional.avg_pool2d(forecast[0, :, :, :93, :117], 3)
+    changed = (small[0] - frames[0, -1:]).square().mean()
+    error = (means - small[0, :, :, :31, :39]).square().mean()
+    assert error < 0.1 * changed
+    # What is smaller than one and a half times that is seen as it is.
+    torch.testing.assert_close(large(frames, 3), small)
+    torch.testing.assert_close(large(tripled[..., :47, :], 3), whole(tripled[..., :47, :], 3))
+
+
+def test_a_large_blend_begins_at_its_first_guide_too() -> None:
+    frames = torch.rand(1, 6, 3, 50, 71, generator=torch.Generator().manual_seed(0))
+    forecast = guided(["dense_motion", "mean"], frames, 3, short=16)
+    torch.testing.assert_close(forecast, build_model("dense_motion")(frames, 3), atol=2e-5, rtol=0)

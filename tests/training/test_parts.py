@@ -97,6 +97,17 @@ def test_the_relative_loss_of_the_last_frame_is_about_one() -> None:
     assert LOSSES["relative"](Y[:, :1], Y[:, :1]).item() == 0
 
 
+def test_the_geometric_loss_equals_its_formula() -> None:
+    rng = np.random.default_rng(0)
+    P, Y = rng.random((2, 2, 3, 1, 5, 6))
+    Y[0, 1, 0, :2] = np.nan
+    errors = [
+        np.nanmean((p - y) ** 2) for p, y in zip(P.reshape(6, -1), Y.reshape(6, -1), strict=True)
+    ]
+    loss = LOSSES["geometric"](torch.from_numpy(P), torch.from_numpy(Y))
+    assert loss.item() == pytest.approx(np.mean(np.log(np.array(errors) + 1e-5)))
+
+
 def test_the_spectral_loss_equals_its_formula() -> None:
     """Reference: numpy's Fourier transform, frame by frame."""
     P, Y = np.random.default_rng(0).random((2, 3, 2, 1, 6, 8)).astype(np.float32)

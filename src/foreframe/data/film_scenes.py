@@ -302,7 +302,7 @@ class _Scene:
         self.height, self.width = height, width
         self.side = float(np.sqrt(height * width))
         # How fast this scene is, in pixels a frame: films differ in rate as in subject.
-        self.pace = _log(rng, 0.12, 2.4) * self.side / 64
+        self.pace = _log(rng, 0.12, 4.0) * self.side / 64
         if rng.random() < 0.1:
             self.pace *= 0.1  # nearly still
         # Some scenes move along one line: a street, a stage.

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.baselines import guide_of
-from foreframe.models.codec import Beside, Upward
+from foreframe.models.codec import Beside, Upward, padded
 from foreframe.models.head import REACH, Frames, Head, Hidden, Over, Raised
-from foreframe.models.motion import EVIDENCE, DenseMotion, blurred, exactly, pixels, sampled
+from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, exactly, pixels, sampled
 from foreframe.models.promise import Model, State
+
+Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
 
 
 class Guides(Model):
@@ -23,48 +26,93 @@ class Guides(Model):
 
     Args:
         guides: names of `BASELINES`, or {name: its arguments}.
+        hindcast: frames of the past that each guide forecasts from those before them, as evidence
+            (`proven`); fewer where fewer were seen; 0 for none.
 
     Raises:
-        ValueError: none, an unknown name, arguments that it does not take.
+        ValueError: no guides, an unknown name, arguments that it does not take; a hindcast below 0.
     """
 
-    def __init__(self, guides: Sequence[str | Mapping[str, Any]]) -> None:
+    def __init__(self, guides: Sequence[str | Mapping[str, Any]], hindcast: int = 0) -> None:
         super().__init__()
         if not guides:
             raise ValueError('guides are names of baselines, such as ["dense_motion"]')
+        if hindcast < 0:
+            raise ValueError(f"a hindcast is of 0 frames or more, not {hindcast}")
         self.each = [guide_of(guide) for guide in guides]  # without weights
-        self.args, self.channels = {"guides": list(guides)}, None
+        self.hindcast, self.channels = hindcast, None
+        self.args = {"guides": list(guides), "hindcast": hindcast}
+        dense = any(isinstance(of, DenseMotion) for of in self.each)
+        self.evidence = EVIDENCE * dense + len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        after: State = {}
-        for k, guide in enumerate(self.each):
-            before = None if state is None else self._own(state, k)
-            own = guide.encode(past, before)
-            after |= {f"{k}_{name}": value for name, value in own.items()}
+        after = self._encoded(past, state, "")
+        if self.hindcast:
+            # What was seen before the last frames, and those, by which it is judged.
+            recent = past if state is None else torch.cat([state["recent"], past], dim=1)
+            first = max(recent.shape[1] - self.hindcast, state is None)
+            if first > 0:
+                after |= self._encoded(recent[:, :first], state, "early_")
+            elif state is not None:
+                after |= {n: v for n, v in state.items() if n.startswith("early_")}
+            after["recent"] = recent[:, first:]
         return after
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps _ h w"]:
-        return self.proven(state, steps)[0]
+        return torch.cat([frames for frames, _ in self._each(state, steps, "")], dim=2)
 
     def proven(
         self, state: State, steps: int
     ) -> tuple[Float[Tensor, "b steps _ h w"], Float[Tensor, "b e h w"] | None]:
-        """Their frames, and what speaks for the first dense motion among them, if there is one."""
-        frames: list[Tensor] = []
-        evidence = None
+        """Their frames, and what speaks for each, place by place; None where nothing does: the
+        evidence of the first dense motion among them, and the logarithms of the squared errors of
+        all their hindcasts, one, some and `hindcast` frames ahead.
+        """
+        each = self._each(state, steps, "")
+        evidence = [of for _, of in each if of is not None][:1]
+        if self.hindcast:
+            recent = state["recent"].float()
+            seen = recent.shape[1]
+            leads = [min(seen, max(1, round(of * self.hindcast))) - 1 for of in HINDCAST_LEADS]
+            hindcasts = [of.float() for of, _ in self._each(state, seen, "early_")] if seen else []
+            with exactly(recent):
+                for forecast in hindcasts:
+                    error = (forecast - recent)[:, leads].square().mean(dim=2)
+                    evidence.append((blurred(error, 1.5) + 1e-5).log() / 3 + 2.5)
+                if not hindcasts:  # of a single frame
+                    b, (h, w) = len(recent), recent.shape[-2:]
+                    evidence.append(recent.new_zeros(b, len(leads) * len(self.each), h, w))
+        frames = torch.cat([of for of, _ in each], dim=2)
+        return frames, torch.cat([of.to(frames) for of in evidence], dim=1) if evidence else None
+
+    def _encoded(self, past: Tensor, state: State | None, head: str) -> State:
+        after: State = {}
         for k, guide in enumerate(self.each):
-            own = self._own(state, k)
+            before = None if state is None else _named(state, f"{head}{k}_")
+            own = guide.encode(past, before)
+            after |= {f"{head}{k}_{name}": value for name, value in own.items()}
+        return after
+
+    def _each(self, state: State, steps: int, head: str) -> list[tuple[Tensor, Tensor | None]]:
+        """The frames of each guide; of dense motion, from the last frame on, its evidence, too."""
+        every: list[tuple[Tensor, Tensor | None]] = []
+        for k, guide in enumerate(self.each):
+            own = _named(state, f"{head}{k}_")
             if isinstance(guide, DenseMotion):
                 V = guide.motion(own)
-                frames.append(guide.carried(own, V, steps))
-                evidence = guide.evidence(own, V) if evidence is None else evidence
+                evidence = None if head else guide.evidence(own, V)
+                every.append((guide.carried(own, V, steps), evidence))
             else:
-                frames.append(guide.decode(own, steps))
-        return torch.cat(frames, dim=2), evidence
+                every.append((guide.decode(own, steps), None))
+        return every
 
-    def _own(self, state: State, k: int) -> State:
-        head = f"{k}_"
-        return {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
+
+HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
+
+
+def _named(state: State, head: str) -> State:
+    """The part of a state whose names begin so, without that."""
+    return {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
 
 
 class Blend(Head):
@@ -81,14 +129,22 @@ class Blend(Head):
     Frames may have any number of channels where the network takes any: it sees their mean then, and
     shift, weights, gain and what is drawn are the same for each.
 
+    Large frames are large motions, in pixels, and much to run a network over. Where `short` is
+    given, the network sees means of k x k pixels, k being the whole number that brings their
+    shorter side nearest to `short`; what it says is interpolated, shift and blurs are k times as
+    wide, and the guides' frames, which are mixed, stay as fine as they are.
+
     Args:
         channels, read, up, kernel, over: as of `Draw`; channels may be None.
         guides: names of `BASELINES`, or {name: its arguments}; training begins at the first.
+        hindcast: as of `Guides`, for the network to see.
         blurs: widths of the Gaussians, in pixels.
         draw: add what is drawn, too.
+        short: pixels of the shorter side of what the network sees of large frames, about; None for
+            all of them.
 
     Raises:
-        ValueError: as `Guides`, an even kernel, or a blur that is not above 0.
+        ValueError: as `Guides`, an even kernel, a blur that is not above 0, or a `short` below 8.
     """
 
     feed = "guides"
@@ -100,42 +156,72 @@ class Blend(Head):
         up: Beside | Upward,
         /,
         guides: Sequence[str | Mapping[str, Any]] = ("dense_motion", "persistence"),
+        hindcast: int = 0,
         blurs: Sequence[float] = (1.0, 3.0),
         draw: bool = True,
+        short: int | None = None,
         kernel: int = 3,
         over: Over = "last",
     ) -> None:
         if not all(sigma > 0 for sigma in blurs):
             raise ValueError(f"blurs are widths in pixels above 0, not {list(blurs)}")
-        guide = Guides(guides)
+        if short is not None and short < NARROW:
+            raise ValueError(f"short is a side of {NARROW} pixels or more, not {short}")
+        guide = Guides(guides, hindcast)
         each = len(guide.each) - 1 + len(blurs) + 1 + draw
         super().__init__((channels or 1) * each + 2, up, kernel, over)
         self.begin_small(0.0)  # drawn all the same: a seed gives what is built later its numbers
         self.channels, self.each = channels, each
-        self.blurs, self.draw = tuple(blurs), draw
+        self.blurs, self.draw, self.short = tuple(blurs), draw, short
         self.guide: Guides = guide
-        dense = any(isinstance(of, DenseMotion) for of in guide.each)
-        self.told = (channels or 1) * len(guide.each) + EVIDENCE * dense
+        self.moves = any(isinstance(of, DenseMotion) for of in guide.each)
+        self.told = (channels or 1) * len(guide.each) + guide.evidence
 
-    def guided(self, state: State, steps: int) -> tuple[Frames, Frames]:
+    def guided(self, state: State, steps: int) -> tuple[Frames, Seen]:
         """The guides' frames, and what the decoder is fed at each step: these, and what speaks for
-        them.
+        them, as small as the network sees frames.
         """
         upon, evidence = self.guide.proven(state, steps)
         told = upon
         if self.channels is None:
             told = upon.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
+        told = self.reduced(told)
         if evidence is not None:
-            each = evidence.to(told).unsqueeze(1).expand(-1, steps, -1, -1, -1)
-            told = torch.cat([told, each], dim=2)
+            each = self.reduced(evidence.unsqueeze(1))
+            if self.moves:  # a motion is in pixels
+                V, errors = each.tensor_split([2], dim=2)
+                each = torch.cat([V / self.factor(upon), errors], dim=2)
+            told = torch.cat([told, each.expand(-1, steps, -1, -1, -1)], dim=2)
         return upon, told
+
+    def factor(self, frames: Tensor) -> int:
+        """The k of which k x k pixels of these frames are one to the network."""
+        return 1 if self.short is None else max(1, round(min(frames.shape[-2:]) / self.short))
+
+    def reduced(self, frames: Frames) -> Seen:
+        """Means of k x k pixels."""
+        k = self.factor(frames)
+        if k == 1:
+            return frames
+        return F.avg_pool2d(padded(frames.flatten(0, 1), k), k).unflatten(0, frames.shape[:2])
+
+    def enlarged(self, numbers: Seen, like: Frames) -> Frames:
+        """From what the network saw to frames as large as `like`, between pixels linearly."""
+        k = self.factor(like)
+        if k == 1:
+            return numbers
+        large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
+        return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
 
     def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
         first, *levels = upon.unflatten(2, (len(self.guide.each), -1)).unbind(dim=2)
-        numbers = self.numbers(raised, upon)
+        k = self.factor(first)
+        seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
+        numbers = self.enlarged(self.numbers(raised, seen), first)
         with exactly(first):
-            levels += [blurred(first, sigma, REACH) for sigma in self.blurs]
-            places = pixels(numbers[:, :, :2].flatten(0, 1)) + numbers[:, :, :2].flatten(0, 1)
+            levels += [blurred(first, k * sigma, REACH) for sigma in self.blurs]
+            shift = k * numbers[:, :, :2].flatten(0, 1)
+            places = pixels(shift) + shift
             blend = sampled(first.flatten(0, 1).float(), places.float()).view(first.shape)
         # For each channel as many numbers as levels, the one behind the gain, what is drawn.
         own = numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3)

@@ -223,7 +223,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "codec": {"strided": {"widths": [16, 32, 64], "norm": "none", "show_last": True}},
             "start": "states",
             "output": {
-                "blend": {"guides": ["dense_motion", "persistence", "mean", "linear_motion"]}
+                "blend": {
+                    "guides": ["dense_motion", "persistence", "mean", "linear_motion"],
+                    "hindcast": 5,
+                    "short": 112,
+                }
             },
         },
     ),

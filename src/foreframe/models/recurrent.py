@@ -312,6 +312,10 @@ class EncoderDecoder(Recurrent):
         read = sum(own) if args["over"] == "all" else own[-1]
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
+    def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
+        frames = super().seen(frames)
+        return self.output.reduced(frames) if isinstance(self.output, Blend) else frames
+
     @property
     def guide(self) -> Model | None:
         return self.output.guide
@@ -368,7 +372,7 @@ class EncoderDecoder(Recurrent):
         guided = informed = skip = None
         if isinstance(self.output, Blend) and self.inform is not None:
             upon, told = self.output.guided(_of_guide(state), steps)
-            told = joined(told, known)
+            told = joined(told, self.output.reduced(known)) if self.inputs else told
             maps = self.inform(told.flatten(0, 1))
             guided = maps[-1].unflatten(0, told.shape[:2])
             skip = maps if self.codec.show_last else None

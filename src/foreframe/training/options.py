@@ -92,7 +92,9 @@ class LearningOptions:
         seed: of weights, of drawn clips and of their order
     """
 
-    loss: Literal["mse", "mae", "cross_entropy", "mix", "balanced", "relative", "spectral"] = "mse"
+    loss: Literal[
+        "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral"
+    ] = "mse"
     sampling_steps: int = 0
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-4
