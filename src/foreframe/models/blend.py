@@ -219,7 +219,8 @@ class Blend(Head):
         seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
         numbers = self.enlarged(self.numbers(raised, seen), first)
         with exactly(first):
-            levels += [blurred(first, k * sigma, REACH) for sigma in self.blurs]
+            small = self.reduced(first)
+            levels += [self.enlarged(blurred(small, sigma, REACH), first) for sigma in self.blurs]
             shift = k * numbers[:, :, :2].flatten(0, 1)
             places = pixels(shift) + shift
             blend = sampled(first.flatten(0, 1).float(), places.float()).view(first.shape)
