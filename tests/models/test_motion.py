@@ -171,3 +171,14 @@ def test_samples_are_scipys() -> None:
 def test_arguments_that_make_no_sense(args: dict) -> None:
     with pytest.raises(ValueError, match=r"pairs|beyond"):
         build_model("dense_motion", args)
+
+
+@pytest.mark.parametrize("name", ["dense_motion", "guided"])
+def test_it_exports_alone_and_as_a_guide(name: str) -> None:
+    """And what was exported leaves nothing behind in plain runs."""
+    model = build_model(name).eval()
+    frames = torch.rand(1, 8, 1, 24, 30, generator=torch.Generator().manual_seed(0))
+    before = model(frames, 3)
+    exported = torch.export.export(model, (frames, 3)).module()
+    torch.testing.assert_close(exported(frames, 3), before)
+    torch.testing.assert_close(model(frames, 3), before)

@@ -2,6 +2,7 @@
 films and of rain, and the guide that a network corrects.
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Literal
@@ -245,7 +246,7 @@ def blurred(
     values: Float[Tensor, "*n c h w"], sigma: float, reach: float = 2.5
 ) -> Float[Tensor, "*n c h w"]:
     """By a Gaussian of `sigma` pixels, cut off at `reach` sigma; edges go on beyond the frame."""
-    k = _gaussian(sigma, reach).to(values)
+    k = values.new_tensor(_gaussian(sigma, reach))
     c, side = values.shape[-3], len(k) // 2
     # Channels last, where such convolutions are many times as fast.
     wide = F.pad(values.flatten(0, -4), (side, side, side, side), mode="replicate")
@@ -256,11 +257,11 @@ def blurred(
 
 
 @lru_cache
-@torch.inference_mode(False)  # a tensor of inference, kept, would be refused in a backward pass
-def _gaussian(sigma: float, reach: float) -> Float[Tensor, " n"]:
+def _gaussian(sigma: float, reach: float) -> list[float]:
+    """Numbers, as a tensor that is kept is one of whatever mode it was first asked for in."""
     side = max(1, round(reach * sigma))
-    k = torch.exp(-0.5 * (torch.arange(-side, side + 1, device="cpu") / sigma) ** 2)
-    return k / k.sum()
+    k = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(-side, side + 1)]
+    return [of / sum(k) for of in k]
 
 
 def exactly(values: Tensor) -> AbstractContextManager[None]:
