@@ -301,3 +301,14 @@ def test_scenes_have_a_name_on_the_command_line(tmp_path, capsys) -> None:
     assert main([*words, "--reading.size", "[8,8]"]) == 2
     assert "scenes is drawn, not read" in capsys.readouterr().err
     assert main(["data", "--data", "scenes", "--data_args.canvas", "9"]) == 2
+
+
+def test_a_few_films_fade_in_or_out() -> None:
+    shown = np.stack([film_scenes._faded(np.random.default_rng(k), 20) for k in range(200)])
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+    assert ((np.diff(shown) >= 0).all(1) | (np.diff(shown) <= 0).all(1)).all()
+    steps = np.abs(np.diff(shown, 2)).max(1)
+    assert np.median(steps) > 0.005  # most of them begin or end meanwhile
+    clips = Scenes("validation").batch(range(150))[:, :, 0].mean((2, 3))
+    assert 4 <= ((clips[:, -1] - clips[:, 0]).abs() > 0.1).sum() <= 25

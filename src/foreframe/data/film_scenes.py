@@ -775,6 +775,10 @@ def recorded(rng: np.random.Generator, frames: Float[Tensor, "t c h w"]) -> Tens
             lift += _log(rng, 0.01, 0.15) * _course(rng, t)(at) / max(t, 2)
     if rng.random() < 0.06:
         light *= 1 + _log(rng, 0.004, 0.05) * rng.normal(0, 1, t)  # flicker
+    if rng.random() < 0.07:
+        shown = _faded(rng, t)
+        light *= shown
+        lift += (1 - shown) * (rng.random() if rng.random() < 0.4 else 0.0)
     # Films of a dark or pale range, and bent curves.
     low, high = 0.0, 1.0
     kind = rng.random()
@@ -801,6 +805,16 @@ def recorded(rng: np.random.Generator, frames: Float[Tensor, "t c h w"]) -> Tens
     if rng.random() < 0.15 and min(h, w) >= 8:
         x = _compressed(x, _log(rng, 0.01, 0.12))
     return x.clamp_(0, 1)
+
+
+def _faded(rng: np.random.Generator, t: int) -> np.ndarray:
+    """(t,), 0 to 1: a film that fades in, or out, for some time."""
+    lasts = _log(rng, 3, 40)
+    begins = rng.random() * (t + lasts) - lasts
+    shown = np.clip((np.arange(t) - begins) / lasts, 0, 1)
+    shown = shown if rng.random() < 0.6 else 1 - shown
+    dark = 0.0 if rng.random() < 0.6 else rng.random()  # to a tenth, to a half, ...
+    return dark + (1 - dark) * shown
 
 
 def _blurred(x: Tensor, side: float) -> Tensor:
