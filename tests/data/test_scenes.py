@@ -146,14 +146,13 @@ def test_some_surfaces_shimmer_though_nothing_moves() -> None:
     """What shimmers is left out of clean films, in which all that changes is carried."""
     noisy, clean = (Scenes("validation", clean=clean, length=4) for clean in (False, True))
     shimmer = []
-    for key in range(80):
-        layers = noisy._layers(noisy._keys([key])[0])
-        if layers[0].shimmers is not None and layers[0].bends is None:
-            still = (noisy.motion(key)[0][0] == 0).all(axis=0)  # at no pixel of its first frame
-            changes = [
-                np.abs(np.diff(data[key][:2, 0], axis=0))[0][still] for data in (noisy, clean)
-            ]
-            shimmer += [] if still.sum() < 500 else [[c.mean() for c in changes]]
+    for key in range(100):
+        back = noisy._layers(noisy._keys([key])[0])[0]
+        if back.shimmers is not None and back.bends is None:
+            moved, visible = noisy.motion(key)
+            still = (moved[0] == 0).all(axis=0) & (visible[0] > 0)
+            changes = [np.abs(np.diff(data[key][:2, 0], axis=0))[0] for data in (noisy, clean)]
+            shimmer += [] if still.sum() < 500 else [[c[still].mean() for c in changes]]
     assert len(shimmer) > 1
     assert all(a > 0.002 and b < 0.001 for a, b in shimmer)
 
@@ -188,8 +187,8 @@ def test_what_is_hidden_is_told_apart() -> None:
 def test_clean_films_have_the_same_scene_without_grain() -> None:
     clean = Scenes("test", clean=True, length=3).batch(range(20))
     noisy = Scenes("test", length=3).batch(range(20))
-    rough = [np.abs(np.diff(clips.numpy(), 2, axis=1)).mean() for clips in (clean, noisy)]
-    assert rough[1] > 2 * rough[0]
+    rough = [np.abs(np.diff(clips, 2, axis=1)).mean((1, 2, 3, 4)) for clips in (clean, noisy)]
+    assert np.median(rough[1]) > 1.5 * np.median(rough[0])
     pairs = zip(clean.flatten(1).numpy(), noisy.flatten(1).numpy(), strict=True)
     assert np.median([np.corrcoef(a, b)[0, 1] for a, b in pairs]) > 0.9
 

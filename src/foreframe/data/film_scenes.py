@@ -30,21 +30,20 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Waves:
-    """Fields that swing: at time t their sum is Σ_k cos(rate_k t + phase_k) field_k. Two of one
-    rate, a quarter of a turn apart, travel.
+    """Fields that swing: at time t their sum is Σ_k size_k(t) field_k.
 
     Args:
         fields: (K,c,S,S) across a picture.
-        rates, phases: (K,), radians a frame, and radians.
+        sizes: (K,N) at times -1, 0, 1, ..., between which they go straight.
     """
 
     fields: Float[Tensor, "k c s s"]
-    rates: Float[np.ndarray, " k"]
-    phases: Float[np.ndarray, " k"]
+    sizes: Float[np.ndarray, "k n"]
 
     def at(self, times: np.ndarray) -> Float[Tensor, "n c s s"]:
-        sizes = torch.from_numpy(np.cos(times[:, None] * self.rates + self.phases)).float()
-        return torch.einsum("nk,kcij->ncij", sizes, self.fields)
+        known = np.arange(self.sizes.shape[1]) - 1.0
+        sizes = np.stack([np.interp(times, known, size) for size in self.sizes], axis=1)
+        return torch.einsum("nk,kcij->ncij", torch.from_numpy(sizes).float(), self.fields)
 
 
 @dataclass(frozen=True)
@@ -344,7 +343,7 @@ class _Scene:
         zoom, zooming = parts.get("zoom", 0) * rng.normal(0, 0.012), _course(rng, self.length)
         turn, turning = parts.get("turn", 0) * rng.normal(0, 0.015), _course(rng, self.length)
         shake = parts.get("shake", 0) * _log(rng, 0.1, 1.2) * self.side / 64
-        jitter = shake * _shaken(rng, self.length)
+        jitter = shake * _shaken(rng, self.length, 0.9 * rng.random())
 
         def place(t: np.ndarray) -> np.ndarray:
             size = np.exp(np.clip(zoom * zooming(t), -0.5, 0.5))
@@ -398,10 +397,9 @@ class _Scene:
         """Foliage, cloth, water: what moves to and fro, each place in its own time."""
         rng = self.rng
         # In pixels: how far apart what moves together ends, and how far it moves.
-        apart = self.side / 64 * _log(rng, 4, 40)
-        far = min(self.side / 64 * _log(rng, 0.3, 3.5), 0.12 * apart)
+        apart = self.side / 64 * _log(rng, 3, 40)
+        far = min(self.side / 64 * _log(rng, 0.15, 3.0), 0.12 * apart)
         many = int(rng.integers(1, 5))
-        rates = 2 * np.pi / np.array([_log(rng, 3, 40) for _ in range(many)])
         side = int(np.clip(4 * reach / apart, 6, 96))
         along = rng.random() * 2 * np.pi
         # Mostly along one line, as the wind blows.
@@ -411,16 +409,15 @@ class _Scene:
         fields = F.avg_pool2d(F.pad(fields, (2, 2, 2, 2), mode="replicate"), 3, 1)
         fields = F.avg_pool2d(fields, 3, 1)
         fields *= far * 2 / reach / (fields.square().sum(1).mean().sqrt() * np.sqrt(many) + 1e-6)
-        return Waves(fields, *_in_pairs(rng, rates))
+        return Waves(fields, _swings(rng, self.length, many))
 
     def _shimmers(self, n: int, fine: float) -> Waves:
         """Light that plays upon a surface: water, leaves that turn, a screen."""
         rng = self.rng
         many = int(rng.integers(1, 4))
-        rates = 2 * np.pi / np.array([_log(rng, 2.2, 25) for _ in range(many)])
         slope, strength = 0.4 + 1.4 * rng.random(), _log(rng, 0.01, 0.12)
         fields = torch.stack([self._noise(n, fine, slope) for _ in range(2 * many)])[:, None]
-        return Waves(fields * (strength / np.sqrt(many)), *_in_pairs(rng, rates))
+        return Waves(fields * (strength / np.sqrt(many)), _swings(rng, self.length, many))
 
     # Things.
 
@@ -713,10 +710,18 @@ _BACKGROUNDS = {
 _ROUGH = {"noise": 0.4, "islands": 0.25, "leaves": 0.35}
 
 
-def _in_pairs(rng: np.random.Generator, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each rate twice, a quarter of a turn apart."""
-    phases = rng.random(len(rates)) * 2 * np.pi
-    return np.repeat(rates, 2), np.stack([phases, phases + np.pi / 2], axis=1).ravel()
+def _swings(rng: np.random.Generator, length: int, many: int) -> np.ndarray:
+    """(2 many, length + 2): pairs of one rate, a quarter of a turn apart, which travel; or, as
+    where the wind blows, whatever comes, remembered for some frames only.
+    """
+    t = np.arange(length + 2)
+    if rng.random() < 0.4:
+        rates = 2 * np.pi / np.array([_log(rng, 2.5, 40) for _ in range(many)])[:, None]
+        turns = rates * t + 2 * np.pi * rng.random((many, 1))
+        return np.concatenate([np.cos(turns), np.sin(turns)])
+    return np.concatenate(
+        [_shaken(rng, length, np.exp(-1 / _log(rng, 0.7, 8))) for _ in range(many)]
+    )
 
 
 def _texels(wanted: float) -> int:
@@ -727,10 +732,10 @@ def _texels(wanted: float) -> int:
     return LARGEST
 
 
-def _shaken(rng: np.random.Generator, length: int) -> np.ndarray:
-    """(2, length + 2) offsets of a hand-held camera: partly held, partly anew each frame."""
+def _shaken(rng: np.random.Generator, length: int, hold: float) -> np.ndarray:
+    """(2, length + 2) of deviation 1: partly kept, by `hold`, partly anew each frame."""
     steps = rng.normal(0, 1, (2, length + 2))
-    hold, value, track = 0.9 * rng.random(), np.zeros(2), []
+    value, track = steps[:, 0], []
     for step in steps.T:
         value = hold * value + np.sqrt(1 - hold**2) * step
         track.append(value)
