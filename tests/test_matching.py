@@ -186,7 +186,9 @@ def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
         np.testing.assert_array_equal(future.frames, expected)
 
 
-@pytest.mark.parametrize("output", [{"mix": {"guide": "mean"}}, {"blend": {"guides": ["mean"]}}])
+@pytest.mark.parametrize(
+    "output", [{"mix": {"guide": "mean"}}, {"blend": {"guides": ["mean"], "hindcast": 0}}]
+)
 def test_the_guide_runs_once_for_the_forecast_and_what_it_is_matched_to(output: dict) -> None:
     forecaster, frames = guided(), showers(7)
     forecaster.model = build_model("guided", {"output": output, "channels": 1})

@@ -138,7 +138,7 @@ def test_bad_flags_of_other_verbs(
         ("learning_rate: 2020-01-01", "learning_rate is a finite number, not"),
         ("model: [quick]", "c.yaml: model is a word, not ['quick']"),
         ("model_args: {core: {convlstm: {hidden: .inf}}}", "core convlstm.hidden is a list"),
-        ("data_args: [1]", "data_args is names and values, not [1]"),
+        ("data_args: [1]", "data_args holds names and values, not [1]"),
         ("batch_size: 3\nbatch_size: 4", "line 2: batch_size stands there twice"),
         ("hidden: '[[[['", "not YAML"),
         ("#" * 300_000, "larger than 256 KiB"),

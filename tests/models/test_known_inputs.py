@@ -96,7 +96,8 @@ def test_what_is_known_leaves_the_promise_as_it_is(model: Model) -> None:
     state = with_known(model.encode(past[:, 2:], with_known(first, known)), known)
     whole = with_known(model.encode(past), known)
     assert state.keys() == whole.keys()
-    torch.testing.assert_close(model.decode(state, 8), model.decode(whole, 8))
+    # Linear motion reckons in float32, in sums whose order differs.
+    torch.testing.assert_close(model.decode(state, 8), model.decode(whole, 8), atol=2e-6, rtol=2e-5)
     torch.testing.assert_close(model.decode(state, 8)[:, :3], model.decode(state, 3))
     alone = {name: value[1:2] for name, value in state.items()}
     torch.testing.assert_close(model.decode(alone, 8), model.decode(state, 8)[1:2])
