@@ -34,6 +34,7 @@ from foreframe.typed import typed
 from foreframe.wording import plural
 
 SCENES = "scenes"  # weights for films
+ONWARD = 3e-4  # the learning rate from these on: what is trained unlearns at that of untrained ones
 CLIPS = 100  # of validation, on which baselines are scored
 PLACES = 8  # where a recording is looked at
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
@@ -223,10 +224,15 @@ def _weights(
     mse = _mse({SCENES: trained}, validation, window)[SCENES]
     name, best = next(iter(scored.items()))
     times = f", {mse / best:.2f} times {name}" if best else ""
-    ahead = mse < best
-    what = "it begins with these weights (--weights)" if ahead else "it begins at the baseline"
+    if mse >= best:
+        what, made = "it begins at the baseline", []
+    else:
+        what, made = "it begins with these weights (--weights)", [Choice(("weights",), SCENES)]
+        if "learning_rate" not in told:
+            what += f", at a learning rate of {ONWARD:g} (--learning_rate)"
+            made.append(Choice(("learning_rate",), ONWARD))
     say(f"  {SCENES:<14}{mse:.3g}{times}, trained on drawn scenes alone: {what}")
-    return [Choice(("weights",), SCENES)] if ahead else []
+    return made
 
 
 def score_lines(scored: Mapping[str, float], clips: int) -> list[str]:
