@@ -320,13 +320,13 @@ def test_published_weights_are_begun_with_where_they_are_ahead(
 ) -> None:
     published_scenes(monkeypatch, tmp_path, factor)
     few = {"batch_size": 4, "picture_every": 0, "device": "cpu", "compile": False}
-    stopped = {"trainer": {"max_steps": 1}, "learning_rate": 1e-9}  # nothing is learnt
-    film = brightening(tmp_path / "film")
-    run = foreframe.fit(data=film, run=tmp_path / "run", **few, **stopped)
+    film, stopped = brightening(tmp_path / "film"), {"max_steps": 1}  # next to nothing is learnt
+    run = foreframe.fit(data=film, run=tmp_path / "run", trainer=stopped, **few)
     said = capsys.readouterr().out
     assert f"it begins {'with these weights' if begins else 'at the baseline'}" in said
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert config["weights"] == ("scenes" if begins else None)
+    assert config["learning_rate"] == (3e-4 if begins else 1e-3)
     past = torch.rand(1, 10, 1, 16, 24)
     if begins:
         forecast = run.forecaster().model(past, 3)
