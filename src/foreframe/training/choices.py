@@ -78,7 +78,7 @@ def choices(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
     chosen = [
         *_frames(recording, told.get("data_args") or {}),
         *_windows(recording, told),
-        *_augmented(recording),
+        *_learning(recording),
     ]
     return [choice for choice in chosen if not _is_told(told, choice.path)]
 
@@ -201,8 +201,15 @@ def shares_for(n: int, past: int, future: int) -> tuple[float, float, float] | N
     return round(1 - sum(parts), 3), parts[0], parts[1]
 
 
-def _augmented(recording: Recording) -> list[Choice]:
+def _learning(recording: Recording) -> list[Choice]:
+    """What films are augmented by, and which of their errors count. Where some of a film is still
+    and some of it cut or faded, a mean squared error is about the cuts, which nobody can foresee.
+    """
     if not recording.pictures:
         return []
-    line = "to train on, also mirrored (--splits.augment)"
-    return [Choice(("data_args", "augment"), "flips", line)]
+    mirrored = "to train on, also mirrored (--splits.augment)"
+    alike = "clips of little and of much error count alike (--loss geometric)"
+    return [
+        Choice(("data_args", "augment"), "flips", mirrored),
+        Choice(("loss",), "geometric", alike),
+    ]
