@@ -31,19 +31,25 @@ GRID = {"pictures": False, "height": 33, "width": 49}
 TABLE = {
     "a film of some minutes": (
         Recording("film.mp4", [795], **FILM),
-        {"past": 10, "future": 10, "size": [96, 128], "augment": "flips"},
+        {"past": 10, "future": 10, "size": [96, 128], "augment": "flips", "loss": "geometric"},
     ),
     "a film without colour": (
         Recording("film.mp4", [795], channels=3, height=96, width=128),
-        {"past": 10, "future": 10, "colour": "grey", "augment": "flips"},
+        {"past": 10, "future": 10, "colour": "grey", "augment": "flips", "loss": "geometric"},
     ),
     "36 frames": (
         Recording("short.gif", [36], channels=3, colour=True, height=96, width=96),
-        {"past": 3, "future": 3, "shares": [0.443, 0.32, 0.237], "augment": "flips"},
+        {
+            "past": 3,
+            "future": 3,
+            "shares": [0.443, 0.32, 0.237],
+            "augment": "flips",
+            "loss": "geometric",
+        },
     ),
     "an hour of film": (
         Recording("long.mp4", [90_000], channels=1),
-        {"past": 10, "future": 10, "stride": 23, "augment": "flips"},
+        {"past": 10, "future": 10, "stride": 23, "augment": "flips", "loss": "geometric"},
     ),
     "hours of a month": (
         Recording("t2m.nc", [744], hours=1.0, **GRID),
@@ -63,11 +69,11 @@ TABLE = {
     ),
     "a folder of thirty films": (
         Recording("films", [25] * 30, channels=1),
-        {"past": 10, "future": 10, "augment": "flips"},
+        {"past": 10, "future": 10, "augment": "flips", "loss": "geometric"},
     ),
     "short ones, divided by folders": (
         Recording("films", [9] * 12, channels=1, divided=True),
-        {"past": 3, "future": 3, "augment": "flips"},
+        {"past": 3, "future": 3, "augment": "flips", "loss": "geometric"},
     ),
 }
 
@@ -81,7 +87,7 @@ def test_what_is_chosen(name: str) -> None:
 
 def test_what_was_told_is_left_alone() -> None:
     recording = Recording("film.mp4", [795], **FILM)
-    told = {"past": 5, "data_args": {"size": [48, 64], "augment": "none"}}
+    told = {"past": 5, "loss": "mse", "data_args": {"size": [48, 64], "augment": "none"}}
     chosen = {choice.path: choice.value for choice in choices(recording, told)}
     assert chosen == {("future",): 10}
 
