@@ -69,6 +69,7 @@ class TrainOptions(TypedDict, total=False):
     warmup: int
     clip: float
     truncate: int
+    least_past: int
     start_at_mean: bool
     epochs: int
     minutes: float | None

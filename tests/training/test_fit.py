@@ -79,6 +79,7 @@ SETTINGS = {
         "start_at_mean": False,
     },
     "muon": {"optimizer": "muon"},
+    "shorter pasts": {"least_past": 1},
     "worker processes": {"workers": 2, "schedule": "cosine", "warmup": 3},
     "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
 }

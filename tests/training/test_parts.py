@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from foreframe import MovingMNIST, Window
 from foreframe.models import build_model, preset
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
-from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
+from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
 
 
@@ -106,6 +106,20 @@ def test_the_geometric_loss_equals_its_formula() -> None:
     ]
     loss = LOSSES["geometric"](torch.from_numpy(P), torch.from_numpy(Y))
     assert loss.item() == pytest.approx(np.mean(np.log(np.array(errors) + 1e-5)))
+
+
+def test_shortened_clips_end_as_they_did() -> None:
+    clips, window = torch.rand(2, 9, 1, 3, 3), Window(6, 3)
+    torch.manual_seed(0)
+    seen = [shortened(clips, window, 2) for _ in range(200)]
+    lengths = [of.past for _, of in seen]
+    assert set(lengths) == {2, 3, 4, 5, 6}
+    assert min(map(lengths.count, set(lengths))) > 20
+    for short, of in seen:
+        assert of.future == 3
+        assert torch.equal(short, clips[:, 6 - of.past :])
+    for least in (0, 6, 8):
+        assert shortened(clips, window, least) == (clips, window)
 
 
 def test_the_spectral_loss_equals_its_formula() -> None:

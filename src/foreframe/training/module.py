@@ -14,7 +14,7 @@ from torch import Tensor
 from foreframe.clip import Window
 from foreframe.models import Model, earlier, parts_of
 from foreframe.training.datamodule import seed_everything
-from foreframe.training.objectives import LOSSES, forecast, next_frames, truth_share
+from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
 from foreframe.training.optimizers import build_optimizer
 from foreframe.training.options import LearningOptions
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
@@ -54,11 +54,12 @@ class ForecastModule(L.LightningModule):
         self._clock: float | None = None
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
+        clips, window = shortened(clips, self.window, self.learning.least_past)
         if self.learning.sampling_steps:
             share = truth_share(self.global_step, self.learning.sampling_steps)
-            P, Y = next_frames(self.network, clips, self.window, share, self.learning.truncate)
+            P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)
         else:
-            P, Y = forecast(self.network, clips, self.window, self.learning.truncate)
+            P, Y = forecast(self.network, clips, window, self.learning.truncate)
         loss = LOSSES[self.learning.loss](P, Y)
         self.log("loss", loss, prog_bar=True)
         return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}

@@ -142,6 +142,17 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
+def shortened(clips: Frames, window: Window, least_past: int) -> tuple[Frames, Window]:
+    """Clips without some first frames of their past, by chance, so that between `least_past` and
+    all of them are left, each number as often; and the window that they are then of. All of the
+    clips of a batch alike. 0, or as much as the past, leaves them as they are.
+    """
+    if not 0 < least_past < window.past:
+        return clips, window
+    left_out = int(torch.randint(window.past - least_past + 1, (), device="cpu"))
+    return clips[:, left_out:], Window(window.past - left_out, window.future, window.stride)
+
+
 def forecast(
     network: Model, clips: Frames, window: Window, truncate: int = 0
 ) -> tuple[Forecasts, Forecasts]:
