@@ -92,13 +92,13 @@ def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over clips and lead times of log(|P_k - Y_k|² + 1e-5), the squared error being the mean
-    over a frame's values: so the geometric mean of errors becomes small. A tenth less counts as
-    much in a clip that a baseline forecasts nearly without error as in one that nobody can.
+    """Mean over clips of log(e + 1e-5), e being the clip's mean squared error over all lead times:
+    so the geometric mean of clips' errors becomes small. A tenth less counts as much in a clip that
+    a baseline forecasts nearly without error as in one that nobody can.
     """
     there = Y.isfinite()
     squared = (P - Y.where(there, 0)).square() * there
-    error = squared.sum((2, 3, 4)) / there.sum((2, 3, 4)).clamp(min=1)
+    error = squared.flatten(1).sum(1) / there.flatten(1).sum(1).clamp(min=1)
     return (error + 1e-5).log().mean()
 
 
