@@ -142,7 +142,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
-def shortened(clips: Frames, window: Window, least_past: int) -> tuple[Frames, Window]:
+def shortened(
+    clips: Frames, window: Window, least_past: int
+) -> tuple[Float[Tensor, "b _ c h w"], Window]:
     """Clips without some first frames of their past, by chance, so that between `least_past` and
     all of them are left, each number as often; and the window that they are then of. All of the
     clips of a batch alike. 0, or as much as the past, leaves them as they are.
