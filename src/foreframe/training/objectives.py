@@ -92,14 +92,14 @@ def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over clips of log(e + 1e-5), e being the clip's mean squared error over all lead times:
-    so the geometric mean of clips' errors becomes small. A tenth less counts as much in a clip that
-    a baseline forecasts nearly without error as in one that nobody can.
+    """Mean over clips of log(1 + e / 1e-5), e being the clip's mean squared error over all lead
+    times: so the geometric mean of clips' errors becomes small. A tenth less counts as much in a
+    clip that a baseline forecasts nearly without error as in one that nobody can.
     """
     there = Y.isfinite()
     squared = (P - Y.where(there, 0)).square() * there
     error = squared.flatten(1).sum(1) / there.flatten(1).sum(1).clamp(min=1)
-    return (error + 1e-5).log().mean()
+    return (error / 1e-5).log1p().mean()
 
 
 def spectral(P: Frames, Y: Frames) -> Float[Tensor, ""]:

@@ -72,8 +72,8 @@ class LearningOptions:
 
     Args:
         loss: the loss, a mean over pixels; mix is half mse, half mae; balanced weighs
-            rain; relative is mse in units of how much each clip changes; geometric is the
-            geometric mean of clips' mse; spectral does not reward what fades
+            rain; relative is mse in units of a clip's change; geometric the geometric mean of
+            clips' mse; spectral does not reward what fades
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
@@ -85,8 +85,7 @@ class LearningOptions:
         warmup: steps of linear rise before constant or cosine
         clip: gradients are scaled down to this norm; 0 is off
         truncate: gradients reach back through at most so many frames of the past; 0 through all
-        least_past: each step sees between so many frames of the past and all of them, by chance, so
-            that shorter pasts are learnt, too; 0 always all
+        least_past: a step sees so many frames of the past or more, by chance; 0 always all
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
         minutes: stop, schedule ended, after so much time
