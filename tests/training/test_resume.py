@@ -21,6 +21,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 from lightning.pytorch.strategies.launchers import subprocess_script
+from torch.multiprocessing import reductions
 
 from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
@@ -450,6 +451,16 @@ def test_words_for_a_dead_worker() -> None:
         RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
     ).startswith("a loader process (7, 8)")
     assert dead_worker(RuntimeError("shapes differ")) == ""
+
+
+def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None:
+    cut = ConnectionResetError(104, "Connection reset by peer")
+    with pytest.raises(ConnectionResetError) as told:
+        reductions.rebuild_storage_fd(torch.UntypedStorage, Mock(detach=Mock(side_effect=cut)), 4)
+    assert dead_worker(told.value).startswith("a loader process has ended")
+    with pytest.raises(ConnectionResetError) as told:  # a Dataset that reads from afar
+        raise ConnectionResetError(104, "Connection reset by peer")
+    assert dead_worker(told.value) == ""
 
 
 @pytest.mark.parametrize(("parent", "code"), [(None, 0), (1, 1)])

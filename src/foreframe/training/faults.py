@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from subprocess import Popen
@@ -18,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.utilities import rank_zero_only
+from torch.multiprocessing import reductions
 
 from foreframe.training.notices import say
 
@@ -107,7 +109,13 @@ def dead_worker(error: BaseException) -> str:
     """Which loader process has died, in words; "" where this is another error."""
     match = WORKER.search(str(error))
     if match is None:
-        return ""
+        # It may be gone before torch has noticed, when a batch that it announced is fetched from it.
+        fetched = any(
+            frame.f_globals.get("__name__") == reductions.__name__
+            for frame, _ in traceback.walk_tb(error.__traceback__)
+        )
+        cut = fetched and isinstance(error, OSError | EOFError)
+        return "a loader process has ended before it had handed a batch over" if cut else ""
     reasons = {
         "": "has ended by itself",
         "Killed": "was killed, as the system does where memory runs out "

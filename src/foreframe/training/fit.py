@@ -180,12 +180,11 @@ def _train(
             raise Stopped(
                 f"stopped at once; the last checkpoint stays, go on with: {again}"
             ) from None
+        except (OSError, EOFError) as error:
+            _say_who_died(error, again)
+            raise
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            dead = dead_worker(error) if isinstance(error, RuntimeError) else ""
-            if dead:
-                raise ValueError(
-                    f"{dead}; the last checkpoint stays, go on with: {again}"
-                ) from error
+            _say_who_died(error, again)
             if checkpoint is None or checkpoints.begun:
                 raise
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
@@ -201,6 +200,12 @@ def _train(
         better = checkpoints.best != checkpoints.start
         weights = model.weights
         say(verdict(folder, better, weights, train, validation, data.validation_clips))
+
+
+def _say_who_died(error: Exception, again: str) -> None:
+    dead = dead_worker(error)
+    if dead:
+        raise ValueError(f"{dead}; the last checkpoint stays, go on with: {again}") from error
 
 
 @dataclass
