@@ -109,7 +109,7 @@ def dead_worker(error: BaseException) -> str:
     """Which loader process has died, in words; "" where this is another error."""
     match = WORKER.search(str(error))
     if match is None:
-        # It may be gone before torch has noticed, when a batch that it announced is fetched from it.
+        # It may be gone, unnoticed, when a batch that it has announced is fetched from it.
         fetched = any(
             frame.f_globals.get("__name__") == reductions.__name__
             for frame, _ in traceback.walk_tb(error.__traceback__)
