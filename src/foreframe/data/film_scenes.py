@@ -104,7 +104,8 @@ def frames_of(
             continue
         changes = layer.bends is not None or layer.shimmers is not None
         still = not changes and bool((to_screen == to_screen[:1]).all())
-        seen = _sampled(layer, times[:1] if still else times, *box)
+        last = 1 if still else len(times)
+        seen = _sampled(layer, to_screen[:last], times[:last], *box)
         rows, columns = box
         behind = screen[..., rows, columns]
         behind.lerp_(seen[:, :-1], seen[:, -1:].expand_as(seen[:, :-1]))
@@ -158,7 +159,8 @@ def _all_around(mask: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def _cover(layer: Layer, times: np.ndarray, height: int, width: int) -> np.ndarray:
     cover = Layer(layer.picture[-1:], layer.place, layer.bends)
-    return _sampled(cover, times, slice(0, height), slice(0, width))[:, 0].numpy()
+    screen = slice(0, height), slice(0, width)
+    return _sampled(cover, layer.place(times), times, *screen)[:, 0].numpy()
 
 
 def _bent(
@@ -180,9 +182,11 @@ def _bent_back(
     return u, v
 
 
-def _sampled(layer: Layer, times: np.ndarray, rows: slice, columns: slice) -> Tensor:
-    """The picture as it lies on a part of the screen: (N,C+1,h,w)."""
-    back = torch.from_numpy(_inverse(layer.place(times))).float()[..., None, None]
+def _sampled(
+    layer: Layer, to_screen: np.ndarray, times: np.ndarray, rows: slice, columns: slice
+) -> Tensor:
+    """The picture as it lies, by these maps, on a part of the screen: (N,C+1,h,w)."""
+    back = torch.from_numpy(_inverse(to_screen)).float()[..., None, None]
     x = torch.arange(columns.start, columns.stop).float() + 0.5
     y = (torch.arange(rows.start, rows.stop).float() + 0.5)[:, None]
     grid = torch.empty(len(back), len(y), len(x), 2)

@@ -42,8 +42,8 @@ class Guides(Model):
         self.each = [guide_of(guide) for guide in guides]  # without weights
         self.hindcast, self.channels = hindcast, None
         self.args = {"guides": list(guides), "hindcast": hindcast}
-        dense = any(isinstance(of, DenseMotion) for of in self.each)
-        self.evidence = EVIDENCE * dense + len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
+        self.moves = any(isinstance(of, DenseMotion) for of in self.each)
+        self.evidence = EVIDENCE * self.moves + len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         after = self._encoded(past, state, "")
@@ -59,7 +59,7 @@ class Guides(Model):
         return after
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps _ h w"]:
-        return torch.cat([frames for frames, _ in self._each(state, steps, "")], dim=2)
+        return torch.cat([frames for frames, _ in self._each(state, steps)], dim=2)
 
     def proven(
         self, state: State, steps: int
@@ -68,13 +68,14 @@ class Guides(Model):
         evidence of the first dense motion among them, and the logarithms of the squared errors of
         all their hindcasts, one, some and `hindcast` frames ahead.
         """
-        each = self._each(state, steps, "")
+        each = self._each(state, steps, evident=True)
         evidence = [of for _, of in each if of is not None][:1]
         if self.hindcast:
             recent = state["recent"].float()
             seen = recent.shape[1]
             leads = [min(seen, max(1, round(of * self.hindcast))) - 1 for of in HINDCAST_LEADS]
-            hindcasts = [of.float() for of, _ in self._each(state, seen, "early_")] if seen else []
+            early = self._each(state, seen, "early_") if seen else []
+            hindcasts = [of.float() for of, _ in early]
             with exactly(recent):
                 for forecast in hindcasts:
                     error = (forecast - recent)[:, leads].square().mean(dim=2)
@@ -93,14 +94,16 @@ class Guides(Model):
             after |= {f"{head}{k}_{name}": value for name, value in own.items()}
         return after
 
-    def _each(self, state: State, steps: int, head: str) -> list[tuple[Tensor, Tensor | None]]:
-        """The frames of each guide; of dense motion, from the last frame on, its evidence, too."""
+    def _each(
+        self, state: State, steps: int, head: str = "", evident: bool = False
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """The frames of each guide; of dense motion what speaks for it, too, if `evident`."""
         every: list[tuple[Tensor, Tensor | None]] = []
         for k, guide in enumerate(self.each):
             own = _named(state, f"{head}{k}_")
             if isinstance(guide, DenseMotion):
                 V = guide.motion(own)
-                evidence = None if head else guide.evidence(own, V)
+                evidence = guide.evidence(own, V) if evident else None
                 every.append((guide.carried(own, V, steps), evidence))
             else:
                 every.append((guide.decode(own, steps), None))
@@ -174,7 +177,6 @@ class Blend(Head):
         self.channels, self.each = channels, each
         self.blurs, self.draw, self.short = tuple(blurs), draw, short
         self.guide: Guides = guide
-        self.moves = any(isinstance(of, DenseMotion) for of in guide.each)
         self.told = (channels or 1) * len(guide.each) + guide.evidence
 
     def guided(self, state: State, steps: int) -> tuple[Frames, Seen]:
@@ -188,7 +190,7 @@ class Blend(Head):
         told = self.reduced(told)
         if evidence is not None:
             each = self.reduced(evidence.unsqueeze(1))
-            if self.moves:  # a motion is in pixels
+            if self.guide.moves:  # a motion is in pixels
                 V, errors = each.tensor_split([2], dim=2)
                 each = torch.cat([V / self.factor(upon), errors], dim=2)
             told = torch.cat([told, each.expand(-1, steps, -1, -1, -1)], dim=2)

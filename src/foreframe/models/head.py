@@ -61,6 +61,10 @@ class Head(nn.Module):
         drawn = self.unfold(self.last(raised))[..., : like.shape[-2], : like.shape[-1]]
         return drawn.to(like.dtype).unflatten(0, (like.shape[0], -1))
 
+    def reduced(self, frames: Frames) -> Float[Tensor, "b s _ _ _"]:
+        """Frames as small as the network is to see them."""
+        return frames
+
     def forward(self, raised: Raised, maps: Hidden, upon: Tensor) -> Frames:
         raise NotImplementedError
 

@@ -313,8 +313,7 @@ class EncoderDecoder(Recurrent):
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
-        frames = super().seen(frames)
-        return self.output.reduced(frames) if isinstance(self.output, Blend) else frames
+        return self.output.reduced(super().seen(frames))
 
     @property
     def guide(self) -> Model | None:

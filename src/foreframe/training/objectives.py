@@ -73,14 +73,11 @@ def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     last, where a plain squared error is about the few clips that change most, at their ends. D of
     the last lead time, of which there is no pair, goes on from those before it. At most 50 a frame.
     """
-    there = Y.isfinite().float()
-    filled = Y.nan_to_num(0.0)
-
-    def mean(squared: Tensor, there: Tensor) -> Tensor:  # of each clip's frames
-        return (squared * there).sum((2, 3, 4)) / there.sum((2, 3, 4)).clamp(min=1)
-
+    there, filled, frame = Y.isfinite().float(), Y.nan_to_num(0.0), (2, 3, 4)
     changes = [
-        mean((filled[:, k:] - filled[:, :-k]).square(), there[:, k:] * there[:, :-k]).mean(1)
+        _mean((filled[:, k:] - filled[:, :-k]).square(), there[:, k:] * there[:, :-k], frame).mean(
+            1
+        )
         for k in range(1, Y.shape[1])
     ]
     # The error of a single frame has no change to be compared with.
@@ -88,7 +85,7 @@ def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     if D.shape[1] > 1:
         D = torch.cat([D, (2 * D[:, -1:] - D[:, -2:-1]).clamp(min=D[:, -1:])], dim=1)
     D = D[:, [min(k, D.shape[1] - 1) for k in range(Y.shape[1])]]
-    return (mean((P - filled).square(), there) / (D + 1e-5)).clamp(max=50).mean()
+    return (_mean((P - filled).square(), there, frame) / (D + 1e-5)).clamp(max=50).mean()
 
 
 def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
@@ -97,8 +94,7 @@ def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     clip that a baseline forecasts nearly without error as in one that nobody can.
     """
     there = Y.isfinite()
-    squared = (P - Y.where(there, 0)).square() * there
-    error = squared.flatten(1).sum(1) / there.flatten(1).sum(1).clamp(min=1)
+    error = _mean((P - Y.where(there, 0)).square(), there, (1, 2, 3, 4))
     return (error / 1e-5).log1p().mean()
 
 
@@ -131,9 +127,12 @@ def _mean_there(
     loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames
 ) -> Float[Tensor, ""]:
     """The mean of an elementwise loss over the values of Y that are not missing (NaN)."""
-    there = Y.isfinite()
-    values = loss(P, Y.nan_to_num(0.0))
-    return (values * there).sum() / there.sum().clamp(min=1)
+    return _mean(loss(P, Y.nan_to_num(0.0)), Y.isfinite())
+
+
+def _mean(values: Tensor, there: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
+    """Over these axes, or all, of the values that are there; of none 0."""
+    return (values * there).sum(axes) / there.sum(axes).clamp(min=1)
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
