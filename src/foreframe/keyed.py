@@ -1,0 +1,56 @@
+"""Random numbers as a function of a key and of where they are drawn, on any device: no state to
+carry, so that what is drawn can be drawn again, in parts and in any order.
+
+The bits are those of SplitMix64 (Steele, Lea & Flood 2014), as in `foreframe.data.keys`, which
+draws clips in numpy; int64 stands for uint64 here, since torch has no arithmetic of the latter.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Keys = Int[Tensor, "..."]
+
+
+def _signed(bits: int) -> int:
+    """The int64 of the same 64 bits."""
+    return (bits & (2**64 - 1)) - (bits >> 63 & 1) * 2**64
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+
+
+def _shifted(z: Keys, by: int) -> Keys:
+    """To the right, zeros coming in from the left."""
+    return (z >> by) & ((1 << (64 - by)) - 1)
+
+
+def mixed(z: Keys) -> Keys:
+    """SplitMix64 of each number; arithmetic wraps around."""
+    z = z + _GOLDEN
+    z = (z ^ _shifted(z, 30)) * _FIRST
+    z = (z ^ _shifted(z, 27)) * _SECOND
+    return z ^ _shifted(z, 31)
+
+
+def key_of(seed: int) -> Int[Tensor, ""]:
+    """The key of a seed, which may be any whole number."""
+    return mixed(torch.tensor(_signed(seed)))
+
+
+def further(keys: Keys, *at: int | Keys) -> Keys:
+    """The key at each place: indices and keys broadcast, one index after the other is mixed in."""
+    for index in at:
+        keys = mixed(keys + index)
+    return keys
+
+
+def uniforms(keys: Keys) -> Float[Tensor, "..."]:
+    """A number in (0,1), ends excluded, for each key; float32."""
+    return (_shifted(keys, 41).float() + 0.5) * 2.0**-23
+
+
+def normals(keys: Keys) -> Float[Tensor, "..."]:
+    """A number of mean 0 and deviation 1 for each key, normally distributed; float32."""
+    return torch.erfinv(2 * uniforms(keys) - 1) * 2**0.5
