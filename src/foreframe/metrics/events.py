@@ -44,10 +44,20 @@ def event_scores(
                 f"a scale is the odd side of a window in pixels, not {scale}; take "
                 f"{max(1, scale + 1)}"
             )
+    named = by_name(thresholds, units)
+    return {name: _scores(threshold, scales) for name, threshold in named.items()}
+
+
+def by_name(thresholds: Sequence[float], units: str = "") -> dict[str, float]:
+    """{"2 mm/h": 2.0}: thresholds by the names that tables have.
+
+    Raises:
+        ValueError: a threshold that is given twice.
+    """
     named = {f"{threshold:g} {units}".strip(): threshold for threshold in thresholds}
     if len(named) < len(thresholds):
         raise ValueError(f"thresholds are given once each, not {', '.join(map(str, thresholds))}")
-    return {name: _scores(threshold, scales) for name, threshold in named.items()}
+    return named
 
 
 def _scores(threshold: float, scales: Sequence[int]) -> dict[str, Score]:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 Frames = Float[Tensor, "b t c h w"]
 PerFrame = Float[Tensor, "b t"]
-Sum = Callable[["Pair"], PerFrame]
-"""A number for each frame, such as its summed squared error: what scores are made of."""
+Sum = Callable[[Any], PerFrame]
+"""A number for each frame of a `Pair` (or of `Members`), such as its summed squared error: what
+scores are made of.
+"""
 
 
 class Pair:
@@ -40,7 +42,7 @@ class Pair:
         self.P, self.Y, self._to_units = P, Y, to_units
         self._known: dict[Any, Any] = {}
 
-    def of(self, function: Callable[["Pair"], Any]) -> Any:
+    def of(self, function: Callable[[Any], Any]) -> Any:
         """What `function` says of this pair, computed once."""
         if function not in self._known:
             self._known[function] = function(self)

@@ -52,3 +52,14 @@ def root_ratio(above: Tensor, below: Tensor) -> Tensor:
 def decibels(above: Tensor, below: Tensor) -> Tensor:
     """-10 log10 of a mean squared error whose peak is 1, in dB."""
     return -10 * ratio(above, below).log10()
+
+
+def listed(*totals: Tensor) -> Tensor:
+    """Totals as they are: a list for each lead time."""
+    return torch.stack(totals)
+
+
+def ratios(*totals: Tensor) -> Tensor:
+    """A list of `ratio`: the first half of the totals over the second one."""
+    half = len(totals) // 2
+    return ratio(torch.stack(totals[:half]), torch.stack(totals[half:]))

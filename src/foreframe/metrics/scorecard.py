@@ -1,6 +1,7 @@
 """Scores that accumulate: sums for each lead time, and no forecast is kept."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ class Score:
     """A score: what becomes of sums over frames, once they are added up.
 
     Args:
-        value: of the totals, in the order of `sums`; tensors of one shape.
+        value: of the totals, in the order of `sums`; tensors of one shape. What it gives has that
+            shape, or a leading axis too, where the score is a list, such as a histogram.
         sums: numbers for each frame (B,T), given a `Pair`. Sums that several scores share are
-            computed once.
+            computed once. A list has a sum for each of its numbers (`rows`).
     """
 
     def __init__(self, value: Callable[..., Tensor], *sums: Sum) -> None:
@@ -24,6 +26,16 @@ class Score:
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Scores by convention and name, as `foreframe.metrics.SCORES` has them."""
+
+
+@cache
+def _nth(function: Callable[[Any], Tensor], n: int) -> Sum:
+    return lambda pair: pair.of(function)[..., n]
+
+
+def rows(function: Callable[[Any], Tensor], count: int) -> list[Sum]:
+    """So many sums, from one function of a pair that gives them all, (B,T,count)."""
+    return [_nth(function, n) for n in range(count)]
 
 
 class Scorecard:
@@ -56,10 +68,12 @@ class Scorecard:
                 f"forecast and truth must both be (B,{self.steps},C,H,W), not {tuple(P.shape)} and "
                 f"{tuple(Y.shape)}"
             )
-        pair = Pair(P, Y, self._to_units)
+        self._add(Pair(P, Y, self._to_units))
+
+    def _add(self, pair: Pair) -> None:
         rows = torch.stack([pair.of(row) for row in self._rows]).masked_fill(pair.lost, torch.nan)
         rows = rows.cpu().double()  # on the CPU: not every device has float64
-        self.sums[0] += len(P)
+        self.sums[0] += len(pair.Y)
         self.sums[1:] += rows.sum(dim=1)
         self._by_clip.append(rows.sum(dim=2))
 
@@ -76,7 +90,8 @@ class Scorecard:
 
     def table(self) -> dict[str, dict[str, dict[str, Any]]]:
         """{convention: {score: {"overall": number, "per_lead": [number a lead time]}}}, plain
-        values; NaN where nothing was there to score.
+        values; NaN where nothing was there to score. A list stands for a number where a score is
+        one.
 
         Raises:
             ValueError: before any update.
@@ -91,6 +106,6 @@ class Scorecard:
     def _entry(self, score: Score) -> dict[str, Any]:
         totals = self.sums[[1 + self._rows.index(row) for row in score.sums]]
         return {
-            "overall": score.value(*totals.sum(dim=1)).item(),
-            "per_lead": score.value(*totals).tolist(),
+            "overall": score.value(*totals.sum(dim=1)).tolist(),
+            "per_lead": score.value(*totals).movedim(-1, 0).tolist(),
         }

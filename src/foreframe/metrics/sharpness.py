@@ -16,15 +16,16 @@ def gradient_magnitude(X: Frames) -> Float[Tensor, "b t c rows columns"]:
 
 def slope_of_forecast(pair: Pair) -> PerFrame:
     """Sum of the gradient magnitudes of P, clipped to [0,1]."""
-    return _summed(pair, pair.clipped.P)
+    return summed_slope(pair, pair.clipped.P)
 
 
 def slope_of_truth(pair: Pair) -> PerFrame:
     """Sum of the gradient magnitudes of Y."""
-    return _summed(pair, pair.Y)
+    return summed_slope(pair, pair.Y)
 
 
-def _summed(pair: Pair, X: Frames) -> PerFrame:
+def summed_slope(pair: Pair, X: Frames) -> PerFrame:
+    """Sum over C,H,W of the gradient magnitudes of X where the truth misses no value."""
     slope = gradient_magnitude(X)
     if pair.gaps:  # a gradient needs all of its three values
         valid = pair.valid
