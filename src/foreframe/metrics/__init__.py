@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from foreframe.metrics.correlation import SUMS, pearson
+from foreframe.metrics.ensemble import EnsembleScorecard, ensemble_scores, scores_of_ensemble
 from foreframe.metrics.events import event_scores
+from foreframe.metrics.members import Members
 from foreframe.metrics.pair import Pair, clipped, in_units
 from foreframe.metrics.pixel import (
     absolute_error,
@@ -69,6 +71,6 @@ def scores_of(
 
 
 __all__ = [
-    "SCORES", "Pair", "Score", "Scorecard", "Scores", "event_scores", "scores_of",
-    "structural_similarity",
+    "SCORES", "EnsembleScorecard", "Members", "Pair", "Score", "Scorecard", "Scores",
+    "ensemble_scores", "event_scores", "scores_of", "scores_of_ensemble", "structural_similarity",
 ]  # fmt: skip

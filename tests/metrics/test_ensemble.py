@@ -1,0 +1,430 @@
+"""Scores of ensembles against the `scores` and `scoringrules` libraries, closed forms, and loops
+over values.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import scoringrules
+import torch
+import xarray as xr
+from scores.probability import (
+    brier_score_for_ensemble,
+    crps_for_ensemble,
+    rank_histogram,
+    tail_tw_crps_for_ensemble,
+)
+
+from foreframe.metrics import EnsembleScorecard, ensemble_scores
+from foreframe.metrics.spectra import WAVELENGTHS
+from foreframe.scaling import Scaling
+
+RAIN = Scaling(0.1, 60.0, "mm/h", "log")
+LISTS = ("rank_histogram", "rank_histogram_varied", "cases")
+
+
+def ensemble(
+    b: int = 3, m: int = 5, t: int = 2, c: int = 2, h: int = 20, w: int = 25
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Members and their truth; half of the values are exactly 0, as in dry places."""
+    generator = torch.Generator().manual_seed(0)
+    Y = (torch.rand(b, t, c, h, w, generator=generator) * 1.6 - 0.8).clamp(min=0)
+    noise = torch.randn(b, m, t, c, h, w, generator=generator)
+    return (Y.unsqueeze(1) + 0.2 * noise - 0.1).clamp(min=0), Y
+
+
+def holed(Y: torch.Tensor) -> torch.Tensor:
+    """A corner is missing everywhere, single values here and there, and a whole frame."""
+    Y = Y.clone()
+    Y[..., :9, :9] = torch.nan
+    Y[0, 1, 0, 12, 15] = torch.nan
+    Y[1, 0] = torch.nan
+    return Y
+
+
+def arrays(X: torch.Tensor, Y: torch.Tensor) -> tuple[xr.DataArray, xr.DataArray]:
+    dims = ("clip", "member", "lead", "channel", "y", "x")
+    return (
+        xr.DataArray(X.double().numpy(), dims=dims),
+        xr.DataArray(Y.double().numpy(), dims=(dims[0], *dims[2:])),
+    )
+
+
+def filled(X: torch.Tensor, Y: torch.Tensor, **options) -> EnsembleScorecard:
+    card = EnsembleScorecard(Y.shape[1], X.shape[1], **options)
+    card.update(X, Y)
+    return card
+
+
+def wet(X: torch.Tensor, Y: torch.Tensor) -> EnsembleScorecard:
+    return filled(X, Y, units="mm/h", thresholds=(0.5, 5), to_units=RAIN.to_units)
+
+
+@pytest.mark.parametrize("method", ["ecdf", "fair"])
+def test_crps_equals_the_scores_library(method: str) -> None:
+    X, Y = ensemble()
+    Y = holed(Y)
+    table = wet(X, Y).table()
+    name = {"ecdf": "", "fair": "fair_"}[method]
+    units = [RAIN.to_units(values.double()).float() for values in (X, Y)]
+    for convention, values in (("standard", [X, Y]), ("physical", units)):
+        theirs = crps_for_ensemble(
+            *arrays(*values), "member", method=method, preserve_dims=["lead"]
+        )
+        ours = table[convention][f"{name}crps"]
+        assert ours["per_lead"] == pytest.approx(theirs.values.tolist(), rel=1e-5)
+    for threshold in (0.5, 5):
+        theirs = tail_tw_crps_for_ensemble(
+            *arrays(*units), "member", threshold, method=method, preserve_dims=["lead"]
+        )
+        ours = table[f"{threshold:g} mm/h"][f"{name}tail_crps"]
+        assert ours["per_lead"] == pytest.approx(theirs.values.tolist(), rel=1e-5)
+
+
+def test_crps_far_from_zero() -> None:
+    """Kelvin: 300, and differences of .01; sums of float32 values would leave nothing of them."""
+    X, Y = ensemble(c=1)
+    X, Y = 300 + X.double() / 20, 300 + Y.double() / 20
+    theirs = crps_for_ensemble(*arrays(X.float(), Y.float()), "member", method="fair")
+    ours = filled(X, Y).table()["standard"]["fair_crps"]["overall"]
+    assert ours == pytest.approx(theirs.item(), rel=1e-4)
+
+
+def test_normal_members_and_truth() -> None:
+    """Members and truth of one normal distribution: the fair CRPS is sigma / sqrt(pi), spread and
+    skill are alike, ranks are level, probabilities come true.
+    """
+    sigma, generator = 0.7, torch.Generator().manual_seed(1)
+    draws = sigma * torch.randn(2, 9, 2, 1, 200, 100, generator=generator)
+    X, Y = draws[:, 1:], draws[:, 0]
+    table = filled(X, Y, thresholds=(0.0,)).table()
+    standard = table["standard"]
+    assert standard["fair_crps"]["overall"] == pytest.approx(sigma / math.sqrt(math.pi), rel=0.01)
+    # The distribution of 8 members is worse than that which they are of, by a known share.
+    known = sigma / math.sqrt(math.pi) * (1 + 1 / 8)
+    assert standard["crps"]["overall"] == pytest.approx(known, rel=0.01)
+    assert standard["spread_skill"]["per_lead"] == pytest.approx([1, 1], abs=0.01)
+    assert standard["spread"]["overall"] == pytest.approx(sigma * math.sqrt(9 / 8), rel=0.01)
+    assert standard["rmse_of_mean"]["overall"] == pytest.approx(sigma * math.sqrt(9 / 8), rel=0.01)
+    counts = standard["rank_histogram"]["overall"]
+    assert sum(counts) == Y.numel()
+    assert counts == pytest.approx([Y.numel() / 9] * 9, rel=0.05)
+    assert table["0"]["fair_brier"]["overall"] == pytest.approx(0.25, abs=0.003)
+
+
+def test_spread_and_skill_equal_numpy() -> None:
+    X32, Y32 = ensemble()
+    Y32 = holed(Y32)
+    X, Y = X32.double().numpy(), Y32.double().numpy()
+    there = ~np.isnan(Y)
+    spread = math.sqrt(6 / 5 * X.var(axis=1, ddof=1)[there].mean())
+    skill = math.sqrt(np.nanmean((X.mean(axis=1) - Y) ** 2))
+    got = filled(X32, Y32).table()["standard"]
+    assert got["spread"]["overall"] == pytest.approx(spread, rel=1e-5)
+    assert got["rmse_of_mean"]["overall"] == pytest.approx(skill, rel=1e-5)
+    assert got["spread_skill"]["overall"] == pytest.approx(spread / skill, rel=1e-5)
+
+
+def test_ranks_equal_the_scores_library() -> None:
+    """Which shares ties equally where we draw: the same without ties, as many with them."""
+    X, Y = ensemble(m=4, h=40, w=50)
+    generator = torch.Generator().manual_seed(2)
+    untied = [0.2 + 0.5 * torch.rand(x.shape, generator=generator) for x in (X, Y)]
+    for values, far in ((untied, 0.0), ([X, holed(Y)], 0.15)):
+        theirs = rank_histogram(*arrays(*values), "member", preserve_dims=["lead"])
+        got = torch.tensor(
+            filled(*values).table()["standard"]["rank_histogram"]["per_lead"], dtype=torch.float64
+        )
+        shares = (got / got.sum(dim=1, keepdim=True)).numpy()
+        np.testing.assert_allclose(shares, theirs.transpose("lead", "rank").values, rtol=far + 1e-9)
+
+
+def test_ranks_of_dry_fields_are_level() -> None:
+    """Nothing but ties; chi-square of 7 counts, 6 degrees of freedom."""
+    X, Y = torch.zeros(2, 6, 1, 1, 60, 70), torch.zeros(2, 1, 1, 60, 70)
+    table = filled(X, Y).table()["standard"]
+    counts = np.array(table["rank_histogram"]["overall"])
+    assert counts.sum() == Y.numel()
+    assert 0.5 < ((counts - 1200) ** 2 / 1200).sum() < 22  # 1 in 1,000 is outside, at each end
+    assert table["rank_histogram_varied"]["overall"] == [0] * 7
+    # Of other clips other ranks are drawn: each clip's own key.
+    one, other = (filled(X[:1], Y[:1], seed=seed).sums for seed in (0, 1))
+    assert not torch.equal(one, other)
+
+
+def test_ranks_of_what_varies() -> None:
+    """Forecasts of almost nothing are never below a truth of nothing, and look like it."""
+    X, Y = torch.full((1, 3, 1, 1, 10, 10), 1e-4), torch.zeros(1, 1, 1, 10, 10)
+    Y[..., :4, :5] = 0.5
+    table = filled(X, Y).table()["standard"]
+    assert table["rank_histogram"]["overall"] == [80, 0, 0, 20]
+    assert table["rank_histogram_varied"]["overall"] == [0, 0, 0, 20]
+    # Outside [0,1] is clipped, of truth and members alike: no truth of 1.1 is above a member of 1.2
+    # by being clipped less.
+    X, Y = torch.full((1, 3, 1, 1, 10, 10), 1.2), torch.full((1, 1, 1, 10, 10), 1.1)
+    assert min(filled(X, Y).table()["standard"]["rank_histogram"]["overall"]) > 0
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_brier_score_equals_the_scores_library(fair: bool) -> None:
+    X, Y = ensemble(m=12)
+    Y = holed(Y)
+    table = wet(X, Y).table()
+    theirs = brier_score_for_ensemble(
+        *arrays(*(RAIN.to_units(values) for values in (X, Y))),
+        "member",
+        [0.5, 5],
+        fair_correction=fair,
+        preserve_dims=["lead"],
+    )
+    for threshold in (0.5, 5):
+        ours = table[f"{threshold:g} mm/h"]["fair_brier" if fair else "brier"]["per_lead"]
+        assert ours == pytest.approx(theirs.sel(threshold=threshold).values.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("m", [3, 16])
+def test_reliability_counts_cases(m: int) -> None:
+    """reference: values one by one, in the bin nearest to their probability."""
+    X, Y = ensemble(m=m)
+    Y = holed(Y)
+    got = filled(X, Y, thresholds=(0.2,)).table()["0.2"]
+    bins = min(m, 10)
+    there = ~Y.isnan()
+    p = X.ge(0.2).float().mean(dim=1)[there].numpy()
+    came = Y.ge(0.2)[there].numpy()
+    bin_of = np.round(p * bins)
+    for j in range(bins + 1):
+        inside = bin_of == j
+        assert got["cases"]["overall"][j] == inside.sum() > 0
+        assert got["frequencies"]["overall"][j] == pytest.approx(came[inside].mean())
+        assert got["probabilities"]["overall"][j] == pytest.approx(p[inside].mean(), abs=1e-6)
+    assert sum(got["cases"]["overall"]) == there.sum()
+    assert len(got["cases"]["per_lead"]) == 2
+
+
+def test_a_bin_without_cases_has_no_frequency() -> None:
+    X, Y = torch.ones(1, 2, 1, 1, 8, 8), torch.ones(1, 1, 1, 8, 8)
+    got = filled(X, Y, thresholds=(0.5,)).table()["0.5"]
+    assert got["cases"]["overall"] == [0, 0, 64]
+    assert got["frequencies"]["overall"] == pytest.approx([math.nan, math.nan, 1], nan_ok=True)
+    assert got["brier"]["overall"] == 0
+
+
+def test_energy_score_equals_scoringrules() -> None:
+    """Of pools that are whole, cut off at the edges, and partly or wholly missing."""
+    X, Y = ensemble()
+    Y = holed(Y)
+    scores = []
+    for clip in range(3):
+        for lead in range(2):
+            pools = []
+            for channel in range(2):
+                for row in range(0, 20, 8):
+                    for column in range(0, 25, 8):
+                        at = (slice(row, row + 8), slice(column, column + 8))
+                        y = Y[clip, lead, channel][at].double().numpy()
+                        x = X[clip, :, lead, channel][:, *at].double().numpy()
+                        there = ~np.isnan(y)
+                        if there.any():
+                            pools.append((y[there].mean(), x[:, there].mean(axis=1)))
+            if pools:
+                y, x = np.array([y for y, _ in pools]), np.array([x for _, x in pools]).T
+                score = scoringrules.es_ensemble(y, x, estimator="fair", backend="numpy")
+                scores.append(score / math.sqrt(len(pools)))
+    assert len(scores) == 5  # one frame is missing
+    got = filled(X, Y).table()["standard"]["energy"]["overall"]
+    assert got == pytest.approx(np.mean(scores), rel=1e-5)
+
+
+def test_energy_score_of_frames_smaller_than_a_pool() -> None:
+    """One number a frame: the energy score is its CRPS."""
+    X, Y = ensemble(c=1, h=5, w=3)
+    x, y = X.mean(dim=(3, 4, 5), keepdim=True), Y.mean(dim=(2, 3, 4), keepdim=True)
+    theirs = crps_for_ensemble(*arrays(x, y), "member", method="fair").item()
+    assert filled(X, Y).table()["standard"]["energy"]["overall"] == pytest.approx(theirs, rel=1e-5)
+
+
+def grid(wavelength: float, amplitude: float, angle: float = 0.0) -> torch.Tensor:
+    """A sine on 64x64 pixels."""
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    along = x * math.cos(angle) + y * math.sin(angle)
+    return 0.5 + amplitude * torch.sin(2 * math.pi * along / wavelength)
+
+
+def test_spectrum_of_sines() -> None:
+    """A sine of amplitude A has the variance A^2 / 2, all of it in its band."""
+    band = WAVELENGTHS.index(8)
+    y, x = np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64), indexing="ij")
+    with np.errstate(divide="ignore"):
+        wavelength = 1 / np.hypot(y, x)
+    waves = np.sum((wavelength > 8 * 2**-0.25) & (wavelength < 8 * 2**0.25))
+    Y = grid(8, 0.4).view(1, 1, 1, 64, 64)
+    X = torch.stack([grid(8, 0.2, angle=math.pi / 2), grid(8, -0.2, angle=math.pi / 2)])
+    got = filled(X.view(1, 2, 1, 1, 64, 64), Y).table()["standard"]
+    truth = got["spectrum_of_truth"]["overall"]
+    assert truth[band] * waves == pytest.approx(0.4**2 / 2, rel=0.01)
+    assert max(truth[:band] + truth[band + 1 : -4]) < 1e-3 * truth[band]
+    assert math.isnan(truth[-1])  # no wave of 256 pixels in a frame of 64
+    # Amplitudes of a half have a quarter of the power, in whatever direction; the mean has none.
+    assert got["power_at_8"]["overall"] == pytest.approx(0.25, rel=0.01)
+    assert got["power_at_8"]["per_lead"] == [got["power_at_8"]["overall"]]
+    assert got["power_of_mean_at_8"]["overall"] == pytest.approx(0, abs=1e-9)
+    assert got["spectrum"]["overall"][band] == pytest.approx(truth[band] / 4, rel=0.01)
+
+
+def test_spectrum_leaves_out_frames_with_gaps() -> None:
+    X, Y = ensemble(b=2, c=1, h=32, w=48)
+    Y[0, 0, 0, 3, 3] = torch.nan
+    got, rest = filled(X, Y).table()["standard"], filled(X[1:], Y[1:]).table()["standard"]
+    for name in ("spectrum", "spectrum_of_mean", "spectrum_of_truth"):
+        expected = rest[name]["per_lead"][0]
+        assert got[name]["per_lead"][0] == pytest.approx(expected, rel=1e-5, nan_ok=True)
+        assert math.isfinite(expected[4])
+    # White noise has the same power in all bands, the mean of n members 1 / n of it.
+    noise = torch.randn(4, 8, 2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    got = filled(noise, noise[:, 0]).table()["standard"]
+    for name, power in (("spectrum", 1), ("spectrum_of_mean", 1 / 8)):
+        assert np.array(got[name]["overall"][:5]) * 64**2 == pytest.approx(power, rel=0.15)
+
+
+def test_sharpness_and_ink() -> None:
+    """Strokes in other places: each member is as sharp as the truth, and has its ink; their mean
+    is half as high.
+    """
+    Y, X = torch.zeros(1, 1, 1, 20, 20), torch.zeros(1, 2, 1, 1, 20, 20)
+    Y[..., 4:16, 3:5] = 0.8
+    X[0, 0, ..., 4:16, 8:10] = 0.8
+    X[0, 1, ..., 4:16, 13:15] = 0.8
+    got = filled(X, Y).table()["standard"]
+    assert got["sharpness"]["overall"] == pytest.approx(1, rel=1e-5)
+    assert got["sharpness_of_mean"]["overall"] == pytest.approx(1, rel=1e-5)  # two strokes, halved
+    assert got["ink"]["overall"] == pytest.approx(0, abs=1e-6)
+    assert got["ink_bias"]["overall"] == pytest.approx(0, abs=1e-6)
+    X[0, 0] *= 0.5  # sums .5 and 1 of the truth's: the deviation of two is their gap over sqrt(2)
+    got = filled(X, Y).table()["standard"]
+    assert got["sharpness"]["overall"] == pytest.approx(0.75, rel=1e-5)
+    assert got["ink"]["overall"] == pytest.approx(0.5 / math.sqrt(2), rel=1e-5)
+    assert got["ink_bias"]["overall"] == pytest.approx(-0.25, rel=1e-5)
+
+
+def test_best_of_n_is_one_member_for_the_whole_clip() -> None:
+    """Another member is nearer at each lead time alone."""
+    Y = torch.zeros(1, 2, 1, 8, 8)
+    X = torch.zeros(1, 2, 2, 1, 8, 8)
+    X[0, 0, 1], X[0, 1, 0] = 0.5, 0.3
+    got = filled(X, Y).table()["standard"]
+    mse, psnr = (got[f"best_of_n_{name} (optimistic)"] for name in ("mse", "psnr"))
+    assert mse["per_lead"] == pytest.approx([0.09, 0])
+    assert mse["overall"] == pytest.approx(0.045)
+    assert psnr["overall"] == pytest.approx(-10 * math.log10(0.045))
+
+
+def test_a_single_member() -> None:
+    """CRPS, fair or not, is the mean absolute error; spreads are not known."""
+    X, Y = ensemble(m=1)
+    Y = holed(Y)
+    table = wet(X, Y).table()
+    standard = table["standard"]
+    mae = (X[:, 0] - Y).abs().nanmean().item()
+    for name in ("crps", "fair_crps"):
+        assert standard[name]["overall"] == pytest.approx(mae, rel=1e-5)
+    for name in ("spread", "spread_skill", "ink"):
+        assert math.isnan(standard[name]["overall"])
+    assert standard["best_of_n_mse (optimistic)"]["overall"] == pytest.approx(
+        standard["rmse_of_mean"]["overall"] ** 2
+    )
+    assert len(standard["rank_histogram"]["overall"]) == 2
+    assert table["5 mm/h"]["brier"] == table["5 mm/h"]["fair_brier"]
+    assert len(table["5 mm/h"]["cases"]["overall"]) == 2
+
+
+def test_what_members_have_at_gaps_does_not_matter() -> None:
+    X, Y = ensemble()
+    Y = holed(Y)
+    expected = wet(X, Y)
+    missing = Y.isnan().unsqueeze(1)
+    for other in (torch.nan, 1e6, -torch.inf):
+        got = wet(X.masked_fill(missing, other), Y)
+        torch.testing.assert_close(got.sums, expected.sums, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_lead_time_that_is_missing_altogether() -> None:
+    X, Y = ensemble()
+    Y[:, 0] = torch.nan
+    table, rest = wet(X, Y).table(), wet(X[:, :, 1:], Y[:, 1:]).table()
+    for convention, scores in table.items():
+        for name, values in scores.items():
+            first = np.array(values["per_lead"][0], dtype=float)
+            if name in LISTS:
+                assert (first == 0).all(), name
+            else:
+                assert np.isnan(first).all(), name
+            if "rank" not in name:  # those are drawn by place
+                expected = rest[convention][name]["overall"]
+                assert values["overall"] == pytest.approx(expected, nan_ok=True), name
+
+
+def test_a_member_that_is_no_number_is_not_passed_over() -> None:
+    X, Y = ensemble(h=64, w=64)
+    good = wet(X, Y).table()
+    X[0, 1, 1, 0, 15, 15] = torch.nan
+    table = wet(X, Y).table()
+    for convention, scores in table.items():
+        for name, values in scores.items():
+            assert np.isnan(np.array(values["per_lead"][1], dtype=float)).all(), name
+            if "best" not in name:  # of the whole clip
+                expected = good[convention][name]["per_lead"][0]
+                assert values["per_lead"][0] == pytest.approx(expected, nan_ok=True), name
+
+
+def test_batches_and_processes_add_up() -> None:
+    X, Y = ensemble(b=5)
+    Y = holed(Y)
+    whole, parts = wet(X, Y), EnsembleScorecard(2, 5, "mm/h", (0.5, 5), RAIN.to_units)
+    for some in (slice(0, 2), slice(2, 3), slice(3, 5)):
+        parts.update(X[some], Y[some])
+    torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-5, atol=1e-6, equal_nan=True)
+    halves = []
+    for clips in ([0, 2, 4], [1, 3]):  # as two processes share them
+        halves.append(EnsembleScorecard(2, 5, "mm/h", (0.5, 5), RAIN.to_units))
+        halves[-1].update(X[clips], Y[clips], clips)
+    added = halves[0].sums + halves[1].sums
+    torch.testing.assert_close(added, whole.sums, rtol=1e-5, atol=1e-6, equal_nan=True)
+    ranks = [card.table()["standard"]["rank_histogram"]["overall"] for card in (whole, parts)]
+    assert ranks[0] == ranks[1]
+    by_clip = whole.by_clip("standard", "fair_crps")
+    assert by_clip.shape == (2, 5)
+    assert (by_clip[0].sum() / by_clip[1].sum()).item() == pytest.approx(
+        whole.table()["standard"]["fair_crps"]["overall"]
+    )
+
+
+def test_all_at_once_in_plain_values() -> None:
+    X, Y = ensemble()
+    got = ensemble_scores(X, Y, "mm/h", (0.5,), RAIN.to_units)
+    assert got["members"] == 5
+    assert got["clips"] == 3
+    assert list(got["scores"]) == ["standard", "physical", "0.5 mm/h"]
+    assert len(got["wavelengths"]) == len(got["scores"]["standard"]["spectrum"]["overall"])
+    assert json.loads(json.dumps(got))["scores"].keys() == got["scores"].keys()
+    assert list(ensemble_scores(X, Y)["scores"]) == ["standard"]
+
+
+def test_misuse_is_told() -> None:
+    X, Y = ensemble()
+    card = EnsembleScorecard(2, 5)
+    with pytest.raises(ValueError, match="empty"):
+        card.table()
+    with pytest.raises(ValueError, match="at least 1 member, not 0"):
+        EnsembleScorecard(2, 0)
+    for bad in ((X[:, :4], Y), (X[:, :, :1], Y[:, :1]), (X[:2], Y), (X[:, 0], Y), (X, Y[0])):
+        with pytest.raises(ValueError, match=r"members must be \(B,5,2,C,H,W\)"):
+            card.update(*bad)
+    with pytest.raises(ValueError, match="3 clips have as many numbers, not 2"):
+        card.update(X, Y, [0, 1])
+    with pytest.raises(ValueError, match=r"members must be \(B,M,T,C,H,W\)"):
+        ensemble_scores(X[:, 0], Y)
+    with pytest.raises(ValueError, match="once each"):
+        ensemble_scores(X, Y, thresholds=(1, 1))
