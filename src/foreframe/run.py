@@ -57,8 +57,18 @@ class TrainOptions(TypedDict, total=False):
     validation_clips: int
 
     loss: Literal[
-        "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral"
+        "mse",
+        "mae",
+        "cross_entropy",
+        "mix",
+        "balanced",
+        "relative",
+        "geometric",
+        "spectral",
+        "crps",
     ]
+    members: int
+    pools: list[int]
     sampling_steps: int
     optimizer: Literal["adam", "adamw", "muon"]
     learning_rate: float

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.head import REACH, Frames, Head, Hidden, Over, Raised
+from foreframe.models.head import REACH, Drift, Frames, Head, Hidden, Over, Raised
 from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, exactly, pixels, sampled
 from foreframe.models.promise import Model, State
 
@@ -215,7 +215,9 @@ class Blend(Head):
         large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
         return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
 
-    def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
+    def forward(
+        self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
+    ) -> Frames:
         first, *levels = upon.unflatten(2, (len(self.guide.each), -1)).unbind(dim=2)
         k = self.factor(first)
         seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]

@@ -1,8 +1,9 @@
 """The type of every head: from the decoder's hidden maps to frames.
 
 A head is given the maps that the codec brought up to (nearly) a frame's size, the hidden maps
-themselves, and frames to draw upon: the last one seen, or its guide's. Shapes: b clips, s steps;
-frames b s C H W; hidden maps b s d i j; raised maps (b·s) w h w.
+themselves, and frames to draw upon: the last one seen, or its guide's; of members also noise, by
+which what moves goes astray. Shapes: b clips, s steps; frames b s C H W; hidden maps b s d i j;
+raised maps (b·s) w h w; noise b s n i j.
 """
 
 from typing import Literal
@@ -16,6 +17,7 @@ from foreframe.models.promise import Model
 Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]
 Raised = Float[Tensor, "_ _ _ _"]
+Drift = Float[Tensor, "b s n i j"]
 Over = Literal["last", "all"]
 
 REACH = 3.0  # sigma at which the blurs of heads are cut off
@@ -32,11 +34,13 @@ class Head(nn.Module):
         guide: the baseline that a head draws upon, or several as one.
         told: how many channels the decoder is fed of several guides.
         bounded: whether its frames always lie in (0,1).
+        drifts: how many channels of smooth noise it takes, by which members move.
     """
 
     feed: Literal["maps", "frame", "nothing", "guide", "guides"] = "maps"
     bounded = False
     told = 0
+    drifts = 0
 
     def __init__(
         self, numbers: int, up: Beside | Upward, kernel: int, over: Over, bias: bool = True
@@ -65,7 +69,9 @@ class Head(nn.Module):
         """Frames as small as the network is to see them."""
         return frames
 
-    def forward(self, raised: Raised, maps: Hidden, upon: Tensor) -> Frames:
+    def forward(
+        self, raised: Raised, maps: Hidden, upon: Tensor, drift: Drift | None = None
+    ) -> Frames:
         raise NotImplementedError
 
     def start_at(self, mean: float) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from foreframe.models.baselines import guide_of
 from foreframe.models.blend import Blend
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.head import REACH, Frames, Head, Hidden, Over, Raised
+from foreframe.models.head import REACH, Drift, Frames, Head, Hidden, Over, Raised
 from foreframe.models.motion import blurred, exactly
 
 
@@ -48,7 +48,9 @@ class Draw(Head):
         super().__init__(channels, up, kernel, over, bias)
         self.bounded = sigmoid
 
-    def forward(self, raised: Raised, maps: Hidden, upon: Tensor) -> Frames:
+    def forward(
+        self, raised: Raised, maps: Hidden, upon: Tensor, drift: Drift | None = None
+    ) -> Frames:
         drawn = self.numbers(raised, upon)
         return torch.sigmoid(drawn) if self.bounded else drawn
 
@@ -100,13 +102,18 @@ class Carry(Head):
     which is two small matrix products. Their size grows with the frame's area times its side, over
     the patch's, whose side is the codec's stride.
 
+    A member is not blurred by that Gaussian but displaced by a draw from it, much alike in
+    neighbouring patches and the same draw at all lead times: so the blurred frame is about the mean
+    of all members.
+
     Args:
         channels, read, up, kernel, over: as of `Draw`.
         feed: "maps" or "nothing": see `Head`.
     """
 
-    # Pixels a frame for an output of 1; the narrowest Gaussian in pixels.
-    speed, sharpest = 4.0, 0.45
+    # Pixels a frame for an output of 1; the narrowest Gaussian in pixels, and that of members.
+    speed, sharpest, of_members = 4.0, 0.45, 0.6
+    drifts = 2
 
     def __init__(
         self,
@@ -126,10 +133,18 @@ class Carry(Head):
         # At rest, a little blurred, nearly whole.
         self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))
 
-    def forward(self, raised: Raised, maps: Hidden, upon: Float[Tensor, "b c h w"]) -> Frames:
-        return self.numbers(raised, upon) + self.carried(maps, upon)
+    def forward(
+        self,
+        raised: Raised,
+        maps: Hidden,
+        upon: Float[Tensor, "b c h w"],
+        drift: Drift | None = None,
+    ) -> Frames:
+        return self.numbers(raised, upon) + self.carried(maps, upon, drift)
 
-    def carried(self, maps: Hidden, last: Float[Tensor, "b c h w"]) -> Frames:
+    def carried(
+        self, maps: Hidden, last: Float[Tensor, "b c h w"], drift: Drift | None = None
+    ) -> Frames:
         """The last frame, each patch where it is by each step."""
         b, steps, _, i, j = maps.shape
         h, w = last.shape[-2:]
@@ -139,6 +154,8 @@ class Carry(Head):
         motion = self.motion(maps.flatten(0, 1)).to(last.dtype).unflatten(0, (b, steps))
         moved = torch.cumsum(self.speed * motion[:, :, :2], dim=1)
         width = self.sharpest + F.softplus(motion[:, :, 2:4])
+        if drift is not None:
+            moved, width = moved + width * drift, torch.full_like(width, self.of_members)
         row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
         column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
         k_rows = _kernel(row, width[:, :, 0], p, i * p).unsqueeze(2)  # (b,steps,1,i,j,p,H)
@@ -186,7 +203,9 @@ class Correct(Head):
         self.begin_small(0.001)
         self.guide = guide_of(guide)
 
-    def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
+    def forward(
+        self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
+    ) -> Frames:
         return self.numbers(raised, upon) + upon
 
 
@@ -228,7 +247,9 @@ class Mix(Head):
         self.blurs = tuple(blurs)
         self.guide = guide_of(guide)
 
-    def forward(self, raised: Raised, maps: Hidden, upon: Frames) -> Frames:
+    def forward(
+        self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
+    ) -> Frames:
         # For each channel the K+2 numbers behind the weights, and the one behind the factor.
         numbers = self.numbers(raised, upon).unflatten(2, (upon.shape[2], len(self.blurs) + 3))
         first = torch.zeros(len(self.blurs) + 2, device=upon.device)

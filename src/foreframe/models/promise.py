@@ -31,6 +31,8 @@ class Model(nn.Module):
         per_step: values that a forecast holds at once for each pixel and step, beside the frames
             themselves.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
+        draws: whether it has several futures: `decode` draws from the keys that a state has of its
+            members (`foreframe.models.members`).
     """
 
     args: dict[str, Any]
@@ -41,6 +43,7 @@ class Model(nn.Module):
     memory: str = "keep"
     compiled: bool | None = None
     bounded: bool = False
+    draws: bool = False
 
     @property
     def takes(self) -> int | None:

@@ -24,6 +24,7 @@ from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
+from foreframe.models.noise import Astray
 from foreframe.models.promise import Model, State, joined, known_inputs, with_known
 from foreframe.typed import choice
 
@@ -158,10 +159,9 @@ class Recurrent(Model):
         return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
     def drawn(
-        self, maps: list[Tensor], skip: list[Tensor] | None, frame: Float[Tensor, "b _ h w"]
+        self, read: Maps, skip: list[Tensor] | None, frame: Float[Tensor, "b _ h w"]
     ) -> Float[Tensor, "b _ h w"]:
-        """The head's frame from one step's hidden maps and the last frame."""
-        read = self.over(maps)
+        """The head's frame from the maps that it reads of one step, and the last frame."""
         return self.output(self.up(read, skip), read.unsqueeze(1), frame[:, : self.channels])[:, 0]
 
     def steps(
@@ -225,12 +225,13 @@ class NextFrame(Recurrent):
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         layers, known = _layers(state), self.known(state, steps)
         first = state["frame"]
-        first = self.drawn(self.encoder.maps(layers), self.shown(first), first)
+        first = self.drawn(self.over(self.encoder.maps(layers)), self.shown(first), first)
 
         def step(t: int, carried: State) -> Result:
             frame = joined(carried["frame"], known[:, t])
             layers = self.encoder.step(self.codec(frame)[-1], _layers(carried))
-            frame = self.drawn(self.encoder.maps(layers), self.shown(frame), frame)
+            maps = self.over(self.encoder.maps(layers))
+            frame = self.drawn(maps, self.shown(frame), frame)
             return frame, layers | {"frame": frame}
 
         frames, _ = self.steps(step, layers | {"frame": first}, steps - 1)
@@ -255,6 +256,9 @@ class EncoderDecoder(Recurrent):
             each fits the decoder's last hidden map of the step before; 0 is off.
         backward: so many of the last frames are also read from the newest back, by a core of its
             own, whose state is added to the encoder's; 0 is off.
+        noise: arguments of `Noise`, by name: members (`foreframe.models.members`) see it beside
+            what the decoder is fed and in the maps that the head reads, and move by it where the
+            head moves anything; None for a model that has one future.
 
     Raises:
         ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
@@ -272,6 +276,7 @@ class EncoderDecoder(Recurrent):
         attention: int = 0,
         backward: int = 0,
         inputs: int = 0,
+        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if start not in ("zeros", "states", "mirrored"):
@@ -310,6 +315,11 @@ class EncoderDecoder(Recurrent):
             self.inform = CODECS[codec_kind](self.output.told + inputs, **codec_args)
         # Frames that are fed back are drawn step by step; else all maps are kept and drawn at once.
         read = sum(own) if args["over"] == "all" else own[-1]
+        self.astray = None
+        if noise is not None:
+            self.args |= {"noise": dict(noise)}
+            self.draws = True
+            self.astray = Astray(noise, self.stride, fed + beside, read, self.output.drifts)
         self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
@@ -382,6 +392,9 @@ class EncoderDecoder(Recurrent):
         elif self.inform is not None:
             informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
         skip = self.shown(shown) if skip is None else skip
+        fed_noise, shown_noise, drift = None, None, None
+        if self.astray is not None:
+            fed_noise, shown_noise, drift = self.astray(state, steps, embedding)
         keys = None if self.attend is None else self.attend.keys(state["maps"])
 
         def fed(t: int, carried: State) -> Fed:
@@ -399,13 +412,18 @@ class EncoderDecoder(Recurrent):
                 beside.append(self.attend(carried.get("map"), keys, state["maps"]))
             inputs = [x for x in (fed(t, carried), *beside) if x is not None]
             x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0] if inputs else None
+            if x is not None and fed_noise is not None:
+                x = x + fed_noise[:, t]
             layers = self.decoder.step(x, _layers(carried))
             maps = self.decoder.maps(layers)
             layers |= {"map": maps[-1]}
+            read = self.over(maps)
+            if shown_noise is not None:
+                read = read + shown_noise[:, t]
             if feed == "frame":
-                frame = self.drawn(maps, skip, carried["frame"])
+                frame = self.drawn(read, skip, carried["frame"])
                 return frame, layers | {"frame": frame}
-            return self.over(maps), layers
+            return read, layers
 
         first = {"frame": upon} if feed == "frame" else {}
         results, _ = self.steps(step, begin | first, steps)
@@ -413,7 +431,7 @@ class EncoderDecoder(Recurrent):
             return torch.stack(results, dim=1), upon
         # Stacked so that they stay channels last.
         maps = torch.stack([m.permute(0, 2, 3, 1) for m in results], dim=1).permute(0, 1, 4, 2, 3)
-        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon), upon
+        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon, drift), upon
 
 
 class Attention(nn.Module):
@@ -507,7 +525,7 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.finish(self.encoder.hidden, Draw, args, horizon)
 
     def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
-        maps, frame = self.encoder.maps(_layers(state)), state["frame"]
+        maps, frame = self.over(self.encoder.maps(_layers(state))), state["frame"]
         frames = self.drawn(maps, self.shown(frame), frame)
         return frames.unflatten(1, (self.horizon, self.channels))
 

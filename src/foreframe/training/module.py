@@ -3,7 +3,8 @@ nothing of its own.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window
-from foreframe.models import Model, earlier, parts_of
+from foreframe.models import Model, earlier, members, parts_of, with_known
+from foreframe.training.crps import crps
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
 from foreframe.training.optimizers import build_optimizer
@@ -20,6 +22,7 @@ from foreframe.training.options import LearningOptions
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
 
 Batch = Float[Tensor, "b t c h w"]
+VALIDATED = 4  # members whose mean is validated
 
 
 class ForecastModule(L.LightningModule):
@@ -50,6 +53,9 @@ class ForecastModule(L.LightningModule):
             learning,
             dict(config),
         )
+        self._loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[learning.loss]
+        if learning.loss == "crps":
+            self._loss = partial(crps, pools=learning.pools)
         self.elapsed = 0.0  # seconds of training behind, of this run and those before it
         self._clock: float | None = None
 
@@ -59,14 +65,20 @@ class ForecastModule(L.LightningModule):
             share = truth_share(self.global_step, self.learning.sampling_steps)
             P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)
         else:
-            P, Y = forecast(self.network, clips, window, self.learning.truncate)
-        loss = LOSSES[self.learning.loss](P, Y)
+            drawn = self.learning.members if self.learning.loss == "crps" else 0
+            P, Y = forecast(self.network, clips, window, self.learning.truncate, drawn)
+        loss = self._loss(P, Y)
         self.log("loss", loss, prog_bar=True)
         return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
-        forecast = self.network(parts.past, self.window.future, parts.known)
+        state = self.network.encode(parts.past)
+        state = state if parts.known is None else with_known(state, parts.known)
+        if self.network.draws:
+            state = members(state, VALIDATED)
+        forecast = self.network.decode(state, self.window.future)
+        forecast = forecast.unflatten(0, (len(clips), -1)).mean(dim=1)
         return {"past": parts.past_of_targets, "forecast": forecast, "truth": parts.truth}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

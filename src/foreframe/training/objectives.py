@@ -11,8 +11,9 @@ from torch import Tensor
 
 from foreframe.clip import Window
 from foreframe.frames import fill_missing
-from foreframe.models import Model, State, parts_of, with_known
+from foreframe.models import Model, State, members, parts_of, with_known
 from foreframe.models.promise import joined
+from foreframe.training.crps import crps
 
 Frames = Float[Tensor, "b t c h w"]
 Forecasts = Float[Tensor, "b s _ h w"]  # fewer frames than the clips have, and no inputs
@@ -137,7 +138,7 @@ def _mean(values: Tensor, there: Tensor, axes: tuple[int, ...] | None = None) ->
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "balanced": balanced,
-    "relative": relative, "geometric": geometric, "spectral": spectral,
+    "relative": relative, "geometric": geometric, "spectral": spectral, "crps": crps,
 }  # fmt: skip
 
 
@@ -155,10 +156,10 @@ def shortened(
 
 
 def forecast(
-    network: Model, clips: Frames, window: Window, truncate: int = 0
-) -> tuple[Forecasts, Forecasts]:
+    network: Model, clips: Frames, window: Window, truncate: int = 0, drawn: int = 0
+) -> tuple[Float[Tensor, "bm s _ h w"], Forecasts]:
     """The plain objective: the future from the past. Returns the forecast and its truth,
-    (B,future,C,H,W) both.
+    (B,future,C,H,W) both; with `drawn` that many members of each clip, the first clip's first.
 
     With `truncate`, what came before the last so many frames of the past is seen, but nothing is
     learnt through it (truncated backpropagation through time): memory no longer grows with the
@@ -168,14 +169,17 @@ def forecast(
     losses leave them out.
     """
     past, known, truth, _ = parts_of(clips, window, network.inputs)
-    if not 0 < truncate < window.past:
-        return network(past, window.future, known), truth
-    with torch.no_grad():
-        state = network.encode(past[:, :-truncate])
-    state = network.encode(past[:, -truncate:], state)
-    return network.decode(
-        state if known is None else with_known(state, known), window.future
-    ), truth
+    state: State | None = None
+    if 0 < truncate < window.past:
+        with torch.no_grad():
+            state = network.encode(past[:, :-truncate])
+        past = past[:, -truncate:]
+    state = network.encode(past, state)
+    state = state if known is None else with_known(state, known)
+    if drawn:
+        seeds = torch.randint(2**62, (len(clips),), device="cpu")
+        state = members(state, drawn, seeds)
+    return network.decode(state, window.future), truth
 
 
 def next_frames(

@@ -73,7 +73,9 @@ class LearningOptions:
     Args:
         loss: the loss, a mean over pixels; mix is half mse, half mae; balanced weighs
             rain; relative is mse in units of a clip's change; geometric the geometric mean of
-            clips' mse; spectral does not reward what fades
+            clips' mse; spectral does not reward what fades; crps is of members that a model draws
+        members: so many of each clip, for crps
+        pools: sides in pixels of the means that crps compares, beside the whole frame
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
@@ -94,8 +96,18 @@ class LearningOptions:
     """
 
     loss: Literal[
-        "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral"
+        "mse",
+        "mae",
+        "cross_entropy",
+        "mix",
+        "balanced",
+        "relative",
+        "geometric",
+        "spectral",
+        "crps",
     ] = "mse"
+    members: int = 2
+    pools: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     sampling_steps: int = 0
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-4
@@ -118,7 +130,14 @@ class LearningOptions:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.minutes is not None and not 0 < self.minutes < LONG:
             raise ValueError(f"minutes must be above 0, not {self.minutes}")
-        _check_at_least(self, 1, "epochs")
+        _check_at_least(self, 1, "epochs", "members")
+        if not all(isinstance(k, int) and 1 <= k <= LONG for k in self.pools):
+            raise ValueError(f"pools are sides of 1 pixel or more, not {self.pools}")
+        if self.loss == "crps" and self.sampling_steps:
+            raise ValueError(
+                "scheduled sampling shows a forecast what it forecast itself, of which crps draws "
+                "several: leave sampling_steps at 0"
+            )
         _check_at_least(
             self,
             0,

@@ -147,6 +147,10 @@ def _check_contracts(
         if "codec" in network.args:
             sigmoid = f", or draw with a sigmoid: --model_args.{draws}.sigmoid true"
         raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
+    if learning.loss == "crps" and not network.draws:
+        raise ValueError(
+            "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
+        )
     if clips < data.batch_size:
         raise ValueError(
             f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller "
@@ -156,14 +160,16 @@ def _check_contracts(
 
 def load_initial_weights(network: Model, weights: str) -> None:
     """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or
-    published ones.
+    published ones. Those of a network without noise fit the same with noise, too, whose own weights
+    stay as they are.
 
     Raises:
         ValueError: they are not there, or of another network.
     """
     trained = Forecaster.load(weights).model
-    if (type(trained), trained.args) != (type(network), network.args):
-        differ = [name for name in network.args if trained.args.get(name) != network.args[name]]
+    args = {n: v for n, v in network.args.items() if n != "noise" or n in trained.args}
+    if (type(trained), trained.args) != (type(network), args):
+        differ = [name for name in args if trained.args.get(name) != args[name]]
         raise ValueError(
             f"weights {weights} are of another network than these options describe: "
             f"{model_name(trained)}"
@@ -174,7 +180,7 @@ def load_initial_weights(network: Model, weights: str) -> None:
             )
             + "; choose the --model (and --model_args) that they were trained with"
         )
-    network.load_state_dict(trained.state_dict())
+    network.load_state_dict(network.state_dict() | trained.state_dict())
 
 
 def load_weights(network: Model, weights: Mapping[str, Any], path: Path) -> None:

@@ -1,0 +1,185 @@
+"""Members: several possible futures of one past. The randomness lives in the state.
+
+`members` repeats each clip of a state and gives each copy a key; a model that has `Noise` draws it
+from that key, the lead time and the place. So `decode` stays a pure function: the same key gives
+the same future, in a stream, in tiles, whenever it is asked for again. A state without keys draws
+nothing, and the model is as if it had no noise.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from foreframe.keyed import further, key_of, normals
+from foreframe.models.promise import State
+from foreframe.typed import choice
+
+
+def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:
+    """Members `first` to `first + n - 1` of each clip of a state, as clips: all of the first clip's
+    come first.
+
+    Args:
+        state: what `encode` gave, of b clips; it is left as it was.
+        n: members of each clip, at least 1.
+        seed: of all clips alike, so that a clip's members do not depend on the batch that it is in;
+            or a number for each clip.
+        first: number of the first of them; members 4 to 7 drawn alone are those of 8.
+
+    Raises:
+        ValueError: n below 1, or first below 0.
+    """
+    if n < 1 or first < 0:
+        raise ValueError(f"members are 1 or more, counted from 0, not {n} from {first}")
+    some = next(iter(state.values()))
+    number = torch.arange(first, first + n, device=some.device)
+    seeds = key_of(seed).to(some.device) if isinstance(seed, int) else seed.to(some.device)
+    keys = further(seeds.expand(some.shape[0]).unsqueeze(1), number)
+    repeated = {name: value.repeat_interleave(n, dim=0) for name, value in state.items()}
+    return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
+
+
+def placed(state: State, row: int, column: int) -> State:
+    """The state of a tile, which begins at that row and column of a whole frame: its noise is then
+    a part of that of the whole.
+    """
+    some = next(iter(state.values()))
+    place = torch.tensor([row, column], device=some.device).expand(some.shape[0], 2)
+    return {**state, "place": place}
+
+
+def carried_on(state: State) -> State:
+    """What of a state says which member of which place it is."""
+    return {name: state[name] for name in ("key", "member", "place") if name in state}
+
+
+class Noise(nn.Module):
+    """Channels of normal noise.
+
+    Args:
+        stride: pixels of a frame for one of the maps that it is drawn for.
+        drift: channels that differ from place to place and stay for all lead times.
+        whole: channels of which each is one number for a clip, at all places and lead times: of
+            what is the same for all of it, such as its speed.
+        local: channels that differ from place to place and are drawn anew for each lead time.
+        apart: what differs from place to place is drawn at places so many pixels of the maps apart,
+            and is smooth between them.
+
+    Raises:
+        ValueError: no channels, or a distance or stride below 1.
+    """
+
+    def __init__(
+        self, stride: int, drift: int = 0, /, whole: int = 16, local: int = 4, apart: int = 2
+    ) -> None:
+        super().__init__()
+        if min(whole, local, drift) < 0 or whole + local + drift < 1:
+            raise ValueError(
+                f"noise has 1 channel or more, not {whole} whole, {local} local, {drift} drift"
+            )
+        if apart < 1 or stride < 1:
+            raise ValueError(f"noise is drawn 1 pixel or more apart, not {apart} of {stride}")
+        self.whole, self.local, self.drift = whole, local, drift
+        self.apart, self.stride = apart, stride
+        self.width = whole + local + drift
+
+    def forward(
+        self, state: State, steps: int, size: Sequence[int]
+    ) -> Float[Tensor, "b steps n i j"] | None:
+        """The noise of all lead times on maps of that size; None where the state has no keys."""
+        if "key" not in state:
+            return None
+        key, (i, j) = state["key"], size
+        b = len(key)
+        place = state.get("place", key.new_zeros(b, 2)) // self.stride
+        parts = []
+        if self.whole:
+            drawn = normals(further(key[:, None], _WHOLE, torch.arange(self.whole).to(key)))
+            parts.append(drawn.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
+        if self.local:
+            leads = further(key[:, None], _LOCAL, torch.arange(steps).to(key))
+            parts.append(_smooth(leads, self.local, place, i, j, self.apart))
+        if self.drift:
+            still = further(key[:, None], _DRIFT)
+            parts.append(
+                _smooth(still, self.drift, place, i, j, self.apart).expand(-1, steps, -1, -1, -1)
+            )
+        return torch.cat(parts, dim=2)
+
+
+class Astray(nn.Module):
+    """What makes members of a decoder differ: `Noise`, and what of it is added where.
+
+    Args:
+        noise: arguments of `Noise`, by name.
+        stride: pixels of a frame for one of the maps.
+        fed, read: channels of what the decoder is fed, 0 for nothing, and of what its head reads.
+        drift: channels by which the head moves things.
+
+    Raises:
+        ValueError: as `Noise`, or arguments that it does not take.
+    """
+
+    def __init__(
+        self, noise: Mapping[str, Any], stride: int, fed: int, read: int, drift: int
+    ) -> None:
+        super().__init__()
+        _, args = choice({"noise": Noise}, {"noise": noise}, "noise")
+        self.noise = Noise(stride, drift, **args)
+        self.drift = drift
+        self.fed = nn.Conv2d(self.noise.width, fed, 1, bias=False) if fed else None
+        self.read = nn.Conv2d(self.noise.width, read, 1, bias=False)
+        for of in (self.fed, self.read):
+            if of is not None:  # not nothing: without any spread a CRPS has no gradient for it
+                nn.init.normal_(of.weight, std=0.02)
+
+    def forward(
+        self, state: State, steps: int, like: Float[Tensor, "b _ i j"]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """For all lead times what is added to what is fed, (b,s,_,i,j), and to what is read, and
+        the drift; all None where the state has no keys.
+        """
+        noise = self.noise(state, steps, like.shape[-2:])
+        if noise is None:
+            return None, None, None
+        each = noise.to(like.dtype).flatten(0, 1)
+        fed, read = (
+            None if of is None else of(each).unflatten(0, noise.shape[:2])
+            for of in (self.fed, self.read)
+        )
+        return fed, read, noise[:, :, noise.shape[2] - self.drift :] if self.drift else None
+
+
+_WHOLE, _LOCAL, _DRIFT = 1, 2, 3  # so that the channels of one kind are not those of another
+
+
+def _smooth(
+    keys: Int[Tensor, "b s"], channels: int, place: Int[Tensor, "b 2"], i: int, j: int, apart: int
+) -> Float[Tensor, "b s n i j"]:
+    """Normal noise of deviation 1 everywhere: drawn at the corners of a grid that lies still,
+    wherever a tile begins, and linear between them.
+    """
+    corners, weights = [], []
+    for axis, length in ((0, i), (1, j)):
+        # Places of the pixels, in units of the grid.
+        at = (place[:, axis, None] + torch.arange(length, device=place.device)) / apart
+        first = torch.div(place[:, axis], apart, rounding_mode="floor")
+        corner = first[:, None] + torch.arange(
+            math.ceil((length - 1) / apart) + 2, device=place.device
+        )
+        weight = (1 - (at[:, :, None] - corner[:, None, :]).abs()).clamp(min=0)
+        corners.append(corner)
+        weights.append(weight / weight.square().sum(dim=2, keepdim=True).sqrt())
+    rows, columns = corners
+    channel = torch.arange(channels, device=keys.device)
+    at_corners = further(
+        keys[:, :, None, None, None],
+        channel[:, None, None],
+        rows[:, None, None, :, None],
+        columns[:, None, None, None, :],
+    )
+    return torch.einsum("bik,bsnkl,bjl->bsnij", weights[0], normals(at_corners), weights[1])

@@ -1,0 +1,71 @@
+"""Noise of members: of its distribution, by key, lead time and place."""
+
+import pytest
+import torch
+
+from foreframe.models.noise import Noise, members, placed
+
+STATE = {"frame": torch.arange(6.0).view(2, 3)}
+
+
+def test_members_are_copies_with_a_key_each() -> None:
+    state = members(STATE, 3, seed=5)
+    assert (state["frame"] == STATE["frame"][[0, 0, 0, 1, 1, 1]]).all()
+    assert state["member"].tolist() == [0, 1, 2, 0, 1, 2]
+    # A clip's members are the same alone and in a batch, and each has another key.
+    alone = members({"frame": STATE["frame"][1:]}, 3, seed=5)
+    assert (state["key"].view(2, 3) == alone["key"]).all()
+    assert len(alone["key"].unique()) == 3
+    assert (members(STATE, 2, seed=5, first=1)["key"].view(2, 2) == alone["key"][1:]).all()
+    assert (members(STATE, 3, seed=6)["key"] != state["key"]).all()
+    own = members(STATE, 3, torch.tensor([7, 8]))["key"].view(2, 3)
+    assert (own[0] != own[1]).all()
+    assert set(STATE) == {"frame"}
+
+
+@pytest.mark.parametrize(("n", "first"), [(0, 0), (2, -1)])
+def test_members_that_are_none(n: int, first: int) -> None:
+    with pytest.raises(ValueError, match="members are 1 or more"):
+        members(STATE, n, first=first)
+
+
+def test_noise_is_normal_everywhere() -> None:
+    noise = Noise(1, 2, whole=2, local=2, apart=3)
+    assert noise(STATE, 4, (5, 7)) is None
+    drawn = noise(members(STATE, 2000), 2, (6, 8))
+    assert drawn.shape == (4000, 2, 6, 6, 8)
+    some = drawn[::2]  # a clip's own: those of the other clip are the same
+    assert some.mean(dim=0).abs().max() < 0.12
+    assert (some.var(dim=0) - 1).abs().max() < 0.16
+    whole, local, drift = some.split(2, dim=2)
+    assert (whole == whole[:, :1, :, :1, :1]).all()
+    assert (drift == drift[:, :1]).all()
+    assert (local[:, 0] * local[:, 1]).mean(dim=0).abs().max() < 0.12
+    # What lies next to each other is alike, what lies two corners apart is not.
+    for smooth in (local, drift):
+        near, far = smooth[..., 1:] * smooth[..., :-1], smooth[..., 6:] * smooth[..., :-6]
+        assert near.mean(dim=0).min() > 0.5
+        assert far.mean(dim=0).abs().max() < 0.12
+
+
+def test_each_channel_of_each_kind_is_a_draw_of_its_own() -> None:
+    drawn = Noise(1, 3, whole=3, local=3, apart=1)(members(STATE, 500), 1, (4, 4))
+    columns = drawn.view(1000, 9, 16)[::2].transpose(0, 1).flatten(1)
+    together = torch.corrcoef(columns) - torch.eye(9)
+    assert together.abs().max() < 0.15
+
+
+@pytest.mark.parametrize("apart", [1, 2, 5])
+def test_a_tile_has_a_part_of_the_noise_of_the_whole(apart: int) -> None:
+    noise = Noise(4, 1, whole=1, local=2, apart=apart)
+    state = members(STATE, 2, seed=1)
+    whole = noise(state, 3, (12, 16))
+    tile = noise(placed(state, 4 * 5, 4 * 7), 3, (6, 8))
+    torch.testing.assert_close(tile, whole[..., 5:11, 7:15], rtol=0, atol=1e-6)
+    assert (noise(state, 2, (12, 16)) == whole[:, :2]).all()
+
+
+@pytest.mark.parametrize("args", [{"whole": 0, "local": 0}, {"local": -1}, {"apart": 0}])
+def test_noise_that_is_none(args: dict) -> None:
+    with pytest.raises(ValueError, match="noise"):
+        Noise(8, 0, **args)

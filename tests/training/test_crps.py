@@ -1,0 +1,75 @@
+"""The loss of ensembles."""
+
+import pytest
+import torch
+
+from foreframe.training.crps import FAIR, crps
+
+
+def by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Of members (m) and one truth, pair by pair."""
+    m = len(x)
+    error = sum(abs(float(a - y)) for a in x) / m
+    if m == 1:
+        return error
+    apart = sum(abs(float(a - b)) for a in x for b in x)
+    return error - (1 - (1 - FAIR) / m) / (2 * m * (m - 1)) * apart
+
+
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_it_is_the_almost_fair_crps_of_means_over_several_scales(m: int) -> None:
+    torch.manual_seed(m)
+    P, Y = torch.rand(2 * m, 3, 1, 6, 8), torch.rand(2, 3, 1, 6, 8)
+    whole = [
+        by_hand(P[clip * m : clip * m + m, t].mean((1, 2, 3)), Y[clip, t].mean())
+        for clip in range(2)
+        for t in range(3)
+    ]
+    pixels = [
+        by_hand(P[clip * m : clip * m + m, t, 0, i, j], Y[clip, t, 0, i, j])
+        for clip in range(2)
+        for t in range(3)
+        for i in range(6)
+        for j in range(8)
+    ]
+    pairs = [
+        by_hand(
+            P[clip * m : clip * m + m, t, 0, i : i + 2, j : j + 2].mean((1, 2)),
+            Y[clip, t, 0, i : i + 2, j : j + 2].mean(),
+        )
+        for clip in range(2)
+        for t in range(3)
+        for i in range(0, 6, 2)
+        for j in range(0, 8, 2)
+    ]
+    mean = [sum(of) / len(of) for of in (pixels, pairs, whole)]
+    wanted = (1 * mean[0] + 2 * mean[1] + 3 * mean[2]) / 6  # half of a side of 6 is 3
+    assert float(crps(P, Y, [1, 2, 8])) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_missing_values_count_for_nothing() -> None:
+    torch.manual_seed(0)
+    P, Y = torch.rand(4, 2, 1, 8, 16, requires_grad=True), torch.rand(2, 2, 1, 8, 16)
+    Y[:, :, :, :, 8:] = torch.nan
+    loss = crps(P, Y)
+    torch.testing.assert_close(loss, crps(P[..., :8], Y[..., :8]))
+    loss.backward()
+    assert (P.grad[..., 8:] == 0).all()
+    assert (P.grad[..., :8] != 0).any()
+    assert float(crps(P, torch.full_like(Y, torch.nan))) == 0
+
+
+def test_members_of_the_true_distribution_are_best() -> None:
+    """Sharper, wider or all alike, members of a random truth have a larger loss."""
+    torch.manual_seed(1)
+    Y = torch.randn(4000, 1, 1, 1, 1)
+
+    def loss(spread: float) -> float:
+        return float(crps(spread * torch.randn(8000, 1, 1, 1, 1), Y))
+
+    assert loss(1.0) < min(loss(0.0), loss(0.5), loss(1.7))
+
+
+def test_forecasts_that_are_no_members_of_these_clips() -> None:
+    with pytest.raises(ValueError, match="3 forecasts are not as many for each of 2 clips"):
+        crps(torch.rand(3, 1, 1, 4, 4), torch.rand(2, 1, 1, 4, 4))
