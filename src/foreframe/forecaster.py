@@ -18,15 +18,19 @@ from foreframe.budget import check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames
 from foreframe.data.inputs import known_after
+from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.matching import match_to
 from foreframe.models import (
+    Drawn,
     Model,
     build_model,
     earlier,
+    forecast_members,
     forecast_of,
     model_name,
+    placed,
     weights_of,
     with_known,
 )
@@ -90,7 +94,24 @@ class Forecaster:
         precision: str = EXACT,
         known: Any = None,
         match: str | None = None,
+        members: None = None,
+        seed: int = 0,
     ) -> Clip: ...
+
+    @overload
+    def predict(
+        self,
+        frames: Clip,
+        steps: int,
+        tile: int = 0,
+        overlap: int | None = None,
+        precision: str = EXACT,
+        known: Any = None,
+        match: str | None = None,
+        *,
+        members: int,
+        seed: int = 0,
+    ) -> Ensemble: ...
 
     @overload
     def predict(
@@ -102,6 +123,8 @@ class Forecaster:
         precision: str = EXACT,
         known: Any = None,
         match: str | None = None,
+        members: int | None = None,
+        seed: int = 0,
     ) -> Array: ...
 
     @torch.inference_mode()
@@ -114,6 +137,8 @@ class Forecaster:
         precision: str = EXACT,
         known: Any = None,
         match: str | None = None,
+        members: int | None = None,
+        seed: int = 0,
     ) -> Any:
         """Forecast the `steps` frames that follow.
 
@@ -137,38 +162,49 @@ class Forecaster:
                 one seen, or of what the model's "guide" forecasts for that time: as much heavy rain
                 as these have, and a larger squared error; see `foreframe.matching`. Tiles are
                 matched when they are joined.
+            members: so many possible futures, of a model that draws them; None for its one
+                forecast.
+            seed: of the members: the same seed gives the same ones, for any past and in tiles.
 
         Returns:
             (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units,
             NaN where every past value was missing; a `Clip`, with the times that follow, for a
-            `Clip`.
+            `Clip`. Of members the same with an axis for them before it, (members,...), or an
+            `Ensemble` for a `Clip`.
 
         Raises:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but
                 missing values; steps below 1; a clip in other units than the forecaster's; tiles
                 that cannot be laid; more memory than the budget; a precision that is unknown, or
                 that the device does not have; a match that is unknown, or to a guide that the model
-                lacks.
+                lacks; members below 1, or of a model that draws none.
         """
         steps = checked_steps(steps)
         check_precision(precision)
         self.check_match(match)
+        self.check_members(members)
+        drawn = None if members is None else Drawn(members, seed)
         if isinstance(frames, Clip):
-            return self._predict_clip(frames, steps, tile, overlap, precision, known, match)
+            return self._predict_clip(frames, steps, tile, overlap, precision, known, match, drawn)
         if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
-            self.check_size(frames.shape, steps, tile, match)
+            self.check_size(frames.shape, steps, tile, match, members or 1)
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
         with computing(self.settled(precision, past.shape[2:], tile), self.device):
-            future, guide = self._in_tiles(past, steps, tile, overlap, known, match == GUIDE)
+            future, guide = self._in_tiles(past, steps, tile, overlap, known, match == GUIDE, drawn)
         last = last[:, : future.shape[2]]
+        if drawn is not None:
+            last = last.repeat_interleave(drawn.n, dim=0)
         if match is not None:
             future = match_to(match, future, last, guide)
         future = missing_where_unseen(future, last)
         future = self.scaling.to_units(future)
-        future = future[0] if single else future
+        if drawn is not None:
+            future = future.unflatten(0, (-1, drawn.n)).transpose(0, 1)
+        if single:
+            future = future.squeeze(0 if drawn is None else 1)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
     def check_match(self, *match: str | None) -> None:
@@ -184,14 +220,35 @@ class Forecaster:
                 "values of the last frame seen"
             )
 
+    def check_members(self, members: int | None) -> None:
+        """Refuse members of a model that draws none.
+
+        Raises:
+            ValueError: or fewer than 1.
+        """
+        if members is None:
+            return
+        if isinstance(members, bool) or not isinstance(members, int) or members < 1:
+            raise ValueError(f"members are 1 or more, not {members}")
+        if not self.model.draws:
+            raise ValueError(
+                "this model has one future, and draws no members: train one that has noise, by "
+                "--model_args.noise.whole 16 --loss crps"
+            )
+
     def check_size(
-        self, shape: Sequence[int], steps: int, tile: int = 0, match: str | None = None
+        self,
+        shape: Sequence[int],
+        steps: int,
+        tile: int = 0,
+        match: str | None = None,
+        members: int = 1,
     ) -> None:
         """Refuse a forecast that would take more memory than the budget.
 
         Args:
             shape: of the past, (...,C,H,W) in pixels.
-            steps, tile, match: as in `predict`.
+            steps, tile, match, members: as in `predict`.
 
         Raises:
             ValueError: with what it would take, and the cure.
@@ -201,8 +258,10 @@ class Forecaster:
         at_once = min(h * w, tile**2) if tile > 0 else h * w
         # Of the forecast, and of what it is matched to.
         copies = {None: 3, LAST: 5, GUIDE: 8}[match]
-        need = 4 * clips * steps * (copies * c * h * w + (c + self.model.per_step) * at_once)
-        cure = "forecast fewer steps" + (" or in tiles" if not tile else "")
+        of_frames = members * copies * c * h * w
+        need = 4 * clips * steps * (of_frames + (c + self.model.per_step) * at_once)
+        cure = "forecast fewer " + ("members or " if members > 1 else "") + "steps"
+        cure += " or in tiles" if not tile else ""
         check_budget(
             need, self.budget, f"a forecast of {steps} frames of {format_size((c, h, w))}", cure
         )
@@ -248,27 +307,30 @@ class Forecaster:
         precision: str,
         known: Any,
         match: str | None,
-    ) -> Clip:
+        drawn: Drawn | None,
+    ) -> Clip | Ensemble:
         check_units(clip.units, self.scaling.units, clip.name or "the clip")
         known = known_after(clip, len(clip), steps) if known is None else known
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
-            future = self.predict(past, steps, tile, overlap, precision, known, match)
+            how = tile, overlap, precision, known, match
+            futures = self.predict(past, steps, *how, *(drawn or (None,)))
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         units, start = (
             clip.units or self.scaling.units,
             None if clip.times is None else clip.times[-1],
         )
-        return replace(
+        future = replace(
             clip,
-            frames=future,
+            frames=futures if drawn is None else futures[0],
             times=clip.times_after(steps),
             units=units,
             notes=(),
             start=start,
             inputs=(),
         )
+        return future if drawn is None else Ensemble.like(future, futures)
 
     def _in_tiles(
         self,
@@ -278,8 +340,9 @@ class Forecaster:
         overlap: int | None,
         known: Float[Tensor, "b _ _ h w"] | None,
         guided: bool,
-    ) -> tuple[Float[Tensor, "b s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-        """The forecast, and that of the guide where it is asked for."""
+        drawn: Drawn | None = None,
+    ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "n s _ h w"] | None]:
+        """The forecast, and that of the guide where it is asked for; of each member."""
         self.model.eval()
         if tile < 0:
             raise ValueError(
@@ -288,13 +351,14 @@ class Forecaster:
         (b, _, c, h, w), stride = past.shape, self.model.stride
         tile = self._side(tile)
         if not tile or (h <= tile and w <= tile):
-            return _apart(self._whole(past, steps, known, guided), guided)
+            return _apart(self._whole(past, steps, known, guided, drawn), guided)
         shared = tile // 4 if overlap is None else overlap
         if not 0 <= shared <= tile - stride:
             raise ValueError(
                 f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}"
             )
         c = (c - self.model.inputs) * (1 + guided)
+        b *= 1 if drawn is None else drawn.n
         total, weights = past.new_zeros(b, steps, c, h, w), past.new_zeros(h, w)
         for rows in _tiles(h, tile, shared, stride):
             for columns in _tiles(w, tile, shared, stride):
@@ -302,7 +366,8 @@ class Forecaster:
                     past.device
                 )
                 part = None if known is None else known[..., rows, columns]
-                forecast = self._whole(past[..., rows, columns], steps, part, guided)
+                place = rows.start, columns.start
+                forecast = self._whole(past[..., rows, columns], steps, part, guided, drawn, place)
                 total[..., rows, columns] += forecast * weight
                 weights[rows, columns] += weight
         return _apart(total / weights, guided)
@@ -313,7 +378,9 @@ class Forecaster:
         steps: int,
         known: Float[Tensor, "b _ _ h w"] | None,
         guided: bool,
-    ) -> Float[Tensor, "b s _ h w"]:
+        drawn: Drawn | None,
+        place: tuple[int, int] = (0, 0),
+    ) -> Float[Tensor, "n s _ h w"]:
         """A long past is taken in part by part: memory does not grow with it. The guide's forecast,
         where it is asked for, lies in further channels.
         """
@@ -322,7 +389,11 @@ class Forecaster:
             state = self.model.encode(part, state)
         assert state is not None
         state = state if known is None else with_known(state, known)
-        future, guide = forecast_of(self.model, state, steps, guided)
+        if drawn is None:
+            future, guide = forecast_of(self.model, state, steps, guided)
+        else:
+            state = placed(state, *place)
+            future, guide = forecast_members(self.model, state, steps, guided, drawn)
         return future if guide is None else torch.cat([future, guide], dim=2)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
@@ -447,23 +518,34 @@ class Forecaster:
         overlap: int | None = None,
         precision: str = EXACT,
         match: str | None = None,
-    ) -> tuple[Clip, Clip]:
+        members: int | None = None,
+        seed: int = 0,
+    ) -> tuple[Clip, Any]:
         """Forecast frames `first` to `first + steps` of a recording from the `past` frames before.
 
         Returns:
             Those frames, fewer where the recording has fewer before `first`, and the forecast,
-            with the recording's own times as far as it goes.
+            with the recording's own times as far as it goes: a clip, or an `Ensemble` of members.
 
         Raises:
             ValueError: as `predict`.
         """
         before = clip[max(0, first - past) : first]
         known = known_after(clip, first, steps)
-        future = self.predict(before, steps, tile, overlap, precision, known, match)
-        return before.without_inputs(), replace(future, times=clip.times_from(first, steps))
+        drawn = {} if members is None else {"members": members, "seed": seed}
+        future = self.predict(before, steps, tile, overlap, precision, known, match, **drawn)
+        times = clip.times_from(first, steps)
+        if isinstance(future, Ensemble):
+            return before.without_inputs(), Ensemble([replace(of, times=times) for of in future])
+        return before.without_inputs(), replace(future, times=times)
 
     def stream(
-        self, steps: int | None = None, precision: str = EXACT, match: str | None = None
+        self,
+        steps: int | None = None,
+        precision: str = EXACT,
+        match: str | None = None,
+        members: int | None = None,
+        seed: int = 0,
     ) -> Stream:
         """A forecast after every frame: `live = forecaster.stream()`, then
         `forecast = live.push(frame)` for each frame of a camera.
@@ -471,15 +553,17 @@ class Forecaster:
         Args:
             steps: of each forecast; by default as many as were trained for.
             precision: as in `predict`; "auto" is timed at the first frame.
-            match: as in `predict`.
+            match, members, seed: as in `predict`.
 
         Raises:
-            ValueError: steps below 1; a precision or a match that `predict` refuses.
+            ValueError: steps below 1; a precision, a match or members that `predict` refuses.
         """
         check_precision(precision)
         self.check_match(match)
+        self.check_members(members)
         steps = self.window.future if steps is None else steps
-        return Stream(self, checked_steps(steps), precision, match)
+        drawn = None if members is None else Drawn(members, seed)
+        return Stream(self, checked_steps(steps), precision, match, drawn)
 
     def _past(self, frames: Any) -> Tensor:
         low, high = self.scaling.bounds

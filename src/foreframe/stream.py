@@ -15,7 +15,7 @@ from torch import Tensor
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.matching import match_to
-from foreframe.models import earlier, forecast_of, with_known
+from foreframe.models import Drawn, earlier, forecast_members, forecast_of, with_known
 from foreframe.options import GUIDE
 from foreframe.precision import EXACT, computing
 
@@ -31,6 +31,7 @@ class Stream:
 
     Attributes:
         precision, match: as they were asked for.
+        drawn: members that each forecast has; None for one forecast.
         seen: how many frames were pushed.
         source: plain values about where the frames come from, for whoever keeps the stream; saved
             and restored with it.
@@ -42,9 +43,10 @@ class Stream:
         steps: int,
         precision: str = EXACT,
         match: str | None = None,
+        drawn: Drawn | None = None,
     ) -> None:
         self.forecaster, self.steps, self.seen = forecaster, steps, 0
-        self.precision, self.match = precision, match
+        self.precision, self.match, self.drawn = precision, match, drawn
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
         # The last value seen at each pixel, which stands in for missing ones.
@@ -53,7 +55,7 @@ class Stream:
     @torch.inference_mode()
     def push(self, frame: "Array", known: Any = None) -> "Array":
         """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
-        own units.
+        own units; of members (members,steps,C,H,W).
 
         NaN is a missing value here too; a frame of nothing else counts as time gone by, once there
         was a frame before it.
@@ -108,16 +110,24 @@ class Stream:
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
-        f.check_size(self._last.shape, steps, match=self.match)
+        drawn = self.drawn
+        f.check_size(
+            self._last.shape, steps, match=self.match, members=1 if drawn is None else drawn.n
+        )
         with self._computing(self._last):
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE)
-        last = self._last[:, : future.shape[2]]
+            guided = self.match == GUIDE
+            if drawn is None:
+                future, guide = forecast_of(f.model, state, steps, guided)
+            else:
+                future, guide = forecast_members(f.model, state, steps, guided, drawn)
+        last = self._last[:, : future.shape[2]].expand(len(future), -1, -1, -1)
         if self.match is not None:
             future = match_to(self.match, future, last, guide)
-        future = f.scaling.to_units(missing_where_unseen(future, last)[0])
+        future = f.scaling.to_units(missing_where_unseen(future, last))
+        future = future[0] if drawn is None else future
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)
@@ -128,7 +138,7 @@ class Stream:
 
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
-        other = Stream(self.forecaster, self.steps, self.precision, self.match)
+        other = Stream(self.forecaster, self.steps, self.precision, self.match, self.drawn)
         # States are never changed, only replaced.
         other.state, other._last, other.seen = self.state, self._last, self.seen
         other.source = dict(self.source)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foreframe import Forecaster
-from foreframe.models import BASELINES, CORES, PRESETS, Model, build_model
+from foreframe.models import BASELINES, CORES, PRESETS, Model, build_model, members
 
 
 def convlstm(*hidden: int) -> dict:
@@ -130,6 +130,21 @@ WAYS: dict[str, tuple[str, dict]] = {
         "next_frame",
         convlstm(4) | {"codec": {"patches": {"size": 2}}, "inputs": 1},
     ),
+    "with noise": (
+        "encoder_decoder",
+        convlstm(5)
+        | STRIDED
+        | {"start": "states", "output": {"carry": {}}, "noise": {"whole": 2, "local": 2}},
+    ),
+    "with noise, its own frames": (
+        "encoder_decoder",
+        convlstm(4, 3)
+        | {
+            "codec": {"patches": {"size": 2}},
+            "output": {"draw": {"feed": "frame", "over": "all"}},
+            "noise": {},
+        },
+    ),
     "with attention": (
         "encoder_decoder",
         convlstm(4, 5) | {"codec": STRIDED["codec"], "start": "states", "attention": 4},
@@ -146,6 +161,7 @@ WAYS: dict[str, tuple[str, dict]] = {
         },
     ),
 }
+DRAWING = [name for name, (_, args) in WAYS.items() if "noise" in args]
 LEARNING = [*PRESETS, *WAYS, *(f"a core of {name}" for name in CORES)]
 NAMES = [*LEARNING, *BASELINES]
 
@@ -234,11 +250,59 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     for parameter in model.parameters():
         if not parameter.any():  # what a head begins with; it hides what is behind it
             torch.nn.init.normal_(parameter, std=0.01)
-    steps = 6
-    model(some(model).double(), steps).square().sum().backward()
+    steps, state = 6, model.encode(some(model).double())
+    state = members(state, 1) if model.draws else state
+    model.decode(state, steps).square().sum().backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{parameter_name} is dead"
         assert parameter.grad.abs().max() > 0, f"{parameter_name} never learns"
+
+
+@pytest.fixture(params=DRAWING)
+def drawing(request) -> Model:
+    return built(request.param)
+
+
+@torch.no_grad()
+def test_a_key_is_a_future(drawing: Model) -> None:
+    """The same key to the bit, another key another future; without a key it is as it was."""
+    state = drawing.encode(some(drawing))
+    one = drawing.decode(members(state, 4, seed=1), 5)
+    assert torch.equal(drawing.decode(members(state, 4, seed=1), 5), one)
+    apart = (one.unflatten(0, (3, 4)).diff(dim=1)).abs().flatten(2).amax(dim=2)
+    assert apart.min() > 1e-4
+    assert ((drawing.decode(members(state, 4, seed=2), 5) - one).abs().amax() > 1e-4).all()
+    weights = drawing.state_dict()
+    without = type(drawing)(**{n: v for n, v in drawing.args.items() if n != "noise"})
+    if without.state_dict().keys() < weights.keys():
+        without.load_state_dict({n: weights[n] for n in without.state_dict()})
+        assert torch.equal(without(some(drawing), 5), drawing(some(drawing), 5))
+
+
+@torch.no_grad()
+def test_members_do_not_see_each_other(drawing: Model) -> None:
+    """A member alone, in a batch of others, of a clip in a batch of others: the same future; and
+    its first frames do not depend on how far one looks.
+    """
+    state = drawing.encode(some(drawing))
+    all_of = drawing.decode(members(state, 4, seed=1), 5).unflatten(0, (3, 4))
+    of_clip = {name: value[1:2] for name, value in state.items()}
+    alone = drawing.decode(members(of_clip, 1, seed=1, first=2), 3)
+    torch.testing.assert_close(alone[0], all_of[1, 2, :3], atol=1e-5, rtol=1e-5)
+
+
+def test_members_are_streamed_and_resumed(drawing: Model, tmp_path) -> None:
+    past = some(drawing)[0]
+    forecaster = Forecaster(drawing)
+    live = forecaster.stream(4, members=3, seed=7)
+    for t, frame in enumerate(past[:4]):
+        made = live.push(frame)
+        assert made.shape[:2] == (3, 4)
+        whole = forecaster.predict(past[: t + 1], 4, members=3, seed=7)
+        torch.testing.assert_close(made, whole, atol=1e-5, rtol=1e-5)
+    live.save(tmp_path / "live")
+    again = forecaster.stream(4, members=3, seed=7).restore(tmp_path / "live")
+    assert torch.equal(again.push(past[4]), live.push(past[4]))
 
 
 def test_a_model_is_rebuilt_from_its_args(model: Model) -> None:

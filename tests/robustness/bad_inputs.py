@@ -628,11 +628,11 @@ FLAGS = {
         data_args.motion.speed data_args.x.y.z reading reading.size reading.select splits splits.by
         splits.shares scaling scaling.kind scaling.x.y device past future stride batch_size
         validation_clips
-        loss members pools sampling_steps optimizer learning_rate beta_1 beta_2 weight_decay schedule
-        warmup clip truncate least_past start_at_mean epochs minutes seed accelerator precision memory
-        budget trainer trainer.profiler trainer.strategy trainer.limit_train_batches
-        trainer.max_steps trainer.val_check_interval trainer.detect_anomaly trainer.x run resume
-        save_every picture_every port config unknown
+        loss members pools sampling_steps optimizer learning_rate beta_1 beta_2 weight_decay
+        schedule warmup clip truncate least_past start_at_mean epochs minutes seed accelerator
+        precision memory budget trainer trainer.profiler trainer.strategy
+        trainer.limit_train_batches trainer.max_steps trainer.val_check_interval
+        trainer.detect_anomaly trainer.x run resume save_every picture_every port config unknown
     """,
     "plan": """
         model hidden batch_size past future precision config data_args.clips minutes epochs

@@ -8,14 +8,14 @@ nothing, and the model is as if it had no noise.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foreframe.keyed import further, key_of, normals
-from foreframe.models.promise import State
+from foreframe.models.promise import Model, State, forecast_of
 from foreframe.typed import choice
 
 
@@ -43,6 +43,37 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
     return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
 
 
+class Drawn(NamedTuple):
+    """Members that are asked for: so many of each clip, by this seed."""
+
+    n: int
+    seed: int = 0
+
+
+def forecast_members(
+    model: Model, state: State, steps: int, guided: bool, drawn: Drawn
+) -> tuple[Float[Tensor, "bm steps c h w"], Float[Tensor, "bm steps c h w"] | None]:
+    """`forecast_of` each member of each clip, those of the first clip first; in groups, since what
+    a decoder keeps of its steps may be many times the frames.
+    """
+    some = next(iter(state.values()))
+    h, w = (max(of.shape[k] for of in state.values() if of.ndim >= 4) for k in (-2, -1))
+    each = 4 * some.shape[0] * steps * h * w * (1 + model.per_step)
+    group = max(1, int(GROUP / each))
+    futures, guides = [], []
+    for first in range(0, drawn.n, group):
+        n = min(group, drawn.n - first)
+        asked = members(state, n, drawn.seed, first)
+        future, guide = forecast_of(model, asked, steps, guided)
+        futures.append(future.unflatten(0, (-1, n)))
+        guides += [] if guide is None else [guide.unflatten(0, (-1, n))]
+    forecast = torch.cat(futures, dim=1).flatten(0, 1)
+    return forecast, torch.cat(guides, dim=1).flatten(0, 1) if guides else None
+
+
+GROUP = 2**29  # bytes that a group of members may take, about
+
+
 def placed(state: State, row: int, column: int) -> State:
     """The state of a tile, which begins at that row and column of a whole frame: its noise is then
     a part of that of the whole.
@@ -50,11 +81,6 @@ def placed(state: State, row: int, column: int) -> State:
     some = next(iter(state.values()))
     place = torch.tensor([row, column], device=some.device).expand(some.shape[0], 2)
     return {**state, "place": place}
-
-
-def carried_on(state: State) -> State:
-    """What of a state says which member of which place it is."""
-    return {name: state[name] for name in ("key", "member", "place") if name in state}
 
 
 class Noise(nn.Module):

@@ -159,7 +159,10 @@ class Recurrent(Model):
         return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
     def drawn(
-        self, read: Maps, skip: list[Tensor] | None, frame: Float[Tensor, "b _ h w"]
+        self,
+        read: Float[Tensor, "b d i j"],
+        skip: list[Tensor] | None,
+        frame: Float[Tensor, "b _ h w"],
     ) -> Float[Tensor, "b _ h w"]:
         """The head's frame from the maps that it reads of one step, and the last frame."""
         return self.output(self.up(read, skip), read.unsqueeze(1), frame[:, : self.channels])[:, 0]
