@@ -20,6 +20,7 @@ from foreframe.clip import Clip, Window
 from foreframe.data import Recordings, batches, chosen
 from foreframe.data.datasets import clip_set
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
+from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.frames import missing_where_unseen
@@ -499,7 +500,9 @@ def rolling(
     overlap: int | None = None,
     precision: str = EXACT,
     match: str | None = None,
-) -> Iterator[tuple[Clip, Clip, Clip]]:
+    members: int | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[Clip, Any, Clip]]:
     """A forecast from each of several frames of a recording on, scored by what came.
 
     Args:
@@ -508,20 +511,22 @@ def rolling(
         past: how many frames before it are looked at.
         scoring: from `rolling_scores`; errors are added to it. Pixels that the last frame does not
             know count for neither, since persistence has nothing to say of them.
-        tile, overlap, precision, match: as in `Forecaster.predict`.
+        tile, overlap, precision, match, members, seed: as in `Forecaster.predict`. Of members the
+            mean is scored.
 
     Yields:
         The frames that were looked at, the forecast, and what came, NaN where the recording has
         ended.
     """
-    how = tile, overlap, precision, match
+    how = tile, overlap, precision, match, members, seed
     for first in firsts:
         seen, future = forecaster.forecast_from(clip, first, steps, past, *how)
-        truth = clip.truth_of(first, future)
+        forecast = future.mean() if isinstance(future, Ensemble) else future
+        truth = clip.truth_of(first, forecast)
         now = np.asarray(seen.frames)[-1:].astype(np.float32)
         came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
         still = now.repeat(steps, axis=0)
-        forecasts = {"forecast": np.asarray(future.frames), "persistence": still}
+        forecasts = {"forecast": np.asarray(forecast.frames), "persistence": still}
         scoring.add(((name, _batched(of)) for name, of in forecasts.items()), _batched(came))
         yield seen, future, truth
 

@@ -10,6 +10,7 @@ import numpy as np
 from foreframe.clip import Clip, format_step
 from foreframe.data.cf import write_grid
 from foreframe.data.check import Checked
+from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_write, check_writable
 from foreframe.scaling import Scaling
 from foreframe.visuals import (
@@ -17,8 +18,10 @@ from foreframe.visuals import (
     animation_frames,
     contact_sheet,
     holds_nan,
+    members_by_name,
     paint_for,
     strip,
+    strip_of_members,
     write_frames,
     write_gif,
     write_mp4,
@@ -67,7 +70,7 @@ def check_output(path: str | Path) -> str:
 def write_forecast(
     path: str | Path,
     past: Clip,
-    future: Clip,
+    future: Clip | Ensemble,
     scaling: Scaling,
     truth: Clip | None = None,
     colours: str = "auto",
@@ -80,7 +83,8 @@ def write_forecast(
     times, units and coordinates.
 
     Args:
-        past, future: what was seen, and what was made of it, in the same units.
+        past, future: what was seen, and what was made of it, in the same units; of an `Ensemble`
+            pictures show the mean, the spread and some members, values are those of all members.
         scaling: of the forecaster: its range is what grey pictures show.
         truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the
             left.
@@ -99,18 +103,20 @@ def write_forecast(
         return
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
+    some = future[0] if isinstance(future, Ensemble) else future
+    made = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
     paint = paint_of(
-        colours,
-        scaling,
-        future.units,
-        [whole, np.asarray(future.frames), *([] if came is None else [came])],
+        colours, scaling, some.units, [whole, *made, *([] if came is None else [came])]
     )
-    labels = captions(past.times, future.times, short=kind == ".png")
+    labels = captions(past.times, some.times, short=kind == ".png")
+    how: dict[str, Any] = {"paint": paint, "times": labels}
     if kind == ".png":
-        write_png(path, strip(whole, np.asarray(future.frames), came, paint=paint, times=labels))
-    else:
-        frames = animation_frames(whole, np.asarray(future.frames), came, paint=paint, times=labels)
-        write_moving(path, kind, frames, fps or usual_fps(past))
+        drawn = strip if some is future else strip_of_members
+        write_png(path, drawn(whole, made[0] if some is future else made, came, **how))
+        return
+    panels = {"forecast": made[0]} if some is future else members_by_name(made)
+    frames = animation_frames(whole, panels, came, **how)
+    write_moving(path, kind, frames, fps or usual_fps(past))
 
 
 def write_rolling(
@@ -118,11 +124,12 @@ def write_rolling(
     clip: Clip,
     firsts: Sequence[int],
     steps: int,
-    forecasts: Iterable[tuple[Clip, Clip, Clip]],
+    forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip]],
     scaling: Scaling,
     colours: str = "auto",
     fps: float = 0,
     attributes: Mapping[str, Any] | None = None,
+    paint: Paint | None = None,
 ) -> None:
     """Forecasts that roll through a recording, by the ending of `path` as of `write_forecast`:
     their values, or pictures of each beside what came, on one scale.
@@ -133,6 +140,7 @@ def write_rolling(
         forecasts: what was seen, the forecast and what came, as of `foreframe.evaluation.rolling`;
             drawn one after the other.
         scaling, colours, fps, attributes: as of `write_forecast`.
+        paint: of what is other than the recording's values, such as probabilities.
 
     Raises:
         ValueError: as `write_forecast`.
@@ -144,7 +152,8 @@ def write_rolling(
     # The scale and the size of all pictures are known before the first: from frames evenly spread.
     some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
     targets, units = clip.without_inputs(), clip.units or scaling.units
-    paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
+    if paint is None:
+        paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
     missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
     labels = []
     for first in firsts:
@@ -154,10 +163,10 @@ def write_rolling(
 
     def pictures() -> Iterator[np.ndarray]:
         for times, clips in zip(labels, forecasts, strict=True):
-            shown = [np.asarray(part.frames) for part in clips]
-            yield from animation_frames(
-                *shown, paint=paint, times=times, missing=missing, room=room
-            )
+            past, future, truth = (np.asarray(part.frames) for part in clips)
+            panels = members_by_name(future) if future.ndim == 5 else {"forecast": future}
+            how: dict[str, Any] = {"paint": paint, "times": times, "missing": missing}
+            yield from animation_frames(past, panels, truth, **how, room=room)
 
     write_moving(path, kind, pictures(), fps or usual_fps(clip))
 
@@ -183,12 +192,16 @@ def write_sheet(path: str | Path, checked: Checked) -> None:
 
 
 def write_values(
-    path: str | Path, forecast: Clip | Sequence[Clip], attributes: Mapping[str, Any] | None = None
+    path: str | Path,
+    forecast: Clip | Ensemble | Sequence[Clip] | Sequence[Ensemble],
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """One forecast, or a list of several that began at different times, without pictures.
+    """One forecast, or a list of several that began at different times, without pictures; each may
+    be of members.
 
-    .npy and .npz hold (S,C,H,W), or (N,S,C,H,W) for a list, rows from north to south; .nc and .zarr
-    have the dimensions of the file that was read, or start and lead in place of time.
+    .npy and .npz hold (S,C,H,W), of members (M,S,C,H,W), rows from north to south, and for a list
+    an axis before these; .nc and .zarr have the dimensions of the file that was read, or start and
+    lead in place of time, and `realization` for members.
 
     Args:
         attributes: of a .nc or .zarr as a whole.
@@ -200,12 +213,14 @@ def write_values(
     if kind in (".nc", ".zarr"):
         write_grid(path, forecast, attributes)
         return
-    clips = [forecast] if isinstance(forecast, Clip) else list(forecast)
-    arrays = {"frames": np.stack([np.asarray(clip.frames) for clip in clips])}
+    single = isinstance(forecast, Clip | Ensemble)
+    given: list[Any] = [forecast] if single else list(forecast)
+    arrays = {"frames": np.stack([np.asarray(of.frames) for of in given])}
+    clips: list[Clip] = [of[0] if isinstance(of, Ensemble) else of for of in given]
     times = [clip.times for clip in clips if clip.times is not None]
     if times:
         arrays["times"] = np.stack([t if t.dtype.kind in "Mf" else t.astype(str) for t in times])
-    if isinstance(forecast, Clip):
+    if single:
         arrays = {name: array[0] for name, array in arrays.items()}
     beside = {name: place.values for name, place in clips[0].coordinates.items() if place.dims}
     if clips[0].units:

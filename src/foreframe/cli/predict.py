@@ -1,7 +1,7 @@
 """foreframe predict"""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
@@ -14,6 +14,7 @@ from foreframe.wording import plural
 
 if TYPE_CHECKING:
     from foreframe.clip import Clip
+    from foreframe.ensemble import Ensemble
     from foreframe.forecaster import Forecaster
 
 
@@ -36,6 +37,9 @@ def forecast_clip(
     device: str = "auto",
     precision: Precision = "32-true",
     match: Match | None = None,
+    members: int | None = None,
+    seed: int = 0,
+    probability: float | None = None,
 ) -> None:
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
@@ -64,12 +68,18 @@ def forecast_clip(
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last keeps the forecast's ranks and gives it, rank by rank, the values of the last
             frame; guide those of the model's guide: heavy rain does not fade
+        members: so many possible futures, of a model that draws them; pictures show their mean,
+            their spread and three of them
+        seed: of the members
+        probability: how many of the members reach this value, in the data's units, in place of
+            their values
     """
     from pathlib import Path
 
     check_forecaster(run)
     check_source(input)
 
+    from foreframe.ensemble import Ensemble
     from foreframe.forecaster import Forecaster
     from foreframe.outputs import check_output, write_forecast
     from foreframe.visuals import paint_for
@@ -89,6 +99,9 @@ def forecast_clip(
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
     forecaster.check_match(match)
+    forecaster.check_members(members)
+    if probability is not None and members is None:
+        raise ValueError("a probability is the share of members: give --members, such as 16")
     clip = forecaster.open(input, recording, **(reading or {}))
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else forecaster.usual_tile(clip.frames.shape[2:])
@@ -115,28 +128,55 @@ def forecast_clip(
             fps,
             precision,
             match,
+            members,
+            seed,
+            probability,
         )
         return
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
     before, future = forecaster.forecast_from(
-        clip, last + 1, steps, seen, side, overlap, precision, match
+        clip, last + 1, steps, seen, side, overlap, precision, match, members, seed
     )
-    truth = clip.truth_of(last + 1, future) if last + 1 < len(clip) else None
-    said = history(run, match)
+    some = future[0] if isinstance(future, Ensemble) else future
+    truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
+    if probability is not None:
+        before, future, truth = reaching(probability, before, future, truth)
+    said = history(run, match, members, seed)
     write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, said)
     follow, lie = ("follows", "lies") if steps == 1 else ("follow", "lie")
     few = few_frames(len(before), seen)
-    print(f"{plural(steps, 'frame')} that {follow} frame {last} of {input} {lie} in {output}{few}")
+    frames = plural(steps, "frame") + (
+        "" if members is None else f" of {plural(members, 'member')}"
+    )
+    print(f"{frames} that {follow} frame {last} of {input} {lie} in {output}{few}")
 
 
-def history(run: str, match: Match | None = None) -> dict[str, str]:
+def reaching(
+    threshold: float, past: "Clip", members: "Ensemble", truth: "Clip | None"
+) -> "tuple[Clip, Clip, Clip | None]":
+    """Past, probability and truth of reaching a threshold: what was measured has reached it or
+    has not.
+    """
+    from foreframe.ensemble import Ensemble
+
+    measured = [
+        None if of is None else Ensemble([of]).probability(threshold) for of in (past, truth)
+    ]
+    assert measured[0] is not None
+    return measured[0], members.probability(threshold), measured[1]
+
+
+def history(
+    run: str, match: Match | None = None, members: int | None = None, seed: int = 0
+) -> dict[str, str]:
     """What a file with a forecast says of where it comes from."""
     from foreframe import __version__
 
+    of_members = "" if members is None else f", {plural(members, 'member')} of seed {seed}"
     whose = {None: "", LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}[match]
-    return {"history": f"foreframe {__version__}: forecast from {run}{whose}"}
+    return {"history": f"foreframe {__version__}: forecast from {run}{of_members}{whose}"}
 
 
 def few_frames(n: int, wanted: int) -> str:
@@ -160,6 +200,9 @@ def roll(
     fps: float,
     precision: Precision,
     match: Match | None,
+    members: int | None,
+    seed: int,
+    probability: float | None,
 ) -> None:
     """A forecast after every `every` frames, each beside what came, and scored by it beside
     persistence.
@@ -168,20 +211,25 @@ def roll(
 
     from foreframe.evaluation import rolling, rolling_scores
     from foreframe.outputs import write_rolling
+    from foreframe.visuals import paint_for
 
     firsts = range(min(seen, len(clip)), len(clip) + 1, every)
     scoring = rolling_scores(steps)
-    how = tile, overlap, precision, match
+    how = tile, overlap, precision, match, members, seed
     rolled = rolling(forecaster, clip, firsts, steps, seen, scoring, *how)
 
-    def forecasts() -> "Iterator[tuple[Clip, Clip, Clip]]":
+    def forecasts() -> "Iterator[tuple[Clip, Any, Clip]]":
         with progress("forecasts") as tell:
-            for number, forecast in enumerate(rolled, 1):
-                yield forecast
+            for number, (past, future, truth) in enumerate(rolled, 1):
+                if probability is None:
+                    yield past, future, truth
+                else:
+                    yield reaching(probability, past, future, truth)  # type: ignore[misc]
                 tell(number, len(firsts))
 
-    scaling, said = forecaster.scaling, history(run, match)
-    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, said)
+    scaling, said = forecaster.scaling, history(run, match, members, seed)
+    paint = None if probability is None else paint_for(colours, 0, 1, "1")
+    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, said, paint)
     units = clip.units or scaling.units
     few = few_frames(firsts[0], seen)
     what = f"{plural(len(firsts), 'forecast')} of {plural(steps, 'frame')}"

@@ -18,6 +18,7 @@ from foreframe import __version__
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
 from foreframe.data.grids import OF_THE_FILE, counts_pixels, mapping_names, turned
 from foreframe.data.store import RefusedError, in_one_line
+from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_folder, atomic_write
 
 # The newest that asks for nothing which a file may not have said (1.11 wants to know of each
@@ -27,15 +28,16 @@ CONVENTIONS = "CF-1.10"
 
 def write_grid(
     path: str | os.PathLike,
-    clip: Clip | Sequence[Clip],
+    clip: Clip | Ensemble | Sequence[Clip] | Sequence[Ensemble],
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a clip, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
+    """Write a clip, members, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
 
     A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period`
     along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
     `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
-    Where leads differ between forecasts, as months do, `lead` counts frames. Dimensions, the order
+    Where leads differ between forecasts, as months do, `lead` counts frames. Members lie along
+    `realization`, before the times and after the starts. Dimensions, the order
     of rows, coordinates, grid mapping and attributes are those of the file that the (first) clip
     came from; channels that were several variables there are several again. Values are compressed
     float32, NaN where missing. `read_grid` gives a single clip back.
@@ -44,7 +46,8 @@ def write_grid(
         path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is
             complete.
         clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one
-            for each start, which is one step before the first frame where they do not say.
+            for each start, which is one step before the first frame where they do not say. Each may
+            be an `Ensemble`.
         attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written
             as text. `history` is a line that is dated and added to that of the clip's own file.
 
@@ -55,13 +58,16 @@ def write_grid(
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError(f"{path}: grids are written as .nc or .zarr; give a name that ends so")
-    rolling = not isinstance(clip, Clip)
-    clips = [clip] if isinstance(clip, Clip) else list(clip)
-    if not clips:
+    rolling = not isinstance(clip, Clip | Ensemble)
+    forecasts: list[Any] = list(clip) if rolling else [clip]
+    if not forecasts:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
+    drawn = any(isinstance(of, Ensemble) for of in forecasts)
+    # By start and by member.
+    clips = [list(of) if isinstance(of, Ensemble) else [of] for of in forecasts]
     _check_alike(clips)
     with in_one_line(f"cannot make a grid for {path}"):
-        dataset = _as_dataset(clips, rolling, attributes or {})
+        dataset = _as_dataset(clips, rolling, drawn, attributes or {})
     if path.suffix == ".nc":
         with in_one_line(f"cannot write {path}"):
             content = _netcdf_bytes(dataset)
@@ -113,8 +119,9 @@ def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
 
 def _chunk(field: Any) -> tuple[int, ...]:
     """About a megabyte, and whole pictures of one start: a stretch of frames is what is read."""
-    moment = "lead" if "lead" in field.dims else field.dims[0]
-    taken = {"start": 1, moment: 1}
+    of_member = [dim for dim in field.dims if dim != "realization"]
+    moment = "lead" if "lead" in field.dims else of_member[0]
+    taken = {"start": 1, "realization": 1, moment: 1}
     frame = 4 * math.prod(size for dim, size in field.sizes.items() if dim not in taken)
     taken[moment] = max(1, min(field.sizes[moment], (1 << 20) // max(1, frame)))
     return tuple(taken.get(dim, size) for dim, size in field.sizes.items())
@@ -133,31 +140,37 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             (rough / name).write_bytes(content)
 
 
-def _as_dataset(clips: list[Clip], rolling: bool, attributes: Mapping[str, Any]) -> Any:
-    """An xarray Dataset of clips of one grid."""
+def _as_dataset(
+    clips: list[list[Clip]], rolling: bool, drawn: bool, attributes: Mapping[str, Any]
+) -> Any:
+    """An xarray Dataset of clips of one grid, by start and by member."""
     import xarray as xr
 
-    first = clips[0]
+    first = clips[0][0]
     t, c, h, w = first.frames.shape
-    # (start,T,C,H,W)
-    frames = np.stack([np.asarray(clip.frames[0:t], dtype=np.float32) for clip in clips])
+    # (start,realization,T,C,H,W)
+    frames = np.stack(
+        [[np.asarray(clip.frames[0:t], dtype=np.float32) for clip in of] for of in clips]
+    )
     if first.turned:
         frames = frames[..., ::-1, :]
     row, column, places = _places(first, h, w)
-    when = ("start", "lead") if rolling else (first.time_dim,)
-    coordinates = places | (_leads(clips) if rolling else _times(first))
+    when = ("start", "realization", "lead" if rolling else first.time_dim)
+    coordinates = places | (_leads([of[0] for of in clips]) if rolling else _times(first))
+    if drawn:
+        coordinates["realization"] = ("realization", np.arange(len(clips[0])), _MEMBER)
     fields: dict[str, Any] = {}
     done = 0
     for variable in _variables_of(first, c):
-        values = frames[:, :, done : done + variable.channels]
+        values = frames[:, :, :, done : done + variable.channels]
         done += variable.channels
-        dims = (*when, "channel", row, column)
-        if variable.channels == 1:
-            values, dims = values[:, :, 0], (*when, row, column)
-        else:
+        kept = {"start": rolling, "realization": drawn, "channel": variable.channels > 1}
+        every = (*when, "channel", row, column)
+        dims = tuple(dim for dim in every if kept.get(dim, True))
+        values = values.squeeze(tuple(k for k, dim in enumerate(every) if not kept.get(dim, True)))
+        if variable.channels > 1:
             coordinates |= _channels(variable)
         name = _free_name(variable.name, {*fields, *coordinates, *dims})
-        values = values if rolling else values[0]
         fields[name] = (dims, values, _attributes_of(variable, name, places))
     # By CF a grid mapping is no coordinate.
     mappings = {
@@ -172,9 +185,13 @@ def _as_dataset(clips: list[Clip], rolling: bool, attributes: Mapping[str, Any])
     return dataset
 
 
-def _check_alike(clips: Sequence[Clip]) -> None:
-    first = clips[0]
-    for n, other in enumerate(clips):
+def _check_alike(clips: list[list[Clip]]) -> None:
+    first = clips[0][0]
+    if len({len(of) for of in clips}) > 1:
+        raise ValueError(
+            f"forecasts have {sorted({len(of) for of in clips})} members; make them alike"
+        )
+    for n, (other, *_) in enumerate(clips):
         if tuple(other.frames.shape) != tuple(first.frames.shape):
             raise ValueError(
                 f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has "
@@ -320,6 +337,7 @@ def _meaning(name: str) -> dict[str, str]:
     return {"standard_name": rotated, "units": "degrees"} if on_grid else {}
 
 
+_MEMBER = {"standard_name": "realization", "long_name": "member", "units": "1"}
 _REFERENCE, _PERIOD = "forecast_reference_time", "forecast_period"
 _BEGUN = {"standard_name": _REFERENCE, "long_name": "time of the last frame that was seen"}
 _AHEAD = {"standard_name": _PERIOD, "long_name": "time since the start of the forecast"}

@@ -5,7 +5,14 @@ from foreframe.visuals.comparison import Scene, comparison
 from foreframe.visuals.curves import curves_png, write_curves
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
 from foreframe.visuals.sheet import contact_sheet
-from foreframe.visuals.strip import animation, animation_frames, holds_nan, strip
+from foreframe.visuals.strip import (
+    animation,
+    animation_frames,
+    holds_nan,
+    members_by_name,
+    strip,
+    strip_of_members,
+)
 from foreframe.visuals.tables import score_table
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
@@ -23,9 +30,11 @@ __all__ = [
     "holds_nan",
     "image_html",
     "legend",
+    "members_by_name",
     "paint_for",
     "score_table",
     "strip",
+    "strip_of_members",
     "table_html",
     "write_curves",
     "write_frames",

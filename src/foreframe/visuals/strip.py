@@ -1,7 +1,7 @@
 """Frames side by side, and frames one after the other; forecast frames are edged in ORANGE."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -62,17 +62,25 @@ def strip(
         truths = [*before, *(fit(frame, *STRIP) for frame in truth)]
         rows.insert(0, _Row(["past, truth"], truths, painted, is_truth=True))
         rows.append(_error_row(past, forecast, truth, painted))
-    h, w = fit(past[0], *STRIP).shape[-2:]
+    return _drawn(rows, p, times, painted)
+
+
+def _drawn(
+    rows: Sequence["_Row"], p: int, times: Sequence[str] | None, painted: Paint
+) -> np.ndarray:
+    """Rows of pictures below each other, each with p of the past and then those ahead."""
+    total = len(rows[0].frames)
+    h, w = next(of.shape[-2:] for of in rows[0].frames if of is not None)
     size = min(16, max(10, w // 14))
     line = size + 4
-    labels = times or [f"{t - p + 1:+d}" if t - p + 1 else "0" for t in range(p + steps)]
+    labels = times or [f"{t - p + 1:+d}" if t - p + 1 else "0" for t in range(total)]
     broken = [_lines(label, w, size) for label in labels]
     gap, top = 3, max(map(len, broken)) * line + 2
     left = max(100, ceil(max(text_width(text, size) for row in rows for text in row.label)) + 14)
-    width, height = left + (p + steps) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)
+    width, height = left + (total) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)
     picture = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(picture)
-    columns = [left + t * (w + gap) + (4 * gap if t >= p else 0) for t in range(p + steps)]
+    columns = [left + t * (w + gap) + (4 * gap if t >= p else 0) for t in range(total)]
     for r, row in enumerate(rows):
         y = top + r * (h + 2 * gap)
         middle = y + h // 2 - len(row.label) * line // 2
@@ -107,15 +115,63 @@ class _Row(NamedTuple):
 
 def _error_row(past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint: Paint) -> _Row:
     """The errors; the past has none."""
-    colours = paint.name == "grey" and forecast.shape[1] >= 3
-    errors = np.abs(forecast.astype(np.float32) - truth)[:, : None if colours else 1]
-    errors = errors.mean(axis=1, keepdims=True) * paint.factor
-    # The largest error of all would leave the rest in the dark.
-    most = float(np.nanpercentile(errors, 99.5)) if np.isfinite(errors).any() else 0.0
+    errors = np.abs(forecast.astype(np.float32) - truth)
+    return _grey_row(["|forecast - truth|"], len(past), errors, paint)
+
+
+def _grey_row(label: Sequence[str], p: int, values: np.ndarray, paint: Paint) -> _Row:
+    """Values of 0 and more in grey; the past has none."""
+    colours = paint.name == "grey" and values.shape[1] >= 3
+    values = values[:, : None if colours else 1].mean(axis=1, keepdims=True) * paint.factor
+    # The largest of all would leave the rest in the dark.
+    most = float(np.nanpercentile(values, 99.5)) if np.isfinite(values).any() else 0.0
     white = round_up(most if most > 0 else (paint.high - paint.low) / 10)
-    label = ["|forecast - truth|", f"white: {white:g} {paint.shown_units}".rstrip(), "and more"]
-    frames = [*([None] * len(past)), *(fit(frame, *STRIP) for frame in errors)]
-    return _Row(label, frames, Paint("grey", 0.0, white))
+    words = [*label, f"white: {white:g} {paint.shown_units}".rstrip(), "and more"]
+    frames = [*([None] * p), *(fit(frame, *STRIP) for frame in values)]
+    return _Row(words, frames, Paint("grey", 0.0, white))
+
+
+SHOWN = 3  # members
+
+
+def members_by_name(members: np.ndarray) -> dict[str, np.ndarray]:
+    """What a film shows of members (M,S,C,H,W): their mean, and the first of them."""
+    shown = {f"member {k + 1}": member for k, member in enumerate(members[:SHOWN])}
+    return {"mean": members.mean(axis=0)} | shown
+
+
+def strip_of_members(
+    past: np.ndarray,
+    members: np.ndarray,
+    truth: np.ndarray | None = None,
+    *,
+    paint: Paint | None = None,
+    times: Sequence[str] | None = None,
+) -> np.ndarray:
+    """A clip and its members as a picture: past then truth, where it is given; then the mean of the
+    members, their spread (standard deviation), and the first three of them.
+
+    Args:
+        members: (M,S,C,H,W).
+        past, truth, paint, times: as of `strip`. The spread is in grey; the label states its white.
+    """
+    p, painted = len(past), paint or Paint()
+    _check_times(times, p + members.shape[1])
+    before: list[np.ndarray | None] = [fit(frame, *STRIP) for frame in past]
+    none: list[np.ndarray | None] = [None] * p
+    rows = []
+    if truth is not None:
+        came = [fit(frame, *STRIP) for frame in truth]
+        rows.append(_Row(["past, truth"], [*before, *came], painted, is_truth=True))
+    for k, (name, frames) in enumerate(members_by_name(members).items()):
+        shown = none if rows else before
+        label = [f"{'' if rows else 'past, '}{name}", *([f"of {len(members)}"] if k == 0 else [])]
+        rows.append(_Row(label, [*shown, *(fit(of, *STRIP) for of in frames)], painted))
+        if k == 0:
+            apart = np.abs(members - frames).astype(np.float32)
+            spread = np.sqrt(np.square(apart).sum(axis=0) / max(1, len(members) - 1))
+            rows.append(_grey_row(["spread"], p, spread, painted))
+    return _drawn(rows, p, times, painted)
 
 
 def animation(
@@ -136,7 +192,7 @@ def animation(
 
 def animation_frames(
     past: FramesLike,
-    forecast: FramesLike,
+    forecast: FramesLike | Mapping[str, FramesLike],
     truth: FramesLike | None = None,
     *,
     paint: Paint | None = None,
@@ -150,33 +206,35 @@ def animation_frames(
     knows of the others:
 
     Args:
+        forecast: also several, by name, side by side.
         missing: whether the scale says which grey means no data; by default it does where these
             frames have NaN.
         room: the longest times of the other sequences, or all of them.
     """
-    p, n = past.shape[0], past.shape[0] + forecast.shape[0]
+    panels = dict(forecast) if isinstance(forecast, Mapping) else {"forecast": forecast}
+    if truth is not None:
+        panels = {"truth": truth} | panels
+    p, n = past.shape[0], past.shape[0] + next(iter(panels.values())).shape[0]
     _check_times(times, n)
     painted = paint or Paint()
     if missing is None:
         # Known before the first frame: legends must not jump.
-        given = [frames for frames in (past, forecast, truth) if frames is not None]
+        given = (past, *panels.values())
         missing = painted.has_legend and any(holds_nan(frames) for frames in given)
-    panels = [(forecast, "forecast")]
-    if truth is not None:
-        panels.insert(0, (truth, "truth"))
+    widest = max((*panels, "forecast"), key=len)
 
     def pictures() -> Iterator[np.ndarray]:
         band = None
         for t in range(n):
             drawn = []
-            for frames, word in panels:
+            for word, frames in panels.items():
                 frame = _frame(past, t) if t < p else _frame(frames, t - p)
-                is_forecast = word == "forecast" and t >= p
+                is_forecast = word != "truth" and t >= p
                 panel = framed(painted(fit(frame, *FILM)), ORANGE if is_forecast else GREY)
                 if times is not None:
                     if band is None:
                         size = min(18, max(11, panel.shape[0] // 18))
-                        stamps = [f"{time}  forecast" for time in (*times, *room)]
+                        stamps = [f"{time}  {widest}" for time in (*times, *room)]
                         longest = max(text_width(stamp, size) for stamp in stamps)
                         band = (size, max(panel.shape[1], ceil(longest) + 8))
                     text = f"{times[t]}  {word if t >= p else 'past'}"
