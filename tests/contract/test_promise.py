@@ -145,6 +145,25 @@ WAYS: dict[str, tuple[str, dict]] = {
             "noise": {},
         },
     ),
+    "with noise, one core": (
+        "next_frame",
+        convlstm(4, 3) | {"codec": {"patches": {"size": 2}}, "noise": {"whole": 2}},
+    ),
+    "with noise, at once": ("at_once", convlstm(4) | {"horizon": 3, "noise": {"whole": 2}}),
+    **{
+        f"with noise, {translator}": (
+            "simvp",
+            {
+                "frames": 3,
+                "spatial": 8,
+                "temporal": 16,
+                "blocks": 2,
+                "translator": translator,
+                "noise": {"whole": 2, "local": 1},
+            },
+        )
+        for translator in ("inception", "gated", "mixing")
+    },
     "with attention": (
         "encoder_decoder",
         convlstm(4, 5) | {"codec": STRIDED["codec"], "start": "states", "attention": 4},

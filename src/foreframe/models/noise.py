@@ -114,9 +114,11 @@ class Noise(nn.Module):
         self.width = whole + local + drift
 
     def forward(
-        self, state: State, steps: int, size: Sequence[int]
+        self, state: State, steps: int, size: Sequence[int], first: int = 0
     ) -> Float[Tensor, "b steps n i j"] | None:
-        """The noise of all lead times on maps of that size; None where the state has no keys."""
+        """The noise of lead times `first` to `first + steps - 1` on maps of that size; None where
+        the state has no keys.
+        """
         if "key" not in state:
             return None
         key, (i, j) = state["key"], size
@@ -124,10 +126,12 @@ class Noise(nn.Module):
         place = state.get("place", key.new_zeros(b, 2)) // self.stride
         parts = []
         if self.whole:
-            drawn = normals(further(key[:, None], _WHOLE, torch.arange(self.whole).to(key)))
+            channel = torch.arange(self.whole, device=key.device)
+            drawn = normals(further(key[:, None], _WHOLE, channel))
             parts.append(drawn.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
         if self.local:
-            leads = further(key[:, None], _LOCAL, torch.arange(steps).to(key))
+            lead = torch.arange(first, first + steps, device=key.device)
+            leads = further(key[:, None], _LOCAL, lead)
             parts.append(_smooth(leads, self.local, place, i, j, self.apart))
         if self.drift:
             still = further(key[:, None], _DRIFT)
@@ -137,47 +141,54 @@ class Noise(nn.Module):
         return torch.cat(parts, dim=2)
 
 
+def kept_of(state: State) -> State:
+    """What of a state says which member it is, and of which place."""
+    return {name: state[name] for name in ("key", "member", "place") if name in state}
+
+
 class Astray(nn.Module):
-    """What makes members of a decoder differ: `Noise`, and what of it is added where.
+    """What makes members of a model differ: `Noise`, and what of it is added where.
 
     Args:
         noise: arguments of `Noise`, by name.
         stride: pixels of a frame for one of the maps.
-        fed, read: channels of what the decoder is fed, 0 for nothing, and of what its head reads.
-        drift: channels by which the head moves things.
+        widths: channels of each of the maps that something is added to; 0 for none.
+        drift: channels by which a head moves things.
 
     Raises:
         ValueError: as `Noise`, or arguments that it does not take.
     """
 
     def __init__(
-        self, noise: Mapping[str, Any], stride: int, fed: int, read: int, drift: int
+        self, noise: Mapping[str, Any], stride: int, widths: Sequence[int], drift: int = 0
     ) -> None:
         super().__init__()
         _, args = choice({"noise": Noise}, {"noise": noise}, "noise")
         self.noise = Noise(stride, drift, **args)
         self.drift = drift
-        self.fed = nn.Conv2d(self.noise.width, fed, 1, bias=False) if fed else None
-        self.read = nn.Conv2d(self.noise.width, read, 1, bias=False)
-        for of in (self.fed, self.read):
-            if of is not None:  # not nothing: without any spread a CRPS has no gradient for it
-                nn.init.normal_(of.weight, std=0.02)
+        self.added = nn.ModuleList(
+            nn.Conv2d(self.noise.width, width, 1, bias=False) for width in widths if width
+        )
+        for convolution in self.added:
+            # Not nothing: without any spread a CRPS has no gradient for it.
+            nn.init.normal_(convolution.weight, std=0.02)
+        self.widths = tuple(widths)
 
     def forward(
-        self, state: State, steps: int, like: Float[Tensor, "b _ i j"]
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """For all lead times what is added to what is fed, (b,s,_,i,j), and to what is read, and
-        the drift; all None where the state has no keys.
+        self, state: State, steps: int, size: Sequence[int], first: int = 0
+    ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps n i j"] | None]:
+        """For lead times from `first` on what is added to each of the maps, and the drift; all None
+        where the state has no keys.
         """
-        noise = self.noise(state, steps, like.shape[-2:])
+        noise = self.noise(state, steps, size, first)
         if noise is None:
-            return None, None, None
-        each = noise.to(like.dtype).flatten(0, 1)
-        fed, read = (
-            None if of is None else of(each).unflatten(0, noise.shape[:2])
-            for of in (self.fed, self.read)
-        )
-        return fed, read, noise[:, :, noise.shape[2] - self.drift :] if self.drift else None
+            return [None] * len(self.widths), None
+        flat, each = noise.flatten(0, 1).to(self.added[0].weight), iter(self.added)
+        added = [
+            next(each)(flat).unflatten(0, noise.shape[:2]) if width else None
+            for width in self.widths
+        ]
+        return added, noise[:, :, noise.shape[2] - self.drift :] if self.drift else None
 
 
 _WHOLE, _LOCAL, _DRIFT = 1, 2, 3  # so that the channels of one kind are not those of another

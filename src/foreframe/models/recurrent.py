@@ -24,7 +24,7 @@ from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
-from foreframe.models.noise import Astray
+from foreframe.models.noise import Astray, kept_of
 from foreframe.models.promise import Model, State, joined, known_inputs, with_known
 from foreframe.typed import choice
 
@@ -103,14 +103,35 @@ class Recurrent(Model):
         frames: int = 1,
     ) -> None:
         """Build the way up from maps of `hidden` channels, and a head for `frames` at once."""
-        read = sum(hidden) if args["over"] == "all" else hidden[-1]
-        self.up = self.codec.mirror(read)
+        self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
+        self.up = self.codec.mirror(self.read)
         channels = self.args["channels"]
         if channels is None and kind is not HEADS["blend"]:
             raise ValueError("only the head blend forecasts any number of channels: give channels")
         # Only a head of one frame at a time takes any number.
-        self.output = kind(channels and channels * frames, read, self.up, **args)
+        self.output = kind(channels and channels * frames, self.read, self.up, **args)
         self.bounded = self.output.bounded
+
+    def go_astray(self, noise: Mapping[str, Any] | None, fed: int) -> None:
+        """Let members see noise: beside what a core is fed, of so many channels, and in the maps
+        that the head reads; build this last, so that all else is drawn as without it.
+        """
+        self.astray = None
+        if noise is not None:
+            self.args |= {"noise": dict(noise)}
+            self.draws = True
+            self.astray = Astray(noise, self.stride, (fed, self.read), self.output.drifts)
+
+    def noise_of(
+        self, state: State, steps: int, layers: State, first: int = 0
+    ) -> tuple[list[Tensor | None], Tensor | None]:
+        """What is added to what is fed and to what is read at lead times from `first` on, and by
+        what the head goes astray; None where nothing is.
+        """
+        if self.astray is None:
+            return [None, None], None
+        size = self.encoder.maps(layers)[-1].shape[-2:]
+        return self.astray(state, steps, size, first)
 
     def step_values(self, height: int, width: int) -> int:
         """Values of the largest hidden map, for one frame H x W."""
@@ -206,9 +227,11 @@ class NextFrame(Recurrent):
     Args:
         channels, core, codec, inputs: as of `Recurrent`.
         draw: arguments of `Draw`, by name.
+        noise: arguments of `Noise`, by name: members see it beside their own frames, and in the
+            maps that the head reads; None for a model that has one future.
 
     Raises:
-        ValueError: as `Recurrent`.
+        ValueError: as `Recurrent`, or `Noise`.
     """
 
     def __init__(
@@ -218,23 +241,32 @@ class NextFrame(Recurrent):
         codec: str | Mapping[str, Any] = "patches",
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
+        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.args |= {"draw": args}
         self.finish(self.encoder.hidden, Draw, args)
+        self.go_astray(noise, self.codec.width)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         layers, known = _layers(state), self.known(state, steps)
+        (fed_noise, read_noise), _ = self.noise_of(state, steps, layers)
+
+        def read(layers: State, t: int) -> Tensor:
+            maps = self.over(self.encoder.maps(layers))
+            return maps if read_noise is None else maps + read_noise[:, t]
+
         first = state["frame"]
-        first = self.drawn(self.over(self.encoder.maps(layers)), self.shown(first), first)
+        first = self.drawn(read(layers, 0), self.shown(first), first)
 
         def step(t: int, carried: State) -> Result:
             frame = joined(carried["frame"], known[:, t])
-            layers = self.encoder.step(self.codec(frame)[-1], _layers(carried))
-            maps = self.over(self.encoder.maps(layers))
-            frame = self.drawn(maps, self.shown(frame), frame)
+            x = self.codec(frame)[-1]
+            x = x if fed_noise is None else x + fed_noise[:, t + 1]
+            layers = self.encoder.step(x, _layers(carried))
+            frame = self.drawn(read(layers, t + 1), self.shown(frame), frame)
             return frame, layers | {"frame": frame}
 
         frames, _ = self.steps(step, layers | {"frame": first}, steps - 1)
@@ -317,13 +349,8 @@ class EncoderDecoder(Recurrent):
         if feed == "guides":
             self.inform = CODECS[codec_kind](self.output.told + inputs, **codec_args)
         # Frames that are fed back are drawn step by step; else all maps are kept and drawn at once.
-        read = sum(own) if args["over"] == "all" else own[-1]
-        self.astray = None
-        if noise is not None:
-            self.args |= {"noise": dict(noise)}
-            self.draws = True
-            self.astray = Astray(noise, self.stride, fed + beside, read, self.output.drifts)
-        self.per_step = 0.0 if feed == "frame" else 2 * read / self.stride**2
+        self.per_step = 0.0 if feed == "frame" else 2 * self.read / self.stride**2
+        self.go_astray(noise, fed + beside)
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
         return self.output.reduced(super().seen(frames))
@@ -395,9 +422,7 @@ class EncoderDecoder(Recurrent):
         elif self.inform is not None:
             informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
         skip = self.shown(shown) if skip is None else skip
-        fed_noise, shown_noise, drift = None, None, None
-        if self.astray is not None:
-            fed_noise, shown_noise, drift = self.astray(state, steps, embedding)
+        (fed_noise, read_noise), drift = self.noise_of(state, steps, layers)
         keys = None if self.attend is None else self.attend.keys(state["maps"])
 
         def fed(t: int, carried: State) -> Fed:
@@ -421,8 +446,8 @@ class EncoderDecoder(Recurrent):
             maps = self.decoder.maps(layers)
             layers |= {"map": maps[-1]}
             read = self.over(maps)
-            if shown_noise is not None:
-                read = read + shown_noise[:, t]
+            if read_noise is not None:
+                read = read + read_noise[:, t]
             if feed == "frame":
                 frame = self.drawn(read, skip, carried["frame"])
                 return frame, layers | {"frame": frame}
@@ -471,8 +496,10 @@ class AtOnce(Model):
 
     horizon: int
 
-    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
-        """All of the frames that come at once."""
+    def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
+        """All of the frames that come at once, `first` being the lead time of the first of them,
+        counted from 0.
+        """
         raise NotImplementedError
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
@@ -481,10 +508,10 @@ class AtOnce(Model):
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """As many times `horizon` frames as `steps` asks. Any steps >= 1."""
-        chunks = [self.next_frames(state)]
-        while self.horizon * len(chunks) < steps:
-            state = self._after(state, chunks[-1])
-            chunks.append(self.next_frames(state))
+        chunks = [self.next_frames(state, 0)]
+        while (ahead := self.horizon * len(chunks)) < steps:
+            state = self._after(state, chunks[-1]) | kept_of(state)
+            chunks.append(self.next_frames(state, ahead))
         return torch.cat(chunks, dim=1)[:, :steps]
 
     def _after(self, state: State, frames: Float[Tensor, "b horizon c h w"]) -> State:
@@ -505,9 +532,11 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         channels, core, codec, inputs: as of `Recurrent`.
         horizon: frames that come at once.
         draw: arguments of `Draw`, by name.
+        noise: arguments of `Noise`, by name: members see it in the maps that the head reads, local
+            channels anew for all frames that come at once; None for a model that has one future.
 
     Raises:
-        ValueError: as `Recurrent`, or a horizon below 1.
+        ValueError: as `Recurrent`, or `Noise`, or a horizon below 1.
     """
 
     def __init__(
@@ -518,6 +547,7 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         horizon: int = 10,
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
+        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if horizon < 1:
@@ -526,9 +556,13 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.horizon = horizon
         self.args |= {"horizon": horizon, "draw": args}
         self.finish(self.encoder.hidden, Draw, args, horizon)
+        self.go_astray(noise, 0)
 
-    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
-        maps, frame = self.over(self.encoder.maps(_layers(state))), state["frame"]
+    def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
+        layers, frame = _layers(state), state["frame"]
+        (_, noise), _ = self.noise_of(state, 1, layers, first)
+        maps = self.over(self.encoder.maps(layers))
+        maps = maps if noise is None else maps + noise[:, 0]
         frames = self.drawn(maps, self.shown(frame), frame)
         return frames.unflatten(1, (self.horizon, self.channels))
 

@@ -5,7 +5,7 @@ Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan 
 presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.noise import Astray
 from foreframe.models.promise import State, joined, known_inputs
 from foreframe.models.recurrent import AtOnce
 
@@ -52,6 +53,9 @@ class SimVP(AtOnce):
         patches: fold 4x4 pixels into channels, in place of the four convolutions down and up.
         kernels: sides of the grouped convolutions of "inception".
         inputs: further channels of the past, which are seen and not forecast.
+        noise: arguments of `Noise`, by name: members see it in what each block of the translator is
+            given (of "inception" the translator itself), local channels anew for all frames that
+            come at once; None for a model that has one future.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -70,6 +74,7 @@ class SimVP(AtOnce):
         kernels: Sequence[int] = (3, 5, 7, 11),
         patches: bool = False,
         inputs: int = 0,
+        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if min(channels, frames) < 1 or inputs < 0:
@@ -109,18 +114,27 @@ class SimVP(AtOnce):
         )
         through = frames * spatial
         if translator == "inception":
-            self.translator: nn.Module = _Inception(through, temporal, blocks, tuple(kernels))
+            inception = _Inception(through, temporal, blocks, tuple(kernels))
+            self.translator: nn.Module = inception
+            widths = [through]
         elif translator == "mixing":
             first, last = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
             mixing = (_Mixing(temporal) for _ in range(blocks))
             self.translator = nn.Sequential(first, *mixing, last)
+            widths = [0, *[temporal] * blocks, 0]
         else:
             inner = [temporal] * (blocks - 1)
+            widths = [through, *inner]
             self.translator = nn.Sequential(
                 *(_Gated(i, o) for i, o in pairwise([through, *inner, through]))
             )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = nn.Conv2d(spatial, drawn, 1)
+        self.astray = None
+        if noise is not None:
+            self.args["noise"] = dict(noise)
+            self.draws = True
+            self.astray = Astray(noise, self.stride, widths)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
@@ -132,7 +146,7 @@ class SimVP(AtOnce):
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
         return known_inputs(state, steps, state["frames"][:, -1, self.channels :])
 
-    def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
+    def next_frames(self, state: State, first: int) -> Float[Tensor, "b t c h w"]:
         """As many frames as it looks at; of fewer the oldest stands in for those before it."""
         past = state["frames"]
         lacking = self.frames - past.shape[1]
@@ -143,15 +157,28 @@ class SimVP(AtOnce):
         b, t, _, height, width = past.shape
         right, below = -width % self.stride, -height % self.stride
         x = F.pad(past.flatten(0, 1), (0, right, 0, below), mode="replicate")
-        first = x = self.encoder[0](self.fold(x))
+        fine = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
             x = layer(x)
-        stacked = self.translator(x.unflatten(0, (b, t)).flatten(1, 2))
+        stacked = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state, first)
         x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
-        frames = self.unfold(self.to_frame(self.decoder[-1](x + first)))
+        frames = self.unfold(self.to_frame(self.decoder[-1](x + fine)))
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
+
+    def _translated(
+        self, x: Float[Tensor, "b i h w"], state: State, first: int
+    ) -> Float[Tensor, "b i h w"]:
+        if self.astray is None or "key" not in state:
+            return self.translator(x)  # type: ignore[no-any-return]
+        added, _ = self.astray(state, 1, x.shape[-2:], first)
+        blocks = (
+            self.translator if isinstance(self.translator, nn.Sequential) else [self.translator]
+        )
+        for block, noise in zip(blocks, added, strict=True):
+            x = block(x if noise is None else x + noise[:, 0])
+        return x
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
