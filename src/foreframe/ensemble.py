@@ -45,8 +45,7 @@ class Ensemble(Sequence[Clip]):
     def __getitem__(self, which: slice) -> "Ensemble": ...
 
     def __getitem__(self, which: int | slice) -> Any:
-        found = self._members[which]
-        return Ensemble(found) if isinstance(which, slice) else found
+        return Ensemble(self._members[which]) if isinstance(which, slice) else self._members[which]
 
     def __iter__(self) -> Iterator[Clip]:
         return iter(self._members)

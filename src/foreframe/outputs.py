@@ -147,7 +147,7 @@ def write_rolling(
     """
     kind = check_output(path)
     if kind in TO_GO_ON_WITH:
-        write_values(path, [future for _, future, _ in forecasts], attributes)
+        write_values(path, [future for _, future, _ in forecasts], attributes)  # type: ignore[arg-type]
         return
     # The scale and the size of all pictures are known before the first: from frames evenly spread.
     some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
@@ -213,14 +213,13 @@ def write_values(
     if kind in (".nc", ".zarr"):
         write_grid(path, forecast, attributes)
         return
-    single = isinstance(forecast, Clip | Ensemble)
-    given: list[Any] = [forecast] if single else list(forecast)
+    given: list[Any] = [forecast] if isinstance(forecast, Clip | Ensemble) else list(forecast)
     arrays = {"frames": np.stack([np.asarray(of.frames) for of in given])}
     clips: list[Clip] = [of[0] if isinstance(of, Ensemble) else of for of in given]
     times = [clip.times for clip in clips if clip.times is not None]
     if times:
         arrays["times"] = np.stack([t if t.dtype.kind in "Mf" else t.astype(str) for t in times])
-    if single:
+    if isinstance(forecast, Clip | Ensemble):
         arrays = {name: array[0] for name, array in arrays.items()}
     beside = {name: place.values for name, place in clips[0].coordinates.items() if place.dims}
     if clips[0].units:

@@ -58,8 +58,8 @@ def write_grid(
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError(f"{path}: grids are written as .nc or .zarr; give a name that ends so")
+    forecasts: list[Any] = [clip] if isinstance(clip, Clip | Ensemble) else list(clip)
     rolling = not isinstance(clip, Clip | Ensemble)
-    forecasts: list[Any] = list(clip) if rolling else [clip]
     if not forecasts:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
     drawn = any(isinstance(of, Ensemble) for of in forecasts)

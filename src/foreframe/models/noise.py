@@ -166,12 +166,11 @@ class Astray(nn.Module):
         _, args = choice({"noise": Noise}, {"noise": noise}, "noise")
         self.noise = Noise(stride, drift, **args)
         self.drift = drift
-        self.added = nn.ModuleList(
-            nn.Conv2d(self.noise.width, width, 1, bias=False) for width in widths if width
-        )
-        for convolution in self.added:
+        convolutions = [nn.Conv2d(self.noise.width, of, 1, bias=False) for of in widths if of]
+        for convolution in convolutions:
             # Not nothing: without any spread a CRPS has no gradient for it.
             nn.init.normal_(convolution.weight, std=0.02)
+        self.added = nn.ModuleList(convolutions)
         self.widths = tuple(widths)
 
     def forward(
@@ -183,7 +182,7 @@ class Astray(nn.Module):
         noise = self.noise(state, steps, size, first)
         if noise is None:
             return [None] * len(self.widths), None
-        flat, each = noise.flatten(0, 1).to(self.added[0].weight), iter(self.added)
+        flat, each = noise.flatten(0, 1).to(next(self.added.parameters())), iter(self.added)
         added = [
             next(each)(flat).unflatten(0, noise.shape[:2]) if width else None
             for width in self.widths

@@ -116,15 +116,15 @@ class SimVP(AtOnce):
         if translator == "inception":
             inception = _Inception(through, temporal, blocks, tuple(kernels))
             self.translator: nn.Module = inception
-            widths = [through]
+            astray = [through]
         elif translator == "mixing":
             first, last = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
             mixing = (_Mixing(temporal) for _ in range(blocks))
             self.translator = nn.Sequential(first, *mixing, last)
-            widths = [0, *[temporal] * blocks, 0]
+            astray = [0, *[temporal] * blocks, 0]
         else:
             inner = [temporal] * (blocks - 1)
-            widths = [through, *inner]
+            astray = [through, *inner]
             self.translator = nn.Sequential(
                 *(_Gated(i, o) for i, o in pairwise([through, *inner, through]))
             )
@@ -134,7 +134,7 @@ class SimVP(AtOnce):
         if noise is not None:
             self.args["noise"] = dict(noise)
             self.draws = True
-            self.astray = Astray(noise, self.stride, widths)
+            self.astray = Astray(noise, self.stride, astray)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
@@ -171,7 +171,7 @@ class SimVP(AtOnce):
         self, x: Float[Tensor, "b i h w"], state: State, first: int
     ) -> Float[Tensor, "b i h w"]:
         if self.astray is None or "key" not in state:
-            return self.translator(x)  # type: ignore[no-any-return]
+            return self.translator(x)
         added, _ = self.astray(state, 1, x.shape[-2:], first)
         blocks = (
             self.translator if isinstance(self.translator, nn.Sequential) else [self.translator]

@@ -48,8 +48,8 @@ def crps(
         there = Y.isfinite().float()
         x = P.float().unflatten(0, (-1, M)) * there.unsqueeze(1)
         y = Y.float().nan_to_num(0.0)
-        total = sum(weight * _at(k, x, y, there, M) for k, weight in scales)
-        return total / sum(weight for _, weight in scales)
+        each = torch.stack([weight * _at(k, x, y, there, M) for k, weight in scales])
+        return each.sum() / sum(weight for _, weight in scales)
 
 
 def _at(k: int, x: Tensor, y: Tensor, there: Tensor, M: int) -> Tensor:
