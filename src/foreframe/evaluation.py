@@ -25,16 +25,19 @@ from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.frames import missing_where_unseen
 from foreframe.matching import match_to
-from foreframe.metrics import SCORES, Scorecard, Scores, scores_of
+from foreframe.metrics import SCORES, EnsembleScorecard, Scorecard, Scores, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
 from foreframe.metrics.relative import ERRORS, as_error, best_of, in_words, ranked_by, relative
 from foreframe.models import (
     BASELINES,
     SCORED,
     STILL,
+    Drawn,
+    Lagged,
     Model,
     Parts,
     build_model,
+    forecast_members,
     forecast_of,
     parts_of,
     with_known,
@@ -152,6 +155,8 @@ def evaluate(
     forecasts: Sequence[Forecasts] = (),
     name: str = "model",
     match: Sequence[str] | str = (),
+    members: int | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in every convention of `foreframe.metrics.SCORES`, beside
     the baselines, the skill, and whether differences could be chance.
@@ -178,6 +183,9 @@ def evaluate(
             baseline; the first of `forecasts` is then what others are compared with.
         match: one or several, each a further row: the forecaster's forecasts matched to it, as
             `Forecaster.predict` does, on the clips as they are scored.
+        members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
+            which costs nothing; their mean is a further row.
+        seed: of the members.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
@@ -187,7 +195,8 @@ def evaluate(
         persistence, overall and per lead time}, "relative": errors in units of the last frame's
         (`foreframe.metrics.relative`), "comparison": {name: see `Scoring.comparison`; of 1 - SSIM
         under "ssim", of the RMSE of data with units under "rmse"}, "best_baseline": {"mse" and
-        "ssim", or "rmse": name}, "in_words": who is ahead of that by how much}.
+        "ssim", or "rmse": name}, "in_words": who is ahead of that by how much}; of members
+        "ensemble": {"seed", and by name: `foreframe.metrics.EnsembleScorecard.summary`}.
         Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
     Raises:
@@ -198,15 +207,18 @@ def evaluate(
     check_precision(precision)
     matches = {f"{name} matched to {of}": of for of in _several(match)}
     forecaster.check_match(*matches.values())
+    forecaster.check_members(members)
     window, scaling = forecaster.window, forecaster.scaling
     models: dict[str, Model] = {name: forecaster.model.eval()}
     models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
     if period is not None:
         models["cycle"] = build_model("cycle", {"period": period})
     scored, elsewhere = _elsewhere(forecasts, dataset, clips, forecaster)
-    _check_names([*models, *matches, *(given.name for given in forecasts)])
+    means = {} if members is None else {f"{name}, mean of {members}": members}
+    _check_names([*models, *matches, *means, *(given.name for given in forecasts)])
     reference = forecasts[0].name if forecasts and name in BASELINES else name
-    names = list(dict.fromkeys([reference, name, *matches, *elsewhere, *models]))
+    names = list(dict.fromkeys([reference, name, *means, *matches, *elsewhere, *models]))
+    ensembles = _Ensembles(forecaster, members, seed, thresholds)
 
     def forecasts_of(parts: Parts, which: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         for rival, read in elsewhere.items():
@@ -214,6 +226,10 @@ def evaluate(
         guided = GUIDE in matches.values()
         own, guide = _forecast(forecaster.model, parts, precision, guided)
         yield name, own
+        drawn = ensembles.score(parts, which, precision)
+        for row in means:
+            assert drawn is not None
+            yield row, drawn.mean(dim=1)
         for row, of in matches.items():
             yield row, match_to(of, own, parts.last, guide)
         for rival, network in models.items():
@@ -255,7 +271,53 @@ def evaluate(
         "comparison": _comparisons(scoring, reference, dataset, scored, forecaster),
         "best_baseline": best_baselines(tables, reference, scaling.units),
     }
+    if members is not None:
+        card["ensemble"] = ensembles.summary()
     return card | {"in_words": in_words(card)}
+
+
+class _Ensembles:
+    """Members of a forecaster beside a lagged ensemble, scored a batch at a time; none of either
+    where no members are asked for.
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        members: int | None,
+        seed: int,
+        thresholds: Sequence[float],
+    ) -> None:
+        self.seed, window, scaling = seed, forecaster.window, forecaster.scaling
+        self.drawn: dict[str, tuple[Model, Drawn]] = {}
+        if members is not None:
+            lagged = Lagged(lags=min(LAGS, window.past))
+            self.drawn["model"] = forecaster.model, Drawn(members, seed)
+            self.drawn["lagged dense_motion"] = lagged, Drawn(lagged.lags)
+        self.cards = {
+            name: EnsembleScorecard(
+                window.future, of.n, scaling.units, thresholds, scaling.to_units, seed
+            )
+            for name, (_, of) in self.drawn.items()
+        }
+
+    def score(
+        self, parts: Parts, which: Sequence[int], precision: str
+    ) -> Float[Tensor, "b m s c h w"] | None:
+        """Gives the forecaster's members of these clips."""
+        own = None
+        for name, (network, drawn) in self.drawn.items():
+            exact = EXACT if name != "model" else precision
+            X = _members(network, parts, exact, drawn)
+            self.cards[name].update(X, parts.truth, clips=which)
+            own = X if own is None else own
+        return own
+
+    def summary(self) -> dict[str, Any]:
+        return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}
+
+
+LAGS = 5  # of the lagged ensemble
 
 
 def best_baselines(tables: Mapping[str, Any], reference: str, units: str = "") -> dict[str, str]:
@@ -314,6 +376,19 @@ def _forecast(
         state = network.eval().encode(past)
         state = state if known is None else with_known(state, known)
         return forecast_of(network, state, steps, guided)
+
+
+def _members(
+    network: Model, parts: Parts, precision: str, drawn: Drawn
+) -> Float[Tensor, "b m s c h w"]:
+    past = parts.past if network.inputs else parts.past_of_targets
+    with computing(precision, past.device):
+        state = network.eval().encode(past)
+        if network.inputs and parts.known is not None:
+            state = with_known(state, parts.known)
+        steps = parts.truth.shape[1]
+        future, _ = forecast_members(network, state, steps, guided=False, drawn=drawn)
+    return future.unflatten(0, (-1, drawn.n))
 
 
 def _several(match: Sequence[str] | str) -> Sequence[str]:

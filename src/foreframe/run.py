@@ -337,6 +337,8 @@ def evaluate(
     output: str | os.PathLike[str] | None = None,
     device: str = "auto",
     match: str | Sequence[str] = (),
+    members: int | None = None,
+    seed: int = 0,
 ) -> Card:
     """Score a forecaster beside the baselines, as `foreframe evaluate` does.
 
@@ -367,6 +369,7 @@ def evaluate(
         device: of a forecaster that is loaded; auto takes cuda where there is one.
         match: "last", "guide" or both: rows of the forecasts with the values of these, as
             `Forecaster.predict` gives them.
+        members, seed: of an ensemble that is scored, too, beside a lagged one.
 
     Returns:
         See `foreframe.evaluation.evaluate`, and "data" and "split"; a dict which a notebook shows
@@ -384,7 +387,17 @@ def evaluate(
     if pasts is not None:
         opened.write_pasts(pasts, clips)
     card = opened.score(
-        clips, batch_size, baselines, thresholds, scales, period, progress, precision, match
+        clips,
+        batch_size,
+        baselines,
+        thresholds,
+        scales,
+        period,
+        progress,
+        precision,
+        match,
+        members,
+        seed,
     )
     if output is not None:
         opened.write_report(output, card)
@@ -423,6 +436,8 @@ class Scored:
         progress: Callable[[int, int], Any] | None = None,
         precision: str = "32-true",
         match: str | Sequence[str] = (),
+        members: int | None = None,
+        seed: int = 0,
     ) -> Card:
         """The scorecard; arguments as of `foreframe.evaluate`, which says what it raises."""
         from foreframe.evaluation import evaluate as score
@@ -445,6 +460,8 @@ class Scored:
             precision,
             name=self.name,
             match=match,
+            members=members,
+            seed=seed,
         )
         return Card({**self.where, **card})
 

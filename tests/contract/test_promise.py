@@ -181,8 +181,12 @@ WAYS: dict[str, tuple[str, dict]] = {
     ),
 }
 DRAWING = [name for name, (_, args) in WAYS.items() if "noise" in args]
+LAGGED = {
+    "lagged persistence": ("lagged", {"of": "persistence", "lags": 3}),
+    "lagged motion": ("lagged", {"of": "linear_motion", "lags": 5}),
+}
 LEARNING = [*PRESETS, *WAYS, *(f"a core of {name}" for name in CORES)]
-NAMES = [*LEARNING, *BASELINES]
+NAMES = [*LEARNING, *BASELINES, *LAGGED]
 
 
 def built(name: str) -> Model:
@@ -192,7 +196,7 @@ def built(name: str) -> Model:
         "encoder_decoder",
         {"core": core, "start": "mirrored", "output": {"draw": {"feed": "frame"}}},
     )
-    kind, args = WAYS.get(name, other if "core" in name else (name, SMALL.get(name)))
+    kind, args = (WAYS | LAGGED).get(name, other if "core" in name else (name, SMALL.get(name)))
     return build_model(kind, args)
 
 

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
@@ -13,6 +13,9 @@ from foreframe.options import Match, check_scoring
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
 from foreframe.wording import plural
+
+if TYPE_CHECKING:
+    from foreframe.visuals.tables import Table as Rows
 
 
 def score_run(
@@ -37,6 +40,8 @@ def score_run(
     device: str = "auto",
     precision: Precision = "32-true",
     match: list[Match] | Match | None = None,
+    members: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Score a trained run beside the baselines, or forecasts made elsewhere
 
@@ -67,6 +72,8 @@ def score_run(
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
             these, as foreframe predict --match makes them
+        members: so many of each clip are drawn, and scored as an ensemble, too
+        seed: of the members
     """
     check_scoring(clips, past, future, batch_size, split, pasts)
     if run is not None:
@@ -89,7 +96,10 @@ def score_run(
         print(choice_in_words(scored.forecaster.speedup(scored.dataset[0].shape)))
     with progress("clips") as tell:
         events = thresholds or (), scales or (), period
-        card = scored.score(clips, batch_size, None, *events, tell, precision, match or ())
+        others = match or ()
+        card = scored.score(
+            clips, batch_size, None, *events, tell, precision, others, members, seed
+        )
     paths = scored.write_report(folder, {"run": run, **card})
     print_table(card)
     if forecasts and card["clips"] < len(scored.dataset) and clips is None:
@@ -116,9 +126,29 @@ def print_table(card: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from foreframe.visuals import score_table
+    from foreframe.visuals import ensemble_table, score_table
 
-    shown = score_table(card)
+    print_rows(score_table(card), card["reference"])
+    if "ensemble" in card:
+        print_rows(ensemble_table(card), "")
+    for title, rows, path in event_tables(card):
+        leads = Table(title=title, box=box.SIMPLE, title_justify="left")
+        leads.add_column("", no_wrap=True)
+        for lead in range(1, card["future"] + 1):
+            leads.add_column(f"+{lead}", justify="right")
+        for name, of in rows.items():
+            for key in path:
+                of = of[key]
+            leads.add_row(name, *(f"{value:.3f}" for value in of["per_lead"]))
+        Console(width=max(60 + 8 * card["future"], Console().width)).print(leads)
+
+
+def print_rows(shown: "Rows", bold: str) -> None:
+    """A table of text, and its notes; one row is bold."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(
         title=shown.title,
         box=box.SIMPLE_HEAD,
@@ -130,19 +160,9 @@ def print_table(card: Mapping[str, Any]) -> None:
     for head in shown.columns:
         table.add_column("\n".join(head), justify="right", no_wrap=True)
     for name, cells in shown.rows.items():
-        table.add_row(name, *cells, style="bold" if name == card["reference"] else None)
+        table.add_row(name, *cells, style="bold" if name == bold else None)
     Console(width=max(80, Console().width)).print(table)
     say("\n".join(shown.notes))
-    for title, rows, path in event_tables(card):
-        leads = Table(title=title, box=box.SIMPLE, title_justify="left")
-        leads.add_column("", no_wrap=True)
-        for lead in range(1, card["future"] + 1):
-            leads.add_column(f"+{lead}", justify="right")
-        for name, of in rows.items():
-            for key in path:
-                of = of[key]
-            leads.add_row(name, *(f"{value:.3f}" for value in of["per_lead"]))
-        Console(width=max(60 + 8 * card["future"], Console().width)).print(leads)
 
 
 def event_tables(card: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:

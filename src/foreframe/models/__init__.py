@@ -39,6 +39,7 @@ from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
+from foreframe.models.lagged import Lagged
 from foreframe.models.noise import Drawn, forecast_members, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, Parts, State, forecast_of, parts_of, with_known
@@ -60,6 +61,7 @@ MODELS: dict[str, type[Model]] = {
     "at_once": RecurrentAtOnce,
     "simvp": SimVP,
     **BASELINES,
+    "lagged": Lagged,
 }
 """Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
 
@@ -203,8 +205,9 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "AtOnce",
-    "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder", "LinearMotion",
-    "Mean", "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
-    "State", "baselines_here", "build_model", "forecast_members", "forecast_of", "members",
-    "model_name", "multiply_adds", "parts_of", "placed", "preset", "weights_of", "with_known",
+    "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder", "Lagged",
+    "LinearMotion", "Mean", "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence",
+    "RecurrentAtOnce", "SimVP", "State", "baselines_here", "build_model", "forecast_members",
+    "forecast_of", "members", "model_name", "multiply_adds", "parts_of", "placed", "preset",
+    "weights_of", "with_known",
 ]  # fmt: skip

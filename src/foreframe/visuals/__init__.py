@@ -13,7 +13,7 @@ from foreframe.visuals.strip import (
     strip,
     strip_of_members,
 )
-from foreframe.visuals.tables import score_table
+from foreframe.visuals.tables import ensemble_table, score_table
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "comparison",
     "contact_sheet",
     "curves_png",
+    "ensemble_table",
     "gif_bytes",
     "holds_nan",
     "image_html",

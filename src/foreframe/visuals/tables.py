@@ -52,6 +52,54 @@ def score_table(card: Mapping[str, Any]) -> Table:
     return Table(title_of(card), columns, rows, _notes(card) if scores else [])
 
 
+# Of ensembles: how a score is headed, and its convention and name.
+OF_MEMBERS = {
+    ("spread", "/skill"): "spread_skill",
+    ("sharp-", "ness"): "sharpness",
+    ("power", "at 8"): "power_at_8",
+    ("", "ink"): "ink",
+}
+
+
+def ensemble_table(card: Mapping[str, Any]) -> Table:
+    """How good members are, beside others' and beside single forecasts, whose CRPS is their mean
+    absolute error.
+
+    Args:
+        card: with an "ensemble", as `foreframe.evaluation.evaluate` gives it, or its JSON.
+    """
+    ensembles = {name: of for name, of in card["ensemble"].items() if isinstance(of, Mapping)}
+    convention, score = ("physical", "mae") if card.get("units") else ("standard", "mae")
+    leads = some_leads(card["future"], 4)
+    head = f"CRPS, {card['units']}" if card.get("units") else "CRPS"
+    columns = [(head, "all"), *(("", f"+{lead}") for lead in leads)]
+    columns += list(OF_MEMBERS)
+    scale = 1.0 if card.get("units") else 1000.0
+
+    def of_errors(errors: Mapping[str, Any]) -> list[str]:
+        every = [errors["overall"], *(errors["per_lead"][lead - 1] for lead in leads)]
+        return [figure(None if value is None else scale * value) for value in every]
+
+    rows = {}
+    for name, of in ensembles.items():
+        others = [of["scores"]["standard"][key]["overall"] for key in OF_MEMBERS.values()]
+        cells = of_errors(of["scores"][convention]["fair_crps"])
+        rows[f"{name} ({of['members']})"] = [*cells, *map(figure, others)]
+    best = next(iter(card.get("best_baseline", {}).values()), None)
+    for name in dict.fromkeys([card["reference"], best]):
+        if name is not None:
+            errors = of_errors(card["scores"][name][convention][score])
+            rows[f"{name} (1)"] = errors + [""] * len(OF_MEMBERS)
+    thousand = "" if card.get("units") else " (times 1000)"
+    notes = [
+        f"In brackets: members. CRPS{thousand}: the fair one; of one forecast its mean absolute "
+        "error. spread/skill: 1 where members differ as they err.",
+        "sharpness, power at 8 pixels: of members over the truth's; ink: how members differ in "
+        "brightness, 0 where things only move.",
+    ]
+    return Table("Members", columns, rows, notes)
+
+
 def title_of(card: Mapping[str, Any]) -> str:
     """What was scored, how much of it, and how far ahead."""
     data = f" of {card['data']} ({card['split']})" if "data" in card else ""

@@ -1,0 +1,69 @@
+"""The lagged ensemble: what an ensemble of members has to beat, for nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.models.baselines import guide_of
+from foreframe.models.promise import Model, State
+
+
+class Lagged(Model):
+    """A baseline's forecasts begun 0, 1, 2, ... frames ago, as members (Hoffman & Kalnay 1983): the
+    older ones go further astray, as what is forecast longer does.
+
+    Member k of `foreframe.models.members` is the one begun k frames ago, counted anew after the
+    last of them; without members it is the mean of all. Where fewer frames were seen there are as
+    many lags as frames.
+
+    Args:
+        of: a name of `BASELINES`, or {name: its arguments}.
+        lags: how many, at least 1.
+
+    Raises:
+        ValueError: an unknown baseline, arguments that it does not take, no lags.
+    """
+
+    draws = True
+
+    def __init__(self, of: str | Mapping[str, Any] = "dense_motion", lags: int = 5) -> None:
+        super().__init__()
+        if not 1 <= lags <= 100:  # it keeps as many frames
+            raise ValueError(f"a lagged ensemble has 1 to 100 lags, not {lags}")
+        self.of, self.lags, self.channels = guide_of(of), lags, None
+        self.args = {"of": of if isinstance(of, str) else dict(of), "lags": lags}
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Keeps the last `lags` frames, and what the baseline keeps of those before them."""
+        frames = past if state is None else torch.cat([state["recent"], past], dim=1)
+        old = {} if state is None else _old(state)
+        before, recent = frames[:, : -self.lags], frames[:, -self.lags :]
+        if before.shape[1]:
+            old = self.of.encode(before, old or None)
+        return {"recent": recent} | {f"old_{name}": value for name, value in old.items()}
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        n = state["recent"].shape[1]
+        if "member" not in state:
+            return torch.stack([self._begun(state, k, steps) for k in range(n)]).mean(dim=0)
+        lag = state["member"] % n
+        future = state["recent"].new_empty(len(lag), steps, *state["recent"].shape[2:])
+        for k in range(n):
+            which = (lag == k).nonzero().flatten()
+            if len(which):
+                own = {name: value[which] for name, value in state.items()}
+                future[which] = self._begun(own, k, steps)
+        return future
+
+    def _begun(self, state: State, ago: int, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """The forecast that was begun so many frames ago."""
+        seen = state["recent"][:, : state["recent"].shape[1] - ago]
+        own = self.of.encode(seen, _old(state) or None)
+        return self.of.decode(own, steps + ago)[:, ago:]
+
+
+def _old(state: State) -> State:
+    return {n.removeprefix("old_"): v for n, v in state.items() if n.startswith("old_")}

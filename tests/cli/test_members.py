@@ -1,0 +1,122 @@
+"""Members on the command line: forecasts, probabilities, scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from foreframe import Clip, Forecaster, Window
+from foreframe.cli import main
+from foreframe.data.cf import write_grid
+from foreframe.models import build_model
+from foreframe.scaling import Scaling
+
+RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A saved forecaster that draws, one that does not, and some rain."""
+    folder = tmp_path_factory.mktemp("members")
+    torch.manual_seed(0)
+    core = {"core": {"convlstm": {"hidden": [4]}}}
+    for name, noise in (("drawing", {"noise": {"whole": 3}}), ("single", {})):
+        model = build_model("quick", {**core, **noise})
+        scaling = Scaling(0.0, 10.0, "mm/h", "range")
+        Forecaster(model, Window(4, 3), scaling).save(folder / name)
+    times = np.datetime64("2026-01-01T00:00") + np.arange(6) * np.timedelta64(5, "m")
+    write_grid(folder / "rain.nc", Clip(RAIN, times, "mm/h", name="rain", variable="rain"))
+    return folder
+
+
+def predict(folder: Path, output: str, *more: str) -> str:
+    path = str(folder / output)
+    rain = str(folder / "rain.nc")
+    assert main(["predict", str(folder / "drawing"), rain, "-o", path, *more]) == 0
+    return path
+
+
+def test_members_are_realizations(folder: Path) -> None:
+    rain = xr.open_dataset(predict(folder, "members.nc", "--members", "4", "--seed", "3"))
+    assert rain["rain"].dims[:2] == ("realization", "time")
+    assert rain["rain"].shape == (4, 3, 12, 16)
+    assert rain["realization"].attrs["standard_name"] == "realization"
+    assert "4 members of seed 3" in rain.attrs["history"]
+    forecaster = Forecaster.load(folder / "drawing")
+    made = forecaster.predict(RAIN[2:], 3, members=4, seed=3)
+    np.testing.assert_allclose(rain["rain"].values, made[:, :, 0], atol=1e-4)
+    again = np.load(predict(folder, "members.npz", "--members", "4", "--seed", "3"))["frames"]
+    np.testing.assert_array_equal(again, made)
+
+
+def test_rolling_members_have_starts_and_realizations(folder: Path) -> None:
+    rain = xr.open_zarr(predict(folder, "rolling.zarr", "--members", "2", "--every", "1"))
+    assert rain["rain"].dims[:3] == ("start", "realization", "lead")
+    assert rain["rain"].shape == (3, 2, 3, 12, 16)
+
+
+def test_a_probability_is_the_share_of_members(folder: Path) -> None:
+    members = xr.open_dataset(predict(folder, "members.nc", "--members", "5"))["rain"]
+    path = predict(folder, "wet.nc", "--members", "5", "--probability", "1.5")
+    wet = xr.open_dataset(path)["probability_of_rain"]
+    assert wet.attrs["units"] == "1"
+    assert wet.attrs["long_name"] == "probability of 1.5 mm/h or more"
+    np.testing.assert_allclose(wet.values, (members.values >= 1.5).mean(axis=0))
+    assert 0 < wet.values.mean() < 1
+
+
+@pytest.mark.parametrize("output", ["members.png", "members.gif"])
+@pytest.mark.parametrize("more", [[], ["--after", "3"], ["--probability", "2"]])
+def test_pictures_of_members(folder: Path, output: str, more: list[str]) -> None:
+    assert Path(predict(folder, output, "--members", "4", *more)).stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("run", "more", "words"),
+    [
+        ("single", ["--members", "4"], "this model has one future, and draws no members"),
+        ("drawing", ["--members", "0"], "members are 1 or more, not 0"),
+        ("drawing", ["--probability", "1"], "a probability is the share of members"),
+    ],
+)
+def test_what_cannot_be_drawn(folder: Path, capsys, run: str, more: list[str], words: str) -> None:
+    output = folder / "never.nc"
+    wanted = ["predict", str(folder / run), str(folder / "rain.nc"), "-o", str(output), *more]
+    assert main(wanted) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not output.exists()
+
+
+def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> None:
+    data = ["--data", str(folder / "rain.nc"), "--split", "all", "--past", "2", "--future", "2"]
+    where = ["--members", "3", "--seed", "1", "--output", str(folder / "report")]
+    run = str(folder / "drawing")
+    assert main(["evaluate", run, *data, *where, "--thresholds", "[2]"]) == 0
+    said = capsys.readouterr().out
+    assert "model (3)" in said
+    assert "lagged dense_motion (2)" in said
+    card = json.loads((folder / "report" / "scorecard.json").read_text())
+    assert card["ensemble"]["seed"] == 1
+    own = card["ensemble"]["model"]
+    assert own["members"] == 3
+    assert set(own["scores"]) == {"standard", "physical", "2 mm/h"}
+    mean = card["scores"]["model, mean of 3"]["physical"]["rmse"]["overall"]
+    assert own["scores"]["physical"]["rmse_of_mean"]["overall"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_an_ensemble_of_clips(folder: Path) -> None:
+    forecaster = Forecaster.load(folder / "drawing")
+    clip = forecaster.open(str(folder / "rain.nc"))
+    made = forecaster.predict(clip, 3, members=4)
+    assert len(made) == 4
+    np.testing.assert_allclose(np.asarray(made.mean().frames), made.frames.mean(axis=0), rtol=1e-5)
+    spread = made.frames.std(axis=0, ddof=1)
+    np.testing.assert_allclose(np.asarray(made.spread().frames), spread, rtol=1e-4)
+    assert (np.asarray(made[:1].spread().frames) == 0).all()
+    assert made[1].start == clip.times[-1]
+    np.testing.assert_array_equal(made[0].times, made.mean().times)
