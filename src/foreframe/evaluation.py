@@ -623,7 +623,8 @@ def awaited(
 
     Yields:
         The frame, the forecast (S,C,H,W) that follows it, or None, and of earlier forecasts of this
-        frame the root mean squared error, by how many frames ahead it was, the latest one first.
+        frame the root mean squared error, by how many frames ahead it was, the latest one first; of
+        members (M,S,C,H,W) that of their mean.
         Where a forecast says nothing, or the frame, nothing counts.
     """
     waiting: deque[tuple[int, np.ndarray]] = deque(maxlen=-(-live.steps // every))
@@ -637,7 +638,8 @@ def awaited(
         forecast = None
         if live.seen % every == 0:
             forecast = live.forecast(like=frame)
-            waiting.append((live.seen, forecast))
+            of_members = live.drawn is not None
+            waiting.append((live.seen, forecast.mean(axis=0) if of_members else forecast))
         yield frame, forecast, errors
 
 

@@ -58,6 +58,17 @@ def test_rolling_members_have_starts_and_realizations(folder: Path) -> None:
     assert rain["rain"].shape == (3, 2, 3, 12, 16)
 
 
+def test_members_are_streamed(folder: Path, capsys) -> None:
+    rain, live = str(folder / "rain.nc"), folder / "live"
+    more = ["--members", "3", "--steps", "2", "--output", str(live)]
+    assert main(["stream", str(folder / "drawing"), rain, *more]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    made = np.load(live / "frame-000004.npy")
+    assert made.shape == (3, 2, 1, 12, 16)
+    wanted = np.sqrt(np.square(made.mean(axis=0)[0] - RAIN[5]).mean())
+    assert lines[5]["rmse"]["+1"] == pytest.approx(wanted, rel=1e-4)
+
+
 def test_a_probability_is_the_share_of_members(folder: Path) -> None:
     members = xr.open_dataset(predict(folder, "members.nc", "--members", "5"))["rain"]
     path = predict(folder, "wet.nc", "--members", "5", "--probability", "1.5")

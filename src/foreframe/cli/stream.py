@@ -33,6 +33,8 @@ def forecast_live(
     device: str = "auto",
     precision: Precision = "32-true",
     match: Match | None = None,
+    members: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Forecast after every frame that comes: foreframe stream RUN INPUT
 
@@ -44,8 +46,8 @@ def forecast_live(
             radar, scenes)
         input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
             a film or .npy frames
-        output: folder for the forecasts, frame-N.npy each (steps,C,H,W); by default only scores are
-            printed
+        output: folder for the forecasts, frame-N.npy each (steps,C,H,W), or
+            (members,steps,C,H,W); by default only scores are printed
         steps: frames to forecast; 0 takes as many as it was trained to forecast
         every: forecast after every so many frames; each frame is taken in
         state: a file to go on from if it exists, and to save to at the end and when stopped;
@@ -56,6 +58,8 @@ def forecast_live(
         device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last or guide gives the forecast their values, rank by rank, as in foreframe predict
+        members: so many possible futures of each, of a model that draws them
+        seed: of the members
     """
     from pathlib import Path
 
@@ -72,7 +76,8 @@ def forecast_live(
 
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
-    live = forecaster.stream(steps or forecaster.window.future, precision, match)
+    steps = steps or forecaster.window.future
+    live = forecaster.stream(steps, precision, match, members, seed)
     if state is not None and Path(state).exists():
         live.restore(state)
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)
