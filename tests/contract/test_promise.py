@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 
-from foreframe import Forecaster
+from foreframe import Forecaster, Window
 from foreframe.models import BASELINES, CORES, PRESETS, Model, build_model
+from foreframe.training.objectives import mse
 
 
 def convlstm(*hidden: int) -> dict:
@@ -27,6 +28,9 @@ SMALL = {
 for name, (model, _) in PRESETS.items():
     if model == "simvp":
         SMALL[name] = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+    if model == "svg":
+        SMALL[name] = {"width": 2, "code": 6, "latent": 2, "hidden": 5}
+        SMALL[name] |= {"last_frame_skip": name == "svg_small"}
 WAYS: dict[str, tuple[str, dict]] = {
     "frames fed back": (
         "encoder_decoder",
@@ -145,6 +149,10 @@ WAYS: dict[str, tuple[str, dict]] = {
             "backward": 9,
         },
     ),
+    "latents, through VGG networks": (
+        "svg",
+        {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
+    ),
 }
 LEARNING = [*PRESETS, *WAYS, *(f"a core of {name}" for name in CORES)]
 NAMES = [*LEARNING, *BASELINES]
@@ -234,8 +242,9 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     for parameter in model.parameters():
         if not parameter.any():  # what a head begins with; it hides what is behind it
             torch.nn.init.normal_(parameter, std=0.01)
-    steps = 6
-    model(some(model).double(), steps).square().sum().backward()
+    learnt = model.learn(some(model).double(), Window(2, 3), mse)  # it may have networks for this
+    loss = model(some(model).double(), 6).square().sum() if learnt is None else learnt.loss
+    loss.backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{parameter_name} is dead"
         assert parameter.grad.abs().max() > 0, f"{parameter_name} never learns"

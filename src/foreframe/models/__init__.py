@@ -23,7 +23,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from foreframe.budget import check_budget
-from foreframe.models import convlstm, earlier, simvp
+from foreframe.models import convlstm, earlier, simvp, svg
 from foreframe.models.baselines import (
     BASELINES,
     SCORED,
@@ -40,7 +40,16 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
 from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import Model, Parts, State, forecast_of, parts_of, with_known
+from foreframe.models.promise import (
+    Learnt,
+    Loss,
+    Model,
+    Parts,
+    State,
+    forecast_of,
+    parts_of,
+    with_known,
+)
 from foreframe.models.recurrent import (
     CORES,
     AtOnce,
@@ -50,6 +59,7 @@ from foreframe.models.recurrent import (
     RecurrentAtOnce,
 )
 from foreframe.models.simvp import SimVP
+from foreframe.models.svg import SVG
 from foreframe.typed import brief, check_types, merged
 from foreframe.wording import closest
 
@@ -58,13 +68,18 @@ MODELS: dict[str, type[Model]] = {
     "next_frame": NextFrame,
     "at_once": RecurrentAtOnce,
     "simvp": SimVP,
+    "svg": SVG,
     **BASELINES,
 }
 """Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
 
 CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
 
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {**convlstm.PRESETS, **simvp.PRESETS}
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    **convlstm.PRESETS,
+    **simvp.PRESETS,
+    **svg.PRESETS,
+}
 """Documented models: which of MODELS each is, and its arguments."""
 
 
@@ -201,9 +216,10 @@ def model_name(model: Model) -> str:
 
 
 __all__ = [
-    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "AtOnce",
-    "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "LinearMotion", "Mean",
-    "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
-    "State", "baselines_here", "build_model", "forecast_of", "model_name", "multiply_adds",
-    "parts_of", "preset", "weights_of", "with_known",
+    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
+    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder", "Learnt",
+    "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow", "Parts",
+    "Persistence", "RecurrentAtOnce", "SimVP", "State", "baselines_here", "build_model",
+    "forecast_of", "model_name", "multiply_adds", "parts_of", "preset", "weights_of",
+    "with_known",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window
-from foreframe.models import Model, earlier, parts_of
+from foreframe.models import Learnt, Loss, Model, earlier, parts_of
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
 from foreframe.training.optimizers import build_optimizer
@@ -55,14 +55,21 @@ class ForecastModule(L.LightningModule):
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         clips, window = shortened(clips, self.window, self.learning.least_past)
+        loss = LOSSES[self.learning.loss]
+        learnt = self.network.learn(clips, window, loss) or self._forecast(clips, window, loss)
+        for name, term in learnt.terms.items():
+            self.log(name, term)
+        self.log("loss", learnt.loss, prog_bar=True)
+        return {"loss": learnt.loss, "forecast": learnt.forecast.detach()}
+
+    def _forecast(self, clips: Batch, window: Window, loss: Loss) -> Learnt:
+        """The objective of a model that brings none."""
         if self.learning.sampling_steps:
             share = truth_share(self.global_step, self.learning.sampling_steps)
             P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)
         else:
             P, Y = forecast(self.network, clips, window, self.learning.truncate)
-        loss = LOSSES[self.learning.loss](P, Y)
-        self.log("loss", loss, prog_bar=True)
-        return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}
+        return Learnt(loss(P, Y), P[:, -window.future :], {})
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
