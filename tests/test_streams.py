@@ -43,6 +43,8 @@ def small(name: str) -> Forecaster:
         changes = {"core": {"convlstm": {"hidden": width}}}
         if PRESETS[name][0] == "simvp":
             changes = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+        if PRESETS[name][0] == "svg":
+            changes = {"width": 4, "code": 8, "latent": 3, "hidden": 8}
     if name == "fc_lstm":
         changes["codec"] = {"patches": {"size": 8}}
     network = build_model(name, changes)

@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 
-from foreframe import Forecaster
+from foreframe import Forecaster, Window
 from foreframe.models import BASELINES, CORES, PRESETS, Model, build_model, members
+from foreframe.training.objectives import mse
 
 
 def convlstm(*hidden: int) -> dict:
@@ -27,6 +28,9 @@ SMALL = {
 for name, (model, _) in PRESETS.items():
     if model == "simvp":
         SMALL[name] = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+    if model == "svg":
+        SMALL[name] = {"width": 2, "code": 6, "latent": 2, "hidden": 5}
+        SMALL[name] |= {"last_frame_skip": name == "svg_small"}
 WAYS: dict[str, tuple[str, dict]] = {
     "frames fed back": (
         "encoder_decoder",
@@ -179,8 +183,12 @@ WAYS: dict[str, tuple[str, dict]] = {
             "backward": 9,
         },
     ),
+    "latents, through VGG networks": (
+        "svg",
+        {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
+    ),
 }
-DRAWING = [name for name, (_, args) in WAYS.items() if "noise" in args]
+DRAWING = ["svg_small", *(name for name, (_, args) in WAYS.items() if "noise" in args)]
 LAGGED = {
     "lagged persistence": ("lagged", {"of": "persistence", "lags": 3}),
     "lagged motion": ("lagged", {"of": "linear_motion", "lags": 5}),
@@ -273,9 +281,11 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     for parameter in model.parameters():
         if not parameter.any():  # what a head begins with; it hides what is behind it
             torch.nn.init.normal_(parameter, std=0.01)
-    steps, state = 6, model.encode(some(model).double())
+    state = model.encode(some(model).double())
     state = members(state, 1) if model.draws else state
-    model.decode(state, steps).square().sum().backward()
+    learnt = model.learn(some(model).double(), Window(2, 3), mse)  # it may have networks for this
+    loss = model.decode(state, 6).square().sum() if learnt is None else learnt.loss
+    loss.backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{parameter_name} is dead"
         assert parameter.grad.abs().max() > 0, f"{parameter_name} never learns"

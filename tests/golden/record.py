@@ -103,6 +103,19 @@ WAYS: dict[str, Way] = {
         {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2},
         gain=1,
     ),
+    "svg_lp": Way(
+        "svg_lp",
+        {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
+        (14, 18),
+        3,
+        gain=3,
+    ),
+    "svg_small": Way(
+        "svg_small",
+        {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
+        steps=2,
+        gain=3,
+    ),
     # What the examples make of presets.
     "radar": Way("nowcast", NOWCAST, (12, 12), 12, guide=FLOW),
     "camera": Way(
@@ -273,7 +286,11 @@ def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict
     assert past.grad is not None
     found = {"forecast": forecast, "past_gradient": past.grad}
     found |= {f"state/{name}": value for name, value in state.items()}
-    found |= {f"gradient/{name}": value.grad for name, value in model.named_parameters()}
+    found |= {
+        f"gradient/{name}": value.grad
+        for name, value in model.named_parameters()
+        if value.grad is not None  # a forecast without a key does not ask how wide its prior is
+    }
     return {name: value.detach().clone().contiguous() for name, value in found.items()}
 
 

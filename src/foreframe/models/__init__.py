@@ -23,7 +23,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from foreframe.budget import check_budget
-from foreframe.models import convlstm, earlier, simvp
+from foreframe.models import convlstm, earlier, simvp, svg
 from foreframe.models.baselines import (
     BASELINES,
     SCORED,
@@ -42,7 +42,16 @@ from foreframe.models.heads import HEADS
 from foreframe.models.lagged import Lagged
 from foreframe.models.noise import Drawn, forecast_members, members, placed
 from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import Model, Parts, State, forecast_of, parts_of, with_known
+from foreframe.models.promise import (
+    Learnt,
+    Loss,
+    Model,
+    Parts,
+    State,
+    forecast_of,
+    parts_of,
+    with_known,
+)
 from foreframe.models.recurrent import (
     CORES,
     AtOnce,
@@ -52,6 +61,7 @@ from foreframe.models.recurrent import (
     RecurrentAtOnce,
 )
 from foreframe.models.simvp import SimVP
+from foreframe.models.svg import SVG
 from foreframe.typed import brief, check_types, merged
 from foreframe.wording import closest
 
@@ -60,6 +70,7 @@ MODELS: dict[str, type[Model]] = {
     "next_frame": NextFrame,
     "at_once": RecurrentAtOnce,
     "simvp": SimVP,
+    "svg": SVG,
     **BASELINES,
     "lagged": Lagged,
 }
@@ -67,7 +78,11 @@ MODELS: dict[str, type[Model]] = {
 
 CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
 
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {**convlstm.PRESETS, **simvp.PRESETS}
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    **convlstm.PRESETS,
+    **simvp.PRESETS,
+    **svg.PRESETS,
+}
 """Documented models: which of MODELS each is, and its arguments."""
 
 
@@ -204,10 +219,10 @@ def model_name(model: Model) -> str:
 
 
 __all__ = [
-    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "AtOnce",
-    "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder", "Lagged",
-    "LinearMotion", "Mean", "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence",
-    "RecurrentAtOnce", "SimVP", "State", "baselines_here", "build_model", "forecast_members",
-    "forecast_of", "members", "model_name", "multiply_adds", "parts_of", "placed", "preset",
-    "weights_of", "with_known",
+    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
+    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder",
+    "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
+    "Parts", "Persistence", "RecurrentAtOnce", "SimVP", "State", "baselines_here", "build_model",
+    "forecast_members", "forecast_of", "members", "model_name", "multiply_adds", "parts_of",
+    "placed", "preset", "weights_of", "with_known",
 ]  # fmt: skip

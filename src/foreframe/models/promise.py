@@ -1,5 +1,6 @@
 """The type of every model; the promise is stated in the docstring of `foreframe.models`."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -10,6 +11,22 @@ from foreframe.clip import Window
 from foreframe.frames import fill_missing
 
 State = dict[str, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Forecasts and their truth, (B,T,C,H,W) both and NaN where the truth is missing, to one number."""
+
+
+class Learnt(NamedTuple):
+    """One step of training, before its gradients.
+
+    Attributes:
+        loss: what is to become small.
+        forecast: of the future, as pictures of a training show it.
+        terms: what the loss is made of, each logged by its name.
+    """
+
+    loss: Float[Tensor, ""]
+    forecast: Float[Tensor, "b s c h w"]
+    terms: dict[str, Float[Tensor, ""]]
 
 
 class Model(nn.Module):
@@ -57,6 +74,20 @@ class Model(nn.Module):
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         raise NotImplementedError
+
+    def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt | None:
+        """What training makes small, of a model that has an objective of its own, such as one with
+        a term beside the loss, or with networks that see the truth to come and that no forecast
+        needs. None, the default, for the training's: `loss` of the forecast.
+
+        Random numbers come from torch's generator, which training seeds for each step.
+
+        Args:
+            clips: past and future, inputs included, NaN where a value is missing.
+            window: which of their frames are past.
+            loss: the one that was chosen for training.
+        """
+        return None
 
     @property
     def guide(self) -> "Model | None":

@@ -3,7 +3,7 @@ nothing of its own.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window
-from foreframe.models import Model, earlier, members, parts_of, with_known
+from foreframe.models import Learnt, Loss, Model, earlier, members, parts_of, with_known
 from foreframe.training.crps import crps
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
@@ -53,7 +53,7 @@ class ForecastModule(L.LightningModule):
             learning,
             dict(config),
         )
-        self._loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[learning.loss]
+        self._loss: Loss = LOSSES[learning.loss]
         if learning.loss == "crps":
             self._loss = partial(crps, pools=learning.pools)
         self.elapsed = 0.0  # seconds of training behind, of this run and those before it
@@ -61,15 +61,21 @@ class ForecastModule(L.LightningModule):
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         clips, window = shortened(clips, self.window, self.learning.least_past)
+        learnt = self.network.learn(clips, window, self._loss) or self._forecast(clips, window)
+        for name, term in learnt.terms.items():
+            self.log(name, term)
+        self.log("loss", learnt.loss, prog_bar=True)
+        return {"loss": learnt.loss, "forecast": learnt.forecast.detach()}
+
+    def _forecast(self, clips: Batch, window: Window) -> Learnt:
+        """The objective of a model that brings none."""
         if self.learning.sampling_steps:
             share = truth_share(self.global_step, self.learning.sampling_steps)
             P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)
         else:
             drawn = self.learning.members if self.learning.loss == "crps" else 0
             P, Y = forecast(self.network, clips, window, self.learning.truncate, drawn)
-        loss = self._loss(P, Y)
-        self.log("loss", loss, prog_bar=True)
-        return {"loss": loss, "forecast": P[:, -self.window.future :].detach()}
+        return Learnt(self._loss(P, Y), P[:, -window.future :], {})
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)

@@ -118,7 +118,7 @@ def _of_width(
     """
     core = build_model(name, given, budget).args.get("core")
     if core is None:
-        raise ValueError(f"model {name} takes no hidden: it has no recurrent layers")
+        raise ValueError(f"model {name} takes no hidden: it has no recurrent core")
     kind, whole = next(iter(core.items()))
     inside = given.get("core")
     if "hidden" in given or (isinstance(inside, Mapping) and "hidden" in (inside[kind] or {})):
@@ -150,6 +150,12 @@ def _check_contracts(
     if learning.loss == "crps" and not network.draws:
         raise ValueError(
             "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
+        )
+    unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
+    if unused and type(network).learn is not Model.learn:
+        raise ValueError(
+            f"model {model_name(network)} learns by an objective of its own, which has no "
+            f"{' and no '.join(unused)}: leave that out"
         )
     if clips < data.batch_size:
         raise ValueError(
