@@ -19,8 +19,7 @@ class ModelOptions:
         model: a preset (`foreframe models` lists them, e.g. quick or nowcast) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.core.convlstm.kernel 5
-        weights: to begin with: a run, a checkpoint, a saved forecaster, or published ones
-            (moving-mnist, radar, scenes)
+        weights: to begin with: of a run, a checkpoint, moving-mnist, radar or scenes
     """
 
     model: str = "quick"
@@ -71,11 +70,10 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: the loss, a mean over pixels; mix is half mse, half mae; balanced weighs
-            rain; relative is mse in units of a clip's change; geometric the geometric mean of
-            clips' mse; spectral does not reward what fades; crps is of members that a model draws
+        loss: mix is half mse, half mae; balanced weighs rain; relative, geometric count clips
+            alike; spectral keeps texture; crps is of members
         members: so many of each clip, for crps
-        pools: sides in pixels of the means that crps compares, beside the whole frame
+        pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
