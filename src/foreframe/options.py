@@ -25,8 +25,7 @@ class ReadOptions:
         variable: which array or variable of a file that has several; several names become channels
             (grids).
         targets: the same as variable, where there are inputs too.
-        inputs: names of what is seen beside that and not forecast: variables of a grid, hour_of_day
-            or day_of_year.
+        inputs: what is seen and not forecast: variables of a grid, hour_of_day or day_of_year.
         known: those of the inputs that change with time and whose future the file tells, such as
             another model's forecast.
         select: value of each further dimension of a grid, e.g. {level: 500}.
