@@ -24,6 +24,7 @@ from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.frames import missing_where_unseen
+from foreframe.keyed import further, key_of
 from foreframe.matching import match_to
 from foreframe.metrics import SCORES, EnsembleScorecard, Scorecard, Scores, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
@@ -185,7 +186,7 @@ def evaluate(
             `Forecaster.predict` does, on the clips as they are scored.
         members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
             which costs nothing; their mean is a further row.
-        seed: of the members.
+        seed: of the members, which differ from clip to clip.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
@@ -289,26 +290,29 @@ class _Ensembles:
         thresholds: Sequence[float],
     ) -> None:
         self.seed, window, scaling = seed, forecaster.window, forecaster.scaling
-        self.drawn: dict[str, tuple[Model, Drawn]] = {}
+        self.networks: dict[str, tuple[Model, int]] = {}
         if members is not None:
             lagged = Lagged(lags=min(LAGS, window.past))
-            self.drawn["model"] = forecaster.model, Drawn(members, seed)
-            self.drawn["lagged dense_motion"] = lagged, Drawn(lagged.lags)
+            self.networks = {
+                "model": (forecaster.model, members),
+                "lagged dense_motion": (lagged, lagged.lags),
+            }
         self.cards = {
             name: EnsembleScorecard(
-                window.future, of.n, scaling.units, thresholds, scaling.to_units, seed
+                window.future, n, scaling.units, thresholds, scaling.to_units, seed
             )
-            for name, (_, of) in self.drawn.items()
+            for name, (_, n) in self.networks.items()
         }
 
     def score(
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"] | None:
-        """Gives the forecaster's members of these clips."""
+        """Gives the forecaster's members of these clips, each clip's drawn anew."""
         own = None
-        for name, (network, drawn) in self.drawn.items():
+        seeds = further(key_of(self.seed), torch.tensor(list(which)))
+        for name, (network, n) in self.networks.items():
             exact = EXACT if name != "model" else precision
-            X = _members(network, parts, exact, drawn)
+            X = _members(network, parts, exact, Drawn(n, seeds))
             self.cards[name].update(X, parts.truth, clips=which)
             own = X if own is None else own
         return own

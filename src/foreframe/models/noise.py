@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from foreframe.keyed import further, key_of, normals
+from foreframe.keyed import further, key_of, mixed, normals
 from foreframe.models.promise import Model, State, forecast_of
 from foreframe.typed import choice
 
@@ -37,17 +37,17 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
         raise ValueError(f"members are 1 or more, counted from 0, not {n} from {first}")
     some = next(iter(state.values()))
     number = torch.arange(first, first + n, device=some.device)
-    seeds = key_of(seed).to(some.device) if isinstance(seed, int) else seed.to(some.device)
-    keys = further(seeds.expand(some.shape[0]).unsqueeze(1), number)
+    of_clips = (key_of(seed) if isinstance(seed, int) else mixed(seed)).to(some.device)
+    keys = further(of_clips.expand(some.shape[0]).unsqueeze(1), number)
     repeated = {name: value.repeat_interleave(n, dim=0) for name, value in state.items()}
     return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
 
 
 class Drawn(NamedTuple):
-    """Members that are asked for: so many of each clip, by this seed."""
+    """Members that are asked for: so many of each clip, by this seed, or one for each clip."""
 
     n: int
-    seed: int = 0
+    seed: int | Int[Tensor, " b"] = 0
 
 
 def forecast_members(
