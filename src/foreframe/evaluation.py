@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -55,7 +55,9 @@ from foreframe.visuals import (
     comparison,
     paint_for,
     strip,
+    strip_of_members,
     write_curves,
+    write_ensembles,
     write_gif,
     write_mp4,
     write_png,
@@ -309,7 +311,7 @@ class _Ensembles:
     ) -> Float[Tensor, "b m s c h w"] | None:
         """Gives the forecaster's members of these clips, each clip's drawn anew."""
         own = None
-        seeds = further(key_of(self.seed), torch.tensor(list(which)))
+        seeds = _seeds(self.seed, which)
         for name, (network, n) in self.networks.items():
             exact = EXACT if name != "model" else precision
             X = _members(network, parts, exact, Drawn(n, seeds))
@@ -676,7 +678,8 @@ def write_report(
     forecasts: Sequence[Forecasts] = (),
 ) -> list[Path]:
     """scorecard.json and curves.png into `folder`; strip.png and forecast.gif of a few clips evenly
-    spread; and comparison.mp4, of a few in which much moves, beside the best baseline that moves.
+    spread; and comparison.mp4, of a few in which much moves, beside the best baseline that moves;
+    where members were scored also ensembles.png, how good they are, and members.png, a few clips'.
 
     Args:
         card: what `evaluate` gave, with whatever else is to be told.
@@ -736,7 +739,45 @@ def write_report(
     )
     moving = [shown([clip], beside)[0] for clip in lively(dataset, examples, scored)]
     write_mp4(paths[4], comparison(moving, _paint(moving, scaling)), fps=FPS)
+    if "ensemble" in card:
+        paths += [folder / name for name in ("ensembles.png", "members.png")]
+        summaries = {name: of for name, of in card["ensemble"].items() if name != "seed"}
+        write_ensembles(paths[-2], summaries)
+        which = chosen(dataset, examples, scored)
+        drawn = summaries["model"]["members"], card["ensemble"]["seed"]
+        strips = _strips_of_members(forecaster, dataset, which, *drawn, paint)
+        write_png(paths[-1], np.concatenate(_as_wide(strips), axis=0))
     return paths
+
+
+def _strips_of_members(
+    forecaster: Forecaster,
+    dataset: Dataset,
+    which: Sequence[int],
+    members: int,
+    seed: int,
+    paint: Paint | None,
+) -> list[np.ndarray]:
+    """A picture of the members of each of these clips, drawn as they were for the scores."""
+    scaling = forecaster.scaling
+    clips = next(batches(dataset, len(which), among=which)).to(forecaster.device)
+    parts = parts_of(clips, forecaster.window, _inputs(forecaster, dataset))
+    past = forecaster.window.split(clips)[0][:, :, : parts.last.shape[1]]
+    drawn = Drawn(members, _seeds(seed, which))
+    X = _members(forecaster.model, parts, EXACT, drawn)
+    X = missing_where_unseen(X.flatten(0, 1), parts.last.repeat_interleave(members, dim=0))
+
+    def array(frames: Tensor) -> np.ndarray:
+        values = frames.cpu().numpy()
+        return scaling.to_units(values) if scaling.units else values
+
+    each = zip(array(past), array(X.unflatten(0, (-1, members))), array(parts.truth), strict=True)
+    return [strip_of_members(*of, paint=paint) for of in each]
+
+
+def _seeds(seed: int, clips: Sequence[int]) -> Int[Tensor, " b"]:
+    """Of the members of each clip, by its number."""
+    return further(key_of(seed), torch.tensor(list(clips)))
 
 
 def _paint(scenes: Sequence[Scene], scaling: Scaling) -> Paint | None:

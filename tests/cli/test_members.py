@@ -113,6 +113,8 @@ def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> No
     assert "lagged dense_motion (2)" in said
     card = json.loads((folder / "report" / "scorecard.json").read_text())
     assert card["ensemble"]["seed"] == 1
+    for picture in ("ensembles.png", "members.png"):
+        assert (folder / "report" / picture).stat().st_size > 5000
     own = card["ensemble"]["model"]
     assert own["members"] == 3
     assert set(own["scores"]) == {"standard", "physical", "2 mm/h"}

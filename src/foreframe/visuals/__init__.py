@@ -4,6 +4,7 @@ from foreframe.visuals.colours import Paint, legend, paint_for
 from foreframe.visuals.comparison import Scene, comparison
 from foreframe.visuals.curves import curves_png, write_curves
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
+from foreframe.visuals.ensembles import ensembles_png, write_ensembles
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
@@ -27,6 +28,7 @@ __all__ = [
     "contact_sheet",
     "curves_png",
     "ensemble_table",
+    "ensembles_png",
     "gif_bytes",
     "holds_nan",
     "image_html",
@@ -38,6 +40,7 @@ __all__ = [
     "strip_of_members",
     "table_html",
     "write_curves",
+    "write_ensembles",
     "write_frames",
     "write_gif",
     "write_mp4",
