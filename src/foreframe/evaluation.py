@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.clip import Clip, Window
-from foreframe.data import Recordings, batches, chosen
+from foreframe.data import MovingMNIST, Recordings, batches, chosen
 from foreframe.data.datasets import clip_set
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
 from foreframe.ensemble import Ensemble
@@ -221,7 +221,7 @@ def evaluate(
     _check_names([*models, *matches, *means, *(given.name for given in forecasts)])
     reference = forecasts[0].name if forecasts and name in BASELINES else name
     names = list(dict.fromkeys([reference, name, *means, *matches, *elsewhere, *models]))
-    ensembles = _Ensembles(forecaster, members, seed, thresholds)
+    ensembles = _Ensembles(forecaster, members, seed, thresholds, dataset)
 
     def forecasts_of(parts: Parts, which: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
         for rival, read in elsewhere.items():
@@ -281,7 +281,8 @@ def evaluate(
 
 class _Ensembles:
     """Members of a forecaster beside a lagged ensemble, scored a batch at a time; none of either
-    where no members are asked for.
+    where no members are asked for. Where the data can tell what may come, the true futures are a
+    further ensemble, which none can beat.
     """
 
     def __init__(
@@ -290,7 +291,9 @@ class _Ensembles:
         members: int | None,
         seed: int,
         thresholds: Sequence[float],
+        dataset: Dataset,
     ) -> None:
+        self.oracle = None
         self.seed, window, scaling = seed, forecaster.window, forecaster.scaling
         self.networks: dict[str, tuple[Model, int]] = {}
         if members is not None:
@@ -305,6 +308,9 @@ class _Ensembles:
             )
             for name, (_, n) in self.networks.items()
         }
+        if members is not None and isinstance(dataset, MovingMNIST) and dataset.motion.redraw:
+            self.oracle = dataset.futures
+            self.cards["oracle"] = EnsembleScorecard(window.future, members, seed=seed)
 
     def score(
         self, parts: Parts, which: Sequence[int], precision: str
@@ -317,6 +323,9 @@ class _Ensembles:
             X = _members(network, parts, exact, Drawn(n, seeds))
             self.cards[name].update(X, parts.truth, clips=which)
             own = X if own is None else own
+        if own is not None and self.oracle is not None:
+            futures = self.oracle(which, parts.past.shape[1], own.shape[1], self.seed)
+            self.cards["oracle"].update(futures[:, :, : parts.truth.shape[1]], parts.truth, which)
         return own
 
     def summary(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from foreframe.data import collate
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.data.keys import clip_keys, uniforms
 from foreframe.data.moving_mnist import Motion, _bounced_track, _clamped_track
+from foreframe.metrics import ensemble_scores
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -251,3 +252,36 @@ def test_a_plain_loader_takes_it(workers: int) -> None:
     assert [one.shape for one in shuffled] == [(3, 4, 1, 64, 64)] * 2
     there = {tuple(clip.flatten().tolist()) for clip in data.batch(range(6))}
     assert {tuple(clip.flatten().tolist()) for clip in torch.cat(shuffled)} == there
+
+
+REDRAWN = {"rule": "svg", "redraw": True}
+
+
+def test_true_futures_are_an_ensemble_that_nothing_can_tell_from_the_truth() -> None:
+    """Also a test of the scores: ranks are flat, members differ as they err."""
+    dataset = MovingMNIST("test", motion=REDRAWN, clips=150)
+    futures, truth = dataset.futures(range(150), 10, 9, seed=1), dataset.batch(range(150))[:, 10:]
+    assert futures.shape == (150, 9, 10, 1, 64, 64)
+    scores = ensemble_scores(futures, truth)["scores"]["standard"]
+    ranks = torch.tensor(scores["rank_histogram_varied"]["overall"])
+    assert (ranks / ranks.mean() - 1).abs().max() < 0.05
+    assert scores["spread_skill"]["per_lead"][4:] == pytest.approx([1.0] * 6, abs=0.06)
+    # Less sharp, or too sure, is worse.
+    blurred = futures.mean(dim=1, keepdim=True)
+    for other in (futures[:, :1], blurred, 0.5 * futures + 0.5 * blurred):
+        worse = ensemble_scores(other, truth)["scores"]["standard"]["fair_crps"]["overall"]
+        assert worse > scores["fair_crps"]["overall"]
+
+
+def test_futures_go_on_from_the_past_and_by_seed() -> None:
+    dataset = MovingMNIST("test", motion=REDRAWN, clips=4)
+    futures = dataset.futures([0, 3], 8, 3, seed=5)
+    assert torch.equal(futures[1:], dataset.futures([3], 8, 3, seed=5))
+    assert torch.equal(futures[:, :2], dataset.futures([0, 3], 8, 2, seed=5))
+    assert not torch.equal(futures, dataset.futures([0, 3], 8, 3, seed=-1))
+    # Where the velocity is before the walls redraw it, there is one next frame.
+    assert torch.equal(futures[:, 0, 0], dataset.batch([0, 3])[:, 8])
+    single = MovingMNIST("test", motion="svg", clips=2)
+    assert torch.equal(single.futures([1], 8, 2)[0, 1], single.batch([1])[0, 8:])
+    with pytest.raises(ValueError, match="a past has 1 to 19 frames, not 20"):
+        dataset.futures([0], 20, 2)

@@ -23,7 +23,7 @@ from torch import Tensor
 from foreframe.budget import GIB, in_gib
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
-from foreframe.data.keys import clip_keys, set_key, uniforms
+from foreframe.data.keys import clip_keys, mix, set_key, uniforms
 
 BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
 MANY = 10**8
@@ -154,13 +154,48 @@ class MovingMNIST(ClipSet):
 
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
         """Many clips, drawn together, which is faster than one by one."""
-        return torch.from_numpy(self._draw(*self._keys(keys), np.float32)).unsqueeze(2)
+        drawn, which = self._keys(keys)
+        return self._frames(self.positions(drawn), which, np.float32)
 
     def compact(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
         """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw.
         Training takes these, and divides by 255 on the device.
         """
-        return torch.from_numpy(self._draw(*self._keys(keys), np.uint8)).unsqueeze(2)
+        drawn, which = self._keys(keys)
+        return self._frames(self.positions(drawn), which, np.uint8)
+
+    def futures(
+        self, keys: Sequence[Key], past: int, n: int, seed: int = 0
+    ) -> Float[Tensor, "b n s 1 h w"]:
+        """What may come after the first `past` frames of clips, as often as it may: the future is
+        drawn anew n times from where the digits then are and how fast they go. With velocities that
+        are redrawn at walls no forecast can know more; with other rules there is one future.
+
+        Args:
+            keys: as of `batch`.
+            past: frames that stay, at least 1 and fewer than a clip has.
+            n: futures of each clip.
+            seed: another seed, other futures.
+
+        Raises:
+            ValueError: a past that leaves no future.
+        """
+        if not 1 <= past < self.length:
+            raise ValueError(f"a past has 1 to {self.length - 1} frames, not {past}")
+        drawn, which = self._keys(keys)
+        members = np.arange(1, n + 1, dtype=np.uint64)
+        by_seed = mix(np.array([seed % 2**64], dtype=np.uint64))
+        anew = mix(mix(drawn ^ by_seed)[:, None] + members).ravel()
+        repeated = drawn.repeat(n)
+        frames = self._frames(
+            self.positions(repeated, (past, anew)), which.repeat(n, axis=0), np.float32
+        )
+        return frames[:, past:].unflatten(0, (len(drawn), n))
+
+    def _frames(
+        self, corners: tuple[np.ndarray, np.ndarray], which: np.ndarray, kind: type[np.generic]
+    ) -> Tensor:
+        return torch.from_numpy(self._draw(*corners, which, kind)).unsqueeze(2)
 
     def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
         """Random keys (B,) and numbers of digit images (B, count)."""
@@ -172,9 +207,11 @@ class MovingMNIST(ClipSet):
         drawn = clip_keys(self._key, epochs, indices % self.clips)
         return drawn, (uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
 
-    def positions(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def positions(
+        self, keys: np.ndarray, anew: tuple[int, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these
-        random keys (B,).
+        random keys (B,); what is drawn from a frame on may come of other keys (`anew`).
         """
         size = self.motion.digit_px
         assert size is not None
@@ -186,20 +223,21 @@ class MovingMNIST(ClipSet):
             track = _clamped_track(u[..., :2], speed, self.length)
             corner = (track * room[:, None]).astype(np.int64)
         elif self.motion.redraw:
-            corner = self._redrawn_track(keys, room)
+            corner = self._redrawn_track(keys, room, anew)
         else:
             start, speed = self._whole_pixels(keys, room)
             corner = _bounced_track(start, speed, room, self.length)
         return corner[..., 0, :], corner[..., 1, :]
 
-    def _draw(self, keys: np.ndarray, which: np.ndarray, kind: type[np.generic]) -> np.ndarray:
+    def _draw(
+        self, rows: np.ndarray, columns: np.ndarray, which: np.ndarray, kind: type[np.generic]
+    ) -> np.ndarray:
         """Frames (B,T,H,W): uint8, or float32 in [0,1]. Each digit gets a layer of its own, filled
         for all frames in one assignment of whole rows; a few clips at a time, so that all of it
         stays in the processor's cache.
         """
-        b, n, t, h, w = len(keys), self.count, self.length, self.height, self.width
+        b, n, t, h, w = len(rows), self.count, self.length, self.height, self.width
         size = self.images.shape[-1]
-        rows, columns = self.positions(keys)
         # (count, B, T), in bytes from the corner of a frame.
         corners = (rows * w + columns).transpose(1, 0, 2)
         together = max(1, BLOCK // (n * t * h * w))
@@ -238,14 +276,19 @@ class MovingMNIST(ClipSet):
         start, speed = u[..., 0] * room, u[..., 1] * (2 * top + 1)
         return start.astype(np.int64), speed.astype(np.int64) - top
 
-    def _redrawn_track(self, keys: np.ndarray, room: np.ndarray) -> np.ndarray:
+    def _redrawn_track(
+        self, keys: np.ndarray, room: np.ndarray, anew: tuple[int, np.ndarray] | None
+    ) -> np.ndarray:
         """(B, count, 2, T). Each draw depends on the last, so the corners go frame by frame (the
         pixels still do not).
         """
         place, speed = self._whole_pixels(keys, room)
         top = int(self.motion.speed or 0)
-        u = uniforms(keys, self.length * self.count * 4, stream=2)
-        u = u.reshape(len(keys), self.count, self.length, 2, 2)
+        draws, shape = self.length * self.count * 4, (len(keys), self.count, self.length, 2, 2)
+        u = uniforms(keys, draws, stream=2).reshape(shape)
+        if anew is not None:
+            first, others = anew
+            u[:, :, first:] = uniforms(others, draws, stream=2).reshape(shape)[:, :, first:]
         any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
         track = np.empty((*place.shape, self.length), dtype=np.int64)

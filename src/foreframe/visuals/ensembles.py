@@ -65,7 +65,7 @@ def _crps(axis: Any, ensembles: Mapping[str, Any]) -> None:
     for k, (name, of) in enumerate(ensembles.items()):
         values = _leads(of, "fair_crps")
         axis.plot(range(1, len(values) + 1), values, marker=".", color=f"C{k}", label=name)
-    axis.set(title="fair CRPS (lower is better)", xlabel="frames ahead")
+    _by_lead(axis, "fair CRPS (lower is better)")
 
 
 def _spread(axis: Any, ensembles: Mapping[str, Any]) -> None:
@@ -74,7 +74,14 @@ def _spread(axis: Any, ensembles: Mapping[str, Any]) -> None:
             values = _leads(of, score)
             what = f"{name}: {'error of the mean' if style == '-' else 'spread'}"
             axis.plot(range(1, len(values) + 1), values, style, color=f"C{k}", label=what)
-    axis.set(title="spread beside error (alike: rightly unsure)", xlabel="frames ahead")
+    _by_lead(axis, "spread beside error (alike: rightly unsure)")
+
+
+def _by_lead(axis: Any, title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set(title=title, xlabel="frames ahead")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _ranks(axis: Any, ensembles: Mapping[str, Any]) -> None:
@@ -100,6 +107,7 @@ def _spectra(axis: Any, ensembles: Mapping[str, Any]) -> None:
             axis.plot(of["wavelengths"], ratios, style, color=f"C{k}", label=what)
     axis.axhline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
     title = "power over the truth's, last lead time (1: as much texture)"
     axis.set(title=title, xlabel="wavelength, pixels")
     axis.set_ylim(bottom=0)
