@@ -25,6 +25,7 @@ from foreframe.matching import match_to
 from foreframe.models import (
     Drawn,
     Model,
+    Several,
     build_model,
     earlier,
     forecast_members,
@@ -685,6 +686,29 @@ class Forecaster:
         if note:
             warnings.warn(Note(note), stacklevel=2)
         return _from_checkpoint(path, device, checkpoint)
+
+
+def joined(forecasters: Sequence[Forecaster]) -> Forecaster:
+    """One forecaster whose members are these, and whose forecast is their mean.
+
+    Raises:
+        ValueError: none, or forecasters of other channels, or of another scaling, than the first.
+    """
+    if not forecasters:
+        raise ValueError("an ensemble is of 1 forecaster or more")
+    first = forecasters[0]
+    for k, other in enumerate(forecasters):
+        if other.scaling.config() != first.scaling.config():
+            raise ValueError(
+                f"forecaster {k + 1} has another scaling than the first: train both on one scale, "
+                "as --scaling says it"
+            )
+    of = [{model_name(one.model): one.model.args} for one in forecasters]
+    model = build_model("several", {"of": of}, budget=math.inf)
+    assert isinstance(model, Several)
+    for own, one in zip(model.models, forecasters, strict=True):
+        own.load_state_dict(one.model.state_dict())
+    return Forecaster(model.eval(), first.window, first.scaling, first.trained)
 
 
 def _apart(

@@ -168,6 +168,19 @@ WAYS: dict[str, tuple[str, dict]] = {
         )
         for translator in ("inception", "gated", "mixing")
     },
+    "several": (
+        "several",
+        {
+            "of": [
+                {"simvp": {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}},
+                {
+                    "encoder_decoder": convlstm(4)
+                    | {"codec": {"patches": {"size": 2}}, "noise": {"whole": 2}}
+                },
+                {"next_frame": convlstm(3)},
+            ]
+        },
+    ),
     "with attention": (
         "encoder_decoder",
         convlstm(4, 5) | {"codec": STRIDED["codec"], "start": "states", "attention": 4},
@@ -188,7 +201,7 @@ WAYS: dict[str, tuple[str, dict]] = {
         {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
     ),
 }
-DRAWING = ["svg_small", *(name for name, (_, args) in WAYS.items() if "noise" in args)]
+DRAWING = ["several", "svg_small", *(name for name, (_, args) in WAYS.items() if "noise" in args)]
 LAGGED = {
     "lagged persistence": ("lagged", {"of": "persistence", "lags": 3}),
     "lagged motion": ("lagged", {"of": "linear_motion", "lags": 5}),
@@ -282,7 +295,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
         if not parameter.any():  # what a head begins with; it hides what is behind it
             torch.nn.init.normal_(parameter, std=0.01)
     state = model.encode(some(model).double())
-    state = members(state, 1) if model.draws else state
+    state = members(state, 3) if model.draws else state
     learnt = model.learn(some(model).double(), Window(2, 3), mse)  # it may have networks for this
     loss = model.decode(state, 6).square().sum() if learnt is None else learnt.loss
     loss.backward()

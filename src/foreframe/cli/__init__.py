@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "score a trained run beside the baselines",
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every frame, as frames come",
+    "ensemble": "join several runs to one forecaster with members",
     "models": "list models and presets with their sizes",
     "data": "look at clips; data check looks through recordings",
     "completion": "a script by which bash, zsh or fish completes all this",

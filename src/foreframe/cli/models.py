@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from foreframe.cli.options import Parser, call
+from foreframe.typed import parameters
 
 
 def list_models(
@@ -47,7 +48,8 @@ def list_models(
     for name in ("model", "preset", "parameters", "multiply-adds"):
         table.add_column(name, justify="left" if name in ("model", "preset") else "right")
     named = [(model, preset) for preset, (model, _) in PRESETS.items()]
-    named += [(name, "") for name in MODELS if name not in {model for model, _ in named}]
+    listed = {model for model, _ in named}
+    named += [(name, "") for name, kind in MODELS.items() if name not in listed and _alone(kind)]
     for model, preset in named:
         with torch.device("meta"):  # sizes alone are asked of it
             network = build_model(preset or model)
@@ -60,6 +62,11 @@ def list_models(
         core = next(iter(network.args.get("core", {})), "")
         table.add_row(f"{model} of {core}" if core else model, preset, f"{parameters:,}", adds)
     Console(width=max(80, Console().width)).print(table)
+
+
+def _alone(kind: type) -> bool:
+    """Whether a model can be built without being told of what."""
+    return all(given.default is not given.empty for given in parameters(kind).values())
 
 
 def parser() -> Parser:

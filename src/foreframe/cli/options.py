@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Annotated, Any, NamedTuple, NoReturn, get_args
+from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
 
 import docstring_parser
 
@@ -108,7 +108,11 @@ class Parser(argparse.ArgumentParser):
         self.options[option.name] = option
         if option.positional:
             self.add_argument(
-                option.name, nargs="?", action=_Tell, help=option.about, metavar=option.name.upper()
+                option.name,
+                nargs="*" if get_origin(option.kind) is list else "?",
+                action=_Tell,
+                help=option.about,
+                metavar=option.name.upper(),
             )
         flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
         shown = option.about and not option.positional and _group_of(option.kind) is None

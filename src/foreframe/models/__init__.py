@@ -60,6 +60,7 @@ from foreframe.models.recurrent import (
     NextFrame,
     RecurrentAtOnce,
 )
+from foreframe.models.several import Several
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
 from foreframe.typed import brief, check_types, merged
@@ -73,6 +74,7 @@ MODELS: dict[str, type[Model]] = {
     "svg": SVG,
     **BASELINES,
     "lagged": Lagged,
+    "several": Several,
 }
 """Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
 
@@ -222,7 +224,7 @@ __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder",
     "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
-    "Parts", "Persistence", "RecurrentAtOnce", "SimVP", "State", "baselines_here", "build_model",
-    "forecast_members", "forecast_of", "members", "model_name", "multiply_adds", "parts_of",
-    "placed", "preset", "weights_of", "with_known",
+    "Parts", "Persistence", "RecurrentAtOnce", "Several", "SimVP", "State", "baselines_here",
+    "build_model", "forecast_members", "forecast_of", "members", "model_name", "multiply_adds",
+    "parts_of", "placed", "preset", "weights_of", "with_known",
 ]  # fmt: skip

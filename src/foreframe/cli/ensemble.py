@@ -1,0 +1,45 @@
+"""foreframe ensemble"""
+
+from collections.abc import Sequence
+
+from foreframe.cli.options import Parser, call
+from foreframe.trained import check_forecaster
+from foreframe.wording import plural
+
+
+def join_runs(runs: list[str], *, output: str) -> None:
+    """Join several trained runs to one forecaster: foreframe ensemble RUN RUN -o FOLDER
+
+    Its forecast is the mean of theirs; its members are theirs.
+
+    Args:
+        runs: two or more, as of foreframe predict, on data of one scale
+        output: a new folder for the forecaster, which predict, evaluate and stream take
+    """
+    from pathlib import Path
+
+    from foreframe.files import check_writable
+
+    if len(runs) < 2:
+        raise ValueError(f"an ensemble is of 2 runs or more, not {len(runs)}")
+    for run in runs:
+        check_forecaster(run)
+    folder = Path(output)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"output {output} is there already: name a new folder")
+    check_writable(folder.parent)
+
+    from foreframe.forecaster import Forecaster, joined
+
+    forecaster = joined([Forecaster.load(run) for run in runs])
+    forecaster.save(folder)
+    n = plural(len(runs), "run")
+    print(f"the ensemble of {n} lies in {output}; --members {len(runs)} shows each of them")
+
+
+def parser() -> Parser:
+    return Parser("ensemble", join_runs)
+
+
+def main(arguments: Sequence[str]) -> None:
+    call(parser(), join_runs, arguments)
