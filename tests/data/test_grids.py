@@ -278,7 +278,7 @@ def test_times_must_run_forward() -> None:
             "time runs backwards from 2019-03-01T05:00:00.000000000 to .* at frame 1; sort it",
         ),
         (HOURS[[0, 1, 1, 2, 3, 4]], "frames 1 and 2 have the same time"),
-        (np.where(np.arange(6) == 3, np.datetime64("NaT"), HOURS), "frame 3 has no time"),
+        (np.where(np.arange(6) == 3, np.datetime64("NaT", "ns"), HOURS), "frame 3 has no time"),
         (
             xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)[::-1],
             "runs backwards from 2000-03-04",

@@ -12,6 +12,7 @@ from foreframe.models.svg import Norm, _noise, kl_divergence
 from foreframe.training.objectives import LOSSES, mse
 
 KEYS = torch.tensor([3, -(2**63), 2**40 + 1])
+HERE = torch.zeros(len(KEYS), 2, dtype=torch.int64)
 
 
 def small(**changes) -> SVG:
@@ -107,7 +108,7 @@ def test_latents_are_drawn_around_the_priors_mean_as_wide_as_it_says() -> None:
     state = model.encode(some())
     shown.clear(), foreseen.clear()
     model.decode(state | {"key": KEYS}, 3)
-    noise = _noise(KEYS, 1, 1, 3, 3)
+    noise = _noise(KEYS, HERE, 1, 1, 3, 3)
     for k, (z, latents) in enumerate(zip(shown, foreseen, strict=True)):
         mean, log_variance = latents.chunk(2, dim=-1)
         expected = Normal(mean, (log_variance / 2).exp()).icdf(
@@ -117,7 +118,7 @@ def test_latents_are_drawn_around_the_priors_mean_as_wide_as_it_says() -> None:
 
 
 def test_noise_is_standard_normal_and_of_its_own_everywhere() -> None:
-    noise = _noise(mixed(torch.arange(40)), 3, 2, 10, 8)
+    noise = _noise(mixed(torch.arange(40)), HERE[:1].expand(40, 2), 3, 2, 10, 8)
     assert noise.shape == (40, 3, 2, 10, 8)
     assert abs(noise.mean()) < 0.03
     assert abs(noise.std() - 1) < 0.03

@@ -291,7 +291,10 @@ def _container(source: Any, name: str, budget: float = BUDGET) -> Any:
     """
     is_path = isinstance(source, str | Path)
     try:
-        container = av.open(str(source) if is_path else source, mode="r", metadata_errors="replace")
+        # Words that are no UTF-8: PyAV 19 has no say in them.
+        old = int(av.__version__.split(".")[0]) < 19
+        how = {"metadata_errors": "replace"} if old else {}
+        container = av.open(str(source) if is_path else source, mode="r", **how)
         for stream in container.streams.video:
             if stream.codec_context is not None:
                 stream.codec_context.thread_count = 1

@@ -513,7 +513,10 @@ def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
     # Nanoseconds reach no further.
     if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):
         return None
-    begun, ended = month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]")
+    begun, ended = (
+        month.astype("datetime64[ns]"),
+        (month + np.timedelta64(1, "M")).astype("datetime64[ns]"),
+    )
     within = min(int(since[4] or 1), 28) - 1  # every month has a 28th
     return begun + (ended - begun) * (months - whole) + np.timedelta64(within, "D")
 

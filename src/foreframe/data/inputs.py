@@ -5,6 +5,7 @@ variable or the hour of the day. They are the last channels of a clip's frames.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,9 +27,10 @@ def clock(name: str, times: np.ndarray) -> Float32[np.ndarray, "t 2"]:
         times: datetime64, or calendar dates (cftime).
     """
     if times.dtype.kind == "M":
-        unit = "D" if name == "hour_of_day" else "Y"
+        unit: Literal["D", "Y"] = "D" if name == "hour_of_day" else "Y"
         begin = times.astype(f"datetime64[{unit}]")
-        length = (begin + 1).astype("datetime64[s]") - begin.astype("datetime64[s]")
+        end = begin + np.timedelta64(1, unit)
+        length = end.astype("datetime64[s]") - begin.astype("datetime64[s]")
         share = (times - begin) / length
     elif name == "hour_of_day":
         share = np.array([(t.hour + t.minute / 60 + t.second / 3600) / 24 for t in times])

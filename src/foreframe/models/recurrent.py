@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
@@ -211,9 +211,11 @@ class Recurrent(Model):
         results = []
         for first in range(0, count, length):
             if saves:
-                stretched, carried = checkpoint(
-                    stretch, first, carried, use_reentrant=False, preserve_rng_state=False
-                )
+                # Compiled steps save what they need in another number when taken once more.
+                with set_checkpoint_early_stop(False):
+                    stretched, carried = checkpoint(
+                        stretch, first, carried, use_reentrant=False, preserve_rng_state=False
+                    )
             else:
                 stretched, carried = stretch(first, carried)
             results += stretched
