@@ -439,3 +439,12 @@ def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> Non
     assert np.isnan(ours).any()
     card = evaluate(still, data, forecasts=[elsewhere(tmp_path, ours)])
     assert card["scores"]["other"] == card["scores"]["model"]
+
+
+def test_a_model_that_draws_upon_a_cycle_is_compared_with_it() -> None:
+    blend = {"blend": {"guides": [{"cycle": {"period": 3}}, "persistence"]}}
+    model = build_model("guided", {"output": blend, "core": {"convlstm": {"hidden": [4]}}})
+    data = MovingMNIST("test", canvas=32, length=8, clips=2)
+    card = evaluate(Forecaster(model, Window(5, 3)), data, baselines=["persistence"])
+    assert card["period"] == 3
+    assert "cycle" in card["scores"]

@@ -33,6 +33,7 @@ from foreframe.models import (
     BASELINES,
     SCORED,
     STILL,
+    Cycle,
     Drawn,
     Lagged,
     Model,
@@ -177,7 +178,7 @@ def evaluate(
             `event_scores`).
         scales: odd sides in pixels for the fractions skill score of these events.
         period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour
-            yesterday".
+            yesterday"; by default that of the forecaster's guide, where it has one.
         progress: called after each batch with how many clips are scored, and how many will be.
         precision: of the model, as in `Forecaster.predict`; the baselines are exact.
         forecasts: made elsewhere, from `open_forecasts`; only clips that all of them forecast are
@@ -208,6 +209,7 @@ def evaluate(
             of another size, in other units, or that are not numbers.
     """
     check_precision(precision)
+    period = _period_of(forecaster.model) if period is None else period
     matches = {f"{name} matched to {of}": of for of in _several(match)}
     forecaster.check_match(*matches.values())
     forecaster.check_members(members)
@@ -300,7 +302,7 @@ class _Ensembles:
             lagged = Lagged(lags=min(LAGS, window.past))
             self.networks = {
                 "model": (forecaster.model, members),
-                "lagged dense_motion": (lagged, lagged.lags),
+                "lagged": (lagged, lagged.lags),
             }
         self.cards = {
             name: EnsembleScorecard(
@@ -330,6 +332,12 @@ class _Ensembles:
 
     def summary(self) -> dict[str, Any]:
         return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}
+
+
+def _period_of(model: Model) -> int | None:
+    """Of a cycle that the model draws upon: such a model is to be compared with it."""
+    guides = getattr(model.guide, "each", [model.guide])
+    return next((guide.period for guide in guides if isinstance(guide, Cycle)), None)
 
 
 LAGS = 5  # of the lagged ensemble

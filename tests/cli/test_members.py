@@ -110,7 +110,7 @@ def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> No
     assert main(["evaluate", run, *data, *where, "--thresholds", "[2]"]) == 0
     said = capsys.readouterr().out
     assert "model (3)" in said
-    assert "lagged dense_motion (2)" in said
+    assert "lagged (2)" in said
     card = json.loads((folder / "report" / "scorecard.json").read_text())
     assert card["ensemble"]["seed"] == 1
     for picture in ("ensembles.png", "members.png"):

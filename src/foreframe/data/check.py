@@ -167,6 +167,8 @@ def describe_splits(
         if not fitting[split]:
             why = lacking(split, clips[split], splits, window)
             lines.append(f"          too short to train on as it is: no window in {split}: {why}")
+    if not all(fitting[split] for split in SPLITS[:2]):
+        lines.append("          (with a recipe; foreframe train without one chooses what fits)")
     return lines
 
 

@@ -70,7 +70,7 @@ def ensemble_table(card: Mapping[str, Any]) -> Table:
     """
     ensembles = {name: of for name, of in card["ensemble"].items() if isinstance(of, Mapping)}
     convention, score = ("physical", "mae") if card.get("units") else ("standard", "mae")
-    leads = some_leads(card["future"], 4)
+    leads = some_leads(card["future"], 3)
     head = f"CRPS, {card['units']}" if card.get("units") else "CRPS"
     columns = [(head, "all"), *(("", f"+{lead}") for lead in leads)]
     columns += list(OF_MEMBERS)
