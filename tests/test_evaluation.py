@@ -15,7 +15,9 @@ from torch.utils.data import Dataset, Subset
 from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from, evaluation
 from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
-from foreframe.evaluation import evaluate, write_report
+from foreframe.evaluation import evaluate, report, write_report
+from foreframe.evaluation.panels import panels_of
+from foreframe.evaluation.report import lively
 from foreframe.metrics import scores_of
 from foreframe.metrics.relative import relative
 from foreframe.models import SCORED, build_model
@@ -85,6 +87,24 @@ def test_the_report(forecaster, tmp_path) -> None:
         assert moving.n_frames == 20
 
 
+@pytest.mark.parametrize("of", ["digits whose future is known", "a field with a gap"])
+def test_the_report_of_members(of: str, tmp_path) -> None:
+    """With events, for each ensemble; no frame with a gap has a spectrum, and the rest is drawn."""
+    known = MovingMNIST("test", length=4, clips=4, motion={"rule": "svg", "redraw": True})
+    gap = torch.rand(4, 4, 1, 16, 16)
+    gap[..., 3:5, 3:5] = torch.nan
+    data = known if of.startswith("digits") else Holed(gap)
+    lagged = Forecaster(build_model("lagged", {"lags": 2}), Window(2, 2))
+    card = evaluate(lagged, data, members=2, thresholds=[0.5], baselines=["persistence"])
+    names = ["model", "lagged", *(["oracle"] if data is known else [])]
+    assert list(card["ensemble"]) == ["seed", *names]
+    assert all("0.5" in card["ensemble"][name]["scores"] for name in names)
+    paths = write_report(tmp_path / "report", card, lagged, data, examples=1)
+    assert [path.name for path in paths[-2:]] == ["ensembles.png", "members.png"]
+    for path in paths[-2:]:
+        Image.open(path).verify()
+
+
 def decoded(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as film:
         return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
@@ -126,8 +146,8 @@ def test_the_film_shows_clips_in_which_something_moves() -> None:
         clips[[1, 5, 10], t, :, 4:8, 2 * t : 2 * t + 3] = 1
     clips[3, 3:] = 1
     clips[7, :, :, 0] = torch.nan
-    assert evaluation.lively(Holed(clips), 3, range(12)) == [1, 5, 10]
-    assert evaluation.lively(Holed(clips), 5, [4, 5]) == [4, 5]
+    assert lively(Holed(clips), 3, range(12)) == [1, 5, 10]
+    assert lively(Holed(clips), 5, [4, 5]) == [4, 5]
 
 
 class Holed(Dataset):
@@ -152,9 +172,9 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     before = evaluate(still, data)
     shown: list[tuple] = []
     for name in ("strip", "animation"):
-        own = getattr(evaluation, name)
+        own = getattr(report, name)
         monkeypatch.setattr(
-            evaluation,
+            report,
             name,
             lambda *frames, own=own, **how: shown.append(frames) or own(*frames, **how),
         )
@@ -184,7 +204,7 @@ def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
             for name, row in scores.items()
         }
         of = {name: {"openstl": row, "standard": row} for name, row in rows.items()}
-        return evaluation._panels({"units": "", "scores": of, "relative": relative(of)})
+        return panels_of({"units": "", "scores": of, "relative": relative(of)})
 
     film = panels(
         model={"mse": [17, 60], "ssim": [0.80, 0.75]},

@@ -75,7 +75,7 @@ def test_importing_foreframe_alone_costs_nothing() -> None:
             "import foreframe.data",
             "foreframe.clip is not allowed to import foreframe.data",
         ),
-        ("evaluation.py", "import lightning", "foreframe is not allowed to import lightning"),
+        ("evaluation/card.py", "import lightning", "foreframe is not allowed to import lightning"),
         ("cli/train.py", "import lightning", "foreframe is not allowed to import lightning"),
     ],
 )

@@ -273,9 +273,9 @@ def test_scores_are_near_and_say_their_precision(forecaster, monkeypatch, tmp_pa
 
 def test_pictures_are_of_the_forecasts_that_were_scored(forecaster, monkeypatch, tmp_path) -> None:
     data, shown = MovingMNIST("test", clips=2), []
-    own = foreframe.evaluation.strip
+    own = foreframe.evaluation.report.strip
     monkeypatch.setattr(
-        foreframe.evaluation,
+        foreframe.evaluation.report,
         "strip",
         lambda *clip, **how: shown.append(clip[1]) or own(*clip, **how),
     )

@@ -28,7 +28,6 @@ from foreframe.models import (
     Several,
     build_model,
     earlier,
-    forecast_members,
     forecast_of,
     model_name,
     placed,
@@ -390,11 +389,8 @@ class Forecaster:
             state = self.model.encode(part, state)
         assert state is not None
         state = state if known is None else with_known(state, known)
-        if drawn is None:
-            future, guide = forecast_of(self.model, state, steps, guided)
-        else:
-            state = placed(state, *place)
-            future, guide = forecast_members(self.model, state, steps, guided, drawn)
+        state = state if drawn is None else placed(state, *place)
+        future, guide = forecast_of(self.model, state, steps, guided, drawn)
         return future if guide is None else torch.cat([future, guide], dim=2)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:

@@ -15,7 +15,7 @@ from torch import Tensor
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.matching import match_to
-from foreframe.models import Drawn, earlier, forecast_members, forecast_of, with_known
+from foreframe.models import Drawn, earlier, forecast_of, with_known
 from foreframe.options import GUIDE
 from foreframe.precision import EXACT, computing
 
@@ -118,11 +118,7 @@ class Stream:
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            guided = self.match == GUIDE
-            if drawn is None:
-                future, guide = forecast_of(f.model, state, steps, guided)
-            else:
-                future, guide = forecast_members(f.model, state, steps, guided, drawn)
+            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE, drawn)
         last = self._last[:, : future.shape[2]].expand(len(future), -1, -1, -1)
         if self.match is not None:
             future = match_to(self.match, future, last, guide)

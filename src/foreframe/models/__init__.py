@@ -40,7 +40,7 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.heads import HEADS
 from foreframe.models.lagged import Lagged
-from foreframe.models.noise import Drawn, forecast_members, members, placed
+from foreframe.models.noise import Drawn, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import (
     Learnt,
@@ -48,7 +48,6 @@ from foreframe.models.promise import (
     Model,
     Parts,
     State,
-    forecast_of,
     parts_of,
     with_known,
 )
@@ -225,6 +224,6 @@ __all__ = [
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder",
     "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
     "Parts", "Persistence", "RecurrentAtOnce", "Several", "SimVP", "State", "baselines_here",
-    "build_model", "forecast_members", "forecast_of", "members", "model_name", "multiply_adds",
+    "build_model", "forecast_of", "members", "model_name", "multiply_adds",
     "parts_of", "placed", "preset", "weights_of", "with_known",
 ]  # fmt: skip

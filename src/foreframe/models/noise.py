@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foreframe.keyed import further, key_of, mixed, normals
-from foreframe.models.promise import Model, State, forecast_of
+from foreframe.models.promise import Model, State
 from foreframe.typed import choice
 
 
@@ -50,12 +50,16 @@ class Drawn(NamedTuple):
     seed: int | Int[Tensor, " b"] = 0
 
 
-def forecast_members(
-    model: Model, state: State, steps: int, guided: bool, drawn: Drawn
-) -> tuple[Float[Tensor, "bm steps c h w"], Float[Tensor, "bm steps c h w"] | None]:
-    """`forecast_of` each member of each clip, those of the first clip first; in groups, since what
+def forecast_of(
+    model: Model, state: State, steps: int, guided: bool = False, drawn: Drawn | None = None
+) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "n steps c h w"] | None]:
+    """A forecast in float32, and its guide's where that is asked for, which runs once for both.
+
+    Where members are drawn, those of the first clip come first. They are made in groups, since what
     a decoder keeps of its steps may be many times the frames.
     """
+    if drawn is None:
+        return _decoded(model, state, steps, guided)
     some = next(iter(state.values()))
     h, w = (max(of.shape[k] for of in state.values() if of.ndim >= 4) for k in (-2, -1))
     each = 4 * some.shape[0] * steps * h * w * (1 + model.per_step)
@@ -64,11 +68,20 @@ def forecast_members(
     for first in range(0, drawn.n, group):
         n = min(group, drawn.n - first)
         asked = members(state, n, drawn.seed, first)
-        future, guide = forecast_of(model, asked, steps, guided)
+        future, guide = _decoded(model, asked, steps, guided)
         futures.append(future.unflatten(0, (-1, n)))
         guides += [] if guide is None else [guide.unflatten(0, (-1, n))]
     forecast = torch.cat(futures, dim=1).flatten(0, 1)
     return forecast, torch.cat(guides, dim=1).flatten(0, 1) if guides else None
+
+
+def _decoded(
+    model: Model, state: State, steps: int, guided: bool
+) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"] | None]:
+    if guided:
+        future, guide = model.decode_with_guide(state, steps)
+        return future.float(), guide.float()
+    return model.decode(state, steps).float(), None
 
 
 GROUP = 2**29  # bytes that a group of members may take, about

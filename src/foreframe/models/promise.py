@@ -132,16 +132,6 @@ def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
     return {**state, "known": known}
 
 
-def forecast_of(
-    model: Model, state: State, steps: int, guided: bool
-) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"] | None]:
-    """A forecast in float32, and its guide's where that is asked for, which runs once for both."""
-    if guided:
-        future, guide = model.decode_with_guide(state, steps)
-        return future.float(), guide.float()
-    return model.decode(state, steps).float(), None
-
-
 class Parts(NamedTuple):
     """What a batch of clips comes apart into.
 

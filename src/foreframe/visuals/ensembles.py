@@ -45,7 +45,8 @@ def ensembles_png(ensembles: Mapping[str, Mapping[str, Any]]) -> bytes:
     for axis, draw in zip(axes, panels, strict=False):
         draw(axis, ensembles)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, dpi=110, format="png")
     return file.getvalue()
@@ -97,20 +98,28 @@ def _ranks(axis: Any, ensembles: Mapping[str, Any]) -> None:
 
 
 def _spectra(axis: Any, ensembles: Mapping[str, Any]) -> None:
+    title = "power over the truth's, last lead time (1: as much texture)"
+    axis.set(title=title, xlabel="wavelength, pixels")
+    if not any(map(math.isfinite, _spectrum(next(iter(ensembles.values())), "spectrum_of_truth"))):
+        # A logarithmic axis cannot be drawn without a value.
+        said = "none: each frame has missing values"
+        axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", color="grey")
+        return
     for k, (name, of) in enumerate(ensembles.items()):
-        scores = of["scores"]["standard"]
-        truth = _numbers(scores["spectrum_of_truth"]["per_lead"][-1])
+        truth = _spectrum(of, "spectrum_of_truth")
         for score, style in (("spectrum", "-"), ("spectrum_of_mean", ":")):
-            own = _numbers(scores[score]["per_lead"][-1])
+            own = _spectrum(of, score)
             ratios = [a / b if b > 0 else math.nan for a, b in zip(own, truth, strict=True)]
             what = f"{name}: {'members' if style == '-' else 'their mean'}"
             axis.plot(of["wavelengths"], ratios, style, color=f"C{k}", label=what)
     axis.axhline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
-    title = "power over the truth's, last lead time (1: as much texture)"
-    axis.set(title=title, xlabel="wavelength, pixels")
     axis.set_ylim(bottom=0)
+
+
+def _spectrum(summary: Mapping[str, Any], which: str) -> list[float]:
+    return _numbers(summary["scores"]["standard"][which]["per_lead"][-1])
 
 
 def _reliability(axis: Any, ensembles: Mapping[str, Any], threshold: str) -> None:

@@ -1,0 +1,132 @@
+"""Forecasts made elsewhere: what other programs forecast from, and which clip each is of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foreframe.clip import Window
+from foreframe.data import Recordings, batches, chosen
+from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
+from foreframe.files import atomic_write
+from foreframe.forecaster import Forecaster
+from foreframe.models import Parts
+from foreframe.scaling import Scaling
+from foreframe.units import check_units
+from foreframe.wording import plural
+
+
+def write_pasts(
+    path: str | Path, dataset: Dataset, window: Window, scaling: Scaling, clips: int | None = None
+) -> int:
+    """The past frames of the clips that `evaluate` scores, in its order, for other programs to
+    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units, NaN where missing, without
+    inputs.
+
+    Returns:
+        How many clips.
+
+    Raises:
+        ValueError: when it cannot be written; no half file stays.
+    """
+    which = chosen(dataset, clips)
+    c, h, w = np.shape(dataset[0])[1:]
+    shape = (len(which), window.past, c - len(scaling.inputs), h, w)
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with atomic_write(path) as rough, rough.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches(dataset, 1, among=which):
+            values = scaling.to_units(window.split(batch)[0][:, :, : shape[2]])
+            file.write(np.ascontiguousarray(values.numpy(), dtype="<f4").tobytes())
+    return len(which)
+
+
+def open_elsewhere(
+    forecasts: Sequence[Forecasts], dataset: Any, clips: int | None, forecaster: Forecaster
+) -> tuple[Sequence[int], dict[str, Callable[[Sequence[int]], Tensor]]]:
+    """Which clips are scored, and for each of `forecasts` what reads those of some of them, on the
+    network's scale.
+    """
+    times = _times(dataset, forecaster.window) if any(f.times for f in forecasts) else None
+    among: Sequence[int] = range(len(dataset))
+    rows: list[Mapping[int, int]] = []
+    if times is not None:
+        rows = [rows_by_time(given, times) for given in forecasts if given.times is not None]
+        among = [clip for clip in among if all(clip in row for row in rows)]
+    scored = chosen(dataset, clips, among)
+    if not scored:
+        raise ValueError(
+            f"{' and '.join(given.name for given in forecasts)} have no clip in common"
+        )
+    readers = {}
+    for given in forecasts:
+        check_units(given.units, forecaster.scaling.units, given.name, "the clips are in")
+        if given.steps < forecaster.window.future:
+            raise ValueError(
+                f"{given.name} forecasts {plural(given.steps, 'frame')}, but "
+                f"{forecaster.window.future} are scored; --future {given.steps} scores as many"
+            )
+        by_time = times is not None and given.times is not None
+        row = rows.pop(0) if by_time else rows_in_order(given, scored)
+        readers[given.name] = _reader(given, row, dataset, forecaster.window, forecaster.scaling)
+    return scored, readers
+
+
+def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
+    """The times of the frames that each clip asks for; None where they are not known."""
+    if not isinstance(dataset, Recordings) or any(clip.times is None for clip in dataset.clips):
+        return None
+    known = [moments(clip.times) for clip in dataset.clips if clip.times is not None]
+    times, owner = {}, dict[tuple[str, ...], int]()
+    for k, (recording, start, *_) in enumerate(dataset.windows):
+        times[k] = known[recording][start + window.past : start + window.length]
+        if owner.setdefault(times[k], recording) != recording:
+            raise ValueError(
+                f"{dataset.name}: two recordings are of the same time, {times[k][0]}, so times do "
+                "not tell which forecast is of which; give the forecasts as .npy in the order of "
+                "the clips"
+            )
+    return times
+
+
+def _reader(
+    given: Forecasts, rows: Mapping[int, int], dataset: Any, window: Window, scaling: Scaling
+) -> Callable[[Sequence[int]], Tensor]:
+    c, h, w = np.shape(dataset[0])[1:]
+    c -= len(scaling.inputs)
+
+    def read(clip: int) -> Tensor:
+        values = given.read(rows[clip])[: window.future]
+        if isinstance(dataset, Recordings) and dataset.splits.tile:
+            top, left = dataset.windows[clip][2:]
+            values = values[..., top : top + h, left : left + w]
+        if values.shape[1:] != (c, h, w):
+            raise ValueError(
+                f"{given.name} forecasts frames of {'x'.join(map(str, values.shape[1:]))}, but the "
+                f"clips have {c}x{h}x{w}"
+            )
+        values = np.ascontiguousarray(scaling.from_pictures(values), dtype=np.float32)
+        return replace(scaling, inputs=()).to_network(torch.from_numpy(values))
+
+    return lambda which: torch.stack([read(clip) for clip in which])
+
+
+def checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> Tensor:
+    """A forecast that is a number wherever the truth is; 0, as networks are shown, where NaN says
+    that the past never held a value.
+    """
+    forecast = forecast.to(parts.past.device)
+    forecast = forecast.where(~(forecast.isnan() & parts.last.isnan().unsqueeze(1)), 0)
+    bad = int((~forecast.isfinite() & ~parts.truth.isnan()).sum())
+    if bad:
+        raise ValueError(
+            f"{name}: {plural(bad, 'value')} of a forecast {'is' if bad == 1 else 'are'} NaN or "
+            "infinite where the truth is known; a forecast has to give each a number"
+        )
+    return forecast

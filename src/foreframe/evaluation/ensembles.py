@@ -1,0 +1,74 @@
+"""Members of a forecaster beside ensembles that cost nothing, scored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foreframe.data import MovingMNIST
+from foreframe.evaluation.networks import members_of
+from foreframe.forecaster import Forecaster
+from foreframe.keyed import further, key_of
+from foreframe.metrics import EnsembleScorecard
+from foreframe.models import Drawn, Lagged, Parts
+from foreframe.precision import EXACT
+
+LAGS = 5  # of the lagged ensemble
+
+
+class Ensembles:
+    """Members of a forecaster beside a lagged ensemble, scored a batch at a time. Where the data
+    can tell what may come, the true futures are a further ensemble, which none can beat.
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        members: int,
+        seed: int,
+        thresholds: Sequence[float],
+        dataset: Dataset,
+    ) -> None:
+        window, scaling = forecaster.window, forecaster.scaling
+        self.model, self.members, self.seed = forecaster.model, members, seed
+        self.lagged = Lagged(lags=min(LAGS, window.past))
+        sizes = {"model": members, "lagged": self.lagged.lags}
+        self.oracle = None
+        if isinstance(dataset, MovingMNIST) and dataset.motion.redraw:
+            self.oracle = dataset.futures
+            sizes["oracle"] = members
+        self.cards = {
+            name: EnsembleScorecard(
+                window.future, n, scaling.units, thresholds, scaling.to_units, seed
+            )
+            for name, n in sizes.items()
+        }
+
+    def score(
+        self, parts: Parts, which: Sequence[int], precision: str
+    ) -> Float[Tensor, "b m s c h w"]:
+        """Gives the forecaster's members of these clips, each clip's drawn anew."""
+        own, lagged = (drawn_for(which, n, self.seed) for n in (self.members, self.lagged.lags))
+        futures = {
+            "model": members_of(self.model, parts, precision, own),
+            "lagged": members_of(self.lagged, parts, EXACT, lagged),
+        }
+        if self.oracle is not None:
+            true = self.oracle(which, parts.past.shape[1], self.members, self.seed)
+            futures["oracle"] = true[:, :, : parts.truth.shape[1]]
+        for name, X in futures.items():
+            self.cards[name].update(X, parts.truth, which)
+        return futures["model"]
+
+    def summary(self) -> dict[str, Any]:
+        return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}
+
+
+def drawn_for(clips: Sequence[int], members: int, seed: int) -> Drawn:
+    """So many members of each of these clips, by the clips' numbers: whichever clips they are
+    scored or shown with.
+    """
+    return Drawn(members, further(key_of(seed), torch.tensor(list(clips))))
