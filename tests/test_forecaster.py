@@ -214,6 +214,26 @@ def test_tiles_of_a_strided_model() -> None:
         assert forecaster.predict(past[..., :13, :18], 1, tile=tile, overlap=0).isfinite().all()
 
 
+def test_members_in_tiles_go_astray_as_in_the_whole() -> None:
+    """By pixels: the noise of a place is the same whichever tile it lies in."""
+    torch.manual_seed(0)
+    args = {
+        "core": {"convlstm": {"hidden": [4]}},
+        "codec": {"strided": {"widths": [4, 8]}},
+        "start": "states",
+        "output": {"blend": {"guides": ["persistence", "black"], "blurs": [1.0]}},
+        "noise": {"whole": 2, "local": 2, "apart": 3},
+    }
+    forecaster = Forecaster(build_model("encoder_decoder", args), Window(1, 2))
+    past = torch.rand(1, 1, 1, 115, 126)
+    whole = forecaster.predict(past, 2, members=2)
+    assert (whole - forecaster.predict(past, 2)).abs().mean() > 0.02
+    tiles = forecaster.predict(past, 2, tile=96, overlap=92, members=2)
+    assert (tiles - whole).abs().max() < 1e-3  # places are rounded, counted from elsewhere
+    other = forecaster.predict(past, 2, tile=96, overlap=92, members=2, seed=1)
+    assert (other - whole).abs().max() > 0.1
+
+
 def test_tiles_with_missing_values_and_in_a_clip(forecaster) -> None:
     frames = np.random.default_rng(0).random((4, 1, 40, 44)).astype(np.float32)
     frames[:, :, 10:20, 10:20] = np.nan

@@ -140,6 +140,33 @@ WAYS: dict[str, tuple[str, dict]] = {
         | STRIDED
         | {"start": "states", "output": {"carry": {}}, "noise": {"whole": 2, "local": 2}},
     ),
+    "with noise, blended": (
+        "encoder_decoder",
+        convlstm(5)
+        | STRIDED
+        | {
+            "start": "states",
+            "output": {
+                "blend": {
+                    "guides": ["dense_motion", "persistence"],
+                    "blurs": [2.0],
+                    "hindcast": 2,
+                    "short": 8,
+                }
+            },
+            "noise": {"whole": 2, "local": 2},
+        },
+    ),
+    "with noise, guided": (
+        "encoder_decoder",
+        convlstm(5)
+        | {
+            "codec": {"patches": {"size": 2}},
+            "output": {"correct": {"guide": "linear_motion"}},
+            "inputs": 1,
+            "noise": {"whole": 2},
+        },
+    ),
     "with noise, its own frames": (
         "encoder_decoder",
         convlstm(4, 3)
@@ -335,6 +362,21 @@ def test_members_do_not_see_each_other(drawing: Model) -> None:
     of_clip = {name: value[1:2] for name, value in state.items()}
     alone = drawing.decode(members(of_clip, 1, seed=1, first=2), 3)
     torch.testing.assert_close(alone[0], all_of[1, 2, :3], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_members_share_is_what_each_has(drawing: Model) -> None:
+    """To the bit, and in a forecast that looks less far, too."""
+    state = drawing.encode(some(drawing))
+    each = drawing.decode(members(state, 3, seed=1), 5)
+    before = set(state)
+    shared = drawing.shared(state, 5)
+    assert set(state) == before
+    assert all(value.shape[0] == 3 for value in shared.values())
+    assert torch.equal(drawing.decode(members(shared, 3, seed=1), 5), each)
+    torch.testing.assert_close(
+        drawing.decode(members(shared, 3, seed=1), 2), each[:, :2], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_members_are_streamed_and_resumed(drawing: Model, tmp_path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import Beside, Upward, padded
@@ -132,6 +132,13 @@ class Blend(Head):
     Frames may have any number of channels where the network takes any: it sees their mean then, and
     shift, weights, gain and what is drawn are the same for each.
 
+    A member, of a model with noise, goes astray: all levels are moved by s·d pixels, and what is
+    behind the gain grows by r·e, where d (two) and e are normal numbers, much alike in places near
+    each other and the same at all lead times; s and r are how unsure motion and growth are, of each
+    lead time a number above 0, which the hidden maps say, added up until then. And it hedges less,
+    since other members are elsewhere: blurs have a share of their weights in (0,1), which the
+    hidden maps say, too, and which is small at first.
+
     Large frames are large motions, in pixels, and much to run a network over. Where `short` is
     given, the network sees means of k x k pixels, k being the whole number that brings their
     shorter side nearest to `short`; what it says is interpolated, shift and blurs are k times as
@@ -151,6 +158,11 @@ class Blend(Head):
     """
 
     feed = "guides"
+    drifts = 3
+    # Of members at first: .3 pixels a lead time and .05 of growth, before softplus; .12 of the
+    # weights of blurs, before the sigmoid.
+    unsure = (-1.0, -1.0, -3.0, -2.0)
+    quick = 4.0  # what is learnt of members settles late; so it is this many times as fast
 
     def __init__(
         self,
@@ -178,10 +190,17 @@ class Blend(Head):
         self.blurs, self.draw, self.short = tuple(blurs), draw, short
         self.guide: Guides = guide
         self.told = (channels or 1) * len(guide.each) + guide.evidence
+        self.stride = up.stride
+        self.of_members: nn.Conv2d | None = None
+
+    def go_astray(self, read: int) -> None:
+        self.of_members = nn.Conv2d(read, 4, 1)
+        nn.init.normal_(self.of_members.weight, std=0.02)
+        self.of_members.bias = nn.Parameter(torch.zeros(4))
 
     def guided(self, state: State, steps: int) -> tuple[Frames, Seen]:
-        """The guides' frames, and what the decoder is fed at each step: these, and what speaks for
-        them, as small as the network sees frames.
+        """All levels: the guides' frames, and blurs of the first's. And what the decoder is fed at
+        each step: the guides' frames and what speaks for them, as small as the network sees frames.
         """
         upon, evidence = self.guide.proven(state, steps)
         told = upon
@@ -194,7 +213,11 @@ class Blend(Head):
                 V, errors = each.tensor_split([2], dim=2)
                 each = torch.cat([V / self.factor(upon), errors], dim=2)
             told = torch.cat([told, each.expand(-1, steps, -1, -1, -1)], dim=2)
-        return upon, told
+        first = upon[:, :, : upon.shape[2] // len(self.guide.each)]
+        with exactly(first):
+            small = self.reduced(first)
+            blurs = [self.enlarged(blurred(small, sigma, REACH), first) for sigma in self.blurs]
+        return torch.cat([upon, *blurs], dim=2), told
 
     def factor(self, frames: Tensor) -> int:
         """The k of which k x k pixels of these frames are one to the network."""
@@ -207,32 +230,60 @@ class Blend(Head):
             return frames
         return F.avg_pool2d(padded(frames.flatten(0, 1), k), k).unflatten(0, frames.shape[:2])
 
-    def enlarged(self, numbers: Seen, like: Frames) -> Frames:
-        """From what the network saw to frames as large as `like`, between pixels linearly."""
-        k = self.factor(like)
+    def enlarged(self, numbers: Seen, like: Frames, stride: int = 1) -> Frames:
+        """From what the network saw, or its maps of that stride, to frames as large as `like`,
+        between pixels linearly.
+        """
+        k = stride * self.factor(like)
         if k == 1:
             return numbers
         large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
         return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
 
+    def astray(self, maps: Hidden, drift: Drift, like: Frames) -> tuple[Frames, Frames, Frames]:
+        """How far members go astray, in pixels as the network sees them; what is added behind their
+        gain; and their share of the weights of blurs: at each place of `like`.
+        """
+        assert self.of_members is not None
+        told = self.of_members(maps.flatten(0, 1)).float().unflatten(0, maps.shape[:2])
+        told = self.quick * told + told.new_tensor(self.unsure).view(-1, 1, 1)
+        astray = torch.cumsum(F.softplus(told[:, :, :3]), dim=1) * drift
+        each = torch.cat([astray, torch.sigmoid(told[:, :, 3:])], dim=2)
+        far, growth, share = self.enlarged(each, like, self.stride).split([2, 1, 1], dim=2)
+        return far, growth, share
+
     def forward(
         self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
     ) -> Frames:
-        first, *levels = upon.unflatten(2, (len(self.guide.each), -1)).unbind(dim=2)
+        gain = len(self.guide.each) - 1 + len(self.blurs)
+        first, *levels = upon.unflatten(2, (1 + gain, -1)).unbind(dim=2)
         k = self.factor(first)
         seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
         numbers = self.enlarged(self.numbers(raised, seen), first)
-        with exactly(first):
-            small = self.reduced(first)
-            levels += [self.enlarged(blurred(small, sigma, REACH), first) for sigma in self.blurs]
-            shift = k * numbers[:, :, :2].flatten(0, 1)
-            places = pixels(shift) + shift
-            blend = sampled(first.flatten(0, 1).float(), places.float()).view(first.shape)
+        shift = numbers[:, :, :2]
         # For each channel as many numbers as levels, the one behind the gain, what is drawn.
-        own = numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3)
-        z = own[: len(levels)]
+        own = list(numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3))
+        far = None
+        if drift is not None:
+            far, growth, share = self.astray(maps, drift, first)
+            shift, own[gain] = shift + far, own[gain] + growth
+            for blur in range(gain - len(self.blurs), gain):
+                own[blur] = own[blur] * share
+        with exactly(first):
+            blend = moved(first, k * shift)
+            if far is not None:
+                every = moved(upon, k * far)
+                first, *levels = every.unflatten(2, (1 + gain, -1)).unbind(dim=2)
+        z = own[:gain]
         total = 1 + sum(of.abs() for of in z)
         for level, of in zip(levels, z, strict=True):
             blend = blend + of / total * (level - first)
-        blend = 2 * torch.sigmoid(own[len(levels)]) * blend
+        blend = 2 * torch.sigmoid(own[gain]) * blend
         return (blend + own[-1] if self.draw else blend).to(upon.dtype)
+
+
+def moved(frames: Frames, by: Float[Tensor, "b s 2 h w"]) -> Frames:
+    """What lies so many pixels, columns and rows, from each place."""
+    far = by.flatten(0, 1)
+    places = pixels(far) + far
+    return sampled(frames.flatten(0, 1).float(), places.float()).view(frames.shape)

@@ -34,7 +34,8 @@ class Head(nn.Module):
         guide: the baseline that a head draws upon, or several as one.
         told: how many channels the decoder is fed of several guides.
         bounded: whether its frames always lie in (0,1).
-        drifts: how many channels of smooth noise it takes, by which members move.
+        drifts: how many channels of smooth noise it takes, by which members move; they differ from
+            place to place and are the same at all lead times.
     """
 
     feed: Literal["maps", "frame", "nothing", "guide", "guides"] = "maps"
@@ -53,6 +54,11 @@ class Head(nn.Module):
         width, padding = numbers * up.scale**2, kernel // 2
         self.last = nn.Conv2d(up.width, width, kernel, padding=padding, bias=bias)
         self.unfold = nn.PixelShuffle(up.scale)
+
+    def go_astray(self, read: int) -> None:
+        """Build what it needs for members alone, of a model with noise, from hidden maps of `read`
+        channels.
+        """
 
     def begin_small(self, std: float) -> None:
         """At first next to nothing is drawn."""

@@ -64,6 +64,7 @@ def forecast_of(
     h, w = (max(of.shape[k] for of in state.values() if of.ndim >= 4) for k in (-2, -1))
     each = 4 * some.shape[0] * steps * h * w * (1 + model.per_step)
     group = max(1, int(GROUP / each))
+    state = model.shared(state, steps)
     futures, guides = [], []
     for first in range(0, drawn.n, group):
         n = min(group, drawn.n - first)

@@ -75,6 +75,13 @@ class Model(nn.Module):
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         raise NotImplementedError
 
+    def shared(self, state: State, steps: int) -> State:
+        """A state for members of it to be decoded from, `steps` far at most, and for nothing else:
+        what all of them have in common, such as the forecast of a guide, is computed once and lies
+        in it. By default the state as it is.
+        """
+        return state
+
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt | None:
         """What training makes small, of a model that has an objective of its own, such as one with
         a term beside the loss, or with networks that see the truth to come and that no forecast

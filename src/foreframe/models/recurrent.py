@@ -120,6 +120,7 @@ class Recurrent(Model):
         if noise is not None:
             self.args |= {"noise": dict(noise)}
             self.draws = True
+            self.output.go_astray(self.read)
             self.astray = Astray(noise, self.stride, (fed, self.read), self.output.drifts)
 
     def noise_of(
@@ -383,6 +384,17 @@ class EncoderDecoder(Recurrent):
             after |= {f"guide_{name}": value for name, value in guide.items()}
         return after
 
+    def shared(self, state: State, steps: int) -> State:
+        """With what its guides forecast, in place of what they keep."""
+        if self.guide is None or "upon" in state:
+            return state
+        own = {n: v for n, v in state.items() if not n.startswith("guide_")}
+        if isinstance(self.output, Blend):
+            own["upon"], own["told"] = self.output.guided(_of_guide(state), steps)
+        else:
+            own["upon"] = self.guide.decode(_of_guide(state), steps)
+        return own
+
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
         return self._decoded(state, steps)[0]
@@ -400,6 +412,7 @@ class EncoderDecoder(Recurrent):
         """The forecast, and what it was drawn upon: a guide's frames, or those of several side by
         side; else the last frame.
         """
+        state = self.shared(state, steps)
         layers = _layers(state)
         if self.backwards is not None:
             back = self.run(self.backwards, self.down(state["frames"].flip(1)), {})
@@ -411,14 +424,14 @@ class EncoderDecoder(Recurrent):
         shown, known = state["frame"], self.known(state, steps)
         upon, feed = shown[:, : self.channels], self.output.feed
         guided = informed = skip = None
-        if isinstance(self.output, Blend) and self.inform is not None:
-            upon, told = self.output.guided(_of_guide(state), steps)
+        if "told" in state and self.inform is not None:
+            upon, told = state["upon"][:, :steps], state["told"][:, :steps]
             told = joined(told, self.output.reduced(known)) if self.inputs else told
             maps = self.inform(told.flatten(0, 1))
             guided = maps[-1].unflatten(0, told.shape[:2])
             skip = maps if self.codec.show_last else None
-        elif self.output.guide is not None:
-            upon = self.output.guide.decode(_of_guide(state), steps)
+        elif "upon" in state:
+            upon = state["upon"][:, :steps]
             guide = joined(upon, known)
             shown, guided = guide.flatten(0, 1), self.down(guide)
         elif self.inform is not None:

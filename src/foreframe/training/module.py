@@ -82,7 +82,7 @@ class ForecastModule(L.LightningModule):
         state = self.network.encode(parts.past)
         state = state if parts.known is None else with_known(state, parts.known)
         if self.network.draws:
-            state = members(state, VALIDATED)
+            state = members(self.network.shared(state, self.window.future), VALIDATED)
         forecast = self.network.decode(state, self.window.future)
         forecast = forecast.unflatten(0, (len(clips), -1)).mean(dim=1)
         return {"past": parts.past_of_targets, "forecast": forecast, "truth": parts.truth}

@@ -178,7 +178,7 @@ def forecast(
     state = state if known is None else with_known(state, known)
     if drawn:
         seeds = torch.randint(2**62, (len(clips),), device="cpu")
-        state = members(state, drawn, seeds)
+        state = members(network.shared(state, window.future), drawn, seeds)
     return network.decode(state, window.future), truth
 
 
