@@ -233,13 +233,19 @@ def pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
     return torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)]).unsqueeze(0)
 
 
-def sampled(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b c h w"]:
-    """Bilinear values at places in pixels; outside, the nearest of the edge."""
+def sampled(
+    values: Float[Tensor, "b c h w"],
+    places: Field,
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+) -> Float[Tensor, "b c h w"]:
+    """Values at places in pixels, between pixels linearly or, which keeps them sharp, by cubics;
+    outside, the nearest of the edge.
+    """
     h, w = values.shape[-2:]
     size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
     # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
     grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
-    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def blurred(

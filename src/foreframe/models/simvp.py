@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.motion import pixels, sampled
 from foreframe.models.noise import Astray
 from foreframe.models.promise import State, joined, known_inputs
 from foreframe.models.recurrent import AtOnce
@@ -134,7 +135,11 @@ class SimVP(AtOnce):
         if noise is not None:
             self.args["noise"] = dict(noise)
             self.draws = True
-            self.astray = Astray(noise, self.stride, astray)
+            self.astray = Astray(noise, self.stride, astray, drift=2)
+            # At first by about a third of a pixel.
+            self.unsure = nn.Conv2d(spatial, 2, 1)
+            nn.init.normal_(self.unsure.weight, std=0.02)
+            nn.init.constant_(self.unsure.bias, -1.0)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
@@ -160,25 +165,30 @@ class SimVP(AtOnce):
         fine = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
             x = layer(x)
-        stacked = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state, first)
-        x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
+        stacked, drift = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state, first)
+        maps = x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
         frames = self.unfold(self.to_frame(self.decoder[-1](x + fine)))
+        if drift is not None:
+            unsure = F.softplus(self.unsure(maps).float()).unflatten(0, (b, t))
+            shift = (unsure * drift).flatten(0, 1)
+            shift = F.interpolate(shift, scale_factor=self.stride, mode="bilinear")
+            frames = sampled(frames.float(), pixels(shift) + shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
     def _translated(
         self, x: Float[Tensor, "b i h w"], state: State, first: int
-    ) -> Float[Tensor, "b i h w"]:
+    ) -> tuple[Float[Tensor, "b i h w"], Float[Tensor, "b 1 n h w"] | None]:
         if self.astray is None or "key" not in state:
-            return self.translator(x)
-        added, _ = self.astray(state, 1, x.shape[-2:], first)
+            return self.translator(x), None
+        added, drift = self.astray(state, 1, x.shape[-2:], first)
         blocks = (
             self.translator if isinstance(self.translator, nn.Sequential) else [self.translator]
         )
         for block, noise in zip(blocks, added, strict=True):
             x = block(x if noise is None else x + noise[:, 0])
-        return x
+        return x, drift
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
