@@ -136,10 +136,12 @@ class SimVP(AtOnce):
             self.args["noise"] = dict(noise)
             self.draws = True
             self.astray = Astray(noise, self.stride, astray, drift=2)
-            # At first by about a third of a pixel.
+            # At first a third of a pixel. Alike within a few maps' pixels: where nothing is, nothing
+            # else says how far to look for something.
             self.unsure = nn.Conv2d(spatial, 2, 1)
             nn.init.normal_(self.unsure.weight, std=0.02)
-            nn.init.constant_(self.unsure.bias, -1.0)
+            nn.init.constant_(self.unsure.bias, -2.4)
+            self.around = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """The last `frames` frames. Any T >= 1."""
@@ -171,8 +173,8 @@ class SimVP(AtOnce):
             x = layer(x)
         frames = self.unfold(self.to_frame(self.decoder[-1](x + fine)))
         if drift is not None:
-            unsure = F.softplus(self.unsure(maps).float()).unflatten(0, (b, t))
-            shift = (unsure * drift).flatten(0, 1)
+            unsure = self.stride * torch.sigmoid(self.around(self.unsure(maps).float()))
+            shift = (unsure.unflatten(0, (b, t)) * drift).flatten(0, 1)
             shift = F.interpolate(shift, scale_factor=self.stride, mode="bilinear")
             frames = sampled(frames.float(), pixels(shift) + shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
