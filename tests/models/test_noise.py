@@ -77,7 +77,8 @@ def test_members_of_simvp_are_moved_by_what_it_is_unsure_of() -> None:
     torch.manual_seed(0)
     small = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2, "noise": {"apart": 3}}
     model = build_model("simvp_small", small).eval()
-    assert isinstance(model, SimVP) and model.astray is not None
+    assert isinstance(model, SimVP)
+    assert model.astray is not None
     past = torch.rand(1, 3, 1, 32, 32)
     with torch.no_grad():
         for added in model.astray.added:

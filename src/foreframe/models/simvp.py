@@ -136,8 +136,8 @@ class SimVP(AtOnce):
             self.args["noise"] = dict(noise)
             self.draws = True
             self.astray = Astray(noise, self.stride, astray, drift=2)
-            # At first a third of a pixel. Alike within a few maps' pixels: where nothing is, nothing
-            # else says how far to look for something.
+            # At first a third of a pixel; alike nearby, since where nothing is, nothing else says
+            # how far away a pixel may look for something.
             self.unsure = nn.Conv2d(spatial, 2, 1)
             nn.init.normal_(self.unsure.weight, std=0.02)
             nn.init.constant_(self.unsure.bias, -2.4)
