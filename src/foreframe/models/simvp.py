@@ -140,7 +140,7 @@ class SimVP(AtOnce):
             # how far away a pixel may look for something.
             self.unsure = nn.Conv2d(spatial, 2, 1)
             nn.init.normal_(self.unsure.weight, std=0.02)
-            nn.init.constant_(self.unsure.bias, -2.4)
+            self.unsure.bias = nn.Parameter(torch.full((2,), -2.4))
             self.around = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
