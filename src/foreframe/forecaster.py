@@ -236,6 +236,20 @@ class Forecaster:
                 "--model_args.noise.whole 16 --loss crps"
             )
 
+    def repeats(self, members: int | None) -> str:
+        """A note where members are the same ones again, as of several models that draw nothing
+        themselves; "" where each is another.
+        """
+        if members is None or not isinstance(self.model, Several):
+            return ""
+        n = len(self.model.models)
+        if members <= n or any(model.draws for model in self.model.models):
+            return ""
+        return (
+            f"this forecaster joins {n} runs of one future each, so of {members} members "
+            f"{members - n} repeat the first ones; --members {n} gives each once"
+        )
+
     def check_size(
         self,
         shape: Sequence[int],

@@ -23,7 +23,7 @@ from foreframe.options import (
     check_scoring,
 )
 from foreframe.scaling import Scaling
-from foreframe.training.options import Options
+from foreframe.training.options import LossName, Options
 from foreframe.training.recipes import Given, no_option, options_from, undecided
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
@@ -56,17 +56,7 @@ class TrainOptions(TypedDict, total=False):
     workers: int
     validation_clips: int
 
-    loss: Literal[
-        "mse",
-        "mae",
-        "cross_entropy",
-        "mix",
-        "balanced",
-        "relative",
-        "geometric",
-        "spectral",
-        "crps",
-    ]
+    loss: LossName
     members: int
     pools: list[int]
     sampling_steps: int

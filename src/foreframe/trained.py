@@ -13,6 +13,7 @@ from typing import Any
 
 from foreframe.files import exists
 from foreframe.typed import brief, check_plain
+from foreframe.wording import closest
 
 IN_MEMORY = "in memory, "  # begins the name of data that were given from Python
 LONGEST = 4096  # characters of a name or a path
@@ -38,9 +39,11 @@ def check_forecaster(what: str | Path) -> None:
         ValueError: neither a file nor a folder, nor published.
     """
     if not exists(what) and str(what) not in published():
+        names = published()
+        near = closest(str(what), names)
         raise ValueError(
-            f"there is no folder {what}; name a run's folder (such as runs/demo), one that `save` "
-            f"wrote, or what comes with foreframe: {', '.join(published())}"
+            f"there is no folder {what}; {near and f'{near} Or '}name a run's folder (such as "
+            f"runs/demo), one that `save` wrote, or what comes with foreframe: {', '.join(names)}"
         )
 
 

@@ -75,6 +75,7 @@ GOOD = np.zeros((10, 1, 40, 40), np.float32)
         (["train", "--model_args.kernal", "5"], "kernal"),
         (["train", "--trainer.max_stepz", "5"], "did you mean max_steps?"),
         (["evaluate", "runs/nowhere"], "there is no folder runs/nowhere"),
+        (["evaluate", "moving_mnist"], "did you mean moving-mnist? Or name a run's folder"),
         (["evaluate", "runs/nowhere", "--clips", "0"], "clips must be at least 1"),
         (["evaluate", "a", "b"], "b"),
         (

@@ -399,7 +399,10 @@ def test_real_radar_has_windows_in_every_split() -> None:
 
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", numbered(92, 8, 8))
-    lacks = r"in validation: its longest stretch has 0 frames, and a window takes 20: use a smaller"
+    lacks = (
+        r"in validation: its longest stretch has 0 frames, and a window takes 20: use a smaller "
+        r"past and future \(--past, --future\), a larger share \(--splits.shares\)"
+    )
     with pytest.raises(ValueError, match=lacks):
         Recordings(tmp_path / "short.npy", "validation", Window(10, 10))
     with pytest.raises(ValueError, match="in validation: its share is 0"):

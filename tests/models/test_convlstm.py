@@ -283,6 +283,8 @@ def test_a_cell_refuses_even_kernels() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="preset 'slow' is unknown"):
         preset("slow")
+    with pytest.raises(ValueError, match=r"preset 'quik' is unknown; did you mean quick\?"):
+        preset("quik")
     with pytest.raises(ValueError, match="preset 'simvp' is unknown"):  # a model, but no preset
         preset("simvp")
     with pytest.raises(ValueError, match="model 'slow' is unknown"):

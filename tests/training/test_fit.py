@@ -185,6 +185,8 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     same_to_the_bit(run, tmp_path / "again")
     with pytest.raises(ValueError, match="already holds a run"):
         train(*options)
+    with pytest.raises(ValueError, match="already holds a run"):  # before anything is looked at
+        train(run=options[4], given=[(("data",), "nowhere.nc")])
     with pytest.raises(
         ValueError,
         match="another network than these options describe "

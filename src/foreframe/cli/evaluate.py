@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.memory import keep_memory
+from foreframe.notes import warn
 from foreframe.options import Match, check_scoring
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
@@ -86,6 +87,8 @@ def score_run(
     scored = open_scored(
         run, data, data_args, reading, splits, past, future, files, split, stride, device
     )
+    if note := scored.forecaster.repeats(members):
+        warn(note)
     name = scored.where["data"]
     folder = Path(output or report_folder(run, "" if scored.own else f"-{Path(name).stem}"))
     check_writable(folder)  # what hours have scored must have a place to go

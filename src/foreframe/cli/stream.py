@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.files import check_source, check_writable
 from foreframe.memory import keep_memory
+from foreframe.notes import warn
 from foreframe.options import Match, check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
@@ -78,6 +79,8 @@ def forecast_live(
     forecaster.budget = budget
     steps = steps or forecaster.window.future
     live = forecaster.stream(steps, precision, match, members, seed)
+    if note := forecaster.repeats(members):
+        warn(note)
     if state is not None and Path(state).exists():
         live.restore(state)
         print(f"going on after {live.seen} frames, from {state}", file=sys.stderr)

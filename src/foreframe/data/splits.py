@@ -131,7 +131,8 @@ def lacking(split: str, clips: Sequence[Clip], options: SplitOptions, window: Wi
     longest = max(map(len, clips), default=0)
     return (
         f"its longest stretch has {longest} frames, and a window takes {window.length}: use a "
-        "smaller past and future, a larger share, or a longer recording"
+        "smaller past and future (--past, --future), a larger share (--splits.shares), or a longer "
+        "recording"
     )
 
 

@@ -98,7 +98,9 @@ def preset(name: str, **changes: Any) -> Model:
         ValueError: for a name that is not in PRESETS, or arguments that make no model.
     """
     if name not in PRESETS:
-        raise ValueError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
+        near = closest(name, PRESETS)
+        choose = f"{near and f'{near} Or '}choose {', '.join(PRESETS)}"
+        raise ValueError(f"preset {name!r} is unknown; {choose}")
     return build_model(name, changes)
 
 

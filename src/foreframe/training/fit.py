@@ -34,6 +34,7 @@ from foreframe.training.preparation import as_it_was, load_initial_weights, load
 from foreframe.training.progress import progress
 from foreframe.training.recipes import Given
 from foreframe.training.run import (
+    check_new,
     check_recipe,
     checkpoint_of,
     claimed,
@@ -74,6 +75,8 @@ def train(
     """
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     with listening(verbose=run.verbose):
+        if is_first_process():
+            check_new(run)
         splits = None
         if given is not None:
             (model, data, learning, machine, run), splits = settled(given)

@@ -8,6 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
+LossName = Literal[
+    "mse",
+    "mae",
+    "cross_entropy",
+    "mix",
+    "balanced",
+    "relative",
+    "geometric",
+    "spectral",
+    "crps",
+]
+
 LONG = 2**31  # of numbers that count something, none is as large
 
 
@@ -93,17 +105,7 @@ class LearningOptions:
         seed: of weights, of drawn clips and of their order
     """
 
-    loss: Literal[
-        "mse",
-        "mae",
-        "cross_entropy",
-        "mix",
-        "balanced",
-        "relative",
-        "geometric",
-        "spectral",
-        "crps",
-    ] = "mse"
+    loss: LossName = "mse"
     members: int = 2
     pools: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     sampling_steps: int = 0

@@ -171,7 +171,9 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         with open(file, "rb") as opened:
             raw = opened.read(MOST + 1)
     except (OSError, ValueError) as error:
-        known = f"; recipes by name: {', '.join(recipes())}" if not exists(file) else ""
+        near = closest(file, recipes())
+        names = f"recipes by name: {', '.join(recipes())}"
+        known = "" if exists(file) else f"; {near and f'{near} These are '}{names}"
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise ValueError(
             f"config {brief(file, quoted=False)} cannot be read: {reason}{known}"

@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,7 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
                 "Ctrl-C first"
             )
         try:
-            if not run.resume and any(folder.glob("checkpoints/*.ckpt")):
-                raise ValueError(
-                    f"{folder} already holds a run; choose another --run, or go on with: "
-                    f"{go_on(folder)}"
-                )
+            check_new(replace(run, run=str(folder)))
             for name in ("", "checkpoints", "pictures"):
                 sweep(folder / name)
             os.environ["FOREFRAME_RUN"] = str(folder)
@@ -96,6 +92,20 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
         for empty in created:
             with suppress(OSError):
                 empty.rmdir()
+
+
+def check_new(run: RunOptions) -> None:
+    """Refuse a folder that holds a run already, where a new one should be: before anything is
+    computed, and once more by `claimed`.
+
+    Raises:
+        ValueError: with what goes on with it.
+    """
+    if run.run and not run.resume and any(Path(run.run).glob("checkpoints/*.ckpt")):
+        raise ValueError(
+            f"{run.run} already holds a run; choose another --run, or go on with: "
+            f"{go_on(Path(run.run))}"
+        )
 
 
 def _create_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
