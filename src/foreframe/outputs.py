@@ -1,5 +1,6 @@
 """Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
 
+import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from foreframe.data.cf import write_grid
 from foreframe.data.check import Checked
 from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_write, check_writable
+from foreframe.places import Place
 from foreframe.scaling import Scaling
 from foreframe.visuals import (
+    Fan,
     Paint,
     animation_frames,
     contact_sheet,
@@ -22,6 +25,7 @@ from foreframe.visuals import (
     paint_for,
     strip,
     strip_of_members,
+    write_fan,
     write_frames,
     write_gif,
     write_mp4,
@@ -30,11 +34,15 @@ from foreframe.visuals import (
 
 TO_LOOK_AT = (".mp4", ".gif", ".png", "")
 TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
+OF_A_PLACE = (".png", ".csv")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def check_output(path: str | Path) -> str:
+def check_output(path: str | Path, of_a_place: bool = False) -> str:
     """The kind of file that a name asks for, its ending; "" is a folder of numbered PNG pictures.
+
+    Args:
+        of_a_place: whether it is to hold the values of one place alone, as of `write_place`.
 
     Raises:
         ValueError: an ending that is not written, or a place where nothing can be: said before
@@ -42,7 +50,11 @@ def check_output(path: str | Path) -> str:
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH):
+    if of_a_place and kind not in OF_A_PLACE:
+        raise ValueError(f"output {path}: of one place there is a chart, .png, or its values, .csv")
+    if not of_a_place and kind == ".csv":
+        raise ValueError(f"output {path}: a .csv holds the values of one place: name it, --at")
+    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH, *OF_A_PLACE):
         endings = ", ".join(filter(None, (*TO_LOOK_AT, *TO_GO_ON_WITH)))
         raise ValueError(
             f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for "
@@ -169,6 +181,79 @@ def write_rolling(
             yield from animation_frames(past, panels, truth, **how, room=room)
 
     write_moving(path, kind, pictures(), fps or usual_fps(clip))
+
+
+def write_place(
+    path: str | Path,
+    past: Clip,
+    future: Clip | Ensemble,
+    place: Place,
+    truth: Clip | None = None,
+) -> None:
+    """A forecast at one place, by the ending of `path`: .png is a chart by time, with the spread of
+    members; .csv a line for each time and variable: time (ISO, or seconds), frames ahead (0 is the
+    last one seen), variable, units, what was measured, and the forecast, or each member of it.
+
+    Args:
+        past, future, truth: as of `write_forecast`.
+
+    Raises:
+        ValueError: unknown ending, or what cannot be written; no half file stays.
+    """
+    kind = check_output(path, of_a_place=True)
+    some = future[0] if isinstance(future, Ensemble) else future
+    frames = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
+    before, members = place.mean(np.asarray(past.frames)), place.mean(frames)
+    came = np.full(members.shape[1:], np.nan)
+    if truth is not None:
+        came = place.mean(np.asarray(truth.frames))
+    known = past.times is not None and some.times is not None
+    times = np.concatenate([past.times, some.times]) if known else None
+    names = _channels(some)
+    if kind == ".png":
+        fans = [
+            Fan(_labelled(*name), before[:, c], members[:, :, c], came[:, c])
+            for c, name in enumerate(names)
+        ]
+        of = f"{some.name}: " if some.name else ""
+        write_fan(path, f"{of}{place.name}", fans, times)
+        return
+    measured = np.concatenate([before, came])
+    blank = np.full((len(members), len(past), len(names)), np.nan)
+    made = np.concatenate([blank, members], axis=1)
+    columns = [f"member_{k + 1}" for k in range(len(members))]
+    head = ["time", "ahead", "variable", "units", "measured"]
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow([*head, *(columns if isinstance(future, Ensemble) else ["forecast"])])
+    for t in range(len(measured)):
+        when = "" if times is None else _exact(times[t])
+        for c, (variable, units) in enumerate(names):
+            values = [measured[t, c], *made[:, t, c]]
+            written = ["" if np.isnan(value) else f"{value:.7g}" for value in values]
+            writer.writerow([when, t + 1 - len(past), variable, units, *written])
+    with atomic_write(path) as rough:
+        rough.write_text(rows.getvalue(), encoding="utf-8")
+
+
+def _channels(clip: Clip) -> list[tuple[str, str]]:
+    """Name and units of each channel, as the file of the clip has them."""
+    if clip.variables:
+        return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
+    n = clip.frames.shape[1]
+    name = clip.variable or ("value" if n == 1 else "channel")
+    return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
+
+
+def _labelled(name: str, units: str) -> str:
+    return f"{name.replace('_', ' ')}{f' in {units}' if units not in ('', '1') else ''}"
+
+
+def _exact(time: Any) -> str:
+    """A time as ISO has it, to the second; seconds as they are."""
+    if isinstance(time, np.datetime64):
+        return str(time.astype("datetime64[s]"))
+    return f"{time:.6g}" if isinstance(time, float) else time.isoformat()
 
 
 def write_sheet(path: str | Path, checked: Checked) -> None:

@@ -1,5 +1,6 @@
 """Members on the command line: forecasts, probabilities, scores."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from PIL import Image
 
 from foreframe import Clip, Forecaster, Window
 from foreframe.cli import main
@@ -83,6 +85,83 @@ def test_a_probability_is_the_share_of_members(folder: Path) -> None:
 @pytest.mark.parametrize("more", [[], ["--after", "3"], ["--probability", "2"]])
 def test_pictures_of_members(folder: Path, output: str, more: list[str]) -> None:
     assert Path(predict(folder, output, "--members", "4", *more)).stat().st_size > 500
+
+
+def lines_of(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_values_of_one_place(folder: Path, capsys) -> None:
+    """What was measured and each member, by time, beside the forecast of the whole field."""
+    more = ["--members", "4", "--seed", "3", "--after", "4", "--at"]
+    given = lines_of(predict(folder, "place.csv", *more, "5,7"))
+    assert "3 frames of 4 members that follow frame 4" in (said := capsys.readouterr().out)
+    assert "at row 5, column 7," in said
+    assert [line["ahead"] for line in given] == ["-3", "-2", "-1", "0", "1", "2", "3"]
+    assert [line["time"][11:16] for line in given[:2]] == ["00:05", "00:10"]
+    assert {(line["variable"], line["units"]) for line in given} == {("rain", "mm/h")}
+    measured = [float(line["measured"]) for line in given[:5]]
+    np.testing.assert_allclose(measured, RAIN[1:, 0, 5, 7], rtol=1e-5)
+    assert [line["measured"] for line in given[5:]] == ["", ""]  # the recording has ended
+    made = Forecaster.load(folder / "drawing").predict(RAIN[1:5], 3, members=4, seed=3)
+    for k in range(4):
+        own = [line[f"member_{k + 1}"] for line in given]
+        assert own[:4] == [""] * 4
+        np.testing.assert_allclose([float(of) for of in own[4:]], made[k, :, 0, 5, 7], atol=1e-4)
+    box = lines_of(predict(folder, "box.csv", *more, "5,7,6,9"))
+    mean = made[2, :, 0, 5:7, 7:10].mean(axis=(1, 2))
+    got = [float(line["member_3"]) for line in box[4:]]
+    np.testing.assert_allclose(got, mean, atol=1e-4)
+    one = lines_of(predict(folder, "one.csv", "--at", "5,7"))
+    assert list(one[0]) == ["time", "ahead", "variable", "units", "measured", "forecast"]
+
+
+@pytest.mark.parametrize("more", [[], ["--members", "5"], ["--members", "5", "--probability", "3"]])
+def test_a_chart_of_one_place(folder: Path, more: list[str]) -> None:
+    path = predict(folder, "place.png", "--at", "5,7", "--after", "4", *more)
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert ((pixels[..., 0] > 150) & (pixels[..., 2] < 100)).sum() > 100  # orange
+
+
+def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
+    args = {"core": {"convlstm": {"hidden": [4]}}, "output": {"draw": {}}, "noise": {"whole": 3}}
+    model = build_model("quick", args)
+    for name, weight in model.named_parameters():
+        if "added" in name:
+            torch.nn.init.zeros_(weight)
+    Forecaster(model, Window(4, 3), Scaling(0.0, 10.0, "mm/h", "range")).save(folder / "unmoved")
+    rain, output = str(folder / "rain.nc"), str(folder / "alike.nc")
+    words = ["predict", str(folder / "unmoved"), rain, "-o", output, "--members", "3"]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("foreframe: note: all 3 members are alike")
+    assert said.count("\n") == 1
+    predict(folder, "members.nc", "--members", "3")
+    assert "alike" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "more", "words"),
+    [
+        ("never.nc", ["--at", "5,7"], "of one place there is a chart, .png, or its values, .csv"),
+        ("never.csv", [], "a .csv holds the values of one place: name it, --at"),
+        ("never.csv", ["--at", "12,0"], "of rows 0 to 11 and columns 0 to 15"),
+        ("never.csv", ["--at", "-1.5,0"], "of rows 0 to 11 and columns 0 to 15"),
+        ("never.png", ["--at", "Zurich"], "at is latitude,longitude or row,column"),
+        ("never.png", ["--at", "5,7", "--every", "1"], "at is of one forecast: give after, not"),
+    ],
+)
+def test_places_that_are_none(
+    folder: Path, capsys, output: str, more: list[str], words: str
+) -> None:
+    wanted = ["predict", str(folder / "single"), str(folder / "rain.nc"), "-o"]
+    assert main([*wanted, str(folder / output), *more]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (folder / output).exists()
 
 
 @pytest.mark.parametrize(

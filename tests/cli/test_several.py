@@ -38,6 +38,13 @@ def test_its_forecast_is_the_mean_and_its_members_are_the_runs(folder: Path, cap
     out = str(folder / "members.npy")
     given = [str(folder / "both"), str(folder / "clip.npy"), "-o", out, "--members", "2"]
     assert main(["predict", *given, "--past", "5"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["predict", *given[:-1], "5"]) == 0
+    assert capsys.readouterr().err == (
+        "foreframe: note: this forecaster joins 2 runs of one future each, so of 5 members 3 "
+        "repeat the first ones; --members 2 gives each once\n"
+    )
+    assert main(["predict", *given, "--past", "5"]) == 0
     np.testing.assert_allclose(np.load(out), each[:, :3], atol=1e-5)
 
 

@@ -91,6 +91,8 @@ class Parser(argparse.ArgumentParser):
             argument_default=argparse.SUPPRESS,
             formatter_class=formatter,
         )
+        # argparse would take -33.9,151.2 for an option.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
         self.options: dict[str, Option] = {}
         for signature in signatures:
             group = self._optionals

@@ -7,6 +7,7 @@ from foreframe.cli.options import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
 from foreframe.files import check_source
 from foreframe.memory import keep_memory
+from foreframe.notes import warn
 from foreframe.options import GUIDE, LAST, Match, check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
 from foreframe.trained import check_forecaster
@@ -40,6 +41,7 @@ def forecast_clip(
     members: int | None = None,
     seed: int = 0,
     probability: float | None = None,
+    at: str | None = None,
 ) -> None:
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
@@ -49,7 +51,7 @@ def forecast_clip(
         input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, in the data's own
             units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
-            (forecast alone)
+            (forecast alone); .csv (of one place)
         steps: frames to forecast, beyond the trained horizon too; 0 takes as many as it was trained
             to forecast
         past: how many frames to look at; 0 takes as many as it was trained with
@@ -68,11 +70,14 @@ def forecast_clip(
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last keeps the forecast's ranks and gives it, rank by rank, the values of the last
             frame; guide those of the model's guide: heavy rain does not fade
-        members: so many possible futures, of a model that draws them; pictures show their mean,
-            their spread and three of them
+        members: so many possible futures, of a model that draws them; pictures and films show
+            their mean and three of them, a .png also their spread
         seed: of the members
         probability: how many of the members reach this value, in the data's units, in place of
             their values
+        at: one place alone, latitude,longitude, or row,column where the input has neither, as a
+            chart (.png) or values (.csv); two such points, such as 47,8,48,9, are a box, of which
+            the mean is taken
     """
     from pathlib import Path
 
@@ -81,13 +86,16 @@ def forecast_clip(
 
     from foreframe.ensemble import Ensemble
     from foreframe.forecaster import Forecaster
-    from foreframe.outputs import check_output, write_forecast
+    from foreframe.outputs import check_output, write_forecast, write_place
+    from foreframe.places import place_at
     from foreframe.visuals import paint_for
 
-    kind = check_output(output)
+    kind = check_output(output, at is not None)
     paint_for(colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
     if every and after is not None:
         raise ValueError("give after or every, not both")
+    if every and at is not None:
+        raise ValueError("at is of one forecast: give after, not every")
     if every and kind == ".png":
         raise ValueError(
             "rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc "
@@ -102,7 +110,10 @@ def forecast_clip(
     forecaster.check_members(members)
     if probability is not None and members is None:
         raise ValueError("a probability is the share of members: give --members, such as 16")
+    if note := forecaster.repeats(members):
+        warn(note)
     clip = forecaster.open(input, recording, **(reading or {}))
+    place = None if at is None else place_at(clip, at)
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else forecaster.usual_tile(clip.frames.shape[2:])
     if 0 < side < max(clip.frames.shape[2:]):
@@ -141,16 +152,41 @@ def forecast_clip(
     )
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
+    note_alike(forecaster, future)
     if probability is not None:
         before, future, truth = reaching(probability, before, future, truth)
-    said = history(run, match, members, seed)
-    write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, said)
+    if place is not None:
+        write_place(output, before, future, place, truth)
+    else:
+        said = history(run, match, members, seed)
+        write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, said)
     follow, lie = ("follows", "lies") if steps == 1 else ("follow", "lie")
     few = few_frames(len(before), seen)
     frames = plural(steps, "frame") + (
         "" if members is None else f" of {plural(members, 'member')}"
     )
-    print(f"{frames} that {follow} frame {last} of {input} {lie} in {output}{few}")
+    where = "" if place is None else f", at {place.name},"
+    print(f"{frames} that {follow} frame {last} of {input}{where} {lie} in {output}{few}")
+
+
+def note_alike(forecaster: "Forecaster", future: "Clip | Ensemble") -> None:
+    """Tell where members do not differ: a model may have noise that does not move it."""
+    import numpy as np
+
+    from foreframe.ensemble import Ensemble
+
+    if not isinstance(future, Ensemble) or len(future) == 1:
+        return
+    scaling, (first, *others) = forecaster.scaling, future.frames
+    little = ALIKE * (scaling.high - scaling.low)
+    if all(np.allclose(first, of, rtol=0, atol=little, equal_nan=True) for of in others):
+        warn(
+            f"all {len(future)} members are alike here; a model learns to tell them apart by "
+            "--loss crps, from --config quick"
+        )
+
+
+ALIKE = 1e-3  # of a model's range, a difference that is none
 
 
 def reaching(

@@ -5,6 +5,7 @@ from foreframe.visuals.comparison import Scene, comparison
 from foreframe.visuals.curves import curves_png, write_curves
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
 from foreframe.visuals.ensembles import ensembles_png, write_ensembles
+from foreframe.visuals.fan import Fan, fan_png, write_fan
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
@@ -19,6 +20,7 @@ from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp
 
 __all__ = [
     "Card",
+    "Fan",
     "Paint",
     "Scene",
     "animation",
@@ -29,6 +31,7 @@ __all__ = [
     "curves_png",
     "ensemble_table",
     "ensembles_png",
+    "fan_png",
     "gif_bytes",
     "holds_nan",
     "image_html",
@@ -41,6 +44,7 @@ __all__ = [
     "table_html",
     "write_curves",
     "write_ensembles",
+    "write_fan",
     "write_frames",
     "write_gif",
     "write_mp4",

@@ -1,0 +1,113 @@
+"""Places by latitude and longitude, on any grid, and by row and column."""
+
+import numpy as np
+import pytest
+
+from foreframe import Clip
+from foreframe.clip import Coordinate
+from foreframe.places import place_at
+
+
+def regular(latitudes: np.ndarray, longitudes: np.ndarray) -> Clip:
+    frames = np.zeros((2, 1, len(latitudes), len(longitudes)), np.float32)
+    return Clip(frames, coordinates={"latitude": latitudes, "lon": longitudes})
+
+
+ALPS = regular(np.arange(48, 46, -0.25), np.arange(6, 10, 0.5))  # 8 rows, 8 columns
+WORLD = regular(np.arange(90, -91, -1.0), np.arange(0, 360, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("clip", "at", "row", "column", "name"),
+    [
+        (ALPS, "47.4,8.6", 2, 5, "47.5°N, 8.5°E (row 2, column 5)"),
+        (ALPS, " 48.12, 5.76 ", 0, 0, "48°N, 6°E (row 0, column 0)"),  # half a cell beyond centres
+        (ALPS, "46.13,9.74", 7, 7, "46.25°N, 9.5°E (row 7, column 7)"),
+        (WORLD, "-33.9,151.2", 124, 151, "34°S, 151°E (row 124, column 151)"),
+        (WORLD, "40.7,-74", 49, 286, "41°N, 74°W (row 49, column 286)"),
+        (WORLD, "0,359.7", 90, 0, "0°N, 0°E (row 90, column 0)"),
+    ],
+)
+def test_a_point_is_the_cell_that_it_lies_in(
+    clip: Clip, at: str, row: int, column: int, name: str
+) -> None:
+    place = place_at(clip, at)
+    assert (place.rows.tolist(), place.columns.tolist(), place.name) == ([row], [column], name)
+
+
+@pytest.mark.parametrize("at", ["48.2,8", "45.9,8", "47,5.7", "47,9.8", "-47,8", "47,-172", "99,8"])
+def test_a_point_beyond_the_grid_is_refused(at: str) -> None:
+    said = "no cell lies there; the recording has latitudes 46.25 to 48, longitudes 6 to 9.5"
+    with pytest.raises(ValueError, match=said):
+        place_at(ALPS, at)
+
+
+def turned(angle: float) -> Clip:
+    """A grid of 0.1 degrees that is turned against north, about 60°N 25°E."""
+    y, x = np.mgrid[:20, :30] - np.array([10, 15]).reshape(2, 1, 1)
+    along, across = np.cos(angle), np.sin(angle)
+    latitude = 60 - 0.1 * (along * y + across * x)
+    longitude = 25 + 0.1 * (along * x - across * y) / np.cos(np.radians(60))
+    sides = ("row", "column")
+    places = {
+        "yc": Coordinate(("row",), np.arange(20.0), {"standard_name": "projection_y_coordinate"}),
+        "a": Coordinate(sides, latitude, {"standard_name": "latitude"}),
+        "b": Coordinate(sides, longitude, {"standard_name": "longitude"}),
+    }
+    return Clip(np.zeros((1, 1, 20, 30), np.float32), coordinates=places)
+
+
+@pytest.mark.parametrize("angle", [0, 0.5, -2.2])
+def test_a_grid_in_two_dimensions(angle: float) -> None:
+    clip = turned(angle)
+    lat, lon = clip.coordinates["a"].values, clip.coordinates["b"].values
+    for row, column in ((0, 0), (7, 21), (19, 29)):
+        near = f"{lat[row, column] + 0.02},{lon[row, column] - 0.03}"
+        place = place_at(clip, near)
+        assert (place.rows[0], place.columns[0]) == (row, column)
+    for row, column in ((0, 12), (19, 3), (5, 0), (8, 29)):  # a whole cell beyond the edge
+        down = (lat[1, 0] - lat[0, 0], lon[1, 0] - lon[0, 0])
+        right = (lat[0, 1] - lat[0, 0], lon[0, 1] - lon[0, 0])
+        way, sign = (down, row) if row in (0, 19) else (right, column)
+        y, x = (
+            of[row, column] + (w if sign else -w) for of, w in zip((lat, lon), way, strict=True)
+        )
+        with pytest.raises(ValueError, match="no cell lies there"):
+            place_at(clip, f"{y},{x}")
+
+
+def test_a_box_is_the_mean_of_its_cells() -> None:
+    place = place_at(ALPS, "46.75,7,47.5,8")
+    frames = np.arange(2 * 64, dtype=np.float32).reshape(2, 1, 8, 8)
+    frames[0, 0, 2, 2], frames[1, 0, 2:6, 2:5] = np.nan, np.nan
+    expected = np.nanmean(frames[0, 0, 2:6, 2:5])
+    np.testing.assert_allclose(place.mean(frames), [[expected], [np.nan]], rtol=1e-6)
+    assert place.name == "mean of 12 cells from 46.75°N, 7°E to 47.5°N, 8°E"
+    corners = place_at(ALPS, "47.5,8,46.75,7")  # in any order
+    np.testing.assert_array_equal(corners.rows, place.rows)
+    pacific = place_at(WORLD, "-1,178.5,1,-178.5")
+    assert set(pacific.columns.tolist()) == {179, 180, 181}
+    with pytest.raises(ValueError, match="no cell lies there"):
+        place_at(ALPS, "46.8,7.1,46.9,7.2")
+
+
+def test_pictures_are_bytes() -> None:
+    frames = np.array([[[[1, 2]]]], np.uint8)
+    assert place_at(Clip(frames), "0,0,0,1").mean(frames) == 1.5
+
+
+def test_without_latitudes_a_place_is_row_and_column() -> None:
+    plain = Clip(np.zeros((1, 1, 8, 9), np.float32), coordinates={"x": np.arange(9.0)})
+    assert place_at(plain, "7,8").name == "row 7, column 8"
+    box = place_at(plain, "5,2,3,2")
+    assert (box.rows.tolist(), box.columns.tolist()) == ([3, 4, 5], [2, 2, 2])
+    assert box.name == "mean of 3 cells, rows 3 to 5, columns 2 to 2"
+    for at in ("8,0", "0,9", "-1,0", "1.5,2", "0,0,8,8"):
+        with pytest.raises(ValueError, match="row,column, of rows 0 to 7 and columns 0 to 8"):
+            place_at(plain, at)
+
+
+@pytest.mark.parametrize("at", ["", "1", "1,2,3", "here", "1,nan", "1;2", "1,2,"])
+def test_what_is_no_place(at: str) -> None:
+    with pytest.raises(ValueError, match=r"at is latitude,longitude or row,column, such as 47\.4"):
+        place_at(ALPS, at)
