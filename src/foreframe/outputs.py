@@ -212,10 +212,10 @@ def write_place(
     names = _channels(some)
     if kind == ".png":
         fans = [
-            Fan(_labelled(*name), before[:, c], members[:, :, c], came[:, c])
-            for c, name in enumerate(names)
+            Fan(label, before[:, c], members[:, :, c], came[:, c])
+            for c, label in enumerate(_labels(some))
         ]
-        of = f"{some.name}: " if some.name else ""
+        of = f"{Path(some.name).name}: " if some.name else ""
         write_fan(path, f"{of}{place.name}", fans, times)
         return
     measured = np.concatenate([before, came])
@@ -245,8 +245,18 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
     return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
 
 
-def _labelled(name: str, units: str) -> str:
-    return f"{name.replace('_', ' ')}{f' in {units}' if units not in ('', '1') else ''}"
+def _labels(clip: Clip) -> list[str]:
+    """What a chart says of each channel: in the words of its file, with units."""
+    if clip.variables:
+        words = [
+            of.attributes.get("long_name") for of in clip.variables for _ in range(of.channels)
+        ]
+    else:
+        words = [clip.attributes.get("long_name") if clip.channels == 1 else None] * clip.channels
+    return [
+        f"{long or name.replace('_', ' ')}{f' in {units}' if units not in ('', '1') else ''}"
+        for long, (name, units) in zip(words, _channels(clip), strict=True)
+    ]
 
 
 def _exact(time: Any) -> str:

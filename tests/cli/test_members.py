@@ -97,7 +97,8 @@ def test_values_of_one_place(folder: Path, capsys) -> None:
     more = ["--members", "4", "--seed", "3", "--after", "4", "--at"]
     given = lines_of(predict(folder, "place.csv", *more, "5,7"))
     assert "3 frames of 4 members that follow frame 4" in (said := capsys.readouterr().out)
-    assert "at row 5, column 7," in said
+    assert "frame 4 of" in said
+    assert "rain.nc (row 5, column 7) lie in" in said
     assert [line["ahead"] for line in given] == ["-3", "-2", "-1", "0", "1", "2", "3"]
     assert [line["time"][11:16] for line in given[:2]] == ["00:05", "00:10"]
     assert {(line["variable"], line["units"]) for line in given} == {("rain", "mm/h")}
@@ -123,6 +124,17 @@ def test_a_chart_of_one_place(folder: Path, more: list[str]) -> None:
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     assert ((pixels[..., 0] > 150) & (pixels[..., 2] < 100)).sum() > 100  # orange
+
+
+def test_a_chart_says_what_it_shows(folder: Path, monkeypatch) -> None:
+    shown: list[tuple] = []
+    monkeypatch.setattr("foreframe.outputs.write_fan", lambda *given: shown.append(given))
+    for more in ([], ["--members", "5", "--probability", "3"]):
+        predict(folder, "place.png", "--at", "5,7", *more)
+    assert [title for _, title, *_ in shown] == ["rain.nc: row 5, column 7"] * 2
+    labels = [fan.label for _, _, [fan], _ in shown]
+    assert labels == ["rain in mm/h", "probability of 3 mm/h or more"]
+    assert [len(times) for *_, times in shown] == [7, 7]
 
 
 def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:

@@ -165,7 +165,7 @@ def forecast_clip(
     frames = plural(steps, "frame") + (
         "" if members is None else f" of {plural(members, 'member')}"
     )
-    where = "" if place is None else f", at {place.name},"
+    where = "" if place is None else f" ({place.name})"
     print(f"{frames} that {follow} frame {last} of {input}{where} {lie} in {output}{few}")
 
 
