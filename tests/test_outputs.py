@@ -1,7 +1,9 @@
 """Forecasts of clips, and the files that they become, read back by av, Pillow, numpy and xarray."""
 
+import csv
 import subprocess
 import sys
+from dataclasses import replace
 
 import av
 import cftime
@@ -11,8 +13,17 @@ import xarray as xr
 from PIL import Image
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
+from foreframe.clip import Variable
 from foreframe.models import build_model
-from foreframe.outputs import captions, check_output, usual_fps, write_forecast, write_values
+from foreframe.outputs import (
+    captions,
+    check_output,
+    usual_fps,
+    write_forecast,
+    write_place,
+    write_values,
+)
+from foreframe.places import place_at
 from foreframe.visuals.colours import ORANGE
 
 KELVIN = Scaling(250, 310, "K", "minmax")
@@ -351,3 +362,34 @@ def test_a_full_disk_loses_nothing(tmp_path) -> None:
     assert done.stderr == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(old)
     assert all((tmp_path / name).read_text() == "old" for name in old)
+
+
+@pytest.mark.parametrize("times", [None, *(seen for seen, _ in TIMES.values())], ids=str)
+def test_one_place_of_several_variables_at_any_times(tmp_path, times) -> None:
+    """As xarray finds it in the file of the whole forecast."""
+    clip = field(times, units="K, m/s", c=3)
+    wind = {"long_name": "wind towards the east"}
+    names = (Variable("t2m", "K", channels=2), Variable("u", "m/s", wind))
+    clip = replace(clip, variables=names, variable="")
+    future = still(Scaling(0, 400, "K, m/s", "minmax")).predict(clip, 2)
+    place = place_at(clip, "57.2,4.9")
+    for ending in ("csv", "png"):
+        write_place(tmp_path / f"place.{ending}", clip, future, place, future)
+    with (tmp_path / "place.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["variable"] for row in rows] == ["t2m", "t2m", "u"] * 6
+    assert [row["units"] for row in rows[:3]] == ["K", "K", "m/s"]
+    assert [int(row["ahead"]) for row in rows[::3]] == [-3, -2, -1, 0, 1, 2]
+    measured = np.array([float(row["measured"]) for row in rows]).reshape(6, 3)
+    np.testing.assert_allclose(measured[:4], clip.frames[:, :, 3, 5], rtol=1e-5)
+    forecast = np.array([float(row["forecast"]) for row in rows[12:]]).reshape(2, 3)
+    np.testing.assert_allclose(forecast, np.asarray(future.frames)[:, :, 3, 5], rtol=1e-5)
+    whens = [row["time"] for row in rows[::3]]
+    if times is None:
+        assert whens == [""] * 6
+    elif times.dtype.kind == "f":
+        assert [float(when) for when in whens] == pytest.approx([*times, *future.times])
+    else:
+        assert whens == [str(of)[:19].replace(" ", "T") for of in (*times, *future.times)]
+    with Image.open(tmp_path / "place.png") as picture:
+        assert picture.height > picture.width  # a chart for each channel

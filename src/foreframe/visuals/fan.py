@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from foreframe.clip import format_step
 from foreframe.files import atomic_write
 from foreframe.visuals.colours import ORANGE
 
@@ -60,7 +59,7 @@ def fan_png(title: str, fans: Sequence[Fan], times: np.ndarray | None) -> bytes:
     for axis, fan in zip(axes, fans, strict=True):
         _draw(axis, fan, _places(times, len(fan.past), fan.members.shape[1]))
     _name_times(axes[-1], times, len(fans[0].past))
-    figure.suptitle(textwrap.fill(title, 80), fontsize=11)
+    figure.suptitle(textwrap.fill(title, 100), fontsize=11)
     axes[0].legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc="best", framealpha=0.85)
     file = io.BytesIO()
     figure.savefig(file, dpi=120, format="png")
@@ -124,8 +123,7 @@ def _name_times(axis: Any, times: np.ndarray | None, p: int) -> None:
         locator = AutoDateLocator()
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        step = format_step(times[p] - times[p - 1])
-        axis.set_xlabel(f"time, every {step}; the upright line is at the last frame seen")
+        axis.set_xlabel("time; the upright line is at the last frame seen")
     else:
         unit = "seconds" if times.dtype.kind == "f" else "hours"
         axis.set_xlabel(f"{unit} ahead of the last frame seen, {_stamp(times[p - 1])}")
