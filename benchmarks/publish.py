@@ -5,8 +5,9 @@
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %. The card has a table of each --scored scorecard.json of `foreframe evaluate`
-too, of rain, such as those of recordings that are not drawn.
+costs more than 0.1 %. Of a model that draws members these are scored, too. The card has a table of
+each --scored scorecard.json of `foreframe evaluate` too, of rain, such as those of recordings that
+are not drawn.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the
@@ -31,6 +32,8 @@ from foreframe.data import open_splits
 from foreframe.forecaster import WEIGHTS
 from foreframe.trained import Trained
 
+MEMBERS = 16  # of models that draw any
+
 
 def table(card: dict[str, Any]) -> list[str]:
     leads = (0, 1, 2, 4, 6, 9)
@@ -52,6 +55,34 @@ def table(card: dict[str, Any]) -> list[str]:
             row = scores[convention][score]
             cells = "".join(f" {row['per_lead'][k]:{form}} |" for k in leads)
             lines.append(f"| {name.replace('_', ' ')} | {row['overall']:{form}} |{cells}")
+    return lines
+
+
+def ensemble_tables(card: dict[str, Any]) -> list[str]:
+    """How good members are, by lead time; of single forecasts the CRPS is the absolute error."""
+    leads = [lead for lead in (0, 1, 2, 4, 6, 9) if lead < card["future"]]
+    ensembles = {name: of for name, of in card["ensemble"].items() if isinstance(of, dict)}
+    lines = ["", "Members:"]
+    for title, score, form in (
+        ("fair CRPS, times 1,000", "fair_crps", ".2f"),
+        ("spread / skill", "spread_skill", ".2f"),
+        ("sharpness over the truth's", "sharpness", ".2f"),
+        ("power at 8 pixels over the truth's", "power_at_8", ".2f"),
+        ("ink", "ink", ".3f"),
+    ):
+        rows = {
+            f"{name} ({of['members']})": of["scores"]["standard"][score]
+            for name, of in ensembles.items()
+        }
+        if score == "fair_crps":
+            rows |= {name: of["standard"]["mae"] for name, of in card["scores"].items()}
+        head = "".join(f" +{lead + 1} |" for lead in leads)
+        lines += ["", f"| {title} | overall |{head}", f"|---|---|{'---|' * len(leads)}"]
+        for name, row in rows.items():
+            times = 1000 if score == "fair_crps" else 1
+            values = [times * of for of in (row["overall"], *(row["per_lead"][k] for k in leads))]
+            cells = " | ".join(format(value, form) for value in values)
+            lines.append(f"| {name.replace('_', ' ')} | {cells} |")
     return lines
 
 
@@ -145,7 +176,9 @@ def publish(
     preset = forecaster.trained.preset
     forecaster.trained = Trained(of.data, of.data_args, frame=of.frame, preset=preset)
     folder = forecaster.save(to / f"{name}.new", half=True)
-    after = foreframe.evaluate(foreframe.Forecaster.load(folder), test, batch_size=32)
+    members = MEMBERS if forecaster.model.draws else None
+    written = foreframe.Forecaster.load(folder)
+    after = foreframe.evaluate(written, test, batch_size=32, members=members)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))
     print(f"MSE (openstl) {own:.3f}, as float16 {halved:.3f}")
     if halved > 1.001 * own:
@@ -175,6 +208,7 @@ def publish(
         f"On {clips} clips {of.which}, {time.strftime('%d %B %Y')}.",
         "Both conventions are explained in docs/scores.md; `openstl` sums over a frame.",
         *table(after),
+        *(ensemble_tables(after) if members else []),
         *(line for title, card in cards.items() for line in rain_tables(title, card)),
         "",
         of.licence,
