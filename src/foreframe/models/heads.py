@@ -102,10 +102,11 @@ class Carry(Head):
     which is two small matrix products. Their size grows with the frame's area times its side, over
     the patch's, whose side is the codec's stride.
 
-    A member is not blurred by that Gaussian but displaced by a draw from it, much alike in
-    neighbouring patches and the same draw at all lead times: so the blurred frame is about the mean
-    of all members. In place of the Gaussian k is then the cubic of Keys 1981 (IEEE Trans. ASSP 29,
-    equation 15), which adds up to 1 and keeps nearly all of a patch's sharpness.
+    A member is not blurred by that Gaussian but displaced by a draw from it, less the narrowest
+    that it can be, much alike in neighbouring patches and the same draw at all lead times: so the
+    blurred frame is about the mean of all members. In place of the Gaussian k is then the cubic of
+    Keys 1981 (IEEE Trans. ASSP 29, with a = -1/2), which adds up to 1 and keeps nearly all of a
+    patch's sharpness.
 
     Args:
         channels, read, up, kernel, over: as of `Draw`.

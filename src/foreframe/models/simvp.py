@@ -56,7 +56,9 @@ class SimVP(AtOnce):
         inputs: further channels of the past, which are seen and not forecast.
         noise: arguments of `Noise`, by name: members see it in what each block of the translator is
             given (of "inception" the translator itself), local channels anew for all frames that
-            come at once; None for a model that has one future.
+            come at once; and their frames are displaced by σ·d pixels, where d are normal numbers,
+            much alike nearby and the same for all frames, and σ in (0,4) says how unsure their
+            place is. None for a model that has one future.
 
     Raises:
         ValueError: for choices that do not fit each other.
