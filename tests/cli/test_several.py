@@ -44,6 +44,12 @@ def test_its_forecast_is_the_mean_and_its_members_are_the_runs(folder: Path, cap
         "foreframe: note: this forecaster joins 2 runs of one future each, so of 5 members 3 "
         "repeat the first ones; --members 2 gives each once\n"
     )
+    assert main(["stream", *given[:2], "--members", "5"]) == 0
+    assert "of 5 members 3 repeat the first ones" in capsys.readouterr().err
+    scored = ["--data", given[1], "--split", "all", "--past", "2", "--future", "2"]
+    refused = ["--match", "guide"]  # after the note, and before anything is scored
+    assert main(["evaluate", given[0], *scored, "--members", "5", *refused]) == 2
+    assert "of 5 members 3 repeat the first ones" in capsys.readouterr().err
     assert main(["predict", *given, "--past", "5"]) == 0
     np.testing.assert_allclose(np.load(out), each[:, :3], atol=1e-5)
 
