@@ -363,6 +363,7 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+@unwrap  # cells call it where they are compiled: checks of types would be traced, too
 def tanh(x: Tensor) -> Tensor:
     """2σ(2x) - 1, exact but for the last bit: on a CPU torch's tanh takes six times its sigmoid."""
     return 2 * torch.sigmoid(2 * x) - 1
@@ -375,8 +376,10 @@ class _Ways:
         self.function = function
         self.forward, self.backward = self._forward, self._backward
         if compiled:
-            self.forward = torch.compile(function, dynamic=True)
-            self.backward = torch.compile(_backward_of(function), dynamic=True)
+            forward = torch.compile(function, dynamic=True)
+            backward = torch.compile(_backward_of(function), dynamic=True)
+            self.forward = lambda *inputs: forward(*_bare(inputs))
+            self.backward = lambda inputs, gradients: backward(_bare(inputs), _bare(gradients))
 
     def _forward(self, *inputs: Any) -> Any:
         outs = [self.function(*block) for block in _blocks(inputs)]
@@ -407,20 +410,31 @@ class _Ways:
         ]
 
 
+def _bare(value: Any) -> Any:
+    """The same numbers, in order, in tensors that are views of none, or whatever else it is: of
+    each layout, and of each kind of map that rows are a view of, a compiler would make code anew.
+    """
+    if isinstance(value, tuple):
+        return tuple(_bare(one) for one in value)
+    return value.contiguous().data if isinstance(value, Tensor) else value
+
+
 def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """(inputs, gradients of outputs) -> gradients of the tensors among the inputs, in one piece."""
 
     def backward(inputs: Any, gradients: Any) -> Any:
-        # No narrower types: where tests check them, that is traced too.
+        # No narrower types, and no function of its own: where tests check types, a compiler would
+        # meet another checker of it at each call.
         places = [place for place, value in enumerate(inputs) if isinstance(value, Tensor)]
-
-        def of(*tensors: Any) -> Any:
-            given = list(inputs)
-            for place, tensor in zip(places, tensors, strict=True):
-                given[place] = tensor
-            return function(*given)
-
-        out, back, *_ = torch.func.vjp(of, *[inputs[place] for place in places])
+        out, back, *_ = torch.func.vjp(
+            lambda *tensors: function(
+                *(
+                    tensors[places.index(place)] if place in places else value
+                    for place, value in enumerate(inputs)
+                )
+            ),
+            *[inputs[place] for place in places],
+        )
         return back(gradients if isinstance(out, tuple) else gradients[0])
 
     # Each with its own code: a compiler counts attempts by code, and would give up after some.
