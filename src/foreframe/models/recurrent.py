@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+from torch.utils.checkpoint import checkpoint
 
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
@@ -212,11 +212,9 @@ class Recurrent(Model):
         results = []
         for first in range(0, count, length):
             if saves:
-                # Compiled steps save what they need in another number when taken once more.
-                with set_checkpoint_early_stop(False):
-                    stretched, carried = checkpoint(
-                        stretch, first, carried, use_reentrant=False, preserve_rng_state=False
-                    )
+                stretched, carried = checkpoint(
+                    stretch, first, carried, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 stretched, carried = stretch(first, carried)
             results += stretched
