@@ -47,6 +47,20 @@ def test_it_is_the_almost_fair_crps_of_means_over_several_scales(m: int) -> None
     assert float(crps(P, Y, [1, 2, 8])) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("holes", [False, True])
+def test_coarse_means_are_of_finer_ones_or_of_pixels_alike(holes: bool) -> None:
+    """Each side alone is taken of pixels, together with others of their means; 6 of 4 is not."""
+    torch.manual_seed(3)
+    P, Y = torch.rand(4, 2, 1, 18, 20), torch.rand(2, 2, 1, 18, 20)
+    if holes:
+        Y[torch.rand(Y.shape) < 0.3] = torch.nan
+    sides = [1, 2, 3, 4, 6, 8, 12]
+    whole = float(crps(P, Y, []))  # of the whole frame alone, which counts as half a side of 18
+    alone = [((k + 9) * float(crps(P, Y, [k])) - 9 * whole) / k for k in sides]
+    wanted = sum(k * one for k, one in zip(sides, alone, strict=True)) + 9 * whole
+    assert float(crps(P, Y, sides)) == pytest.approx(wanted / (sum(sides) + 9), rel=1e-5)
+
+
 def test_missing_values_count_for_nothing() -> None:
     torch.manual_seed(0)
     P, Y = torch.rand(4, 2, 1, 8, 16, requires_grad=True), torch.rand(2, 2, 1, 8, 16)

@@ -43,32 +43,51 @@ def crps(
     if rest or M < 1:
         raise ValueError(f"{len(P)} forecasts are not as many for each of {len(Y)} clips")
     with torch.autocast(P.device.type, enabled=False):
-        side = min(Y.shape[-2:])
-        scales = [(k, float(k)) for k in pools if k < side] + [(0, max(1.0, side / 2))]
-        there = Y.isfinite().float()
-        x = P.float().unflatten(0, (-1, M)) * there.unsqueeze(1)
-        y = Y.float().nan_to_num(0.0)
-        each = torch.stack([weight * _at(k, x, y, there, M) for k, weight in scales])
-        return each.sum() / sum(weight for _, weight in scales)
+        h, w = Y.shape[-2:]
+        sides = [k for k in pools if k < min(h, w)]
+        found = Y.isfinite()
+        x, y = P.float().unflatten(0, (-1, M)), Y.float().unsqueeze(1)
+        if found.all():
+            there = None
+        else:  # sums of what is there, and how much that is
+            there = found.float().unsqueeze(1)
+            x, y = x * there, y.nan_to_num(0.0)
+        maps = {1: (x, y, there)}
+        for k in sorted({*sides} - {1}):
+            # Of means of whole squares, where there are any: they are fewer than the pixels.
+            finer = max(of for of in maps if k % of == h % of == w % of == 0)
+            maps[k] = _pooled(maps[finer], k // finer)
+        maps[0] = _pooled(maps[1], 0)
+        losses = [k * _at(*maps[k]) for k in sides] + [max(1.0, min(h, w) / 2) * _at(*maps[0])]
+        return torch.stack(losses).sum() / (sum(sides) + max(1.0, min(h, w) / 2))
 
 
-def _at(k: int, x: Tensor, y: Tensor, there: Tensor, M: int) -> Tensor:
-    """Of means of k x k pixels, or of the whole frame, k being 0: each counts as often as values
-    are there.
-    """
-    share = _means(there, k)
-    y, members = _means(y, k) / share.clamp(min=1e-6), _means(x, k) / share.unsqueeze(1).clamp(1e-6)
-    error = (members - y.unsqueeze(1)).abs().mean(dim=1)
+Maps = tuple[Tensor, Tensor, Tensor | None]  # (b,m,t,c,h,w), (b,1,t,c,h,w); None: nothing lacks
+
+
+def _at(x: Tensor, y: Tensor, there: Tensor | None) -> Tensor:
+    """Of members and truth as they are: each place counts as often as values are there."""
+    if there is not None:
+        x, y = x / there.clamp(min=1e-6), y / there.clamp(min=1e-6)
+    M = x.shape[1]
+    error = (x - y).abs().mean(dim=1, keepdim=True)
     if M > 1:
         epsilon = (1 - FAIR) / M
-        apart = sum((members[:, i] - members[:, j]).abs() for i, j in combinations(range(M), 2))
-        error = error - (1 - epsilon) / (M * (M - 1)) * apart
-    return (error * share).sum() / share.sum().clamp(min=1e-6)
+        each = x.split(1, dim=1)
+        apart = [(one - other).abs() for one, other in combinations(each, 2)]
+        error = error - (1 - epsilon) / (M * (M - 1)) * sum(apart[1:], apart[0])
+    if there is None:
+        return error.mean()
+    return (error * there).sum() / there.sum().clamp(min=1e-6)
+
+
+def _pooled(maps: Maps, k: int) -> Maps:
+    """The means of k x k pixels, or of the whole frame, k being 0."""
+    x, y, there = maps
+    return _means(x, k), _means(y, k), None if there is None else _means(there, k)
 
 
 def _means(x: Tensor, k: int) -> Tensor:
-    if k == 1:
-        return x
     if k == 0:
         return x.mean(dim=(-2, -1), keepdim=True)
     flat = x.flatten(0, -4)
