@@ -144,8 +144,9 @@ class Forecaster:
 
         Args:
             frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units;
-                or a `Clip`. NaN is a missing value: the last value seen at that pixel stands in for
-                it. A model with I inputs takes (T,C+I,H,W), the inputs last.
+                or a `Clip`, whose 8-bit pictures are 0 to 255 also where the model was trained on 0
+                to 1. NaN is a missing value: the last value seen at that pixel stands in for it. A
+                model with I inputs takes (T,C+I,H,W), the inputs last.
             steps: how many frames, at least 1; more than it was trained for is allowed.
             tile: forecast big frames in square tiles of this side, blended where they overlap, to
                 bound memory; 0 takes them whole.
@@ -331,6 +332,9 @@ class Forecaster:
             futures = self.predict(past, steps, *how, *(drawn or (None,)))
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
+        pictures = self.scaling.of(clip.frames.dtype)
+        if pictures is not self.scaling:  # what is on [0, 1] is on the network's scale
+            futures = pictures.to_units(futures)
         units, start = (
             clip.units or self.scaling.units,
             None if clip.times is None else clip.times[-1],
@@ -424,7 +428,6 @@ class Forecaster:
                 than the model's.
         """
         from foreframe.data import clips_from
-        from foreframe.data.reading import on_scale
         from foreframe.notes import warn
 
         clips = clips_from(source, **self.reading_of(source, reading))
@@ -437,8 +440,8 @@ class Forecaster:
             raise ValueError(
                 f"there is no recording {recording}: {source} holds {len(clips)}, counted from 0"
             )
-        clip = on_scale(clips[recording or 0], self.scaling)
-        self.check_channels(clip.frames.shape[1], source)
+        clip = clips[recording or 0]
+        self.check_channels(clip.frames.shape[1], source, clip.frames.dtype)
         for note in (*clip.notes, *self._doubts(clip)):
             warn(f"{source}: {note}")
         return clip
@@ -476,13 +479,20 @@ class Forecaster:
                 trained.pop(name, None)
         return trained | dict(given)
 
-    def check_channels(self, c: int, source: Any) -> None:
-        """Refuse frames of `c` channels where the model takes others.
+    def check_channels(self, c: int, source: Any, dtype: Any) -> None:
+        """Refuse frames of `c` channels where the model takes others, and colours, which are three
+        channels of 8 bits, where it takes any channels but was trained on values with units.
 
         Raises:
             ValueError: with the option of reading that cures it, where one does.
         """
-        takes = self.model.takes
+        takes, scaling = self.model.takes, self.scaling
+        has_units = scaling.units and (scaling.low, scaling.high) != (0.0, 255.0)
+        if takes is None and has_units and c == 3 and dtype == np.uint8:
+            raise ValueError(
+                f"{source}: its 3 channels are colours, but the model was trained on "
+                f"{scaling.units}; where brightness stands for that: --reading.colour grey"
+            )
         if takes in (None, c):
             return
         cure = {

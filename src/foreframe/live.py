@@ -85,8 +85,8 @@ def live_frames(
             )
         frames = _from_clips(clips, place)
     for frame in frames:
-        forecaster.check_channels(frame.shape[0], source)
-        yield forecaster.scaling.from_pictures(frame)
+        forecaster.check_channels(frame.shape[0], source, frame.dtype)
+        yield frame
 
 
 def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Frame]:

@@ -113,6 +113,7 @@ def write_forecast(
     if kind in TO_GO_ON_WITH:
         write_values(path, future, attributes)
         return
+    scaling = scaling.of(past.frames.dtype)
     whole = np.asarray(past.frames[0 : len(past)])
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
     some = future[0] if isinstance(future, Ensemble) else future
@@ -165,6 +166,7 @@ def write_rolling(
     some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
     targets, units = clip.without_inputs(), clip.units or scaling.units
     if paint is None:
+        scaling = scaling.of(clip.frames.dtype)
         paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
     missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
     labels = []

@@ -118,6 +118,12 @@ class Scaling:
             return frames.astype(np.float32) / 255
         return frames
 
+    def of(self, dtype: Any) -> "Scaling":
+        """That of frames of this dtype: pictures of 8 bits go from 0 to 255 where others go from 0
+        to 1.
+        """
+        return replace(self, high=255.0) if self.is_unit and dtype == np.uint8 else self
+
     def to_network(self, values: Values) -> Values:
         """Units -> [0, 1]; any shape, or (...,C+I,H,W) where there are I inputs."""
         if self.inputs:

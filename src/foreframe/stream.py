@@ -57,6 +57,7 @@ class Stream:
         """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
         own units; of members (members,steps,C,H,W).
 
+        A frame of 8 bits is 0 to 255 also where the model was trained on 0 to 1, as in a `Clip`.
         NaN is a missing value here too; a frame of nothing else counts as time gone by, once there
         was a frame before it.
 
@@ -85,6 +86,8 @@ class Stream:
                 f"a frame of {format_size(frame.shape)}, but the stream began with "
                 f"{format_size(last.shape[1:])}"
             )
+        if isinstance(frame, np.ndarray):
+            frame = f.scaling.from_pictures(frame)
         # The gate refuses a past that holds nothing; here, with frames before it, such a frame is
         # only an outage.
         values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
@@ -102,7 +105,7 @@ class Stream:
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:
         """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like`
-        is one; `known` as of `Forecaster.predict`.
+        is one, of 0 to 255 where that is a picture of 8 bits; `known` as of `Forecaster.predict`.
 
         Raises:
             ValueError: before the first frame; inputs that do not fit.
@@ -122,7 +125,8 @@ class Stream:
         last = self._last[:, : future.shape[2]].expand(len(future), -1, -1, -1)
         if self.match is not None:
             future = match_to(self.match, future, last, guide)
-        future = f.scaling.to_units(missing_where_unseen(future, last))
+        scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling
+        future = scaling.to_units(missing_where_unseen(future, last))
         future = future[0] if drawn is None else future
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()

@@ -15,7 +15,6 @@ from foreframe.data.claims import frames_at_once
 from foreframe.data.grids import without_corner
 from foreframe.frames import FLOAT32, ArrayFrames, Frames, resized
 from foreframe.options import ReadOptions
-from foreframe.scaling import Scaling
 
 AT_ONCE = 32  # frames of the source that are read at once where only some are taken
 
@@ -175,30 +174,6 @@ def _stretched(values: np.ndarray, start: int, count: int, new: int, coarsen: in
     share = (at - before).reshape(-1, *[1] * (values.ndim - 1))
     stretched = values[before] * (1 - share) + values[before + 1] * share
     return stretched.astype(values.dtype if values.dtype.kind == "f" else np.float64)
-
-
-class OnScale(Frames):
-    """Pictures of 8 bits as floats in [0, 1]."""
-
-    def __init__(self, source: Frames, scaling: Scaling) -> None:
-        self.source, self.scaling = source, scaling
-        self.shape, self.dtype = source.shape, FLOAT32
-
-    @property
-    def broken(self) -> set[int]:
-        return self.source.broken
-
-    def read(self, first: int, last: int) -> np.ndarray:
-        return self.scaling.from_pictures(self.source.read(first, last))
-
-
-def on_scale(clip: Clip, scaling: Scaling) -> Clip:
-    """A clip in the numbers that a forecaster of this scaling takes: pictures of 8 bits on [0, 1]
-    where it was trained there.
-    """
-    if not (scaling.is_unit and clip.frames.dtype == np.uint8):
-        return clip
-    return replace(clip, frames=OnScale(clip.frames, scaling))
 
 
 def _recoloured(frames: np.ndarray, colour: str) -> np.ndarray:
