@@ -141,6 +141,16 @@ def test_what_evaluate_says_of_a_film_fits_a_screen(capsys) -> None:
     assert max(map(len, lines)) <= 80 or "lie in" in max(lines, key=len)
 
 
+def test_no_number_loses_a_digit_to_a_long_name(capsys) -> None:
+    card = film_card()
+    card["relative"]["model, mean of 16"] = card["relative"]["model"]
+    card["scores"]["model, mean of 16"] = {}
+    print_table(card)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_a_field_keeps_its_units(capsys) -> None:
     frames = np.random.default_rng(0).uniform(270, 290, (60, 8, 9)).astype(np.float32)
     xr.DataArray(frames, dims=("time", "y", "x"), name="t").assign_attrs(units="K").to_netcdf(

@@ -159,7 +159,7 @@ def print_rows(shown: "Rows", bold: str) -> None:
         padding=(0, 1, 0, 0),
         title_justify="left",
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("")  # a long name takes two lines before a number loses a digit
     for head in shown.columns:
         table.add_column("\n".join(head), justify="right", no_wrap=True)
     for name, cells in shown.rows.items():
