@@ -1,13 +1,13 @@
 """Puts trained weights into the package.
 
     python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data KIND] [--clips N]
-        [--scored TITLE=SCORECARD ...] [--to FOLDER]
+        [--scored TITLE=SCORECARD ...] [--apart PIXELS] [--to FOLDER]
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
 costs more than 0.1 %. Of a model that draws members these are scored, too. The card has a table of
 each --scored scorecard.json of `foreframe evaluate` too, of rain, such as those of recordings that
-are not drawn.
+are not drawn; of members beside the lagged ensemble, where they were scored.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the
@@ -31,6 +31,7 @@ import foreframe
 from foreframe.data import open_splits
 from foreframe.forecaster import WEIGHTS
 from foreframe.trained import Trained
+from foreframe.wording import plural
 
 MEMBERS = 16  # of models that draw any
 
@@ -104,12 +105,41 @@ def rain_tables(title: str, card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
+def rain_members(card: dict[str, Any]) -> list[str]:
+    """Of a scorecard of rain with members, theirs beside those of the lagged ensemble."""
+    rows = {name: of for name, of in card.get("ensemble", {}).items() if name != "seed"}
+    leads = [lead for lead in (0, 1, 3, 5, 8, 11) if lead < card["future"]]
+    lines = []
+    for title, convention, score, form in (
+        ("CRPS, mm/h", "physical", "crps", ".3f"),
+        ("fair CRPS, mm/h", "physical", "fair_crps", ".3f"),
+        ("fair CRPS, `standard`", "standard", "fair_crps", ".4f"),
+        ("spread over skill, `standard`", "standard", "spread_skill", ".2f"),
+        ("sharpness", "standard", "sharpness", ".2f"),
+        ("Brier score at 1 mm/h", "1 mm/h", "brier", ".4f"),
+        ("Brier score at 5 mm/h", "5 mm/h", "brier", ".4f"),
+    ):
+        if rows:
+            head = "".join(f" +{lead + 1} |" for lead in leads)
+            lines += ["", f"| {title} |{head}", f"|---|{'---|' * len(leads)}"]
+        for name, of in rows.items():
+            row = of["scores"][convention][score]["per_lead"]
+            cells = " | ".join(format(row[lead], form) for lead in leads)
+            lines.append(f"| {name}, {plural(of['members'], 'member')} | {cells} |")
+    return lines
+
+
+def mean_of(runs: Sequence[str], apart: int | None) -> foreframe.Forecaster:
     first, *others = map(foreframe.Forecaster.load, runs)
     weights = [forecaster.model.state_dict() for forecaster in (first, *others)]
     first.model.load_state_dict(
         {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
     )
+    if apart is not None:
+        args = first.model.args
+        drawing = type(first.model)(**args | {"noise": args["noise"] | {"apart": apart}})
+        drawing.load_state_dict(first.model.state_dict())
+        first.model = drawing
     return first
 
 
@@ -163,10 +193,11 @@ def publish(
     kind: str,
     clips: int,
     scored: Sequence[str],
+    apart: int | None,
     to: Path,
 ) -> int:
     of = OF[kind]
-    forecaster = mean_of(runs)
+    forecaster = mean_of(runs, apart)
     args = of.data_args | {"clips": clips}
     test = open_splits(of.data, forecaster.window, args)["test"]
     before = foreframe.evaluate(forecaster, test, batch_size=32)
@@ -209,7 +240,11 @@ def publish(
         "Both conventions are explained in docs/scores.md; `openstl` sums over a frame.",
         *table(after),
         *(ensemble_tables(after) if members else []),
-        *(line for title, card in cards.items() for line in rain_tables(title, card)),
+        *(
+            line
+            for title, card in cards.items()
+            for line in (*rain_tables(title, card), *rain_members(card))
+        ),
         "",
         of.licence,
     ]
@@ -241,9 +276,15 @@ def main() -> int:
     parser.add_argument("--data", choices=OF, default="moving_mnist", help="what they forecast")
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--scored", nargs="+", default=[], metavar="TITLE=SCORECARD")
+    parser.add_argument(
+        "--apart",
+        type=int,
+        metavar="PIXELS",
+        help="of the maps, that members draw their noise apart, whatever they were trained with",
+    )
     parser.add_argument("--to", type=Path, default=WEIGHTS, help="by default the package's weights")
     given = parser.parse_args()
-    rest = given.data, given.clips, given.scored, given.to
+    rest = given.data, given.clips, given.scored, given.apart, given.to
     return publish(given.name, given.how, given.runs, *rest)
 
 

@@ -21,7 +21,7 @@ from foreframe.models import build_model
 
 
 def test_they_are_small_enough() -> None:
-    assert published() == ["moving-mnist", "radar", "scenes"]
+    assert published() == ["moving-mnist", "radar", "radar-ensemble", "scenes"]
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 16 * 2**20
 
 
@@ -135,7 +135,7 @@ def test_the_commands_know_their_name(
     assert (tmp_path / "runs" / "moving-mnist" / "evaluation" / "scorecard.json").is_file()
     capsys.readouterr()
     assert main(["predict", "moving-mist", "--input", "clip.npy", "-o", "x.npy"]) == 2
-    assert "or what comes with foreframe: moving-mnist, radar, scenes" in capsys.readouterr().err
+    assert "moving-mnist, radar, radar-ensemble, scenes" in capsys.readouterr().err
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +216,24 @@ def test_radar_is_what_its_card_says() -> None:
     told = next(line for line in lines if line.startswith("| model |"))
     assert mse["model"] == pytest.approx(float(told.split("|")[2]), rel=0.4)  # of more clips
     assert any("Nothing of MeteoSwiss was trained on" in line for line in lines)
+
+
+def test_radar_members_are_better_than_a_lagged_ensemble() -> None:
+    rain = Scenes("test", "rain", length=22)
+    forecaster = Forecaster.load("radar-ensemble")
+    drawn = {"members": 6, "baselines": ["optical_flow"], "thresholds": [1]}
+    card = evaluate(forecaster, rain, clips=12, batch_size=6, **drawn)["ensemble"]
+    own, lagged = card["model"]["scores"], card["lagged"]["scores"]
+    for ours, theirs in zip(
+        own["standard"]["fair_crps"]["per_lead"],
+        lagged["standard"]["fair_crps"]["per_lead"],
+        strict=True,
+    ):
+        assert ours < 0.95 * theirs
+    assert 0.8 < own["standard"]["spread_skill"]["overall"] < 1.3
+    assert own["1 mm/h"]["fair_brier"]["overall"] < 0.9 * lagged["1 mm/h"]["fair_brier"]["overall"]
+    card = (WEIGHTS / "radar-ensemble" / "README.md").read_text()
+    assert "Nothing of MeteoSwiss was trained on" in card
 
 
 def test_radar_takes_a_file_of_rain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
