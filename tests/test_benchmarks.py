@@ -36,6 +36,7 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
     [
         "guides.py",
         "loading.py",
+        "members.py",
         "precision.py",
         "publish.py",
         "quality.py",
@@ -73,6 +74,14 @@ def test_precision() -> None:
         ["| quick", "64x64"],
         ["| moving-mnist", "64x64"],
     ]
+
+
+@pytest.mark.parametrize("way", ["members", "crps"])
+def test_a_worker_of_the_table_of_members(way: str) -> None:
+    given = {"network": "quick", "bf16": True, "batch": 1, "threads": 1, "clock": "wall"}
+    mib, seconds = run("members.py", "--worker", json.dumps([way, given]), asked="\n").split()
+    assert float(mib) > 0
+    assert float(seconds) > 0
 
 
 def test_speed_of_the_generator() -> None:
