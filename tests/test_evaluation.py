@@ -98,6 +98,8 @@ def test_the_report_of_members(of: str, tmp_path) -> None:
     card = evaluate(lagged, data, members=2, thresholds=[0.5], baselines=["persistence"])
     names = ["model", "lagged", *(["oracle"] if data is known else [])]
     assert list(card["ensemble"]) == ["seed", *names]
+    assert card["baselines"] == ["persistence"]
+    assert "With 2 members the model is " in card["in_words"]
     assert all("0.5" in card["ensemble"][name]["scores"] for name in names)
     paths = write_report(tmp_path / "report", card, lagged, data, examples=1)
     assert [path.name for path in paths[-2:]] == ["ensembles.png", "members.png"]

@@ -15,6 +15,7 @@ from foreframe.cli import main
 from foreframe.data.cf import write_grid
 from foreframe.models import build_model
 from foreframe.scaling import Scaling
+from foreframe.visuals.tables import ensemble_table, figure
 
 RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
 
@@ -211,6 +212,25 @@ def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> No
     assert set(own["scores"]) == {"standard", "physical", "2 mm/h"}
     mean = card["scores"]["model, mean of 3"]["physical"]["rmse"]["overall"]
     assert own["scores"]["physical"]["rmse_of_mean"]["overall"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_one_member_is_a_row_beside_the_single_forecast(folder: Path, capsys) -> None:
+    data = ["--data", str(folder / "rain.nc"), "--split", "all", "--past", "2", "--future", "2"]
+    where = ["--members", "1", "--output", str(folder / "one")]
+    assert main(["evaluate", str(folder / "drawing"), *data, *where]) == 0
+    said = capsys.readouterr().out
+    card = json.loads((folder / "one" / "scorecard.json").read_text())
+    shown = ensemble_table(card).rows
+    best = card["best_baseline"]["rmse"]
+    assert list(shown) == ["model (1)", "lagged (2)", "model", best]
+    fair = card["ensemble"]["model"]["scores"]["physical"]["fair_crps"]["overall"]
+    mae = card["scores"]["model"]["physical"]["mae"]["overall"]
+    assert fair != mae
+    assert (shown["model (1)"][0], shown["model"][0]) == (figure(fair), figure(mae))
+    words = " ".join(said.split())
+    assert "With 1 member the model is" in words
+    assert "With 1 member the model is" in card["in_words"]
+    assert "It is ahead of its own forecast" in words or "It is behind its own forecast" in words
 
 
 def test_an_ensemble_of_clips(folder: Path) -> None:

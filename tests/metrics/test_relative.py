@@ -109,6 +109,7 @@ def card(
         "units": "",
         "scores": tables,
         "comparison": {"linear_motion": compared, **others},
+        "baselines": ["linear_motion"],
         "best_baseline": {"mse": "linear_motion"},
     }
 
@@ -168,3 +169,87 @@ def test_units_and_nobody_to_compare_with() -> None:
     assert in_words(field | {"best_baseline": {}}) == ""
     field["scores"]["model"]["physical"]["rmse"]["overall"] = math.nan
     assert "cannot be compared in error (RMSE)" in in_words(field)
+
+
+def test_who_is_better_where_the_best_baseline_is_not() -> None:
+    """Of the leads at which the model is ahead of the best baseline, those at which it is not the
+    first: the best of the others by name, and none that costs something.
+    """
+    of = card([0.5] * 6, (1 / 0.92, 1 / 0.85))
+    of["scores"] = {
+        "model": table([5, 5, 5, 5, 5, 5], [0] * 6),
+        "linear_motion": table([6, 6, 6, 6, 6, 4], [0] * 6),
+        "dense_motion": table([4, 4, 9, 4, 9, 3], [0] * 6),
+        "black": table([3, 9, 9, 9, 5, 9], [0] * 6),
+        "other_program": table([1, 1, 1, 1, 1, 1], [0] * 6),
+    }
+    of["baselines"] = ["linear_motion", "dense_motion", "black"]
+    assert (
+        "its error is the lower one up to +5, but black is better at +1 and dense_motion is better "
+        "at +2, +4.\n"
+    ) in in_words(of)
+    of["scores"]["black"] = table([9, 9, 9, 9, 9, 9], [0] * 6)
+    assert "up to +5, but dense_motion is better at +1 to +2, +4.\n" in in_words(of)
+    of["baselines"] = ["linear_motion", "black"]
+    assert "up to +5.\n" in in_words(of)
+
+
+def with_members(
+    fair: list[float], lagged: list[float], units: str = "", members: int = 16
+) -> dict:
+    """A card of members, whose lagged ensemble has that CRPS; the best baseline's MAE is 0.1 at
+    each lead time, and 0.08 that of the model without members.
+    """
+
+    def of(values: list[float]) -> dict:
+        return {"overall": sum(values) / len(values), "per_lead": values}
+
+    convention = "physical" if units else "standard"
+    made = card([0.0152, 0.02], (1 / 0.92, 1 / 0.85)) | {"units": units}
+    for name, mae in (("linear_motion", 0.1), ("model", 0.08)):
+        own = {**made["scores"][name].get(convention, {}), "mae": of([mae, mae])}
+        own["rmse"] = made["scores"][name]["standard"]["mse"]
+        made["scores"][name][convention] = own
+    for compared in made["comparison"].values():
+        compared["rmse"] = dict(compared)
+    made["best_baseline"] = {"rmse" if units else "mse": "linear_motion"}
+    made["ensemble"] = {
+        "seed": 0,
+        "model": {"members": members, "scores": {convention: {"fair_crps": of(fair)}}},
+        "lagged": {"members": 5, "scores": {convention: {"fair_crps": of(lagged)}}},
+    }
+    return made
+
+
+@pytest.mark.parametrize("units", ["", "mm/h"])
+def test_members_in_words(units: str) -> None:
+    lines = in_words(with_members([0.06, 0.12], [0.12, 0.12], units)).splitlines()
+    assert lines[2:4] == [
+        "With 16 members the model is ahead of the lagged ensemble by 25 % in fair CRPS; its error "
+        "is the lower one at +1 alone.",
+        "Of one forecast the CRPS is its MAE: in that it is ahead of the best baseline "
+        "(linear_motion) by 10 %; its error is the lower one at +1 alone. It is behind its own "
+        "forecast without members by 12 %; its error is the lower one at +1 alone.",
+    ]
+    assert lines[4].startswith("In brackets")
+
+
+def test_members_that_are_behind_are_said_to_be() -> None:
+    one = with_members([0.2, 0.2], [0.1, 0.1], members=1)
+    said = in_words(one)
+    assert (
+        "With 1 member the model is behind the lagged ensemble by 100 % in fair CRPS; its error is "
+        "the higher one at every lead time."
+    ) in said
+    assert "It is behind its own forecast without members by 150 %;" in said
+    same = in_words(with_members([0.1, 0.1], [0.1, 0.1]))
+    assert "is no different from the lagged ensemble in fair CRPS.\n" in same
+    # Nothing that ranks, or nothing that is a number.
+    alone = in_words(one | {"best_baseline": {}})
+    assert alone.splitlines()[0].startswith("With 1 member the model is behind the lagged ensemble")
+    assert "best baseline" not in alone
+    nothing = in_words(with_members([math.nan, math.nan], [0.1, 0.1]))
+    assert "With 16 members the model cannot be compared in fair CRPS" in nothing
+    few = one | {"comparison": {name: of | {"low": None} for name, of in one["comparison"].items()}}
+    assert "With 1 member" in in_words(few).splitlines()[-3]
+    assert in_words(few).splitlines()[-1].startswith("All of that could be chance")

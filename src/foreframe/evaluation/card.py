@@ -78,8 +78,9 @@ def evaluate(
         {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
         persistence, overall and per lead time}, "relative": errors in units of the last frame's
         (`foreframe.metrics.relative`), "comparison": {name: see `Scoring.comparison`; of 1 - SSIM
-        under "ssim", of the RMSE of data with units under "rmse"}, "best_baseline": {"mse" and
-        "ssim", or "rmse": name}, "in_words": who is ahead of that by how much}; of members
+        under "ssim", of the RMSE of data with units under "rmse"}, "baselines": those that
+        were scored, but for the reference, "best_baseline": {"mse" and "ssim", or "rmse": name},
+        "in_words": who is ahead of that by how much, and how members stand}; of members
         "ensemble": {"seed", and by name: `foreframe.metrics.EnsembleScorecard.summary`}.
         Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
@@ -134,6 +135,7 @@ def evaluate(
             progress(scoring.clips, len(scored))
     tables = scoring.tables()
     events = [convention for convention in scores if convention not in SCORES]
+    free = [rival for rival in tables if rival in BASELINES and rival != reference]
     card = {
         "clips": scoring.clips,
         "past": window.past,
@@ -154,18 +156,23 @@ def evaluate(
         "skill": _skills(tables) if "persistence" in tables else {},
         "relative": relative(tables, scaling.units),
         "comparison": _comparisons(scoring, reference, dataset, scored, forecaster),
-        "best_baseline": _best_baselines(tables, reference, scaling.units),
+        "baselines": free,
+        "best_baseline": _best_baselines(tables, free, scaling.units),
     }
     if ensembles is not None:
         card["ensemble"] = ensembles.summary()
     return card | {"in_words": in_words(card)}
 
 
-def _best_baselines(tables: Mapping[str, Any], reference: str, units: str = "") -> dict[str, str]:
-    """The baseline with the lowest overall error, by each score that ranks (`ranked_by`): of all
-    that were scored and cost nothing, so no other program's forecasts; empty without any.
+def _best_baselines(
+    tables: Mapping[str, Any], free: Sequence[str], units: str = ""
+) -> dict[str, str]:
+    """The baseline with the lowest overall error, by each score that ranks (`ranked_by`); empty
+    without any.
+
+    Args:
+        free: those that were scored and cost nothing, so no other program's forecasts.
     """
-    free = [name for name in tables if name in BASELINES and name != reference]
     best = {score: best_of(tables, free, score) for score in ranked_by(units)}
     return {score: name for score, name in best.items() if name is not None}
 

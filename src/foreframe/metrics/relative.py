@@ -30,13 +30,19 @@ def errors(table: Mapping[str, Any], score: str) -> dict[str, Any]:
     """One of `ERRORS` from a forecaster's table: {"overall": number, "per_lead": [...]}, NaN where
     there is none.
     """
-    convention, name = ERRORS[score]
+    of = numbers(table, *ERRORS[score])
+    per_lead = [float(as_error(score, value)) for value in of["per_lead"]]
+    return {"overall": float(as_error(score, of["overall"])), "per_lead": per_lead}
+
+
+def numbers(table: Mapping[str, Any], convention: str, name: str) -> dict[str, Any]:
+    """Any score of a table, as `errors` has them; what JSON has as null is NaN."""
+
+    def number(value: float | None) -> float:
+        return math.nan if value is None else float(value)
+
     of = table[convention][name]
-
-    def error(value: float | None) -> float:
-        return math.nan if value is None else float(as_error(score, value))
-
-    return {"overall": error(of["overall"]), "per_lead": list(map(error, of["per_lead"]))}
+    return {"overall": number(of["overall"]), "per_lead": list(map(number, of["per_lead"]))}
 
 
 def relative(tables: Mapping[str, Any], units: str = "") -> dict[str, dict[str, Any]]:
@@ -83,12 +89,14 @@ def in_words(card: Mapping[str, Any]) -> str:
         card: from `foreframe.evaluation.evaluate`.
 
     Returns:
-        Lines: a sentence for each score that ranks, one for the other forecasters, and what the
-        brackets are; "" where no baseline was scored.
+        Lines: a sentence for each score that ranks, one for the other forecasters, those of
+        members where these were scored, and what the brackets are; of members alone where no
+        baseline was scored, and "" where neither was.
     """
     bests = card["best_baseline"]
+    members = _of_members(card) if "ensemble" in card else ""
     if not bests:
-        return ""
+        return members
     sentences = [_sentence(card, score, best) for score, best in bests.items()]
     first = next(iter(bests))
     compared = comparison_by(card, first, bests[first])
@@ -97,9 +105,11 @@ def in_words(card: Mapping[str, Any]) -> str:
         drawn += " of neighbouring clips"
     if compared["low"] is None:
         few = "is" if compared["n"] == 1 else "are"
+        sentences.append(members)
         sentences.append(f"All of that could be chance: {drawn} {few} too few to tell.")
     else:
         sentences.append(_of_others(card, first, bests[first]))
+        sentences.append(members)
         sentences.append(f"In brackets: 95 % intervals, by a paired bootstrap of {drawn}.")
     return "\n".join(sentence for sentence in sentences if sentence)
 
@@ -135,7 +145,8 @@ def _sentence(card: Mapping[str, Any], score: str, best: str) -> str:
         said = f"behind {rival} in {SPOKEN[score]}{times}"
     if score == "rmse":
         said += f", {own['overall']:.3g} against {other['overall']:.3g} {card['units']}"
-    return f"{subject} is {said}{_where_lower(own['per_lead'], other['per_lead'])}."
+    where_lower = _where_lower(own["per_lead"], other["per_lead"])
+    return f"{subject} is {said}{where_lower}{_who_is_better(card, score, best)}."
 
 
 def _between(compared: Mapping[str, Any]) -> str:
@@ -156,7 +167,7 @@ def _percent(share: float) -> str:
 
 def _where_lower(own: Sequence[float], other: Sequence[float]) -> str:
     """At which lead times the first error is the lower one: "; ... from +3 on"."""
-    leads = [lead for lead, (a, b) in enumerate(zip(own, other, strict=True), 1) if a < b]
+    leads = _lower(own, other)
     if len(own) == 1 or own == other:
         return ""
     if len(leads) in (0, len(own)):  # the higher one: or equal
@@ -168,6 +179,71 @@ def _where_lower(own: Sequence[float], other: Sequence[float]) -> str:
     else:
         when = f"at {len(leads)} of {len(own)} lead times"
     return f"; its error is the lower one {when}"
+
+
+def _lower(own: Sequence[float], other: Sequence[float]) -> list[int]:
+    """The lead times, counted from 1, at which the first error is the lower one."""
+    return [lead for lead, (a, b) in enumerate(zip(own, other, strict=True), 1) if a < b]
+
+
+def _who_is_better(card: Mapping[str, Any], score: str, best: str) -> str:
+    """Which baselines are ahead where the best one, over all lead times, is behind: ", but
+    dense_motion is better at +1 to +3".
+    """
+    names = [name for name in card["baselines"] if name not in (card["reference"], best)]
+    each = {name: errors(card["scores"][name], score)["per_lead"] for name in names}
+    own, rival = (errors(card["scores"][n], score)["per_lead"] for n in (card["reference"], best))
+    leads: dict[str, list[int]] = {}
+    for lead in _lower(own, rival) if len(own) > 1 else []:
+        ahead = {name: of[lead - 1] for name, of in each.items() if of[lead - 1] < own[lead - 1]}
+        if ahead:
+            leads.setdefault(min(ahead, key=ahead.__getitem__), []).append(lead)
+    said = [f"{name} is better at {_runs(which)}" for name, which in leads.items()]
+    return f", but {' and '.join(said)}" if said else ""
+
+
+def _runs(leads: Sequence[int]) -> str:
+    """Lead times in few words: "+1, +3 to +5"."""
+    runs: list[list[int]] = []
+    for lead in leads:
+        if runs and lead == runs[-1][-1] + 1:
+            runs[-1].append(lead)
+        else:
+            runs.append([lead])
+    return ", ".join(f"+{run[0]}" + (f" to +{run[-1]}" if run[1:] else "") for run in runs)
+
+
+def _of_members(card: Mapping[str, Any]) -> str:
+    """How the model with members stands, by their fair CRPS, to the lagged ensemble, and to single
+    forecasts, whose CRPS is their MAE: two lines.
+    """
+    convention = "physical" if card["units"] else "standard"
+    ensembles, scores = card["ensemble"], card["scores"]
+    own = numbers(ensembles["model"]["scores"], convention, "fair_crps")
+    with_members = f"With {plural(ensembles['model']['members'], 'member')} the model"
+    if math.isnan(own["overall"]):
+        return f"{with_members} cannot be compared in fair CRPS: it has none that is a number."
+    lagged = numbers(ensembles["lagged"]["scores"], convention, "fair_crps")
+    first = f"{with_members} is {_beside(own, lagged, 'the lagged ensemble', ' in fair CRPS')}."
+    best = next(iter(card["best_baseline"].values()), None)
+    rivals = {best: f"the best baseline ({best})", "model": "its own forecast without members"}
+    single = [
+        f"t is {_beside(own, numbers(scores[name], convention, 'mae'), who)}."
+        for name, who in rivals.items()
+        if name in scores
+    ]
+    if not single:
+        return first
+    return f"{first}\nOf one forecast the CRPS is its MAE: in that i{' I'.join(single)}"
+
+
+def _beside(own: Mapping[str, Any], other: Mapping[str, Any], rival: str, of: str = "") -> str:
+    """Ahead, behind or no different, by how much, and at which lead times."""
+    if own["overall"] == other["overall"]:
+        return f"no different from {rival}{of}"
+    where = "ahead of" if own["overall"] < other["overall"] else "behind"
+    by = f" by {_percent(own['overall'] / other['overall'] - 1)}" if other["overall"] else ""
+    return f"{where} {rival}{by}{of}{_where_lower(own['per_lead'], other['per_lead'])}"
 
 
 def _of_others(card: Mapping[str, Any], score: str, best: str) -> str:

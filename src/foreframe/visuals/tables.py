@@ -89,11 +89,12 @@ def ensemble_table(card: Mapping[str, Any]) -> Table:
     for name in dict.fromkeys([card["reference"], best]):
         if name is not None:
             errors = of_errors(card["scores"][name][convention][score])
-            rows[f"{name} (1)"] = errors + [""] * len(OF_MEMBERS)
+            rows[name] = errors + [""] * len(OF_MEMBERS)
     thousand = "" if card.get("units") else " (times 1000)"
     notes = [
-        f"In brackets: members. CRPS{thousand}: the fair one; of one forecast its mean absolute "
-        "error. spread/skill: 1 where members differ as they err.",
+        f"In brackets: members; without, one forecast, as above. CRPS{thousand}: the fair one; of "
+        "one forecast its mean absolute error (MAE). spread/skill: 1 where members differ as they "
+        "err.",
         "sharpness, power at 8 pixels: of members over the truth's; ink: how members differ in "
         "brightness, 0 where things only move.",
     ]
