@@ -56,7 +56,10 @@ class Ensemble(Sequence[Clip]):
         return np.stack([np.asarray(of.frames[0 : len(of)], np.float32) for of in self._members])
 
     def mean(self) -> Clip:
-        """The mean of the members, the forecast with the smallest squared error."""
+        """The mean of the members. Of members that are drawn from what may really come no forecast
+        has a smaller squared error; of others that is not so, and the forecast without members,
+        which is neither, may be the better one.
+        """
         return self._over(lambda frames: frames.mean(axis=0))
 
     def spread(self) -> Clip:

@@ -189,6 +189,15 @@ def test_where_nothing_can_be_learnt_the_run_is_the_baseline(tmp_path, capsys) -
     assert torch.load(run.folder / "checkpoints" / "best.ckpt")["global_step"] == 0
 
 
+def test_the_loss_of_members_is_refused_before_anything_is_scored(tmp_path, capsys) -> None:
+    np.save(tmp_path / "film.npy", walk())
+    command = ["train", "--data", str(tmp_path / "film.npy"), "--run", str(tmp_path / "run")]
+    assert main([*command, "--loss", "crps"]) == 2
+    out, err = capsys.readouterr()
+    assert "loss crps needs a model that draws members" in err
+    assert out == ""  # no choices, no baselines
+
+
 def test_a_still_film_is_told_to_be_one(tmp_path, capsys) -> None:
     still = walk()[:1].repeat(60, axis=0)
     run = foreframe.fit(data=still, run=tmp_path / "run", epochs=1, **SHORT)

@@ -419,6 +419,38 @@ def test_clips_in_8_bits_become_what_the_network_computes_in(tmp_path, precision
     assert all(value.dtype == kind for value in state_of(run)["state_dict"].values())
 
 
+def test_a_run_that_ends_behind_persistence_says_so(tmp_path, monkeypatch, capsys) -> None:
+    """Of pictures that hardly change a network that draws them anew is worse than the last one; of
+    noise one that may blur is not.
+    """
+    (tmp_path / "two_kinds.py").write_text(
+        """
+import torch
+class Still(torch.utils.data.Dataset):
+    noise = 0.01
+    def __len__(self): return 16
+    def __getitem__(self, i):
+        draw = torch.Generator().manual_seed(i)
+        still = torch.rand(1, 1, 16, 16, generator=draw)
+        noise = torch.rand(6, 1, 16, 16, generator=draw)
+        return (1 - self.noise) * still + self.noise * noise
+class Noise(Still):
+    noise = 1.0
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = {}
+    for kind, model in (("Still", "openstl"), ("Noise", "quick")):
+        run = tmp_path / kind
+        train(*groups(run, model=model, data=f"two_kinds.{kind}", data_args={}, epochs=3))
+        said[kind] = capsys.readouterr().out
+    sys.modules.pop("two_kinds")
+    words = "persistence, the last frame repeated, is the better forecast on validation (skill -"
+    assert words in said["Still"].splitlines()[-1]
+    assert said["Still"].endswith("without --config and --model: it begins at the best baseline\n")
+    assert words not in said["Noise"]
+
+
 def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
     """One step and one batch of validation, without TensorBoard, which Lightning takes away
     then.
@@ -640,8 +672,11 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
     (first / "checkpoints" / "last.ckpt").unlink()
     # The run has weights of its own by now.
     train(*groups(second, epochs=1, weights=str(first), learning_rate=1e-9, resume=str(second)))
-    with pytest.raises(ValueError, match="describe: encoder_decoder with other core; choose"):
+    with pytest.raises(
+        ValueError, match="describe: encoder_decoder with other core; choose"
+    ) as told:
         train(*groups(tmp_path / "third", hidden=9, weights=str(second)))
+    assert str(told.value).endswith(f"trained with: --config {second / 'config.yaml'} has them")
 
 
 def test_a_busy_tensorboard_port(tmp_path) -> None:

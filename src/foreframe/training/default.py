@@ -29,6 +29,7 @@ from foreframe.trained import published
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.notices import say
 from foreframe.training.options import Options
+from foreframe.training.preparation import build_network, check_draws
 from foreframe.training.recipes import DEFAULT, Given, options_from, put, with_data_args
 from foreframe.typed import typed
 from foreframe.wording import plural
@@ -50,10 +51,13 @@ def settled(given: Given) -> tuple[Options, Splits]:
         given: what was told; that stays as it is.
 
     Raises:
-        ValueError: as of opening data; too few frames to train on.
+        ValueError: as of opening data; too few frames to train on; the loss of members, and a
+            model that draws none.
     """
     told = put({}, with_data_args(given))
     asked = options_from([DEFAULT], given)
+    if asked.learning.loss == "crps":  # told before all baselines are scored
+        check_draws(build_network(asked.model, asked.learning.seed, asked.machine.budget), asked[2])
     data, args = asked.data.data, asked.data.data_args
     made: list[Choice] = []
     if holds_recordings(data, args):

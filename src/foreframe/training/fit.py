@@ -32,7 +32,7 @@ from foreframe.training.options import (
 from foreframe.training.pictures import Pictures
 from foreframe.training.preparation import as_it_was, load_initial_weights, load_weights, prepared
 from foreframe.training.progress import progress
-from foreframe.training.recipes import Given
+from foreframe.training.recipes import Given, undecided
 from foreframe.training.run import (
     check_new,
     check_recipe,
@@ -203,6 +203,14 @@ def _train(
         better = checkpoints.best != checkpoints.start
         weights = model.weights
         say(verdict(folder, better, weights, train, validation, data.validation_clips))
+    elif checkpoints.best is not None and scores.still and checkpoints.best > scores.still:
+        cure = "more --minutes may help"
+        if undecided([], [(("data",), data.data)]) is not None:
+            cure += ", or a training without --config and --model: it begins at the best baseline"
+        say(
+            "persistence, the last frame repeated, is the better forecast on validation (skill "
+            f"{1 - checkpoints.best / scores.still:.3f}, below 0); {cure}"
+        )
 
 
 def _say_who_died(error: Exception, again: str) -> None:

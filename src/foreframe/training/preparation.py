@@ -43,6 +43,7 @@ def prepared(
     network = build_network(model, learning.seed, machine.budget)
     splits = splits or open_splits(data.data, window, data.data_args)
     train, validation = splits["train"], splits["validation"]
+    check_draws(network, learning)
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))
@@ -137,6 +138,18 @@ def as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) -> 
     return was
 
 
+def check_draws(network: Model, learning: LearningOptions) -> None:
+    """What the loss of ensembles demands of a model.
+
+    Raises:
+        ValueError: it draws no members.
+    """
+    if learning.loss == "crps" and not network.draws:
+        raise ValueError(
+            "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
+        )
+
+
 def _check_contracts(
     network: Model, data: DataOptions, learning: LearningOptions, clips: int
 ) -> None:
@@ -147,10 +160,6 @@ def _check_contracts(
         if "codec" in network.args:
             sigmoid = f", or draw with a sigmoid: --model_args.{draws}.sigmoid true"
         raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
-    if learning.loss == "crps" and not network.draws:
-        raise ValueError(
-            "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
-        )
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
     if unused and type(network).learn is not Model.learn:
         raise ValueError(
@@ -176,6 +185,8 @@ def load_initial_weights(network: Model, weights: str) -> None:
     args = {n: v for n, v in network.args.items() if n != "noise" or n in trained.args}
     if (type(trained), trained.args) != (type(network), args):
         differ = [name for name in args if trained.args.get(name) != args[name]]
+        config = Path(weights, "config.yaml")
+        fits = f": --config {config} has them" if config.is_file() else ""
         raise ValueError(
             f"weights {weights} are of another network than these options describe: "
             f"{model_name(trained)}"
@@ -184,7 +195,7 @@ def load_initial_weights(network: Model, weights: str) -> None:
                 if type(trained) is type(network)
                 else f", not {model_name(network)}"
             )
-            + "; choose the --model (and --model_args) that they were trained with"
+            + f"; choose the --model (and --model_args) that they were trained with{fits}"
         )
     network.load_state_dict(network.state_dict() | trained.state_dict())
 

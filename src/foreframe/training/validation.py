@@ -31,11 +31,13 @@ class Validation(L.Callback):
 
     Attributes:
         made_up: epoch and step of a validation that is made up for.
+        still: what `MONITOR` is of persistence; None before the first validation.
     """
 
     def __init__(self, file: Path, steps: int) -> None:
         self.file, self.steps = file, steps
         self.made_up: tuple[int, int] | None = None
+        self.still: float | None = None
         self._persist = build_model("persistence")
         self._scoring = self._empty()
         self._unwritten: list[str] = []
@@ -62,6 +64,7 @@ class Validation(L.Callback):
             )
         tables, clips = self._scoring.tables(), self._scoring.clips
         table = tables["model"]
+        reference = self.still = tables["persistence"]["openstl"]["mse"]["overall"]
         overall = {
             f"val_{convention}/{score}": values["overall"]
             for convention, of in table.items()
@@ -85,7 +88,6 @@ class Validation(L.Callback):
         row |= {"clips": clips, "scores": table}
         self._write(json.dumps(row) + "\n")
         mse = table["openstl"]["mse"]["overall"]
-        reference = tables["persistence"]["openstl"]["mse"]["overall"]
         skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss")
