@@ -708,27 +708,56 @@ class Forecaster:
         return _from_checkpoint(path, device, checkpoint)
 
 
-def joined(forecasters: Sequence[Forecaster]) -> Forecaster:
+def joined(forecasters: Sequence[Forecaster], names: Sequence[str] = ()) -> Forecaster:
     """One forecaster whose members are these, and whose forecast is their mean.
+
+    Args:
+        forecasters: what it was trained on is said of the first of them.
+        names: of each, for messages and the model card; by default their numbers.
 
     Raises:
         ValueError: none, or forecasters of other channels, or of another scaling, than the first.
     """
     if not forecasters:
         raise ValueError("an ensemble is of 1 forecaster or more")
+    names = names or [f"forecaster {k + 1}" for k in range(len(forecasters))]
     first = forecasters[0]
-    for k, other in enumerate(forecasters):
+    for name, other in zip(names, forecasters, strict=True):
         if other.scaling.config() != first.scaling.config():
             raise ValueError(
-                f"forecaster {k + 1} has another scaling than the first: train both on one scale, "
-                "as --scaling says it"
+                f"an ensemble is on one scale, but {names[0]} is on "
+                f"{_scale_in_words(first.scaling)} and {name} on {_scale_in_words(other.scaling)}; "
+                "train both on one, as --scaling says it"
             )
     of = [{model_name(one.model): one.model.args} for one in forecasters]
     model = build_model("several", {"of": of}, budget=math.inf)
     assert isinstance(model, Several)
     for own, one in zip(model.models, forecasters, strict=True):
         own.load_state_dict(one.model.state_dict())
-    return Forecaster(model.eval(), first.window, first.scaling, first.trained)
+    about = {
+        "title": f"Ensemble of {plural(len(names), 'forecaster')}",
+        "joins": [
+            name + _origin_in_words(one.trained)
+            for name, one in zip(names, forecasters, strict=True)
+        ],
+        "members": f"its forecast is the mean of these, and its members are theirs, in this order: "
+        f"members={len(names)} gives a future of each",
+    }
+    trained = replace(first.trained, preset="", seed=None)  # which each has of its own
+    return Forecaster(model.eval(), first.window, first.scaling, trained, about)
+
+
+def _scale_in_words(scaling: Scaling) -> str:
+    """All that two scalings may differ in."""
+    inputs = ", ".join(f"{low:.9g} to {high:.9g}" for low, high in scaling.inputs)
+    values = f"{scaling.low:.9g} to {scaling.high:.9g} {scaling.units}".rstrip()
+    return f"{scaling.kind} {values}" + (f" (inputs {inputs})" if inputs else "")
+
+
+def _origin_in_words(trained: Trained) -> str:
+    known = [f"preset {trained.preset}"] if trained.preset else []
+    known += [] if trained.seed is None else [f"seed {trained.seed}"]
+    return f" ({', '.join(known)})" if known else ""
 
 
 def _apart(
@@ -928,6 +957,9 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
     trained = config["trained"]
     about = {name: value for name, value in trained.items() if value not in ("", None, {})}
     about |= config["about"]
+    each = config["args"]["of"] if config["model"] == "several" else []
+    what = f"{len(each)} models as one," if each else f"A `{config['model']}`"
+    made = "By default it forecasts" if each else "It was trained to forecast"
     lines = [
         "---",
         "library_name: foreframe",
@@ -935,9 +967,9 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
         "---",
         f"# {about.get('title', config['model'])}",
         "",
-        f"A `{config['model']}` of {parameters:,} parameters, written by foreframe "
+        f"{what} of {parameters:,} parameters, written by foreframe "
         f"{config['foreframe']}. "
-        f"It was trained to forecast {window['future']} frames from {window['past']}; "
+        f"{made} {window['future']} frames from {window['past']}; "
         f"values {scaling['low']:g} to {scaling['high']:g} {scaling['units']}".rstrip()
         + ".",
         "",

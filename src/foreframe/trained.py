@@ -47,6 +47,17 @@ def check_forecaster(what: str | Path) -> None:
         )
 
 
+def name_of(what: str | Path) -> str:
+    """What a forecaster is called where others read it: without the folders that it lies in.
+
+    Args:
+        what: as of `foreframe.Forecaster.load`; a run's checkpoint is called as its run.
+    """
+    path = Path(what).resolve()
+    of_run = path.suffix == ".ckpt" and path.parent.name == "checkpoints"
+    return (path.parents[1] if of_run else path).name
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a forecaster was trained on.

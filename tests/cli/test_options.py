@@ -40,7 +40,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--epochs", "null"], "--epochs is a whole number, not None"),
         (["--epochs", "99999999999999999999"], "epochs"),
         (["--batch_size", "2.5"], "batch_size"),
-        (["--hidden", "1e9"], "--hidden is a whole number or null, not 1000000000.0"),
+        (["--hidden", "1e9"], "--hidden is a whole number, not 1000000000.0"),
         (["--hidden", "100000"], "GiB of memory, more than the budget of 1 GiB"),
         (["--model_args.core.convlstm.hidden", "null"], "core convlstm.hidden is a list"),
         (["--model_args.hidden", "null"], "model quick.hidden is a list"),

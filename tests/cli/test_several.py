@@ -10,6 +10,7 @@ from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.models import build_model
 from foreframe.scaling import Scaling
+from foreframe.trained import Trained
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,8 @@ def folder(tmp_path_factory) -> Path:
     for seed, name in enumerate(("first", "second")):
         torch.manual_seed(seed)
         model = build_model("quick", {"core": {"convlstm": {"hidden": [4]}}})
-        Forecaster(model, Window(4, 3)).save(folder / name)
+        trained = Trained("moving_mnist", preset="quick", seed=seed)
+        Forecaster(model, Window(4, 3), trained=trained).save(folder / name)
     Forecaster(model, Window(4, 3), Scaling(0.0, 255.0, "", "range")).save(folder / "bytes")
     colour = build_model("quick", {"core": {"convlstm": {"hidden": [4]}}, "channels": 3})
     Forecaster(colour, Window(4, 3)).save(folder / "colour")
@@ -54,11 +56,28 @@ def test_its_forecast_is_the_mean_and_its_members_are_the_runs(folder: Path, cap
     np.testing.assert_allclose(np.load(out), each[:, :3], atol=1e-5)
 
 
+def test_its_card_says_what_it_joins(folder: Path) -> None:
+    runs = [str(folder / name) for name in ("first", "second")]
+    assert main(["ensemble", *runs, "-o", str(folder / "carded")]) == 0
+    card = (folder / "carded" / "README.md").read_text()
+    assert "# Ensemble of 2 forecasters" in card
+    assert "2 models as one, of " in card
+    assert '**joins**: ["first (preset quick, seed 0)", "second (preset quick, seed 1)"]' in card
+    assert "its members are theirs, in this order: members=2 gives" in card
+    assert "**seed**" not in card
+    assert "**preset**" not in card
+    assert "**data**: moving_mnist" in card
+    assert str(folder) not in card
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
         (["first"], "an ensemble is of 2 runs or more, not 1"),
-        (["first", "bytes"], "forecaster 2 has another scaling than the first"),
+        (
+            ["first", "bytes"],
+            "on one scale, but first is on range 0 to 1 and bytes on range 0 to 255; train both",
+        ),
         (["first", "colour"], "forecast as many channels"),
         (["first", "nobody"], "there is no folder"),
     ],

@@ -657,3 +657,9 @@ def test_sea_temperature_is_turned_and_keeps_its_land_and_longitudes(tmp_path: P
     assert len(clip.notes) == 1
     write_grid(tmp_path / "again.nc", clip)
     same(read_grid(tmp_path / "again.nc"), clip)
+
+
+def test_a_title_does_not_tell_where_the_source_lay(tmp_path: Path) -> None:
+    clip = Clip(np.zeros((2, 1, 3, 3), np.float32), name=str(tmp_path / "private" / "rain.npz"))
+    write_grid(tmp_path / "a.nc", clip)
+    assert xr.open_dataset(tmp_path / "a.nc").attrs["title"] == "rain.npz"

@@ -90,3 +90,8 @@ def test_members_of_simvp_are_moved_by_what_it_is_unsure_of() -> None:
         model.unsure.weight.zero_()
         alike = model.decode(members(state, 2, seed=4), 3)
     torch.testing.assert_close(alike, still.expand(2, -1, -1, -1, -1), atol=1e-5, rtol=0)
+
+
+def test_an_argument_that_noise_does_not_have() -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]*(?<!noise )noise takes no argument 'hole'; did"):
+        build_model("quick", {"noise": {"hole": 3}})

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from foreframe.cli.options import Parser, call
-from foreframe.trained import check_forecaster
+from foreframe.trained import check_forecaster, name_of
 from foreframe.wording import plural
 
 
@@ -31,7 +31,7 @@ def join_runs(runs: list[str], *, output: str) -> None:
 
     from foreframe.forecaster import Forecaster, joined
 
-    forecaster = joined([Forecaster.load(run) for run in runs])
+    forecaster = joined([Forecaster.load(run) for run in runs], [name_of(run) for run in runs])
     forecaster.save(folder)
     n = plural(len(runs), "run")
     print(f"the ensemble of {n} lies in {output}; --members {len(runs)} shows each of them")

@@ -250,7 +250,8 @@ def _about(clip: Clip, attributes: Mapping[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = attributes.get("history") or f"foreframe {__version__}"
     about = {
-        "title": clip.name or clip.variable or "frames",
+        # Of a path the last part: a file is sent to others, whom folders do not concern.
+        "title": Path(clip.name).name or clip.variable or "frames",
         **clip.about,
         **attributes,
         "Conventions": CONVENTIONS,

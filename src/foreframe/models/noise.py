@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foreframe.keyed import further, key_of, mixed, normals
 from foreframe.models.promise import Model, State
-from foreframe.typed import choice
+from foreframe.typed import check_types
 
 
 def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:
@@ -177,8 +177,8 @@ class Astray(nn.Module):
         self, noise: Mapping[str, Any], stride: int, widths: Sequence[int], drift: int = 0
     ) -> None:
         super().__init__()
-        _, args = choice({"noise": Noise}, {"noise": noise}, "noise")
-        self.noise = Noise(stride, drift, **args)
+        check_types(Noise, noise, "noise")
+        self.noise = Noise(stride, drift, **noise)
         self.drift = drift
         convolutions = [nn.Conv2d(self.noise.width, of, 1, bias=False) for of in widths if of]
         for convolution in convolutions:

@@ -157,7 +157,10 @@ def of_kind(kind: Any, given: Any, where: str) -> Any:
     cure = ","
     if where.startswith("--") and dict in (kind, *get_args(kind)):
         cure = f", such as {where}.NAME VALUE,"
-    raise ValueError(f"{where} is {describe_type(kind)}{cure} not {brief(value)}")
+    words = describe_type(kind)
+    if where.startswith("--"):  # nobody types null there: an option is left out
+        words = words.removesuffix(" or null")
+    raise ValueError(f"{where} is {words}{cure} not {brief(value)}")
 
 
 def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
