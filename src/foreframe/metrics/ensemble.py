@@ -217,6 +217,7 @@ class EnsembleScorecard(Scorecard):
     ) -> None:
         scores: Scores = scores_of_ensemble(members, units, thresholds)
         super().__init__(steps, scores, to_units)
+        self.units = units
         self.members, self._key, self._seen = members, key_of(seed), 0
 
     @torch.no_grad()
@@ -246,12 +247,13 @@ class EnsembleScorecard(Scorecard):
         self._seen += len(Y)
 
     def summary(self) -> dict[str, Any]:
-        """{"members", "clips", "wavelengths" (of the spectra, in pixels), "scores": the table},
-        plain values; raises as `table` does.
+        """{"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in pixels),
+        "scores": the table}, plain values; raises as `table` does.
         """
         return {
             "members": self.members,
             "clips": self.clips,
+            "units": self.units,
             "wavelengths": list(WAVELENGTHS),
             "scores": self.table(),
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from foreframe.files import atomic_write
 
+LEAST_POWER = 1e-4  # over the truth's, that is drawn: what is blank has next to none
 OTHERS = ("standard", "physical")  # conventions; all else in a summary is a threshold
 
 
@@ -66,7 +67,7 @@ def _crps(axis: Any, ensembles: Mapping[str, Any]) -> None:
     for k, (name, of) in enumerate(ensembles.items()):
         values = _leads(of, "fair_crps")
         axis.plot(range(1, len(values) + 1), values, marker=".", color=f"C{k}", label=name)
-    _by_lead(axis, "fair CRPS (lower is better)")
+    _by_lead(axis, "fair CRPS (lower is better)", ensembles)
 
 
 def _spread(axis: Any, ensembles: Mapping[str, Any]) -> None:
@@ -75,13 +76,16 @@ def _spread(axis: Any, ensembles: Mapping[str, Any]) -> None:
             values = _leads(of, score)
             what = f"{name}: {'error of the mean' if style == '-' else 'spread'}"
             axis.plot(range(1, len(values) + 1), values, style, color=f"C{k}", label=what)
-    _by_lead(axis, "spread beside error (alike: rightly unsure)")
+    _by_lead(axis, "spread beside error (alike: rightly unsure)", ensembles)
 
 
-def _by_lead(axis: Any, title: str) -> None:
+def _by_lead(axis: Any, title: str, ensembles: Mapping[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axis.set(title=title, xlabel="frames ahead")
+    some = next(iter(ensembles.values()))
+    in_units = some.get("units") or "the data's units"  # which older reports do not name
+    scale = in_units if "physical" in some["scores"] else "values from 0 to 1"
+    axis.set(title=title, xlabel="frames ahead", ylabel=scale)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -93,29 +97,38 @@ def _ranks(axis: Any, ensembles: Mapping[str, Any]) -> None:
         edges = [i / len(counts) for i in range(len(counts) + 1)]
         axis.stairs(shares, edges, color=f"C{k}", label=name, linewidth=1.8)
     axis.axhline(1, color="grey", linewidth=0.8)
-    axis.set(title="rank of the truth among members (1: as often as chance)", xlabel="rank")
+    axis.set(
+        title="rank of the truth among members",
+        xlabel="share of members below the truth, from none (0) to all (1)",
+        ylabel="how often, over chance",
+    )
     axis.set_ylim(bottom=0)
 
 
 def _spectra(axis: Any, ensembles: Mapping[str, Any]) -> None:
     title = "power over the truth's, last lead time (1: as much texture)"
-    axis.set(title=title, xlabel="wavelength, pixels")
-    if not any(map(math.isfinite, _spectrum(next(iter(ensembles.values())), "spectrum_of_truth"))):
+    axis.set(title=title, xlabel="wavelength, pixels", ylabel="ratio of power")
+    if not any(of > 0 for of in _spectrum(next(iter(ensembles.values())), "spectrum_of_truth")):
         # A logarithmic axis cannot be drawn without a value.
-        said = "none: each frame has missing values"
+        said = "none: each frame has missing values, or is blank"
         axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", color="grey")
         return
     for k, (name, of) in enumerate(ensembles.items()):
         truth = _spectrum(of, "spectrum_of_truth")
         for score, style in (("spectrum", "-"), ("spectrum_of_mean", ":")):
             own = _spectrum(of, score)
-            ratios = [a / b if b > 0 else math.nan for a, b in zip(own, truth, strict=True)]
+            ratios = [
+                max(LEAST_POWER, a / b) if b > 0 else math.nan
+                for a, b in zip(own, truth, strict=True)
+            ]
             what = f"{name}: {'members' if style == '-' else 'their mean'}"
             axis.plot(of["wavelengths"], ratios, style, color=f"C{k}", label=what)
     axis.axhline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.set_ylim(bottom=0)
+    axis.set_yscale("log")
+    axis.set_ylim(bottom=min(0.1, axis.get_ylim()[0]))  # within a decade ticks have no numbers
+    for way in (axis.xaxis, axis.yaxis):
+        way.set_major_formatter("{x:g}")
 
 
 def _spectrum(summary: Mapping[str, Any], which: str) -> list[float]:
