@@ -5,6 +5,7 @@ import pytest
 
 from foreframe import Clip
 from foreframe.clip import Coordinate
+from foreframe.notes import Note
 from foreframe.places import place_at
 
 
@@ -91,6 +92,33 @@ def test_a_box_is_the_mean_of_its_cells() -> None:
         place_at(ALPS, "46.8,7.1,46.9,7.2")
 
 
+@pytest.mark.parametrize(
+    ("at", "name"),
+    [
+        ("47.5,-10,60,30", "mean of 24 cells from 47.5°N, 6°E to 48°N, 9.5°E"),
+        ("60,9,47.5,0", "mean of 21 cells from 48°N, 9°E to 47.5°N, 6°E"),
+        ("20,7,46.5,8", "mean of 6 cells from 46.25°N, 7°E to 46.5°N, 8°E"),
+    ],
+)
+def test_a_box_beyond_the_grid_is_cut_to_it(at: str, name: str) -> None:
+    with pytest.warns(Note) as said:
+        place = place_at(ALPS, at)
+    assert place.name == name
+    assert len(said) == 1
+    assert str(said[0].message) == (
+        f"--at {at} reaches beyond the recording, whose cells lie from 46.25°N, 6°E to 48°N, "
+        f"9.5°E: what is taken is the {name}"
+    )
+
+
+@pytest.mark.parametrize("clip", [ALPS, turned(0), turned(0.5), turned(-2.2), WORLD])
+def test_a_box_within_the_grid_is_as_it_was_asked_for(clip: Clip, recwarn) -> None:
+    south, west = (47.02, 7.05) if clip is ALPS else (59.93, 24.87)
+    place = place_at(clip, f"{south},{west},{south + 0.6},{west + 1.3}")
+    assert f"from {south}°N, {west}°E to {south + 0.6:.5g}°N, {west + 1.3:.5g}°E" in place.name
+    assert not recwarn
+
+
 def test_pictures_are_bytes() -> None:
     frames = np.array([[[[1, 2]]]], np.uint8)
     assert place_at(Clip(frames), "0,0,0,1").mean(frames) == 1.5
@@ -98,10 +126,10 @@ def test_pictures_are_bytes() -> None:
 
 def test_without_latitudes_a_place_is_row_and_column() -> None:
     plain = Clip(np.zeros((1, 1, 8, 9), np.float32), coordinates={"x": np.arange(9.0)})
-    assert place_at(plain, "7,8").name == "row 7, column 8"
+    assert place_at(plain, "7,8").name == "row 7, column 8 of 8x9"
     box = place_at(plain, "5,2,3,2")
     assert (box.rows.tolist(), box.columns.tolist()) == ([3, 4, 5], [2, 2, 2])
-    assert box.name == "mean of 3 cells, rows 3 to 5, columns 2 to 2"
+    assert box.name == "mean of 3 cells, rows 3 to 5, columns 2 to 2 of 8x9"
     for at in ("8,0", "0,9", "-1,0", "1.5,2", "0,0,8,8"):
         with pytest.raises(ValueError, match="row,column, of rows 0 to 7 and columns 0 to 8"):
             place_at(plain, at)
@@ -109,5 +137,7 @@ def test_without_latitudes_a_place_is_row_and_column() -> None:
 
 @pytest.mark.parametrize("at", ["", "1", "1,2,3", "here", "1,nan", "1;2", "1,2,"])
 def test_what_is_no_place(at: str) -> None:
-    with pytest.raises(ValueError, match=r"at is latitude,longitude or row,column, such as 47\.4"):
+    with pytest.raises(
+        ValueError, match=r"--at is latitude,longitude or row,column, such as 47\.4"
+    ):
         place_at(ALPS, at)

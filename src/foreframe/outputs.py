@@ -35,6 +35,7 @@ from foreframe.visuals import (
 TO_LOOK_AT = (".mp4", ".gif", ".png", "")
 TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
 OF_A_PLACE = (".png", ".csv")
+COLOURS = ("red", "green", "blue")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -88,6 +89,7 @@ def write_forecast(
     colours: str = "auto",
     fps: float = 0,
     attributes: Mapping[str, Any] | None = None,
+    paint: Paint | None = None,
 ) -> None:
     """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast,
     framed in orange; .png lays them side by side; a name without ending becomes a folder of
@@ -104,6 +106,9 @@ def write_forecast(
         fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than
             a second.
         attributes: of a .nc or .zarr as a whole, e.g. its history.
+        paint: of what is other than the forecaster's values, such as probabilities; by default over
+            what is shown of the past, the forecast, or the mean of members, and what came: single
+            members may go beyond.
 
     Raises:
         ValueError: unknown ending or colours, or what cannot be written; no half file stays.
@@ -118,9 +123,10 @@ def write_forecast(
     came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
     some = future[0] if isinstance(future, Ensemble) else future
     made = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
-    paint = paint_of(
-        colours, scaling, some.units, [whole, *made, *([] if came is None else [came])]
-    )
+    if paint is None:
+        # Outlying members would leave all else in one colour.
+        shown = [whole, made.mean(axis=0), *([] if came is None else [came])]
+        paint = paint_of(colours, scaling, some.units, shown)
     labels = captions(past.times, some.times, short=kind == ".png")
     how: dict[str, Any] = {"paint": paint, "times": labels}
     if kind == ".png":
@@ -191,6 +197,7 @@ def write_place(
     future: Clip | Ensemble,
     place: Place,
     truth: Clip | None = None,
+    words: tuple[str, str, str] | None = None,
 ) -> None:
     """A forecast at one place, by the ending of `path`: .png is a chart by time, with the spread of
     members; .csv a line for each time and variable: time (ISO, or seconds), frames ahead (0 is the
@@ -198,6 +205,8 @@ def write_place(
 
     Args:
         past, future, truth: as of `write_forecast`.
+        words: what a chart's legend calls what was measured, one forecast and what came, where
+            these are other than the forecaster's values.
 
     Raises:
         ValueError: unknown ending, or what cannot be written; no half file stays.
@@ -214,7 +223,7 @@ def write_place(
     names = _channels(some)
     if kind == ".png":
         fans = [
-            Fan(label, before[:, c], members[:, :, c], came[:, c])
+            Fan(label, before[:, c], members[:, :, c], came[:, c], *([words] if words else []))
             for c, label in enumerate(_labels(some))
         ]
         of = f"{Path(some.name).name}: " if some.name else ""
@@ -243,6 +252,8 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
     if clip.variables:
         return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
     n = clip.frames.shape[1]
+    if clip.pictures and n == len(COLOURS):
+        return [(f"{clip.variable} {colour}".lstrip(), clip.units) for colour in COLOURS]
     name = clip.variable or ("value" if n == 1 else "channel")
     return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate
+from foreframe.notes import warn
 
 Degrees = Float[np.ndarray, "h w"]
 
@@ -40,7 +41,8 @@ def place_at(clip: Clip, at: str) -> Place:
     Args:
         at: "latitude,longitude" where the clip's coordinates have these, of a regular or any other
             grid, else "row,column", counted from 0 at the top left; two such points are opposite
-            corners of a box, which goes the shorter way round the earth.
+            corners of a box, which goes the shorter way round the earth. Where it reaches beyond
+            the grid, the part within is taken, with a warning.
 
     Raises:
         ValueError: no two or four numbers; a point beyond the grid, or a box without a cell.
@@ -51,7 +53,7 @@ def place_at(clip: Clip, at: str) -> Place:
         numbers = []
     if len(numbers) not in (2, 4) or not np.isfinite(numbers).all():
         raise ValueError(
-            f"at is latitude,longitude or row,column, such as 47.4,8.5, or two such points, the "
+            f"--at is latitude,longitude or row,column, such as 47.4,8.5, or two such points, the "
             f"corners of a box; not {at!r}"
         )
     degrees = _degrees_of(clip)
@@ -143,8 +145,42 @@ def _in_box(lat: Degrees, lon: Degrees, corners: list[float], at: str) -> Place:
     rows, columns = np.nonzero(inside)
     if not len(rows):
         _refuse(lat, lon, at)
-    ends = _in_words(corners[0], corners[1]), _in_words(corners[2], corners[3])
-    return Place(rows, columns, f"{_cells(len(rows))} from {ends[0]} to {ends[1]}")
+    ys, xs = corners[::2], [0.0, abs(width)]
+    taken = (
+        _within(ys, lat[inside], _step(lat, lat, lon)),
+        _within(xs, along[inside], _step(lon, lon, lat)),
+    )
+    ends = [_in_words(y, first + (x if width >= 0 else -x)) for y, x in zip(*taken, strict=True)]
+    name = f"{_cells(len(rows))} from {ends[0]} to {ends[1]}"
+    if taken != (ys, xs):
+        reach = [_in_words(of(lat), of(lon)) for of in (np.nanmin, np.nanmax)]
+        warn(
+            f"--at {at} reaches beyond the recording, whose cells lie from {reach[0]} to "
+            f"{reach[1]}: what is taken is the {name}"
+        )
+    return Place(rows, columns, name)
+
+
+def _within(ends: list[float], cells: Float[np.ndarray, " n"], step: float) -> list[float]:
+    """The ends of a box along one axis, each at its outermost cell where there is none for more
+    than a step beyond: the grid ends there.
+    """
+    least, most = float(cells.min()), float(cells.max())
+    low, high = min(ends), max(ends)
+    low = least if least - low > step + SLACK else low
+    high = most if high - most > step + SLACK else high
+    return [low, high] if ends[0] <= ends[1] else [high, low]
+
+
+def _step(degrees: Degrees, *also: Degrees) -> float:
+    """The widest way from a cell to its neighbours in these degrees; of a grid that is one cell
+    wide that of the others.
+    """
+    for of in (degrees, *also):
+        ways = [np.abs(np.nan_to_num(_turned(np.diff(of, axis=k)))) for k in (0, 1)]
+        if step := sum(float(way.max(initial=0)) for way in ways):
+            return step
+    return 1.0
 
 
 def _by_row(clip: Clip, numbers: list[float], at: str) -> Place:
@@ -152,15 +188,16 @@ def _by_row(clip: Clip, numbers: list[float], at: str) -> Place:
     inside = all(0 <= n < side for n, side in zip(numbers, (h, w, h, w), strict=False))
     if not inside or any(n != int(n) for n in numbers):
         raise ValueError(
-            f"at {at}: this recording tells no latitudes and longitudes, so a place is row,column, "
-            f"of rows 0 to {h - 1} and columns 0 to {w - 1}"
+            f"--at {at}: this recording tells no latitudes and longitudes, so a place is "
+            f"row,column, of rows 0 to {h - 1} and columns 0 to {w - 1}"
         )
     corners = list(map(int, numbers))
     top, bottom = sorted((corners[0], corners[-2]))
     left, right = sorted((corners[1], corners[-1]))
     rows, columns = np.mgrid[top : bottom + 1, left : right + 1].reshape(2, -1)
     name = f"{_cells(len(rows))}, rows {top} to {bottom}, columns {left} to {right}"
-    return Place(rows, columns, f"row {top}, column {left}" if len(corners) == 2 else name)
+    name = f"row {top}, column {left}" if len(corners) == 2 else name
+    return Place(rows, columns, f"{name} of {h}x{w}")
 
 
 def _cells(n: int) -> str:
@@ -175,7 +212,8 @@ def _turned(degrees: Any) -> Any:
 def _refuse(lat: Degrees, lon: Degrees, at: str) -> NoReturn:
     ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
     raise ValueError(
-        f"at {at}: no cell lies there; the recording has latitudes {ends[0]}, longitudes {ends[1]}"
+        f"--at {at}: no cell lies there; the recording has latitudes {ends[0]}, "
+        f"longitudes {ends[1]}"
     )
 
 

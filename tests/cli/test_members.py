@@ -10,11 +10,15 @@ import torch
 import xarray as xr
 from PIL import Image
 
+import foreframe.outputs
 from foreframe import Clip, Forecaster, Window
 from foreframe.cli import main
 from foreframe.data.cf import write_grid
 from foreframe.models import build_model
+from foreframe.outputs import write_place
+from foreframe.places import place_at
 from foreframe.scaling import Scaling
+from foreframe.visuals import Paint
 from foreframe.visuals.tables import ensemble_table, figure
 
 RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
@@ -99,7 +103,7 @@ def test_values_of_one_place(folder: Path, capsys) -> None:
     given = lines_of(predict(folder, "place.csv", *more, "5,7"))
     assert "3 frames of 4 members that follow frame 4" in (said := capsys.readouterr().out)
     assert "frame 4 of" in said
-    assert "rain.nc (row 5, column 7) lie in" in said
+    assert "rain.nc (row 5, column 7 of 12x16) lie in" in said
     assert [line["ahead"] for line in given] == ["-3", "-2", "-1", "0", "1", "2", "3"]
     assert [line["time"][11:16] for line in given[:2]] == ["00:05", "00:10"]
     assert {(line["variable"], line["units"]) for line in given} == {("rain", "mm/h")}
@@ -127,15 +131,55 @@ def test_a_chart_of_one_place(folder: Path, more: list[str]) -> None:
     assert ((pixels[..., 0] > 150) & (pixels[..., 2] < 100)).sum() > 100  # orange
 
 
-def test_a_chart_says_what_it_shows(folder: Path, monkeypatch) -> None:
+def test_a_chart_says_what_it_shows(folder: Path, monkeypatch, capsys) -> None:
     shown: list[tuple] = []
     monkeypatch.setattr("foreframe.outputs.write_fan", lambda *given: shown.append(given))
-    for more in ([], ["--members", "5", "--probability", "3"]):
-        predict(folder, "place.png", "--at", "5,7", *more)
-    assert [title for _, title, *_ in shown] == ["rain.nc: row 5, column 7"] * 2
+    wet = ["--members", "5", "--probability", "3"]
+    for more in (["--at", "5,7"], ["--at", "5,7", *wet], ["--at", "5,7,6,7", *wet]):
+        predict(folder, "place.png", *more)
+    assert (
+        "3 frames of probabilities (3 mm/h or more, by 5 members) that follow frame 5"
+        in capsys.readouterr().out
+    )
+    box = shown.pop()
+    assert box[1] == "rain.nc: mean of 2 cells, rows 5 to 6, columns 7 to 7 of 12x16"
+    assert box[2][0].words[:2] == (
+        "measured: share of the cells that reached 3 mm/h",
+        "share of 5 members that reach 3 mm/h, mean of the cells",
+    )
+    assert [fan.words for _, _, [fan], _ in shown] == [
+        ("measured", "forecast", "what came"),
+        (
+            "measured: 1 where it reached 3 mm/h, else 0",
+            "share of 5 members that reach 3 mm/h",
+            "what came: 1 or 0 likewise",
+        ),
+    ]
+    assert [title for _, title, *_ in shown] == ["rain.nc: row 5, column 7 of 12x16"] * 2
     labels = [fan.label for _, _, [fan], _ in shown]
     assert labels == ["rain in mm/h", "probability of 3 mm/h or more"]
     assert [len(times) for *_, times in shown] == [7, 7]
+
+
+def test_pictures_of_probabilities_are_on_a_scale_that_says_so(folder: Path, monkeypatch) -> None:
+    given: list[Paint] = []
+    real = foreframe.outputs.strip
+
+    def drawn(*of: np.ndarray, paint: Paint, times: list[str]) -> np.ndarray:
+        given.append(paint)
+        return real(*of, paint=paint, times=times)
+
+    monkeypatch.setattr("foreframe.outputs.strip", drawn)
+    predict(folder, "wet.png", "--members", "5", "--probability", "3")
+    assert given[0].heading == ("3 mm/h", "or more,", "probability")
+    assert (given[0].low, given[0].high) == (0, 1)
+
+
+def test_a_chart_of_a_film_names_its_colours(tmp_path: Path) -> None:
+    film = Clip(np.zeros((2, 3, 4, 5), np.uint8), pictures=True)
+    write_place(tmp_path / "place.csv", film, film, place_at(film, "1,2"))
+    named = [line["variable"] for line in lines_of(str(tmp_path / "place.csv"))]
+    assert named[:3] == ["red", "green", "blue"]
 
 
 def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
@@ -162,8 +206,13 @@ def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
         ("never.csv", [], "a .csv holds the values of one place: name it, --at"),
         ("never.csv", ["--at", "12,0"], "of rows 0 to 11 and columns 0 to 15"),
         ("never.csv", ["--at", "-1.5,0"], "of rows 0 to 11 and columns 0 to 15"),
-        ("never.png", ["--at", "Zurich"], "at is latitude,longitude or row,column"),
-        ("never.png", ["--at", "5,7", "--every", "1"], "at is of one forecast: give after, not"),
+        ("never.csv", ["--at", "40.7,-74:"], "--at is latitude,longitude or row,column"),
+        ("never.png", ["--at", "Zurich"], "--at is latitude,longitude or row,column"),
+        (
+            "never.png",
+            ["--at", "5,7", "--every", "1"],
+            "--at is of one forecast: give --after, not",
+        ),
     ],
 )
 def test_places_that_are_none(
@@ -183,6 +232,7 @@ def test_places_that_are_none(
         ("single", ["--members", "4"], "this model has one future, and draws no members"),
         ("drawing", ["--members", "0"], "members are 1 or more, not 0"),
         ("drawing", ["--probability", "1"], "a probability is the share of members"),
+        ("drawing", ["--probability", "wet"], "--probability is a finite number, not 'wet'"),
     ],
 )
 def test_what_cannot_be_drawn(folder: Path, capsys, run: str, more: list[str], words: str) -> None:

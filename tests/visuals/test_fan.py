@@ -43,6 +43,23 @@ def test_one_forecast_is_a_line() -> None:
     assert not bands
 
 
+def test_few_members_are_a_line_each() -> None:
+    axis = Figure().subplots()
+    _draw(axis, Fan("value", PAST, MEMBERS[:7], TRUTH), np.arange(-2, 5))
+    assert not axis.collections
+    thin = axis.lines[:7]
+    for line, member in zip(thin, MEMBERS, strict=False):
+        np.testing.assert_allclose(line.get_ydata(), [5, *member])
+    _, said = axis.get_legend_handles_labels()
+    assert said == ["each of 7 members", "measured", "what came"]
+    assert next(iter(drawn(Fan("value", PAST, MEMBERS[:8], TRUTH))[1])) == "90 % of 8 members"
+
+
+def test_a_legend_in_other_words() -> None:
+    lines, _ = drawn(Fan("chance", PAST, MEMBERS[:1], TRUTH, ("dry or wet", "share", "later")))
+    assert {"dry or wet", "share", "later"} <= set(lines)
+
+
 CFTIME = pytest.importorskip("cftime")
 DATES = np.datetime64("2026-01-01T00:00", "ns") + np.arange(7) * np.timedelta64(5, "m")
 OTHER = np.array([CFTIME.DatetimeNoLeap(2026, 2, 27 + k // 4, 6 * (k % 4)) for k in range(7)])

@@ -10,13 +10,14 @@ from foreframe.memory import keep_memory
 from foreframe.notes import warn
 from foreframe.options import GUIDE, LAST, Match, check_at_least
 from foreframe.precision import AUTO, Precision, choice_in_words
-from foreframe.trained import check_forecaster
+from foreframe.trained import check_forecaster, name_of
 from foreframe.wording import plural
 
 if TYPE_CHECKING:
     from foreframe.clip import Clip
     from foreframe.ensemble import Ensemble
     from foreframe.forecaster import Forecaster
+    from foreframe.visuals import Paint
 
 
 def forecast_clip(
@@ -95,7 +96,7 @@ def forecast_clip(
     if every and after is not None:
         raise ValueError("give after or every, not both")
     if every and at is not None:
-        raise ValueError("at is of one forecast: give after, not every")
+        raise ValueError("--at is of one forecast: give --after, not --every")
     if every and kind == ".png":
         raise ValueError(
             "rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, .nc "
@@ -153,18 +154,21 @@ def forecast_clip(
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
     note_alike(forecaster, future)
+    paint, words = None, None
     if probability is not None:
+        value = with_units(probability, some.units)
+        paint = paint_of_probability(colours, value)
+        words = words_of_probability(value, members or 1, 1 if place is None else len(place.rows))
         before, future, truth = reaching(probability, before, future, truth)
     if place is not None:
-        write_place(output, before, future, place, truth)
+        write_place(output, before, future, place, truth, words)
     else:
         said = history(run, match, members, seed)
-        write_forecast(output, before, future, forecaster.scaling, truth, colours, fps, said)
+        scaling = forecaster.scaling
+        write_forecast(output, before, future, scaling, truth, colours, fps, said, paint)
     follow, lie = ("follows", "lies") if steps == 1 else ("follow", "lie")
     few = few_frames(len(before), seen)
-    frames = plural(steps, "frame") + (
-        "" if members is None else f" of {plural(members, 'member')}"
-    )
+    frames = in_words(steps, members, probability, some.units)
     where = "" if place is None else f" ({place.name})"
     print(f"{frames} that {follow} frame {last} of {input}{where} {lie} in {output}{few}")
 
@@ -204,6 +208,41 @@ def reaching(
     return measured[0], members.probability(threshold), measured[1]
 
 
+def with_units(threshold: float, units: str) -> str:
+    return f"{threshold:g} {units}".rstrip()
+
+
+def paint_of_probability(colours: str, value: str) -> "Paint":
+    """Colours from 0 to 1 under a heading that says of what."""
+    from dataclasses import replace
+
+    from foreframe.visuals import paint_for
+
+    return replace(paint_for(colours, 0, 1, "1"), heading=(value, "or more,", "probability"))
+
+
+def words_of_probability(value: str, members: int, cells: int) -> tuple[str, str, str]:
+    """What a chart of a place says of reaching a value: what was measured has reached it in a
+    share of the cells, of one cell wholly or not at all.
+    """
+    share = f"share of {plural(members, 'member')} that reach {value}"
+    if cells == 1:
+        return f"measured: 1 where it reached {value}, else 0", share, "what came: 1 or 0 likewise"
+    of_cells = f"share of the cells that reached {value}"
+    return f"measured: {of_cells}", f"{share}, mean of the cells", f"what came: {of_cells}"
+
+
+def in_words(steps: int, members: int | None, probability: float | None, units: str) -> str:
+    """What a forecast holds: "3 frames of 8 members"."""
+    frames = plural(steps, "frame")
+    if members is None:
+        return frames
+    of = plural(members, "member")
+    if probability is None:
+        return f"{frames} of {of}"
+    return f"{frames} of probabilities ({with_units(probability, units)} or more, by {of})"
+
+
 def history(
     run: str, match: Match | None = None, members: int | None = None, seed: int = 0
 ) -> dict[str, str]:
@@ -212,7 +251,7 @@ def history(
 
     of_members = "" if members is None else f", {plural(members, 'member')} of seed {seed}"
     whose = {None: "", LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}[match]
-    return {"history": f"foreframe {__version__}: forecast from {run}{of_members}{whose}"}
+    return {"history": f"foreframe {__version__}: forecast from {name_of(run)}{of_members}{whose}"}
 
 
 def few_frames(n: int, wanted: int) -> str:
@@ -247,7 +286,6 @@ def roll(
 
     from foreframe.evaluation import rolling, rolling_scores
     from foreframe.outputs import write_rolling
-    from foreframe.visuals import paint_for
 
     firsts = range(min(seen, len(clip)), len(clip) + 1, every)
     scoring = rolling_scores(steps)
@@ -264,11 +302,13 @@ def roll(
                 tell(number, len(firsts))
 
     scaling, said = forecaster.scaling, history(run, match, members, seed)
-    paint = None if probability is None else paint_for(colours, 0, 1, "1")
-    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, said, paint)
     units = clip.units or scaling.units
+    paint = None
+    if probability is not None:
+        paint = paint_of_probability(colours, with_units(probability, units))
+    write_rolling(output, clip, firsts, steps, forecasts(), scaling, colours, fps, said, paint)
     few = few_frames(firsts[0], seen)
-    what = f"{plural(len(firsts), 'forecast')} of {plural(steps, 'frame')}"
+    what = f"{plural(len(firsts), 'forecast')} of {in_words(steps, members, probability, units)}"
     lie = "lie" if len(firsts) > 1 else "lies"
     start = f"one after every {every} from frame {firsts[0] - 1} on"
     print(f"{what}, {start}, {lie} in {output}{few}")

@@ -48,6 +48,7 @@ class Paint:
         low, high: the values at the two ends of the scale, in units. "radar" of rain or dBZ has its
             own steps and needs neither.
         units: of the values; "" for plain pictures.
+        heading: what the values are, in lines above the scale in place of their units.
 
     Raises:
         ValueError: unknown name; low and high that are no range.
@@ -57,6 +58,7 @@ class Paint:
     low: float = 0.0
     high: float = 1.0
     units: str = ""
+    heading: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
@@ -141,7 +143,8 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
 
 
 def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
-    """The scale as a vertical bar with ticks and the unit, (height, columns, 3) uint8.
+    """The scale as a vertical bar with ticks, under its heading or the unit, (height, columns, 3)
+    uint8.
 
     Plain pictures have none, and get no columns.
 
@@ -153,7 +156,8 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
         return np.zeros((height, 0, 3), np.uint8)
     size = min(16, max(10, height // 30))
     line = size + 4
-    top = line + size // 2 + 2 if paint.shown_units else size // 2 + 2
+    heading = paint.heading or tuple(filter(None, [paint.shown_units]))
+    top = len(heading) * line + size // 2 + 2
     bottom = height - size // 2 - 3 - (line + 2 if missing else 0)
     span = max(1, bottom - top)
     palette = _palette(paint.name)
@@ -165,7 +169,7 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
     else:
         ticks = _ticks(paint.low, paint.high, max(3, min(8, span // (2 * line))))
     bar = size + 2
-    words = [paint.shown_units, *(text for _, text in ticks), *(["no data"] if missing else [])]
+    words = [*heading, *(text for _, text in ticks), *(["no data"] if missing else [])]
     left = 8
     columns = left + bar + 8 + ceil(max(text_width(word, size) for word in words)) + 4
     picture = Image.new("RGB", (columns, height), PAPER)
@@ -173,7 +177,8 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
     heights = np.arange(span)[::-1] * len(palette) // span  # of the palette, from the top row down
     picture.paste(Image.fromarray(palette[heights][:, None].repeat(bar, axis=1)), (left, top))
     draw.rectangle((left - 1, top - 1, left + bar, top + span), outline=GREY)
-    write_text(picture, (left, 1), paint.shown_units, INK, size)
+    for k, text in enumerate(heading):
+        write_text(picture, (left, 1 + k * line), text, INK, size)
     last = height + line
     for part, text in ticks:
         y = top + span - round(part * span)

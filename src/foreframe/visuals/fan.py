@@ -13,6 +13,7 @@ from foreframe.files import atomic_write
 from foreframe.visuals.colours import ORANGE
 
 BANDS = (90, 50)  # percent of the members, the widest first
+FEW = 8  # members; quantiles of fewer say little, and each is a line
 MEASURED = "#222222"
 
 
@@ -24,12 +25,14 @@ class Fan(NamedTuple):
         past: measured, up to the last frame seen.
         members: forecasts, one or several; NaN where they have no value.
         truth: what came; NaN where that is not known.
+        words: what the legend calls what was measured, one forecast and what came.
     """
 
     label: str
     past: Float[np.ndarray, " p"]
     members: Float[np.ndarray, "m s"]
     truth: Float[np.ndarray, " s"]
+    words: tuple[str, str, str] = ("measured", "forecast", "what came")
 
 
 def write_fan(path: str | Path, title: str, fans: Sequence[Fan], times: np.ndarray | None) -> None:
@@ -44,7 +47,8 @@ def write_fan(path: str | Path, title: str, fans: Sequence[Fan], times: np.ndarr
 
 def fan_png(title: str, fans: Sequence[Fan], times: np.ndarray | None) -> bytes:
     """A PNG with a chart for each quantity, above each other: measured values, and from the last of
-    them on the median of the members in bands that hold 50 % and 90 % of them, or the one forecast.
+    them on the median of the members in bands that hold 50 % and 90 % of them, each of fewer than
+    `FEW` members, or the one forecast.
 
     Args:
         title: of the place.
@@ -73,19 +77,25 @@ def _draw(axis: Any, fan: Fan, x: np.ndarray) -> None:
     now, ahead = x[p - 1], x[p - 1 :]
     # What is forecast goes on from the last measured value.
     begun = np.concatenate([np.full((m, 1), fan.past[-1]), fan.members], axis=1)
-    if m > 1:
+    measured, forecast, came_as = fan.words
+    if m >= FEW:
         for shade, band in zip((0.25, 0.5), BANDS, strict=True):
             low, high = (_quantile(begun, (50 + side * band / 2) / 100) for side in (-1, 1))
             what = f"{band} % of {m} members"
             axis.fill_between(ahead, low, high, color=orange, alpha=shade, lw=0, label=what)
-    middle = _quantile(begun, 0.5)
-    what = "their median" if m > 1 else "forecast"
-    axis.plot(ahead, middle, color=dark, linewidth=2, label=what)
-    axis.plot(ahead[1:], middle[1:], ".", color=dark)
-    axis.plot(x[:p], fan.past, ".-", color=MEASURED, linewidth=1.6, label="measured")
+    if 1 < m < FEW:
+        for k, member in enumerate(begun):
+            what = "" if k else f"each of {m} members"
+            axis.plot(ahead, member, color=dark, linewidth=1, label=what)
+    else:
+        middle = _quantile(begun, 0.5)
+        what = "their median" if m > 1 else forecast
+        axis.plot(ahead, middle, color=dark, linewidth=2, label=what)
+        axis.plot(ahead[1:], middle[1:], ".", color=dark)
+    axis.plot(x[:p], fan.past, ".-", color=MEASURED, linewidth=1.6, label=measured)
     if np.isfinite(fan.truth).any():
         came = np.concatenate([fan.past[-1:], fan.truth])
-        axis.plot(ahead, came, ".:", color=MEASURED, linewidth=1.3, label="what came")
+        axis.plot(ahead, came, ".:", color=MEASURED, linewidth=1.3, label=came_as)
     axis.axvline(now, color="grey", linewidth=0.8)
     axis.set_ylabel(textwrap.fill(fan.label, 36))
     axis.grid(alpha=0.3)

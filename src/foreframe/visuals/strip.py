@@ -20,6 +20,7 @@ from foreframe.visuals.colours import (
     with_legend,
     write_text,
 )
+from foreframe.wording import plural
 
 # The longer side of frames: small ones are enlarged to about the first number of pixels, large
 # ones shrunk to the second.
@@ -126,7 +127,8 @@ def _grey_row(label: Sequence[str], p: int, values: np.ndarray, paint: Paint) ->
     # The largest of all would leave the rest in the dark.
     most = float(np.nanpercentile(values, 99.5)) if np.isfinite(values).any() else 0.0
     white = round_up(most if most > 0 else (paint.high - paint.low) / 10)
-    words = [*label, f"white: {white:g} {paint.shown_units}".rstrip(), "and more"]
+    units = "" if paint.shown_units == "1" else paint.shown_units
+    words = [*label, f"white: {white:g} {units}".rstrip(), "and more"]
     frames = [*([None] * p), *(fit(frame, *STRIP) for frame in values)]
     return _Row(words, frames, Paint("grey", 0.0, white))
 
@@ -165,7 +167,8 @@ def strip_of_members(
         rows.append(_Row(["past, truth"], [*before, *came], painted, is_truth=True))
     for k, (name, frames) in enumerate(members_by_name(members).items()):
         shown = none if rows else before
-        label = [f"{'' if rows else 'past, '}{name}", *([f"of {len(members)}"] if k == 0 else [])]
+        label = ["mean of", plural(len(members), "member")] if k == 0 else [name]
+        label = label if rows else ["past; then", *label]
         rows.append(_Row(label, [*shown, *(fit(of, *STRIP) for of in frames)], painted))
         if k == 0:
             apart = np.abs(members - frames).astype(np.float32)
