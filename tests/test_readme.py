@@ -148,6 +148,8 @@ def folder(tmp_path_factory) -> Path:
             "train",
             "evaluate",
             "predict",
+            "data",
+            "predict",
         ]
         assert {"future.gif", "evaluation"} <= {path.name for path in Path("runs/demo").iterdir()}
     return folder
