@@ -141,7 +141,7 @@ def test_the_commands_know_their_name(
     assert (tmp_path / "runs" / "moving-mnist" / "evaluation" / "scorecard.json").is_file()
     capsys.readouterr()
     assert main(["predict", "moving-mist", "--input", "clip.npy", "-o", "x.npy"]) == 2
-    assert "moving-mnist, moving-mnist-ensemble, radar, radar-ensemble, scenes" in capsys.readouterr().err
+    assert f"comes with foreframe: {', '.join(published())}" in capsys.readouterr().err
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

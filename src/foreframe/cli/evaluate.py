@@ -48,8 +48,8 @@ def score_run(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            radar, radar-ensemble, scenes); without one forecasts made elsewhere are scored, and the
-            baselines
+            moving-mnist-ensemble, radar, radar-ensemble, scenes); without one forecasts made
+            elsewhere are scored, and the baselines
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
         data_args: its arguments, e.g. --data_args.digits fashion_mnist

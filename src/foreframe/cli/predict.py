@@ -48,7 +48,7 @@ def forecast_clip(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            radar, radar-ensemble, scenes)
+            moving-mnist-ensemble, radar, radar-ensemble, scenes)
         input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, in the data's own
             units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr

@@ -44,7 +44,7 @@ def forecast_live(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            radar, radar-ensemble, scenes)
+            moving-mnist-ensemble, radar, radar-ensemble, scenes)
         input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
             a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W), or

@@ -31,7 +31,7 @@ class ModelOptions:
         model: a preset (`foreframe models` lists them, e.g. quick or nowcast) or a name in MODELS
         hidden: hidden channels of every layer, in place of the preset's
         model_args: any argument of the model, e.g. --model_args.core.convlstm.kernel 5
-        weights: to begin with: of a run, a checkpoint, moving-mnist, radar, radar-ensemble, scenes
+        weights: to begin with: of a run, a checkpoint, or what comes with foreframe, e.g. scenes
     """
 
     model: str = "quick"
