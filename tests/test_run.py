@@ -131,7 +131,9 @@ def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None
     run = small(tmp_path / "run")
     said = capfd.readouterr()
     lines = said.out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["epoch 1, step 2"], said.out
+    validated, verdict = lines
+    assert validated.startswith("epoch 1, step 2: ")
+    assert verdict.startswith("persistence, the last frame repeated, is the better forecast")
     assert not said.err
     assert [row["step"] for row in run.scores] == [2]
     assert foreframe.open_run(run.folder) == run

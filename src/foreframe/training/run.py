@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +68,10 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
         )
     folder, created = _create_folder(model, run)
     try:
-        lock = RunLock(folder)
+        lock = _locked(folder)
         try:
-            free = lock.acquire()
-        except OSError as error:
-            raise ValueError(
-                f"cannot write to the folder {folder}: {error.strerror or error}"
-            ) from None
-        if not free:
-            raise ValueError(
-                f"{folder} is being trained by another process; wait for its end, or stop it with "
-                "Ctrl-C first"
-            )
-        try:
-            check_new(replace(run, run=str(folder)))
+            if not run.resume:
+                _check_new(folder)
             for name in ("", "checkpoints", "pictures"):
                 sweep(folder / name)
             os.environ["FOREFRAME_RUN"] = str(folder)
@@ -96,16 +86,40 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
 
 def check_new(run: RunOptions) -> None:
     """Refuse a folder that holds a run already, where a new one should be: before anything is
-    computed, and once more by `claimed`.
+    computed, and before `claimed` does.
 
     Raises:
-        ValueError: with what goes on with it.
+        ValueError: with what goes on with it; one that another process is training now.
     """
-    if run.run and not run.resume and any(Path(run.run).glob("checkpoints/*.ckpt")):
+    if run.run and not run.resume and _holds_run(Path(run.run)):
+        _locked(Path(run.run)).release()
+        _check_new(Path(run.run))
+
+
+def _locked(folder: Path) -> RunLock:
+    lock = RunLock(folder)
+    try:
+        free = lock.acquire()
+    except OSError as error:
+        told = error.strerror or error
+        raise ValueError(f"cannot write to the folder {folder}: {told}") from None
+    if not free:
         raise ValueError(
-            f"{run.run} already holds a run; choose another --run, or go on with: "
-            f"{go_on(Path(run.run))}"
+            f"{folder} is being trained by another process; wait for its end, or stop it with "
+            "Ctrl-C first"
         )
+    return lock
+
+
+def _check_new(folder: Path) -> None:
+    if _holds_run(folder):
+        raise ValueError(
+            f"{folder} already holds a run; choose another --run, or go on with: {go_on(folder)}"
+        )
+
+
+def _holds_run(folder: Path) -> bool:
+    return any(folder.glob("checkpoints/*.ckpt"))
 
 
 def _create_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
