@@ -162,7 +162,7 @@ class Blend(Head):
     # Of members at first: .3 pixels a lead time and .05 of growth, before softplus; .12 of the
     # weights of blurs, before the sigmoid.
     unsure = (-1.0, -1.0, -3.0, -2.0)
-    quick = 4.0  # what is learnt of members settles late; so it is this many times as fast
+    haste = 4.0  # what is learnt of members settles late; so it is this many times as fast
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class Blend(Head):
         """
         assert self.of_members is not None
         told = self.of_members(maps.flatten(0, 1)).float().unflatten(0, maps.shape[:2])
-        told = self.quick * told + told.new_tensor(self.unsure).view(-1, 1, 1)
+        told = self.haste * told + told.new_tensor(self.unsure).view(-1, 1, 1)
         astray = torch.cumsum(F.softplus(told[:, :, :3]), dim=1) * drift
         each = torch.cat([astray, torch.sigmoid(told[:, :, 3:])], dim=2)
         far, growth, share = self.enlarged(each, like, self.stride).split([2, 1, 1], dim=2)
