@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foreframe import Forecaster, Window
-from foreframe.models import BASELINES, CORES, PRESETS, Model, build_model, members
+from foreframe.models import BASELINES, CORES, PRESETS, Flow, Model, build_model, members
 from foreframe.training.objectives import mse
 
 
@@ -208,6 +208,30 @@ WAYS: dict[str, tuple[str, dict]] = {
             ]
         },
     ),
+    "a flow": (
+        "flow",
+        {
+            "of": {"simvp": {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}},
+            "frames": 3,
+            "width": 16,
+            "blocks": 2,
+            "times": [0.0, 0.4],
+        },
+    ),
+    "a flow of motion, with two colours": (
+        "flow",
+        {"of": "dense_motion", "channels": 2, "frames": 2, "width": 8, "blocks": 1},
+    ),
+    "a flow, with an input": (
+        "flow",
+        {
+            "of": {"next_frame": convlstm(4) | {"codec": {"patches": {"size": 2}}}},
+            "inputs": 1,
+            "frames": 4,
+            "width": 8,
+            "blocks": 1,
+        },
+    ),
     "with attention": (
         "encoder_decoder",
         convlstm(4, 5) | {"codec": STRIDED["codec"], "start": "states", "attention": 4},
@@ -228,7 +252,11 @@ WAYS: dict[str, tuple[str, dict]] = {
         {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
     ),
 }
-DRAWING = ["several", "svg_small", *(name for name, (_, args) in WAYS.items() if "noise" in args)]
+DRAWING = [
+    "several",
+    "svg_small",
+    *(name for name, (kind, args) in WAYS.items() if "noise" in args or kind == "flow"),
+]
 LAGGED = {
     "lagged persistence": ("lagged", {"of": "persistence", "lags": 3}),
     "lagged motion": ("lagged", {"of": "linear_motion", "lags": 5}),
@@ -326,7 +354,9 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     learnt = model.learn(some(model).double(), Window(2, 3), mse)  # it may have networks for this
     loss = model.decode(state, 6).square().sum() if learnt is None else learnt.loss
     loss.backward()
-    for parameter_name, parameter in model.named_parameters():
+    learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert learning
+    for parameter_name, parameter in learning.items():
         assert parameter.grad is not None, f"{parameter_name} is dead"
         assert parameter.grad.abs().max() > 0, f"{parameter_name} never learns"
 
@@ -366,14 +396,18 @@ def test_members_do_not_see_each_other(drawing: Model) -> None:
 
 @torch.no_grad()
 def test_what_members_share_is_what_each_has(drawing: Model) -> None:
-    """To the bit, and in a forecast that looks less far, too."""
+    """And in a forecast that looks less far, too. To the bit, but for a network that runs for all
+    members at once or for one clip of each: such sums are rounded otherwise.
+    """
     state = drawing.encode(some(drawing))
     each = drawing.decode(members(state, 3, seed=1), 5)
     before = set(state)
     shared = drawing.shared(state, 5)
     assert set(state) == before
     assert all(value.shape[0] == 3 for value in shared.values())
-    assert torch.equal(drawing.decode(members(shared, 3, seed=1), 5), each)
+    near = 1e-5 if isinstance(drawing, Flow) else 0
+    again = drawing.decode(members(shared, 3, seed=1), 5)
+    torch.testing.assert_close(again, each, atol=near, rtol=near)
     torch.testing.assert_close(
         drawing.decode(members(shared, 3, seed=1), 2), each[:, :2], atol=1e-5, rtol=1e-5
     )

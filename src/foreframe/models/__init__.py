@@ -38,6 +38,7 @@ from foreframe.models.baselines import (
 from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
 from foreframe.models.lagged import Lagged
 from foreframe.models.noise import Drawn, forecast_of, members, placed
@@ -74,6 +75,7 @@ MODELS: dict[str, type[Model]] = {
     **BASELINES,
     "lagged": Lagged,
     "several": Several,
+    "flow": Flow,
 }
 """Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
 
@@ -224,7 +226,7 @@ def model_name(model: Model) -> str:
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder",
-    "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
+    "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
     "Parts", "Persistence", "RecurrentAtOnce", "Several", "SimVP", "State", "baselines_here",
     "build_model", "forecast_of", "members", "model_name", "multiply_adds",
     "parts_of", "placed", "preset", "weights_of", "with_known",

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.baselines import guide_of
-from foreframe.models.promise import Model, State
+from foreframe.models.promise import Model, State, part_of
 
 
 class Lagged(Model):
@@ -39,7 +39,7 @@ class Lagged(Model):
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last `lags` frames, and what the baseline keeps of those before them."""
         frames = past if state is None else torch.cat([state["recent"], past], dim=1)
-        old = {} if state is None else _old(state)
+        old = {} if state is None else part_of(state, "old_")
         before, recent = frames[:, : -self.lags], frames[:, -self.lags :]
         if before.shape[1]:
             old = self.of.encode(before, old or None)
@@ -61,9 +61,5 @@ class Lagged(Model):
     def _begun(self, state: State, ago: int, steps: int) -> Float[Tensor, "b steps c h w"]:
         """The forecast that was begun so many frames ago."""
         seen = state["recent"][:, : state["recent"].shape[1] - ago]
-        own = self.of.encode(seen, _old(state) or None)
+        own = self.of.encode(seen, part_of(state, "old_") or None)
         return self.of.decode(own, steps + ago)[:, ago:]
-
-
-def _old(state: State) -> State:
-    return {n.removeprefix("old_"): v for n, v in state.items() if n.startswith("old_")}

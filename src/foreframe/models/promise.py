@@ -139,6 +139,11 @@ def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
     return {**state, "known": known}
 
 
+def part_of(state: State, name: str) -> State:
+    """What a state keeps for a model within the model, whose names begin with `name`."""
+    return {n.removeprefix(name): value for n, value in state.items() if n.startswith(name)}
+
+
 class Parts(NamedTuple):
     """What a batch of clips comes apart into.
 

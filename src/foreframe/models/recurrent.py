@@ -25,7 +25,7 @@ from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
 from foreframe.models.noise import Astray, kept_of
-from foreframe.models.promise import Model, State, joined, known_inputs, with_known
+from foreframe.models.promise import Model, State, joined, known_inputs, part_of, with_known
 from foreframe.typed import choice
 
 Maps = Float[Tensor, "b d h w"]
@@ -376,7 +376,7 @@ class EncoderDecoder(Recurrent):
         if self.backwards is not None:
             after["frames"] = _last(past, state, "frames", self.backward_frames)
         if self.output.guide is not None:
-            before = None if state is None else _of_guide(state)
+            before = None if state is None else part_of(state, "guide_")
             targets = past[:, :, : past.shape[2] - self.inputs]
             guide = self.output.guide.encode(targets, before)
             after |= {f"guide_{name}": value for name, value in guide.items()}
@@ -388,9 +388,9 @@ class EncoderDecoder(Recurrent):
             return state
         own = {n: v for n, v in state.items() if not n.startswith("guide_")}
         if isinstance(self.output, Blend):
-            own["upon"], own["told"] = self.output.guided(_of_guide(state), steps)
+            own["upon"], own["told"] = self.output.guided(part_of(state, "guide_"), steps)
         else:
-            own["upon"] = self.guide.decode(_of_guide(state), steps)
+            own["upon"] = self.guide.decode(part_of(state, "guide_"), steps)
         return own
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
@@ -592,10 +592,6 @@ def _mirrored(layers: State, count: int) -> State:
         letters = name.rstrip("0123456789")
         after[f"{letters}{count - 1 - int(name.removeprefix(letters))}"] = value
     return after
-
-
-def _of_guide(state: State) -> State:
-    return {n.removeprefix("guide_"): v for n, v in state.items() if n.startswith("guide_")}
 
 
 def _last(new: Tensor, state: State | None, name: str, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.noise import kept_of
-from foreframe.models.promise import Model, State
+from foreframe.models.promise import Model, State, part_of
 from foreframe.typed import brief
 
 
@@ -56,7 +56,7 @@ class Several(Model):
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         after: State = {}
         for k, model in enumerate(self._each):
-            before = None if state is None else _of(k, state)
+            before = None if state is None else part_of(state, f"{k}/")
             after |= {f"{k}/{name}": value for name, value in model.encode(past, before).items()}
         return after
 
@@ -79,9 +79,4 @@ class Several(Model):
         is.
         """
         known = {"known": state["known"]} if "known" in state else {}
-        return _of(k, state) | known | kept_of(state)
-
-
-def _of(k: int, state: State) -> State:
-    head = f"{k}/"
-    return {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
+        return part_of(state, f"{k}/") | known | kept_of(state)

@@ -15,6 +15,7 @@ MOMENTUM = 0.95
 # Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values of
 # 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
+HALF = ("AVX512", "AMX")  # instructions of CPUs that bfloat16 is fast with
 
 
 def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim.Optimizer:
@@ -125,10 +126,12 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor, "n o i"]:
     """About U Vᵀ of each matrix U S Vᵀ, with no decomposition: Newton-Schulz steps X <- A X + (B
-    XXᵀ + C (XXᵀ)²) X in bfloat16.
+    XXᵀ + C (XXᵀ)²) X, in bfloat16 where processors multiply it: others take ten times as long for
+    it as for float32.
     """
     tall = matrices.shape[1] > matrices.shape[2]
-    X = (matrices.mT if tall else matrices).bfloat16()
+    half = matrices.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() in HALF
+    X = (matrices.mT if tall else matrices).to(torch.bfloat16 if half else torch.float32)
     X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         G = X @ X.mT

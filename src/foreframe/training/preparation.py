@@ -14,7 +14,7 @@ from foreframe.data.arrays import data_name
 from foreframe.data.opening import Splits
 from foreframe.forecaster import Forecaster
 from foreframe.frames import fill_missing
-from foreframe.models import Model, build_model, earlier, model_name
+from foreframe.models import Flow, Model, build_model, earlier, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.notices import say
@@ -44,6 +44,8 @@ def prepared(
     splits = splits or open_splits(data.data, window, data.data_args)
     train, validation = splits["train"], splits["validation"]
     check_draws(network, learning)
+    if isinstance(network, Flow):
+        _check_flow(network, learning, model.weights)
     _check_contracts(network, data, learning, len(train))
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))
@@ -150,6 +152,19 @@ def check_draws(network: Model, learning: LearningOptions) -> None:
         )
 
 
+def _check_flow(network: Flow, learning: LearningOptions, weights: str | None) -> None:
+    if weights is None and any(True for _ in network.of.parameters()):
+        raise ValueError(
+            "model flow draws what a trained forecast errs by: train that first, and begin with it, "
+            "--weights RUN"
+        )
+    if learning.loss != "mse":
+        raise ValueError(
+            f"model flow learns the squared error of a velocity, which has no {learning.loss}: "
+            "leave --loss at mse"
+        )
+
+
 def _check_contracts(
     network: Model, data: DataOptions, learning: LearningOptions, clips: int
 ) -> None:
@@ -175,13 +190,15 @@ def _check_contracts(
 
 def load_initial_weights(network: Model, weights: str) -> None:
     """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or
-    published ones. Those of a network without noise fit the same with noise, too, whose own weights
-    stay as they are.
+    published ones. Those of a network without noise fit the same with noise, too, and those of a
+    forecaster fit a flow of it; what these have more stays as it is.
 
     Raises:
         ValueError: they are not there, or of another network.
     """
     trained = Forecaster.load(weights).model
+    if isinstance(network, Flow) and not isinstance(trained, Flow):
+        network = network.of
     args = {n: v for n, v in network.args.items() if n != "noise" or n in trained.args}
     if (type(trained), trained.args) != (type(network), args):
         differ = [name for name in args if trained.args.get(name) != args[name]]

@@ -1,0 +1,271 @@
+"""Members by flow matching: noise is carried, in a few passes, to what a forecast may err by.
+
+Flow matching is of Lipman et al. 2023 (arXiv 2210.02747) and Liu et al. 2023 (arXiv 2209.03003);
+what a forecast errs by is drawn by a diffusion in DiffCast (Yu et al. 2024, arXiv 2312.06734). Read
+top to bottom: the model and its objective, its noise, its network. Shapes: frames B T C H W; maps
+b d h w with h = H/4.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.clip import Window
+from foreframe.keyed import further, normals
+from foreframe.models.codec import padded
+from foreframe.models.promise import Learnt, Loss, State, known_inputs, part_of, parts_of
+from foreframe.models.recurrent import AtOnce
+from foreframe.typed import brief
+
+Frames = Float[Tensor, "b t c h w"]
+
+
+class Flow(AtOnce):
+    """A forecaster m = (m_1 ... m_n) that is trained already, and what it errs by, r = y - m, drawn
+    by a flow: along
+
+        r_t = t · r + (1 - t) · σ · z,        z normal, t from 0 to 1,
+
+    a network learns r̂(r_t, t, m, past), the mean of r given r_t, from which the velocity of r_t is
+    (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, is carried along it in the
+    few passes that begin at `times`, the last of which ends at r̂ itself, and is m + r.
+
+    So members are as sharp as the truth that the network has seen, however blurred m is, and the
+    forecast without members is m, to the bit. It keeps the promise of `foreframe.models`: its state
+    is that of m, and the last `frames` frames. A member that looks beyond `frames` steps goes on
+    from its own frames, which m sees as it saw the past; m alone goes on in its own way.
+
+    Where it differs from the papers: the network gives r̂ and not the velocity, since r̂ has few
+    ways to be and noise has all (Li & He 2025, arXiv 2511.13720); weights of the loss by t, the same
+    as theirs, end at `LATEST`.
+
+    Args:
+        of: the forecaster m, {name: arguments} as `build_model` takes them, or a name alone. Its
+            weights are learnt before, and stay as they are.
+        channels: C of the frames.
+        frames: how many it forecasts at once, and how many of the past it looks at.
+        width: channels of the network's maps.
+        blocks: of the network.
+        spread: σ; of about the size that errors have where they are large.
+        times: at which passes begin, from 0; as many are made.
+        levels: times t at which a clip is learnt in one step.
+        inputs: further channels of the past, which m sees and does not forecast.
+
+    Raises:
+        ValueError: for choices that do not fit each other.
+    """
+
+    stride = 4
+    draws = True
+
+    def __init__(
+        self,
+        of: str | Mapping[str, Any] = "simvp_small",
+        channels: int = 1,
+        frames: int = 10,
+        width: int = 192,
+        blocks: int = 6,
+        spread: float = 0.3,
+        times: Sequence[float] = (0.0, 0.15, 0.35, 0.6),
+        levels: int = 2,
+        inputs: int = 0,
+    ) -> None:
+        super().__init__()
+        from foreframe.models import build_model, model_name  # which know this model, too
+
+        named = {of: {}} if isinstance(of, str) else of
+        if len(named) != 1:
+            raise ValueError(f"a flow is of one model, {{name: arguments}}, not of {brief(of)}")
+        name, args = next(iter(named.items()))
+        self.of = build_model(name, args)
+        if (self.of.channels, self.of.inputs) not in ((None, inputs), (channels, inputs)):
+            sizes = {"channels": channels, "inputs": inputs} if inputs else {"channels": channels}
+            self.of = build_model(name, {**(args or {}), **sizes})
+        self.of.requires_grad_(False)
+        if min(channels, frames, blocks, levels) < 1 or width % GROUPS or width < 1:
+            raise ValueError(
+                "a flow needs 1 channel, frame, block and level or more and a width that "
+                f"{GROUPS} divides, not {channels}, {frames}, {blocks}, {levels} and {width}"
+            )
+        if not 0 < spread < math.inf:
+            raise ValueError(f"spread is a number above 0, not {spread}")
+        if not times or times[0] != 0 or any(not a < b for a, b in pairwise((*times, 1.0))):
+            raise ValueError(f"times begin at 0 and grow, each below 1, not {list(times)}")
+        self.args = {
+            "of": {model_name(self.of): self.of.args}, "channels": channels, "frames": frames,
+            "width": width, "blocks": blocks, "spread": spread, "times": list(times),
+            "levels": levels,
+        }  # fmt: skip
+        if inputs:
+            self.args["inputs"] = inputs
+        self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
+        self.spread, self.times, self.levels = spread, (*times, 1.0), levels
+        self.stride = math.lcm(SIDE, self.of.stride)
+        self.network = Network(channels * frames, width, blocks)
+
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+        """What m keeps, and the last `frames` frames. Any T >= 1."""
+        own = self.of.encode(past, None if state is None else part_of(state, "of/"))
+        seen = past[:, -self.frames :]
+        if state is not None:
+            seen = torch.cat([state["seen"].to(past.dtype), seen], dim=1)[:, -self.frames :]
+        return {"seen": seen} | {f"of/{name}": value for name, value in own.items()}
+
+    def shared(self, state: State, steps: int) -> State:
+        return {**state, "forecast": self._forecast(state, self.frames)}
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        return super().decode(state, steps) if "key" in state else self._forecast(state, steps)
+
+    def next_frames(self, state: State, first: int) -> Frames:
+        """m, and what is drawn for it."""
+        m = state["forecast"] if "forecast" in state else self._forecast(state, self.frames)
+        shown = self._shown(m, state["seen"][:, :, : self.channels])
+        r = self.spread * _noise(state, first, _padded(m)).to(_exact(m))
+        for t, after in pairwise(self.times):
+            meant = self.network(r, r.new_full((len(r),), t), shown, self.spread)
+            r = r + (after - t) / (1 - t) * (meant - r)
+        return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
+
+    def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:
+        """The mean over values and over times t of |r̂ - r|² / (1 - t)², which is the squared error
+        of the velocity; at `levels` times of each clip, far from each other. The chosen loss is not
+        asked.
+        """
+        parts = parts_of(clips, window, self.inputs)
+        with torch.no_grad():
+            state = self.of.encode(parts.past)
+            if parts.known is not None:
+                state["known"] = parts.known
+            m = self.of.decode(state, self.frames)
+            shown = self._shown(m, parts.past_of_targets[:, -self.frames :])
+        future = min(self.frames, window.future)
+        truth = parts.truth[:, :future]
+        lacking = truth.isnan()
+        r = torch.zeros_like(m)
+        r[:, :future] = torch.where(lacking, 0.0, truth - m[:, :future])
+        r, shown = (
+            x.to(_exact(clips)).repeat_interleave(self.levels, dim=0) for x in (_padded(r), shown)
+        )
+        t = (torch.rand(len(m), 1) + torch.arange(self.levels)).flatten().to(r) / self.levels
+        along = t.view(-1, 1, 1, 1, 1)
+        r_t = along * r + (1 - along) * self.spread * torch.randn_like(r)
+        meant = self.network(r_t, t, shown, self.spread)
+        error = (meant - r).square() / (1 - along.clamp(max=LATEST)).square()
+        there = (~lacking).to(r).repeat_interleave(self.levels, dim=0)
+        error = error[:, :future, :, : there.shape[-2], : there.shape[-1]]
+        drawn = meant.unflatten(0, (-1, self.levels))[:, -1, :future, :, : m.shape[-2]]
+        return Learnt(
+            (error * there).sum() / there.sum().clamp(min=1) / self.spread**2,
+            m[:, :future] + drawn[..., : m.shape[-1]].to(m.dtype),
+            {},
+        )
+
+    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
+        return known_inputs(state, steps, state["seen"][:, -1, self.channels :])
+
+    def start_at(self, mean: float) -> None:
+        """As m begins."""
+        self.of.start_at(mean)
+
+    def train(self, mode: bool = True) -> "Flow":
+        super().train(mode)
+        self.of.eval()
+        return self
+
+    def _forecast(self, state: State, steps: int) -> Frames:
+        known = {"known": state["known"]} if "known" in state else {}
+        return self.of.decode(part_of(state, "of/") | known, steps)
+
+    def _shown(
+        self, m: Frames, past: Float[Tensor, "b p c h w"]
+    ) -> Float[Tensor, "b s c h w"]:
+        """What the network sees beside r_t: of fewer past frames the oldest stands in."""
+        oldest = past[:, :1].expand(-1, self.frames - past.shape[1], -1, -1, -1)
+        return torch.cat([_padded(m), _padded(torch.cat([oldest, past], dim=1))], dim=1)
+
+
+SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
+LATEST = 0.9  # t up to which what is learnt weighs more and more
+
+
+def _exact(frames: Tensor) -> torch.dtype:
+    return torch.promote_types(frames.dtype, torch.float32)
+
+
+def _padded(frames: Frames) -> Frames:
+    return padded(frames.flatten(0, 1), SIDE).unflatten(0, frames.shape[:2])
+
+
+def _noise(state: State, first: int, like: Frames) -> Frames:
+    """Normal numbers of each clip's key at (lead time, channel, row, column), lead times from
+    `first`, rows and columns from its place.
+    """
+    key = state["key"]
+    place = state.get("place", key.new_zeros(len(key), 2))
+    lead, channel, row, column = (torch.arange(n, device=key.device) for n in like.shape[1:])
+    keys = further(key.view(-1, 1, 1, 1, 1), _FLOW, (first + lead).view(-1, 1, 1, 1))
+    keys = further(keys, channel.view(-1, 1, 1))
+    row, column = (at + place[:, k, None] for k, at in enumerate((row, column)))
+    return normals(further(keys, row[:, None, None, :, None], column[:, None, None, None, :]))
+
+
+_FLOW = 4  # so that these are no numbers of `Noise`
+
+
+class Network(nn.Module):
+    """Residual blocks over maps of 4x4 patches, all frames side by side in their channels; each
+    place normalised on its own, so that a tile has what the whole has.
+    """
+
+    def __init__(self, frames: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.fold, self.unfold = nn.PixelUnshuffle(SIDE), nn.PixelShuffle(SIDE)
+        self.narrow = nn.Conv2d(3 * frames * SIDE**2, width, 1)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+        self.out = nn.Conv2d(width, frames * SIDE**2, 1)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        r_t: Float[Tensor, "b t c h w"],
+        t: Float[Tensor, " b"],
+        shown: Float[Tensor, "b s c h w"],
+        spread: float,
+    ) -> Float[Tensor, "b t c h w"]:
+        x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
+        x = self.narrow(self.fold(x))
+        waves = t[:, None] * math.pi * torch.arange(1, TIMES + 1, device=t.device)
+        t = torch.cat([waves.sin(), waves.cos()], dim=1)
+        for block in self.blocks:
+            x = block(x, t)
+        return self.unfold(self.out(x)).unflatten(1, r_t.shape[1:3]).to(r_t.dtype)
+
+
+TIMES = 8
+
+
+class Block(nn.Module):
+    """x + a grouped 5x5 convolution around each place, mixed over channels by two of 1x1, which are
+    told the time.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.around = nn.Conv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.at = nn.Linear(2 * TIMES, 2 * width)
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
+
+    def forward(
+        self, x: Float[Tensor, "b d h w"], t: Float[Tensor, "b n"]
+    ) -> Float[Tensor, "b d h w"]:
+        y = self.norm(self.around(x).movedim(1, -1)).movedim(-1, 1)
+        return x + self.down(F.silu(self.up(y) + self.at(t)[:, :, None, None]))
