@@ -15,6 +15,7 @@ from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.cli.evaluate import print_table
 from foreframe.models import build_model
+from foreframe.visuals import write_mp4
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,67 @@ def test_forecasts_stand_beside_a_run(capsys) -> None:
     assert list(card["scores"])[:2] == ["model", "zeros"]
     assert card["scores"]["zeros"] == card["scores"]["black"]
     assert card["reference"] == "model"
+
+
+def walking(frames: int = 24) -> np.ndarray:
+    """A square of 8 bits that walks to the right, (T,H,W)."""
+    film = np.zeros((frames, 32, 48), np.uint8)
+    for k in range(frames):
+        film[k, 10:20, k : 12 + k] = 100 + 5 * k
+    return film
+
+
+def alike(file: str, *words: str) -> bool:
+    """Whether a file's forecasts have the scores of the run that made them, and no others."""
+    out = ["evaluate", "run", *words, "--forecasts", file, "-o", "report"]
+    assert main(out) == 0
+    scores = json.loads(Path("report/scorecard.json").read_text())["scores"]
+    ours, theirs, black = (
+        scores[of]["standard"]["mse"]["per_lead"] for of in ("model", Path(file).stem, "black")
+    )
+    return theirs == pytest.approx(ours, rel=1e-4) and ours != pytest.approx(black, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("film", "scaling"),
+    [("film.mp4", Scaling()), ("film.npy", Scaling()), ("film.npy", Scaling(-50, 300))],
+)
+def test_what_predict_writes_of_a_film_is_what_evaluate_reads(film: str, scaling: Scaling) -> None:
+    """Rolling through a film of 8 bits, by weights on 0 to 1 and on other ranges."""
+    Forecaster(build_model("mean"), Window(4, 3), scaling).save("run")
+    if film == "film.npy":
+        np.save(film, walking())
+    else:
+        write_mp4(film, np.repeat(walking()[..., None], 3, axis=3), 10)
+    roll = ["predict", "run", film, "--every", "1", "-o"]
+    assert main([*roll, "rolled.npy"]) == 0
+    rolled = np.load("rolled.npy")
+    assert rolled.max() > 100
+    windows = 24 - 4 - 3 + 1
+    np.save("ahead.npy", rolled[:windows])  # the last ones have no truth
+    whole = ["--data", film, "--split", "all"]
+    assert alike("ahead.npy", *whole)
+    if film == "film.mp4":  # which knows its times
+        assert main([*roll, "timed.npz"]) == 0
+        assert alike("timed.npz", *whole)
+    assert main(["evaluate", "run", *whole, "--pasts", "pasts.npy", "-o", "report"]) == 0
+    assert np.load("pasts.npy").max() > 150
+    np.save("same.npy", np.load("pasts.npy").mean(axis=1, keepdims=True).repeat(3, axis=1))
+    assert alike("same.npy", *whole)
+
+
+def test_what_predict_writes_of_clips_of_8_bits_is_what_evaluate_reads() -> None:
+    Forecaster(build_model("mean"), Window(4, 3)).save("run")
+    np.save("clips.npy", np.stack([walking()[k : k + 7] for k in range(10)])[:, :, None])
+    command = ["predict", "run", "clips.npy", "--recording", "9", "--after", "3", "-o", "last.npy"]
+    assert main(command) == 0
+    np.save("ahead.npy", np.load("last.npy")[None])
+    assert alike("ahead.npy", "--data", "clips.npy")
+    without = ["evaluate", "--data", "clips.npy", "--past", "4", "--forecasts", "ahead.npy"]
+    with_run = json.loads(Path("report/scorecard.json").read_text())["scores"]
+    assert main([*without, "-o", "without"]) == 0
+    card = json.loads(Path("without/scorecard.json").read_text())
+    assert card["scores"]["ahead"] == with_run["ahead"]
 
 
 def test_what_cannot_be_scored_is_told(capsys) -> None:

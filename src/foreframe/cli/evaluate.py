@@ -60,8 +60,8 @@ def score_run(
         past: frames to look at; by default as many as the run was trained with, or 10
         future: frames to score; by default as many as the run was trained to forecast, or 10
         forecasts: of other programs, a file or [several,files], to score too: .npy or .npz
-            (N,S,C,H,W) in the data's own units, in the order of the clips, or NetCDF or Zarr with
-            start and lead times, as predict --every writes it
+            (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
+            NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
         batch_size: clips at once
         thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS

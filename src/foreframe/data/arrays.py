@@ -492,7 +492,7 @@ class ArrayClips(ClipSet):
             raise ValueError(f"{name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")
         self.scaling = Scaling(0, 255) if dtype == np.uint8 and not published else Scaling()
         self.clips = clips[slice(None) if published else split_block(len(clips), split)]
-        self._whole = 255.0 if dtype == np.uint8 else 1.0
+        self._dtype, self._whole = dtype, 255.0 if dtype == np.uint8 else 1.0
         if len(self.clips) == 0:
             raise ValueError(f"{name}: {len(clips)} clips are too few to leave one for {split}")
 
@@ -503,6 +503,9 @@ class ArrayClips(ClipSet):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return torch.from_numpy(np.array(self.clips[index], dtype=np.float32)).div_(self._whole)
+
+    def dtype_of(self, index: int) -> np.dtype:
+        return self._dtype
 
 
 def split_block(n: int, split: str) -> slice:

@@ -37,6 +37,12 @@ class ClipSet(Dataset):
     def __len__(self) -> int:
         raise NotImplementedError
 
+    def dtype_of(self, index: int) -> np.dtype:
+        """Of the frames that a clip was made of: 8-bit pictures are 0 to 255 in files, whatever the
+        clip's own numbers are.
+        """
+        return np.dtype(np.float32)
+
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
         """Clips of one shape, stacked and checked.
 

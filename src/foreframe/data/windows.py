@@ -177,6 +177,9 @@ class Recordings(ClipSet):
         own = np.array if isinstance(frames, ArrayFrames) else np.ascontiguousarray
         return self.scaling.to_network(torch.from_numpy(own(values, dtype=np.float32)))
 
+    def dtype_of(self, index: int) -> np.dtype:
+        return self.clips[self.windows[index][0]].frames.dtype
+
     def _scaling(self, given: str | Mapping[str, Any] | Scaling | None) -> Scaling:
         named = [clip for clip in self._all if clip.units]
         units = named[0].units if named else ""

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from foreframe.clip import Window
 from foreframe.data import Recordings, batches, chosen
+from foreframe.data.datasets import clip_set
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
@@ -26,8 +27,8 @@ def write_pasts(
     path: str | Path, dataset: Dataset, window: Window, scaling: Scaling, clips: int | None = None
 ) -> int:
     """The past frames of the clips that `evaluate` scores, in its order, for other programs to
-    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units, NaN where missing, without
-    inputs.
+    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units (0 to 255 for 8-bit
+    pictures), NaN where missing, without inputs.
 
     Returns:
         How many clips.
@@ -41,8 +42,9 @@ def write_pasts(
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     with atomic_write(path) as rough, rough.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for batch in batches(dataset, 1, among=which):
-            values = scaling.to_units(window.split(batch)[0][:, :, : shape[2]])
+        for clip, batch in zip(which, batches(dataset, 1, among=which), strict=True):
+            own = _of_files(scaling, dataset, clip)
+            values = own.to_units(window.split(batch)[0][:, :, : shape[2]])
             file.write(np.ascontiguousarray(values.numpy(), dtype="<f4").tobytes())
     return len(which)
 
@@ -111,10 +113,18 @@ def _reader(
                 f"{given.name} forecasts frames of {'x'.join(map(str, values.shape[1:]))}, but the "
                 f"clips have {c}x{h}x{w}"
             )
-        values = np.ascontiguousarray(scaling.from_pictures(values), dtype=np.float32)
-        return replace(scaling, inputs=()).to_network(torch.from_numpy(values))
+        own = _of_files(scaling, dataset, clip)
+        values = np.ascontiguousarray(own.from_pictures(values), dtype=np.float32)
+        return replace(own, inputs=()).to_network(torch.from_numpy(values))
 
     return lambda which: torch.stack([read(clip) for clip in which])
+
+
+def _of_files(scaling: Scaling, dataset: Any, clip: int) -> Scaling:
+    """That of the numbers which files have of a clip, as `foreframe predict` writes its forecast:
+    of 8-bit pictures they go to 255 also where the network was trained on 0 to 1.
+    """
+    return scaling.of(clip_set(dataset).dtype_of(clip))
 
 
 def checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> Tensor:
