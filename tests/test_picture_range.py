@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foreframe import Clip, Forecaster, Scaling
+from foreframe import Clip, Forecaster, Scaling, Window, evaluate
 from foreframe.cli import main
+from foreframe.data import Recordings
 from foreframe.models import build_model
 from foreframe.outputs import write_forecast
 from foreframe.visuals import write_gif, write_mp4
@@ -68,18 +69,33 @@ def test_a_forecast_of_a_film_is_drawn_as_bright_as_the_film(tmp_path) -> None:
 def test_colours_are_no_values_of_a_unit(tmp_path, monkeypatch, capsys) -> None:
     """A model of any channels does not take them; where they are grey they may stand for values."""
     monkeypatch.chdir(tmp_path)
-    write_mp4("film.mp4", pictures(12), 10)
+    write_mp4("film.mp4", pictures(24, 32), 10)
     network = build_model("guided", {"core": {"convlstm": {"hidden": [4]}}})
     Forecaster(network, scaling=Scaling(250, 310, "K", "minmax")).save("kelvin")
     live = ["stream", "kelvin", "film.mp4", "--steps", "2"]
     ahead = ["predict", "kelvin", "film.mp4", "--steps", "2", "-o", "future.npy"]
-    for command in (ahead, live):
+    score = ["evaluate", "kelvin", "--data", "film.mp4", "--split", "all", "--clips", "1"]
+    score += ["--pasts", "pasts.npy", "-o", "report"]
+    for command in (ahead, live, score):
         assert main(command) == 2
         said = capsys.readouterr().err
-        assert "its 3 channels are colours, but the model was trained on K" in said
+        assert "film.mp4: its 3 channels are colours, but the model was trained on K" in said
+        assert not (tmp_path / "pasts.npy").exists()
         assert len(said.splitlines()) == 1
         assert main([*command, "--reading.colour", "grey"]) == 0
         capsys.readouterr()
+
+
+def test_colours_in_memory_are_no_values_of_a_unit_either() -> None:
+    frames = pictures(24, 32).transpose(0, 3, 1, 2)
+    network = build_model("guided", {"core": {"convlstm": {"hidden": [4]}}})
+    forecaster = Forecaster(network, Window(4, 2), Scaling(250, 310, "K", "minmax"))
+    for data in (frames, frames[None], Recordings(frames, "all", Window(4, 2))):
+        with pytest.raises(ValueError, match="colours, but the model was trained on K"):
+            evaluate(forecaster, data, split="all" if isinstance(data, np.ndarray) else None)
+    kelvin = 250 + frames.astype(np.float32) / 9  # three fields
+    card = evaluate(forecaster, kelvin, clips=1, split="all", baselines=["persistence"])
+    assert card["clips"] == 1
 
 
 def test_evaluate_scores_pictures_on_the_range_of_training(tmp_path, monkeypatch) -> None:

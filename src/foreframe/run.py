@@ -489,7 +489,7 @@ def open_scored(
         raise ValueError("name a RUN, or what to score on without one: --data")
     from torch.utils.data import Dataset
 
-    from foreframe.data import Recordings, check_first_clip, open_dataset
+    from foreframe.data import ClipSet, Recordings, check_first_clip, open_dataset
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.forecaster import Forecaster
@@ -532,6 +532,8 @@ def open_scored(
         dataset = open_dataset(data, split, window, args, None if what is None else scaling)
         check_first_clip(dataset, window, forecaster.model.takes, str(name))
         where = {"data": name, "data_args": args, "split": split}
+    if what is not None and isinstance(dataset, ClipSet):
+        forecaster.check_channels(np.shape(dataset[0])[1], name, dataset.dtype_of(0))
     if what is None and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     # What was given keeps its own window.
