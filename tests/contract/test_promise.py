@@ -130,6 +130,14 @@ WAYS: dict[str, tuple[str, dict]] = {
             "inputs": 1,
         },
     ),
+    "blended, in patches": (
+        "guided",
+        convlstm(5)
+        | {
+            "codec": {"patches": {"size": 2, "show_last": True}},
+            "output": {"blend": {"guides": ["mean", "dense_motion"], "short": 8}},
+        },
+    ),
     "its own frames, with an input": (
         "next_frame",
         convlstm(4) | {"codec": {"patches": {"size": 2}}, "inputs": 1},

@@ -100,6 +100,35 @@ def test_a_model_of_any_channels_treats_them_alike() -> None:
     torch.testing.assert_close(model(colour, 3), model(grey, 3).expand(-1, -1, 3, -1, -1))
 
 
+@pytest.mark.parametrize("codec", [{"size": 1}, {"size": 4}, {"size": 3, "show_last": True}])
+@pytest.mark.parametrize(("channels", "inputs"), [(None, 0), (3, 0), (2, 1)])
+def test_a_blend_of_patches(codec: dict, channels: int | None, inputs: int) -> None:
+    """It begins at its first guide, and sees all of what speaks for each: its core and, where it is
+    shown them, its head.
+    """
+    torch.manual_seed(0)
+    args = {"core": {"convlstm": {"hidden": [4]}}, "codec": {"patches": codec}}
+    args |= {"channels": channels, "inputs": inputs, "noise": {"whole": 1}}
+    blend = {"guides": ["mean", "persistence"], "hindcast": 2, "short": 16}
+    model = build_model("guided", {**args, "output": {"blend": blend}})
+    frames = torch.rand(2, 5, (channels or 1) + inputs, 34, 39)
+    first = build_model("mean")(frames[:, :, : channels or 1], 3)
+    torch.testing.assert_close(model(frames, 3), first, atol=5e-6, rtol=0)
+    seen = (channels or 1) * 2 + 2 * 3 + inputs
+    assert model.inform.width == seen * codec["size"] ** 2
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    model(frames, 3).square().sum().backward()
+    core = model.decoder.cells[0].gates.weight.grad[:, : model.inform.width]
+    assert (core.abs().sum(dim=(0, 2, 3)) > 0).all()
+    if "show_last" in codec:
+        head = model.output.last.weight.grad[:, 4:]
+        assert head.shape[1] == model.inform.width
+        assert (head.abs().sum(dim=(0, 2, 3)) > 0).all()
+    one, other = model.decode(members(model.encode(frames), 2, seed=1), 3)[:2]
+    assert not torch.equal(one, other)
+
+
 def test_only_a_blend_takes_any_channels() -> None:
     with pytest.raises(ValueError, match="only the head blend"):
         build_model("quick", {"channels": None})

@@ -189,9 +189,13 @@ class Blend(Head):
         self.channels, self.each = channels, each
         self.blurs, self.draw, self.short = tuple(blurs), draw, short
         self.guide: Guides = guide
-        self.told = (channels or 1) * len(guide.each) + guide.evidence
         self.stride = up.stride
         self.of_members: nn.Conv2d | None = None
+
+    @classmethod
+    def told_by(cls, channels: int | None, args: Mapping[str, Any]) -> int:
+        guide = Guides(args["guides"], args["hindcast"])
+        return (channels or 1) * len(guide.each) + guide.evidence
 
     def go_astray(self, read: int) -> None:
         self.of_members = nn.Conv2d(read, 4, 1)

@@ -35,15 +35,23 @@ class Patches(nn.Module):
         super().__init__()
         if size < 1:
             raise ValueError(f"patches have a size of 1 pixel or more, not {size}")
-        self.stride, self.show_last, self.width = size, show_last, channels * size**2
+        self.stride, self.show_last = size, show_last
+        self.width = self.width_of(channels)
         self.fold = nn.PixelUnshuffle(size)
 
     def forward(self, frames: Frames) -> list[Maps]:
         """(n,C,H,W) -> the maps (n, C*size², h, w), alone in a list."""
         return [self.fold(padded(frames, self.stride))]
 
-    def mirror(self, maps: int) -> "Beside":
-        return Beside(maps + self.width * self.show_last, self.stride)
+    def width_of(self, channels: int) -> int:
+        """Channels of the maps that such a codec makes of frames of so many."""
+        return channels * self.stride**2
+
+    def mirror(self, maps: int, shown: int | None = None) -> "Beside":
+        """The way up from so many channels; `shown` are those of the maps that are laid beside, by
+        default the codec's own.
+        """
+        return Beside(maps + (shown or self.width) * self.show_last, self.stride)
 
 
 class Beside(nn.Module):
@@ -105,7 +113,12 @@ class Strided(nn.Module):
             maps.append(layer(maps[-1]))
         return maps
 
-    def mirror(self, maps: int) -> "Upward":
+    def width_of(self, channels: int) -> int:
+        """As of `Patches`: the same for frames of any channels."""
+        return self.width
+
+    def mirror(self, maps: int, shown: int | None = None) -> "Upward":
+        """As of `Patches`; the finer maps that are shown have `widths` channels."""
         return Upward(maps, self.widths[-2::-1], self.norm, self.show_last)
 
 

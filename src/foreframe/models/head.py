@@ -6,7 +6,8 @@ which what moves goes astray. Shapes: b clips, s steps; frames b s C H W; hidden
 raised maps (b·s) w h w; noise b s n i j.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -32,7 +33,6 @@ class Head(nn.Module):
             (first the encoder's), its own "frame" (first the last one seen), "nothing", what the
             "guide" forecasts for that step, or what several "guides" do and what speaks for them.
         guide: the baseline that a head draws upon, or several as one.
-        told: how many channels the decoder is fed of several guides.
         bounded: whether its frames always lie in (0,1).
         drifts: how many channels of smooth noise it takes, by which members move; they differ from
             place to place and are the same at all lead times.
@@ -40,7 +40,6 @@ class Head(nn.Module):
 
     feed: Literal["maps", "frame", "nothing", "guide", "guides"] = "maps"
     bounded = False
-    told = 0
     drifts = 0
 
     def __init__(
@@ -54,6 +53,13 @@ class Head(nn.Module):
         width, padding = numbers * up.scale**2, kernel // 2
         self.last = nn.Conv2d(up.width, width, kernel, padding=padding, bias=bias)
         self.unfold = nn.PixelShuffle(up.scale)
+
+    @classmethod
+    def told_by(cls, channels: int | None, args: Mapping[str, Any]) -> int:
+        """How many channels the decoder is fed of several guides, where such a head has these
+        arguments.
+        """
+        return 0
 
     def go_astray(self, read: int) -> None:
         """Build what it needs for members alone, of a model with noise, from hidden maps of `read`

@@ -101,10 +101,13 @@ class Recurrent(Model):
         kind: Callable[..., Head],
         args: Mapping[str, Any],
         frames: int = 1,
+        shown: int | None = None,
     ) -> None:
-        """Build the way up from maps of `hidden` channels, and a head for `frames` at once."""
+        """Build the way up from maps of `hidden` channels, which is shown maps of `shown` channels
+        (by default the codec's), and a head for `frames` at once.
+        """
         self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
-        self.up = self.codec.mirror(self.read)
+        self.up = self.codec.mirror(self.read, shown)
         channels = self.args["channels"]
         if channels is None and kind is not HEADS["blend"]:
             raise ValueError("only the head blend forecasts any number of channels: give channels")
@@ -335,7 +338,8 @@ class EncoderDecoder(Recurrent):
                 f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} "
                 f"and {hidden[-1]}"
             )
-        width = self.codec.width
+        told = HEADS[name].told_by(channels, args)
+        width = self.codec.width_of(told + inputs) if told else self.codec.width
         fed = {"maps": own[-1], "frame": width, "guide": width, "guides": width, "nothing": 0}[feed]
         beside = hidden[-1] * (self.shows_embedding + (attention > 0))
         (codec_kind, codec_args) = next(iter(self.args["codec"].items()))
@@ -346,9 +350,9 @@ class EncoderDecoder(Recurrent):
         self.decoder = CORES[kind](fed + beside, **{**core_args, "hidden": own})
         self.attend = Attention(own[-1], hidden[-1]) if attention else None
         self.backwards = CORES[kind](width, **core_args) if backward else None
-        self.finish(own, HEADS[name], args)
-        if feed == "guides":
-            self.inform = CODECS[codec_kind](self.output.told + inputs, **codec_args)
+        self.finish(own, HEADS[name], args, shown=width)
+        if told:
+            self.inform = CODECS[codec_kind](told + inputs, **codec_args)
         # Frames that are fed back are drawn step by step; else all maps are kept and drawn at once.
         self.per_step = 0.0 if feed == "frame" else 2 * self.read / self.stride**2
         self.go_astray(noise, fed + beside)
