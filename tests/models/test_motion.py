@@ -6,7 +6,14 @@ import torch
 from scipy import ndimage
 
 from foreframe.models import build_model
-from foreframe.models.motion import DenseMotion, advected, blurred, motion_of, sampled
+from foreframe.models.motion import (
+    DenseMotion,
+    advected,
+    blurred,
+    displaced,
+    motion_of,
+    sampled,
+)
 
 
 def texture(seed: int, side: int = 96, sigma: float = 2.0) -> np.ndarray:
@@ -165,6 +172,33 @@ def test_samples_are_scipys() -> None:
     expected = ndimage.map_coordinates(values, places[::-1], order=1, mode="nearest")
     ours = sampled(torch.from_numpy(values)[None, None], torch.from_numpy(places)[None])
     np.testing.assert_allclose(ours[0, 0].numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_what_is_displaced_is_read_so_many_columns_and_rows_away(mode: str) -> None:
+    """By whole pixels numpy's indices say which, cut off at the edges; by halves it is scipy's, of
+    values that are linear, where both modes are the same.
+    """
+    draw = np.random.default_rng(0)
+    values, by = draw.random((2, 3, 4, 9, 12)), draw.integers(-3, 4, (2, 3, 2, 9, 12))
+    rows = (np.arange(9)[:, None] + by[:, :, 1]).clip(0, 8)
+    columns = (np.arange(12) + by[:, :, 0]).clip(0, 11)
+    b, s, c = np.ogrid[:2, :3, :4]
+    expected = values[
+        b[..., None, None],
+        s[..., None, None],
+        c[..., None, None],
+        rows[:, :, None],
+        columns[:, :, None],
+    ]
+    ours = displaced(torch.from_numpy(values), torch.from_numpy(by).float(), mode)
+    assert ours.dtype == torch.float32
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-5)
+    slope = np.add.outer(3.0 * np.arange(9), np.arange(12.0))
+    half = torch.full((1, 2, 9, 12), 0.5)
+    ours = displaced(torch.from_numpy(slope)[None, None], half, mode)[0, 0].numpy()
+    expected = ndimage.shift(slope, (-0.5, -0.5), order=1)
+    np.testing.assert_allclose(ours[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-4)
 
 
 @pytest.mark.parametrize("args", [{"pairs": 0}, {"pairs": 7}, {"beyond": "wrapped"}, {"pears": 3}])

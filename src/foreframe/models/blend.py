@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import Beside, Upward, padded
 from foreframe.models.head import REACH, Drift, Frames, Head, Hidden, Over, Raised
-from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, exactly, pixels, sampled
+from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
 from foreframe.models.promise import Model, State
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
@@ -274,9 +274,9 @@ class Blend(Head):
             for blur in range(gain - len(self.blurs), gain):
                 own[blur] = own[blur] * share
         with exactly(first):
-            blend = moved(first, k * shift)
+            blend = displaced(first, k * shift)
             if far is not None:
-                every = moved(upon, k * far)
+                every = displaced(upon, k * far)
                 first, *levels = every.unflatten(2, (1 + gain, -1)).unbind(dim=2)
         z = own[:gain]
         total = 1 + sum(of.abs() for of in z)
@@ -284,10 +284,3 @@ class Blend(Head):
             blend = blend + of / total * (level - first)
         blend = 2 * torch.sigmoid(own[gain]) * blend
         return (blend + own[-1] if self.draw else blend).to(upon.dtype)
-
-
-def moved(frames: Frames, by: Float[Tensor, "b s 2 h w"]) -> Frames:
-    """What lies so many pixels, columns and rows, from each place."""
-    far = by.flatten(0, 1)
-    places = pixels(far) + far
-    return sampled(frames.flatten(0, 1).float(), places.float()).view(frames.shape)

@@ -248,6 +248,19 @@ def sampled(
     return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
+def displaced(
+    values: Float[Tensor, "*n c h w"],
+    by: Float[Tensor, "*n 2 h w"],
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+) -> Float[Tensor, "*n c h w"]:
+    """What lies so many pixels, columns and rows, from each place, in float32; `mode` and what lies
+    outside as of `sampled`.
+    """
+    far = by.flatten(0, -4)
+    places = pixels(far) + far
+    return sampled(values.flatten(0, -4).float(), places.float(), mode).view(values.shape)
+
+
 def blurred(
     values: Float[Tensor, "*n c h w"], sigma: float, reach: float = 2.5
 ) -> Float[Tensor, "*n c h w"]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.motion import pixels, sampled
+from foreframe.models.motion import displaced
 from foreframe.models.noise import Astray
 from foreframe.models.promise import State, joined, known_inputs
 from foreframe.models.recurrent import AtOnce
@@ -178,7 +178,7 @@ class SimVP(AtOnce):
             unsure = self.stride * torch.sigmoid(self.around(self.unsure(maps).float()))
             shift = (unsure.unflatten(0, (b, t)) * drift).flatten(0, 1)
             shift = F.interpolate(shift, scale_factor=self.stride, mode="bilinear")
-            frames = sampled(frames.float(), pixels(shift) + shift, mode="bicubic")
+            frames = displaced(frames, shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
     def _translated(
