@@ -9,18 +9,26 @@ from foreframe.models.codec import Patches
 from foreframe.models.heads import Carry
 
 
-def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
-    """Told (3, -2) pixels a step and no doubt, it shifts the frame so: the reference is scipy's
-    Gaussian of a shifted frame.
+def told_to_move() -> tuple[Carry, torch.Tensor]:
+    """A head of 4x4 patches that is told 3 rows down and 2 columns left at each step, whole and
+    unsure by log(1 + e); and a frame (1,1,24,24) with something to carry.
     """
-    from scipy import ndimage
-
     head = Carry(1, 1, Patches(1, size=4).mirror(1))
     with torch.no_grad():
         head.motion.weight.zero_()
         head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))
     frame = torch.zeros(1, 1, 24, 24)
     frame[0, 0, 8:12, 10:15] = torch.rand(4, 5)
+    return head, frame
+
+
+def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
+    """Told (3, -2) pixels a step and no doubt, it shifts the frame so: the reference is scipy's
+    Gaussian of a shifted frame.
+    """
+    from scipy import ndimage
+
+    head, frame = told_to_move()
     carried = head.carried(torch.zeros(1, 2, 1, 6, 6), frame)[0, :, 0].detach().numpy()
     sigma = head.sharpest + np.log1p(np.e)
     for step in (1, 2):
@@ -31,12 +39,7 @@ def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
 
 def test_a_member_is_carried_astray_by_its_draw_and_stays_sharp() -> None:
     """By whole pixels exactly; by half of one as Keys' cubic has it, -1/16, 9/16, 9/16, -1/16."""
-    head = Carry(1, 1, Patches(1, size=4).mirror(1))
-    with torch.no_grad():
-        head.motion.weight.zero_()
-        head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))
-    frame = torch.zeros(1, 1, 24, 24)
-    frame[0, 0, 8:12, 10:15] = torch.rand(4, 5)
+    head, frame = told_to_move()
     unsure = float(np.log1p(np.e))
     drift = torch.zeros(1, 1, 2, 6, 6)
     drift[:, :, 0], drift[:, :, 1] = 2 / unsure, -1.5 / unsure

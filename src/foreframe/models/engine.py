@@ -415,7 +415,7 @@ def _bare(value: Any) -> Any:
     each layout, and of each kind of map that rows are a view of, a compiler would make code anew.
     """
     if isinstance(value, tuple):
-        return tuple(_bare(one) for one in value)
+        return tuple(map(_bare, value))
     return value.contiguous().data if isinstance(value, Tensor) else value
 
 
