@@ -1,14 +1,16 @@
 """A model with an objective of its own, trained from the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from foreframe import Forecaster
+from foreframe import Forecaster, Window
 from foreframe.cli import main
+from foreframe.models import build_model
 
 FLAGS = [
     *("train", "--model", "svg_small", "--model_args.width", "4", "--model_args.code", "8"),
@@ -49,5 +51,54 @@ def test_what_its_objective_does_not_have_is_refused(option: str, capsys) -> Non
     assert main([*FLAGS, f"--{option}", "2"]) == 2
     said = capsys.readouterr().err.strip()
     assert f"model svg learns by an objective of its own, which has no {option}" in said
+    assert "\n" not in said
+    assert not Path("run").exists()
+
+
+FLOW = [
+    *("train", "--model", "flow", "--past", "3", "--future", "3", "--batch_size", "2"),
+    *("--model_args.frames", "3", "--model_args.width", "8", "--model_args.blocks", "1"),
+    *("--epochs", "1", "--validation_clips", "2", "--trainer.limit_train_batches", "3"),
+    *("--accelerator", "cpu", "--devices", "1", "--data", "array.npy", "--run", "run"),
+]
+
+
+def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
+    args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+    Forecaster(build_model("simvp", args), Window(3, 3)).save("trained")
+    assert main([*FLOW, "--weights", "trained"]) == 0, capsys.readouterr().err
+    forecaster, trained = Forecaster.load("run"), Forecaster.load("trained")
+    past = torch.from_numpy(np.load("array.npy"))[None, :3]
+    assert torch.equal(forecaster.model(past, 7), trained.model(past, 7))
+    assert main(["predict", "run", "array.npy", "--members", "3", "-o", "members.nc"]) == 0
+    said = capsys.readouterr()
+    assert "eval mode" not in said.out + said.err
+    # What it has learnt goes on from where it was, and a resumed run needs no weights.
+    assert main([*FLOW[:-1], "further", "--weights", "run"]) == 0, capsys.readouterr().err
+    shutil.rmtree("trained")
+    assert main(["train", "--resume", "run", "--epochs", "2"]) == 0, capsys.readouterr().err
+    resumed = Forecaster.load("run")
+    assert torch.equal(resumed.model(past, 7), forecaster.model(past, 7))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "is not told of which: train that first, and begin with its weights, --weights RUN"),
+        (["--model_args.of", "simvp_small"], "and simvp is not trained: do that first, and begin"),
+        (["--weights", "trained", "--loss", "crps"], "leave --loss at mse"),
+        (
+            ["--weights", "other", "--model_args.of.simvp.blocks", "2"],
+            "of another network than these options describe: simvp with",
+        ),
+    ],
+)
+def test_a_flow_that_cannot_begin_says_why(more: list[str], message: str, capsys) -> None:
+    for name, blocks in (("trained", 2), ("other", 3)):
+        args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": blocks}
+        Forecaster(build_model("simvp", args), Window(3, 3)).save(name)
+    assert main([*FLOW, *more]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
     assert "\n" not in said
     assert not Path("run").exists()

@@ -41,20 +41,22 @@ class Flow(AtOnce):
     is that of m, and the last `frames` frames. A member that looks beyond `frames` steps goes on
     from its own frames, which m sees as it saw the past; m alone goes on in its own way.
 
-    Where it differs from the papers: the network gives r̂ and not the velocity, since r̂ has few
-    ways to be and noise has all (Li & He 2025, arXiv 2511.13720); weights of the loss by t, the same
-    as theirs, end at `LATEST`.
+    Where it differs from the papers: the network gives r̂ and not the velocity, since what a
+    forecast errs by has few ways to be and noise has all (Li & He 2025, arXiv 2511.13720); it
+    learns at the times at which passes begin, and at no other; and errors of r̂ are weighted by 1 /
+    (1 - t), where those of the velocity would be by its square.
 
     Args:
         of: the forecaster m, {name: arguments} as `build_model` takes them, or a name alone. Its
-            weights are learnt before, and stay as they are.
+            weights are learnt before, and stay as they are. To be given, but for a training, which
+            takes that of the weights with which it begins.
         channels: C of the frames.
         frames: how many it forecasts at once, and how many of the past it looks at.
         width: channels of the network's maps.
         blocks: of the network.
         spread: σ; of about the size that errors have where they are large.
         times: at which passes begin, from 0; as many are made.
-        levels: times t at which a clip is learnt in one step.
+        levels: times t, of all, at which a clip is learnt in one step.
         inputs: further channels of the past, which m sees and does not forecast.
 
     Raises:
@@ -66,13 +68,13 @@ class Flow(AtOnce):
 
     def __init__(
         self,
-        of: str | Mapping[str, Any] = "simvp_small",
+        of: str | Mapping[str, Any] | None = None,
         channels: int = 1,
         frames: int = 10,
         width: int = 192,
         blocks: int = 6,
-        spread: float = 0.3,
-        times: Sequence[float] = (0.0, 0.15, 0.35, 0.6),
+        spread: float = 0.5,
+        times: Sequence[float] = (0.0, 0.1, 0.25, 0.5, 0.8),
         levels: int = 2,
         inputs: int = 0,
     ) -> None:
@@ -80,6 +82,11 @@ class Flow(AtOnce):
         from foreframe.models import build_model, model_name  # which know this model, too
 
         named = {of: {}} if isinstance(of, str) else of
+        if named is None:
+            raise ValueError(
+                "model flow draws what a trained forecaster errs by, and is not told of which: "
+                "train that first, and begin with its weights, --weights RUN"
+            )
         if len(named) != 1:
             raise ValueError(f"a flow is of one model, {{name: arguments}}, not of {brief(of)}")
         name, args = next(iter(named.items()))
@@ -134,9 +141,9 @@ class Flow(AtOnce):
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
 
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:
-        """The mean over values and over times t of |r̂ - r|² / (1 - t)², which is the squared error
-        of the velocity; at `levels` times of each clip, far from each other. The chosen loss is not
-        asked.
+        """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
+        t), in units of σ²: by that weight late times, whose errors are small, count about as early
+        ones. The chosen loss is not asked.
         """
         parts = parts_of(clips, window, self.inputs)
         with torch.no_grad():
@@ -153,11 +160,12 @@ class Flow(AtOnce):
         r, shown = (
             x.to(_exact(clips)).repeat_interleave(self.levels, dim=0) for x in (_padded(r), shown)
         )
-        t = (torch.rand(len(m), 1) + torch.arange(self.levels)).flatten().to(r) / self.levels
+        asked = torch.rand(len(m), len(self.times) - 1).argsort(dim=1)[:, : self.levels]
+        t = torch.tensor(self.times).to(r)[asked.flatten()]
         along = t.view(-1, 1, 1, 1, 1)
         r_t = along * r + (1 - along) * self.spread * torch.randn_like(r)
         meant = self.network(r_t, t, shown, self.spread)
-        error = (meant - r).square() / (1 - along.clamp(max=LATEST)).square()
+        error = (meant - r).square() / (1 - along)
         there = (~lacking).to(r).repeat_interleave(self.levels, dim=0)
         error = error[:, :future, :, : there.shape[-2], : there.shape[-1]]
         drawn = meant.unflatten(0, (-1, self.levels))[:, -1, :future, :, : m.shape[-2]]
@@ -183,23 +191,20 @@ class Flow(AtOnce):
         known = {"known": state["known"]} if "known" in state else {}
         return self.of.decode(part_of(state, "of/") | known, steps)
 
-    def _shown(
-        self, m: Frames, past: Float[Tensor, "b p c h w"]
-    ) -> Float[Tensor, "b s c h w"]:
+    def _shown(self, m: Frames, past: Float[Tensor, "b p c h w"]) -> Float[Tensor, "b s c _ _"]:
         """What the network sees beside r_t: of fewer past frames the oldest stands in."""
         oldest = past[:, :1].expand(-1, self.frames - past.shape[1], -1, -1, -1)
         return torch.cat([_padded(m), _padded(torch.cat([oldest, past], dim=1))], dim=1)
 
 
 SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
-LATEST = 0.9  # t up to which what is learnt weighs more and more
 
 
 def _exact(frames: Tensor) -> torch.dtype:
     return torch.promote_types(frames.dtype, torch.float32)
 
 
-def _padded(frames: Frames) -> Frames:
+def _padded(frames: Frames) -> Float[Tensor, "b t c _ _"]:
     return padded(frames.flatten(0, 1), SIDE).unflatten(0, frames.shape[:2])
 
 
@@ -229,7 +234,7 @@ class Network(nn.Module):
         self.fold, self.unfold = nn.PixelUnshuffle(SIDE), nn.PixelShuffle(SIDE)
         self.narrow = nn.Conv2d(3 * frames * SIDE**2, width, 1)
         self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
-        self.out = nn.Conv2d(width, frames * SIDE**2, 1)
+        self.out = nn.Conv2d(width + 3 * frames * SIDE**2, frames * SIDE**2, 1)
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
@@ -241,12 +246,14 @@ class Network(nn.Module):
         spread: float,
     ) -> Float[Tensor, "b t c h w"]:
         x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
-        x = self.narrow(self.fold(x))
+        folded = self.fold(x)
+        x = self.narrow(folded)
         waves = t[:, None] * math.pi * torch.arange(1, TIMES + 1, device=t.device)
         t = torch.cat([waves.sin(), waves.cos()], dim=1)
         for block in self.blocks:
             x = block(x, t)
-        return self.unfold(self.out(x)).unflatten(1, r_t.shape[1:3]).to(r_t.dtype)
+        r = self.unfold(self.out(torch.cat([x, folded], dim=1)))
+        return r.unflatten(1, r_t.shape[1:3]).to(r_t.dtype)
 
 
 TIMES = 8

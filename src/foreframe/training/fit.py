@@ -30,7 +30,13 @@ from foreframe.training.options import (
     RunOptions,
 )
 from foreframe.training.pictures import Pictures
-from foreframe.training.preparation import as_it_was, load_initial_weights, load_weights, prepared
+from foreframe.training.preparation import (
+    as_it_was,
+    load_initial_weights,
+    load_weights,
+    of_its_weights,
+    prepared,
+)
 from foreframe.training.progress import progress
 from foreframe.training.recipes import Given, undecided
 from foreframe.training.run import (
@@ -80,6 +86,7 @@ def train(
         splits = None
         if given is not None:
             (model, data, learning, machine, run), splits = settled(given)
+        model = of_its_weights(model)
         window, network, train, validation = prepared(model, data, learning, machine, splits)
         options = Options(
             model,

@@ -15,7 +15,7 @@ from foreframe.models import multiply_adds
 from foreframe.training.datamodule import Clips
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
-from foreframe.training.preparation import load_initial_weights, prepared
+from foreframe.training.preparation import load_initial_weights, of_its_weights, prepared
 from foreframe.training.trainer import build_trainer, quiet
 
 STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
@@ -77,6 +77,7 @@ def plan(
     Raises:
         ValueError: as training does, of options, data and device.
     """
+    model = of_its_weights(model)
     window, network, train, validation = prepared(model, data, learning, machine, splits)
     if model.weights is not None:
         load_initial_weights(network, model.weights)

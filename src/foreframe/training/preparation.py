@@ -97,6 +97,21 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
     return not why
 
 
+def of_its_weights(model: ModelOptions) -> ModelOptions:
+    """A flow that is not told of which forecaster: of the one whose weights it begins with.
+
+    Raises:
+        ValueError: these weights are not there.
+    """
+    if model.model != "flow" or model.weights is None or "of" in model.model_args:
+        return model
+    trained = Forecaster.load(model.weights).model
+    args = (
+        trained.args if isinstance(trained, Flow) else {"of": {model_name(trained): trained.args}}
+    )
+    return replace(model, model_args=args | model.model_args)
+
+
 def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
     seed_everything(seed)
     name, args = options.model, options.model_args
@@ -155,8 +170,8 @@ def check_draws(network: Model, learning: LearningOptions) -> None:
 def _check_flow(network: Flow, learning: LearningOptions, weights: str | None) -> None:
     if weights is None and any(True for _ in network.of.parameters()):
         raise ValueError(
-            "model flow draws what a trained forecast errs by: train that first, and begin with it, "
-            "--weights RUN"
+            f"model flow draws what a trained forecaster errs by, and {model_name(network.of)} is "
+            "not trained: do that first, and begin with its weights, --weights RUN"
         )
     if learning.loss != "mse":
         raise ValueError(

@@ -129,6 +129,7 @@ def quiet() -> Iterator[None]:
             "number of training batches",
             "the batch size",
             "sync_dist=True",
+            "in eval mode at the start of training",  # of a forecaster that is trained already
         ):
             warnings.filterwarnings("ignore", message=f".*{line}.*")
         yield

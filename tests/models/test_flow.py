@@ -1,0 +1,193 @@
+"""Members by flow matching: of a distribution that is known, by key and place; how it learns."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from foreframe import Forecaster, Window
+from foreframe.models import build_model, members, placed
+from foreframe.models.flow import Flow
+from foreframe.training.objectives import mse
+
+
+def flow(of: str = "persistence", **changes) -> Flow:
+    torch.manual_seed(0)
+    return Flow(of, **{"frames": 2, "width": 8, "blocks": 1} | changes)
+
+
+class Known(nn.Module):
+    """The mean of r given r_t where r is normal with a deviation of its own."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, r_t, t, shown, spread):
+        t = t.view(-1, 1, 1, 1, 1)
+        share = t * self.deviation**2 / ((t * self.deviation) ** 2 + ((1 - t) * spread) ** 2)
+        return share * r_t
+
+
+@torch.no_grad()
+def test_many_passes_draw_what_is_known() -> None:
+    """Where r is normal, members differ by its deviation, and no two values of one are alike."""
+    model = flow(times=[k / 100 for k in range(100)], spread=0.5)
+    model.network = Known(0.2)
+    past = torch.rand(1, 3, 1, 12, 8)
+    drawn = model.decode(members(model.encode(past), 400), 2) - past[:, -1:]
+    assert drawn.mean(dim=0).abs().max() < 0.05
+    assert (drawn.std(dim=0) - 0.2).abs().max() < 0.035
+    values = drawn.flatten(1)
+    assert (torch.corrcoef(values.T) - torch.eye(values.shape[1])).abs().max() < 0.25
+
+
+@torch.no_grad()
+def test_the_forecast_without_members_is_that_of_its_forecaster() -> None:
+    model = flow({"quick": {"core": {"convlstm": {"hidden": [8]}}}})
+    past = torch.rand(2, 3, 1, 16, 16)
+    assert torch.equal(model(past, 5), model.of(past, 5))
+    member = model.decode(members(model.encode(past), 1), 5)
+    assert (member - model(past, 5)).abs().min(dim=2).values.max() > 0.01
+    # It goes on from its own frames, which its forecaster sees as it saw the past.
+    on = model.encode(member[:, :2], model.encode(past))
+    near = model.of(torch.cat([past, member[:, :2]], dim=1), 2)
+    torch.testing.assert_close(model.decode(on, 2), near, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_tile_has_the_noise_of_the_whole() -> None:
+    model = flow(times=[0.0, 0.5], spread=0.4)
+    past = torch.rand(1, 2, 1, 40, 44)
+    whole = model.decode(members(model.encode(past), 2), 2)
+    tile = placed(members(model.encode(past[..., 8:, 12:]), 2), 8, 12)
+    # Each of two passes sees two places around it.
+    torch.testing.assert_close(
+        model.decode(tile, 2)[..., 16:, 16:], whole[..., 24:, 28:], atol=1e-5, rtol=1e-5
+    )
+    other = members(model.encode(past[..., 8:, 12:]), 2)
+    assert (model.decode(other, 2) - whole[..., 8:, 12:])[..., 16:, 16:].abs().mean() > 0.01
+    forecaster = Forecaster(model, Window(2, 2))
+    wide = torch.rand(1, 2, 1, 70, 90)
+    tiles = forecaster.predict(wide, 2, members=2, tile=60, overlap=48)
+    near = forecaster.predict(wide, 2, members=2)
+    assert (tiles - near).abs().max() < 1e-5
+
+
+def test_what_it_learns_is_the_error_of_what_is_meant() -> None:
+    """Against the formula, value by value; what is missing or beyond the window does not count."""
+    times, spread = [0.0, 0.3, 0.7], 0.5
+    model = flow("persistence", frames=3, times=times, spread=spread, levels=3)
+    clips = torch.rand(2, 4, 1, 8, 8)
+    clips[0, 3, 0, 2, 5] = torch.nan
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, r_t, t, shown, spread):
+            seen.append((r_t, t, shown))
+            return 0.5 * r_t
+
+    model.network = Watched()
+    learnt = model.learn(clips, Window(2, 2), mse)
+    ((r_t, t, shown),) = seen
+    assert sorted(t[:3].tolist()) == sorted(t[3:].tolist()) == pytest.approx(times)
+    last = clips[:, 1:2]
+    torch.testing.assert_close(shown[::3], torch.cat([last] * 3 + [clips[:, :1], clips[:, :2]], 1))
+    total, count = 0.0, 0
+    for k, (clip, at) in enumerate((k // 3, t[k].item()) for k in range(6)):
+        r = clips[clip, 2:] - last[clip]
+        there = r.isfinite()
+        r = r.nan_to_num()
+        z = (r_t[k, :2] - at * r) / ((1 - at) * spread)
+        assert 0.5 < z[there].std() < 1.5
+        total += ((0.5 * r_t[k, :2] - r)[there] ** 2).sum().item() / (1 - at)
+        count += int(there.sum())
+    assert learnt.loss.item() == pytest.approx(total / count / spread**2, rel=1e-4)
+    assert learnt.forecast.shape == (2, 2, 1, 8, 8)
+
+
+def test_it_learns_and_leaves_its_forecaster_as_it_was() -> None:
+    """Residuals of one picture or its negative: members are one of both, and not their mean."""
+    model = flow(
+        {"simvp": {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}}, width=16, spread=0.3
+    )
+    before = {name: value.clone() for name, value in model.of.state_dict().items()}
+    learning = [p for p in model.parameters() if p.requires_grad]
+    assert len(learning) == len(list(model.network.parameters()))
+    optimizer = torch.optim.Adam(learning, 1e-2)
+    past = torch.rand(16, 2, 1, 8, 8)
+    with torch.no_grad():
+        m = model.of(past, 2)
+    picture = 0.3 * torch.randn(2, 1, 8, 8).sign()
+    sign = torch.tensor([1.0, -1.0]).repeat(8).view(-1, 1, 1, 1, 1)
+    clips = torch.cat([past, m + sign * picture], dim=1)
+    for _ in range(150):
+        loss = model.learn(clips, Window(2, 2), mse).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(torch.equal(before[n], value) for n, value in model.of.state_dict().items())
+    with torch.no_grad():
+        drawn = model.decode(members(model.encode(past), 8), 2) - m.repeat_interleave(8, dim=0)
+    likeness = (drawn * picture).mean(dim=(1, 2, 3, 4)) / picture.square().mean()
+    assert (likeness.abs() - 1).abs().mean() < 0.15
+    assert 0.25 < (likeness > 0).float().mean() < 0.75
+
+
+def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
+    """Its forecaster stays as in a forecast while the flow trains."""
+    model = flow("svg_small")
+    model.train()
+    assert model.network.training
+    assert not any(module.training for module in model.of.modules())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"times": [0.1, 0.5]}, "times begin at 0"),
+        ({"times": [0.0, 0.5, 0.5]}, "times begin at 0"),
+        ({"times": [0.0, 1.0]}, "times begin at 0"),
+        ({"times": []}, "times begin at 0"),
+        ({"width": 12}, "a width that 8 divides"),
+        ({"levels": 0}, "1 channel, frame, block and level or more"),
+        ({"spread": 0.0}, "spread is a number above 0"),
+        ({"of": "nothing"}, "model 'nothing' is unknown"),
+        ({"of": {}}, "a flow is of one model"),
+        ({"of": None}, "is not told of which"),
+        ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),
+    ],
+)
+def test_choices_that_make_no_flow(args: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model("flow", {"of": "persistence"} | args)
+
+
+def test_it_is_of_as_many_channels_as_it_has() -> None:
+    model = build_model("flow", {"of": "svg_small", "channels": 3})
+    assert isinstance(model, Flow)
+    assert model.of.channels == 3
+    again = build_model("flow", model.args)
+    assert again.args == model.args
+
+
+def test_passes_are_made_at_each_time() -> None:
+    """The velocity of each pass leads from its time to the next."""
+    model = flow(times=[0.0, 0.25, 0.5])
+    asked = []
+
+    class Still(nn.Module):
+        def forward(self, r_t, t, shown, spread):
+            asked.append((t[0].item(), r_t))
+            return torch.zeros_like(r_t)
+
+    model.network = Still()
+    past = torch.rand(1, 1, 1, 4, 4)
+    with torch.no_grad():
+        future = model.decode(members(model.encode(past), 1), 2)
+    assert [t for t, _ in asked] == [0.0, 0.25, 0.5]
+    first = asked[0][1]
+    for (t, r_t), _ in pairwise(asked):
+        torch.testing.assert_close(r_t, (1 - t) * first)
+    torch.testing.assert_close(future, past.expand(1, 2, 1, 4, 4))
