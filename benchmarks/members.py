@@ -4,7 +4,8 @@
 
 A forecast of 16 members beside one forecast, and a training step of `--loss crps --members 2`
 beside one of `--loss mse`, of the same networks with noise, each in float32 and in bfloat16. A step
-is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer.
+is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer. The row
+`flow` is of a flow of `simvp_small`: one forecast is that of the latter, and so is the step of mse.
 
 All ways of a row wait in processes of their own and are asked in turn, one at a time, round after
 round: so work of others on the machine, which comes and goes, meets them alike. Tables have
@@ -27,7 +28,7 @@ from typing import Any
 from runtimes import machine, positive
 from worker import give_memory_back, peak
 
-NETWORKS = ("quick", "simvp_small")
+NETWORKS = ("quick", "simvp_small", "flow")
 WAYS = {"forecast": ("one", "members"), "step": ("mse", "crps")}
 DRAWN = {"members": 16, "crps": 2}
 FRAMES = 10
@@ -45,7 +46,11 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
 
     torch.manual_seed(0)
     torch.set_num_threads(given["threads"])
-    network = build_model(given["network"], {"noise": {"whole": 16}})
+    if given["network"] == "flow":
+        name, args = ("simvp_small", {}) if way == "mse" else ("flow", {"of": "simvp_small"})
+    else:
+        name, args = given["network"], {"noise": {"whole": 16}}
+    network = build_model(name, args)
     window = Window(FRAMES, FRAMES)
     digits = foreframe.MovingMNIST("test", length=window.length)
     clips = digits.batch(list(range(given["batch"]))).float()
@@ -60,7 +65,11 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=given["bf16"]):
-            loss = LOSSES[way](*forecast(network, clips, window, drawn=DRAWN.get(way, 0)))
+            learnt = network.learn(clips, window, LOSSES["mse"])  # an objective of its own
+            if learnt is None:
+                loss = LOSSES[way](*forecast(network, clips, window, drawn=DRAWN.get(way, 0)))
+            else:
+                loss = learnt.loss
         loss.backward()
         optimizer.step()
 

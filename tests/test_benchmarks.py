@@ -76,9 +76,12 @@ def test_precision() -> None:
     ]
 
 
-@pytest.mark.parametrize("way", ["members", "crps"])
-def test_a_worker_of_the_table_of_members(way: str) -> None:
-    given = {"network": "quick", "bf16": True, "batch": 1, "threads": 1, "clock": "wall"}
+@pytest.mark.parametrize(
+    ("network", "way"),
+    [("quick", "members"), ("quick", "crps"), ("flow", "one"), ("flow", "mse"), ("flow", "crps")],
+)
+def test_a_worker_of_the_table_of_members(network: str, way: str) -> None:
+    given = {"network": network, "bf16": True, "batch": 1, "threads": 1, "clock": "wall"}
     mib, seconds = run("members.py", "--worker", json.dumps([way, given]), asked="\n").split()
     assert float(mib) > 0
     assert float(seconds) > 0

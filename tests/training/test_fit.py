@@ -21,6 +21,7 @@ from foreframe import Forecaster, MovingMNIST, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.data.datasets import clip_set
+from foreframe.metrics import ensemble_scores
 from foreframe.models import Model
 from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent
@@ -34,6 +35,7 @@ from foreframe.training import (
 from foreframe.training.datamodule import training_batches
 from foreframe.training.fit import train
 from foreframe.training.stops import Stops
+from foreframe.training.validation import monitored
 from foreframe.training.watch import BlankWatch
 
 SMALL = {"canvas": 40, "clips": 40}  # 10 steps an epoch at batch 4
@@ -193,6 +195,27 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
         r".core\.convlstm\.hidden was .8.*, now .6",
     ):
         train(*groups(run, hidden=6, resume=str(run)))
+
+
+def test_the_best_members_are_told_by_their_crps(tmp_path) -> None:
+    """As the scores of ensembles have it, of the checkpoint that is kept; not by the MSE of their
+    mean.
+    """
+    run = tmp_path / "run"
+    train(*groups(run, **SETTINGS["members"], epochs=3))
+    rows = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    crps = [row["scores"]["members"]["fair_crps"]["overall"] for row in rows]
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == rows[crps.index(min(crps))]["step"]
+    assert best["callbacks"]["Checkpoints"]["best"] == pytest.approx(min(crps))
+    clips = MovingMNIST("validation", length=6, **SMALL).batch(range(6))
+    future = Forecaster.load(run).predict(clips[:, :3], 3, members=4, seed=0)
+    again = ensemble_scores(future.transpose(0, 1), clips[:, 3:])
+    assert again["scores"]["standard"]["fair_crps"]["overall"] == pytest.approx(min(crps), rel=1e-4)
+    scores = {"val_openstl/mse": torch.tensor(3.0)}
+    assert monitored(scores) == 3
+    scores["val_members/fair_crps"] = torch.tensor(4.0)
+    assert monitored(scores) == 4
 
 
 def test_tensorboard_holds_scores_pictures_and_an_animation(tmp_path) -> None:

@@ -2,7 +2,7 @@
 they are made of, beside `spectra.py` and `reliability.py`, and their scorecard.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from math import inf
 from typing import Any
@@ -204,6 +204,7 @@ class EnsembleScorecard(Scorecard):
         thresholds: of events, in the data's units.
         to_units: takes values to the data's own units.
         seed: of what is drawn where members equal the truth.
+        only: names of the scores that are asked for; all by default.
     """
 
     def __init__(
@@ -214,8 +215,12 @@ class EnsembleScorecard(Scorecard):
         thresholds: Sequence[float] = (),
         to_units: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        only: Collection[str] = (),
     ) -> None:
-        scores: Scores = scores_of_ensemble(members, units, thresholds)
+        scores: Scores = {
+            convention: {name: of[name] for name in only or of}
+            for convention, of in scores_of_ensemble(members, units, thresholds).items()
+        }
         super().__init__(steps, scores, to_units)
         self.units = units
         self.members, self._key, self._seen = members, key_of(seed), 0

@@ -12,7 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from foreframe.checkpoints import read_checkpoint, write_checkpoint
 from foreframe.training.notices import go_on, say
 from foreframe.training.stops import Stops, on_any_rank, steps_after
-from foreframe.training.validation import MONITOR, validates_first
+from foreframe.training.validation import monitored, validates_first
 from foreframe.training.watch import diverged
 from foreframe.wording import plural
 
@@ -111,7 +111,7 @@ class Checkpoints(L.Callback):
         if trainer.sanity_checking and not validates_first(trainer):
             return
         self.owed = None
-        score = float(trainer.callback_metrics[MONITOR])
+        score = monitored(trainer.callback_metrics)
         least = self.best
         if least is not None and least == self.start:
             least *= 1 - WORTH

@@ -19,7 +19,7 @@ from foreframe.training.checkpoints import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import settled, verdict
 from foreframe.training.faults import Events, companions, dead_worker, quiet_workers, quiet_writer
-from foreframe.training.module import ForecastModule
+from foreframe.training.module import VALIDATED, ForecastModule
 from foreframe.training.notices import go_on, is_first_process, listening, say
 from foreframe.training.options import (
     DataOptions,
@@ -132,7 +132,8 @@ def _train(
     clips = Clips(
         train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips
     )
-    scores, stops = Validation(folder / "validation.jsonl", data.future), Stops()
+    drawn = VALIDATED if network.draws else 0
+    scores, stops = Validation(folder / "validation.jsonl", data.future, drawn), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []

@@ -22,7 +22,7 @@ from foreframe.training.options import LearningOptions
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
 
 Batch = Float[Tensor, "b t c h w"]
-VALIDATED = 4  # members whose mean is validated
+VALIDATED = 4  # members that are validated
 
 
 class ForecastModule(L.LightningModule):
@@ -83,9 +83,10 @@ class ForecastModule(L.LightningModule):
         state = state if parts.known is None else with_known(state, parts.known)
         if self.network.draws:
             state = members(self.network.shared(state, self.window.future), VALIDATED)
-        forecast = self.network.decode(state, self.window.future)
-        forecast = forecast.unflatten(0, (len(clips), -1)).mean(dim=1)
-        return {"past": parts.past_of_targets, "forecast": forecast, "truth": parts.truth}
+        drawn = self.network.decode(state, self.window.future).unflatten(0, (len(clips), -1))
+        validated = {"past": parts.past_of_targets, "truth": parts.truth}
+        validated["forecast"] = drawn.mean(dim=1)
+        return validated | ({"members": drawn} if self.network.draws else {})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.network, self.learning)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,20 @@ import lightning.pytorch as L
 from torch import Tensor
 
 from foreframe.evaluation import Scoring
-from foreframe.metrics import SCORES, scores_of
+from foreframe.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.models import build_model
 from foreframe.training.faults import Events
 from foreframe.training.notices import say
 
-MONITOR = "val_openstl/mse"  # frame-summed, as the field reports it on Moving MNIST
+# By which of two checkpoints the better is told: the MSE, frame-summed, as the field reports it on
+# Moving MNIST; of a model that draws members their CRPS, since the MSE of their mean would prefer
+# those that have hardly learnt to differ.
+MONITOR, OF_MEMBERS = "val_openstl/mse", "val_members/fair_crps"
+
+
+def monitored(scores: Mapping[str, Tensor]) -> float:
+    """Of a validation's scores the one by which checkpoints are compared: the lower the better."""
+    return float(scores[OF_MEMBERS if OF_MEMBERS in scores else MONITOR])
 
 
 def validates_first(trainer: L.Trainer) -> bool:
@@ -29,13 +38,18 @@ class Validation(L.Callback):
     """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a
     line on the screen.
 
+    Args:
+        file: RUN/validation.jsonl.
+        steps: lead times.
+        members: how many are validated; 0 for a model that draws none.
+
     Attributes:
         made_up: epoch and step of a validation that is made up for.
         still: what `MONITOR` is of persistence; None before the first validation.
     """
 
-    def __init__(self, file: Path, steps: int) -> None:
-        self.file, self.steps = file, steps
+    def __init__(self, file: Path, steps: int, members: int = 0) -> None:
+        self.file, self.steps, self.members = file, steps, members
         self.made_up: tuple[int, int] | None = None
         self.still: float | None = None
         self._persist = build_model("persistence")
@@ -45,7 +59,11 @@ class Validation(L.Callback):
     def _empty(self) -> Scoring:
         # All scores of persistence would take as long as a forecast; it is asked for its MSE.
         mse = {"openstl": {"mse": SCORES["openstl"]["mse"]}}
-        return Scoring(self.steps, {"model": scores_of(), "persistence": mse})
+        scoring = Scoring(self.steps, {"model": scores_of(), "persistence": mse})
+        if self.members:
+            only = ("fair_crps", "spread_skill")
+            scoring.cards["members"] = EnsembleScorecard(self.steps, self.members, only=only)
+        return scoring
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._scoring = self._empty()
@@ -54,8 +72,10 @@ class Validation(L.Callback):
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any
     ) -> None:
         still = self._persist(outputs["past"], self.steps)
-        forecasts = (("model", outputs["forecast"]), ("persistence", still))
-        self._scoring.add(forecasts, outputs["truth"])
+        forecasts = {"model": outputs["forecast"], "persistence": still}
+        if self.members:
+            forecasts["members"] = outputs["members"]
+        self._scoring.add(forecasts.items(), outputs["truth"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.world_size > 1:
@@ -64,6 +84,8 @@ class Validation(L.Callback):
             )
         tables, clips = self._scoring.tables(), self._scoring.clips
         table = tables["model"]
+        if self.members:
+            table = table | {"members": tables["members"]["standard"]}
         reference = self.still = tables["persistence"]["openstl"]["mse"]["overall"]
         overall = {
             f"val_{convention}/{score}": values["overall"]
@@ -71,7 +93,8 @@ class Validation(L.Callback):
             for score, values in of.items()
         }
         for name, value in overall.items():  # every rank has the same sums by now
-            module.log(name, value, prog_bar=name == MONITOR, logger=self.made_up is None)
+            shown = name in (MONITOR, OF_MEMBERS)
+            module.log(name, value, prog_bar=shown, logger=self.made_up is None)
         first = trainer.sanity_checking
         if not trainer.is_global_zero or (first and not validates_first(trainer)):
             return
@@ -91,11 +114,15 @@ class Validation(L.Callback):
         skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         loss = trainer.callback_metrics.get("loss")
+        of_members = ""
+        if self.members:
+            crps = table["members"]["fair_crps"]["overall"]
+            of_members = f"fair CRPS of {self.members} members {crps:.5f}, of their mean "
         say(
             f"{'before the first step' if first else f'epoch {epoch + 1}, step {step}'}: "
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
-            f"{clips} clips: MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), skill "
-            f"against persistence {skill:.3f}"
+            f"{clips} clips: {of_members}MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), "
+            f"skill against persistence {skill:.3f}"
         )
 
     def _write(self, row: str) -> None:
