@@ -12,7 +12,10 @@ from foreframe.training.optimizers import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 40), (2, 40, 16)])
-def test_steps_are_nearly_orthogonal(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("processor", ["AVX2", "AVX512"])
+def test_steps_are_nearly_orthogonal(shape: tuple[int, int, int], processor, monkeypatch) -> None:
+    """In float32 and in bfloat16, whichever is fast on a processor."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
     torch.manual_seed(0)
     U, S, V = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     made = orthogonal(U @ torch.diag_embed(S.clamp(min=0.1 * S.max().item())) @ V)

@@ -115,6 +115,8 @@ class Flow(AtOnce):
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride = math.lcm(SIDE, self.of.stride)
         self.network = Network(channels * frames, width, blocks)
+        # In a block six times its width, for all frames at once; and what it sees and gives.
+        self.per_step = max(self.of.per_step, 6 * width / SIDE**2 / frames + 6 * channels)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """What m keeps, and the last `frames` frames. Any T >= 1."""
