@@ -154,28 +154,23 @@ class Flow(AtOnce):
                 state["known"] = parts.known
             m = self.of.decode(state, self.frames)
             shown = self._shown(m, parts.past_of_targets[:, -self.frames :])
-        future = min(self.frames, window.future)
-        truth = parts.truth[:, :future]
-        lacking = truth.isnan()
+        truth = parts.truth[:, : self.frames]
+        future, _, h, w = truth.shape[1:]
         r = torch.zeros_like(m)
-        r[:, :future] = torch.where(lacking, 0.0, truth - m[:, :future])
+        r[:, :future] = (truth - m[:, :future]).nan_to_num()
         r, shown = (
             x.to(_exact(clips)).repeat_interleave(self.levels, dim=0) for x in (_padded(r), shown)
         )
         asked = torch.rand(len(m), len(self.times) - 1).argsort(dim=1)[:, : self.levels]
-        t = torch.tensor(self.times).to(r)[asked.flatten()]
+        t = torch.tensor(self.times)[asked.flatten()].to(r)
         along = t.view(-1, 1, 1, 1, 1)
         r_t = along * r + (1 - along) * self.spread * torch.randn_like(r)
         meant = self.network(r_t, t, shown, self.spread)
-        error = (meant - r).square() / (1 - along)
-        there = (~lacking).to(r).repeat_interleave(self.levels, dim=0)
-        error = error[:, :future, :, : there.shape[-2], : there.shape[-1]]
-        drawn = meant.unflatten(0, (-1, self.levels))[:, -1, :future, :, : m.shape[-2]]
-        return Learnt(
-            (error * there).sum() / there.sum().clamp(min=1) / self.spread**2,
-            m[:, :future] + drawn[..., : m.shape[-1]].to(m.dtype),
-            {},
-        )
+        meant, r = (x[:, :future, :, :h, :w] for x in (meant, r))
+        there = truth.isfinite().to(r).repeat_interleave(self.levels, dim=0)
+        error = there * (meant - r).square() / (1 - along)
+        mean = error.sum() / there.sum().clamp(min=1) / self.spread**2
+        return Learnt(mean, m[:, :future] + meant[:: self.levels].to(m.dtype), {})
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
         return known_inputs(state, steps, state["seen"][:, -1, self.channels :])
@@ -250,7 +245,7 @@ class Network(nn.Module):
         x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
         folded = self.fold(x)
         x = self.narrow(folded)
-        waves = t[:, None] * math.pi * torch.arange(1, TIMES + 1, device=t.device)
+        waves = t[:, None] * math.pi * torch.arange(1, WAVES + 1, device=t.device)
         t = torch.cat([waves.sin(), waves.cos()], dim=1)
         for block in self.blocks:
             x = block(x, t)
@@ -258,7 +253,7 @@ class Network(nn.Module):
         return r.unflatten(1, r_t.shape[1:3]).to(r_t.dtype)
 
 
-TIMES = 8
+WAVES = 8  # sines and cosines of the time, each
 
 
 class Block(nn.Module):
@@ -269,7 +264,7 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.around = nn.Conv2d(width, width, 5, padding=2, groups=GROUPS)
-        self.at = nn.Linear(2 * TIMES, 2 * width)
+        self.at = nn.Linear(2 * WAVES, 2 * width)
         self.norm = nn.LayerNorm(width)
         self.up, self.down = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
 
