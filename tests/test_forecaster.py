@@ -214,24 +214,69 @@ def test_tiles_of_a_strided_model() -> None:
         assert forecaster.predict(past[..., :13, :18], 1, tile=tile, overlap=0).isfinite().all()
 
 
-def test_members_in_tiles_go_astray_as_in_the_whole() -> None:
-    """By pixels: the noise of a place is the same whichever tile it lies in."""
+def blending(short: int | None) -> Forecaster:
+    """A network of large steps that draws members, without group norm."""
     torch.manual_seed(0)
     args = {
         "core": {"convlstm": {"hidden": [4]}},
-        "codec": {"strided": {"widths": [4, 8]}},
+        "codec": {"strided": {"widths": [4, 8], "norm": "none"}},
         "start": "states",
-        "output": {"blend": {"guides": ["persistence", "black"], "blurs": [1.0]}},
+        "output": {"blend": {"guides": ["persistence", "black"], "blurs": [1.0], "short": short}},
         "noise": {"whole": 2, "local": 2, "apart": 3},
     }
-    forecaster = Forecaster(build_model("encoder_decoder", args), Window(1, 2))
-    past = torch.rand(1, 1, 1, 115, 126)
-    whole = forecaster.predict(past, 2, members=2)
+    model = build_model("encoder_decoder", args)
+    torch.nn.init.normal_(model.output.last.weight, std=0.05)
+    return Forecaster(model, Window(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("short", "size", "tile", "overlap"),
+    [(None, (115, 126), 96, 92), (84, (200, 212), 176, 168), (66, (213, 190), 185, 175)],
+)
+def test_members_in_tiles_go_astray_as_in_the_whole(short, size, tile, overlap) -> None:
+    """By pixels: the noise of a place is the same whichever tile it lies in, also where frames are
+    seen two or three times smaller.
+    """
+    forecaster, past = blending(short), torch.rand(1, 1, 1, *size)
+    for drawn in ({}, {"members": 2}):
+        whole = forecaster.predict(past, 2, **drawn)
+        tiles = forecaster.predict(past, 2, tile=tile, overlap=overlap, **drawn)
+        assert (tiles - whole).abs().max() < 1e-3  # places are rounded, counted from elsewhere
     assert (whole - forecaster.predict(past, 2)).abs().mean() > 0.02
-    tiles = forecaster.predict(past, 2, tile=96, overlap=92, members=2)
-    assert (tiles - whole).abs().max() < 1e-3  # places are rounded, counted from elsewhere
-    other = forecaster.predict(past, 2, tile=96, overlap=92, members=2, seed=1)
+    other = forecaster.predict(past, 2, tile=tile, overlap=overlap, members=2, seed=1)
     assert (other - whole).abs().max() > 0.1
+
+
+def test_members_are_the_same_in_whichever_tiles_of_a_size() -> None:
+    """Also where the whole frame would be seen smaller still."""
+    forecaster = blending(16)
+    torch.nn.init.zeros_(forecaster.model.output.last.weight)  # members alone differ
+    torch.nn.init.zeros_(forecaster.model.output.of_members.weight)
+    past = torch.rand(1, 1, 1, 48, 120)
+    few, many = (
+        forecaster.predict(past, 2, tile=32, overlap=overlap, members=2) for overlap in (24, 16)
+    )
+    assert (few[0] - few[1]).abs().mean() > 0.02
+    inner = (..., slice(8, -8), slice(8, -8))
+    assert (few - many)[inner].abs().mean() < 0.05 * (few[0] - few[1]).abs().mean()
+
+
+def test_tiles_are_of_whole_blocks_and_see_all_the_same_ones() -> None:
+    """Blocks of 8 pixels, of which each is k x k: of all tiles of a frame the same k."""
+    model = build_model("guided", {"core": {"convlstm": {"hidden": [4]}}})
+    assert [model.stride_in((h, 900)) for h in (112, 167, 169, 300, 560)] == [8, 8, 16, 24, 40]
+    forecaster, draw = Forecaster(model), np.random.default_rng(0)
+    for _ in range(300):
+        h, w, asked = (int(n) for n in draw.integers((20, 20, 8), (1500, 1500, 500)))
+        tile, stride = forecaster._laid(asked, h, w)
+        assert asked <= tile < 2 * asked + 8
+        assert tile % stride == 0
+        rows, columns = (_tiles(n, tile, tile // 4, stride) for n in (h, w))
+        sizes = {(r.stop - r.start, c.stop - c.start) for r in rows for c in columns}
+        assert {model.stride_in(size) for size in sizes} == {stride}
+    joined = build_model("several", {"of": [{"guided": model.args}, {"persistence": {}}]})
+    assert joined.stride_in((300, 900)) == 24
+    assert Forecaster(build_model("simvp_small"))._laid(30, 100, 100) == (32, 4)
 
 
 def test_tiles_with_missing_values_and_in_a_clip(forecaster) -> None:

@@ -314,6 +314,20 @@ class Forecaster:
         """Of tiles: a rest of a block would be filled up with the tile's edge."""
         return -(-tile // self.model.stride) * self.model.stride
 
+    def _laid(self, tile: int, h: int, w: int) -> tuple[int, int]:
+        """The side of tiles of frames h x w, as asked or next above, and what they begin at
+        multiples of: so that none cuts a block that is seen as one, and all see blocks of one size,
+        also the last, in the corner, which reaches to the frame's ends. Where no such side is near,
+        the corner's blocks may be others.
+        """
+        first = self._side(tile)
+        for side in range(first, 2 * first, self.model.stride):
+            stride = self.model.stride_in((min(side, h), min(side, w)))
+            corner = [n if n <= side else side + (n - side) % stride for n in (h, w)]
+            if side % stride == 0 and self.model.stride_in(corner) == stride:
+                return side, stride
+        return first, self.model.stride_in((min(first, h), min(first, w)))
+
     def _predict_clip(
         self,
         clip: Clip,
@@ -367,11 +381,11 @@ class Forecaster:
             raise ValueError(
                 f"tiles have a side of at least 1 pixel, not {tile}; 0 takes frames whole"
             )
-        (b, _, c, h, w), stride = past.shape, self.model.stride
-        tile = self._side(tile)
+        b, _, c, h, w = past.shape
+        tile, stride = self._laid(tile, h, w) if tile else (0, 1)
         if not tile or (h <= tile and w <= tile):
             return _apart(self._whole(past, steps, known, guided, drawn), guided)
-        shared = tile // 4 if overlap is None else overlap
+        shared = min(tile // 4, tile - stride) if overlap is None else overlap
         if not 0 <= shared <= tile - stride:
             raise ValueError(
                 f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}"

@@ -215,7 +215,7 @@ class Blend(Head):
             each = self.reduced(evidence.unsqueeze(1))
             if self.guide.moves:  # a motion is in pixels
                 V, errors = each.tensor_split([2], dim=2)
-                each = torch.cat([V / self.factor(upon), errors], dim=2)
+                each = torch.cat([V / self.factor(upon.shape[-2:]), errors], dim=2)
             told = torch.cat([told, each.expand(-1, steps, -1, -1, -1)], dim=2)
         first = upon[:, :, : upon.shape[2] // len(self.guide.each)]
         with exactly(first):
@@ -223,13 +223,12 @@ class Blend(Head):
             blurs = [self.enlarged(blurred(small, sigma, REACH), first) for sigma in self.blurs]
         return torch.cat([upon, *blurs], dim=2), told
 
-    def factor(self, frames: Tensor) -> int:
-        """The k of which k x k pixels of these frames are one to the network."""
-        return 1 if self.short is None else max(1, round(min(frames.shape[-2:]) / self.short))
+    def factor(self, size: Sequence[int]) -> int:
+        return 1 if self.short is None else max(1, round(min(size) / self.short))
 
     def reduced(self, frames: Frames) -> Seen:
         """Means of k x k pixels."""
-        k = self.factor(frames)
+        k = self.factor(frames.shape[-2:])
         if k == 1:
             return frames
         return F.avg_pool2d(padded(frames.flatten(0, 1), k), k).unflatten(0, frames.shape[:2])
@@ -238,7 +237,7 @@ class Blend(Head):
         """From what the network saw, or its maps of that stride, to frames as large as `like`,
         between pixels linearly.
         """
-        k = stride * self.factor(like)
+        k = stride * self.factor(like.shape[-2:])
         if k == 1:
             return numbers
         large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
@@ -261,7 +260,7 @@ class Blend(Head):
     ) -> Frames:
         gain = len(self.guide.each) - 1 + len(self.blurs)
         first, *levels = upon.unflatten(2, (1 + gain, -1)).unbind(dim=2)
-        k = self.factor(first)
+        k = self.factor(first.shape[-2:])
         seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
         numbers = self.enlarged(self.numbers(raised, seen), first)
         shift = numbers[:, :, :2]

@@ -118,6 +118,9 @@ class Flow(AtOnce):
         # In a block six times its width, for all frames at once; and what it sees and gives.
         self.per_step = max(self.of.per_step, 6 * width / SIDE**2 / frames + 6 * channels)
 
+    def stride_in(self, size: Sequence[int]) -> int:
+        return math.lcm(SIDE, self.of.stride_in(size))
+
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """What m keeps, and the last `frames` frames. Any T >= 1."""
         own = self.of.encode(past, None if state is None else part_of(state, "of/"))

@@ -6,7 +6,7 @@ which what moves goes astray. Shapes: b clips, s steps; frames b s C H W; hidden
 raised maps (b·s) w h w; noise b s n i j.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -76,6 +76,10 @@ class Head(nn.Module):
         """(b·s,w,h,w) -> (b,s,numbers,H,W), of the size and dtype of `like`, which has b clips."""
         drawn = self.unfold(self.last(raised))[..., : like.shape[-2], : like.shape[-1]]
         return drawn.to(like.dtype).unflatten(0, (like.shape[0], -1))
+
+    def factor(self, size: Sequence[int]) -> int:
+        """The k of which k x k pixels of frames (H,W) are one to the network."""
+        return 1
 
     def reduced(self, frames: Frames) -> Float[Tensor, "b s _ _ _"]:
         """Frames as small as the network is to see them."""

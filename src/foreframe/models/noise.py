@@ -128,16 +128,16 @@ class Noise(nn.Module):
         self.width = whole + local + drift
 
     def forward(
-        self, state: State, steps: int, size: Sequence[int], first: int = 0
+        self, state: State, steps: int, size: Sequence[int], first: int = 0, factor: int = 1
     ) -> Float[Tensor, "b steps n i j"] | None:
-        """The noise of lead times `first` to `first + steps - 1` on maps of that size; None where
-        the state has no keys.
+        """The noise of lead times `first` to `first + steps - 1` on maps of that size, of frames
+        that are seen so many times smaller; None where the state has no keys.
         """
         if "key" not in state:
             return None
         key, (i, j) = state["key"], size
         b = len(key)
-        place = state.get("place", key.new_zeros(b, 2)) // self.stride
+        place = state.get("place", key.new_zeros(b, 2)) // (self.stride * factor)
         parts = []
         if self.whole:
             channel = torch.arange(self.whole, device=key.device)
@@ -188,12 +188,12 @@ class Astray(nn.Module):
         self.widths = tuple(widths)
 
     def forward(
-        self, state: State, steps: int, size: Sequence[int], first: int = 0
+        self, state: State, steps: int, size: Sequence[int], first: int = 0, factor: int = 1
     ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps n i j"] | None]:
         """For lead times from `first` on what is added to each of the maps, and the drift; all None
-        where the state has no keys.
+        where the state has no keys. Arguments as of `Noise`.
         """
-        noise = self.noise(state, steps, size, first)
+        noise = self.noise(state, steps, size, first, factor)
         if noise is None:
             return [None] * len(self.widths), None
         flat, each = noise.flatten(0, 1).to(next(self.added.parameters())), iter(self.added)

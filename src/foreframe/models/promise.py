@@ -1,6 +1,6 @@
 """The type of every model; the promise is stated in the docstring of `foreframe.models`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -38,8 +38,8 @@ class Model(nn.Module):
             then `inputs` more.
         inputs: channels of the past that it sees and does not forecast; what is known of them in
             the future is laid into the state (`with_known`).
-        stride: side of the blocks of pixels that it sees as one: frames that are cut into tiles are
-            cut at multiples of it.
+        stride: side of the blocks of pixels that it sees as one, in frames that are not large:
+            see `stride_in`.
         memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the
             rest again. No part of `args`: the model is the same. Models that take the whole past at
             once may ignore it.
@@ -66,6 +66,12 @@ class Model(nn.Module):
     def takes(self) -> int | None:
         """Channels of the past, inputs included; None for any."""
         return None if self.channels is None else self.channels + self.inputs
+
+    def stride_in(self, size: Sequence[int]) -> int:
+        """Side of the blocks of pixels that it sees as one in frames (H,W), a multiple of `stride`:
+        tiles of that size are cut at multiples of it.
+        """
+        return self.stride
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Take in the past, on from `state` where one is given. Any T >= 1."""

@@ -135,7 +135,11 @@ class Recurrent(Model):
         if self.astray is None:
             return [None, None], None
         size = self.encoder.maps(layers)[-1].shape[-2:]
-        return self.astray(state, steps, size, first)
+        factor = self.output.factor(state["frame"].shape[-2:])
+        return self.astray(state, steps, size, first, factor)
+
+    def stride_in(self, size: Sequence[int]) -> int:
+        return self.stride * self.output.factor(size)
 
     def step_values(self, height: int, width: int) -> int:
         """Values of the largest hidden map, for one frame H x W."""

@@ -53,6 +53,9 @@ class Several(Model):
     def _each(self) -> list[Model]:
         return list(self.models)  # type: ignore[arg-type]
 
+    def stride_in(self, size: Sequence[int]) -> int:
+        return math.lcm(*(model.stride_in(size) for model in self._each))
+
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         after: State = {}
         for k, model in enumerate(self._each):
