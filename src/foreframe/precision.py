@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Precision = Literal["32-true", "bf16-mixed", "auto"]
 EXACT, HALF, AUTO = get_args(Precision)
 
+FAST = ("AVX512", "AMX")  # instructions of the CPUs that bfloat16 is fast on
+
 LEAST, MOST = 3, 7  # rounds of a timing
 SECONDS = 1.0  # after which no round is added to the least
 
@@ -27,6 +29,17 @@ def check_precision(precision: str) -> None:
     """
     if precision not in (EXACT, HALF, AUTO):
         raise ValueError(f"precision {precision!r} is unknown; choose {EXACT}, {HALF} or {AUTO}")
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether products in bfloat16 are fast on this machine's cpu, cuda or mps: others emulate
+    them, and take up to ten times as long as in float32.
+    """
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device != "cpu" or torch.backends.cpu.get_cpu_capability() in FAST
 
 
 def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:

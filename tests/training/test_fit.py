@@ -35,6 +35,7 @@ from foreframe.training import (
 from foreframe.training.datamodule import training_batches
 from foreframe.training.fit import train
 from foreframe.training.stops import Stops
+from foreframe.training.trainer import settled_precision
 from foreframe.training.validation import monitored
 from foreframe.training.watch import BlankWatch
 
@@ -560,6 +561,30 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
         train(*groups(short, loss="mae", epochs=20, trainer={"limit_train_batches": 3}))
     assert state_of(short)["global_step"] == 12
     assert all(value.isfinite().all() for value in state_of(run)["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    ("given", "processor", "wanted"),
+    [
+        ("auto", "AVX2", "32-true"),
+        ("auto", "DEFAULT", "32-true"),
+        ("auto", "AVX512", "bf16-mixed"),
+        ("bf16-mixed", "AVX2", "bf16-mixed"),
+        ("64-true", "AVX512", "64-true"),
+    ],
+)
+def test_automatic_precision_is_half_where_that_is_fast(
+    given: str, processor: str, wanted: str, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    assert settled_precision(MachineOptions(device="cpu", precision=given)) == wanted
+
+
+def test_a_run_keeps_the_precision_that_it_was_trained_in(tmp_path, monkeypatch) -> None:
+    """Resumed on another processor it goes on as it began."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    run = train(*groups(tmp_path / "run", precision="auto", epochs=1))
+    assert yaml.safe_load((run / "config.yaml").read_text())["precision"] == "32-true"
 
 
 def test_half_precision_trains(tmp_path) -> None:

@@ -51,7 +51,7 @@ from foreframe.training.run import (
     recipe_of,
 )
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
-from foreframe.training.trainer import build_trainer, quiet, start_tensorboard
+from foreframe.training.trainer import build_trainer, quiet, settled_precision, start_tensorboard
 from foreframe.training.validation import Validation
 from foreframe.training.watch import BlankWatch, DivergenceWatch
 
@@ -87,6 +87,7 @@ def train(
         if given is not None:
             (model, data, learning, machine, run), splits = settled(given)
         model = of_its_weights(model)
+        machine = replace(machine, precision=settled_precision(machine))
         window, network, train, validation = prepared(model, data, learning, machine, splits)
         options = Options(
             model,

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.precision import multiplies_bfloat16
 from foreframe.training.options import LearningOptions
 
 MOMENTUM = 0.95
 # Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values of
 # 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
-HALF = ("AVX512", "AMX")  # instructions of CPUs that bfloat16 is fast with
 
 
 def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim.Optimizer:
@@ -130,7 +130,7 @@ def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor
     it as for float32.
     """
     tall = matrices.shape[1] > matrices.shape[2]
-    half = matrices.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() in HALF
+    half = multiplies_bfloat16(matrices.device.type)
     X = (matrices.mT if tall else matrices).to(torch.bfloat16 if half else torch.float32)
     X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):

@@ -163,7 +163,7 @@ class MachineOptions:
     Args:
         device: cpu, cuda, mps; auto takes cuda where there is one
         devices: how many, or auto
-        precision: e.g. 32-true, bf16-mixed, 16-mixed
+        precision: e.g. 32-true, bf16-mixed, 16-mixed; auto is bf16-mixed where that is fast
         memory: save keeps less of each step, and computes it again on the way back
         compile: compile recurrent cells; auto does where maps are large enough to pay back the
             seconds

@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 
+from foreframe.precision import AUTO, EXACT, HALF, multiplies_bfloat16
 from foreframe.training.checkpoints import WholeCheckpoints
 from foreframe.training.faults import Events
 from foreframe.training.notices import say
@@ -75,6 +76,15 @@ def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
             f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another "
             "with --port, or 0 for any free one"
         ) from None
+
+
+def settled_precision(machine: MachineOptions) -> str:
+    """What "auto" is here: bf16-mixed where the machine multiplies it fast, else 32-true."""
+    if machine.precision != AUTO:
+        return machine.precision
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = {"auto": device, "gpu": device}.get(machine.device, machine.device)
+    return HALF if multiplies_bfloat16(device) else EXACT
 
 
 def build_trainer(
