@@ -13,8 +13,11 @@ from foreframe.training.objectives import mse
 
 
 def flow(of: str = "persistence", **changes) -> Flow:
+    """One that draws errors as large as if it had learnt."""
     torch.manual_seed(0)
-    return Flow(of, **{"frames": 2, "width": 8, "blocks": 1} | changes)
+    model = Flow(of, **{"frames": 2, "width": 8, "blocks": 1} | changes)
+    nn.init.normal_(model.network.out.weight, std=0.02)
+    return model
 
 
 class Known(nn.Module):
@@ -54,6 +57,14 @@ def test_the_forecast_without_members_is_that_of_its_forecaster() -> None:
     on = model.encode(member[:, :2], model.encode(past))
     near = model.of(torch.cat([past, member[:, :2]], dim=1), 2)
     torch.testing.assert_close(model.decode(on, 2), near, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_has_learnt_nothing_draws_about_the_forecast() -> None:
+    model = Flow("persistence")
+    past = torch.rand(2, 3, 1, 16, 16)
+    drawn = model.decode(members(model.encode(past), 4), 10).unflatten(0, (2, 4))
+    assert 0 < (drawn - model(past, 10).unsqueeze(1)).abs().mean() < 0.05
 
 
 @torch.no_grad()
