@@ -3,7 +3,9 @@
 Not run beyond its help: publish.py, which writes into the package.
 """
 
+import argparse
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,8 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from foreframe import Forecaster
+from foreframe.clip import Window
+from foreframe.data import Scenes
+from foreframe.models import build_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
@@ -44,6 +52,7 @@ def run(program: str, *arguments: str, asked: str = "") -> str:
         "recordings.py",
         "runtimes.py",
         "speed.py",
+        "steps.py",
         "streaming.py",
     ],
 )
@@ -177,3 +186,66 @@ def test_cells_not_compiled(runtimes: Any, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torch.compile", lambda f: lambda *_: 1 / 0)
     with pytest.raises(worker.UnsupportedError, match="no C\\+\\+ compiler"):
         worker.compile_cells(type("Network", (), {"compiled": False})())
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("steps")
+
+
+def test_no_pysteps_is_one_line(steps: Any, monkeypatch: Any, capsys: Any, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pysteps", None)
+    with pytest.raises(SystemExit) as left:
+        steps.main(["no-archives", "--output", str(tmp_path / "runs")])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "pip install pysteps" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_members_are_scored_where_steps_has_values(
+    steps: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Of members that are all alike the fair CRPS is their absolute error, from numpy here."""
+    asked = []
+
+    def standing(rain: Any, members: int, leads: int, *told: Any) -> Any:
+        asked.append(told)
+        future = np.broadcast_to(rain[-1], (members, leads, *rain.shape[1:])).copy()
+        future[-1, 1:, :, :4] = np.nan
+        return future
+
+    monkeypatch.setattr(steps, "by_steps", standing)
+    rain = Scenes("test", kind="rain", canvas=32, length=8)
+    forecaster = Forecaster(build_model("lagged"), Window(5, 3), rain.scaling)
+    given = argparse.Namespace(members=2, clips=2, levels=6, frames=3, seed=7)
+    found = steps.scored(forecaster, rain, 2.0, given)
+    assert asked == [(2.0, 6, 3, 7), (2.0, 6, 3, 8)]
+    assert found.share == pytest.approx([1, 28 / 32, 28 / 32])
+
+    mm = rain.scaling.to_units(rain.batch([0, 1])).numpy()[:, :, 0].astype(float)
+    apart = np.abs(mm[:, 5:] - mm[:, 4:5])
+    errors = [apart[:, 0].mean(), *apart[:, 1:, :, 4:].mean(axis=(0, 2, 3))]
+    crps = next(of for of in steps.SCORES if of.score == "fair_crps")
+    assert found.rows["STEPS"].by_lead(crps) == pytest.approx(errors, rel=1e-3)
+    kept = np.concatenate([apart[:, 0].reshape(2, -1), apart[:, 1:, :, 4:].reshape(2, -1)], axis=1)
+    assert found.rows["STEPS"].by_window() == pytest.approx(kept.mean(axis=1), rel=1e-3)
+    assert 0 < sum(found.rows["members"].by_lead(crps)) < sum(errors)
+
+    steps.tell({"one": found})
+    said = capsys.readouterr().out
+    assert "| share of pixels that STEPS has values for | +5 min | +10 min |" in said
+    assert "| one | 1.00 | 0.88 |" in said
+    assert said.count("| **members**, one |") == len(steps.SCORES)
+    assert "of 2 windows" in said
+
+
+def test_steps_of_pysteps(tmp_path: Path) -> None:
+    if importlib.util.find_spec("pysteps") is None:
+        pytest.skip("needs pysteps: pip install pysteps")
+    few = ["--members", "2", "--clips", "1", "--events", "mch_rain_20160711"]
+    said = run("steps.py", "--quick", *few, "--output", str(tmp_path))
+    assert "| STEPS, mch_rain_20160711 |" in said
+    assert "of 1 window." in said
