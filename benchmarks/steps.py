@@ -1,6 +1,6 @@
 """Members of rain beside STEPS, the ensemble of pysteps, on the same windows.
 
-    python benchmarks/steps.py ARCHIVES [--members 8] [--clips 16] [--events EVENT ...]
+    python benchmarks/steps.py ARCHIVES [--members 8] [--clips 48] [--events EVENT ...]
 
 ARCHIVES is the folder that examples/radar/prepare.py takes, and the windows are those on which
 benchmarks/radar.py scores a forecaster. pysteps is no part of foreframe: pip install pysteps.
@@ -14,13 +14,14 @@ defaults.
 STEPS has no values where rain would come in from outside a window: no row is scored on what any of
 its members lacks there. All scores are foreframe's own: fair CRPS in mm/h; FSS at 5 mm/h and 17
 pixels, of all members, each as a forecast; sharpness and spread over skill on the network's scale;
-power at 8 pixels over the truth's, in the middle of a window, half as wide and high, in those
-frames alone that lack nothing there.
+power at 8 pixels over the truth's, in the middle of a window, half as wide and high, and only of
+lead times at which nothing is lacking there in a quarter of the windows or more.
 """
 
 import argparse
 import contextlib
 import io
+import math
 import sys
 import time
 import warnings
@@ -40,6 +41,7 @@ EVENTS = ("mch_rain_20160711", "mch_rain_20150515")
 MINUTES = 5  # from frame to frame
 TOLD = (5, 10, 20, 30, 45, 60)  # minutes ahead
 HEAVY, SCALE = 5, 17  # mm/h and pixels, of FSS
+ENOUGH = 0.25  # of the windows, for a figure of their middle
 OURS, STEPS = "members", "STEPS"
 
 
@@ -66,6 +68,12 @@ SCORES = (
 )  # fmt: skip
 
 
+def middle(frames: Any) -> Any:
+    """Of the last two axes."""
+    h, w = frames.shape[-2:]
+    return frames[..., h // 4 : h - h // 4, w // 4 : w - w // 4]
+
+
 class Row:
     """An ensemble's scores: of its members together, of each one as a forecast, and of the middle
     of windows; and what it took, in seconds of this process.
@@ -83,11 +91,9 @@ class Row:
 
     def add(self, X: Any, truth: Any, window: int) -> None:
         """Members of one window, (1,M,S,1,H,W), and their truth, (1,S,1,H,W)."""
-        m, (h, w) = X.shape[1], truth.shape[-2:]
         self.together.update(X, truth, [window])
-        self.each.update(X[0], truth.expand(m, -1, -1, -1, -1))
-        half = (..., slice(h // 4, h - h // 4), slice(w // 4, w - w // 4))
-        self.middle.update(X[half], truth[half], [window])
+        self.each.update(X[0], truth.expand(X.shape[1], -1, -1, -1, -1))
+        self.middle.update(middle(X), middle(truth), [window])
 
     def by_lead(self, told: Told) -> list[float]:
         return getattr(self, told.card).table()[told.convention][told.score]["per_lead"]
@@ -100,12 +106,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """What was scored of an event: a row for each ensemble, and the share of all that was measured,
-    by lead time, that STEPS has values for.
+    """What was scored of an event: a row for each ensemble; and by lead time, the share of what was
+    measured that STEPS has values for, and of the windows that lack nothing in the middle.
     """
 
     rows: dict[str, Row]
     share: list[float]
+    whole: list[float]
+
+    def by_lead(self, row: str, told: Told) -> list[float]:
+        values = self.rows[row].by_lead(told)
+        if told.card != "middle":
+            return values
+        enough = zip(values, self.whole, strict=True)
+        return [value if share >= ENOUGH else math.nan for value, share in enough]
 
 
 @contextlib.contextmanager
@@ -211,7 +225,7 @@ def scored(forecaster: Any, dataset: Any, km: float, given: argparse.Namespace) 
 
     leads, each = forecaster.window.future, ensembles(forecaster, km, given)
     rows = {name: Row(n, leads, forecaster.scaling, given.seed) for name, (n, _) in each.items()}
-    measured, known = torch.zeros(leads), torch.zeros(leads)
+    measured, known, whole = torch.zeros(3, leads)
     windows = chosen(dataset, given.clips)
     for k, clip in zip(windows, batches(dataset, 1, among=windows), strict=True):
         parts = parts_of(clip, forecaster.window, 0)
@@ -225,9 +239,10 @@ def scored(forecaster: Any, dataset: Any, km: float, given: argparse.Namespace) 
         truth = parts.truth.masked_fill(lacking, torch.nan)
         measured += (~parts.truth.isnan()).sum(dim=(0, 2, 3, 4))
         known += (~truth.isnan()).sum(dim=(0, 2, 3, 4))
+        whole += ~middle(truth).isnan().any(dim=4).any(dim=3).any(dim=2)[0]
         for name, X in futures.items():
             rows[name].add(X, truth, k)
-    return Found(rows, (known / measured).tolist())
+    return Found(rows, (known / measured).tolist(), (whole / len(windows)).tolist())
 
 
 def tell(found: Mapping[str, Found]) -> None:
@@ -241,10 +256,10 @@ def tell(found: Mapping[str, Found]) -> None:
     for of in SCORES:
         cells_of = {
             f"**{name}**, {event}" if name == OURS else f"{name}, {event}": cells(
-                row.by_lead(of), of.form
+                one.by_lead(name, of), of.form
             )
             for event, one in found.items()
-            for name, row in one.rows.items()
+            for name in one.rows
         }
         table(of.title, columns, cells_of)
     shares = {event: cells(one.share, ".2f") for event, one in found.items()}
@@ -270,7 +285,7 @@ def main(arguments: Sequence[str]) -> int:
     option("--events", nargs="+", metavar="EVENT", help="by default both of MeteoSwiss")
     option("--forecaster", default="radar-ensemble", metavar="NAME_OR_FOLDER")
     option("--members", type=positive, default=8, help="of the forecaster and of STEPS")
-    option("--clips", type=positive, default=16, help="windows of each event, at most")
+    option("--clips", type=positive, default=48, help="windows of each event, at most")
     option("--levels", type=positive, default=6, help="of the cascade of STEPS")
     option("--frames", type=positive, default=3, help="that the motion for STEPS is taken of")
     option("--seed", type=int, default=0)
