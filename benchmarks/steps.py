@@ -8,8 +8,7 @@ benchmarks/radar.py scores a forecaster. pysteps is no part of foreframe: pip in
 Scored are so many members of the forecaster, as many of STEPS, and the lagged ensembles of dense
 motion and of optical flow, begun 0 to 4 frames ago. All see the same past. STEPS is told what
 pysteps' own examples of it tell: mm/h in dBR, all below 0.1 mm/h at -15 dBR; motion by Lucas-Kanade
-of the last --frames, perturbed by `bps`; noise nonparametric; --levels of the cascade; else its
-defaults.
+of the last 3 frames, perturbed by `bps`; noise nonparametric; 6 levels; else its defaults.
 
 STEPS has no values where rain would come in from outside a window: no row is scored on what any of
 its members lacks there. All scores are foreframe's own: fair CRPS in mm/h; FSS at 5 mm/h and 17
@@ -152,16 +151,12 @@ def check_pysteps() -> None:
         leave(f"STEPS is of pysteps ({error}): pip install pysteps")
 
 
-def by_steps(
-    rain: Any, members: int, leads: int, km: float, levels: int, frames: int, seed: int
-) -> Any:
+def by_steps(rain: Any, members: int, leads: int, km: float, seed: int) -> Any:
     """Members by STEPS.
 
     Args:
         rain: (T,H,W), mm/h, no value missing.
         km: from pixel to pixel.
-        levels: of the cascade.
-        frames: the last ones, for the motion.
 
     Returns:
         (M,leads,H,W), mm/h, NaN where it has no value.
@@ -171,11 +166,10 @@ def by_steps(
         from pysteps.nowcasts import steps
         from pysteps.utils.transformation import dB_transform
 
-        dbr = dB_transform(rain, threshold=0.1, zerovalue=-15.0)[0]
-        motion = dense_lucaskanade(dbr[-frames:])
+        dbr = dB_transform(rain[-3:], threshold=0.1, zerovalue=-15.0)[0]
         future = steps.forecast(
-            dbr[-3:], motion, leads, members,
-            n_cascade_levels=levels, precip_thr=-10.0, kmperpixel=km, timestep=MINUTES,
+            dbr, dense_lucaskanade(dbr), leads, members,
+            n_cascade_levels=6, precip_thr=-10.0, kmperpixel=km, timestep=MINUTES,
             noise_method="nonparametric", vel_pert_method="bps", mask_method="incremental",
             seed=seed,
         )  # fmt: skip
@@ -200,7 +194,7 @@ def ensembles(
     def steps(parts: Any, window: int) -> Any:
         rain = scaling.to_units(parts.past[0, :, 0]).double().numpy()
         seed = given.seed + window
-        future = by_steps(rain, given.members, leads, km, given.levels, given.frames, seed)
+        future = by_steps(rain, given.members, leads, km, seed)
         return scaling.to_network(torch.from_numpy(future).float())[None, :, :, None]
 
     def drawn(model: Any, n: int) -> Callable[[Any, int], Any]:
@@ -286,8 +280,6 @@ def main(arguments: Sequence[str]) -> int:
     option("--forecaster", default="radar-ensemble", metavar="NAME_OR_FOLDER")
     option("--members", type=positive, default=8, help="of the forecaster and of STEPS")
     option("--clips", type=positive, default=48, help="windows of each event, at most")
-    option("--levels", type=positive, default=6, help="of the cascade of STEPS")
-    option("--frames", type=positive, default=3, help="that the motion for STEPS is taken of")
     option("--seed", type=int, default=0)
     option("--output", type=Path, help="where rain in mm/h is kept; by default runs/radar-events")
     option("--quick", action="store_true", help="small archives made here: only a try")
@@ -305,14 +297,6 @@ def main(arguments: Sequence[str]) -> int:
 
     how = grouped(f"{READ} {SMALL_READ}" if given.quick else READ)
     found = {}
-    print(
-        f"# {plural(given.members, 'member')} of {given.forecaster} and of STEPS, "
-        f"{plural(given.clips, 'window')} of each event\n\n"
-        f"- {machine()}, pysteps {version('pysteps')}; {time.strftime('%Y-%m-%d')}\n"
-        f"- STEPS: {plural(given.levels, 'level')}, motion of {plural(given.frames, 'frame')}; "
-        f"seed {given.seed}",
-        flush=True,
-    )
     try:
         for event in asked:
             opened = open_scored(given.forecaster, str(without(event, events, output)), **how)
@@ -323,6 +307,12 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{time.strftime('%H:%M:%S')} {event}", file=sys.stderr)
     except ValueError as error:
         leave(str(error))
+    print(
+        f"# {plural(given.members, 'member')} of {given.forecaster} and of STEPS, "
+        f"{plural(given.clips, 'window')} of each event at most\n\n"
+        f"- {machine()}, pysteps {version('pysteps')}; {time.strftime('%Y-%m-%d')}; "
+        f"seed {given.seed}"
+    )
     tell(found)
     return 0
 

@@ -220,10 +220,11 @@ def test_members_are_scored_where_steps_has_values(
     monkeypatch.setattr(steps, "by_steps", standing)
     rain = Scenes("test", kind="rain", canvas=32, length=8)
     forecaster = Forecaster(build_model("lagged"), Window(5, 3), rain.scaling)
-    given = argparse.Namespace(members=2, clips=2, levels=6, frames=3, seed=7)
+    given = argparse.Namespace(members=2, clips=2, seed=7)
     found = steps.scored(forecaster, rain, 2.0, given)
-    assert asked == [(2.0, 6, 3, 7), (2.0, 6, 3, 8)]
+    assert asked == [(2.0, 7), (2.0, 8)]
     assert found.share == pytest.approx([1, 28 / 32, 28 / 32])
+    assert found.whole == [1, 1, 1]  # what is lacking is outside the middle
 
     mm = rain.scaling.to_units(rain.batch([0, 1])).numpy()[:, :, 0].astype(float)
     apart = np.abs(mm[:, 5:] - mm[:, 4:5])
@@ -240,6 +241,16 @@ def test_members_are_scored_where_steps_has_values(
     assert "| one | 1.00 | 0.88 |" in said
     assert said.count("| **members**, one |") == len(steps.SCORES)
     assert "of 2 windows" in said
+
+    power = next(of for of in steps.SCORES if of.card == "middle")
+    rare = steps.Found(found.rows, found.share, [1, 0.5, 0.2])
+    assert np.isnan(rare.by_lead("STEPS", power)).tolist() == [False, False, True]
+
+
+def test_options_of_the_radar_windows_as_python_takes_them(steps: Any) -> None:
+    flags = "--reading.variable rain --reading.coarsen 2 --splits.active 0.02 --reading.coarsen 1"
+    groups = {"reading": {"variable": "rain", "coarsen": 1}, "splits": {"active": 0.02}}
+    assert steps.grouped(flags) == groups
 
 
 def test_steps_of_pysteps(tmp_path: Path) -> None:
