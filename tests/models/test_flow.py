@@ -166,7 +166,6 @@ def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
         ({"spread": 0.0}, "spread is a number above 0"),
         ({"of": "nothing"}, "model 'nothing' is unknown"),
         ({"of": {}}, "a flow is of one model"),
-        ({"of": None}, "is not told of which"),
         ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),
     ],
 )

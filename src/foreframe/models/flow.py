@@ -48,8 +48,8 @@ class Flow(AtOnce):
 
     Args:
         of: the forecaster m, {name: arguments} as `build_model` takes them, or a name alone. Its
-            weights are learnt before, and stay as they are. To be given, but for a training, which
-            takes that of the weights with which it begins.
+            weights are learnt before, and stay as they are. A training takes by default that of the
+            weights with which it begins.
         channels: C of the frames.
         frames: how many it forecasts at once, and how many of the past it looks at.
         width: channels of the network's maps.
@@ -68,7 +68,7 @@ class Flow(AtOnce):
 
     def __init__(
         self,
-        of: str | Mapping[str, Any] | None = None,
+        of: str | Mapping[str, Any],
         channels: int = 1,
         frames: int = 10,
         width: int = 192,
@@ -82,11 +82,6 @@ class Flow(AtOnce):
         from foreframe.models import build_model, model_name  # which know this model, too
 
         named = {of: {}} if isinstance(of, str) else of
-        if named is None:
-            raise ValueError(
-                "model flow draws what a trained forecaster errs by, and is not told of which: "
-                "train that first, and begin with its weights, --weights RUN"
-            )
         if len(named) != 1:
             raise ValueError(f"a flow is of one model, {{name: arguments}}, not of {brief(of)}")
         name, args = next(iter(named.items()))

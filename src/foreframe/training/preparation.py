@@ -101,10 +101,15 @@ def of_its_weights(model: ModelOptions) -> ModelOptions:
     """A flow that is not told of which forecaster: of the one whose weights it begins with.
 
     Raises:
-        ValueError: these weights are not there.
+        ValueError: there are none, or they are not there.
     """
-    if model.model != "flow" or model.weights is None or "of" in model.model_args:
+    if model.model != "flow" or "of" in model.model_args:
         return model
+    if model.weights is None:
+        raise ValueError(
+            "model flow draws what a trained forecaster errs by, and is not told of which: train "
+            "that first, and begin with its weights, --weights RUN"
+        )
     trained = Forecaster.load(model.weights).model
     args = (
         trained.args if isinstance(trained, Flow) else {"of": {model_name(trained): trained.args}}
