@@ -43,7 +43,7 @@ demo: .venv/installed
 	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

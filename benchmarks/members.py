@@ -4,8 +4,10 @@
 
 A forecast of 16 members beside one forecast, and a training step of `--loss crps --members 2`
 beside one of `--loss mse`, of the same networks with noise, each in float32 and in bfloat16. A step
-is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer. The row
-`flow` is of a flow of `simvp_small`: one forecast is that of the latter, and so is the step of mse.
+is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer. Rows of
+flows are of flows of `simvp_small`: one forecast is that of the latter, and so is the step of mse.
+`flow` learns by flow matching in the passes that it has by default; `flow_judged` has two passes
+and learns from its members, by crps.
 
 All ways of a row wait in processes of their own and are asked in turn, one at a time, round after
 round: so work of others on the machine, which comes and goes, meets them alike. Tables have
@@ -28,7 +30,8 @@ from typing import Any
 from runtimes import machine, positive
 from worker import give_memory_back, peak
 
-NETWORKS = ("quick", "simvp_small", "flow")
+FLOWS = {"flow": {}, "flow_judged": {"times": [0, 0.25]}}
+NETWORKS = ("quick", "simvp_small", *FLOWS)
 WAYS = {"forecast": ("one", "members"), "step": ("mse", "crps")}
 DRAWN = {"members": 16, "crps": 2}
 FRAMES = 10
@@ -46,10 +49,10 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
 
     torch.manual_seed(0)
     torch.set_num_threads(given["threads"])
-    if given["network"] == "flow":
-        name, args = ("simvp_small", {}) if way == "mse" else ("flow", {"of": "simvp_small"})
-    else:
-        name, args = given["network"], {"noise": {"whole": 16}}
+    name, args = given["network"], {"noise": {"whole": 16}}
+    if name in FLOWS:
+        args = {"of": "simvp_small", **FLOWS[name]}
+        name, args = ("simvp_small", {}) if way == "mse" else ("flow", args)
     network = build_model(name, args)
     window = Window(FRAMES, FRAMES)
     digits = foreframe.MovingMNIST("test", length=window.length)
@@ -65,7 +68,9 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=given["bf16"]):
-            learnt = network.learn(clips, window, LOSSES["mse"])  # an objective of its own
+            # An objective of its own, where members are not judged.
+            own = way == "mse" or given["network"] == "flow"
+            learnt = network.learn(clips, window, LOSSES["mse"]) if own else None
             if learnt is None:
                 loss = LOSSES[way](*forecast(network, clips, window, drawn=DRAWN.get(way, 0)))
             else:

@@ -2,11 +2,17 @@
 they would slow every call.
 """
 
+import os
+
 from jaxtyping import install_import_hook
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # all tests, of which some need it
+    # Modules that are first imported by one of ours, under the hook, have no cached bytecode: a
+    # worker would compile all of Lightning, torchvision and others again.
+    import lightning.pytorch  # noqa: F401
 
 install_import_hook("foreframe", "typechecker.checked")
 
-import os  # noqa: E402
 import signal  # noqa: E402
 from pathlib import Path  # noqa: E402
 

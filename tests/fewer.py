@@ -5,7 +5,6 @@ Flags that come last win, so each verb's are put at the end of every command of 
 the model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process in bfloat16.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,27 +39,19 @@ def steps_behind(arguments: Sequence[str]) -> int:
     return step
 
 
-def write_shims(folder: Path) -> None:
-    """Programs for scripts that put FOLDER first on the PATH: foreframe by the rule, this Python,
-    and no pip.
+def write_shims(folder: Path, called: Path) -> None:
+    """Programs for scripts that put FOLDER first on the PATH: foreframe and python only write what
+    they are called with, a line of JSON each, at the end of CALLED; there is no pip.
     """
-    tests = Path(__file__).parent
-    source = Path(sys.modules["foreframe"].__file__ or "").parents[1]
+    note = "import json, sys; print(json.dumps(sys.argv[1:]))"
     shims = {
-        "foreframe": f'exec "{sys.executable}" "{tests / "fewer.py"}" "$@"',
-        "python": f'exec "{sys.executable}" "$@"',
-        "pip": "exit 0  # the tests' own environment has all extras, and tests use no network",
+        name: f"""exec "{sys.executable}" -c '{note}' {name} "$@" >> "{called}"
+"""
+        for name in ("foreframe", "python")
     }
+    shims["pip"] = "exit 0  # the tests' own environment has all extras, and tests use no network\n"
     folder.mkdir(parents=True)
     for name, line in shims.items():
         path = folder / name
-        path.write_text(f'#!/bin/sh\nexport PYTHONPATH="{source}"\n{line}\n', encoding="utf-8")
+        path.write_text(f"#!/bin/sh\n{line}", encoding="utf-8")
         path.chmod(0o755)
-
-
-if __name__ == "__main__":
-    # What the tests keep beside this file is no user's.
-    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
-    from foreframe.cli import main
-
-    sys.exit(main(fewer(sys.argv[1:])))

@@ -87,7 +87,10 @@ def test_precision() -> None:
 
 @pytest.mark.parametrize(
     ("network", "way"),
-    [("quick", "members"), ("quick", "crps"), ("flow", "one"), ("flow", "mse"), ("flow", "crps")],
+    [
+        *(("quick", "members"), ("quick", "crps"), ("flow", "mse"), ("flow", "crps")),
+        *(("flow_judged", "one"), ("flow_judged", "crps")),
+    ],
 )
 def test_a_worker_of_the_table_of_members(network: str, way: str) -> None:
     given = {"network": network, "bf16": True, "batch": 1, "threads": 1, "clock": "wall"}

@@ -9,6 +9,8 @@ it:
 What takes hours is made short by one rule for all commands (`fewer.py`).
 """
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -32,6 +34,7 @@ from foreframe.training.recipes import recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 SHOWN = ("text", "yaml")  # blocks that show something, and hold nothing to run
 
 # What the reader names, or has: words in capitals, and files.
@@ -95,21 +98,40 @@ def run_line(line: str) -> str:
         re.sub(r"\b[A-Z][A-Z_]+\b(?=/)", lambda name: NAMES[name[0]], word) for word in arguments
     ]
     if program == "foreframe":
-        try:
-            code = main(fewer(arguments))
-        except SystemExit as stop:  # --help leaves so
-            code = stop.code
-        assert not code, line
+        run_foreframe(arguments)
         return arguments[0]
     assert program.endswith("run.sh"), (
         f"{line!r} is not run; say why before its block: <!-- not run: ... -->"
     )
-    done = subprocess.run(
-        ["bash", program, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    assert "Traceback" not in done.stderr
+    run_program(["bash", program, *arguments])
+    # What the script would have called, each in its order.
+    for name, *words in map(json.loads, CALLED.read_text(encoding="utf-8").splitlines()):
+        if name == "foreframe":
+            run_foreframe(words)
+        else:
+            run_program([sys.executable, *words])
+    CALLED.unlink()
     return program
+
+
+def run_foreframe(arguments: list[str]) -> None:
+    try:
+        code = main(fewer(arguments))
+    except SystemExit as stop:  # --help leaves so
+        code = stop.code
+    assert not code, arguments
+
+
+def run_program(words: list[str]) -> None:
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        check=False,
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert "Traceback" not in done.stderr
 
 
 def run_python(page: str, code: str) -> None:
@@ -137,7 +159,7 @@ def folder(tmp_path_factory) -> Path:
     """A folder with the reader's files, the examples, and runs/demo as `make demo` leaves it."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "examples").symlink_to(ROOT / "examples")
-    write_shims(folder / ".venv" / "bin")
+    write_shims(folder / ".venv" / "bin", folder / CALLED)
     for name, make in FILES.items():
         make(folder / name)
     with pytest.MonkeyPatch.context() as patch:

@@ -46,6 +46,16 @@ def test_a_variational_model_trains_and_forecasts(capsys: pytest.CaptureFixture)
     assert future.isfinite().all()
 
 
+def test_its_members_are_judged_as_they_are_drawn(capsys: pytest.CaptureFixture) -> None:
+    """By crps, with which its own objective, of a code that sees the truth, has nothing to do."""
+    assert main([*FLAGS, "--loss", "crps", "--truncate", "2"]) == 0, capsys.readouterr().err
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator("run")
+    events.Reload()
+    assert {"loss", "kl"} & {*events.Tags()["scalars"]} == {"loss"}
+
+
 @pytest.mark.parametrize("option", ["sampling_steps", "truncate"])
 def test_what_its_objective_does_not_have_is_refused(option: str, capsys) -> None:
     assert main([*FLAGS, f"--{option}", "2"]) == 2
@@ -73,8 +83,21 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
     assert main(["predict", "run", "array.npy", "--members", "3", "-o", "members.nc"]) == 0
     said = capsys.readouterr()
     assert "eval mode" not in said.out + said.err
-    # What it has learnt goes on from where it was, and a resumed run needs no weights.
-    assert main([*FLOW[:-1], "further", "--weights", "run"]) == 0, capsys.readouterr().err
+    # What it has learnt goes on from where it was, also by its members and in other passes; and a
+    # resumed run needs no weights.
+    for run, more in (("further", []), ("judged", ["--loss", "crps"])):
+        on = [*FLOW[:-1], run, "--weights", "run", *more]
+        assert main([*on, "--model_args.times", "[0,0.5]"]) == 0, capsys.readouterr().err
+        goes_on = Forecaster.load(run)
+        assert goes_on.model.args == forecaster.model.args | {"times": [0, 0.5]}
+        assert torch.equal(goes_on.model(past, 7), trained.model(past, 7))
+    apart = [
+        (own - other).abs().max()
+        for own, other in zip(
+            goes_on.model.parameters(), Forecaster.load("further").model.parameters(), strict=True
+        )
+    ]
+    assert max(apart) > 1e-4
     shutil.rmtree("trained")
     assert main(["train", "--resume", "run", "--epochs", "2"]) == 0, capsys.readouterr().err
     resumed = Forecaster.load("run")
@@ -86,7 +109,7 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
     [
         ([], "is not told of which: train that first, and begin with its weights, --weights RUN"),
         (["--model_args.of", "simvp_small"], "and simvp is not trained: do that first, and begin"),
-        (["--weights", "trained", "--loss", "crps"], "leave --loss at mse"),
+        (["--weights", "trained", "--loss", "mae"], "which is --loss mse, or then from members"),
         (
             ["--weights", "other", "--model_args.of.simvp.blocks", "2"],
             "of another network than these options describe: simvp with",

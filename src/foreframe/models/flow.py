@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from foreframe.clip import Window
 from foreframe.keyed import further, normals
 from foreframe.models.codec import padded
-from foreframe.models.promise import Learnt, Loss, State, known_inputs, part_of, parts_of
+from foreframe.models.promise import Learnt, Loss, Model, State, known_inputs, part_of, parts_of
 from foreframe.models.recurrent import AtOnce
 from foreframe.typed import brief
 
@@ -34,12 +34,17 @@ class Flow(AtOnce):
 
     a network learns r̂(r_t, t, m, past), the mean of r given r_t, from which the velocity of r_t is
     (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, is carried along it in the
-    few passes that begin at `times`, the last of which ends at r̂ itself, and is m + r.
+    few passes that begin at `times`, the last of which ends at r̂ itself, and is m + r. At t = 0,
+    where r_t says nothing of r, the network sees zeros in its place: a pass that all members share.
 
     So members are as sharp as the truth that the network has seen, however blurred m is, and the
-    forecast without members is m, to the bit. It keeps the promise of `foreframe.models`: its state
-    is that of m, and the last `frames` frames. A member that looks beyond `frames` steps goes on
-    from its own frames, which m sees as it saw the past; m alone goes on in its own way.
+    forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
+    members through all passes and judges those: the spread that few passes lose comes back, and
+    one pass after the shared one is enough.
+
+    It keeps the promise of `foreframe.models`: its state is that of m, and the last `frames`
+    frames. A member that looks beyond `frames` steps goes on from its own frames, which m sees as
+    it saw the past; m alone goes on in its own way.
 
     Where it differs from the papers: the network gives r̂ and not the velocity, since what a
     forecast errs by has few ways to be and noise has all (Li & He 2025, arXiv 2511.13720); it
@@ -55,7 +60,8 @@ class Flow(AtOnce):
         width: channels of the network's maps.
         blocks: of the network.
         spread: σ; of about the size that errors have where they are large.
-        times: at which passes begin, from 0; as many are made.
+        times: at which passes begin, from 0; as many are made. A training by crps may go on with
+            other ones, and learns to do with those.
         levels: times t, of all, at which a clip is learnt in one step.
         inputs: further channels of the past, which m sees and does not forecast.
 
@@ -63,8 +69,8 @@ class Flow(AtOnce):
         ValueError: for choices that do not fit each other.
     """
 
-    stride = 4
     draws = True
+    free = ("times", "levels")
 
     def __init__(
         self,
@@ -125,18 +131,21 @@ class Flow(AtOnce):
         return {"seen": seen} | {f"of/{name}": value for name, value in own.items()}
 
     def shared(self, state: State, steps: int) -> State:
-        return {**state, "forecast": self._forecast(state, self.frames)}
+        m = self._forecast(state, self.frames)
+        return {**state, "forecast": m, "meant": self._meant(m, state["seen"])}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         return super().decode(state, steps) if "key" in state else self._forecast(state, steps)
 
     def next_frames(self, state: State, first: int) -> Frames:
         """m, and what is drawn for it."""
-        m = state["forecast"] if "forecast" in state else self._forecast(state, self.frames)
-        shown = self._shown(m, state["seen"][:, :, : self.channels])
+        state = state if "meant" in state else self.shared(state, self.frames)
+        m, meant = state["forecast"], state["meant"]
+        shown = self._shown(m, state["seen"])
         r = self.spread * _noise(state, first, _padded(m)).to(_exact(m))
         for t, after in pairwise(self.times):
-            meant = self.network(r, r.new_full((len(r),), t), shown, self.spread)
+            if t > 0:
+                meant = self.network(r, r.new_full((len(r),), t), shown, self.spread)
             r = r + (after - t) / (1 - t) * (meant - r)
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
 
@@ -163,6 +172,7 @@ class Flow(AtOnce):
         t = torch.tensor(self.times)[asked.flatten()].to(r)
         along = t.view(-1, 1, 1, 1, 1)
         r_t = along * r + (1 - along) * self.spread * torch.randn_like(r)
+        r_t = r_t.where(along > 0, 0)
         meant = self.network(r_t, t, shown, self.spread)
         meant, r = (x[:, :future, :, :h, :w] for x in (meant, r))
         there = truth.isfinite().to(r).repeat_interleave(self.levels, dim=0)
@@ -182,12 +192,21 @@ class Flow(AtOnce):
         self.of.eval()
         return self
 
+    def begun_by(self, trained: Model) -> Model:
+        return self if isinstance(trained, Flow) else self.of
+
     def _forecast(self, state: State, steps: int) -> Frames:
         known = {"known": state["known"]} if "known" in state else {}
         return self.of.decode(part_of(state, "of/") | known, steps)
 
-    def _shown(self, m: Frames, past: Float[Tensor, "b p c h w"]) -> Float[Tensor, "b s c _ _"]:
+    def _meant(self, m: Frames, seen: Float[Tensor, "b p _ h w"]) -> Float[Tensor, "b t c _ _"]:
+        """r̂ at t = 0, where r_t says nothing of r: the mean of what m errs by."""
+        r = torch.zeros_like(_padded(m), dtype=_exact(m))
+        return self.network(r, r.new_zeros(len(r)), self._shown(m, seen), self.spread)
+
+    def _shown(self, m: Frames, past: Float[Tensor, "b p _ h w"]) -> Float[Tensor, "b s c _ _"]:
         """What the network sees beside r_t: of fewer past frames the oldest stands in."""
+        past = past[:, :, : self.channels]
         oldest = past[:, :1].expand(-1, self.frames - past.shape[1], -1, -1, -1)
         return torch.cat([_padded(m), _padded(torch.cat([oldest, past], dim=1))], dim=1)
 

@@ -48,6 +48,7 @@ class Model(nn.Module):
         per_step: values that a forecast holds at once for each pixel and step, beside the frames
             themselves.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
+        free: names in `args` of what weights do not depend on: those trained with others fit.
         draws: whether it has several futures: `decode` draws from the keys that a state has of its
             members (`foreframe.models.members`).
     """
@@ -60,6 +61,7 @@ class Model(nn.Module):
     memory: str = "keep"
     compiled: bool | None = None
     bounded: bool = False
+    free: Sequence[str] = ()
     draws: bool = False
 
     @property
@@ -101,6 +103,10 @@ class Model(nn.Module):
             loss: the one that was chosen for training.
         """
         return None
+
+    def begun_by(self, trained: "Model") -> "Model":
+        """What of this model begins with the weights of that one: all of it, by default."""
+        return self
 
     @property
     def guide(self) -> "Model | None":

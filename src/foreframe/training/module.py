@@ -61,14 +61,17 @@ class ForecastModule(L.LightningModule):
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         clips, window = shortened(clips, self.window, self.learning.least_past)
-        learnt = self.network.learn(clips, window, self._loss) or self._forecast(clips, window)
+        learnt = None
+        if self.learning.loss != "crps":  # of members, which any model that draws them is judged by
+            learnt = self.network.learn(clips, window, self._loss)
+        learnt = learnt or self._forecast(clips, window)
         for name, term in learnt.terms.items():
             self.log(name, term)
         self.log("loss", learnt.loss, prog_bar=True)
         return {"loss": learnt.loss, "forecast": learnt.forecast.detach()}
 
     def _forecast(self, clips: Batch, window: Window) -> Learnt:
-        """The objective of a model that brings none."""
+        """The objective of a model that brings none, and of members."""
         if self.learning.sampling_steps:
             share = truth_share(self.global_step, self.learning.sampling_steps)
             P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)

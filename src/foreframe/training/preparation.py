@@ -178,10 +178,10 @@ def _check_flow(network: Flow, learning: LearningOptions, weights: str | None) -
             f"model flow draws what a trained forecaster errs by, and {model_name(network.of)} is "
             "not trained: do that first, and begin with its weights, --weights RUN"
         )
-    if learning.loss != "mse":
+    if learning.loss not in ("mse", "crps"):
         raise ValueError(
-            f"model flow learns the squared error of a velocity, which has no {learning.loss}: "
-            "leave --loss at mse"
+            "model flow learns what a forecast errs by from noise, which is --loss mse, or then "
+            f"from members as they are drawn, --loss crps, and has no {learning.loss}"
         )
 
 
@@ -196,7 +196,7 @@ def _check_contracts(
             sigmoid = f", or draw with a sigmoid: --model_args.{draws}.sigmoid true"
         raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
-    if unused and type(network).learn is not Model.learn:
+    if unused and type(network).learn is not Model.learn and learning.loss != "crps":
         raise ValueError(
             f"model {model_name(network)} learns by an objective of its own, which has no "
             f"{' and no '.join(unused)}: leave that out"
@@ -211,17 +211,20 @@ def _check_contracts(
 def load_initial_weights(network: Model, weights: str) -> None:
     """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or
     published ones. Those of a network without noise fit the same with noise, too, and those of a
-    forecaster fit a flow of it; what these have more stays as it is.
+    forecaster fit a flow of it (`Model.begun_by`); what these have more stays as it is.
 
     Raises:
         ValueError: they are not there, or of another network.
     """
     trained = Forecaster.load(weights).model
-    if isinstance(network, Flow) and not isinstance(trained, Flow):
-        network = network.of
-    args = {n: v for n, v in network.args.items() if n != "noise" or n in trained.args}
-    if (type(trained), trained.args) != (type(network), args):
-        differ = [name for name in args if trained.args.get(name) != args[name]]
+    network = network.begun_by(trained)
+    free = {*network.free} | ({"noise"} - {*trained.args})
+    args, given = (
+        {name: value for name, value in of.args.items() if name not in free}
+        for of in (network, trained)
+    )
+    if (type(trained), given) != (type(network), args):
+        differ = [name for name in args if given.get(name) != args[name]]
         config = Path(weights, "config.yaml")
         fits = f": --config {config} has them" if config.is_file() else ""
         raise ValueError(
