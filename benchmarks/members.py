@@ -3,7 +3,8 @@
     python benchmarks/members.py [--old SRC] ...
 
 A forecast of 16 members beside one forecast, and a training step of `--loss crps --members 2`
-beside one of `--loss mse`, of the same networks with noise, each in float32 and in bfloat16. A step
+beside one of `--loss mse`, of the same networks with noise, each in float32 and in bfloat16 (leave
+that out by --precisions where the processor only emulates it). A step
 is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer. Rows of
 flows are of flows of `simvp_small`: one forecast is that of the latter, and so is the step of mse.
 `flow` learns by flow matching in the passes that it has by default; `flow_judged` has two passes
@@ -32,6 +33,7 @@ from worker import give_memory_back, peak
 
 FLOWS = {"flow": {}, "flow_judged": {"times": [0, 0.25]}}
 NETWORKS = ("quick", "simvp_small", *FLOWS)
+PRECISIONS = ("float32", "bf16")
 WAYS = {"forecast": ("one", "members"), "step": ("mse", "crps")}
 DRAWN = {"members": 16, "crps": 2}
 FRAMES = 10
@@ -168,6 +170,7 @@ def main() -> None:
     option = parser.add_argument
     option("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     option("--what", nargs="+", choices=WAYS, default=list(WAYS))
+    option("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     option("--batch", type=positive, default=8)
     option("--rounds", type=positive, default=9)
     option("--threads", type=positive, default=2)
@@ -187,8 +190,8 @@ def main() -> None:
     print(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}", flush=True)
     for what in given.what:
         for network in given.networks:
-            for bf16 in (False, True):
-                how = {"network": network, "bf16": bf16, "batch": given.batch}
+            for precision in given.precisions:
+                how = {"network": network, "bf16": precision == "bf16", "batch": given.batch}
                 how |= {"threads": given.threads, "clock": given.clock}
                 print(measured(what, how, given), flush=True)
 

@@ -38,9 +38,9 @@ class Flow(AtOnce):
     where r_t says nothing of r, the network sees zeros in its place: a pass that all members share.
 
     So members are as sharp as the truth that the network has seen, however blurred m is, and the
-    forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
-    members through all passes and judges those: the spread that few passes lose comes back, and
-    one pass after the shared one is enough.
+    forecast without members is m, to the bit.
+    A training that goes on by `--loss crps` draws members through all passes and judges those: so
+    that fewer of them are enough, if members may be rougher.
 
     It keeps the promise of `foreframe.models`: its state is that of m, and the last `frames`
     frames. A member that looks beyond `frames` steps goes on from its own frames, which m sees as
