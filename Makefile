@@ -42,8 +42,9 @@ demo: .venv/installed
 	@echo "          runs/demo/future.gif               25 frames that follow 10"
 	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"
 
+# Three on two cores: a test that waits for a process, a kill or a file leaves its core to another.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

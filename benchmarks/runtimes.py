@@ -19,7 +19,8 @@ A network is exported once: the whole forecast, `network(past, 10)`, with its st
 all its ways wait in processes of their own (runtime_worker.py), and are asked in turn, one at a
 time, round after round; the table has medians, and ratios of them. The last column is how far a
 way's forecast lies from foreframe's in float32: where that of a float32 way is more than 1e-4,
-nothing is timed. Without --python, or without onnx, the two runtimes are left out.
+nothing is timed. Without --python, or without onnx, the two runtimes are left out. Leave bf16 out
+by --precisions float32 where the processor only emulates it.
 
 Weights are random; the tutorial's are enlarged until its forecasts vary from pixel to pixel, so
 that a network with other weights would be seen.
@@ -69,10 +70,13 @@ NETWORKS = {
 WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES)
 
 
-def ways_of(network: str, chosen: Sequence[str]) -> list[str]:
-    """The chosen ways that the network has, in float32, then in bfloat16."""
+PRECISIONS = {"float32": "", "bf16": "-bf16"}  # and how names of ways end
+
+
+def ways_of(network: str, chosen: Sequence[str], precisions: Sequence[str]) -> list[str]:
+    """The chosen ways that the network has, in one precision after the other."""
     able = [way for way in chosen if way in (*NETWORKS[network].ways, *RUNTIMES)]
-    return [way + kind for kind in ("", "-bf16") for way in able]
+    return [way + PRECISIONS[of] for of in precisions for way in able]
 
 
 def leave(why: str) -> NoReturn:
@@ -292,7 +296,8 @@ def main() -> None:
     option("--python", metavar="OTHER", help="of an environment with openvino and onnxruntime")
     option("--rounds", type=positive, default=7)
     option("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    option("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="in float32 and bf16 each")
+    option("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="in each precision")
+    option("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     option("--threads", type=positive, default=2)
     option("--batch", type=positive, default=4)
     option("--size", type=positive, default=64, help="side of the frames in pixels, above 28")
@@ -304,7 +309,7 @@ def main() -> None:
     chosen = [way for way in given.ways if not (missing and way in RUNTIMES)]
     if not chosen:
         leave(f"{', '.join(given.ways)} cannot be run: {missing}")
-    plan = {name: ways_of(name, chosen) for name in given.networks}
+    plan = {name: ways_of(name, chosen, given.precisions) for name in given.networks}
     for name, ways in plan.items():
         if not ways:
             leave(f"{name} has no way of {', '.join(chosen)}")

@@ -2,7 +2,7 @@
 clips, one process on the CPU.
 
 Flags that come last win, so each verb's are put at the end of every command of that verb, whatever
-the model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process in bfloat16.
+the model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process on the CPU.
 """
 
 import sys

@@ -24,7 +24,6 @@ import pytest
 from PIL import Image
 
 import standins
-from conftest import DATA
 from fewer import fewer, write_shims
 from foreframe.cli import VERBS, main
 from foreframe.cli.train import parse
@@ -41,18 +40,9 @@ SHOWN = ("text", "yaml")  # blocks that show something, and hold nothing to run
 NAMES = {"RUN": "runs/demo", "CONFIG": "quick", "FOLDER_OF_ARCHIVES": "archives"}
 
 
-def film_of_ones_own(path: Path) -> None:
-    """A real one of 325 frames where it is there."""
-    real = DATA / "video" / "nasa_13013.mp4"
-    if real.is_file():
-        path.symlink_to(real)
-    else:
-        standins.film(path, frames=320)
-
-
 FILES: dict[str, Callable[[Path], None]] = {
     "clip.npy": lambda path: standins.array(path, frames=10, height=64, width=64),
-    "film.mp4": film_of_ones_own,
+    "film.mp4": lambda path: standins.film(path, frames=320),
     "rain.nc": lambda path: standins.rain(path, frames=320),
     "mine.npy": lambda path: standins.array(path, frames=320),
     "archives": standins.radar_archives,

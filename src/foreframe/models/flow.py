@@ -38,9 +38,9 @@ class Flow(AtOnce):
     where r_t says nothing of r, the network sees zeros in its place: a pass that all members share.
 
     So members are as sharp as the truth that the network has seen, however blurred m is, and the
-    forecast without members is m, to the bit.
-    A training that goes on by `--loss crps` draws members through all passes and judges those: so
-    that fewer of them are enough, if members may be rougher.
+    forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
+    members through all passes and judges those, so that fewer passes are enough, if members may be
+    rougher.
 
     It keeps the promise of `foreframe.models`: its state is that of m, and the last `frames`
     frames. A member that looks beyond `frames` steps goes on from its own frames, which m sees as
@@ -60,8 +60,8 @@ class Flow(AtOnce):
         width: channels of the network's maps.
         blocks: of the network.
         spread: σ; of about the size that errors have where they are large.
-        times: at which passes begin, from 0; as many are made. A training by crps may go on with
-            other ones, and learns to do with those.
+        times: at which passes begin, from 0; as many are made. A training that goes on may have
+            others, and learns to do with those.
         levels: times t, of all, at which a clip is learnt in one step.
         inputs: further channels of the past, which m sees and does not forecast.
 

@@ -251,7 +251,8 @@ def animation_frames(
 def framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> np.ndarray:
     """The picture within an edge of so many pixels."""
     picture = np.empty((inner.shape[0] + 2 * edge, inner.shape[1] + 2 * edge, 3), np.uint8)
-    picture[:] = colour
+    for side in (picture[:edge], picture[-edge:], picture[:, :edge], picture[:, -edge:]):
+        side[:] = colour
     picture[edge:-edge, edge:-edge] = inner
     return picture
 
