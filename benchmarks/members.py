@@ -4,11 +4,11 @@
 
 A forecast of 16 members beside one forecast, and a training step of `--loss crps --members 2`
 beside one of `--loss mse`, of the same networks with noise, each in float32 and in bfloat16 (leave
-that out by --precisions where the processor only emulates it). A step
-is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer. Rows of
-flows are of flows of `simvp_small`: one forecast is that of the latter, and so is the step of mse.
-`flow` learns by flow matching in the passes that it has by default; `flow_judged` has two passes
-and learns from its members, by crps.
+that out by --precisions where the processor only emulates it). A step is what `foreframe train`
+does with a batch: loss, gradients, the preset's usual optimizer. Rows of flows are of flows of
+`simvp_small`: one forecast is that of the latter, and so is the step of mse. `flow` learns by flow
+matching in the passes that it has by default; `flow_judged` has two passes and learns from its
+members, by crps.
 
 All ways of a row wait in processes of their own and are asked in turn, one at a time, round after
 round: so work of others on the machine, which comes and goes, meets them alike. Tables have
@@ -28,12 +28,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from runtimes import machine, positive
+from runtimes import PRECISIONS, machine, positive
 from worker import give_memory_back, peak
 
 FLOWS = {"flow": {}, "flow_judged": {"times": [0, 0.25]}}
 NETWORKS = ("quick", "simvp_small", *FLOWS)
-PRECISIONS = ("float32", "bf16")
 WAYS = {"forecast": ("one", "members"), "step": ("mse", "crps")}
 DRAWN = {"members": 16, "crps": 2}
 FRAMES = 10

@@ -68,8 +68,6 @@ NETWORKS = {
     "simvp_small": Network(("foreframe",)),
 }
 WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES)
-
-
 PRECISIONS = {"float32": "", "bf16": "-bf16"}  # and how names of ways end
 
 

@@ -45,13 +45,12 @@ def write_shims(folder: Path, called: Path) -> None:
     """
     note = "import json, sys; print(json.dumps(sys.argv[1:]))"
     shims = {
-        name: f"""exec "{sys.executable}" -c '{note}' {name} "$@" >> "{called}"
-"""
+        name: f"""exec "{sys.executable}" -c '{note}' {name} "$@" >> "{called}\""""
         for name in ("foreframe", "python")
     }
-    shims["pip"] = "exit 0  # the tests' own environment has all extras, and tests use no network\n"
+    shims["pip"] = "exit 0  # the tests' own environment has all extras, and tests use no network"
     folder.mkdir(parents=True)
     for name, line in shims.items():
         path = folder / name
-        path.write_text(f"#!/bin/sh\n{line}", encoding="utf-8")
+        path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         path.chmod(0o755)
