@@ -22,6 +22,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies.launchers import subprocess_script
 from torch.multiprocessing import reductions
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
@@ -33,7 +34,7 @@ from foreframe.training import (
     RunOptions,
 )
 from foreframe.training.datamodule import _own_signals
-from foreframe.training.faults import companions, dead_worker
+from foreframe.training.faults import companions, dead_worker, quiet_workers
 from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.run import cut_rows, differences, recipe_of
@@ -451,6 +452,24 @@ def test_words_for_a_dead_worker() -> None:
         RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
     ).startswith("a loader process (7, 8)")
     assert dead_worker(RuntimeError("shapes differ")) == ""
+
+
+def test_a_loader_that_was_never_whole_goes_quietly(monkeypatch) -> None:
+    """As where a worker dies while others are started: torch looks for what is not set yet."""
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with quiet_workers():
+        loader = object.__new__(_MultiProcessingDataLoaderIter)
+        del loader
+        assert seen == []
+
+        class Other:
+            def __del__(self) -> None:
+                raise AttributeError("missing")
+
+        other = Other()
+        del other
+    assert len(seen) == 1
 
 
 def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None:

@@ -34,8 +34,18 @@ class Flow(AtOnce):
 
     a network learns r̂(r_t, t, m, past), the mean of r given r_t, from which the velocity of r_t is
     (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, is carried along it in the
-    few passes that begin at `times`, the last of which ends at r̂ itself, and is m + r. At t = 0,
-    where r_t says nothing of r, the network sees zeros in its place: a pass that all members share.
+    few passes that begin at `times`, and is m + r. At t = 0, where r_t says nothing of r, the
+    network sees zeros in its place: a pass that all members share.
+
+    A pass from t to t' takes r̂ to go on as it did since the pass before, from p: as a + b (1 -
+    t)², since it settles where little of the noise is left. Then the velocity has the integral
+
+        r_t' = r_t + (t' - t) / (1 - t) · (r̂ - r_t) - (t' - t)² · b,
+        b = (r̂ - r̂_p) / ((1 - t)² - (1 - p)²),
+
+    exact to the second order, as that of DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) is, for
+    no further pass. With r̂ as it is at t, the first order, few passes end near the mean: five of
+    them keep two thirds of what members should differ by.
 
     So members are as sharp as the truth that the network has seen, however blurred m is, and the
     forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
@@ -80,7 +90,7 @@ class Flow(AtOnce):
         width: int = 192,
         blocks: int = 6,
         spread: float = 0.5,
-        times: Sequence[float] = (0.0, 0.1, 0.25, 0.5, 0.8),
+        times: Sequence[float] = (0.0, 0.3, 0.5, 0.7, 0.85),
         levels: int = 2,
         inputs: int = 0,
     ) -> None:
@@ -143,10 +153,13 @@ class Flow(AtOnce):
         m, meant = state["forecast"], state["meant"]
         shown = self._shown(m, state["seen"])
         r = self.spread * _noise(state, first, _padded(m)).to(_exact(m))
+        before, b = 0.0, torch.zeros_like(meant)
         for t, after in pairwise(self.times):
             if t > 0:
-                meant = self.network(r, r.new_full((len(r),), t), shown, self.spread)
-            r = r + (after - t) / (1 - t) * (meant - r)
+                last, meant = meant, self.network(r, r.new_full((len(r),), t), shown, self.spread)
+                b = (meant - last) / ((1 - t) ** 2 - (1 - before) ** 2)
+            r = r + (after - t) / (1 - t) * (meant - r) - (after - t) ** 2 * b
+            before = t
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
 
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:

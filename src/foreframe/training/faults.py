@@ -20,6 +20,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.strategies.launchers import subprocess_script
 from lightning.pytorch.utilities import rank_zero_only
 from torch.multiprocessing import reductions
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from foreframe.training.notices import say
 
@@ -129,12 +130,15 @@ def dead_worker(error: BaseException) -> str:
 @contextmanager
 def quiet_workers() -> Iterator[None]:
     """A worker that dies while its loader is thrown away is no loss: no traceback of what Python
-    cannot raise there. One that is missed is told of by `dead_worker`.
+    cannot raise there, nor where it dies while its loader is made, and torch throws that away
+    without what it had not come to. One that is missed is told of by `dead_worker`.
     """
     shown = sys.unraisablehook
 
     def show(args: "sys.UnraisableHookArgs") -> None:
-        if args.exc_value is None or not dead_worker(args.exc_value):
+        error = args.exc_value
+        half = isinstance(error, AttributeError) and isinstance(error.obj, _BaseDataLoaderIter)
+        if error is None or not (half or dead_worker(error)):
             shown(args)
 
     sys.unraisablehook = show

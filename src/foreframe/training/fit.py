@@ -1,5 +1,6 @@
 """From options to a trained run: begin, or go on, train, say what came of it."""
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -225,6 +226,7 @@ def _train(
 def _say_who_died(error: Exception, again: str) -> None:
     dead = dead_worker(error)
     if dead:
+        traceback.clear_frames(error.__traceback__)  # the loader goes now, where that is quiet
         raise ValueError(f"{dead}; the last checkpoint stays, go on with: {again}") from error
 
 
