@@ -10,12 +10,16 @@ BIN := .venv/bin
 		{ echo "foreframe needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 
+# The package is compiled at once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE), each
+# command would compile it anew.
 .venv/installed: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --editable '.[dev]'
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 # The main job: a forecast by the published weights; then train `quick` for four minutes on the

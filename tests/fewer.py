@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-STEPS = 2
+STEPS = 1
 TRAIN = (
     f"--trainer.limit_train_batches {STEPS} --batch_size 1 --validation_clips 2 "
     "--accelerator cpu --devices 1 --precision auto --port 0"
 )
-FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": "--clips 4"}
+FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": "--clips 2"}
 
 
 def fewer(arguments: Sequence[str]) -> list[str]:
