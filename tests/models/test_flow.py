@@ -64,6 +64,40 @@ def test_passes_are_of_second_order() -> None:
     assert drawn([0.0, 0.3, 0.5, 0.7, 0.85]).std() / exact.std() > 0.85  # of first order .76
 
 
+def test_what_members_lack_in_spread_is_seen_in_training_and_added() -> None:
+    """A network that takes errors for smaller than they are: members differ as the truth does all
+    the same, at the lead times that were trained.
+    """
+    model = flow(frames=3, times=[0.0, 0.3, 0.5, 0.7, 0.85])
+    model.network = Known(0.15)
+    past = torch.zeros(1, 3, 1, 12, 8)
+    state = members(model.encode(past), 100)
+    generator = torch.Generator().manual_seed(1)
+    error = torch.tensor([0.2, 0.25]).view(1, 2, 1, 1, 1)
+    clips = [
+        torch.cat([past, error * torch.randn(1, 2, 1, 12, 8, generator=generator)], dim=1)
+        for _ in range(60)
+    ]
+    clips[0][0, 3, 0, 0, 0] = torch.nan
+    with torch.no_grad():
+        few = model.decode(state, 3).std(dim=(0, 2, 3, 4))
+        for clip in clips:
+            model.eval().learn(clip, Window(3, 2), mse)
+        assert torch.equal(model.inflation, torch.ones(3))
+        for clip in clips:
+            model.train().learn(clip, Window(3, 2), mse)
+        drawn = model.eval().decode(state, 3).std(dim=(0, 2, 3, 4))
+    assert few.max() < 0.15
+    torch.testing.assert_close(drawn[:2], error.flatten(), rtol=0.05, atol=0)
+    assert drawn[2] == few[2]
+    # It is kept with the weights, in half precision too.
+    half = {name: value.half() for name, value in model.state_dict().items()}
+    again = flow(frames=3)
+    again.network = Known(0.15)
+    again.load_state_dict(half)
+    torch.testing.assert_close(again.inflation, model.inflation, rtol=2e-3, atol=0)
+
+
 @torch.no_grad()
 def test_the_forecast_without_members_is_that_of_its_forecaster() -> None:
     model = flow({"quick": {"core": {"convlstm": {"hidden": [8]}}}})
@@ -119,7 +153,7 @@ def test_what_it_learns_is_the_error_of_what_is_meant() -> None:
 
     model.network = Watched()
     learnt = model.learn(clips, Window(2, 2), mse)
-    ((r_t, t, shown),) = seen
+    r_t, t, shown = seen[0]
     assert sorted(t[:3].tolist()) == sorted(t[3:].tolist()) == pytest.approx(times)
     last = clips[:, 1:2]
     torch.testing.assert_close(shown[::3], torch.cat([last] * 3 + [clips[:, :1], clips[:, :2]], 1))

@@ -34,7 +34,7 @@ class Flow(AtOnce):
 
     a network learns r̂(r_t, t, m, past), the mean of r given r_t, from which the velocity of r_t is
     (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, is carried along it in the
-    few passes that begin at `times`, and is m + r. At t = 0, where r_t says nothing of r, the
+    few passes that begin at `times`, and is m + r_1. At t = 0, where r_t says nothing of r, the
     network sees zeros in its place: a pass that all members share.
 
     A pass from t to t' takes r̂ to go on as it did since the pass before, from p: as a + b (1 -
@@ -46,6 +46,13 @@ class Flow(AtOnce):
     exact to the second order, as that of DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) is, for
     no further pass. With r̂ as it is at t, the first order, few passes end near the mean: five of
     them keep two thirds of what members should differ by.
+
+    What is drawn so differs by less than it should: a network that has not learnt enough trusts r_t
+    too little. So what it drew, r_1, is taken farther from its mean, which is r̂ at t = 0:
+
+        r = r̂_0 + γ (r_1 - r̂_0),        γ² = E (r - r̂_0)² / E (r_1 - r̂_0)²,
+
+    where γ, the `inflation`, is of each lead time, over the last clips of the training.
 
     So members are as sharp as the truth that the network has seen, however blurred m is, and the
     forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
@@ -126,6 +133,9 @@ class Flow(AtOnce):
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride = math.lcm(SIDE, self.of.stride)
         self.network = Network(channels * frames, width, blocks)
+        # Root mean squares, by lead time, of how far from r̂ at t = 0 the truth was in training, and
+        # what was drawn for it.
+        self.register_buffer("apart", torch.zeros(2, frames))
         # In a block six times its width, for all frames at once; and what it sees and gives.
         self.per_step = max(self.of.per_step, 6 * width / SIDE**2 / frames + 6 * channels)
 
@@ -151,16 +161,16 @@ class Flow(AtOnce):
         """m, and what is drawn for it."""
         state = state if "meant" in state else self.shared(state, self.frames)
         m, meant = state["forecast"], state["meant"]
-        shown = self._shown(m, state["seen"])
-        r = self.spread * _noise(state, first, _padded(m)).to(_exact(m))
-        before, b = 0.0, torch.zeros_like(meant)
-        for t, after in pairwise(self.times):
-            if t > 0:
-                last, meant = meant, self.network(r, r.new_full((len(r),), t), shown, self.spread)
-                b = (meant - last) / ((1 - t) ** 2 - (1 - before) ** 2)
-            r = r + (after - t) / (1 - t) * (meant - r) - (after - t) ** 2 * b
-            before = t
+        z = _noise(state, first, _padded(m)).to(_exact(m))
+        r = self._carried(self.spread * z, meant, self._shown(m, state["seen"]))
+        r = meant + self.inflation.view(-1, 1, 1, 1) * (r - meant)
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
+
+    @property
+    def inflation(self) -> Float[Tensor, " t"]:
+        """γ of each lead time; 1 before anything is learnt."""
+        truth, drawn = self.apart
+        return (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
 
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:
         """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
@@ -191,6 +201,8 @@ class Flow(AtOnce):
         there = truth.isfinite().to(r).repeat_interleave(self.levels, dim=0)
         error = there * (meant - r).square() / (1 - along)
         mean = error.sum() / there.sum().clamp(min=1) / self.spread**2
+        if self.training:
+            self._compare(r[:1], there[:1], shown[:1])
         return Learnt(mean, m[:, :future] + meant[:: self.levels].to(m.dtype), {})
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
@@ -207,6 +219,30 @@ class Flow(AtOnce):
 
     def begun_by(self, trained: Model) -> Model:
         return self if isinstance(trained, Flow) else self.of
+
+    def _carried(self, r: Frames, meant: Frames, shown: Float[Tensor, "b s c _ _"]) -> Frames:
+        """r_0 to r_1; `meant` is r̂ at t = 0."""
+        before, b = 0.0, torch.zeros_like(meant)
+        for t, after in pairwise(self.times):
+            if t > 0:
+                last, meant = meant, self.network(r, r.new_full((len(r),), t), shown, self.spread)
+                b = (meant - last) / ((1 - t) ** 2 - (1 - before) ** 2)
+            r = r + (after - t) / (1 - t) * (meant - r) - (after - t) ** 2 * b
+            before = t
+        return r
+
+    @torch.no_grad()
+    def _compare(self, r: Frames, there: Frames, shown: Float[Tensor, "b s c _ _"]) -> None:
+        """How far from their mean the truth is, and a draw beside it: one step in a mean of many."""
+        z, t = torch.randn_like(shown[:, : self.frames]), shown.new_zeros(len(shown))
+        meant = self.network(torch.zeros_like(z), t, shown, self.spread)
+        drawn = self._carried(self.spread * z, meant, shown)
+        _, future, _, h, w = r.shape
+        meant, drawn = (x[:, :future, :, :h, :w] for x in (meant, drawn))
+        n, kept = there.sum(dim=(0, 2, 3, 4)), self.apart[:, :future]
+        squares = torch.stack([there * (x - meant).square() for x in (r, drawn)])
+        mean = squares.sum(dim=(1, 3, 4, 5)) / n.clamp(min=1)
+        kept.copy_((KEPT * kept.square() + (1 - KEPT) * mean).sqrt().where(n > 0, kept))
 
     def _forecast(self, state: State, steps: int) -> Frames:
         known = {"known": state["known"]} if "known" in state else {}
@@ -225,6 +261,8 @@ class Flow(AtOnce):
 
 
 SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
+KEPT = 0.998  # of a mean over clips, at each step
+LARGEST = 2.0  # inflation, of a network that has hardly learnt to draw
 
 
 def _exact(frames: Tensor) -> torch.dtype:
