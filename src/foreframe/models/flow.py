@@ -88,6 +88,7 @@ class Flow(AtOnce):
 
     draws = True
     free = ("times", "levels")
+    apart: Tensor
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class Flow(AtOnce):
 
     def shared(self, state: State, steps: int) -> State:
         m = self._forecast(state, self.frames)
-        return {**state, "forecast": m, "meant": self._meant(m, state["seen"])}
+        return {**state, "forecast": m, "meant": self._meant(self._shown(m, state["seen"]))}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         return super().decode(state, steps) if "key" in state else self._forecast(state, steps)
@@ -233,10 +234,9 @@ class Flow(AtOnce):
 
     @torch.no_grad()
     def _compare(self, r: Frames, there: Frames, shown: Float[Tensor, "b s c _ _"]) -> None:
-        """How far from their mean the truth is, and a draw beside it: one step in a mean of many."""
-        z, t = torch.randn_like(shown[:, : self.frames]), shown.new_zeros(len(shown))
-        meant = self.network(torch.zeros_like(z), t, shown, self.spread)
-        drawn = self._carried(self.spread * z, meant, shown)
+        """How far from their mean the truth and a draw are: a step of a mean over clips."""
+        meant = self._meant(shown)
+        drawn = self._carried(self.spread * torch.randn_like(meant), meant, shown)
         _, future, _, h, w = r.shape
         meant, drawn = (x[:, :future, :, :h, :w] for x in (meant, drawn))
         n, kept = there.sum(dim=(0, 2, 3, 4)), self.apart[:, :future]
@@ -248,10 +248,10 @@ class Flow(AtOnce):
         known = {"known": state["known"]} if "known" in state else {}
         return self.of.decode(part_of(state, "of/") | known, steps)
 
-    def _meant(self, m: Frames, seen: Float[Tensor, "b p _ h w"]) -> Float[Tensor, "b t c _ _"]:
+    def _meant(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
         """r̂ at t = 0, where r_t says nothing of r: the mean of what m errs by."""
-        r = torch.zeros_like(_padded(m), dtype=_exact(m))
-        return self.network(r, r.new_zeros(len(r)), self._shown(m, seen), self.spread)
+        r = torch.zeros_like(shown[:, : self.frames], dtype=_exact(shown))
+        return self.network(r, r.new_zeros(len(r)), shown, self.spread)
 
     def _shown(self, m: Frames, past: Float[Tensor, "b p _ h w"]) -> Float[Tensor, "b s c _ _"]:
         """What the network sees beside r_t: of fewer past frames the oldest stands in."""
