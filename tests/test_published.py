@@ -225,8 +225,8 @@ def test_radar_is_what_its_card_says() -> None:
 
 
 def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> None:
-    """In the CRPS, at every lead time; their mean is as good, and they are as sharp as the truth.
-    Without members the forecast is the same.
+    """In the CRPS, at every lead time; their mean is as good but for the variance of a mean of so
+    few, and they are as sharp as the truth. Without members the forecast is the same.
     """
     forecaster = Forecaster.load("moving-mnist-ensemble")
     card = evaluate(
@@ -242,12 +242,12 @@ def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> 
     ):
         assert ours < 0.9 * alone
         assert ours < 0.9 * free
-    assert own["fair_crps"]["overall"] < 0.8 * single["standard"]["mae"]["overall"]
-    assert 0.5 < own["spread_skill"]["overall"] < 1.1
-    assert own["ink"]["overall"] < 0.06
-    assert min(own["sharpness"]["per_lead"]) > 0.85
+    assert own["fair_crps"]["overall"] < 0.75 * single["standard"]["mae"]["overall"]
+    assert 0.65 < own["spread_skill"]["overall"] < 1.1
+    assert own["ink"]["overall"] < 0.07
+    assert 0.95 < min(own["sharpness"]["per_lead"]) < 1.2
     mse = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
-    assert mse["model, mean of 6"] < 1.06 * mse["model"]
+    assert mse["model, mean of 6"] < (1 + 1 / 6) * mse["model"]
     assert mse["model"] == pytest.approx(single["openstl"]["mse"]["overall"], rel=1e-5)
 
 
