@@ -247,6 +247,26 @@ def test_members_in_tiles_go_astray_as_in_the_whole(short, size, tile, overlap) 
     assert (other - whole).abs().max() > 0.1
 
 
+def test_members_are_values_that_frames_may_have() -> None:
+    """Of a range, beyond which frames are refused; of other scalings they are as they are drawn."""
+    torch.manual_seed(0)
+    args = {"of": "linear_motion", "frames": 2, "width": 8, "blocks": 1}
+    model, past = build_model("flow", args), 50 * torch.rand(2, 2, 1, 16, 16)
+    torch.nn.init.normal_(model.network.out.weight, std=0.1)
+    ranged, free = (
+        Forecaster(model, Window(2, 2), Scaling(0, 50, "K", kind)) for kind in ("range", "minmax")
+    )
+    drawn = free.predict(past, 2, members=4)
+    assert drawn.min() < -1
+    assert drawn.max() > 51
+    torch.testing.assert_close(ranged.predict(past, 2, members=4), drawn.clamp(0, 50))
+    live = ranged.stream(2, members=4)
+    for frame in past[0]:
+        ahead = live.push(frame)
+    torch.testing.assert_close(ahead, ranged.predict(past[0], 2, members=4))
+    torch.testing.assert_close(ranged.predict(past, 2), free.predict(past, 2))
+
+
 def test_members_are_the_same_in_whichever_tiles_of_a_size() -> None:
     """Also where the whole frame would be seen smaller still."""
     forecaster = blending(16)

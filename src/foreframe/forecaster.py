@@ -184,7 +184,7 @@ class Forecaster:
         check_precision(precision)
         self.check_match(match)
         self.check_members(members)
-        drawn = None if members is None else Drawn(members, seed)
+        drawn = None if members is None else Drawn(members, seed, self.scaling.network_bounds)
         if isinstance(frames, Clip):
             return self._predict_clip(frames, steps, tile, overlap, precision, known, match, drawn)
         if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
@@ -598,7 +598,7 @@ class Forecaster:
         self.check_match(match)
         self.check_members(members)
         steps = self.window.future if steps is None else steps
-        drawn = None if members is None else Drawn(members, seed)
+        drawn = None if members is None else Drawn(members, seed, self.scaling.network_bounds)
         return Stream(self, checked_steps(steps), precision, match, drawn)
 
     def _past(self, frames: Any) -> Tensor:

@@ -108,6 +108,11 @@ class Scaling:
         return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
 
     @property
+    def network_bounds(self) -> tuple[float, float]:
+        """The same on the network's scale."""
+        return (0.0, 1.0) if self.kind == "range" else (-math.inf, math.inf)
+
+    @property
     def is_unit(self) -> bool:
         """Whether the data are on [0, 1] already, as drawn clips are: nothing is converted."""
         return (self.low, self.high, self.kind) == (0.0, 1.0, "range")

@@ -34,6 +34,7 @@ class Ensembles:
     ) -> None:
         window, scaling = forecaster.window, forecaster.scaling
         self.model, self.members, self.seed = forecaster.model, members, seed
+        self.within = scaling.network_bounds
         self.lagged = Lagged(lags=min(LAGS, window.past))
         sizes = {"model": members, "lagged": self.lagged.lags}
         self.oracle = None
@@ -51,7 +52,9 @@ class Ensembles:
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"]:
         """Gives the forecaster's members of these clips, each clip's drawn anew."""
-        own, lagged = (drawn_for(which, n, self.seed) for n in (self.members, self.lagged.lags))
+        own, lagged = (
+            drawn_for(which, n, self.seed, self.within) for n in (self.members, self.lagged.lags)
+        )
         futures = {
             "model": members_of(self.model, parts, precision, own),
             "lagged": members_of(self.lagged, parts, EXACT, lagged),
@@ -67,8 +70,8 @@ class Ensembles:
         return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}
 
 
-def drawn_for(clips: Sequence[int], members: int, seed: int) -> Drawn:
+def drawn_for(clips: Sequence[int], members: int, seed: int, within: tuple[float, float]) -> Drawn:
     """So many members of each of these clips, by the clips' numbers: whichever clips they are
     scored or shown with.
     """
-    return Drawn(members, further(key_of(seed), torch.tensor(list(clips))))
+    return Drawn(members, further(key_of(seed), torch.tensor(list(clips))), within)

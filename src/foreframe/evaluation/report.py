@@ -108,7 +108,12 @@ def write_report(
         paths += [folder / name for name in ("ensembles.png", "members.png")]
         summaries = {name: of for name, of in card["ensemble"].items() if name != "seed"}
         write_ensembles(paths[-2], summaries)
-        drawn = drawn_for(which, summaries["model"]["members"], card["ensemble"]["seed"])
+        drawn = drawn_for(
+            which,
+            summaries["model"]["members"],
+            card["ensemble"]["seed"],
+            forecaster.scaling.network_bounds,
+        )
         shown = _shown(forecaster, dataset, which)
         members = members_of(forecaster.model, shown.parts, precision, drawn).unbind(dim=1)
         known = np.stack([shown.known(of) for of in members], axis=1)

@@ -44,10 +44,13 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
 
 
 class Drawn(NamedTuple):
-    """Members that are asked for: so many of each clip, by this seed, or one for each clip."""
+    """Members that are asked for: so many of each clip, by this seed, or one for each clip; cut to
+    the values that frames may have, since each is to be a future that may come.
+    """
 
     n: int
     seed: int | Int[Tensor, " b"] = 0
+    within: tuple[float, float] = (-math.inf, math.inf)
 
 
 def forecast_of(
@@ -70,7 +73,7 @@ def forecast_of(
         n = min(group, drawn.n - first)
         asked = members(state, n, drawn.seed, first)
         future, guide = _decoded(model, asked, steps, guided)
-        futures.append(future.unflatten(0, (-1, n)))
+        futures.append(future.clamp(*drawn.within).unflatten(0, (-1, n)))
         guides += [] if guide is None else [guide.unflatten(0, (-1, n))]
     forecast = torch.cat(futures, dim=1).flatten(0, 1)
     return forecast, torch.cat(guides, dim=1).flatten(0, 1) if guides else None
