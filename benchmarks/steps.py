@@ -199,7 +199,7 @@ def ensembles(
 
     def drawn(model: Any, n: int) -> Callable[[Any, int], Any]:
         return lambda parts, window: members_of(
-            model, parts, EXACT, drawn_for([window], n, given.seed)
+            model, parts, EXACT, drawn_for([window], n, given.seed, scaling.network_bounds)
         )
 
     lags = min(LAGS, forecaster.window.past)

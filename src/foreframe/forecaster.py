@@ -344,7 +344,8 @@ class Forecaster:
         try:
             past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
             how = tile, overlap, precision, known, match
-            futures = self.predict(past, steps, *how, *(drawn or (None,)))
+            asked = (None,) if drawn is None else (drawn.n, drawn.seed)
+            futures = self.predict(past, steps, *how, *asked)
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         pictures = self.scaling.of(clip.frames.dtype)

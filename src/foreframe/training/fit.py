@@ -135,7 +135,8 @@ def _train(
         train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips
     )
     drawn = VALIDATED if network.draws else 0
-    scores, stops = Validation(folder / "validation.jsonl", data.future, drawn), Stops()
+    within = train.scaling.network_bounds
+    scores, stops = Validation(folder / "validation.jsonl", data.future, drawn, within), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []

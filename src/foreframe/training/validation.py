@@ -42,14 +42,21 @@ class Validation(L.Callback):
         file: RUN/validation.jsonl.
         steps: lead times.
         members: how many are validated; 0 for a model that draws none.
+        within: the values that they are cut to, as in a forecast.
 
     Attributes:
         made_up: epoch and step of a validation that is made up for.
         still: what `MONITOR` is of persistence; None before the first validation.
     """
 
-    def __init__(self, file: Path, steps: int, members: int = 0) -> None:
-        self.file, self.steps, self.members = file, steps, members
+    def __init__(
+        self,
+        file: Path,
+        steps: int,
+        members: int = 0,
+        within: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:
+        self.file, self.steps, self.members, self.within = file, steps, members, within
         self.made_up: tuple[int, int] | None = None
         self.still: float | None = None
         self._persist = build_model("persistence")
@@ -74,7 +81,8 @@ class Validation(L.Callback):
         still = self._persist(outputs["past"], self.steps)
         forecasts = {"model": outputs["forecast"], "persistence": still}
         if self.members:
-            forecasts["members"] = outputs["members"]
+            forecasts["members"] = outputs["members"].clamp(*self.within)
+            forecasts["model"] = forecasts["members"].mean(dim=1)
         self._scoring.add(forecasts.items(), outputs["truth"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
