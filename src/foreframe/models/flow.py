@@ -45,7 +45,7 @@ class Flow(AtOnce):
 
     exact to the second order, as that of DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) is, for
     no further pass. With r̂ as it is at t, the first order, few passes end near the mean: five of
-    them keep two thirds of what members should differ by.
+    them keep two thirds to three quarters of what members should differ by.
 
     What is drawn so differs by less than it should: a network that has not learnt enough trusts r_t
     too little. So what it drew, r_1, is taken farther from its mean, which is r̂ at t = 0:
