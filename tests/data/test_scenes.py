@@ -184,6 +184,33 @@ def test_what_is_hidden_is_told_apart() -> None:
     assert wrong / hidden > 0.02
 
 
+def test_something_large_comes_in_and_turns_back() -> None:
+    """How much of the screen it covers grows to a time and shrinks after it, from nothing or to
+    nothing in many clips; at its largest it is a tenth of the screen or more in most clips.
+    """
+    digits = np.zeros((1, 28, 28), np.uint8)
+    times = np.arange(20.0)
+    largest, turned, empty = [], 0, 0
+    for seed in range(60):
+        scene = film_scenes._Scene(np.random.default_rng(seed), 20, 48, 64, 1, digits)
+        scene.camera = None
+        visitor = scene.visitor()
+        seen = film_scenes._cover(visitor, times, 48, 64).mean(axis=(1, 2))
+        if visitor.bends is not None or seen.max() < 0.02:
+            continue  # it stays outside, or what is seen of it is a haze
+        peak = int(seen.argmax())
+        slack = 0.02 * seen.max() + 0.004  # it leans
+        assert (np.diff(seen[: peak + 1]) > -slack).all()
+        assert (np.diff(seen[peak:]) < slack).all()
+        largest.append(seen.max())
+        turned += 2 <= peak <= 17
+        empty += seen.min() < 0.1 * seen.max()
+    assert len(largest) > 35
+    assert turned > 20
+    assert empty > 20
+    assert np.median(largest) > 0.1
+
+
 def test_clean_films_have_the_same_scene_without_grain() -> None:
     clean = Scenes("test", clean=True, length=3).batch(range(20))
     noisy = Scenes("test", length=3).batch(range(20))

@@ -84,6 +84,8 @@ def draw_layers(
     layers = [scene.background()]
     for _ in range(_pick(rng, _COUNTS)):
         layers += scene.person() if rng.random() < 0.2 else [scene.shape()]
+    if rng.random() < 0.12:
+        layers.append(scene.visitor())
     return layers
 
 
@@ -262,14 +264,21 @@ def _log(rng: np.random.Generator, low: float, high: float) -> float:
     return float(low * (high / low) ** rng.random())
 
 
-_COURSES = {"even": 0.6, "faster": 0.08, "begins": 0.08, "ends": 0.06, "sways": 0.18}
+_COURSES = {
+    "even": 0.53,
+    "faster": 0.08,
+    "begins": 0.08,
+    "ends": 0.06,
+    "turns": 0.07,
+    "sways": 0.18,
+}
 
 
 def _course(
     rng: np.random.Generator, length: int, sways: bool = False
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A way along a line, about one unit a frame: even, faster and faster, from rest, to rest, or
-    to and fro; 0 in the middle of the clip.
+    """A way along a line, about one unit a frame: even, faster and faster, from rest, to rest, back
+    the way it came, or to and fro.
     """
     kind = "sways" if sways else _pick(rng, _COURSES)
     a, b, c = rng.random(3)
@@ -283,8 +292,10 @@ def _course(
         period = 3 * (max(length, 8) * 1.5 / 3) ** b * (1 + a)
         swing = period / (2 * np.pi)
         return lambda t: swing * np.sin(2 * np.pi * (t / period + c))
-    # Begins or ends to move at some time, softly.
+    # Begins or ends to move, or turns back, at some time, softly.
     when, soft = length * (0.1 + 0.8 * a), 0.3 + 2 * b
+    if kind == "turns":
+        return lambda t: np.hypot(2 * soft, t - when) - 2 * soft
     sign = 1 if kind == "begins" else -1
     return lambda t: sign * soft * np.logaddexp(0, sign * (t - when) / soft)
 
@@ -474,6 +485,37 @@ class _Scene:
             return _similar(angle + spin * turning(t), size / tall, size * tall, x, y) * _FIELD
 
         return world
+
+    def visitor(self) -> Layer:
+        """Something large and near that comes in over the screen's edge, as a hand does or whoever
+        steps before the camera, and turns back.
+        """
+        rng, length = self.rng, self.length
+        wide = self.side * _log(rng, 0.1, 0.5)
+        long = min(wide * _log(rng, 0.8, 4.0), self.side)
+        # From the middle to the edge that it comes over, mostly straight.
+        side = np.pi / 2 * rng.integers(4) + rng.normal(0, 0.35)
+        out = np.array([np.cos(side), np.sin(side)])
+        edge = np.abs(out) @ [self.width / 2, self.height / 2]
+        aside = 0.2 * self.side * rng.normal()
+        # How far it comes in until it turns; its speed, which is near and so not the scene's; how
+        # long it takes to turn, and when.
+        nearest = edge + long - min(2 * long * _log(rng, 0.25, 1.0), 1.6 * edge)
+        speed, soft = self.side * _log(rng, 0.015, 0.15), _log(rng, 0.5, 4.0)
+        when = length * (1.1 * rng.random() - 0.05)
+        lean = rng.normal(0, 0.4) / self.side
+
+        def world(t: np.ndarray) -> np.ndarray:
+            far = speed * (np.hypot(soft, t - when) - soft)
+            x = out[0] * (nearest + far) - out[1] * aside
+            y = out[1] * (nearest + far) + out[0] * aside
+            angle = side + np.clip(lean * far, -0.6, 0.6)
+            return _similar(angle, long, wide, x, y) * _FIELD
+
+        reach = 2 * FIELD * wide
+        kind, bends, shimmers = self._unrest(_SURFACES, 0.08, reach, _texels(reach * FINE))
+        picture = self._cutout(wide, _pick(rng, _NEAR), kind)
+        return Layer(picture, self.seen(world), bends, shimmers)
 
     def person(self) -> list[Layer]:
         """A body with a head, and legs and arms that swing in step as it walks."""
@@ -692,6 +734,7 @@ _OUTLINES = {
     "bar": 0.08,
     "digit": 0.1,
 }
+_NEAR = {"disc": 0.25, "round box": 0.35, "petals": 0.25, "polygon": 0.15}
 _SURFACES = {
     "flat": 0.3,
     "shaded": 0.22,

@@ -28,8 +28,9 @@ class Scenes(ClipSet):
     """Clips (T,C,H,W), float32 in [0,1], of 256 levels as those of a camera or a radar.
 
     "film": textured shapes of many sizes and outlines, digits and walking figures, which move,
-    turn, grow and sway independently, in front of and behind each other, before a background; some
-    surfaces bend as foliage, cloth and water do, or shimmer; the camera stands, pans, zooms, turns
+    turn, grow and sway independently, in front of and behind each other, before a background; now
+    and then something large comes in and turns back; some surfaces bend as foliage, cloth and water
+    do, or shimmer; the camera stands, pans, zooms, turns
     or shakes; light changes, frames have grain, blur and traces of compression, and a few films
     repeat frames.
 
