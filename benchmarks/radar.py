@@ -1,15 +1,15 @@
 """Rain of an event that was not trained on: each of the radar archives left out in turn.
 
     python benchmarks/radar.py ARCHIVES --minutes 10 --seeds 3 [-- OPTIONS]
-    python benchmarks/radar.py ARCHIVES --forecaster NAME_OR_FOLDER [-- OPTIONS]
+    python benchmarks/radar.py ARCHIVES --forecaster NAME_OR_FOLDER ... [-- OPTIONS]
     python benchmarks/radar.py --output FOLDER
 
 ARCHIVES is the folder that examples/radar/prepare.py takes, which makes mm/h of it. Trains by
 --config, examples/radar/radar.yaml, and the OPTIONS on all events but one, and scores on that one,
 with events of 1 and 5 mm/h and the fractions skill score of 17 pixels; `--evaluate "OPTIONS"` are
 for evaluate alone. With a forecaster nothing is trained: it is scored on each event, on the same
-windows, and the OPTIONS are for evaluate. What is in the folder of --output is not done again
-(benchmarks/recordings.py).
+windows, and the OPTIONS are for evaluate; several count as one of several seeds. What is in the
+folder of --output is not done again (benchmarks/recordings.py).
 
 The tables have medians over seeds, for every row of the scorecards. The last one says which
 forecast is, at every lead time: below optical flow in MSE and RMSE; at or above it in CSI; no more
@@ -172,12 +172,13 @@ def tasks(
 ) -> Iterator[tuple[Any, ...]]:
     """What `scored` takes, for each event, seed after seed."""
     if given.forecaster:
-        what = f"{given.forecaster}, not trained here, on each event"
+        what = f"{', '.join(given.forecaster)}, not trained here, on each event"
         for event in given.events or events:
             data = without(event, events, given.output)
-            to = given.output / event / f"{Path(given.forecaster).name}.json"
-            command = [given.forecaster, "--data", str(data), *READ.split(), *EVALUATE]
-            yield to, event, what, [], [*command, *further, *shlex.split(given.evaluate)]
+            for forecaster in given.forecaster:
+                to = given.output / event / f"{Path(forecaster).name}.json"
+                command = [forecaster, "--data", str(data), *READ.split(), *EVALUATE]
+                yield to, event, what, [], [*command, *further, *shlex.split(given.evaluate)]
         return
     what = f"Each event left out in turn: {given.minutes:g} minutes of training each"
     for seed in range(given.seeds):
@@ -225,7 +226,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--events", nargs="+", metavar="EVENT", help="those to leave out, not all")
     parser.add_argument("--config", type=Path, default=EXAMPLE / "radar.yaml")
     parser.add_argument("--evaluate", default="", metavar="'OPTIONS'", help="for evaluate alone")
-    parser.add_argument("--forecaster", metavar="NAME_OR_FOLDER", help="to score untrained")
+    parser.add_argument(
+        "--forecaster", nargs="+", metavar="NAME_OR_FOLDER", help="to score untrained"
+    )
     parser.add_argument("--output", type=Path, help="by default runs/radar-events")
     parser.add_argument(
         "--quick", action="store_true", help="small archives made here, one step: only a try"

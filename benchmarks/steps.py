@@ -5,10 +5,12 @@
 ARCHIVES is the folder that examples/radar/prepare.py takes, and the windows are those on which
 benchmarks/radar.py scores a forecaster. pysteps is no part of foreframe: pip install pysteps.
 
-Scored are so many members of the forecaster, as many of STEPS, and the lagged ensembles of dense
-motion and of optical flow, begun 0 to 4 frames ago. All see the same past. STEPS is told what
-pysteps' own examples of it tell: mm/h in dBR, all below 0.1 mm/h at -15 dBR; motion by Lucas-Kanade
-of the last 3 frames, perturbed by `bps`; noise nonparametric; 6 levels; else its defaults.
+Scored are so many members of the forecaster, as they are and each matched to the last frame
+(`--match last` of `foreframe predict`), as many of STEPS, which matches its own so, and the lagged
+ensembles of dense motion and of optical flow, begun 0 to 4 frames ago. All see the same past. STEPS
+is told what pysteps' own examples of it tell: mm/h in dBR, all below 0.1 mm/h at -15 dBR; motion by
+Lucas-Kanade of the last 3 frames, perturbed by `bps`; noise nonparametric; 6 levels; else its
+defaults.
 
 STEPS has no values where rain would come in from outside a window: no row is scored on what any of
 its members lacks there. All scores are foreframe's own: fair CRPS in mm/h; FSS at 5 mm/h and 17
@@ -41,7 +43,7 @@ MINUTES = 5  # from frame to frame
 TOLD = (5, 10, 20, 30, 45, 60)  # minutes ahead
 HEAVY, SCALE = 5, 17  # mm/h and pixels, of FSS
 ENOUGH = 0.25  # of the windows, for a figure of their middle
-OURS, STEPS = "members", "STEPS"
+OURS, MATCHED, STEPS = "members", "members, matched to last", "STEPS"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ SCORES = (
     Told("fair CRPS, mm/h", "together", "physical", "fair_crps", ".3f"),
     Told(
         f"FSS of a member, {HEAVY} mm/h, {SCALE} pixels",
-        "each", f"{HEAVY} mm/h", f"fss {SCALE}", ".3f",
+        "together", f"{HEAVY} mm/h", f"fss {SCALE}", ".3f",
     ),
     Told("sharpness over the truth's", "together", "standard", "sharpness"),
     Told("power at 8 pixels over the truth's", "middle", "standard", "power_at_8"),
@@ -74,24 +76,23 @@ def middle(frames: Any) -> Any:
 
 
 class Row:
-    """An ensemble's scores: of its members together, of each one as a forecast, and of the middle
-    of windows; and what it took, in seconds of this process.
+    """An ensemble's scores, and those of the middle of windows; and what it took, in seconds of
+    this process.
     """
 
     def __init__(self, members: int, leads: int, scaling: Any, seed: int) -> None:
-        from foreframe.metrics import EnsembleScorecard, Scorecard, event_scores
+        from foreframe.metrics import EnsembleScorecard
 
         units, to_units = scaling.units, scaling.to_units
         self.together, self.middle = (
-            EnsembleScorecard(leads, members, units, (), to_units, seed) for _ in range(2)
+            EnsembleScorecard(leads, members, units, heavy, to_units, seed, scales=[SCALE])
+            for heavy in ([HEAVY], [])
         )
-        self.each = Scorecard(leads, event_scores([HEAVY], [SCALE], units), to_units)
         self.seconds = 0.0
 
     def add(self, X: Any, truth: Any, window: int) -> None:
         """Members of one window, (1,M,S,1,H,W), and their truth, (1,S,1,H,W)."""
         self.together.update(X, truth, [window])
-        self.each.update(X[0], truth.expand(X.shape[1], -1, -1, -1, -1))
         self.middle.update(middle(X), middle(truth), [window])
 
     def by_lead(self, told: Told) -> list[float]:
@@ -186,7 +187,9 @@ def ensembles(
 
     from foreframe.evaluation.ensembles import LAGS, drawn_for
     from foreframe.evaluation.networks import members_of
+    from foreframe.matching import match_to
     from foreframe.models import Lagged
+    from foreframe.options import LAST
     from foreframe.precision import EXACT
 
     scaling, leads = forecaster.scaling, forecaster.window.future
@@ -202,9 +205,16 @@ def ensembles(
             model, parts, EXACT, drawn_for([window], n, given.seed, scaling.network_bounds)
         )
 
+    own = drawn(forecaster.model, given.members)
+
+    def matched(parts: Any, window: int) -> Any:
+        future = own(parts, window)[0]
+        return match_to(LAST, future, parts.last.expand(len(future), -1, -1, -1))[None]
+
     lags = min(LAGS, forecaster.window.past)
     return {
-        OURS: (given.members, drawn(forecaster.model, given.members)),
+        OURS: (given.members, own),
+        MATCHED: (given.members, matched),
         STEPS: (given.members, steps),
         "lagged dense motion": (lags, drawn(Lagged("dense_motion", lags), lags)),
         "lagged optical flow": (lags, drawn(Lagged("optical_flow", lags), lags)),

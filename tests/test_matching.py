@@ -11,8 +11,11 @@ from scipy.stats import rankdata
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.data import Recordings, chosen
 from foreframe.evaluation import evaluate, rolling, rolling_scores
+from foreframe.evaluation.ensembles import drawn_for
+from foreframe.evaluation.networks import forecast_clips
 from foreframe.matching import match_to, matched
-from foreframe.models import build_model
+from foreframe.metrics import ensemble_scores
+from foreframe.models import build_model, parts_of
 
 
 def brute(forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -223,6 +226,34 @@ def test_scores_have_a_row_for_each() -> None:
         np.testing.assert_allclose(
             card["scores"][row]["physical"]["rmse"]["per_lead"], expected, rtol=1e-3
         )
+
+
+def test_each_member_is_matched() -> None:
+    """To what its own clip saw last, and to its guide: of each clip and member alone the same."""
+    forecaster, frames = guided(), showers(12)
+    blend = {"guides": ["mean", "persistence"], "hindcast": 0}
+    args = {"channels": 1, "output": {"blend": blend}, "noise": {"whole": 2}}
+    forecaster.model = build_model("guided", args)
+    data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
+    card = evaluate(forecaster, data, 3, 2, (), (2,), match=["last", "guide"], members=2)
+    which = chosen(data, 3)
+    clips = torch.stack([data[k] for k in which])
+    truth, of_row = clips[:, 4:], {}
+    for row, k in ((row, k) for row in ("last", "guide") for k in range(3)):
+        parts = parts_of(clips[k : k + 1], forecaster.window, 0)
+        asked = drawn_for([which[k]], 2, 0, forecaster.scaling.network_bounds)
+        own, guide = forecast_clips(forecaster.model, parts, guided=True, drawn=asked)
+        each = [match_to(row, own[m : m + 1], parts.last, guide[m : m + 1]) for m in (0, 1)]
+        of_row.setdefault(f"model matched to {row}", []).append(torch.cat(each))
+    assert list(card["ensemble"]) == ["seed", "model", *of_row, "lagged"]
+    for row, members in of_row.items():
+        units, to_units = forecaster.scaling.units, forecaster.scaling.to_units
+        alone = ensemble_scores(torch.stack(members), truth, units, (2,), to_units)["scores"]
+        scores = card["ensemble"][row]["scores"]
+        for convention, name in (("physical", "crps"), ("standard", "spread"), ("2 mm/h", "bias")):
+            assert scores[convention][name]["per_lead"] == pytest.approx(
+                alone[convention][name]["per_lead"], rel=1e-4
+            )
 
 
 def chosen_starts(data: Recordings, clips: int) -> list[int]:

@@ -358,7 +358,7 @@ def evaluate(
         output: folder for a report with curves and pictures; by default none is written.
         device: of a forecaster that is loaded; auto takes cuda where there is one.
         match: "last", "guide" or both: rows of the forecasts with the values of these, as
-            `Forecaster.predict` gives them.
+            `Forecaster.predict` gives them; of members, too.
         members, seed: of an ensemble that is scored, too, beside a lagged one.
 
     Returns:

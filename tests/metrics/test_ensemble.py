@@ -17,7 +17,7 @@ from scores.probability import (
     tail_tw_crps_for_ensemble,
 )
 
-from foreframe.metrics import EnsembleScorecard, ensemble_scores
+from foreframe.metrics import EnsembleScorecard, Scorecard, ensemble_scores, event_scores
 from foreframe.metrics.spectra import WAVELENGTHS
 from foreframe.scaling import Scaling
 
@@ -338,6 +338,24 @@ def test_a_single_member() -> None:
     assert len(standard["rank_histogram"]["overall"]) == 2
     assert table["5 mm/h"]["brier"] == table["5 mm/h"]["fair_brier"]
     assert len(table["5 mm/h"]["cases"]["overall"]) == 2
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_each_member_as_a_forecast_by_itself(gaps: bool) -> None:
+    """Events of members: as of so many clips, each with one forecast."""
+    X, Y = ensemble()
+    Y = holed(Y) if gaps else Y
+    events = event_scores((0.5, 5), (1, 5), "mm/h")
+    alone = Scorecard(2, events, RAIN.to_units)
+    alone.update(X.flatten(0, 1), Y.repeat_interleave(5, dim=0))
+    table = ensemble_scores(X, Y, "mm/h", (0.5, 5), RAIN.to_units, scales=(1, 5))["scores"]
+    for threshold, scores in alone.table().items():
+        for name in ("csi", "bias", "fss 1", "fss 5"):
+            assert table[threshold][name]["per_lead"] == pytest.approx(scores[name]["per_lead"])
+            assert table[threshold][name]["overall"] > 0
+    assert "fss 5" not in ensemble_scores(X, Y, "mm/h", (5,), RAIN.to_units)["scores"]["5 mm/h"]
+    with pytest.raises(ValueError, match="odd side"):
+        ensemble_scores(X, Y, thresholds=(0.5,), scales=(4,))
 
 
 def test_what_members_have_at_gaps_does_not_matter() -> None:

@@ -73,7 +73,7 @@ def score_run(
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
-            these, as foreframe predict --match makes them
+            these, as foreframe predict --match makes them; of members, too
         members: so many of each clip are drawn, and scored as an ensemble, too
         seed: of the members
     """

@@ -66,7 +66,7 @@ def evaluate(
         name: what the forecaster is called in the tables. A baseline's name stands for that
             baseline; the first of `forecasts` is then what others are compared with.
         match: one or several, each a further row: the forecaster's forecasts matched to it, as
-            `Forecaster.predict` does, on the clips as they are scored.
+            `Forecaster.predict` does, on the clips as they are scored; of members each is matched.
         members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
             which costs nothing; their mean is a further row.
         seed: of the members, which differ from clip to clip.
@@ -102,7 +102,7 @@ def evaluate(
     scored, elsewhere = open_elsewhere(forecasts, dataset, clips, forecaster)
     ensembles, means = None, []
     if members is not None:
-        ensembles = Ensembles(forecaster, members, seed, thresholds, dataset)
+        ensembles = Ensembles(forecaster, members, seed, thresholds, scales, matches, dataset)
         means = [f"{name}, mean of {members}"]
     _check_names([*models, *matches, *means, *(given.name for given in forecasts)])
     reference = forecasts[0].name if forecasts and name in BASELINES else name

@@ -1,6 +1,6 @@
 """Members of a forecaster beside ensembles that cost nothing, scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,19 +9,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.data import MovingMNIST
-from foreframe.evaluation.networks import members_of
+from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.forecaster import Forecaster
 from foreframe.keyed import further, key_of
+from foreframe.matching import match_to
 from foreframe.metrics import EnsembleScorecard
 from foreframe.models import Drawn, Lagged, Parts
+from foreframe.options import GUIDE
 from foreframe.precision import EXACT
 
 LAGS = 5  # of the lagged ensemble
 
 
 class Ensembles:
-    """Members of a forecaster beside a lagged ensemble, scored a batch at a time. Where the data
-    can tell what may come, the true futures are a further ensemble, which none can beat.
+    """Members of a forecaster beside a lagged ensemble, scored a batch at a time: as they are, and
+    each matched to what `matches` say, by the names of these rows. Where the data can tell what may
+    come, the true futures are a further ensemble, which none can beat.
     """
 
     def __init__(
@@ -30,20 +33,23 @@ class Ensembles:
         members: int,
         seed: int,
         thresholds: Sequence[float],
+        scales: Sequence[int],
+        matches: Mapping[str, str],
         dataset: Dataset,
     ) -> None:
         window, scaling = forecaster.window, forecaster.scaling
         self.model, self.members, self.seed = forecaster.model, members, seed
+        self.matches = matches
         self.within = scaling.network_bounds
         self.lagged = Lagged(lags=min(LAGS, window.past))
-        sizes = {"model": members, "lagged": self.lagged.lags}
+        sizes = {"model": members, **dict.fromkeys(matches, members), "lagged": self.lagged.lags}
         self.oracle = None
         if isinstance(dataset, MovingMNIST) and dataset.motion.redraw:
             self.oracle = dataset.futures
             sizes["oracle"] = members
         self.cards = {
             name: EnsembleScorecard(
-                window.future, n, scaling.units, thresholds, scaling.to_units, seed
+                window.future, n, scaling.units, thresholds, scaling.to_units, seed, scales=scales
             )
             for name, n in sizes.items()
         }
@@ -52,13 +58,16 @@ class Ensembles:
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"]:
         """Gives the forecaster's members of these clips, each clip's drawn anew."""
-        own, lagged = (
+        asked, lagged = (
             drawn_for(which, n, self.seed, self.within) for n in (self.members, self.lagged.lags)
         )
-        futures = {
-            "model": members_of(self.model, parts, precision, own),
-            "lagged": members_of(self.lagged, parts, EXACT, lagged),
-        }
+        guided = GUIDE in self.matches.values()
+        own, guide = forecast_clips(self.model, parts, precision, guided, asked)
+        last = parts.last.repeat_interleave(self.members, dim=0)
+        each = {"model": own}
+        each |= {row: match_to(of, own, last, guide) for row, of in self.matches.items()}
+        futures = {row: of.unflatten(0, (-1, self.members)) for row, of in each.items()}
+        futures["lagged"] = members_of(self.lagged, parts, EXACT, lagged)
         if self.oracle is not None:
             true = self.oracle(which, parts.past.shape[1], self.members, self.seed)
             futures["oracle"] = true[:, :, : parts.truth.shape[1]]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from foreframe.keyed import further, key_of
 from foreframe.metrics.correlation import truths
-from foreframe.metrics.events import by_name
-from foreframe.metrics.members import Members
+from foreframe.metrics.events import by_name, event_scores
+from foreframe.metrics.members import Members, of_each
 from foreframe.metrics.pair import PerFrame, Sum, clipped, in_units
 from foreframe.metrics.pixel import (
     decibels,
@@ -35,7 +35,10 @@ POOL = 8  # pixels: of the energy score
 
 
 def scores_of_ensemble(
-    members: int, units: str = "", thresholds: Sequence[float] = ()
+    members: int,
+    units: str = "",
+    thresholds: Sequence[float] = (),
+    scales: Sequence[int] = (),
 ) -> dict[str, dict[str, Score]]:
     """Every score of ensembles of M members by its convention and name: `standard` on the network's
     scale, `physical` in the data's units, where there are any, and one for each threshold.
@@ -72,11 +75,14 @@ def scores_of_ensemble(
     - `tail_crps`, `fair_tail_crps`: both of max(x, T) and max(Y, T), the threshold-weighted CRPS
       that counts what is above T alone (Gneiting & Ranjan 2011; Allen et al. 2023).
     - those of `probability_scores`.
+    - `csi`, `bias` and, for each of the scales, `fss N`: what `event_scores` has of one forecast,
+      counted over all members; so each of them is a forecast by itself here.
 
     Missing values never count (see `Members`).
 
     Raises:
-        ValueError: fewer than 1 member, or a threshold that is given twice.
+        ValueError: fewer than 1 member, a threshold that is given twice, or a scale that is even or
+            below 1.
     """
     if members < 1:
         raise ValueError(f"an ensemble has at least 1 member, not {members}")
@@ -103,11 +109,17 @@ def scores_of_ensemble(
         "rmse_of_mean": Score(root_ratio, in_units(squared_error), values),
         "spread_skill": Score(root_ratio, in_units(variance), in_units(squared_error)),
     }
+    of_one = event_scores(thresholds, scales, units)
     by_threshold = {
         name: {
             "tail_crps": Score(ratio, in_units(crps(T)), values),
             "fair_tail_crps": Score(ratio, in_units(crps(T, fair=True)), values),
             **probability_scores(T, members),
+            **{
+                score: Score(of.value, *map(of_each, of.sums))
+                for score, of in of_one[name].items()
+                if score in ("csi", "bias") or score.startswith("fss ")
+            },
         }
         for name, T in by_name(thresholds, units).items()
     }
@@ -205,6 +217,7 @@ class EnsembleScorecard(Scorecard):
         to_units: takes values to the data's own units.
         seed: of what is drawn where members equal the truth.
         only: names of the scores that are asked for; all by default.
+        scales: odd sides in pixels for the fractions skill score of members.
     """
 
     def __init__(
@@ -216,10 +229,11 @@ class EnsembleScorecard(Scorecard):
         to_units: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         only: Collection[str] = (),
+        scales: Sequence[int] = (),
     ) -> None:
         scores: Scores = {
             convention: {name: of[name] for name in only or of}
-            for convention, of in scores_of_ensemble(members, units, thresholds).items()
+            for convention, of in scores_of_ensemble(members, units, thresholds, scales).items()
         }
         super().__init__(steps, scores, to_units)
         self.units = units
@@ -271,6 +285,7 @@ def ensemble_scores(
     thresholds: Sequence[float] = (),
     to_units: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
+    scales: Sequence[int] = (),
 ) -> dict[str, Any]:
     """All scores of an ensemble at once: members (B,M,T,C,H,W) and their truth (B,T,C,H,W), on the
     network's scale, NaN where the truth is missing.
@@ -279,11 +294,12 @@ def ensemble_scores(
         `EnsembleScorecard.summary`; its other arguments are explained there.
 
     Raises:
-        ValueError: other shapes, no clip at all, or a threshold that is given twice.
+        ValueError: other shapes, no clip at all, a threshold that is given twice, or a scale that
+            is even or below 1.
     """
     if members.ndim != 6:
         raise ValueError(f"members must be (B,M,T,C,H,W), not {tuple(members.shape)}")
     m, steps = members.shape[1:3]
-    card = EnsembleScorecard(steps, m, units, thresholds, to_units, seed)
+    card = EnsembleScorecard(steps, m, units, thresholds, to_units, seed, scales=scales)
     card.update(members, truth)
     return card.summary()

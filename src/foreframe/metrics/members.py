@@ -1,14 +1,14 @@
 """Members of an ensemble and their truth, as every score of ensembles sees them."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.keyed import further, key_of
-from foreframe.metrics.pair import Frames, Pair
+from foreframe.metrics.pair import Frames, Pair, PerFrame, Sum
 
 Ensemble = Float[Tensor, "b m t c h w"]
 
@@ -48,6 +48,14 @@ class Members(Pair):
         return self.X.sort(dim=1).values
 
     @cached_property
+    def each(self) -> list[Pair]:
+        """Every member and the truth, as the scores of one forecast see them."""
+        pairs = [self._same_truth(x, self.Y) for x in self.X.unbind(dim=1)]
+        for pair in pairs:
+            pair._to_units = self._to_units
+        return pairs
+
+    @cached_property
     def clipped(self) -> "Members":
         """The members clipped to [0,1], and the mean of these."""
         return self._with(self.X.clamp(0, 1), self.Y)
@@ -69,3 +77,13 @@ class Members(Pair):
         other.valid, other.gaps = self.valid, self.gaps
         other._to_units, other._known = None, {}
         return other
+
+
+@cache
+def of_each(function: Sum) -> Sum:
+    """What is summed of one forecast, of each member: the mean over them."""
+
+    def mean(members: Members) -> PerFrame:
+        return torch.stack([pair.of(function) for pair in members.each]).mean(dim=0)
+
+    return mean
