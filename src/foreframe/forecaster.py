@@ -233,9 +233,9 @@ class Forecaster:
             raise ValueError(f"members are 1 or more, not {members}")
         if not self.model.draws:
             raise ValueError(
-                "this model has one future, and draws no members: train a flow of it, by --model "
-                "flow --weights RUN, or one that has noise, by --model_args.noise.whole 16 --loss "
-                "crps"
+                "this model has one future, and draws no members: train a flow of it, by --config "
+                "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse, or one "
+                "that has noise, by --model_args.noise.whole 16 --loss crps"
             )
 
     def repeats(self, members: int | None) -> str:

@@ -104,12 +104,13 @@ def score_run(
         card = scored.score(
             clips, batch_size, None, *events, tell, precision, others, members, seed
         )
-    paths = scored.write_report(folder, {"run": run, **card})
     print_table(card)
     if forecasts and card["clips"] < len(scored.dataset) and clips is None:
         print(f"{card['clips']} of {len(scored.dataset)} clips: those that all forecasts are of.")
     say(card["in_words"])
     say(figures(card))
+    # After the scores, which nobody is to wait for pictures for.
+    paths = scored.write_report(folder, {"run": run, **card})
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
 
 

@@ -39,6 +39,7 @@ def list_models(
     from rich.table import Table
 
     from foreframe.models import MODELS, PRESETS, build_model, multiply_adds
+    from foreframe.trained import published
 
     table = Table(
         title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}",
@@ -62,6 +63,10 @@ def list_models(
         core = next(iter(network.args.get("core", {})), "")
         table.add_row(f"{model} of {core}" if core else model, preset, f"{parameters:,}", adds)
     Console(width=max(80, Console().width)).print(table)
+    print(
+        "Of any trained forecaster, to draw members: --model flow --weights RUN (docs/members.md)"
+    )
+    print(f"Trained already, for predict and --weights: {', '.join(published())}")
 
 
 def _alone(kind: type) -> bool:
