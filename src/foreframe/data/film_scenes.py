@@ -514,7 +514,7 @@ class _Scene:
 
         reach = 2 * FIELD * wide
         kind, bends, shimmers = self._unrest(_SURFACES, 0.08, reach, _texels(reach * FINE))
-        picture = self._cutout(wide, _pick(rng, _NEAR), kind)
+        picture = self._cutout(wide, _pick(rng, _OF_VISITORS), kind)
         return Layer(picture, self.seen(world), bends, shimmers)
 
     def person(self) -> list[Layer]:
@@ -734,7 +734,7 @@ _OUTLINES = {
     "bar": 0.08,
     "digit": 0.1,
 }
-_NEAR = {"disc": 0.25, "round box": 0.35, "petals": 0.25, "polygon": 0.15}
+_OF_VISITORS = {"disc": 0.25, "round box": 0.35, "petals": 0.25, "polygon": 0.15}
 _SURFACES = {
     "flat": 0.3,
     "shaded": 0.22,

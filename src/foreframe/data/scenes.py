@@ -30,9 +30,8 @@ class Scenes(ClipSet):
     "film": textured shapes of many sizes and outlines, digits and walking figures, which move,
     turn, grow and sway independently, in front of and behind each other, before a background; now
     and then something large comes in and turns back; some surfaces bend as foliage, cloth and water
-    do, or shimmer; the camera stands, pans, zooms, turns
-    or shakes; light changes, frames have grain, blur and traces of compression, and a few films
-    repeat frames.
+    do, or shimmer; the camera stands, pans, zooms, turns or shakes; light changes, frames have
+    grain, blur and traces of compression, and a few films repeat frames.
 
     "rain": as radar sees it at 1 to 2 km and every 5 minutes: widespread rain, showers, fronts and
     storms, which grow and decay while a drift with shear carries them. The set's `scaling` is

@@ -64,10 +64,14 @@ class Ensembles:
         guided = GUIDE in self.matches.values()
         own, guide = forecast_clips(self.model, parts, precision, guided, asked)
         last = parts.last.repeat_interleave(self.members, dim=0)
-        each = {"model": own}
-        each |= {row: match_to(of, own, last, guide) for row, of in self.matches.items()}
-        futures = {row: of.unflatten(0, (-1, self.members)) for row, of in each.items()}
-        futures["lagged"] = members_of(self.lagged, parts, EXACT, lagged)
+        # One ensemble after the other: each is as large as all forecasts of a batch, many times.
+        for row, of in self.matches.items():
+            matched = match_to(of, own, last, guide).unflatten(0, (-1, self.members))
+            self.cards[row].update(matched, parts.truth, which)
+        futures = {
+            "model": own.unflatten(0, (-1, self.members)),
+            "lagged": members_of(self.lagged, parts, EXACT, lagged),
+        }
         if self.oracle is not None:
             true = self.oracle(which, parts.past.shape[1], self.members, self.seed)
             futures["oracle"] = true[:, :, : parts.truth.shape[1]]
