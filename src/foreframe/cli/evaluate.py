@@ -109,7 +109,7 @@ def score_run(
         print(f"{card['clips']} of {len(scored.dataset)} clips: those that all forecasts are of.")
     say(card["in_words"])
     say(figures(card))
-    # After the scores, which nobody is to wait for pictures for.
+    # Scores come first: pictures are forecast and drawn for a while.
     paths = scored.write_report(folder, {"run": run, **card})
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
 

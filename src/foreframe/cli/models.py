@@ -63,9 +63,7 @@ def list_models(
         core = next(iter(network.args.get("core", {})), "")
         table.add_row(f"{model} of {core}" if core else model, preset, f"{parameters:,}", adds)
     Console(width=max(80, Console().width)).print(table)
-    print(
-        "Of any trained forecaster, to draw members: --model flow --weights RUN (docs/members.md)"
-    )
+    print("A flow draws members of any trained forecaster: docs/members.md has the command.")
     print(f"Trained already, for predict and --weights: {', '.join(published())}")
 
 

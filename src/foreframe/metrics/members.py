@@ -50,10 +50,7 @@ class Members(Pair):
     @cached_property
     def each(self) -> list[Pair]:
         """Every member and the truth, as the scores of one forecast see them."""
-        pairs = [self._same_truth(x, self.Y) for x in self.X.unbind(dim=1)]
-        for pair in pairs:
-            pair._to_units = self._to_units
-        return pairs
+        return [self._same_truth(x, self.Y, self._to_units) for x in self.X.unbind(dim=1)]
 
     @cached_property
     def clipped(self) -> "Members":

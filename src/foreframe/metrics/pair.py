@@ -63,10 +63,12 @@ class Pair:
             P, Y = P.where(self.valid, 0), Y.where(self.valid, 0)
         return self._same_truth(P, Y)
 
-    def _same_truth(self, P: Frames, Y: Frames) -> "Pair":
+    def _same_truth(
+        self, P: Frames, Y: Frames, to_units: Callable[[Tensor], Tensor] | None = None
+    ) -> "Pair":
         other = object.__new__(Pair)
         other.P, other.Y, other.valid, other.gaps = P, Y, self.valid, self.gaps
-        other._to_units, other._known = None, {}
+        other._to_units, other._known = to_units, {}
         return other
 
     @cached_property
