@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
+from foreframe.models.dropout import checked, dropped
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
@@ -74,6 +75,7 @@ class Recurrent(Model):
         ValueError: an unknown name, arguments that a part does not take or that make no sense.
     """
 
+    free = ("dropout",)
     channels: int | None
     output: Head
 
@@ -115,10 +117,15 @@ class Recurrent(Model):
         self.output = kind(channels and channels * frames, self.read, self.up, **args)
         self.bounded = self.output.bounded
 
-    def go_astray(self, noise: Mapping[str, Any] | None, fed: int) -> None:
-        """Let members see noise: beside what a core is fed, of so many channels, and in the maps
-        that the head reads; build this last, so that all else is drawn as without it.
+    def go_astray(self, noise: Mapping[str, Any] | None, dropout: float, fed: int) -> None:
+        """Let members see noise, beside what a core is fed, of so many channels, and in the maps
+        that the head reads; and do without channels of those maps and of what the core remembers.
+        Build this last, so that all else is drawn as without it.
         """
+        self.left_out = checked(dropout)
+        if dropout:
+            self.args |= {"dropout": self.left_out}
+            self.draws = self.draws_in_training = True
         self.astray = None
         if noise is not None:
             self.args |= {"noise": dict(noise)}
@@ -137,6 +144,24 @@ class Recurrent(Model):
         size = self.encoder.maps(layers)[-1].shape[-2:]
         factor = self.output.factor(state["frame"].shape[-2:])
         return self.astray(state, steps, size, first, factor)
+
+    def step_of(self, core: Core, x: Fed, layers: State, state: State) -> State:
+        """A step into the future, for which members of `state` forget some channels."""
+        shown = [f"h{k}" for k in range(len(core.hidden))] if self.left_out else []
+        forgot = {
+            name: dropped(layers[name], state, self.left_out, 1 + k)
+            for k, name in enumerate(shown)
+            if name in layers
+        }
+        return core.step(x, layers | forgot)
+
+    def reads(
+        self, maps: Layers, noise: Float[Tensor, "b d i j"] | None, state: State
+    ) -> Float[Tensor, "b d i j"]:
+        """What the head reads, of members with their noise and without some channels."""
+        read = self.over(maps)
+        read = read if noise is None else read + noise
+        return dropped(read, state, self.left_out, 0)
 
     def stride_in(self, size: Sequence[int]) -> int:
         return self.stride * self.output.factor(size)
@@ -237,9 +262,11 @@ class NextFrame(Recurrent):
         draw: arguments of `Draw`, by name.
         noise: arguments of `Noise`, by name: members see it beside their own frames, and in the
             maps that the head reads; None for a model that has one future.
+        dropout: share of the channels of those maps, and of what the core remembers, that each
+            member does without, and each clip while it is learnt; 0 is off.
 
     Raises:
-        ValueError: as `Recurrent`, or `Noise`.
+        ValueError: as `Recurrent`, or `Noise`, or a dropout that is no such share.
     """
 
     def __init__(
@@ -250,12 +277,13 @@ class NextFrame(Recurrent):
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.args |= {"draw": args}
         self.finish(self.encoder.hidden, Draw, args)
-        self.go_astray(noise, self.codec.width)
+        self.go_astray(noise, dropout, self.codec.width)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
@@ -263,8 +291,8 @@ class NextFrame(Recurrent):
         (fed_noise, read_noise), _ = self.noise_of(state, steps, layers)
 
         def read(layers: State, t: int) -> Tensor:
-            maps = self.over(self.encoder.maps(layers))
-            return maps if read_noise is None else maps + read_noise[:, t]
+            noise = None if read_noise is None else read_noise[:, t]
+            return self.reads(self.encoder.maps(layers), noise, state)
 
         first = state["frame"]
         first = self.drawn(read(layers, 0), self.shown(first), first)
@@ -273,7 +301,7 @@ class NextFrame(Recurrent):
             frame = joined(carried["frame"], known[:, t])
             x = self.codec(frame)[-1]
             x = x if fed_noise is None else x + fed_noise[:, t + 1]
-            layers = self.encoder.step(x, _layers(carried))
+            layers = self.step_of(self.encoder, x, _layers(carried), state)
             frame = self.drawn(read(layers, t + 1), self.shown(frame), frame)
             return frame, layers | {"frame": frame}
 
@@ -302,6 +330,7 @@ class EncoderDecoder(Recurrent):
         noise: arguments of `Noise`, by name: members (`foreframe.models.members`) see it beside
             what the decoder is fed and in the maps that the head reads, and move by it where the
             head moves anything; None for a model that has one future.
+        dropout: as of `NextFrame`.
 
     Raises:
         ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
@@ -320,6 +349,7 @@ class EncoderDecoder(Recurrent):
         backward: int = 0,
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if start not in ("zeros", "states", "mirrored"):
@@ -359,7 +389,7 @@ class EncoderDecoder(Recurrent):
             self.inform = CODECS[codec_kind](told + inputs, **codec_args)
         # Frames that are fed back are drawn step by step; else all maps are kept and drawn at once.
         self.per_step = 0.0 if feed == "frame" else 2 * self.read / self.stride**2
-        self.go_astray(noise, fed + beside)
+        self.go_astray(noise, dropout, fed + beside)
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
         return self.output.reduced(super().seen(frames))
@@ -463,12 +493,10 @@ class EncoderDecoder(Recurrent):
             x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0] if inputs else None
             if x is not None and fed_noise is not None:
                 x = x + fed_noise[:, t]
-            layers = self.decoder.step(x, _layers(carried))
+            layers = self.step_of(self.decoder, x, _layers(carried), state)
             maps = self.decoder.maps(layers)
             layers |= {"map": maps[-1]}
-            read = self.over(maps)
-            if read_noise is not None:
-                read = read + read_noise[:, t]
+            read = self.reads(maps, None if read_noise is None else read_noise[:, t], state)
             if feed == "frame":
                 frame = self.drawn(read, skip, carried["frame"])
                 return frame, layers | {"frame": frame}
@@ -555,9 +583,11 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         draw: arguments of `Draw`, by name.
         noise: arguments of `Noise`, by name: members see it in the maps that the head reads, local
             channels anew for all frames that come at once; None for a model that has one future.
+        dropout: share of the channels of those maps that each member does without, and each clip
+            while it is learnt; 0 is off.
 
     Raises:
-        ValueError: as `Recurrent`, or `Noise`, or a horizon below 1.
+        ValueError: as `Recurrent`, or `Noise`, or a dropout or horizon that is none.
     """
 
     def __init__(
@@ -569,6 +599,7 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if horizon < 1:
@@ -577,13 +608,13 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.horizon = horizon
         self.args |= {"horizon": horizon, "draw": args}
         self.finish(self.encoder.hidden, Draw, args, horizon)
-        self.go_astray(noise, 0)
+        self.go_astray(noise, dropout, 0)
 
     def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
         layers, frame = _layers(state), state["frame"]
         (_, noise), _ = self.noise_of(state, 1, layers, first)
-        maps = self.over(self.encoder.maps(layers))
-        maps = maps if noise is None else maps + noise[:, 0]
+        maps = self.encoder.maps(layers)
+        maps = self.reads(maps, None if noise is None else noise[:, 0], state)
         frames = self.drawn(maps, self.shown(frame), frame)
         return frames.unflatten(1, (self.horizon, self.channels))
 

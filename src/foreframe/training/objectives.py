@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.clip import Window
@@ -159,7 +159,8 @@ def forecast(
     network: Model, clips: Frames, window: Window, truncate: int = 0, drawn: int = 0
 ) -> tuple[Float[Tensor, "bm s _ h w"], Forecasts]:
     """The plain objective: the future from the past. Returns the forecast and its truth,
-    (B,future,C,H,W) both; with `drawn` that many members of each clip, the first clip's first.
+    (B,future,C,H,W) both; with `drawn` that many members of each clip, the first clip's first. Of a
+    model that draws in training each clip is one member at least.
 
     With `truncate`, what came before the last so many frames of the past is seen, but nothing is
     learnt through it (truncated backpropagation through time): memory no longer grows with the
@@ -176,9 +177,9 @@ def forecast(
         past = past[:, -truncate:]
     state = network.encode(past, state)
     state = state if known is None else with_known(state, known)
-    if drawn:
-        seeds = torch.randint(2**62, (len(clips),), device="cpu")
-        state = members(network.shared(state, window.future), drawn, seeds)
+    if drawn or network.draws_in_training:
+        state = network.shared(state, window.future)
+        state = members(state, max(drawn, 1), _seeds(clips))
     return network.decode(state, window.future), truth
 
 
@@ -204,19 +205,25 @@ def next_frames(
     true_here = true.to(clips.device).view(b, t - 1, 1, 1, 1)
     state: State | None = None
     forecasts = []
-    shown = clips[:, :1]
+    shown, seeds = clips[:, :1], _seeds(clips)
     for step in range(t - 1):
         if state is not None and truncate and step % truncate == 0:
             state = {name: value.detach() for name, value in state.items()}
             shown = shown.detach()
         state = network.encode(shown, state)
         after = clips[:, step + 1 : step + 2]
-        own = network.decode(with_known(state, after[:, :, c:]) if network.inputs else state, 1)
+        told = with_known(state, after[:, :, c:]) if network.inputs else state
+        own = network.decode(members(told, 1, seeds) if network.draws_in_training else told, 1)
         forecasts.append(own)
         if step + 1 < t - 1:
             own = joined(own, after[:, :, c:])
             shown = torch.where(true_here[:, step + 1 : step + 2], after, own)
     return torch.cat(forecasts, dim=1), truth
+
+
+def _seeds(clips: Frames) -> Int[Tensor, " b"]:
+    """Of the clips' members, as torch's generator has them."""
+    return torch.randint(2**62, (len(clips),), device="cpu")
 
 
 def truth_share(step: int, sampling_steps: int) -> float:
