@@ -613,9 +613,9 @@ class RecurrentAtOnce(Recurrent, AtOnce):
     def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
         layers, frame = _layers(state), state["frame"]
         (_, noise), _ = self.noise_of(state, 1, layers, first)
-        maps = self.encoder.maps(layers)
-        maps = self.reads(maps, None if noise is None else noise[:, 0], state)
-        frames = self.drawn(maps, self.shown(frame), frame)
+        noise = None if noise is None else noise[:, 0]
+        read = self.reads(self.encoder.maps(layers), noise, state)
+        frames = self.drawn(read, self.shown(frame), frame)
         return frames.unflatten(1, (self.horizon, self.channels))
 
 
