@@ -23,6 +23,7 @@ from foreframe.training.choices import (
     window_and_shares,
     working_size,
 )
+from foreframe.training.default import look_at, settled
 from foreframe.training.recipes import undecided
 
 FILM = {"channels": 3, "colour": True, "height": 576, "width": 768}
@@ -30,15 +31,15 @@ GRID = {"pictures": False, "height": 33, "width": 49}
 
 TABLE = {
     "a film of some minutes": (
-        Recording("film.mp4", [795], **FILM),
+        Recording("film.mp4", [[795]], **FILM),
         {"past": 10, "future": 10, "size": [96, 128], "augment": "flips", "loss": "geometric"},
     ),
     "a film without colour": (
-        Recording("film.mp4", [795], channels=3, height=96, width=128),
+        Recording("film.mp4", [[795]], channels=3, height=96, width=128),
         {"past": 10, "future": 10, "colour": "grey", "augment": "flips", "loss": "geometric"},
     ),
     "36 frames": (
-        Recording("short.gif", [36], channels=3, colour=True, height=96, width=96),
+        Recording("short.gif", [[36]], channels=3, colour=True, height=96, width=96),
         {
             "past": 3,
             "future": 3,
@@ -48,31 +49,51 @@ TABLE = {
         },
     ),
     "an hour of film": (
-        Recording("long.mp4", [90_000], channels=1),
+        Recording("long.mp4", [[90_000]], channels=1),
         {"past": 10, "future": 10, "stride": 23, "augment": "flips", "loss": "geometric"},
     ),
+    "a film of six scenes, that ends just after a cut": (
+        Recording("film.mp4", [[250]], scenes=[[30, 46, 61, 50, 55, 8]], height=96, width=96),
+        {
+            "past": 10,
+            "future": 10,
+            "shares": [0.648, 0.218, 0.134],
+            "cuts": True,
+            "augment": "flips",
+            "loss": "geometric",
+        },
+    ),
+    "a film of short scenes": (
+        Recording("film.mp4", [[480]], scenes=[[12] * 40], height=96, width=96),
+        {"past": 6, "future": 6, "shares": [0.774, 0.124, 0.102], "cuts": True}
+        | {"augment": "flips", "loss": "geometric"},
+    ),
+    "a film of scenes that are too short": (
+        Recording("film.mp4", [[480]], scenes=[[5] * 96], height=96, width=96),
+        {"past": 10, "future": 10, "cuts": False, "augment": "flips", "loss": "geometric"},
+    ),
     "hours of a month": (
-        Recording("t2m.nc", [744], hours=1.0, **GRID),
+        Recording("t2m.nc", [[744]], hours=1.0, **GRID),
         {"past": 24, "future": 24, "shares": [0.786, 0.114, 0.1]},
     ),
     "months of some years": (
-        Recording("sst.nc", [54], hours=730.5, monthly=True, **GRID),
+        Recording("sst.nc", [[54]], hours=730.5, monthly=True, **GRID),
         {"past": 4, "future": 4, "shares": [0.536, 0.269, 0.195]},
     ),
     "every three hours": (
-        Recording("t2m.nc", [2000], hours=3.0, **GRID),
+        Recording("t2m.nc", [[2000]], hours=3.0, **GRID),
         {"past": 8, "future": 8},
     ),
     "a large grid": (
-        Recording("rain.nc", [2000], pictures=False, height=700, width=800),
+        Recording("rain.nc", [[2000]], pictures=False, height=700, width=800),
         {"past": 10, "future": 10, "coarsen": 6},
     ),
     "a folder of thirty films": (
-        Recording("films", [25] * 30, channels=1),
+        Recording("films", [[25]] * 30, channels=1),
         {"past": 10, "future": 10, "augment": "flips", "loss": "geometric"},
     ),
     "short ones, divided by folders": (
-        Recording("films", [9] * 12, channels=1, divided=True),
+        Recording("films", [[9]] * 12, channels=1, divided=True),
         {"past": 3, "future": 3, "augment": "flips", "loss": "geometric"},
     ),
 }
@@ -86,7 +107,7 @@ def test_what_is_chosen(name: str) -> None:
 
 
 def test_what_was_told_is_left_alone() -> None:
-    recording = Recording("film.mp4", [795], **FILM)
+    recording = Recording("film.mp4", [[795]], **FILM)
     told = {"past": 5, "loss": "mse", "data_args": {"size": [48, 64], "augment": "none"}}
     chosen = {choice.path: choice.value for choice in choices(recording, told)}
     assert chosen == {("future",): 10}
@@ -105,7 +126,7 @@ def test_each_line_names_its_option() -> None:
 @pytest.mark.parametrize("n", [26, 36, 54, 60, 120, 381, 744, 5000])
 def test_each_split_has_windows(n: int) -> None:
     """As splitting itself cuts them."""
-    past, future, shares = window_and_shares(Recording("film.mp4", [n]), {})
+    past, future, shares = window_and_shares(Recording("film.mp4", [[n]]), {})
     window = foreframe.Window(past, future)
     clip = foreframe.Clip(np.zeros((n, 1, 8, 8), np.uint8))
     options = SplitOptions(shares=shares or (0.8, 0.1, 0.1))
@@ -115,12 +136,47 @@ def test_each_split_has_windows(n: int) -> None:
     assert windows["train"] > windows["validation"]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_each_split_has_windows_within_scenes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scenes = rng.integers(3, 120, rng.integers(2, 9)).tolist()
+    shares = shares_for(scenes, 6, 6)
+    if shares is None:
+        assert sum(scenes) < 150 or max(scenes) < 60
+        return
+    parts = [foreframe.Clip(np.zeros((n, 1, 8, 8), np.uint8)) for n in scenes]
+    window, options = foreframe.Window(6, 6), SplitOptions(shares=shares)
+    for clips in split_clips({"undecided": [parts]}, options, window).values():
+        assert sum(max(0, len(clip) - window.length + 1) for clip in clips) >= 4
+
+
+def test_a_film_is_split_where_scenes_change(tmp_path, monkeypatch, capsys) -> None:
+    """Unless it was told not to; a film without cuts has nothing to be split at."""
+    monkeypatch.chdir(tmp_path)
+    ramp = np.abs(np.arange(32) - 16) * np.ones((32, 1))
+    first, second = (4 * ramp).astype(np.uint8), (255 - 9 * ramp.T).astype(np.uint8)
+    for name, pictures in (("cut", (first, second)), ("whole", (first, first))):
+        (tmp_path / name).mkdir()
+        for t in range(80):
+            moved = np.roll(pictures[t >= 40], t, axis=1)
+            Image.fromarray(moved).save(tmp_path / name / f"{t:03}.png")
+    assert look_at("cut", {}).scenes == [[40, 40]]
+    assert not look_at("whole", {}).scenes
+    assert not look_at("cut", {"cuts": False}).scenes
+    options, splits = settled([(("data",), "cut")])
+    assert options.data.data_args["cuts"] is True
+    assert "2 scenes, as pictures change: no window looks" in capsys.readouterr().out
+    for split in ("train", "validation", "test"):
+        assert {clip.name for clip in splits[split].clips} <= {"cut [1]", "cut [2]"}
+        assert all(clip.first + len(clip) <= 40 for clip in splits[split].clips)
+
+
 def test_too_few_frames_are_told_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"12 frames are too few .* the fewest are 26") as error:
-        choices(Recording("film.mp4", [12]), {})
+        choices(Recording("film.mp4", [[12]]), {})
     assert "\n" not in str(error.value)
-    assert shares_for(26, 2, 2) is not None
-    assert shares_for(25, 2, 2) is None
+    assert shares_for([26], 2, 2) is not None
+    assert shares_for([25], 2, 2) is None
 
 
 def test_sizes_keep_their_shape() -> None:

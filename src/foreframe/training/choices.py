@@ -3,8 +3,10 @@ reason and the option that sets it. Nothing is opened here.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 SHORT, AREA = 96, 128 * 128  # pixels of a picture's short side, and of all of it
@@ -15,6 +17,8 @@ FILM = (10, 8, 6, 4, 3, 2)  # frames in, and as many out: the longest that leave
 LEFT = 0.45  # of the frames must be left to train on
 
 Path = tuple[str, ...]
+Parts = Sequence[Sequence[int]]
+Shares = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,19 @@ class Recording:
 
     Args:
         name: of them, for messages.
-        lengths: frames of each, without the gaps in it.
+        parts: frames of each, in the parts that gaps make of it, in order.
         channels, height, width: of a frame, as it would be read.
         pictures: whether frames are pictures, not values of a grid.
         colour: whether their channels differ.
         hours: from frame to frame of those with dates; None where there are none.
         monthly: whether a frame is a month's.
         divided: whether folders say already which recordings belong to which split.
+        scenes: frames of each, in the parts that changes of the scene make of it; none where no
+            scene changes, or where nobody is to look.
     """
 
     name: str
-    lengths: Sequence[int]
+    parts: Parts
     channels: int = 1
     height: int = 64
     width: int = 64
@@ -42,6 +48,7 @@ class Recording:
     hours: float | None = None
     monthly: bool = False
     divided: bool = False
+    scenes: Parts = ()
 
     @property
     def period(self) -> int | None:
@@ -124,20 +131,33 @@ def working_size(h: int, w: int) -> tuple[int, int]:
 
 
 def _windows(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
-    """Past, future, shares and stride."""
+    """Past, future, shares, stride, and whether windows may look across changes of the scene."""
     past, future, shares = window_and_shares(recording, told)
-    args, length = told.get("data_args") or {}, max(recording.lengths)
-    why = ""
+    args, parts, chosen = told.get("data_args") or {}, recording.parts, []
+    if recording.scenes:
+        n = sum(map(len, recording.scenes))
+        within = _longest_window(recording, recording.scenes, told)
+        if within is not None and 2 * within[1] >= future:
+            past, future, shares = within
+            parts = recording.scenes
+            line = f"{n} scenes, as pictures change: no window looks across (--reading.cuts)"
+            chosen.append(Choice(("data_args", "cuts"), True, line))
+        else:
+            line = f"windows look across scenes, as these are short: {n} (--reading.cuts)"
+            chosen.append(Choice(("data_args", "cuts"), False, line))
+    why, longest = "", max(max(part) for part in parts)
     if recording.period and past >= recording.period:
         why = ", " + ("a year" if recording.monthly else "a day")
     elif (past, future) != (FILM[0], FILM[0]):
-        why = f", as there are {length} frames"
+        whole = parts is recording.parts
+        why = f", as {'there are' if whole else 'the longest scene has'} {longest} frames"
     line = f"{past} frames in, {future} out{why} (--past, --future)"
-    chosen = [Choice(("past",), past, line), Choice(("future",), future)]
+    chosen += [Choice(("past",), past, line), Choice(("future",), future)]
     if shares is not None and not {"by", "gap"} & set(args):
-        parts = " ".join(f"{100 * share:.0f} %" for share in shares)
-        line = f"{parts} to train, validate and test on (--splits.shares)"
+        each = " ".join(f"{100 * share:.0f} %" for share in shares)
+        line = f"{each} to train, validate and test on (--splits.shares)"
         chosen.append(Choice(("data_args", "shares"), list(shares), line))
+    length = max(map(sum, recording.parts))
     if length > MOST_FRAMES:
         stride = round(length / MOST_FRAMES) + 1
         line = f"a window every {stride} frames of {length:,} (--stride)"
@@ -147,31 +167,42 @@ def _windows(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
 
 def window_and_shares(
     recording: Recording, told: Mapping[str, Any]
-) -> tuple[int, int, tuple[float, float, float] | None]:
+) -> tuple[int, int, Shares | None]:
     """The longest window that leaves enough to train on, and how the frames are shared out where
     the usual shares would not do; None where they do.
 
     Raises:
         ValueError: no window does.
     """
-    lengths = sorted(recording.lengths)
-    n, middle = lengths[-1], lengths[len(lengths) // 2]
-    asked = told.get("past"), told.get("future")
-    whole = recording.divided or len(lengths) >= 10
+    found = _longest_window(recording, recording.parts, told)
+    if found is not None:
+        return found
+    past, future = told.get("past"), told.get("future")
+    if past and future:  # what is wrong with these is told where they are used
+        return past, future, None
+    least = next(n for n in range(1000) if shares_for([n], 2, 2))
+    raise ValueError(
+        f"{recording.name}: {max(map(max, recording.parts))} frames are too few to learn from; the "
+        f"fewest are {least}, for windows of 2 frames in and 2 out. Record more, or let foreframe "
+        f"evaluate --data {recording.name} --split all --past 1 --future 1 say which baseline "
+        "forecasts it best"
+    )
+
+
+def _longest_window(
+    recording: Recording, recordings: Parts, told: Mapping[str, Any]
+) -> tuple[int, int, Shares | None] | None:
+    """The same of recordings in these parts; None where no window does."""
+    in_order = sorted(recordings, key=max)
+    longest, middle = in_order[-1], max(in_order[len(in_order) // 2])
+    whole = recording.divided or len(recordings) >= 10
     for past, future in _candidates(recording.period):
-        past, future = asked[0] or past, asked[1] or future
+        past, future = told.get("past") or past, told.get("future") or future
         if whole and past + future + more_windows(future) <= middle:
             return past, future, None
-        if not whole and (shares := shares_for(n, past, future)):
+        if not whole and (shares := shares_for(longest, past, future)):
             return past, future, shares if shares != (0.8, 0.1, 0.1) else None
-    if None not in asked:  # what is wrong with these is told where they are used
-        return asked[0] or 1, asked[1] or 1, None
-    least = next(n for n in range(1000) if shares_for(n, 2, 2))
-    raise ValueError(
-        f"{recording.name}: {n} frames are too few to learn from; the fewest are {least}, for "
-        f"windows of 2 frames in and 2 out. Record more, or let foreframe evaluate --data "
-        f"{recording.name} --split all --past 1 --future 1 say which baseline forecasts it best"
-    )
+    return None
 
 
 def _candidates(period: int | None) -> list[tuple[int, int]]:
@@ -188,17 +219,40 @@ def more_windows(future: int) -> int:
     return max(2, future // 2)
 
 
-def shares_for(n: int, past: int, future: int) -> tuple[float, float, float] | None:
-    """Shares of train, validation and test of n frames in order, where each of the last two has
-    some windows, and most is left to the first; None where that cannot be.
+def shares_for(parts: Sequence[int], past: int, future: int) -> Shares | None:
+    """Shares of train, validation and test of a recording in parts of so many frames, in order,
+    where each of the last two has some windows, and most is left to the first; None where that
+    cannot be.
     """
-    test = past + future + more_windows(future)
-    validation = test + future  # which is left out before the test
-    if n == 0 or test + validation > (1 - LEFT) * n:
+    n, least, length = sum(parts), 1 + more_windows(future), past + future
+    shares: list[float] = []
+    end, taken = n, 0
+    for left_out in (0, future):  # before the test
+        windows = partial(_windows_before, parts, end, left_out, length)
+        taken += (frames := bisect_left(range(end + 1), least, key=windows))
+        if n == 0 or taken > (1 - LEFT) * n:
+            return None
+        # A little more than needed, whatever rounding does.
+        shares.insert(0, max(0.1, math.ceil(1000 * (frames + 0.5) / n) / 1000))
+        end = round(n * (1 - sum(shares)))
+    if windows_within(parts, 0, end - future, length) < least:
         return None
-    # A little more than needed, whatever rounding does.
-    parts = [max(0.1, math.ceil(1000 * (part + 0.5) / n) / 1000) for part in (validation, test)]
-    return round(1 - sum(parts), 3), parts[0], parts[1]
+    return round(1 - sum(shares), 3), shares[0], shares[1]
+
+
+def _windows_before(parts: Sequence[int], end: int, left_out: int, length: int, frames: int) -> int:
+    """Windows of the last so many frames before `end`, of which the last few are left out."""
+    return windows_within(parts, end - frames, end - left_out, length)
+
+
+def windows_within(parts: Sequence[int], first: int, last: int, length: int) -> int:
+    """Windows of so many frames from `first` to before `last`, each within a part."""
+    begin, windows = 0, 0
+    for part in parts:
+        inside = min(last, begin + part) - max(first, begin)
+        windows += max(0, inside - length + 1)
+        begin += part
+    return windows
 
 
 def _learning(recording: Recording) -> list[Choice]:

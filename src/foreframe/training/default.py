@@ -6,7 +6,7 @@ is from then on an option as any other, which config.yaml keeps.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +134,19 @@ def look_at(source: Any, args: Mapping[str, Any]) -> Recording:
     names = {option.name for option in fields(ReadOptions)}
     reading = typed(ReadOptions, {name: args[name] for name in args if name in names}, "")
     folders = raw_by_folder(source, reading)
-    clips = [
-        [part for clip in clips for part in in_parts(clip, breaks(clip, reading), reading)]
-        for clips in folders.values()
-    ]
-    parts = [part for inside in clips for part in inside]
-    longest = max(parts, key=len)
+    clips = [clip for inside in folders.values() for clip in inside]
+    parts = [in_parts(clip, breaks(clip, reading), reading) for clip in clips]
+    longest = max((part for of in parts for part in of), key=len)
+    scenes = []
+    if longest.pictures and "cuts" not in args:
+        at_cuts = replace(reading, cuts=True)
+        scenes = [in_parts(clip, breaks(clip, at_cuts), at_cuts) for clip in clips]
     frames = longest.frames
     pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
     hours, monthly = _cadence(longest)
     return Recording(
         name=data_name(source),
-        lengths=[len(part) for part in parts],
+        parts=_lengths(parts),
         channels=longest.channels,
         height=frames.shape[2],
         width=frames.shape[3],
@@ -154,7 +155,12 @@ def look_at(source: Any, args: Mapping[str, Any]) -> Recording:
         hours=hours,
         monthly=monthly,
         divided=UNDECIDED not in folders,
+        scenes=_lengths(scenes) if _lengths(scenes) != _lengths(parts) else [],
     )
+
+
+def _lengths(recordings: Sequence[Sequence[Clip]]) -> list[list[int]]:
+    return [[len(part) for part in parts] for parts in recordings]
 
 
 def _cadence(clip: Clip) -> tuple[float | None, bool]:
