@@ -185,11 +185,11 @@ def test_who_is_better_where_the_best_baseline_is_not() -> None:
     }
     of["baselines"] = ["linear_motion", "dense_motion", "black"]
     assert (
-        "its error is the lower one up to +5, but black is better at +1 and dense_motion is better "
-        "at +2, +4.\n"
+        "its error is the lower one up to +5, but black is better still at +1 and dense_motion is "
+        "better still at +2, +4.\n"
     ) in in_words(of)
     of["scores"]["black"] = table([9, 9, 9, 9, 9, 9], [0] * 6)
-    assert "up to +5, but dense_motion is better at +1 to +2, +4.\n" in in_words(of)
+    assert "up to +5, but dense_motion is better still at +1 to +2, +4.\n" in in_words(of)
     of["baselines"] = ["linear_motion", "black"]
     assert "up to +5.\n" in in_words(of)
 

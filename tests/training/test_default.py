@@ -183,7 +183,12 @@ def test_sizes_keep_their_shape() -> None:
     assert working_size(576, 768) == (96, 128)
     assert working_size(36, 300) == (36, 300)  # as it is: nothing is enlarged, nor cut to eights
     assert working_size(1080, 1920) == (96, 168)
-    assert working_size(2160, 100) == (592, 32) or np.prod(working_size(2160, 100)) < 20_000
+    assert working_size(272, 640) == (80, 192)
+    assert working_size(2160, 100) == (520, 24)
+    for h, w in [(144, 176), (480, 854), (800, 1920), (1920, 1080), (100, 3000)]:
+        rows, columns = working_size(h, w)
+        assert columns / rows == pytest.approx(w / h, rel=0.03)
+        assert rows % 8 == columns % 8 == 0
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def _lower(own: Sequence[float], other: Sequence[float]) -> list[int]:
 
 def _who_is_better(card: Mapping[str, Any], score: str, best: str) -> str:
     """Which baselines are ahead where the best one, over all lead times, is behind: ", but
-    dense_motion is better at +1 to +3".
+    dense_motion is better still at +1 to +3".
     """
     names = [name for name in card["baselines"] if name not in (card["reference"], best)]
     each = {name: errors(card["scores"][name], score)["per_lead"] for name in names}
@@ -198,7 +198,7 @@ def _who_is_better(card: Mapping[str, Any], score: str, best: str) -> str:
         ahead = {name: of[lead - 1] for name, of in each.items() if of[lead - 1] < own[lead - 1]}
         if ahead:
             leads.setdefault(min(ahead, key=ahead.__getitem__), []).append(lead)
-    said = [f"{name} is better at {_runs(which)}" for name, which in leads.items()]
+    said = [f"{name} is better still at {_runs(which)}" for name, which in leads.items()]
     return f", but {' and '.join(said)}" if said else ""
 
 

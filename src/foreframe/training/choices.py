@@ -120,14 +120,16 @@ def _frames(recording: Recording, args: Mapping[str, Any]) -> list[Choice]:
 
 
 def working_size(h: int, w: int) -> tuple[int, int]:
-    """Rows and columns of pictures to train on: never more than there are, of about their shape;
-    multiples of 8 where they become fewer.
+    """Rows and columns of pictures to train on: never more than there are; where they become fewer,
+    multiples of 8 whose shape is that of the pictures as nearly as the longer side allows.
     """
     scale = min(1.0, SHORT / min(h, w), math.sqrt(AREA / (h * w)))
     if scale == 1:
         return h, w
-    rows, columns = (max(SIDES, SIDES * round(side * scale / SIDES)) for side in (h, w))
-    return min(rows, h), min(columns, w)
+    shorter, longer = sorted((h, w))
+    short = min(shorter, max(SIDES, SIDES * round(scale * shorter / SIDES)))
+    long = min(longer, max(SIDES, SIDES * round(short * longer / shorter / SIDES)))
+    return (short, long) if h <= w else (long, short)
 
 
 def _windows(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
