@@ -46,8 +46,8 @@ def ensembles_png(ensembles: Mapping[str, Mapping[str, Any]]) -> bytes:
     for axis, draw in zip(axes, panels, strict=False):
         draw(axis, ensembles)
         axis.grid(alpha=0.3)
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(fontsize=8)
+        if axis.get_legend_handles_labels()[0]:  # below, since inside it would cover curves
+            axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     file = io.BytesIO()
     figure.savefig(file, dpi=110, format="png")
     return file.getvalue()
