@@ -12,7 +12,17 @@ from foreframe.visuals import (
     paint_for,
     strip,
 )
-from foreframe.visuals.colours import INK, MISSING, PAPER, RAIN_COLOURS, RAIN_STEPS, _palette
+from foreframe.visuals.colours import (
+    INK,
+    MISSING,
+    PAPER,
+    RAIN_COLOURS,
+    RAIN_STEPS,
+    _palette,
+    text_width,
+    white_of,
+)
+from foreframe.visuals.comparison import NOW, SIZE, Scene, comparison
 from foreframe.visuals.sheet import RED
 from foreframe.visuals.strip import ORANGE, _lines, fit
 
@@ -191,6 +201,21 @@ def test_error_row_is_absolute_and_white_where_its_label_says() -> None:
     picture = strip(past, past + 1, past, paint=Paint("temperature", 270, 290, "K"))
     white = (picture[14:] == 255).all(axis=-1)
     assert white.sum() == 64 * 64
+
+
+def test_the_white_of_errors_is_round_and_no_more_than_pictures_differ_by() -> None:
+    assert white_of(0.03, Paint()) == pytest.approx(0.05)
+    assert white_of(1.6, Paint()) == 1.0
+    assert white_of(140.0, Paint(low=0.0, high=255.0)) == 200.0
+    assert white_of(30.0, Paint("radar", units="mm/h")) == 50.0
+    assert white_of(0.0, Paint(low=0.0, high=10.0)) == 1.0
+
+
+def test_captions_of_a_small_film_are_whole() -> None:
+    frames = np.zeros((2, 1, 8, 8), np.float32)
+    scene = Scene(frames, frames, {"model": frames, "linear_motion": frames})
+    first = next(iter(comparison([scene])))
+    assert first.shape[1] >= 3 * text_width(f"linear_motion: {NOW}", SIZE)
 
 
 def test_contact_sheet_flags_frames() -> None:

@@ -242,6 +242,15 @@ def round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
+def white_of(most: float, paint: Paint) -> float:
+    """The white of errors and spreads, which are 0 and more, in shown units: a round number that
+    `most` is not above; of pictures, whose range is fixed, no more than they can differ by.
+    """
+    span = paint.high - paint.low
+    white = round_up(most if most > 0 else span / 10)
+    return min(white, span) if paint.name == "grey" else white
+
+
 def _ticks(low: float, high: float, n: int) -> list[tuple[float, str]]:
     """About n round numbers between the ends, each with its part of the way up."""
     step = round_up((high - low) / n)

@@ -12,8 +12,8 @@ from foreframe.visuals.colours import (
     ORANGE,
     PAPER,
     Paint,
-    round_up,
     text_width,
+    white_of,
     with_legend,
 )
 from foreframe.visuals.strip import captioned, fit, framed
@@ -22,6 +22,7 @@ from foreframe.visuals.strip import captioned, fit, framed
 # of pixels, large ones shrunk to the second, so that three fit a screen.
 PANE = (256, 480)
 SIZE = 14  # of letters
+NOW = "past 0, the last frame"
 PAUSE = 5  # pictures for which the last one of a clip stays
 
 
@@ -67,7 +68,9 @@ def _pictures(scene: Scene, clip: str, paint: Paint, errors: Paint) -> Iterator[
     p, steps = len(scene.past), len(scene.truth)
     white = f"error, white: {errors.high:g} {paint.shown_units}".rstrip()
     ahead = f"forecast +{steps}"
-    longest = [f"{name}: {ahead}" for name in scene.forecasts] + [f"{white} or more", clip]
+    names = ("truth", *scene.forecasts)
+    longest = [f"{name}: {when}" for name in names for when in (ahead, NOW)]
+    longest += [f"{white} or more", clip]
     h, w = fit(scene.past[0], *PANE).shape[-2:]
     width = max(w + 8, ceil(max(text_width(text, SIZE) for text in longest)) + 8)
 
@@ -79,9 +82,9 @@ def _pictures(scene: Scene, clip: str, paint: Paint, errors: Paint) -> Iterator[
     for t in range(p + steps):
         lead = t - p + 1
         if lead <= 0:
-            now = f"past {lead}" if lead else "past 0, the last frame seen"
+            now = f"past {lead}" if lead else NOW
             seen = paint(fit(scene.past[t], *PANE))
-            above = [pane(seen, f"{name}: {now}", False) for name in ("truth", *scene.forecasts)]
+            above = [pane(seen, f"{name}: {now}", False) for name in names]
             below = [pane(blank, "", False) for _ in scene.forecasts]
         else:
             came = paint(fit(scene.truth[lead - 1], *PANE))
@@ -118,4 +121,4 @@ def _error_paint(scenes: Sequence[Scene], paint: Paint) -> Paint:
             off = np.stack([_error(made, came, paint) for made, came in pairs])
             if np.isfinite(off).any():
                 most = max(most, float(np.nanpercentile(off, 98)))
-    return Paint("grey", 0.0, round_up(most if most > 0 else (paint.high - paint.low) / 10))
+    return Paint("grey", 0.0, white_of(most, paint))

@@ -15,8 +15,8 @@ from foreframe.visuals.colours import (
     ORANGE,
     PAPER,
     Paint,
-    round_up,
     text_width,
+    white_of,
     with_legend,
     write_text,
 )
@@ -126,7 +126,7 @@ def _grey_row(label: Sequence[str], p: int, values: np.ndarray, paint: Paint) ->
     values = values[:, : None if colours else 1].mean(axis=1, keepdims=True) * paint.factor
     # The largest of all would leave the rest in the dark.
     most = float(np.nanpercentile(values, 99.5)) if np.isfinite(values).any() else 0.0
-    white = round_up(most if most > 0 else (paint.high - paint.low) / 10)
+    white = white_of(most, paint)
     units = "" if paint.shown_units == "1" else paint.shown_units
     words = [*label, f"white: {white:g} {units}".rstrip(), "and more"]
     frames = [*([None] * p), *(fit(frame, *STRIP) for frame in values)]
