@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 from foreframe.models import BASELINES
 from foreframe.visuals import animation, gif_bytes, strip, write_curves, write_gif, write_png
 from foreframe.visuals.curves import colours_of
-from foreframe.visuals.strip import GREY, ORANGE
+from foreframe.visuals.strip import GREY, ORANGE, animation_frames
 
 
 def frames(n: int, level: float, c: int = 1) -> np.ndarray:
@@ -61,6 +61,16 @@ def test_gif_is_exact_in_grey_and_marks_the_forecast() -> None:
     assert tuple(shown[0, 0, -1]) == GREY
     assert tuple(shown[3, 0, -1]) == ORANGE
     assert tuple(shown[3, 0, 0]) == GREY  # the truth on the left
+
+
+def test_a_film_of_several_forecasts_says_which_is_which_without_times_too() -> None:
+    past = np.zeros((2, 1, 8, 8), np.float32)
+    several = list(animation_frames(past, {"mean": past, "member 1": past}))
+    one = animation(past, past)
+    assert len(several) == len(one) == 4
+    assert several[0].shape[0] > one.shape[1]  # a band with the captions above
+    assert several[0].shape == several[3].shape
+    assert (several[0] != several[1]).any() and (several[2] != several[3]).any()
 
 
 def test_a_name_has_one_colour_in_every_report() -> None:

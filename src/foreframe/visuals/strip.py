@@ -218,6 +218,8 @@ def animation_frames(
     if truth is not None:
         panels = {"truth": truth} | panels
     p, n = past.shape[0], past.shape[0] + next(iter(panels.values())).shape[0]
+    if times is None and isinstance(forecast, Mapping):  # else nobody could tell which is which
+        times = [f"{lead}" if lead <= 0 else f"+{lead}" for lead in range(1 - p, n - p + 1)]
     _check_times(times, n)
     painted = paint or Paint()
     if missing is None:
