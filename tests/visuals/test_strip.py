@@ -70,7 +70,8 @@ def test_a_film_of_several_forecasts_says_which_is_which_without_times_too() -> 
     assert len(several) == len(one) == 4
     assert several[0].shape[0] > one.shape[1]  # a band with the captions above
     assert several[0].shape == several[3].shape
-    assert (several[0] != several[1]).any() and (several[2] != several[3]).any()
+    assert (several[0] != several[1]).any()
+    assert (several[2] != several[3]).any()
 
 
 def test_a_name_has_one_colour_in_every_report() -> None:
