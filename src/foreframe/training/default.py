@@ -38,6 +38,7 @@ SCENES = "scenes"  # weights for films
 ONWARD = 3e-4  # the learning rate from these on: what is trained unlearns at that of untrained ones
 CLIPS = 100  # of validation, on which baselines are scored
 PLACES = 8  # where a recording is looked at
+LOOKED_THROUGH = 20_000  # frames of films, at most, in which changes of the scene are looked for
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
 GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
 FEW = 30  # windows to train on
@@ -138,7 +139,7 @@ def look_at(source: Any, args: Mapping[str, Any]) -> Recording:
     parts = [in_parts(clip, breaks(clip, reading), reading) for clip in clips]
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
-    if longest.pictures and "cuts" not in args:
+    if longest.pictures and "cuts" not in args and sum(map(len, clips)) <= LOOKED_THROUGH:
         at_cuts = replace(reading, cuts=True)
         scenes = [in_parts(clip, breaks(clip, at_cuts), at_cuts) for clip in clips]
     frames = longest.frames
