@@ -113,6 +113,14 @@ def test_what_was_told_is_left_alone() -> None:
     assert chosen == {("future",): 10}
 
 
+def test_shares_that_were_told_are_not_of_scenes() -> None:
+    """They may leave a split no window within scenes."""
+    recording, _ = TABLE["a film of six scenes, that ends just after a cut"]
+    told = {"data_args": {"shares": [0.8, 0.1, 0.1]}}
+    chosen = {choice.path[-1]: choice.value for choice in choices(recording, told)}
+    assert chosen == {"past": 10, "future": 10, "augment": "flips", "loss": "geometric"}
+
+
 def test_each_line_names_its_option() -> None:
     """Every value that is not the usual one is said, with the option that sets it."""
     for recording, _ in TABLE.values():

@@ -136,7 +136,7 @@ def _windows(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
     """Past, future, shares, stride, and whether windows may look across changes of the scene."""
     past, future, shares = window_and_shares(recording, told)
     args, parts, chosen = told.get("data_args") or {}, recording.parts, []
-    if recording.scenes:
+    if recording.scenes and not {"shares", "by", "gap"} & set(args):
         n = sum(map(len, recording.scenes))
         within = _longest_window(recording, recording.scenes, told)
         if within is not None and 2 * within[1] >= future:
