@@ -429,7 +429,8 @@ class Forecaster:
         return future if guide is None else torch.cat([future, guide], dim=2)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
-        """The recording to forecast, read as the training data were, unless told otherwise.
+        """The recording to forecast, read as the training data were, unless told otherwise; but a
+        film is one recording, whatever scenes it was trained by.
 
         Args:
             source: as of `foreframe.clips_from`.
@@ -447,7 +448,8 @@ class Forecaster:
         from foreframe.data import clips_from
         from foreframe.notes import warn
 
-        clips = clips_from(source, **self.reading_of(source, reading))
+        options = self.reading_of(source, reading) | {"cuts": reading.get("cuts", False)}
+        clips = clips_from(source, **options)
         if recording is None and len(clips) > 1:
             raise ValueError(
                 f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to "

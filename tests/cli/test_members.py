@@ -280,7 +280,8 @@ def test_one_member_is_a_row_beside_the_single_forecast(folder: Path, capsys) ->
     words = " ".join(said.split())
     assert "With 1 member the model is" in words
     assert "With 1 member the model is" in card["in_words"]
-    assert "It is ahead of its own forecast" in words or "It is behind its own forecast" in words
+    own = "the model's own forecast without members by"
+    assert f"It is ahead of {own}" in words or f"It is behind {own}" in words
 
 
 def test_an_ensemble_of_clips(folder: Path) -> None:

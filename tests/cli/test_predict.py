@@ -339,6 +339,28 @@ def test_several_recordings(kelvin, capsys) -> None:
     np.testing.assert_allclose(np.load("out.npy"), 270, rtol=1e-5)
 
 
+def test_what_came_before_a_cut_is_not_looked_at(capsys) -> None:
+    """A film is one recording, also to a run that was trained on its scenes."""
+    Path("film").mkdir()
+    for t in range(40):
+        ramp = np.arange(32) * np.ones((32, 1))
+        picture = 2 * ramp if t < 35 else 255 - 3 * ramp.T
+        Image.fromarray((picture + t % 2).astype(np.uint8)).save(f"film/{t:02}.png")
+    forecaster = Forecaster(build_model("mean"), Window(8, 4), Scaling(0, 255))
+    forecaster.trained = Trained(reading={"cuts": True})
+    forecaster.save("mean")
+    looked_at = {}
+    for more in ([], ["--after", "20"], ["--reading.cuts", "false"]):
+        assert main(["predict", "mean", "film", "-o", "out.npy", *more]) == 0
+        looked_at[tuple(more)] = float(np.load("out.npy").mean())
+        noted = "another scene begins at frame 35, and nothing before" in capsys.readouterr().err
+        assert noted == (not more)
+    each = [np.asarray(Image.open(f"film/{t:02}.png")).mean() for t in range(40)]
+    assert looked_at[()] == pytest.approx(np.mean(each[35:]), rel=1e-3)
+    assert looked_at["--after", "20"] == pytest.approx(np.mean(each[13:21]), rel=1e-3)
+    assert looked_at["--reading.cuts", "false"] == pytest.approx(np.mean(each[32:]), rel=1e-3)
+
+
 def damaged() -> str:
     """A folder of pictures, one of them cut short."""
     Path("pictures").mkdir()

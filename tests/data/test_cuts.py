@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import real_data
-from foreframe.data.cuts import find_cuts
+from foreframe.data.cuts import find_cuts, since_cut
 from foreframe.data.films import read_film
 
 
@@ -28,6 +28,15 @@ def test_cuts_are_found_whatever_the_chunk(chunk) -> None:
     film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
     assert find_cuts(film, chunk) == [20, 50]
     assert find_cuts(film[:, :1].astype(np.float32) * 0.01, chunk) == [20, 50]
+
+
+@pytest.mark.parametrize(
+    ("end", "since"), [(65, 10), (55, 5), (53, 3), (52, 10), (50, 10), (24, 4), (6, 6)]
+)
+def test_how_many_of_the_last_frames_are_of_one_scene(end: int, since: int) -> None:
+    """Of two of a new one nobody can tell that it is one: these may be a flash."""
+    film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
+    assert since_cut(film[:end], 10) == since
 
 
 def test_what_is_no_cut() -> None:

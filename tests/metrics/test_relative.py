@@ -227,9 +227,9 @@ def test_members_in_words(units: str) -> None:
     assert lines[2:4] == [
         "With 16 members the model is ahead of the lagged ensemble by 25 % in fair CRPS; its error "
         "is the lower one at +1 alone.",
-        "Of one forecast the CRPS is its MAE: in that it is ahead of the best baseline "
-        "(linear_motion) by 10 %; its error is the lower one at +1 alone. It is behind its own "
-        "forecast without members by 12 %; its error is the lower one at +1 alone.",
+        "Of one forecast the CRPS is its MAE. In that the members are ahead of the best baseline "
+        "(linear_motion) by 10 %; their error is the lower one at +1 alone. They are behind the "
+        "model's own forecast without members by 12 %; their error is the lower one at +1 alone.",
     ]
     assert lines[4].startswith("In brackets")
 
@@ -241,7 +241,7 @@ def test_members_that_are_behind_are_said_to_be() -> None:
         "With 1 member the model is behind the lagged ensemble by 100 % in fair CRPS; its error is "
         "the higher one at every lead time."
     ) in said
-    assert "It is behind its own forecast without members by 150 %;" in said
+    assert "It is behind the model's own forecast without members by 150 %;" in said
     same = in_words(with_members([0.1, 0.1], [0.1, 0.1]))
     assert "is no different from the lagged ensemble in fair CRPS.\n" in same
     # Nothing that ranks, or nothing that is a number.

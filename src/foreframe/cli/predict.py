@@ -148,6 +148,8 @@ def forecast_clip(
     last = len(clip) - 1 if after is None else after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {after}: {input} has frames 0 to {len(clip) - 1}")
+    if clip.pictures and (reading or {}).get("cuts") is None:
+        seen = within_scene(clip, last, seen, input)
     before, future = forecaster.forecast_from(
         clip, last + 1, steps, seen, side, overlap, precision, match, members, seed
     )
@@ -171,6 +173,23 @@ def forecast_clip(
     frames = in_words(steps, members, probability, some.units)
     where = "" if place is None else f" ({place.name})"
     print(f"{frames} that {follow} frame {last} of {input}{where} {lie} in {output}{few}")
+
+
+def within_scene(clip: "Clip", last: int, seen: int, name: str) -> int:
+    """How many frames to look at, where a film has changed its scene just before."""
+    from foreframe.data.cuts import since_cut
+
+    enough = clip[max(0, last + 1 - seen - MORE) : last + 1].frames
+    since = since_cut(enough, seen)
+    if since < min(seen, last + 1):
+        warn(
+            f"{name}: another scene begins at frame {last + 1 - since}, and nothing before it is "
+            "looked at; --reading.cuts false looks across"
+        )
+    return since
+
+
+MORE = 16  # frames, which tell how much a film changes anyway
 
 
 def note_alike(forecaster: "Forecaster", future: "Clip | Ensemble") -> None:

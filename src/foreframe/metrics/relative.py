@@ -165,20 +165,20 @@ def _percent(share: float) -> str:
     return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1f} %"
 
 
-def _where_lower(own: Sequence[float], other: Sequence[float]) -> str:
+def _where_lower(own: Sequence[float], other: Sequence[float], whose: str = "its") -> str:
     """At which lead times the first error is the lower one: "; ... from +3 on"."""
     leads = _lower(own, other)
     if len(own) == 1 or own == other:
         return ""
     if len(leads) in (0, len(own)):  # the higher one: or equal
-        return f"; its error is the {'lower' if leads else 'higher'} one at every lead time"
+        return f"; {whose} error is the {'lower' if leads else 'higher'} one at every lead time"
     elif leads == list(range(leads[0], len(own) + 1)):
         when = f"from +{leads[0]} on" if len(leads) > 1 else f"at +{leads[0]} alone"
     elif leads == list(range(1, leads[-1] + 1)):
         when = f"up to +{leads[-1]}" if len(leads) > 1 else "at +1 alone"
     else:
         when = f"at {len(leads)} of {len(own)} lead times"
-    return f"; its error is the lower one {when}"
+    return f"; {whose} error is the lower one {when}"
 
 
 def _lower(own: Sequence[float], other: Sequence[float]) -> list[int]:
@@ -226,24 +226,33 @@ def _of_members(card: Mapping[str, Any]) -> str:
     lagged = numbers(ensembles["lagged"]["scores"], convention, "fair_crps")
     first = f"{with_members} is {_beside(own, lagged, 'the lagged ensemble', ' in fair CRPS')}."
     best = next(iter(card["best_baseline"].values()), None)
-    rivals = {best: f"the best baseline ({best})", "model": "its own forecast without members"}
+    rivals = {best: f"the best baseline ({best})"}
+    rivals["model"] = "the model's own forecast without members"
+    several = ensembles["model"]["members"] > 1
     single = [
-        f"t is {_beside(own, numbers(scores[name], convention, 'mae'), who)}."
+        _beside(
+            own, numbers(scores[name], convention, "mae"), who, whose="their" if several else "its"
+        )
         for name, who in rivals.items()
         if name in scores
     ]
     if not single:
         return first
-    return f"{first}\nOf one forecast the CRPS is its MAE: in that i{' I'.join(single)}"
+    they, again = ("the members are", "They are") if several else ("the member is", "It is")
+    said = f". {again} ".join(single)
+    return f"{first}\nOf one forecast the CRPS is its MAE. In that {they} {said}."
 
 
-def _beside(own: Mapping[str, Any], other: Mapping[str, Any], rival: str, of: str = "") -> str:
+def _beside(
+    own: Mapping[str, Any], other: Mapping[str, Any], rival: str, of: str = "", whose: str = "its"
+) -> str:
     """Ahead, behind or no different, by how much, and at which lead times."""
     if own["overall"] == other["overall"]:
         return f"no different from {rival}{of}"
     where = "ahead of" if own["overall"] < other["overall"] else "behind"
     by = f" by {_percent(own['overall'] / other['overall'] - 1)}" if other["overall"] else ""
-    return f"{where} {rival}{by}{of}{_where_lower(own['per_lead'], other['per_lead'])}"
+    when = _where_lower(own["per_lead"], other["per_lead"], whose)
+    return f"{where} {rival}{by}{of}{when}"
 
 
 def _of_others(card: Mapping[str, Any], score: str, best: str) -> str:

@@ -310,4 +310,4 @@ def why_not(train: ClipSet, card: Mapping[str, Any]) -> str:
         return "nothing moves"
     if len(train) < FEW:
         return f"{plural(len(train), 'training window')} are too few to learn more from"
-    return "what was learnt did not hold on validation"
+    return "nothing that was learnt was better by 1 % on validation"

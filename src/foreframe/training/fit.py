@@ -210,7 +210,8 @@ def _train(
             stops.restore_signal_handlers()
     if stops.by_hand:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {again}")
-    if checkpoints.start is not None and is_first_process():
+    # What members are worth their CRPS says, which each validation has told.
+    if checkpoints.start is not None and is_first_process() and not network.draws:
         better = checkpoints.best != checkpoints.start
         weights = model.weights
         say(verdict(folder, better, weights, train, validation, data.validation_clips))
