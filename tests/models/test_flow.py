@@ -96,6 +96,14 @@ def test_what_members_lack_in_spread_is_seen_in_training_and_added() -> None:
     again.network = Known(0.15)
     again.load_state_dict(half)
     torch.testing.assert_close(again.inflation, model.inflation, rtol=2e-3, atol=0)
+    # And may be taken farther, to make up for what a cut to a range takes of members.
+    farther = flow(frames=3, times=model.args["times"], inflate=1.2)
+    farther.network = Known(0.15)
+    farther.load_state_dict(model.state_dict())
+    assert farther.args == model.args | {"inflate": 1.2}
+    with torch.no_grad():
+        wider = farther.eval().decode(state, 3).std(dim=(0, 2, 3, 4))
+    torch.testing.assert_close(wider, 1.2 * drawn, rtol=1e-2, atol=0)
 
 
 @torch.no_grad()
@@ -216,6 +224,7 @@ def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
         ({"width": 12}, "a width that 8 divides"),
         ({"levels": 0}, "1 channel, frame, block and level or more"),
         ({"spread": 0.0}, "spread is a number above 0"),
+        ({"inflate": -1.0}, "inflate is a number above 0"),
         ({"of": "nothing"}, "model 'nothing' is unknown"),
         ({"of": {}}, "a flow is of one model"),
         ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),

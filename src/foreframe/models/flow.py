@@ -52,7 +52,8 @@ class Flow(AtOnce):
 
         r = r̂_0 + γ (r_1 - r̂_0),        γ² = E (r - r̂_0)² / E (r_1 - r̂_0)²,
 
-    where γ, the `inflation`, is of each lead time, over the last clips of the training.
+    where γ, the `inflation`, is of each lead time, over the last clips of the training; `inflate`
+    times that, where members are then cut to a range and differ by less for it.
 
     So members are as sharp as the truth that the network has seen, however blurred m is, and the
     forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
@@ -81,13 +82,14 @@ class Flow(AtOnce):
             others, and learns to do with those.
         levels: times t, of all, at which a clip is learnt in one step.
         inputs: further channels of the past, which m sees and does not forecast.
+        inflate: so many times γ; more than 1 to make up for what a cut takes of members.
 
     Raises:
         ValueError: for choices that do not fit each other.
     """
 
     draws = True
-    free = ("times", "levels")
+    free = ("times", "levels", "inflate")
     apart: Tensor
 
     def __init__(
@@ -101,6 +103,7 @@ class Flow(AtOnce):
         times: Sequence[float] = (0.0, 0.3, 0.5, 0.7, 0.85),
         levels: int = 2,
         inputs: int = 0,
+        inflate: float = 1.0,
     ) -> None:
         super().__init__()
         from foreframe.models import build_model, model_name  # which know this model, too
@@ -121,6 +124,8 @@ class Flow(AtOnce):
             )
         if not 0 < spread < math.inf:
             raise ValueError(f"spread is a number above 0, not {spread}")
+        if not 0 < inflate < math.inf:
+            raise ValueError(f"inflate is a number above 0, not {inflate}")
         if not times or times[0] != 0 or any(not a < b for a, b in pairwise((*times, 1.0))):
             raise ValueError(f"times begin at 0 and grow, each below 1, not {list(times)}")
         self.args = {
@@ -130,6 +135,9 @@ class Flow(AtOnce):
         }  # fmt: skip
         if inputs:
             self.args["inputs"] = inputs
+        if inflate != 1:
+            self.args["inflate"] = inflate
+        self.inflate = inflate
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride = math.lcm(SIDE, self.of.stride)
@@ -169,9 +177,11 @@ class Flow(AtOnce):
 
     @property
     def inflation(self) -> Float[Tensor, " t"]:
-        """γ of each lead time; 1 before anything is learnt."""
+        """By how much members of each lead time are taken farther from their mean: `inflate` times
+        γ, which is 1 before anything is learnt.
+        """
         truth, drawn = self.apart
-        return (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
+        return self.inflate * (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
 
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:
         """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
