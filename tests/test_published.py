@@ -243,7 +243,7 @@ def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> 
         assert ours < 0.9 * alone
         assert ours < 0.9 * free
     assert own["fair_crps"]["overall"] < 0.75 * single["standard"]["mae"]["overall"]
-    assert 0.65 < own["spread_skill"]["overall"] < 1.1
+    assert 0.8 < own["spread_skill"]["overall"] < 1.1
     assert own["ink"]["overall"] < 0.07
     assert 0.95 < min(own["sharpness"]["per_lead"]) < 1.2
     mse = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
