@@ -355,6 +355,8 @@ def test_what_came_before_a_cut_is_not_looked_at(capsys) -> None:
         looked_at[tuple(more)] = float(np.load("out.npy").mean())
         noted = "another scene begins at frame 35, and nothing before" in capsys.readouterr().err
         assert noted == (not more)
+    assert main(["predict", "mean", "film", "-o", "out.npy", "--after", "3"]) == 0
+    assert "(4 frames are fewer than the 8 to look at)" in capsys.readouterr().out
     each = [np.asarray(Image.open(f"film/{t:02}.png")).mean() for t in range(40)]
     assert looked_at[()] == pytest.approx(np.mean(each[35:]), rel=1e-3)
     assert looked_at["--after", "20"] == pytest.approx(np.mean(each[13:21]), rel=1e-3)

@@ -181,11 +181,12 @@ def within_scene(clip: "Clip", last: int, seen: int, name: str) -> int:
 
     enough = clip[max(0, last + 1 - seen - MORE) : last + 1].frames
     since = since_cut(enough, seen)
-    if since < min(seen, last + 1):
-        warn(
-            f"{name}: another scene begins at frame {last + 1 - since}, and nothing before it is "
-            "looked at; --reading.cuts false looks across"
-        )
+    if since >= min(seen, last + 1):
+        return seen
+    warn(
+        f"{name}: another scene begins at frame {last + 1 - since}, and nothing before it is "
+        "looked at; --reading.cuts false looks across"
+    )
     return since
 
 
