@@ -36,7 +36,7 @@ def test_cuts_are_found_whatever_the_chunk(chunk) -> None:
 def test_how_many_of_the_last_frames_are_of_one_scene(end: int, since: int) -> None:
     """Of two of a new one nobody can tell that it is one: these may be a flash."""
     film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
-    assert since_cut(film[:end], 10) == since
+    assert since_cut(film, end, 10) == since
 
 
 def test_what_is_no_cut() -> None:

@@ -179,8 +179,7 @@ def within_scene(clip: "Clip", last: int, seen: int, name: str) -> int:
     """How many frames to look at, where a film has changed its scene just before."""
     from foreframe.data.cuts import since_cut
 
-    enough = clip[max(0, last + 1 - seen - MORE) : last + 1].frames
-    since = since_cut(enough, seen)
+    since = since_cut(clip.frames, last + 1, seen)
     if since >= min(seen, last + 1):
         return seen
     warn(
@@ -188,9 +187,6 @@ def within_scene(clip: "Clip", last: int, seen: int, name: str) -> int:
         "looked at; --reading.cuts false looks across"
     )
     return since
-
-
-MORE = 16  # frames, which tell how much a film changes anyway
 
 
 def note_alike(forecaster: "Forecaster", future: "Clip | Ensemble") -> None:

@@ -65,15 +65,13 @@ def find_cuts(frames: FramesLike, every_chunk: int = 64) -> list[int]:
     ]
 
 
-def since_cut(frames: FramesLike, n: int) -> int:
-    """How many of the last `n` of these frames are of the scene that they end in; more frames
-    before them tell how much this film changes anyway. Of a scene of fewer than 3 nobody can tell
-    that it is one.
+def since_cut(frames: FramesLike, end: int, n: int) -> int:
+    """How many of the `n` frames before frame `end` are of the scene that these end in. Of a scene
+    of fewer than 3 nobody can tell that it is one.
     """
-    total = len(frames)
-    begin = max(0, total - n - _AROUND)
-    cuts = [begin + k for k in find_cuts(frames[begin:total])]
-    return min(n, total - max((k for k in cuts if k <= total - _SIDE), default=0))
+    begin = max(0, end - n - _AROUND)
+    cuts = [begin + k for k in find_cuts(frames[begin:end])]
+    return min(n, end - max((k for k in cuts if k <= end - _SIDE), default=0))
 
 
 def _usual(steps: Float[np.ndarray, " t"], i: int) -> float:

@@ -28,7 +28,7 @@ def dropped(x: Maps, state: State, p: float, at: int) -> Maps:
     return x * (kept / (1 - p)).to(x)[:, :, None, None]
 
 
-def checked(p: float) -> float:
+def checked_dropout(p: float) -> float:
     """The share of channels to do without.
 
     Raises:

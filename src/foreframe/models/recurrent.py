@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
-from foreframe.models.dropout import checked, dropped
+from foreframe.models.dropout import checked_dropout, dropped
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
@@ -122,7 +122,7 @@ class Recurrent(Model):
         that the head reads; and do without channels of those maps and of what the core remembers.
         Build this last, so that all else is drawn as without it.
         """
-        self.left_out = checked(dropout)
+        self.left_out = checked_dropout(dropout)
         if dropout:
             self.args |= {"dropout": self.left_out}
             self.draws = self.draws_in_training = True

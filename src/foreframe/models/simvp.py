@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.dropout import checked, dropped
+from foreframe.models.dropout import checked_dropout, dropped
 from foreframe.models.motion import displaced
 from foreframe.models.noise import Astray
 from foreframe.models.promise import State, joined, known_inputs
@@ -139,7 +139,7 @@ class SimVP(AtOnce):
             )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = nn.Conv2d(spatial, drawn, 1)
-        self.left_out = checked(dropout)
+        self.left_out = checked_dropout(dropout)
         if dropout:
             self.args["dropout"] = self.left_out
             self.draws = self.draws_in_training = True

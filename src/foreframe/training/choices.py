@@ -179,9 +179,9 @@ def window_and_shares(
     found = _longest_window(recording, recording.parts, told)
     if found is not None:
         return found
-    past, future = told.get("past"), told.get("future")
-    if past and future:  # what is wrong with these is told where they are used
-        return past, future, None
+    asked = told.get("past"), told.get("future")
+    if None not in asked:  # what is wrong with these is told where they are used
+        return asked[0] or 1, asked[1] or 1, None
     least = next(n for n in range(1000) if shares_for([n], 2, 2))
     raise ValueError(
         f"{recording.name}: {max(map(max, recording.parts))} frames are too few to learn from; the "
@@ -237,17 +237,17 @@ def shares_for(parts: Sequence[int], past: int, future: int) -> Shares | None:
         # A little more than needed, whatever rounding does.
         shares.insert(0, max(0.1, math.ceil(1000 * (frames + 0.5) / n) / 1000))
         end = round(n * (1 - sum(shares)))
-    if windows_within(parts, 0, end - future, length) < least:
+    if _windows_within(parts, 0, end - future, length) < least:
         return None
     return round(1 - sum(shares), 3), shares[0], shares[1]
 
 
 def _windows_before(parts: Sequence[int], end: int, left_out: int, length: int, frames: int) -> int:
     """Windows of the last so many frames before `end`, of which the last few are left out."""
-    return windows_within(parts, end - frames, end - left_out, length)
+    return _windows_within(parts, end - frames, end - left_out, length)
 
 
-def windows_within(parts: Sequence[int], first: int, last: int, length: int) -> int:
+def _windows_within(parts: Sequence[int], first: int, last: int, length: int) -> int:
     """Windows of so many frames from `first` to before `last`, each within a part."""
     begin, windows = 0, 0
     for part in parts:
