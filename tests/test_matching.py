@@ -243,7 +243,7 @@ def test_each_member_is_matched() -> None:
         parts = parts_of(clips[k : k + 1], forecaster.window, 0)
         asked = drawn_for([which[k]], 2, 0, forecaster.scaling.network_bounds)
         own, guide = forecast_clips(forecaster.model, parts, guided=True, drawn=asked)
-        each = [match_to(row, own[m : m + 1], parts.last, guide[m : m + 1]) for m in (0, 1)]
+        each = [match_to(row, own[m : m + 1], parts.last, guide) for m in (0, 1)]
         of_row.setdefault(f"model matched to {row}", []).append(torch.cat(each))
     assert list(card["ensemble"]) == ["seed", "model", *of_row, "lagged"]
     for row, members in of_row.items():

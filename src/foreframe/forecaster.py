@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
-from foreframe.budget import check_budget
+from foreframe.budget import GIB, check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames
 from foreframe.data.inputs import known_after
 from foreframe.ensemble import Ensemble
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
-from foreframe.matching import match_to
+from foreframe.matching import match_members
 from foreframe.models import (
     Drawn,
     Model,
@@ -34,6 +34,7 @@ from foreframe.models import (
     weights_of,
     with_known,
 )
+from foreframe.models.footprint import at_once, bound, footprint
 from foreframe.notes import Note
 from foreframe.options import GUIDE, LAST, check_match
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
@@ -47,6 +48,8 @@ from foreframe.wording import plural
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 BUDGET = 4.0  # GiB that a forecast may take
+COPIES = 4  # of a forecast at once, on its way to the data's units and to a file
+LONG = 64  # frames of the past that are encoded at a time
 LONGEST = 2**20  # bytes of a config.json
 FEW = 4  # frames in and out by which precisions are timed: big frames take long
 
@@ -188,25 +191,34 @@ class Forecaster:
         if isinstance(frames, Clip):
             return self._predict_clip(frames, steps, tile, overlap, precision, known, match, drawn)
         if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
-            self.check_size(frames.shape, steps, tile, match, members or 1)
+            self.check_size(frames.shape, steps, tile, members)
         past = self._past(frames)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
+        n, frame = members or 1, self._tile(past.shape[2:], tile)
+        group = at_once(self.model, len(past) * n, past.shape[1], frame, steps, drawn is not None)
+        done = []
         with computing(self.settled(precision, past.shape[2:], tile), self.device):
-            future, guide = self._in_tiles(past, steps, tile, overlap, known, match == GUIDE, drawn)
-        last = last[:, : future.shape[2]]
-        if drawn is not None:
-            last = last.repeat_interleave(drawn.n, dim=0)
-        if match is not None:
-            future = match_to(match, future, last, guide)
-        future = missing_where_unseen(future, last)
-        future = self.scaling.to_units(future)
-        if drawn is not None:
-            future = future.unflatten(0, (-1, drawn.n)).transpose(0, 1)
-        if single:
-            future = future.squeeze(0 if drawn is None else 1)
+            for k in range(0, len(past), max(1, group // n)):
+                clips = slice(k, k + max(1, group // n))
+                inputs = None if known is None else known[clips]
+                laid = tile, overlap, inputs, match == GUIDE, drawn, group
+                future, guide = self._in_tiles(past[clips], steps, *laid)
+                seen = last[clips, : future.shape[2]]
+                each = future.unflatten(0, (-1, n))
+                if match is not None:
+                    each = match_members(match, each, seen, guide)
+                done.append(torch.stack([self._in_units(of, seen) for of in each.unbind(dim=1)]))
+        future = torch.cat(done, dim=1)  # (members,B,steps,C,H,W)
+        future = future.squeeze(1) if single else future
+        future = future.squeeze(0) if drawn is None else future
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
+
+    def _in_units(
+        self, future: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b s c h w"]:
+        return self.scaling.to_units(missing_where_unseen(future, last))
 
     def check_match(self, *match: str | None) -> None:
         """Refuse matches that are unknown, or to a guide where the model has none.
@@ -254,30 +266,25 @@ class Forecaster:
         )
 
     def check_size(
-        self,
-        shape: Sequence[int],
-        steps: int,
-        tile: int = 0,
-        match: str | None = None,
-        members: int = 1,
+        self, shape: Sequence[int], steps: int, tile: int = 0, members: int | None = None
     ) -> None:
-        """Refuse a forecast that would take more memory than the budget.
+        """Refuse a forecast that would take more memory than the budget, though it takes one member
+        of one tile of one clip after the other.
 
         Args:
-            shape: of the past, (...,C,H,W) in pixels.
-            steps, tile, match, members: as in `predict`.
+            shape: of the past, (T,C,H,W) or (B,T,C,H,W) in pixels.
+            steps, tile, members: as in `predict`.
 
         Raises:
             ValueError: with what it would take, and the cure.
         """
-        c, h, w = shape[-3:]
-        clips = shape[0] if len(shape) == 5 else 1
-        at_once = min(h * w, tile**2) if tile > 0 else h * w
-        # Of the forecast, and of what it is matched to.
-        copies = {None: 3, LAST: 5, GUIDE: 8}[match]
-        of_frames = members * copies * c * h * w
-        need = 4 * clips * steps * (of_frames + (c + self.model.per_step) * at_once)
-        cure = "forecast fewer " + ("members or " if members > 1 else "") + "steps"
+        (t, c, h, w), clips = shape[-4:], shape[0] if len(shape) == 5 else 1
+        kept = 4 * COPIES * clips * (members or 1) * steps * (c - self.model.inputs) * h * w
+        one = min(t, LONG), self._tile((c, h, w), tile), steps
+        need = kept + bound(*one)
+        if need > self.budget * GIB:
+            need = kept + footprint(self.model, *one, members is not None)
+        cure = "forecast fewer " + ("members or " if (members or 1) > 1 else "") + "steps"
         cure += " or in tiles" if not tile else ""
         check_budget(
             need, self.budget, f"a forecast of {steps} frames of {format_size((c, h, w))}", cure
@@ -293,8 +300,7 @@ class Forecaster:
             shape: of what is forecast, (...,C,H,W) in pixels.
             tile: as in `predict`.
         """
-        (c, h, w), side = shape[-3:], self._side(tile)
-        size = (c, min(h, side), min(w, side)) if side > 0 else (c, h, w)
+        size = self._tile(shape[-3:], tile)
         key = (str(self.device), *size)
         if key not in self._speedups:
             model = self.model.eval()
@@ -314,6 +320,11 @@ class Forecaster:
     def _side(self, tile: int) -> int:
         """Of tiles: a rest of a block would be filled up with the tile's edge."""
         return -(-tile // self.model.stride) * self.model.stride
+
+    def _tile(self, frame: Sequence[int], tile: int) -> tuple[int, int, int]:
+        """(C,H,W) of what is forecast at a time of such a frame."""
+        (c, h, w), side = frame, self._side(tile)
+        return (c, min(h, side), min(w, side)) if side > 0 else (c, h, w)
 
     def _laid(self, tile: int, h: int, w: int) -> tuple[int, int]:
         """The side of tiles of frames h x w, as asked or next above, and what they begin at
@@ -375,9 +386,10 @@ class Forecaster:
         overlap: int | None,
         known: Float[Tensor, "b _ _ h w"] | None,
         guided: bool,
-        drawn: Drawn | None = None,
-    ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "n s _ h w"] | None]:
-        """The forecast, and that of the guide where it is asked for; of each member."""
+        drawn: Drawn | None,
+        group: int,
+    ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
+        """The forecast, of each member, and that of the guide where it is asked for."""
         self.model.eval()
         if tile < 0:
             raise ValueError(
@@ -386,26 +398,29 @@ class Forecaster:
         b, _, c, h, w = past.shape
         tile, stride = self._laid(tile, h, w) if tile else (0, 1)
         if not tile or (h <= tile and w <= tile):
-            return _apart(self._whole(past, steps, known, guided, drawn), guided)
+            return self._whole(past, steps, known, guided, drawn, group)
         shared = min(tile // 4, tile - stride) if overlap is None else overlap
         if not 0 <= shared <= tile - stride:
             raise ValueError(
                 f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}"
             )
-        c = (c - self.model.inputs) * (1 + guided)
-        b *= 1 if drawn is None else drawn.n
-        total, weights = past.new_zeros(b, steps, c, h, w), past.new_zeros(h, w)
+        c -= self.model.inputs
+        n = b if drawn is None else b * drawn.n
+        totals = [past.new_zeros(k, steps, c, h, w) for k in ((n, b) if guided else (n,))]
+        weights = past.new_zeros(h, w)
         for rows in _tiles(h, tile, shared, stride):
             for columns in _tiles(w, tile, shared, stride):
                 weight = (_ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)).to(
                     past.device
                 )
                 part = None if known is None else known[..., rows, columns]
-                place = rows.start, columns.start
-                forecast = self._whole(past[..., rows, columns], steps, part, guided, drawn, place)
-                total[..., rows, columns] += forecast * weight
+                how = guided, drawn, group, (rows.start, columns.start)
+                parts = self._whole(past[..., rows, columns], steps, part, *how)
+                for total, forecast in zip(totals, filter(torch.is_tensor, parts), strict=True):
+                    total[..., rows, columns] += forecast * weight
                 weights[rows, columns] += weight
-        return _apart(total / weights, guided)
+        forecast, *guide = (total.div_(weights) for total in totals)
+        return forecast, guide[0] if guide else None
 
     def _whole(
         self,
@@ -414,19 +429,17 @@ class Forecaster:
         known: Float[Tensor, "b _ _ h w"] | None,
         guided: bool,
         drawn: Drawn | None,
+        group: int,
         place: tuple[int, int] = (0, 0),
-    ) -> Float[Tensor, "n s _ h w"]:
-        """A long past is taken in part by part: memory does not grow with it. The guide's forecast,
-        where it is asked for, lies in further channels.
-        """
+    ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
+        """A long past is taken in part by part: memory does not grow with it."""
         state = None
-        for part in past.split(64, dim=1):
+        for part in past.split(LONG, dim=1):
             state = self.model.encode(part, state)
         assert state is not None
         state = state if known is None else with_known(state, known)
         state = state if drawn is None else placed(state, *place)
-        future, guide = forecast_of(self.model, state, steps, guided, drawn)
-        return future if guide is None else torch.cat([future, guide], dim=2)
+        return forecast_of(self.model, state, steps, guided, drawn, group)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
         """The recording to forecast, read as the training data were, unless told otherwise; but a
@@ -777,16 +790,6 @@ def _origin_in_words(trained: Trained) -> str:
     known = [f"preset {trained.preset}"] if trained.preset else []
     known += [] if trained.seed is None else [f"seed {trained.seed}"]
     return f" ({', '.join(known)})" if known else ""
-
-
-def _apart(
-    future: Float[Tensor, "b s _ h w"], guided: bool
-) -> tuple[Float[Tensor, "b s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """Forecast and guide, whose channels lie behind each other."""
-    if not guided:
-        return future, None
-    forecast, guide = future.chunk(2, dim=2)
-    return forecast, guide
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:

@@ -62,6 +62,17 @@ def match_to(
     return matched(forecast.where(seen, torch.nan), target).where(seen, forecast)
 
 
+def match_members(
+    match: str,
+    members: Float[Tensor, "b m s c h w"],
+    last: Float[Tensor, "b c h w"],
+    guide: Float[Tensor, "b s c h w"] | None = None,
+) -> Float[Tensor, "b m s c h w"]:
+    """Each member as `match_to` has it, one after the other."""
+    matched = [match_to(match, member, last, guide) for member in members.unbind(dim=1)]
+    return torch.stack(matched, dim=1)
+
+
 def _ascending(frames: Float[Tensor, "*n h w"]) -> torch.return_types.sort:
     """The values of each frame (*n,h·w) and where they come from, the missing ones last, as
     infinity.

@@ -329,6 +329,7 @@ def evaluate(
     match: str | Sequence[str] = (),
     members: int | None = None,
     seed: int = 0,
+    budget: float = 2.0,
 ) -> Card:
     """Score a forecaster beside the baselines, as `foreframe evaluate` does.
 
@@ -340,7 +341,7 @@ def evaluate(
         data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
             as it is, all of it, unless `split` names a block.
         clips: how many; by default all.
-        batch_size: clips at once.
+        batch_size: clips at once, at most.
         baselines: names in MODELS to score beside the model; by default all that can run here.
         thresholds: of events, in the data's units, e.g. [0.5, 2] for rain.
         scales: odd sides in pixels for the fractions skill score of these events.
@@ -360,6 +361,7 @@ def evaluate(
         match: "last", "guide" or both: rows of the forecasts with the values of these, as
             `Forecaster.predict` gives them; of members, too.
         members, seed: of an ensemble that is scored, too, beside a lagged one.
+        budget: GiB of memory that scoring a batch may take.
 
     Returns:
         See `foreframe.evaluation.evaluate`, and "data" and "split"; a dict which a notebook shows
@@ -388,6 +390,7 @@ def evaluate(
         match,
         members,
         seed,
+        budget,
     )
     if output is not None:
         opened.write_report(output, card)
@@ -428,6 +431,7 @@ class Scored:
         match: str | Sequence[str] = (),
         members: int | None = None,
         seed: int = 0,
+        budget: float = 2.0,
     ) -> Card:
         """The scorecard; arguments as of `foreframe.evaluate`, which says what it raises."""
         from foreframe.evaluation import evaluate as score
@@ -452,6 +456,7 @@ class Scored:
             match=match,
             members=members,
             seed=seed,
+            budget=budget,
         )
         return Card({**self.where, **card})
 

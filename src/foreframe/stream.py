@@ -14,8 +14,9 @@ from torch import Tensor
 
 from foreframe.files import atomic_write
 from foreframe.frames import fill_missing, missing_where_unseen
-from foreframe.matching import match_to
+from foreframe.matching import match_members
 from foreframe.models import Drawn, earlier, forecast_of, with_known
+from foreframe.models.footprint import at_once
 from foreframe.options import GUIDE
 from foreframe.precision import EXACT, computing
 
@@ -113,18 +114,19 @@ class Stream:
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
-        drawn = self.drawn
-        f.check_size(
-            self._last.shape, steps, match=self.match, members=1 if drawn is None else drawn.n
-        )
+        drawn, frame = self.drawn, self._last.shape[1:]
+        n = None if drawn is None else drawn.n
+        f.check_size((1, *frame), steps, members=n)
+        group = at_once(f.model, n or 1, 1, frame, steps, drawn is not None)
         with self._computing(self._last):
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE, drawn)
-        last = self._last[:, : future.shape[2]].expand(len(future), -1, -1, -1)
+            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE, drawn, group)
+        last = self._last[:, : future.shape[2]]
         if self.match is not None:
-            future = match_to(self.match, future, last, guide)
+            future = match_members(self.match, future.unsqueeze(0), last, guide)[0]
+        last = last.expand(len(future), -1, -1, -1)
         scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling
         future = scaling.to_units(missing_where_unseen(future, last))
         future = future[0] if drawn is None else future

@@ -43,6 +43,7 @@ def score_run(
     match: list[Match] | Match | None = None,
     members: int | None = None,
     seed: int = 0,
+    budget: float = 2.0,
 ) -> None:
     """Score a trained run beside the baselines, or forecasts made elsewhere
 
@@ -63,7 +64,7 @@ def score_run(
             (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
             NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
-        batch_size: clips at once
+        batch_size: clips at once, at most
         thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday
@@ -76,6 +77,7 @@ def score_run(
             these, as foreframe predict --match makes them; of members, too
         members: so many of each clip are drawn, and scored as an ensemble, too
         seed: of the members
+        budget: GiB of memory that scoring a batch may take
     """
     check_scoring(clips, past, future, batch_size, split, pasts)
     if run is not None:
@@ -102,7 +104,7 @@ def score_run(
         events = thresholds or (), scales or (), period
         others = match or ()
         card = scored.score(
-            clips, batch_size, None, *events, tell, precision, others, members, seed
+            clips, batch_size, None, *events, tell, precision, others, members, seed, budget
         )
     print_table(card)
     if forecasts and card["clips"] < len(scored.dataset) and clips is None:

@@ -123,7 +123,7 @@ def forecast_clip(
             f"{side} pixels"
         )
     if precision == AUTO:
-        forecaster.check_size(clip.frames.shape[1:], steps, side, match)
+        forecaster.check_size((1, *clip.frames.shape[1:]), steps, side)
         print(choice_in_words(forecaster.speedup(clip.frames.shape, side)))
     if every:
         roll(

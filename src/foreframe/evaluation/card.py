@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -12,7 +13,7 @@ from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.elsewhere import checked, open_elsewhere
 from foreframe.evaluation.ensembles import Ensembles
-from foreframe.evaluation.networks import forecast_clips, inputs_of
+from foreframe.evaluation.networks import BUDGET, clips_at_once, forecast_clips, inputs_of
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecaster import Forecaster
 from foreframe.matching import match_to
@@ -41,6 +42,7 @@ def evaluate(
     match: Sequence[str] | str = (),
     members: int | None = None,
     seed: int = 0,
+    budget: float = BUDGET,
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in every convention of `foreframe.metrics.SCORES`, beside
     the baselines, the skill, and whether differences could be chance.
@@ -52,7 +54,7 @@ def evaluate(
             value is missing, which never counts.
         clips: how many to score; all by default. Of windows of recordings as many are taken evenly
             spread.
-        batch_size: clips at once.
+        batch_size: clips at once, at most; fewer where these would take more than the budget.
         baselines: names in MODELS to score beside the model.
         thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see
             `event_scores`).
@@ -70,6 +72,7 @@ def evaluate(
         members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
             which costs nothing; their mean is a further row.
         seed: of the members, which differ from clip to clip.
+        budget: GiB of memory that scoring a batch may take.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
@@ -87,7 +90,8 @@ def evaluate(
     Raises:
         ValueError: clips that are too short, damaged or of other channels than the model's; a
             precision that is unknown, or that the device does not have; forecasts of other clips,
-            of another size, in other units, or that are not numbers.
+            of another size, in other units, or that are not numbers; one clip that takes more than
+            the budget.
     """
     check_precision(precision)
     period = _period_of(forecaster.model) if period is None else period
@@ -125,7 +129,9 @@ def evaluate(
     inputs = inputs_of(forecaster, dataset)
     scores = scores_of(scaling.units, thresholds, scales)
     scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
-    for batch in batches(dataset, batch_size, among=scored):
+    clip = np.shape(dataset[scored[0]])
+    at_once = clips_at_once(models.values(), window, clip, batch_size, inputs, members or 0, budget)
+    for batch in batches(dataset, at_once, among=scored):
         _check_channels(forecaster.model, batch)
         parts = parts_of(batch.to(forecaster.device), window, inputs)
         precision = forecaster.settled(precision, parts.past.shape)

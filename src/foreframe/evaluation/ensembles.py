@@ -12,7 +12,7 @@ from foreframe.data import MovingMNIST
 from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.forecaster import Forecaster
 from foreframe.keyed import further, key_of
-from foreframe.matching import match_to
+from foreframe.matching import match_members
 from foreframe.metrics import EnsembleScorecard
 from foreframe.models import Drawn, Lagged, Parts
 from foreframe.options import GUIDE
@@ -63,21 +63,19 @@ class Ensembles:
         )
         guided = GUIDE in self.matches.values()
         own, guide = forecast_clips(self.model, parts, precision, guided, asked)
-        last = parts.last.repeat_interleave(self.members, dim=0)
+        members = own.unflatten(0, (-1, self.members))
         # One ensemble after the other: each is as large as all forecasts of a batch, many times.
         for row, of in self.matches.items():
-            matched = match_to(of, own, last, guide).unflatten(0, (-1, self.members))
+            matched = match_members(of, members, parts.last, guide)
             self.cards[row].update(matched, parts.truth, which)
-        futures = {
-            "model": own.unflatten(0, (-1, self.members)),
-            "lagged": members_of(self.lagged, parts, EXACT, lagged),
-        }
+        self.cards["model"].update(members, parts.truth, which)
+        self.cards["lagged"].update(
+            members_of(self.lagged, parts, EXACT, lagged), parts.truth, which
+        )
         if self.oracle is not None:
             true = self.oracle(which, parts.past.shape[1], self.members, self.seed)
-            futures["oracle"] = true[:, :, : parts.truth.shape[1]]
-        for name, X in futures.items():
-            self.cards[name].update(X, parts.truth, which)
-        return futures["model"]
+            self.cards["oracle"].update(true[:, :, : parts.truth.shape[1]], parts.truth, which)
+        return members
 
     def summary(self) -> dict[str, Any]:
         return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}

@@ -1,13 +1,22 @@
-"""What every network that is scored is shown of a batch of clips, and what it makes of them."""
+"""What every network that is scored is shown of a batch of clips, and what it makes of them; how
+many clips that may be at a time.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from foreframe.budget import GIB, check_budget
+from foreframe.clip import Window
 from foreframe.data.datasets import clip_set
 from foreframe.forecaster import Forecaster
+from foreframe.metrics.structural import STRETCH
 from foreframe.models import Drawn, Model, Parts, forecast_of, with_known
+from foreframe.models.footprint import FIXED, at_once, bound, footprint
 from foreframe.precision import EXACT, computing
+from foreframe.wording import plural
 
 
 def inputs_of(forecaster: Forecaster, dataset: Dataset) -> int:
@@ -31,7 +40,11 @@ def forecast_clips(
     with computing(precision, past.device):
         state = network.eval().encode(past)
         state = state if known is None else with_known(state, known)
-        return forecast_of(network, state, steps, guided, drawn)
+        if drawn is None:
+            return forecast_of(network, state, steps, guided)
+        b, t, *frame = past.shape
+        group = at_once(network, b * drawn.n, t, frame, steps, draws=True)
+        return forecast_of(network, state, steps, guided, drawn, max(1, group // b))
 
 
 def members_of(
@@ -40,3 +53,49 @@ def members_of(
     """The same of each clip's members."""
     future, _ = forecast_clips(network, parts, precision, drawn=drawn)
     return future.unflatten(0, (-1, drawn.n))
+
+
+BUDGET = 2.0  # GiB that scoring a batch may take
+SCORED = 8  # copies of a forecast that its scores hold at once, beside those of SSIM
+OF_MEMBERS = 9  # the same of each member, scored as an ensemble
+
+
+def clips_at_once(
+    networks: Iterable[Model],
+    window: Window,
+    clip: Sequence[int],
+    batch_size: int,
+    inputs: int = 0,
+    members: int = 0,
+    budget: float = BUDGET,
+) -> int:
+    """How many clips are forecast and scored at a time: as many as the budget holds, and no more
+    than `batch_size`.
+
+    Args:
+        networks: that are scored, one after the other.
+        window: which frames are past and future.
+        clip: (T,C,H,W), inputs included, of which there are `inputs`.
+        members: of each clip that are scored as an ensemble.
+        budget: GiB.
+
+    Raises:
+        OverBudgetError: a single clip takes more than the budget.
+    """
+    _, c, h, w = clip
+    targets = 4 * window.future * (c - inputs) * h * w
+    kept = 8 * window.length * c * h * w + 2 * targets  # filled too; a forecast and its guide
+    scores = (SCORED + members * OF_MEMBERS) * targets
+    most, fixed = bound(window.past, (c, h, w), window.future), STRETCH + FIXED
+    if fixed + batch_size * (kept + max(scores, most)) > budget * GIB:
+        sizes = [(of, (c if of.inputs else c - inputs, h, w)) for of in networks]
+        each = [footprint(of, window.past, size, window.future) for of, size in sizes]
+        most = max(each) - FIXED
+    one = kept + max(scores, most)
+    check_budget(
+        fixed + one,
+        budget,
+        f"scoring one clip of {plural(window.length, 'frame')} of {c}x{h}x{w}",
+        "score smaller ones (--reading.size) or shorter ones (--past, --future)",
+    )
+    return min(batch_size, int((budget * GIB - fixed) / one))

@@ -39,9 +39,10 @@ from foreframe.visuals import (
     write_mp4,
     write_png,
 )
+from foreframe.visuals.strip import fit
 
 CANDIDATES = 6  # clips that are looked at for each one that the film shows
-FPS = 5.0  # of that film
+FPS, LARGE = 5.0, 640  # of that film: frames a second, and pixels of a frame's longer side
 
 
 @torch.inference_mode()
@@ -78,57 +79,52 @@ def write_report(
     args = {"period": card["period"]} if rival == "cycle" else {}
     beside = {} if rival is None else {rival: build_model(rival, args)}
 
-    def scenes_of(which: Sequence[int], others: Mapping[str, Model] | None = None) -> list[Scene]:
-        """Clips with the reference's forecasts and those of others."""
-        clips = _shown(forecaster, dataset, which)
+    def scene_of(clip: int, others: Mapping[str, Model] | None = None) -> Scene:
+        """A clip with the reference's forecast and those of others."""
+        shown = _shown(forecaster, dataset, clip)
         if reference in elsewhere:
-            forecast = {reference: elsewhere[reference](which)}
+            forecast = {reference: elsewhere[reference]([clip])}
         else:
-            forecast = {reference: forecast_clips(forecaster.model, clips.parts, precision)[0]}
+            forecast = {reference: forecast_clips(forecaster.model, shown.parts, precision)[0]}
         for name, network in (others or {}).items():
-            forecast[name] = forecast_clips(network, clips.parts)[0]
-        drawn = {name: clips.known(of) for name, of in forecast.items()}
-        frames = zip(clips.past, clips.truth, *drawn.values(), strict=True)
-        return [Scene(p, y, dict(zip(drawn, of, strict=True))) for p, y, *of in frames]
+            forecast[name] = forecast_clips(network, shown.parts)[0]
+        known = {name: shown.known(of)[0] for name, of in forecast.items()}
+        return Scene(shown.past[0], shown.truth[0], known)
 
     which = chosen(dataset, examples, scored)
-    scenes = scenes_of(which)
-    paint = _paint(scenes, forecaster.scaling)
-    clips = [(scene.past, scene.forecasts[reference], scene.truth) for scene in scenes]
-    write_png(
-        paths[2], np.concatenate(_as_wide([strip(*clip, paint=paint) for clip in clips]), axis=0)
-    )
-    write_gif(
-        paths[3],
-        np.concatenate(_as_wide([animation(*clip, paint=paint) for clip in clips]), axis=1),
-    )
-    moving = [scenes_of([clip], beside)[0] for clip in lively(dataset, examples, scored)]
-    write_mp4(paths[4], comparison(moving, _paint(moving, forecaster.scaling)), fps=FPS)
+    paint = _paint([_shown(forecaster, dataset, clip).truth for clip in which], forecaster.scaling)
+    strips, films = [], []
+    for scene in map(scene_of, which):  # one at a time: large frames fill the memory
+        shown_frames = scene.past, scene.forecasts[reference], scene.truth
+        strips.append(strip(*shown_frames, paint=paint))
+        films.append(animation(*shown_frames, paint=paint))
+    write_png(paths[2], np.concatenate(_as_wide(strips), axis=0))
+    write_gif(paths[3], np.concatenate(_as_wide(films), axis=1))
+    moving = [_smaller(scene_of(clip, beside)) for clip in lively(dataset, examples, scored)]
+    moving_paint = _paint([scene.truth for scene in moving], forecaster.scaling)
+    write_mp4(paths[4], comparison(moving, moving_paint), fps=FPS)
     if "ensemble" in card:
         paths += [folder / name for name in ("ensembles.png", "members.png")]
         summaries = {name: of for name, of in card["ensemble"].items() if name != "seed"}
         write_ensembles(paths[-2], summaries)
-        drawn = drawn_for(
-            which,
-            summaries["model"]["members"],
-            card["ensemble"]["seed"],
-            forecaster.scaling.network_bounds,
-        )
-        shown = _shown(forecaster, dataset, which)
-        members = members_of(forecaster.model, shown.parts, precision, drawn).unbind(dim=1)
-        known = np.stack([shown.known(of) for of in members], axis=1)
-        each = zip(shown.past, known, shown.truth, strict=True)
-        strips = [strip_of_members(*of, paint=paint) for of in each]
+        n, seed = summaries["model"]["members"], card["ensemble"]["seed"]
+        strips = []
+        for clip in which:
+            shown = _shown(forecaster, dataset, clip)
+            drawn = drawn_for([clip], n, seed, forecaster.scaling.network_bounds)
+            members = members_of(forecaster.model, shown.parts, precision, drawn)[0]
+            known = np.stack([shown.known(of[None])[0] for of in members])
+            strips.append(strip_of_members(shown.past[0], known, shown.truth[0], paint=paint))
         write_png(paths[-1], np.concatenate(_as_wide(strips), axis=0))
     return paths
 
 
 class _Shown(NamedTuple):
-    """Clips as pictures show them: in the data's units, where it has any.
+    """A clip as pictures show it: in the data's units, where it has any.
 
     Attributes:
         parts: what a network is shown.
-        past, truth: (B,T,C,H,W), NaN where a value is missing.
+        past, truth: (1,T,C,H,W), NaN where a value is missing.
         scaling: of the forecaster.
     """
 
@@ -138,17 +134,27 @@ class _Shown(NamedTuple):
     scaling: Scaling
 
     def known(self, forecast: Float[Tensor, "b s c h w"]) -> np.ndarray:
-        """A forecast of them: NaN where the past never held a value."""
+        """A forecast of it: NaN where the past never held a value."""
         last = self.parts.last
         return _in_units(missing_where_unseen(forecast.to(last.device), last), self.scaling)
 
 
-def _shown(forecaster: Forecaster, dataset: Dataset, which: Sequence[int]) -> _Shown:
-    clips = next(batches(dataset, len(which), among=which)).to(forecaster.device)
+def _shown(forecaster: Forecaster, dataset: Dataset, clip: int) -> _Shown:
+    clips = next(batches(dataset, 1, among=[clip])).to(forecaster.device)
     parts = parts_of(clips, forecaster.window, inputs_of(forecaster, dataset))
     scaling = forecaster.scaling
     past = forecaster.window.split(clips)[0][:, :, : parts.last.shape[1]]
     return _Shown(parts, _in_units(past, scaling), _in_units(parts.truth, scaling), scaling)
+
+
+def _smaller(scene: Scene) -> Scene:
+    """With large frames shrunk, as all scenes of a film are held at once."""
+
+    def small(frames: np.ndarray) -> np.ndarray:
+        return np.stack([fit(frame, 1, LARGE) for frame in frames])
+
+    past, truth, forecasts = scene
+    return Scene(small(past), small(truth), {name: small(of) for name, of in forecasts.items()})
 
 
 def _in_units(frames: Tensor, scaling: Scaling) -> np.ndarray:
@@ -156,11 +162,11 @@ def _in_units(frames: Tensor, scaling: Scaling) -> np.ndarray:
     return scaling.to_units(values) if scaling.units else values
 
 
-def _paint(scenes: Sequence[Scene], scaling: Scaling) -> Paint | None:
+def _paint(truths: Sequence[np.ndarray], scaling: Scaling) -> Paint | None:
     """A field's own colours, over the range of the truth; None for films."""
     if not scaling.units:
         return None
-    known = [scene.truth[np.isfinite(scene.truth)] for scene in scenes]
+    known = [truth[np.isfinite(truth)] for truth in truths]
     low = min((float(values.min()) for values in known if values.size), default=scaling.low)
     high = max((float(values.max()) for values in known if values.size), default=scaling.high)
     return paint_for("auto", low, high, scaling.units)

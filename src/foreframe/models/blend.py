@@ -4,7 +4,7 @@ Which baseline is best differs from recording to recording, and within one from 
 `Guides` runs several of them as one model; `Blend` is the head that mixes their frames.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,28 +62,32 @@ class Guides(Model):
         return torch.cat([frames for frames, _ in self._each(state, steps)], dim=2)
 
     def proven(
-        self, state: State, steps: int
+        self, state: State, steps: int, room: int = 0
     ) -> tuple[Float[Tensor, "b steps _ h w"], Float[Tensor, "b e h w"] | None]:
-        """Their frames, and what speaks for each, place by place; None where nothing does: the
-        evidence of the first dense motion among them, and the logarithms of the squared errors of
-        all their hindcasts, one, some and `hindcast` frames ahead.
+        """Their frames, with room for so many more beside them, and what speaks for each, place by
+        place; None where nothing does: the evidence of the first dense motion among them, and the
+        logarithms of the squared errors of all their hindcasts, one, some and `hindcast` frames
+        ahead.
         """
-        each = self._each(state, steps, evident=True)
-        evidence = [of for _, of in each if of is not None][:1]
+        frames: Tensor | None = None
+        evidence: list[Tensor] = []
+        for k, (of, proof) in enumerate(self._each(state, steps, evident=True)):
+            b, _, c, h, w = of.shape
+            if frames is None:  # filled one by one, as large frames fill the memory
+                frames = of.new_empty(b, steps, c * (len(self.each) + room), h, w)
+            frames[:, :, k * c : (k + 1) * c] = of
+            evidence += [proof] if proof is not None and not evidence else []
+        assert frames is not None
         if self.hindcast:
             recent = state["recent"].float()
             seen = recent.shape[1]
             leads = [min(seen, max(1, round(of * self.hindcast))) - 1 for of in HINDCAST_LEADS]
-            early = self._each(state, seen, "early_") if seen else []
-            hindcasts = [of.float() for of, _ in early]
             with exactly(recent):
-                for forecast in hindcasts:
-                    error = (forecast - recent)[:, leads].square().mean(dim=2)
+                for of, _ in self._each(state, seen, "early_") if seen else ():
+                    error = (of.float() - recent)[:, leads].square().mean(dim=2)
                     evidence.append((blurred(error, 1.5) + 1e-5).log() / 3 + 2.5)
-                if not hindcasts:  # of a single frame
-                    b, (h, w) = len(recent), recent.shape[-2:]
+                if not seen:  # of a single frame
                     evidence.append(recent.new_zeros(b, len(leads) * len(self.each), h, w))
-        frames = torch.cat([of for of, _ in each], dim=2)
         return frames, torch.cat([of.to(frames) for of in evidence], dim=1) if evidence else None
 
     def _encoded(self, past: Tensor, state: State | None, head: str) -> State:
@@ -96,18 +100,16 @@ class Guides(Model):
 
     def _each(
         self, state: State, steps: int, head: str = "", evident: bool = False
-    ) -> list[tuple[Tensor, Tensor | None]]:
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The frames of each guide; of dense motion what speaks for it, too, if `evident`."""
-        every: list[tuple[Tensor, Tensor | None]] = []
         for k, guide in enumerate(self.each):
             own = _named(state, f"{head}{k}_")
             if isinstance(guide, DenseMotion):
                 V = guide.motion(own)
                 evidence = guide.evidence(own, V) if evident else None
-                every.append((guide.carried(own, V, steps), evidence))
+                yield guide.carried(own, V, steps), evidence
             else:
-                every.append((guide.decode(own, steps), None))
-        return every
+                yield guide.decode(own, steps), None
 
 
 HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
@@ -206,22 +208,25 @@ class Blend(Head):
         """All levels: the guides' frames, and blurs of the first's. And what the decoder is fed at
         each step: the guides' frames and what speaks for them, as small as the network sees frames.
         """
-        upon, evidence = self.guide.proven(state, steps)
-        told = upon
+        levels, evidence = self.guide.proven(state, steps, room=len(self.blurs))
+        c = levels.shape[2] // (len(self.guide.each) + len(self.blurs))
+        n = c * len(self.guide.each)
+        first = levels[:, :, :c].clone()  # in whose place nothing is written, for gradients
+        with exactly(first):
+            small = self.reduced(first)
+            for at, sigma in zip(range(n, levels.shape[2], c), self.blurs, strict=True):
+                levels[:, :, at : at + c] = self.enlarged(blurred(small, sigma, REACH), first)
+        told = levels[:, :, :n]
         if self.channels is None:
-            told = upon.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
+            told = told.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
         told = self.reduced(told)
         if evidence is not None:
             each = self.reduced(evidence.unsqueeze(1))
             if self.guide.moves:  # a motion is in pixels
                 V, errors = each.tensor_split([2], dim=2)
-                each = torch.cat([V / self.factor(upon.shape[-2:]), errors], dim=2)
+                each = torch.cat([V / self.factor(first.shape[-2:]), errors], dim=2)
             told = torch.cat([told, each.expand(-1, steps, -1, -1, -1)], dim=2)
-        first = upon[:, :, : upon.shape[2] // len(self.guide.each)]
-        with exactly(first):
-            small = self.reduced(first)
-            blurs = [self.enlarged(blurred(small, sigma, REACH), first) for sigma in self.blurs]
-        return torch.cat([upon, *blurs], dim=2), told
+        return levels, told
 
     def factor(self, size: Sequence[int]) -> int:
         return 1 if self.short is None else max(1, round(min(size) / self.short))

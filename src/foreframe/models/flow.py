@@ -145,8 +145,6 @@ class Flow(AtOnce):
         # Root mean squares, by lead time, of how far from r̂ at t = 0 the truth was in training, and
         # what was drawn for it.
         self.register_buffer("apart", torch.zeros(2, frames))
-        # In a block six times its width, for all frames at once; and what it sees and gives.
-        self.per_step = max(self.of.per_step, 6 * width / SIDE**2 / frames + 6 * channels)
 
     def stride_in(self, size: Sequence[int]) -> int:
         return math.lcm(SIDE, self.of.stride_in(size))

@@ -73,7 +73,9 @@ class DenseMotion(Model):
                 "frames": past[:, :1].expand(-1, KEPT, -1, -1, -1),
                 "seen": past.new_zeros(b),
             }
-        frames = torch.cat([state["frames"], past], dim=1)[:, -KEPT:]
+        frames = past[:, -KEPT:]
+        if t < KEPT:
+            frames = torch.cat([state["frames"][:, t:], past], dim=1)
         return {"frames": frames, "seen": (state["seen"] + t).clamp(max=KEPT)}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
@@ -245,6 +247,8 @@ def sampled(
     size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
     # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
     grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
+    if values.is_meta:  # where torch takes longer for the shape than elsewhere for the values
+        return values.new_empty(*values.shape[:2], *places.shape[-2:])
     return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
 
 

@@ -54,29 +54,30 @@ class Drawn(NamedTuple):
 
 
 def forecast_of(
-    model: Model, state: State, steps: int, guided: bool = False, drawn: Drawn | None = None
-) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "n steps c h w"] | None]:
-    """A forecast in float32, and its guide's where that is asked for, which runs once for both.
+    model: Model,
+    state: State,
+    steps: int,
+    guided: bool = False,
+    drawn: Drawn | None = None,
+    group: int = 1,
+) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
+    """A forecast in float32, and its guide's where that is asked for, which all members share.
 
-    Where members are drawn, those of the first clip come first. They are made in groups, since what
-    a decoder keeps of its steps may be many times the frames.
+    Where members are drawn, those of the first clip come first. They are made `group` at a time
+    (`foreframe.models.footprint.at_once`), and are the same ones for any.
     """
     if drawn is None:
         return _decoded(model, state, steps, guided)
-    some = next(iter(state.values()))
-    h, w = (max(of.shape[k] for of in state.values() if of.ndim >= 4) for k in (-2, -1))
-    each = 4 * some.shape[0] * steps * h * w * (1 + model.per_step)
-    group = max(1, int(GROUP / each))
     state = model.shared(state, steps)
-    futures, guides = [], []
+    futures, guide = [], None
     for first in range(0, drawn.n, group):
         n = min(group, drawn.n - first)
         asked = members(state, n, drawn.seed, first)
-        future, guide = _decoded(model, asked, steps, guided)
+        future, told = _decoded(model, asked, steps, guided)
         futures.append(future.clamp(*drawn.within).unflatten(0, (-1, n)))
-        guides += [] if guide is None else [guide.unflatten(0, (-1, n))]
-    forecast = torch.cat(futures, dim=1).flatten(0, 1)
-    return forecast, torch.cat(guides, dim=1).flatten(0, 1) if guides else None
+        if guide is None and told is not None:
+            guide = told.unflatten(0, (-1, n))[:, 0]
+    return torch.cat(futures, dim=1).flatten(0, 1), guide
 
 
 def _decoded(
@@ -86,9 +87,6 @@ def _decoded(
         future, guide = model.decode_with_guide(state, steps)
         return future.float(), guide.float()
     return model.decode(state, steps).float(), None
-
-
-GROUP = 2**29  # bytes that a group of members may take, about
 
 
 def placed(state: State, row: int, column: int) -> State:

@@ -58,7 +58,7 @@ class OpticalFlow(Model):
                 "frames": past[:, :1].repeat(1, keep, 1, 1, 1),
                 "seen": past.new_zeros(b),
             }
-        frames = torch.cat([state["frames"], past], dim=1)[:, -keep:]
+        frames = torch.cat([state["frames"], past[:, -keep:]], dim=1)[:, -keep:]
         return {"frames": frames, "seen": (state["seen"] + t).clamp(max=keep)}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:

@@ -45,8 +45,6 @@ class Model(nn.Module):
             once may ignore it.
         compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU takes
             a C++ compiler; None: on CUDA, where that works. No part of `args`.
-        per_step: values that a forecast holds at once for each pixel and step, beside the frames
-            themselves.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
         free: names in `args` of what weights do not depend on: those trained with others fit.
         draws: whether it has several futures: `decode` draws from the keys that a state has of its
@@ -58,7 +56,6 @@ class Model(nn.Module):
     channels: int | None
     inputs: int = 0
     stride: int = 1
-    per_step: float = 0.0
     memory: str = "keep"
     compiled: bool | None = None
     bounded: bool = False

@@ -46,7 +46,6 @@ class Several(Model):
                     f"{self.channels} and {self.inputs}, not {model.channels} and {model.inputs}"
                 )
         self.stride = math.lcm(*(model.stride for model in self._each))
-        self.per_step = max(model.per_step for model in self._each)
         self.bounded = all(model.bounded for model in self._each)
 
     @property

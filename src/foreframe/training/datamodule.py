@@ -130,11 +130,13 @@ class Clips(L.LightningDataModule):
         workers: int,
         seed: int,
         validation_clips: int,
+        validated_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self.train, self.validation = train, validation
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.validated = chosen(validation, validation_clips)
+        self.validated_at_once = validated_at_once or batch_size
 
     def train_dataloader(self) -> ResumableLoader:
         assert self.trainer is not None
@@ -159,7 +161,7 @@ class Clips(L.LightningDataModule):
                 f"{len(self.validated)} validation clips are too few for {ranks} processes; use "
                 "fewer --devices"
             )
-        count = -(-len(self.validated) // (self.batch_size * ranks))
+        count = -(-len(self.validated) // (self.validated_at_once * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
         return DataLoader(
             Batches(self.validation),

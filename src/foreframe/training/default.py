@@ -21,6 +21,7 @@ from foreframe.data.opening import Splits, holds_recordings, open_splits
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
 from foreframe.evaluation import Scoring, evaluate
+from foreframe.evaluation.networks import clips_at_once
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import SCORES
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
@@ -201,7 +202,9 @@ def baseline_scores(validation: ClipSet, window: Window, period: int | None) -> 
 def _mse(models: Mapping[str, Model], validation: ClipSet, window: Window) -> dict[str, float]:
     mse = {"standard": {"mse": SCORES["standard"]["mse"]}}
     scoring = Scoring(window.future, dict.fromkeys(models, mse))
-    for batch in batches(validation, 4, CLIPS):
+    clip = np.shape(validation[0])
+    at_once = clips_at_once(models.values(), window, clip, 4, validation.inputs)
+    for batch in batches(validation, at_once, CLIPS):
         parts = parts_of(batch, window, validation.inputs)
         past = parts.past_of_targets
         scoring.add(

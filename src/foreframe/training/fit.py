@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
 from foreframe.clip import Window
 from foreframe.data import ClipSet, ReadOptions, Recordings, batches
 from foreframe.data.arrays import data_name
+from foreframe.evaluation.networks import clips_at_once
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.models import Model, parts_of
@@ -131,10 +133,18 @@ def _train(
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(*options[:4]))
-    clips = Clips(
-        train, validation, data.batch_size, data.workers, learning.seed, data.validation_clips
-    )
     drawn = VALIDATED if network.draws else 0
+    clip = np.shape(validation[0])
+    at_once = clips_at_once([network], window, clip, data.batch_size, train.inputs, drawn)
+    clips = Clips(
+        train,
+        validation,
+        data.batch_size,
+        data.workers,
+        learning.seed,
+        data.validation_clips,
+        at_once,
+    )
     within = train.scaling.network_bounds
     scores, stops = Validation(folder / "validation.jsonl", data.future, drawn, within), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.

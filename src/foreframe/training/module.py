@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clip import Window
-from foreframe.models import Learnt, Loss, Model, earlier, members, parts_of, with_known
+from foreframe.evaluation.networks import forecast_clips
+from foreframe.models import Drawn, Learnt, Loss, Model, earlier, parts_of
 from foreframe.training.crps import crps
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
@@ -82,11 +83,8 @@ class ForecastModule(L.LightningModule):
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
-        state = self.network.encode(parts.past)
-        state = state if parts.known is None else with_known(state, parts.known)
-        if self.network.draws:
-            state = members(self.network.shared(state, self.window.future), VALIDATED)
-        drawn = self.network.decode(state, self.window.future).unflatten(0, (len(clips), -1))
+        asked = Drawn(VALIDATED) if self.network.draws else None
+        drawn = forecast_clips(self.network, parts, drawn=asked)[0].unflatten(0, (len(clips), -1))
         validated = {"past": parts.past_of_targets, "truth": parts.truth}
         validated["forecast"] = drawn.mean(dim=1)
         return validated | ({"members": drawn} if self.network.draws else {})
