@@ -41,7 +41,7 @@ from foreframe.precision import AUTO, EXACT, check_precision, computing, faster,
 from foreframe.scaling import Scaling
 from foreframe.stream import Stream, checked_steps, format_size
 from foreframe.trained import WEIGHTS, Trained, check_forecaster, data_of, published
-from foreframe.typed import brief, check_plain, typed
+from foreframe.typed import OWN, UnknownError, brief, check_plain, typed
 from foreframe.units import check_units
 from foreframe.wording import plural
 
@@ -850,6 +850,8 @@ def _from_config(
         model.load_state_dict(dict(weights))
         # as convolutions on a CPU like them
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    except UnknownError as error:
+        raise ValueError(f"{where} needs {error.what}, which is unknown here; {OWN}") from None
     except ValueError as error:
         raise ValueError(f"{where} does not hold a foreframe model: {error}") from None
     except (TypeError, RuntimeError) as error:

@@ -12,8 +12,17 @@ from foreframe.wording import closest
 
 Kind = TypeVar("Kind")
 
+OWN = "if it is your own, name its module: --import MODULE (in Python: import it first)"
 DEPTH = 16  # of values within values
 MOST = 2**63  # whole numbers stay below
+
+
+class UnknownError(ValueError):
+    """No model, or part of one, is registered by this name: `what` says of what kind, and which."""
+
+    def __init__(self, what: str, choose: str) -> None:
+        super().__init__(f"{what} is unknown; {choose}; {OWN}")
+        self.what = what
 
 
 def typed(kind: type[Kind], values: Any, what: str) -> Kind:
@@ -100,7 +109,7 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
         )
     name, args = next(iter(named.items()))
     if name not in kinds:
-        raise ValueError(f"{what} {brief(name)} is unknown; choose {', '.join(kinds)}")
+        raise UnknownError(f"{what} {brief(name)}", f"choose {', '.join(kinds)}")
     args = {} if args is None else args
     check_types(kinds[name], args, f"{what} {name}")
     defaults = {

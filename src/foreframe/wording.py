@@ -1,4 +1,4 @@
-"""What many messages say alike: a number with its noun, and the name that a misspelt one meant."""
+"""What many messages say alike: numbers with nouns, what a misspelt name meant, others' errors."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -16,3 +16,8 @@ def closest(word: str, names: Iterable[str]) -> str:
     """
     near = get_close_matches(word, list(names), n=1)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def described(error: Exception) -> str:
+    """An error of somebody else's code in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
 
 import docstring_parser
 
+from foreframe.extras import own
 from foreframe.options import GROUPS, OLD, ReadOptions, SplitOptions
 from foreframe.training.recipes import Given, of_kind, plain_yaml, put
 from foreframe.typed import brief, parameters, type_hints
@@ -103,6 +104,8 @@ class Parser(argparse.ArgumentParser):
                 self._add(option, inner.get(option.name.rpartition(".")[0], group))
                 if _group_of(option.kind):
                     inner[option.name] = self.add_argument_group(option.about)
+        about = "your own module, imported first: it adds to MODELS, CORES or HEADS; once for each"
+        self.add_argument("--import", action="append", dest="imports", metavar="", help=about)
         named = [name.upper() for name, option in self.options.items() if option.positional]
         self.usage = " ".join([self.prog, *named, "[options]"])
 
@@ -129,11 +132,12 @@ class Parser(argparse.ArgumentParser):
         """One line, and exit code 2: see `foreframe.cli.main`."""
         raise ValueError(message)
 
-    def parsed(self, arguments: Sequence[str]) -> Given:
-        """What the words say, in order, each value of its option's type.
+    def parsed(self, arguments: Sequence[str], importing: bool = True) -> Given:
+        """What the words say, in order, each value of its option's type; --import may be put off.
 
         Raises:
-            ValueError: no such option, with the nearest; a word too many; a value of another type.
+            ValueError: no such option, with the nearest; a word too many; a value of another type;
+                a module that cannot be imported.
         """
         words = list(arguments)
         for k, word in enumerate(words):
@@ -143,7 +147,8 @@ class Parser(argparse.ArgumentParser):
                 words[k] = f"{flag}=true"
             elif flag.startswith("--") and self._is_open(name) and flag not in self._flags():
                 self.add_argument(flag, action=_Tell, dest=name, help=argparse.SUPPRESS)
-        parsed, rest = self.parse_known_intermixed_args(words, argparse.Namespace(words=[]))
+        found = argparse.Namespace(words=[], imports=[])
+        parsed, rest = self.parse_known_intermixed_args(words, found)
         for word in rest:
             if word.startswith("-"):
                 raise ValueError(self._no_option(word))
@@ -156,6 +161,8 @@ class Parser(argparse.ArgumentParser):
             known = self.options.get(name)
             shown = name.upper() if known is not None and known.positional else f"--{name}"
             options.append((path, self.value(name, text, shown)))
+        for module in parsed.imports if importing else ():
+            own(f"--import {module}", module)
         return options
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:

@@ -67,11 +67,12 @@ def _told(arguments: Sequence[str], options: Parser | None = None) -> tuple[list
 def _help(arguments: Sequence[str]) -> str:
     """All options; or, where a model or data are named, the arguments of these alone."""
     options = parser()
-    named = dict(options.parsed(arguments))
+    named = dict(options.parsed(arguments, importing=False))
     shown = ""
     if ("model",) in named or ("data",) in named:
         from foreframe.cli.arguments import help_of_data, help_of_model
 
+        options.parsed(arguments)  # with the modules, where a model of the user's own may be
         shown += help_of_model(named["model",]) if ("model",) in named else ""
         shown += help_of_data(named["data",]) if ("data",) in named else ""
     rest = "\nforeframe train --help tells all other options.\n"

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from foreframe.clip import Window, check_frames
 from foreframe.scaling import Scaling
+from foreframe.wording import described
 
 Key = int | tuple[int, int]  # index, or (epoch, index)
 
@@ -147,11 +148,6 @@ def _checked(frames: Any, name: str, bounded: bool, channels: int | None = None)
     return check_frames(
         frames, channels=channels, low=low, high=high, missing=not bounded, what=what
     )
-
-
-def described(error: Exception) -> str:
-    """An error of somebody else's code in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def collate(

@@ -1,9 +1,7 @@
 """From the name of data, or the data themselves, to clips that are checked, for each split."""
 
-import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -22,16 +20,17 @@ from foreframe.data.arrays import (
     published_moving_mnist,
     split_block,
 )
-from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set, described
+from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.readers import SUFFIXES
 from foreframe.data.scenes import Scenes
 from foreframe.data.windows import Recordings, decode
+from foreframe.extras import own
 from foreframe.options import ReadOptions, SplitOptions
 from foreframe.scaling import Scaling
 from foreframe.trained import IN_MEMORY
 from foreframe.typed import brief, describe_type, is_plain, matches, type_hints, typed
-from foreframe.wording import closest
+from foreframe.wording import closest, described
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "moving_mnist": MovingMNIST,
@@ -252,10 +251,4 @@ def imported(path: str) -> Any:
             f"data {path!r} is unknown; give {' or '.join(DATASETS)}, an existing file or folder, "
             "or an import path such as pkg.Clips"
         )
-    # A file beside the user is meant to be found, as `python -m` would.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # importing runs somebody else's code, which may raise anything
-        raise ValueError(f"data {path}: cannot import it ({described(error)})") from error
+    return own(f"data {path}", module, name)

@@ -63,7 +63,7 @@ from foreframe.models.recurrent import (
 from foreframe.models.several import Several
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
-from foreframe.typed import brief, check_types, merged
+from foreframe.typed import UnknownError, brief, check_types, merged
 from foreframe.wording import closest
 
 MODELS: dict[str, type[Model]] = {
@@ -158,9 +158,10 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
         near = closest(str(name), [*PRESETS, *MODELS])
-        raise ValueError(
-            f"model {brief(name)} is unknown; {near and f'{near} Or '}choose a preset "
-            f"({', '.join(PRESETS)}) or one of {', '.join(MODELS)}"
+        raise UnknownError(
+            f"model {brief(name)}",
+            f"{near and f'{near} Or '}choose a preset ({', '.join(PRESETS)}) or one of "
+            f"{', '.join(MODELS)}",
         )
     model, known = PRESETS.get(name, (name, {}))
     kind = MODELS[model]
@@ -171,13 +172,10 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
     def make() -> Model:
         try:
             return kind(**args)
-        except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
             # torch's own errors are among them.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            reason = reason.replace("__init__() ", "")
-            if not isinstance(error, ValueError):
-                reason = f"model {name}: {reason}"
-            raise ValueError(reason) from None
+            raise ValueError(f"model {name}: {reason.replace('__init__() ', '')}") from None
 
     return make
 

@@ -1,0 +1,106 @@
+"""`--import`: models and parts of a user's own from the command line, which alone may name them."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foreframe.cli import VERBS, main
+from foreframe.forecaster import Forecaster
+from foreframe.models import CORES, MODELS, build_model
+
+OWN = """
+from foreframe.models import CORES, MODELS, Persistence
+from foreframe.models.convgru import ConvGRU
+class Mine(ConvGRU): "A core."
+class Still(Persistence): "A model."
+CORES["mine"], MODELS["still"] = Mine, Still
+"""
+HINT = "unknown here; if it is your own, name its module: --import MODULE (in Python: import it"
+HIDDEN = ("--model_args.core.mine.hidden", "[8]")
+TINY = "--config quick --past 3 --future 3 --batch_size 2 --validation_clips 2 --device cpu"
+
+
+def forget() -> None:
+    CORES.pop("mine", None)
+    MODELS.pop("still", None)
+    sys.modules.pop("own_parts", None)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The folder in which commands run."""
+    (tmp_path / "own_parts.py").write_text(OWN)
+    (tmp_path / "broken.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    forget()
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line of a refusal."""
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "data check"])
+def test_every_verb_takes_it(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    named, *check = verb.split()
+    module = import_module(f"foreframe.cli.{named}")
+    shown = (module.check_parser() if check else module.parser()).format_help().splitlines()
+    assert len([line for line in shown if line.startswith("  --import ")]) == 1
+    line = "foreframe: --import broken: cannot import it (ZeroDivisionError: division by zero)\n"
+    assert said(capsys, named, *check, "--import", "broken") == line
+    assert "ModuleNotFoundError" in said(capsys, named, *check, "--import=nowhere")
+    assert main([named, *check, "--import", "broken", "--help"]) == 0  # imports nothing
+
+
+def test_a_core_of_ones_own_trains_and_is_used(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("clip.npy", np.zeros((10, 1, 40, 40), np.float32))
+    tiny = [*TINY.split(), "--data_args.canvas", "40", "--run", "mine"]
+    train = ["train", *tiny, *HIDDEN, "--trainer.max_steps", "2"]
+    predict = ["predict", "mine", "clip.npy", "-o", "future.npy"]
+    assert "core 'mine' is unknown; choose convlstm, convgru; if it" in said(capsys, *train)
+    assert main([*train, "--import", "own_parts"]) == 0
+    assert "own_parts" not in Path("mine/config.yaml").read_text()
+    forget()
+    for words in (["evaluate", "mine", "--clips", "2"], predict):
+        assert f"mine/checkpoints/last.ckpt needs core 'mine', which is {HINT}" in said(
+            capsys, *words
+        )
+        assert main([words[0], "--import", "own_parts", *words[1:]]) == 0
+        forget()
+    assert np.load("future.npy").shape == (3, 1, 40, 40)
+    resume = ["train", "--resume", "mine", "--trainer.max_steps", "3"]
+    assert "core 'mine' is unknown" in said(capsys, *resume)
+    assert main([*resume, "--import", "own_parts"]) == 0
+    assert "going on from" in capsys.readouterr().out
+
+
+def test_models_within_models_and_saved_ones_say_so_too(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_module("foreframe.extras").own("test", "own_parts")
+    of = [{"next_frame": {"core": {"mine": {"hidden": [2]}}}}] * 2
+    Forecaster(build_model("several", {"of": of})).save("both")
+    Forecaster(build_model("still")).save("still")
+    forget()
+    with pytest.raises(ValueError, match=r"^both needs core 'mine', which is unknown here; if"):
+        Forecaster.load("both")
+    with pytest.raises(ValueError, match=r"^still needs model 'still', which is unknown here"):
+        Forecaster.load("still")
+    line = said(capsys, "train", "--model", "stil", "--import", "own_parts")
+    assert "did you mean still? Or choose" in line
+    assert "--import MODULE" in line
+
+
+def test_a_config_imports_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("c.yaml").write_text("import: broken\n")
+    assert "there is no option 'import'" in said(capsys, "train", "--config", "c.yaml")
