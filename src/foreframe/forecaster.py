@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
-from foreframe.budget import GIB, check_budget
+from foreframe.budget import GIB, OverBudgetError, check_budget
 from foreframe.checkpoints import before, first_whole, read_checkpoint
 from foreframe.clip import Clip, Window, check_frames
 from foreframe.data.inputs import known_after
@@ -36,11 +36,11 @@ from foreframe.models import (
 )
 from foreframe.models.footprint import at_once, bound, footprint
 from foreframe.notes import Note
-from foreframe.options import GUIDE, LAST, check_match
+from foreframe.options import GUIDE, LAST, NONE, check_match
 from foreframe.precision import AUTO, EXACT, check_precision, computing, faster, times_as_fast
-from foreframe.scaling import Scaling
+from foreframe.scaling import Moments, Scaling
 from foreframe.stream import Stream, checked_steps, format_size
-from foreframe.trained import WEIGHTS, Trained, check_forecaster, data_of, published
+from foreframe.trained import FREE, WEIGHTS, Trained, check_forecaster, data_of, published
 from foreframe.typed import OWN, UnknownError, brief, check_plain, typed
 from foreframe.units import check_units
 from foreframe.wording import plural
@@ -63,6 +63,9 @@ class Forecaster:
         scaling: the data's units to [0,1] and back.
         trained: what it was trained on, from which its data are read alike; see `Trained`.
         about: plain values for the model card, such as its title or its scores; nothing reads them.
+        match: how its forecasts are best used: matched to "last" or "guide", or "none" (see
+            `predict`).
+        free: of a baseline by its name, whose scale is that of the frames that it is given.
 
     Attributes:
         budget: GiB of memory that a forecast may take; a larger one is refused before it takes any.
@@ -75,9 +78,13 @@ class Forecaster:
         scaling: Scaling = Scaling(),  # noqa: B008
         trained: Trained = Trained(),  # noqa: B008
         about: Mapping[str, Any] | None = None,
+        match: str = NONE,
+        free: bool = False,
     ) -> None:
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
-        self.about = dict(about or {})
+        self.about, self.free = dict(about or {}), free
+        self.match = match
+        self.check_match(match)
         self.budget = BUDGET
         self._speedups: dict[tuple[Any, ...], float] = {}  # by device and frame size
         self._loaded_as: tuple[Any, Any] = (None, None)  # model and arguments as the file has them
@@ -165,7 +172,8 @@ class Forecaster:
             match: the forecast's ranks keep, its values become, frame by frame, those of the "last"
                 one seen, or of what the model's "guide" forecasts for that time: as much heavy rain
                 as these have, and a larger squared error; see `foreframe.matching`. Tiles are
-                matched when they are joined.
+                matched when they are joined. "none" gives the plain forecast; None what the
+                forecaster's own `match` says.
             members: so many possible futures, of a model that draws them; None for its one
                 forecast.
             seed: of the members: the same seed gives the same ones, for any past and in tiles.
@@ -183,10 +191,13 @@ class Forecaster:
                 that the device does not have; a match that is unknown, or to a guide that the model
                 lacks; members below 1, or of a model that draws none.
         """
-        steps = checked_steps(steps)
+        steps, match = checked_steps(steps), match or self.match
         check_precision(precision)
         self.check_match(match)
         self.check_members(members)
+        if self.free:
+            how = tile, overlap, precision, known, match
+            return self.fitted(frames).predict(frames, steps, *how)
         drawn = None if members is None else Drawn(members, seed, self.scaling.network_bounds)
         if isinstance(frames, Clip):
             return self._predict_clip(frames, steps, tile, overlap, precision, known, match, drawn)
@@ -207,7 +218,7 @@ class Forecaster:
                 future, guide = self._in_tiles(past[clips], steps, *laid)
                 seen = last[clips, : future.shape[2]]
                 each = future.unflatten(0, (-1, n))
-                if match is not None:
+                if match != NONE:
                     each = match_members(match, each, seen, guide)
                 done.append(torch.stack([self._in_units(of, seen) for of in each.unbind(dim=1)]))
         future = torch.cat(done, dim=1)  # (members,B,steps,C,H,W)
@@ -219,6 +230,27 @@ class Forecaster:
         self, future: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b s c h w"]:
         return self.scaling.to_units(missing_where_unseen(future, last))
+
+    def fitted(self, frames: Any) -> "Forecaster":
+        """Of a baseline by its name the one on the scale of these frames, as `predict` takes them:
+        0 to 255 of 8-bit pictures, else from their lowest to their highest value, in the units of
+        a `Clip`. Any other forecaster as it is.
+
+        Raises:
+            ValueError: no finite value.
+        """
+        if not self.free:
+            return self
+        units = frames.units if isinstance(frames, Clip) else ""
+        values = np.asarray(frames.frames[0 : len(frames)] if isinstance(frames, Clip) else frames)
+        low, high = 0.0, 255.0
+        if values.dtype != np.uint8:
+            moments = Moments().plus(values[..., : self.model.channels or values.shape[-3], :, :])
+            if not moments.count:
+                raise ValueError("every value is missing; give frames that hold something")
+            low, high = moments.lowest, max(moments.highest, moments.lowest + 1e-6)
+        kind = "range" if values.dtype == np.uint8 else "minmax"
+        return Forecaster(self.model, self.window, Scaling(low, high, units, kind), self.trained)
 
     def check_match(self, *match: str | None) -> None:
         """Refuse matches that are unknown, or to a guide where the model has none.
@@ -461,7 +493,8 @@ class Forecaster:
         from foreframe.data import clips_from
         from foreframe.notes import warn
 
-        options = self.reading_of(source, reading) | {"cuts": reading.get("cuts", False)}
+        own = self.reading_of(source, reading, whole=True)
+        options = own | {"cuts": reading.get("cuts", False)}
         clips = clips_from(source, **options)
         if recording is None and len(clips) > 1:
             raise ValueError(
@@ -502,9 +535,18 @@ class Forecaster:
             args = self.reading_of(name, args)
         return name, args
 
-    def reading_of(self, source: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Options of `foreframe.clips_from` for a source: those of training, changed by `given`."""
+    def reading_of(
+        self, source: Any, given: Mapping[str, Any], whole: bool = False
+    ) -> dict[str, Any]:
+        """Options of `foreframe.clips_from` for a source: those of training, changed by `given`.
+
+        Args:
+            whole: of a model that sees large frames reduced as large as they are, whatever it was
+                trained and scored on.
+        """
         trained = dict(self.trained.reading)
+        if whole and self.model.reduces:
+            trained.pop("size", None)
         trained.pop("budget", None)  # that is the user's
         if str(source).lower().endswith((".npy", ".npz", ".pt", ".pth")):
             for name in ("variable", "targets"):  # a grid gave it that name
@@ -554,12 +596,31 @@ class Forecaster:
             size: (H, W) of the frames.
 
         Returns:
-            0, which takes frames whole, for smaller ones, or where the trained size is not known.
+            0, which takes frames whole, for smaller ones, where the trained size is not known, or
+            where the model sees large frames reduced.
         """
         trained, (h, w) = self.trained.frame, size
-        if not trained or h * w <= 4 * trained[0] * trained[1]:
+        if not trained or self.model.reduces or h * w <= 4 * trained[0] * trained[1]:
             return 0
         return int(max(64, *trained))
+
+    def fitting_tile(
+        self, side: int, shape: Sequence[int], steps: int, members: int | None = None
+    ) -> int:
+        """This side of tiles, or a smaller one with which a forecast stays within the budget.
+
+        Args:
+            side: 0 for frames as they are.
+            shape, steps, members: as of `check_size`.
+        """
+        while (side or max(shape[-2:])) >= 256:
+            try:
+                self.check_size(shape, steps, side, members)
+            except OverBudgetError:
+                side = -(-(side or max(shape[-2:])) // 128) * 64
+            else:
+                break
+        return side
 
     def forecast_from(
         self,
@@ -611,6 +672,7 @@ class Forecaster:
         Raises:
             ValueError: steps below 1; a precision, a match or members that `predict` refuses.
         """
+        match = match or self.match
         check_precision(precision)
         self.check_match(match)
         self.check_members(members)
@@ -666,7 +728,7 @@ class Forecaster:
             "scaling": self.scaling.config(),
             "trained": asdict(self.trained),
             "about": self.about,
-        }
+        } | ({} if self.match == NONE else {"match": self.match})
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
         """Write config.json, model.safetensors and a model card, README.md, into `folder`, which is
@@ -711,7 +773,7 @@ class Forecaster:
 
         Args:
             what: the folder or file; or the name of weights in this package, such as
-                "moving-mnist", where no file is called so.
+                "moving-mnist", or of a baseline, such as "persistence", where no file is called so.
             device: any of torch's, or "auto": a CUDA device where there is one.
 
         Raises:
@@ -722,6 +784,8 @@ class Forecaster:
             return _from_checkpoint(what, device)
         if not what.exists() and str(what) in published():
             return _from_folder(WEIGHTS / str(what), device)
+        if not what.exists() and str(what) in FREE:
+            return cls(build_model(str(what)), free=True)
         check_forecaster(what)
         if not what.is_dir():
             raise ValueError(f"{what} is neither a folder nor a .ckpt")
@@ -864,7 +928,11 @@ def _from_config(
         raise ValueError(
             f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto"
         ) from error
-    forecaster = Forecaster(model.eval(), window, scaling, trained, about)
+    try:
+        match = str(config.get("match", NONE))
+        forecaster = Forecaster(model.eval(), window, scaling, trained, about, match)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     forecaster._loaded_as = config["model"], config["args"]
     return forecaster
 

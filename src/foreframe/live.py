@@ -66,7 +66,7 @@ def live_frames(
         ValueError: what reading raises, or other channels than the model's.
     """
     place = {} if place is None else place
-    how = read_options(forecaster.reading_of(source, reading))
+    how = read_options(forecaster.reading_of(source, reading, whole=True))
     path = Path(source)
     if source == "-":
         frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)

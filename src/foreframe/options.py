@@ -13,8 +13,8 @@ from foreframe.typed import brief, typed
 
 BUDGET = 1.0  # GiB
 
-Match = Literal["last", "guide"]  # whose values a forecast takes, rank by rank
-LAST, GUIDE = get_args(Match)
+Match = Literal["last", "guide", "none"]  # whose values a forecast takes, rank by rank
+LAST, GUIDE, NONE = get_args(Match)
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def check_at_least(least: float, **options: float | None) -> None:
 
 
 def check_scoring(
-    clips: int | None,
+    clips: int | Literal["all"] | None,
     past: int | None,
     future: int | None,
     batch_size: int,
@@ -251,7 +251,7 @@ def check_scoring(
     Raises:
         ValueError: the first that has a value that it cannot have.
     """
-    check_at_least(1, clips=clips, past=past, future=future)
+    check_at_least(1, clips=None if clips == "all" else clips, past=past, future=future)
     if not 1 <= batch_size <= 4096:
         raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
     if split not in (None, "train", "validation", "test", "all"):
@@ -261,14 +261,14 @@ def check_scoring(
 
 
 def check_match(*match: str | None) -> None:
-    """Refuse a name that is none of `Match`; None matches to nothing.
+    """Refuse a name that is none of `Match`; None leaves it to the forecaster.
 
     Raises:
         ValueError: with the choices.
     """
     for name in match:
-        if name not in (None, LAST, GUIDE):
-            raise ValueError(f"match {name!r} is unknown; choose {LAST} or {GUIDE}")
+        if name not in (None, LAST, GUIDE, NONE):
+            raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
 
 
 def read_options(options: Mapping[str, Any]) -> ReadOptions:

@@ -15,6 +15,7 @@ import numpy as np
 
 from foreframe.files import check_writable
 from foreframe.options import (
+    NONE,
     OLD,
     ReadOptions,
     SplitOptions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from foreframe.forecaster import Forecaster
 
 Plain = Mapping[str, Any]
+SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
 
 
 class TrainOptions(TypedDict, total=False):
@@ -306,7 +308,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
 def evaluate(
     what: "Forecaster | Run | str | os.PathLike[str] | None",
     data: Any = None,
-    clips: int | None = None,
+    clips: int | Literal["all"] | None = None,
     batch_size: int = 16,
     baselines: Sequence[str] | None = None,
     thresholds: Sequence[float] = (),
@@ -340,7 +342,8 @@ def evaluate(
             elsewhere, and the baselines.
         data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
             as it is, all of it, unless `split` names a block.
-        clips: how many; by default all.
+        clips: how many, or "all"; by default as many as are scored within a minute, about, and all
+            where there are `forecasts`.
         batch_size: clips at once, at most.
         baselines: names in MODELS to score beside the model; by default all that can run here.
         thresholds: of events, in the data's units, e.g. [0.5, 2] for rain.
@@ -359,7 +362,8 @@ def evaluate(
         output: folder for a report with curves and pictures; by default none is written.
         device: of a forecaster that is loaded; auto takes cuda where there is one.
         match: "last", "guide" or both: rows of the forecasts with the values of these, as
-            `Forecaster.predict` gives them; of members, too.
+            `Forecaster.predict` gives them; of members, too. By default what the forecaster's own
+            `match` says; "none" for none.
         members, seed: of an ensemble that is scored, too, beside a lagged one.
         budget: GiB of memory that scoring a batch may take.
 
@@ -420,7 +424,7 @@ class Scored:
 
     def score(
         self,
-        clips: int | None = None,
+        clips: int | Literal["all"] | None = None,
         batch_size: int = 16,
         baselines: Sequence[str] | None = None,
         thresholds: Sequence[float] = (),
@@ -437,14 +441,16 @@ class Scored:
         from foreframe.evaluation import evaluate as score
         from foreframe.models import baselines_here
 
-        if match and self.name != "model":
+        if self.name != "model" and {*([match] if isinstance(match, str) else match)} - {NONE}:
             raise ValueError(
                 "match is of a run's forecasts, not of those made elsewhere: name a RUN"
             )
         beside = baselines_here() if baselines is None else baselines
         ours = partial(score, self.forecaster, self.dataset, forecasts=self.forecasts)
+        if clips is None and not self.forecasts:
+            ours = partial(ours, seconds=SECONDS)
         card = ours(
-            clips,
+            None if clips == "all" else clips,
             batch_size,
             beside,
             thresholds,
@@ -460,12 +466,15 @@ class Scored:
         )
         return Card({**self.where, **card})
 
-    def write_pasts(self, path: str | os.PathLike[str], clips: int | None = None) -> int:
+    def write_pasts(
+        self, path: str | os.PathLike[str], clips: int | Literal["all"] | None = None
+    ) -> int:
         """As `foreframe.evaluation.write_pasts`."""
         from foreframe.evaluation import write_pasts
 
-        forecaster = self.forecaster
-        return write_pasts(Path(path), self.dataset, forecaster.window, forecaster.scaling, clips)
+        window, scaling = self.forecaster.window, self.forecaster.scaling
+        n = None if clips == "all" else clips
+        return write_pasts(Path(path), self.dataset, window, scaling, n)
 
     def write_report(self, folder: str | os.PathLike[str], card: Plain) -> list[Path]:
         """As `foreframe.evaluation.write_report`."""
@@ -498,10 +507,10 @@ def open_scored(
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.forecaster import Forecaster
-    from foreframe.models import build_model
+    from foreframe.models import model_name
 
     if what is None:
-        forecaster = Forecaster(build_model("persistence"))
+        forecaster = Forecaster.load("persistence")
     elif isinstance(what, Forecaster):
         forecaster = what
     else:
@@ -534,16 +543,17 @@ def open_scored(
         dataset, where = data, {}
     else:
         split = split or "test"
-        dataset = open_dataset(data, split, window, args, None if what is None else scaling)
+        dataset = open_dataset(data, split, window, args, None if forecaster.free else scaling)
         check_first_clip(dataset, window, forecaster.model.takes, str(name))
         where = {"data": name, "data_args": args, "split": split}
-    if what is not None and isinstance(dataset, ClipSet):
+    if not forecaster.free and isinstance(dataset, ClipSet):
         forecaster.check_channels(np.shape(dataset[0])[1], name, dataset.dtype_of(0))
-    if what is None and isinstance(dataset, Recordings):
+    if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
+    row = model_name(forecaster.model) if forecaster.free else "model"
     # What was given keeps its own window.
-    forecaster = Forecaster(forecaster.model, window, scaling, forecaster.trained)
-    row = "persistence" if what is None else "model"
+    own_match, trained = forecaster.match, forecaster.trained
+    forecaster = Forecaster(forecaster.model, window, scaling, trained, match=own_match)
     return Scored(forecaster, row, dataset, where, own, elsewhere)
 
 

@@ -17,7 +17,7 @@ from foreframe.frames import fill_missing, missing_where_unseen
 from foreframe.matching import match_members
 from foreframe.models import Drawn, earlier, forecast_of, with_known
 from foreframe.models.footprint import at_once
-from foreframe.options import GUIDE
+from foreframe.options import GUIDE, NONE
 from foreframe.precision import EXACT, computing
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Stream:
     @torch.inference_mode()
     def take(self, frame: Any) -> None:
         """Take one frame without forecasting; raises as `push`."""
-        f, last = self.forecaster, self._last
+        last = self._last
         if not isinstance(frame, Tensor | np.ndarray):
             raise ValueError(
                 f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}"
@@ -87,6 +87,9 @@ class Stream:
                 f"a frame of {format_size(frame.shape)}, but the stream began with "
                 f"{format_size(last.shape[1:])}"
             )
+        if last is None:
+            self.forecaster = self.forecaster.fitted(frame[None])
+        f = self.forecaster
         if isinstance(frame, np.ndarray):
             frame = f.scaling.from_pictures(frame)
         # The gate refuses a past that holds nothing; here, with frames before it, such a frame is
@@ -124,7 +127,7 @@ class Stream:
                 state = with_known(state, f.known_inputs(known, self._last))
             future, guide = forecast_of(f.model, state, steps, self.match == GUIDE, drawn, group)
         last = self._last[:, : future.shape[2]]
-        if self.match is not None:
+        if self.match not in (None, NONE):
             future = match_members(self.match, future.unsqueeze(0), last, guide)[0]
         last = last.expand(len(future), -1, -1, -1)
         scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling

@@ -19,6 +19,11 @@ IN_MEMORY = "in memory, "  # begins the name of data that were given from Python
 LONGEST = 4096  # characters of a name or a path
 
 
+FREE = (
+    "black", "mean", "persistence", "linear_motion", "dense_motion", "optical_flow", "cycle",
+)  # fmt: skip
+"""Baselines by name, in the order in which they are shown: forecasters that nobody trains."""
+
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -36,10 +41,10 @@ def check_forecaster(what: str | Path) -> None:
         what: as of `foreframe.Forecaster.load`.
 
     Raises:
-        ValueError: neither a file nor a folder, nor published.
+        ValueError: neither a file nor a folder, nor published, nor a baseline.
     """
-    if not exists(what) and str(what) not in published():
-        names = published()
+    names = [*published(), *FREE]
+    if not exists(what) and str(what) not in names:
         near = closest(str(what), names)
         raise ValueError(
             f"there is no folder {what}; {near and f'{near} Or '}name a run's folder (such as "
@@ -70,6 +75,7 @@ class Trained:
             `foreframe.data.ReadOptions`), by which other recordings are read too.
         frame: H and W of the frames, None where they are not known.
         preset: of the model.
+        weights: name of the published ones that it began with; "" for none.
         seed: of weights and clips.
 
     Raises:
@@ -82,9 +88,10 @@ class Trained:
     frame: Sequence[int] | None = None
     preset: str = ""
     seed: int | None = None
+    weights: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("data", "preset"):
+        for name in ("data", "preset", "weights"):
             text = getattr(self, name)
             if len(text) > LONGEST or "\0" in text:
                 raise ValueError(f"{name} is a name, not {brief(text)}")

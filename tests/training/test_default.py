@@ -171,7 +171,7 @@ def test_a_film_is_split_where_scenes_change(tmp_path, monkeypatch, capsys) -> N
     assert look_at("cut", {}).scenes == [[40, 40]]
     assert not look_at("whole", {}).scenes
     assert not look_at("cut", {"cuts": False}).scenes
-    options, splits = settled([(("data",), "cut")])
+    options, splits, _ = settled([(("data",), "cut")])
     assert options.data.data_args["cuts"] is True
     assert "2 scenes, as pictures change: no window looks" in capsys.readouterr().out
     for split in ("train", "validation", "test"):

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
@@ -27,7 +27,7 @@ def score_run(
     reading: ReadingAsTrained = None,
     splits: SplitsAsTrained = None,
     split: str = "test",
-    clips: int | None = None,
+    clips: int | Literal["all"] | None = None,
     past: int | None = None,
     future: int | None = None,
     forecasts: list[str] | str | None = None,
@@ -57,7 +57,8 @@ def score_run(
         reading: how recordings are read where not as the run's own
         splits: how they are split where not as the run's own
         split: train, validation, test (or all, of a file)
-        clips: how many; by default all
+        clips: how many, or all; by default as many as a minute allows, about, and all where there
+            are forecasts
         past: frames to look at; by default as many as the run was trained with, or 10
         future: frames to score; by default as many as the run was trained to forecast, or 10
         forecasts: of other programs, a file or [several,files], to score too: .npy or .npz
@@ -74,7 +75,8 @@ def score_run(
         device: cpu, cuda, mps; auto takes cuda where there is one
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
-            these, as foreframe predict --match makes them; of members, too
+            these, as foreframe predict --match makes them; of members, too; by default what the run
+            says
         members: so many of each clip are drawn, and scored as an ensemble, too
         seed: of the members
         budget: GiB of memory that scoring a batch may take
@@ -107,6 +109,15 @@ def score_run(
             clips, batch_size, None, *events, tell, precision, others, members, seed, budget
         )
     print_table(card)
+    if scored.forecaster.model.reduces and (
+        size := (scored.where.get("data_args") or {}).get("size")
+    ):
+        print(f"Scored at {size[0]}x{size[1]}; foreframe predict gives frames as large as INPUT's.")
+    if clips is None and not forecasts and card["clips"] < len(scored.dataset):
+        print(
+            f"{card['clips']} of {len(scored.dataset):,} clips, as many as a minute allows: "
+            "--clips all scores each."
+        )
     if forecasts and card["clips"] < len(scored.dataset) and clips is None:
         print(f"{card['clips']} of {len(scored.dataset)} clips: those that all forecasts are of.")
     say(card["in_words"])

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     if given is not None:
         from foreframe.training.default import settled
 
-        (model, data, learning, machine, _), splits = settled(given)
+        (model, data, learning, machine, _), splits, _ = settled(given)
     planned = plan(model, data, learning, machine, splits)
     step, adds = planned.step + planned.fetch, planned.multiply_adds / 1e9
     flops = 6 * adds * planned.batch / planned.step

@@ -47,8 +47,9 @@ def forecast_clip(
     """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            moving-mnist-ensemble, radar, radar-ensemble, scenes)
+        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist,
+            moving-mnist-ensemble, radar, radar-ensemble, scenes), or a baseline, such as
+            optical_flow
         input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, in the data's own
             units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
@@ -70,7 +71,8 @@ def forecast_clip(
         device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
         match: last keeps the forecast's ranks and gives it, rank by rank, the values of the last
-            frame; guide those of the model's guide: heavy rain does not fade
+            frame; guide those of the model's guide: heavy rain does not fade; none is the plain
+            forecast; by default what RUN says (radar and radar-ensemble: guide)
         members: so many possible futures, of a model that draws them; pictures and films show
             their mean and three of them, a .png also their spread
         seed: of the members
@@ -107,6 +109,7 @@ def forecast_clip(
         raise ValueError(f"output {output} is the input: name another file")
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
+    match = match or forecaster.match  # type: ignore[assignment]
     forecaster.check_match(match)
     forecaster.check_members(members)
     if probability is not None and members is None:
@@ -117,6 +120,15 @@ def forecast_clip(
     place = None if at is None else place_at(clip, at)
     seen, steps = past or forecaster.window.past, steps or forecaster.window.future
     side = tile if tile is not None else forecaster.usual_tile(clip.frames.shape[2:])
+    if tile is None:
+        side = forecaster.fitting_tile(side, (seen, *clip.frames.shape[1:]), steps, members)
+    size = clip.frames.shape[2:]
+    trained = forecaster.trained.frame
+    if forecaster.model.reduces and trained is not None and tuple(trained) != size:
+        print(
+            f"frames are forecast as large as they are, {size[0]}x{size[1]}; the run was trained "
+            f"and is scored at {trained[0]}x{trained[1]} (--reading.size)"
+        )
     if 0 < side < max(clip.frames.shape[2:]):
         print(
             f"frames of {clip.frames.shape[2]}x{clip.frames.shape[3]} are forecast in tiles of "
@@ -266,7 +278,9 @@ def history(
     from foreframe import __version__
 
     of_members = "" if members is None else f", {plural(members, 'member')} of seed {seed}"
-    whose = {None: "", LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}[match]
+    whose = {LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}.get(
+        match or "", ""
+    )
     return {"history": f"foreframe {__version__}: forecast from {name_of(run)}{of_members}{whose}"}
 
 

@@ -43,8 +43,9 @@ def forecast_live(
     data's units, of earlier forecasts of this frame.
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            moving-mnist-ensemble, radar, radar-ensemble, scenes)
+        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist,
+            moving-mnist-ensemble, radar, radar-ensemble, scenes), or a baseline, such as
+            optical_flow
         input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
             a film or .npy frames
         output: folder for the forecasts, frame-N.npy each (steps,C,H,W), or
@@ -58,7 +59,8 @@ def forecast_live(
         budget: GiB of memory that a forecast may take; a larger one is refused
         device: cpu, cuda, mps; auto takes cuda if it can
         precision: bf16-mixed rounds, and is often faster; auto times both
-        match: last or guide gives the forecast their values, rank by rank, as in foreframe predict
+        match: last or guide gives the forecast their values, rank by rank, as in foreframe predict;
+            none is the plain forecast
         members: so many possible futures of each, of a model that draws them
         seed: of the members
     """

@@ -1,5 +1,6 @@
 """Scores of a forecaster beside the baselines, as plain values: the scorecard."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,13 @@ from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.elsewhere import checked, open_elsewhere
 from foreframe.evaluation.ensembles import Ensembles
-from foreframe.evaluation.networks import BUDGET, clips_at_once, forecast_clips, inputs_of
+from foreframe.evaluation.networks import (
+    BUDGET,
+    clips_at_once,
+    fewer_within,
+    forecast_clips,
+    inputs_of,
+)
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecaster import Forecaster
 from foreframe.matching import match_to
@@ -21,8 +28,9 @@ from foreframe.metrics import SCORES, scores_of
 from foreframe.metrics.comparison import FEWEST, group_by_stretch
 from foreframe.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.models import BASELINES, SCORED, STILL, Cycle, Model, Parts, build_model, parts_of
-from foreframe.options import GUIDE
+from foreframe.options import GUIDE, NONE
 from foreframe.precision import EXACT, check_precision
+from foreframe.trained import published
 
 
 @torch.inference_mode()
@@ -43,6 +51,7 @@ def evaluate(
     members: int | None = None,
     seed: int = 0,
     budget: float = BUDGET,
+    seconds: float = math.inf,
 ) -> dict[str, Any]:
     """Scores per lead time and overall, in every convention of `foreframe.metrics.SCORES`, beside
     the baselines, the skill, and whether differences could be chance.
@@ -55,7 +64,8 @@ def evaluate(
         clips: how many to score; all by default. Of windows of recordings as many are taken evenly
             spread.
         batch_size: clips at once, at most; fewer where these would take more than the budget.
-        baselines: names in MODELS to score beside the model.
+        baselines: names in MODELS to score beside the model; the published weights that it began
+            with are scored, too.
         thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see
             `event_scores`).
         scales: odd sides in pixels for the fractions skill score of these events.
@@ -69,10 +79,12 @@ def evaluate(
             baseline; the first of `forecasts` is then what others are compared with.
         match: one or several, each a further row: the forecaster's forecasts matched to it, as
             `Forecaster.predict` does, on the clips as they are scored; of members each is matched.
+            By default the forecaster's own; "none" leaves that out.
         members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
             which costs nothing; their mean is a further row.
         seed: of the members, which differ from clip to clip.
         budget: GiB of memory that scoring a batch may take.
+        seconds: of scoring; fewer clips where these would take longer, a batch at least.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
@@ -95,24 +107,32 @@ def evaluate(
     """
     check_precision(precision)
     period = _period_of(forecaster.model) if period is None else period
-    matches = {f"{name} matched to {of}": of for of in _several(match)}
+    asked = _several(match) or [forecaster.match]
+    matches = {f"{name} matched to {of}": of for of in asked if of != NONE}
     forecaster.check_match(*matches.values())
     forecaster.check_members(members)
     window, scaling = forecaster.window, forecaster.scaling
     models: dict[str, Model] = {name: forecaster.model.eval()}
     models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
+    began = forecaster.trained.weights
+    if began in published() and began != name:
+        models[began] = Forecaster.load(began, forecaster.device).model.eval()
     if period is not None:
         models["cycle"] = build_model("cycle", {"period": period})
     scored, elsewhere = open_elsewhere(forecasts, dataset, clips, forecaster)
-    ensembles, means = None, []
-    if members is not None:
-        ensembles = Ensembles(forecaster, members, seed, thresholds, scales, matches, dataset)
-        means = [f"{name}, mean of {members}"]
+    means = [] if members is None else [f"{name}, mean of {members}"]
     _check_names([*models, *matches, *means, *(given.name for given in forecasts)])
     reference = forecasts[0].name if forecasts and name in BASELINES else name
     names = list(dict.fromkeys([reference, name, *means, *matches, *elsewhere, *models]))
 
-    def forecasts_of(parts: Parts, which: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+    inputs = inputs_of(forecaster, dataset)
+    clip = np.shape(dataset[scored[0]])
+    at_once = clips_at_once(models.values(), window, clip, batch_size, inputs, members or 0, budget)
+    scores = scores_of(scaling.units, thresholds, scales)
+
+    def forecasts_of(
+        parts: Parts, which: Sequence[int], ensembles: Ensembles | None
+    ) -> Iterator[tuple[str, Tensor]]:
         for rival, read in elsewhere.items():
             yield rival, checked(rival, read(which), parts)
         guided = GUIDE in matches.values()
@@ -126,19 +146,26 @@ def evaluate(
             if rival != name:
                 yield rival, forecast_clips(network, parts)[0]
 
-    inputs = inputs_of(forecaster, dataset)
-    scores = scores_of(scaling.units, thresholds, scales)
-    scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
-    clip = np.shape(dataset[scored[0]])
-    at_once = clips_at_once(models.values(), window, clip, batch_size, inputs, members or 0, budget)
-    for batch in batches(dataset, at_once, among=scored):
-        _check_channels(forecaster.model, batch)
-        parts = parts_of(batch.to(forecaster.device), window, inputs)
-        precision = forecaster.settled(precision, parts.past.shape)
-        which = scored[scoring.clips : scoring.clips + len(batch)]
-        scoring.add(forecasts_of(parts, which), parts.truth)
-        if progress is not None:
-            progress(scoring.clips, len(scored))
+    def scored_on(
+        some: Sequence[int], tell: Callable[[int, int], Any] | None
+    ) -> tuple[Scoring, Ensembles | None]:
+        nonlocal precision
+        scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
+        ensembles = None
+        if members is not None:
+            ensembles = Ensembles(forecaster, members, seed, thresholds, scales, matches, dataset)
+        for batch in batches(dataset, at_once, among=some):
+            _check_channels(forecaster.model, batch)
+            parts = parts_of(batch.to(forecaster.device), window, inputs)
+            precision = forecaster.settled(precision, parts.past.shape)
+            which = some[scoring.clips : scoring.clips + len(batch)]
+            scoring.add(forecasts_of(parts, which, ensembles), parts.truth)
+            if tell is not None:
+                tell(scoring.clips, len(some))
+        return scoring, ensembles
+
+    scored = fewer_within(seconds, scored, at_once, lambda some: scored_on(some, None))
+    scoring, ensembles = scored_on(scored, progress)
     tables = scoring.tables()
     events = [convention for convention in scores if convention not in SCORES]
     free = [rival for rival in tables if rival in BASELINES and rival != reference]

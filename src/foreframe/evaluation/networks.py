@@ -2,8 +2,12 @@
 many clips that may be at a time.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -99,3 +103,21 @@ def clips_at_once(
         "score smaller ones (--reading.size) or shorter ones (--past, --future)",
     )
     return min(batch_size, int((budget * GIB - fixed) / one))
+
+
+def fewer_within(
+    seconds: float,
+    clips: Sequence[int],
+    at_once: int,
+    score: Callable[[Sequence[int]], Any],
+) -> Sequence[int]:
+    """As many of these clips, evenly spread, as are scored in so many seconds, by what the first
+    `at_once` of them take, and as many as those at least.
+    """
+    if len(clips) <= at_once or math.isinf(seconds):
+        return clips
+    began = time.monotonic()
+    score(clips[:at_once])
+    took = time.monotonic() - began
+    n = min(len(clips), at_once * max(1, int((seconds - took) / took)))
+    return [clips[k] for k in np.linspace(0, len(clips) - 1, n).round().astype(int)]

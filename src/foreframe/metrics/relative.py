@@ -105,8 +105,9 @@ def in_words(card: Mapping[str, Any]) -> str:
         drawn += " of neighbouring clips"
     if compared["low"] is None:
         few = "is" if compared["n"] == 1 else "are"
+        said = sentences[0].replace("The model", "the model", 1)
+        sentences[0] = f"This could be chance ({drawn} {few} too few to tell): {said}"
         sentences.append(members)
-        sentences.append(f"All of that could be chance: {drawn} {few} too few to tell.")
     else:
         sentences.append(_of_others(card, first, bests[first]))
         sentences.append(members)

@@ -12,6 +12,7 @@ from torch import Tensor
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
+from foreframe.trained import FREE
 from foreframe.typed import choice
 
 Past = Float[Tensor, "b t c h w"]
@@ -145,16 +146,12 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     return torch.stack([signed_row + fine_row, signed_column + fine_column], dim=1)
 
 
-BASELINES: dict[str, type[Model]] = {
-    "black": Black,
-    "mean": Mean,
-    "persistence": Persistence,
-    "linear_motion": LinearMotion,
-    "dense_motion": DenseMotion,
-    "optical_flow": OpticalFlow,
-    "cycle": Cycle,
-}
-"""Every baseline by its name, in the order in which they are shown; any may guide a head."""
+BASELINES: dict[str, type[Model]] = dict(
+    zip(
+        FREE, (Black, Mean, Persistence, LinearMotion, DenseMotion, OpticalFlow, Cycle), strict=True
+    )
+)
+"""Every baseline by its name; any may guide a head."""
 
 
 def guide_of(guide: str | Mapping[str, Any]) -> Model:

@@ -140,7 +140,7 @@ class Flow(AtOnce):
         self.inflate = inflate
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
-        self.stride = math.lcm(SIDE, self.of.stride)
+        self.stride, self.reduces = math.lcm(SIDE, self.of.stride), self.of.reduces
         self.network = Network(channels * frames, width, blocks)
         # Root mean squares, by lead time, of how far from r̂ at t = 0 the truth was in training, and
         # what was drawn for it.

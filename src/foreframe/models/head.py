@@ -34,12 +34,14 @@ class Head(nn.Module):
             "guide" forecasts for that step, or what several "guides" do and what speaks for them.
         guide: the baseline that a head draws upon, or several as one.
         bounded: whether its frames always lie in (0,1).
+        short: the shorter side of what the network sees of large frames; None for all of them.
         drifts: how many channels of smooth noise it takes, by which members move; they differ from
             place to place and are the same at all lead times.
     """
 
     feed: Literal["maps", "frame", "nothing", "guide", "guides"] = "maps"
     bounded = False
+    short: int | None = None
     drifts = 0
 
     def __init__(

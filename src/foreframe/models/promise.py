@@ -45,6 +45,7 @@ class Model(nn.Module):
             once may ignore it.
         compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU takes
             a C++ compiler; None: on CUDA, where that works. No part of `args`.
+        reduces: whether it sees large frames reduced, so that it forecasts frames of any size.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
         free: names in `args` of what weights do not depend on: those trained with others fit.
         draws: whether it has several futures: `decode` draws from the keys that a state has of its
@@ -58,6 +59,7 @@ class Model(nn.Module):
     stride: int = 1
     memory: str = "keep"
     compiled: bool | None = None
+    reduces: bool = False
     bounded: bool = False
     free: Sequence[str] = ()
     draws: bool = False

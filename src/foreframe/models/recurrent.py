@@ -115,7 +115,7 @@ class Recurrent(Model):
             raise ValueError("only the head blend forecasts any number of channels: give channels")
         # Only a head of one frame at a time takes any number.
         self.output = kind(channels and channels * frames, self.read, self.up, **args)
-        self.bounded = self.output.bounded
+        self.bounded, self.reduces = self.output.bounded, self.output.short is not None
 
     def go_astray(self, noise: Mapping[str, Any] | None, dropout: float, fed: int) -> None:
         """Let members see noise, beside what a core is fed, of so many channels, and in the maps

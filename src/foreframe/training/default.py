@@ -5,6 +5,8 @@ the validation split, and lets a network begin exactly at the best of them. Each
 is from then on an option as any other, which config.yaml keeps.
 """
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,14 +16,14 @@ import numpy as np
 import torch
 
 from foreframe.clip import Clip, Window
-from foreframe.data import ReadOptions, Recordings, batches
+from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet
 from foreframe.data.opening import Splits, holds_recordings, open_splits
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
 from foreframe.evaluation import Scoring, evaluate
-from foreframe.evaluation.networks import clips_at_once
+from foreframe.evaluation.networks import clips_at_once, fewer_within
 from foreframe.forecaster import Forecaster
 from foreframe.metrics import SCORES
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
@@ -29,7 +31,8 @@ from foreframe.models.blend import Guides
 from foreframe.trained import published
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.notices import say
-from foreframe.training.options import Options
+from foreframe.training.options import MachineOptions, Options
+from foreframe.training.pace import BEFORE, in_one_process
 from foreframe.training.preparation import build_network, check_draws
 from foreframe.training.recipes import DEFAULT, Given, options_from, put, with_data_args
 from foreframe.typed import typed
@@ -46,8 +49,9 @@ FEW = 30  # windows to train on
 STILL = 1e-6  # MSE of persistence, of a range of 1, below which nothing moves
 
 
-def settled(given: Given) -> tuple[Options, Splits]:
-    """The options of a training that nobody chose a recipe for, and its data, opened.
+def settled(given: Given) -> tuple[Options, Splits, float]:
+    """The options of a training that nobody chose a recipe for, its data, opened, and when these
+    were (`time.monotonic`): what is scored after that comes out of its minutes.
 
     Args:
         given: what was told; that stays as it is.
@@ -75,13 +79,16 @@ def settled(given: Given) -> tuple[Options, Splits]:
     train, validation = splits["train"], splits["validation"]
     if "batch_size" not in told:
         made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
-    scored = baseline_scores(validation, window, period)
-    for line in score_lines(scored, min(CLIPS, len(validation))):
+    opened = time.monotonic()
+    minutes = options.learning.minutes
+    share = BEFORE / 2 * 60 * minutes if minutes else math.inf
+    scored, clips = baseline_scores(validation, window, period, share)
+    for line in score_lines(scored, clips):
         say(line)
-    weights = _weights(options, validation, window, scored, told)
+    weights = _weights(options, validation, window, scored, clips, share, told)
     made += weights or _model(list(scored), period, told)
-    made += _clock(told, options.machine.devices)
-    return _with(given, made), splits
+    made += _clock(told, options.machine)
+    return _with(given, made), splits, opened
 
 
 def _with(given: Given, made: Sequence[Choice]) -> Options:
@@ -95,17 +102,16 @@ def _tell(name: str, made: Sequence[Choice]) -> None:
         say(f"  {line}")
 
 
-def _clock(told: Mapping[str, Any], devices: int | str) -> list[Choice]:
+def _clock(told: Mapping[str, Any], machine: MachineOptions) -> list[Choice]:
     """Validations by epochs where these, or steps, are to end the training, or where several
     processes, whose clocks differ, are to agree.
     """
     trainer = told.get("trainer") or {}
     ends = "epochs" in told or "max_steps" in trainer
-    several = torch.cuda.device_count() > 1 if devices == "auto" else devices != 1
     made = []
     if ends and "minutes" not in told:
         made.append(Choice(("minutes",), None))
-    if (ends or several) and "val_check_interval" not in trainer:
+    if (ends or not in_one_process(machine)) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
 
@@ -186,34 +192,46 @@ def _has_colour(clip: Clip) -> bool:
     return float(np.nanmean(differ)) >= COLOUR * (1 if clip.frames.dtype == np.uint8 else 1 / 255)
 
 
-def baseline_scores(validation: ClipSet, window: Window, period: int | None) -> dict[str, float]:
-    """The MSE of each free baseline on validation clips, over all lead times, the best first.
+def baseline_scores(
+    validation: ClipSet, window: Window, period: int | None, seconds: float = math.inf
+) -> tuple[dict[str, float], int]:
+    """The MSE of each free baseline on validation clips, over all lead times, the best first; and
+    on how many clips.
 
     Args:
         period: frames of a cycle; None without one.
+        seconds: that this may take, about.
     """
     models: dict[str, Model] = {name: build_model(name) for name in SCORED}
     if period is not None and period <= window.past:
         models["cycle"] = build_model("cycle", {"period": period})
-    return dict(sorted(_mse(models, validation, window).items(), key=lambda item: item[1]))
+    scored, clips = _mse(models, validation, window, CLIPS, seconds)
+    return dict(sorted(scored.items(), key=lambda item: item[1])), clips
 
 
 @torch.inference_mode()
-def _mse(models: Mapping[str, Model], validation: ClipSet, window: Window) -> dict[str, float]:
+def _mse(
+    models: Mapping[str, Model], validation: ClipSet, window: Window, limit: int, seconds: float
+) -> tuple[dict[str, float], int]:
     mse = {"standard": {"mse": SCORES["standard"]["mse"]}}
-    scoring = Scoring(window.future, dict.fromkeys(models, mse))
-    clip = np.shape(validation[0])
-    at_once = clips_at_once(models.values(), window, clip, 4, validation.inputs)
-    for batch in batches(validation, at_once, CLIPS):
-        parts = parts_of(batch, window, validation.inputs)
-        past = parts.past_of_targets
-        scoring.add(
-            ((name, model.eval()(past, window.future)) for name, model in models.items()),
-            parts.truth,
-        )
+    at_once = clips_at_once(models.values(), window, np.shape(validation[0]), 4, validation.inputs)
+
+    def score(clips: Sequence[int]) -> Scoring:
+        scoring = Scoring(window.future, dict.fromkeys(models, mse))
+        for batch in batches(validation, at_once, among=clips):
+            parts = parts_of(batch, window, validation.inputs)
+            past = parts.past_of_targets
+            scoring.add(
+                ((name, model.eval()(past, window.future)) for name, model in models.items()),
+                parts.truth,
+            )
+        return scoring
+
+    clips = fewer_within(seconds, chosen(validation, limit), at_once, score)
+    tables = score(clips).tables()
     return {
-        name: float(table["standard"]["mse"]["overall"]) for name, table in scoring.tables().items()
-    }
+        name: float(table["standard"]["mse"]["overall"]) for name, table in tables.items()
+    }, len(clips)
 
 
 def _weights(
@@ -221,13 +239,16 @@ def _weights(
     validation: ClipSet,
     window: Window,
     scored: Mapping[str, float],
+    clips: int,
+    seconds: float,
     told: Mapping[str, Any],
 ) -> list[Choice]:
     """Weights that come with foreframe to begin with, where the recording is pictures and they are
     ahead of every baseline as they are.
 
     Args:
-        scored: the baselines' errors, the best first.
+        scored: the baselines' errors, the best first, on so many `clips`.
+        seconds: that scoring may take, about.
     """
     pictures = isinstance(validation, Recordings) and validation.clips[0].pictures
     if not pictures or SCENES not in published() or {"weights", "hidden", "model_args"} & set(told):
@@ -235,7 +256,7 @@ def _weights(
     trained = Forecaster.load(SCENES).model
     if validation.inputs or trained.args != build_model(options.model.model).args:
         return []
-    mse = _mse({SCENES: trained}, validation, window)[SCENES]
+    mse = _mse({SCENES: trained}, validation, window, clips, seconds)[0][SCENES]
     name, best = next(iter(scored.items()))
     times = f", {mse / best:.2f} times {name}" if best else ""
     if mse >= best:
@@ -277,6 +298,7 @@ def verdict(
     train: ClipSet,
     validation: ClipSet,
     clips: int,
+    seconds: float = math.inf,
 ) -> str:
     """What came of a training that began at a baseline, or at weights: by how much its best
     checkpoint is ahead of the best baseline on validation, or that what it began with is the better
@@ -286,12 +308,13 @@ def verdict(
         better: whether the best checkpoint is another than the first.
         weights: with which it began, if with any.
         clips: of validation, as many as were scored while training.
+        seconds: that scoring them may take, about.
     """
     forecaster = Forecaster.load(folder)
     guide: Any = getattr(getattr(forecaster.model, "output", None), "guide", None)
     first = guide.each[0] if isinstance(guide, Guides) else guide
     period = getattr(first, "period", None)
-    card = evaluate(forecaster, validation, clips, 4, SCORED, period=period)
+    card = evaluate(forecaster, validation, clips, 4, SCORED, period=period, seconds=seconds)
     on = f"on {plural(card['clips'], 'validation clip')}"
     ahead = f"{on}: {card['in_words'].splitlines()[0]}"
     if better:

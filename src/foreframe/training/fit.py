@@ -1,5 +1,7 @@
 """From options to a trained run: begin, or go on, train, say what came of it."""
 
+import math
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +19,7 @@ from foreframe.evaluation.networks import clips_at_once
 from foreframe.files import atomic_write
 from foreframe.forecaster import Forecaster
 from foreframe.models import Model, parts_of
-from foreframe.trained import Trained
+from foreframe.trained import Trained, published
 from foreframe.training.checkpoints import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import settled, verdict
@@ -31,6 +33,13 @@ from foreframe.training.options import (
     ModelOptions,
     Options,
     RunOptions,
+)
+from foreframe.training.pace import (
+    VERDICT,
+    in_one_process,
+    seconds_of_validation,
+    val_check_interval,
+    validated_clips,
 )
 from foreframe.training.pictures import Pictures
 from foreframe.training.preparation import (
@@ -86,12 +95,16 @@ def train(
     with listening(verbose=run.verbose):
         if is_first_process():
             check_new(run)
-        splits = None
+        splits = opened = None
         if given is not None:
-            (model, data, learning, machine, run), splits = settled(given)
+            (model, data, learning, machine, run), splits, opened = settled(given)
         model = of_its_weights(model)
         machine = replace(machine, precision=settled_precision(machine))
         window, network, train, validation = prepared(model, data, learning, machine, splits)
+        opened = opened or time.monotonic()  # from here on the minutes count
+        at_once, seconds = _validation_of(network, window, validation, data, learning, machine)
+        if seconds and run.resume is None:
+            data, machine = _within_minutes(data, learning, machine, seconds, len(train))
         options = Options(
             model,
             replace(data, data=data_name(data.data)),
@@ -100,8 +113,57 @@ def train(
             run,
         )
         with claimed(model, run) as folder:
-            _train(folder, options, window, network, train, validation)
+            clips = Clips(
+                train,
+                validation,
+                data.batch_size,
+                data.workers,
+                learning.seed,
+                data.validation_clips,
+                at_once,
+            )
+            _train(folder, options, window, network, clips, seconds, opened)
             return folder
+
+
+def _validation_of(
+    network: Model,
+    window: Window,
+    validation: ClipSet,
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+) -> tuple[int, float]:
+    """How many clips are validated at once, and the seconds that each takes; 0 where these do not
+    count: without minutes, or with several clocks.
+    """
+    members = VALIDATED if network.draws else 0
+    shape = np.shape(validation[0])
+    at_once = clips_at_once([network], window, shape, data.batch_size, validation.inputs, members)
+    if learning.minutes is None or not in_one_process(machine):
+        return at_once, 0.0
+    return at_once, seconds_of_validation(network, validation, window, members, at_once)
+
+
+def _within_minutes(
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+    seconds: float,
+    trained: int,
+) -> tuple[DataOptions, MachineOptions]:
+    """With as many clips of validation, each of so many seconds, as leave most of the minutes to
+    the training.
+    """
+    assert learning.minutes
+    clips = validated_clips(learning.minutes, data.validation_clips, seconds, trained)
+    if clips < data.validation_clips:
+        say(f"{clips} clips are validated, as the minutes are short (--validation_clips)")
+    trainer = dict(machine.trainer)
+    if "val_check_interval" in trainer:
+        given = trainer["val_check_interval"]
+        trainer["val_check_interval"] = val_check_interval(given, clips * seconds)
+    return replace(data, validation_clips=clips), replace(machine, trainer=trainer)
 
 
 def _train(
@@ -109,10 +171,18 @@ def _train(
     options: Options,
     window: Window,
     network: Model,
-    train: ClipSet,
-    validation: ClipSet,
+    clips: Clips,
+    seconds: float,
+    opened: float,
 ) -> None:
+    """Train a network on these clips.
+
+    Args:
+        seconds: that validating one clip takes, where that comes out of the minutes.
+        opened: since when these count.
+    """
     model, data, learning, machine, run = options
+    train, validation = clips.train, clips.validation
     _, c, h, w = train[0].shape
     start = _resumed(folder, options, network) if run.resume else Start(network)
     network = start.network
@@ -129,22 +199,17 @@ def _train(
         name: data.data_args[name] for name in names if name in data.data_args and name != "budget"
     }
     trained = Trained(data.data, data.data_args, reading, (h, w), model.model, learning.seed)
+    if model.weights in published():
+        trained = replace(trained, weights=model.weights)
     forecaster = Forecaster(network, window, train.scaling, trained)
 
     # What can still refuse comes before the first file, so that a refused run leaves none.
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(*options[:4]))
+    module.elapsed = time.monotonic() - opened
+    module.validation = seconds * len(clips.validated)
+    if learning.minutes and seconds:
+        module.verdict = VERDICT * 60 * learning.minutes
     drawn = VALIDATED if network.draws else 0
-    clip = np.shape(validation[0])
-    at_once = clips_at_once([network], window, clip, data.batch_size, train.inputs, drawn)
-    clips = Clips(
-        train,
-        validation,
-        data.batch_size,
-        data.workers,
-        learning.seed,
-        data.validation_clips,
-        at_once,
-    )
     within = train.scaling.network_bounds
     scores, stops = Validation(folder / "validation.jsonl", data.future, drawn, within), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.
@@ -224,7 +289,8 @@ def _train(
     if checkpoints.start is not None and is_first_process() and not network.draws:
         better = checkpoints.best != checkpoints.start
         weights = model.weights
-        say(verdict(folder, better, weights, train, validation, data.validation_clips))
+        told = folder, better, weights, train, validation, data.validation_clips
+        say(verdict(*told, module.verdict or math.inf))
     elif checkpoints.best is not None and scores.still and checkpoints.best > scores.still:
         cure = "more --minutes may help"
         if undecided([], [(("data",), data.data)]) is not None:

@@ -57,7 +57,9 @@ class ForecastModule(L.LightningModule):
         self._loss: Loss = LOSSES[learning.loss]
         if learning.loss == "crps":
             self._loss = partial(crps, pools=learning.pools)
-        self.elapsed = 0.0  # seconds of training behind, of this run and those before it
+        self.elapsed = 0.0  # seconds of the minutes behind, of this run and those before it
+        # Seconds of them for what follows the last step: a validation, and what is said of it.
+        self.validation, self.verdict = 0.0, 0.0
         self._clock: float | None = None
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
@@ -106,11 +108,18 @@ class ForecastModule(L.LightningModule):
         limit.
         """
         by_steps = self.global_step / self.planned_steps
-        return (
-            by_steps
-            if not self.learning.minutes
-            else max(by_steps, self.elapsed / 60 / self.learning.minutes)
-        )
+        if not self.learning.minutes:
+            return by_steps
+        return max(by_steps, self.elapsed / self._seconds)
+
+    @property
+    def _seconds(self) -> float:
+        """Until when steps are taken."""
+        assert self.learning.minutes
+        return 60 * self.learning.minutes - self.validation - self.verdict
+
+    def on_fit_start(self) -> None:
+        self._clock = time.monotonic()
 
     # Random numbers are keyed by (seed, rank, step), so a resumed run draws what an uninterrupted
     # one would: one key for the step itself, one for whatever a Dataset draws while the next batch
@@ -123,7 +132,6 @@ class ForecastModule(L.LightningModule):
         epoch = loop.epoch_progress.current
         if loop.restarted_mid_epoch and epoch.processed == epoch.ready:
             loop.reset_restart_stage()
-        self._clock = time.monotonic()
         seed_everything(
             self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1
         )
@@ -146,14 +154,19 @@ class ForecastModule(L.LightningModule):
         )
 
     def out_of_time(self) -> bool:
-        """Counts the time until now, and says whether that was all the minutes."""
+        """Counts the time until now, and says whether that was all the minutes but for what follows
+        the last step, which is then counted, too.
+        """
         now = time.monotonic()
         self.elapsed += now - (self._clock or now)
         self._clock = now
         # One clock for all ranks, or they would drift apart.
         if self.learning.minutes and self.trainer.world_size > 1:
             self.elapsed = self.trainer.strategy.broadcast(self.elapsed)
-        return self.learning.minutes is not None and self.elapsed >= 60 * self.learning.minutes
+        over = self.learning.minutes is not None and self.elapsed >= self._seconds
+        if over and self.learning.minutes:
+            self.elapsed = max(self.elapsed, 60 * self.learning.minutes)
+        return over
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config

@@ -1,0 +1,76 @@
+"""Minutes are what a user waits for: what scoring takes of them, and when validations follow."""
+
+import math
+import time
+from typing import Any
+
+import torch
+
+from foreframe.clip import Window
+from foreframe.data import ClipSet, batches
+from foreframe.evaluation import Scoring
+from foreframe.evaluation.networks import forecast_clips
+from foreframe.metrics import scores_of
+from foreframe.models import Drawn, Model, parts_of
+from foreframe.training.options import MachineOptions
+
+# Shares of the minutes: of what is scored before a training begins, of all validations, and of the
+# verdict. A quarter in all, whose rest is for a machine that becomes slower.
+BEFORE, VALIDATING, VERDICT = 0.07, 0.1, 0.05
+FEWEST = 8  # clips of a validation, where there are as many
+
+
+def validated_clips(minutes: float, wanted: int, seconds: float, trained: int) -> int:
+    """How many clips are validated: as many as take a quarter of the share for the first and the
+    last validation each, and no more than one for three that an epoch trains on, which takes a
+    tenth of its time.
+
+    Args:
+        minutes: of the training.
+        wanted: clips, at most.
+        seconds: that each takes.
+        trained: clips of an epoch.
+    """
+    most = int(VALIDATING / 4 * 60 * minutes / seconds)
+    return min(wanted, max(FEWEST, min(most, trained // 3)))
+
+
+def val_check_interval(given: Any, seconds: float) -> Any:
+    """Lightning's option, of those that go by the clock made longer where validations of so many
+    seconds would take more than half of their share.
+    """
+    if not isinstance(given, str):
+        return given
+    days, hours, minutes, rest = map(int, given.split(":"))
+    least = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    longer = math.ceil(max(least, 2 * seconds / VALIDATING))
+    return (
+        f"{longer // 86400:02d}:{longer // 3600 % 24:02d}:{longer // 60 % 60:02d}:{longer % 60:02d}"
+    )
+
+
+@torch.inference_mode()
+def seconds_of_validation(
+    network: Model, validation: ClipSet, window: Window, members: int, at_once: int
+) -> float:
+    """Seconds that validating one clip takes here and now: after a first one, which warms up."""
+    was_training = network.training
+    asked = Drawn(members) if members else None
+    taken = []
+    for n in (1, min(at_once, 4)):
+        began = time.monotonic()
+        clips = next(batches(validation, n, n))
+        parts = parts_of(clips, window, network.inputs)
+        forecast = forecast_clips(network, parts, drawn=asked)[0].unflatten(0, (n, -1))
+        scoring = Scoring(window.future, {"model": scores_of()})
+        scoring.add([("model", forecast.mean(dim=1))], parts.truth)
+        taken.append((time.monotonic() - began) / n)
+    network.train(was_training)
+    return min(taken)
+
+
+def in_one_process(machine: MachineOptions) -> bool:
+    """Whether a training has one clock."""
+    if machine.devices == "auto":
+        return torch.cuda.device_count() < 2
+    return machine.devices == 1
