@@ -1,5 +1,7 @@
 """Probability matching: numpy's quantiles and scipy's ranks as outside references."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -266,8 +268,32 @@ def test_what_cannot_be_matched_is_refused() -> None:
         given = (frames, 2) if how == still.predict else (2,)
         with pytest.raises(ValueError, match="draws upon no guide; choose last"):
             how(*given, match="guide")
-        with pytest.raises(ValueError, match="match 'first' is unknown; choose last or guide"):
+        with pytest.raises(ValueError, match="match 'first' is unknown; choose last, guide or none"):
             how(*given, match="first")
     with pytest.raises(ValueError, match="no guide"):
         evaluate(still, Recordings(showers(), "all", Window(1, 1)), match="guide")
     still.predict(frames, 2, match="last")
+
+
+def test_weights_say_how_they_are_best_used(tmp_path: Path) -> None:
+    forecaster, past = guided(), showers()
+    each = {of: forecaster.predict(past, 3, match=of) for of in MATCHES}
+    plain = forecaster.predict(past, 3)
+    np.testing.assert_array_equal(plain, each["none"])
+    assert not np.array_equal(plain, each["guide"])
+    forecaster.match = "guide"
+    again = Forecaster.load(forecaster.save(tmp_path / "saved"))
+    for one in (forecaster, again):
+        np.testing.assert_allclose(one.predict(past, 3), each["guide"], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(one.predict(past, 3, match="none"), plain, rtol=1e-4)
+    live = again.stream(steps=3)
+    for frame in past:
+        forecast = live.push(frame)
+    np.testing.assert_allclose(forecast, each["guide"], atol=1e-4)
+    data = Recordings(showers(12), "all", forecaster.window, forecaster.scaling)
+    assert "model matched to guide" in evaluate(again, data, 2, baselines=())["scores"]
+    assert list(evaluate(again, data, 2, baselines=(), match="none")["scores"]) == ["model"]
+    assert Forecaster.load("radar").match == Forecaster.load("radar-ensemble").match == "guide"
+
+
+MATCHES = ("none", "last", "guide")

@@ -113,10 +113,10 @@ def evaluate(
     forecaster.check_members(members)
     window, scaling = forecaster.window, forecaster.scaling
     models: dict[str, Model] = {name: forecaster.model.eval()}
-    models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
     began = forecaster.trained.weights
     if began in published() and began != name:
         models[began] = Forecaster.load(began, forecaster.device).model.eval()
+    models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
     if period is not None:
         models["cycle"] = build_model("cycle", {"period": period})
     scored, elsewhere = open_elsewhere(forecasts, dataset, clips, forecaster)

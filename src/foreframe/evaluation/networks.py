@@ -34,7 +34,7 @@ def forecast_clips(
     precision: str = EXACT,
     guided: bool = False,
     drawn: Drawn | None = None,
-) -> tuple[Float[Tensor, "n s c h w"], Float[Tensor, "n s c h w"] | None]:
+) -> tuple[Float[Tensor, "n s c h w"], Float[Tensor, "b s c h w"] | None]:
     """Of all frames that are scored, as of `foreframe.models.forecast_of`; baselines see no
     inputs.
     """

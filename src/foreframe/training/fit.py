@@ -65,7 +65,7 @@ from foreframe.training.run import (
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
 from foreframe.training.trainer import build_trainer, quiet, settled_precision, start_tensorboard
 from foreframe.training.validation import Validation
-from foreframe.training.watch import BlankWatch, DivergenceWatch
+from foreframe.training.watch import BlankWatch, BusyWatch, DivergenceWatch
 
 
 def train(
@@ -219,7 +219,7 @@ def _train(
     trainer = build_trainer(
         machine,
         learning,
-        [scores, BlankWatch(), DivergenceWatch(), *pictures, *bar, stops, checkpoints],
+        [BusyWatch(), scores, BlankWatch(), DivergenceWatch(), *pictures, *bar, stops, checkpoints],
         Events(save_dir=folder.parent, name=folder.name, version=""),
         # A run that goes on has had its validation before the first step.
         **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),

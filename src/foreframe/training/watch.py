@@ -1,5 +1,8 @@
-"""Trainings that go wrong: a loss that is no number any more, forecasts that stay blank."""
+"""Trainings that go wrong: a loss that is no number any more, forecasts that stay blank, cores that
+others keep busy.
+"""
 
+import time
 from typing import Any
 
 import lightning.pytorch as L
@@ -28,6 +31,39 @@ class DivergenceWatch(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
         if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
             raise diverged(f"loss at step {trainer.global_step} is {float(outputs['loss'])}")
+
+
+class BusyWatch(L.Callback):
+    """Says once that others keep the cores busy: where steps take over three times the processor
+    time that they use.
+    """
+
+    steps, times = 20, 3.0
+
+    def __init__(self) -> None:
+        self.told = False
+        # Seconds, and seconds of processors.
+        self._began: tuple[float, ...] = (0.0, 0.0)
+        self._taken: tuple[float, ...] = (0.0, 0.0)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        if self.told or module.device.type != "cpu":
+            return
+        now = time.perf_counter(), time.process_time()
+        each = zip(self._taken, now, self._began, strict=True)
+        self._taken = wall, used = tuple(sum + end - begin for sum, end, begin in each)
+        if trainer.global_step % self.steps:
+            return
+        if wall > self.times * used:
+            self.told = True
+            say(
+                f"step {trainer.global_step}: a step takes {wall / self.steps:.2g} s and uses "
+                f"{used / self.steps:.2g} s of a processor: other programs keep the cores busy"
+            )
+        self._taken = 0.0, 0.0
 
 
 class BlankWatch(L.Callback):

@@ -1,0 +1,73 @@
+"""What a forecast is said to take, beside what its process takes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from foreframe.budget import OverBudgetError
+from foreframe.clip import Window
+from foreframe.evaluation.networks import clips_at_once
+from foreframe.models import build_model
+from foreframe.models.footprint import at_once, bound, footprint
+
+# Encode and decode in a process of its own: by how many bytes its peak rises.
+MEASURE = """
+import resource, sys, torch
+from foreframe import Forecaster
+from foreframe.models import PRESETS, build_model
+from foreframe.models.footprint import footprint
+
+name, c, h, w = sys.argv[1], *map(int, sys.argv[2:])
+model = (build_model(name) if name in PRESETS else Forecaster.load(name).model).eval()
+with torch.inference_mode():
+    model.decode(model.encode(torch.rand(1, 10, c, 32, 32)), 2)  # what is loaded only once
+    said = footprint(model, 10, (c, h, w), 10)
+    peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
+    model.decode(model.encode(torch.rand(1, 10, c, h, w)), 10)
+print(said, peak() - before)
+"""
+SIZES = {
+    "quick": [(1, 256, 256), (1, 320, 384), (1, 448, 448)],
+    "simvp_small": [(1, 448, 512), (1, 640, 640), (1, 768, 896)],
+    "scenes": [(3, 320, 480), (3, 480, 640), (3, 576, 768)],
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+@pytest.mark.parametrize(
+    ("name", "frame"), [(name, frame) for name, frames in SIZES.items() for frame in frames]
+)
+def test_the_footprint_is_what_a_process_takes(name: str, frame: tuple[int, ...]) -> None:
+    command = [sys.executable, "-c", MEASURE, name, *map(str, frame)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said, took = map(int, done.stdout.split())
+    assert took > 100 * 2**20  # else what is loaded on the way would be most of it
+    assert 1 / 1.5 < said / took < 1.5, (said, took)
+
+
+def test_it_grows_with_frames_and_steps() -> None:
+    model = build_model("quick", {"core": {"convlstm": {"hidden": [8]}}})
+    small, large = (footprint(model, 4, (1, side, side), 4) for side in (64, 128))
+    longer = footprint(model, 4, (1, 64, 64), 16)
+    assert small < longer < large < bound(4, (1, 128, 128), 4)
+    assert next(model.parameters()).device.type == "cpu"  # the model is as it was
+
+
+def test_as_many_at_a_time_as_fit() -> None:
+    model = build_model("persistence")
+    assert at_once(model, 16, 4, (1, 32, 32), 4) == 16  # so small that nobody looks
+    assert at_once(model, 5, 4, (3, 2000, 2000), 4) == 1
+    window, clip = Window(4, 4), (8, 3, 480, 640)
+    some = [clips_at_once([model], window, clip, 16, budget=gib) for gib in (1, 2, 1000)]
+    assert some == sorted(some)
+    assert 1 <= some[0] < some[1] < some[2] == 16
+    with pytest.raises(OverBudgetError, match=r"scoring one clip of 8 frames of 3x480x640.*--past"):
+        clips_at_once([model], window, clip, 16, budget=0.3)
+
+
+def test_a_model_that_asks_for_values_is_guessed() -> None:
+    model = build_model("lagged", {"of": "persistence", "lags": 2})
+    said = footprint(model, 4, (1, 32, 32), 4, draws=True)
+    assert 0 < said < bound(4, (1, 32, 32), 4) + 2**26

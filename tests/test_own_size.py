@@ -1,0 +1,64 @@
+"""A run that sees large frames reduced forecasts a film as large as it is, and is scored beside the
+weights with which it began.
+"""
+
+from pathlib import Path
+
+import pytest
+
+import standins
+from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.cli import main
+from foreframe.data import open_dataset
+from foreframe.evaluation import evaluate
+from foreframe.models import build_model
+from foreframe.trained import Trained
+
+READ = {"size": [24, 32], "colour": "grey"}
+
+
+def forecaster(preset: str = "guided") -> Forecaster:
+    trained = Trained("film.mp4", READ, READ, (24, 32), preset, 0, "scenes")
+    return Forecaster(build_model(preset), Window(4, 4), Scaling(0, 255), trained)
+
+
+def test_predict_and_streams_take_films_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    standins.film(Path("film.mp4"), frames=60)
+    own, quick = forecaster(), forecaster("quick")
+    assert own.open("film.mp4").frames.shape == (60, 1, 48, 64)
+    assert own.open("film.mp4", size=[24, 32]).frames.shape == (60, 1, 24, 32)
+    assert quick.open("film.mp4").frames.shape == (60, 1, 24, 32)  # to which motion is in pixels
+    assert own.usual_tile((480, 640)) == 0 < quick.usual_tile((480, 640))
+    own.save("saved")
+    assert main(["predict", "saved", "film.mp4", "-o", "future.mp4"]) == 0
+    assert "as large as they are, 48x64" in capsys.readouterr().out
+    assert main(["stream", "saved", "film.mp4", "--every", "30", "--output", "live"]) == 0
+    film = open_dataset("film.mp4", "all", Window(4, 4), own.reading_of("film.mp4", {}))
+    assert film[0].shape[2:] == (24, 32)
+
+
+def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
+    own = forecaster()
+    assert own.fitting_tile(0, (4, 1, 256, 256), 4) == 0
+    own.budget = 0.75
+    side = own.fitting_tile(0, (4, 1, 900, 1600), 4)
+    assert 128 <= side < 1600
+    own.check_size((4, 1, 900, 1600), 4, side)
+
+
+def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:
+    standins.film(tmp_path / "film.mp4", frames=40)
+    data = open_dataset(tmp_path / "film.mp4", "all", Window(4, 4), READ, Scaling(0, 255))
+    card = evaluate(forecaster(), data, 2, baselines=["persistence", "dense_motion"])
+    assert list(card["scores"]) == ["model", "scenes", "persistence", "dense_motion"]
+    assert "scenes" not in card["baselines"]
+
+
+def test_clips_come_at_their_own_size(tmp_path: Path) -> None:
+    standins.film(tmp_path / "film.mp4", frames=20)
+    future = forecaster().predict(forecaster().open(tmp_path / "film.mp4")[-4:], 3)
+    assert isinstance(future, Clip)
+    assert future.frames.shape == (3, 1, 48, 64)
