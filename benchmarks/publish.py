@@ -200,7 +200,7 @@ def publish(
     forecaster = mean_of(runs, apart)
     args = of.data_args | {"clips": clips}
     test = open_splits(of.data, forecaster.window, args)["test"]
-    before = foreframe.evaluate(forecaster, test, batch_size=32)
+    before = foreframe.evaluate(forecaster, test, "all", 32)
     last = Path(runs[-1])
     trained = last.parents[1] if last.suffix == ".ckpt" else last
     settings = (trained / "config.yaml").read_text(encoding="utf-8")
@@ -209,7 +209,7 @@ def publish(
     folder = forecaster.save(to / f"{name}.new", half=True)
     members = MEMBERS if forecaster.model.draws else None
     written = foreframe.Forecaster.load(folder)
-    after = foreframe.evaluate(written, test, batch_size=32, members=members)
+    after = foreframe.evaluate(written, test, "all", 32, members=members)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))
     print(f"MSE (openstl) {own:.3f}, as float16 {halved:.3f}")
     if halved > 1.001 * own:

@@ -8,7 +8,7 @@ pip install --quiet --editable '.[flow]'  # OpenCV's optical flow
 
 foreframe data check "$1" --output runs/camera-sheet.png
 foreframe train --config examples/camera/camera.yaml --data "$1" --run runs/camera
-foreframe evaluate runs/camera
+foreframe evaluate runs/camera --clips all
 python examples/camera/mean_frame.py runs/camera
 foreframe predict runs/camera "$1" --after 700 --steps 10 -o runs/camera/future.mp4
 foreframe predict runs/camera "$1" --every 10 --steps 10 -o runs/camera/rolling.mp4

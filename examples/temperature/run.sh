@@ -9,6 +9,6 @@ pip install --quiet --editable '.[flow]'  # optical flow, a rival in the table
 
 foreframe data check "$1" --past 24 --future 24 --output runs/temperature-sheet.png
 foreframe train --config examples/temperature/temperature.yaml --data "$1" --run runs/temperature
-foreframe evaluate runs/temperature --period 24
+foreframe evaluate runs/temperature --clips all --period 24
 foreframe predict runs/temperature "$1" --steps 24 -o runs/temperature/tomorrow.nc
 foreframe predict runs/temperature "$1" --after 700 --steps 24 -o runs/temperature/tomorrow.mp4
