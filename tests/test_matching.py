@@ -268,7 +268,9 @@ def test_what_cannot_be_matched_is_refused() -> None:
         given = (frames, 2) if how == still.predict else (2,)
         with pytest.raises(ValueError, match="draws upon no guide; choose last"):
             how(*given, match="guide")
-        with pytest.raises(ValueError, match="match 'first' is unknown; choose last, guide or none"):
+        with pytest.raises(
+            ValueError, match="match 'first' is unknown; choose last, guide or none"
+        ):
             how(*given, match="first")
     with pytest.raises(ValueError, match="no guide"):
         evaluate(still, Recordings(showers(), "all", Window(1, 1)), match="guide")

@@ -279,8 +279,7 @@ class Forecaster:
             raise ValueError(
                 "this model has one future, and draws no members: train a flow of it, by --config "
                 "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse, or one "
-                "that has noise, by --model_args.noise.whole 16 --loss crps, or dropout, by "
-                "--model_args.dropout 0.1"
+                "that has noise, by --model_args.noise.whole 16 --loss crps"
             )
 
     def repeats(self, members: int | None) -> str:

@@ -214,10 +214,10 @@ def write_place(
     kind = check_output(path, of_a_place=True)
     some = future[0] if isinstance(future, Ensemble) else future
     frames = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
-    before, members = place.mean(np.asarray(past.frames)), place.mean(frames)
+    before, members = place.of(np.asarray(past.frames)), place.of(frames)
     came = np.full(members.shape[1:], np.nan)
     if truth is not None:
-        came = place.mean(np.asarray(truth.frames))
+        came = place.of(np.asarray(truth.frames))
     known = past.times is not None and some.times is not None
     times = np.concatenate([past.times, some.times]) if known else None
     names = _channels(some)

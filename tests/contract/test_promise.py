@@ -203,38 +203,6 @@ WAYS: dict[str, tuple[str, dict]] = {
         )
         for translator in ("inception", "gated", "mixing")
     },
-    "with dropout": (
-        "encoder_decoder",
-        convlstm(5, 4)
-        | STRIDED
-        | {"start": "states", "output": {"carry": {"over": "all"}}, "dropout": 0.4},
-    ),
-    "with dropout and noise, its own frames, from zeros": (
-        "encoder_decoder",
-        convlstm(4, 3)
-        | {
-            "codec": {"patches": {"size": 2}},
-            "output": {"draw": {"feed": "frame"}},
-            "noise": {"whole": 2},
-            "dropout": 0.4,
-        },
-    ),
-    "with dropout, one core": (
-        "next_frame",
-        convlstm(4, 3) | {"codec": {"patches": {"size": 2}}, "dropout": 0.4},
-    ),
-    "with dropout, at once": ("at_once", convlstm(9) | {"horizon": 3, "dropout": 0.4}),
-    "with dropout, mixing": (
-        "simvp",
-        {
-            "frames": 3,
-            "spatial": 8,
-            "temporal": 16,
-            "blocks": 2,
-            "translator": "mixing",
-            "dropout": 0.4,
-        },
-    ),
     "several": (
         "several",
         {
@@ -295,11 +263,7 @@ WAYS: dict[str, tuple[str, dict]] = {
 DRAWING = [
     "several",
     "svg_small",
-    *(
-        name
-        for name, (kind, args) in WAYS.items()
-        if {"noise", "dropout"} & {*args} or kind == "flow"
-    ),
+    *(name for name, (kind, args) in WAYS.items() if "noise" in args or kind == "flow"),
 ]
 LAGGED = {
     "lagged persistence": ("lagged", {"of": "persistence", "lags": 3}),
@@ -420,9 +384,7 @@ def test_a_key_is_a_future(drawing: Model) -> None:
     assert apart.min() > 1e-6  # little, untrained
     assert (drawing.decode(members(state, 4, seed=2), 5) - one).abs().amax() > 1e-6
     weights = drawing.state_dict()
-    without = type(drawing)(
-        **{n: v for n, v in drawing.args.items() if n not in ("noise", "dropout")}
-    )
+    without = type(drawing)(**{n: v for n, v in drawing.args.items() if n != "noise"})
     if without.state_dict().keys() <= weights.keys():
         without.load_state_dict({n: weights[n] for n in without.state_dict()})
         assert torch.equal(without(some(drawing), 5), drawing(some(drawing), 5))

@@ -84,7 +84,6 @@ SETTINGS = {
     "muon": {"optimizer": "muon"},
     "shorter pasts": {"least_past": 1},
     "members": {"model_args": {"noise": {"whole": 2, "local": 1}}, "loss": "crps"},
-    "dropout": {"model_args": {"dropout": 0.2}},
     "worker processes": {"workers": 2, "schedule": "cosine", "warmup": 3},
     "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
 }

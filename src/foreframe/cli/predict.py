@@ -79,8 +79,7 @@ def forecast_clip(
         probability: how many of the members reach this value, in the data's units, in place of
             their values
         at: one place alone, latitude,longitude, or row,column where the input has neither, as a
-            chart (.png) or values (.csv); two such points, such as 47,8,48,9, are a box, of which
-            the mean is taken
+            chart (.png) or values (.csv)
     """
     from pathlib import Path
 
@@ -172,7 +171,7 @@ def forecast_clip(
     if probability is not None:
         value = with_units(probability, some.units)
         paint = paint_of_probability(colours, value)
-        words = words_of_probability(value, members or 1, 1 if place is None else len(place.rows))
+        words = words_of_probability(value, members or 1)
         before, future, truth = reaching(probability, before, future, truth)
     if place is not None:
         write_place(output, before, future, place, truth, words)
@@ -249,15 +248,10 @@ def paint_of_probability(colours: str, value: str) -> "Paint":
     return replace(paint_for(colours, 0, 1, "1"), heading=(value, "or more,", "probability"))
 
 
-def words_of_probability(value: str, members: int, cells: int) -> tuple[str, str, str]:
-    """What a chart of a place says of reaching a value: what was measured has reached it in a
-    share of the cells, of one cell wholly or not at all.
-    """
+def words_of_probability(value: str, members: int) -> tuple[str, str, str]:
+    """What a chart of a place says of reaching a value: what was measured has reached it or not."""
     share = f"share of {plural(members, 'member')} that reach {value}"
-    if cells == 1:
-        return f"measured: 1 where it reached {value}, else 0", share, "what came: 1 or 0 likewise"
-    of_cells = f"share of the cells that reached {value}"
-    return f"measured: {of_cells}", f"{share}, mean of the cells", f"what came: {of_cells}"
+    return f"measured: 1 where it reached {value}, else 0", share, "what came: 1 or 0 likewise"
 
 
 def in_words(steps: int, members: int | None, probability: float | None, units: str) -> str:

@@ -18,6 +18,7 @@ from foreframe.models.promise import Model
 FACTOR, FIXED = 1.2, 2**25
 GROUP = 2**29  # bytes that what is forecast at a time may take
 MOST = 300  # values at once for each value of past and future; more than any model here takes
+MANY = 40  # steps, beyond which nobody runs them all to see
 UNKNOWN = 100  # the same of a model that does not run without values
 
 
@@ -32,6 +33,9 @@ def footprint(
         steps: frames of the forecast.
         draws: whether it is one member's.
     """
+    if steps > MANY:  # grows in a line
+        some, more = (footprint(model, past, frame, n, draws) for n in (MANY // 2, MANY))
+        return more + (more - some) * (steps - MANY) // (MANY - MANY // 2)
     asked = (past, tuple(frame), steps, draws)
     known = model.__dict__.setdefault("footprints", {})
     if asked not in known:

@@ -50,7 +50,6 @@ class Model(nn.Module):
         free: names in `args` of what weights do not depend on: those trained with others fit.
         draws: whether it has several futures: `decode` draws from the keys that a state has of its
             members (`foreframe.models.members`).
-        draws_in_training: whether a clip that it learns from has a key, too, as with dropout.
     """
 
     args: dict[str, Any]
@@ -63,7 +62,6 @@ class Model(nn.Module):
     bounded: bool = False
     free: Sequence[str] = ()
     draws: bool = False
-    draws_in_training: bool = False
 
     @property
     def takes(self) -> int | None:

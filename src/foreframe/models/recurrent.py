@@ -21,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
-from foreframe.models.dropout import checked_dropout, dropped
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
@@ -75,7 +74,6 @@ class Recurrent(Model):
         ValueError: an unknown name, arguments that a part does not take or that make no sense.
     """
 
-    free = ("dropout",)
     channels: int | None
     output: Head
 
@@ -117,15 +115,10 @@ class Recurrent(Model):
         self.output = kind(channels and channels * frames, self.read, self.up, **args)
         self.bounded, self.reduces = self.output.bounded, self.output.short is not None
 
-    def go_astray(self, noise: Mapping[str, Any] | None, dropout: float, fed: int) -> None:
+    def go_astray(self, noise: Mapping[str, Any] | None, fed: int) -> None:
         """Let members see noise, beside what a core is fed, of so many channels, and in the maps
-        that the head reads; and do without channels of those maps and of what the core remembers.
-        Build this last, so that all else is drawn as without it.
+        that the head reads. Build this last, so that all else is drawn as without it.
         """
-        self.left_out = checked_dropout(dropout)
-        if dropout:
-            self.args |= {"dropout": self.left_out}
-            self.draws = self.draws_in_training = True
         self.astray = None
         if noise is not None:
             self.args |= {"noise": dict(noise)}
@@ -145,23 +138,12 @@ class Recurrent(Model):
         factor = self.output.factor(state["frame"].shape[-2:])
         return self.astray(state, steps, size, first, factor)
 
-    def step_of(self, core: Core, x: Fed, layers: State, state: State) -> State:
-        """A step into the future, for which members of `state` forget some channels."""
-        shown = [f"h{k}" for k in range(len(core.hidden))] if self.left_out else []
-        forgot = {
-            name: dropped(layers[name], state, self.left_out, 1 + k)
-            for k, name in enumerate(shown)
-            if name in layers
-        }
-        return core.step(x, layers | forgot)
-
     def reads(
-        self, maps: Layers, noise: Float[Tensor, "b d i j"] | None, state: State
+        self, maps: Layers, noise: Float[Tensor, "b d i j"] | None
     ) -> Float[Tensor, "b d i j"]:
-        """What the head reads, of members with their noise and without some channels."""
+        """What the head reads, of members with their noise."""
         read = self.over(maps)
-        read = read if noise is None else read + noise
-        return dropped(read, state, self.left_out, 0)
+        return read if noise is None else read + noise
 
     def stride_in(self, size: Sequence[int]) -> int:
         return self.stride * self.output.factor(size)
@@ -262,11 +244,9 @@ class NextFrame(Recurrent):
         draw: arguments of `Draw`, by name.
         noise: arguments of `Noise`, by name: members see it beside their own frames, and in the
             maps that the head reads; None for a model that has one future.
-        dropout: share of the channels of those maps, and of what the core remembers, that each
-            member does without, and each clip while it is learnt; 0 is off.
 
     Raises:
-        ValueError: as `Recurrent`, or `Noise`, or a dropout that is no such share.
+        ValueError: as `Recurrent`, or `Noise`.
     """
 
     def __init__(
@@ -277,13 +257,12 @@ class NextFrame(Recurrent):
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.args |= {"draw": args}
         self.finish(self.encoder.hidden, Draw, args)
-        self.go_astray(noise, dropout, self.codec.width)
+        self.go_astray(noise, self.codec.width)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
@@ -292,7 +271,7 @@ class NextFrame(Recurrent):
 
         def read(layers: State, t: int) -> Tensor:
             noise = None if read_noise is None else read_noise[:, t]
-            return self.reads(self.encoder.maps(layers), noise, state)
+            return self.reads(self.encoder.maps(layers), noise)
 
         first = state["frame"]
         first = self.drawn(read(layers, 0), self.shown(first), first)
@@ -301,7 +280,7 @@ class NextFrame(Recurrent):
             frame = joined(carried["frame"], known[:, t])
             x = self.codec(frame)[-1]
             x = x if fed_noise is None else x + fed_noise[:, t + 1]
-            layers = self.step_of(self.encoder, x, _layers(carried), state)
+            layers = self.encoder.step(x, _layers(carried))
             frame = self.drawn(read(layers, t + 1), self.shown(frame), frame)
             return frame, layers | {"frame": frame}
 
@@ -330,7 +309,6 @@ class EncoderDecoder(Recurrent):
         noise: arguments of `Noise`, by name: members (`foreframe.models.members`) see it beside
             what the decoder is fed and in the maps that the head reads, and move by it where the
             head moves anything; None for a model that has one future.
-        dropout: as of `NextFrame`.
 
     Raises:
         ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
@@ -349,7 +327,6 @@ class EncoderDecoder(Recurrent):
         backward: int = 0,
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if start not in ("zeros", "states", "mirrored"):
@@ -387,7 +364,7 @@ class EncoderDecoder(Recurrent):
         self.finish(own, HEADS[name], args, shown=width)
         if told:
             self.inform = CODECS[codec_kind](told + inputs, **codec_args)
-        self.go_astray(noise, dropout, fed + beside)
+        self.go_astray(noise, fed + beside)
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
         return self.output.reduced(super().seen(frames))
@@ -491,10 +468,10 @@ class EncoderDecoder(Recurrent):
             x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0] if inputs else None
             if x is not None and fed_noise is not None:
                 x = x + fed_noise[:, t]
-            layers = self.step_of(self.decoder, x, _layers(carried), state)
+            layers = self.decoder.step(x, _layers(carried))
             maps = self.decoder.maps(layers)
             layers |= {"map": maps[-1]}
-            read = self.reads(maps, None if read_noise is None else read_noise[:, t], state)
+            read = self.reads(maps, None if read_noise is None else read_noise[:, t])
             if feed == "frame":
                 frame = self.drawn(read, skip, carried["frame"])
                 return frame, layers | {"frame": frame}
@@ -605,11 +582,9 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         draw: arguments of `Draw`, by name.
         noise: arguments of `Noise`, by name: members see it in the maps that the head reads, local
             channels anew for all frames that come at once; None for a model that has one future.
-        dropout: share of the channels of those maps that each member does without, and each clip
-            while it is learnt; 0 is off.
 
     Raises:
-        ValueError: as `Recurrent`, or `Noise`, or a dropout or horizon that is none.
+        ValueError: as `Recurrent`, or `Noise`, or a horizon below 1.
     """
 
     def __init__(
@@ -621,7 +596,6 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if horizon < 1:
@@ -630,13 +604,13 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.horizon = horizon
         self.args |= {"horizon": horizon, "draw": args}
         self.finish(self.encoder.hidden, Draw, args, horizon)
-        self.go_astray(noise, dropout, 0)
+        self.go_astray(noise, 0)
 
     def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
         layers, frame = _layers(state), state["frame"]
         (_, noise), _ = self.noise_of(state, 1, layers, first)
         noise = None if noise is None else noise[:, 0]
-        read = self.reads(self.encoder.maps(layers), noise, state)
+        read = self.reads(self.encoder.maps(layers), noise)
         frames = self.drawn(read, self.shown(frame), frame)
         return frames.unflatten(1, (self.horizon, self.channels))
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.dropout import checked_dropout, dropped
 from foreframe.models.motion import displaced
 from foreframe.models.noise import Astray
 from foreframe.models.promise import State, joined, known_inputs
@@ -60,15 +59,11 @@ class SimVP(AtOnce):
             come at once; and their frames are displaced by σ·d pixels, where d are normal numbers,
             much alike nearby and the same for all frames, and σ in (0,4) says how unsure their
             place is. None for a model that has one future.
-        dropout: share of the channels of what each block of the translator is given (of "inception"
-            the translator itself) that each member does without, and each clip while it is learnt;
-            0 is off.
 
     Raises:
         ValueError: for choices that do not fit each other.
     """
 
-    free = ("dropout",)
     stride = 4
 
     def __init__(
@@ -83,7 +78,6 @@ class SimVP(AtOnce):
         patches: bool = False,
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if min(channels, frames) < 1 or inputs < 0:
@@ -139,11 +133,7 @@ class SimVP(AtOnce):
             )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = nn.Conv2d(spatial, drawn, 1)
-        self.left_out = checked_dropout(dropout)
-        if dropout:
-            self.args["dropout"] = self.left_out
-            self.draws = self.draws_in_training = True
-        self.astray, self.widths = None, astray
+        self.astray = None
         if noise is not None:
             self.args["noise"] = dict(noise)
             self.draws = True
@@ -194,17 +184,14 @@ class SimVP(AtOnce):
     def _translated(
         self, x: Float[Tensor, "b i h w"], state: State, first: int
     ) -> tuple[Float[Tensor, "b i h w"], Float[Tensor, "b 1 n h w"] | None]:
-        if "key" not in state:
+        if self.astray is None or "key" not in state:
             return self.translator(x), None
-        added, drift = [None] * len(self.widths), None
-        if self.astray is not None:
-            added, drift = self.astray(state, 1, x.shape[-2:], first)
+        added, drift = self.astray(state, 1, x.shape[-2:], first)
         blocks = (
             self.translator if isinstance(self.translator, nn.Sequential) else [self.translator]
         )
-        for k, (block, width, noise) in enumerate(zip(blocks, self.widths, added, strict=True)):
-            x = x if noise is None else x + noise[:, 0]
-            x = block(dropped(x, state, self.left_out, k) if width else x)
+        for block, noise in zip(blocks, added, strict=True):
+            x = block(x if noise is None else x + noise[:, 0])
         return x, drift
 
     def start_at(self, mean: float) -> None:

@@ -177,9 +177,9 @@ def forecast(
         past = past[:, -truncate:]
     state = network.encode(past, state)
     state = state if known is None else with_known(state, known)
-    if drawn or network.draws_in_training:
+    if drawn:
         state = network.shared(state, window.future)
-        state = members(state, max(drawn, 1), _seeds(clips))
+        state = members(state, drawn, _seeds(clips))
     return network.decode(state, window.future), truth
 
 
@@ -205,7 +205,7 @@ def next_frames(
     true_here = true.to(clips.device).view(b, t - 1, 1, 1, 1)
     state: State | None = None
     forecasts = []
-    shown, seeds = clips[:, :1], _seeds(clips)
+    shown = clips[:, :1]
     for step in range(t - 1):
         if state is not None and truncate and step % truncate == 0:
             state = {name: value.detach() for name, value in state.items()}
@@ -213,7 +213,7 @@ def next_frames(
         state = network.encode(shown, state)
         after = clips[:, step + 1 : step + 2]
         told = with_known(state, after[:, :, c:]) if network.inputs else state
-        own = network.decode(members(told, 1, seeds) if network.draws_in_training else told, 1)
+        own = network.decode(told, 1)
         forecasts.append(own)
         if step + 1 < t - 1:
             own = joined(own, after[:, :, c:])

@@ -168,8 +168,7 @@ def check_draws(network: Model, learning: LearningOptions) -> None:
     """
     if learning.loss == "crps" and not network.draws:
         raise ValueError(
-            "loss crps needs a model that draws members: give it noise, --model_args.noise.whole "
-            "16, or dropout, --model_args.dropout 0.1"
+            "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
         )
 
 
