@@ -281,7 +281,7 @@ def test_what_is_learnt_is_said_beside_the_baseline(tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     mse = rows(run)
     assert min(mse) < 0.9 * mse[0]
-    assert "The model is ahead of the best baseline (" in said
+    assert "model is ahead of the best baseline (" in said
     assert torch.load(run.folder / "checkpoints" / "best.ckpt")["global_step"] > 0
 
 

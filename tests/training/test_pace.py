@@ -34,7 +34,7 @@ def test_validations_by_the_clock_become_rarer() -> None:
 
 def test_a_clip_is_timed_and_the_network_left_as_it_was() -> None:
     network = build_model("next_frame", {"core": {"convlstm": {"hidden": [4]}}}).train()
-    clips: Any = MovingMNIST("validation", clips=8)
+    clips: Any = MovingMNIST("validation", clips=3)
     took = seconds_of_validation(network, clips, Window(10, 10), 0, 4)
     assert 0 < took < 30
     assert network.training

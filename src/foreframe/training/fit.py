@@ -64,7 +64,7 @@ from foreframe.training.run import (
 )
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
 from foreframe.training.trainer import build_trainer, quiet, settled_precision, start_tensorboard
-from foreframe.training.validation import Validation
+from foreframe.training.validation import Validation, validates_first
 from foreframe.training.watch import BlankWatch, BusyWatch, DivergenceWatch
 
 
@@ -207,8 +207,6 @@ def _train(
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(*options[:4]))
     module.elapsed = time.monotonic() - opened
     module.validation = seconds * len(clips.validated)
-    if learning.minutes and seconds:
-        module.verdict = VERDICT * 60 * learning.minutes
     drawn = VALIDATED if network.draws else 0
     within = train.scaling.network_bounds
     scores, stops = Validation(folder / "validation.jsonl", data.future, drawn, within), Stops()
@@ -224,6 +222,8 @@ def _train(
         # A run that goes on has had its validation before the first step.
         **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
     )
+    if learning.minutes and seconds and validates_first(trainer) and not network.draws:
+        module.verdict = VERDICT * 60 * learning.minutes
     for line in start.lines:
         say(line)
     if isinstance(train, Recordings):

@@ -61,10 +61,10 @@ def seconds_of_validation(
         began = time.monotonic()
         clips = next(batches(validation, n, n))
         parts = parts_of(clips, window, network.inputs)
-        forecast = forecast_clips(network, parts, drawn=asked)[0].unflatten(0, (n, -1))
+        forecast = forecast_clips(network, parts, drawn=asked)[0].unflatten(0, (len(clips), -1))
         scoring = Scoring(window.future, {"model": scores_of()})
         scoring.add([("model", forecast.mean(dim=1))], parts.truth)
-        taken.append((time.monotonic() - began) / n)
+        taken.append((time.monotonic() - began) / len(clips))
     network.train(was_training)
     return min(taken)
 
