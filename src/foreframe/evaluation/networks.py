@@ -100,7 +100,7 @@ def clips_at_once(
         fixed + one,
         budget,
         f"scoring one clip of {plural(window.length, 'frame')} of {c}x{h}x{w}",
-        "score smaller ones (--reading.size) or shorter ones (--past, --future)",
+        "score fewer --members, smaller frames (--reading.size) or fewer (--past, --future)",
     )
     return min(batch_size, int((budget * GIB - fixed) / one))
 
