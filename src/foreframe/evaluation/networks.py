@@ -77,7 +77,7 @@ def clips_at_once(
     than `batch_size`.
 
     Args:
-        networks: that are scored, one after the other.
+        networks: that are scored, one after the other, the one whose forecast is kept first.
         window: which frames are past and future.
         clip: (T,C,H,W), inputs included, of which there are `inputs`.
         members: of each clip that are scored as an ensemble.
@@ -87,22 +87,23 @@ def clips_at_once(
         OverBudgetError: a single clip takes more than the budget.
     """
     _, c, h, w = clip
-    targets = 4 * window.future * (c - inputs) * h * w
-    kept = 8 * window.length * c * h * w + 2 * targets  # filled too; a forecast and its guide
-    scores = (SCORED + members * OF_MEMBERS) * targets
-    most, fixed = bound(window.past, (c, h, w), window.future), STRETCH + FIXED
-    if fixed + batch_size * (kept + max(scores, most)) > budget * GIB:
+    own, targets = 4 * window.length * c * h * w, 4 * window.future * (c - inputs) * h * w
+    # While others are scored the first one's forecast is kept, and its guide's.
+    scores = own + (2 + SCORED + members * OF_MEMBERS) * targets
+    most = own + 2 * targets + bound(window.past, (c, h, w), window.future)
+    if FIXED + batch_size * most > budget * GIB:
         sizes = [(of, (c if of.inputs else c - inputs, h, w)) for of in networks]
-        each = [footprint(of, window.past, size, window.future) for of, size in sizes]
-        most = max(each) - FIXED
-    one = kept + max(scores, most)
+        first, *others = (footprint(of, window.past, size, window.future) for of, size in sizes)
+        most = own + max(first, *(2 * targets + of for of in others), 0) - FIXED
+    one = max(most, STRETCH + scores)
     check_budget(
-        fixed + one,
+        FIXED + one,
         budget,
         f"scoring one clip of {plural(window.length, 'frame')} of {c}x{h}x{w}",
         "score fewer --members, smaller frames (--reading.size) or fewer (--past, --future)",
     )
-    return min(batch_size, int((budget * GIB - fixed) / one))
+    room = budget * GIB - FIXED
+    return min(batch_size, int(room / most), int((room - STRETCH) / scores))
 
 
 def fewer_within(

@@ -112,6 +112,7 @@ class Guides(Model):
                 yield guide.decode(own, steps), None
 
 
+STRETCH = 2**28  # bytes of levels that are mixed at a time
 HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
 
 
@@ -263,16 +264,35 @@ class Blend(Head):
     def forward(
         self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
     ) -> Frames:
+        k = self.factor(upon.shape[-2:])
+        seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
+        numbers = self.numbers(raised, seen)
+        if drift is not None:  # which adds up over the steps
+            return self.blended(numbers, upon, maps, drift)
+        n = max(1, STRETCH // upon[:, 0].nbytes)
+        stretches = zip(numbers.split(n, dim=1), upon.split(n, dim=1), strict=True)
+        return torch.cat([self.blended(*of) for of in stretches], dim=1)
+
+    def blended(
+        self,
+        numbers: Seen,
+        upon: Frames,
+        maps: Hidden | None = None,
+        drift: Drift | None = None,
+    ) -> Frames:
+        """Levels mixed as the numbers say, and astray with a drift; of large frames a few steps at
+        a time, as many maps of their size are held.
+        """
         gain = len(self.guide.each) - 1 + len(self.blurs)
         first, *levels = upon.unflatten(2, (1 + gain, -1)).unbind(dim=2)
         k = self.factor(first.shape[-2:])
-        seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
-        numbers = self.enlarged(self.numbers(raised, seen), first)
+        numbers = self.enlarged(numbers, first)
         shift = numbers[:, :, :2]
         # For each channel as many numbers as levels, the one behind the gain, what is drawn.
         own = list(numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3))
         far = None
         if drift is not None:
+            assert maps is not None
             far, growth, share = self.astray(maps, drift, first)
             shift, own[gain] = shift + far, own[gain] + growth
             for blur in range(gain - len(self.blurs), gain):

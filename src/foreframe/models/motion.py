@@ -73,7 +73,7 @@ class DenseMotion(Model):
                 "frames": past[:, :1].expand(-1, KEPT, -1, -1, -1),
                 "seen": past.new_zeros(b),
             }
-        frames = past[:, -KEPT:]
+        frames = past[:, -KEPT:].contiguous()
         if t < KEPT:
             frames = torch.cat([state["frames"][:, t:], past], dim=1)
         return {"frames": frames, "seen": (state["seen"] + t).clamp(max=KEPT)}

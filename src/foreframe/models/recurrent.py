@@ -483,31 +483,7 @@ class EncoderDecoder(Recurrent):
             return torch.stack(results, dim=1), upon
         # Stacked so that they stay channels last.
         maps = torch.stack([m.permute(0, 2, 3, 1) for m in results], dim=1).permute(0, 1, 4, 2, 3)
-        if drift is not None or upon.ndim == 4:  # what moves adds up over the steps
-            return self.output(self.up(maps.flatten(0, 1), skip), maps, upon, drift), upon
-        return self._upon_guides(maps, skip, upon), upon
-
-    def _upon_guides(
-        self,
-        maps: Float[Tensor, "b s d i j"],
-        skip: list[Tensor] | None,
-        upon: Float[Tensor, "b s _ h w"],
-    ) -> Float[Tensor, "b s _ h w"]:
-        """All frames, of large ones some steps at a time: a head holds many maps of their size."""
-        b, steps = maps.shape[:2]
-        n = max(1, int(STRETCH // (upon[:, 0].nbytes)))
-        frames = []
-        for t in range(0, steps, n):
-            some = maps[:, t : t + n]
-            shown = skip and [
-                of.unflatten(0, (b, steps))[:, t : t + n].flatten(0, 1) for of in skip
-            ]
-            raised = self.up(some.flatten(0, 1), shown)
-            frames.append(self.output(raised, some, upon[:, t : t + n]))
-        return torch.cat(frames, dim=1)
-
-
-STRETCH = 2**26  # bytes of what is drawn upon at a time
+        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon, drift), upon
 
 
 class Attention(nn.Module):
