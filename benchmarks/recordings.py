@@ -166,9 +166,9 @@ def scored(file: Path, name: str, what: str, train: list[str], evaluate: list[st
         if not step(file, result, "train", command):
             return result
         evaluate = [str(folder / "run"), *evaluate]
-    if step(
-        file, result, "evaluate", ["evaluate", "--clips", "all", *evaluate, "--output", str(report)]
-    ):
+    every = [] if "--clips" in evaluate else ["--clips", "all"]
+    command = ["evaluate", *evaluate, *every, "--output", str(report)]
+    if step(file, result, "evaluate", command):
         result["card"] = read(report / "scorecard.json")
         if train:
             result["steps"] = steps_of(folder / "run")

@@ -195,7 +195,7 @@ def test_a_forecaster_is_scored_untrained(
     command = kept["evaluate"]["command"]
     assert command[1:-2] == [
         "moving-mnist", "--data", given[0], "--split", "all", "--reading.size", "[10,25]",
-        "--stride", "2",
+        "--stride", "2", "--clips", "all",
     ]  # fmt: skip
     assert "# moving-mnist, not trained on it, all of each recording" in capsys.readouterr().out
 

@@ -115,10 +115,6 @@ def test_values_of_one_place(folder: Path, capsys) -> None:
         own = [line[f"member_{k + 1}"] for line in given]
         assert own[:4] == [""] * 4
         np.testing.assert_allclose([float(of) for of in own[4:]], made[k, :, 0, 5, 7], atol=1e-4)
-    box = lines_of(predict(folder, "box.csv", *more, "5,7,6,9"))
-    mean = made[2, :, 0, 5:7, 7:10].mean(axis=(1, 2))
-    got = [float(line["member_3"]) for line in box[4:]]
-    np.testing.assert_allclose(got, mean, atol=1e-4)
     one = lines_of(predict(folder, "one.csv", "--at", "5,7"))
     assert list(one[0]) == ["time", "ahead", "variable", "units", "measured", "forecast"]
 
@@ -135,17 +131,11 @@ def test_a_chart_says_what_it_shows(folder: Path, monkeypatch, capsys) -> None:
     shown: list[tuple] = []
     monkeypatch.setattr("foreframe.outputs.write_fan", lambda *given: shown.append(given))
     wet = ["--members", "5", "--probability", "3"]
-    for more in (["--at", "5,7"], ["--at", "5,7", *wet], ["--at", "5,7,6,7", *wet]):
+    for more in (["--at", "5,7"], ["--at", "5,7", *wet]):
         predict(folder, "place.png", *more)
     assert (
         "3 frames of probabilities (3 mm/h or more, by 5 members) that follow frame 5"
         in capsys.readouterr().out
-    )
-    box = shown.pop()
-    assert box[1] == "rain.nc: mean of 2 cells, rows 5 to 6, columns 7 to 7 of 12x16"
-    assert box[2][0].words[:2] == (
-        "measured: share of the cells that reached 3 mm/h",
-        "share of 5 members that reach 3 mm/h, mean of the cells",
     )
     assert [fan.words for _, _, [fan], _ in shown] == [
         ("measured", "forecast", "what came"),
