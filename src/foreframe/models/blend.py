@@ -112,7 +112,7 @@ class Guides(Model):
                 yield guide.decode(own, steps), None
 
 
-STRETCH = 2**28  # bytes of levels that are mixed at a time
+STRETCH = 2**28  # bytes of a clip's levels that are mixed at a time
 HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
 
 
@@ -269,7 +269,7 @@ class Blend(Head):
         numbers = self.numbers(raised, seen)
         if drift is not None:  # which adds up over the steps
             return self.blended(numbers, upon, maps, drift)
-        n = max(1, STRETCH // upon[:, 0].nbytes)
+        n = max(1, STRETCH // upon[:1, 0].nbytes)
         stretches = zip(numbers.split(n, dim=1), upon.split(n, dim=1), strict=True)
         return torch.cat([self.blended(*of) for of in stretches], dim=1)
 
