@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from statistics import median
 
 SETTINGS = {
-    "spin": {"GOMP_SPINCOUNT": "30000000000", "KMP_BLOCKTIME": "200"},  # their own defaults
+    "spin": {
+        "GOMP_SPINCOUNT": "300000",
+        "KMP_BLOCKTIME": "200",
+    },  # the defaults of GNU, Intel and LLVM
     "sleep": {},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -249,8 +250,10 @@ class Forecaster:
             if not moments.count:
                 raise ValueError("every value is missing; give frames that hold something")
             low, high = moments.lowest, max(moments.highest, moments.lowest + 1e-6)
+        own = copy(self)  # with the same budget
         kind = "range" if values.dtype == np.uint8 else "minmax"
-        return Forecaster(self.model, self.window, Scaling(low, high, units, kind), self.trained)
+        own.scaling, own.free = Scaling(low, high, units, kind), False
+        return own
 
     def check_match(self, *match: str | None) -> None:
         """Refuse matches that are unknown, or to a guide where the model has none.

@@ -1,7 +1,7 @@
 """What a scorecard and some clips look like: the files of a report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +92,8 @@ def write_report(
         return Scene(shown.past[0], shown.truth[0], known)
 
     which = chosen(dataset, examples, scored)
-    paint = _paint([_shown(forecaster, dataset, clip).truth for clip in which], forecaster.scaling)
+    truths = (_shown(forecaster, dataset, clip).truth for clip in which)  # read for fields alone
+    paint = _paint(truths, forecaster.scaling)
     strips, films = [], []
     for scene in map(scene_of, which):  # one at a time: large frames fill the memory
         shown_frames = scene.past, scene.forecasts[reference], scene.truth
@@ -162,7 +163,7 @@ def _in_units(frames: Tensor, scaling: Scaling) -> np.ndarray:
     return scaling.to_units(values) if scaling.units else values
 
 
-def _paint(truths: Sequence[np.ndarray], scaling: Scaling) -> Paint | None:
+def _paint(truths: Iterable[np.ndarray], scaling: Scaling) -> Paint | None:
     """A field's own colours, over the range of the truth; None for films."""
     if not scaling.units:
         return None
