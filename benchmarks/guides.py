@@ -36,7 +36,7 @@ from unittest.mock import patch
 
 from recordings import figure, leave, machine, made_up, names_of, shrunk, table
 
-from foreframe.wording import plural
+from foreframe.base.wording import plural
 
 HERE = Path(__file__)
 PAST = STEPS = 10

@@ -43,7 +43,7 @@ def write_radar(folder: Path) -> None:
 
 
 def windows(source: str, args: dict) -> dict[str, float]:
-    from foreframe.clip import Window
+    from foreframe.clips.clip import Window
     from foreframe.data import open_dataset
 
     began = time.perf_counter()
@@ -85,7 +85,7 @@ def step(model: str, source: str, args: dict) -> dict[str, float]:
         MachineOptions,
         ModelOptions,
     )
-    from foreframe.training.plan import plan
+    from foreframe.training.planning import plan
 
     data = DataOptions(data=source, data_args=args, past=5, future=5, batch_size=8)
     machine = MachineOptions(compile=False)

@@ -42,7 +42,7 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
     import torch
 
     import foreframe
-    from foreframe.clip import Window
+    from foreframe.clips.clip import Window
     from foreframe.models import build_model
     from foreframe.training.objectives import LOSSES, forecast
     from foreframe.training.optimizers import build_optimizer
@@ -84,7 +84,7 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
 
 def wait(way: str, given: dict[str, Any]) -> None:
     """A way in this process: answers each line with seconds, after a first one with MiB."""
-    from foreframe.memory import keep_memory
+    from foreframe.base.memory import keep_memory
 
     act = act_of(way, given)
     act()

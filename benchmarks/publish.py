@@ -28,10 +28,10 @@ import torch
 from radar import SCORES
 
 import foreframe
+from foreframe.base.wording import plural
 from foreframe.data import open_splits
-from foreframe.forecaster import WEIGHTS
-from foreframe.trained import Trained
-from foreframe.wording import plural
+from foreframe.forecasting.forecaster import WEIGHTS
+from foreframe.forecasting.trained import Trained
 
 MEMBERS = 16  # of models that draw any
 

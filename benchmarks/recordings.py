@@ -39,8 +39,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
 
-from foreframe.files import atomic_write
-from foreframe.wording import plural
+from foreframe.base.files import atomic_write
+from foreframe.base.wording import plural
 
 HERE = Path(__file__).parent
 FAR = 0.9  # of the best baseline's MSE: "at least 10 % better"

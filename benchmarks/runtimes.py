@@ -45,7 +45,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from foreframe.wording import plural
+from foreframe.base.wording import plural
 
 HERE = Path(__file__).parent
 PAST = STEPS = 10

@@ -36,7 +36,7 @@ from radar import READ, SMALL_READ, made_up, prepared, without
 from recordings import figure, leave, machine, table
 from runtimes import positive
 
-from foreframe.wording import plural
+from foreframe.base.wording import plural
 
 EVENTS = ("mch_rain_20160711", "mch_rain_20150515")
 MINUTES = 5  # from frame to frame
@@ -81,7 +81,7 @@ class Row:
     """
 
     def __init__(self, members: int, leads: int, scaling: Any, seed: int) -> None:
-        from foreframe.metrics import EnsembleScorecard
+        from foreframe.evaluation.metrics import EnsembleScorecard
 
         units, to_units = scaling.units, scaling.to_units
         self.together, self.middle = (
@@ -185,12 +185,12 @@ def ensembles(
     """
     import torch
 
-    from foreframe.evaluation.ensembles import LAGS, drawn_for
+    from foreframe.clips.data_options import LAST
+    from foreframe.evaluation.member_scores import LAGS, drawn_for
     from foreframe.evaluation.networks import members_of
-    from foreframe.matching import match_to
+    from foreframe.forecasting.matching import match_to
+    from foreframe.forecasting.precision import EXACT
     from foreframe.models import Lagged
-    from foreframe.options import LAST
-    from foreframe.precision import EXACT
 
     scaling, leads = forecaster.scaling, forecaster.window.future
 
@@ -303,7 +303,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := [event for event in asked if event not in events]:
         leave(f"there is no event {unknown[0]}; choose of {', '.join(events)}")
 
-    from foreframe.run import open_scored
+    from foreframe.api import open_scored
 
     how = grouped(f"{READ} {SMALL_READ}" if given.quick else READ)
     found = {}

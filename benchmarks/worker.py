@@ -168,7 +168,7 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
     give_memory_back()
     if way.startswith(("engine", "quick")) and device == "cpu":
         try:
-            from foreframe.memory import keep_memory
+            from foreframe.base.memory import keep_memory
         except ImportError:  # an earlier foreframe
             from foreframe.models.engine import keep_memory
 

@@ -8,9 +8,9 @@ import torch
 
 import foreframe
 import standins
+from foreframe.base.shipped import FREE
 from foreframe.cli import main
 from foreframe.models import BASELINES
-from foreframe.trained import FREE
 
 
 def test_each_has_a_name() -> None:

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from foreframe import Forecaster
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.data import Scenes
+from foreframe.forecasting.precision import multiplies_bfloat16
 from foreframe.models import build_model
-from foreframe.precision import multiplies_bfloat16
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})

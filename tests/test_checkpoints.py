@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from foreframe import Forecaster, Window
-from foreframe.checkpoints import before, damage, first_whole, read_checkpoint, write_checkpoint
+from foreframe.forecasting.checkpoint_files import (
+    before,
+    damage,
+    first_whole,
+    read_checkpoint,
+    write_checkpoint,
+)
 from foreframe.models import preset
 
 

@@ -16,12 +16,12 @@ from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from
 from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
 from foreframe.evaluation import evaluate, report, write_report
+from foreframe.evaluation.metrics import scores_of
+from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of
 from foreframe.evaluation.report import lively
-from foreframe.metrics import scores_of
-from foreframe.metrics.relative import relative
+from foreframe.forecasting.outputs import write_values
 from foreframe.models import SCORED, build_model
-from foreframe.outputs import write_values
 from foreframe.visuals.colours import ORANGE
 from foreframe.visuals.comparison import PAUSE
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foreframe.extras import needed
+from foreframe.base.extras import needed
 
 
 def test_a_package_is_given_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foreframe.files import TEMPORARY, RunLock, atomic_folder, atomic_write, check_writable
+from foreframe.base.files import TEMPORARY, RunLock, atomic_folder, atomic_write, check_writable
 from foreframe.visuals import write_png
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
@@ -26,7 +26,7 @@ def in_process(code: str) -> subprocess.Popen:
 
 WRITING = """
 import sys, time
-from foreframe.files import atomic_folder, atomic_write
+from foreframe.base.files import atomic_folder, atomic_write
 with {what}({path!r}) as rough:
     (rough / "part.txt" if rough.is_dir() else rough).write_text("half")
     print("here", flush=True)
@@ -148,7 +148,7 @@ def test_a_lock_ends_with_the_process_that_took_it_whatever_children_it_had(tmp_
     code = f"""
 import os, time
 from pathlib import Path
-from foreframe.files import RunLock
+from foreframe.base.files import RunLock
 lock = RunLock(Path({str(tmp_path)!r}))
 assert lock.acquire()
 if os.fork() == 0:

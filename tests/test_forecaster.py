@@ -9,10 +9,10 @@ import torch
 
 import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
-from foreframe.clip import check_frames
-from foreframe.forecaster import _ramp, _tiles
+from foreframe.clips.clip import check_frames
+from foreframe.forecasting.forecaster import _ramp, _tiles
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.trained import Trained
 
 
 @pytest.fixture

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from foreframe.frames import ArrayFrames, FirstChannels, Joined, Part, Sliced, as_frames, resized
+from foreframe.clips.frames import (
+    ArrayFrames,
+    FirstChannels,
+    Joined,
+    Part,
+    Sliced,
+    as_frames,
+    resized,
+)
 
 VALUES = np.random.default_rng(2).normal(size=(12, 3, 2, 4)).astype(np.float32)
 SOURCE = ArrayFrames(VALUES, {3, 8, 9})

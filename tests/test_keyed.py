@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from foreframe.clips.keyed import further, key_of, mixed, normals, uniforms
 from foreframe.data.keys import mix
-from foreframe.keyed import further, key_of, mixed, normals, uniforms
 
 
 def test_the_bits_are_those_of_splitmix64() -> None:

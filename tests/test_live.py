@@ -8,9 +8,9 @@ import rasterio
 
 import standins
 from foreframe import Forecaster, Scaling, clips_from
-from foreframe.live import live_frames, place_of
+from foreframe.forecasting.incoming import live_frames, place_of
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.trained import Trained
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from scipy.stats import rankdata
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.data import Recordings, chosen
 from foreframe.evaluation import evaluate, rolling, rolling_scores
-from foreframe.evaluation.ensembles import drawn_for
+from foreframe.evaluation.member_scores import drawn_for
+from foreframe.evaluation.metrics import ensemble_scores
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.matching import match_to, matched
-from foreframe.metrics import ensemble_scores
+from foreframe.forecasting.matching import match_to, matched
 from foreframe.models import build_model, parts_of
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from foreframe.budget import OverBudgetError
-from foreframe.clip import Window
+from foreframe.base.budget import OverBudgetError
+from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import clips_at_once
 from foreframe.models import build_model
 from foreframe.models.footprint import at_once, bound, footprint

@@ -13,9 +13,8 @@ import xarray as xr
 from PIL import Image
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
-from foreframe.clip import Variable
-from foreframe.models import build_model
-from foreframe.outputs import (
+from foreframe.clips.clip import Variable
+from foreframe.forecasting.outputs import (
     captions,
     check_output,
     usual_fps,
@@ -23,7 +22,8 @@ from foreframe.outputs import (
     write_place,
     write_values,
 )
-from foreframe.places import place_at
+from foreframe.forecasting.places import place_at
+from foreframe.models import build_model
 from foreframe.visuals.colours import ORANGE
 
 KELVIN = Scaling(250, 310, "K", "minmax")
@@ -320,7 +320,7 @@ import resource, sys
 import numpy as np
 from foreframe import Clip, Forecaster, Scaling
 from foreframe.models import build_model
-from foreframe.outputs import write_forecast
+from foreframe.forecasting.outputs import write_forecast
 # a module's cache must not be what fills the disk
 import av, netCDF4, zarr, PIL.PngImagePlugin, PIL.GifImagePlugin
 frames = np.random.default_rng(0).uniform(260, 300, (4, 1, 200, 200)).astype(np.float32)

@@ -11,8 +11,8 @@ from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import open_dataset
 from foreframe.evaluation import evaluate
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.trained import Trained
 
 READ = {"size": [24, 32], "colour": "grey"}
 

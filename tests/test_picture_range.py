@@ -11,8 +11,8 @@ from PIL import Image
 from foreframe import Clip, Forecaster, Scaling, Window, evaluate
 from foreframe.cli import main
 from foreframe.data import Recordings
+from foreframe.forecasting.outputs import write_forecast
 from foreframe.models import build_model
-from foreframe.outputs import write_forecast
 from foreframe.visuals import write_gif, write_mp4
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from foreframe import Clip
-from foreframe.clip import Coordinate
-from foreframe.places import place_at
+from foreframe.clips.clip import Coordinate
+from foreframe.forecasting.places import place_at
 
 
 def regular(latitudes: np.ndarray, longitudes: np.ndarray) -> Clip:

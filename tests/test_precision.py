@@ -8,12 +8,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import foreframe.forecaster
-import foreframe.precision
+import foreframe.forecasting.forecaster
+import foreframe.forecasting.precision
 from foreframe import Clip, Forecaster, MovingMNIST, Window, evaluate
 from foreframe.evaluation import write_report
+from foreframe.forecasting.precision import (
+    AUTO,
+    EXACT,
+    HALF,
+    choice_in_words,
+    faster,
+    times_as_fast,
+)
 from foreframe.models import PRESETS, build_model
-from foreframe.precision import AUTO, EXACT, HALF, choice_in_words, faster, times_as_fast
 from test_forecaster import local
 from test_streams import STREAMED, gappy, small
 
@@ -40,7 +47,7 @@ def timings(monkeypatch, ratio: float) -> list[torch.Tensor]:
         ran.append(forecast())
         return ratio
 
-    monkeypatch.setattr(foreframe.forecaster, "times_as_fast", told)
+    monkeypatch.setattr(foreframe.forecasting.forecaster, "times_as_fast", told)
     return ran
 
 
@@ -172,7 +179,9 @@ def test_the_timing(monkeypatch, cost: float) -> None:
         clock[0] += (cost / 3 if half else cost) if half in seen else 100.0
         seen.append(half)
 
-    monkeypatch.setattr(foreframe.precision, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(
+        foreframe.forecasting.precision, "time", SimpleNamespace(perf_counter=lambda: clock[0])
+    )
     assert times_as_fast(forecast, torch.device("cpu")) == pytest.approx(3)
     assert seen == [True, False] + [False, True] * (7 if cost < 0.1 else 3)
 

@@ -16,7 +16,7 @@ import standins
 from foreframe import Forecaster, MovingMNIST, evaluate
 from foreframe.cli import main
 from foreframe.data import Scenes
-from foreframe.forecaster import WEIGHTS, published
+from foreframe.forecasting.forecaster import WEIGHTS, published
 from foreframe.models import build_model
 
 

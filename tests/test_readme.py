@@ -25,9 +25,9 @@ from PIL import Image
 
 import standins
 from fewer import fewer, write_shims
+from foreframe.base.notes import Note
 from foreframe.cli import VERBS, main
 from foreframe.cli.train import parse
-from foreframe.notes import Note
 from foreframe.training import DataOptions, LearningOptions, ModelOptions
 from foreframe.training.recipes import recipes
 

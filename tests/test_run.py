@@ -13,11 +13,11 @@ import yaml
 
 import foreframe
 from foreframe import MovingMNIST, Run
+from foreframe.api import TrainOptions, train_options
 from foreframe.cli import main
 from foreframe.cli.train import parse
-from foreframe.options import GROUPS as OF_RECORDINGS
-from foreframe.options import SplitOptions
-from foreframe.run import TrainOptions, train_options
+from foreframe.clips.data_options import GROUPS as OF_RECORDINGS
+from foreframe.clips.data_options import SplitOptions
 from foreframe.training.fit import Stopped
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import GROUPS

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreframe import Forecaster, Scaling, Window
+from foreframe.clips.scaling import KINDS, Moments, scaling_from
 from foreframe.models import build_model
-from foreframe.scaling import KINDS, Moments, scaling_from
 
 RANDOM = np.random.default_rng(9)
 EACH = {

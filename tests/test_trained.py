@@ -16,8 +16,8 @@ import torch
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.cli.train import parse
+from foreframe.forecasting.trained import Trained, data_of
 from foreframe.models import build_model
-from foreframe.trained import Trained, data_of
 from foreframe.training import DataOptions
 
 SPY = """

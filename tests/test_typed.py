@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
+from foreframe.base.typed import brief, typed
 from foreframe.models import build_model, weights_of
 from foreframe.training.recipes import plain_yaml
-from foreframe.typed import brief, typed
 
 
 @dataclass

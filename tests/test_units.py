@@ -6,9 +6,9 @@ import xarray as xr
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
+from foreframe.clips.units import _parsed, conversion, same_unit
 from foreframe.data import Recordings
 from foreframe.models import build_model
-from foreframe.units import _parsed, conversion, same_unit
 from foreframe.visuals import paint_for
 from foreframe.visuals.colours import RAIN_STEPS
 

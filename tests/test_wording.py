@@ -1,4 +1,4 @@
-from foreframe.wording import closest, plural
+from foreframe.base.wording import closest, plural
 
 
 def test_a_number_and_its_noun_agree() -> None:

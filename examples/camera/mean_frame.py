@@ -10,7 +10,7 @@ import torch
 
 from foreframe import Forecaster
 from foreframe.data import batches, open_dataset
-from foreframe.trained import data_of
+from foreframe.forecasting.trained import data_of
 
 
 def main(run: str) -> None:

@@ -21,16 +21,16 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 _HOME = {  # public name -> the module that it lives in
     "clips_from": "foreframe.data",
     "MovingMNIST": "foreframe.data",
-    "Clip": "foreframe.clip",
-    "Window": "foreframe.clip",
-    "Scaling": "foreframe.scaling",
-    "Forecaster": "foreframe.forecaster",
-    "fit": "foreframe.run",
-    "Run": "foreframe.run",
-    "open_run": "foreframe.run",
-    "evaluate": "foreframe.run",
+    "Clip": "foreframe.clips.clip",
+    "Window": "foreframe.clips.clip",
+    "Scaling": "foreframe.clips.scaling",
+    "Forecaster": "foreframe.forecasting.forecaster",
+    "fit": "foreframe.api",
+    "Run": "foreframe.api",
+    "open_run": "foreframe.api",
+    "evaluate": "foreframe.api",
 }
-_ROOMS = ("data", "models", "metrics", "visuals", "forecaster", "training", "evaluation")
+_ROOMS = ("data", "models", "visuals", "forecasting", "training", "evaluation")
 
 __all__ = [
     "Clip",
@@ -48,11 +48,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from foreframe import models
-    from foreframe.clip import Clip, Window
+    from foreframe.api import Run, evaluate, fit, open_run
+    from foreframe.clips.clip import Clip, Window
+    from foreframe.clips.scaling import Scaling
     from foreframe.data import MovingMNIST, clips_from
-    from foreframe.forecaster import Forecaster
-    from foreframe.run import Run, evaluate, fit, open_run
-    from foreframe.scaling import Scaling
+    from foreframe.forecasting.forecaster import Forecaster
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import foreframe.forecaster
+import foreframe.forecasting.forecaster
 from foreframe import Forecaster, Window
 from foreframe.cli import main
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.trained import Trained
 
 AUTO = "precision auto: bf16-mixed, 3.0 times as fast as 32-true here"
 
@@ -20,7 +20,9 @@ AUTO = "precision auto: bf16-mixed, 3.0 times as fast as 32-true here"
 def run(tmp_path, monkeypatch) -> Forecaster:
     """A forecaster in `run`, and a clip; half precision is told to be three times as fast."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(foreframe.forecaster, "times_as_fast", lambda forecast, device: 3.0)
+    monkeypatch.setattr(
+        foreframe.forecasting.forecaster, "times_as_fast", lambda forecast, device: 3.0
+    )
     torch.manual_seed(0)
     network, trained = build_model("quick", {"hidden": (8,)}), Trained("moving_mnist")
     forecaster = Forecaster(network, Window(3, 2), trained=trained)
@@ -122,7 +124,7 @@ def test_a_forecast_over_budget_is_not_timed(capsys, monkeypatch) -> None:
     def timed(*_):
         raise AssertionError("timed")
 
-    monkeypatch.setattr(foreframe.forecaster, "times_as_fast", timed)
+    monkeypatch.setattr(foreframe.forecasting.forecaster, "times_as_fast", timed)
     given = [
         *("predict", "run", "clip.npy", "-o", "out.npy", "--steps", "100000000"),
         *("--precision", "auto", "--device", "cpu"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foreframe.cli import VERBS, main
-from foreframe.forecaster import Forecaster
+from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import CORES, MODELS, build_model
 
 OWN = """
@@ -87,7 +87,7 @@ def test_a_core_of_ones_own_trains_and_is_used(
 def test_models_within_models_and_saved_ones_say_so_too(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import_module("foreframe.extras").own("test", "own_parts")
+    import_module("foreframe.base.extras").own("test", "own_parts")
     of = [{"next_frame": {"core": {"mine": {"hidden": [2]}}}}] * 2
     Forecaster(build_model("several", {"of": of})).save("both")
     Forecaster(build_model("still")).save("still")

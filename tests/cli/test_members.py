@@ -10,14 +10,14 @@ import torch
 import xarray as xr
 from PIL import Image
 
-import foreframe.outputs
+import foreframe.forecasting.outputs
 from foreframe import Clip, Forecaster, Window
 from foreframe.cli import main
+from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import write_grid
+from foreframe.forecasting.outputs import write_place
+from foreframe.forecasting.places import place_at
 from foreframe.models import build_model
-from foreframe.outputs import write_place
-from foreframe.places import place_at
-from foreframe.scaling import Scaling
 from foreframe.visuals import Paint
 from foreframe.visuals.tables import ensemble_table, figure
 
@@ -129,7 +129,9 @@ def test_a_chart_of_one_place(folder: Path, more: list[str]) -> None:
 
 def test_a_chart_says_what_it_shows(folder: Path, monkeypatch, capsys) -> None:
     shown: list[tuple] = []
-    monkeypatch.setattr("foreframe.outputs.write_fan", lambda *given: shown.append(given))
+    monkeypatch.setattr(
+        "foreframe.forecasting.outputs.write_fan", lambda *given: shown.append(given)
+    )
     wet = ["--members", "5", "--probability", "3"]
     for more in (["--at", "5,7"], ["--at", "5,7", *wet]):
         predict(folder, "place.png", *more)
@@ -153,13 +155,13 @@ def test_a_chart_says_what_it_shows(folder: Path, monkeypatch, capsys) -> None:
 
 def test_pictures_of_probabilities_are_on_a_scale_that_says_so(folder: Path, monkeypatch) -> None:
     given: list[Paint] = []
-    real = foreframe.outputs.strip
+    real = foreframe.forecasting.outputs.strip
 
     def drawn(*of: np.ndarray, paint: Paint, times: list[str]) -> np.ndarray:
         given.append(paint)
         return real(*of, paint=paint, times=times)
 
-    monkeypatch.setattr("foreframe.outputs.strip", drawn)
+    monkeypatch.setattr("foreframe.forecasting.outputs.strip", drawn)
     predict(folder, "wet.png", "--members", "5", "--probability", "3")
     assert given[0].heading == ("3 mm/h", "or more,", "probability")
     assert (given[0].low, given[0].high) == (0, 1)

@@ -11,8 +11,8 @@ import xarray as xr
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import Recordings
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.trained import Trained
 from foreframe.visuals import write_mp4
 
 

@@ -18,8 +18,8 @@ from conftest import real_data
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data.cf import write_grid
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.trained import Trained
 from foreframe.visuals import write_mp4
 
 
@@ -460,7 +460,8 @@ def test_a_full_disk_is_one_line(run) -> None:
     film("film.mp4")
     Path("out.mp4").write_text("precious")
     code = (
-        "import resource, sys; from foreframe.cli import main; import foreframe.outputs, av\n"
+        "import resource, sys; from foreframe.cli import main; av\n"
+        "import foreframe.forecasting.outputs\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(

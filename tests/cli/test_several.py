@@ -8,9 +8,9 @@ import torch
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
+from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.scaling import Scaling
-from foreframe.trained import Trained
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,7 @@ def test_a_slow_forecast_is_no_silence(run, frames, capsys, monkeypatch) -> None
     """Frames that come while the network works are taken, though it works longer than --wait."""
     Path("live").mkdir()
     np.save("live/a0.npy", frames[0])
-    from foreframe.stream import Stream
+    from foreframe.forecasting.streaming import Stream
 
     own = Stream.forecast
 

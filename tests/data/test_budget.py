@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.clip import Clip, Window
+from foreframe.clips.clip import Clip, Window
+from foreframe.clips.frames import as_frames
+from foreframe.clips.scaling import Moments
 from foreframe.data import (
     ArrayClips,
     ReadOptions,
@@ -25,8 +27,6 @@ from foreframe.data import (
 )
 from foreframe.data.readers import in_parts
 from foreframe.data.splits import UNDECIDED
-from foreframe.frames import as_frames
-from foreframe.scaling import Moments
 
 HUGE = 10**6
 

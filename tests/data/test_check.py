@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import real_data
 from foreframe.cli import main
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.data import ReadOptions, Recordings, SplitOptions
 from foreframe.data.check import LINES, check_recordings, describe_splits, summarise
 

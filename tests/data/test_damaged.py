@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from PIL import Image
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.data import ReadOptions, SplitOptions
 from foreframe.data.check import check_recordings, describe_splits, summarise
 

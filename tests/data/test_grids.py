@@ -18,10 +18,10 @@ import xarray as xr
 
 from conftest import real_data
 from foreframe import __version__, clips_from
-from foreframe.clip import Clip
+from foreframe.clips.clip import Clip
+from foreframe.clips.frames import Frames
 from foreframe.data.cf import write_grid
 from foreframe.data.grids import read_grid
-from foreframe.frames import Frames
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
 FIELD = np.random.default_rng(1).normal(280, 5, (6, 4, 5)).astype(np.float32)

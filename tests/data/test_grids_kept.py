@@ -12,11 +12,11 @@ import xarray as xr
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
-from foreframe.clip import Coordinate
+from foreframe.clips.clip import Coordinate
 from foreframe.data.cf import write_grid
 from foreframe.data.grids import read_grid
+from foreframe.forecasting.outputs import write_forecast
 from foreframe.models import build_model
-from foreframe.outputs import write_forecast
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(8) * np.timedelta64(1, "h")
 FIELD = np.random.default_rng(1).uniform(270, 290, (8, 6, 10)).astype(np.float32)

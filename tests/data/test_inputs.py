@@ -11,11 +11,11 @@ import xarray as xr
 from torch.utils.data import Dataset
 
 from foreframe import Clip, Forecaster, Window
+from foreframe.base.notes import Note
 from foreframe.cli import main
-from foreframe.clip import Input
+from foreframe.clips.clip import Input
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
-from foreframe.notes import Note
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 from foreframe.training.preparation import prepared
 

@@ -18,7 +18,7 @@ from foreframe.data import collate
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.data.keys import clip_keys, uniforms
 from foreframe.data.moving_mnist import Motion, _bounced_track, _clamped_track
-from foreframe.metrics import ensemble_scores
+from foreframe.evaluation.metrics import ensemble_scores
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from foreframe.clip import Window, check_frames
+from foreframe.clips.clip import Window, check_frames
 from foreframe.data import ArrayClips, ReadOptions, Recordings, clips_from
 from foreframe.data.npy import NpyFrames, frames_in, read_array, read_header
 

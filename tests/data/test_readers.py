@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import real_data
-from foreframe.clip import Clip
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import ReadOptions, is_number
+from foreframe.clips.frames import Frames
 from foreframe.data import clips_from
 from foreframe.data.cf import write_grid as save_clip
 from foreframe.data.films import Film
 from foreframe.data.npy import NpyFrames
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.reading import AT_ONCE, View
-from foreframe.frames import Frames
-from foreframe.options import ReadOptions, is_number
 
 RANDOM = np.random.default_rng(3)
 HOUR = np.timedelta64(1, "h")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.data import open_dataset
 
 RECORD = Path(__file__).with_suffix(".json")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foreframe.clip import Clip, Window
+from foreframe.clips.clip import Clip, Window
+from foreframe.clips.data_options import SplitOptions
 from foreframe.data.splits import SPLITS, UNDECIDED, split_clips
-from foreframe.options import SplitOptions
 
 SMALL = Window(2, 1)
 

@@ -17,13 +17,13 @@ from PIL import Image
 
 import foreframe.data.windows as windows
 from conftest import real_data
-from foreframe.clip import Clip, Window
+from foreframe.base.notes import Note
+from foreframe.clips.clip import Clip, Window
+from foreframe.clips.frames import ArrayFrames, as_frames
+from foreframe.clips.scaling import Scaling
 from foreframe.data import ReadOptions, Recordings, SplitOptions, open_dataset
 from foreframe.data.npy import NpyFrames
 from foreframe.data.splits import SPLITS
-from foreframe.frames import ArrayFrames, as_frames
-from foreframe.notes import Note
-from foreframe.scaling import Scaling
 
 RANDOM = np.random.default_rng(5)
 SMALL = Window(2, 1)

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import foreframe
-from foreframe.files import atomic_write
+from foreframe.base.files import atomic_write
 from foreframe.models import PRESETS, Model, build_model, model_name, multiply_adds
 
 FOLDER = Path(__file__).parent

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.metrics.comparison import FEWEST, group_by_stretch, paired_bootstrap
-from foreframe.metrics.pixel import ratio, root_ratio
+from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch, paired_bootstrap
+from foreframe.evaluation.metrics.pixel import ratio, root_ratio
 
 
 def parts(errors: np.ndarray, values: np.ndarray | None = None) -> torch.Tensor:

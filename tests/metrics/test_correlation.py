@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.metrics import SCORES, Scorecard
+from foreframe.evaluation.metrics import SCORES, Scorecard
 
 
 def correlation(P: torch.Tensor, Y: torch.Tensor, batch: int = 5) -> dict:

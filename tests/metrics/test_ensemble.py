@@ -17,9 +17,9 @@ from scores.probability import (
     tail_tw_crps_for_ensemble,
 )
 
-from foreframe.metrics import EnsembleScorecard, Scorecard, ensemble_scores, event_scores
-from foreframe.metrics.spectra import WAVELENGTHS
-from foreframe.scaling import Scaling
+from foreframe.clips.scaling import Scaling
+from foreframe.evaluation.metrics import EnsembleScorecard, Scorecard, ensemble_scores, event_scores
+from foreframe.evaluation.metrics.spectra import WAVELENGTHS
 
 RAIN = Scaling(0.1, 60.0, "mm/h", "log")
 LISTS = ("rank_histogram", "rank_histogram_varied", "cases")

@@ -10,7 +10,7 @@ import xarray as xr
 from scores.categorical import BinaryContingencyManager, ThresholdEventOperator
 from scores.spatial import fss_2d, fss_2d_binary
 
-from foreframe.metrics import Scorecard, event_scores
+from foreframe.evaluation.metrics import Scorecard, event_scores
 
 DIMS = ("clip", "lead", "channel", "y", "x")
 THEIRS = {

@@ -10,10 +10,10 @@ import torch
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from foreframe.metrics import Pair, Scorecard, scores_of
-from foreframe.metrics import structural_similarity as ours
-from foreframe.metrics.pixel import absolute_error, squared_error
-from foreframe.metrics.pixel import values as values_of
+from foreframe.evaluation.metrics import Pair, Scorecard, scores_of
+from foreframe.evaluation.metrics import structural_similarity as ours
+from foreframe.evaluation.metrics.pixel import absolute_error, squared_error
+from foreframe.evaluation.metrics.pixel import values as values_of
 
 
 def pair(

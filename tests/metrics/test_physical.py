@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.metrics import SCORES, Scorecard
+from foreframe.evaluation.metrics import SCORES, Scorecard
 
 DRAW = np.random.default_rng(3)
 FORECAST = DRAW.normal(281, 4, (5, 3, 2, 6, 7))

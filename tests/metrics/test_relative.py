@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from foreframe.metrics import Scorecard, scores_of
-from foreframe.metrics.relative import best_of, errors, in_words, relative
+from foreframe.evaluation.metrics import Scorecard, scores_of
+from foreframe.evaluation.metrics.relative import best_of, errors, in_words, relative
 
 
 def table(mse: list[float], ssim: list[float]) -> dict:

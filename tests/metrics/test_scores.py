@@ -5,8 +5,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from foreframe.metrics import Scorecard, scores_of
-from foreframe.metrics import structural_similarity as ours
+from foreframe.evaluation.metrics import Scorecard, scores_of
+from foreframe.evaluation.metrics import structural_similarity as ours
 
 
 def pair(

@@ -15,8 +15,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from foreframe import Forecaster, Window
-from foreframe.checkpoints import write_checkpoint
 from foreframe.cli.train import parse
+from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.models import Model, build_model, earlier, preset
 from foreframe.training import (
     DataOptions,

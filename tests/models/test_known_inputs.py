@@ -5,7 +5,7 @@ one channel that is forecast.
 import pytest
 import torch
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.models import Model, build_model, with_known
 from foreframe.training.objectives import forecast, next_frames
 

@@ -5,8 +5,8 @@ import torch
 from torch.distributions import Independent, Normal
 from torch.distributions.kl import kl_divergence as expected_kl
 
-from foreframe.clip import Window
-from foreframe.keyed import mixed
+from foreframe.clips.clip import Window
+from foreframe.clips.keyed import mixed
 from foreframe.models import SVG, Model, build_model
 from foreframe.models.svg import Norm, _noise, kl_divergence
 from foreframe.training.objectives import LOSSES, mse

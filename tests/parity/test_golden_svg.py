@@ -15,7 +15,7 @@ import torch
 from test_golden import golden, near, same
 from torch import Tensor, nn
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.models import SVG
 from foreframe.models.svg import Norm
 from foreframe.training.objectives import mse

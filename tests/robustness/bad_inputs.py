@@ -83,10 +83,10 @@ def make_whole(folder: Path) -> None:
     from PIL import Image
 
     from foreframe import Forecaster, Window
-    from foreframe.checkpoints import write_checkpoint
     from foreframe.cli import main
+    from foreframe.forecasting.checkpoint_files import write_checkpoint
+    from foreframe.forecasting.trained import Trained
     from foreframe.models import build_model
-    from foreframe.trained import Trained
     from foreframe.visuals import write_mp4
 
     os.chdir(folder)
@@ -471,7 +471,7 @@ def config_case(draw: random.Random) -> list[str]:
 def checkpoint_case(draw: random.Random) -> list[str]:
     import torch
 
-    from foreframe.checkpoints import write_checkpoint
+    from foreframe.forecasting.checkpoint_files import write_checkpoint
 
     held = torch.load("a.ckpt", weights_only=True)
     way = draw.random()
@@ -888,7 +888,7 @@ def main() -> int:
     import torch
     import xarray  # noqa: F401
 
-    import foreframe.outputs
+    import foreframe.forecasting.outputs
     import foreframe.training.fit  # noqa: F401
 
     torch.set_num_threads(1)

@@ -13,9 +13,9 @@ from PIL import Image
 
 import foreframe
 from foreframe.cli import main
+from foreframe.clips.data_options import SplitOptions
 from foreframe.data.splits import split_clips
 from foreframe.models import build_model
-from foreframe.options import SplitOptions
 from foreframe.training.choices import (
     Recording,
     choices,
@@ -394,8 +394,8 @@ def published_scenes(monkeypatch: pytest.MonkeyPatch, folder: Path, factor: floa
         network.output.last.bias.copy_(numbers.repeat_interleave(4))
     foreframe.Forecaster(network, foreframe.Window(10, 10)).save(folder / "scenes")
     monkeypatch.setattr("foreframe.training.default.published", lambda: ["scenes"])
-    monkeypatch.setattr("foreframe.forecaster.published", lambda: ["scenes"])
-    monkeypatch.setattr("foreframe.forecaster.WEIGHTS", folder)
+    monkeypatch.setattr("foreframe.forecasting.forecaster.published", lambda: ["scenes"])
+    monkeypatch.setattr("foreframe.forecasting.forecaster.WEIGHTS", folder)
 
 
 @pytest.mark.parametrize(("factor", "begins"), [(1.05, True), (0.8, False)])

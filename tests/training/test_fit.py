@@ -21,7 +21,7 @@ from foreframe import Forecaster, MovingMNIST, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.data.datasets import clip_set
-from foreframe.metrics import ensemble_scores
+from foreframe.evaluation.metrics import ensemble_scores
 from foreframe.models import Model
 from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent

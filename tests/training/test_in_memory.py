@@ -12,8 +12,8 @@ import yaml
 
 from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate
 from foreframe.cli import main
+from foreframe.clips.scaling import Scaling
 from foreframe.data import ArrayClips, Recordings, open_dataset
-from foreframe.scaling import Scaling
 from foreframe.training import (
     DataOptions,
     LearningOptions,

@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from foreframe.clip import Window
-from foreframe.frames import fill_missing
+from foreframe.clips.clip import Window
+from foreframe.clips.frames import fill_missing
 from foreframe.models import build_model
-from foreframe.training import pictures
+from foreframe.training import snapshots
 from foreframe.training.objectives import LOSSES, forecast, next_frames
 
 ONE = {
@@ -137,10 +137,10 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     clips = torch.rand(2, 4, 1, 8, 8)
     clips[:, :2, :, :3] = torch.nan
     shown: list[np.ndarray] = []
-    own = pictures.strip
-    monkeypatch.setattr(pictures, "strip", lambda *frames: shown.extend(frames) or own(*frames))
+    own = snapshots.strip
+    monkeypatch.setattr(snapshots, "strip", lambda *frames: shown.extend(frames) or own(*frames))
     trainer = MagicMock(spec=Trainer, global_step=1, is_global_zero=True, logger=MagicMock())
-    pictures.Pictures(tmp_path, 1).on_train_batch_end(
+    snapshots.Pictures(tmp_path, 1).on_train_batch_end(
         trainer,
         SimpleNamespace(window=Window(2, 2), network=build_model("persistence")),
         {"forecast": torch.rand(2, 2, 1, 8, 8)},

@@ -8,7 +8,7 @@ import lightning.pytorch as L
 import pytest
 
 from foreframe import MovingMNIST
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import fewer_within
 from foreframe.models import build_model
 from foreframe.training.notices import listening

@@ -8,7 +8,7 @@ import pytest
 from foreframe.cli import main
 from foreframe.models import build_model
 from foreframe.training import DataOptions, LearningOptions, MachineOptions, ModelOptions
-from foreframe.training.plan import plan
+from foreframe.training.planning import plan
 
 SMALL = {"canvas": 32, "clips": 40, "motion": {"rule": "srivastava", "digit_px": 16}}
 

@@ -24,8 +24,8 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 from torch.multiprocessing import reductions
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from foreframe.checkpoints import before, write_checkpoint
 from foreframe.cli import main
+from foreframe.forecasting.checkpoint_files import before, write_checkpoint
 from foreframe.training import (
     DataOptions,
     LearningOptions,
@@ -37,7 +37,7 @@ from foreframe.training.datamodule import _own_signals
 from foreframe.training.faults import companions, dead_worker, quiet_workers
 from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
-from foreframe.training.run import cut_rows, differences, recipe_of
+from foreframe.training.run_folder import cut_rows, differences, recipe_of
 from foreframe.training.validation import Validation
 
 ROOT = Path(__file__).parents[2]
@@ -260,7 +260,7 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
     run = tmp_path / "run"
     train(*groups(run, epochs=1))
     code = (
-        "import time; from pathlib import Path; from foreframe.files import RunLock; "
+        "import time; from pathlib import Path; from foreframe.base.files import RunLock; "
         f"lock = RunLock(Path({str(run)!r})); print(lock.acquire(), flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -374,7 +374,7 @@ def test_events_and_rows_that_find_no_room_end_no_training(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(gfile.GFile, "write", no_room)
     monkeypatch.setattr(
-        "foreframe.training.pictures.write_png",
+        "foreframe.training.snapshots.write_png",
         lambda *_: (_ for _ in ()).throw(ValueError("cannot write step.png")),
     )
     train(*groups(run, picture_every=1))
@@ -507,7 +507,9 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("foreframe.files._keep", twice)  # all is written, and about to take its place
+        patch.setattr(
+            "foreframe.base.files._keep", twice
+        )  # all is written, and about to take its place
         with pytest.raises(
             Stopped,
             match="stopped at once; the last checkpoint stays, "

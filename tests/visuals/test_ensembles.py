@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from foreframe.metrics import ensemble_scores
-from foreframe.visuals.ensembles import _crps, _ranks, _spectra, _spread, ensembles_png
+from foreframe.evaluation.metrics import ensemble_scores
+from foreframe.visuals.ensemble_panels import _crps, _ranks, _spectra, _spread, ensembles_png
 
 
 def scored(units: str, members: int = 5) -> dict:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from foreframe import Clip, Scaling
-from foreframe.ensemble import Ensemble
-from foreframe.outputs import write_forecast
+from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.outputs import write_forecast
 from foreframe.visuals import Paint, legend, strip_of_members
 
 
@@ -37,7 +37,7 @@ def test_outlying_members_do_not_stretch_the_colours(tmp_path: Path, monkeypatch
         given.append(paint)
         return strip_of_members(*of, paint=paint)
 
-    monkeypatch.setattr("foreframe.outputs.strip_of_members", drawn)
+    monkeypatch.setattr("foreframe.forecasting.outputs.strip_of_members", drawn)
     past = Clip(np.linspace(270, 280, 512, dtype=np.float32).reshape(2, 1, 16, 16), units="K")
     frames = np.full((4, 2, 1, 16, 16), 275, np.float32)
     frames[0], frames[1] = 275 - 90, 275 + 90

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from foreframe.notes import Note
-from foreframe.wording import closest
+from foreframe.base.notes import Note
+from foreframe.base.wording import closest
 
 VERBS = {
     "train": "train a model, watch it, go on with it",

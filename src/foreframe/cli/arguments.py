@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from foreframe.cli.options import Option, described, formatter, help_of, options_of
+from foreframe.cli.parser import Option, described, formatter, help_of, options_of
 
 
 def help_of_model(name: str) -> str:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, Literal, get_args
 
 from foreframe.cli import VERBS
-from foreframe.cli.options import Parser, call
+from foreframe.cli.parser import Parser, call
 
 FILES = ("run", "input", "config", "output", "data", "weights", "resume", "state")
 

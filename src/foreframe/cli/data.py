@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from foreframe.cli.options import Parser, Reading, Splits, call
-from foreframe.files import check_source
-from foreframe.typed import typed
+from foreframe.base.files import check_source
+from foreframe.base.typed import typed
+from foreframe.cli.parser import Parser, Reading, Splits, call
 
 
 def look_at_data(
@@ -46,10 +46,10 @@ def look_at_data(
 
     import numpy as np
 
-    from foreframe.clip import Window
+    from foreframe.base.files import atomic_write
+    from foreframe.clips.clip import Window
+    from foreframe.clips.data_options import as_data_args, check_drawn
     from foreframe.data import Recordings, check_first_clip, open_dataset
-    from foreframe.files import atomic_write
-    from foreframe.options import as_data_args, check_drawn
     from foreframe.visuals import animation, strip, write_gif, write_png
 
     window = Window(past, future)
@@ -117,10 +117,10 @@ def check_data(
 
     check_source(input)
 
-    from foreframe.clip import Window
+    from foreframe.clips.clip import Window
+    from foreframe.clips.data_options import SplitOptions, read_options
     from foreframe.data.check import check_recordings, describe_splits, summarise
-    from foreframe.options import SplitOptions, read_options
-    from foreframe.outputs import write_sheet
+    from foreframe.forecasting.outputs import write_sheet
 
     how, split = read_options(reading or {}), typed(SplitOptions, splits or {}, "splits")
     window = Window(past, future, stride)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from foreframe.cli.options import Parser, call
-from foreframe.trained import check_forecaster, name_of
-from foreframe.wording import plural
+from foreframe.base.shipped import check_forecaster, name_of
+from foreframe.base.wording import plural
+from foreframe.cli.parser import Parser, call
 
 
 def join_runs(runs: list[str], *, output: str) -> None:
@@ -18,7 +18,7 @@ def join_runs(runs: list[str], *, output: str) -> None:
     """
     from pathlib import Path
 
-    from foreframe.files import check_writable
+    from foreframe.base.files import check_writable
 
     if len(runs) < 2:
         raise ValueError(f"an ensemble is of 2 runs or more, not {len(runs)}")
@@ -29,7 +29,7 @@ def join_runs(runs: list[str], *, output: str) -> None:
         raise ValueError(f"output {output} is there already: name a new folder")
     check_writable(folder.parent)
 
-    from foreframe.forecaster import Forecaster, joined
+    from foreframe.forecasting.forecaster import Forecaster, joined
 
     forecaster = joined([Forecaster.load(run) for run in runs], [name_of(run) for run in runs])
     forecaster.save(folder)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from foreframe.cli.options import Parser, ReadingAsTrained, SplitsAsTrained, call
+from foreframe.base.memory import keep_memory
+from foreframe.base.notes import warn
+from foreframe.base.shipped import check_forecaster
+from foreframe.base.wording import plural
+from foreframe.cli.parser import Parser, ReadingAsTrained, SplitsAsTrained, call
 from foreframe.cli.progress import progress
-from foreframe.memory import keep_memory
-from foreframe.notes import warn
-from foreframe.options import Match, check_scoring
-from foreframe.precision import AUTO, Precision, choice_in_words
-from foreframe.trained import check_forecaster
-from foreframe.wording import plural
+from foreframe.clips.data_options import Match, check_scoring
+from foreframe.forecasting.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
     from foreframe.visuals.tables import Table as Rows
@@ -85,8 +85,8 @@ def score_run(
     if run is not None:
         check_forecaster(run)
 
-    from foreframe.files import check_writable
-    from foreframe.run import open_scored
+    from foreframe.api import open_scored
+    from foreframe.base.files import check_writable
 
     files = forecasts or ()
     scored = open_scored(

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from foreframe.cli.options import Parser, call
-from foreframe.typed import parameters
+from foreframe.base.typed import parameters
+from foreframe.cli.parser import Parser, call
 
 
 def list_models(
@@ -38,8 +38,8 @@ def list_models(
     from rich.console import Console
     from rich.table import Table
 
+    from foreframe.base.shipped import published
     from foreframe.models import MODELS, PRESETS, build_model, multiply_adds
-    from foreframe.trained import published
 
     table = Table(
         title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from foreframe.cli.options import Parser
+from foreframe.cli.parser import Parser
 from foreframe.cli.train import GROUPS, left_to_choose, of_recordings, parse
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     model, data, learning, machine, _ = parse(arguments, parser()).values()
     given = left_to_choose(arguments, parser())
 
-    from foreframe.training.plan import plan
+    from foreframe.training.planning import plan
 
     splits = None
     if given is not None:

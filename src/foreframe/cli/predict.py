@@ -3,20 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foreframe.cli.options import Parser, ReadingAsTrained, call
+from foreframe.base.files import check_source
+from foreframe.base.memory import keep_memory
+from foreframe.base.notes import warn
+from foreframe.base.shipped import check_forecaster, name_of
+from foreframe.base.wording import plural
+from foreframe.cli.parser import Parser, ReadingAsTrained, call
 from foreframe.cli.progress import progress
-from foreframe.files import check_source
-from foreframe.memory import keep_memory
-from foreframe.notes import warn
-from foreframe.options import GUIDE, LAST, Match, check_at_least
-from foreframe.precision import AUTO, Precision, choice_in_words
-from foreframe.trained import check_forecaster, name_of
-from foreframe.wording import plural
+from foreframe.clips.data_options import GUIDE, LAST, Match, check_at_least
+from foreframe.forecasting.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
-    from foreframe.clip import Clip
-    from foreframe.ensemble import Ensemble
-    from foreframe.forecaster import Forecaster
+    from foreframe.clips.clip import Clip
+    from foreframe.clips.ensembles import Ensemble
+    from foreframe.forecasting.forecaster import Forecaster
     from foreframe.visuals import Paint
 
 
@@ -86,10 +86,10 @@ def forecast_clip(
     check_forecaster(run)
     check_source(input)
 
-    from foreframe.ensemble import Ensemble
-    from foreframe.forecaster import Forecaster
-    from foreframe.outputs import check_output, write_forecast, write_place
-    from foreframe.places import place_at
+    from foreframe.clips.ensembles import Ensemble
+    from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.forecasting.outputs import check_output, write_forecast, write_place
+    from foreframe.forecasting.places import place_at
     from foreframe.visuals import paint_for
 
     kind = check_output(output, at is not None)
@@ -204,7 +204,7 @@ def note_alike(forecaster: "Forecaster", future: "Clip | Ensemble") -> None:
     """Tell where members do not differ: a model may have noise that does not move it."""
     import numpy as np
 
-    from foreframe.ensemble import Ensemble
+    from foreframe.clips.ensembles import Ensemble
 
     if not isinstance(future, Ensemble) or len(future) == 1:
         return
@@ -226,7 +226,7 @@ def reaching(
     """Past, probability and truth of reaching a threshold: what was measured has reached it or
     has not.
     """
-    from foreframe.ensemble import Ensemble
+    from foreframe.clips.ensembles import Ensemble
 
     measured = [
         None if of is None else Ensemble([of]).probability(threshold) for of in (past, truth)
@@ -309,7 +309,7 @@ def roll(
     from math import isfinite
 
     from foreframe.evaluation import rolling, rolling_scores
-    from foreframe.outputs import write_rolling
+    from foreframe.forecasting.outputs import write_rolling
 
     firsts = range(min(seen, len(clip)), len(clip) + 1, every)
     scoring = rolling_scores(steps)

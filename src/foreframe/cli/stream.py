@@ -6,18 +6,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foreframe.cli.options import Parser, ReadingAsTrained, call
-from foreframe.files import check_source, check_writable
-from foreframe.memory import keep_memory
-from foreframe.notes import warn
-from foreframe.options import Match, check_at_least
-from foreframe.precision import AUTO, Precision, choice_in_words
-from foreframe.trained import check_forecaster
+from foreframe.base.files import check_source, check_writable
+from foreframe.base.memory import keep_memory
+from foreframe.base.notes import warn
+from foreframe.base.shipped import check_forecaster
+from foreframe.cli.parser import Parser, ReadingAsTrained, call
+from foreframe.clips.data_options import Match, check_at_least
+from foreframe.forecasting.precision import AUTO, Precision, choice_in_words
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from foreframe.stream import Stream
+    from foreframe.forecasting.streaming import Stream
 
 
 def forecast_live(
@@ -74,8 +74,8 @@ def forecast_live(
     check_forecaster(run)
     check_source(input)
 
-    from foreframe.forecaster import Forecaster
-    from foreframe.live import live_frames, place_of
+    from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.forecasting.incoming import live_frames, place_of
 
     forecaster = Forecaster.load(run, device)
     forecaster.budget = budget
@@ -116,8 +116,8 @@ def follow(
 
     import numpy as np
 
+    from foreframe.base.files import atomic_write
     from foreframe.evaluation import awaited
-    from foreframe.files import atomic_write
 
     before = live.seen
     for frame, forecast, errors in awaited(live, frames, every, at):

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from foreframe.cli.options import Parser, Reading, Splits
-from foreframe.files import check_source
+from foreframe.base.files import check_source
+from foreframe.cli.parser import Parser, Reading, Splits
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import Given, options_from, undecided
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     model, data, learning, machine, run = parse(arguments).values()
     given = left_to_choose(arguments)
-    from foreframe.memory import keep_memory
+    from foreframe.base.memory import keep_memory
     from foreframe.training.fit import Stopped, is_first_process, train
 
     keep_memory()

@@ -1,5 +1,6 @@
 """Where clips come from: drawn, read from files, or out of any Dataset."""
 
+from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.data.arrays import ArrayClips, published_moving_mnist
 from foreframe.data.datasets import ClipSet, batches, check_first_clip, chosen, collate
 from foreframe.data.moving_mnist import Motion, MovingMNIST
@@ -7,7 +8,6 @@ from foreframe.data.opening import is_recording, open_dataset, open_splits
 from foreframe.data.readers import clips_from
 from foreframe.data.scenes import Scenes
 from foreframe.data.windows import Recordings
-from foreframe.options import ReadOptions, SplitOptions
 
 __all__ = [
     "ArrayClips",

@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.budget import check_budget
-from foreframe.clip import Clip
+from foreframe.base.budget import check_budget
+from foreframe.base.extras import needed
+from foreframe.base.untrusted import IN_MEMORY
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import Frames, as_frames
+from foreframe.clips.scaling import Scaling
 from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, check_whole, frames_in, read_header
-from foreframe.extras import needed
-from foreframe.frames import Frames, as_frames
-from foreframe.options import BUDGET
-from foreframe.scaling import Scaling
-from foreframe.trained import IN_MEMORY
 
 ARRAYS = (".npy", ".npz", ".pt", ".pth")
 # Names that an .npz may give to what belongs to its frames.

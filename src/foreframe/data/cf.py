@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from foreframe import __version__
-from foreframe.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
+from foreframe.base.files import atomic_folder, atomic_write
+from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
+from foreframe.clips.ensembles import Ensemble
 from foreframe.data.grids import OF_THE_FILE, counts_pixels, mapping_names, turned
 from foreframe.data.store import RefusedError, in_one_line
-from foreframe.ensemble import Ensemble
-from foreframe.files import atomic_folder, atomic_write
 
 # The newest that asks for nothing which a file may not have said (1.11 wants to know of each
 # temperature whether it is a difference, and of each calendar whether it has leap seconds).

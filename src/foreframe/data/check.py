@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clip import Clip, Window, format_step
+from foreframe.clips.clip import Clip, Window, format_step
+from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.clips.scaling import Moments
 from foreframe.data.claims import frames_at_once
 from foreframe.data.cuts import find_cuts
 from foreframe.data.readers import gaps_in, in_parts
@@ -19,8 +21,6 @@ from foreframe.data.splits import (
     split_lines,
 )
 from foreframe.data.windows import CHUNK
-from foreframe.options import ReadOptions, SplitOptions
-from foreframe.scaling import Moments
 
 THUMBNAILS = 30
 MANY = 10  # recordings up to which each is described; of more, those that stand out

@@ -9,9 +9,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from foreframe.clip import Window, check_frames
-from foreframe.scaling import Scaling
-from foreframe.wording import described
+from foreframe.base.wording import described
+from foreframe.clips.clip import Window, check_frames
+from foreframe.clips.scaling import Scaling
 
 Key = int | tuple[int, int]  # index, or (epoch, index)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.extras import needed
+from foreframe.base.extras import needed
 
 SPLITS = ("train", "validation", "test")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}

@@ -18,12 +18,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from foreframe.budget import GIB, check_budget
-from foreframe.clip import Clip
+from foreframe.base.budget import GIB, check_budget
+from foreframe.base.notes import Note
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import Frames
 from foreframe.data.mp4 import check_mp4
-from foreframe.frames import Frames
-from foreframe.notes import Note
-from foreframe.options import BUDGET
 
 # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _WEIGHT = 16

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
+from foreframe.base.wording import plural
 from foreframe.data.arrays import ARRAYS, clips_in
 from foreframe.data.readers import clips_from
-from foreframe.wording import plural
 
 STARTS = ("start", "forecast_reference_time", "reference_time", "init_time", "initial_time")
 LEADS = ("lead", "lead_time", "forecast_period", "step", "prediction_timedelta")

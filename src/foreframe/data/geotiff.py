@@ -14,15 +14,15 @@ import numpy as np
 from jaxtyping import Float32
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from foreframe.budget import check_budget
-from foreframe.clip import Clip
+from foreframe.base.budget import check_budget
+from foreframe.base.extras import needed
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import FLOAT32, Frames
 from foreframe.data.claims import check_claim
 from foreframe.data.maps import on_map
 from foreframe.data.pictures import natural
-from foreframe.extras import needed
-from foreframe.frames import FLOAT32, Frames
-from foreframe.options import BUDGET
-from foreframe.wording import plural
 
 SUFFIXES = (".tif", ".tiff")
 _WEIGHT = 24  # bytes a pixel that reading a band takes: as it is stored, its mask, and as float64

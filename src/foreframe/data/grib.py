@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.budget import check_budget
-from foreframe.clip import Clip
+from foreframe.base.budget import check_budget
+from foreframe.base.extras import needed
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import BUDGET
 from foreframe.data.asked import asked_for
 from foreframe.data.claims import check_claim
 from foreframe.data.grids import read_grid
-from foreframe.extras import needed
-from foreframe.options import BUDGET
 
 SUFFIXES = (".grib", ".grb", ".grib2", ".grb2", ".grib1", ".grb1")
 _WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes

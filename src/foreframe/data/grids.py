@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import cftime
 import numpy as np
 
-from foreframe.budget import check_budget
-from foreframe.clip import (
+from foreframe.base.budget import check_budget
+from foreframe.clips.clip import (
     LATITUDES,
     LONGITUDES,
     Clip,
@@ -24,11 +24,11 @@ from foreframe.clip import (
     direction_of_name,
     shared_attributes,
 )
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import Frames
 from foreframe.data.asked import asked_for
 from foreframe.data.claims import USUAL, check_claim
 from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
-from foreframe.frames import Frames
-from foreframe.options import BUDGET
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32
 
-from foreframe.clip import Clip, Input
-from foreframe.frames import FLOAT32, Frames
+from foreframe.clips.clip import Clip, Input
+from foreframe.clips.frames import FLOAT32, Frames
 
 CLOCKS = ("hour_of_day", "day_of_year")
 """Inputs that no file needs to hold: each is two channels, the sine and the cosine of how far the

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clip import Coordinate
+from foreframe.clips.clip import Coordinate
 
 MAPPING = "crs"
 

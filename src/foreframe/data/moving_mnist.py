@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from foreframe.budget import GIB, in_gib
+from foreframe.base.budget import GIB, in_gib
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.data.keys import clip_keys, mix, set_key, uniforms

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from foreframe.budget import check_budget
+from foreframe.base.budget import check_budget
 
 _STARTS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _BOXES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")  # that hold boxes

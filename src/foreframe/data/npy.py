@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from foreframe.budget import check_budget
-from foreframe.frames import Frames
-from foreframe.options import BUDGET
+from foreframe.base.budget import check_budget
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import Frames
 
 # Bytes of a header: numpy would read as many as it claims, 4 GiB at most, and then look at them.
 _LONGEST = 2**16

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from foreframe.budget import check_budget
-from foreframe.clip import Clip, Variable
+from foreframe.base.budget import check_budget
+from foreframe.base.extras import needed
+from foreframe.clips.clip import Clip, Variable
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import FLOAT32, Frames
 from foreframe.data.asked import asked_for
 from foreframe.data.claims import check_claim
 from foreframe.data.maps import on_map
-from foreframe.extras import needed
-from foreframe.frames import FLOAT32, Frames
-from foreframe.options import BUDGET
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends

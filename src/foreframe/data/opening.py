@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from foreframe.clip import Window
+from foreframe.base.extras import own
+from foreframe.base.typed import brief, describe_type, is_plain, matches, type_hints, typed
+from foreframe.base.untrusted import IN_MEMORY
+from foreframe.base.wording import closest, described
+from foreframe.clips.clip import Window
+from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.clips.scaling import Scaling
 from foreframe.data.arrays import (
     ArrayClips,
     are_clips,
@@ -25,12 +31,6 @@ from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.readers import SUFFIXES
 from foreframe.data.scenes import Scenes
 from foreframe.data.windows import Recordings, decode
-from foreframe.extras import own
-from foreframe.options import ReadOptions, SplitOptions
-from foreframe.scaling import Scaling
-from foreframe.trained import IN_MEMORY
-from foreframe.typed import brief, describe_type, is_plain, matches, type_hints, typed
-from foreframe.wording import closest, described
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "moving_mnist": MovingMNIST,

@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from foreframe.budget import OverBudgetError, check_budget
-from foreframe.clip import Clip
+from foreframe.base.budget import OverBudgetError, check_budget
+from foreframe.base.notes import Note
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import BUDGET
+from foreframe.clips.frames import FLOAT32, Frames, resized
 from foreframe.data.claims import check_claim
 from foreframe.data.npy import stamp_of
-from foreframe.frames import FLOAT32, Frames, resized
-from foreframe.notes import Note
-from foreframe.options import BUDGET
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures

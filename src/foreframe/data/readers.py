@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from foreframe.clip import Clip, Coordinate, format_step, shared_attributes
+from foreframe.base.notes import warn
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
+from foreframe.clips.data_options import ReadOptions, read_options
+from foreframe.clips.frames import Joined
+from foreframe.clips.units import same_unit
 from foreframe.data.arrays import ARRAYS, read_arrays, recordings_in
 from foreframe.data.cuts import find_cuts
 from foreframe.data.films import read_film
@@ -32,11 +37,6 @@ from foreframe.data.pictures import (
 )
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.reading import apply_options, missing_value
-from foreframe.frames import Joined
-from foreframe.notes import warn
-from foreframe.options import ReadOptions, read_options
-from foreframe.units import same_unit
-from foreframe.wording import plural
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")

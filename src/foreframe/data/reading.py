@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from foreframe.budget import check_budget
-from foreframe.clip import Clip, Coordinate
+from foreframe.base.budget import check_budget
+from foreframe.clips.clip import Clip, Coordinate
+from foreframe.clips.data_options import ReadOptions
+from foreframe.clips.frames import FLOAT32, ArrayFrames, Frames, resized
 from foreframe.data.arrays import stand_in
 from foreframe.data.claims import frames_at_once
 from foreframe.data.grids import without_corner
-from foreframe.frames import FLOAT32, ArrayFrames, Frames, resized
-from foreframe.options import ReadOptions
 
 AT_ONCE = 32  # frames of the source that are read at once where only some are taken
 

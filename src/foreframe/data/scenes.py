@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from foreframe.budget import GIB, in_gib
+from foreframe.base.budget import GIB, in_gib
+from foreframe.clips.scaling import Scaling
 from foreframe.data import film_scenes, rain_scenes
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.data.keys import clip_keys, set_key
-from foreframe.scaling import Scaling
 
 MANY = 10**8
 KINDS = ("film", "rain")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clip import Clip, Window
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip, Window
+from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.data.readers import raw_clips
-from foreframe.options import ReadOptions, SplitOptions
-from foreframe.wording import plural
 
 SPLITS = ("train", "validation", "test")
 # Of a folder of recordings, the folders whose recordings belong to a split.

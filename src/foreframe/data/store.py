@@ -17,8 +17,8 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from foreframe.budget import OverBudgetError, check_budget
-from foreframe.extras import needed
+from foreframe.base.budget import OverBudgetError, check_budget
+from foreframe.base.extras import needed
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 

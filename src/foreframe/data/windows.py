@@ -15,8 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.budget import GIB, in_gib
-from foreframe.clip import Clip, Window
+from foreframe.base.budget import GIB, in_gib
+from foreframe.base.files import atomic_write
+from foreframe.base.notes import warn
+from foreframe.clips.clip import Clip, Window
+from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.clips.frames import ArrayFrames, Frames
+from foreframe.clips.scaling import Moments, Scaling, scaling_from
+from foreframe.clips.units import check_units
 from foreframe.data.arrays import array_of, data_name
 from foreframe.data.claims import frames_at_once
 from foreframe.data.datasets import ClipSet, Key
@@ -24,12 +30,6 @@ from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, read_header
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
-from foreframe.files import atomic_write
-from foreframe.frames import ArrayFrames, Frames
-from foreframe.notes import warn
-from foreframe.options import ReadOptions, SplitOptions
-from foreframe.scaling import Moments, Scaling, scaling_from
-from foreframe.units import check_units
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory; more are kept in a file
 CHUNK = 32  # frames read at once

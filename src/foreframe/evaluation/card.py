@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Window
+from foreframe.base.shipped import published
+from foreframe.clips.clip import Window
+from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.elsewhere import checked, open_elsewhere
-from foreframe.evaluation.ensembles import Ensembles
+from foreframe.evaluation.member_scores import Ensembles
+from foreframe.evaluation.metrics import SCORES, scores_of
+from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
+from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.networks import (
     BUDGET,
     clips_at_once,
@@ -22,15 +27,10 @@ from foreframe.evaluation.networks import (
     inputs_of,
 )
 from foreframe.evaluation.scoring import Scoring
-from foreframe.forecaster import Forecaster
-from foreframe.matching import match_to
-from foreframe.metrics import SCORES, scores_of
-from foreframe.metrics.comparison import FEWEST, group_by_stretch
-from foreframe.metrics.relative import best_of, in_words, ranked_by, relative
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.matching import match_to
+from foreframe.forecasting.precision import EXACT, check_precision
 from foreframe.models import BASELINES, SCORED, STILL, Cycle, Model, Parts, build_model, parts_of
-from foreframe.options import GUIDE, NONE
-from foreframe.precision import EXACT, check_precision
-from foreframe.trained import published
 
 
 @torch.inference_mode()
@@ -53,8 +53,8 @@ def evaluate(
     budget: float = BUDGET,
     seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Scores per lead time and overall, in every convention of `foreframe.metrics.SCORES`, beside
-    the baselines, the skill, and whether differences could be chance.
+    """Scores per lead time and overall, in every convention of `foreframe.evaluation.metrics`,
+    beside the baselines, the skill, and whether differences could be chance.
 
     Args:
         forecaster: its window says how many frames are past and future; its scaling takes items,
@@ -92,11 +92,11 @@ def evaluate(
         "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}}, "events":
         {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
         persistence, overall and per lead time}, "relative": errors in units of the last frame's
-        (`foreframe.metrics.relative`), "comparison": {name: see `Scoring.comparison`; of 1 - SSIM
-        under "ssim", of the RMSE of data with units under "rmse"}, "baselines": those that
+        (`evaluation/metrics/relative.py`), "comparison": {name: see `Scoring.comparison`; of 1 -
+        SSIM under "ssim", of the RMSE of data with units under "rmse"}, "baselines": those that
         were scored, but for the reference, "best_baseline": {"mse" and "ssim", or "rmse": name},
         "in_words": who is ahead of that by how much, and how members stand}; of members
-        "ensemble": {"seed", and by name: `foreframe.metrics.EnsembleScorecard.summary`}.
+        "ensemble": {"seed", and by name: `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
         Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
     Raises:

@@ -11,16 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clip import Window
+from foreframe.base.files import atomic_write
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Window
+from foreframe.clips.scaling import Scaling
+from foreframe.clips.units import check_units
 from foreframe.data import Recordings, batches, chosen
 from foreframe.data.datasets import clip_set
 from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
-from foreframe.files import atomic_write
-from foreframe.forecaster import Forecaster
+from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Parts
-from foreframe.scaling import Scaling
-from foreframe.units import check_units
-from foreframe.wording import plural
 
 
 def write_pasts(

@@ -12,15 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.budget import GIB, check_budget
-from foreframe.clip import Window
+from foreframe.base.budget import GIB, check_budget
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Window
 from foreframe.data.datasets import clip_set
-from foreframe.forecaster import Forecaster
-from foreframe.metrics.structural import STRETCH
+from foreframe.evaluation.metrics.structural import STRETCH
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.precision import EXACT, computing
 from foreframe.models import Drawn, Model, Parts, forecast_of, with_known
 from foreframe.models.footprint import FIXED, at_once, bound, footprint
-from foreframe.precision import EXACT, computing
-from foreframe.wording import plural
 
 
 def inputs_of(forecaster: Forecaster, dataset: Dataset) -> int:

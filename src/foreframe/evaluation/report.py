@@ -12,19 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from foreframe.base.files import atomic_write
+from foreframe.clips.frames import missing_where_unseen
+from foreframe.clips.scaling import Scaling
 from foreframe.data import batches, chosen
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.card import moving_baseline
 from foreframe.evaluation.elsewhere import open_elsewhere
-from foreframe.evaluation.ensembles import drawn_for
+from foreframe.evaluation.member_scores import drawn_for
 from foreframe.evaluation.networks import forecast_clips, inputs_of, members_of
 from foreframe.evaluation.panels import panels_of
-from foreframe.files import atomic_write
-from foreframe.forecaster import Forecaster
-from foreframe.frames import missing_where_unseen
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.precision import EXACT
 from foreframe.models import BASELINES, Model, Parts, build_model, parts_of
-from foreframe.precision import EXACT
-from foreframe.scaling import Scaling
 from foreframe.visuals import (
     Paint,
     Scene,

@@ -7,9 +7,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.metrics import SCORES, Scorecard, Scores
-from foreframe.metrics.comparison import paired_bootstrap
-from foreframe.metrics.relative import ERRORS, as_error
+from foreframe.evaluation.metrics import SCORES, Scorecard, Scores
+from foreframe.evaluation.metrics.bootstrap import paired_bootstrap
+from foreframe.evaluation.metrics.relative import ERRORS, as_error
 
 
 class Scoring:
@@ -66,7 +66,7 @@ class Scoring:
             reference: name of the forecaster that the others are compared with.
             groups: for each clip the number of its group, which is independent of other groups.
             over: what the groups are called.
-            score: of `foreframe.metrics.relative.ERRORS`.
+            score: of `foreframe.evaluation.metrics.relative.ERRORS`.
 
         Returns:
             {name: the fields of `Comparison`, and "over"}: a difference above 0 is a larger error

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreframe.clip import Clip
-from foreframe.ensemble import Ensemble
+from foreframe.clips.clip import Clip
+from foreframe.clips.ensembles import Ensemble
+from foreframe.evaluation.metrics import SCORES, Scores
 from foreframe.evaluation.scoring import Scoring
-from foreframe.forecaster import Forecaster
-from foreframe.metrics import SCORES, Scores
-from foreframe.precision import EXACT
-from foreframe.stream import Stream
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.precision import EXACT
+from foreframe.forecasting.streaming import Stream
 
 RMSE: Scores = {"physical": {"rmse": SCORES["physical"]["rmse"]}}
 

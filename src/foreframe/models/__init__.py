@@ -22,7 +22,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from foreframe.budget import check_budget
+from foreframe.base.budget import check_budget
+from foreframe.base.typed import UnknownError, brief, check_types, merged
+from foreframe.base.wording import closest
 from foreframe.models import convlstm, earlier, simvp, svg
 from foreframe.models.baselines import (
     BASELINES,
@@ -63,8 +65,6 @@ from foreframe.models.recurrent import (
 from foreframe.models.several import Several
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
-from foreframe.typed import UnknownError, brief, check_types, merged
-from foreframe.wording import closest
 
 MODELS: dict[str, type[Model]] = {
     "encoder_decoder": EncoderDecoder,

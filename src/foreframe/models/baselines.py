@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.base.shipped import FREE
+from foreframe.base.typed import choice
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.promise import Model, State
-from foreframe.trained import FREE
-from foreframe.typed import choice
 
 Past = Float[Tensor, "b t c h w"]
 Future = Float[Tensor, "b steps c h w"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
-from foreframe.typed import brief, check_types
+from foreframe.base.typed import brief, check_types
 
 
 @dataclass(frozen=True)

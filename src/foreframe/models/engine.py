@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from foreframe.notes import Note
+from foreframe.base.notes import Note
 
 LAST = torch.channels_last
 # Pixels whose gradients of weights are taken in one convolution: fewer are slow, and on a CPU many

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.clip import Window
-from foreframe.keyed import further, normals
+from foreframe.base.typed import brief
+from foreframe.clips.clip import Window
+from foreframe.clips.keyed import further, normals
 from foreframe.models.codec import padded
 from foreframe.models.promise import Learnt, Loss, Model, State, known_inputs, part_of, parts_of
 from foreframe.models.recurrent import AtOnce
-from foreframe.typed import brief
 
 Frames = Float[Tensor, "b t c h w"]
 

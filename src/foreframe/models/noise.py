@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from foreframe.keyed import further, key_of, mixed, normals
+from foreframe.base.typed import check_types
+from foreframe.clips.keyed import further, key_of, mixed, normals
 from foreframe.models.promise import Model, State
-from foreframe.typed import check_types
 
 
 def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:

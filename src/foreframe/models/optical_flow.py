@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.extras import needed
+from foreframe.base.extras import needed
 from foreframe.models.motion import NARROW, Field, advected
 from foreframe.models.promise import Model, State
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.clip import Window
-from foreframe.frames import fill_missing
+from foreframe.clips.clip import Window
+from foreframe.clips.frames import fill_missing
 
 State = dict[str, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from foreframe.base.typed import choice
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
@@ -26,7 +27,6 @@ from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
 from foreframe.models.noise import Astray, kept_of
 from foreframe.models.promise import Model, State, joined, known_inputs, part_of, with_known
-from foreframe.typed import choice
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.base.typed import brief
 from foreframe.models.noise import kept_of
 from foreframe.models.promise import Model, State, part_of
-from foreframe.typed import brief
 
 
 class Several(Model):

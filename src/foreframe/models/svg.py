@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from foreframe.clip import Window
-from foreframe.frames import fill_missing
-from foreframe.keyed import further, normals
+from foreframe.clips.clip import Window
+from foreframe.clips.frames import fill_missing
+from foreframe.clips.keyed import further, normals
 from foreframe.models.codec import padded
 from foreframe.models.promise import Learnt, Loss, Model, State
 

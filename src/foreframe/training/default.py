@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from foreframe.clip import Clip, Window
+from foreframe.base.shipped import published
+from foreframe.base.typed import typed
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet
@@ -23,20 +26,17 @@ from foreframe.data.opening import Splits, holds_recordings, open_splits
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
 from foreframe.evaluation import Scoring, evaluate
+from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.networks import clips_at_once, fewer_within
-from foreframe.forecaster import Forecaster
-from foreframe.metrics import SCORES
+from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.models.blend import Guides
-from foreframe.trained import published
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.notices import say
 from foreframe.training.options import MachineOptions, Options
 from foreframe.training.pace import BEFORE, in_one_process
 from foreframe.training.preparation import build_network, check_draws
 from foreframe.training.recipes import DEFAULT, Given, options_from, put, with_data_args
-from foreframe.typed import typed
-from foreframe.wording import plural
 
 SCENES = "scenes"  # weights for films
 ONWARD = 3e-4  # the learning rate from these on: what is trained unlearns at that of untrained ones

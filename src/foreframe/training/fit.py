@@ -12,15 +12,16 @@ import numpy as np
 import torch
 import yaml
 
-from foreframe.clip import Window
+from foreframe.base.files import atomic_write
+from foreframe.base.shipped import published
+from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, ReadOptions, Recordings, batches
 from foreframe.data.arrays import data_name
 from foreframe.evaluation.networks import clips_at_once
-from foreframe.files import atomic_write
-from foreframe.forecaster import Forecaster
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
-from foreframe.trained import Trained, published
-from foreframe.training.checkpoints import Checkpoints
+from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import settled, verdict
 from foreframe.training.faults import Events, companions, dead_worker, quiet_workers, quiet_writer
@@ -41,7 +42,6 @@ from foreframe.training.pace import (
     val_check_interval,
     validated_clips,
 )
-from foreframe.training.pictures import Pictures
 from foreframe.training.preparation import (
     as_it_was,
     load_initial_weights,
@@ -49,9 +49,9 @@ from foreframe.training.preparation import (
     of_its_weights,
     prepared,
 )
-from foreframe.training.progress import progress
+from foreframe.training.progress_bar import progress
 from foreframe.training.recipes import Given, undecided
-from foreframe.training.run import (
+from foreframe.training.run_folder import (
     check_new,
     check_recipe,
     checkpoint_of,
@@ -62,6 +62,7 @@ from foreframe.training.run import (
     owed_by,
     recipe_of,
 )
+from foreframe.training.snapshots import Pictures
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
 from foreframe.training.trainer import build_trainer, quiet, settled_precision, start_tensorboard
 from foreframe.training.validation import Validation, validates_first

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
 from foreframe.models import Drawn, Learnt, Loss, Model, earlier, parts_of
 from foreframe.training.crps import crps

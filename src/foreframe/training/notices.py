@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foreframe.trained import IN_MEMORY
+from foreframe.base.untrusted import IN_MEMORY
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foreframe.clip import Window
-from foreframe.frames import fill_missing
+from foreframe.clips.clip import Window
+from foreframe.clips.frames import fill_missing
 from foreframe.models import Model, State, members, parts_of, with_known
 from foreframe.models.promise import joined
 from foreframe.training.crps import crps

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.precision import multiplies_bfloat16
+from foreframe.forecasting.precision import multiplies_bfloat16
 from foreframe.training.options import LearningOptions
 
 MOMENTUM = 0.95

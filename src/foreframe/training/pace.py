@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, batches
 from foreframe.evaluation import Scoring
+from foreframe.evaluation.metrics import scores_of
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.metrics import scores_of
 from foreframe.models import Drawn, Model, parts_of
 from foreframe.training.options import MachineOptions
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foreframe.clip import Window
+from foreframe.clips.clip import Window
+from foreframe.clips.frames import fill_missing
 from foreframe.data import ClipSet, check_first_clip, open_splits
 from foreframe.data.arrays import data_name
 from foreframe.data.opening import Splits
-from foreframe.forecaster import Forecaster
-from foreframe.frames import fill_missing
+from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Flow, Model, build_model, earlier, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything

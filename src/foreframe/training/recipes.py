@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import yaml
 
-from foreframe.files import exists
-from foreframe.options import DRAWN, OLD, as_data_args, check_drawn
-from foreframe.options import GROUPS as OF_RECORDINGS
-from foreframe.trained import check_harmless, is_remote, leaves
+from foreframe.base.files import exists
+from foreframe.base.typed import brief, describe_type, matches, merged, type_hints, typed
+from foreframe.base.untrusted import check_harmless, is_remote, leaves
+from foreframe.base.wording import closest
+from foreframe.clips.data_options import DRAWN, OLD, as_data_args, check_drawn
+from foreframe.clips.data_options import GROUPS as OF_RECORDINGS
 from foreframe.training.options import GROUPS, DataOptions, MachineOptions, Options
-from foreframe.typed import brief, describe_type, matches, merged, type_hints, typed
-from foreframe.wording import closest
 
 RECIPES = Path(__file__).parents[1] / "configs"
 MOST = 256 * 1024  # bytes of a config

@@ -14,13 +14,13 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 
-from foreframe.precision import AUTO, EXACT, HALF, multiplies_bfloat16
-from foreframe.training.checkpoints import WholeCheckpoints
+from foreframe.base.typed import check_types
+from foreframe.base.wording import closest
+from foreframe.forecasting.precision import AUTO, EXACT, HALF, multiplies_bfloat16
+from foreframe.training.checkpointing import WholeCheckpoints
 from foreframe.training.faults import Events
 from foreframe.training.notices import say
 from foreframe.training.options import LearningOptions, MachineOptions
-from foreframe.typed import check_types
-from foreframe.wording import closest
 
 # Lightning prints adverts and a line for every check, which are no user's business.
 for _name in (

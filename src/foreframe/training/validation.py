@@ -12,7 +12,7 @@ import lightning.pytorch as L
 from torch import Tensor
 
 from foreframe.evaluation import Scoring
-from foreframe.metrics import SCORES, EnsembleScorecard, scores_of
+from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.models import build_model
 from foreframe.training.faults import Events
 from foreframe.training.notices import say

@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from foreframe.frames import fill_missing
+from foreframe.clips.frames import fill_missing
 from foreframe.models import parts_of
 from foreframe.training.notices import say
 

@@ -4,7 +4,7 @@ from foreframe.visuals.colours import Paint, legend, paint_for
 from foreframe.visuals.comparison import Scene, comparison
 from foreframe.visuals.curves import curves_png, write_curves
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
-from foreframe.visuals.ensembles import ensembles_png, write_ensembles
+from foreframe.visuals.ensemble_panels import ensembles_png, write_ensembles
 from foreframe.visuals.fan import Fan, fan_png, write_fan
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (

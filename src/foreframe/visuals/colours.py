@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from foreframe.units import same_unit
-from foreframe.wording import closest
+from foreframe.base.wording import closest
+from foreframe.clips.units import same_unit
 
 ORANGE = (255, 140, 0)
 GREY = (110, 110, 110)

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from foreframe.files import atomic_write
+from foreframe.base.files import atomic_write
 
 
 def write_curves(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foreframe.clip import Clip
+from foreframe.clips.clip import Clip
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.tables import number, score_table

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from foreframe.files import atomic_write
+from foreframe.base.files import atomic_write
 from foreframe.visuals.colours import ORANGE
 
 BANDS = (90, 50)  # percent of the members, the widest first

@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.frames import FramesLike
+from foreframe.clips.frames import FramesLike
 from foreframe.visuals.colours import GREY, INK, PAPER, Paint, text_width, with_legend, write_text
 from foreframe.visuals.strip import fit
 

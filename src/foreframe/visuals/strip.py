@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.frames import FramesLike, resized
+from foreframe.base.wording import plural
+from foreframe.clips.frames import FramesLike, resized
 from foreframe.visuals.colours import (
     GREY,
     INK,
@@ -20,7 +21,6 @@ from foreframe.visuals.colours import (
     with_legend,
     write_text,
 )
-from foreframe.wording import plural
 
 # The longer side of frames: small ones are enlarged to about the first number of pixels, large
 # ones shrunk to the second.

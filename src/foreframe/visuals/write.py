@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foreframe.files import atomic_folder, atomic_write
+from foreframe.base.files import atomic_folder, atomic_write
 from foreframe.visuals.colours import GREY, INK, MISSING, ORANGE, PAPER
 
 

@@ -1,0 +1,561 @@
+"""What a notebook calls: one call for each verb, of the same name and with the same option names.
+
+Nothing heavy is loaded before it is needed: Lightning only to train.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import numpy as np
+
+from foreframe.base.files import check_writable
+from foreframe.clips.data_options import (
+    NONE,
+    OLD,
+    ReadOptions,
+    SplitOptions,
+    as_data_args,
+    check_drawn,
+    check_scoring,
+)
+from foreframe.clips.scaling import Scaling
+from foreframe.training.options import LossName, Options
+from foreframe.training.recipes import Given, no_option, options_from, undecided
+from foreframe.visuals import Card, curves_png, image_html, table_html
+
+if TYPE_CHECKING:
+    from foreframe.data.forecasts import Forecasts
+    from foreframe.forecasting.forecaster import Forecaster
+
+Plain = Mapping[str, Any]
+SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
+
+
+class TrainOptions(TypedDict, total=False):
+    """The options of `foreframe train` by name, for editors and type checkers; what they mean is
+    told in `foreframe.training.options`, and by `foreframe train --help`.
+    """
+
+    model: str
+    hidden: int | None
+    model_args: Plain
+    weights: str | os.PathLike[str] | None
+
+    data: Any
+    data_args: Plain
+    scaling: str | Plain | Scaling
+    reading: Plain | ReadOptions
+    splits: Plain | SplitOptions
+    past: int
+    future: int
+    stride: int
+    batch_size: int
+    workers: int
+    validation_clips: int
+
+    loss: LossName
+    members: int
+    pools: list[int]
+    sampling_steps: int
+    optimizer: Literal["adam", "adamw", "muon"]
+    learning_rate: float
+    beta_1: float
+    beta_2: float
+    weight_decay: float
+    schedule: Literal["constant", "cosine", "onecycle"]
+    warmup: int
+    clip: float
+    truncate: int
+    least_past: int
+    start_at_mean: bool
+    epochs: int
+    minutes: float | None
+    patience: int
+    seed: int
+
+    device: str
+    accelerator: str  # the device's name of before
+    devices: int | str
+    precision: str
+    memory: Literal["keep", "save"]
+    compile: bool | Literal["auto"]
+    budget: float
+    trainer: Plain
+
+    run: str | os.PathLike[str] | None
+    resume: str | os.PathLike[str] | None
+    accept_changes: bool
+    save_every: float
+    picture_every: int
+    tensorboard: bool
+    port: int
+    verbose: bool
+
+
+def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[TrainOptions]) -> "Run":
+    """Train a model, as `foreframe train` does.
+
+        run = foreframe.fit("quick", data="film.mp4", minutes=4)
+
+    Args:
+        recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
+            config.yaml; `options` change it.
+        options: those of `foreframe train`. Mappings (`model_args={"core": ...}`) change those of
+            the recipe name by name. `data` may also be in memory: an array, a tensor, an xarray
+            object, a Dataset, or a Dataset for each split, {"train": ..., "validation": ...}.
+
+    Returns:
+        The run; `fit(resume=run)` goes on with it, with its own options where none are given.
+
+    Raises:
+        ValueError: options that do not exist or do not fit each other, data that is not clips, a
+            folder that cannot be written.
+        foreframe.training.stops.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
+    """
+    groups = train_options(recipe, options)
+    given = undecided(_configs(recipe), _changes(options))
+    from foreframe.training.fit import train
+    from foreframe.training.notices import listening
+
+    with listening(python=True):
+        return Run(train(*groups, given), options.get("data"))
+
+
+def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Options:
+    """Options by their names to the five groups of them, checked, on those of a recipe and of a run
+    that is resumed.
+
+    Raises:
+        ValueError: the first that is wrong, and what it could be.
+    """
+    return options_from(_configs(recipe), _changes(given))
+
+
+def _configs(recipe: str | os.PathLike[str] | None) -> list[str]:
+    return [] if recipe is None else [os.fspath(recipe)]
+
+
+def _changes(given: Mapping[str, Any]) -> Given:
+    changes: Given = []
+    for name, value in given.items():
+        if name not in TrainOptions.__annotations__:
+            raise ValueError(no_option(name, list(TrainOptions.__annotations__)))
+        path, plain = (OLD.get(name, name),), value if name == "data" else _plain(value)
+        if name in ("reading", "splits") and not isinstance(plain, Mapping):
+            as_data_args({name: plain})  # which refuses it
+        if isinstance(value, os.PathLike):
+            changes.append((path, os.fspath(value)))
+        elif isinstance(plain, Mapping) and name not in ("data", "scaling"):
+            changes += [((*path, inner), part) for inner, part in plain.items()]
+        else:
+            changes.append((path, plain))
+    return changes
+
+
+def _plain(value: Any) -> Any:
+    """A value as a YAML file would give it."""
+    if isinstance(value, ReadOptions | SplitOptions):  # what it does not say is as elsewhere
+        usual = asdict(type(value)())
+        value = {name: of for name, of in asdict(value).items() if of != usual[name]}
+    if isinstance(value, Scaling):
+        value = asdict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's folder, and what came of it. A notebook shows its scores, its last picture, and
+    who is ahead where `foreframe evaluate` has scored it.
+
+    Args:
+        folder: with config.yaml, checkpoints, validation.jsonl and pictures.
+        data: what it was trained on, where that was in memory, which no file tells.
+
+    Raises:
+        ValueError: there is no run in the folder.
+    """
+
+    folder: Path
+    data: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if not (self.folder / "config.yaml").is_file():
+            raise ValueError(f"there is no run in {self.folder} (no config.yaml in it)")
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def forecaster(self, device: str = "cpu") -> "Forecaster":
+        """Its best checkpoint, ready to forecast; raises as `Forecaster.load`."""
+        from foreframe.forecasting.forecaster import Forecaster
+
+        return Forecaster.load(self.folder, device)
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """Each validation, the last one at the end: {"epoch", "step", "seconds" of training,
+        "clips", "scores": {convention: {score: {"overall", "per_lead"}}}}.
+        """
+        file = self.folder / "validation.jsonl"
+        if not file.is_file():
+            return []
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def evaluate(self, **options: Any) -> Card:
+        """Its scorecard on the test split: `foreframe.evaluate`, whose options it takes."""
+        return evaluate(self, **options)
+
+    def curves(self) -> "Picture":
+        """Scores of validation, one after the other."""
+        panels = {
+            "validation MSE (openstl)": ("openstl", "mse"),
+            "validation SSIM (standard)": ("standard", "ssim"),
+        }
+        rows = self.scores
+        if not rows:
+            raise ValueError(f"{self.folder} has no validation yet")
+        return Picture(
+            curves_png(
+                {
+                    title: {"validation": [row["scores"][of][name]["overall"] for row in rows]}
+                    for title, (of, name) in panels.items()
+                },
+                "validations",
+            )
+        )
+
+    def picture(self) -> "Picture | None":
+        """The last picture of training: truth, forecast and error of a clip; None without any."""
+        files = sorted((self.folder / "pictures").glob("step-*.png"))
+        return Picture(files[-1].read_bytes()) if files else None
+
+    @property
+    def scorecard(self) -> Card | None:
+        """What `foreframe evaluate` last wrote of the run's own test split; None without it."""
+        file = self.folder / "evaluation" / "scorecard.json"
+        return Card(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def _repr_html_(self) -> str:
+        card = self.scorecard
+        return self._validation_html() + ("" if card is None else card._repr_html_())
+
+    def _validation_html(self) -> str:
+        rows = self.scores
+        if not rows:
+            return table_html(f"{self.folder}: no validation yet", [], {})
+
+        def mse(row: dict[str, Any]) -> float:
+            return float(row["scores"]["openstl"]["mse"]["overall"])
+
+        best = min(rows, key=mse)
+        columns = [(of, score) for of, table in best["scores"].items() for score in table]
+        shown = {
+            name: [
+                f"{row['epoch'] + 1}",
+                f"{row['step']}",
+                *(f"{row['scores'][of][score]['overall']:.4g}" for of, score in columns),
+            ]
+            for name, row in (("best", best), ("last", rows[-1]))
+        }
+        names = ["epoch", "step", *(f"{score} ({of})" for of, score in columns)]
+        title = f"{self.folder}: validation on {best['clips']} clips"
+        pictures = [self.curves(), self.picture()]
+        return table_html(title, names, shown) + "".join(
+            f"<div>{image_html(picture.png, 'scores and forecast')}</div>"
+            for picture in pictures
+            if picture
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that a notebook shows.
+
+    Args:
+        png: the bytes of its file.
+    """
+
+    png: bytes = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it; raises ValueError when that is not possible."""
+        from foreframe.base.files import atomic_write
+
+        with atomic_write(Path(path)) as rough:
+            rough.write_bytes(self.png)
+
+
+def open_run(folder: str | os.PathLike[str]) -> Run:
+    """A run that was trained before; raises ValueError where there is none."""
+    return Run(Path(folder))
+
+
+def evaluate(
+    what: "Forecaster | Run | str | os.PathLike[str] | None",
+    data: Any = None,
+    clips: int | Literal["all"] | None = None,
+    batch_size: int = 16,
+    baselines: Sequence[str] | None = None,
+    thresholds: Sequence[float] = (),
+    scales: Sequence[int] = (),
+    period: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    precision: str = "32-true",
+    *,
+    data_args: Plain | None = None,
+    reading: Plain | ReadOptions | None = None,
+    splits: Plain | SplitOptions | None = None,
+    past: int | None = None,
+    future: int | None = None,
+    forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    pasts: str | os.PathLike[str] | None = None,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    stride: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    match: str | Sequence[str] = (),
+    members: int | None = None,
+    seed: int = 0,
+    budget: float = 2.0,
+) -> Card:
+    """Score a forecaster beside the baselines, as `foreframe evaluate` does.
+
+        card = foreframe.evaluate("runs/demo", clips=500)
+
+    Args:
+        what: a run, a forecaster, or what `Forecaster.load` takes; None scores `forecasts` made
+            elsewhere, and the baselines.
+        data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
+            as it is, all of it, unless `split` names a block.
+        clips: how many, or "all"; by default as many as are scored within a minute, about, and all
+            where there are `forecasts`.
+        batch_size: clips at once, at most.
+        baselines: names in MODELS to score beside the model; by default all that can run here.
+        thresholds: of events, in the data's units, e.g. [0.5, 2] for rain.
+        scales: odd sides in pixels for the fractions skill score of these events.
+        period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday.
+        progress: called after each batch with how many clips are scored, and how many will be.
+        precision: bf16-mixed rounds, and is often faster; auto times both.
+        data_args: arguments of the data.
+        reading, splits: of recordings, where not as in training.
+        past, future: frames to look at and to score; by default as in training, or 10, or as many
+            as `forecasts` have.
+        forecasts: files of other programs to score too, as `foreframe evaluate` takes them.
+        pasts: .npy to write the past frames of the clips to, for other programs to forecast from.
+        split: by default test.
+        stride: frames from window to window of recordings; by default that of training.
+        output: folder for a report with curves and pictures; by default none is written.
+        device: of a forecaster that is loaded; auto takes cuda where there is one.
+        match: "last", "guide" or both: rows of the forecasts with the values of these, as
+            `Forecaster.predict` gives them; of members, too. By default what the forecaster's own
+            `match` says; "none" for none.
+        members, seed: of an ensemble that is scored, too, beside a lagged one.
+        budget: GiB of memory that scoring a batch may take.
+
+    Returns:
+        See `foreframe.evaluation.evaluate`, and "data" and "split"; a dict which a notebook shows
+        as a table.
+
+    Raises:
+        ValueError: as loading, opening and scoring do.
+    """
+    check_scoring(clips, past, future, batch_size, split, pasts)
+    opened = open_scored(
+        what, data, data_args, reading, splits, past, future, forecasts, split, stride, device
+    )
+    if output is not None:
+        check_writable(Path(output))
+    if pasts is not None:
+        opened.write_pasts(pasts, clips)
+    card = opened.score(
+        clips,
+        batch_size,
+        baselines,
+        thresholds,
+        scales,
+        period,
+        progress,
+        precision,
+        match,
+        members,
+        seed,
+        budget,
+    )
+    if output is not None:
+        opened.write_report(output, card)
+    return card
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is scored, and on what, opened.
+
+    Args:
+        forecaster: with the window to score; persistence where there is no other.
+        name: of its row: "model", or "persistence".
+        dataset: the clips, by their numbers.
+        where: what the clips are: "data", "data_args" and "split"; empty for a Dataset that is
+            scored as it is.
+        own: whether they are what the forecaster was trained on.
+        forecasts: made elsewhere.
+    """
+
+    forecaster: "Forecaster"
+    name: str
+    dataset: Any
+    where: Plain
+    own: bool
+    forecasts: "Sequence[Forecasts]"
+
+    def score(
+        self,
+        clips: int | Literal["all"] | None = None,
+        batch_size: int = 16,
+        baselines: Sequence[str] | None = None,
+        thresholds: Sequence[float] = (),
+        scales: Sequence[int] = (),
+        period: int | None = None,
+        progress: Callable[[int, int], Any] | None = None,
+        precision: str = "32-true",
+        match: str | Sequence[str] = (),
+        members: int | None = None,
+        seed: int = 0,
+        budget: float = 2.0,
+    ) -> Card:
+        """The scorecard; arguments as of `foreframe.evaluate`, which says what it raises."""
+        from foreframe.evaluation import evaluate as score
+        from foreframe.models import baselines_here
+
+        if self.name != "model" and {*([match] if isinstance(match, str) else match)} - {NONE}:
+            raise ValueError(
+                "match is of a run's forecasts, not of those made elsewhere: name a RUN"
+            )
+        beside = baselines_here() if baselines is None else baselines
+        ours = partial(score, self.forecaster, self.dataset, forecasts=self.forecasts)
+        if clips is None and not self.forecasts:
+            ours = partial(ours, seconds=SECONDS)
+        card = ours(
+            None if clips == "all" else clips,
+            batch_size,
+            beside,
+            thresholds,
+            scales,
+            period,
+            progress,
+            precision,
+            name=self.name,
+            match=match,
+            members=members,
+            seed=seed,
+            budget=budget,
+        )
+        return Card({**self.where, **card})
+
+    def write_pasts(
+        self, path: str | os.PathLike[str], clips: int | Literal["all"] | None = None
+    ) -> int:
+        """As `foreframe.evaluation.write_pasts`."""
+        from foreframe.evaluation import write_pasts
+
+        window, scaling = self.forecaster.window, self.forecaster.scaling
+        n = None if clips == "all" else clips
+        return write_pasts(Path(path), self.dataset, window, scaling, n)
+
+    def write_report(self, folder: str | os.PathLike[str], card: Plain) -> list[Path]:
+        """As `foreframe.evaluation.write_report`."""
+        from foreframe.evaluation import write_report
+
+        return write_report(
+            Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
+        )
+
+
+def open_scored(
+    what: "Forecaster | Run | str | os.PathLike[str] | None",
+    data: Any = None,
+    data_args: Plain | None = None,
+    reading: Plain | ReadOptions | None = None,
+    splits: Plain | SplitOptions | None = None,
+    past: int | None = None,
+    future: int | None = None,
+    forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    split: str | None = None,
+    stride: int | None = None,
+    device: str = "auto",
+) -> Scored:
+    """Open what `evaluate` scores, whose arguments these are; raises as it does."""
+    if what is None and data is None:
+        raise ValueError("name a RUN, or what to score on without one: --data")
+    from torch.utils.data import Dataset
+
+    from foreframe.data import ClipSet, Recordings, check_first_clip, open_dataset
+    from foreframe.data.arrays import data_name
+    from foreframe.data.forecasts import open_forecasts
+    from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.models import model_name
+
+    if what is None:
+        forecaster = Forecaster.load("persistence")
+    elif isinstance(what, Forecaster):
+        forecaster = what
+    else:
+        forecaster = Forecaster.load(os.fspath(what), device)
+    options = {"data_args": data_args, "reading": reading, "splits": splits}
+    given = {name: _plain(of) for name, of in options.items() if of is not None}
+    args: dict[str, Any] = as_data_args(given).get("data_args", {})
+    asked = [(group, name) for group, of in given.items() for name in of]
+    check_drawn(forecaster.trained.data if data is None else data, asked)
+    own = what is not None and data is None
+    if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
+        data, args = what.data, {**forecaster.trained.data_args, **args}
+        split = split or "test"
+    if data is None or isinstance(data, str | os.PathLike):
+        name = None if data is None else os.fspath(data)
+        own = own or (what is not None and name == forecaster.trained.data)
+        if what is not None:
+            name, args = forecaster.data_to_score(_called(what), name, args)
+        data = name
+    else:
+        name = data_name(data)
+    files = [forecasts] if isinstance(forecasts, str | os.PathLike) else forecasts
+    elsewhere = [open_forecasts(os.fspath(file), args.get("variable")) for file in files]
+    if what is None and elsewhere and future is None:
+        future = elsewhere[0].steps
+    changes = {"past": past, "future": future, "stride": stride}
+    window = replace(forecaster.window, **{k: n for k, n in changes.items() if n is not None})
+    scaling = forecaster.scaling
+    if isinstance(data, Dataset) and split is None:
+        dataset, where = data, {}
+    else:
+        split = split or "test"
+        dataset = open_dataset(data, split, window, args, None if forecaster.free else scaling)
+        check_first_clip(dataset, window, forecaster.model.takes, str(name))
+        where = {"data": name, "data_args": args, "split": split}
+    if not forecaster.free and isinstance(dataset, ClipSet):
+        forecaster.check_channels(np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+    if forecaster.free and isinstance(dataset, Recordings):
+        scaling = dataset.scaling
+    row = model_name(forecaster.model) if forecaster.free else "model"
+    # What was given keeps its own window.
+    own_match, trained = forecaster.match, forecaster.trained
+    forecaster = Forecaster(forecaster.model, window, scaling, trained, match=own_match)
+    return Scored(forecaster, row, dataset, where, own, elsewhere)
+
+
+def _called(what: Any) -> str:
+    return str(os.fspath(what)) if isinstance(what, str | os.PathLike) else "this forecaster"

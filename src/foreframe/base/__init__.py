@@ -1,0 +1,1 @@
+"""Files, validation of options, messages, memory: what knows nothing of clips."""

@@ -1,0 +1,248 @@
+"""Physical values <-> what the network sees."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foreframe.base.typed import check_types
+
+Values = TypeVar("Values", Tensor, np.ndarray)
+
+KINDS = ("range", "minmax", "standard", "log", "dbz")
+FAR = 1e30  # float32 ends not far above
+SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
+# What `Scaling.fit` and the command line take for kinds that are not fitted, unless told otherwise.
+DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The data's own units, mapped to [0, 1] and back. x is a value, y what the network sees:
+
+    - "range": y = (x - low) / (high - low). A fixed range; `Forecaster` refuses values outside.
+    - "minmax": the same line, from the smallest to the largest value of the training frames; values
+      outside are taken.
+    - "standard": the same line, where low and high lie `SPREAD` = 4 standard deviations below and
+      above the mean, so that y is the standardised value over 8, plus a half. Values outside are
+      taken.
+    - "log", for rain: y = log(1 + x/low) / log(1 + high/low), for x >= 0: a straight line well
+      below `low`, logarithms above. Values outside are taken; negative ones are cut to 0.
+    - "dbz", for reflectivity in dBZ: the line of "range", but values below `low`, which stand for
+      no echo, become 0, and come back as `low`; those above `high` become 1.
+
+    Missing values (NaN) stay missing.
+
+    Args:
+        low, high: see above, in the data's units.
+        units: of low, high and of what `to_units` gives back.
+        kind: one of KINDS.
+        inputs: low and high of each input, the last channels of frames, which a model sees and does
+            not forecast; each goes on the line of "minmax".
+
+    Raises:
+        ValueError: when high is not above low, an unknown kind, or low is not above 0 where kind is
+            "log".
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    units: str = ""
+    kind: str = "range"
+    inputs: Sequence[Sequence[float]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple((low, high) for low, high in self.inputs))
+        for low, high in self.inputs:
+            if not (max(abs(low), abs(high)) < FAR and high > low):
+                raise ValueError(f"the scaling of an input needs low < high, not {low} and {high}")
+        if self.kind not in KINDS:
+            raise ValueError(f"scaling kind {self.kind!r} is unknown; choose {', '.join(KINDS)}")
+        if not max(abs(self.low), abs(self.high)) < FAR:  # nor NaN
+            raise ValueError(f"a scaling needs finite numbers, not {self.low} and {self.high}")
+        if not self.high > self.low:
+            raise ValueError(f"a scaling needs low < high, not {self.low} and {self.high}")
+        if self.kind == "log" and not self.low > 0:
+            raise ValueError(
+                "a log scaling needs low > 0, where logarithms take over from the straight line, "
+                f"not {self.low}"
+            )
+
+    @classmethod
+    def fit(cls, frames: Values, units: str = "", kind: str = "minmax") -> "Scaling":
+        """From frames of the training split alone: range, or mean and spread; NaN is left out.
+
+        Raises:
+            ValueError: when the frames hold a single value or nothing finite.
+        """
+        return cls.from_moments(Moments().plus(np.asarray(frames)), units, kind)
+
+    @classmethod
+    def from_moments(cls, moments: "Moments", units: str = "", kind: str = "minmax") -> "Scaling":
+        """`fit`, from one pass over frames that are too many for memory.
+
+        A "log" or "dbz" scaling begins where DEFAULTS says, and reaches at least as high.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        if kind in DEFAULTS:
+            low, high, usual = DEFAULTS[kind]
+            return cls(low, max(high, moments.highest), units or usual, kind)
+        if not moments.lowest < moments.highest:
+            raise ValueError(
+                "a scaling cannot be fitted to frames without two different finite values"
+            )
+        if kind == "standard":
+            mean, deviation = moments.mean, moments.deviation
+            return cls(mean - SPREAD * deviation, mean + SPREAD * deviation, units, kind)
+        return cls(moments.lowest, moments.highest, units, "minmax")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The values that frames may have: those within a "range", any of other kinds."""
+        return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
+
+    @property
+    def network_bounds(self) -> tuple[float, float]:
+        """The same on the network's scale."""
+        return (0.0, 1.0) if self.kind == "range" else (-math.inf, math.inf)
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether the data are on [0, 1] already, as drawn clips are: nothing is converted."""
+        return (self.low, self.high, self.kind) == (0.0, 1.0, "range")
+
+    def from_pictures(self, frames: np.ndarray) -> np.ndarray:
+        """Pictures of 8 bits on [0, 1] where the data are; other frames as they are. Any shape."""
+        if self.is_unit and frames.dtype == np.uint8:
+            return frames.astype(np.float32) / 255
+        return frames
+
+    def of(self, dtype: Any) -> "Scaling":
+        """That of frames of this dtype: pictures of 8 bits go from 0 to 255 where others go from 0
+        to 1.
+        """
+        return replace(self, high=255.0) if self.is_unit and dtype == np.uint8 else self
+
+    def to_network(self, values: Values) -> Values:
+        """Units -> [0, 1]; any shape, or (...,C+I,H,W) where there are I inputs."""
+        if self.inputs:
+            forecast = values[..., : -len(self.inputs), :, :]
+            forecast = replace(self, inputs=()).to_network(forecast)
+            inputs = self.inputs_to_network(values[..., -len(self.inputs) :, :, :])
+            return (torch.cat if isinstance(values, Tensor) else np.concatenate)(
+                [forecast, inputs], -3
+            )
+        if self.kind == "log":
+            log1p = torch.log1p if isinstance(values, Tensor) else np.log1p
+            return log1p(_cut(values, 0.0, math.inf) / self.low) / math.log1p(self.high / self.low)
+        if self.kind == "dbz":
+            values = _cut(values, self.low, self.high)
+        if (self.low, self.high) == (0.0, 1.0):
+            return values
+        above = values - self.low
+        if isinstance(above, Tensor) and above.is_floating_point():
+            # In place: each copy of a window takes as long as reading it.
+            return above.div_(self.high - self.low)
+        return above / (self.high - self.low)
+
+    def inputs_to_network(self, values: Values) -> Values:
+        """Each input on its own line; (...,I,H,W)."""
+        if not self.inputs:
+            return values
+        low, high = np.array(self.inputs, np.float32).T[:, :, None, None]
+        if isinstance(values, Tensor):
+            low, high = (torch.from_numpy(ends).to(values.device) for ends in (low, high))
+        return (values - low) / (high - low)
+
+    def to_units(self, values: Values) -> Values:
+        """[0, 1] -> units, of forecast channels, not of inputs; any shape."""
+        if self.kind == "log":
+            expm1 = torch.expm1 if isinstance(values, Tensor) else np.expm1
+            # A forecast may overshoot: e to the power of that must not.
+            return expm1(_cut(values, 0.0, 1.5) * math.log1p(self.high / self.low)) * self.low
+        if self.kind == "dbz":
+            values = _cut(values, 0.0, 1.0)
+        if (self.low, self.high) == (0.0, 1.0):
+            return values
+        return values * (self.high - self.low) + self.low
+
+    def config(self) -> dict[str, Any]:
+        """Plain numbers and strings, for config.json: `Scaling(**config)` is the way back."""
+        config = asdict(self) | {"inputs": [list(ends) for ends in self.inputs]}
+        return config if self.inputs else {k: v for k, v in config.items() if k != "inputs"}
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, range and sums of the finite values of many frames, gathered in one pass."""
+
+    count: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
+    total: float = 0.0
+    squares: float = 0.0
+
+    def plus(self, frames: np.ndarray) -> "Moments":
+        flat, moments = frames.reshape(-1), self
+        # A stretch at a time: as float64 big frames would fill the memory.
+        for start in range(0, flat.size, 2**22):
+            values = flat[start : start + 2**22].astype(np.float64)
+            values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
+            if values.size:
+                ends = float(values.min()), float(values.max())
+                sums = float(values.sum()), float(np.square(values).sum())
+                moments += Moments(values.size, *ends, *sums)
+        return moments
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.count + other.count,
+            min(self.lowest, other.lowest),
+            max(self.highest, other.highest),
+            self.total + other.total,
+            self.squares + other.squares,
+        )
+
+    @property
+    def mean(self) -> float:
+        return self.total / max(1, self.count)
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(max(0.0, self.squares / max(1, self.count) - self.mean**2))
+
+
+def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
+    """What an option says: a kind to be fitted, or a scaling where `low` and `high` are given too.
+
+    Raises:
+        ValueError: an unknown kind or key.
+    """
+    if isinstance(given, Scaling):
+        return given
+    if isinstance(given, str):
+        given = {"kind": given}
+    check_types(Scaling, given, "scaling")
+    kind = str(given.get("kind", "range" if "low" in given else "minmax"))
+    if kind not in KINDS:
+        raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")
+    if kind == "range" and "low" not in given and "high" not in given:
+        raise ValueError(
+            "a range scaling is a fixed one: give its low and high, or take minmax, which is fitted"
+        )
+    if ("low" in given) != ("high" in given):
+        raise ValueError(
+            "a scaling needs both low and high, or neither, to be fitted to the training frames"
+        )
+    return Scaling(**given) if "low" in given else kind
+
+
+def _cut(values: Values, low: float, high: float) -> Values:
+    """Clip; NaN stays NaN."""
+    return values.clamp(low, high) if isinstance(values, Tensor) else np.clip(values, low, high)

@@ -1,0 +1,88 @@
+"""Members of a forecaster beside ensembles that cost nothing, scored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from foreframe.clips.data_options import GUIDE
+from foreframe.clips.keyed import further, key_of
+from foreframe.data import MovingMNIST
+from foreframe.evaluation.metrics import EnsembleScorecard
+from foreframe.evaluation.networks import forecast_clips, members_of
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.matching import match_members
+from foreframe.forecasting.precision import EXACT
+from foreframe.models import Drawn, Lagged, Parts
+
+LAGS = 5  # of the lagged ensemble
+
+
+class Ensembles:
+    """Members of a forecaster beside a lagged ensemble, scored a batch at a time: as they are, and
+    each matched to what `matches` say, by the names of these rows. Where the data can tell what may
+    come, the true futures are a further ensemble, which none can beat.
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        members: int,
+        seed: int,
+        thresholds: Sequence[float],
+        scales: Sequence[int],
+        matches: Mapping[str, str],
+        dataset: Dataset,
+    ) -> None:
+        window, scaling = forecaster.window, forecaster.scaling
+        self.model, self.members, self.seed = forecaster.model, members, seed
+        self.matches = matches
+        self.within = scaling.network_bounds
+        self.lagged = Lagged(lags=min(LAGS, window.past))
+        sizes = {"model": members, **dict.fromkeys(matches, members), "lagged": self.lagged.lags}
+        self.oracle = None
+        if isinstance(dataset, MovingMNIST) and dataset.motion.redraw:
+            self.oracle = dataset.futures
+            sizes["oracle"] = members
+        self.cards = {
+            name: EnsembleScorecard(
+                window.future, n, scaling.units, thresholds, scaling.to_units, seed, scales=scales
+            )
+            for name, n in sizes.items()
+        }
+
+    def score(
+        self, parts: Parts, which: Sequence[int], precision: str
+    ) -> Float[Tensor, "b m s c h w"]:
+        """Gives the forecaster's members of these clips, each clip's drawn anew."""
+        asked, lagged = (
+            drawn_for(which, n, self.seed, self.within) for n in (self.members, self.lagged.lags)
+        )
+        guided = GUIDE in self.matches.values()
+        own, guide = forecast_clips(self.model, parts, precision, guided, asked)
+        members = own.unflatten(0, (-1, self.members))
+        # One ensemble after the other: each is as large as all forecasts of a batch, many times.
+        for row, of in self.matches.items():
+            matched = match_members(of, members, parts.last, guide)
+            self.cards[row].update(matched, parts.truth, which)
+        self.cards["model"].update(members, parts.truth, which)
+        self.cards["lagged"].update(
+            members_of(self.lagged, parts, EXACT, lagged), parts.truth, which
+        )
+        if self.oracle is not None:
+            true = self.oracle(which, parts.past.shape[1], self.members, self.seed)
+            self.cards["oracle"].update(true[:, :, : parts.truth.shape[1]], parts.truth, which)
+        return members
+
+    def summary(self) -> dict[str, Any]:
+        return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}
+
+
+def drawn_for(clips: Sequence[int], members: int, seed: int, within: tuple[float, float]) -> Drawn:
+    """So many members of each of these clips, by the clips' numbers: whichever clips they are
+    scored or shown with.
+    """
+    return Drawn(members, further(key_of(seed), torch.tensor(list(clips))), within)

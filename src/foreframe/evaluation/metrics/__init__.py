@@ -1,0 +1,84 @@
+"""Scores of forecasts. One is a line in `SCORES`, and a function of forecast and truth."""
+
+from collections.abc import Sequence
+
+from foreframe.evaluation.metrics.correlation import SUMS, pearson
+from foreframe.evaluation.metrics.ensemble_scorecard import (
+    EnsembleScorecard,
+    ensemble_scores,
+    scores_of_ensemble,
+)
+from foreframe.evaluation.metrics.events import event_scores
+from foreframe.evaluation.metrics.members import Members
+from foreframe.evaluation.metrics.pair import Pair, clipped, in_units
+from foreframe.evaluation.metrics.pixel import (
+    absolute_error,
+    decibels,
+    error,
+    frames,
+    peak_signal_to_noise,
+    ratio,
+    root_ratio,
+    squared_error,
+    values,
+)
+from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
+from foreframe.evaluation.metrics.sharpness import slope_of_forecast, slope_of_truth
+from foreframe.evaluation.metrics.structural import (
+    frames_with_windows,
+    similarity,
+    structural_similarity,
+)
+
+SCORES: dict[str, dict[str, Score]] = {
+    "standard": {
+        "mse": Score(ratio, squared_error, values),
+        "mae": Score(ratio, absolute_error, values),
+        "psnr": Score(decibels, clipped(squared_error), values),
+        "ssim": Score(ratio, similarity(1.0), frames_with_windows),
+        "sharpness": Score(ratio, slope_of_forecast, slope_of_truth),
+        "correlation": Score(pearson, values, *SUMS),
+    },
+    "openstl": {
+        "mse": Score(ratio, squared_error, frames),
+        "mae": Score(ratio, absolute_error, frames),
+        "psnr": Score(ratio, peak_signal_to_noise, frames),
+        "ssim": Score(ratio, similarity(2.0), frames_with_windows),
+    },
+    "physical": {
+        "rmse": Score(root_ratio, in_units(squared_error), values),
+        "mae": Score(ratio, in_units(absolute_error), values),
+        "bias": Score(ratio, in_units(error), values),
+    },
+}
+"""Every score by its convention and name. With P (forecast) and Y (truth), n frames at a lead time,
+D = C*H*W values a frame:
+
+- `standard`: MSE and MAE are means a pixel; PSNR = -10 log10 of the mean of all clipped squared
+  errors; SSIM with L = 1; sharpness is the summed gradient magnitude of P over that of Y (below 1:
+  blurred; NaN where Y is flat); correlation is Pearson's, over all values of all clips at once.
+- `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over
+  frames; PSNR is averaged over frames; SSIM has data range L = 2, which reads higher: by 0.03, by
+  0.07 where blurred.
+- `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
+  bias, which is above 0 where forecasts are too high.
+
+In the first two, MSE and MAE are of P as forecast, PSNR, SSIM and sharpness of P clipped to [0,1].
+Missing values never count (see `Pair`).
+"""
+
+
+def scores_of(
+    units: str = "", thresholds: Sequence[float] = (), scales: Sequence[int] = ()
+) -> Scores:
+    """The scores of data in these units: `physical` where there are any, and a convention for each
+    threshold (see `event_scores`, which says what it raises).
+    """
+    conventions = ("standard", "openstl", *(("physical",) if units else ()))
+    return {name: SCORES[name] for name in conventions} | event_scores(thresholds, scales, units)
+
+
+__all__ = [
+    "SCORES", "EnsembleScorecard", "Members", "Pair", "Score", "Scorecard", "Scores",
+    "ensemble_scores", "event_scores", "scores_of", "scores_of_ensemble", "structural_similarity",
+]  # fmt: skip

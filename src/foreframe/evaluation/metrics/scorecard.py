@@ -1,0 +1,111 @@
+"""Scores that accumulate: sums for each lead time, and no forecast is kept."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
+
+
+class Score:
+    """A score: what becomes of sums over frames, once they are added up.
+
+    Args:
+        value: of the totals, in the order of `sums`; tensors of one shape. What it gives has that
+            shape, or a leading axis too, where the score is a list, such as a histogram.
+        sums: numbers for each frame (B,T), given a `Pair`. Sums that several scores share are
+            computed once. A list has a sum for each of its numbers (`rows`).
+    """
+
+    def __init__(self, value: Callable[..., Tensor], *sums: Sum) -> None:
+        self.value, self.sums = value, sums
+
+
+Scores = Mapping[str, Mapping[str, Score]]
+"""Scores by convention and name, as `foreframe.evaluation.metrics.SCORES` has them."""
+
+
+@cache
+def _nth(function: Callable[[Any], Tensor], n: int) -> Sum:
+    return lambda pair: pair.of(function)[..., n]
+
+
+def rows(function: Callable[[Any], Tensor], count: int) -> list[Sum]:
+    """So many sums, from one function of a pair that gives them all, (B,T,count)."""
+    return [_nth(function, n) for n in range(count)]
+
+
+class Scorecard:
+    """Any scores over clips, for each of `steps` lead times.
+
+    Args:
+        steps: lead times.
+        scores: which.
+        to_units: takes values to the data's own units, for scores that are in these.
+
+    Attributes:
+        sums: (1 + sums, steps), float64: clips, and every sum that a score needs; they add up over
+            batches and ranks.
+    """
+
+    def __init__(
+        self, steps: int, scores: Scores, to_units: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.steps, self.scores, self._to_units = steps, scores, to_units
+        every = [score for of in scores.values() for score in of.values()]
+        self._rows = list(dict.fromkeys(row for score in every for row in score.sums))
+        self.sums = torch.zeros(1 + len(self._rows), steps, dtype=torch.float64)
+        self._by_clip: list[Tensor] = []
+
+    @torch.no_grad()
+    def update(self, P: Frames, Y: Frames) -> None:
+        """Add a batch of forecasts and their truth, which may have missing values (see `Pair`)."""
+        if P.shape != Y.shape or P.shape[1] != self.steps:
+            raise ValueError(
+                f"forecast and truth must both be (B,{self.steps},C,H,W), not {tuple(P.shape)} and "
+                f"{tuple(Y.shape)}"
+            )
+        self._add(Pair(P, Y, self._to_units))
+
+    def _add(self, pair: Pair) -> None:
+        rows = torch.stack([pair.of(row) for row in self._rows]).masked_fill(pair.lost, torch.nan)
+        rows = rows.cpu().double()  # on the CPU: not every device has float64
+        self.sums[0] += len(pair.Y)
+        self.sums[1:] += rows.sum(dim=1)
+        self._by_clip.append(rows.sum(dim=2))
+
+    @property
+    def clips(self) -> int:
+        return int(self.sums[0, 0])
+
+    def by_clip(self, convention: str, score: str) -> Tensor:
+        """(sums, clips): what a score is made of, over all lead times, for each clip that this
+        process has scored.
+        """
+        rows = [self._rows.index(row) for row in self.scores[convention][score].sums]
+        return torch.cat(self._by_clip, dim=1)[rows]
+
+    def table(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """{convention: {score: {"overall": number, "per_lead": [number a lead time]}}}, plain
+        values; NaN where nothing was there to score. A list stands for a number where a score is
+        one.
+
+        Raises:
+            ValueError: before any update.
+        """
+        if self.clips == 0:
+            raise ValueError("this scorecard is empty: update it with at least one batch")
+        return {
+            convention: {name: self._entry(score) for name, score in of.items()}
+            for convention, of in self.scores.items()
+        }
+
+    def _entry(self, score: Score) -> dict[str, Any]:
+        totals = self.sums[[1 + self._rows.index(row) for row in score.sums]]
+        return {
+            "overall": score.value(*totals.sum(dim=1)).tolist(),
+            "per_lead": score.value(*totals).movedim(-1, 0).tolist(),
+        }

@@ -1,0 +1,83 @@
+"""How much there is at each scale: power spectra, averaged over all directions."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.evaluation.metrics.members import Members
+from foreframe.evaluation.metrics.pair import Frames, Pair, PerFrame
+from foreframe.evaluation.metrics.pixel import ratio, ratios
+from foreframe.evaluation.metrics.scorecard import Score, rows
+
+WAVELENGTHS = tuple(2 ** (half / 2) for half in range(2, 17))
+"""Pixels: 2 to 256, two bands an octave, each from 2^-1/4 to 2^1/4 of its wavelength. A spectrum is
+a list with a number for each; NaN where the frame has no wave of that length.
+"""
+AT = 8.0  # pixels: a stroke or a shower; what a blurred forecast has lost
+
+PerBand = Float[Tensor, "b t bands"]
+
+
+def spectral_scores() -> dict[str, Score]:
+    """`spectrum` (of members: the mean over the members of each one's power), `spectrum_of_mean`
+    and `spectrum_of_truth`, a number for each of `WAVELENGTHS`; `power_at_8` and
+    `power_of_mean_at_8`, the first two over the third at 8 pixels.
+
+    The power of a wave is |F|^2, where the sum over all waves is the frame's variance; of a band it
+    is the mean over its waves, whatever their direction. Of channels the mean is taken, of frames
+    those without a missing value alone.
+    """
+    bands, eight = len(WAVELENGTHS), WAVELENGTHS.index(AT)
+    X, P, Y = (rows(of, bands) for of in (_of_members, _of_mean, _of_truth))
+    frames = [whole_frames] * bands
+    return {
+        "spectrum": Score(ratios, *X, *frames),
+        "spectrum_of_mean": Score(ratios, *P, *frames),
+        "spectrum_of_truth": Score(ratios, *Y, *frames),
+        f"power_at_{AT:g}": Score(ratio, X[eight], Y[eight]),
+        f"power_of_mean_at_{AT:g}": Score(ratio, P[eight], Y[eight]),
+    }
+
+
+def whole_frames(pair: Pair) -> PerFrame:
+    """1 for a frame without a missing value, 0 for others."""
+    return pair.valid.flatten(2).all(dim=2).float()
+
+
+def power(X: Frames) -> PerBand:
+    """The power of each frame in each band, channels averaged.
+
+    Frames are not periodic: the jump between opposite edges would look like fine detail. So the
+    mean is taken off and a Hann window laid over them (Harris 1978).
+    """
+    b, t, c, h, w = X.shape
+    window = torch.outer(*(torch.hann_window(side, device=X.device) for side in (h, w)))
+    mean = (X * window).sum(dim=(3, 4), keepdim=True) / window.sum()
+    waves = torch.fft.fft2((X - mean) * window).abs().square()
+    waves = waves.mean(dim=2) / (window.square().mean() * (h * w) ** 2)
+    return waves.flatten(2) @ _bands(h, w).to(X.device)
+
+
+def _bands(h: int, w: int) -> Float[Tensor, "waves bands"]:
+    """For each band the weights of all waves of a frame; NaN for a band without any."""
+    frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.fftfreq(w)[None]).flatten()
+    half_octaves = (2 * -frequency.log2()).round() - 2  # of the wavelength; infinite for the mean
+    marks = half_octaves[:, None] == torch.arange(len(WAVELENGTHS))
+    return marks.float() / marks.sum(dim=0)
+
+
+def _of_members(members: Members) -> PerBand:
+    one_by_one = [power(x) for x in members.X.unbind(dim=1)]  # complex numbers take memory
+    return _where_whole(members, torch.stack(one_by_one).mean(dim=0))
+
+
+def _of_mean(members: Members) -> PerBand:
+    return _where_whole(members, power(members.P))
+
+
+def _of_truth(members: Members) -> PerBand:
+    return _where_whole(members, power(members.Y))
+
+
+def _where_whole(members: Members, of_frames: PerBand) -> PerBand:
+    return of_frames.where(members.of(whole_frames).unsqueeze(2) > 0, 0)

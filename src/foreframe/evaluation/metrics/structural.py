@@ -1,0 +1,95 @@
+"""Structural similarity (Wang et al. 2004, IEEE TIP 13(4)), with scikit-image's defaults: uniform
+window, sample covariance, K1 = 0.01, K2 = 0.03, only where the whole window fits.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from foreframe.evaluation.metrics.pair import Frames, Pair, PerFrame, Sum
+
+WINDOW = 7  # pixels
+RANGES = 1.0, 2.0  # of values in [0,1], and of the convention `openstl`
+STRETCH, HELD = 2**28, 20  # bytes of maps at a time; maps of each image
+
+
+def structural_similarity(P: Frames, Y: Frames, data_range: float = 1.0) -> PerFrame:
+    """Mean SSIM of each frame, channels averaged. NaN where frames are smaller than the window.
+
+    Only windows without a missing value of Y (NaN) count, and only channels with such a window; NaN
+    for a frame without any.
+
+    Args:
+        P, Y: forecast and truth. P may hold anything where Y is missing.
+        data_range: L. 1 for values in [0,1]; the `openstl` convention has 2 (see `SCORES`).
+    """
+    return _similarities(Pair(P, Y), (data_range,))[0]
+
+
+def frames_with_windows(pair: Pair) -> PerFrame:
+    """1 for a frame with a window that misses no value, 0 for one without."""
+    return pair.whole(WINDOW).flatten(2).any(dim=2).float()
+
+
+@cache
+def similarity(data_range: float) -> Sum:
+    """The SSIM of each frame, the forecast clipped to [0,1]; 0 for a frame without a window."""
+
+    def ssim(pair: Pair) -> PerFrame:
+        both = pair.clipped.of(_of_both_ranges)
+        return both[RANGES.index(data_range)].where(pair.of(frames_with_windows) > 0, 0)
+
+    return ssim
+
+
+def _of_both_ranges(pair: Pair) -> list[PerFrame]:
+    return _similarities(pair, RANGES)
+
+
+def _similarities(pair: Pair, data_ranges: Sequence[float]) -> list[PerFrame]:
+    """A few images at a time: of each, many maps are held."""
+    b, t, c, h, w = pair.P.shape
+    if min(h, w) < WINDOW:
+        return [pair.P.new_full((b, t), torch.nan) for _ in data_ranges]
+    images = [of.reshape(-1, 1, h, w) for of in (pair.P, pair.Y)]
+    images += [pair.whole(WINDOW).flatten(0, 2)] if pair.gaps else []
+    # Never a single image, whose mean torch adds up in another order.
+    stretches = max(1, len(images[0]) // max(2, STRETCH // (4 * HELD * h * w)))
+    parts = [
+        torch.stack(_means(*part, data_ranges=data_ranges))
+        for part in zip(*(of.tensor_split(stretches) for of in images), strict=True)
+    ]
+    of_images = torch.cat(parts, dim=1).unflatten(1, (b, t, c))
+    if not pair.gaps:
+        return list(of_images.mean(dim=3))
+    counts = images[2].flatten(1).any(dim=1).view(b, t, c)
+    return list(of_images.where(counts, 0).sum(dim=3) / counts.sum(dim=2))
+
+
+def _means(
+    x: Float[Tensor, "n 1 h w"],
+    y: Float[Tensor, "n 1 h w"],
+    whole: Bool[Tensor, "n rows columns"] | None = None,
+    *,
+    data_ranges: Sequence[float],
+) -> list[Float[Tensor, " n"]]:
+    """The mean over windows of each image; NaN without a whole one."""
+    pooled = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], dim=1), WINDOW, stride=1)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = pooled.unbind(dim=1)
+    sample = WINDOW**2 / (WINDOW**2 - 1)
+    var_x, var_y = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
+    covariance = 2 * sample * (mean_xy - mean_x * mean_y)
+    product, squares, variances = 2 * mean_x * mean_y, mean_x**2 + mean_y**2, var_x + var_y
+    means = []
+    for data_range in data_ranges:
+        C1, C2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        ssim = ((product + C1) * (covariance + C2)) / ((squares + C1) * (variances + C2))
+        if whole is None:
+            means.append(ssim.mean(dim=(1, 2)))
+        else:
+            means.append(ssim.where(whole, 0).sum(dim=(1, 2)) / whole.sum(dim=(1, 2)))
+    return means

@@ -1,0 +1,1 @@
+"""The Forecaster (model, window, scaling): forecasts, streams, ensembles, saving, and files."""

@@ -1,0 +1,121 @@
+"""Checkpoints as files: sealed, so that damage is seen; two generations, so that it is no loss."""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foreframe.base.files import atomic_write
+
+# The comment of the zip archive that torch writes: the digest of all that comes before its length.
+SEAL = re.compile(rb"foreframe sha256 ([0-9a-f]{64})")
+SEAL_LENGTH = len(b"foreframe sha256 ") + 64
+
+
+def before(path: Path) -> Path:
+    """Where the generation before lies: last.previous.ckpt beside last.ckpt."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write plain values and tensors, sealed, to `path`; the file that was there is kept beside it.
+
+    Raises:
+        ValueError: when it cannot be written; both generations stay as they were.
+    """
+    content = io.BytesIO()
+    # Not to the file itself: torch tells of a full disk as "unexpected pos".
+    torch.save(checkpoint, content)
+    end = content.seek(-2, io.SEEK_END)  # the length of the comment, none so far
+    seal = b"foreframe sha256 " + hashlib.sha256(content.getbuffer()[:end]).hexdigest().encode()
+    content.write(len(seal).to_bytes(2, "little") + seal)
+    # A damaged checkpoint must not take the place of the good one before it.
+    with atomic_write(path, keep=before(path) if damage(path) is None else None) as rough:
+        rough.write_bytes(content.getbuffer())
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint's bytes, or None.
+
+    Those of earlier versions have no seal: torch's own checksums are compared, which it writes for
+    each part of the archive and never checks.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(0, size - SEAL_LENGTH))
+            seal = SEAL.fullmatch(file.read())
+            if seal is not None:
+                digest, left = hashlib.sha256(), size - SEAL_LENGTH - 2
+                file.seek(0)
+                while left > 0 and (block := file.read(min(left, 1 << 20))):
+                    digest.update(block)
+                    left -= len(block)
+                intact = digest.hexdigest().encode() == seal[1]
+                return None if intact else "its checksum does not fit"
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                return "its parts are compressed, which torch does not write"
+            part = archive.testzip()
+            return None if part is None else f"the checksum of {part} does not fit"
+    except FileNotFoundError:
+        return "there is no such file"
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError):
+        return "it is cut short or no archive"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A training checkpoint as plain values and tensors; pickled objects are refused.
+
+    Raises:
+        ValueError: when it is cut short, damaged or not foreframe's.
+    """
+    wrong = damage(path)
+    try:
+        if wrong is not None:
+            raise ValueError(wrong)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises half a dozen kinds, some of them its own, for a file that is not whole.
+        raise ValueError(
+            f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the "
+            "run, or train again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("forecaster"), dict):
+        raise ValueError(f"{path} is not a checkpoint of foreframe")
+    return checkpoint
+
+
+def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
+    """The first whole checkpoint of `paths`, its content, and a line about damaged ones or "".
+
+    Raises:
+        ValueError: all of them are damaged.
+        FileNotFoundError: none of them exists.
+    """
+    damaged: list[Path] = []
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            checkpoint = read_checkpoint(path)
+        except ValueError:
+            damaged.append(path)
+            continue
+        if not damaged:
+            return path, checkpoint, ""
+        verb = "is" if len(damaged) == 1 else "are"
+        instead = f"{path.name}, of step {checkpoint.get('global_step')}, is taken instead"
+        names = " and ".join(map(str, damaged))
+        return path, checkpoint, f"{names} {verb} cut short or damaged: {instead}"
+    if damaged:
+        raise ValueError(
+            f"{' and '.join(map(str, damaged))} cannot be read: cut short or damaged, and there is "
+            "none before; train again"
+        )
+    raise FileNotFoundError

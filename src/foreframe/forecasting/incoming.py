@@ -1,0 +1,182 @@
+"""Frames as they come: from files, from a folder that grows, from standard input."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+
+from foreframe.base.budget import OverBudgetError
+from foreframe.base.extras import needed
+from foreframe.base.notes import warn
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import ReadOptions, read_options
+from foreframe.clips.units import check_units
+from foreframe.data.films import film_stream
+from foreframe.data.geotiff import is_geotiff, read_geotiff
+from foreframe.data.npy import read_array
+from foreframe.data.pictures import SUFFIXES as IMAGES
+from foreframe.data.pictures import natural, read_images
+from foreframe.data.readers import read_clips
+from foreframe.data.reading import one_by_one
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.streaming import Stream
+
+Frame = Num[np.ndarray, "c h w"]
+
+PAUSE = 0.05  # seconds between two looks into a folder
+
+
+def place_of(live: Stream, source: str) -> dict[str, Any]:
+    """How far a source was read: its beginning, unless this stream was saved while it read the same
+    file or folder.
+
+    Args:
+        source: as of `live_frames`.
+
+    Returns:
+        The `place` that `live_frames` goes on from.
+    """
+    path = source if source == "-" or "://" in source else str(Path(source).resolve())
+    return dict(live.source) if live.source.get("path") == path and path != "-" else {"path": path}
+
+
+def live_frames(
+    forecaster: Forecaster,
+    source: str,
+    place: dict[str, Any] | None = None,
+    wait: float = 5.0,
+    **reading: Any,
+) -> Iterator[Frame]:
+    """Frames (C,H,W) in the data's own units, read as in training, one at a time.
+
+    Args:
+        source: a film or any other file of recordings; a folder of pictures or .npy frames, which
+            may grow; "-" for standard input, a film or .npy frames one after the other.
+        place: how far the source was read before. It goes on from there, and is kept up to date:
+            `frames` of a file, or the name of the `last` file of a folder.
+        wait: seconds without a new file after which a growing folder counts as finished.
+        reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
+
+    Raises:
+        ValueError: what reading raises, or other channels than the model's.
+    """
+    place = {} if place is None else place
+    how = read_options(forecaster.reading_of(source, reading, whole=True))
+    path = Path(source)
+    if source == "-":
+        frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)
+    elif path.is_dir() and _may_grow(path):
+        frames = one_by_one(_from_folder(path, wait, place, how), how)
+    else:
+        clips = read_clips(source, how)
+        for clip in clips:
+            check_units(clip.units, forecaster.scaling.units, clip.name)
+        for note in dict.fromkeys(note for clip in clips for note in clip.notes):
+            warn(f"{source}: {note}")
+        if len(clips) > 1:
+            warn(
+                f"{source} holds {len(clips)} recordings: they are taken one after the other, as "
+                "if they were one"
+            )
+        frames = _from_clips(clips, place)
+    for frame in frames:
+        forecaster.check_channels(frame.shape[0], source, frame.dtype)
+        yield frame
+
+
+def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Frame]:
+    """The frames of recordings, without those that `place` says were taken before."""
+    taken, start = place.get("frames", 0), 0
+    for clip in clips:
+        for k in range(max(0, taken - start), len(clip)):
+            place["frames"] = start + k + 1
+            yield clip.frames[k : k + 1][0]
+        start += len(clip)
+
+
+def _is_frame(path: Path) -> bool:
+    return path.suffix.lower() in (*IMAGES, ".npy") and path.name[0] != "."
+
+
+def _may_grow(folder: Path) -> bool:
+    names = [path for path in folder.iterdir() if path.name[0] != "."]
+    return not names or any(map(_is_frame, names))
+
+
+def _from_folder(
+    folder: Path, wait: float, place: dict[str, Any], how: ReadOptions
+) -> Iterator[Frame]:
+    """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
+
+    A file that cannot be read may still be being written: as long as it is the newest it is waited
+    for, and else left out with a note. One with a name before the last one taken is too late, and
+    never looked at.
+    """
+    last = natural(Path(place["last"])) if place.get("last") else None
+    quiet = time.monotonic()  # since when nothing has come
+    while True:
+        over = time.monotonic() - quiet >= wait
+        names = sorted(filter(_is_frame, folder.iterdir()), key=natural)
+        new = [path for path in names if last is None or natural(path) > last]
+        for path in new:
+            frame = _whole_frame(path, how)
+            if frame is None and path == new[-1] and not over:
+                break
+            last, place["last"] = natural(path), path.name
+            if frame is None:
+                warn(f"{path.name} cannot be read, and is left out")
+                continue
+            yield _single(frame, path.name)
+            quiet = time.monotonic()  # the forecast took its time: that is no silence of the folder
+        if over and time.monotonic() - quiet >= wait:
+            return
+        time.sleep(PAUSE)
+
+
+def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray | None:
+    """The array in a file, or None where the file is not whole."""
+    is_raster = is_geotiff(path)
+    if is_raster:
+        needed("rasterio", "geotiff", f"{path.name}: reading GeoTIFF")
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                return read_array(file, how.budget)
+        if is_raster:
+            return read_geotiff(path, how.variable, strict=True, budget=how.budget).frames[0]
+        return read_images([path], strict=True, budget=how.budget).frames[0]
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
+    """A film, or .npy frames one after the other; none may take more than `budget` GiB."""
+    if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
+        yield from film_stream(pipe, budget)
+        return
+    # numpy asks a file that it knows for its position, which a pipe cannot tell
+    plain: Any = SimpleNamespace(read=pipe.read)
+    while pipe.peek(1):
+        try:
+            frame = read_array(plain, budget)
+        except OverBudgetError:
+            raise
+        except (ValueError, EOFError) as error:
+            raise ValueError(
+                "standard input ends within a .npy frame, or holds something else"
+            ) from error
+        yield _single(frame, "standard input")
+
+
+def _single(frame: np.ndarray, where: str) -> Frame:
+    if frame.ndim not in (2, 3):
+        raise ValueError(
+            f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a "
+            "time"
+        )
+    return frame[None] if frame.ndim == 2 else frame

@@ -1,0 +1,430 @@
+"""Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from foreframe.base.files import atomic_write, check_writable
+from foreframe.clips.clip import Clip, format_step
+from foreframe.clips.ensembles import Ensemble
+from foreframe.clips.scaling import Scaling
+from foreframe.data.cf import write_grid
+from foreframe.data.check import Checked
+from foreframe.forecasting.places import Place
+from foreframe.visuals import (
+    Fan,
+    Paint,
+    animation_frames,
+    contact_sheet,
+    holds_nan,
+    members_by_name,
+    paint_for,
+    strip,
+    strip_of_members,
+    write_fan,
+    write_frames,
+    write_gif,
+    write_mp4,
+    write_png,
+)
+
+TO_LOOK_AT = (".mp4", ".gif", ".png", "")
+TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
+OF_A_PLACE = (".png", ".csv")
+COLOURS = ("red", "green", "blue")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def check_output(path: str | Path, of_a_place: bool = False) -> str:
+    """The kind of file that a name asks for, its ending; "" is a folder of numbered PNG pictures.
+
+    Args:
+        of_a_place: whether it is to hold the values of one place alone, as of `write_place`.
+
+    Raises:
+        ValueError: an ending that is not written, or a place where nothing can be: said before
+            anything is computed.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if of_a_place and kind not in OF_A_PLACE:
+        raise ValueError(f"output {path}: of one place there is a chart, .png, or its values, .csv")
+    if not of_a_place and kind == ".csv":
+        raise ValueError(f"output {path}: a .csv holds the values of one place: name it, --at")
+    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH, *OF_A_PLACE):
+        endings = ", ".join(filter(None, (*TO_LOOK_AT, *TO_GO_ON_WITH)))
+        raise ValueError(
+            f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for "
+            "numbered pictures"
+        )
+    if kind in (".nc", ".zarr") and path.suffix != kind:
+        raise ValueError(f"output {path}: grids end in {kind}, in small letters")
+    if path.is_dir() and kind not in ("", ".zarr"):
+        raise ValueError(f"output {path} is a folder; name a file")
+    if kind == ".zarr" and path.is_file():
+        raise ValueError(f"output {path} is a file, but a Zarr store is a folder; name another one")
+    if not kind and path.is_file():
+        raise ValueError(f"output {path} is a file; name a new folder for the pictures")
+    if not kind and path.is_dir() and any(path.iterdir()):
+        raise ValueError(
+            f"output {path} is a folder that is not empty; name a new one for the pictures"
+        )
+    try:
+        check_writable(path.parent)
+    except ValueError as error:
+        raise ValueError(f"output {path}: {error}") from None
+    return kind
+
+
+def write_forecast(
+    path: str | Path,
+    past: Clip,
+    future: Clip | Ensemble,
+    scaling: Scaling,
+    truth: Clip | None = None,
+    colours: str = "auto",
+    fps: float = 0,
+    attributes: Mapping[str, Any] | None = None,
+    paint: Paint | None = None,
+) -> None:
+    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast,
+    framed in orange; .png lays them side by side; a name without ending becomes a folder of
+    numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the last three with its
+    times, units and coordinates.
+
+    Args:
+        past, future: what was seen, and what was made of it, in the same units; of an `Ensemble`
+            pictures show the mean, the spread and some members, values are those of all members.
+        scaling: of the forecaster: its range is what grey pictures show.
+        truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the
+            left.
+        colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
+        fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than
+            a second.
+        attributes: of a .nc or .zarr as a whole, e.g. its history.
+        paint: of what is other than the forecaster's values, such as probabilities; by default over
+            what is shown of the past, the forecast, or the mean of members, and what came: single
+            members may go beyond.
+
+    Raises:
+        ValueError: unknown ending or colours, or what cannot be written; no half file stays.
+    """
+    kind = check_output(path)
+    paint_for(colours, 0, 1, "")  # refuses an unknown name for files that hold no colours, too
+    if kind in TO_GO_ON_WITH:
+        write_values(path, future, attributes)
+        return
+    scaling = scaling.of(past.frames.dtype)
+    whole = np.asarray(past.frames[0 : len(past)])
+    came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
+    some = future[0] if isinstance(future, Ensemble) else future
+    made = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
+    if paint is None:
+        # Outlying members would leave all else in one colour.
+        shown = [whole, made.mean(axis=0), *([] if came is None else [came])]
+        paint = paint_of(colours, scaling, some.units, shown)
+    labels = captions(past.times, some.times, short=kind == ".png")
+    how: dict[str, Any] = {"paint": paint, "times": labels}
+    if kind == ".png":
+        drawn = strip if some is future else strip_of_members
+        write_png(path, drawn(whole, made[0] if some is future else made, came, **how))
+        return
+    panels = {"forecast": made[0]} if some is future else members_by_name(made)
+    frames = animation_frames(whole, panels, came, **how)
+    write_moving(path, kind, frames, fps or usual_fps(past))
+
+
+def write_rolling(
+    path: str | Path,
+    clip: Clip,
+    firsts: Sequence[int],
+    steps: int,
+    forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip]],
+    scaling: Scaling,
+    colours: str = "auto",
+    fps: float = 0,
+    attributes: Mapping[str, Any] | None = None,
+    paint: Paint | None = None,
+) -> None:
+    """Forecasts that roll through a recording, by the ending of `path` as of `write_forecast`:
+    their values, or pictures of each beside what came, on one scale.
+
+    Args:
+        clip: the recording.
+        firsts, steps: the first frame of each forecast, and how many it has.
+        forecasts: what was seen, the forecast and what came, as of `foreframe.evaluation.rolling`;
+            drawn one after the other.
+        scaling, colours, fps, attributes: as of `write_forecast`.
+        paint: of what is other than the recording's values, such as probabilities.
+
+    Raises:
+        ValueError: as `write_forecast`.
+    """
+    kind = check_output(path)
+    if kind in TO_GO_ON_WITH:
+        write_values(path, [future for _, future, _ in forecasts], attributes)  # type: ignore[arg-type]
+        return
+    # The scale and the size of all pictures are known before the first: from frames evenly spread.
+    some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+    targets, units = clip.without_inputs(), clip.units or scaling.units
+    if paint is None:
+        scaling = scaling.of(clip.frames.dtype)
+        paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
+    missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
+    labels = []
+    for first in firsts:
+        seen = None if clip.times is None else clip.times[first - firsts[0] : first]
+        labels.append(captions(seen, clip.times_from(first, steps)))
+    room = sorted({label for times in labels for label in times or ()})
+
+    def pictures() -> Iterator[np.ndarray]:
+        for times, clips in zip(labels, forecasts, strict=True):
+            past, future, truth = (np.asarray(part.frames) for part in clips)
+            panels = members_by_name(future) if future.ndim == 5 else {"forecast": future}
+            how: dict[str, Any] = {"paint": paint, "times": times, "missing": missing}
+            yield from animation_frames(past, panels, truth, **how, room=room)
+
+    write_moving(path, kind, pictures(), fps or usual_fps(clip))
+
+
+def write_place(
+    path: str | Path,
+    past: Clip,
+    future: Clip | Ensemble,
+    place: Place,
+    truth: Clip | None = None,
+    words: tuple[str, str, str] | None = None,
+) -> None:
+    """A forecast at one place, by the ending of `path`: .png is a chart by time, with the spread of
+    members; .csv a line for each time and variable: time (ISO, or seconds), frames ahead (0 is the
+    last one seen), variable, units, what was measured, and the forecast, or each member of it.
+
+    Args:
+        past, future, truth: as of `write_forecast`.
+        words: what a chart's legend calls what was measured, one forecast and what came, where
+            these are other than the forecaster's values.
+
+    Raises:
+        ValueError: unknown ending, or what cannot be written; no half file stays.
+    """
+    kind = check_output(path, of_a_place=True)
+    some = future[0] if isinstance(future, Ensemble) else future
+    frames = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
+    before, members = place.of(np.asarray(past.frames)), place.of(frames)
+    came = np.full(members.shape[1:], np.nan)
+    if truth is not None:
+        came = place.of(np.asarray(truth.frames))
+    known = past.times is not None and some.times is not None
+    times = np.concatenate([past.times, some.times]) if known else None
+    names = _channels(some)
+    if kind == ".png":
+        fans = [
+            Fan(label, before[:, c], members[:, :, c], came[:, c], *([words] if words else []))
+            for c, label in enumerate(_labels(some))
+        ]
+        of = f"{Path(some.name).name}: " if some.name else ""
+        write_fan(path, f"{of}{place.name}", fans, times)
+        return
+    measured = np.concatenate([before, came])
+    blank = np.full((len(members), len(past), len(names)), np.nan)
+    made = np.concatenate([blank, members], axis=1)
+    columns = [f"member_{k + 1}" for k in range(len(members))]
+    head = ["time", "ahead", "variable", "units", "measured"]
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow([*head, *(columns if isinstance(future, Ensemble) else ["forecast"])])
+    for t in range(len(measured)):
+        when = "" if times is None else _exact(times[t])
+        for c, (variable, units) in enumerate(names):
+            values = [measured[t, c], *made[:, t, c]]
+            written = ["" if np.isnan(value) else f"{value:.7g}" for value in values]
+            writer.writerow([when, t + 1 - len(past), variable, units, *written])
+    with atomic_write(path) as rough:
+        rough.write_text(rows.getvalue(), encoding="utf-8")
+
+
+def _channels(clip: Clip) -> list[tuple[str, str]]:
+    """Name and units of each channel, as the file of the clip has them."""
+    if clip.variables:
+        return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
+    n = clip.frames.shape[1]
+    if clip.pictures and n == len(COLOURS):
+        return [(f"{clip.variable} {colour}".lstrip(), clip.units) for colour in COLOURS]
+    name = clip.variable or ("value" if n == 1 else "channel")
+    return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
+
+
+def _labels(clip: Clip) -> list[str]:
+    """What a chart says of each channel: in the words of its file, with units."""
+    if clip.variables:
+        words = [
+            of.attributes.get("long_name") for of in clip.variables for _ in range(of.channels)
+        ]
+    else:
+        words = [clip.attributes.get("long_name") if clip.channels == 1 else None] * clip.channels
+    return [
+        f"{long or name.replace('_', ' ')}{f' in {units}' if units not in ('', '1') else ''}"
+        for long, (name, units) in zip(words, _channels(clip), strict=True)
+    ]
+
+
+def _exact(time: Any) -> str:
+    """A time as ISO has it, to the second; seconds as they are."""
+    if isinstance(time, np.datetime64):
+        return str(time.astype("datetime64[s]"))
+    return f"{time:.6g}" if isinstance(time, float) else time.isoformat()
+
+
+def write_sheet(path: str | Path, checked: Checked) -> None:
+    """Frames spread over a recording, side by side as a .png; those that something is wrong with
+    are marked.
+
+    Raises:
+        ValueError: when it cannot be written.
+    """
+    flags, moments, clip = checked.flags(), checked.moments, checked.clip
+    low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
+    if clip.frames.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    if clip.units:
+        paint = paint_for("auto", low, high, clip.units)
+    else:
+        paint = Paint("grey", low, high if high > low else low + 1)
+    flagged = {i: flags[k] for i, k in enumerate(checked.shown_at) if k in flags}
+    labels = list(map(str, checked.shown_at))
+    write_png(path, contact_sheet(np.stack(checked.shown), labels, paint, flagged=flagged))
+
+
+def write_values(
+    path: str | Path,
+    forecast: Clip | Ensemble | Sequence[Clip] | Sequence[Ensemble],
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """One forecast, or a list of several that began at different times, without pictures; each may
+    be of members.
+
+    .npy and .npz hold (S,C,H,W), of members (M,S,C,H,W), rows from north to south, and for a list
+    an axis before these; .nc and .zarr have the dimensions of the file that was read, or start and
+    lead in place of time, and `realization` for members.
+
+    Args:
+        attributes: of a .nc or .zarr as a whole.
+
+    Raises:
+        ValueError: when it cannot be written.
+    """
+    kind = Path(path).suffix.lower()
+    if kind in (".nc", ".zarr"):
+        write_grid(path, forecast, attributes)
+        return
+    given: list[Any] = [forecast] if isinstance(forecast, Clip | Ensemble) else list(forecast)
+    arrays = {"frames": np.stack([np.asarray(of.frames) for of in given])}
+    clips: list[Clip] = [of[0] if isinstance(of, Ensemble) else of for of in given]
+    times = [clip.times for clip in clips if clip.times is not None]
+    if times:
+        arrays["times"] = np.stack([t if t.dtype.kind in "Mf" else t.astype(str) for t in times])
+    if isinstance(forecast, Clip | Ensemble):
+        arrays = {name: array[0] for name, array in arrays.items()}
+    beside = {name: place.values for name, place in clips[0].coordinates.items() if place.dims}
+    if clips[0].units:
+        beside["units"] = np.array(clips[0].units)
+    with atomic_write(path) as rough, rough.open("wb") as file:
+        if kind == ".npy":
+            np.save(file, arrays["frames"])
+        else:
+            _write_npz(file, beside | arrays)
+
+
+def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """numpy's own writer leaves a half-closed archive behind on a full disk, which complains once
+    more when it is thrown away.
+    """
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    file.write(archive.getbuffer())
+
+
+def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps: float) -> None:
+    """Pictures that follow each other: .mp4, .gif, or "" for a folder of numbered ones."""
+    if kind == ".mp4":
+        write_mp4(path, frames, fps)
+    elif kind == ".gif":
+        write_gif(path, np.stack(list(frames)), fps)
+    else:
+        write_frames(path, frames)
+
+
+def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndarray]) -> Paint:
+    """Colours for these frames: plain pictures over the forecaster's range, fields over the range
+    of what is shown.
+
+    Raises:
+        ValueError: unknown colours.
+    """
+    if not units and colours in ("auto", "grey"):
+        return Paint("grey", scaling.low, scaling.high)
+    known = [values for frames in shown if (values := frames[np.isfinite(frames)]).size]
+    low = min((float(values.min()) for values in known), default=scaling.low)
+    high = max((float(values.max()) for values in known), default=scaling.high)
+    return paint_for(colours, low, high, units)
+
+
+def captions(
+    past: np.ndarray | None, future: np.ndarray | None, short: bool = False
+) -> list[str] | None:
+    """A label for each time, past then forecast: when it is, and how far ahead; None without times.
+
+    Args:
+        short: "30 Mar 05:00" for labels that stand side by side; the year only in the first, and
+            where it changes.
+    """
+    if past is None or future is None:
+        return None
+    now = past[-1]
+    ahead = [f"+{format_step(time - now)}" for time in future]
+    if past.dtype.kind == "f":
+        return [f"{time - now:.3g} s" for time in past] + ahead
+    stamps = [_minute(time) for time in (*past, *future)]
+    if all(stamp.endswith(" 00:00") for stamp in stamps):
+        stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
+    if short:
+        years = [stamp.partition(" ")[0].rsplit("-", 2)[0] for stamp in stamps]
+        stamps = [
+            _day_first(stamp, year != before)
+            for stamp, year, before in zip(stamps, years, ["", *years], strict=False)
+        ]
+    return stamps[: len(past)] + [
+        f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)
+    ]
+
+
+def _minute(time: Any) -> str:
+    text = (
+        str(time.astype("datetime64[m]"))
+        if isinstance(time, np.datetime64)
+        else time.strftime("%Y-%m-%dT%H:%M")
+    )
+    return text.replace("T", " ")
+
+
+def _day_first(stamp: str, with_year: bool) -> str:
+    """ "2019-03-30 05:00" -> "30 Mar 05:00", or "30 Mar 2019 05:00"; not by strftime, whose months
+    speak the machine's language.
+    """
+    date, _, hour = stamp.partition(" ")
+    year, month, day = date.rsplit("-", 2)
+    return " ".join(
+        part
+        for part in (f"{int(day)} {MONTHS[int(month) - 1]}", year if with_year else "", hour)
+        if part
+    )
+
+
+def usual_fps(clip: Clip) -> float:
+    """A film's own rate; 5 for everything slower than one frame a second, or without times."""
+    step = clip.step if clip.times is not None and clip.times.dtype.kind == "f" else None
+    return min(float(1 / step), 240.0) if step and 0 < step < 1 else 5.0

@@ -1,0 +1,287 @@
+"""A live forecast: the state of a model, carried from frame to frame."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.base.files import atomic_write
+from foreframe.clips.data_options import GUIDE, NONE
+from foreframe.clips.frames import fill_missing, missing_where_unseen
+from foreframe.forecasting.matching import match_members
+from foreframe.forecasting.precision import EXACT, computing
+from foreframe.models import Drawn, earlier, forecast_of, with_known
+from foreframe.models.footprint import at_once
+
+if TYPE_CHECKING:
+    from foreframe.forecasting.forecaster import Array, Forecaster
+
+
+class Stream:
+    """A live forecast that carries its state from frame to frame, in constant memory.
+
+    The same numbers as `predict` on all frames so far, in the same precision, by the promise of the
+    models.
+
+    Attributes:
+        precision, match: as they were asked for.
+        drawn: members that each forecast has; None for one forecast.
+        seen: how many frames were pushed.
+        source: plain values about where the frames come from, for whoever keeps the stream; saved
+            and restored with it.
+    """
+
+    def __init__(
+        self,
+        forecaster: "Forecaster",
+        steps: int,
+        precision: str = EXACT,
+        match: str | None = None,
+        drawn: Drawn | None = None,
+    ) -> None:
+        self.forecaster, self.steps, self.seen = forecaster, steps, 0
+        self.precision, self.match, self.drawn = precision, match, drawn
+        self.source: dict[str, Any] = {}
+        self.state: dict[str, Tensor] | None = None
+        # The last value seen at each pixel, which stands in for missing ones.
+        self._last: Tensor | None = None
+
+    @torch.inference_mode()
+    def push(self, frame: "Array", known: Any = None) -> "Array":
+        """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
+        own units; of members (members,steps,C,H,W).
+
+        A frame of 8 bits is 0 to 255 also where the model was trained on 0 to 1, as in a `Clip`.
+        NaN is a missing value here too; a frame of nothing else counts as time gone by, once there
+        was a frame before it.
+
+        Raises:
+            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a
+                refused frame leaves the state as it was.
+        """
+        self.take(frame)
+        return self.forecast(like=frame, known=known)
+
+    @torch.inference_mode()
+    def take(self, frame: Any) -> None:
+        """Take one frame without forecasting; raises as `push`."""
+        last = self._last
+        if not isinstance(frame, Tensor | np.ndarray):
+            raise ValueError(
+                f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}"
+            )
+        if frame.ndim != 3:
+            raise ValueError(
+                f"a frame is (C,H,W), but this one has shape {tuple(frame.shape)}; push frames one "
+                "at a time"
+            )
+        if last is not None and tuple(frame.shape) != last.shape[1:]:
+            raise ValueError(
+                f"a frame of {format_size(frame.shape)}, but the stream began with "
+                f"{format_size(last.shape[1:])}"
+            )
+        if last is None:
+            self.forecaster = self.forecaster.fitted(frame[None])
+        f = self.forecaster
+        if isinstance(frame, np.ndarray):
+            frame = f.scaling.from_pictures(frame)
+        # The gate refuses a past that holds nothing; here, with frames before it, such a frame is
+        # only an outage.
+        values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
+        empty = last is not None and bool(values.isnan().all())
+        past = (
+            torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
+        )
+        f.model.eval()
+        past, last = fill_missing(past.unsqueeze(0), last)
+        with self._computing(past):
+            state = f.model.encode(past, self.state)
+        # All at once: Ctrl-C may come at any time.
+        self.state, self._last, self.seen = state, last, self.seen + 1
+
+    @torch.inference_mode()
+    def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:
+        """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like`
+        is one, of 0 to 255 where that is a picture of 8 bits; `known` as of `Forecaster.predict`.
+
+        Raises:
+            ValueError: before the first frame; inputs that do not fit.
+        """
+        if self.state is None or self._last is None:
+            raise ValueError("this stream has seen no frame yet: push one first")
+        f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
+        drawn, frame = self.drawn, self._last.shape[1:]
+        n = None if drawn is None else drawn.n
+        f.check_size((1, *frame), steps, members=n)
+        group = at_once(f.model, n or 1, 1, frame, steps, drawn is not None)
+        with self._computing(self._last):
+            state = self.state
+            if known is not None:
+                state = with_known(state, f.known_inputs(known, self._last))
+            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE, drawn, group)
+        last = self._last[:, : future.shape[2]]
+        if self.match not in (None, NONE):
+            future = match_members(self.match, future.unsqueeze(0), last, guide)[0]
+        last = last.expand(len(future), -1, -1, -1)
+        scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling
+        future = scaling.to_units(missing_where_unseen(future, last))
+        future = future[0] if drawn is None else future
+        if isinstance(like, np.ndarray):
+            return future.cpu().numpy()
+        return future if like is None else future.to(like.device)
+
+    def _computing(self, frames: Float[Tensor, "*n c h w"]) -> AbstractContextManager[Any]:
+        f = self.forecaster
+        return computing(f.settled(self.precision, frames.shape), f.device)
+
+    def fork(self) -> "Stream":
+        """Another stream that goes on from here; what is pushed to one does not touch the other."""
+        other = Stream(self.forecaster, self.steps, self.precision, self.match, self.drawn)
+        # States are never changed, only replaced.
+        other.state, other._last, other.seen = self.state, self._last, self.seen
+        other.source = dict(self.source)
+        return other
+
+    def save(self, path: str | Path) -> None:
+        """Write what this stream has seen to a file (safetensors), for `restore` in another
+        process.
+
+        Raises:
+            ValueError: before the first frame, or when it cannot be written.
+        """
+        from safetensors.torch import save
+
+        if self.state is None or self._last is None:
+            raise ValueError("this stream has seen no frame yet: there is nothing to save")
+        tensors = {f"state.{name}": value for name, value in self.state.items()}
+        tensors["last"] = self._last
+        # Copies, since a model's state may be the last frame itself, and the format refuses memory
+        # that is shared.
+        content = {
+            name: value.cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in tensors.items()
+        }
+        about = {
+            "seen": str(self.seen),
+            "model": self._fingerprint(),
+            "source": json.dumps(self.source),
+        }
+        with atomic_write(path) as rough:
+            rough.write_bytes(save(content, about))
+
+    def restore(self, path: str | Path) -> "Stream":
+        """Go on from what `save` wrote; gives this stream back.
+
+        What was saved in another precision goes on in this stream's, rounded to it.
+
+        Raises:
+            ValueError: no such file, a damaged one, or the state of another model.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise ValueError(f"there is no saved stream {path}")
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                # A safetensors file is no dict: it has keys(), and cannot be iterated over.
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            seen, last = int(about["seen"]), tensors.pop("last")
+            source = json.loads(about["source"])
+        except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is no saved stream, or a damaged one; start anew without it"
+            ) from error
+        if about.get("model") not in (self._fingerprint(), self._fingerprint_as_loaded()):
+            raise ValueError(
+                f"{path} was saved by another model than this one; start anew without it"
+            )
+        state = self._fitted(
+            {name.removeprefix("state."): value for name, value in tensors.items()}, last
+        )
+        if state is None or seen < 1 or not _tells_a_place(source):
+            raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")
+        self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
+        self.state = state
+        return self
+
+    @torch.inference_mode()
+    def _fitted(self, state: dict[str, Tensor], last: Tensor) -> dict[str, Tensor] | None:
+        """The state on the model's device and in this stream's precision.
+
+        None where the model would make no such state of frames of that size.
+        """
+        model = self.forecaster.model
+        if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
+            return None
+        if model.takes not in (None, last.shape[1]):
+            return None
+        with self._computing(last):
+            like = model.eval().encode(
+                torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
+            )
+        if state.keys() != like.keys():
+            return None
+        either = {torch.float32, torch.bfloat16}  # what a state has in one precision or the other
+        fitted = {}
+        for name, value in like.items():
+            own = state[name]
+            if own.ndim != value.ndim or not (
+                own.dtype == value.dtype or {own.dtype, value.dtype} <= either
+            ):
+                return None
+            fitted[name] = own.to(value)
+            if not bool(fitted[name].isfinite().all()):
+                return None
+        return fitted
+
+    def _fingerprint(self) -> str:
+        """Which network a state belongs to: its arguments, scaling and weights."""
+        config = self.forecaster.config()
+        return _digest(
+            config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict()
+        )
+
+    def _fingerprint_as_loaded(self) -> str | None:
+        """The same, as version 0.1 took it of a network that it saved; None for other networks."""
+        model, args = self.forecaster._loaded_as
+        weights = earlier.former_weights(self.forecaster.model.state_dict(), model)
+        scaling = self.forecaster.config()["scaling"]
+        return None if weights is None else _digest(model, args, scaling, weights)
+
+
+def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps([model, args, scaling], sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(
+            name.encode()
+            + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+def _tells_a_place(source: Any) -> bool:
+    """Whether a saved stream tells where it stands as `foreframe stream` does: a path, so many
+    frames, or the last file's name.
+    """
+    kinds = {"path": str, "frames": int, "last": str}
+    return isinstance(source, dict) and all(
+        type(value) is kinds.get(name) for name, value in source.items()
+    )
+
+
+def checked_steps(steps: int) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1, not {steps}")
+    return int(steps)
+
+
+def format_size(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))

@@ -1,0 +1,168 @@
+"""What a training will take, from a few steps of it."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+
+from foreframe.base.memory import give_memory_back
+from foreframe.data.opening import Splits
+from foreframe.models import multiply_adds
+from foreframe.training.datamodule import Clips
+from foreframe.training.module import ForecastModule
+from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
+from foreframe.training.preparation import load_initial_weights, of_its_weights, prepared
+from foreframe.training.trainer import build_trainer, quiet, settled_precision
+
+STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step and an epoch take.
+
+    Args:
+        parameters: numbers that are learnt.
+        multiply_adds: of a forecast of one clip, by convolutions and matrix products; a training
+            step takes three times as many.
+        clips: in an epoch.
+        batch: clips a step.
+        step: seconds that a training step took, the batch at hand.
+        fetch: seconds that drawing or reading a batch took, on this process.
+        memory: MiB that a step took beside the network and the data: what it keeps for the backward
+            pass, gradients, and the optimizer's state. None where it cannot be told (neither Linux
+            nor CUDA).
+        device: where.
+    """
+
+    parameters: int
+    multiply_adds: int
+    clips: int
+    batch: int
+    step: float
+    fetch: float
+    memory: float | None
+    device: str
+
+    @property
+    def steps(self) -> int:
+        """In an epoch."""
+        return self.clips // self.batch
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of an epoch without its validation, where batches are not fetched by worker
+        processes.
+        """
+        return self.steps * (self.step + self.fetch)
+
+
+def plan(
+    model: ModelOptions,
+    data: DataOptions,
+    learning: LearningOptions,
+    machine: MachineOptions,
+    splits: Splits | None = None,
+) -> Plan:
+    """Train a network for a few steps on one device, and throw it away. Other arguments of
+    Lightning's Trainer change nothing here.
+
+    Args:
+        splits: the data, where they are open already.
+
+    Raises:
+        ValueError: as training does, of options, data and device.
+    """
+    model = of_its_weights(model)
+    machine = replace(machine, precision=settled_precision(machine))
+    window, network, train, validation = prepared(model, data, learning, machine, splits)
+    if model.weights is not None:
+        load_initial_weights(network, model.weights)
+    if machine.precision.startswith(("bf16", "16")):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    watch = Stopwatch()
+    trainer = build_trainer(
+        replace(machine, devices=1, trainer={}),
+        replace(learning, epochs=STEPS, minutes=None),  # an epoch is a step at least
+        [watch],
+        max_steps=STEPS,
+        limit_val_batches=0,
+    )
+    clips = Clips(train, validation, data.batch_size, 0, learning.seed, data.validation_clips)
+    with quiet():
+        trainer.fit(ForecastModule(network, window, learning, {}, {}), datamodule=clips)
+    h, w = train[0].shape[-2:]
+    return Plan(
+        parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        multiply_adds=multiply_adds(network, window.past, window.future, (h, w)),
+        clips=len(train),
+        batch=data.batch_size,
+        step=median(watch.taken[2:]),
+        fetch=median(watch.fetched[1:]),
+        memory=watch.peak,
+        device=trainer.strategy.root_device.type,
+    )
+
+
+class Stopwatch(L.Callback):
+    """How long each step of a training takes, and the batch before it; and by how many MiB the
+    memory rose at most, None where that cannot be told.
+    """
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+        self.fetched: list[float] = []
+        self.peak: float | None = None
+        self._before: float | None = None
+        self._since = 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        device = module.device.type
+        if not self.taken:
+            self._before = _memory_from_here(device)
+        now = self._now(device)
+        if self._since:
+            self.fetched.append(now - self._since)
+        self._since = now
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        now = self._now(module.device.type)
+        self.taken.append(now - self._since)
+        self._since = now
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._before is not None:
+            self.peak = _highest_memory(module.device.type) - self._before
+
+    def _now(self, device: str) -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+_RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+def _memory_from_here(device: str) -> float | None:
+    """MiB that are in use, of which `_highest_memory` tells the most from here on; None where
+    neither Linux nor CUDA does.
+    """
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif device == "cpu" and _RESET.exists():
+        give_memory_back()
+        _RESET.write_text("5")  # the peak is now what is in use
+    else:
+        return None
+    return _highest_memory(device)
+
+
+def _highest_memory(device: str) -> float:
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
