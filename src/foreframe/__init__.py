@@ -26,6 +26,9 @@ _HOME = {  # public name -> the module that it lives in
     "Scaling": "foreframe.clips.scaling",
     "Forecaster": "foreframe.forecasting.forecaster",
     "fit": "foreframe.api",
+    "predict": "foreframe.api",
+    "stream": "foreframe.api",
+    "check": "foreframe.api",
     "Run": "foreframe.api",
     "open_run": "foreframe.api",
     "evaluate": "foreframe.api",
@@ -39,16 +42,19 @@ __all__ = [
     "Run",
     "Scaling",
     "Window",
+    "check",
     "clips_from",
     "evaluate",
     "fit",
     "models",
     "open_run",
+    "predict",
+    "stream",
 ]
 
 if TYPE_CHECKING:
     from foreframe import models
-    from foreframe.api import Run, evaluate, fit, open_run
+    from foreframe.api import Run, check, evaluate, fit, open_run, predict, stream
     from foreframe.clips.clip import Clip, Window
     from foreframe.clips.scaling import Scaling
     from foreframe.data import MovingMNIST, clips_from
@@ -64,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_ROOMS})
+    return sorted(__all__)

@@ -5,15 +5,17 @@ Nothing heavy is loaded before it is needed: Lightning only to train.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
 from foreframe.base.files import check_writable
+from foreframe.base.shipped import name_of
+from foreframe.base.typed import check_types, typed
 from foreframe.clips.data_options import (
     NONE,
     OLD,
@@ -22,17 +24,23 @@ from foreframe.clips.data_options import (
     as_data_args,
     check_drawn,
     check_scoring,
+    read_options,
 )
 from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.training.options import LossName, Options
 from foreframe.training.recipes import Given, no_option, options_from, undecided
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
+    from foreframe.data.check import Checked
     from foreframe.data.forecasts import Forecasts
+    from foreframe.evaluation import Rolling
+    from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
 
 Plain = Mapping[str, Any]
+Kind = TypeVar("Kind")
 SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
 
 
@@ -305,6 +313,227 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     return Run(Path(folder))
 
 
+def predict(
+    what: "Forecaster | Run | str | os.PathLike[str]",
+    source: Any,
+    output: str | os.PathLike[str] | None = None,
+    options: PredictOptions | None = None,
+    *,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+    **changes: Any,
+) -> "Forecast | Rolling":
+    """Forecast what follows a recording, as `foreframe predict` does.
+
+        foreframe.predict("scenes", "film.mp4", "future.mp4", steps=20)
+
+    Args:
+        what: a run, a forecaster, or what `Forecaster.load` takes.
+        source: a recording as of `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
+            data's own units.
+        output: a file to write it to, by its ending; by default none.
+        options, changes: the fields of `PredictOptions` by name, or an object that they change.
+        progress: called with how many of how many forecasts are done, where `every` asks for
+            several.
+
+    Returns:
+        The forecast, which knows what was seen and what came; with `every` forecasts that roll
+        through the recording.
+
+    Raises:
+        ValueError: as loading, opening, forecasting and writing do.
+    """
+    options = _options(PredictOptions, options, changes)
+    from foreframe.base.notes import collecting, warn
+    from foreframe.evaluation import Rolling
+    from foreframe.forecasting.forecast import forecast_recording, remarks
+    from foreframe.forecasting.outputs import check_output
+    from foreframe.visuals import paint_for
+
+    paint_for(options.colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
+    path = None if output is None else Path(output)
+    if path is not None:
+        kind = check_output(path, options.at is not None)
+        if options.every and kind == ".png":
+            raise ValueError(
+                "rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, "
+                ".nc or .zarr"
+            )
+        is_path = isinstance(source, str | os.PathLike)
+        if is_path and path.resolve() == Path(source).resolve():
+            raise ValueError(f"output {path} is the input: name another file")
+    forecaster, made_by = _forecaster(what, options.device)
+    options = forecaster.options(options)
+    notes: list[str] = []
+    with collecting(notes):
+        if note := forecaster.repeats(options.members):
+            warn(note)
+        clip = forecaster.open(source, options.recording, **(options.reading or {}))
+        steps = options.steps or forecaster.window.future
+        options = replace(options, steps=steps, past=options.past or forecaster.window.past)
+        seen = (options.past, *clip.frames.shape[1:])
+        options = replace(options, tile=forecaster.choose_tile(seen, steps, options))
+        for remark in remarks(forecaster, clip, options):
+            warn(remark)
+        if options.every:
+            rolling = Rolling(forecaster, clip, made_by, options)
+            if path is not None:
+                rolling.write(path, progress)
+            return replace(rolling, notes=tuple(notes))
+        forecast = forecast_recording(forecaster, clip, made_by, options)
+        if path is not None:
+            forecast.write(path)
+    return replace(forecast, notes=tuple(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """What came of one frame of a stream.
+
+    Args:
+        frame: its number, counted from 0.
+        forecast: (steps,C,H,W) that follow it, of members (members,steps,C,H,W), in the data's own
+            units; None where none was due.
+        errors: of earlier forecasts of this frame, the root mean squared error by how many frames
+            ahead they were made.
+    """
+
+    frame: int
+    forecast: np.ndarray | None
+    errors: Mapping[int, float]
+
+
+def stream(
+    what: "Forecaster | Run | str | os.PathLike[str]",
+    source: str,
+    options: StreamOptions | None = None,
+    **changes: Any,
+) -> Generator[Live, None, None]:
+    """Forecast after every frame that comes, as `foreframe stream` does.
+
+        for live in foreframe.stream("radar", "folder/that/grows"):
+            print(live.frame, live.errors)
+
+    Args:
+        what: a run, a forecaster, or what `Forecaster.load` takes.
+        source: a film or other file; a folder that grows, of pictures or .npy; "-" is standard
+            input, a film or .npy frames.
+        options, changes: the fields of `StreamOptions` by name, or an object that they change.
+
+    Yields:
+        One `Live` for each frame. What was seen is saved to the file that `state` names when the
+        stream ends, and when it is closed.
+
+    Raises:
+        ValueError: as loading, reading, forecasting and saving do; no frame at all.
+    """
+    options = _options(StreamOptions, options, changes)
+    from foreframe.base.notes import warn
+    from foreframe.evaluation import score_live
+    from foreframe.forecasting.incoming import live_frames, place_of
+
+    forecaster, _ = _forecaster(what, options.device)
+    live = forecaster.stream(options.steps or forecaster.window.future, options)
+    if note := forecaster.repeats(options.members):
+        warn(note)
+    if options.state is not None and Path(options.state).exists():
+        live.restore(options.state)
+        warn(f"going on after {live.seen} frames, from {options.state}")
+    place, before = place_of(live, source), live.seen
+    try:
+        frames = live_frames(forecaster, source, place, options.wait, **(options.reading or {}))
+        for _, forecast, errors in score_live(live, frames, options.every, place):
+            yield Live(live.seen - 1, forecast, errors)
+    finally:
+        if options.state is not None and live.seen:
+            live.save(options.state)
+            warn(f"what {live.seen} frames have shown is kept in {options.state}")
+    if live.seen == before:
+        if not (place.get("frames") or place.get("last")):
+            raise ValueError(f"{source}: no frame came")
+        warn(f"{source}: no new frame came")
+
+
+@dataclass(frozen=True, eq=False)
+class DataCheck:
+    """What was found in recordings; it prints itself.
+
+    Args:
+        recordings: each with what is missing, damaged or repeated in it.
+        lines: the same in words, and how the recordings would be split.
+    """
+
+    recordings: "Sequence[Checked]"
+    lines: Sequence[str]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """A .png of frames spread over the first recording; raises ValueError where it cannot."""
+        from foreframe.forecasting.outputs import write_sheet
+
+        write_sheet(Path(path), self.recordings[0])
+
+
+def check(
+    source: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    reading: Plain | ReadOptions | None = None,
+    splits: Plain | SplitOptions | None = None,
+    past: int = 10,
+    future: int = 10,
+    stride: int = 1,
+) -> DataCheck:
+    """Look through recordings before training on them, as `foreframe data check` does.
+
+    Args:
+        source: recordings, as of `foreframe.clips_from`.
+        output: .png of frames spread over the recording; with several recordings the first one's.
+        reading, splits: how they are read and split.
+        past, future, stride: of windows, in frames.
+
+    Raises:
+        ValueError: as reading does; an output that is no .png.
+    """
+    if output is not None and Path(output).suffix.lower() != ".png":
+        raise ValueError(f"output {output}: the contact sheet is a .png")
+    from foreframe.clips.clip import Window
+    from foreframe.data.check import check_recordings, describe_splits, summarise
+
+    how = read_options(_plain(reading) or {})
+    split = typed(SplitOptions, _plain(splits) or {}, "splits")
+    recordings = check_recordings(source, how)
+    window = Window(past, future, stride)
+    lines = [*summarise(recordings), *describe_splits(recordings, split, window)]
+    checked = DataCheck(recordings, lines)
+    if output is not None:
+        checked.write(output)
+    return checked
+
+
+def _options(kind: type[Kind], given: Kind | None, changes: Mapping[str, Any]) -> Kind:
+    """Options of a verb: an object of them, changed by what has their names.
+
+    Raises:
+        ValueError: a name that is no option, or a value that it cannot have.
+    """
+    plain = {name: _plain(value) for name, value in changes.items()}
+    if given is None:
+        return typed(kind, plain, "")
+    check_types(kind, plain, "")
+    return replace(given, **plain)  # type: ignore[type-var]
+
+
+def _forecaster(what: Any, device: str) -> tuple["Forecaster", str]:
+    """A forecaster and its name."""
+    from foreframe.forecasting.forecaster import Forecaster
+
+    if isinstance(what, Forecaster):
+        return what, what.trained.preset or "a forecaster"
+    return Forecaster.load(os.fspath(what), device), name_of(os.fspath(what))
+
+
 def evaluate(
     what: "Forecaster | Run | str | os.PathLike[str] | None",
     data: Any = None,
@@ -507,6 +736,7 @@ def open_scored(
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.forecasting.recordings import check_channels, data_to_score
     from foreframe.models import model_name
 
     if what is None:
@@ -528,7 +758,7 @@ def open_scored(
         name = None if data is None else os.fspath(data)
         own = own or (what is not None and name == forecaster.trained.data)
         if what is not None:
-            name, args = forecaster.data_to_score(_called(what), name, args)
+            name, args = data_to_score(forecaster, _called(what), name, args)
         data = name
     else:
         name = data_name(data)
@@ -547,7 +777,7 @@ def open_scored(
         check_first_clip(dataset, window, forecaster.model.takes, str(name))
         where = {"data": name, "data_args": args, "split": split}
     if not forecaster.free and isinstance(dataset, ClipSet):
-        forecaster.check_channels(np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     row = model_name(forecaster.model) if forecaster.free else "model"

@@ -7,11 +7,10 @@ torch.
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
-from foreframe.base.notes import Note
+from foreframe.base.notes import listening
 from foreframe.base.wording import closest
 
 VERBS = {
@@ -62,11 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choose = closest(verb, VERBS) or f"choose {', '.join(VERBS)}"
         return _fail(f"there is no verb {verb!r}; {choose}")
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _notes(warnings.showwarning)
+        with warnings.catch_warnings(), listening(_note):
             for library in READING:  # what is wrong with a file is told by us, once
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
-            warnings.simplefilter("default", Note)  # told, whatever becomes of other warnings
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0
     except SystemExit as done:  # as argparse leaves that has shown the help
         return int(done.code or 0)
@@ -92,18 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _notes(shown: Callable[..., None]) -> Callable[..., None]:
-    """Our own notes, which are for users, in one line without a place in the source; others are
-    `shown` as ever.
-    """
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        if issubclass(category, Note):
-            print(f"foreframe: note: {' '.join(str(message).split())}", file=sys.stderr)
-        else:
-            shown(message, category, *rest, **options)
-
-    return show
+def _note(message: str) -> None:
+    print(f"foreframe: note: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

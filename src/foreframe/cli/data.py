@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import check_source
-from foreframe.base.typed import typed
-from foreframe.cli.parser import Parser, Reading, Splits, call
+from foreframe.cli.parser import Parser, call
+from foreframe.clips.data_options import Reading, Splits
 
 
 def look_at_data(
@@ -102,7 +102,7 @@ def check_data(
     """Look through recordings before training on them: foreframe data check INPUT
 
     Args:
-        input: a film, GIF, folder of pictures, .npy, .npz, .pt, NetCDF or Zarr, or a folder of them
+        input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, or a folder of them
         reading: how recordings are read
         splits: how they are split
         past: frames of a window that are past
@@ -110,25 +110,15 @@ def check_data(
         stride: frames from window to window
         output: .png of frames spread over the recording; with several recordings the first one's
     """
-    from pathlib import Path
-
-    if output is not None and Path(output).suffix.lower() != ".png":
-        raise ValueError(f"output {output}: the contact sheet is a .png")
-
     check_source(input)
 
-    from foreframe.clips.clip import Window
-    from foreframe.clips.data_options import SplitOptions, read_options
-    from foreframe.data.check import check_recordings, describe_splits, summarise
-    from foreframe.forecasting.outputs import write_sheet
+    from foreframe.api import check
 
-    how, split = read_options(reading or {}), typed(SplitOptions, splits or {}, "splits")
-    window = Window(past, future, stride)
-    recordings = check_recordings(input, how)
-    print("\n".join([*summarise(recordings), *describe_splits(recordings, split, window)]))
+    how: dict[str, Any] = {"past": past, "future": future, "stride": stride}
+    checked = check(input, output, reading=reading, splits=splits, **how)
+    print(checked)
     if output is not None:
-        write_sheet(output, recordings[0])
-        print(f"frames of {recordings[0].clip.name} lie side by side in {output}")
+        print(f"frames of {checked.recordings[0].clip.name} lie side by side in {output}")
 
 
 def parser() -> Parser:

@@ -10,10 +10,10 @@ from foreframe.base.memory import keep_memory
 from foreframe.base.notes import warn
 from foreframe.base.shipped import check_forecaster
 from foreframe.base.wording import plural
-from foreframe.cli.parser import Parser, ReadingAsTrained, SplitsAsTrained, call
+from foreframe.cli.parser import Parser, call
 from foreframe.cli.progress import progress
-from foreframe.clips.data_options import Match, check_scoring
-from foreframe.forecasting.precision import AUTO, Precision, choice_in_words
+from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_scoring
+from foreframe.forecasting.precision import Precision
 
 if TYPE_CHECKING:
     from foreframe.visuals.tables import Table as Rows
@@ -73,7 +73,8 @@ def score_run(
         output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
             or runs/NAME, or here without a run
         device: cpu, cuda, mps; auto takes cuda where there is one
-        precision: bf16-mixed rounds, and is often faster; auto times both
+        precision: bf16-mixed rounds, and is often faster; auto takes it where the processor
+            multiplies such numbers
         match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
             these, as foreframe predict --match makes them; of members, too; by default what the run
             says
@@ -100,8 +101,6 @@ def score_run(
     if pasts is not None:
         written = plural(scored.write_pasts(pasts, clips), "clip")
         print(f"the past frames of {written} lie in {pasts}")
-    if precision == AUTO:
-        print(choice_in_words(scored.forecaster.speedup(scored.dataset[0].shape)))
     with progress("clips") as tell:
         events = thresholds or (), scales or (), period
         others = match or ()

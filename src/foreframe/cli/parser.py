@@ -10,21 +10,15 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
+from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 import docstring_parser
 
 from foreframe.base.extras import own
 from foreframe.base.typed import brief, parameters, type_hints
 from foreframe.base.wording import closest
-from foreframe.clips.data_options import GROUPS, OLD, ReadOptions, SplitOptions
+from foreframe.clips.data_options import GROUPS, OLD
 from foreframe.training.recipes import Given, of_kind, plain_yaml, put
-
-Reading = Annotated[dict[str, Any] | None, ReadOptions]  # those of its fields that were given
-Splits = Annotated[dict[str, Any] | None, SplitOptions]
-# Of verbs that read or split as in training where nothing is given: the help shows no defaults.
-ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
-SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
 
 
 class Option(NamedTuple):
@@ -48,7 +42,7 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
     options: list[Option] = []
     groups: list[Option] = []
     starred = any(given.kind is given.KEYWORD_ONLY for given in parameters(signature).values())
-    for name, given in parameters(signature).items():
+    for name, given in sorted(parameters(signature).items(), key=_own_first(signature)):
         kind, default = hints.get(name, Any), given.default
         group = _group_of(kind)
         by_place = given.kind is given.POSITIONAL_OR_KEYWORD and (starred or default is given.empty)
@@ -58,6 +52,17 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
             as_trained = "as trained" in get_args(kind)
             groups += [field._replace(default=None) for field in inner] if as_trained else inner
     return [*options, *groups]
+
+
+def _own_first(signature: Any) -> Callable[[tuple[str, Any]], int]:
+    """The order of a dataclass's fields: its own before those of what it is made from."""
+    kinds = signature.__mro__ if isinstance(signature, type) else ()
+
+    def place(option: tuple[str, Any]) -> int:
+        owners = (k for k, kind in enumerate(kinds) if option[0] in inspect.get_annotations(kind))
+        return next(owners, 0)
+
+    return place
 
 
 def described(signature: Any) -> dict[str, str]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import check_source
-from foreframe.cli.parser import Parser, Reading, Splits
+from foreframe.cli.parser import Parser
+from foreframe.clips.data_options import Reading, Splits
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import Given, options_from, undecided
 

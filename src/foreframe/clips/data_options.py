@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from foreframe.base.typed import brief, typed
 
@@ -162,6 +162,13 @@ class SplitOptions:
         if not is_number(self.active) or not 0 <= self.active < 1:
             raise ValueError(f"active lies in [0,1), not {self.active!r}")
 
+
+# Groups of options, of which those that were given are kept.
+Reading = Annotated[dict[str, Any] | None, ReadOptions]
+Splits = Annotated[dict[str, Any] | None, SplitOptions]
+# Of verbs that read or split as in training where nothing is given: the help shows no defaults.
+ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
+SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
 
 GROUPS = {"reading": ReadOptions, "splits": SplitOptions}
 

@@ -5,7 +5,6 @@ import io
 import itertools
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from foreframe.base.budget import GIB, check_budget
-from foreframe.base.notes import Note
+from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
@@ -97,8 +96,7 @@ def film_stream(
         for frame in _frames(container, stream, errors=True):
             if frame is None or frame.is_corrupt:
                 if not warned:
-                    note = Note(f"{name}: frames that cannot be decoded are left out")
-                    warnings.warn(note, stacklevel=2)
+                    warn(f"{name}: frames that cannot be decoded are left out")
                 warned = True
                 continue
             look = look or _look(frame)
@@ -178,8 +176,7 @@ class Film(Frames):
     def _break(self, index: int) -> None:
         if not self._broken and not self._strict:
             what = f"{self._path.name}: frame {index} cannot be decoded"
-            note = Note(f"{what}; the frame before stands in its place; strict refuses it")
-            warnings.warn(note, stacklevel=5)
+            warn(f"{what}; the frame before stands in its place; strict refuses it")
         self._broken.add(index)
 
     def _start(self, run: "_Run", k: int) -> None:

@@ -6,7 +6,6 @@ import atexit
 import os
 import re
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from foreframe.base.budget import OverBudgetError, check_budget
-from foreframe.base.notes import Note
+from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames, resized
@@ -386,8 +385,7 @@ class Images(Frames):
     def _break(self, k: int) -> None:
         if not self._broken:
             what = f"{self._paths[k].name} (frame {k}) cannot be read"
-            note = Note(f"{what}; the image before stands in its place; strict refuses it")
-            warnings.warn(note, stacklevel=5)
+            warn(f"{what}; the image before stands in its place; strict refuses it")
         self._broken.add(k)
 
 

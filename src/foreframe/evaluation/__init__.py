@@ -6,15 +6,14 @@ from foreframe.evaluation.card import evaluate, moving_baseline
 from foreframe.evaluation.elsewhere import write_pasts
 from foreframe.evaluation.report import write_report
 from foreframe.evaluation.scoring import Scoring
-from foreframe.evaluation.walk import awaited, rolling, rolling_scores
+from foreframe.evaluation.walk import Rolling, score_live
 
 __all__ = [
+    "Rolling",
     "Scoring",
-    "awaited",
     "evaluate",
     "moving_baseline",
-    "rolling",
-    "rolling_scores",
+    "score_live",
     "write_pasts",
     "write_report",
 ]

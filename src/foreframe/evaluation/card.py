@@ -27,9 +27,10 @@ from foreframe.evaluation.networks import (
     inputs_of,
 )
 from foreframe.evaluation.scoring import Scoring
+from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
-from foreframe.forecasting.precision import EXACT, check_precision
+from foreframe.forecasting.precision import EXACT, resolve_precision
 from foreframe.models import BASELINES, SCORED, STILL, Cycle, Model, Parts, build_model, parts_of
 
 
@@ -105,12 +106,12 @@ def evaluate(
             of another size, in other units, or that are not numbers; one clip that takes more than
             the budget.
     """
-    check_precision(precision)
+    precision = resolve_precision(precision, forecaster.device)
     period = _period_of(forecaster.model) if period is None else period
     asked = _several(match) or [forecaster.match]
     matches = {f"{name} matched to {of}": of for of in asked if of != NONE}
     forecaster.check_match(*matches.values())
-    forecaster.check_members(members)
+    forecaster.options(ForecastOptions(members=members))
     window, scaling = forecaster.window, forecaster.scaling
     models: dict[str, Model] = {name: forecaster.model.eval()}
     began = forecaster.trained.weights
@@ -149,7 +150,6 @@ def evaluate(
     def scored_on(
         some: Sequence[int], tell: Callable[[int, int], Any] | None
     ) -> tuple[Scoring, Ensembles | None]:
-        nonlocal precision
         scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
         ensembles = None
         if members is not None:
@@ -157,7 +157,6 @@ def evaluate(
         for batch in batches(dataset, at_once, among=some):
             _check_channels(forecaster.model, batch)
             parts = parts_of(batch.to(forecaster.device), window, inputs)
-            precision = forecaster.settled(precision, parts.past.shape)
             which = some[scoring.clips : scoring.clips + len(batch)]
             scoring.add(forecasts_of(parts, which, ensembles), parts.truth)
             if tell is not None:

@@ -1,75 +1,144 @@
 """Scores of forecasts along a recording: of those that roll through it, and of live ones."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.evaluation.metrics import SCORES, Scores
 from foreframe.evaluation.scoring import Scoring
+from foreframe.forecasting.forecast import history, in_words, paint_of_probability, reaching
+from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.precision import EXACT
+from foreframe.forecasting.outputs import write_rolling
 from foreframe.forecasting.streaming import Stream
 
 RMSE: Scores = {"physical": {"rmse": SCORES["physical"]["rmse"]}}
 
 
-def rolling_scores(steps: int) -> Scoring:
-    """What `rolling` fills: the root mean squared error of its forecasts and of persistence, in the
-    data's units.
-    """
-    return Scoring(steps, {"forecast": RMSE, "persistence": RMSE})
-
-
-def rolling(
-    forecaster: Forecaster,
-    clip: Clip,
-    firsts: Sequence[int],
-    steps: int,
-    past: int,
-    scoring: Scoring,
-    tile: int = 0,
-    overlap: int | None = None,
-    precision: str = EXACT,
-    match: str | None = None,
-    members: int | None = None,
-    seed: int = 0,
-) -> Iterator[tuple[Clip, Any, Clip]]:
-    """A forecast from each of several frames of a recording on, scored by what came.
+@dataclass(frozen=True, eq=False)
+class Rolling:
+    """Forecasts that roll through a recording, one after every so many frames, each scored by what
+    came. They are made when they are written, or walked through, and none is kept.
 
     Args:
-        firsts: the first frame to forecast, of each.
-        steps: frames of each forecast.
-        past: how many frames before it are looked at.
-        scoring: from `rolling_scores`; errors are added to it. Pixels that the last frame does not
-            know count for neither, since persistence has nothing to say of them.
-        tile, overlap, precision, match, members, seed: as in `Forecaster.predict`. Of members the
-            mean is scored.
-
-    Yields:
-        The frames that were looked at, the forecast, and what came, NaN where the recording has
-        ended.
+        forecaster: that makes them.
+        clip: the recording.
+        made_by: the forecaster's name, for files.
+        options: of each forecast, with nothing left open.
+        notes: what its user should know.
     """
-    how = tile, overlap, precision, match, members, seed
-    for first in firsts:
-        seen, future = forecaster.forecast_from(clip, first, steps, past, *how)
-        forecast = future.mean() if isinstance(future, Ensemble) else future
-        truth = clip.truth_of(first, forecast)
-        now = np.asarray(seen.frames)[-1:].astype(np.float32)
-        came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
-        still = now.repeat(steps, axis=0)
-        forecasts = {"forecast": np.asarray(forecast.frames), "persistence": still}
-        scoring.add(((name, _batched(of)) for name, of in forecasts.items()), _batched(came))
-        yield seen, future, truth
+
+    forecaster: Forecaster
+    clip: Clip
+    made_by: str
+    options: PredictOptions
+    notes: tuple[str, ...] = ()
+    _scoring: list[Scoring] = field(default_factory=list, repr=False)
+
+    @property
+    def firsts(self) -> range:
+        """The first frame of each forecast."""
+        n = len(self.clip)
+        return range(min(self.options.past, n), n + 1, self.options.every)
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+    def __iter__(self) -> Iterator[tuple[Clip, Any, Clip]]:
+        """The frames that were looked at, the forecast, and what came, NaN where the recording has
+        ended. Of members the mean is scored.
+        """
+        steps = self.options.steps
+        scoring = Scoring(steps, {"forecast": RMSE, "persistence": RMSE})
+        for first in self.firsts:
+            past, future = self.forecaster.forecast_from(
+                self.clip, first, steps, self.options.past, self.options
+            )
+            forecast = future.mean() if isinstance(future, Ensemble) else future
+            truth = self.clip.truth_of(first, forecast)
+            # Pixels that the last frame does not know count for neither: persistence says nothing.
+            now = np.asarray(past.frames)[-1:].astype(np.float32)
+            came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
+            still = now.repeat(steps, axis=0)
+            rows = {"forecast": np.asarray(forecast.frames), "persistence": still}
+            scoring.add(((name, _batched(row)) for name, row in rows.items()), _batched(came))
+            yield past, future, truth
+        self._scoring[:] = [scoring]
+
+    @property
+    def errors(self) -> dict[str, list[float]]:
+        """The root mean squared error by lead time, in the data's units, of "forecast" and of
+        "persistence"; NaN where nothing came. Without a walk before, they are made for it.
+        """
+        if not self._scoring:
+            for _ in self:
+                pass
+        tables = self._scoring[0].tables()
+        return {name: table["physical"]["rmse"]["per_lead"] for name, table in tables.items()}
+
+    def write(
+        self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
+    ) -> None:
+        """Make the forecasts, and write them by the ending of `path`: see `write_rolling`.
+
+        Args:
+            progress: called after each forecast with how many are done, and how many there are.
+
+        Raises:
+            ValueError: unknown ending, or what cannot be written; no half file stays.
+        """
+        options, units = self.options, self.clip.units or self.forecaster.scaling.units
+
+        def forecasts() -> Iterator[tuple[Clip, Any, Clip]]:
+            for number, (past, future, truth) in enumerate(self, 1):
+                if options.probability is None:
+                    yield past, future, truth
+                else:
+                    yield reaching(options.probability, past, future, truth)  # type: ignore[misc]
+                progress(number, len(self))
+
+        write_rolling(
+            path,
+            self.clip,
+            self.firsts,
+            options.steps,
+            forecasts(),
+            self.forecaster.scaling,
+            options.colours,
+            options.fps,
+            history(self.made_by, options),
+            paint_of_probability(options, units),
+        )
+
+    def __str__(self) -> str:
+        units = self.clip.units or self.forecaster.scaling.units
+        start = f"one after every {self.options.every} from frame {self.firsts[0] - 1} on"
+        return f"{plural(len(self), 'forecast')} of {in_words(self.options, units)}, {start}"
+
+    def table(self) -> str:
+        """Errors by lead time, a line each."""
+        units = self.clip.units or self.forecaster.scaling.units
+        error = f"root mean squared error{f' in {units}' if units else ''}"
+        lines = [f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   {error}"]
+        errors = self.errors
+        pairs = zip(errors["forecast"], errors["persistence"], strict=True)
+        for ahead, (own, still) in enumerate(pairs, 1):
+            if isfinite(still):
+                lines.append(f"{f'+{ahead}':<14}{own:>12.4g}{still:>13.4g}")
+        return "\n".join(lines)
 
 
-def awaited(
+def score_live(
     live: Stream,
     frames: Iterable[np.ndarray],
     every: int = 1,
@@ -101,7 +170,7 @@ def awaited(
         forecast = None
         if live.seen % every == 0:
             forecast = live.forecast(like=frame)
-            of_members = live.drawn is not None
+            of_members = live.options.members is not None
             waiting.append((live.seen, forecast.mean(axis=0) if of_members else forecast))
         yield frame, forecast, errors
 

@@ -24,6 +24,7 @@ from foreframe.data.pictures import natural, read_images
 from foreframe.data.readers import read_clips
 from foreframe.data.reading import one_by_one
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.recordings import check_channels, reading_as_trained
 from foreframe.forecasting.streaming import Stream
 
 Frame = Num[np.ndarray, "c h w"]
@@ -66,7 +67,7 @@ def live_frames(
         ValueError: what reading raises, or other channels than the model's.
     """
     place = {} if place is None else place
-    how = read_options(forecaster.reading_of(source, reading, whole=True))
+    how = read_options(reading_as_trained(forecaster, source, reading, whole=True))
     path = Path(source)
     if source == "-":
         frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)
@@ -85,7 +86,7 @@ def live_frames(
             )
         frames = _from_clips(clips, place)
     for frame in frames:
-        forecaster.check_channels(frame.shape[0], source, frame.dtype)
+        check_channels(forecaster, frame.shape[0], source, frame.dtype)
         yield frame
 
 

@@ -1,12 +1,9 @@
-"""What a network computes in: float32, bfloat16 where it multiplies, or whichever is faster here.
+"""What a network computes in: float32, bfloat16 where it multiplies, or what suits the device.
 
 torch is imported in functions alone: the command line reads the choices here.
 """
 
-import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -16,9 +13,6 @@ Precision = Literal["32-true", "bf16-mixed", "auto"]
 EXACT, HALF, AUTO = get_args(Precision)
 
 FAST = ("AVX512", "AMX")  # instructions of the CPUs that bfloat16 is fast on
-
-LEAST, MOST = 3, 7  # rounds of a timing
-SECONDS = 1.0  # after which no round is added to the least
 
 
 def check_precision(precision: str) -> None:
@@ -63,43 +57,13 @@ def computing(precision: str, device: "torch.device") -> AbstractContextManager[
         ) from error
 
 
-def times_as_fast(forecast: Callable[[], Any], device: "torch.device") -> float:
-    """How many times as fast `forecast` is in half precision as in float32; 0 on a device without.
+def resolve_precision(precision: str, device: "torch.device") -> str:
+    """The precision to compute in: of "auto" bfloat16 where the device multiplies such numbers.
 
-    Both run once unmeasured, and then in turn, so that other work on the machine slows both. The
-    result is the median of the rounds.
-
-    Args:
-        forecast: returns when its result is computed: on a GPU it must wait for it.
+    Raises:
+        ValueError: none of `Precision`.
     """
-
-    def seconds(precision: str) -> float:
-        began = time.perf_counter()
-        with computing(precision, device):
-            forecast()
-        return time.perf_counter() - began
-
-    try:
-        seconds(HALF)
-    except ValueError:
-        return 0.0
-    seconds(EXACT)
-    rounds: list[float] = []
-    began = time.perf_counter()
-    while len(rounds) < LEAST or (len(rounds) < MOST and time.perf_counter() - began < SECONDS):
-        rounds.append(seconds(EXACT) / seconds(HALF))
-    return median(rounds)
-
-
-def faster(ratio: float) -> str:
-    """What "auto" takes where half precision is `ratio` times as fast; less than 5 % is no gain."""
-    return HALF if round(ratio, 1) > 1 else EXACT
-
-
-def choice_in_words(ratio: float) -> str:
-    """What "auto" took, and why."""
-    if faster(ratio) == HALF:
-        return f"precision auto: {HALF}, {ratio:.1f} times as fast as {EXACT} here"
-    if not ratio:
-        return f"precision auto: {EXACT}, since {HALF} cannot be used here"
-    return f"precision auto: {EXACT}, since {HALF} is {ratio:.1f} times as fast here"
+    check_precision(precision)
+    if precision != AUTO:
+        return precision
+    return HALF if multiplies_bfloat16(device.type) else EXACT

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.files import atomic_write
 from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.clips.frames import fill_missing, missing_where_unseen
+from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.precision import EXACT, computing
-from foreframe.models import Drawn, earlier, forecast_of, with_known
+from foreframe.forecasting.precision import computing, resolve_precision
+from foreframe.models import forecast_of, with_known
 from foreframe.models.footprint import at_once
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 class Stream:
     """A live forecast that carries its state from frame to frame, in constant memory.
 
-    The same numbers as `predict` on all frames so far, in the same precision, by the promise of the
-    models.
+    The same numbers as `predict` on all frames so far, in the same precision, by the model
+    interface.
 
     Attributes:
-        precision, match: as they were asked for.
-        drawn: members that each forecast has; None for one forecast.
+        options: of each forecast.
         seen: how many frames were pushed.
         source: plain values about where the frames come from, for whoever keeps the stream; saved
             and restored with it.
@@ -42,12 +41,9 @@ class Stream:
         self,
         forecaster: "Forecaster",
         steps: int,
-        precision: str = EXACT,
-        match: str | None = None,
-        drawn: Drawn | None = None,
+        options: ForecastOptions,
     ) -> None:
-        self.forecaster, self.steps, self.seen = forecaster, steps, 0
-        self.precision, self.match, self.drawn = precision, match, drawn
+        self.forecaster, self.steps, self.options, self.seen = forecaster, steps, options, 0
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
         # The last value seen at each pixel, which stands in for missing ones.
@@ -101,7 +97,7 @@ class Stream:
         )
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)
-        with self._computing(past):
+        with self._computing():
             state = f.model.encode(past, self.state)
         # All at once: Ctrl-C may come at any time.
         self.state, self._last, self.seen = state, last, self.seen + 1
@@ -117,18 +113,17 @@ class Stream:
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
-        drawn, frame = self.drawn, self._last.shape[1:]
-        n = None if drawn is None else drawn.n
-        f.check_size((1, *frame), steps, members=n)
-        group = at_once(f.model, n or 1, 1, frame, steps, drawn is not None)
-        with self._computing(self._last):
+        drawn, frame, options = f.drawn(self.options), self._last.shape[1:], self.options
+        f.check_size((1, *frame), steps, options)
+        group = at_once(f.model, options.members or 1, 1, frame, steps, drawn is not None)
+        with self._computing():
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            future, guide = forecast_of(f.model, state, steps, self.match == GUIDE, drawn, group)
+            future, guide = forecast_of(f.model, state, steps, options.match == GUIDE, drawn, group)
         last = self._last[:, : future.shape[2]]
-        if self.match not in (None, NONE):
-            future = match_members(self.match, future.unsqueeze(0), last, guide)[0]
+        if options.match not in (None, NONE):
+            future = match_members(options.match, future.unsqueeze(0), last, guide)[0]
         last = last.expand(len(future), -1, -1, -1)
         scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling
         future = scaling.to_units(missing_where_unseen(future, last))
@@ -137,13 +132,13 @@ class Stream:
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)
 
-    def _computing(self, frames: Float[Tensor, "*n c h w"]) -> AbstractContextManager[Any]:
-        f = self.forecaster
-        return computing(f.settled(self.precision, frames.shape), f.device)
+    def _computing(self) -> AbstractContextManager[Any]:
+        device = self.forecaster.device
+        return computing(resolve_precision(self.options.precision, device), device)
 
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""
-        other = Stream(self.forecaster, self.steps, self.precision, self.match, self.drawn)
+        other = Stream(self.forecaster, self.steps, self.options)
         # States are never changed, only replaced.
         other.state, other._last, other.seen = self.state, self._last, self.seen
         other.source = dict(self.source)
@@ -199,7 +194,7 @@ class Stream:
             raise ValueError(
                 f"{path} is no saved stream, or a damaged one; start anew without it"
             ) from error
-        if about.get("model") not in (self._fingerprint(), self._fingerprint_as_loaded()):
+        if about.get("model") != self._fingerprint():
             raise ValueError(
                 f"{path} was saved by another model than this one; start anew without it"
             )
@@ -223,7 +218,7 @@ class Stream:
             return None
         if model.takes not in (None, last.shape[1]):
             return None
-        with self._computing(last):
+        with self._computing():
             like = model.eval().encode(
                 torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
             )
@@ -248,13 +243,6 @@ class Stream:
         return _digest(
             config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict()
         )
-
-    def _fingerprint_as_loaded(self) -> str | None:
-        """The same, as version 0.1 took it of a network that it saved; None for other networks."""
-        model, args = self.forecaster._loaded_as
-        weights = earlier.former_weights(self.forecaster.model.state_dict(), model)
-        scaling = self.forecaster.config()["scaling"]
-        return None if weights is None else _digest(model, args, scaling, weights)
 
 
 def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:

@@ -16,16 +16,16 @@ this.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from foreframe.base.budget import check_budget
+from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.typed import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
-from foreframe.models import convlstm, earlier, simvp, svg
+from foreframe.models import convlstm, simvp, svg
 from foreframe.models.baselines import (
     BASELINES,
     SCORED,
@@ -111,51 +111,23 @@ MANY = 1000  # layers or other things in a list, which no network has
 LARGE = 10**6  # channels, pixels or frames, which no argument reaches
 
 
-def build_model(name: str, args: Mapping[str, Any] | None = None, budget: float = BUDGET) -> Model:
+def build_model(
+    name: Any,
+    args: Any = None,
+    budget: float = BUDGET,
+    room_for: int | None = None,
+) -> Model:
     """A model of MODELS or of PRESETS; `args`, maybe a stranger's, change its arguments.
+
+    Args:
+        budget: GiB that its weights may take as float32.
+        room_for: of a model that is to be filled with so many weights: it takes no more memory than
+            these, and its own weights are not drawn.
 
     Raises:
         ValueError: unknown name, arguments that the model does not take, or weights of more than
-            `budget` GiB as float32.
+            the budget.
     """
-    make = _maker(name, args)
-    need = 4 * sum(math.prod(shape) for shape in _shapes(make).values())
-    check_budget(need, budget, f"the weights of model {name}", "choose fewer or smaller layers")
-    return make()
-
-
-def weights_of(name: Any, args: Any = None) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a model's weights, without their memory; empty where that cannot be.
-
-    Raises:
-        ValueError: as `build_model`, whatever the budget.
-    """
-    return _shapes(_maker(name, args))
-
-
-def _shapes(make: Callable[[], Model]) -> dict[str, tuple[int, ...]]:
-    try:
-        with torch.device("meta"), _Undrawn():  # where tensors have shapes and nothing else
-            return {name: tuple(value.shape) for name, value in make().state_dict().items()}
-    except NotImplementedError:  # a model of somebody's own that computes while it is built
-        return {}
-
-
-DRAWS = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_")
-
-
-class _Undrawn(TorchFunctionMode):
-    """Weights stay undrawn: for normal ones on the meta device torch would load its compiler."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def _maker(name: Any, args: Any) -> Callable[[], Model]:
-    """What builds the model, with the arguments checked one by one."""
-    name, args = earlier.arguments(name, {} if args is None else args)
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
         near = closest(str(name), [*PRESETS, *MODELS])
         raise UnknownError(
@@ -164,20 +136,57 @@ def _maker(name: Any, args: Any) -> Callable[[], Model]:
             f"{', '.join(MODELS)}",
         )
     model, known = PRESETS.get(name, (name, {}))
-    kind = MODELS[model]
+    kind, args = MODELS[model], {} if args is None else args
     check_types(kind, args, f"model {name}")
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
     _check_sizes(args, f"model {name}")
-
-    def make() -> Model:
-        try:
+    try:
+        with _Building(budget * GIB / 4 if room_for is None else room_for, room_for is None):
             return kind(**args)
-        except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
-            # torch's own errors are among them.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"model {name}: {reason.replace('__init__() ', '')}") from None
+    except _TooLargeError:
+        raise OverBudgetError(
+            f"model {name} has more weights than its file holds"
+            if room_for is not None
+            else f"the weights of model {name} would take more than the budget of {budget:g} GiB; "
+            "choose fewer or smaller layers, or raise budget if that is meant"
+        ) from None
+    except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        # torch's own errors are among them.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"model {name}: {reason.replace('__init__() ', '')}") from None
 
-    return make
+
+MAKES = ("empty", "zeros", "ones", "full", "rand", "randn")
+DRAWS = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_")
+SPARE = 2**22  # numbers that a network may take while it is built, beside its weights
+
+
+class _TooLargeError(Exception):
+    """A network would have more weights than it may."""
+
+
+class _Building(TorchFunctionMode):
+    """Counts the numbers that a network takes while it is built, before their memory is taken.
+
+    Args:
+        most: how many it may take.
+        draw: whether weights are drawn; those that others will replace need not be.
+    """
+
+    def __init__(self, most: float, draw: bool) -> None:
+        super().__init__()
+        self.left, self.draw = most + SPARE, draw
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if name in MAKES:
+            size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
+            self.left -= math.prod(size)
+            if self.left < 0:
+                raise _TooLargeError
+        if name in DRAWS and not self.draw:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _check_sizes(value: Any, what: str) -> None:
@@ -227,5 +236,5 @@ __all__ = [
     "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
     "Parts", "Persistence", "RecurrentAtOnce", "Several", "SimVP", "State", "baselines_here",
     "build_model", "forecast_of", "members", "model_name", "multiply_adds",
-    "parts_of", "placed", "preset", "weights_of", "with_known",
+    "parts_of", "placed", "preset", "with_known",
 ]  # fmt: skip

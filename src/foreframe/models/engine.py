@@ -10,7 +10,6 @@ the same values and gradients as plain torch. It knows no cell: cells are built 
 """
 
 import types
-import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache, wraps
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from foreframe.base.notes import Note
+from foreframe.base.notes import warn
 
 LAST = torch.channels_last
 # Pixels whose gradients of weights are taken in one convolution: fewer are slow, and on a CPU many
@@ -552,7 +551,5 @@ def _compiles_by_itself(device: str) -> bool:
         return False
     why = why_not_compiled(device)
     if why and find_spec("triton") is not None:
-        warnings.warn(
-            Note(f"recurrent cells are not compiled, and slower for it: {why}"), stacklevel=2
-        )
+        warn(f"recurrent cells are not compiled, and slower for it: {why}")
     return not why

@@ -1,0 +1,226 @@
+"""A forecast with what it was made from: it prints itself, shows itself, and writes itself."""
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreframe import __version__
+from foreframe.base.notes import warn
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip
+from foreframe.clips.data_options import GUIDE, LAST
+from foreframe.clips.ensembles import Ensemble
+from foreframe.clips.scaling import Scaling
+from foreframe.data.cuts import since_cut
+from foreframe.forecasting.forecast_options import PredictOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.outputs import check_output, write_forecast, write_place
+from foreframe.forecasting.places import Place, place_at
+from foreframe.visuals import Paint, paint_for
+
+ALIKE = 1e-3  # of a model's range, a difference that is none
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """A forecast of a recording.
+
+    Args:
+        clip: the recording.
+        past, future: what was seen, and its forecast, in the data's own units: a `Clip`, or an
+            `Ensemble` of members.
+        truth: what came, a frame for each of the forecast, NaN where the recording ends; None
+            where it has no later frame.
+        last: the number of the last frame that was seen.
+        scaling: of the forecaster.
+        made_by: the forecaster's name, for files.
+        options: of the forecast, with nothing left open.
+        notes: what its user should know.
+    """
+
+    clip: Clip
+    past: Clip
+    future: Clip | Ensemble
+    truth: Clip | None
+    last: int
+    scaling: Scaling
+    made_by: str
+    options: PredictOptions
+    notes: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Place | None:
+        """The one place that is asked for; None for whole frames."""
+        return None if self.options.at is None else place_at(self.clip, self.options.at)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(steps,C,H,W), of members (members,steps,C,H,W), in the data's own units."""
+        return np.asarray(self.future.frames)
+
+    def __str__(self) -> str:
+        steps = self.options.steps
+        units = self.clip.units or self.scaling.units
+        text = f"{in_words(self.options, units)} that {'follows' if steps == 1 else 'follow'} "
+        return text + f"frame {self.last} of {self.clip.name or 'the recording'}"
+
+    def _repr_png_(self) -> bytes:
+        return self.to_bytes(".png")
+
+    def to_bytes(self, ending: str) -> bytes:
+        """The file that `write` would write by this ending, such as ".mp4"; not of a folder.
+
+        Raises:
+            ValueError: an ending that is not written, or that is of a folder.
+        """
+        if ending in ("", ".zarr"):
+            raise ValueError("folders are written to a path; choose another ending")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"forecast{ending}"
+            self.write(path)
+            return path.read_bytes()
+
+    def write(self, path: str | Path) -> None:
+        """Write it to a file of the kind that its ending says: see `write_forecast`, and
+        `write_place` where the options name one place.
+
+        Raises:
+            ValueError: unknown ending, or what cannot be written; no half file stays.
+        """
+        options, paint, words = self.options, None, None
+        check_output(path, options.at is not None)
+        past, future, truth = self.past, self.future, self.truth
+        if options.probability is not None and isinstance(future, Ensemble):
+            units = self.clip.units or self.scaling.units
+            paint = paint_of_probability(options, units)
+            words = _words_of_probability(options, units)
+            past, future, truth = reaching(options.probability, past, future, truth)
+        if (place := self.place) is not None:
+            write_place(path, past, future, place, truth, words)
+            return
+        colours, fps, said = options.colours, options.fps, history(self.made_by, options)
+        write_forecast(path, past, future, self.scaling, truth, colours, fps, said, paint)
+
+
+def forecast_recording(
+    forecaster: Forecaster, clip: Clip, made_by: str, options: PredictOptions
+) -> Forecast:
+    """The forecast after one frame of a recording.
+
+    Args:
+        options: with steps, past and tile as numbers.
+
+    Raises:
+        ValueError: no such frame, or place; what `Forecaster.predict` raises.
+    """
+    if options.at is not None:
+        place_at(clip, options.at)  # which is refused before anything is computed
+    last = len(clip) - 1 if options.after is None else options.after
+    if not 0 <= last < len(clip):
+        raise ValueError(f"after {last}: {clip.name} has frames 0 to {len(clip) - 1}")
+    seen = options.past
+    if clip.pictures and (options.reading or {}).get("cuts") is None:
+        seen = _within_scene(clip, last, seen)
+    past, future = forecaster.forecast_from(clip, last + 1, options.steps, seen, options)
+    some = future[0] if isinstance(future, Ensemble) else future
+    truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
+    _note_alike(forecaster.scaling, future)
+    return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options)
+
+
+def _within_scene(clip: Clip, last: int, seen: int) -> int:
+    """How many frames to look at, where a film has changed its scene just before."""
+    since = since_cut(clip.frames, last + 1, seen)
+    if since >= min(seen, last + 1):
+        return seen
+    warn(
+        f"{clip.name}: another scene begins at frame {last + 1 - since}, and nothing before it is "
+        "looked at; --reading.cuts false looks across"
+    )
+    return since
+
+
+def _note_alike(scaling: Scaling, future: Clip | Ensemble) -> None:
+    """Tell where members do not differ: a model may have noise that does not move it."""
+    if not isinstance(future, Ensemble) or len(future) == 1:
+        return
+    first, *others = future.frames
+    little = ALIKE * (scaling.high - scaling.low)
+    if all(np.allclose(first, other, rtol=0, atol=little, equal_nan=True) for other in others):
+        warn(
+            f"all {len(future)} members are alike here; a model learns to tell them apart by "
+            "--loss crps, from --config quick"
+        )
+
+
+def reaching(
+    threshold: float, past: Clip, members: Ensemble, truth: Clip | None
+) -> tuple[Clip, Clip, Clip | None]:
+    """Past, probability and truth of reaching a threshold: what was measured has reached it or
+    has not.
+    """
+    came = None if truth is None else Ensemble([truth]).probability(threshold)
+    return Ensemble([past]).probability(threshold), members.probability(threshold), came
+
+
+def paint_of_probability(options: PredictOptions, units: str) -> Paint | None:
+    """Colours from 0 to 1 under a heading that says of what; None of other forecasts."""
+    if options.probability is None:
+        return None
+    value = _with_units(options.probability, units)
+    paint = paint_for(options.colours, 0, 1, "1")
+    return replace(paint, heading=(value, "or more,", "probability"))
+
+
+def _with_units(threshold: float | None, units: str) -> str:
+    return f"{threshold:g} {units}".rstrip()
+
+
+def _words_of_probability(options: PredictOptions, units: str) -> tuple[str, str, str]:
+    """The legend of a chart of a place: what was measured has reached a value or has not."""
+    value, members = _with_units(options.probability, units), options.members or 1
+    share = f"share of {plural(members, 'member')} that reach {value}"
+    return f"measured: 1 where it reached {value}, else 0", share, "what came: 1 or 0 likewise"
+
+
+def in_words(options: PredictOptions, units: str) -> str:
+    """What a forecast holds: "3 frames of 8 members"."""
+    frames = plural(options.steps, "frame")
+    if options.members is None:
+        return frames
+    members = plural(options.members, "member")
+    if options.probability is None:
+        return f"{frames} of {members}"
+    value = _with_units(options.probability, units)
+    return f"{frames} of probabilities ({value} or more, by {members})"
+
+
+def history(made_by: str, options: PredictOptions) -> dict[str, str]:
+    """What a file with a forecast says of where it comes from."""
+    members = options.members
+    drawn = "" if members is None else f", {plural(members, 'member')} of seed {options.seed}"
+    matched = {LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}
+    matched_to = matched.get(options.match or "", "")
+    return {"history": f"foreframe {__version__}: forecast from {made_by}{drawn}{matched_to}"}
+
+
+def remarks(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Iterable[str]:
+    """What is unlike training: frames of another size, tiles, a shorter past."""
+    h, w = clip.frames.shape[2:]
+    trained: Any = forecaster.trained.frame
+    if forecaster.model.reduces and trained is not None and tuple(trained) != (h, w):
+        yield (
+            f"frames are forecast as large as they are, {h}x{w}; the run was trained and is scored "
+            f"at {trained[0]}x{trained[1]} (--reading.size)"
+        )
+    if 0 < (options.tile or 0) < max(h, w):
+        yield f"frames of {h}x{w} are forecast in tiles of {options.tile} pixels"
+    last = len(clip) - 1 if options.after is None else options.after
+    n = len(clip) if options.every else last + 1
+    if n < options.past:
+        fewer = f"{plural(n, 'frame')} {'is' if n == 1 else 'are'} fewer"
+        yield f"{fewer} than the {options.past} to look at"

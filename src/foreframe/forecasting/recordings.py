@@ -1,0 +1,120 @@
+"""Recordings opened for a forecaster: read as those of its training, unless told otherwise."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foreframe.base.notes import warn
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip
+from foreframe.data import clips_from, is_recording
+from foreframe.forecasting.trained import data_of
+
+if TYPE_CHECKING:
+    from foreframe.forecasting.forecaster import Forecaster
+
+
+def open_recording(
+    forecaster: "Forecaster", source: Any, recording: int | None, reading: Mapping[str, Any]
+) -> Clip:
+    """See `Forecaster.open`."""
+    options = reading_as_trained(forecaster, source, reading, whole=True)
+    # A film is one recording, whatever scenes it was trained by.
+    options |= {"cuts": reading.get("cuts", False)}
+    clips = clips_from(source, **options)
+    if recording is None and len(clips) > 1:
+        raise ValueError(
+            f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to "
+            f"{len(clips) - 1}"
+        )
+    if recording is not None and not 0 <= recording < len(clips):
+        raise ValueError(
+            f"there is no recording {recording}: {source} holds {len(clips)}, counted from 0"
+        )
+    clip = clips[recording or 0]
+    check_channels(forecaster, clip.frames.shape[1], source, clip.frames.dtype)
+    for note in (*clip.notes, *_doubts(forecaster, clip)):
+        warn(f"{source}: {note}")
+    return clip
+
+
+def reading_as_trained(
+    forecaster: "Forecaster", source: Any, given: Mapping[str, Any], whole: bool = False
+) -> dict[str, Any]:
+    """Options of `foreframe.clips_from` for a source: those of training, changed by `given`.
+
+    Args:
+        whole: of a model that sees large frames reduced as large as they are, whatever it was
+            trained and scored on.
+    """
+    trained = dict(forecaster.trained.reading)
+    if whole and forecaster.model.reduces:
+        trained.pop("size", None)
+    trained.pop("budget", None)  # that is the user's
+    if str(source).lower().endswith((".npy", ".npz")):
+        for name in ("variable", "targets"):  # a grid gave it that name
+            trained.pop(name, None)
+    return trained | dict(given)
+
+
+def data_to_score(
+    forecaster: "Forecaster", where: str, data: str | None, given: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The name of the data to score on and their arguments: those of training, changed by what the
+    user says; other recordings are read as those of training.
+
+    Args:
+        where: the user's name for this forecaster, for the message.
+        data: from the user; None for the data of training.
+        given: arguments from the user.
+
+    Raises:
+        ValueError: as `data_of`.
+    """
+    name, args = data_of(forecaster.trained, where, data, given)
+    # How many clips an epoch had says nothing about how many to score.
+    if data is None and "clips" not in given:
+        args.pop("clips", None)
+    if data not in (None, forecaster.trained.data) and is_recording(name, args):
+        args = reading_as_trained(forecaster, name, args)
+    return name, args
+
+
+def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) -> None:
+    """Refuse frames of `c` channels where the model takes others, and colours, which are three
+    channels of 8 bits, where it takes any channels but was trained on values with units.
+
+    Raises:
+        ValueError: with the option of reading that cures it, where one does.
+    """
+    takes, scaling = forecaster.model.takes, forecaster.scaling
+    has_units = scaling.units and (scaling.low, scaling.high) != (0.0, 255.0)
+    if takes is None and has_units and c == 3 and dtype == np.uint8:
+        raise ValueError(
+            f"{source}: its 3 channels are colours, but the model was trained on "
+            f"{scaling.units}; where brightness stands for that: --reading.colour grey"
+        )
+    if takes in (None, c):
+        return
+    cure = {
+        1: "; --reading.colour grey makes it one",
+        3: "; --reading.colour rgb makes it three",
+    }.get(takes or 0, "")
+    raise ValueError(f"{source}: {plural(c, 'channel')}, but the model takes {takes}{cure}")
+
+
+def _doubts(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
+    """Reasons to think that a recording is of another kind than those of training."""
+    scaling = forecaster.scaling
+    if scaling.units and not clip.units and clip.attributes:  # a grid, which could have said
+        yield f"it tells no units, and is taken to be in {scaling.units}"
+    if scaling.kind not in ("minmax", "standard"):
+        return  # a fixed range refuses by itself: no frame is read for nothing
+    last = clip.frames[len(clip) - 1 : len(clip), : clip.channels]
+    known = last[np.isfinite(last)]
+    if known.size and (known.min() > scaling.high or known.max() < scaling.low):
+        yield (
+            f"its last frame has values from {known.min():.4g} to {known.max():.4g}, all "
+            f"outside {scaling.low:.4g} to {scaling.high:.4g}, which the model was trained on"
+        )

@@ -1,0 +1,138 @@
+"""A forecast of big frames in tiles that overlap, so that memory does not grow with the frame."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.models import Drawn, Model, forecast_of, placed, with_known
+
+LONG = 64  # frames of the past that are encoded at a time
+
+
+def tile_side(model: Model, tile: int) -> int:
+    """The next multiple of the model's stride: a rest of a block would be filled up with the
+    tile's edge.
+    """
+    return -(-tile // model.stride) * model.stride
+
+
+def tile_size(model: Model, frame: Sequence[int], tile: int) -> tuple[int, int, int]:
+    """(C,H,W) of what is forecast at a time of such a frame (C,H,W)."""
+    (c, h, w), side = frame, tile_side(model, tile)
+    return (c, min(h, side), min(w, side)) if side > 0 else (c, h, w)
+
+
+def tile_layout(model: Model, tile: int, h: int, w: int) -> tuple[int, int]:
+    """The side of tiles of frames h x w, as given or next above, and the number of pixels whose
+    multiples they begin at: so that none cuts a block that is seen as one, and all see blocks of
+    one size, also the last, in the corner, which reaches to the frame's ends. Where no such side is
+    near, the corner's blocks may be others.
+    """
+    first = tile_side(model, tile)
+    for side in range(first, 2 * first, model.stride):
+        stride = model.stride_in((min(side, h), min(side, w)))
+        corner = [n if n <= side else side + (n - side) % stride for n in (h, w)]
+        if side % stride == 0 and model.stride_in(corner) == stride:
+            return side, stride
+    return first, model.stride_in((min(first, h), min(first, w)))
+
+
+def forecast_in_tiles(
+    model: Model,
+    past: Float[Tensor, "b t _ h w"],
+    steps: int,
+    tile: int,
+    overlap: int | None,
+    known: Float[Tensor, "b _ _ h w"] | None,
+    guided: bool,
+    drawn: Drawn | None,
+    group: int,
+) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
+    """The forecast, of each member, and that of the guide where `guided`.
+
+    Args:
+        past: on the network's scale.
+        tile: side of tiles in pixels; 0 takes frames whole.
+        overlap: pixels that neighbouring tiles share, a quarter of a tile by default.
+        known: the inputs of the frames that follow.
+        drawn: the members.
+        group: how many members or clips at a time.
+
+    Raises:
+        ValueError: tiles that cannot be laid.
+    """
+    model.eval()
+    b, _, c, h, w = past.shape
+    tile, stride = tile_layout(model, tile, h, w) if tile else (0, 1)
+    if not tile or (h <= tile and w <= tile):
+        return forecast_whole(model, past, steps, known, guided, drawn, group)
+    shared = min(tile // 4, tile - stride) if overlap is None else overlap
+    if not 0 <= shared <= tile - stride:
+        raise ValueError(f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}")
+    c -= model.inputs
+    n = b if drawn is None else b * drawn.n
+    totals = [past.new_zeros(k, steps, c, h, w) for k in ((n, b) if guided else (n,))]
+    weights = past.new_zeros(h, w)
+    for rows in _tiles(h, tile, shared, stride):
+        for columns in _tiles(w, tile, shared, stride):
+            weight = _ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)
+            weight = weight.to(past.device)
+            part = None if known is None else known[..., rows, columns]
+            seen, corner = past[..., rows, columns], (rows.start, columns.start)
+            parts = forecast_whole(model, seen, steps, part, guided, drawn, group, corner)
+            for total, forecast in zip(totals, filter(torch.is_tensor, parts), strict=True):
+                total[..., rows, columns] += forecast * weight
+            weights[rows, columns] += weight
+    forecast, *guide = (total.div_(weights) for total in totals)
+    return forecast, guide[0] if guide else None
+
+
+def forecast_whole(
+    model: Model,
+    past: Float[Tensor, "b t _ h w"],
+    steps: int,
+    known: Float[Tensor, "b _ _ h w"] | None,
+    guided: bool,
+    drawn: Drawn | None,
+    group: int,
+    corner: tuple[int, int] = (0, 0),
+) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
+    """The forecast of frames, or of a tile at that corner, and that of the guide where `guided`. A
+    long past is taken in part by part: memory does not grow with it.
+    """
+    state = None
+    for part in past.split(LONG, dim=1):
+        state = model.encode(part, state)
+    assert state is not None
+    state = state if known is None else with_known(state, known)
+    state = state if drawn is None else placed(state, *corner)
+    return forecast_of(model, state, steps, guided, drawn, group)
+
+
+def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
+    """Stretches that cover `side`, each starting at a multiple of `stride`, at least `overlap` in
+    common with their neighbours.
+    """
+    if side <= tile:
+        return [slice(0, side)]
+    last = (side - tile) // stride * stride
+    count = 1 + max(1, -(-last // max(stride, (tile - overlap) // stride * stride)))
+    starts = sorted({int(last * k / (count - 1)) // stride * stride for k in range(count)})
+    return [slice(start, side if start == last else start + tile) for start in starts]
+
+
+def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, " n"]:
+    """A tile's weight along one axis: next to nothing over the outer third of the overlap, where it
+    lacks surroundings, rising over the middle third; whole where it ends with the frame.
+    """
+    n, third = part.stop - part.start, overlap / 3
+    place = torch.arange(n, dtype=torch.float32) + 0.5
+    rise, fall = (place - third) / max(third, 1), (n - place - third) / max(third, 1)
+    weight = torch.ones(n)
+    if part.start > 0:
+        weight = torch.minimum(weight, rise)
+    if part.stop < side:
+        weight = torch.minimum(weight, fall)
+    return weight.clamp(min=1e-12)  # never nothing at all: somebody must cover each pixel
