@@ -36,7 +36,7 @@ from foreframe.training.module import ForecastModule
 FLAGS = (
     "--model quick --hidden 4 --past 2 --future 2 --learning_rate 3e-3 --epochs 3 "
     "--data_args.canvas 32 --data_args.clips 24 --batch_size 4 --validation_clips 8 "
-    "--accelerator cpu --picture_every 0"
+    "--device cpu --picture_every 0"
 )
 OFTEN = ["--save_every", "0.0001"]  # after every step
 KINDS = {

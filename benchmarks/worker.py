@@ -76,9 +76,9 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
             network: Any = PlainTutorial(s["hidden"]).to(device)
         else:
             layers = 1 if kind == "quick" else 2
-            # In the arguments of version 0.1, which an earlier foreframe knows too.
             network = build_model(
-                "quick" if kind == "quick" else "tutorial", {"hidden": [s["hidden"]] * layers}
+                "quick" if kind == "quick" else "tutorial",
+                {"core": {"convlstm": {"hidden": [s["hidden"]] * layers}}},
             ).to(device)
             network.memory = "save" if "save" in options else "keep"
             if hasattr(network, "step_values"):

@@ -12,7 +12,7 @@ from pathlib import Path
 STEPS = 1
 TRAIN = (
     f"--trainer.limit_train_batches {STEPS} --batch_size 1 --validation_clips 2 "
-    "--accelerator cpu --devices 1 --precision auto --port 0"
+    "--device cpu --devices 1 --precision auto --port 0"
 )
 FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": "--clips 2"}
 

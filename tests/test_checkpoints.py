@@ -1,4 +1,4 @@
-"""Checkpoints as files: torn, flipped, of earlier versions, and the generation before."""
+"""Checkpoints as files: torn, flipped, without a seal, and the generation before."""
 
 import random
 from pathlib import Path
@@ -65,9 +65,7 @@ def test_each_flipped_bit_is_seen(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_a_flipped_weight_is_seen_in_checkpoints_of_earlier_versions_too(
-    tmp_path, sealed: bool
-) -> None:
+def test_a_flipped_weight_is_seen_without_a_seal_too(tmp_path, sealed: bool) -> None:
     path = tmp_path / "best.ckpt"
     it = checkpoint_of(forecaster(0.5))
     if sealed:

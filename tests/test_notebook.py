@@ -52,7 +52,7 @@ def test_progress_is_one_line_that_goes_away(way: str) -> None:
 import foreframe
 few = {{"canvas": 32, "clips": 8}}
 run = foreframe.fit("quick", data_args=few, past=2, future=2, hidden=4, batch_size=4, minutes=0.06,
-                    validation_clips=4, accelerator="cpu", verbose={way == "line"})
+                    validation_clips=4, device="cpu", verbose={way == "line"})
 """
     notebook.cells = [nbformat.v4.new_code_cell(code)]
     seen: list[dict] = []

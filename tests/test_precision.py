@@ -20,9 +20,10 @@ from foreframe.forecasting.precision import (
     faster,
     times_as_fast,
 )
-from foreframe.models import PRESETS, build_model
+from foreframe.models import build_model
+from small import PRESETS
 from test_forecaster import local
-from test_streams import STREAMED, gappy, small
+from test_streams import STREAMED, gappy, small_forecaster
 
 NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 
@@ -30,7 +31,7 @@ NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 @pytest.fixture
 def forecaster() -> Forecaster:
     torch.manual_seed(0)
-    return Forecaster(build_model("quick", {"hidden": (8,)}), Window(5, 5))
+    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5))
 
 
 def apart(made: np.ndarray, expected: np.ndarray) -> float:
@@ -56,7 +57,7 @@ def timings(monkeypatch, ratio: float) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_near_the_exact_forecast(name: str) -> None:
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     exact = forecaster.predict(frames, 7)
     half = forecaster.predict(frames, 7, precision=HALF)
     assert half.dtype == np.float32
@@ -203,7 +204,7 @@ def test_what_auto_says() -> None:
 @pytest.mark.parametrize("name", STREAMED)
 def test_a_stream_is_the_forecast_in_its_precision(name: str, tmp_path) -> None:
     """Also with missing values, forked, and when it is saved and restored on the way."""
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     live = forecaster.stream(3, HALF)
     for t, frame in enumerate(frames):
         made = live.push(frame)
@@ -211,7 +212,7 @@ def test_a_stream_is_the_forecast_in_its_precision(name: str, tmp_path) -> None:
         assert apart(made, forecaster.predict(frames[: t + 1], 3, precision=HALF)) < NEAR / 8
         np.testing.assert_array_equal(live.fork().forecast().numpy(), made)
         live.save(tmp_path / "state")
-        live = small(name).stream(3, HALF).restore(tmp_path / "state")
+        live = small_forecaster(name).stream(3, HALF).restore(tmp_path / "state")
         assert live.seen == t + 1
         np.testing.assert_array_equal(live.forecast().numpy(), made)
 
@@ -229,7 +230,7 @@ def test_a_stream_computes_in_its_precision(forecaster) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_stream_goes_on_in_another(name, saved, restored, tmp_path, monkeypatch) -> None:
     timings(monkeypatch, 0.5)
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     live = forecaster.stream(3, saved)
     for frame in frames[:4]:
         live.take(frame)

@@ -48,7 +48,7 @@ def test_every_option_of_training_is_an_argument() -> None:
     """With the type that its dataclass has, or a wider one."""
     options = {field.name: field.type for group in GROUPS for field in dataclasses.fields(group)}
     told = typing.get_type_hints(TrainOptions)
-    assert set(told) == {*options, *OF_RECORDINGS, "scaling", "accelerator"}
+    assert set(told) == {*options, *OF_RECORDINGS, "scaling"}
     wider = {"run", "resume", "weights", "model_args", "data_args", "trainer"}
     assert {name for name in options if told[name] != options[name]} == wider
 
@@ -57,7 +57,7 @@ def test_options_are_those_of_the_command_line(tmp_path) -> None:
     args = {"core": {"convlstm": {"kernel": 5}}}
     ours = train_options(
         "tutorial",
-        {"model_args": args, "minutes": 4, "data_args": {"clips": 8}, "accelerator": "cpu"},
+        {"model_args": args, "minutes": 4, "data_args": {"clips": 8}, "device": "cpu"},
     )
     flags = "--model_args.core {convlstm: {kernel: 5}}|--minutes 4|--data_args.clips 8|--device cpu"
     words = [word for flag in flags.split("|") for word in flag.split(" ", 1)]

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from foreframe import Forecaster, Scaling, Window
-from foreframe.models import PRESETS, build_model
+from foreframe.models import build_model
+from small import PRESETS, built
 
 
 @pytest.fixture
@@ -34,25 +35,8 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(forecaster) -> None:
 STREAMED = [*PRESETS, "persistence", "mean", "linear_motion"]
 
 
-def small(name: str) -> Forecaster:
-    torch.manual_seed(0)
-    width = {"tutorial": [4, 4], "shi2015": [4, 4, 4], "fc_lstm": [4, 4], "openstl": [4, 4]}.get(
-        name, [8]
-    )
-    changes: dict = {}
-    if name in PRESETS:
-        changes = {"core": {"convlstm": {"hidden": width}}}
-        if PRESETS[name][0] == "simvp":
-            changes = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
-        if PRESETS[name][0] == "svg":
-            changes = {"width": 4, "code": 8, "latent": 3, "hidden": 8}
-    if name == "fc_lstm":
-        changes["codec"] = {"patches": {"size": 8}}
-    network = build_model(name, changes)
-    for parameter in network.parameters():
-        if not parameter.any():  # a head that begins at its guide shows nothing of the network
-            torch.nn.init.normal_(parameter, std=0.01)
-    return Forecaster(network, Window(5, 5), Scaling(0, 1, "", "minmax"))
+def small_forecaster(name: str) -> Forecaster:
+    return Forecaster(built(name), Window(5, 5), Scaling(0, 1, "", "minmax"))
 
 
 def gappy(t: int = 6) -> np.ndarray:
@@ -68,14 +52,14 @@ def gappy(t: int = 6) -> np.ndarray:
 @pytest.mark.parametrize("name", STREAMED)
 def test_a_stream_is_the_forecast_from_all_frames_so_far(name: str, tmp_path) -> None:
     """Also with missing values, and when it is saved and restored on the way."""
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     live = forecaster.stream(3)
     for t, frame in enumerate(frames):
         np.testing.assert_allclose(
             live.push(frame), forecaster.predict(frames[: t + 1], 3), atol=1e-5
         )
         live.save(tmp_path / "state")
-        live = small(name).stream(3).restore(tmp_path / "state")
+        live = small_forecaster(name).stream(3).restore(tmp_path / "state")
         assert live.seen == t + 1
 
 
@@ -146,7 +130,7 @@ def test_saved_streams_that_are_refused(forecaster, tmp_path) -> None:
     live.take(torch.rand(1, 16, 16))
     live.save(tmp_path / "state")
     with pytest.raises(ValueError, match="another model"):
-        small("tutorial").stream().restore(tmp_path / "state")
+        small_forecaster("tutorial").stream().restore(tmp_path / "state")
     torch.manual_seed(1)  # the same network, other weights
     with pytest.raises(ValueError, match="another model"):
         Forecaster(
@@ -190,7 +174,7 @@ def test_a_stream_needs_no_more_memory_for_more_frames(name: str, frames: int) -
     """Tensors that live are counted, since torch's memory is not Python's, and Python's own by
     tracemalloc.
     """
-    live = small(name).stream(1)
+    live = small_forecaster(name).stream(1)
     frame = torch.rand(1, 8, 8)
 
     def held() -> tuple[int, int]:

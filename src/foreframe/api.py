@@ -18,7 +18,6 @@ from foreframe.base.shipped import name_of
 from foreframe.base.typed import check_types, typed
 from foreframe.clips.data_options import (
     NONE,
-    OLD,
     ReadOptions,
     SplitOptions,
     as_data_args,
@@ -87,7 +86,6 @@ class TrainOptions(TypedDict, total=False):
     seed: int
 
     device: str
-    accelerator: str  # the device's name of before
     devices: int | str
     precision: str
     memory: Literal["keep", "save"]
@@ -153,7 +151,7 @@ def _changes(given: Mapping[str, Any]) -> Given:
     for name, value in given.items():
         if name not in TrainOptions.__annotations__:
             raise ValueError(no_option(name, list(TrainOptions.__annotations__)))
-        path, plain = (OLD.get(name, name),), value if name == "data" else _plain(value)
+        path, plain = (name,), value if name == "data" else _plain(value)
         if name in ("reading", "splits") and not isinstance(plain, Mapping):
             as_data_args({name: plain})  # which refuses it
         if isinstance(value, os.PathLike):

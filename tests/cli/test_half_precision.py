@@ -24,8 +24,8 @@ def run(tmp_path, monkeypatch) -> Forecaster:
         foreframe.forecasting.forecaster, "times_as_fast", lambda forecast, device: 3.0
     )
     torch.manual_seed(0)
-    network, trained = build_model("quick", {"hidden": (8,)}), Trained("moving_mnist")
-    forecaster = Forecaster(network, Window(3, 2), trained=trained)
+    network = build_model("quick", {"core": {"convlstm": {"hidden": [8]}}})
+    forecaster = Forecaster(network, Window(3, 2), trained=Trained("moving_mnist"))
     forecaster.save("run")
     np.save("clip.npy", np.random.default_rng(0).random((5, 1, 16, 20)).astype(np.float32))
     return forecaster

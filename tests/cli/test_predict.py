@@ -103,9 +103,9 @@ def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["../kelvin", "t.nc", "--strict", "--steps", "1", "-o", "out.npy"],
-        ["-o", "out.npy", "--steps=1", "../kelvin", "--strict", "t.nc"],
-        ["--strict", "true", "../kelvin", "-o", "out.npy", "t.nc", "--steps", "1"],
+        ["../kelvin", "t.nc", "--reading.strict", "--steps", "1", "-o", "out.npy"],
+        ["-o", "out.npy", "--steps=1", "../kelvin", "--reading.strict", "t.nc"],
+        ["--reading.strict", "true", "../kelvin", "-o", "out.npy", "t.nc", "--steps", "1"],
         ["--steps", "1", "--input", "t.nc", "-o", "out.npy", "../kelvin"],
     ],
 )
@@ -266,7 +266,7 @@ def test_what_is_no_film(run, capsys) -> None:
     film("film.mp4")
     whole = Path("film.mp4").read_bytes()
     Path("cut.mp4").write_bytes(whole[: len(whole) // 3])
-    assert "cut.mp4" in told(capsys, run, "cut.mp4", "-o", "out.mp4", *GREY, "--strict")
+    assert "cut.mp4" in told(capsys, run, "cut.mp4", "-o", "out.mp4", *GREY, "--reading.strict")
 
 
 @pytest.mark.parametrize("more", [[], ["--every", "2"]])
@@ -382,7 +382,7 @@ def test_a_damaged_frame_is_told_once_in_one_line(run, capsys) -> None:
     assert err.startswith("foreframe: note: img5.png (frame 5) cannot be read")
     assert len(err.splitlines()) == 1, err
     assert "img5.png cannot be read" in told(
-        capsys, run, "pictures", "-o", "strict.npy", "--strict"
+        capsys, run, "pictures", "-o", "strict.npy", "--reading.strict"
     )
 
 
@@ -403,7 +403,9 @@ def test_a_film_cut_short_is_told(run, capsys) -> None:
     ]
     assert main(given) == 0
     assert "foreframe: note: cut.avi: the film was cut short" in capsys.readouterr().err
-    assert "cut.avi was cut short" in told(capsys, *given[1:3], "-o", "new.png", *GREY, "--strict")
+    assert "cut.avi was cut short" in told(
+        capsys, *given[1:3], "-o", "new.png", *GREY, "--reading.strict"
+    )
 
 
 @pytest.mark.filterwarnings("default:from elsewhere")
@@ -460,7 +462,7 @@ def test_a_full_disk_is_one_line(run) -> None:
     film("film.mp4")
     Path("out.mp4").write_text("precious")
     code = (
-        "import resource, sys; from foreframe.cli import main; av\n"
+        "import resource, sys; from foreframe.cli import main; import av\n"
         "import foreframe.forecasting.outputs\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); sys.exit(main(sys.argv[1:]))"
     )

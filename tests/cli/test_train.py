@@ -18,7 +18,7 @@ PAST, STEPS = 3, 5
 FEW = (
     f"--run run --model quick --hidden 8 --past {PAST} --future 3 --batch_size 2 --epochs 1 "
     "--trainer.limit_train_batches 3 --validation_clips 4 --picture_every 2 "
-    "--accelerator cpu --devices 1"
+    "--device cpu --devices 1"
 ).split()
 RAIN = ("--data_args.tile", "64", "--data_args.scaling", "standard")
 GREY = ("--data_args.colour", "grey", "--data_args.size", "[32,40]")

@@ -228,7 +228,7 @@ def write_cases(folder: Path) -> None:
         (["empty ä 雨"], "holds no recording"),
         (["mixed"], "give a size"),
         (["text.mp4"], "no film"),
-        (["ok.nc", "--variable", "snow"], "no variable snow"),
+        (["ok.nc", "--reading.variable", "snow"], "no variable snow"),
         (["timeless.nc"], "no variable with a time"),
         (["irregular.nc"], "irregular"),
         (["backwards.nc"], "runs backwards"),

@@ -85,7 +85,7 @@ def test_groups_are_told_where_the_root_holds_nothing(source: Path | xr.DataTree
 
 def test_a_forecast_of_a_field_in_a_group(tmp_path: Path) -> None:
     in_groups().to_netcdf(tmp_path / "a.nc", engine="netcdf4", write_inherited_coords=False)
-    made = opened(predicted(tmp_path / "a.nc", tmp_path, "--variable", "near/t"))
+    made = opened(predicted(tmp_path / "a.nc", tmp_path, "--reading.variable", "near/t"))
     np.testing.assert_allclose(made.t[0], FIELD[-1], rtol=1e-5)
     assert made.crs.attrs == PROJECTION
 

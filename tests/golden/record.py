@@ -4,16 +4,17 @@
     python tests/golden/record.py NAME ...        those named, where they have no file yet
     python tests/golden/record.py NAME --anew     in place of their files: a change was meant
 
-A preset of your own needs a line in WAYS, with arguments that make it small, and is then recorded
-by its name. What is recorded of each way: the weights, a past, the forecast, the state after the
-past, and the gradients of a loss; of a guided one what its guide forecasts, too. All is computed in
-float64 on one thread, so that the files hold no rounding but their own, to float32. What goes in is
-drawn as numbers of float16, which files keep in half of the room. `sizes.json` holds the parameters
-and multiply-adds of every preset at its full size.
+A preset of your own needs a line in tests/small.py, with arguments that make it small, and one in
+WAYS, and is then recorded by its name. What is recorded of each: the weights, a past, the forecast,
+the state after the past, and the gradients of a loss; of a guided one what its guide forecasts,
+too. All is computed in float64 on one thread, so that the files hold no rounding but their own, to
+float32. What goes in is drawn as numbers of float16, which files keep in half of the room.
+`sizes.json` holds the parameters and multiply-adds of every preset at its full size.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,212 +33,53 @@ from foreframe.base.files import atomic_write
 from foreframe.models import PRESETS, Model, build_model, model_name, multiply_adds
 
 FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent))  # as a script it would not find tests/small.py
+from small import SMALL  # noqa: E402
+
 SIZES = FOLDER / "sizes.json"
 CLIPS, PAST = 2, 5
 
 
 @dataclass(frozen=True)
 class Way:
-    """A model as it is recorded: an entry of PRESETS or MODELS, arguments that make it small, the
-    size of its frames, how many it forecasts, what drawn kernels are multiplied by, since what
-    passes through a few recurrent channels with small weights fades, and the model that guides it,
-    if one does.
+    """How a small network is recorded: the size of its frames, how many it forecasts, what drawn
+    kernels are multiplied by, since what passes through a few recurrent channels with small weights
+    fades, and the model that guides it with its arguments, if one does.
     """
 
-    model: str
-    args: dict[str, Any] = field(default_factory=dict)
     frame: tuple[int, int] = (12, 16)
     steps: int = 4
     gain: float = 3.0
     guide: dict[str, Any] = field(default_factory=dict)
 
 
-FLOW = {"name": "optical_flow"}
-NOWCAST = {"hidden": [3], "stem": {"widths": [3, 5]}}  # two strides, as it has
+FLOW: dict[str, Any] = {"optical_flow": {}}
 WAYS: dict[str, Way] = {
-    # Presets: their layers, kernels and options, with few channels. Where layers may differ they
-    # do, so that no two can be exchanged.
-    "tutorial": Way("tutorial", {"hidden": [3, 2]}, (8, 10)),
-    "shi2015": Way("shi2015", {"hidden": [2, 1, 2]}),
-    "fc_lstm": Way(
-        "fc_lstm",
-        {"core": {"convlstm": {"hidden": [3, 2]}}, "codec": {"patches": {"size": 4}}},
-        (4, 8),
-        gain=1,
-    ),
-    "openstl": Way("openstl", {"hidden": [2, 1, 2, 1]}, gain=5),
-    # 32 channels are the fewest that group norm takes in two groups.
-    "quick": Way("quick", {"hidden": [2], "stem": {"widths": [3, 4, 32]}}),
-    "nowcast": Way("nowcast", NOWCAST, (11, 13), guide=FLOW),  # 4 divides neither side
-    "guided": Way(
-        "guided",
-        {
-            "core": {"convlstm": {"hidden": [3]}},
-            "codec": {"strided": {"widths": [3, 4, 5]}},
-            "output": {
-                "blend": {
-                    "guides": ["persistence", "mean"],
-                    "hindcast": 2,
-                    "blurs": [1.0],
-                    "short": 8,
-                }
-            },
-        },
-        (13, 15),  # seen as 7 x 8
-        guide={"name": "persistence"},
-    ),
-    "simvp2022": Way(
-        "simvp2022",
-        {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 3, "kernels": [3, 5]},
-        (10, 14),
-        gain=1,
-    ),
-    "simvp_gated": Way(
-        "simvp_gated",
-        {"frames": 1, "spatial": 8, "temporal": 16, "blocks": 2},
-        steps=2,
-        gain=1,
-    ),
-    "simvp_small": Way(
-        "simvp_small",
-        {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2},
-        gain=1,
-    ),
-    "svg_lp": Way(
-        "svg_lp",
-        {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
-        (14, 18),
-        3,
-        gain=3,
-    ),
-    "svg_small": Way(
-        "svg_small",
-        {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
-        steps=2,
-        gain=3,
-    ),
-    # What the examples make of presets.
-    "radar": Way("nowcast", NOWCAST, (12, 12), 12, guide=FLOW),
-    "camera": Way(
-        "nowcast",
-        {
-            "hidden": [3],
-            "stem": {"widths": [3, 5], "norm": "group"},
-            "head": {"blurs": []},
-        },
-        guide=FLOW,
-    ),
-    "temperature": Way(
-        "quick",
-        {
-            "hidden": [3],
-            "stem": {"widths": [3, 5], "skip": "frame"},
-            "head": {"carry": False, "sigmoid": False},
-            "ahead": "guided",
-            "guide": {"name": "cycle", "period": 3},
-        },
-        guide={"name": "cycle", "period": 3},
-    ),
-    # Other ways to build and to step ahead.
-    "fed_frames": Way(
-        "convlstm",
-        {
-            "hidden": [3, 2],
-            "stem": {"patch": 2, "skip": "frame"},
-            "decoder": "handed",
-            "ahead": "frame",
-        },
-        (8, 10),
-    ),
-    "fed_colours": Way(
-        "convlstm",
-        {
-            "channels": 3,
-            "hidden": [3, 2],
-            "head": {"over": "all", "sigmoid": False},
-            "decoder": "same",
-            "ahead": "frame",
-        },
-        (5, 7),
-    ),
-    "at_once": Way(
-        "convlstm",
-        {
-            "hidden": [4],
-            "stem": {"patch": 2},
-            "head": {"horizon": 3},
-            "decoder": "same",
-            "ahead": "at_once",
-        },
-        (8, 10),
-        steps=7,
-    ),
-    "at_once_strided": Way(
-        "convlstm",
-        {
-            "hidden": [3],
-            "stem": {"widths": [3, 4], "skip": "frame"},
-            "head": {"horizon": 4},
-            "decoder": "same",
-            "ahead": "at_once",
-        },
-        (10, 13),
-        steps=6,
-    ),
-    "guided_patches": Way(
-        "convlstm",
-        {
-            "hidden": [3],
-            "stem": {"patch": 2, "skip": "frame"},
-            "head": {"sigmoid": False},
-            "decoder": "handed",
-            "ahead": "guided",
-            "guide": {"name": "linear_motion"},
-        },
-        (8, 12),
-        guide={"name": "linear_motion"},
-    ),
-    "fed_nothing": Way(
-        "convlstm",
-        {
-            "hidden": [2, 3],
-            "head": {"over": "all"},
-            "decoder": "handed",
-            "ahead": "nothing",
-        },
-        (8, 10),
-    ),
-    "embedding": Way(
-        "convlstm",
-        {
-            "hidden": [2, 2],
-            "gates": {"peepholes": True},
-            "stem": {"patch": 4, "skip": "embedding"},
-            "decoder": "mirrored",
-        },
-        (11, 15),
-    ),
-    "both_skips": Way(
-        "convlstm",
-        {"hidden": [3, 2], "stem": {"widths": [3, 4], "skip": "both"}},
-        (9, 13),
-    ),
-    "carried_colours": Way(
-        "convlstm",
-        {
-            "channels": 3,
-            "hidden": [2, 3],
-            "stem": {"patch": 2},
-            "head": {"carry": True, "sigmoid": False, "over": "all"},
-        },
-        (5, 7),
-    ),
-    # The preset as it was until it lost its offset; runs that began with it go on with it.
-    "openstl_offset": Way(
-        "openstl",
-        {"hidden": [2, 1], "gates": {"forget_bias": 1.0}, "stem": {"patch": 2}},
-        (8, 10),
-    ),
+    "tutorial": Way((8, 10)),
+    "shi2015": Way(),
+    "fc_lstm": Way((4, 8), gain=1),
+    "openstl": Way(gain=5),
+    "quick": Way(),
+    "nowcast": Way((11, 13), guide=FLOW),  # 4 divides neither side
+    "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
+    "simvp2022": Way((10, 14), gain=1),
+    "simvp_gated": Way(steps=2, gain=1),
+    "simvp_small": Way(gain=1),
+    "svg_lp": Way((14, 18), steps=3),
+    "svg_small": Way(steps=2),
+    "radar": Way((12, 12), steps=12, guide=FLOW),
+    "camera": Way(guide=FLOW),
+    "temperature": Way(guide={"cycle": {"period": 3}}),
+    "fed_frames": Way((8, 10)),
+    "fed_colours": Way((5, 7)),
+    "at_once": Way((8, 10), steps=7),
+    "at_once_strided": Way((10, 13), steps=6),
+    "guided_patches": Way((8, 12), guide={"linear_motion": {}}),
+    "fed_nothing": Way((8, 10)),
+    "embedding": Way((11, 15)),
+    "both_skips": Way((9, 13)),
+    "carried_colours": Way((5, 7)),
+    "openstl_offset": Way((8, 10)),
 }
 
 
@@ -260,15 +102,15 @@ def past_of(channels: int, frame: tuple[int, int]) -> Float[Tensor, "b t c h w"]
     return (blobs.sum(dim=1) + noise).clamp(0, 1).half().float()
 
 
-def drawn(way: Way) -> Model:
-    """The model with weights from a seed. Noise on top moves those that begin at 0 or 1: peepholes,
-    norms, biases.
+def drawn(name: str) -> Model:
+    """The small network with weights from a seed. Noise on top moves those that begin at 0 or 1:
+    peepholes, norms, biases.
     """
     torch.manual_seed(0)
-    model = build_model(way.model, way.args)
+    model = build_model(*SMALL[name])
     with torch.no_grad():
         for weight in model.parameters():
-            gain = way.gain if weight.ndim == 4 else 1.0
+            gain = WAYS[name].gain if weight.ndim == 4 else 1.0
             weight.copy_((gain * weight + 0.1 * torch.randn_like(weight)).half())
     return model
 
@@ -296,9 +138,9 @@ def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict
 
 def guess_of(guide: dict[str, Any], past: Float[Tensor, "b t c h w"], steps: int) -> Tensor:
     """What the guide alone forecasts."""
-    args = dict(guide)
+    ((name, args),) = guide.items()
     with torch.no_grad():
-        return build_model(args.pop("name"), args)(past, steps).contiguous()
+        return build_model(name, args)(past, steps).contiguous()
 
 
 @contextmanager
@@ -322,7 +164,7 @@ def load(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def record(name: str) -> None:
     way = WAYS[name]
     with one_thread():
-        model = drawn(way).double()
+        model = drawn(name).double()
         past = past_of(model.channels or 1, way.frame)
         found = computed(model, past.double(), way.steps)
         guess = {"guess": guess_of(way.guide, past, way.steps)} if way.guide else {}

@@ -1,10 +1,6 @@
 """Models compute what they computed when `record.py` recorded it: forecast, state, gradients,
 sizes.
 
-A file names the model and its arguments as they were called then. Where the code has come to call
-them or its weights otherwise, `built` and `recorded_name` say what was what; nothing else here
-needs to know.
-
 In float64 a number differs from its file's by that file's rounding to float32, 6e-8 of itself; the
 tolerance is a millionth of a tensor's largest value. In float32, which users compute in, the
 rounding of sums shows: on one thread and two, with weights laid out channels last, and without
@@ -21,26 +17,10 @@ import torch
 from record import FOLDER, SIZES, WAYS, computed, guess_of, load, main, one_thread, sizes_of
 from torch import Tensor
 
-from foreframe.models import PRESETS, Model, build_model, earlier
+from foreframe.models import PRESETS, build_model
 
 RECORDED = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-5}  # of a tensor's largest value
-
-
-def built(about: dict[str, Any], weights: dict[str, Tensor]) -> Model:
-    """The model that was recorded, from the arguments and weights of its file."""
-    model = build_model(about["model"], about["args"])
-    model.load_state_dict(earlier.weights(weights, about["model"]))
-    return model
-
-
-def recorded_name(about: dict[str, Any], name: str) -> str:
-    """What the file calls what the code calls `name`: a weight, or an entry of the state."""
-    was = (
-        {then: now for now, then in earlier.WEIGHTS.items()} if about["model"] == "convlstm" else {}
-    )
-    begins = next((now for now in was if name.startswith(now)), "")
-    return was.get(begins, "") + name.removeprefix(begins)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -50,21 +30,15 @@ def test_numbers_are_as_recorded(name: str, dtype: torch.dtype) -> None:
     needs_the_same_guess(about, file)
     weights = {key.removeprefix("weight/"): file[key] for key in file if key.startswith("weight/")}
     with one_thread():
-        model = built(about, weights).to(dtype)
-        found = computed(model, file["past"].to(dtype), about["steps"])
-    found = {in_file(about, key): value for key, value in found.items()}
+        model = build_model(about["model"], about["args"])
+        model.load_state_dict(weights)
+        found = computed(model.to(dtype), file["past"].to(dtype), about["steps"])
     expected = {key: file[key] for key in file if not key.startswith(("weight/", "past", "guess"))}
     expected["past_gradient"] = file["past_gradient"]
     assert found.keys() == expected.keys()
     apart = {key: distance(found[key], expected[key]) for key in expected}
     changed = {key: f"{value:.1e}" for key, value in apart.items() if not value <= TOLERANCE[dtype]}
     assert not changed, "by so much of their largest values these differ from what is recorded"
-
-
-def in_file(about: dict[str, Any], key: str) -> str:
-    """state/h0 -> state/ and what the file calls h0."""
-    kind, _, name = key.partition("/")
-    return f"{kind}/{recorded_name(about, name)}" if name else kind
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
@@ -82,7 +56,7 @@ def needs_the_same_guess(about: dict[str, Any], file: dict[str, Tensor]) -> None
     """
     if not about["guide"]:
         return
-    flow = about["guide"]["name"] == "optical_flow"
+    flow = "optical_flow" in about["guide"]
     if flow and not importlib.util.find_spec("cv2"):
         pytest.skip("needs opencv-python-headless")
     with one_thread():
@@ -95,7 +69,9 @@ def needs_the_same_guess(about: dict[str, Any], file: dict[str, Tensor]) -> None
 
 def test_every_preset_is_recorded() -> None:
     lacking = (PRESETS.keys() | WAYS.keys()) - set(RECORDED)
-    assert not lacking, "a line each in WAYS, then: python tests/golden/record.py NAME ..."
+    assert not lacking, (
+        "a line each in tests/small.py and in WAYS, then: python tests/golden/record.py NAME ..."
+    )
     assert set(RECORDED) == WAYS.keys(), "files that nothing makes any more"
 
 

@@ -90,7 +90,7 @@ def test_the_last_known_inputs_stand_in_for_those_after_them(model: Model) -> No
 
 
 @torch.no_grad()
-def test_what_is_known_leaves_the_promise_as_it_is(model: Model) -> None:
+def test_what_is_known_keeps_the_model_interface(model: Model) -> None:
     past, known = SOME.double(), KNOWN.double()
     first = model.encode(past[:, :2])
     state = with_known(model.encode(past[:, 2:], with_known(first, known)), known)

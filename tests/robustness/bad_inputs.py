@@ -64,10 +64,6 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("next_frame", {"codec": {"patches": {"size": 4, "show_last": True}}, "draw": {"kernel": 1}}),
-    # Of version 0.1.
-    ("convlstm", {"hidden": [2, 2], "decoder": "same", "ahead": "frame", "gates": {"bias": False}}),
-    ("quick", {"stem": {"skip": "none"}, "head": {"carry": False, "over": "all"}, "kernel": 1}),
-    ("nowcast", {"guide": {"name": "cycle", "period": 3}, "head": {"blurs": []}}),
 ]
 
 
@@ -130,7 +126,7 @@ def make_whole(folder: Path) -> None:
         *("--hidden", "2", "--past", "2", "--future", "2"),
     ]
     quick = [
-        *("--trainer.max_steps", "2", "--picture_every", "0", "--accelerator", "cpu"),
+        *("--trainer.max_steps", "2", "--picture_every", "0", "--device", "cpu"),
         *("--devices", "1", "--precision", "32-true"),
     ]
     assert main(["train", "--config", "quick", *flags, *quick, "--run", "run"]) == 0
@@ -322,10 +318,10 @@ def verbs(draw: random.Random, path: str) -> list[str]:
         *("--hidden", "2", "--picture_every", "0"),
     ]
     here = [
-        *("--accelerator", "cpu", "--devices", "1", "--precision", "32-true", "--past", "2"),
+        *("--device", "cpu", "--devices", "1", "--precision", "32-true", "--past", "2"),
         *("--future", "2", "--run", "out"),
     ]
-    strict = ["--strict", "true"] if draw.random() < 0.3 else []
+    strict = ["--reading.strict", "true"] if draw.random() < 0.3 else []
     verb = _verb(draw, path, few, here, strict)
     if path.endswith(".mp4") and draw.random() < 0.8:  # the model takes one channel
         verb += ["--reading.colour", "grey"]
@@ -458,7 +454,7 @@ def config_case(draw: random.Random) -> list[str]:
         )
     Path("c.yaml").write_text(text, encoding="utf-8", errors="surrogateescape")
     steps = [
-        *("--trainer.max_steps", "1", "--accelerator", "cpu", "--devices", "1", "--workers", "0"),
+        *("--trainer.max_steps", "1", "--device", "cpu", "--devices", "1", "--workers", "0"),
         *("--tensorboard", "false"),
     ]
     few = ["--trainer.max_epochs", "1"] if draw.random() < 0.05 else []
@@ -518,12 +514,12 @@ def checkpoint_case(draw: random.Random) -> list[str]:
         return draw.choice(
             [
                 ["evaluate", "run", "--clips", "2"],
-                ["train", "--resume", "run", "--trainer.max_steps", "3", "--accelerator", "cpu"],
+                ["train", "--resume", "run", "--trainer.max_steps", "3", "--device", "cpu"],
             ]
         )
     few = [
         *("--trainer.max_steps", "1", "--validation_clips", "2", "--batch_size", "2"),
-        *("--hidden", "2", "--data_args.clips", "8", "--accelerator", "cpu"),
+        *("--hidden", "2", "--data_args.clips", "8", "--device", "cpu"),
     ]
     return draw.choice(
         [
@@ -623,13 +619,13 @@ FLAGS = {
         model hidden model_args model_args.channels model_args.core model_args.core.convlstm.hidden
         model_args.codec model_args.codec.strided.widths model_args.start model_args.output
         model_args.output.carry.feed model_args.embedding model_args.attention model_args.backward
-        model_args.hidden model_args.stem.patch model_args.guide model_args.x.y.z weights
+        model_args.x.y.z weights
         data data_args data_args.clips data_args.canvas data_args.digits data_args.motion
         data_args.motion.speed data_args.x.y.z reading reading.size reading.select splits splits.by
         splits.shares scaling scaling.kind scaling.x.y device past future stride batch_size
         validation_clips
         loss members pools sampling_steps optimizer learning_rate beta_1 beta_2 weight_decay
-        schedule warmup clip truncate least_past start_at_mean epochs minutes seed accelerator
+        schedule warmup clip truncate least_past start_at_mean epochs minutes seed
         precision memory budget trainer trainer.profiler trainer.strategy
         trainer.limit_train_batches trainer.max_steps trainer.val_check_interval
         trainer.detect_anomaly trainer.x run resume save_every picture_every port config unknown
@@ -643,23 +639,24 @@ FLAGS = {
         period stride output device unknown
     """,
     "predict": """
-        output steps past after every recording variable reading reading.size reading.crop
+        output steps past after every recording reading.variable reading reading.size reading.crop
         reading.every reading.colour reading.coarsen reading.select reading.missing
-        reading.budget reading.x.y strict tile overlap colours fps device budget unknown
+        reading.budget reading.x.y reading.strict tile overlap colours fps device budget unknown
     """,
     "stream": """
-        output steps every state wait variable reading.size reading.crop device budget unknown
+        output steps every state wait reading.variable reading.size reading.crop device budget
+        unknown
     """,
     "models": """
-        past future size height width unknown
+        past future size unknown
     """,
     "data": """
         data data_args data_args.clips data_args.canvas reading reading.every splits.tile scaling
         split past future clip output
     """,
     "data check": """
-        variable reading reading.size reading.every past future stride dealing dealing.by splits.by
-        splits.shares splits.gap splits.tile splits.active splits.seed splits output
+        reading.variable reading reading.size reading.every past future stride splits splits.by
+        splits.shares splits.gap splits.tile splits.active splits.seed output
     """,
 }
 
@@ -680,7 +677,7 @@ def flag_case(draw: random.Random) -> list[str]:
             "1",
             "--picture_every",
             "0",
-            "--accelerator",
+            "--device",
             "cpu",
             "--devices",
             "1",

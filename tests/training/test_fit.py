@@ -278,7 +278,7 @@ def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProc
 FLAGS = [
     *("--model", "quick", "--hidden", "8", "--data_args.canvas", "40", "--data_args.clips", "40"),
     *("--past", "3", "--future", "3", "--batch_size", "4", "--validation_clips", "7"),
-    *("--learning_rate", "3e-3", "--accelerator", "cpu", "--devices", "1", "--picture_every", "0"),
+    *("--learning_rate", "3e-3", "--device", "cpu", "--devices", "1", "--picture_every", "0"),
 ]
 
 
@@ -309,7 +309,7 @@ def test_two_processes_score_what_one_does(tmp_path) -> None:
 )
 def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices) -> None:
     run = tmp_path / "run"
-    machine = ["--accelerator", "cpu", "--devices", str(devices)]
+    machine = ["--device", "cpu", "--devices", str(devices)]
     process = subprocess.Popen(
         [
             sys.executable,
@@ -612,7 +612,7 @@ class Spoilt(torch.utils.data.Dataset):
         *("--hidden", "4"),
     ]
     machine = [
-        *("--workers", workers, "--accelerator", "cpu", "--devices", "1"),
+        *("--workers", workers, "--device", "cpu", "--devices", "1"),
         *("--run", str(tmp_path / "run")),
     ]
     assert main(["train", *flags, *machine]) == 2

@@ -17,7 +17,7 @@ FLAGS = [
     *("--model_args.hidden", "8", "--past", "3", "--future", "3", "--batch_size", "2"),
     *("--epochs", "1", "--validation_clips", "2", "--picture_every", "2"),
     *("--trainer.limit_train_batches", "3", "--trainer.log_every_n_steps", "1"),
-    *("--accelerator", "cpu", "--devices", "1", "--data", "array.npy", "--loss", "mix"),
+    *("--device", "cpu", "--devices", "1", "--data", "array.npy", "--loss", "mix"),
     *("--run", "run"),
 ]
 
@@ -69,7 +69,7 @@ FLOW = [
     *("train", "--model", "flow", "--past", "3", "--future", "3", "--batch_size", "2"),
     *("--model_args.frames", "3", "--model_args.width", "8", "--model_args.blocks", "1"),
     *("--epochs", "1", "--validation_clips", "2", "--trainer.limit_train_batches", "3"),
-    *("--accelerator", "cpu", "--devices", "1", "--data", "array.npy", "--run", "run"),
+    *("--device", "cpu", "--devices", "1", "--data", "array.npy", "--run", "run"),
 ]
 
 

@@ -79,7 +79,7 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
         "model: tutorial\nhidden: 4\npast: 3\nfuture: 2\nbatch_size: 4\ndata_args: "
         f"{SMALL}\nepochs: 7\n"
     )
-    assert main(["plan", "small.yaml", "--accelerator", "cpu"]) == 0
+    assert main(["plan", "small.yaml", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     for told in ("tutorial: ", "parameters", "4 clips", "40 clips, 10 steps", "7 epochs: "):
         assert told in said

@@ -26,14 +26,6 @@ def test_errors_have_units(units: str, said: str) -> None:
         assert axis.get_ylabel() == said
 
 
-def test_a_report_of_an_earlier_version_has_no_units() -> None:
-    of = scored("mm/h")
-    del of["units"]
-    axis = Figure().subplots()
-    _crps(axis, {"model": of})
-    assert axis.get_ylabel() == "the data's units"
-
-
 def test_power_is_on_a_logarithmic_axis_even_of_blank_members() -> None:
     truth = torch.rand(2, 3, 1, 32, 32)
     blank = ensemble_scores(torch.zeros(2, 5, 3, 1, 32, 32), truth)

@@ -11,8 +11,6 @@ def list_models(
     past: int = 10,
     future: int = 10,
     size: Sequence[int] = (64, 64),
-    height: int = 0,
-    width: int = 0,
 ) -> None:
     """List models and presets with their parameters and multiply-adds for one clip
 
@@ -21,7 +19,6 @@ def list_models(
         future: frames out
         size: (H, W) of the frames
     """
-    size = (height or size[0], width or size[-1])  # names of before
     if len(size) != 2 or min(past, future, *size) < 1:
         raise ValueError(
             f"past, future and both numbers of size must be at least 1, not {past}, {future}, "

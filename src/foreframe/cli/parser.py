@@ -17,7 +17,7 @@ import docstring_parser
 from foreframe.base.extras import own
 from foreframe.base.typed import brief, parameters, type_hints
 from foreframe.base.wording import closest
-from foreframe.clips.data_options import GROUPS, OLD
+from foreframe.clips.data_options import GROUPS
 from foreframe.training.recipes import Given, of_kind, plain_yaml, put
 
 
@@ -128,10 +128,6 @@ class Parser(argparse.ArgumentParser):
         shown = option.about and not option.positional and _group_of(option.kind) is None
         help = help_of(option) if shown else argparse.SUPPRESS
         group.add_argument(*flags, action=_Tell, dest=option.name, metavar="", help=help)
-        for old, new in OLD.items():
-            if f"{option.name}.".startswith(f"{new}."):
-                flag = f"--{old}{option.name.removeprefix(new)}"
-                group.add_argument(flag, action=_Tell, dest=option.name, help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
         """One line, and exit code 2: see `foreframe.cli.main`."""

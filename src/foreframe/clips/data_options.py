@@ -172,18 +172,9 @@ SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
 
 GROUPS = {"reading": ReadOptions, "splits": SplitOptions}
 
-OLD = {  # names of before, which are still taken -> today's
-    "accelerator": "device",
-    "dealing": "splits",
-    "source": "input",
-    "strict": "reading.strict",
-    "variable": "reading.variable",
-}
-
 
 def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` by today's names, those of reading and splits and the scaling among the arguments
-    of the data.
+    """`options`, those of reading and splits and the scaling among the arguments of the data.
 
     Recordings take all of them as arguments of one name each, as a Dataset takes its own. So
     `reading: {size: [96,128]}` and `data_args: {size: [96,128]}` are the same.
@@ -192,7 +183,6 @@ def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: a name that is no field of its group, or a value that the field cannot have; an
             option under both of its names.
     """
-    options = {OLD.get(name, name): value for name, value in options.items()}
     rest = {name: value for name, value in options.items() if name not in (*GROUPS, "scaling")}
     own = rest.get("data_args") or {}
     if not isinstance(own, Mapping):

@@ -42,7 +42,7 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's bytes, or None.
 
-    Those of earlier versions have no seal: torch's own checksums are compared, which it writes for
+    Those that others wrote have no seal: torch's own checksums are compared, which it writes for
     each part of the archive and never checks.
     """
     try:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,19 +240,14 @@ class Stream:
     def _fingerprint(self) -> str:
         """Which network a state belongs to: its arguments, scaling and weights."""
         config = self.forecaster.config()
-        return _digest(
-            config["model"], config["args"], config["scaling"], self.forecaster.model.state_dict()
-        )
-
-
-def _digest(model: Any, args: Any, scaling: Any, weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps([model, args, scaling], sort_keys=True).encode())
-    for name, value in sorted(weights.items()):
-        digest.update(
-            name.encode()
-            + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()
+        network = [config["model"], config["args"], config["scaling"]]
+        digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
+        for name, value in sorted(self.forecaster.model.state_dict().items()):
+            digest.update(
+                name.encode()
+                + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            )
+        return digest.hexdigest()
 
 
 def _tells_a_place(source: Any) -> bool:

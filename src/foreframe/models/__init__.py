@@ -1,4 +1,4 @@
-"""Models, and the one promise that all of them keep:
+"""Models, and the one interface that all of them have:
 
     state  = model.encode(past, state=None)  # past (B,T,C,H,W), any T >= 1; `state` to go on from
     future = model.decode(state, steps)      # (B,steps,C,H,W), any steps >= 1; `state` is kept
@@ -9,7 +9,7 @@ the clip, so that it can be kept, cut by clip, written to a file and gone on fro
 `encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A model
 that has `inputs` sees so many further channels of the past, after those that it forecasts; what is
 known of them in the future, such as a map's heights or the hour of the day, is laid into the state:
-`decode(with_known(state, known), steps)`. So the promise is the same for every model. A model
+`decode(with_known(state, known), steps)`. So the interface is the same for every model. A model
 also has `args` (plain values that rebuild it: `type(model)(**model.args)`) and `channels` (the C
 that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to
 this.
@@ -42,10 +42,7 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
-from foreframe.models.lagged import Lagged
-from foreframe.models.noise import Drawn, forecast_of, members, placed
-from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import (
+from foreframe.models.interface import (
     Learnt,
     Loss,
     Model,
@@ -54,6 +51,9 @@ from foreframe.models.promise import (
     parts_of,
     with_known,
 )
+from foreframe.models.lagged import Lagged
+from foreframe.models.noise import Drawn, forecast_of, members, placed
+from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.recurrent import (
     CORES,
     AtOnce,

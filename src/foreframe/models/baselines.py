@@ -1,4 +1,4 @@
-"""Forecasts without training, under the same promise: what any model has to beat."""
+"""Forecasts without training, with the same model interface: what any model has to beat."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from foreframe.base.shipped import FREE
 from foreframe.base.typed import choice
+from foreframe.models.interface import Model, State
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.promise import Model, State
 
 Past = Float[Tensor, "b t c h w"]
 Future = Float[Tensor, "b steps c h w"]

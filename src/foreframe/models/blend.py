@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import Beside, Upward, padded
 from foreframe.models.head import REACH, Drift, Frames, Head, Hidden, Over, Raised
+from foreframe.models.interface import Model, State
 from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
-from foreframe.models.promise import Model, State
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
 

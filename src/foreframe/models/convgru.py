@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.promise import State
+from foreframe.models.interface import State
 from foreframe.models.recurrent import Core
 
 Maps = Float[Tensor, "b d h w"]

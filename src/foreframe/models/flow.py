@@ -20,7 +20,7 @@ from foreframe.base.typed import brief
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.codec import padded
-from foreframe.models.promise import Learnt, Loss, Model, State, known_inputs, part_of, parts_of
+from foreframe.models.interface import Learnt, Loss, Model, State, known_inputs, part_of, parts_of
 from foreframe.models.recurrent import AtOnce
 
 Frames = Float[Tensor, "b t c h w"]
@@ -60,7 +60,7 @@ class Flow(AtOnce):
     members through all passes and judges those, so that fewer passes are enough, if members may be
     rougher.
 
-    It keeps the promise of `foreframe.models`: its state is that of m, and the last `frames`
+    It has the model interface of `foreframe.models`: its state is that of m, and the last `frames`
     frames. A member that looks beyond `frames` steps goes on from its own frames, which m sees as
     it saw the past; m alone goes on in its own way.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from foreframe.models.promise import Model
+from foreframe.models.interface import Model
 
 # Measured against the peak of a process (benchmarks/memory.py): convolutions lay maps and weights
 # out anew while they work, which no tensor shows.

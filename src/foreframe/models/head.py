@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.codec import Beside, Upward
-from foreframe.models.promise import Model
+from foreframe.models.interface import Model
 
 Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]

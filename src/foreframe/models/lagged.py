@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.baselines import guide_of
-from foreframe.models.promise import Model, State, part_of
+from foreframe.models.interface import Model, State, part_of
 
 
 class Lagged(Model):

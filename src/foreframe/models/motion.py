@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.models.promise import Model, State
+from foreframe.models.interface import Model, State
 
 Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
 Grey = Float[Tensor, "b 1 h w"]

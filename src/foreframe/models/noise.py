@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foreframe.base.typed import check_types
 from foreframe.clips.keyed import further, key_of, mixed, normals
-from foreframe.models.promise import Model, State
+from foreframe.models.interface import Model, State
 
 
 def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:

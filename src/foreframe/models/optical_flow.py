@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.extras import needed
+from foreframe.models.interface import Model, State
 from foreframe.models.motion import NARROW, Field, advected
-from foreframe.models.promise import Model, State
 
 
 class OpticalFlow(Model):

@@ -5,8 +5,9 @@
     AtOnce          the last frames become the next ones at once; beyond, it goes on from those
 
 A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for
-the first of them. All of it keeps the promise of `foreframe.models`. Shapes: frames B T C H W; maps
-b d h w, where h and w are H and W over the codec's stride.
+the first of them. All of it has the model interface of `foreframe.models`.
+
+Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec's stride.
 """
 
 import math
@@ -25,8 +26,8 @@ from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
+from foreframe.models.interface import Model, State, joined, known_inputs, part_of, with_known
 from foreframe.models.noise import Astray, kept_of
-from foreframe.models.promise import Model, State, joined, known_inputs, part_of, with_known
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.base.typed import brief
+from foreframe.models.interface import Model, State, part_of
 from foreframe.models.noise import kept_of
-from foreframe.models.promise import Model, State, part_of
 
 
 class Several(Model):

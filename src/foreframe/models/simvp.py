@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.interface import State, joined, known_inputs
 from foreframe.models.motion import displaced
 from foreframe.models.noise import Astray
-from foreframe.models.promise import State, joined, known_inputs
 from foreframe.models.recurrent import AtOnce
 
 GROUPS = 8  # of the translators' grouped convolutions
@@ -29,7 +29,7 @@ class SimVP(AtOnce):
     maps of all past frames, stacked along channels, into those of all future frames; and these go
     up again, each with the first maps of a past frame added.
 
-    It keeps the promise of `foreframe.models` as a direct model does: its state is the last
+    It has the model interface of `foreframe.models` as a direct model does: its state is the last
     `frames` frames (fewer at the beginning: then the oldest one stands in for those before it), and
     a forecast beyond `frames` steps continues from its own frames.
 

@@ -20,7 +20,7 @@ from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.codec import padded
-from foreframe.models.promise import Learnt, Loss, Model, State
+from foreframe.models.interface import Learnt, Loss, Model, State
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
 MEMORIES = ("posterior", "prior", "frame_predictor")
@@ -43,8 +43,8 @@ class SVG(Model):
     where the state holds "key", one number a clip: from that key, the lead time, the place and the
     channel of z; without a key it takes the prior's mean, and gives one forecast.
 
-    It keeps the promise of `foreframe.models` as a recurrent model does: its state is the last
-    frame and what the three LSTMs remember.
+    It has the model interface of `foreframe.models` as a recurrent model does: its state is the
+    last frame and what the three LSTMs remember.
 
     Where it differs from the authors' code: a forecast is normalised by the statistics of training,
     so that clips of a batch do not see each other, where theirs is by those of its batch; `learn`

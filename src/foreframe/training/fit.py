@@ -43,7 +43,6 @@ from foreframe.training.pace import (
     validated_clips,
 )
 from foreframe.training.preparation import (
-    as_it_was,
     load_initial_weights,
     load_weights,
     of_its_weights,
@@ -340,17 +339,14 @@ def _resumed(folder: Path, options: Options, network: Model) -> Start:
     checkpoint, contents, line = checkpoint_of(folder)
     if checkpoint is None:
         return Start(network, lines=(line,))
-    was = contents["forecaster"].get("args")
-    if other_network(was, network.args):
-        network = as_it_was(network, options.model, options.learning.seed, options.machine.budget)
-    if differs := other_network(was, network.args):
+    if differs := other_network(contents["forecaster"].get("args"), network.args):
         raise ValueError(
             f"{checkpoint} is of another network than these options describe ({differs}); resume "
             "with the run's own model options, or begin a new run"
         )
     load_weights(network, contents["state_dict"], checkpoint)
     changed = check_recipe(
-        contents.get("recipe"), recipe_of(*options[:4]), folder, options.run.accept_changes
+        contents["recipe"], recipe_of(*options[:4]), folder, options.run.accept_changes
     )
     most = options.machine.trainer.get("max_steps")
     over = finished(contents, options.learning, folder, options.data.data, most)

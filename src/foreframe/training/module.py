@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.models import Drawn, Learnt, Loss, Model, earlier, parts_of
+from foreframe.models import Drawn, Learnt, Loss, Model, parts_of
 from foreframe.training.crps import crps
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
@@ -30,7 +30,7 @@ class ForecastModule(L.LightningModule):
     """Trains `network` on clips (B,T,C,H,W).
 
     Args:
-        network: keeps the promise of `foreframe.models`.
+        network: has the model interface of `foreframe.models`.
         window: which frames of a clip are past and future.
         learning: loss, optimizer, schedule.
         config: the forecaster's description, kept in every checkpoint, so that one explains itself.
@@ -178,7 +178,6 @@ class ForecastModule(L.LightningModule):
         checkpoint["elapsed"] = self.elapsed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        earlier.checkpoint(checkpoint)
         self.elapsed = checkpoint["elapsed"]
         # The optimizer would go on with the settings that it was saved with, also where others were
         # given and accepted.

@@ -12,7 +12,7 @@ from torch import Tensor
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.models import Model, State, members, parts_of, with_known
-from foreframe.models.promise import joined
+from foreframe.models.interface import joined
 from foreframe.training.crps import crps
 
 Frames = Float[Tensor, "b t c h w"]
@@ -191,10 +191,9 @@ def next_frames(
 
     The past is shown as it is. In the future each clip is shown the true frame with probability
     `truth_share`, else the network's own forecast of it. Returns all past+future-1 one-step
-    forecasts and their truth. It speaks only the promise of the models (one frame encoded, one
+    forecasts and their truth. It uses only the model interface (one frame encoded, one
     decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
-    head, as with `decoder="same"`. With `truncate`, gradients are cut off after every so many
-    frames.
+    head, as in `NextFrame`. With `truncate`, gradients are cut off after every so many frames.
     """
     c = clips.shape[2] - network.inputs
     truth = clips[:, 1 : window.length, :c]

@@ -14,7 +14,7 @@ from foreframe.data import ClipSet, check_first_clip, open_splits
 from foreframe.data.arrays import data_name
 from foreframe.data.opening import Splits
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models import Flow, Model, build_model, earlier, model_name
+from foreframe.models import Flow, Model, build_model, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.notices import say
@@ -119,11 +119,11 @@ def of_its_weights(model: ModelOptions) -> ModelOptions:
 
 def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
     seed_everything(seed)
-    name, args = options.model, options.model_args
+    args = options.model_args
     if options.hidden is not None:
-        name, args = _of_width(options.hidden, name, args, budget)
+        args = _of_width(options.hidden, options.model, args, budget)
         seed_everything(seed)  # counting the layers has drawn some
-    network = build_model(name, args, budget)
+    network = build_model(options.model, args, budget)
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(
             f"model {options.model} has nothing to learn: evaluate shows it beside every model"
@@ -131,10 +131,8 @@ def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
     return network
 
 
-def _of_width(
-    hidden: int, name: str, given: Mapping[str, Any], budget: float
-) -> tuple[str, dict[str, Any]]:
-    """That model and those arguments, where each layer of the core has `hidden` channels.
+def _of_width(hidden: int, name: str, given: Mapping[str, Any], budget: float) -> dict[str, Any]:
+    """Those arguments of a model, where each layer of the core has `hidden` channels.
 
     Raises:
         ValueError: a model without a core, or one whose channels are given too.
@@ -144,20 +142,9 @@ def _of_width(
         raise ValueError(f"model {name} takes no hidden: it has no recurrent core")
     kind, whole = next(iter(core.items()))
     inside = given.get("core")
-    if "hidden" in given or (isinstance(inside, Mapping) and "hidden" in (inside[kind] or {})):
+    if isinstance(inside, Mapping) and "hidden" in (inside[kind] or {}):
         raise ValueError("give hidden or the hidden of model_args, not both")
-    name, args = earlier.arguments(name, given)
-    return name, {**args, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
-
-
-def as_it_was(network: Model, model: ModelOptions, seed: int, budget: float) -> Model:
-    """What these options described before the preset changed; the same network where it has not."""
-    args = earlier.former_arguments(model.model, {**model.model_args, "channels": network.channels})
-    if args is None:
-        return network
-    was = build_network(replace(model, model_args=args), seed, budget)
-    was.memory, was.compiled = network.memory, network.compiled
-    return was
+    return {**given, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
 
 
 def check_draws(network: Model, learning: LearningOptions) -> None:

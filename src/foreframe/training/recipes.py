@@ -15,7 +15,7 @@ from foreframe.base.files import exists
 from foreframe.base.typed import brief, describe_type, matches, merged, type_hints, typed
 from foreframe.base.untrusted import check_harmless, is_remote, leaves
 from foreframe.base.wording import closest
-from foreframe.clips.data_options import DRAWN, OLD, as_data_args, check_drawn
+from foreframe.clips.data_options import DRAWN, as_data_args, check_drawn
 from foreframe.clips.data_options import GROUPS as OF_RECORDINGS
 from foreframe.training.options import GROUPS, DataOptions, MachineOptions, Options
 
@@ -193,7 +193,7 @@ def config_settings(file: str, names: Sequence[str]) -> dict[str, Any]:
         raise ValueError(
             f"config {file} holds no options; a config holds lines such as `batch_size: 8`"
         )
-    options = [*names, *OF_RECORDINGS, "scaling", *OLD]
+    options = [*names, *OF_RECORDINGS, "scaling"]
     for name, value in settings.items():
         if name == "config":
             raise ValueError(f"config {file} names another config; give both on the command line")

@@ -16,7 +16,6 @@ from foreframe.base.files import RunLock, atomic_write, sweep
 from foreframe.base.typed import brief, check_plain, typed
 from foreframe.base.wording import plural
 from foreframe.forecasting.checkpoint_files import before, first_whole
-from foreframe.models import earlier
 from foreframe.training.notices import go_on, is_first_process
 from foreframe.training.options import (
     DataOptions,
@@ -161,7 +160,6 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
             {},
             f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml",
         )
-    contents = earlier.checkpoint(contents)
     state = typed(
         TrainingState,
         {field.name: contents.get(field.name) for field in fields(TrainingState)},
@@ -187,6 +185,7 @@ class TrainingState:
     epoch: int
     global_step: int
     elapsed: float
+    recipe: dict
 
 
 def owed_by(contents: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -229,12 +228,10 @@ def recipe_of(
     return kept
 
 
-def differences(trained: Any, now: Mapping[str, Any]) -> dict[str, str]:
+def differences(trained: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """What differs between two recipes, by name, in words. Options that one of them does not know
     are no difference, but for those that are given one by one, as the Trainer's.
     """
-    if not isinstance(trained, Mapping):  # a checkpoint of an earlier version
-        return {}
     check_plain(trained, "the checkpoint's recipe")
     words: dict[str, str] = {}
     for name in dict.fromkeys((*trained, *now)):
@@ -271,7 +268,9 @@ def _word(value: Any) -> str:
     return text if len(text) <= 60 else brief(value)
 
 
-def check_recipe(trained: Any, now: Mapping[str, Any], folder: Path, accepted: bool) -> str:
+def check_recipe(
+    trained: Mapping[str, Any], now: Mapping[str, Any], folder: Path, accepted: bool
+) -> str:
     """A line about what was accepted, "" where nothing differs.
 
     Raises:

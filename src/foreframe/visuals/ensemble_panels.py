@@ -83,7 +83,7 @@ def _by_lead(axis: Any, title: str, ensembles: Mapping[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     some = next(iter(ensembles.values()))
-    in_units = some.get("units") or "the data's units"  # which older reports do not name
+    in_units = some["units"] or "the data's units"
     scale = in_units if "physical" in some["scores"] else "values from 0 to 1"
     axis.set(title=title, xlabel="frames ahead", ylabel=scale)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""The type of every model; the promise is stated in the docstring of `foreframe.models`."""
+"""The model interface as a type, `Model`; the docstring of `foreframe.models` describes it."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple

@@ -1,0 +1,240 @@
+"""The model interface, tested for every model, every preset and every way to step ahead."""
+
+import json
+
+import pytest
+import torch
+
+import small
+from foreframe import Forecaster, Window
+from foreframe.models import CORES, MODELS, PRESETS, Flow, Model, build_model, members
+from foreframe.training.objectives import mse
+from small import FREE, SMALL, built
+
+# As they are before any test adds its own.
+KINDS, OWN_CORES = set(MODELS), set(CORES)
+DRAWING = [
+    "svg_small",
+    *(n for n, (kind, args) in SMALL.items() if "noise" in args or kind in ("several", "flow")),
+]
+
+
+def test_every_preset_model_and_core_is_in_the_list() -> None:
+    """What is not has no test here: it needs a line in tests/small.py."""
+    assert small.PRESETS.keys() == PRESETS.keys()
+    kinds = {PRESETS.get(kind, (kind,))[0] for kind, _ in (SMALL | FREE).values()}
+    assert kinds == KINDS
+    assert {small.parts(built(name)).get("core") for name in SMALL} == {None, *OWN_CORES}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_small_preset_has_the_parts_of_the_preset(name: str) -> None:
+    with torch.device("meta"):
+        full = build_model(name)
+    network = built(name)
+    assert type(network) is type(full)
+    assert small.parts(network) == small.parts(full)
+    assert sum(weight.numel() for weight in network.parameters()) < 50_000
+
+
+def some(model: Model, b: int = 3, t: int = 5, h: int = 24, w: int = 16) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.rand(b, t, model.takes or 1, h, w)
+
+
+@pytest.fixture(params=SMALL | FREE)
+def model(request) -> Model:
+    if request.param == "optical_flow":
+        pytest.importorskip("cv2", reason="needs opencv-python-headless")
+    return built(request.param)
+
+
+@torch.no_grad()
+def test_any_frame_size_and_any_horizon(model: Model) -> None:
+    for h, w in ((16, 16), (13, 21), (3, 9)):
+        for t, steps in ((1, 1), (2, 7)):
+            past = some(model, 2, t, h, w)
+            made = model(past, steps)
+            c = past.shape[2] - model.inputs
+            assert made.shape == (2, steps, c, *past.shape[3:])
+            assert made.dtype == torch.float32
+            assert made.isfinite().all()
+
+
+@torch.no_grad()
+def test_forward_is_decode_of_encode(model: Model) -> None:
+    past = some(model)
+    torch.testing.assert_close(model(past, 4), model.decode(model.encode(past), 4), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_encoding_goes_on_from_a_state(model: Model) -> None:
+    past = some(model)
+    whole = model.encode(past)
+    state = None
+    for frame in past.split([2, 1, 2], dim=1):
+        state = model.encode(frame, state)
+    assert whole.keys() == state.keys()
+    torch.testing.assert_close(model.decode(state, 4), model.decode(whole, 4), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_state_is_left_as_it_was(model: Model) -> None:
+    state = model.encode(some(model))
+    before = {name: value.clone() for name, value in state.items()}
+    first = model.decode(state, 5)
+    model.encode(some(model), state)
+    assert all(torch.equal(state[name], before[name]) for name in before)
+    torch.testing.assert_close(model.decode(state, 5), first, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_the_first_frames_do_not_depend_on_how_far_one_looks(model: Model) -> None:
+    past = some(model)
+    torch.testing.assert_close(model(past, 9)[:, :2], model(past, 2), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_see_each_other(model: Model) -> None:
+    past = some(model)
+    state = model.encode(past)
+    assert all(value.shape[0] == 3 for value in state.values())
+    alone = model.decode({name: value[1:2] for name, value in state.items()}, 5)
+    torch.testing.assert_close(model(past, 5)[1:2], alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(past[1:2], 5), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_reach_every_parameter(name: str) -> None:
+    model = built(name).double()
+    state = model.encode(some(model).double())
+    state = members(state, 3) if model.draws else state
+    learnt = model.learn(some(model).double(), Window(2, 3), mse)  # it may have networks for this
+    loss = model.decode(state, 6).square().sum() if learnt is None else learnt.loss
+    loss.backward()
+    learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert learning
+    for parameter_name, parameter in learning.items():
+        assert parameter.grad is not None, f"{parameter_name} is dead"
+        assert parameter.grad.abs().max() > 0, f"{parameter_name} never learns"
+
+
+@pytest.fixture(params=DRAWING)
+def drawing(request) -> Model:
+    return built(request.param)
+
+
+@torch.no_grad()
+def test_a_key_is_a_future(drawing: Model) -> None:
+    """The same key to the bit, another key another future; without a key it is as it was."""
+    state = drawing.encode(some(drawing))
+    one = drawing.decode(members(state, 4, seed=1), 5)
+    assert torch.equal(drawing.decode(members(state, 4, seed=1), 5), one)
+    apart = (one.unflatten(0, (3, 4)).diff(dim=1)).abs().flatten(2).amax(dim=2)
+    assert apart.min() > 1e-6  # little, untrained
+    assert (drawing.decode(members(state, 4, seed=2), 5) - one).abs().amax() > 1e-6
+    weights = drawing.state_dict()
+    without = type(drawing)(**{n: v for n, v in drawing.args.items() if n != "noise"})
+    if without.state_dict().keys() <= weights.keys():
+        without.load_state_dict({n: weights[n] for n in without.state_dict()})
+        assert torch.equal(without(some(drawing), 5), drawing(some(drawing), 5))
+
+
+@torch.no_grad()
+def test_members_do_not_see_each_other(drawing: Model) -> None:
+    """A member alone, in a batch of others, of a clip in a batch of others: the same future; and
+    its first frames do not depend on how far one looks.
+    """
+    state = drawing.encode(some(drawing))
+    all_of = drawing.decode(members(state, 4, seed=1), 5).unflatten(0, (3, 4))
+    of_clip = {name: value[1:2] for name, value in state.items()}
+    alone = drawing.decode(members(of_clip, 1, seed=1, first=2), 3)
+    torch.testing.assert_close(alone[0], all_of[1, 2, :3], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_members_share_is_what_each_has(drawing: Model) -> None:
+    """And in a forecast that looks less far, too. To the bit, but for a network that runs for all
+    members at once or for one clip of each: such sums are rounded otherwise.
+    """
+    state = drawing.encode(some(drawing))
+    each = drawing.decode(members(state, 3, seed=1), 5)
+    before = set(state)
+    shared = drawing.shared(state, 5)
+    assert set(state) == before
+    assert all(value.shape[0] == 3 for value in shared.values())
+    near = 1e-5 if isinstance(drawing, Flow) else 0
+    again = drawing.decode(members(shared, 3, seed=1), 5)
+    torch.testing.assert_close(again, each, atol=near, rtol=near)
+    torch.testing.assert_close(
+        drawing.decode(members(shared, 3, seed=1), 2), each[:, :2], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_members_are_streamed_and_resumed(drawing: Model, tmp_path) -> None:
+    past = some(drawing)[0]
+    forecaster = Forecaster(drawing)
+    live = forecaster.stream(4, members=3, seed=7)
+    for t, frame in enumerate(past[:4]):
+        made = live.push(frame)
+        assert made.shape[:2] == (3, 4)
+        whole = forecaster.predict(past[: t + 1], 4, members=3, seed=7)
+        torch.testing.assert_close(made, whole, atol=1e-5, rtol=1e-5)
+    live.save(tmp_path / "live")
+    again = forecaster.stream(4, members=3, seed=7).restore(tmp_path / "live")
+    assert torch.equal(again.push(past[4]), live.push(past[4]))
+
+
+def test_a_model_is_rebuilt_from_its_args(model: Model) -> None:
+    args = json.loads(json.dumps(model.args))
+    again = type(model)(**args)
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again(some(model), 3), model(some(model), 3), atol=0, rtol=0)
+
+
+def test_saved_and_loaded_forecasts_are_the_same(model: Model, tmp_path) -> None:
+    past = some(model)
+    Forecaster(model).save(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    again = Forecaster.load(tmp_path / "saved")
+    # As `load` lays weights: sums are then rounded alike.
+    model.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        again.predict(past, 7), Forecaster(model).predict(past, 7), atol=0, rtol=0
+    )
+
+
+def test_streamed_equals_whole(model: Model) -> None:
+    forecaster = Forecaster(model)
+    past = some(model)[0]
+    live = forecaster.stream(steps=4)
+    for t, frame in enumerate(past):
+        torch.testing.assert_close(
+            live.push(frame), forecaster.predict(past[: t + 1], 4), atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_half_precision_is_near(name: str) -> None:
+    model = built(name)
+    past = some(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = model(past, 5)
+    assert near.dtype == torch.float32
+    exact = model(past, 5)
+    assert (near - exact).square().mean().sqrt() < 3e-2 * exact.square().mean().sqrt()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_a_gpu_forecasts_what_a_cpu_does(model: Model) -> None:
+    past = some(model)
+    expected = model(past, 5)
+    torch.testing.assert_close(
+        model.to("cuda")(past.to("cuda"), 5).cpu(), expected, atol=1e-3, rtol=1e-3
+    )

@@ -1,0 +1,371 @@
+"""Small networks by name, the one list for the tests of contract, golden numbers, streams and
+precision.
+
+A preset, a model or a core of your own needs a line here: tests build it by its name, with these
+arguments and no others.
+"""
+
+from typing import Any
+
+import torch
+
+from foreframe.models import BASELINES, Model, build_model
+
+SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
+
+
+def convlstm(*hidden: int) -> dict[str, Any]:
+    return {"convlstm": {"hidden": list(hidden)}}
+
+
+def patches(size: int, **more: Any) -> dict[str, Any]:
+    return {"patches": {"size": size, **more}}
+
+
+def strided(*widths: int, **more: Any) -> dict[str, Any]:
+    return {"strided": {"widths": list(widths), **more}}
+
+
+# Presets: their cores, layers, kernels and options, with few channels. Where layers may differ they
+# do, so that no two can be exchanged.
+PRESETS: dict[str, dict[str, Any]] = {
+    "tutorial": {"core": convlstm(3, 2)},
+    "shi2015": {"core": convlstm(2, 1, 2)},
+    "fc_lstm": {"core": convlstm(3, 2), "codec": patches(4)},
+    "openstl": {"core": convlstm(2, 1, 2, 1)},
+    # 32 channels are the fewest that group norm takes in two groups.
+    "quick": {"core": convlstm(2), "codec": strided(3, 4, 32)},
+    "nowcast": {"core": convlstm(3), "codec": strided(3, 5)},  # two strides, as it has
+    "guided": {
+        "core": convlstm(3),
+        "codec": strided(3, 4, 5),
+        "output": {
+            "blend": {
+                "guides": ["persistence", "mean"],
+                "hindcast": 2,
+                "blurs": [1.0],
+                "short": 8,
+            }
+        },
+    },
+    "simvp2022": {**SIMVP, "blocks": 3, "kernels": [3, 5]},
+    "simvp_gated": {**SIMVP, "frames": 1},
+    "simvp_small": SIMVP,
+    "svg_lp": {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
+    "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
+}
+
+# What the examples make of presets, and other ways to build and to step ahead.
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "radar": ("nowcast", PRESETS["nowcast"]),
+    "camera": (
+        "nowcast",
+        {
+            "core": convlstm(3),
+            "codec": strided(3, 5, norm="group"),
+            "output": {"correct": {"guide": "optical_flow"}},
+        },
+    ),
+    "temperature": (
+        "quick",
+        {
+            "core": convlstm(3),
+            "codec": strided(3, 5),
+            "output": {"correct": {"guide": {"cycle": {"period": 3}}}},
+        },
+    ),
+    "fed_frames": (
+        "encoder_decoder",
+        {
+            "core": convlstm(3, 2),
+            "codec": patches(2, show_last=True),
+            "start": "states",
+            "output": {"draw": {"feed": "frame"}},
+        },
+    ),
+    "fed_colours": (
+        "next_frame",
+        {
+            "channels": 3,
+            "core": convlstm(3, 2),
+            "draw": {"over": "all", "sigmoid": False},
+        },
+    ),
+    "at_once": ("at_once", {"core": convlstm(4), "codec": patches(2), "horizon": 3}),
+    "at_once_strided": (
+        "at_once",
+        {"core": convlstm(3), "codec": strided(3, 4, show_last=True), "horizon": 4},
+    ),
+    "guided_patches": (
+        "encoder_decoder",
+        {
+            "core": convlstm(3),
+            "codec": patches(2, show_last=True),
+            "start": "states",
+            "output": {"correct": {"guide": "linear_motion"}},
+        },
+    ),
+    "fed_nothing": (
+        "encoder_decoder",
+        {
+            "core": convlstm(2, 3),
+            "start": "states",
+            "output": {"draw": {"feed": "nothing", "over": "all"}},
+        },
+    ),
+    "embedding": (
+        "encoder_decoder",
+        {
+            "core": {"convlstm": {"hidden": [2, 2], "peepholes": True}},
+            "codec": patches(4),
+            "start": "mirrored",
+            "embedding": True,
+        },
+    ),
+    "both_skips": (
+        "encoder_decoder",
+        {
+            "core": convlstm(3, 2),
+            "codec": strided(3, 4, show_last=True),
+            "embedding": True,
+        },
+    ),
+    "carried_colours": (
+        "encoder_decoder",
+        {
+            "channels": 3,
+            "core": convlstm(2, 3),
+            "codec": patches(2),
+            "output": {"carry": {"over": "all"}},
+        },
+    ),
+    "openstl_offset": (
+        "openstl",
+        {"core": {"convlstm": {"hidden": [2, 1], "forget_bias": 1.0}}, "codec": patches(2)},
+    ),
+    # A core of each kind, which is fed its own frames from states in the order of layers reversed.
+    **{
+        f"core_{kind}": (
+            "encoder_decoder",
+            {
+                "core": {kind: {"hidden": [5, 4]}},
+                "start": "mirrored",
+                "output": {"draw": {"feed": "frame"}},
+            },
+        )
+        for kind in ("convlstm", "convgru")
+    },
+    "mixed_from_zeros": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5, 4),
+            "output": {"mix": {"guide": "linear_motion", "blurs": [2.0]}},
+        },
+    ),
+    "fed_nothing_from_zeros": (
+        "encoder_decoder",
+        {"core": convlstm(4, 5), "output": {"draw": {"feed": "nothing"}}},
+    ),
+    "drawn_from_strided_maps": (
+        "encoder_decoder",
+        {"core": convlstm(8), "codec": strided(4, 8, show_last=True), "start": "states"},
+    ),
+    "read_both_ways": (
+        "encoder_decoder",
+        {
+            "core": convlstm(4, 5),
+            "start": "mirrored",
+            "output": {"draw": {"feed": "nothing"}},
+            "backward": 3,
+        },
+    ),
+    "guided_with_two_inputs": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5),
+            "codec": strided(4, 8),
+            "output": {"correct": {"guide": "linear_motion"}},
+            "inputs": 2,
+            "channels": 2,
+        },
+    ),
+    "blended_with_an_input": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5),
+            "codec": strided(4, 8),
+            "output": {
+                "blend": {
+                    "guides": [{"cycle": {"period": 3}}, "dense_motion", "mean"],
+                    "hindcast": 2,
+                    "short": 8,
+                }
+            },
+            "channels": 2,
+            "inputs": 1,
+        },
+    ),
+    "blended_in_patches": (
+        "guided",
+        {
+            "core": convlstm(5),
+            "codec": patches(2, show_last=True),
+            "output": {"blend": {"guides": ["mean", "dense_motion"], "short": 8}},
+        },
+    ),
+    "own_frames_with_an_input": (
+        "next_frame",
+        {"core": convlstm(4), "codec": patches(2), "inputs": 1},
+    ),
+    "noise": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5),
+            "codec": strided(4, 8),
+            "start": "states",
+            "output": {"carry": {}},
+            "noise": {"whole": 2, "local": 2},
+        },
+    ),
+    "noise_blended": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5),
+            "codec": strided(4, 8),
+            "start": "states",
+            "output": {
+                "blend": {
+                    "guides": ["dense_motion", "persistence"],
+                    "blurs": [2.0],
+                    "hindcast": 2,
+                    "short": 8,
+                }
+            },
+            "noise": {"whole": 2, "local": 2},
+        },
+    ),
+    "noise_guided": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5),
+            "codec": patches(2),
+            "output": {"correct": {"guide": "linear_motion"}},
+            "inputs": 1,
+            "noise": {"whole": 2},
+        },
+    ),
+    "noise_own_frames": (
+        "encoder_decoder",
+        {
+            "core": convlstm(4, 3),
+            "codec": patches(2),
+            "output": {"draw": {"feed": "frame", "over": "all"}},
+            "noise": {},
+        },
+    ),
+    "noise_one_core": (
+        "next_frame",
+        {"core": convlstm(4, 3), "codec": patches(2), "noise": {"whole": 2}},
+    ),
+    "noise_at_once": (
+        "at_once",
+        {"core": convlstm(4), "horizon": 3, "noise": {"whole": 2}},
+    ),
+    **{
+        f"noise_{translator}": (
+            "simvp",
+            {**SIMVP, "translator": translator, "noise": {"whole": 2, "local": 1}},
+        )
+        for translator in ("inception", "gated", "mixing")
+    },
+    "attention": (
+        "encoder_decoder",
+        {"core": convlstm(4, 5), "codec": strided(4, 8), "start": "states", "attention": 4},
+    ),
+    "all_of_the_past": (
+        "encoder_decoder",
+        {
+            "core": convlstm(5, 4),
+            "start": "mirrored",
+            "output": {"draw": {"feed": "frame"}},
+            "embedding": True,
+            "attention": 9,
+            "backward": 9,
+        },
+    ),
+    "latents_through_vgg": (
+        "svg",
+        {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
+    ),
+    "several": (
+        "several",
+        {
+            "of": [
+                {"simvp": SIMVP},
+                {
+                    "encoder_decoder": {
+                        "core": convlstm(4),
+                        "codec": patches(2),
+                        "noise": {"whole": 2},
+                    }
+                },
+                {"next_frame": {"core": convlstm(3)}},
+            ]
+        },
+    ),
+    "flow": (
+        "flow",
+        {"of": {"simvp": SIMVP}, "frames": 3, "width": 16, "blocks": 2, "times": [0.0, 0.4]},
+    ),
+    "flow_of_motion": (
+        "flow",
+        {"of": "dense_motion", "channels": 2, "frames": 2, "width": 8, "blocks": 1},
+    ),
+    "flow_with_an_input": (
+        "flow",
+        {
+            "of": {"next_frame": {"core": convlstm(4), "codec": patches(2)}},
+            "inputs": 1,
+            "frames": 4,
+            "width": 8,
+            "blocks": 1,
+        },
+    ),
+}
+
+SMALL = {name: (name, args) for name, args in PRESETS.items()} | WAYS
+"""Networks by name: an entry of foreframe's PRESETS or MODELS, and arguments that make it small."""
+
+FREE: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in BASELINES},
+    "lagged_persistence": ("lagged", {"of": "persistence", "lags": 3}),
+    "lagged_motion": ("lagged", {"of": "linear_motion", "lags": 5}),
+}
+"""The same for models without weights."""
+
+
+def perturbed(network: Model) -> Model:
+    """The network with seeded noise on each weight, in place.
+
+    Untrained, the last layer of a guided head is zero and forecasts its guide, peepholes are zero
+    and norms are one: what lies behind them would not be tested. The noise is about a third of what
+    weights are drawn with, which is less the more inputs a layer has.
+    """
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in network.parameters():
+            noise = torch.randn(weight.shape, generator=draw)
+            weight.add_(0.2 * noise / weight[0].numel() ** 0.5)
+    return network
+
+
+def built(name: str) -> Model:
+    """A small network of that name, with the same weights each time, none of which is zero."""
+    torch.manual_seed(0)
+    return perturbed(build_model(*(SMALL | FREE)[name]))
+
+
+def parts(network: Model) -> dict[str, str]:
+    """Which kind of core, codec and output a network has, by these names."""
+    names = ("core", "codec", "output")
+    return {name: next(iter(network.args[name])) for name in names if name in network.args}
