@@ -9,9 +9,9 @@ is scored on that example's scale. Three parts, of which --part names those want
   recording, brought to each of --sides (of the shorter side in pixels; 0 leaves it as it is).
 - seconds: of a forecast of ten frames from ten. All guides wait in processes of their own, and are
   asked in turn, round after round; medians.
-- endpoint: how far the motion at the last frame seen is from where each pixel of drawn scenes then
-  goes (the length of the difference, in pixels a frame), where that can still be seen. Scenes are
-  those of foreframe.data.Scenes, their test split.
+- endpoint: how far the motion at the last frame seen is from where each pixel of generated scenes
+  then goes (the length of the difference, in pixels a frame), where that can still be seen. Scenes
+  are those of examples/scenes, their test split.
 
 `dis` is OpenCV's other method, inverse search (Kroeger 2016, preset "medium"), in Farneback's place
 in `optical_flow`, all else as there; in frames of 64 pixels and more, as on narrow ones it crashes
@@ -118,7 +118,8 @@ def endpoint(guides: Sequence[str], side: int, clips: int) -> dict[str, Any]:
     """
     import torch
 
-    from foreframe.data import Scenes
+    sys.path.append(str(HERE.resolve().parents[1]))
+    from examples.scenes import Scenes
 
     scenes = Scenes("test", canvas=side, length=PAST + 1)
     sums = {guide: torch.zeros(2 + len(SPEEDS), dtype=torch.float64) for guide in guides}
@@ -326,7 +327,7 @@ def times(given: argparse.Namespace) -> None:
 
 
 def endpoints(given: argparse.Namespace) -> None:
-    print("\n## Endpoint error on drawn scenes, pixels a frame")
+    print("\n## Endpoint error on generated scenes, pixels a frame")
     slow, fast = SPEEDS
     columns = ["all", f"below {slow:g}", f"{slow:g} to {fast:g}", f"{fast:g} and more"]
     for side in given.canvases:

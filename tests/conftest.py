@@ -11,7 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # all tests, of which some need it
     # worker would compile all of Lightning, torchvision and others again.
     import lightning.pytorch  # noqa: F401
 
-install_import_hook("foreframe", "typechecker.checked")
+install_import_hook(["foreframe", "examples"], "typechecker.checked")
 
 import signal  # noqa: E402
 from pathlib import Path  # noqa: E402

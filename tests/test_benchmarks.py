@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from examples.scenes import Scenes
 from foreframe import Forecaster
 from foreframe.clips.clip import Window
-from foreframe.data import Scenes
 from foreframe.forecasting.precision import multiplies_bfloat16
 from foreframe.models import build_model
 
@@ -234,7 +235,7 @@ def test_members_are_scored_where_steps_has_values(
     assert found.share == pytest.approx([1, 28 / 32, 28 / 32])
     assert found.whole == [1, 1, 1]  # what is lacking is outside the middle
 
-    mm = rain.scaling.to_units(rain.batch([0, 1])).numpy()[:, :, 0].astype(float)
+    mm = rain.scaling.to_units(torch.stack([rain[0], rain[1]])).numpy()[:, :, 0].astype(float)
     apart = np.abs(mm[:, 5:] - mm[:, 4:5])
     errors = [apart[:, 0].mean(), *apart[:, 1:, :, 4:].mean(axis=(0, 2, 3))]
     crps = next(of for of in steps.SCORES if of.score == "fair_crps")

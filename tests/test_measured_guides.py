@@ -60,7 +60,7 @@ def test_dis_is_not_farneback(guides: Any) -> None:
 
 
 class Scene:
-    """Stands for foreframe.data.Scenes: the left half goes 2 columns on a frame, the right half
+    """Stands for examples.scenes.Scenes: the left half goes 2 columns on a frame, the right half
     stands; a row is not seen again.
     """
 
@@ -80,7 +80,7 @@ class Scene:
 
 
 def test_endpoint_error_of_what_can_be_seen(guides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foreframe.data.Scenes", Scene, raising=False)
+    monkeypatch.setattr("examples.scenes.Scenes", Scene)
     found = guides.endpoint(["persistence"], 16, 3)
     every, slow, middle, fast = found["errors"]["persistence"]
     assert (every, slow, fast) == pytest.approx((1.0, 0.0, 2.0))

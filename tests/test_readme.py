@@ -32,7 +32,11 @@ from foreframe.training import DataOptions, LearningOptions, ModelOptions
 from foreframe.training.recipes import recipes
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 SHOWN = ("text", "yaml")  # blocks that show something, and hold nothing to run
 
@@ -168,7 +172,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(parts(page))], ids=lambda page: page.name
+    "page",
+    [page for page in PAGES if any(parts(page))],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder)
@@ -182,7 +188,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
                 f"{page.name}: a block of {language or 'no language'}: {text}"
             )
             ran |= {run_line(line) for line in text.splitlines() if line.strip()}
-    if page.name == "README.md":
+    if page == PAGES[0]:
         assert ran == set(VERBS)
         with Image.open("future.gif") as moving:
             assert moving.n_frames == 35

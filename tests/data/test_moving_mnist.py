@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from conftest import real_data
 from foreframe import MovingMNIST
+from foreframe.clips.keyed import double_uniforms, further
 from foreframe.data import collate
 from foreframe.data.digits import SPLITS, digit_images
-from foreframe.data.keys import clip_keys, uniforms
 from foreframe.data.moving_mnist import Motion, _bounced_track, _clamped_track
 from foreframe.evaluation.metrics import ensemble_scores
 
@@ -68,8 +68,8 @@ def test_frames_equal_a_plain_loop() -> None:
     """Pixels by a loop over digits and frames, for both overlays."""
     for rule in ("srivastava", "svg"):
         data = MovingMNIST("validation", motion=rule, canvas=(60, 72), count=3, length=6, seed=5)
-        keys = clip_keys(data._key, np.zeros(4, np.int64), np.arange(4))
-        which = (uniforms(keys, 3, stream=0) * len(data.images)).astype(int)
+        keys = further(data._key, np.zeros(4, np.int64), np.arange(4))
+        which = (double_uniforms(keys, 3, stream=0) * len(data.images)).astype(int)
         rows, columns = data.positions(keys)
         size = data.motion.digit_px
         frames = np.zeros((4, 6, 60, 72))
@@ -106,14 +106,14 @@ def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(
 
 def test_redrawn_walls_keep_digits_inside_and_speeds_whole() -> None:
     data = MovingMNIST("train", motion={"rule": "svg", "redraw": True}, length=200)
-    rows, columns = data.positions(np.arange(50, dtype=np.uint64))
+    rows, columns = data.positions(np.arange(50))
     for track in (rows, columns):
         assert track.min() == 0
         assert track.max() == 31
         steps = np.abs(np.diff(track))
         assert steps.max() <= 4 + 3  # at most the speed, and what was cut off at the wall
     still = MovingMNIST("train", motion={"rule": "svg"}, length=200)
-    turned, _ = still.positions(np.arange(50, dtype=np.uint64))
+    turned, _ = still.positions(np.arange(50))
     assert np.array_equal(turned[:, :, 0], rows[:, :, 0])  # the same start
     assert not np.array_equal(turned, rows)  # another way
 

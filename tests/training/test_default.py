@@ -209,7 +209,8 @@ def test_sizes_keep_their_shape() -> None:
         ([], {"resume": "runs/x"}, False),
         ([], {}, False),
         ([], {"data": "moving_mnist"}, False),
-        ([], {"data": "scenes"}, False),
+        ([], {"data": "moving_mnist_published"}, False),
+        ([], {"data": "examples.scenes.Scenes"}, True),
     ],
 )
 def test_when_it_chooses(configs, given, chosen: bool) -> None:

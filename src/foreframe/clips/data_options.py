@@ -205,7 +205,7 @@ def _check_once(today: str, name: str, data_args: Mapping[str, Any]) -> None:
         raise ValueError(f"{today} and data_args.{name} are one option: give {today} alone")
 
 
-DRAWN = ("moving_mnist", "scenes")  # data that foreframe draws itself
+DRAWN = ("moving_mnist",)  # data that foreframe generates itself
 
 
 def check_drawn(data: Any, told: Iterable[Sequence[str]]) -> None:

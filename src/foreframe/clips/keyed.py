@@ -1,15 +1,19 @@
-"""Random numbers as a function of a key and of where they are drawn, on any device: no state to
-carry, so that what is drawn can be drawn again, in parts and in any order.
+"""Random numbers as a function of a key and of where they are drawn, in torch on any device and in
+numpy: no state to carry, so that what is drawn can be drawn again, in parts and in any order.
 
-The bits are those of SplitMix64 (Steele, Lea & Flood 2014), as in `foreframe.data.keys`, which
-draws clips in numpy; int64 stands for uint64 here, since torch has no arithmetic of the latter.
+The bits are those of SplitMix64 (Steele, Lea & Flood 2014); int64 stands for uint64, since torch
+has no arithmetic of the latter.
 """
 
+import hashlib
+from typing import TypeVar
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Keys = Int[Tensor, "..."]
+Keys = TypeVar("Keys", Int[Tensor, "..."], Int[np.ndarray, "..."])
 
 
 def _signed(bits: int) -> int:
@@ -39,6 +43,11 @@ def key_of(seed: int) -> Int[Tensor, ""]:
     return mixed(torch.tensor(_signed(seed)))
 
 
+def key_of_name(name: str) -> Int[np.ndarray, "1"]:
+    """The key of a text, the same on every machine."""
+    return np.frombuffer(hashlib.blake2b(name.encode(), digest_size=8).digest(), dtype="<i8")
+
+
 def further(keys: Keys, *at: int | Keys) -> Keys:
     """The key at each place: indices and keys broadcast, one index after the other is mixed in."""
     for index in at:
@@ -46,11 +55,18 @@ def further(keys: Keys, *at: int | Keys) -> Keys:
     return keys
 
 
-def uniforms(keys: Keys) -> Float[Tensor, "..."]:
+def double_uniforms(keys: Int[np.ndarray, " b"], n: int, stream: int) -> Float[np.ndarray, "b n"]:
+    """`n` numbers in [0,1) for each key, independent between keys and streams; float64."""
+    counters = (np.arange(n) + (stream << 32)) * _GOLDEN
+    bits = mixed(mixed(keys)[:, None] + counters)
+    return _shifted(bits, 11) * 2.0**-53
+
+
+def uniforms(keys: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     """A number in (0,1), ends excluded, for each key; float32."""
     return (_shifted(keys, 41).float() + 0.5) * 2.0**-23
 
 
-def normals(keys: Keys) -> Float[Tensor, "..."]:
+def normals(keys: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     """A number of mean 0 and deviation 1 for each key, normally distributed; float32."""
     return torch.erfinv(2 * uniforms(keys) - 1) * 2**0.5

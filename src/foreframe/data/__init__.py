@@ -1,4 +1,4 @@
-"""Where clips come from: drawn, read from files, or out of any Dataset."""
+"""Where clips come from: generated digits, files, or any Dataset."""
 
 from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.data.arrays import ArrayClips, published_moving_mnist
@@ -6,7 +6,6 @@ from foreframe.data.datasets import ClipSet, batches, check_first_clip, chosen, 
 from foreframe.data.moving_mnist import Motion, MovingMNIST
 from foreframe.data.opening import is_recording, open_dataset, open_splits
 from foreframe.data.readers import clips_from
-from foreframe.data.scenes import Scenes
 from foreframe.data.windows import Recordings
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "MovingMNIST",
     "ReadOptions",
     "Recordings",
-    "Scenes",
     "SplitOptions",
     "batches",
     "check_first_clip",

@@ -21,9 +21,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
+from foreframe.clips.keyed import double_uniforms, further, key_of, key_of_name, mixed
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
-from foreframe.data.keys import clip_keys, mix, set_key, uniforms
 
 BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
 MANY = 10**8
@@ -140,7 +140,7 @@ class MovingMNIST(ClipSet):
             )
         source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
         self.images = _resize(digit_images(split=split, **source), size)
-        self._key = set_key(seed, split)
+        self._key = key_of_name(f"{seed}/{split}")
 
     def __len__(self) -> int:
         return self.clips
@@ -183,9 +183,8 @@ class MovingMNIST(ClipSet):
         if not 1 <= past < self.length:
             raise ValueError(f"a past has 1 to {self.length - 1} frames, not {past}")
         drawn, which = self._keys(keys)
-        members = np.arange(1, n + 1, dtype=np.uint64)
-        by_seed = mix(np.array([seed % 2**64], dtype=np.uint64))
-        anew = mix(mix(drawn ^ by_seed)[:, None] + members).ravel()
+        by_seed = mixed(drawn ^ key_of(seed).numpy())
+        anew = further(by_seed[:, None], np.arange(1, n + 1)).ravel()
         repeated = drawn.repeat(n)
         frames = self._frames(
             self.positions(repeated, (past, anew)), which.repeat(n, axis=0), np.float32
@@ -204,8 +203,10 @@ class MovingMNIST(ClipSet):
         if (indices < -self.clips).any() or (indices >= self.clips).any():
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
         epochs = np.zeros_like(epochs) if self.fixed else epochs
-        drawn = clip_keys(self._key, epochs, indices % self.clips)
-        return drawn, (uniforms(drawn, self.count, stream=0) * len(self.images)).astype(np.int64)
+        drawn = further(self._key, epochs, indices % self.clips)
+        return drawn, (double_uniforms(drawn, self.count, stream=0) * len(self.images)).astype(
+            np.int64
+        )
 
     def positions(
         self, keys: np.ndarray, anew: tuple[int, np.ndarray] | None = None
@@ -217,7 +218,7 @@ class MovingMNIST(ClipSet):
         assert size is not None
         room = np.array([self.height - size, self.width - size])
         if self.motion.rule == "srivastava":
-            u = uniforms(keys, 3 * self.count, stream=1).reshape(len(keys), self.count, 3)
+            u = double_uniforms(keys, 3 * self.count, stream=1).reshape(len(keys), self.count, 3)
             angle = 2 * np.pi * u[..., 2]
             speed = (self.motion.speed or 0) * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
             track = _clamped_track(u[..., :2], speed, self.length)
@@ -271,7 +272,7 @@ class MovingMNIST(ClipSet):
 
     def _whole_pixels(self, keys: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
-        u = uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
+        u = double_uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
         top = int(self.motion.speed or 0)
         start, speed = u[..., 0] * room, u[..., 1] * (2 * top + 1)
         return start.astype(np.int64), speed.astype(np.int64) - top
@@ -285,10 +286,10 @@ class MovingMNIST(ClipSet):
         place, speed = self._whole_pixels(keys, room)
         top = int(self.motion.speed or 0)
         draws, shape = self.length * self.count * 4, (len(keys), self.count, self.length, 2, 2)
-        u = uniforms(keys, draws, stream=2).reshape(shape)
+        u = double_uniforms(keys, draws, stream=2).reshape(shape)
         if anew is not None:
             first, others = anew
-            u[:, :, first:] = uniforms(others, draws, stream=2).reshape(shape)[:, :, first:]
+            u[:, :, first:] = double_uniforms(others, draws, stream=2).reshape(shape)[:, :, first:]
         any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
         track = np.empty((*place.shape, self.length), dtype=np.int64)

@@ -29,13 +29,11 @@ from foreframe.data.arrays import (
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.readers import SUFFIXES
-from foreframe.data.scenes import Scenes
 from foreframe.data.windows import Recordings, decode
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "moving_mnist": MovingMNIST,
     "moving_mnist_published": published_moving_mnist,
-    "scenes": Scenes,
 }
 """Datasets that have a name. Each is given the split, and the length of clips, if it takes them."""
 

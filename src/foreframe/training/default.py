@@ -266,7 +266,7 @@ def _weights(
         if "learning_rate" not in told:
             what += f", at a learning rate of {ONWARD:g} (--learning_rate)"
             made.append(Choice(("learning_rate",), ONWARD))
-    say(f"  {SCENES:<14}{mse:.3g}{times}, trained on drawn scenes alone: {what}")
+    say(f"  {SCENES:<14}{mse:.3g}{times}, trained on generated scenes alone: {what}")
     return made
 
 

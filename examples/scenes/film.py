@@ -1,4 +1,4 @@
-"""Films that are drawn: textured shapes that move, each in its own way, before a background with a
+"""Generated films: textured shapes that move, each in its own way, before a background with a
 motion of its own.
 
 A scene is a stack of `Layer`s, from back to front. A layer is a picture, and the affine map that

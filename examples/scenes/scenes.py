@@ -1,8 +1,4 @@
-"""Scenes: films and rain that are drawn, without end, to learn motion from.
-
-Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the
-same on any worker count or rank, in any order and batch.
-"""
+"""The Dataset: which clip is which, and the numbers that describe it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,20 +7,22 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from foreframe.base.budget import GIB, in_gib
-from foreframe.clips.scaling import Scaling
-from foreframe.data import film_scenes, rain_scenes
-from foreframe.data.datasets import ClipSet, Key
-from foreframe.data.digits import SPLITS, digit_images
-from foreframe.data.keys import clip_keys, set_key
+from foreframe import Scaling
+from foreframe.clips.keyed import further, key_of_name
+from foreframe.data.digits import digit_images
 
-MANY = 10**8
+from . import film, rain
+
+SPLITS = ("train", "validation", "test")
 KINDS = ("film", "rain")
 RAIN = Scaling(0.5, 100.0, "mm/h", "log")
+LARGEST = 2**24  # pixels of a clip
+Key = int | tuple[int, int]  # index, or (epoch, index)
 
 
-class Scenes(ClipSet):
+class Scenes(Dataset):
     """Clips (T,C,H,W), float32 in [0,1], of 256 levels as those of a camera or a radar.
 
     "film": textured shapes of many sizes and outlines, digits and walking figures, which move,
@@ -50,16 +48,15 @@ class Scenes(ClipSet):
         clips: clips in an epoch; by default 10,000 for training and 1,000 else.
         clean: leave out what light, a camera or a radar add: shimmer, grain, blur, compression;
             speckle.
-        fixed: draw the training clips once and repeat them every epoch.
+        fixed: generate the training clips once and repeat them every epoch.
         seed: another seed, other clips.
 
     Raises:
         ValueError: unknown split, kind or channels; rain in colour; a canvas below 16 pixels;
-            counts below 1.
+            counts below 1; clips of too many pixels.
     """
 
-    name = "scenes"
-    by_epoch = True
+    by_epoch = True  # items are asked for by (epoch, index)
 
     def __init__(
         self,
@@ -96,39 +93,25 @@ class Scenes(ClipSet):
             raise ValueError(
                 f"scenes need a canvas of at least 16x16, not {self.height}x{self.width}"
             )
-        if self.clips > MANY:
+        if self.length * self.height * self.width > LARGEST:
             raise ValueError(
-                f"clips ({self.clips}) are {MANY:,} at most: an epoch keeps their order in memory"
-            )
-        need = 4 * self.length * self.height * self.width * 4 * (channels + 3)
-        if need > GIB:
-            frames = f"{self.length} frames of {self.height}x{self.width}"
-            raise ValueError(
-                f"a clip of {frames} would take {in_gib(need)} of memory; draw shorter or smaller "
-                "ones"
+                f"{self.length} frames of {self.height}x{self.width} are more than {LARGEST:,} "
+                "pixels; give a smaller canvas or length"
             )
         self._digits = digit_images(split=split)
-        self._key = set_key(seed, f"scenes/{kind}/{split}")
+        self._key = key_of_name(f"{seed}/scenes/{kind}/{split}")
 
     def __len__(self) -> int:
         return self.clips
 
     def __getitem__(self, key: Key) -> Float[Tensor, "t c h w"]:
-        return self.batch([key])[0]
+        return self.as_uint8([key])[0].float().div_(255)
 
-    def __getitems__(self, keys: Sequence[Key]) -> list[Float[Tensor, "t c h w"]]:
-        """What a DataLoader asks for: the items of a batch, which its collate_fn stacks."""
-        return list(self.batch(keys).unbind())
-
-    def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
-        """Many clips; each is drawn alone, so that none depends on the others."""
-        return self.compact(keys).float().div_(255)
-
-    def compact(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t c h w"]:
-        """The same clips in 0..255, a quarter of the memory to move. Training takes these, and
-        divides by 255 on the device.
+    def as_uint8(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t c h w"]:
+        """Clips in bytes, which foreframe trains on: a quarter of the memory to move. Each is
+        generated alone, so that none depends on the others.
         """
-        clips = [self._frames(key) for key in self._keys(keys)]
+        clips = [self._frames(key) for key in map(self._key_of, keys)]
         return torch.stack([clip.mul(255).round_().to(torch.uint8) for clip in clips])
 
     def motion(self, key: Key) -> tuple[Float[np.ndarray, "t 2 h w"], Float[np.ndarray, "t h w"]]:
@@ -139,41 +122,40 @@ class Scenes(ClipSet):
             (T-1,H,W): 1 where it is seen in the next frame too; 0 where it is then hidden or
             outside, or where an edge shows two things in one pixel. Rain is never hidden.
         """
-        of_clip, size = self._keys([key])[0], (self.length, self.height, self.width)
+        clip_key, size = self._key_of(key), (self.length, self.height, self.width)
         if self.kind == "rain":
-            return rain_scenes.advection(rain_scenes.draw_rain(_random(of_clip, 0), *size), *size)
-        return film_scenes.motion(self._layers(of_clip), *size)
+            return rain.advection(rain.draw_rain(_random(clip_key, 0), *size), *size)
+        return film.motion(self._layers(clip_key), *size)
 
-    def _keys(self, keys: Sequence[Key]) -> list[int]:
-        pairs = [(0, key) if isinstance(key, int | np.integer) else key for key in keys]
-        epochs, indices = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        if (indices < -self.clips).any() or (indices >= self.clips).any():
-            raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
-        epochs = np.zeros_like(epochs) if self.fixed else epochs
-        return clip_keys(self._key, epochs, indices % self.clips).tolist()
+    def _key_of(self, key: Key) -> int:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not -self.clips <= index < self.clips:
+            raise IndexError(f"clip {index} is outside this set of {self.clips}")
+        epoch = 0 if self.fixed else epoch
+        return int(further(self._key, epoch, index % self.clips)[0]) % 2**64
 
-    def _layers(self, of_clip: int) -> list[film_scenes.Layer]:
+    def _layers(self, clip_key: int) -> list[film.Layer]:
         size = self.length, self.height, self.width
-        return film_scenes.draw_layers(_random(of_clip, 0), *size, self.channels, self._digits)
+        return film.draw_layers(_random(clip_key, 0), *size, self.channels, self._digits)
 
-    def _frames(self, of_clip: int) -> Float[Tensor, "t c h w"]:
+    def _frames(self, clip_key: int) -> Float[Tensor, "t c h w"]:
         if self.kind == "rain":
             size = self.length, self.height, self.width
-            rate = rain_scenes.rates(rain_scenes.draw_rain(_random(of_clip, 0), *size), *size)
-            rate = rate if self.clean else rain_scenes.measured(_random(of_clip, 1), rate)
+            rate = rain.rates(rain.draw_rain(_random(clip_key, 0), *size), *size)
+            rate = rate if self.clean else rain.measured(_random(clip_key, 1), rate)
             return RAIN.to_network(rate).unsqueeze(1)
-        layers, camera = self._layers(of_clip), _random(of_clip, 1)
+        layers, camera = self._layers(clip_key), _random(clip_key, 1)
         if self.clean:
             layers = [replace(layer, shimmers=None) for layer in layers]
             times = np.arange(self.length, dtype=float)
-            return film_scenes.frames_of(layers, times, self.height, self.width).clamp_(0, 1)
-        times = film_scenes.exposure_times(camera, self.length)
-        seen = film_scenes.frames_of(layers, times.ravel(), self.height, self.width)
+            return film.frames_of(layers, times, self.height, self.width).clamp_(0, 1)
+        times = film.exposure_times(camera, self.length)
+        seen = film.frames_of(layers, times.ravel(), self.height, self.width)
         if len(seen) > self.length:
             seen = seen.unflatten(0, (self.length, -1)).mean(dim=1)
-        return film_scenes.recorded(camera, seen)
+        return film.recorded(camera, seen)
 
 
-def _random(of_clip: int, stream: int) -> np.random.Generator:
+def _random(clip_key: int, stream: int) -> np.random.Generator:
     """numpy's generator of a clip. Philox takes a key as it is, and is cheap to build."""
-    return np.random.Generator(np.random.Philox(key=np.array([of_clip, stream], np.uint64)))
+    return np.random.Generator(np.random.Philox(key=np.array([clip_key, stream], np.uint64)))

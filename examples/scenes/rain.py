@@ -1,4 +1,4 @@
-"""Rain that is drawn, as radar sees it at 1 to 2 km and every 5 minutes.
+"""Generated rain, as radar sees it at 1 to 2 km and every 5 minutes.
 
 Rain is carried by a drift with shear and turning, and changes while it is carried: fine structure
 within minutes, wide areas within an hour or more, as Germann & Zawadzki 2002 found of radar, and as

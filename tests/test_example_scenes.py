@@ -1,0 +1,154 @@
+"""examples/scenes: a user's Dataset of generated clips, by its import path; its keys, ranges, and
+motion that is what the scene says of it.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+from torch.utils.data import DataLoader
+
+from examples.scenes import Scenes
+from foreframe.cli import main
+from foreframe.clips.clip import Window
+from foreframe.data import open_splits
+
+PATH = "examples.scenes.Scenes"
+
+
+@pytest.mark.parametrize("kind", ["film", "rain"])
+def test_a_clip_is_a_function_of_its_key(kind: str) -> None:
+    sizes = {"kind": kind, "canvas": 32, "length": 5, "clean": True}
+    data = Scenes("train", clips=50, **sizes)
+    assert torch.equal(data[3, 7], Scenes("train", clips=50, **sizes)[3, 7])
+    assert torch.equal(data[7], data[0, 7])
+    assert torch.equal(data[-1], data[49])
+    assert not torch.equal(data[7], data[3, 7])
+    assert not torch.equal(data[7], Scenes("train", clips=50, seed=1, **sizes)[7])
+    fixed = Scenes("train", clips=50, fixed=True, **sizes)
+    assert torch.equal(fixed[7], fixed[3, 7])
+    test = Scenes("test", **sizes)
+    assert torch.equal(test[7], test[3, 7])
+    assert not torch.equal(test[7], Scenes("validation", **sizes)[7])
+    with pytest.raises(IndexError):
+        data[50]
+
+
+@pytest.mark.parametrize("kind", ["film", "rain"])
+def test_the_same_clips_on_any_number_of_workers(kind: str) -> None:
+    state = torch.get_rng_state()
+    data = Scenes("test", kind, canvas=32, clips=5, length=3)
+    alone = list(DataLoader(data, batch_size=2))
+    shared = list(DataLoader(data, batch_size=2, num_workers=2))
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+    torch.set_rng_state(state)
+    data[0]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("film", 1), ("film", 3), ("rain", 1)])
+def test_bytes_hold_the_same_clips_on_any_canvas(kind: str, channels: int) -> None:
+    data = Scenes(kind=kind, canvas=(37, 60), channels=channels, length=4)
+    clips = torch.stack([data[k] for k in range(6)])
+    assert clips.shape == (6, 4, channels, 37, 60)
+    assert clips.dtype == torch.float32
+    assert torch.equal(clips, data.as_uint8(range(6)).float() / 255)
+    assert sum(clip.std() > 0 for clip in clips) > 3  # a small part of a dry day may be dry
+
+
+def test_it_opens_by_its_import_path() -> None:
+    """With the units, epochs and bytes that its attributes say."""
+    splits = open_splits(PATH, Window(3, 2), {"kind": "rain", "canvas": 24, "length": 5})
+    train, own = splits["train"], Scenes(kind="rain", canvas=24, length=5)
+    assert train.scaling == own.scaling
+    assert train.scaling.units == "mm/h"
+    assert train.by_epoch
+    assert torch.equal(train.batch([(2, 4)])[0], own[2, 4])
+    assert train.compact([(2, 4)]).dtype == torch.uint8
+
+
+def test_a_command_takes_it_and_published_weights_say_where_it_is(tmp_path, capsys) -> None:
+    output = tmp_path / "scene.gif"
+    words = ["data", "--data", PATH, "--data_args.canvas", "[24,32]", "--past", "2"]
+    assert main([*words, "--future", "2", "--output", str(output)]) == 0
+    assert output.is_file()
+    assert main(["data", "--data", PATH, "--data_args.canvas", "9"]) == 2
+    assert "at least 16x16, not 9x9" in capsys.readouterr().err
+    for name in ("scenes", "radar"):
+        assert main(["evaluate", name]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"give --data {PATH}" in said
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_frames_move_as_the_truth_says(channels: int) -> None:
+    """The next frame, carried back by the motion (scipy's cubic interpolation), is this frame
+    wherever it is still seen; without the motion it is far from it.
+    """
+    data = Scenes("validation", clean=True, channels=channels, canvas=(48, 64), length=3)
+    rows, columns = np.mgrid[:48, :64]
+    carried, left, seen = [], [], []
+    for key in range(10):
+        clip = data[key].numpy()
+        moved, visible = data.motion(key)
+        for t in range(2):
+            places = [rows + moved[t, 1], columns + moved[t, 0]]
+            on = visible[t] > 0
+            for now, later in zip(clip[t], clip[t + 1], strict=True):
+                back = map_coordinates(later, places, order=3, mode="nearest")
+                carried.append(np.square(back - now)[on].sum())
+                left.append(np.square(later - now)[on].sum())
+                seen.append(on.mean())
+    assert np.mean(seen) > 0.75
+    assert math.sqrt(sum(carried) / sum(seen) / rows.size) < 0.009  # 0.0016 is rounding to 1/255
+    assert sum(carried) < 0.2 * sum(left)
+
+
+def test_rain_is_carried_as_the_truth_says() -> None:
+    """Carried back, the next frame is much more like this one, though rain grows and decays; the
+    other way it is less like it than where it lies.
+    """
+    data = Scenes("validation", "rain", clean=True, length=4, canvas=(48, 64))
+    rows, columns = np.mgrid[:48, :64]
+    error = {1: 0.0, 0: 0.0, -1: 0.0}
+    for key in range(40):
+        clip = data[key][:, 0].numpy()
+        moved, visible = data.motion(key)
+        on = visible[1] > 0
+        for sign in error:
+            places = [rows + sign * moved[1, 1], columns + sign * moved[1, 0]]
+            back = map_coordinates(clip[2], places, order=1, mode="nearest")
+            error[sign] += np.square(back - clip[1])[on].sum()
+    assert error[1] < 0.4 * error[0]
+    assert error[0] < error[-1]
+
+
+def test_rain_is_like_rain() -> None:
+    """Dry shares and rates about those of radar in Finland, the Netherlands and Switzerland."""
+    data = Scenes("validation", "rain")
+    rate = data.scaling.to_units(torch.stack([data[k] for k in range(24)])).numpy()
+    assert rate.min() == 0
+    assert rate[rate > 0].min() > 0.04
+    assert 0.7 < np.median((rate == 0).mean((1, 2, 3, 4))) < 0.92
+    assert 4 < np.median(rate.max((1, 2, 3, 4))) < 40
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"split": "dev"}, "split 'dev' is unknown"),
+        ({"kind": "snow"}, "kind 'snow' of scenes is unknown; choose film, rain"),
+        ({"channels": 2}, "1 channel, grey, or 3, colour, not 2"),
+        ({"kind": "rain", "channels": 3}, "rain has 1 channel, not 3"),
+        ({"canvas": [64]}, "canvas is one number or two"),
+        ({"length": 0}, "at least 1"),
+        ({"canvas": 5000}, "smaller canvas or length"),
+    ],
+)
+def test_bad_choices_are_told_in_one_line(bad: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as told:
+        Scenes(**bad)
+    assert "\n" not in str(told.value)
