@@ -20,6 +20,7 @@ from foreframe.evaluation.metrics import scores_of
 from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of
 from foreframe.evaluation.report import lively
+from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
 from foreframe.models import SCORED, build_model
 from foreframe.visuals.colours import ORANGE
@@ -246,24 +247,21 @@ def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
     frames = np.random.default_rng(0).random((30, 1, 8, 9)).astype(np.float32)
     frames[12:, 0, 3, 4] = np.nan
     mean = Forecaster(build_model("mean"), Window(3, 2), Scaling(0, 2, "K", "minmax"))
-    scoring = evaluation.rolling_scores(2)
     clip = Clip(frames, units="K")
-    rolled = list(evaluation.rolling(mean, clip, range(3, 29), 2, 3, scoring))
-    assert len(rolled) == 26
+    rolled = evaluation.Rolling(mean, clip, "mean", PredictOptions(steps=2, past=3, every=1))
+    assert len(rolled) == 28  # the last two go beyond what a window can be scored by
     data = Recordings(frames, "all", Window(3, 2), scaling=mean.scaling)
     card = evaluate(mean, data)
     for own, name in (("forecast", "model"), ("persistence", "persistence")):
         expected = card["scores"][name]["physical"]["rmse"]["per_lead"]
-        assert scoring.tables()[own]["physical"]["rmse"]["per_lead"] == pytest.approx(
-            expected, rel=1e-5
-        )
+        assert rolled.errors[own][1] == pytest.approx(expected[1], rel=1e-5)
 
 
 def test_live_forecasts_meet_their_frames() -> None:
     frames = np.random.default_rng(0).random((7, 1, 6, 6)).astype(np.float32)
     still = Forecaster(build_model("persistence"), Window(3, 3))
     place = {"frames": 0}
-    told = list(evaluation.awaited(still.stream(2), iter(frames), 2, place))
+    told = list(evaluation.score_live(still.stream(2), iter(frames), 2, place))
     assert [forecast is not None for _, forecast, _ in told] == [k % 2 == 1 for k in range(7)]
     for now, (frame, _, errors) in enumerate(told):
         expected = {
@@ -397,9 +395,8 @@ def test_forecasts_of_rolling_are_found_by_their_times(tmp_path) -> None:
     [clip] = clips_from(tmp_path / "t.nc")
     model = Forecaster(build_model("mean"), window, scaling)
     for every, ending in ((1, "nc"), (2, "zarr"), (1, "npz")):
-        rolled = evaluation.rolling(
-            model, clip, range(4, 61, every), 3, 4, evaluation.rolling_scores(3)
-        )
+        options = PredictOptions(steps=3, past=4, every=every)
+        rolled = evaluation.Rolling(model, clip, "mean", options)
         write_values(tmp_path / f"every-{every}.{ending}", [future for _, future, _ in rolled])
     data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=SHARES)
     given = [open_forecasts(path) for path in sorted(tmp_path.glob("every-*"))]
@@ -426,7 +423,8 @@ def test_tiles_are_cut_from_whole_forecasts(tmp_path) -> None:
     [clip] = clips_from(grid)
     window = Window(2, 2)
     still = Forecaster(build_model("persistence"), window)
-    rolled = evaluation.rolling(still, clip, range(2, 29), 2, 2, evaluation.rolling_scores(2))
+    options = PredictOptions(steps=2, past=2, every=1)
+    rolled = list(evaluation.Rolling(still, clip, "persistence", options))[:27]
     write_values(tmp_path / "whole.nc", [future for _, future, _ in rolled])
     data = Recordings(grid, "test", window, Scaling(), splits=replace(SHARES, tile=8))
     card = evaluate(still, data, forecasts=[open_forecasts(tmp_path / "whole.nc")])

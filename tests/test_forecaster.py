@@ -10,7 +10,8 @@ import torch
 import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.clips.clip import check_frames
-from foreframe.forecasting.forecaster import _ramp, _tiles
+from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.tiles import _ramp, _tiles
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 
@@ -288,7 +289,7 @@ def test_tiles_are_of_whole_blocks_and_see_all_the_same_ones() -> None:
     forecaster, draw = Forecaster(model), np.random.default_rng(0)
     for _ in range(300):
         h, w, asked = (int(n) for n in draw.integers((20, 20, 8), (1500, 1500, 500)))
-        tile, stride = forecaster._laid(asked, h, w)
+        tile, stride = tile_layout(forecaster.model, asked, h, w)
         assert asked <= tile < 2 * asked + 8
         assert tile % stride == 0
         rows, columns = (_tiles(n, tile, tile // 4, stride) for n in (h, w))
@@ -296,7 +297,7 @@ def test_tiles_are_of_whole_blocks_and_see_all_the_same_ones() -> None:
         assert {model.stride_in(size) for size in sizes} == {stride}
     joined = build_model("several", {"of": [{"guided": model.args}, {"persistence": {}}]})
     assert joined.stride_in((300, 900)) == 24
-    assert Forecaster(build_model("simvp_small"))._laid(30, 100, 100) == (32, 4)
+    assert tile_layout(build_model("simvp_small"), 30, 100, 100) == (32, 4)
 
 
 def test_tiles_with_missing_values_and_in_a_clip(forecaster) -> None:
@@ -384,7 +385,7 @@ def test_a_forecast_from_within_a_recording_has_its_times_and_its_truth() -> Non
     frames = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1) / 10 * np.ones((1, 1, 4, 4))
     clip = Clip(frames.astype(np.float32), times=times)
     forecaster = Forecaster(build_model("persistence"))
-    before, future = forecaster.forecast_from(clip, 4, 3, past=2)
+    before, future = forecaster.forecast_from(clip, 4, 3, 2, TiledOptions())
     np.testing.assert_array_equal(before.times, times[2:4])
     np.testing.assert_array_equal(
         future.times, [times[4], times[5], times[5] + np.timedelta64(1, "h")]
@@ -396,7 +397,9 @@ def test_a_forecast_from_within_a_recording_has_its_times_and_its_truth() -> Non
 
 def test_big_frames_have_tiles_of_the_trained_size() -> None:
     model = build_model("persistence")
-    assert Forecaster(model).usual_tile((4000, 4000)) == 0  # nothing tells the trained size
+    free = TiledOptions(budget=1e3)
+    big = (2, 1, 4000, 4000)
+    assert Forecaster(model).choose_tile(big, 1, free) == 0  # nothing tells the trained size
     forecaster = Forecaster(model, trained=Trained(frame=(96, 128)))
-    assert forecaster.usual_tile((192, 256)) == 0
-    assert forecaster.usual_tile((192, 257)) == 128
+    assert forecaster.choose_tile((2, 1, 192, 256), 1, free) == 0
+    assert forecaster.choose_tile((2, 1, 192, 257), 1, free) == 128

@@ -12,10 +12,11 @@ from scipy.stats import rankdata
 
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.data import Recordings, chosen
-from foreframe.evaluation import evaluate, rolling, rolling_scores
+from foreframe.evaluation import Rolling, evaluate
 from foreframe.evaluation.member_scores import drawn_for
 from foreframe.evaluation.metrics import ensemble_scores
 from foreframe.evaluation.networks import forecast_clips
+from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.matching import match_to, matched
 from foreframe.models import build_model, parts_of
 
@@ -183,9 +184,8 @@ def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
             atol=1e-3,
         )
     np.testing.assert_array_equal(live.fork().forecast(like=frames), live.forecast(like=frames))
-    rolled = rolling(
-        forecaster, Clip(frames, units="mm/h"), [4, 5], 3, 4, rolling_scores(3), match=match
-    )
+    options = PredictOptions(steps=3, past=4, every=1, match=match)
+    rolled = list(Rolling(forecaster, Clip(frames, units="mm/h"), "it", options))[:2]
     for first, (_, future, _) in zip((4, 5), rolled, strict=True):
         expected = forecaster.predict(frames[first - 4 : first], 3, match=match)
         np.testing.assert_array_equal(future.frames, expected)

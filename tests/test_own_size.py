@@ -11,10 +11,14 @@ from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import open_dataset
 from foreframe.evaluation import evaluate
+from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 
 READ = {"size": [24, 32], "colour": "grey"}
+FREE = TiledOptions(budget=1e3)
+BIG = (4, 1, 480, 640)
 
 
 def forecaster(preset: str = "guided") -> Forecaster:
@@ -31,22 +35,22 @@ def test_predict_and_streams_take_films_as_they_are(
     assert own.open("film.mp4").frames.shape == (60, 1, 48, 64)
     assert own.open("film.mp4", size=[24, 32]).frames.shape == (60, 1, 24, 32)
     assert quick.open("film.mp4").frames.shape == (60, 1, 24, 32)  # to which motion is in pixels
-    assert own.usual_tile((480, 640)) == 0 < quick.usual_tile((480, 640))
+    assert own.choose_tile(BIG, 1, FREE) == 0 < quick.choose_tile(BIG, 1, FREE)
     own.save("saved")
     assert main(["predict", "saved", "film.mp4", "-o", "future.mp4"]) == 0
-    assert "as large as they are, 48x64" in capsys.readouterr().out
+    assert "as large as they are, 48x64" in capsys.readouterr().err
     assert main(["stream", "saved", "film.mp4", "--every", "30", "--output", "live"]) == 0
-    film = open_dataset("film.mp4", "all", Window(4, 4), own.reading_of("film.mp4", {}))
+    film = open_dataset("film.mp4", "all", Window(4, 4), reading_as_trained(own, "film.mp4", {}))
     assert film[0].shape[2:] == (24, 32)
 
 
 def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
     own = forecaster()
-    assert own.fitting_tile(0, (4, 1, 256, 256), 4) == 0
-    own.budget = 0.75
-    side = own.fitting_tile(0, (4, 1, 900, 1600), 4)
+    assert own.choose_tile((4, 1, 256, 256), 4, TiledOptions()) == 0
+    options = TiledOptions(budget=0.75)
+    side = own.choose_tile((4, 1, 900, 1600), 4, options)
     assert 128 <= side < 1600
-    own.check_size((4, 1, 900, 1600), 4, side)
+    own.check_size((4, 1, 900, 1600), 4, options, side)
 
 
 def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:

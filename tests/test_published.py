@@ -15,8 +15,8 @@ from scipy import ndimage
 import standins
 from examples.scenes import Scenes
 from foreframe import Forecaster, MovingMNIST, evaluate
+from foreframe.base.shipped import WEIGHTS, published
 from foreframe.cli import main
-from foreframe.forecasting.forecaster import WEIGHTS, published
 from foreframe.models import build_model
 
 

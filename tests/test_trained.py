@@ -16,6 +16,7 @@ import torch
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.cli.train import parse
+from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained, data_of
 from foreframe.models import build_model
 from foreframe.training import DataOptions
@@ -206,7 +207,7 @@ def test_a_file_does_not_say_how_much_memory_may_be_taken() -> None:
         "reading": {"budget": 1e9, "size": [8, 8]},
     }
     forecaster = Forecaster.load(saved(trained=trained))
-    assert forecaster.reading_of("a.mp4", {}) == {"size": [8, 8]}
-    assert forecaster.reading_of("a.mp4", {"budget": 2}) == {"size": [8, 8], "budget": 2}
+    assert reading_as_trained(forecaster, "a.mp4", {}) == {"size": [8, 8]}
+    assert reading_as_trained(forecaster, "a.mp4", {"budget": 2}) == {"size": [8, 8], "budget": 2}
     Path("film.mp4").touch()
     assert data_of(forecaster.trained, "it") == ("film.mp4", {"size": [8, 8]})

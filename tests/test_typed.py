@@ -11,7 +11,7 @@ import torch
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
 from foreframe.base.typed import brief, typed
-from foreframe.models import build_model, weights_of
+from foreframe.models import build_model
 from foreframe.training.recipes import plain_yaml
 
 
@@ -177,14 +177,15 @@ def test_a_budget_can_be_raised() -> None:
     assert build_model("next_frame", args, budget=1.0).args["core"]["convlstm"]["hidden"] == [64]
 
 
-def test_sizes_are_found_without_drawing_weights() -> None:
+def test_a_network_that_is_to_be_filled_takes_no_more_than_what_fills_it() -> None:
+    weights = sum(value.numel() for value in build_model("quick").state_dict().values())
     torch.manual_seed(3)
-    first = build_model("quick").state_dict()
+    drawn = torch.rand(1)
     torch.manual_seed(3)
-    shapes = weights_of("quick")
-    second = build_model("quick").state_dict()
-    assert shapes == {name: tuple(value.shape) for name, value in first.items()}
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    build_model("quick", room_for=weights)
+    assert torch.equal(torch.rand(1), drawn)  # its own weights were not drawn
+    with pytest.raises(ValueError, match="more weights than its file holds"):
+        build_model("quick", {"core": {"convlstm": {"hidden": [2000]}}}, room_for=weights)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,8 @@ def test_forecasts_beyond_the_budget(capsys: pytest.CaptureFixture[str]) -> None
     ):
         with pytest.raises(ValueError, match="more than the budget of 4 GiB; forecast fewer steps"):
             ask()
-    forecaster.budget = 1e-6
     with pytest.raises(ValueError, match="raise budget to 1 "):
-        forecaster.predict(past, 20)
+        forecaster.predict(past, 20, budget=1e-6)
 
 
 @pytest.mark.parametrize(

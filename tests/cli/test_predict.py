@@ -129,7 +129,7 @@ def test_what_is_looked_at(kelvin, capsys) -> None:
         np.testing.assert_allclose(np.load("out.npy")[0, 0], seen.mean(axis=0), rtol=1e-5)
     capsys.readouterr()
     assert main(["predict", "../mean", "t.nc", "-o", "out.npy", "--after", "1"]) == 0
-    assert "(2 frames are fewer than the 4 to look at)" in capsys.readouterr().out
+    assert "2 frames are fewer than the 4 to look at" in capsys.readouterr().err
     for after in ("9", "-1"):
         assert f"after {after}: t.nc has frames 0 to 8" in told(
             capsys, "../mean", "t.nc", "-o", "new.npy", "--after", after
@@ -356,7 +356,7 @@ def test_what_came_before_a_cut_is_not_looked_at(capsys) -> None:
         noted = "another scene begins at frame 35, and nothing before" in capsys.readouterr().err
         assert noted == (not more)
     assert main(["predict", "mean", "film", "-o", "out.npy", "--after", "3"]) == 0
-    assert "(4 frames are fewer than the 8 to look at)" in capsys.readouterr().out
+    assert "4 frames are fewer than the 8 to look at" in capsys.readouterr().err
     each = [np.asarray(Image.open(f"film/{t:02}.png")).mean() for t in range(40)]
     assert looked_at[()] == pytest.approx(np.mean(each[35:]), rel=1e-3)
     assert looked_at["--after", "20"] == pytest.approx(np.mean(each[13:21]), rel=1e-3)
@@ -440,7 +440,7 @@ def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
     forecaster.save("../small")
     np.save("clip.npy", np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32))
     assert main(["predict", "../small", "clip.npy", "-o", "out.npy", "--steps", "2"]) == 0
-    assert "frames of 90x40 are forecast in tiles of 64 pixels" in capsys.readouterr().out
+    assert "frames of 90x40 are forecast in tiles of 64 pixels" in capsys.readouterr().err
     assert (
         main(["predict", "../small", "clip.npy", "-o", "whole.npy", "--steps", "2", "--tile", "0"])
         == 0

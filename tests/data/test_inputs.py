@@ -16,6 +16,7 @@ from foreframe.cli import main
 from foreframe.clips.clip import Input
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
+from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 from foreframe.training.preparation import prepared
 
@@ -153,7 +154,7 @@ def test_from_a_file_to_a_forecast(file: Path, tmp_path: Path, monkeypatch, caps
         frames = np.array(clip.frames)
         for name, change in changes.items():
             frames[40:, 1 + INPUTS.index(name)] += change
-        future = forecaster.forecast_from(replace(clip, frames=frames), 40, 2, 3)[1]
+        future = forecaster.forecast_from(replace(clip, frames=frames), 40, 2, 3, TiledOptions())[1]
         return np.asarray(future.frames)
 
     np.testing.assert_array_equal(forecast(wind=5), forecast())  # nobody knows it ahead

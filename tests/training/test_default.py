@@ -395,8 +395,8 @@ def published_scenes(monkeypatch: pytest.MonkeyPatch, folder: Path, factor: floa
         network.output.last.bias.copy_(numbers.repeat_interleave(4))
     foreframe.Forecaster(network, foreframe.Window(10, 10)).save(folder / "scenes")
     monkeypatch.setattr("foreframe.training.default.published", lambda: ["scenes"])
-    monkeypatch.setattr("foreframe.forecasting.forecaster.published", lambda: ["scenes"])
-    monkeypatch.setattr("foreframe.forecasting.forecaster.WEIGHTS", folder)
+    monkeypatch.setattr("foreframe.forecasting.saving.published", lambda: ["scenes"])
+    monkeypatch.setattr("foreframe.forecasting.saving.WEIGHTS", folder)
 
 
 @pytest.mark.parametrize(("factor", "begins"), [(1.05, True), (0.8, False)])
