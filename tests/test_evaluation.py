@@ -12,17 +12,21 @@ import xarray as xr
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from, evaluation
+from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from
 from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
-from foreframe.evaluation import evaluate, report, write_report
+from foreframe.evaluation import ScoreOptions, report
+from foreframe.evaluation.card import moving_baseline, score_clips
+from foreframe.evaluation.elsewhere import write_pasts
 from foreframe.evaluation.metrics import scores_of
 from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of
-from foreframe.evaluation.report import lively
+from foreframe.evaluation.report import lively, write_report
+from foreframe.evaluation.scoring import Scoring
+from foreframe.evaluation.walk import Rolling, score_live
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
-from foreframe.models import SCORED, build_model
+from foreframe.models import SCORED, baselines_here, build_model
 from foreframe.visuals.colours import ORANGE
 from foreframe.visuals.comparison import PAUSE
 
@@ -37,7 +41,7 @@ def forecaster() -> Forecaster:
 
 def test_one_pass_equals_all_at_once(forecaster) -> None:
     data = MovingMNIST("test", clips=10)
-    card = evaluate(forecaster, data, batch_size=4)
+    card = score_clips(forecaster, data, ScoreOptions(batch_size=4))
     clips = data.batch(range(10))
     past, future = clips[:, :10], clips[:, 10:]
     expected = (forecaster.predict(past, 10) - future).square().sum(dim=(2, 3, 4))
@@ -48,7 +52,7 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
     assert card["scores"]["model"]["openstl"]["mse"]["per_lead"] == pytest.approx(
         expected.mean(dim=0).tolist(), rel=1e-4
     )
-    assert set(card["scores"]) == {"model", *SCORED}
+    assert set(card["scores"]) == {"model", *baselines_here()}
     assert card["skill"]["persistence"]["overall"] == 0
     black, still = (
         card["scores"][name]["openstl"]["mse"]["overall"] for name in ("black", "persistence")
@@ -64,7 +68,9 @@ def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
     persistence.
     """
     still = Forecaster(build_model("persistence"), Window(10, 10))
-    card = evaluate(still, MovingMNIST("test"), clips=300, baselines=("black", "persistence"))
+    card = score_clips(
+        still, MovingMNIST("test"), ScoreOptions(clips=300, baselines=("black", "persistence"))
+    )
     assert card["scores"]["black"]["openstl"]["mse"]["overall"] == pytest.approx(171, abs=8)
     assert card["scores"]["persistence"]["openstl"]["mse"]["overall"] == pytest.approx(282, abs=15)
     assert card["scores"]["model"] == card["scores"]["persistence"]
@@ -72,7 +78,13 @@ def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
 
 def test_the_report(forecaster, tmp_path) -> None:
     data = MovingMNIST("test", clips=4)
-    paths = write_report(tmp_path / "report", evaluate(forecaster, data), forecaster, data)
+    card = score_clips(forecaster, data)
+    said = str(card).splitlines()
+    assert said[0] == "4 clips, 10 frames in, 10 out"
+    assert "This could be chance (4 clips, too few to tell)" in " ".join(said)
+    assert len(said) <= 22
+    assert max(map(len, said)) <= 80
+    paths = write_report(tmp_path / "report", card, forecaster, data)
     assert [path.name for path in paths] == [
         "scorecard.json",
         "curves.png",
@@ -96,11 +108,12 @@ def test_the_report_of_members(of: str, tmp_path) -> None:
     gap[..., 3:5, 3:5] = torch.nan
     data = known if of.startswith("digits") else Holed(gap)
     lagged = Forecaster(build_model("lagged", {"lags": 2}), Window(2, 2))
-    card = evaluate(lagged, data, members=2, thresholds=[0.5], baselines=["persistence"])
+    card = score_clips(
+        lagged, data, ScoreOptions(members=2, thresholds=[0.5], baselines=["persistence"])
+    )
     names = ["model", "lagged", *(["oracle"] if data is known else [])]
     assert list(card["ensemble"]) == ["seed", *names]
     assert card["baselines"] == ["persistence"]
-    assert "With 2 members the model is " in card["in_words"]
     assert all("0.5" in card["ensemble"][name]["scores"] for name in names)
     paths = write_report(tmp_path / "report", card, lagged, data, examples=1)
     assert [path.name for path in paths[-2:]] == ["ensembles.png", "members.png"]
@@ -118,7 +131,7 @@ def test_the_film_shows_truth_forecast_and_the_best_baseline_that_moves(tmp_path
     clips = torch.full((12, 4, 1, 40, 40), 0.2)
     clips[:, 2:] = 0.8
     data, model = Holed(clips), Forecaster(build_model("black"), Window(2, 2))
-    card = evaluate(model, data, baselines=("persistence", "linear_motion"))
+    card = score_clips(model, data, ScoreOptions(baselines=("persistence", "linear_motion")))
     [*_, path] = write_report(tmp_path, card, model, data, examples=2)
     film = decoded(path)
     assert len(film) == 2 * (4 + PAUSE)
@@ -172,7 +185,7 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     clips[:, :2, :, :8] = torch.nan
     clips[:, 0, :, 12:] = torch.nan  # seen once: that is enough
     data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 2))
-    before = evaluate(still, data)
+    before = score_clips(still, data)
     shown: list[tuple] = []
     for name in ("strip", "animation"):
         own = getattr(report, name)
@@ -194,12 +207,10 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     )
 
 
-def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
-    """The scores of a film, where black has an SSIM of 0; and of Moving MNIST, where it is a rival.
-    In units of the last frame's error too, where black comes nearer with each frame ahead.
-    """
+def test_curves_leave_out_black_where_it_is_not_the_best_baseline() -> None:
+    """The scores of a film, and of Moving MNIST, where black is the best baseline."""
 
-    def panels(**scores: dict[str, list[float]]) -> dict:
+    def panels(best: str, **scores: dict[str, list[float]]) -> dict:
         rows = {
             name: {
                 score: {"overall": sum(values), "per_lead": values} for score, values in row.items()
@@ -207,9 +218,11 @@ def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
             for name, row in scores.items()
         }
         of = {name: {"openstl": row, "standard": row} for name, row in rows.items()}
-        return panels_of({"units": "", "scores": of, "relative": relative(of)})
+        card = {"units": "", "scores": of, "relative": relative(of), "events": {}}
+        return panels_of(card | {"reference": "model", "best_baseline": {"mse": best}})
 
     film = panels(
+        "persistence",
         model={"mse": [17, 60], "ssim": [0.80, 0.75]},
         mean={"mse": [20, 70], "ssim": [0.90, 0.85]},
         persistence={"mse": [21, 121], "ssim": [0.97, 0.84]},
@@ -221,25 +234,24 @@ def test_curves_leave_out_black_where_it_is_far_off_and_say_so() -> None:
         "MSE (openstl: summed over a frame)",
         "SSIM (standard: L = 1)",
     ]
-    assert [title.split("\n")[0] for title in film] == titles
-    for title, series in film.items():
-        assert title.endswith("\nblack is far off, and left out")
-        assert list(series) == ["model", "mean", "persistence"]
+    assert list(film) == titles
+    assert all(list(series) == ["model", "mean", "persistence"] for series in film.values())
     relative_mse, relative_ssim = list(film.values())[:2]
     assert relative_mse["model"] == pytest.approx([17 / 21, 60 / 121])
     assert relative_ssim["model"] == pytest.approx([0.2 / 0.03, 0.25 / 0.16])
     digits = panels(
+        "black",
         model={"mse": [50, 150], "ssim": [0.9, 0.6]},
         persistence={"mse": [150, 300], "ssim": [0.7, 0.5]},
         black={"mse": [170, float("inf")], "ssim": [0.6, 0.6]},
     )
     assert list(digits) == titles
-    assert all("left out" not in title and "black" in series for title, series in digits.items())
+    assert all(list(series) == ["model", "persistence", "black"] for series in digits.values())
 
 
 def test_clips_of_other_channels(forecaster) -> None:
     with pytest.raises(ValueError, match="3 channels"):
-        evaluate(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))
+        score_clips(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))
 
 
 def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
@@ -248,10 +260,10 @@ def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
     frames[12:, 0, 3, 4] = np.nan
     mean = Forecaster(build_model("mean"), Window(3, 2), Scaling(0, 2, "K", "minmax"))
     clip = Clip(frames, units="K")
-    rolled = evaluation.Rolling(mean, clip, "mean", PredictOptions(steps=2, past=3, every=1))
+    rolled = Rolling(mean, clip, "mean", PredictOptions(steps=2, past=3, every=1))
     assert len(rolled) == 28  # the last two go beyond what a window can be scored by
     data = Recordings(frames, "all", Window(3, 2), scaling=mean.scaling)
-    card = evaluate(mean, data)
+    card = score_clips(mean, data)
     for own, name in (("forecast", "model"), ("persistence", "persistence")):
         expected = card["scores"][name]["physical"]["rmse"]["per_lead"]
         assert rolled.errors[own][1] == pytest.approx(expected[1], rel=1e-5)
@@ -261,7 +273,7 @@ def test_live_forecasts_meet_their_frames() -> None:
     frames = np.random.default_rng(0).random((7, 1, 6, 6)).astype(np.float32)
     still = Forecaster(build_model("persistence"), Window(3, 3))
     place = {"frames": 0}
-    told = list(evaluation.score_live(still.stream(2), iter(frames), 2, place))
+    told = list(score_live(still.stream(2), iter(frames), 2, place))
     assert [forecast is not None for _, forecast, _ in told] == [k % 2 == 1 for k in range(7)]
     for now, (frame, _, errors) in enumerate(told):
         expected = {
@@ -275,8 +287,8 @@ def test_live_forecasts_meet_their_frames() -> None:
 def test_scores_of_several_processes_add_up() -> None:
     draw = torch.Generator().manual_seed(0)
     P, Y = torch.rand(2, 6, 3, 1, 9, 9, generator=draw)
-    parts = [evaluation.Scoring(3, {"model": scores_of()}) for _ in range(2)]
-    whole = evaluation.Scoring(3, {"model": scores_of()})
+    parts = [Scoring(3, {"model": scores_of()}) for _ in range(2)]
+    whole = Scoring(3, {"model": scores_of()})
     whole.add([("model", P)], Y)
     for part, rows in zip(parts, (slice(0, 2), slice(2, 6)), strict=True):
         part.add([("model", P[rows])], Y[rows])
@@ -293,7 +305,7 @@ def test_what_could_be_chance() -> None:
     """Persistence ties with itself; black, where all stands still, does not."""
     data = Holed(torch.rand(12, 1, 1, 16, 16).repeat(1, 4, 1, 1, 1))
     still = Forecaster(build_model("persistence"), Window(2, 2))
-    card = evaluate(still, data, baselines=("black", "persistence"))
+    card = score_clips(still, data, ScoreOptions(baselines=("black", "persistence")))
     comparison = card["comparison"]
     assert comparison["persistence"]["tie"]
     assert comparison["persistence"]["difference"] == 0
@@ -314,38 +326,33 @@ def test_the_best_baseline_is_free_and_the_best_that_moves_moves(tmp_path) -> No
         clips[:, t, :, 8:16, 4 + t : 12 + t] = 1
     data, model = Holed(clips), Forecaster(build_model("mean"), Window(3, 3))
     known = elsewhere(tmp_path, clips[:, 3:].numpy(), "known")
-    card = evaluate(model, data, forecasts=[known], period=2)
+    card = score_clips(model, data, ScoreOptions(baselines=SCORED, period=2), forecasts=[known])
     assert card["relative"]["known"]["mse"]["overall"] == 0
     assert card["best_baseline"] == {"mse": "linear_motion", "ssim": "linear_motion"}
-    assert evaluation.moving_baseline(card) == "linear_motion"
-    assert "ahead of black" in card["in_words"]
-    assert "behind" in card["in_words"].splitlines()[0]
-    alone = evaluate(model, data, baselines=("black", "persistence"), period=2)
-    assert (alone["best_baseline"]["mse"], evaluation.moving_baseline(alone)) == (
+    assert moving_baseline(card) == "linear_motion"
+    assert card["in_words"].startswith("The model is behind the best baseline (linear_motion) by ")
+    alone = score_clips(model, data, ScoreOptions(baselines=("black", "persistence"), period=2))
+    assert (alone["best_baseline"]["mse"], moving_baseline(alone)) == (
         "persistence",
         "cycle",
     )
     assert alone["period"] == 2
-    none = evaluate(model, data, baselines=())
+    none = score_clips(model, data, ScoreOptions(baselines=()))
     assert (none["best_baseline"], none["relative"], none["in_words"]) == ({}, {}, "")
-    assert evaluation.moving_baseline(none) is None
+    assert moving_baseline(none) is None
     rain = Forecaster(build_model("mean"), Window(3, 3), Scaling(0, 20, "mm/h", "minmax"))
-    card = evaluate(rain, data)
+    card = score_clips(rain, data, ScoreOptions(baselines=SCORED))
     assert card["best_baseline"] == {"rmse": "linear_motion"}
     assert card["relative"]["persistence"] == {"rmse": {"overall": 1, "per_lead": [1, 1, 1]}}
-    figures = [
-        card["scores"][name]["physical"]["rmse"]["overall"] for name in ("model", "linear_motion")
-    ]
-    said = card["in_words"].splitlines()[0]
-    assert "in error (RMSE)" in said
-    assert f"{figures[0]:.3g} against {figures[1]:.3g} mm/h" in said
+    assert card["in_words"].endswith("in RMSE.")
+    assert "RMSE, mm/h" in str(card)
 
 
 @pytest.mark.parametrize(("recordings", "over"), [(6, "recordings"), (4, "blocks"), (1, "blocks")])
 def test_windows_of_one_recording_are_not_independent(recordings: int, over: str) -> None:
     frames = np.random.default_rng(0).random((recordings, 40, 1, 8, 8)).astype(np.float32)
     data = Recordings(frames, "all", Window(2, 2), scaling=Scaling())
-    card = evaluate(Forecaster(build_model("mean"), Window(2, 2)), data, clips=50)
+    card = score_clips(Forecaster(build_model("mean"), Window(2, 2)), data, ScoreOptions(clips=50))
     assert card["clips"] == min(50, len(data))
     first = card["comparison"]["persistence"]
     # stretches of 8 frames, or of a 30th of all frames
@@ -363,13 +370,13 @@ def test_forecasts_made_elsewhere_are_scored_as_our_own(tmp_path) -> None:
     frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
     window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
     data = Recordings(frames, "test", window, scaling, splits=SHARES)
-    n = evaluation.write_pasts(tmp_path / "pasts.npy", data, window, scaling, 5)
+    n = write_pasts(tmp_path / "pasts.npy", data, window, scaling, 5)
     pasts = np.load(tmp_path / "pasts.npy")
     assert pasts.shape == (n, 4, 1, 8, 9) == (5, 4, 1, 8, 9)
     np.testing.assert_allclose(pasts[0, :, 0], frames[36:40], rtol=1e-5)
     other = elsewhere(tmp_path, pasts[:, -1:].repeat(3, axis=1))
     model = Forecaster(build_model("mean"), window, scaling)
-    card = evaluate(model, data, 5, forecasts=[other])
+    card = score_clips(model, data, ScoreOptions(5), forecasts=[other])
     assert list(card["scores"])[:2] == ["model", "other"]
     assert card["scores"]["other"]["physical"]["rmse"]["overall"] == pytest.approx(
         card["scores"]["persistence"]["physical"]["rmse"]["overall"], rel=1e-5
@@ -377,7 +384,7 @@ def test_forecasts_made_elsewhere_are_scored_as_our_own(tmp_path) -> None:
     paths = write_report(tmp_path / "report", card, model, data, forecasts=[other])
     assert all(path.exists() for path in paths)
     without = Forecaster(build_model("persistence"), window, scaling)
-    card = evaluate(without, data, 5, forecasts=[other], name="persistence")
+    card = score_clips(without, data, ScoreOptions(5), forecasts=[other], name="persistence")
     assert card["reference"] == next(iter(card["scores"])) == "other"
     assert "model" not in card["scores"]
     assert card["comparison"]["persistence"]["ratio"] == pytest.approx(1, rel=1e-5)
@@ -396,16 +403,16 @@ def test_forecasts_of_rolling_are_found_by_their_times(tmp_path) -> None:
     model = Forecaster(build_model("mean"), window, scaling)
     for every, ending in ((1, "nc"), (2, "zarr"), (1, "npz")):
         options = PredictOptions(steps=3, past=4, every=every)
-        rolled = evaluation.Rolling(model, clip, "mean", options)
+        rolled = Rolling(model, clip, "mean", options)
         write_values(tmp_path / f"every-{every}.{ending}", [future for _, future, _ in rolled])
     data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=SHARES)
     given = [open_forecasts(path) for path in sorted(tmp_path.glob("every-*"))]
     assert [one.name for one in given] == ["every-1", "every-1", "every-2"]
     for one in given[:2]:
-        card = evaluate(model, data, forecasts=[one])
+        card = score_clips(model, data, forecasts=[one])
         assert card["clips"] == len(data) > 3
         assert _near(card["scores"]["every-1"], card["scores"]["model"])
-    card = evaluate(model, data, forecasts=given[1:])
+    card = score_clips(model, data, forecasts=given[1:])
     assert card["clips"] == sum(start % 2 == 0 for _, start, *_ in data.windows) < len(data)
     assert _near(card["scores"]["every-2"], card["scores"]["model"])
 
@@ -424,10 +431,10 @@ def test_tiles_are_cut_from_whole_forecasts(tmp_path) -> None:
     window = Window(2, 2)
     still = Forecaster(build_model("persistence"), window)
     options = PredictOptions(steps=2, past=2, every=1)
-    rolled = list(evaluation.Rolling(still, clip, "persistence", options))[:27]
+    rolled = list(Rolling(still, clip, "persistence", options))[:27]
     write_values(tmp_path / "whole.nc", [future for _, future, _ in rolled])
     data = Recordings(grid, "test", window, Scaling(), splits=replace(SHARES, tile=8))
-    card = evaluate(still, data, forecasts=[open_forecasts(tmp_path / "whole.nc")])
+    card = score_clips(still, data, forecasts=[open_forecasts(tmp_path / "whole.nc")])
     assert card["clips"] == len(data)
     assert card["comparison"]["whole"]["difference"] == pytest.approx(0, abs=1e-9)
 
@@ -444,11 +451,11 @@ def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
         (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast are NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=said):
-            evaluate(still, data, forecasts=[elsewhere(tmp_path, values.astype(np.float32))])
+            score_clips(still, data, forecasts=[elsewhere(tmp_path, values.astype(np.float32))])
     with pytest.raises(ValueError, match="two rows would be called black"):
-        evaluate(still, data, forecasts=[elsewhere(tmp_path, good, "black")])
+        score_clips(still, data, forecasts=[elsewhere(tmp_path, good, "black")])
     good[0, :, 0, 0] = np.nan  # where the truth is missing
-    assert evaluate(still, data, forecasts=[elsewhere(tmp_path, good)])["clips"] == 6
+    assert score_clips(still, data, forecasts=[elsewhere(tmp_path, good)])["clips"] == 6
 
 
 def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> None:
@@ -457,7 +464,7 @@ def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> Non
     data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 3))
     ours = np.stack([still.predict(clip[:2].numpy(), 3) for clip in clips])
     assert np.isnan(ours).any()
-    card = evaluate(still, data, forecasts=[elsewhere(tmp_path, ours)])
+    card = score_clips(still, data, forecasts=[elsewhere(tmp_path, ours)])
     assert card["scores"]["other"] == card["scores"]["model"]
 
 
@@ -465,6 +472,8 @@ def test_a_model_that_draws_upon_a_cycle_is_compared_with_it() -> None:
     blend = {"blend": {"guides": [{"cycle": {"period": 3}}, "persistence"]}}
     model = build_model("guided", {"output": blend, "core": {"convlstm": {"hidden": [4]}}})
     data = MovingMNIST("test", canvas=32, length=8, clips=2)
-    card = evaluate(Forecaster(model, Window(5, 3)), data, baselines=["persistence"])
+    card = score_clips(
+        Forecaster(model, Window(5, 3)), data, ScoreOptions(baselines=["persistence"])
+    )
     assert card["period"] == 3
     assert "cycle" in card["scores"]

@@ -11,7 +11,7 @@ import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.clips.clip import check_frames
 from foreframe.forecasting.forecast_options import TiledOptions
-from foreframe.forecasting.tiles import _ramp, _tiles
+from foreframe.forecasting.tiles import _ramp, _tiles, tile_layout
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 

@@ -1,5 +1,6 @@
 """Probability matching: numpy's quantiles and scipy's ranks as outside references."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from scipy.stats import rankdata
 
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.data import Recordings, chosen
-from foreframe.evaluation import Rolling, evaluate
+from foreframe.evaluation import ScoreOptions
+from foreframe.evaluation.card import score_clips
 from foreframe.evaluation.member_scores import drawn_for
 from foreframe.evaluation.metrics import ensemble_scores
 from foreframe.evaluation.networks import forecast_clips
+from foreframe.evaluation.walk import Rolling
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.matching import match_to, matched
 from foreframe.models import build_model, parts_of
@@ -205,7 +208,7 @@ def test_the_guide_runs_once_for_the_forecast_and_what_it_is_matched_to(output: 
     for forecast in (
         lambda: forecaster.predict(frames, 3, match="guide"),
         lambda: forecaster.stream(3, match="guide").push(frames[0]),
-        lambda: evaluate(forecaster, data, 1, 1, (), match=["last", "guide"]),
+        lambda: score_clips(forecaster, data, ScoreOptions(1, 1, (), match=["last", "guide"])),
     ):
         ran.clear()
         forecast()
@@ -216,7 +219,8 @@ def test_scores_have_a_row_for_each() -> None:
     """The same as of what `predict` gives, scored apart."""
     forecaster, frames = guided(), showers(30)
     data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
-    card = evaluate(forecaster, data, 9, 4, (), thresholds=(2,), match=["last", "guide"])
+    options = ScoreOptions(9, 4, (), thresholds=(2,), match=["last", "guide"])
+    card = score_clips(forecaster, data, options)
     rows = ["model", "model matched to last", "model matched to guide"]
     assert [list(card[of]) for of in ("scores", "events")] == [rows, rows]
     assert list(card["comparison"]) == rows[1:]
@@ -237,7 +241,8 @@ def test_each_member_is_matched() -> None:
     args = {"channels": 1, "output": {"blend": blend}, "noise": {"whole": 2}}
     forecaster.model = build_model("guided", args)
     data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
-    card = evaluate(forecaster, data, 3, 2, (), (2,), match=["last", "guide"], members=2)
+    options = ScoreOptions(3, 2, (), (2,), match=["last", "guide"], members=2)
+    card = score_clips(forecaster, data, options)
     which = chosen(data, 3)
     clips = torch.stack([data[k] for k in which])
     truth, of_row = clips[:, 4:], {}
@@ -273,7 +278,7 @@ def test_what_cannot_be_matched_is_refused() -> None:
         ):
             how(*given, match="first")
     with pytest.raises(ValueError, match="no guide"):
-        evaluate(still, Recordings(showers(), "all", Window(1, 1)), match="guide")
+        score_clips(still, Recordings(showers(), "all", Window(1, 1)), ScoreOptions(match="guide"))
     still.predict(frames, 2, match="last")
 
 
@@ -293,8 +298,10 @@ def test_weights_say_how_they_are_best_used(tmp_path: Path) -> None:
         forecast = live.push(frame)
     np.testing.assert_allclose(forecast, each["guide"], atol=1e-4)
     data = Recordings(showers(12), "all", forecaster.window, forecaster.scaling)
-    assert "model matched to guide" in evaluate(again, data, 2, baselines=())["scores"]
-    assert list(evaluate(again, data, 2, baselines=(), match="none")["scores"]) == ["model"]
+    options = ScoreOptions(2, baselines=())
+    assert "model matched to guide" in score_clips(again, data, options)["scores"]
+    plain = score_clips(again, data, replace(options, match="none"))
+    assert list(plain["scores"]) == ["model"]
     assert Forecaster.load("radar").match == Forecaster.load("radar-ensemble").match == "guide"
 
 

@@ -10,7 +10,8 @@ import standins
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import open_dataset
-from foreframe.evaluation import evaluate
+from foreframe.evaluation import ScoreOptions
+from foreframe.evaluation.card import score_clips
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained
@@ -56,7 +57,8 @@ def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
 def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:
     standins.film(tmp_path / "film.mp4", frames=40)
     data = open_dataset(tmp_path / "film.mp4", "all", Window(4, 4), READ, Scaling(0, 255))
-    card = evaluate(forecaster(), data, 2, baselines=["persistence", "dense_motion"])
+    options = ScoreOptions(2, baselines=["persistence", "dense_motion"])
+    card = score_clips(forecaster(), data, options)
     assert list(card["scores"]) == ["model", "scenes", "persistence", "dense_motion"]
     assert "scenes" not in card["baselines"]
 

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
@@ -26,6 +25,7 @@ from foreframe.clips.data_options import (
     read_options,
 )
 from foreframe.clips.scaling import Scaling
+from foreframe.evaluation import ScoreOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.training.options import LossName, Options
 from foreframe.training.recipes import Given, no_option, options_from, undecided
@@ -34,7 +34,7 @@ from foreframe.visuals import Card, curves_png, image_html, table_html
 if TYPE_CHECKING:
     from foreframe.data.check import Checked
     from foreframe.data.forecasts import Forecasts
-    from foreframe.evaluation import Rolling
+    from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
 
@@ -342,7 +342,7 @@ def predict(
     """
     options = _options(PredictOptions, options, changes)
     from foreframe.base.notes import collecting, warn
-    from foreframe.evaluation import Rolling
+    from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import forecast_recording, remarks
     from foreframe.forecasting.outputs import check_output
     from foreframe.visuals import paint_for
@@ -426,7 +426,7 @@ def stream(
     """
     options = _options(StreamOptions, options, changes)
     from foreframe.base.notes import warn
-    from foreframe.evaluation import score_live
+    from foreframe.evaluation.walk import score_live
     from foreframe.forecasting.incoming import live_frames, place_of
 
     forecaster, _ = _forecaster(what, options.device)
@@ -595,8 +595,8 @@ def evaluate(
         budget: GiB of memory that scoring a batch may take.
 
     Returns:
-        See `foreframe.evaluation.evaluate`, and "data" and "split"; a dict which a notebook shows
-        as a table.
+        See `foreframe.evaluation.card.score_clips`, and "data" and "split"; a dict which a terminal
+        and a notebook show as a table.
 
     Raises:
         ValueError: as loading, opening and scoring do.
@@ -609,20 +609,20 @@ def evaluate(
         check_writable(Path(output))
     if pasts is not None:
         opened.write_pasts(pasts, clips)
-    card = opened.score(
+    options = ScoreOptions(
         clips,
         batch_size,
         baselines,
         thresholds,
         scales,
         period,
-        progress,
         precision,
         match,
         members,
         seed,
         budget,
     )
+    card = opened.score(options, progress)
     if output is not None:
         opened.write_report(output, card)
     return card
@@ -650,62 +650,35 @@ class Scored:
     forecasts: "Sequence[Forecasts]"
 
     def score(
-        self,
-        clips: int | Literal["all"] | None = None,
-        batch_size: int = 16,
-        baselines: Sequence[str] | None = None,
-        thresholds: Sequence[float] = (),
-        scales: Sequence[int] = (),
-        period: int | None = None,
-        progress: Callable[[int, int], Any] | None = None,
-        precision: str = "32-true",
-        match: str | Sequence[str] = (),
-        members: int | None = None,
-        seed: int = 0,
-        budget: float = 2.0,
+        self, options: ScoreOptions, progress: Callable[[int, int], Any] | None = None
     ) -> Card:
-        """The scorecard; arguments as of `foreframe.evaluate`, which says what it raises."""
-        from foreframe.evaluation import evaluate as score
-        from foreframe.models import baselines_here
+        """The scorecard; raises as `foreframe.evaluate`."""
+        from foreframe.evaluation.card import score_clips
 
-        if self.name != "model" and {*([match] if isinstance(match, str) else match)} - {NONE}:
+        if self.name != "model" and {*options.matches} - {NONE}:
             raise ValueError(
                 "match is of a run's forecasts, not of those made elsewhere: name a RUN"
             )
-        beside = baselines_here() if baselines is None else baselines
-        ours = partial(score, self.forecaster, self.dataset, forecasts=self.forecasts)
-        if clips is None and not self.forecasts:
-            ours = partial(ours, seconds=SECONDS)
-        card = ours(
-            None if clips == "all" else clips,
-            batch_size,
-            beside,
-            thresholds,
-            scales,
-            period,
-            progress,
-            precision,
-            name=self.name,
-            match=match,
-            members=members,
-            seed=seed,
-            budget=budget,
+        if options.clips is None and not self.forecasts:
+            options = replace(options, seconds=SECONDS)
+        card = score_clips(
+            self.forecaster, self.dataset, options, self.forecasts, self.name, progress
         )
         return Card({**self.where, **card})
 
     def write_pasts(
         self, path: str | os.PathLike[str], clips: int | Literal["all"] | None = None
     ) -> int:
-        """As `foreframe.evaluation.write_pasts`."""
-        from foreframe.evaluation import write_pasts
+        """As `foreframe.evaluation.elsewhere.write_pasts`."""
+        from foreframe.evaluation.elsewhere import write_pasts
 
         window, scaling = self.forecaster.window, self.forecaster.scaling
         n = None if clips == "all" else clips
         return write_pasts(Path(path), self.dataset, window, scaling, n)
 
     def write_report(self, folder: str | os.PathLike[str], card: Plain) -> list[Path]:
-        """As `foreframe.evaluation.write_report`."""
-        from foreframe.evaluation import write_report
+        """As `foreframe.evaluation.report.write_report`."""
+        from foreframe.evaluation.report import write_report
 
         return write_report(
             Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts

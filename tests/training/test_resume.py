@@ -618,6 +618,6 @@ def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None
 def test_evaluate_tries_to_write_before_it_scores(tmp_path, monkeypatch, capsys) -> None:
     run = train(*groups(tmp_path / "run", epochs=1))
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("foreframe.evaluation.evaluate", dies)
+    monkeypatch.setattr("foreframe.evaluation.card.score_clips", dies)
     assert main(["evaluate", str(run), "--output", str(tmp_path / "file" / "report")]) == 2
     assert "cannot make the folder" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from foreframe.models import BASELINES
-from foreframe.visuals import animation, gif_bytes, strip, write_curves, write_gif, write_png
+from foreframe.visuals import animation, gif_bytes, strip, write_gif, write_png
 from foreframe.visuals.curves import colours_of
 from foreframe.visuals.strip import GREY, ORANGE, animation_frames
 
@@ -102,11 +102,7 @@ def test_equal_frames_still_count() -> None:
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     write_png(tmp_path / "deep" / "a.png", strip(frames(2, 0.1), frames(2, 0.2)))
     write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
-    write_curves(
-        tmp_path / "curves.png",
-        {"MSE": {"model": [1.0, 2.0], "black": [3.0, 3.0]}, "SSIM": {"model": [0.5, 0.4]}},
-    )
-    for name in ("deep/a.png", "a.gif", "curves.png"):
+    for name in ("deep/a.png", "a.gif"):
         Image.open(tmp_path / name).verify()
     before = (tmp_path / "a.gif").read_bytes()
 
@@ -117,7 +113,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match="No space left on device"):
         write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
     assert (tmp_path / "a.gif").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "curves.png", "deep"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "deep"]
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="cannot make the folder"):
         write_png(tmp_path / "file" / "a.png", strip(frames(2, 0.1), frames(2, 0.2)))

@@ -2,9 +2,9 @@
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from foreframe.base.memory import keep_memory
 from foreframe.base.notes import warn
@@ -13,10 +13,8 @@ from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser, call
 from foreframe.cli.progress import progress
 from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_scoring
+from foreframe.evaluation import ScoreOptions
 from foreframe.forecasting.precision import Precision
-
-if TYPE_CHECKING:
-    from foreframe.visuals.tables import Table as Rows
 
 
 def score_run(
@@ -88,6 +86,7 @@ def score_run(
 
     from foreframe.api import open_scored
     from foreframe.base.files import check_writable
+    from foreframe.visuals import figures
 
     files = forecasts or ()
     scored = open_scored(
@@ -101,12 +100,20 @@ def score_run(
     if pasts is not None:
         written = plural(scored.write_pasts(pasts, clips), "clip")
         print(f"the past frames of {written} lie in {pasts}")
+    options = ScoreOptions(
+        clips,
+        batch_size,
+        thresholds=thresholds or (),
+        scales=scales or (),
+        period=period,
+        precision=precision,
+        match=match or (),
+        members=members,
+        seed=seed,
+        budget=budget,
+    )
     with progress("clips") as tell:
-        events = thresholds or (), scales or (), period
-        others = match or ()
-        card = scored.score(
-            clips, batch_size, None, *events, tell, precision, others, members, seed, budget
-        )
+        card = scored.score(options, tell)
     print_table(card)
     if scored.forecaster.model.reduces and (
         size := (scored.where.get("data_args") or {}).get("size")
@@ -139,71 +146,13 @@ def report_folder(run: str | None, of: str) -> Path:
 
 def print_table(card: Mapping[str, Any]) -> None:
     """The scorecard on the screen: a row for each forecaster, then events by lead time."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from foreframe.visuals import ensemble_table, event_tables, score_table
 
-    from foreframe.visuals import ensemble_table, score_table
-
-    print_rows(score_table(card), card["reference"])
+    print(score_table(card))
     if "ensemble" in card:
-        print_rows(ensemble_table(card), "")
-    for title, rows, path in event_tables(card):
-        leads = Table(title=title, box=box.SIMPLE, title_justify="left")
-        leads.add_column("", no_wrap=True)
-        for lead in range(1, card["future"] + 1):
-            leads.add_column(f"+{lead}", justify="right")
-        for name, of in rows.items():
-            for key in path:
-                of = of[key]
-            leads.add_row(name, *(f"{value:.3f}" for value in of["per_lead"]))
-        Console(width=max(60 + 8 * card["future"], Console().width)).print(leads)
-
-
-def print_rows(shown: "Rows", bold: str) -> None:
-    """A table of text, and its notes; one row is bold."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        title=shown.title,
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-    )
-    table.add_column("")  # a long name takes two lines before a number loses a digit
-    for head in shown.columns:
-        table.add_column("\n".join(head), justify="right", no_wrap=True)
-    for name, cells in shown.rows.items():
-        table.add_row(name, *cells, style="bold" if name == bold else None)
-    Console(width=max(80, Console().width)).print(table)
-    say("\n".join(shown.notes))
-
-
-def event_tables(card: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """A title, the rows, and the way to a row's score, for each score of events."""
-    for threshold, of in card["events"].get(card["reference"], {}).items():
-        yield f"CSI at {threshold} by lead time", card["events"], (threshold, "csi")
-        for scale in of["fss"]:
-            title = f"FSS at {threshold}, {scale} pixels, by lead time"
-            yield title, card["events"], (threshold, "fss", scale)
-
-
-def figures(card: Mapping[str, Any]) -> str:
-    """The reference's own scores, by convention, as other tables of the field have them."""
-    who = card["reference"]
-    openstl, standard = (
-        {score: of["overall"] for score, of in card["scores"][who][convention].items()}
-        for convention in ("openstl", "standard")
-    )
-    return (
-        f"Scores of {'the model' if who == 'model' else who}: MSE {openstl['mse']:.2f}, "
-        f"MAE {openstl['mae']:.2f}, SSIM {openstl['ssim']:.4f}, PSNR {openstl['psnr']:.2f} "
-        f"(openstl: sums over a frame); MSE {standard['mse']:.5f}, SSIM {standard['ssim']:.4f} "
-        "(standard: means a pixel)."
-    )
+        print(f"\n{ensemble_table(card)}")
+    for table in event_tables(card):
+        print(f"\n{table}")
 
 
 def say(text: str) -> None:

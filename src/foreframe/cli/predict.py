@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     check_source(input)
 
     from foreframe.api import predict
-    from foreframe.evaluation import Rolling
+    from foreframe.evaluation.walk import Rolling
 
     with progress("forecasts") as tell:
         forecast = predict(run, input, output, options, progress=tell)

@@ -1,19 +1,9 @@
-"""Honest scores. One loop makes them all: of trained forecasters beside the baselines, while
-training, of forecasts that roll through a recording, of live ones, and of those made elsewhere.
+"""Scores. One loop makes them all: of trained forecasters beside the baselines, while training, of
+forecasts that roll through a recording, of live ones, and of those that other programs made.
+
+What stands here loads without torch, so that the command line can describe the options at once.
 """
 
-from foreframe.evaluation.card import evaluate, moving_baseline
-from foreframe.evaluation.elsewhere import write_pasts
-from foreframe.evaluation.report import write_report
-from foreframe.evaluation.scoring import Scoring
-from foreframe.evaluation.walk import Rolling, score_live
+from foreframe.evaluation.score_options import ScoreOptions
 
-__all__ = [
-    "Rolling",
-    "Scoring",
-    "evaluate",
-    "moving_baseline",
-    "score_live",
-    "write_pasts",
-    "write_report",
-]
+__all__ = ["ScoreOptions"]

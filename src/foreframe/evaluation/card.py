@@ -1,6 +1,5 @@
 """Scores of a forecaster beside the baselines, as plain values: the scorecard."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.base.shipped import published
-from foreframe.clips.clip import Window
 from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
@@ -18,74 +16,58 @@ from foreframe.evaluation.elsewhere import checked, open_elsewhere
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
-from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
-from foreframe.evaluation.networks import (
-    BUDGET,
-    clips_at_once,
-    fewer_within,
-    forecast_clips,
-    inputs_of,
+from foreframe.evaluation.metrics.relative import (
+    best_of,
+    in_words,
+    over_persistence,
+    ranked_by,
+    relative,
 )
+from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
+from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
-from foreframe.forecasting.precision import EXACT, resolve_precision
-from foreframe.models import BASELINES, SCORED, STILL, Cycle, Model, Parts, build_model, parts_of
+from foreframe.forecasting.precision import resolve_precision
+from foreframe.models import (
+    BASELINES,
+    STILL,
+    Cycle,
+    Model,
+    Parts,
+    baselines_here,
+    build_model,
+    parts_of,
+)
+from foreframe.visuals import Card
+
+Tell = Callable[[int, int], Any]
+"""Called after each batch with how many clips are scored, and how many will be."""
 
 
 @torch.inference_mode()
-def evaluate(
+def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
-    clips: int | None = None,
-    batch_size: int = 16,
-    baselines: Sequence[str] = SCORED,
-    thresholds: Sequence[float] = (),
-    scales: Sequence[int] = (),
-    period: int | None = None,
-    progress: Callable[[int, int], Any] | None = None,
-    precision: str = EXACT,
+    options: ScoreOptions | None = None,
     forecasts: Sequence[Forecasts] = (),
     name: str = "model",
-    match: Sequence[str] | str = (),
-    members: int | None = None,
-    seed: int = 0,
-    budget: float = BUDGET,
-    seconds: float = math.inf,
-) -> dict[str, Any]:
-    """Scores per lead time and overall, in every convention of `foreframe.evaluation.metrics`,
-    beside the baselines, the skill, and whether differences could be chance.
+    progress: Tell | None = None,
+) -> Card:
+    """Scores per lead time and overall, in every convention of `SCORES`, beside
+    the baselines, the skill, and whether differences could be chance.
 
     Args:
         forecaster: its window says how many frames are past and future; its scaling takes items,
-            which lie in [0,1] already, back to units for what is scored in these.
+            which lie in [0,1] already, back to units for what is scored in these. The published
+            weights that it began with are scored, too.
         dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN where a
             value is missing, which never counts.
-        clips: how many to score; all by default. Of windows of recordings as many are taken evenly
-            spread.
-        batch_size: clips at once, at most; fewer where these would take more than the budget.
-        baselines: names in MODELS to score beside the model; the published weights that it began
-            with are scored, too.
-        thresholds: of events, such as rain of at least 2 mm/h, in the data's units (see
-            `event_scores`).
-        scales: odd sides in pixels for the fractions skill score of these events.
-        period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour
-            yesterday"; by default that of the forecaster's guide, where it has one.
-        progress: called after each batch with how many clips are scored, and how many will be.
-        precision: of the model, as in `Forecaster.predict`; the baselines are exact.
-        forecasts: made elsewhere, from `open_forecasts`; only clips that all of them forecast are
-            scored.
+        forecasts: of other programs, from `open_forecasts`; only clips that all of them forecast
+            are scored.
         name: what the forecaster is called in the tables. A baseline's name stands for that
             baseline; the first of `forecasts` is then what others are compared with.
-        match: one or several, each a further row: the forecaster's forecasts matched to it, as
-            `Forecaster.predict` does, on the clips as they are scored; of members each is matched.
-            By default the forecaster's own; "none" leaves that out.
-        members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
-            which costs nothing; their mean is a further row.
-        seed: of the members, which differ from clip to clip.
-        budget: GiB of memory that scoring a batch may take.
-        seconds: of scoring; fewer clips where these would take longer, a batch at least.
 
     Returns:
         {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
@@ -96,8 +78,8 @@ def evaluate(
         (`evaluation/metrics/relative.py`), "comparison": {name: see `Scoring.comparison`; of 1 -
         SSIM under "ssim", of the RMSE of data with units under "rmse"}, "baselines": those that
         were scored, but for the reference, "best_baseline": {"mse" and "ssim", or "rmse": name},
-        "in_words": who is ahead of that by how much, and how members stand}; of members
-        "ensemble": {"seed", and by name: `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
+        "in_words": who is ahead of that by how much}; of members "ensemble": {"seed", and by name:
+        `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
         Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
     Raises:
@@ -106,107 +88,138 @@ def evaluate(
             of another size, in other units, or that are not numbers; one clip that takes more than
             the budget.
     """
-    precision = resolve_precision(precision, forecaster.device)
-    period = _period_of(forecaster.model) if period is None else period
-    asked = _several(match) or [forecaster.match]
-    matches = {f"{name} matched to {of}": of for of in asked if of != NONE}
-    forecaster.check_match(*matches.values())
-    forecaster.options(ForecastOptions(members=members))
-    window, scaling = forecaster.window, forecaster.scaling
-    models: dict[str, Model] = {name: forecaster.model.eval()}
-    began = forecaster.trained.weights
-    if began in published() and began != name:
-        models[began] = Forecaster.load(began, forecaster.device).model.eval()
-    models |= {baseline: build_model(baseline) for baseline in baselines if baseline != name}
-    if period is not None:
-        models["cycle"] = build_model("cycle", {"period": period})
-    scored, elsewhere = open_elsewhere(forecasts, dataset, clips, forecaster)
-    means = [] if members is None else [f"{name}, mean of {members}"]
-    _check_names([*models, *matches, *means, *(given.name for given in forecasts)])
-    reference = forecasts[0].name if forecasts and name in BASELINES else name
-    names = list(dict.fromkeys([reference, name, *means, *matches, *elsewhere, *models]))
-
-    inputs = inputs_of(forecaster, dataset)
-    clip = np.shape(dataset[scored[0]])
-    at_once = clips_at_once(models.values(), window, clip, batch_size, inputs, members or 0, budget)
-    scores = scores_of(scaling.units, thresholds, scales)
-
-    def forecasts_of(
-        parts: Parts, which: Sequence[int], ensembles: Ensembles | None
-    ) -> Iterator[tuple[str, Tensor]]:
-        for rival, read in elsewhere.items():
-            yield rival, checked(rival, read(which), parts)
-        guided = GUIDE in matches.values()
-        own, guide = forecast_clips(forecaster.model, parts, precision, guided)
-        yield name, own
-        if ensembles is not None:
-            yield means[0], ensembles.score(parts, which, precision).mean(dim=1)
-        for row, of in matches.items():
-            yield row, match_to(of, own, parts.last, guide)
-        for rival, network in models.items():
-            if rival != name:
-                yield rival, forecast_clips(network, parts)[0]
-
-    def scored_on(
-        some: Sequence[int], tell: Callable[[int, int], Any] | None
-    ) -> tuple[Scoring, Ensembles | None]:
-        scoring = Scoring(window.future, dict.fromkeys(names, scores), scaling.to_units)
-        ensembles = None
-        if members is not None:
-            ensembles = Ensembles(forecaster, members, seed, thresholds, scales, matches, dataset)
-        for batch in batches(dataset, at_once, among=some):
-            _check_channels(forecaster.model, batch)
-            parts = parts_of(batch.to(forecaster.device), window, inputs)
-            which = some[scoring.clips : scoring.clips + len(batch)]
-            scoring.add(forecasts_of(parts, which, ensembles), parts.truth)
-            if tell is not None:
-                tell(scoring.clips, len(some))
-        return scoring, ensembles
-
-    scored = fewer_within(seconds, scored, at_once, lambda some: scored_on(some, None))
-    scoring, ensembles = scored_on(scored, progress)
-    tables = scoring.tables()
-    events = [convention for convention in scores if convention not in SCORES]
-    free = [rival for rival in tables if rival in BASELINES and rival != reference]
+    options = options or ScoreOptions()
+    scorer = _Scorer(forecaster, dataset, options, forecasts, name)
+    clips = fewer_within(options.seconds, scorer.clips, scorer.at_once, scorer.score)
+    scoring, ensembles = scorer.score(clips, progress)
+    tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
+    free = [row for row in tables if row in BASELINES and row != reference]
+    best = {score: best_of(tables, free, score) for score in ranked_by(units)}
     card = {
         "clips": scoring.clips,
-        "past": window.past,
-        "future": window.future,
-        "units": scaling.units,
-        "precision": precision,
-        "period": period,
+        "past": forecaster.window.past,
+        "future": forecaster.window.future,
+        "units": units,
+        "precision": scorer.precision,
+        "period": scorer.period,
         "reference": reference,
         "scores": {
-            rival: {of: rows for of, rows in table.items() if of not in events}
-            for rival, table in tables.items()
+            row: {of: scores for of, scores in table.items() if of in SCORES}
+            for row, table in tables.items()
         },
-        "events": {
-            rival: {of: _by_scale(table[of]) for of in events}
-            for rival, table in tables.items()
-            if events
+        "events": _events(tables),
+        "skill": {
+            row: {
+                "overall": 1 - of["overall"],
+                "per_lead": [1 - ratio for ratio in of["per_lead"]],
+            }
+            for row, of in over_persistence(tables, "mse").items()
         },
-        "skill": _skills(tables) if "persistence" in tables else {},
-        "relative": relative(tables, scaling.units),
-        "comparison": _comparisons(scoring, reference, dataset, scored, forecaster),
+        "relative": relative(tables, units),
+        "comparison": _comparisons(scoring, reference, units, _groups(dataset, clips, forecaster)),
         "baselines": free,
-        "best_baseline": _best_baselines(tables, free, scaling.units),
+        "best_baseline": {score: row for score, row in best.items() if row is not None},
     }
     if ensembles is not None:
         card["ensemble"] = ensembles.summary()
-    return card | {"in_words": in_words(card)}
+    return Card(card | {"in_words": in_words(card)})
 
 
-def _best_baselines(
-    tables: Mapping[str, Any], free: Sequence[str], units: str = ""
-) -> dict[str, str]:
-    """The baseline with the lowest overall error, by each score that ranks (`ranked_by`); empty
-    without any.
+class _Scorer:
+    """The forecasters that are scored, a row each: the one that is given, its members' mean and its
+    forecasts matched to others, forecasts of other programs, and networks beside them.
 
-    Args:
-        free: those that were scored and cost nothing, so no other program's forecasts.
+    Attributes:
+        rows: their names, the reference first.
+        clips: that may be scored.
+        at_once: how many of them.
+        scores: of each row.
+        precision: of the forecaster.
     """
-    best = {score: best_of(tables, free, score) for score in ranked_by(units)}
-    return {score: name for score, name in best.items() if name is not None}
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        dataset: Dataset,
+        options: ScoreOptions,
+        forecasts: Sequence[Forecasts],
+        name: str,
+    ) -> None:
+        self.forecaster, self.dataset, self.options, self.name = forecaster, dataset, options, name
+        self.precision = resolve_precision(options.precision, forecaster.device)
+        self.period = _period_of(forecaster.model) if options.period is None else options.period
+        matches = options.matches or [forecaster.match]
+        self.matches = {f"{name} matched to {of}": of for of in matches if of != NONE}
+        forecaster.check_match(*self.matches.values())
+        forecaster.options(ForecastOptions(members=options.members))
+        self.networks = self._networks()
+        self.clips, self.others = open_elsewhere(forecasts, dataset, options.limit, forecaster)
+        self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
+        given = [of.name for of in forecasts]
+        _check_names([name, *self.networks, *self.matches, *self.mean, *given])
+        self.reference = given[0] if given and name in BASELINES else name
+        rows = [self.reference, name, *self.mean, *self.matches, *given, *self.networks]
+        self.rows = list(dict.fromkeys(rows))
+        self.inputs = inputs_of(forecaster, dataset)
+        self.at_once = clips_at_once(
+            [forecaster.model.eval(), *self.networks.values()],
+            forecaster.window,
+            np.shape(dataset[self.clips[0]]),
+            options.batch_size,
+            self.inputs,
+            options.members or 0,
+            options.budget,
+        )
+        units = forecaster.scaling.units
+        self.scores = scores_of(units, options.thresholds, options.scales)
+
+    def _networks(self) -> dict[str, Model]:
+        """Those beside the forecaster: the weights that it began with, and baselines."""
+        networks: dict[str, Model] = {}
+        began = self.forecaster.trained.weights
+        if began in published() and began != self.name:
+            networks[began] = Forecaster.load(began, self.forecaster.device).model.eval()
+        named = self.options.baselines
+        for baseline in baselines_here() if named is None else named:
+            if baseline != self.name:
+                networks[baseline] = build_model(baseline)
+        if self.period is not None and self.name != "cycle":
+            networks["cycle"] = build_model("cycle", {"period": self.period})
+        return networks
+
+    def score(
+        self, clips: Sequence[int], tell: Tell | None = None
+    ) -> tuple[Scoring, Ensembles | None]:
+        """These clips, by their numbers."""
+        own, options = self.forecaster, self.options
+        scoring = Scoring(
+            own.window.future, dict.fromkeys(self.rows, self.scores), own.scaling.to_units
+        )
+        ensembles = Ensembles(own, options, self.matches, self.dataset) if self.mean else None
+        for batch in batches(self.dataset, self.at_once, among=clips):
+            _check_channels(own.model, batch)
+            parts = parts_of(batch.to(own.device), own.window, self.inputs)
+            which = clips[scoring.clips : scoring.clips + len(batch)]
+            scoring.add(self._forecasts(parts, which, ensembles), parts.truth)
+            if tell is not None:
+                tell(scoring.clips, len(clips))
+        return scoring, ensembles
+
+    def _forecasts(
+        self, parts: Parts, which: Sequence[int], ensembles: Ensembles | None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The forecast of each row of a batch of clips, one after the other."""
+        for row, read in self.others.items():
+            yield row, checked(row, read(which), parts)
+        guided = GUIDE in self.matches.values()
+        own, guide = forecast_clips(self.forecaster.model, parts, self.precision, guided)
+        yield self.name, own
+        if ensembles is not None:
+            yield self.mean[0], ensembles.score(parts, which, self.precision).mean(dim=1)
+        for row, of in self.matches.items():
+            yield row, match_to(of, own, parts.last, guide)
+        for row, network in self.networks.items():
+            yield row, forecast_clips(network, parts)[0]
 
 
 def moving_baseline(card: Mapping[str, Any]) -> str | None:
@@ -219,13 +232,9 @@ def moving_baseline(card: Mapping[str, Any]) -> str | None:
 
 
 def _period_of(model: Model) -> int | None:
-    """Of a cycle that the model draws upon: such a model is to be compared with it."""
+    """Of a cycle among the model's guides: such a model is to be compared with it."""
     guides = getattr(model.guide, "each", [model.guide])
     return next((guide.period for guide in guides if isinstance(guide, Cycle)), None)
-
-
-def _several(match: Sequence[str] | str) -> Sequence[str]:
-    return [match] if isinstance(match, str) else match
 
 
 def _check_channels(model: Model, clips: Tensor) -> None:
@@ -242,26 +251,18 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _comparisons(
-    scoring: Scoring,
-    reference: str,
-    dataset: Dataset,
-    scored: Sequence[int],
-    forecaster: Forecaster,
+    scoring: Scoring, reference: str, units: str, groups: tuple[list[int], str]
 ) -> dict[str, dict[str, Any]]:
     """`Scoring.comparison` by MSE, and within it that by each other score that ranks."""
-    groups = _groups(dataset, scored, forecaster.window)
-    by = {
-        score: scoring.comparison(reference, *groups, score)
-        for score in ("mse", *ranked_by(forecaster.scaling.units))
-    }
-    others = [score for score in by if score != "mse"]
-    return {
-        name: compared | {score: by[score][name] for score in others}
-        for name, compared in by["mse"].items()
-    }
+    scores = dict.fromkeys(["mse", *ranked_by(units)])
+    by = {score: scoring.comparison(reference, *groups, score) for score in scores}
+    mse = by.pop("mse")
+    return {row: of | {score: by[score][row] for score in by} for row, of in mse.items()}
 
 
-def _groups(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[list[int], str]:
+def _groups(
+    dataset: Dataset, scored: Sequence[int], forecaster: Forecaster
+) -> tuple[list[int], str]:
     """Which clips depend on each other: the number of each clip's group, and what groups are.
 
     Windows of one recording share frames, and what lies near in time is alike: groups are
@@ -275,26 +276,21 @@ def _groups(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[li
     if len(set(recordings)) >= FEWEST:
         return recordings, "recordings"
     frames = sum(len(dataset.clips[recording]) for recording in set(recordings))
-    return group_by_stretch(places, max(2 * window.length, frames // 30)), "blocks"
+    return group_by_stretch(places, max(2 * forecaster.window.length, frames // 30)), "blocks"
 
 
-def _by_scale(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of a threshold, those of `fss` by scale: {"csi": ..., "fss": {"5": ...}}."""
-    fss = {name.removeprefix("fss "): of for name, of in rows.items() if name.startswith("fss ")}
-    return {name: of for name, of in rows.items() if not name.startswith("fss ")} | {"fss": fss}
+def _events(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of thresholds, those of `fss` by scale: {row: {"2 mm/h": {"csi": ..., "fss":
+    {"5": ...}}}}; empty without thresholds.
+    """
 
+    def by_scale(scores: Mapping[str, Any]) -> dict[str, Any]:
+        fss = {name: of for name, of in scores.items() if name.startswith("fss ")}
+        others = {name: of for name, of in scores.items() if name not in fss}
+        return others | {"fss": {name.removeprefix("fss "): of for name, of in fss.items()}}
 
-def _skills(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """1 - MSE / MSE of persistence; the same in either convention."""
-
-    def skill(mse: float, reference: float) -> float:
-        return 1 - mse / reference if reference else float("nan")
-
-    reference = tables["persistence"]["standard"]["mse"]
-    return {
-        name: {
-            "overall": skill(of["standard"]["mse"]["overall"], reference["overall"]),
-            "per_lead": list(map(skill, of["standard"]["mse"]["per_lead"], reference["per_lead"])),
-        }
-        for name, of in tables.items()
+    events = {
+        row: {of: by_scale(scores) for of, scores in table.items() if of not in SCORES}
+        for row, table in tables.items()
     }
+    return events if any(events.values()) else {}

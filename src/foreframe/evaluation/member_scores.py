@@ -13,6 +13,7 @@ from foreframe.clips.keyed import further, key_of
 from foreframe.data import MovingMNIST
 from foreframe.evaluation.metrics import EnsembleScorecard
 from foreframe.evaluation.networks import forecast_clips, members_of
+from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import EXACT
@@ -30,14 +31,13 @@ class Ensembles:
     def __init__(
         self,
         forecaster: Forecaster,
-        members: int,
-        seed: int,
-        thresholds: Sequence[float],
-        scales: Sequence[int],
+        options: ScoreOptions,
         matches: Mapping[str, str],
         dataset: Dataset,
     ) -> None:
         window, scaling = forecaster.window, forecaster.scaling
+        members, seed = options.members, options.seed
+        assert members is not None
         self.model, self.members, self.seed = forecaster.model, members, seed
         self.matches = matches
         self.within = scaling.network_bounds
@@ -47,10 +47,9 @@ class Ensembles:
         if isinstance(dataset, MovingMNIST) and dataset.motion.redraw:
             self.oracle = dataset.futures
             sizes["oracle"] = members
+        how = scaling.units, options.thresholds, scaling.to_units, seed
         self.cards = {
-            name: EnsembleScorecard(
-                window.future, n, scaling.units, thresholds, scaling.to_units, seed, scales=scales
-            )
+            name: EnsembleScorecard(window.future, n, *how, scales=options.scales)
             for name, n in sizes.items()
         }
 

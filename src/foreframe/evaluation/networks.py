@@ -17,6 +17,7 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.metrics.structural import STRETCH
+from foreframe.evaluation.score_options import BUDGET
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.precision import EXACT, computing
 from foreframe.models import Drawn, Model, Parts, forecast_of, with_known
@@ -59,7 +60,6 @@ def members_of(
     return future.unflatten(0, (-1, drawn.n))
 
 
-BUDGET = 2.0  # GiB that scoring a batch may take
 SCORED = 8  # copies of a forecast that its scores hold at once, beside those of SSIM
 OF_MEMBERS = 9  # the same of each member, scored as an ensemble
 

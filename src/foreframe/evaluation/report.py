@@ -1,10 +1,10 @@
 """What a scorecard and some clips look like: the files of a report."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,18 +23,17 @@ from foreframe.evaluation.member_scores import drawn_for
 from foreframe.evaluation.networks import forecast_clips, inputs_of, members_of
 from foreframe.evaluation.panels import panels_of
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.precision import EXACT
 from foreframe.models import BASELINES, Model, Parts, build_model, parts_of
 from foreframe.visuals import (
     Paint,
     Scene,
     animation,
     comparison,
+    curves_png,
+    ensembles_png,
     paint_for,
     strip,
     strip_of_members,
-    write_curves,
-    write_ensembles,
     write_gif,
     write_mp4,
     write_png,
@@ -59,7 +58,7 @@ def write_report(
     where members were scored also ensembles.png, how good they are, and members.png, a few clips'.
 
     Args:
-        card: what `evaluate` gave, with whatever else is to be told.
+        card: what `score_clips` gave, with whatever else is to be told.
         forecaster, dataset, forecasts: as it was given them. Pictures are of the card's reference.
         examples: how many clips are shown.
 
@@ -67,85 +66,99 @@ def write_report(
         ValueError: when they cannot be written.
     """
     folder = Path(folder)
-    names = ("scorecard.json", "curves.png", "strip.png", "forecast.gif", "comparison.mp4")
+    names = ["scorecard.json", "curves.png", "strip.png", "forecast.gif", "comparison.mp4"]
+    names += ["ensembles.png", "members.png"] if "ensemble" in card else []
     paths = [folder / name for name in names]
     with atomic_write(paths[0]) as rough:
         rough.write_text(json.dumps(_finite(card), indent=1) + "\n", encoding="utf-8")
-    write_curves(paths[1], panels_of(card), names=("model", *BASELINES))
-    reference, precision = card.get("reference", "model"), card.get("precision", EXACT)
+    with atomic_write(paths[1]) as rough:
+        rough.write_bytes(curves_png(panels_of(card), names=("model", *BASELINES)))
     limit = card["clips"] if forecasts else None
-    scored, elsewhere = open_elsewhere(forecasts, dataset, limit, forecaster)
+    scored, others = open_elsewhere(forecasts, dataset, limit, forecaster)
+    clips = _Clips(forecaster, dataset, card, others)
+    which = chosen(dataset, examples, scored)
+    paint = _paint(map(clips.truth, which), forecaster.scaling)
+    strips, films = [], []
+    for scene in map(clips.scene, which):  # one at a time: large frames fill the memory
+        frames = scene.past, scene.forecasts[card["reference"]], scene.truth
+        strips.append(strip(*frames, paint=paint))
+        films.append(animation(*frames, paint=paint))
+    write_png(paths[2], np.concatenate(_as_wide(strips), axis=0))
+    write_gif(paths[3], np.concatenate(_as_wide(films), axis=1))
     rival = moving_baseline(card) or next(iter(card["best_baseline"].values()), None)
     args = {"period": card["period"]} if rival == "cycle" else {}
     beside = {} if rival is None else {rival: build_model(rival, args)}
-
-    def scene_of(clip: int, others: Mapping[str, Model] | None = None) -> Scene:
-        """A clip with the reference's forecast and those of others."""
-        shown = _shown(forecaster, dataset, clip)
-        if reference in elsewhere:
-            forecast = {reference: elsewhere[reference]([clip])}
-        else:
-            forecast = {reference: forecast_clips(forecaster.model, shown.parts, precision)[0]}
-        for name, network in (others or {}).items():
-            forecast[name] = forecast_clips(network, shown.parts)[0]
-        known = {name: shown.known(of)[0] for name, of in forecast.items()}
-        return Scene(shown.past[0], shown.truth[0], known)
-
-    which = chosen(dataset, examples, scored)
-    truths = (_shown(forecaster, dataset, clip).truth for clip in which)  # read for fields alone
-    paint = _paint(truths, forecaster.scaling)
-    strips, films = [], []
-    for scene in map(scene_of, which):  # one at a time: large frames fill the memory
-        shown_frames = scene.past, scene.forecasts[reference], scene.truth
-        strips.append(strip(*shown_frames, paint=paint))
-        films.append(animation(*shown_frames, paint=paint))
-    write_png(paths[2], np.concatenate(_as_wide(strips), axis=0))
-    write_gif(paths[3], np.concatenate(_as_wide(films), axis=1))
-    moving = [_smaller(scene_of(clip, beside)) for clip in lively(dataset, examples, scored)]
+    moving = [_smaller(clips.scene(clip, beside)) for clip in lively(dataset, examples, scored)]
     moving_paint = _paint([scene.truth for scene in moving], forecaster.scaling)
     write_mp4(paths[4], comparison(moving, moving_paint), fps=FPS)
     if "ensemble" in card:
-        paths += [folder / name for name in ("ensembles.png", "members.png")]
         summaries = {name: of for name, of in card["ensemble"].items() if name != "seed"}
-        write_ensembles(paths[-2], summaries)
-        n, seed = summaries["model"]["members"], card["ensemble"]["seed"]
-        strips = []
-        for clip in which:
-            shown = _shown(forecaster, dataset, clip)
-            drawn = drawn_for([clip], n, seed, forecaster.scaling.network_bounds)
-            members = members_of(forecaster.model, shown.parts, precision, drawn)[0]
-            known = np.stack([shown.known(of[None])[0] for of in members])
-            strips.append(strip_of_members(shown.past[0], known, shown.truth[0], paint=paint))
-        write_png(paths[-1], np.concatenate(_as_wide(strips), axis=0))
+        with atomic_write(paths[5]) as rough:
+            rough.write_bytes(ensembles_png(summaries))
+        strips = [clips.strip_of_members(clip, paint) for clip in which]
+        write_png(paths[6], np.concatenate(_as_wide(strips), axis=0))
     return paths
 
 
-class _Shown(NamedTuple):
-    """A clip as pictures show it: in the data's units, where it has any.
+class _Clips:
+    """Clips of a dataset as pictures show them, in the data's units where it has any, with what was
+    forecast of them.
 
-    Attributes:
-        parts: what a network is shown.
-        past, truth: (1,T,C,H,W), NaN where a value is missing.
-        scaling: of the forecaster.
+    Args:
+        card: of the scores; pictures are of its reference.
+        others: what reads the forecasts of other programs.
     """
 
-    parts: Parts
-    past: np.ndarray
-    truth: np.ndarray
-    scaling: Scaling
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        dataset: Dataset,
+        card: Mapping[str, Any],
+        others: Mapping[str, Callable[[Sequence[int]], Tensor]],
+    ) -> None:
+        self.forecaster, self.dataset, self.card, self.others = forecaster, dataset, card, others
 
-    def known(self, forecast: Float[Tensor, "b s c h w"]) -> np.ndarray:
-        """A forecast of it: NaN where the past never held a value."""
-        last = self.parts.last
-        return _in_units(missing_where_unseen(forecast.to(last.device), last), self.scaling)
+    def scene(self, clip: int, beside: Mapping[str, Model] | None = None) -> Scene:
+        """A clip, NaN where a value is missing, with the forecasts of the reference and others."""
+        past, parts = self._parts(clip)
+        reference = self.card["reference"]
+        if reference in self.others:
+            forecast = {reference: self.others[reference]([clip])}
+        else:
+            own, _ = forecast_clips(self.forecaster.model, parts, self.card["precision"])
+            forecast = {reference: own}
+        for name, network in (beside or {}).items():
+            forecast[name] = forecast_clips(network, parts)[0]
+        known = {name: self._known(of, parts) for name, of in forecast.items()}
+        return Scene(past, self._in_units(parts.truth), known)
 
+    def truth(self, clip: int) -> np.ndarray:
+        return self._in_units(self._parts(clip)[1].truth)
 
-def _shown(forecaster: Forecaster, dataset: Dataset, clip: int) -> _Shown:
-    clips = next(batches(dataset, 1, among=[clip])).to(forecaster.device)
-    parts = parts_of(clips, forecaster.window, inputs_of(forecaster, dataset))
-    scaling = forecaster.scaling
-    past = forecaster.window.split(clips)[0][:, :, : parts.last.shape[1]]
-    return _Shown(parts, _in_units(past, scaling), _in_units(parts.truth, scaling), scaling)
+    def strip_of_members(self, clip: int, paint: Paint | None) -> np.ndarray:
+        past, parts = self._parts(clip)
+        ensemble, own = self.card["ensemble"], self.forecaster
+        n, within = ensemble["model"]["members"], own.scaling.network_bounds
+        drawn = drawn_for([clip], n, ensemble["seed"], within)
+        members = members_of(own.model, parts, self.card["precision"], drawn)[0]
+        known = np.stack([self._known(of[None], parts) for of in members])
+        return strip_of_members(past, known, self._in_units(parts.truth), paint=paint)
+
+    def _parts(self, clip: int) -> tuple[np.ndarray, Parts]:
+        """The frames that were seen, and what a network is shown."""
+        own = self.forecaster
+        clips = next(batches(self.dataset, 1, among=[clip])).to(own.device)
+        parts = parts_of(clips, own.window, inputs_of(own, self.dataset))
+        past = own.window.split(clips)[0][:, :, : parts.last.shape[1]]
+        return self._in_units(past), parts
+
+    def _known(self, forecast: Float[Tensor, "1 s c h w"], parts: Parts) -> np.ndarray:
+        """NaN where the past never held a value."""
+        return self._in_units(missing_where_unseen(forecast.to(parts.last.device), parts.last))
+
+    def _in_units(self, frames: Float[Tensor, "1 t c h w"]) -> np.ndarray:
+        values, scaling = frames[0].cpu().numpy(), self.forecaster.scaling
+        return scaling.to_units(values) if scaling.units else values
 
 
 def _smaller(scene: Scene) -> Scene:
@@ -156,11 +169,6 @@ def _smaller(scene: Scene) -> Scene:
 
     past, truth, forecasts = scene
     return Scene(small(past), small(truth), {name: small(of) for name, of in forecasts.items()})
-
-
-def _in_units(frames: Tensor, scaling: Scaling) -> np.ndarray:
-    values = frames.cpu().numpy()
-    return scaling.to_units(values) if scaling.units else values
 
 
 def _paint(truths: Iterable[np.ndarray], scaling: Scaling) -> Paint | None:

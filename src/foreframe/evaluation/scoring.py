@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foreframe.evaluation.metrics import SCORES, Scorecard, Scores
 from foreframe.evaluation.metrics.bootstrap import paired_bootstrap
-from foreframe.evaluation.metrics.relative import ERRORS, as_error
+from foreframe.evaluation.metrics.relative import RANKING, as_error
 
 
 class Scoring:
@@ -66,17 +66,17 @@ class Scoring:
             reference: name of the forecaster that the others are compared with.
             groups: for each clip the number of its group, which is independent of other groups.
             over: what the groups are called.
-            score: of `foreframe.evaluation.metrics.relative.ERRORS`.
+            score: of `foreframe.evaluation.metrics.relative.RANKING`.
 
         Returns:
             {name: the fields of `Comparison`, and "over"}: a difference above 0 is a larger error
             than the reference's.
         """
-        convention, name = ERRORS[score]
-        parts = {who: card.by_clip(convention, name) for who, card in self.cards.items()}
+        convention = RANKING[score][0]
+        parts = {who: card.by_clip(convention, score) for who, card in self.cards.items()}
 
         def error(*sums: Tensor) -> Tensor:
-            return as_error(score, SCORES[convention][name].value(*sums))
+            return as_error(score, SCORES[convention][score].value(*sums))
 
         return {
             who: asdict(paired_bootstrap(own, parts[reference], error, groups)) | {"over": over}

@@ -156,8 +156,8 @@ def write_rolling(
     Args:
         clip: the recording.
         firsts, steps: the first frame of each forecast, and how many it has.
-        forecasts: what was seen, the forecast and what came, as of `foreframe.evaluation.rolling`;
-            drawn one after the other.
+        forecasts: what was seen, the forecast and what came, as of
+            `foreframe.evaluation.walk.rolling`; drawn one after the other.
         scaling, colours, fps, attributes: as of `write_forecast`.
         paint: of what is other than the recording's values, such as probabilities.
 

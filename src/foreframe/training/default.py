@@ -25,9 +25,11 @@ from foreframe.data.datasets import ClipSet
 from foreframe.data.opening import Splits, holds_recordings, open_splits
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
-from foreframe.evaluation import Scoring, evaluate
+from foreframe.evaluation import ScoreOptions
+from foreframe.evaluation.card import score_clips
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.networks import clips_at_once, fewer_within
+from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.models.blend import Guides
@@ -314,7 +316,8 @@ def verdict(
     guide: Any = getattr(getattr(forecaster.model, "output", None), "guide", None)
     first = guide.each[0] if isinstance(guide, Guides) else guide
     period = getattr(first, "period", None)
-    card = evaluate(forecaster, validation, clips, 4, SCORED, period=period, seconds=seconds)
+    how = ScoreOptions(clips, 4, SCORED, period=period, seconds=seconds)
+    card = score_clips(forecaster, validation, how)
     on = f"on {plural(card['clips'], 'validation clip')}"
     ahead = f"{on}: {card['in_words'].splitlines()[0]}"
     if better:

@@ -8,9 +8,9 @@ import torch
 
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, batches
-from foreframe.evaluation import Scoring
 from foreframe.evaluation.metrics import scores_of
 from foreframe.evaluation.networks import forecast_clips
+from foreframe.evaluation.scoring import Scoring
 from foreframe.models import Drawn, Model, parts_of
 from foreframe.training.options import MachineOptions
 

@@ -11,8 +11,8 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor
 
-from foreframe.evaluation import Scoring
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
+from foreframe.evaluation.scoring import Scoring
 from foreframe.models import build_model
 from foreframe.training.faults import Events
 from foreframe.training.notices import say

@@ -2,9 +2,9 @@
 
 from foreframe.visuals.colours import Paint, legend, paint_for
 from foreframe.visuals.comparison import Scene, comparison
-from foreframe.visuals.curves import curves_png, write_curves
+from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
-from foreframe.visuals.ensemble_panels import ensembles_png, write_ensembles
+from foreframe.visuals.ensemble_panels import ensembles_png
 from foreframe.visuals.fan import Fan, fan_png, write_fan
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
@@ -15,7 +15,7 @@ from foreframe.visuals.strip import (
     strip,
     strip_of_members,
 )
-from foreframe.visuals.tables import ensemble_table, score_table
+from foreframe.visuals.tables import ensemble_table, event_tables, figures, score_table
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
@@ -31,7 +31,9 @@ __all__ = [
     "curves_png",
     "ensemble_table",
     "ensembles_png",
+    "event_tables",
     "fan_png",
+    "figures",
     "gif_bytes",
     "holds_nan",
     "image_html",
@@ -42,8 +44,6 @@ __all__ = [
     "strip",
     "strip_of_members",
     "table_html",
-    "write_curves",
-    "write_ensembles",
     "write_fan",
     "write_frames",
     "write_gif",

@@ -2,24 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from foreframe.base.files import atomic_write
-
-
-def write_curves(
-    path: str | Path,
-    panels: Mapping[str, Mapping[str, Sequence[float]]],
-    xlabel: str = "frames ahead",
-    names: Sequence[str] = (),
-) -> None:
-    """The PNG of `curves_png` in a file.
-
-    Raises:
-        ValueError: when it cannot be written; no half file stays.
-    """
-    with atomic_write(path) as rough:
-        rough.write_bytes(curves_png(panels, xlabel, names))
+from typing import Any
 
 
 def curves_png(
@@ -33,23 +16,14 @@ def curves_png(
     `names` have the same colours in every report, whatever else is drawn; others take the colours
     that are left.
     """
-    # The object interface: pyplot keeps every figure, and may choose a backend that needs a screen.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     n = len(panels)
-    columns = n if n <= 3 else 2 if n == 4 else 3
-    rows = -(-n // columns)
-    figure = Figure(figsize=(5 * columns, 3.8 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis in axes[n:]:
-        axis.set_axis_off()
+    figure, axes = figure_of(n, n if n <= 3 else 2 if n == 4 else 3, 5, 3.8)
     order = list(dict.fromkeys(name for series in panels.values() for name in series))
     colours = colours_of(order, names)
     drawn = {}
-    for axis, (title, series) in zip(axes[:n], panels.items(), strict=True):
+    for axis, (title, series) in zip(axes, panels.items(), strict=True):
         for name, values in series.items():
             k, leads = order.index(name), range(1, len(values) + 1)
             first = {"linewidth": 2.8, "zorder": 3} if k == 0 else {"linewidth": 1.2, "zorder": 2}
@@ -60,6 +34,25 @@ def curves_png(
     lines = [drawn[name] for name in order]
     # Inside, it would cover curves.
     figure.legend(lines, order, loc="outside lower center", ncols=len(order), fontsize=9)
+    return png_of(figure)
+
+
+def figure_of(n: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """A figure and its n axes, in rows of so many, each of that size in inches."""
+    # The object interface: pyplot keeps every figure, and may choose a backend that needs a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-n // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[n:]:
+        axis.set_axis_off()
+    return figure, axes[:n]
+
+
+def png_of(figure: Any) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, dpi=110, format="png")
     return file.getvalue()

@@ -12,7 +12,7 @@ from PIL import Image
 from foreframe.clips.clip import Clip
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.sheet import contact_sheet
-from foreframe.visuals.tables import number, score_table
+from foreframe.visuals.tables import figures, score_table, wrap
 
 FRAMES = 12  # of a clip that are shown
 
@@ -71,30 +71,19 @@ def table_html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[s
 
 
 class Card(dict[str, Any]):
-    """A scorecard, as `foreframe.evaluation.evaluate` gives it; a notebook shows who is ahead, the
-    errors by lead time, and every score of each convention.
+    """A scorecard, as `foreframe.evaluation.card.score_clips` gives it; a terminal and a notebook
+    show the errors by lead time and who is ahead, and the model's scores in other conventions.
     """
+
+    def __repr__(self) -> str:
+        return "\n".join([str(score_table(self)), *map(wrap, self._said())])
+
+    def _said(self) -> list[str]:
+        return [*self["in_words"].splitlines(), figures(self)]
 
     def _repr_html_(self) -> str:
         shown = score_table(self)
-        said = "".join(
-            f"<div>{escape(line)}</div>" for line in self.get("in_words", "").split("\n")
-        )
-        notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in shown.notes)
         heads = [" ".join(head).strip() for head in shown.columns]
-        by_lead = table_html(shown.title, heads, shown.rows) + notes if shown.rows else ""
-        scores = self["scores"]
-        columns = [
-            (of, score) for of, table in next(iter(scores.values())).items() for score in table
-        ]
-        rows = {
-            name: [number(tables[of][score]["overall"], ".4g") for of, score in columns]
-            for name, tables in scores.items()
-        }
-        names = [f"{score} ({of})" for of, score in columns]
-        if self.get("skill"):
-            names.append("skill")
-            for name, row in rows.items():
-                row.append(number(self["skill"][name]["overall"], ".3f"))
-        title = "All scores" if by_lead else shown.title
-        return by_lead + said + table_html(title, names, rows)
+        notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in shown.notes)
+        said = "".join(f"<div>{escape(line)}</div>" for line in self._said())
+        return table_html(shown.title, heads, shown.rows) + notes + said

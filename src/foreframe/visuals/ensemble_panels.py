@@ -1,26 +1,14 @@
 """What a report shows of ensembles: are they as unsure as they err, and as sharp as the truth?"""
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from foreframe.base.files import atomic_write
+from foreframe.visuals.curves import figure_of, png_of
 
 LEAST_POWER = 1e-4  # over the truth's, that is drawn: what is blank has next to none
 OTHERS = ("standard", "physical")  # conventions; all else in a summary is a threshold
-
-
-def write_ensembles(path: str | Path, ensembles: Mapping[str, Mapping[str, Any]]) -> None:
-    """The PNG of `ensembles_png` in a file.
-
-    Raises:
-        ValueError: when it cannot be written; no half file stays.
-    """
-    with atomic_write(path) as rough:
-        rough.write_bytes(ensembles_png(ensembles))
 
 
 def ensembles_png(ensembles: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -31,26 +19,16 @@ def ensembles_png(ensembles: Mapping[str, Mapping[str, Any]]) -> bytes:
     Args:
         ensembles: by name `foreframe.evaluation.metrics.EnsembleScorecard.summary`, or its JSON.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     thresholds = [name for name in next(iter(ensembles.values()))["scores"] if name not in OTHERS]
     panels: list[Callable[[Any, Mapping[str, Any]], None]] = [_crps, _spread, _ranks, _spectra]
     panels += [partial(_reliability, threshold=name) for name in thresholds]
-    columns, rows = 2, -(-len(panels) // 2)
-    figure = Figure(figsize=(5.6 * columns, 4.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    for axis, draw in zip(axes, panels, strict=False):
+    figure, axes = figure_of(len(panels), 2, 5.6, 4.2)
+    for axis, draw in zip(axes, panels, strict=True):
         draw(axis, ensembles)
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:  # below, since inside it would cover curves
             axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110, format="png")
-    return file.getvalue()
+    return png_of(figure)
 
 
 def _leads(summary: Mapping[str, Any], score: str) -> list[float]:

@@ -1,17 +1,19 @@
 """A scorecard as a table that people read: errors by lead time, beside what costs nothing."""
 
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-LEADS = {"mse": 4, "ssim": 4, "rmse": 8}  # shown of each score: a table fits 80 columns
+LEADS = {"mse": 3, "ssim": 3, "rmse": 6}  # shown of each score: a table fits 80 columns
 HEADS = {"mse": "MSE", "ssim": "1-SSIM"}
+WIDTH, NAME = 80, 17  # characters of a line, and of a name, which takes two where it is longer
 
 
 class Table(NamedTuple):
-    """A table of text.
+    """A table of text; `str` lays it out.
 
     Attributes:
         title: what was scored.
@@ -25,34 +27,67 @@ class Table(NamedTuple):
     rows: dict[str, list[str]]
     notes: list[str]
 
+    def __str__(self) -> str:
+        heads = [line for line in zip(*self.columns, strict=True) if any(line)]
+        columns = zip(*heads, *self.rows.values(), strict=True)
+        widths = [2 + max(map(len, column)) for column in columns]
+        room = max(NAME, WIDTH - sum(widths))
+        names = {name: textwrap.wrap(name, room) for name in self.rows}
+        longest = max(len(line) for lines in names.values() for line in lines)
+
+        def line(name: str, cells: Sequence[str]) -> str:
+            return "".join([name.ljust(longest), *map(str.rjust, cells, widths)]).rstrip()
+
+        lines = [line("", head) for head in heads]
+        lines.append("─" * (longest + sum(widths)))
+        for name, cells in self.rows.items():
+            lines += [line(names[name][0], cells), *names[name][1:]]
+        return "\n".join([wrap(self.title), "", *lines, "", *map(wrap, self.notes)]).rstrip()
+
 
 def score_table(card: Mapping[str, Any]) -> Table:
-    """The errors of all forecasters, over all lead times and at some of them.
+    """The errors of all forecasters, over all lead times and at some of them; of the first score
+    that ranks also the 95 % interval of a row's error over the reference's, where there is one.
 
-    Of films in units of the last frame's error, where persistence was scored; of data with units
-    the RMSE in these.
+    Of films in units of the last frame's error, or the MSE where persistence was not scored; of
+    data with units the RMSE in these.
 
     Args:
-        card: as `foreframe.evaluation.evaluate` gives it, or its JSON.
+        card: as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
     """
-    units, scores = card.get("units", ""), card.get("relative", {})
+    units, scores = card["units"], card["relative"]
     if units:
         scores = {name: {"rmse": of["physical"]["rmse"]} for name, of in card["scores"].items()}
+    elif not scores:
+        scores = {name: {"mse": of["standard"]["mse"]} for name, of in card["scores"].items()}
+    ranked = list(next(iter(scores.values())))
+    with_intervals = ranked[:1] if _drawn_from(card) else []
     columns: list[tuple[str, str]] = []
     rows: dict[str, list[str]] = {name: [] for name in scores}
-    for score in next(iter(scores.values()), {}):
+    for score in ranked:
         leads = some_leads(card["future"], LEADS[score])
-        head = HEADS.get(score, f"RMSE, {units}")
-        columns += [(head, "all"), *(("", f"+{lead}") for lead in leads)]
-        best = card.get("best_baseline", {}).get(score)
+        columns.append((HEADS.get(score, f"RMSE, {units}"), "all"))
+        columns += [("95 %", "interval")] if score in with_intervals else []
+        columns += [("", f"+{lead}") for lead in leads]
+        best = card["best_baseline"].get(score)
         for name, of in scores.items():
-            star = "*" if name == best else ""
-            at = [of[score]["per_lead"][lead - 1] for lead in leads]
-            rows[name] += [star + figure(of[score]["overall"]), *map(figure, at)]
-    return Table(title_of(card), columns, rows, _notes(card) if scores else [])
+            rows[name].append(("*" if name == best else "") + figure(of[score]["overall"]))
+            rows[name] += [interval(card, name, score)] if score in with_intervals else []
+            rows[name] += [figure(of[score]["per_lead"][lead - 1]) for lead in leads]
+    return Table(title_of(card), columns, rows, _notes(card))
 
 
-# Of ensembles: how a score is headed, and its convention and name.
+def interval(card: Mapping[str, Any], name: str, score: str) -> str:
+    """The 95 % interval of a row's error over the reference's; a dash for none."""
+    if name == card["reference"]:
+        return ""
+    of = card["comparison"][name]
+    of = of if score == "mse" else of[score]
+    ends = [figure(of["ratio_low"]), figure(of["ratio_high"])]
+    return "-" if "-" in ends else "-".join(ends)
+
+
+# Of ensembles: how a score is headed, and its name.
 OF_MEMBERS = {
     ("spread", "/skill"): "spread_skill",
     ("sharp-", "ness"): "sharpness",
@@ -66,39 +101,70 @@ def ensemble_table(card: Mapping[str, Any]) -> Table:
     absolute error.
 
     Args:
-        card: with an "ensemble", as `foreframe.evaluation.evaluate` gives it, or its JSON.
+        card: with an "ensemble", as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
     """
-    ensembles = {name: of for name, of in card["ensemble"].items() if isinstance(of, Mapping)}
-    convention, score = ("physical", "mae") if card.get("units") else ("standard", "mae")
+    units = card["units"]
+    convention, scale = ("physical", 1.0) if units else ("standard", 1000.0)
     leads = some_leads(card["future"], 3)
-    head = f"CRPS, {card['units']}" if card.get("units") else "CRPS"
-    columns = [(head, "all"), *(("", f"+{lead}") for lead in leads)]
-    columns += list(OF_MEMBERS)
-    scale = 1.0 if card.get("units") else 1000.0
+    columns = [(f"CRPS, {units}" if units else "CRPS", "all")]
+    columns += [*(("", f"+{lead}") for lead in leads), *OF_MEMBERS]
 
     def of_errors(errors: Mapping[str, Any]) -> list[str]:
         every = [errors["overall"], *(errors["per_lead"][lead - 1] for lead in leads)]
         return [figure(None if value is None else scale * value) for value in every]
 
     rows = {}
-    for name, of in ensembles.items():
-        others = [of["scores"]["standard"][key]["overall"] for key in OF_MEMBERS.values()]
-        cells = of_errors(of["scores"][convention]["fair_crps"])
-        rows[f"{name} ({of['members']})"] = [*cells, *map(figure, others)]
-    best = next(iter(card.get("best_baseline", {}).values()), None)
-    for name in dict.fromkeys([card["reference"], best]):
-        if name is not None:
-            errors = of_errors(card["scores"][name][convention][score])
-            rows[name] = errors + [""] * len(OF_MEMBERS)
-    thousand = "" if card.get("units") else " (times 1000)"
+    for name, of in card["ensemble"].items():
+        if name != "seed":
+            others = [of["scores"]["standard"][key]["overall"] for key in OF_MEMBERS.values()]
+            cells = of_errors(of["scores"][convention]["fair_crps"])
+            rows[f"{name} ({of['members']})"] = [*cells, *map(figure, others)]
+    for name in dict.fromkeys([card["reference"], *list(card["best_baseline"].values())[:1]]):
+        errors = of_errors(card["scores"][name][convention]["mae"])
+        rows[name] = errors + [""] * len(OF_MEMBERS)
     notes = [
-        f"In brackets: members; without, one forecast, as above. CRPS{thousand}: the fair one; of "
-        "one forecast its mean absolute error (MAE). spread/skill: 1 where members differ as they "
-        "err.",
-        "sharpness, power at 8 pixels: of members over the truth's; ink: how members differ in "
-        "brightness, 0 where things only move.",
+        f"In brackets: members; without, one forecast, as above. CRPS{'' if units else ' (x 1000)'}"
+        ": the fair one; of one forecast its mean absolute error. spread/skill: 1 where members "
+        "differ as they err. sharpness, power at 8 pixels: of members over the truth's; ink: how "
+        "members differ in brightness, 0 where things only move.",
     ]
     return Table("Members", columns, rows, notes)
+
+
+def event_tables(card: Mapping[str, Any]) -> Iterator[Table]:
+    """A table by lead time for each threshold's CSI, and for its FSS at each scale."""
+    leads = some_leads(card["future"], 8)
+    columns = [("", f"+{lead}") for lead in leads]
+
+    def table(title: str, threshold: str, *path: str) -> Table:
+        rows = {}
+        for name, of in card["events"].items():
+            scores = of[threshold]
+            for key in path:
+                scores = scores[key]
+            rows[name] = [number(scores["per_lead"][lead - 1], ".3f") for lead in leads]
+        return Table(f"{title} by lead time", columns, rows, [])
+
+    for threshold, of in card["events"].get(card["reference"], {}).items():
+        yield table(f"CSI at {threshold}", threshold, "csi")
+        for scale in of["fss"]:
+            yield table(f"FSS at {threshold}, {scale} pixels,", threshold, "fss", scale)
+
+
+def figures(card: Mapping[str, Any]) -> str:
+    """The reference's own scores, by convention, as other tables of the field have them."""
+    who = card["reference"]
+    openstl, standard = (
+        {score: of["overall"] for score, of in card["scores"][who][convention].items()}
+        for convention in ("openstl", "standard")
+    )
+    return (
+        f"Scores of {'the model' if who == 'model' else who}: "
+        f"MSE {number(openstl['mse'], '.2f')}, MAE {number(openstl['mae'], '.2f')}, "
+        f"SSIM {number(openstl['ssim'], '.4f')}, PSNR {number(openstl['psnr'], '.2f')} "
+        f"(openstl: sums over a frame); MSE {number(standard['mse'], '.5f')}, "
+        f"SSIM {number(standard['ssim'], '.4f')} (standard: means a pixel)."
+    )
 
 
 def title_of(card: Mapping[str, Any]) -> str:
@@ -108,18 +174,34 @@ def title_of(card: Mapping[str, Any]) -> str:
 
 
 def _notes(card: Mapping[str, Any]) -> list[str]:
-    star = "*: the best baseline." if card.get("best_baseline") else ""
-    if card.get("units"):
-        return [star] if star else []
-    return [
-        f"1.00: the error of the last frame repeated (persistence). {star}".rstrip(),
-        "MSE: mean squared error. 1-SSIM: unlikeness of structure, which blur raises.",
-    ]
+    notes = ["*: the best baseline."] if card["best_baseline"] else []
+    if card["relative"] and not card["units"]:
+        notes.insert(0, "1.00: the error of the last frame repeated (persistence).")
+        notes.append("1-SSIM: unlikeness of structure, which blur raises.")
+    lines = [" ".join(notes)] if notes else []
+    if drawn := _drawn_from(card):
+        of = "the model" if card["reference"] == "model" else card["reference"]
+        lines.append(
+            f"95 % interval: of the error over that of {of}, by a paired bootstrap of {drawn}; "
+            "where it holds 1 the difference could be chance."
+        )
+    return lines
+
+
+def _drawn_from(card: Mapping[str, Any]) -> str:
+    """Of what intervals are: "50 clips"; "" where there is none."""
+    some = [of for of in card["comparison"].values() if of["low"] is not None]
+    return f"{some[0]['n']} {some[0]['over']}" if some else ""
 
 
 def some_leads(future: int, most: int) -> list[int]:
     """Lead times to show: all, or so many evenly spread ones, the first and the last among them."""
     return np.linspace(1, future, min(future, most)).round().astype(int).tolist()
+
+
+def wrap(text: str) -> str:
+    """Text in lines of `WIDTH` characters, words whole."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def figure(value: float | None) -> str:

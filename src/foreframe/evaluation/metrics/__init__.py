@@ -32,10 +32,10 @@ from foreframe.evaluation.metrics.structural import (
 
 SCORES: dict[str, dict[str, Score]] = {
     "standard": {
-        "mse": Score(ratio, squared_error, values),
+        "mse": Score(ratio, squared_error, values, perfect=0),
         "mae": Score(ratio, absolute_error, values),
         "psnr": Score(decibels, clipped(squared_error), values),
-        "ssim": Score(ratio, similarity(1.0), frames_with_windows),
+        "ssim": Score(ratio, similarity(1.0), frames_with_windows, perfect=1),
         "sharpness": Score(ratio, slope_of_forecast, slope_of_truth),
         "correlation": Score(pearson, values, *SUMS),
     },
@@ -46,7 +46,7 @@ SCORES: dict[str, dict[str, Score]] = {
         "ssim": Score(ratio, similarity(2.0), frames_with_windows),
     },
     "physical": {
-        "rmse": Score(root_ratio, in_units(squared_error), values),
+        "rmse": Score(root_ratio, in_units(squared_error), values, perfect=0),
         "mae": Score(ratio, in_units(absolute_error), values),
         "bias": Score(ratio, in_units(error), values),
     },
@@ -62,6 +62,8 @@ D = C*H*W values a frame:
   0.07 where blurred.
 - `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
   bias, which is above 0 where forecasts are too high.
+
+Forecasters are ranked by those that say what a perfect forecast has.
 
 In the first two, MSE and MAE are of P as forecast, PSNR, SSIM and sharpness of P clipped to [0,1].
 Missing values never count (see `Pair`).

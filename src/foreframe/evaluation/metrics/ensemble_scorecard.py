@@ -87,11 +87,7 @@ def scores_of_ensemble(
     if members < 1:
         raise ValueError(f"an ensemble has at least 1 member, not {members}")
     standard = {
-        "crps": Score(ratio, crps(), values),
-        "fair_crps": Score(ratio, crps(fair=True), values),
-        "spread": Score(root_ratio, variance, values),
-        "rmse_of_mean": Score(root_ratio, squared_error, values),
-        "spread_skill": Score(root_ratio, variance, squared_error),
+        **_scores_of_values(lambda function: function),
         "energy": Score(ratio, energy, frames),
         "sharpness": Score(ratio, slope_of_members, slope_of_truth),
         "sharpness_of_mean": Score(ratio, slope_of_forecast, slope_of_truth),
@@ -101,13 +97,6 @@ def scores_of_ensemble(
         **spectral_scores(),
         "best_of_n_mse (optimistic)": Score(ratio, least_squared_error, values),
         "best_of_n_psnr (optimistic)": Score(decibels, clipped(least_squared_error), values),
-    }
-    physical = {
-        "crps": Score(ratio, in_units(crps()), values),
-        "fair_crps": Score(ratio, in_units(crps(fair=True)), values),
-        "spread": Score(root_ratio, in_units(variance), values),
-        "rmse_of_mean": Score(root_ratio, in_units(squared_error), values),
-        "spread_skill": Score(root_ratio, in_units(variance), in_units(squared_error)),
     }
     of_one = event_scores(thresholds, scales, units)
     by_threshold = {
@@ -123,7 +112,19 @@ def scores_of_ensemble(
         }
         for name, T in by_name(thresholds, units).items()
     }
-    return {"standard": standard} | ({"physical": physical} if units else {}) | by_threshold
+    physical = {"physical": _scores_of_values(in_units)} if units else {}
+    return {"standard": standard} | physical | by_threshold
+
+
+def _scores_of_values(on: Callable[[Sum], Sum]) -> dict[str, Score]:
+    """Scores of single values, on the scale that `on` takes sums to."""
+    return {
+        "crps": Score(ratio, on(crps()), values),
+        "fair_crps": Score(ratio, on(crps(fair=True)), values),
+        "spread": Score(root_ratio, on(variance), values),
+        "rmse_of_mean": Score(root_ratio, on(squared_error), values),
+        "spread_skill": Score(root_ratio, on(variance), on(squared_error)),
+    }
 
 
 @cache

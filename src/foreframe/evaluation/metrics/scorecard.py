@@ -18,10 +18,13 @@ class Score:
             shape, or a leading axis too, where the score is a list, such as a histogram.
         sums: numbers for each frame (B,T), given a `Pair`. Sums that several scores share are
             computed once. A list has a sum for each of its numbers (`rows`).
+        perfect: what a perfect forecast has, of a score by which forecasters are ranked.
     """
 
-    def __init__(self, value: Callable[..., Tensor], *sums: Sum) -> None:
-        self.value, self.sums = value, sums
+    def __init__(
+        self, value: Callable[..., Tensor], *sums: Sum, perfect: float | None = None
+    ) -> None:
+        self.value, self.sums, self.perfect = value, sums, perfect
 
 
 Scores = Mapping[str, Mapping[str, Score]]
