@@ -141,7 +141,7 @@ def build_model(
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
     _check_sizes(args, f"model {name}")
     try:
-        with _Building(budget * GIB / 4 if room_for is None else room_for, room_for is None):
+        with _Building(budget * GIB / 4 if room_for is None else room_for + SPARE, room_for is None):
             return kind(**args)
     except _TooLargeError:
         raise OverBudgetError(
@@ -158,7 +158,7 @@ def build_model(
 
 MAKES = ("empty", "zeros", "ones", "full", "rand", "randn")
 DRAWS = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_")
-SPARE = 2**22  # numbers that a network may take while it is built, beside its weights
+SPARE = 2**22  # numbers that a network may take while it is built, beside those of its file
 
 
 class _TooLargeError(Exception):
@@ -175,7 +175,7 @@ class _Building(TorchFunctionMode):
 
     def __init__(self, most: float, draw: bool) -> None:
         super().__init__()
-        self.left, self.draw = most + SPARE, draw
+        self.left, self.draw = most, draw
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
