@@ -17,7 +17,7 @@ from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
 from foreframe.evaluation import ScoreOptions, report
 from foreframe.evaluation.card import moving_baseline, score_clips
-from foreframe.evaluation.elsewhere import write_pasts
+from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.metrics import scores_of
 from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of
@@ -325,7 +325,7 @@ def test_the_best_baseline_is_free_and_the_best_that_moves_moves(tmp_path) -> No
     for t in range(6):
         clips[:, t, :, 8:16, 4 + t : 12 + t] = 1
     data, model = Holed(clips), Forecaster(build_model("mean"), Window(3, 3))
-    known = elsewhere(tmp_path, clips[:, 3:].numpy(), "known")
+    known = external(tmp_path, clips[:, 3:].numpy(), "known")
     card = score_clips(model, data, ScoreOptions(baselines=SCORED, period=2), forecasts=[known])
     assert card["relative"]["known"]["mse"]["overall"] == 0
     assert card["best_baseline"] == {"mse": "linear_motion", "ssim": "linear_motion"}
@@ -360,12 +360,12 @@ def test_windows_of_one_recording_are_not_independent(recordings: int, over: str
     assert (first["n"], first["over"]) == (recordings if over == "recordings" else blocks, over)
 
 
-def elsewhere(folder: Path, values: np.ndarray, name: str = "other") -> Forecasts:
+def external(folder: Path, values: np.ndarray, name: str = "other") -> Forecasts:
     np.save(folder / f"{name}.npy", values)
     return open_forecasts(folder / f"{name}.npy")
 
 
-def test_forecasts_made_elsewhere_are_scored_as_our_own(tmp_path) -> None:
+def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
     """On the pasts that were written for them, in the data's own units."""
     frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
     window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
@@ -374,7 +374,7 @@ def test_forecasts_made_elsewhere_are_scored_as_our_own(tmp_path) -> None:
     pasts = np.load(tmp_path / "pasts.npy")
     assert pasts.shape == (n, 4, 1, 8, 9) == (5, 4, 1, 8, 9)
     np.testing.assert_allclose(pasts[0, :, 0], frames[36:40], rtol=1e-5)
-    other = elsewhere(tmp_path, pasts[:, -1:].repeat(3, axis=1))
+    other = external(tmp_path, pasts[:, -1:].repeat(3, axis=1))
     model = Forecaster(build_model("mean"), window, scaling)
     card = score_clips(model, data, ScoreOptions(5), forecasts=[other])
     assert list(card["scores"])[:2] == ["model", "other"]
@@ -451,11 +451,11 @@ def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
         (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast are NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=said):
-            score_clips(still, data, forecasts=[elsewhere(tmp_path, values.astype(np.float32))])
+            score_clips(still, data, forecasts=[external(tmp_path, values.astype(np.float32))])
     with pytest.raises(ValueError, match="two rows would be called black"):
-        score_clips(still, data, forecasts=[elsewhere(tmp_path, good, "black")])
+        score_clips(still, data, forecasts=[external(tmp_path, good, "black")])
     good[0, :, 0, 0] = np.nan  # where the truth is missing
-    assert score_clips(still, data, forecasts=[elsewhere(tmp_path, good)])["clips"] == 6
+    assert score_clips(still, data, forecasts=[external(tmp_path, good)])["clips"] == 6
 
 
 def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> None:
@@ -464,7 +464,7 @@ def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> Non
     data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 3))
     ours = np.stack([still.predict(clip[:2].numpy(), 3) for clip in clips])
     assert np.isnan(ours).any()
-    card = score_clips(still, data, forecasts=[elsewhere(tmp_path, ours)])
+    card = score_clips(still, data, forecasts=[external(tmp_path, ours)])
     assert card["scores"]["other"] == card["scores"]["model"]
 
 

@@ -168,7 +168,7 @@ def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
 
 
 def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
-    """Other frames ahead, how recordings are read and split, forecasts made elsewhere."""
+    """Other frames ahead, how recordings are read and split, external forecasts."""
     run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer={"max_steps": 2})
     np.save(tmp_path / "film.npy", film())
     np.save(tmp_path / "theirs.npy", np.zeros((2, 3, 1, 8, 12), np.float32))

@@ -565,8 +565,8 @@ def evaluate(
         card = foreframe.evaluate("runs/demo", clips=500)
 
     Args:
-        what: a run, a forecaster, or what `Forecaster.load` takes; None scores `forecasts` made
-            elsewhere, and the baselines.
+        what: a run, a forecaster, or what `Forecaster.load` takes; None scores external
+            `forecasts`, and the baselines.
         data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
             as it is, all of it, unless `split` names a block.
         clips: how many, or "all"; by default as many as are scored within a minute, about, and all
@@ -639,7 +639,7 @@ class Scored:
         where: what the clips are: "data", "data_args" and "split"; empty for a Dataset that is
             scored as it is.
         own: whether they are what the forecaster was trained on.
-        forecasts: made elsewhere.
+        forecasts: external ones.
     """
 
     forecaster: "Forecaster"
@@ -669,8 +669,8 @@ class Scored:
     def write_pasts(
         self, path: str | os.PathLike[str], clips: int | Literal["all"] | None = None
     ) -> int:
-        """As `foreframe.evaluation.elsewhere.write_pasts`."""
-        from foreframe.evaluation.elsewhere import write_pasts
+        """As `foreframe.evaluation.external.write_pasts`."""
+        from foreframe.evaluation.external import write_pasts
 
         window, scaling = self.forecaster.window, self.forecaster.scaling
         n = None if clips == "all" else clips
@@ -734,9 +734,9 @@ def open_scored(
     else:
         name = data_name(data)
     files = [forecasts] if isinstance(forecasts, str | os.PathLike) else forecasts
-    elsewhere = [open_forecasts(os.fspath(file), args.get("variable")) for file in files]
-    if what is None and elsewhere and future is None:
-        future = elsewhere[0].steps
+    external = [open_forecasts(os.fspath(file), args.get("variable")) for file in files]
+    if what is None and external and future is None:
+        future = external[0].steps
     changes = {"past": past, "future": future, "stride": stride}
     window = replace(forecaster.window, **{k: n for k, n in changes.items() if n is not None})
     scaling = forecaster.scaling
@@ -755,7 +755,7 @@ def open_scored(
     # What was given keeps its own window.
     own_match, trained = forecaster.match, forecaster.trained
     forecaster = Forecaster(forecaster.model, window, scaling, trained, match=own_match)
-    return Scored(forecaster, row, dataset, where, own, elsewhere)
+    return Scored(forecaster, row, dataset, where, own, external)
 
 
 def _called(what: Any) -> str:

@@ -1,4 +1,4 @@
-"""foreframe evaluate: with and without a run, beside forecasts made elsewhere, and what it says of
+"""foreframe evaluate: with and without a run, beside external forecasts, and what it says of
 differences that could be chance.
 """
 

@@ -33,8 +33,9 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
         tmp_path / "a.nc"
     )
     (found,) = check_recordings(tmp_path / "a.nc", ReadOptions())
-    assert (found.flat, found.black) == ({3: 7.5}, [])
-    assert (found.frozen, found.empty, found.gaps, found.broken) == ([10, 11, 12], [20], [25], [])
+    none: dict[str, list[int]] = {"black": [], "cut": [], "broken": []}
+    assert found.marked == none | {"flat": [3], "frozen": [10, 11, 12], "empty": [20], "gap": [25]}
+    assert found.flat == {7.5}
     there = frames[np.isfinite(frames)].astype(float)
     m = found.moments
     assert (m.count, m.lowest, m.highest) == (there.size, there.min(), there.max())
@@ -51,7 +52,12 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert words in said
     (thin,) = check_recordings(tmp_path / "a.nc", ReadOptions(every=2))
-    assert (thin.empty, thin.gaps, len(thin.clip), [len(part) for part in thin.parts]) == (
+    assert (
+        thin.marked["empty"],
+        thin.marked["gap"],
+        len(thin.clip),
+        [len(part) for part in thin.parts],
+    ) == (
         [10],
         [13],
         20,
@@ -67,7 +73,7 @@ def test_pictures_are_black_when_dark_and_broken_ones_are_counted(tmp_path: Path
     (tmp_path / "a" / "7.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match=r"7.png \(frame 7\)"):
         (found,) = check_recordings(tmp_path / "a", ReadOptions())
-    assert (found.black, found.broken, found.frozen) == ([4], [7], [7])
+    assert [found.marked[name] for name in ("black", "broken", "frozen")] == [[4], [7], [7]]
     assert found.flags() == {4: "black", 7: "broken"}
 
 
@@ -85,7 +91,7 @@ def test_flat_is_said_with_its_value_and_black_of_black_alone(
             Image.fromarray(frame).save(tmp_path / "a" / f"{k}.png")
     np.save(tmp_path / "a.npy", frames)
     (found,) = check_recordings(tmp_path / ("a" if kind == "pictures" else "a.npy"), ReadOptions())
-    assert (found.black, found.flat) == ([2, 9], {5: 128.0, 6: 128.0})
+    assert (found.marked["black"], found.marked["flat"], found.flat) == ([2, 9], [5, 6], {128.0})
     assert found.flags() == {2: "black", 5: "flat", 6: "flat", 9: "black"}
     said = summarise([found])
     assert "black     2: nothing to see, frames 2, 9" in said
@@ -123,8 +129,8 @@ def test_flat_is_said_with_its_value_and_black_of_black_alone(
 def test_real_recordings(name: str, missing: float, words: list[str]) -> None:
     (found,) = check_recordings(real_data(name), ReadOptions())
     assert found.missing == pytest.approx(missing, abs=1e-3)
-    assert found.cuts == ([202] if "nasa" in name else [])
-    assert found.gaps == found.broken == found.empty == []
+    assert found.marked["cut"] == ([202] if "nasa" in name else [])
+    assert found.marked["gap"] == found.marked["broken"] == found.marked["empty"] == []
     said = "\n".join(summarise([found]))
     for part in words:
         assert part in said

@@ -3,11 +3,11 @@ damaged or none.
 """
 
 import io
+import multiprocessing
 import pickle
-import struct
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import real_data
+from foreframe.data import decoders
 from foreframe.data.films import Film, film_stream, read_film
 from foreframe.data.pictures import read_gif
 
@@ -183,7 +184,6 @@ def test_grey_and_two_streams(tmp_path) -> None:
         ((0, 1, -1, 0), lambda p: np.rot90(p, -1, (2, 3))),
         ((-1, 0, 0, -1), lambda p: np.rot90(p, 2, (2, 3))),
         ((0, -1, 1, 0), lambda p: np.rot90(p, 1, (2, 3))),
-        ((-1, 0, 0, 1), lambda p: p[..., ::-1]),
     ],
 )
 def test_frames_are_turned_upright(tmp_path, matrix, turned) -> None:
@@ -302,19 +302,37 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
 
 
 def test_memory_and_open_files_are_bounded(tmp_path, monkeypatch) -> None:
-    from foreframe.data import films
-
-    monkeypatch.setattr(films, "_run", lru_cache(maxsize=3)(films._run.__wrapped__))
-    monkeypatch.setattr(films, "_KEPT_BYTES", 5 * 48 * 64 * 3)
+    monkeypatch.setattr(decoders, "MOST_OPEN", 3)
+    monkeypatch.setattr(decoders, "KEPT_BYTES", 5 * 48 * 64 * 3)
     path = encode(tmp_path / "a.mkv", pictures(30), **LOSSLESS)
     readers = [read_film(path).frames for _ in range(6)]
     for film in readers * 2:
         np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
-        assert len(film._kept) <= 5
+        assert len(film._decoder()[1]) <= 5
     assert open_files(path) == 3
     for film in readers:
         film[22:30]
     assert open_files(path) == 0  # a film that is read to its end is closed
+
+
+def read_two(film: Film) -> tuple[np.ndarray, np.ndarray]:
+    return film[2:9], film[0:3]
+
+
+def test_threads_and_processes_read_one_film_at_once(tmp_path) -> None:
+    options = {"g": "12", "bf": "3"}
+    path = encode(tmp_path / "a.mp4", pictures(60), "libx264", "yuv420p", options)
+    film, whole = read_film(path).frames, plain(path)
+    film[5:6]  # this thread's decoder stands somewhere
+    with ThreadPoolExecutor(4) as pool:
+        firsts = [7 * k % 50 for k in range(40)]
+        for first, found in zip(firsts, pool.map(lambda k: film[k : k + 5], firsts), strict=True):
+            np.testing.assert_array_equal(found, whole[first : first + 5])
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        later, begin = pool.apply(read_two, (film,))
+    np.testing.assert_array_equal(later, whole[2:9])
+    np.testing.assert_array_equal(begin, whole[0:3])
+    np.testing.assert_array_equal(film[6:9], whole[6:9])
 
 
 def test_a_film_that_is_gone_is_said_each_time(tmp_path) -> None:
@@ -322,10 +340,9 @@ def test_a_film_that_is_gone_is_said_each_time(tmp_path) -> None:
     path = encode(tmp_path / "a.mp4", pictures(30), **made)
     film = read_film(path).frames
     path.unlink()
-    with pytest.raises(ValueError, match=r"no file .*a\.mp4"):
-        film[20:22]
-    with pytest.raises(ValueError, match=r"a\.mp4 can no longer be read; is it still the same"):
-        film[20:22]
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no file .*a\.mp4"):
+            film[20:22]
 
 
 def open_files(path) -> int:
@@ -377,29 +394,3 @@ def test_pictures_larger_than_the_first_are_not_decoded(tmp_path) -> None:
         pictures = film[:]
     assert film.broken == {3}
     np.testing.assert_array_equal(pictures[3], pictures[2])
-
-
-def test_a_slice_of_a_film_takes_no_more_than_the_budget(tmp_path) -> None:
-    path = encode(tmp_path / "a.mkv", np.zeros((40, 64, 64, 3), np.uint8), **LOSSLESS)
-    frames = read_film(path, budget=0.0002).frames
-    assert frames[:10].shape == (10, 3, 64, 64)
-    with pytest.raises(ValueError, match=r"a stretch of 40 frames .* read fewer"):
-        frames[:]
-
-
-@pytest.mark.parametrize("table", ["stsz", "stts"])
-def test_an_index_that_claims_billions_of_frames(tmp_path, table) -> None:
-    """FFmpeg would make room for each: 2 GiB for every 30 million."""
-    path = encode(tmp_path / "a.mp4", np.zeros((12, 32, 32, 3), np.uint8), "mpeg4", "yuv420p")
-    assert len(read_film(path).frames) == 12
-    whole = bytearray(path.read_bytes())
-    at = whole.find(table.encode())
-    whole[at + 8 : at + 16] = struct.pack(
-        ">II", *((1, 2**31 - 1) if table == "stsz" else (1, 2**31))
-    )
-    path.write_bytes(whole)
-    with pytest.raises(
-        ValueError, match=r"whose index claims 214748364\d frames, would take 128 GiB"
-    ) as told:
-        read_film(path)
-    assert "\n" not in str(told.value)

@@ -157,7 +157,7 @@ def test_pictures_stay_pictures(tmp_path: Path) -> None:
     assert is_geotiff(big)
 
 
-def test_overviews_are_no_pages_and_pages_are_pictures(tmp_path: Path) -> None:
+def test_overviews_are_no_pages_and_pages_are_no_recording(tmp_path: Path) -> None:
     path = write(tmp_path / "20201116.tif", np.tile(FIELD[:1], (1, 20, 20)))
     with rasterio.open(path, "r+") as file:
         file.build_overviews([2])
@@ -167,8 +167,8 @@ def test_overviews_are_no_pages_and_pages_are_pictures(tmp_path: Path) -> None:
         write(tmp_path / "pages.tif", FIELD[k : k + 1], nodata=None,
               options={"APPEND_SUBDATASET": "YES"} if k else {})  # fmt: skip
     assert not is_geotiff(tmp_path / "pages.tif")
-    (clip,) = clips_from(tmp_path / "pages.tif")
-    np.testing.assert_array_equal(clip.frames[:][:, 0], FIELD[:3])
+    with pytest.raises(ValueError, match="several pages of a TIFF are no recording"):
+        clips_from(tmp_path / "pages.tif")
 
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
@@ -207,9 +207,7 @@ def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", FIELD)
     with pytest.raises(ValueError, match="of 6x10 pixels would take"):
         read_geotiff(path, budget=1e-6)
-    frames = read_geotiff(path, budget=5e-6).frames
-    with pytest.raises(ValueError, match="a stretch of 1 frames"):
-        frames[0:1]
+    assert read_geotiff(path, budget=5e-6).frames[0:1].shape == (1, 8, 6, 10)
 
 
 def test_a_missing_package_is_asked_for(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import struct
 import warnings
@@ -211,12 +212,11 @@ def test_threads_and_processes_read_one_gif_at_once(tmp_path) -> None:
     with ThreadPoolExecutor(4) as pool:
         for k, got in enumerate(pool.map(lambda k: frames[k % 30 : k % 30 + 1], range(200))):
             np.testing.assert_array_equal(got[0], made[k % 30])
-    for how in ("fork", "spawn"):
-        with multiprocessing.get_context(how).Pool(1) as pool:
-            for got, cut in zip(
-                pool.apply(read_both, (frames,)), (slice(2, 9), slice(0, 3)), strict=True
-            ):
-                np.testing.assert_array_equal(got, made[cut])
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        later, begin = pool.apply(read_both, (frames,))
+    for got, cut in ((later, slice(2, 9)), (begin, slice(0, 3))):
+        np.testing.assert_array_equal(got, made[cut])
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(frames))[cut], made[cut])
 
 
 def test_many_gifs_leave_few_files_open(tmp_path) -> None:
@@ -248,78 +248,16 @@ def test_an_animated_webp_is_a_film_and_a_single_one_a_picture(tmp_path) -> None
     assert [len(clip) for clip in clips_from(tmp_path)] == [5]
 
 
-@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
-def test_tiffs_of_several_pages(tmp_path, kind) -> None:
-    made = np.random.default_rng(0).integers(0, 250, (7, 10, 12)).astype(kind)
-    first, *rest = [Image.fromarray(picture) for picture in made]
-    first.save(tmp_path / "a2.tif", save_all=True, append_images=rest)
-    for source in (tmp_path / "a2.tif", tmp_path):
-        (clip,) = clips_from(source)
-        assert (clip.frames.shape, clip.frames.dtype, clip.times) == (
-            (7, 1, 10, 12),
-            made.dtype,
-            None,
-        )
-        np.testing.assert_array_equal(clip.frames[:][:, 0], made)
-        np.testing.assert_array_equal(clip.frames[2:4][:, 0], made[2:4])
-    first.save(tmp_path / "a10.tif", save_all=True, append_images=rest[:2])
-    assert [len(clip) for clip in clips_from(tmp_path)] == [7, 3]
-    first.save(tmp_path / "b.tif", save_all=True, append_images=[Image.fromarray(made[0, :5])])
-    with pytest.raises(ValueError, match=r"page 0 is 10x12, .* and page 1 5x12"):
-        clips_from(tmp_path / "b.tif")
-
-
-def test_overviews_are_no_pages(tmp_path) -> None:
-    whole, small = (
-        Image.fromarray(np.ones((8, 8), np.uint8)),
-        Image.fromarray(np.ones((4, 4), np.uint8)),
-    )
-    small.encoderinfo = {"tiffinfo": {254: 1}}
-    whole.save(tmp_path / "a.tif", save_all=True, append_images=[small, whole])
-    (clip,) = clips_from(tmp_path / "a.tif")
-    assert clip.frames.shape == (2, 1, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("made", "nodata"),
-    [
-        (np.arange(48, dtype=np.float32).reshape(6, 8) - 5, "-5"),
-        (
-            np.where(np.arange(48) == 0, -3.4028235e38, np.arange(48))
-            .astype(np.float32)
-            .reshape(6, 8),
-            "-3.4028234663852886e+38",
-        ),
-        (np.arange(48, dtype=np.uint8).reshape(6, 8), "0"),
-        (np.arange(48, dtype=np.uint16).reshape(6, 8), "0\0"),
-        (np.arange(48, dtype=np.int32).reshape(6, 8) - 9999, " -9999"),
-        (
-            np.where(np.arange(48) == 0, np.nan, np.arange(48)).astype(np.float32).reshape(6, 8),
-            "nan",
-        ),
-    ],
-)
-def test_what_a_geotiff_marks_as_no_data_is_missing(tmp_path, made, nodata) -> None:
-    for k in range(3):
-        Image.fromarray(made).save(tmp_path / f"{k}.tif", tiffinfo={42113: nodata})
-    (clip,) = clips_from(tmp_path)
-    assert clip.frames.dtype == np.float32
-    whole = made.astype(np.float32)
-    whole[0, 0] = np.nan
-    np.testing.assert_array_equal(clip.frames[:][:, 0], [whole] * 3)
-    (small,) = clips_from(tmp_path, size=[3, 4])
-    blocks = whole.reshape(3, 2, 4, 2)
-    if nodata != "nan":  # pillow's own resizing is NaN wherever one is
-        np.testing.assert_allclose(small.frames[:][0, 0], np.nanmean(blocks, (1, 3)), rtol=1e-6)
-
-
-def test_no_data_that_no_pixel_can_hold_is_none(tmp_path) -> None:
-    made = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    for nodata in ("-9999", "0.5", "many", "inf"):
-        Image.fromarray(made).save(tmp_path / "0.tif", tiffinfo={42113: nodata})
+def test_several_pages_of_a_tiff_are_no_recording(tmp_path) -> None:
+    first, *rest = [Image.fromarray(np.full((8, 9), k, np.uint8)) for k in range(3)]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=rest)
+    for source in (tmp_path / "a.tif", tmp_path):
+        with pytest.raises(ValueError, match="store each in a file of its own"):
+            clips_from(source)
+    first.save(tmp_path / "b.tif")
+    with pytest.warns(UserWarning, match=r"1 file left out: .*a\.tif: several pages"):
         (clip,) = clips_from(tmp_path)
-        assert clip.frames.dtype == np.uint8
-        np.testing.assert_array_equal(clip.frames[:][0, 0], made)
+    assert clip.frames.shape == (1, 1, 8, 9)
 
 
 # -- budgets
@@ -378,7 +316,7 @@ def test_a_gif_that_claims_a_large_canvas(tmp_path) -> None:
     whole = bytearray((tmp_path / "a.gif").read_bytes())
     whole[6:10] = b"\xff\xff\xff\xff"
     (tmp_path / "a.gif").write_bytes(whole)
-    with pytest.raises(ValueError, match=r"a\.gif of 65535x65535 pixels would take 64 GiB"):
+    with pytest.raises(ValueError, match=r"a\.gif of 65535x65535 pixels would take 48 GiB"):
         clips_from(tmp_path / "a.gif")
 
 

@@ -91,11 +91,9 @@ def make_whole(folder: Path) -> None:
     bytes_ = (255 * frames).astype(np.uint8)
     np.save("a.npy", frames)
     np.savez_compressed("a.npz", frames=frames, times=np.arange(24.0))
-    torch.save(torch.from_numpy(frames), "a.pt")
     pictures = [Image.fromarray(frame) for frame in bytes_]
     pictures[0].save("a.gif", save_all=True, append_images=pictures[1:])
     pictures[0].save("a.webp", save_all=True, append_images=pictures[1:])
-    pictures[0].save("a.tif", save_all=True, append_images=pictures[1:])
     write_mp4("a.mp4", np.repeat(bytes_[..., None], 3, axis=3), 10)
     for kind in ("png", "tif", "webp"):
         Path(f"pictures.{kind}").mkdir()
@@ -725,7 +723,7 @@ def flag_case(draw: random.Random) -> list[str]:
 KINDS: dict[str, tuple[int, Callable[[random.Random], list[str]]]] = {
     **{
         kind: (7, lambda draw, kind=kind: reader_case(draw, kind))
-        for kind in ("npy", "npz", "pt", "gif", "webp", "tif", "mp4", "nc", "zarr")
+        for kind in ("npy", "npz", "gif", "webp", "mp4", "nc", "zarr")
     },
     "folder": (9, folder_case),
     "config": (30, config_case),

@@ -43,12 +43,12 @@ def score_run(
     seed: int = 0,
     budget: float = 2.0,
 ) -> None:
-    """Score a trained run beside the baselines, or forecasts made elsewhere
+    """Score a trained run beside the baselines, or external forecasts
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            moving-mnist-ensemble, radar, radar-ensemble, scenes); without one forecasts made
-            elsewhere are scored, and the baselines
+            moving-mnist-ensemble, radar, radar-ensemble, scenes); without one external
+            forecasts are scored, and the baselines
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
         data_args: its arguments, e.g. --data_args.digits fashion_mnist

@@ -14,7 +14,6 @@ from foreframe.data.cuts import find_cuts
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.splits import (
     SPLITS,
-    UNDECIDED,
     lacking,
     raw_by_folder,
     split_clips,
@@ -27,6 +26,18 @@ MANY = 10  # recordings up to which each is described; of more, those that stand
 LINES = 40  # of recordings that stand out
 
 
+# What may stand out of frames: the name of its line, in short, and in a sentence.
+MARKS = {
+    "gap": ("gaps", "gap before frame", "in time, before frame"),
+    "empty": ("empty", "empty", "everything missing, frame"),
+    "black": ("black", "black", "nothing to see, frame"),
+    "flat": ("flat", "flat ({flat})", "one value alone ({flat}), frame"),
+    "frozen": ("frozen", "frozen", "the same as the frame before, frame"),
+    "cut": ("cuts", "cut at frame", "a new scene at frame"),
+    "broken": ("BROKEN", "BROKEN", "cannot be decoded, frame"),
+}
+
+
 @dataclass
 class Checked:
     """A recording and what a pass over it says; frames are numbered from 0.
@@ -35,48 +46,33 @@ class Checked:
         clip: the recording, as it would be read if nothing split it.
         folder: that decides its split (see `split_clips`).
         parts: what gaps, and cuts if asked, make of it.
+        marked: frames that stand out, by the names of MARKS: the first after a gap in time, those
+            in which everything is missing, that are black (0 everywhere, or of a picture of 8 bits
+            at most 16), that have another value alone, that equal the frame before in every pixel,
+            the first of a new scene (pictures only), and those that could not be decoded.
         moments: count, range, mean and deviation of the values that are known.
         missing: share of values that are missing.
         always: share of pixels that are missing in every frame: land, or what the radar does not
             reach.
-        empty: frames in which everything is missing.
-        black: frames that are black: 0 everywhere, or of a picture of 8 bits at most 16.
-        flat: other frames of one value alone, and that value.
-        frozen: frames equal to the frame before in every pixel.
-        gaps: first frames after a gap in time.
-        cuts: first frames of a new scene; pictures only.
-        broken: frames that could not be decoded.
+        flat: the values of frames that have one alone.
         shown: thumbnails, (k,C,H,W), of the frames numbered in `shown_at`.
     """
 
     clip: Clip
-    folder: str = UNDECIDED
-    parts: list[Clip] = field(default_factory=list)
+    folder: str
+    parts: list[Clip]
+    marked: dict[str, list[int]]
     moments: Moments = field(default_factory=Moments)
     missing: float = 0.0
     always: float = 0.0
-    empty: list[int] = field(default_factory=list)
-    black: list[int] = field(default_factory=list)
-    flat: dict[int, float] = field(default_factory=dict)
-    frozen: list[int] = field(default_factory=list)
-    gaps: list[int] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    broken: list[int] = field(default_factory=list)
+    flat: set[float] = field(default_factory=set)
     shown: list[np.ndarray] = field(default_factory=list)
     shown_at: list[int] = field(default_factory=list)
 
     def flags(self) -> dict[int, str]:
         """What stands out, by frame."""
-        named = {
-            "frozen": self.frozen,
-            "black": self.black,
-            "flat": list(self.flat),
-            "empty": self.empty,
-            "cut": self.cuts,
-            "gap": self.gaps,
-            "broken": self.broken,
-        }
-        return {k: name for name, frames in named.items() for k in frames}
+        names = ("frozen", "black", "flat", "empty", "cut", "gap", "broken")
+        return {k: name for name in names for k in self.marked[name]}
 
 
 def check_recordings(source: Any, options: ReadOptions) -> list[Checked]:
@@ -104,13 +100,13 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     gaps, cuts = gaps_in(raw), find_cuts(raw.frames) if raw.pictures else []
     parts = in_parts(raw, sorted({*gaps, *(cuts if options.cuts else ())}), options)
     # The first frame that is taken from there on.
-    gaps, cuts = (
-        sorted({n for k in frames if (n := -(-k // options.every)) < len(clip)})
-        for frames in (gaps, cuts)
-    )
-    checked = Checked(clip, folder, parts, gaps=gaps, cuts=cuts)
+    marked: dict[str, list[int]] = {name: [] for name in MARKS}
+    for name, firsts in (("gap", gaps), ("cut", cuts)):
+        starts = {-(-k // options.every) for k in firsts}
+        marked[name] = sorted(k for k in starts if k < len(clip))
+    checked = Checked(clip, folder, parts, marked)
     n = len(clip)
-    beside_cuts = {k for cut in checked.cuts[:6] for k in (cut - 1, cut)}
+    beside_cuts = {k for cut in marked["cut"][:6] for k in (cut - 1, cut)}
     spread = {int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()}
     checked.shown_at = sorted(spread | beside_cuts)
     absent, ever, before = 0, None, None
@@ -128,19 +124,20 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
         checked.shown += [frames[k - start] for k in checked.shown_at if k in here]
         for k, frame in enumerate(frames, start):
             if not known[k - start].any():
-                checked.empty.append(k)
+                marked["empty"].append(k)
                 continue
             least, most = np.nanmin(frame), np.nanmax(frame)
             if (raw.pictures and dark is not None and most <= dark) or least == most == 0:
-                checked.black.append(k)
+                marked["black"].append(k)
             elif least == most:
-                checked.flat[k] = float(least)
+                marked["flat"].append(k)
+                checked.flat.add(float(least))
             if before is not None and np.array_equal(frame, before, equal_nan=floats):
-                checked.frozen.append(k)
+                marked["frozen"].append(k)
             before = frame
     assert ever is not None
     checked.missing, checked.always = absent / np.prod(clip.frames.shape), float(1 - ever.mean())
-    checked.broken = sorted(clip.frames.broken)
+    marked["broken"] = sorted(clip.frames.broken)
     return checked
 
 
@@ -210,27 +207,18 @@ def summarise(recordings: Sequence[Checked]) -> list[str]:
 
 def _stands_out(checked: Checked, shared: set[str]) -> str:
     """What stands out of a recording, in one line; "" for nothing."""
-    marked = [f"{short} {_runs(frames, 4)}" for _, short, _, frames in _marked(checked) if frames]
-    return "; ".join([*marked, *(note for note in checked.clip.notes if note not in shared)])
-
-
-def _marked(checked: Checked) -> list[tuple[str, str, str, list[int]]]:
-    """The frames that stand out, each kind by its name, in short, and in a sentence."""
     flat = _flat_values(checked)
-    return [
-        ("gaps", "gap before frame", "in time, before frame", checked.gaps),
-        ("empty", "empty", "everything missing, frame", checked.empty),
-        ("black", "black", "nothing to see, frame", checked.black),
-        ("flat", f"flat ({flat})", f"one value alone ({flat}), frame", list(checked.flat)),
-        ("frozen", "frozen", "the same as the frame before, frame", checked.frozen),
-        ("cuts", "cut at frame", "a new scene at frame", checked.cuts),
-        ("BROKEN", "BROKEN", "cannot be decoded, frame", checked.broken),
+    marks = [
+        f"{short.format(flat=flat)} {_runs(checked.marked[name], 4)}"
+        for name, (_, short, _) in MARKS.items()
+        if checked.marked[name]
     ]
+    return "; ".join([*marks, *(note for note in checked.clip.notes if note not in shared)])
 
 
 def _flat_values(checked: Checked) -> str:
     """The value of flat frames, both where there are two, or their range, with the unit."""
-    values = sorted(set(checked.flat.values()))
+    values = sorted(checked.flat)
     ends = values if len(values) < 3 else (values[0], values[-1])
     return f"{' to '.join(f'{value:.4g}' for value in ends)} {checked.clip.units}".rstrip()
 
@@ -275,12 +263,15 @@ def describe(checked: Checked) -> list[str]:
     if checked.missing:
         always = f"; {checked.always:.1%} of the pixels in every frame" if checked.always else ""
         lines.append(f"missing   {checked.missing:.1%} of all values{always}")
-    for name, _, what, frames in _marked(checked):
-        line = f"{name:<10}{_numbered(frames, what) if frames else 'none'}"
-        if name == "cuts" and len(checked.parts) == 1:
-            line += "; windows look across (reading.cuts true splits there)"
-        if frames or name == "gaps":
-            lines.append(line)
+    for name, (head, _, what) in MARKS.items():
+        said = "none"
+        if frames := checked.marked[name]:
+            whats = what.format(flat=_flat_values(checked)) + "s" * (len(frames) > 1)
+            said = f"{len(frames)}: {whats} {_runs(frames, 12)}"
+        if name == "cut" and len(checked.parts) == 1:
+            said += "; windows look across (reading.cuts true splits there)"
+        if frames or name == "gap":
+            lines.append(f"{head:<10}{said}")
     return lines + [f"note      {note}" for note in clip.notes]
 
 
@@ -293,12 +284,6 @@ def _rate(step: float) -> str:
 
 def _stamp(time: Any) -> str:
     return str(time.astype("datetime64[m]")) if isinstance(time, np.datetime64) else str(time)
-
-
-def _numbered(frames: Sequence[int], what: str) -> str:
-    """ "3: a new scene at frames 17, 202, 310"; runs are written 4-9."""
-    whats = f"{what}s" if len(frames) > 1 else what
-    return f"{len(frames)}: {whats} {_runs(frames, 12)}"
 
 
 def _few(words: Sequence[str], separator: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""Forecasts that another program made, to be scored beside ours."""
+"""External forecasts: those of other programs, to be scored beside ours."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Forecasts:
         count: how many there are.
         steps: how many frames each has.
         read: the k-th forecast, (S,C,H,W), row 0 at the top; NaN where it says nothing.
-        times: for each forecast what `moments` makes of its valid times; None where the file has
-            none, and they are in the order of the clips.
+        times: the valid times of each forecast, by `moments`; None where the file has none, and
+            forecasts are in the order of the clips.
         units: "" where the file does not say.
     """
 
@@ -53,24 +53,19 @@ def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
         ValueError: no such file; axes, times or units that are no forecasts'.
     """
     path = Path(path)
-    if path.suffix.lower() in ARRAYS:
-        frames = clips_in(path)
-        times = None
-        if path.suffix.lower() == ".npz":
-            with np.load(path) as arrays:
-                times = arrays["times"] if "times" in arrays.files else None
-        if times is not None and times.shape != (len(frames), frames[0].shape[0]):
-            raise ValueError(
-                f"{path}: times of shape {times.shape} for {len(frames)} forecasts of "
-                f"{frames[0].shape[0]} frames; give each frame a time"
-            )
-        known = None if times is None else [moments(row) for row in times]
-
-        def read(k: int) -> np.ndarray:
-            return np.asarray(frames[k][:])
-
-        return Forecasts(path.stem, len(frames), frames[0].shape[0], read, known)
-    return _from_grid(path, variable)
+    if path.suffix.lower() not in ARRAYS:
+        return _from_grid(path, variable)
+    frames, times = clips_in(path), None
+    if path.suffix.lower() == ".npz":
+        with np.load(path) as arrays:
+            times = arrays.get("times")
+    if times is not None and times.shape != (len(frames), len(frames[0])):
+        raise ValueError(
+            f"{path}: times of shape {times.shape} for {len(frames)} forecasts of "
+            f"{len(frames[0])} frames; give each frame a time"
+        )
+    known = None if times is None else [moments(row) for row in times]
+    return Forecasts(path.stem, len(frames), len(frames[0]), lambda k: frames[k][:], known)
 
 
 def moments(times: np.ndarray) -> tuple[str, ...]:
@@ -112,15 +107,19 @@ def _from_grid(path: Path, variable: Any) -> Forecasts:
         )
     name = names[0] if len(names) == 1 else variable
     steps = dataset.sizes[lead]
-    apart = [n for n, coord in dataset.coords.items() if {start, lead} & set(coord.dims)]
-    plain = dataset[[name]].drop_vars(apart)
-    plain = plain.drop_vars([n for n in plain.coords if plain[n].dtype.kind in "mM"])
-    times = ("time", np.arange(steps), {"axis": "T"})
-    plain = plain.rename({lead: "time"}).assign_coords(time=times)
+    # Coordinates of starts and lead times, and dates, would be taken for the frames' times.
+    dates = [
+        n
+        for n, coord in dataset.coords.items()
+        if {start, lead} & set(coord.dims) or coord.dtype.kind in "mM"
+    ]
+    counted = ("time", np.arange(steps), {"axis": "T"})
+    plain = dataset[[name]].drop_vars(dates, errors="ignore").rename({lead: "time"})
+    plain = plain.assign_coords(time=counted)
 
     def read(k: int) -> np.ndarray:
-        [clip] = clips_from(plain.isel({start: k}))
-        return np.asarray(clip.frames[0:steps])
+        (clip,) = clips_from(plain.isel({start: k}))
+        return np.asarray(clip.frames)
 
     valid, units = _valid_times(path, dataset, start, lead), dataset[name].attrs.get("units", "")
     return Forecasts(path.stem, dataset.sizes[start], steps, read, valid, str(units))

@@ -1,12 +1,11 @@
 """GeoTIFF: rasters that say where they lie; each file, or each band of a file, is a time."""
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +29,9 @@ _SCALE, _TRANSFORM, _GEO_KEYS = 33550, 34264, 34735  # tags of where a raster li
 _SUBFILE, _BITS, _PHOTOMETRIC = 254, 258, 262
 _COLOURS = (2, 3, 6)  # RGB, palette, YCbCr
 _BIG = (b"+\0", b"\0+")  # BigTIFF, whose header is longer
-_DAY = r"(?<!\d)((?:1[89]|2[01])\d\d)[-_.]?(\d\d)[-_.]?(\d\d)"  # 2020-11-16, 20201116
-_HOUR = r"(?:[T_. :-]|-S)?(\d\d)(?:[:h_.-]?(\d\d)(?:[:m_.-]?(\d\d))?)?"  # T12:00:00, _1200, 12
-_STAMPS = (
-    re.compile(f"{_DAY}(?:{_HOUR})?(?!\\d)"),
-    re.compile(r"(?<!\d)((?:1[89]|2[01])\d\d)[-_.]?(\d\d)(?!\d)"),  # 2020-11
+_DATE = re.compile(
+    r"(?<!\d)((?:1[89]|2[01])\d\d)[-_.]?(\d\d)"  # 2020-11
+    r"(?:[-_.]?(\d\d)(?:(?:[T_. :-]|-S)?(\d\d)(?:[:h_.-]?(\d\d)(?:[:m_.-]?(\d\d))?)?)?)?(?!\d)"
 )
 
 
@@ -65,28 +62,26 @@ _ALIKE = ("bands, rows and columns", "places", "maps", "names of bands", "units"
 
 
 def is_geotiff(path: Path) -> bool:
-    """Whether a TIFF says where it lies, and holds values: 8-bit colours and several pages are
-    pictures.
+    """Whether a TIFF says where it lies, and holds values: 8-bit colours are pictures, and several
+    pages no recording.
     """
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
-        pages = [page for page in _pages(path) if not page.get(_SUBFILE, 0)]
+        tags, *others = islice(_pages(path), 2)
     except Exception:  # no TIFF; whoever reads it says what is wrong
         return False
-    tags = pages[0] if len(pages) == 1 else {}
+    one = all(other.get(_SUBFILE, 0) for other in others)  # besides overviews and masks
     colours = tags.get(_PHOTOMETRIC) in _COLOURS and set(tags.get(_BITS, (8,))) == {8}
-    return _GEO_KEYS in tags and (_SCALE in tags or _TRANSFORM in tags) and not colours
+    return one and _GEO_KEYS in tags and (_SCALE in tags or _TRANSFORM in tags) and not colours
 
 
-def _pages(path: Path) -> Iterator[Mapping[int, Any]]:
+def _pages(path: Path) -> Iterator[dict[int, Any]]:
     """The tags of each picture in a file, overviews and masks among them."""
     with path.open("rb") as file:
-        start = file.read(8)
-        tags = ImageFileDirectory_v2(start + (file.read(8) if start[2:4] in _BIG else b""))
-        seen: set[int] = set()
-        while tags.next and tags.next not in seen:  # damaged ones may go round in circles
-            seen.add(tags.next)
+        start = file.read(16)
+        tags = ImageFileDirectory_v2(start if start[2:4] in _BIG else start[:8])
+        while tags.next:
             file.seek(tags.next)
             tags.load(file)
             yield dict(tags)
@@ -110,7 +105,7 @@ def read_geotiff(
         source: a file, or the files of one recording.
         variable: bands by their descriptions or numbers ("1" is the first); all without it.
         strict: refuse a file that cannot be read, which is else left out.
-        budget: GiB that a slice may take.
+        budget: GiB that reading a frame may take.
 
     Raises:
         ValueError: rasterio is not installed; no file that can be read; files of unlike sizes, maps
@@ -144,7 +139,7 @@ def read_geotiff(
     place = _place(first)
     upside_down = first.place[4] > 0
     return Clip(
-        _RasterFrames(layers, shape, upside_down, budget),
+        _RasterFrames(layers, shape, upside_down),
         None if None in times else np.array(times, "datetime64[ns]"),
         first.units,
         place["coordinates"],
@@ -173,21 +168,15 @@ class _RasterFrames(Frames):
         layers: the frames, in order.
         shape: (T,C,H,W).
         upside_down: the files' rows run from south to north.
-        budget: GiB that a slice may take.
     """
 
     layers: list[_Layer]
     shape: tuple[int, ...]
     upside_down: bool
-    budget: float
     dtype: np.dtype = FLOAT32
 
     def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
-        shape = (last - first, *self.shape[1:])
-        what = f"a stretch of {shape[0]} frames of {self.layers[0].path.parent}"
-        need = 4 * math.prod(shape) + _WEIGHT * math.prod(shape[1:])
-        check_budget(need, self.budget, what, "read fewer")
-        frames = np.empty(shape, np.float32)
+        frames = np.empty((last - first, *self.shape[1:]), np.float32)
         for k, layer in enumerate(self.layers[first:last]):
             with _opened(layer.path) as file:
                 frames[k] = _values(file, layer.bands)
@@ -275,12 +264,11 @@ def _time_of_band(file: Any, band: int) -> datetime | None:
 
 
 def time_in(text: str) -> datetime | None:
-    """The first date, or date and time, in a text such as the name of a file."""
-    for stamp in _STAMPS:
-        for match in stamp.finditer(text):
-            digits = "".join(part for part in match.groups() if part)
-            with suppress(ValueError):  # digits that are no date
-                return datetime.strptime(digits, "%Y%m%d%H%M%S"[: len(digits) - 2])
+    """The first date and time in a text such as the name of a file, or the first date or month."""
+    found = ["".join(filter(None, match.groups())) for match in _DATE.finditer(text)]
+    for digits in sorted(found, key=len, reverse=True):
+        with suppress(ValueError):  # digits that are no date
+            return datetime.strptime(digits, "%Y%m%d%H%M%S"[: len(digits) - 2])
     return None
 
 

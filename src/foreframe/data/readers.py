@@ -33,7 +33,6 @@ from foreframe.data.pictures import (
     natural,
     read_gif,
     read_images,
-    read_pages,
 )
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.reading import apply_options, missing_value
@@ -93,8 +92,7 @@ def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 
 def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     (path,) = paths
-    read = read_gif if path.suffix.lower() == ".gif" else read_pages
-    clip = read(path, options.budget)
+    clip = read_gif(path, options.budget)
     torn = next((note for note in clip.notes if "damaged" in note), None)
     if torn and options.strict:
         cure = "fetch it again, or leave strict out to read what is there"
@@ -160,7 +158,7 @@ def clips_from(
     for.
 
     Args:
-        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a TIFF of several pages,
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP,
             a folder of numbered pictures, a .npy, .npz or .pt file, a NetCDF file, a Zarr store
             (folder or any fsspec URL), an ODIM HDF5, GRIB or GeoTIFF file, a folder of any of
             these, however deep; or, in memory, an array, a tensor or an xarray object.

@@ -12,7 +12,7 @@ from foreframe.base.shipped import published
 from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
-from foreframe.evaluation.elsewhere import checked, open_elsewhere
+from foreframe.evaluation.external import checked, open_external
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
@@ -153,7 +153,7 @@ class _Scorer:
         forecaster.check_match(*self.matches.values())
         forecaster.options(ForecastOptions(members=options.members))
         self.networks = self._networks()
-        self.clips, self.others = open_elsewhere(forecasts, dataset, options.limit, forecaster)
+        self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
         given = [of.name for of in forecasts]
         _check_names([name, *self.networks, *self.matches, *self.mean, *given])

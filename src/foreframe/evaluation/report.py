@@ -18,7 +18,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.data import batches, chosen
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.card import moving_baseline
-from foreframe.evaluation.elsewhere import open_elsewhere
+from foreframe.evaluation.external import open_external
 from foreframe.evaluation.member_scores import drawn_for
 from foreframe.evaluation.networks import forecast_clips, inputs_of, members_of
 from foreframe.evaluation.panels import panels_of
@@ -74,7 +74,7 @@ def write_report(
     with atomic_write(paths[1]) as rough:
         rough.write_bytes(curves_png(panels_of(card), names=("model", *BASELINES)))
     limit = card["clips"] if forecasts else None
-    scored, others = open_elsewhere(forecasts, dataset, limit, forecaster)
+    scored, others = open_external(forecasts, dataset, limit, forecaster)
     clips = _Clips(forecaster, dataset, card, others)
     which = chosen(dataset, examples, scored)
     paint = _paint(map(clips.truth, which), forecaster.scaling)

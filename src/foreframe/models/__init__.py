@@ -141,7 +141,9 @@ def build_model(
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
     _check_sizes(args, f"model {name}")
     try:
-        with _Building(budget * GIB / 4 if room_for is None else room_for + SPARE, room_for is None):
+        with _Building(
+            budget * GIB / 4 if room_for is None else room_for + SPARE, room_for is None
+        ):
             return kind(**args)
     except _TooLargeError:
         raise OverBudgetError(

@@ -32,7 +32,7 @@ COLD_TO_WARM = (
     *("313695", "4575b4", "74add1", "abd9e9", "e0f3f8", "ffffbf"),
     *("fee090", "fdae61", "f46d43", "d73027", "a50026"),
 )
-# Of a continuous palette: with frames and letters a GIF stays under its 256 colours, and so exact.
+# Of a continuous palette: with frames and letters a GIF has about its 256 colours.
 SHADES = 200
 OWN = ("grey", "radar", "temperature")
 

@@ -54,7 +54,7 @@ def figure_of(n: int, columns: int, width: float, height: float) -> tuple[Any, l
 
 def png_of(figure: Any) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, dpi=110, format="png")
+    figure.savefig(file, dpi=100, format="png")
     return file.getvalue()
 
 

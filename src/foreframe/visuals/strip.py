@@ -16,6 +16,7 @@ from foreframe.visuals.colours import (
     ORANGE,
     PAPER,
     Paint,
+    legend,
     text_width,
     white_of,
     with_legend,
@@ -26,6 +27,8 @@ from foreframe.visuals.colours import (
 # ones shrunk to the second.
 STRIP = (64, 256)
 FILM = (192, 768)
+GAP = 3  # between the frames of a strip
+WIDEST = 1600  # pixels of a picture: longer strips go on in further rows
 
 
 def strip(
@@ -52,57 +55,15 @@ def strip(
     Raises:
         ValueError: times of another number than the frames.
     """
-    p, steps = len(past), len(forecast)
-    _check_times(times, p + steps)
-    painted = paint or Paint()
-    before: list[np.ndarray | None] = [fit(frame, *STRIP) for frame in past]
-    rows = [
-        _Row(["past, forecast"], [*before, *(fit(frame, *STRIP) for frame in forecast)], painted)
-    ]
+    p, painted = len(past), paint or Paint()
+    _check_times(times, p + len(forecast))
+    before, made = _fitted(past), _fitted(forecast)
+    rows = [_Row(["past, forecast"], [*before, *made], painted)]
     if truth is not None:
-        truths = [*before, *(fit(frame, *STRIP) for frame in truth)]
-        rows.insert(0, _Row(["past, truth"], truths, painted, is_truth=True))
-        rows.append(_error_row(past, forecast, truth, painted))
+        rows.insert(0, _Row(["past, truth"], [*before, *_fitted(truth)], painted, is_truth=True))
+        errors = np.abs(forecast.astype(np.float32) - truth)
+        rows.append(_grey_row(["|forecast - truth|"], p, errors, painted))
     return _drawn(rows, p, times, painted)
-
-
-def _drawn(
-    rows: Sequence["_Row"], p: int, times: Sequence[str] | None, painted: Paint
-) -> np.ndarray:
-    """Rows of pictures below each other, each with p of the past and then those ahead."""
-    total = len(rows[0].frames)
-    h, w = next(of.shape[-2:] for of in rows[0].frames if of is not None)
-    size = min(16, max(10, w // 14))
-    line = size + 4
-    labels = times or [f"{t - p + 1:+d}" if t - p + 1 else "0" for t in range(total)]
-    broken = [_lines(label, w, size) for label in labels]
-    gap, top = 3, max(map(len, broken)) * line + 2
-    left = max(100, ceil(max(text_width(text, size) for row in rows for text in row.label)) + 14)
-    width, height = left + (total) * (w + gap) + 4 * gap, top + len(rows) * (h + 2 * gap)
-    picture = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(picture)
-    columns = [left + t * (w + gap) + (4 * gap if t >= p else 0) for t in range(total)]
-    for r, row in enumerate(rows):
-        y = top + r * (h + 2 * gap)
-        middle = y + h // 2 - len(row.label) * line // 2
-        for k, text in enumerate(row.label):
-            write_text(picture, (4, middle + k * line), text, INK, size)
-        for t, (x, frame) in enumerate(zip(columns, row.frames, strict=True)):
-            if frame is not None:
-                edge = ORANGE if t >= p and not row.is_truth else GREY
-                draw.rectangle((x - 1, y - 1, x + w, y + h), outline=edge)
-                picture.paste(Image.fromarray(row.paint(frame)), (x, y))
-    free = 0.0  # a label that would lie on the one before it stays away
-    for t, (x, lines) in enumerate(zip(columns, broken, strict=True)):
-        if x + 1 >= free:
-            for k, text in enumerate(lines):
-                place = (x + 1, top - 3 - (len(lines) - k) * line)
-                write_text(picture, place, text, ORANGE if t >= p else INK, size)
-                free = max(free, x + 1 + text_width(text, size) + 4)
-    missing = any(
-        np.isnan(frame).any() for row in rows for frame in row.frames if frame is not None
-    )
-    return with_legend(np.asarray(picture), painted, missing)
 
 
 class _Row(NamedTuple):
@@ -114,10 +75,68 @@ class _Row(NamedTuple):
     is_truth: bool = False
 
 
-def _error_row(past: np.ndarray, forecast: np.ndarray, truth: np.ndarray, paint: Paint) -> _Row:
-    """The errors; the past has none."""
-    errors = np.abs(forecast.astype(np.float32) - truth)
-    return _grey_row(["|forecast - truth|"], len(past), errors, paint)
+def _fitted(frames: np.ndarray) -> list[np.ndarray | None]:
+    return [fit(frame, *STRIP) for frame in frames]
+
+
+def _drawn(rows: Sequence[_Row], p: int, times: Sequence[str] | None, paint: Paint) -> np.ndarray:
+    """Rows of pictures below each other, each with p of the past and then those ahead; what is too
+    wide for one line goes on in the next.
+    """
+    total = len(rows[0].frames)
+    frames = [frame for row in rows for frame in row.frames if frame is not None]
+    missing = any(np.isnan(frame).any() for frame in frames)
+    w = frames[0].shape[-1]
+    size = min(16, max(10, w // 14))
+    left = max(100, ceil(max(text_width(text, size) for row in rows for text in row.label)) + 14)
+    room = WIDEST - left - legend(paint, 200, missing).shape[1]
+    lines = ceil(total / max(1, (room - 5 * GAP) // (w + GAP)))
+    each = ceil(total / lines)
+    labels = times or [f"{t - p + 1:+d}" if t - p + 1 else "0" for t in range(total)]
+    columns = [range(t, min(t + each, total)) for t in range(0, total, each)]
+    parts = [_line(rows, part, p, labels, left, size) for part in columns]
+    width = max(part.width for part in parts)
+    picture = Image.new("RGB", (width, sum(part.height for part in parts)), PAPER)
+    top = 0
+    for part in parts:
+        picture.paste(part, (0, top))
+        top += part.height
+    return with_legend(np.asarray(picture), paint, missing)
+
+
+def _line(
+    rows: Sequence[_Row], when: range, p: int, labels: Sequence[str], left: int, size: int
+) -> Image.Image:
+    """The frames of some times, under their labels and beside those of the rows that have any."""
+    rows = [row for row in rows if any(row.frames[t] is not None for t in when)]
+    h, w = next(frame.shape[-2:] for row in rows for frame in row.frames if frame is not None)
+    line = size + 4
+    broken = [_lines(labels[t], w, size) for t in when]
+    top = max(map(len, broken)) * line + 2
+    width = left + len(when) * (w + GAP) + 4 * GAP
+    picture = Image.new("RGB", (width, top + len(rows) * (h + 2 * GAP)), PAPER)
+    draw = ImageDraw.Draw(picture)
+    columns = [
+        left + (t - when.start) * (w + GAP) + (4 * GAP if when.start < p <= t else 0) for t in when
+    ]
+    for r, row in enumerate(rows):
+        y = top + r * (h + 2 * GAP)
+        middle = y + h // 2 - len(row.label) * line // 2
+        for k, text in enumerate(row.label):
+            write_text(picture, (4, middle + k * line), text, INK, size)
+        for t, x in zip(when, columns, strict=True):
+            if (frame := row.frames[t]) is not None:
+                edge = ORANGE if t >= p and not row.is_truth else GREY
+                draw.rectangle((x - 1, y - 1, x + w, y + h), outline=edge)
+                picture.paste(Image.fromarray(row.paint(frame)), (x, y))
+    free = 0.0  # a label that would lie on the one before it stays away
+    for t, x, texts in zip(when, columns, broken, strict=True):
+        if x + 1 >= free:
+            for k, text in enumerate(texts):
+                place = (x + 1, top - 3 - (len(texts) - k) * line)
+                write_text(picture, place, text, ORANGE if t >= p else INK, size)
+                free = max(free, x + 1 + text_width(text, size) + 4)
+    return picture
 
 
 def _grey_row(label: Sequence[str], p: int, values: np.ndarray, paint: Paint) -> _Row:
@@ -129,8 +148,7 @@ def _grey_row(label: Sequence[str], p: int, values: np.ndarray, paint: Paint) ->
     white = white_of(most, paint)
     units = "" if paint.shown_units == "1" else paint.shown_units
     words = [*label, f"white: {white:g} {units}".rstrip(), "and more"]
-    frames = [*([None] * p), *(fit(frame, *STRIP) for frame in values)]
-    return _Row(words, frames, Paint("grey", 0.0, white))
+    return _Row(words, [*([None] * p), *_fitted(values)], Paint("grey", 0.0, white))
 
 
 SHOWN = 3  # members
@@ -159,17 +177,15 @@ def strip_of_members(
     """
     p, painted = len(past), paint or Paint()
     _check_times(times, p + members.shape[1])
-    before: list[np.ndarray | None] = [fit(frame, *STRIP) for frame in past]
-    none: list[np.ndarray | None] = [None] * p
-    rows = []
+    before, rows = _fitted(past), list[_Row]()
     if truth is not None:
-        came = [fit(frame, *STRIP) for frame in truth]
-        rows.append(_Row(["past, truth"], [*before, *came], painted, is_truth=True))
+        rows.append(_Row(["past, truth"], [*before, *_fitted(truth)], painted, is_truth=True))
     for k, (name, frames) in enumerate(members_by_name(members).items()):
-        shown = none if rows else before
         label = ["mean of", plural(len(members), "member")] if k == 0 else [name]
-        label = label if rows else ["past; then", *label]
-        rows.append(_Row(label, [*shown, *(fit(of, *STRIP) for of in frames)], painted))
+        if not rows:  # the first row has the past
+            label = ["past; then", *label]
+        shown = [None] * p if rows else before
+        rows.append(_Row(label, [*shown, *_fitted(frames)], painted))
         if k == 0:
             apart = np.abs(members - frames).astype(np.float32)
             spread = np.sqrt(np.square(apart).sum(axis=0) / max(1, len(members) - 1))
@@ -227,6 +243,7 @@ def animation_frames(
         given = (past, *panels.values())
         missing = painted.has_legend and any(holds_nan(frames) for frames in given)
     widest = max((*panels, "forecast"), key=len)
+    most = min(FILM[1], WIDEST // len(panels) - 8)
 
     def pictures() -> Iterator[np.ndarray]:
         band = None
@@ -235,7 +252,7 @@ def animation_frames(
             for word, frames in panels.items():
                 frame = _frame(past, t) if t < p else _frame(frames, t - p)
                 is_forecast = word != "truth" and t >= p
-                panel = framed(painted(fit(frame, *FILM)), ORANGE if is_forecast else GREY)
+                panel = framed(painted(fit(frame, FILM[0], most)), ORANGE if is_forecast else GREY)
                 if times is not None:
                     if band is None:
                         size = min(18, max(11, panel.shape[0] // 18))

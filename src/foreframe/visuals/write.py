@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from foreframe.base.files import atomic_folder, atomic_write
-from foreframe.visuals.colours import GREY, INK, MISSING, ORANGE, PAPER
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
@@ -109,80 +108,16 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 5.0) -> None:
 
 
 def gif_bytes(frames: np.ndarray, fps: float = 5.0) -> bytes:
-    """The bytes of a looping GIF. All frames share one palette, so that colours do not flicker.
-
-    Up to 256 colours are exact. Of more, greys move by one level at most to make room for a few
-    colours, such as the orange frame; the colours of photographs are chosen by Pillow, and those of
-    frames and legends stay exact.
+    """The bytes of a looping GIF. All frames share one palette, which Pillow chooses from at most
+    24 of them, so that colours do not flicker.
     """
-    seen = np.zeros(1 << 24, bool)
-    for frame in frames:
-        seen[_packed(frame)] = True
-    packed = np.flatnonzero(seen)
-    palette, numbers = _shared_palette(frames, packed)
-    number = np.zeros(1 << 24, np.uint8)
-    number[packed] = numbers
-    pictures = [Image.fromarray(number[_packed(frame)]) for frame in frames]
-    for picture in pictures:
-        picture.putpalette(palette.tobytes())
-    stream = io.BytesIO()
-    duration = max(20, round(1000 / fps))  # browsers slow anything under 20 ms down
-    pictures[0].save(
-        stream,
-        format="GIF",
-        save_all=True,
-        append_images=pictures[1:],
-        duration=duration,
-        loop=0,
-        optimize=False,
-        disposal=1,
-    )
-    return stream.getvalue()
-
-
-def _packed(pixels: np.ndarray) -> np.ndarray:
-    """A colour as one number, red first."""
-    return (
-        pixels[..., 0].astype(np.uint32) << 16
-        | pixels[..., 1].astype(np.uint32) << 8
-        | pixels[..., 2]
-    )
-
-
-def _unpacked(numbers: np.ndarray) -> np.ndarray:
-    return np.stack([numbers >> 16 & 255, numbers >> 8 & 255, numbers & 255], axis=-1).astype(
-        np.uint8
-    )
-
-
-def _shared_palette(frames: np.ndarray, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The palette (256,3) uint8 of frames with these packed colours, and each colour's number."""
-    palette = np.zeros((256, 3), np.uint8)
-    colours = _unpacked(packed)
-    if len(colours) <= 256:
-        palette[: len(colours)] = colours
-        return palette, np.arange(len(colours), dtype=np.uint8)
-    grey = (colours[:, 0] == colours[:, 1]) & (colours[:, 1] == colours[:, 2])
-    few = int((~grey).sum())
-    if few <= 64:
-        levels = np.linspace(0, 255, 256 - few).round()
-        palette[:few], palette[few:] = colours[~grey], levels[:, None]
-        numbers = few + np.abs(colours[:, :1].astype(float) - levels).argmin(axis=1)
-        numbers[~grey] = np.arange(few)
-        return palette, numbers.astype(np.uint8)
-    places = [(colours == ours).all(axis=1) for ours in (ORANGE, GREY, PAPER, INK, MISSING)]
-    places = [place for place in places if place.any()]
-    own = [colours[place][0] for place in places]
     sample = frames[np.linspace(0, len(frames) - 1, min(len(frames), 24)).astype(int)]
     mosaic = Image.fromarray(sample.reshape(-1, *sample.shape[2:]))  # frames one below the other
-    chosen = mosaic.quantize(256 - len(own), dither=Image.Dither.NONE).getpalette() or []
-    palette[: len(chosen) // 3] = np.reshape(chosen, (-1, 3))
-    palette[256 - len(own) :] = np.reshape(own, (-1, 3))
-    scheme = Image.new("P", (1, 1))
-    scheme.putpalette(palette.tobytes())
-    numbers = np.asarray(
-        Image.fromarray(colours[None]).quantize(palette=scheme, dither=Image.Dither.NONE)
-    )[0].copy()
-    for k, place in enumerate(places):
-        numbers[place] = 256 - len(own) + k
-    return palette, numbers
+    palette = mosaic.quantize(256)
+    plain = Image.Dither.NONE  # dots would differ from frame to frame
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=plain) for frame in frames]
+    stream = io.BytesIO()
+    duration = max(20, round(1000 / fps))  # browsers slow anything under 20 ms down
+    how = {"duration": duration, "loop": 0, "optimize": False, "disposal": 1}
+    pictures[0].save(stream, format="GIF", save_all=True, append_images=pictures[1:], **how)
+    return stream.getvalue()

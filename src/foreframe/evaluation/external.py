@@ -1,6 +1,6 @@
-"""Forecasts made elsewhere: what other programs forecast from, and which clip each is of."""
+"""External forecasts: the past frames that other programs need, and which clip each belongs to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,18 +49,18 @@ def write_pasts(
     return len(which)
 
 
-def open_elsewhere(
+def open_external(
     forecasts: Sequence[Forecasts], dataset: Any, clips: int | None, forecaster: Forecaster
 ) -> tuple[Sequence[int], dict[str, Callable[[Sequence[int]], Tensor]]]:
-    """Which clips are scored, and for each of `forecasts` what reads those of some of them, on the
-    network's scale.
+    """The clips that are scored, and for each of `forecasts` a function that reads those of some
+    clips, on the network's scale.
     """
-    times = _times(dataset, forecaster.window) if any(f.times for f in forecasts) else None
-    among: Sequence[int] = range(len(dataset))
-    rows: list[Mapping[int, int]] = []
-    if times is not None:
-        rows = [rows_by_time(given, times) for given in forecasts if given.times is not None]
-        among = [clip for clip in among if all(clip in row for row in rows)]
+    window, scaling = forecaster.window, forecaster.scaling
+    times = _times(dataset, window) if any(given.times for given in forecasts) else None
+    by_time = {
+        given.name: rows_by_time(given, times) for given in forecasts if times and given.times
+    }
+    among = [clip for clip in range(len(dataset)) if all(clip in rows for rows in by_time.values())]
     scored = chosen(dataset, clips, among)
     if not scored:
         raise ValueError(
@@ -68,15 +68,14 @@ def open_elsewhere(
         )
     readers = {}
     for given in forecasts:
-        check_units(given.units, forecaster.scaling.units, given.name, "the clips are in")
-        if given.steps < forecaster.window.future:
+        check_units(given.units, scaling.units, given.name, "the clips are in")
+        if given.steps < window.future:
             raise ValueError(
                 f"{given.name} forecasts {plural(given.steps, 'frame')}, but "
-                f"{forecaster.window.future} are scored; --future {given.steps} scores as many"
+                f"{window.future} are scored; --future {given.steps} scores as many"
             )
-        by_time = times is not None and given.times is not None
-        row = rows.pop(0) if by_time else rows_in_order(given, scored)
-        readers[given.name] = _reader(given, row, dataset, forecaster.window, forecaster.scaling)
+        rows = by_time.get(given.name) or rows_in_order(given, scored)
+        readers[given.name] = _reader(given, rows, dataset, window, scaling)
     return scored, readers
 
 
@@ -98,7 +97,7 @@ def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
 
 
 def _reader(
-    given: Forecasts, rows: Mapping[int, int], dataset: Any, window: Window, scaling: Scaling
+    given: Forecasts, rows: dict[int, int], dataset: Any, window: Window, scaling: Scaling
 ) -> Callable[[Sequence[int]], Tensor]:
     c, h, w = np.shape(dataset[0])[1:]
     c -= len(scaling.inputs)
@@ -121,8 +120,8 @@ def _reader(
 
 
 def _of_files(scaling: Scaling, dataset: Any, clip: int) -> Scaling:
-    """That of the numbers which files have of a clip, as `foreframe predict` writes its forecast:
-    of 8-bit pictures they go to 255 also where the network was trained on 0 to 1.
+    """The scaling of a clip's numbers in files, as `foreframe predict` writes its forecast: those
+    of 8-bit pictures go to 255 also where the network was trained on 0 to 1.
     """
     return scaling.of(clip_set(dataset).dtype_of(clip))
 
