@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from PIL import Image
 
 import foreframe.forecasting.outputs
 from foreframe import Clip, Forecaster, Window
@@ -119,40 +118,6 @@ def test_values_of_one_place(folder: Path, capsys) -> None:
     assert list(one[0]) == ["time", "ahead", "variable", "units", "measured", "forecast"]
 
 
-@pytest.mark.parametrize("more", [[], ["--members", "5"], ["--members", "5", "--probability", "3"]])
-def test_a_chart_of_one_place(folder: Path, more: list[str]) -> None:
-    path = predict(folder, "place.png", "--at", "5,7", "--after", "4", *more)
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
-    assert ((pixels[..., 0] > 150) & (pixels[..., 2] < 100)).sum() > 100  # orange
-
-
-def test_a_chart_says_what_it_shows(folder: Path, monkeypatch, capsys) -> None:
-    shown: list[tuple] = []
-    monkeypatch.setattr(
-        "foreframe.forecasting.outputs.write_fan", lambda *given: shown.append(given)
-    )
-    wet = ["--members", "5", "--probability", "3"]
-    for more in (["--at", "5,7"], ["--at", "5,7", *wet]):
-        predict(folder, "place.png", *more)
-    assert (
-        "3 frames of probabilities (3 mm/h or more, by 5 members) that follow frame 5"
-        in capsys.readouterr().out
-    )
-    assert [fan.words for _, _, [fan], _ in shown] == [
-        ("measured", "forecast", "what came"),
-        (
-            "measured: 1 where it reached 3 mm/h, else 0",
-            "share of 5 members that reach 3 mm/h",
-            "what came: 1 or 0 likewise",
-        ),
-    ]
-    assert [title for _, title, *_ in shown] == ["rain.nc: row 5, column 7 of 12x16"] * 2
-    labels = [fan.label for _, _, [fan], _ in shown]
-    assert labels == ["rain in mm/h", "probability of 3 mm/h or more"]
-    assert [len(times) for *_, times in shown] == [7, 7]
-
-
 def test_pictures_of_probabilities_are_on_a_scale_that_says_so(folder: Path, monkeypatch) -> None:
     given: list[Paint] = []
     real = foreframe.forecasting.outputs.strip
@@ -167,7 +132,7 @@ def test_pictures_of_probabilities_are_on_a_scale_that_says_so(folder: Path, mon
     assert (given[0].low, given[0].high) == (0, 1)
 
 
-def test_a_chart_of_a_film_names_its_colours(tmp_path: Path) -> None:
+def test_a_place_of_a_film_names_its_colours(tmp_path: Path) -> None:
     film = Clip(np.zeros((2, 3, 4, 5), np.uint8), pictures=True)
     write_place(tmp_path / "place.csv", film, film, place_at(film, "1,2"))
     named = [line["variable"] for line in lines_of(str(tmp_path / "place.csv"))]
@@ -194,14 +159,14 @@ def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("output", "more", "words"),
     [
-        ("never.nc", ["--at", "5,7"], "of one place there is a chart, .png, or its values, .csv"),
+        ("never.nc", ["--at", "5,7"], "the values of one place are written as .csv"),
         ("never.csv", [], "a .csv holds the values of one place: name it, --at"),
         ("never.csv", ["--at", "12,0"], "of rows 0 to 11 and columns 0 to 15"),
         ("never.csv", ["--at", "-1.5,0"], "of rows 0 to 11 and columns 0 to 15"),
         ("never.csv", ["--at", "40.7,-74:"], "--at is latitude,longitude or row,column"),
-        ("never.png", ["--at", "Zurich"], "--at is latitude,longitude or row,column"),
+        ("never.csv", ["--at", "Zurich"], "--at is latitude,longitude or row,column"),
         (
-            "never.png",
+            "never.csv",
             ["--at", "5,7", "--every", "1"],
             "--at is of one forecast: give --after, not",
         ),

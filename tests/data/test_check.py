@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from PIL import Image
 
@@ -225,7 +224,7 @@ def write_cases(folder: Path) -> None:
         )
     (folder / "text.mp4").write_text("no film")
     np.save(folder / "short.npy", values[:10])
-    torch.save({"a": 1}, folder / "nothing.pt")
+    np.savez(folder / "nothing.npz")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +238,7 @@ def write_cases(folder: Path) -> None:
         (["irregular.nc"], "irregular"),
         (["backwards.nc"], "runs backwards"),
         (["missing.nc"], "every value is missing"),
-        (["nothing.pt"], "not found"),
+        (["nothing.npz"], "not found"),
         (["nowhere"], "no file or folder"),
         (["ok.nc", "--splits.buy", "time"], "did you mean --splits.by?"),
         (["ok.nc", "--reading.colors", "grey"], "did you mean --reading.colour?"),

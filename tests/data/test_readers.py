@@ -8,7 +8,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,7 +78,6 @@ def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Pat
     with (tmp_path / "a.NPY").open("wb") as file:
         np.save(file, frames)
     np.savez(tmp_path / "a.npz", frames=frames)
-    torch.save({"frames": torch.from_numpy(frames), "note": "kept out"}, tmp_path / "a.pt")
     write_film(tmp_path / "a.mkv", frames)
     write_pictures(tmp_path / "a", frames)
     Image.fromarray(frames[0]).save(
@@ -92,16 +90,13 @@ def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Pat
     grid.to_netcdf(tmp_path / "a.nc")
     grid.to_zarr(tmp_path / "a.zarr", consolidated=False)
     for source in (
-        *(
-            tmp_path / f"a{kind}"
-            for kind in (".NPY", ".npz", ".pt", ".mkv", "", ".gif", ".nc", ".zarr")
-        ),
+        *(tmp_path / f"a{kind}" for kind in (".NPY", ".npz", ".mkv", "", ".gif", ".nc", ".zarr")),
         grid,
         grid["v"],
     ):
         (clip,) = clips_from(source)
         np.testing.assert_array_equal(whole(clip)[:, 0], frames, err_msg=str(source))
-    assert len(clips_from(tmp_path)) == 8
+    assert len(clips_from(tmp_path)) == 7
     assert len(clips_from((tmp_path / "a.zarr").as_uri())) == 1
 
 

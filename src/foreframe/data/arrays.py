@@ -1,12 +1,11 @@
-"""Clips and recordings in arrays: .npy, .npz and .pt files, and what lies in memory already."""
+"""Clips and recordings in arrays: .npy and .npz files, and what lies in memory already."""
 
-import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data.datasets import ClipSet
-from foreframe.data.npy import Header, check_whole, frames_in, read_header
+from foreframe.data.npy import Header, NpyFrames, frames_in, header_of, read_header
 
-ARRAYS = (".npy", ".npz", ".pt", ".pth")
+ARRAYS = (".npy", ".npz")
 # Names that an .npz may give to what belongs to its frames.
 TIMES, ROWS, COLUMNS = (
     ("times", "time", "valid_time"),
@@ -32,27 +31,37 @@ TIMES, ROWS, COLUMNS = (
 )
 BESIDE = (*TIMES, *ROWS, *COLUMNS, "units")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
-_BY_FRAME = "store it as .npy, which is read by the frame"
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
 _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """What a file's headers say of its frames: the shape and dtype of the array, its name ("" in a
-    .npy), and where it lies.
-    """
+class _Stored(NamedTuple):
+    """An array in a file, which is not read yet; the one of a .npy has no name, ""."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    path: Path
     name: str
-    header: Header | None = None  # of a .npy
-    # Those of a .pt, which has no headers: it is read at once.
-    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    header: Header
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.header.shape
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether its frames can be read one at a time."""
+        return not self.name and not self.header.fortran
+
+    def frames(self, shape: tuple[int, ...], budget: float) -> NpyFrames:
+        """The frames (T,C,H,W) of an array that is read by the frame."""
+        return frames_in(self.path, replace(self.header, shape=shape), budget)
+
+    def values(self, budget: float) -> np.ndarray:
+        """The whole array, in memory."""
+        return _read(self.path, [self.name], budget)[self.name]
 
 
-def _layout(path: Path, variable: str | None, budget: float) -> _Layout:
-    """The array of frames in a file; that of a .npy or an .npz is not read yet.
+def _stored(path: Path, variable: str | None) -> _Stored:
+    """The array of frames in a file.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, objects, anything but
@@ -60,53 +69,53 @@ def _layout(path: Path, variable: str | None, budget: float) -> _Layout:
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    kind = path.suffix.lower()
     with _in_one_line(path):
-        if kind == ".npy":
-            with path.open("rb") as file:
-                header = read_header(file)
-            layout = _Layout(header.shape, header.dtype, "", header)
-        elif kind in (".pt", ".pth"):
-            tensors = _tensors(path, budget)
-            name = _chosen({name: values.ndim for name, values in tensors.items()}, variable)
-            layout = _Layout(tensors[name].shape, tensors[name].dtype, name, tensors=tensors)
-        else:
-            with zipfile.ZipFile(path) as archive:
-                headers = _headers(archive)
-            name = _chosen({name: len(header.shape) for name, header in headers.items()}, variable)
-            layout = _Layout(headers[name].shape, headers[name].dtype, name)
-        if layout.dtype.kind not in "fiub" or layout.dtype.itemsize > 8:
+        headers = _headers(path)
+        single = path.suffix.lower() == ".npy"
+        name = "" if single else _chosen({n: len(h.shape) for n, h in headers.items()}, variable)
+        dtype = headers[name].dtype
+        if dtype.kind not in "fiub" or dtype.itemsize > 8:
             raise ValueError(
-                f"it holds {layout.dtype}, not numbers that frames are made of; store float32"
+                f"it holds {dtype}, not numbers that frames are made of; store float32"
             )
-    return layout
+    return _Stored(path, name, headers[name])
 
 
-def _values(path: Path, layout: _Layout, budget: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The array itself, in memory and in this machine's byte order, and those of its file that
-    describe it (`BESIDE`).
+def _headers(path: Path) -> dict[str, Header]:
+    """The headers of a file's arrays by name; "" is that of a .npy."""
+    if path.suffix.lower() == ".npy":
+        return {"": header_of(path)}
+    headers = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".npy"):
+                with archive.open(name) as file:
+                    headers[name.removesuffix(".npy")] = read_header(file)
+    return headers
+
+
+def _read(path: Path, names: Sequence[str], budget: float) -> dict[str, np.ndarray]:
+    """Those of the named arrays that a file has, in this machine's byte order and in C order, as
+    torch wants them.
 
     Raises:
-        ValueError: more than the budget; a damaged file.
+        ValueError: more than the budget; pickled objects; a damaged file.
     """
+    arrays = {}
     with _in_one_line(path):
-        if layout.header is not None:
-            check_whole(path, layout.header)
-            what = "an array whose first axis runs fastest"
-            check_budget(2 * layout.header.size, budget, what, "store it in C order")
-            count, offset = math.prod(layout.shape), layout.header.offset
-            values = np.fromfile(path, layout.dtype, count, offset=offset)
-            return _native(values.reshape(layout.shape[::-1]).T), {}
-        arrays = dict(layout.tensors)
-        if not arrays:
-            with zipfile.ZipFile(path) as archive:
-                headers = _headers(archive)
-                wanted = [name for name in headers if name == layout.name or name in BESIDE]
-                need = sum(headers[name].size for name in wanted)
-                check_budget(need, budget, f"{layout.name} of shape {layout.shape}", _BY_FRAME)
-                arrays = {name: _member(archive, name) for name in wanted}
-        frames = _native(arrays.pop(layout.name))
-        return frames, {name: _native(arrays[name]) for name in BESIDE if name in arrays}
+        headers = {name: header for name, header in _headers(path).items() if name in names}
+        what = f"{names[0]} of shape {headers[names[0]].shape}".lstrip()
+        # Turning an array whose first axis runs fastest takes it once more.
+        need = sum(header.size * (2 if header.fortran else 1) for header in headers.values())
+        check_budget(need, budget, what, "store it as .npy in C order, which is read by the frame")
+        archive = None if "" in headers else zipfile.ZipFile(path)
+        with archive or nullcontext():
+            for name in headers:
+                with archive.open(f"{name}.npy") if archive else path.open("rb") as file:
+                    values = np.lib.format.read_array(file, allow_pickle=False)
+                native = values.dtype.newbyteorder("=")
+                arrays[name] = np.ascontiguousarray(values, native) if values.ndim else values
+    return arrays
 
 
 @contextmanager
@@ -121,55 +130,6 @@ def _in_one_line(path: Path) -> Iterator[None]:
         raise ValueError(
             f"{path} is damaged ({' '.join(str(error).split())[:160]}); make or fetch it again"
         ) from None
-
-
-def _headers(archive: zipfile.ZipFile) -> dict[str, Header]:
-    """The headers of the arrays in an .npz, by name."""
-    headers = {}
-    for info in archive.infolist():
-        if info.filename.endswith(".npy"):
-            with archive.open(info) as file:
-                headers[info.filename.removesuffix(".npy")] = header = read_header(file)
-            if not header.dtype.hasobject and info.file_size < header.offset + header.size:
-                raise ValueError(
-                    f"{info.filename} is cut short: its header promises {header.size} bytes"
-                )
-    return headers
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(f"{name}.npy") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _native(values: np.ndarray) -> np.ndarray:
-    """The same values in this machine's byte order and in C order, as torch wants them."""
-    return np.ascontiguousarray(values, values.dtype.newbyteorder("=")) if values.ndim else values
-
-
-def _tensors(path: Path, budget: float) -> dict[str, np.ndarray]:
-    """A saved tensor, or a dict of them, without unpickling anything else."""
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-    check_budget(size, budget, "a file of tensors, which is read at once,", _BY_FRAME)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for what is no file of tensors
-        raise ValueError("not a file of tensors") from error
-    content = content if isinstance(content, dict) else {"frames": content}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    for name, value in tensors.items():  # a stride of 0 makes much of little
-        need = value.numel() * value.element_size()
-        check_budget(need, budget, f"tensor {name} of shape {tuple(value.shape)}")
-    return {name: _as_array(value) for name, value in tensors.items()}
-
-
-def _as_array(values: Tensor) -> np.ndarray:
-    """A tensor as numpy has it, which knows no bfloat16; not copied where it need not be."""
-    values = values.detach().cpu()
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _chosen(axes: Mapping[str, int], variable: str | None) -> str:
@@ -191,37 +151,38 @@ def read_arrays(
     """Every recording in a file, in the data's own numbers; `foreframe.clips_from` says how axes
     are told apart.
 
-    Frames of a .npy are read when asked for, the others at once. Arrays `times`, `latitude`,
-    `longitude` and `units` beside the frames come along; rows that run south to north are turned.
+    Frames of a .npy are read when they are needed, those of an .npz at once. Arrays `times`,
+    `latitude`, `longitude` and `units` beside the frames come along; rows that run south to north
+    are turned.
 
     Args:
-        path: .npy, .npz or .pt.
-        variable: which array of an .npz or of a .pt's dict; needed where it holds several and none
-            is called `frames` or `clips`.
+        path: .npy or .npz.
+        variable: which array of an .npz; needed where it holds several and none is called `frames`
+            or `clips`.
         budget: GiB that reading may take at once.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, pickled objects, axes that
             fit no recording, times that are no times, more than the budget.
     """
-    path = Path(path)
-    layout = _layout(path, variable, budget)
-    where, shape = str(path), layout.shape
-    clips = _is_clips(layout)
+    array = _stored(Path(path), variable)
+    where, shape = str(path), array.shape
+    clips = _holds_many(array)
     if not clips:
         _check_recording(shape, f"{path}: shape {shape} is no")
     if 0 in shape:
         raise ValueError(f"{path}: shape {shape} holds no frames")
     if clips:
-        frames_of = _clips(path, layout, budget)
+        frames_of = _clips(array, budget)
         return [Clip(frames, name=f"{where}#{k}") for k, frames in enumerate(frames_of)]
-    if layout.header is not None and not layout.header.fortran:
-        t, *channels, h, w = shape
-        header = replace(layout.header, shape=(t, *(channels or [1]), h, w))
-        return [Clip(frames_in(path, header, budget), name=where)]
-    frames, beside = _values(path, layout, budget)
-    frames = frames[:, None] if frames.ndim == 3 else frames
-    return [_described(frames, beside, where, "" if layout.name in ("", "frames") else layout.name)]
+    t, *channels, h, w = shape
+    four = (t, *(channels or [1]), h, w)
+    if array.by_frame:
+        return [Clip(array.frames(four, budget), name=where)]
+    arrays = _read(array.path, [array.name, *BESIDE], budget)
+    frames = arrays.pop(array.name).reshape(four)
+    variable = "" if array.name == "frames" else array.name
+    return [_described(frames, arrays, where, variable)]
 
 
 def _check_recording(shape: tuple[int, ...], refusal: str) -> None:
@@ -236,54 +197,52 @@ def _check_recording(shape: tuple[int, ...], refusal: str) -> None:
     )
 
 
-def _is_clips(layout: _Layout) -> bool:
-    shape = layout.shape
-    return (
-        shape == PUBLISHED_SHAPE or len(shape) == 5 or (layout.name == "clips" and len(shape) == 4)
-    )
+def _holds_many(array: _Stored) -> bool:
+    """Whether these are whole recordings, one after the other, and not the frames of one."""
+    shape, named = array.shape, array.name == "clips"
+    return shape == PUBLISHED_SHAPE or len(shape) == 5 or (named and len(shape) == 4)
 
 
-def holds_clips(path: str | Path, variable: str | None = None, budget: float = BUDGET) -> bool:
+def holds_clips(path: str | Path, variable: str | None = None) -> bool:
     """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut
     windows from.
     """
-    layout = _layout(Path(path), variable, budget)
-    return layout.name == "clips" or _has_clip_axes(layout.shape)
+    array = _stored(Path(path), variable)
+    return array.name == "clips" or _has_clip_axes(array.shape)
 
 
 def clips_in(
     path: str | Path, variable: str | None = None, budget: float = BUDGET
 ) -> Sequence[Frames]:
     """The frames of each clip of a file of clips, (N,T,C,H,W) or (N,T,H,W); those of a .npy are
-    read when asked for.
+    read when they are needed.
 
     Raises:
         ValueError: as `read_arrays`, or other axes.
     """
-    return _clips(Path(path), _layout(Path(path), variable, budget), budget)
+    return _clips(_stored(Path(path), variable), budget)
 
 
-def _clips(path: Path, layout: _Layout, budget: float) -> Sequence[Frames]:
-    """The clips (T,C,H,W) of a file of them; those of a .npy are read when asked for.
+def _clips(array: _Stored, budget: float) -> Sequence[Frames]:
+    """The clips (T,C,H,W) of a file of them; those of a .npy are read when they are needed.
 
     Raises:
         ValueError: other axes than those of clips; what reading raises.
     """
-    shape = layout.shape
-    published = shape == PUBLISHED_SHAPE
+    path, shape = array.path, array.shape
     if len(shape) not in (4, 5):
         raise ValueError(f"{path}: shape {shape}; a file of clips is (N,T,C,H,W) or (N,T,H,W)")
     if 0 in shape:
         raise ValueError(f"{path}: shape {shape} holds no clips")
-    if layout.header is not None and not layout.header.fortran:
-        (t, n) = shape[:2] if published else (shape[1], shape[0])
-        channels, h, w = (1, *shape[2:]) if len(shape) == 4 else shape[2:]
-        frames = frames_in(path, replace(layout.header, shape=(n * t, channels, h, w)), budget)
-        if published:  # frames first: of a clip each lies n further on
-            return [replace(frames.part(k, k + t), step=n * frames.step) for k in range(n)]
-        return [frames.part(k * t, (k + 1) * t) for k in range(n)]
-    values, _ = _values(path, layout, budget)
-    return [as_frames(clip) for clip in _clip_axes(values, str(path))]
+    if not array.by_frame:
+        return [as_frames(clip) for clip in _clip_axes(array.values(budget), str(path))]
+    published = shape == PUBLISHED_SHAPE
+    (t, n) = shape[:2] if published else (shape[1], shape[0])
+    channels, h, w = (1, *shape[2:]) if len(shape) == 4 else shape[2:]
+    frames = array.frames((n * t, channels, h, w), budget)
+    if published:  # frames first: of a clip each lies n further on
+        return [replace(frames.part(k, k + t), step=n * frames.step) for k in range(n)]
+    return [frames.part(k * t, (k + 1) * t) for k in range(n)]
 
 
 def _described(
@@ -404,7 +363,11 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
         raise ValueError(
             f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing"
         )
-    frames = _as_array(source) if isinstance(source, Tensor) else np.asarray(source)
+    if isinstance(source, Tensor):
+        # numpy knows no bfloat16
+        source = source.float() if source.dtype == torch.bfloat16 else source
+        source = source.detach().cpu().numpy()
+    frames = np.asarray(source)
     if frames.dtype.kind not in "fiub":
         raise ValueError(f"{name}: not numbers that frames are made of; give float32 or uint8")
     if frames.size == 0:
@@ -457,8 +420,8 @@ class ArrayClips(ClipSet):
     the last 10 % test. The published Moving MNIST file is one test split and nothing else.
 
     Args:
-        source: .npy, whose clips are read when asked for, or .npz, which is read at once; or an
-            array or a tensor.
+        source: .npy, whose clips are read when they are needed, or .npz, which is read at once; or
+            an array or a tensor.
         split: "train", "validation", "test" or "all".
         variable: which array of an .npz.
         budget: GiB that reading may take at once.
@@ -478,9 +441,9 @@ class ArrayClips(ClipSet):
         name = self.name = data_name(source)
         published = False
         if isinstance(source, str | Path):
-            layout = _layout(Path(source), variable, budget)
-            clips, dtype = _clips(Path(source), layout, budget), layout.dtype
-            published = layout.shape == PUBLISHED_SHAPE
+            array = _stored(Path(source), variable)
+            clips, dtype = _clips(array, budget), array.header.dtype
+            published = array.shape == PUBLISHED_SHAPE
         else:
             values = _clip_axes(array_of(source), name)
             clips, dtype = [as_frames(clip) for clip in values], values.dtype
@@ -520,7 +483,7 @@ def split_block(n: int, split: str) -> slice:
 def published_moving_mnist(
     path: str | Path = "data/mnist_test_seq.npy", download: bool = False, split: str = "test"
 ) -> ArrayClips:
-    """The 10,000 published test clips (Srivastava et al. 2015), read from `path` when asked for;
+    """The 10,000 published test clips (Srivastava et al. 2015), read from `path` one by one;
     fetched there first if `download`.
 
     Raises:

@@ -62,12 +62,12 @@ def write_grid(
     rolling = not isinstance(clip, Clip | Ensemble)
     if not forecasts:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
-    drawn = any(isinstance(of, Ensemble) for of in forecasts)
+    has_members = any(isinstance(of, Ensemble) for of in forecasts)
     # By start and by member.
     clips = [list(of) if isinstance(of, Ensemble) else [of] for of in forecasts]
     _check_alike(clips)
     with in_one_line(f"cannot make a grid for {path}"):
-        dataset = _as_dataset(clips, rolling, drawn, attributes or {})
+        dataset = _as_dataset(clips, rolling, has_members, attributes or {})
     if path.suffix == ".nc":
         with in_one_line(f"cannot write {path}"):
             content = _netcdf_bytes(dataset)
@@ -141,37 +141,36 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _as_dataset(
-    clips: list[list[Clip]], rolling: bool, drawn: bool, attributes: Mapping[str, Any]
+    clips: list[list[Clip]], rolling: bool, has_members: bool, attributes: Mapping[str, Any]
 ) -> Any:
     """An xarray Dataset of clips of one grid, by start and by member."""
     import xarray as xr
 
     first = clips[0][0]
     t, c, h, w = first.frames.shape
-    # (start,realization,T,C,H,W)
-    frames = np.stack(
-        [[np.asarray(clip.frames[0:t], dtype=np.float32) for clip in of] for of in clips]
-    )
-    if first.turned:
-        frames = frames[..., ::-1, :]
     row, column, places = _places(first, h, w)
-    when = ("start", "realization", "lead" if rolling else first.time_dim)
+    moment = "lead" if rolling else first.time_dim
+    frames = [[np.asarray(clip.frames[0:t], dtype=np.float32) for clip in of] for of in clips]
+    whole = xr.DataArray(
+        np.stack(frames), dims=("start", "realization", moment, "channel", row, column)
+    )
+    whole = whole.isel({} if rolling else {"start": 0})
+    whole = whole.isel({} if has_members else {"realization": 0})
+    if first.turned:
+        whole = whole.isel({row: slice(None, None, -1)})
     coordinates = places | (_leads([of[0] for of in clips]) if rolling else _times(first))
-    if drawn:
+    if has_members:
         coordinates["realization"] = ("realization", np.arange(len(clips[0])), _MEMBER)
     fields: dict[str, Any] = {}
     done = 0
     for variable in _variables_of(first, c):
-        values = frames[:, :, :, done : done + variable.channels]
-        done += variable.channels
-        kept = {"start": rolling, "realization": drawn, "channel": variable.channels > 1}
-        every = (*when, "channel", row, column)
-        dims = tuple(dim for dim in every if kept.get(dim, True))
-        values = values.squeeze(tuple(k for k, dim in enumerate(every) if not kept.get(dim, True)))
+        end = done + variable.channels
         if variable.channels > 1:
             coordinates |= _channels(variable)
-        name = _free_name(variable.name, {*fields, *coordinates, *dims})
-        fields[name] = (dims, values, _attributes_of(variable, name, places))
+        field = whole.isel(channel=slice(done, end) if variable.channels > 1 else done)
+        done = end
+        name = _free_name(variable.name, {*fields, *coordinates, *map(str, field.dims)})
+        fields[name] = (field.dims, field.values, _attributes_of(variable, name, places))
     # By CF a grid mapping is no coordinate.
     mappings = {
         name: coordinates.pop(name)

@@ -9,8 +9,8 @@ import numpy as np
 from foreframe.clips.clip import Clip, Window, format_step
 from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.scaling import Moments
-from foreframe.data.claims import frames_at_once
 from foreframe.data.cuts import find_cuts
+from foreframe.data.header_limits import frames_at_once
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.splits import (
     SPLITS,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Shaped
 
 from foreframe.clips.frames import FramesLike, as_frames
-from foreframe.data.claims import frames_at_once
+from foreframe.data.header_limits import frames_at_once
 
 # frames before and after that must all be unlike, so that a flash shorter than that is no cut
 _SIDE = 3

@@ -1,4 +1,4 @@
-"""What training and scoring ask of a Dataset, and how any Dataset comes to answer it."""
+"""The Datasets that training and scoring read, and an adapter for any other Dataset."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -19,7 +19,7 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames
-from foreframe.data.claims import check_claim
+from foreframe.data.header_limits import check_frames_fit
 from foreframe.data.maps import on_map
 from foreframe.data.pictures import natural
 
@@ -134,7 +134,7 @@ def read_geotiff(
     height, width = first.shape[1:]
     check_budget(_WEIGHT * height * width, budget, f"{first.path} of {height}x{width} pixels")
     shape = (len(layers), len(layers[0].bands), height, width)
-    check_claim(shape, 4, sum(r.path.stat().st_size for r in rasters), budget, str(first.path))
+    check_frames_fit(shape, 4, sum(r.path.stat().st_size for r in rasters), budget, str(first.path))
 
     place = _place(first)
     upside_down = first.place[4] > 0

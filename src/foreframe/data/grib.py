@@ -12,18 +12,17 @@ from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
-from foreframe.data.asked import asked_for
-from foreframe.data.claims import check_claim
-from foreframe.data.grids import read_grid
+from foreframe.data.grids import read_grid, select_variables
+from foreframe.data.header_limits import check_frames_fit
 
 SUFFIXES = (".grib", ".grb", ".grib2", ".grb2", ".grib1", ".grb1")
 _WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes
 _APART = ("typeOfLevel", "stepType", "dataType", "gridType")  # messages unlike in these are unlike
-_ASKED = (*_APART, "shortName", "cfVarName", "time", "step", "valid_time", "numberOfPoints")
+_KEYS = (*_APART, "shortName", "cfVarName", "time", "step", "valid_time", "numberOfPoints")
 _METHODS = {"accum": "sum", "avg": "mean", "max": "maximum", "min": "minimum", "instant": "point"}
 _UNKNOWN = ("unknown", "undef", "~")
 
-Message = dict[str, Any]  # what `_ASKED` says of it
+Message = dict[str, Any]  # its values of `_KEYS`
 
 
 def read_grib(
@@ -32,7 +31,7 @@ def read_grib(
     select: Mapping[str, Any] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """A clip out of a GRIB file of either edition, its messages read when its frames are asked for.
+    """A clip out of a GRIB file of either edition, its messages read when its frames are needed.
 
     Frames are as `read_grid` has them. A frame's time is the time that its message is valid at;
     `Clip.start` is when the forecast began, where all messages are of one forecast. Grids in
@@ -67,11 +66,11 @@ def read_grib(
     titles = list(dict.fromkeys(map(_name, messages)))
     spellings = {str(message["shortName"]): _name(message) for message in messages}
     spellings |= dict(zip(titles, titles, strict=True))
-    names = asked_for(variable, titles, path.name, spellings=spellings)
+    names = select_variables(variable, titles, path.name, spellings=spellings)
     chosen = [_chosen(messages, name, wanted, path.name) for name in names]
     for same in chosen:
-        claim = (len(same), 1, 1, int(same[0]["numberOfPoints"]))
-        check_claim(claim, 4, path.stat().st_size, budget, str(path))
+        shape = (len(same), 1, 1, int(same[0]["numberOfPoints"]))
+        check_frames_fit(shape, 4, path.stat().st_size, budget, str(path))
     left = {key: value for key, value in wanted.items() if key not in _APART}
     opened = [_opened(path, same, left) for same in chosen]
     try:
@@ -94,14 +93,14 @@ def _messages(path: Path) -> list[Message]:
 
     try:
         stream = cfgrib.FileStream(str(path), errors="raise")
-        index = cfgrib.FieldsetIndex.from_fieldset(stream, _ASKED, cfgrib.COMPUTED_KEYS)
+        index = cfgrib.FieldsetIndex.from_fieldset(stream, _KEYS, cfgrib.COMPUTED_KEYS)
     except Exception as error:  # ecCodes has a kind of error for everything
         raise ValueError(
             f"{path} is not a whole GRIB file ({str(error) or type(error).__name__}); check that "
             "it is GRIB, or copy it again"
         ) from None
     return [
-        dict(zip(_ASKED, values, strict=True)) for values, ids in index.iter_index() for _ in ids
+        dict(zip(_KEYS, values, strict=True)) for values, ids in index.iter_index() for _ in ids
     ]
 
 
@@ -121,9 +120,9 @@ def _chosen(
     matches = [message for message in messages if _name(message) == name]
     for key in _APART:
         kinds = list(dict.fromkeys(message[key] for message in matches))
-        asked = {select.get(key)} | (set(select) if key == "typeOfLevel" else set())
-        kind = next((kind for kind in kinds if kind in asked), kinds[0])
-        if (len(kinds) > 1 or key in select) and kind not in asked:
+        wanted = {select.get(key)} | (set(select) if key == "typeOfLevel" else set())
+        kind = next((kind for kind in kinds if kind in wanted), kinds[0])
+        if (len(kinds) > 1 or key in select) and kind not in wanted:
             raise ValueError(
                 f"{where}: {name} comes with {key} {', '.join(map(str, kinds))}; select one of "
                 f"these, e.g. {key}={kinds[0]}"

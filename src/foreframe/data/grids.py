@@ -7,13 +7,14 @@ decided here, once.
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
 
-from foreframe.base.budget import check_budget
+from foreframe.base.budget import check_budget, check_stretch
 from foreframe.clips.clip import (
     LATITUDES,
     LONGITUDES,
@@ -26,9 +27,8 @@ from foreframe.clips.clip import (
 )
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
-from foreframe.data.asked import asked_for
-from foreframe.data.claims import USUAL, check_claim
-from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
+from foreframe.data.header_limits import USUAL, check_frames_fit
+from foreframe.data.store import Opened, bytes_to_read, in_one_line, open_grid, stored_bytes
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
@@ -46,52 +46,40 @@ _SECONDS = {
 
 class _GridFrames(Frames):
     """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is
-    asked for.
+    needed.
 
     Args:
-        fields: xarray Variables with a time, a row, a column and perhaps a channel dimension, in
-            any order.
-        dims: the names of time, channel, row and column; a field may be without the channel.
-        name: of the file, for messages.
-        budget: GiB that a slice may take.
-
-    Attributes:
+        grid: where they lie.
         flip: whether rows are turned upside down.
+        budget: GiB that a slice may take.
 
     Raises:
         ValueError: on slicing, a damaged file, or more than the budget.
     """
 
     dtype = np.dtype(np.float32)
-    flip = False
 
-    def __init__(
-        self, fields: list[Any], dims: tuple[Any, Any, Any, Any], name: str, budget: float
-    ) -> None:
-        self._fields, self._dims, self._name, self._budget = fields, dims, name, budget
-        time, channel, row, column = dims
-        sizes = fields[0].sizes
-        channels = sum(field.sizes.get(channel, 1) for field in fields)
-        self.shape = (sizes[time], channels, sizes[row], sizes[column])
+    def __init__(self, grid: "GridLayout", flip: bool, budget: float) -> None:
+        self._fields, self._where, self._flip, self._budget = grid.fields, grid.where, flip, budget
+        self._time, self._channel = grid.time, grid.channel
+        self._dims = (grid.time, grid.channel, grid.row, grid.column)
+        self.shape = grid.shape
 
     def read(self, first: int, last: int) -> np.ndarray:
-        time, channel, row, column = self._dims
         count = last - first
-        largest = max(bytes_to_read(field, {time: count}) for field in self._fields)
-        need = largest + 8 * count * math.prod(self.shape[1:])
-        what = f"a stretch of {count} frames of {self._name}"
-        check_budget(need, self._budget, what, "read fewer")
+        largest = max(bytes_to_read(field, {self._time: count}) for field in self._fields)
+        check_stretch((count, *self.shape[1:]), 8, self._budget, largest)
         parts = []
         for field in self._fields:
             # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
             # point by point.
-            with in_one_line(f"cannot read {self._name}; is it whole?"):
-                cut = field.isel({time: slice(first, last)}).values
-            order = [d for d in (time, channel, row, column) if d in field.dims]
-            part = cut.transpose([field.dims.index(d) for d in order]).astype(np.float32)
-            parts.append(part if channel in field.dims else part[:, None])
+            with in_one_line(f"cannot read {self._where}; is it whole?"):
+                cut = field.isel({self._time: slice(first, last)}).values
+            order = [field.dims.index(dim) for dim in self._dims if dim in field.dims]
+            part = cut.transpose(order).astype(np.float32)
+            parts.append(part if self._channel in field.dims else part[:, None])
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        return np.ascontiguousarray(frames[:, :, ::-1] if self.flip else frames)
+        return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
 
 
 def read_grid(
@@ -101,8 +89,8 @@ def read_grid(
     budget: float = BUDGET,
     inputs: Sequence[str] = (),
 ) -> Clip:
-    """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are asked
-    for.
+    """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are
+    needed.
 
     Frames are float32 (T,C,H,W) in the file's own units, NaN where a value is missing. Rows run
     north to south where the file says where north is, and `notes` tell when they were turned;
@@ -128,81 +116,110 @@ def read_grid(
     """
     names = [variable] if isinstance(variable, str) else list(variable or ())
     opened = open_grid(source, _group_of(names), budget)
-    name = opened.name
-    known = list(opened.dataset.variables)
-    dataset, notes = _select(opened.dataset, dict(select or {}), name)
+    where = opened.name
+    dataset, notes = _select(opened.dataset, dict(select or {}), where)
     axes = _axes(dataset)
+    known = opened.dataset.variables
     names = [wanted if wanted in known else wanted.rpartition("/")[2] for wanted in names]
-    others = dataset.drop_vars(inputs, errors="ignore")
-    names = names or [_only_candidate(others, axes, name, opened.in_groups)]
-    targets = len(names)
-    names += inputs
-    for wanted in names:
-        if wanted not in dataset.variables:
-            raise ValueError(
-                f"{name} has no variable {wanted}; it holds {_listed(dataset.data_vars or known)}"
-            )
-        if dataset.variables[wanted].dtype.kind not in "fiub":
-            raise ValueError(
-                f"{name}: {wanted} holds {dataset.variables[wanted].dtype}, not numbers; name "
-                "another variable"
-            )
-    (time, *_), _ = _dimensions(dataset, axes, names[0], name)
-    dataset, constant = _with_constants(dataset, time, inputs, name, budget)
-    dims, levels = _layout(dataset, axes, names, name)
-    time, channel, row, column = dims
-    dataset = dataset.isel(dict.fromkeys(levels, 0))
-    if 0 in (dataset.sizes[time], dataset.sizes[row], dataset.sizes[column]):
-        raise ValueError(
-            f"{name}: {names[0]} is empty: {time} {dataset.sizes[time]}, "
-            f"{row} {dataset.sizes[row]}, {column} {dataset.sizes[column]}"
-        )
-
-    fields = [dataset.variables[wanted] for wanted in names]
-    frames = _GridFrames(fields, dims, name, budget)
+    names = names or [_only_candidate(dataset.drop_vars(inputs, errors="ignore"), axes, opened)]
+    _check_numbers(dataset, [*names, *inputs], opened)
+    time = _dimensions(dataset, axes, names[0], where)[0].time
+    dataset, constant = _with_constants(dataset, time, inputs, where, budget)
+    grid = _layout(dataset, axes, [*names, *inputs], where)
     if opened.path is not None:
-        claimed = math.prod(frames.shape) * 4
-        stored = stored_bytes(opened.path, claimed // USUAL)
-        check_claim(frames.shape, 4, stored, budget, str(opened.path))
-        _check_coordinates(dataset, names, time, row, column, name, budget)
-    with in_one_line(f"cannot read the coordinates of {name}; is it whole?"):
-        times, note = _read_times(dataset, time)
-        coordinates, frames.flip = _read_coordinates(dataset, axes, names, time, row, column)
+        _check_header(grid, opened.path, budget)
+
+    with in_one_line(f"cannot read the coordinates of {where}; is it whole?"):
+        times, note = _read_times(grid)
+        coordinates, flip = _read_coordinates(grid)
     if times is not None:
-        _check_forward(times, name)
+        _check_forward(times, where)
     if note:
         notes.append(note)
-    if frames.flip:
+    if flip:
         notes.append("rows ran south to north: turned north-up")
-
-    time_dim = _time_dim(dataset, time)
-    variables = tuple(
-        _read_variable(dataset, wanted, field.sizes.get(channel, 1), time, time_dim, coordinates)
-        for wanted, field in zip(names, fields, strict=True)
-    )
-    units = [variable.units for variable in variables[:targets]]
-    titles = names[:targets]
-    for label in (channel, f"{channel}_name"):
-        words = dataset.variables.get(label)
-        if targets == 1 and words is not None and words.dtype.kind in "OUT":
-            titles = [str(title) for title in words.values]
+    targets = [_read_variable(grid, name, coordinates) for name in names]
+    units = [target.units for target in targets]
     return Clip(
-        frames,
+        _GridFrames(grid, flip, budget),
         times,
         units[0] if len(set(units)) == 1 else ", ".join(units),
         coordinates,
-        name=name,
-        variable=", ".join(titles),
+        name=where,
+        variable=", ".join(_titles(grid, names)),
         notes=tuple(notes),
-        attributes=shared_attributes([v.attributes for v in variables[:targets]]),
-        dims=(str(row), str(column)),
+        attributes=shared_attributes([target.attributes for target in targets]),
+        dims=(str(grid.row), str(grid.column)),
         start=_read_start(dataset, times),
-        time_dim=time_dim,
-        turned=frames.flip,
-        variables=variables[:targets] if targets > 1 else (),
+        time_dim=grid.time_dim,
+        turned=flip,
+        variables=tuple(targets) if len(targets) > 1 else (),
         about={key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
-        inputs=tuple(Input(wanted, wanted in constant) for wanted in inputs),
+        inputs=tuple(Input(name, name in constant) for name in inputs),
     )
+
+
+def select_variables(
+    variable: str | Sequence[str] | None,
+    names: Sequence[str],
+    where: str,
+    kinds: tuple[str, str] = ("variable", "variables"),
+    spellings: Mapping[str, str] | None = None,
+) -> list[str]:
+    """The names of those of a file's variables that are read, or of the only one.
+
+    Args:
+        variable: a name, several, or None for the only one.
+        names: what the file holds.
+        where: the file's name, for messages.
+        kinds: what the file calls one of them, and several.
+        spellings: other spellings of the names, and the names themselves, each with its name.
+
+    Raises:
+        ValueError: no such name; several, and no name is given.
+    """
+    spellings = spellings or dict(zip(names, names, strict=True))
+    wanted = [variable] if isinstance(variable, str) else list(variable or names)
+    if variable is None and len(names) > 1:
+        raise ValueError(
+            f"{where} holds several {kinds[1]}: {', '.join(names)}; name one, or a list that "
+            "become channels"
+        )
+    for name in wanted:
+        if name not in spellings:
+            raise ValueError(f"{where} has no {kinds[0]} {name}; it holds {', '.join(names)}")
+    return [spellings[name] for name in wanted]
+
+
+def _check_numbers(dataset: Any, names: Sequence[str], opened: Opened) -> None:
+    """Refuse names of no variable, and of variables that hold no numbers (ValueError)."""
+    for name in names:
+        if name not in dataset.variables:
+            held = _listed(dataset.data_vars or opened.dataset.variables)
+            raise ValueError(f"{opened.name} has no variable {name}; it holds {held}")
+        kind = dataset.variables[name].dtype
+        if kind.kind not in "fiub":
+            raise ValueError(
+                f"{opened.name}: {name} holds {kind}, not numbers; name another variable"
+            )
+
+
+def _check_header(grid: "GridLayout", path: Path, budget: float) -> None:
+    """Refuse more frames than a file can hold, and coordinates larger than the budget, before
+    they are read.
+
+    Raises:
+        OverBudgetError: more than the budget.
+    """
+    stored = stored_bytes(path, math.prod(grid.shape) * 4 // USUAL)
+    check_frames_fit(grid.shape, 4, stored, budget, str(path))
+    for name, variable in grid.dataset.variables.items():
+        if name in grid.names or not set(variable.dims) <= {grid.time, grid.row, grid.column}:
+            continue
+        # A grid that is repeated at every time is read once.
+        sizes = {grid.time: 1} if variable.ndim > 1 else {}
+        what = f"{grid.where}: {name} of shape {variable.shape}"
+        check_budget(bytes_to_read(variable, sizes), budget, what, "leave it out")
 
 
 # -- which dimension is which ----------------------------------------------------------------------
@@ -248,6 +265,48 @@ def _axes(dataset: Any) -> _Axes:
         {*places.get("latitude", ()), *(n for n, low in named.items() if low in LATITUDES)},
         {*places.get("longitude", ()), *(n for n, low in named.items() if low in LONGITUDES)},
     )
+
+
+@dataclass(frozen=True)
+class GridLayout:
+    """Where the frames lie in a Dataset, and which of its dimensions is which.
+
+    Args:
+        dataset: an xarray Dataset.
+        axes: what its variables say of the sides of the picture.
+        names: the variables that become channels, in order.
+        where: its name, for messages.
+        time, channel, row, column: the names of dimensions; `channel` is None where there is none.
+    """
+
+    dataset: Any
+    axes: _Axes
+    names: list[str]
+    where: str
+    time: Any
+    channel: Any
+    row: Any
+    column: Any
+
+    @property
+    def fields(self) -> list[Any]:
+        """The variables that become channels."""
+        return [self.dataset.variables[name] for name in self.names]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T,C,H,W) of the frames."""
+        sizes = self.dataset.sizes
+        channels = sum(field.sizes.get(self.channel, 1) for field in self.fields)
+        return sizes[self.time], channels, sizes[self.row], sizes[self.column]
+
+    @property
+    def time_dim(self) -> str:
+        """What a clip calls its times: as the file does, where they are those of its dimension."""
+        dim, described = self.time, _time_variable(self.dataset, self.time)
+        if described is None or described[0] != dim or dim in ("start", "lead", "channel"):
+            return "time"
+        return "time" if _attribute(described[1], "standard_name") in _STARTS else str(dim)
 
 
 def _points_north(name: str, coordinate: Coordinate, axes: _Axes) -> bool:
@@ -301,10 +360,8 @@ def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
 
 def _dimensions(
     dataset: Any, axes: _Axes, variable: str, name: str
-) -> tuple[tuple[Any, Any, Any, Any], list[Any]]:
-    """The names of time, channel (or None), row and column of a variable, and its further
-    dimensions of size 1.
-    """
+) -> tuple[GridLayout, list[Any]]:
+    """The layout of one variable, and its further dimensions, which are of size 1."""
     field = dataset.variables[variable]
     time = _time_dimension(dataset, field.dims)
     if time is None:
@@ -344,7 +401,7 @@ def _dimensions(
             f"{'; '.join(_choices(dataset, d) for d in many)}; "
             f"select one of each, e.g. {many[0]}={_first_choice(dataset, many[0])}"
         )
-    return (time, channel, row, column), further
+    return GridLayout(dataset, axes, [variable], name, time, channel, row, column), further
 
 
 def _with_constants(
@@ -367,25 +424,30 @@ def _with_constants(
     return dataset.assign(constant), set(constant)
 
 
-def _layout(
-    dataset: Any, axes: _Axes, names: Sequence[str], name: str
-) -> tuple[tuple[Any, Any, Any, Any], set[Any]]:
-    """The same of several variables, which must share a grid; only some may have a channel.
+def _layout(dataset: Any, axes: _Axes, names: list[str], where: str) -> GridLayout:
+    """The layout of several variables, which must share a grid; only some may have a channel.
 
     Raises:
-        ValueError: they lie on different grids.
+        ValueError: they lie on different grids, or the grid is empty.
     """
-    (dims, single), *others = [_dimensions(dataset, axes, wanted, name) for wanted in names]
-    (time, channel, row, column), levels = dims, set(single)
-    for wanted, (other, more) in zip(names[1:], others, strict=True):
-        if (other[0], *other[2:]) != (time, row, column):
+    layouts = [_dimensions(dataset, axes, name, where) for name in names]
+    first = layouts[0][0]
+    mine = [first.time, first.row, first.column]
+    for name, (other, _) in zip(names, layouts, strict=True):
+        theirs = [other.time, other.row, other.column]
+        if theirs != mine:
             raise ValueError(
-                f"{name}: {names[0]} lies on {_listed([time, row, column])}, but {wanted} on "
-                f"{_listed([other[0], *other[2:]])}; channels need one grid: read them apart"
+                f"{where}: {names[0]} lies on {_listed(mine)}, but {name} on {_listed(theirs)}; "
+                "channels need one grid: read them apart"
             )
-        channel = other[1] if channel is None else channel
-        levels.update(more)
-    return (time, channel, row, column), levels
+    if not all(dataset.sizes[dim] for dim in mine):
+        sizes = ", ".join(f"{dim} {dataset.sizes[dim]}" for dim in mine)
+        raise ValueError(f"{where}: {names[0]} is empty: {sizes}")
+    channels = [layout.channel for layout, _ in layouts if layout.channel is not None]
+    single = dict.fromkeys((dim for _, further in layouts for dim in further), 0)
+    return replace(
+        first, dataset=dataset.isel(single), names=names, channel=(channels or [None])[0]
+    )
 
 
 def _first_choice(dataset: Any, dim: Any) -> Any:
@@ -407,7 +469,7 @@ def _group_of(names: Sequence[str]) -> str:
     return groups[0]
 
 
-def _only_candidate(dataset: Any, axes: _Axes, name: str, in_groups: Sequence[str]) -> str:
+def _only_candidate(dataset: Any, axes: _Axes, opened: Opened) -> str:
     """The one variable with a time and two space dimensions."""
     bounds = {
         _attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")
@@ -424,12 +486,13 @@ def _only_candidate(dataset: Any, axes: _Axes, name: str, in_groups: Sequence[st
     ]
     if not candidates:
         content = _listed(f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items())
-        groups = f", and in groups {_listed(in_groups)}: name one of these" if in_groups else ""
+        inside = opened.in_groups
+        groups = f", and in groups {_listed(inside)}: name one of these" if inside else ""
         raise ValueError(
-            f"{name} has no variable with a time and two space dimensions; it holds "
+            f"{opened.name} has no variable with a time and two space dimensions; it holds "
             f"{content}{groups}"
         )
-    return asked_for(None, candidates, name)[0]
+    return select_variables(None, candidates, opened.name)[0]
 
 
 def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[str]]:
@@ -473,11 +536,11 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
 # -- reading coordinates ---------------------------------------------------------------------------
 
 
-def _read_times(dataset: Any, dim: Any) -> tuple[np.ndarray | None, str]:
+def _read_times(grid: GridLayout) -> tuple[np.ndarray | None, str]:
     """Times (T,) as a Clip has them, and a note where they are not seconds although they are
     numbers.
     """
-    described = _time_variable(dataset, dim)
+    described = _time_variable(grid.dataset, grid.time)
     if described is None:
         return None, ""
     _, variable = described
@@ -574,28 +637,28 @@ def mapping_names(text: str) -> list[str]:
     return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
 
 
-def _read_variable(
-    dataset: Any, name: str, channels: int, time: Any, time_dim: str, coordinates: Mapping[str, Any]
-) -> Variable:
+def _read_variable(grid: GridLayout, name: str, coordinates: Mapping[str, Any]) -> Variable:
     """What the file says of a variable; pointers to what the clip does not hold are left out."""
-    variable = dataset.variables[name]
+    variable = grid.dataset.variables[name]
     attributes = _attributes(variable, "units", "grid_mapping", *_VALID)
     mapping = _attribute(variable, "grid_mapping")
     if mapping and all(title in coordinates for title in mapping_names(mapping)):
         attributes["grid_mapping"] = mapping
-    if time != time_dim and "cell_methods" in attributes:
+    if grid.time != grid.time_dim and "cell_methods" in attributes:
         attributes["cell_methods"] = re.sub(
-            rf"\b{re.escape(str(time))}:", f"{time_dim}:", str(attributes["cell_methods"])
+            rf"\b{re.escape(str(grid.time))}:", f"{grid.time_dim}:", str(attributes["cell_methods"])
         )
+    channels = variable.sizes.get(grid.channel, 1)
     return Variable(name, _attribute(variable, "units"), attributes, channels)
 
 
-def _time_dim(dataset: Any, dim: Any) -> str:
-    """What a clip calls its times: as the file does, where they are those of its dimension."""
-    described = _time_variable(dataset, dim)
-    if described is None or described[0] != dim or dim in ("start", "lead", "channel"):
-        return "time"
-    return "time" if _attribute(described[1], "standard_name") in _STARTS else str(dim)
+def _titles(grid: GridLayout, names: list[str]) -> list[str]:
+    """What the channels are called: by the names of variables, or those of one with channels."""
+    for label in (grid.channel, f"{grid.channel}_name"):
+        words = grid.dataset.variables.get(label)
+        if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
+            names = [str(title) for title in words.values]
+    return names
 
 
 def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
@@ -611,38 +674,15 @@ def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
     return None
 
 
-def _check_coordinates(
-    dataset: Any, names: list[str], time: Any, row: Any, column: Any, where: str, budget: float
-) -> None:
-    """Weigh what lies along the frames' axes, and may be read for that, before it is read.
-
-    Raises:
-        OverBudgetError: more than the budget.
-    """
-    for name, variable in dataset.variables.items():
-        if name in names or not set(variable.dims) <= {time, row, column}:
-            continue
-        # A grid that is repeated at every time is read once.
-        sizes = {time: 1} if variable.ndim > 1 else {}
-        what = f"{where}: {name} of shape {variable.shape}"
-        check_budget(bytes_to_read(variable, sizes), budget, what, "leave it out")
-
-
-def _read_coordinates(
-    dataset: Any, axes: _Axes, names: list[str], time: Any, row: Any, column: Any
-) -> tuple[dict[str, Coordinate], bool]:
+def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
     """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and
     whether that took a flip.
     """
     coordinates = {
         str(name): Coordinate(dims, values, _coordinate_attributes(variable))
-        for name, variable, dims, values in (
-            *_lines(dataset, axes, row, column),
-            *_planes(dataset, axes, time, row, column),
-            *_points(dataset, names),
-        )
+        for name, variable, dims, values in (*_lines(grid), *_planes(grid), *_points(grid))
     }
-    if not _runs_north(coordinates, axes):
+    if not _runs_north(coordinates, grid.axes):
         return coordinates, False
     return {name: turned(coordinate) for name, coordinate in coordinates.items()}, True
 
@@ -660,40 +700,42 @@ def _runs_north(coordinates: Mapping[str, Coordinate], axes: _Axes) -> bool:
 _Place = tuple[Any, Any, tuple[str, ...], np.ndarray]  # name, variable, dims, values
 
 
-def _lines(dataset: Any, axes: _Axes, row: Any, column: Any) -> Iterator[_Place]:
+def _lines(grid: GridLayout) -> Iterator[_Place]:
     """Along one side: rows' before columns', each beginning with the dimension's own."""
-    for dim, side in ((row, "row"), (column, "column")):
-        for name, variable in _along(dataset, dim).items():
-            is_coordinate = name == dim or name in dataset.coords
+    for dim, side in ((grid.row, "row"), (grid.column, "column")):
+        for name, variable in _along(grid.dataset, dim).items():
+            is_coordinate = name == dim or name in grid.dataset.coords
             fits = (side, "") if is_coordinate else (side,)
             counted = variable.attrs.get("long_name") == counts_pixels(side)
-            if variable.dtype.kind in "fiu" and axes.sides[name] in fits and not counted:
+            if variable.dtype.kind in "fiu" and grid.axes.sides[name] in fits and not counted:
                 yield name, variable, (side,), np.asarray(variable.values)
 
 
-def _planes(dataset: Any, axes: _Axes, time: Any, row: Any, column: Any) -> Iterator[_Place]:
+def _planes(grid: GridLayout) -> Iterator[_Place]:
     """Over both sides: latitudes, longitudes, and what else the file calls a coordinate."""
-    others = {*dataset.coords} - axes.latitudes - axes.longitudes
+    axes, sides = grid.axes, (grid.row, grid.column)
+    others = {*grid.dataset.coords} - axes.latitudes - axes.longitudes
     for names in (axes.latitudes, axes.longitudes, others):
-        for name, variable in dataset.variables.items():
-            if time in variable.dims and variable.ndim == 3:  # WRF repeats its grid at every time
-                variable = variable.isel({time: 0})
-            flat = set(variable.dims) == {row, column} and variable.dtype.kind in "fiu"
+        for name, variable in grid.dataset.variables.items():
+            # WRF repeats its grid at every time.
+            if grid.time in variable.dims and variable.ndim == 3:
+                variable = variable.isel({grid.time: 0})
+            flat = set(variable.dims) == {*sides} and variable.dtype.kind in "fiu"
             if flat and name in names:
-                values = np.asarray(variable.transpose(row, column).values)
+                values = np.asarray(variable.transpose(*sides).values)
                 yield name, variable, ("row", "column"), values
 
 
-def _points(dataset: Any, names: list[str]) -> Iterator[_Place]:
+def _points(grid: GridLayout) -> Iterator[_Place]:
     """What is true of the whole clip: levels and the like, and grid mappings."""
-    for name, variable in dataset.coords.variables.items():
+    for name, variable in grid.dataset.coords.variables.items():
         if not variable.dims and variable.dtype.kind in "fiuUSTO" and not _is_time(name, variable):
             value = np.asarray(variable.values)
             yield name, variable, (), value if value.dtype.kind in "fiu" else np.array(str(value))
-    for text in {_attribute(dataset.variables[name], "grid_mapping") for name in names}:
+    for text in {_attribute(field, "grid_mapping") for field in grid.fields}:
         for name in mapping_names(text):
-            if name in dataset.variables:
-                variable = dataset.variables[name]
+            if name in grid.dataset.variables:
+                variable = grid.dataset.variables[name]
                 # Joined files repeat it.
                 value = variable.isel(dict.fromkeys(variable.dims, 0)).values
                 yield name, variable, (), value if value.dtype.kind in "fiu" else np.array(0)

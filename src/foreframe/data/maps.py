@@ -12,7 +12,7 @@ MAPPING = "crs"
 
 
 def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """What a `Clip` is told of rasters on a map: its `coordinates`, `dims` and the attribute
+    """The place of rasters on a map, as a `Clip` takes it: `coordinates`, `dims` and the attribute
     `grid_mapping`.
 
     Args:

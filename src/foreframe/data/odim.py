@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from foreframe.base.budget import check_budget
+from foreframe.base.budget import check_budget, check_stretch
 from foreframe.base.extras import needed
 from foreframe.clips.clip import Clip, Variable
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames
-from foreframe.data.asked import asked_for
-from foreframe.data.claims import check_claim
+from foreframe.data.grids import select_variables
+from foreframe.data.header_limits import check_frames_fit
 from foreframe.data.maps import on_map
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
@@ -90,7 +90,7 @@ def read_odim(
     select: Mapping[str, Any] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """A composite or an image out of an ODIM_H5 file, read when its frames are asked for.
+    """A composite or an image out of an ODIM_H5 file, read when its frames are needed.
 
     Frames are float32 (T,C,H,W), a frame for each time that the file holds. What was not measured
     (`nodata`) is NaN. Where nothing was detected (`undetect`), a rate, an amount or a column is 0
@@ -125,7 +125,7 @@ def read_odim(
         ) from None
 
     quantities = list(dict.fromkeys(layer.quantity for layer in layers))
-    names = asked_for(variable, quantities, path.name, ("quantity", "quantities"))
+    names = select_variables(variable, quantities, path.name, ("quantity", "quantities"))
     channels = [_chosen(layers, name, dict(select or {}), path.name) for name in names]
     times = [layer.time for layer in channels[0]]
     if any([layer.time for layer in others] != times for others in channels):
@@ -139,7 +139,7 @@ def read_odim(
         raise ValueError(f"{path.name}: its pictures are of unlike sizes; read them apart")
     shape = (len(times), len(names), height, width)
     check_budget(_WEIGHT * height * width, budget, f"a frame of {path} of {height}x{width} pixels")
-    check_claim(shape, 4, path.stat().st_size, budget, str(path))
+    check_frames_fit(shape, 4, path.stat().st_size, budget, str(path))
 
     try:
         place = _place(corner, height, width)
@@ -188,9 +188,7 @@ class _LayerFrames(Frames):
         import h5py
 
         shape = (last - first, *self.shape[1:])
-        what = f"a stretch of {shape[0]} frames of {self.path}"
-        need = 4 * math.prod(shape) + _WEIGHT * math.prod(shape[2:])
-        check_budget(need, self.budget, what, "read fewer")
+        check_stretch(shape, 4, self.budget, _WEIGHT * math.prod(shape[2:]))
         frames = np.empty(shape, np.float32)
         try:
             with h5py.File(self.path) as file:

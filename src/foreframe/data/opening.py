@@ -91,7 +91,7 @@ def open_splits(
     if _is_file_of_clips(data, args):
         given = {"source": data} | args
         return Splits(lambda split: _call(ArrayClips, data, {"split": split} | given))
-    if is_recording(data, args):
+    if _names_a_file(data):
         return _recordings(data, window, args, scaling)
     make = imported(data)
     if callable(make) and "split" in inspect.signature(make).parameters:
@@ -116,8 +116,11 @@ def is_recording(data: str, args: Mapping[str, Any]) -> bool:
     """Whether windows are cut from what a name stands for: a file, a folder or a URL of
     recordings.
     """
-    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
-    return named and not _is_file_of_clips(data, args)
+    return _names_a_file(data) and not _is_file_of_clips(data, args)
+
+
+def _names_a_file(data: str) -> bool:
+    return "://" in data or os.path.exists(data) or Path(data).suffix.lower() in SUFFIXES
 
 
 def holds_recordings(data: Any, args: Mapping[str, Any]) -> bool:

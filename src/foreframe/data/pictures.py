@@ -15,8 +15,8 @@ from foreframe.base.budget import OverBudgetError, check_budget
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
-from foreframe.data.claims import check_claim
 from foreframe.data.decoders import DecodedFrames
+from foreframe.data.header_limits import check_frames_fit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
@@ -57,7 +57,7 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
             shape = (3, image.height, image.width)
             _check_size(image, path, budget)
             pages = count_pages(path)
-            check_claim((pages, *shape), 1, path.stat().st_size, budget, str(path))
+            check_frames_fit((pages, *shape), 1, path.stat().st_size, budget, str(path))
             try:
                 for _ in ImageSequence.Iterator(image):
                     pixels = _pixels(image, shape, np.dtype(np.uint8))

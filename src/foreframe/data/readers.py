@@ -154,12 +154,12 @@ def reader_of(path: Path) -> Reader | None:
 def clips_from(
     source: Any, variable: str | Sequence[str] | None = None, **options: Any
 ) -> list[Clip]:
-    """Every recording in a source, in the data's own numbers, its frames read when they are asked
-    for.
+    """Every recording in a source, in the data's own numbers, its frames read when they are
+    needed.
 
     Args:
         source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP,
-            a folder of numbered pictures, a .npy, .npz or .pt file, a NetCDF file, a Zarr store
+            a folder of numbered pictures, a .npy or .npz file, a NetCDF file, a Zarr store
             (folder or any fsspec URL), an ODIM HDF5, GRIB or GeoTIFF file, a folder of any of
             these, however deep; or, in memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
@@ -395,9 +395,8 @@ def _as_one(run: Sequence[Clip]) -> Clip:
 
 def breaks(clip: Clip, options: ReadOptions) -> list[int]:
     """First frames of the parts that a recording is split into after its first: gaps in its times,
-    and scene changes if asked.
+    and scene changes with `cuts`.
     """
-    apply_options(clip, options, None)  # refuses what is too big to look at
     scenes = find_cuts(clip.frames) if clip.pictures and options.cuts else []
     return sorted({*gaps_in(clip), *scenes})
 

@@ -1,5 +1,5 @@
 """How recordings are read: crops, colours, sizes and missing values, applied to a few frames at a
-time when they are asked for.
+time when they are needed.
 """
 
 import math
@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from foreframe.base.budget import check_budget
+from foreframe.base.budget import check_budget, check_stretch
 from foreframe.clips.clip import Clip, Coordinate
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import FLOAT32, ArrayFrames, Frames, resized
 from foreframe.data.arrays import stand_in
-from foreframe.data.claims import frames_at_once
 from foreframe.data.grids import without_corner
+from foreframe.data.header_limits import frames_at_once
 
 AT_ONCE = 32  # frames of the source that are read at once where only some are taken
 
 
 def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[str]]:
-    """The number that stands for no data, asked of the whole recording before it is split, and a
+    """The number that stands for no data in the whole recording, before it is split, and a
     note where it was guessed.
     """
     if not isinstance(options.missing, str):
@@ -67,16 +67,14 @@ class View(Frames):
         return {k // every for k in self.source.broken if k % every == 0}
 
     def read(self, first: int, last: int) -> np.ndarray:
-        t, *size = last - first, *self.shape[1:]
-        need = t * math.prod(size) * self.dtype.itemsize
-        what = f"a stretch of {t} frames of {'x'.join(map(str, size))}"
-        check_budget(need, self.options.budget, what, "read fewer")
+        shape = (last - first, *self.shape[1:])
+        check_stretch(shape, self.dtype.itemsize, self.options.budget)
         # A few at a time: neither what lies between frames nor what they are made of may fill the
         # memory.
         every = self.options.every
         bigger = max(self.source.shape[1:], self.shape[1:], key=math.prod)
-        few = max(1, frames_at_once((t, *bigger), AT_ONCE, self.options.budget) // every)
-        seen = np.empty((t, *size), self.dtype)
+        few = max(1, frames_at_once((1, *bigger), AT_ONCE, self.options.budget) // every)
+        seen = np.empty(shape, self.dtype)
         for k in range(first, last, few):
             end = min(k + few, last)
             frames = self.source.read(k * every, (end - 1) * every + 1)[::every]

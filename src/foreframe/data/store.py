@@ -1,4 +1,4 @@
-"""NetCDF files and Zarr stores, opened by xarray once their metadata say that this is harmless.
+"""NetCDF files and Zarr stores, opened by xarray once their headers say that this is harmless.
 
 xarray reads the coordinates of dimensions while it opens a file, and storage libraries a whole
 chunk for one of its values.
@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Opened(NamedTuple):
 
     Args:
         dataset: an xarray Dataset, of a file's arrays none but the coordinates of dimensions read.
-        name: that messages call it by.
+        name: in messages.
         path: of a local file or folder.
         in_groups: the fields that lie in groups of it, as "group/name".
     """
@@ -89,34 +89,50 @@ def open_grid(source: Any, group: str, budget: float) -> Opened:
         raise ValueError(f"there is no file or folder {path}")
     if path.is_dir() or path.suffix == ".zip":
         with in_one_line(f"{path} is not a whole Zarr store; check the path, or copy it again"):
-            store, members = _zip_store(path, budget) if path.is_file() else (path, _folders(path))
-            in_groups = check_zarr(store, str(path), budget, members, group)
-            return Opened(_decoded(store, "zarr", group), path.name, path, in_groups)
-    broken = f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"
-    with in_one_line(broken):
-        in_groups = check_netcdf(path, budget, group)
-        return Opened(_decoded(path, "netcdf4", group), path.name, path, in_groups)
+            return _open_zarr(path, group, budget)
+    with in_one_line(
+        f"{path} is not a whole NetCDF file; check that it is NetCDF, or copy it again"
+    ):
+        return _open_netcdf(path, group, budget)
 
 
-def _folders(path: Path) -> list[str]:
-    return [member.name for member in path.iterdir() if member.is_dir()]
+def _open_netcdf(path: Path, group: str, budget: float) -> Opened:
+    """
+    Raises:
+        OSError: a classic file that was cut short, which the library would fill with zeros.
+    """
+    import netCDF4
+
+    with netCDF4.Dataset(path) as file:
+        arrays = list(_arrays(file))
+        classic = file.data_model.startswith("NETCDF3")
+    least = sum(math.prod(array.shape) * array.itemsize for array in arrays)
+    if classic and path.stat().st_size < least:
+        raise OSError(f"{path.stat().st_size} bytes where at least {least} belong")
+    in_groups = _check_headers(arrays, group, budget, str(path))
+    return Opened(_decoded(path, "netcdf4", group), path.name, path, in_groups)
 
 
-def _zip_store(path: Path, budget: float) -> tuple[Any, list[str]]:
-    """A Zarr store in an archive, and the names of what may be arrays in it."""
-    from zarr.storage import ZipStore
+def _open_zarr(path: Path, group: str, budget: float) -> Opened:
+    store: Any = path
+    members = [member.name for member in path.iterdir() if member.is_dir()] if path.is_dir() else []
+    if path.is_file():
+        from zarr.storage import ZipStore
 
-    with zipfile.ZipFile(path) as archive:
-        largest = max((info.file_size for info in archive.infolist()), default=0)
-        files = [info.filename for info in archive.infolist()]
-    check_budget(largest, budget, f"{path}: its largest file")
-    members = sorted({file.partition("/")[0] for file in files if "/" in file})
-    return ZipStore(path, mode="r"), members
+        with zipfile.ZipFile(path) as archive:
+            files = archive.infolist()
+        largest = max((file.file_size for file in files), default=0)
+        check_budget(largest, budget, f"{path}: its largest file")
+        members = sorted({file.filename.partition("/")[0] for file in files})
+        store = ZipStore(path, mode="r")
+    arrays = _zarr_arrays(store, str(path), members)
+    in_groups = _check_headers(arrays, group, budget, str(path))
+    return Opened(_decoded(store, "zarr", group), path.name, path, in_groups)
 
 
 def _open_url(url: str, group: str, budget: float) -> Opened:
-    """The Zarr store, or the NetCDF-4 file, behind a URL, of which only what is asked for comes
-    through the net.
+    """The Zarr store, or the NetCDF-4 file, behind a URL, of which only what is read comes through
+    the net.
     """
     name = url.rstrip("/").rsplit("/", 1)[-1]
     fsspec = needed("fsspec", "remote", f"{url}: reading from URLs")
@@ -133,9 +149,11 @@ def _open_url(url: str, group: str, budget: float) -> Opened:
                 "https:// or s3://"
             ) from None
     if not urlsplit(url).path.lower().endswith(_NETCDF):
-        broken = f"cannot open {url} as a Zarr store; check the address and the connection"
-        with in_one_line(broken):
-            in_groups = check_zarr(url, url, budget, None, group)
+        with in_one_line(
+            f"cannot open {url} as a Zarr store; check the address and the connection"
+        ):
+            arrays = _zarr_arrays(url, url, None)
+            in_groups = _check_headers(arrays, group, budget, url)
             return Opened(_decoded(url, "zarr", group), name, None, in_groups)
     needed("h5py", "remote", f"{url}: reading NetCDF from URLs")  # h5netcdf no longer brings it
     h5netcdf = needed("h5netcdf", "remote", f"{url}: reading NetCDF from URLs")
@@ -143,8 +161,8 @@ def _open_url(url: str, group: str, budget: float) -> Opened:
     with in_one_line(f"{broken}, or download the file"):
         file = fsspec.open(url).open()
         with h5netcdf.File(file, "r") as content:
-            arrays = list(_arrays(content, lambda variable: variable.chunks))
-        in_groups = _check(arrays, group, budget, url)
+            arrays = list(_arrays(content))
+        in_groups = _check_headers(arrays, group, budget, url)
         return Opened(_decoded(file, "h5netcdf", group), name, None, in_groups)
 
 
@@ -200,11 +218,11 @@ def in_one_line(what: str) -> Any:
         raise ValueError(f"{what} ({_first_line(error)})") from error
 
 
-# -- metadata --------------------------------------------------------------------------------------
+# -- headers ---------------------------------------------------------------------------------------
 
 
 class _Array(NamedTuple):
-    """An array by its metadata; its name is "group/name" in a group, `chunk` is () where it is
+    """An array by its header; its name is "group/name" in a group, `chunk` is () where it is
     stored in one piece.
     """
 
@@ -213,109 +231,62 @@ class _Array(NamedTuple):
     shape: tuple[int, ...]
     itemsize: int
     chunk: tuple[int, ...]
-    codecs: frozenset[str] = frozenset()
 
 
 def _itemsize(dtype: Any) -> int:
     return np.dtype(dtype).itemsize or 16  # texts of any length have none
 
 
-def _arrays(group: Any, chunk_of: Callable[[Any], Any], prefix: str = "") -> Iterator[_Array]:
+def _arrays(group: Any, prefix: str = "") -> Iterator[_Array]:
     """The arrays of a group and those in it, of netCDF4 or h5netcdf."""
     for name, variable in group.variables.items():
-        chunk = chunk_of(variable)
+        chunk = variable.chunking() if hasattr(variable, "chunking") else variable.chunks
         sides = tuple(chunk) if isinstance(chunk, list | tuple) else ()
         dims, shape = tuple(variable.dimensions), tuple(variable.shape)
         yield _Array(prefix + name, dims, shape, _itemsize(variable.dtype), sides)
     for name, inner in group.groups.items():
-        yield from _arrays(inner, chunk_of, f"{prefix}{name}/")
+        yield from _arrays(inner, f"{prefix}{name}/")
 
 
-def check_netcdf(path: Path, budget: float, group: str = "") -> tuple[str, ...]:
-    """Refuse a NetCDF file that opening would take more than the budget for, and one whose values
-    are not all there.
-
-    Returns:
-        The fields in groups of the file.
-
-    Raises:
-        OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
-        OSError: a classic file that was cut short, which the library would fill with zeros.
-        RefusedError: no such group.
-    """
-    import netCDF4
-
-    with netCDF4.Dataset(path) as file:
-        arrays = list(_arrays(file, lambda variable: variable.chunking()))
-        classic = file.data_model.startswith("NETCDF3")
-    if classic:
-        least = sum(math.prod(array.shape) * array.itemsize for array in arrays)
-        if path.stat().st_size < least:
-            raise OSError(f"{path.stat().st_size} bytes where at least {least} belong")
-    return _check(arrays, group, budget, str(path))
-
-
-def check_zarr(
-    store: Any, name: str, budget: float, members: Iterable[str] | None = None, group: str = ""
-) -> tuple[str, ...]:
-    """Refuse a Zarr store that opening would take more than the budget for, and one that would have
-    to be unpickled.
+def _zarr_arrays(store: Any, where: str, members: Iterable[str] | None) -> list[_Array]:
+    """The arrays of a Zarr store.
 
     Args:
         store: that zarr opens.
-        name: of it, for messages.
-        budget: GiB.
-        members: what may be an array in it; asked of the store where it is not known. Zarr reads
-            the metadata of members that it has to find itself at once, and when one of them is
-            damaged, those of the others end in tracebacks.
-        group: that is to be opened.
-
-    Returns:
-        The fields in groups of the store.
+        where: of messages.
+        members: what may be an array in it; None lets the store say. Zarr reads the metadata of
+            members that it has to find itself at once, and when one of them is damaged, those of
+            the others end in tracebacks.
 
     Raises:
-        OverBudgetError: coordinates of dimensions, or their chunks, larger than the budget.
-        RefusedError: an array is stored with pickle; no such group.
+        RefusedError: an array is stored with pickle.
     """
     import zarr
 
+    def found(group: Any, names: Iterable[str] | None, prefix: str) -> Iterator[_Array]:
+        known = group.members() if names is None else [(n, group[n]) for n in names if n in group]
+        for title, item in known:
+            name = prefix + title
+            if isinstance(item, zarr.Group):
+                yield from found(item, None, f"{name}/")
+                continue
+            header = item.metadata.to_dict()
+            codecs = [header.get(key) for key in ("codecs", "filters", "compressor")]
+            if "pickle" in str(codecs):
+                raise ValueError("pickle")
+            dims = header.get("dimension_names") or item.attrs.get("_ARRAY_DIMENSIONS") or ()
+            size, chunks = _itemsize(item.dtype), tuple(item.chunks)
+            yield _Array(name, tuple(map(str, dims)), tuple(item.shape), size, chunks)
+
     try:
-        arrays = list(_zarr_arrays(zarr.open_group(store, mode="r"), members))
+        return list(found(zarr.open_group(store, mode="r"), members, ""))
     except Exception as error:  # some versions know no such codec, which is as well
         if "pickle" in str(error):
-            raise _pickled(f"{name}: an array") from None
+            raise RefusedError(
+                f"{where}: an array is pickled, and unpickling may run any code; store it as plain "
+                "numbers"
+            ) from None
         raise
-    return _check(arrays, group, budget, name)
-
-
-def _zarr_arrays(group: Any, members: Iterable[str] | None, prefix: str = "") -> Iterator[_Array]:
-    import zarr
-
-    known = group.members() if members is None else [(m, group[m]) for m in members if m in group]
-    for title, item in known:
-        if isinstance(item, zarr.Group):
-            yield from _zarr_arrays(item, None, f"{prefix}{title}/")
-            continue
-        metadata = item.metadata.to_dict()
-        dims = metadata.get("dimension_names") or item.attrs.get("_ARRAY_DIMENSIONS") or ()
-        codecs = _named([metadata.get(key) for key in ("codecs", "filters", "compressor")])
-        name, size = prefix + title, _itemsize(item.dtype)
-        shape, chunks = tuple(item.shape), tuple(item.chunks)
-        yield _Array(name, tuple(map(str, dims)), shape, size, chunks, frozenset(codecs))
-
-
-def _named(codecs: Any) -> set[str]:
-    """The names of codecs, and of those within them."""
-    if isinstance(codecs, dict):
-        own = {str(codecs[key]) for key in ("id", "name") if key in codecs}
-        return own.union(*(_named(value) for value in codecs.values()))
-    return set().union(*map(_named, codecs)) if isinstance(codecs, list | tuple) else set()
-
-
-def _pickled(what: str) -> RefusedError:
-    return RefusedError(
-        f"{what} is pickled, and unpickling may run any code; store it as plain numbers"
-    )
 
 
 def _in_groups(fields: Iterable[str], group: str, where: str) -> tuple[str, ...]:
@@ -331,17 +302,25 @@ def _in_groups(fields: Iterable[str], group: str, where: str) -> tuple[str, ...]
     return inside
 
 
-def _check(arrays: Iterable[_Array], group: str, budget: float, where: str) -> tuple[str, ...]:
-    """Refuse what opening a group, and those around it, would take too much for."""
-    arrays = list(arrays)
+def _check_headers(
+    arrays: Sequence[_Array], group: str, budget: float, where: str
+) -> tuple[str, ...]:
+    """Refuse what opening a group, and those around it, would take too much for: of lines along a
+    dimension a chunk, and all of those that xarray reads. Whatever has more axes is checked when it
+    is read.
+
+    Returns:
+        The fields that lie in groups, as "group/name".
+
+    Raises:
+        OverBudgetError: more is needed than the budget.
+        RefusedError: no such group.
+    """
     for array in arrays:
         around, _, name = array.name.rpartition("/")
-        if not f"{group}/".startswith(f"{around}/" if around else ""):
+        outside = around and not f"{group}/".startswith(f"{around}/")
+        if outside or len(array.shape) > 1:
             continue
-        if any("pickle" in codec for codec in array.codecs):
-            raise _pickled(f"{where}: {array.name}")
-        if len(array.shape) > 1:
-            continue  # looked at by whoever reads it
         need = math.prod(array.chunk) * array.itemsize
         if array.dims == (name,):
             need += math.prod(array.shape) * max(8, array.itemsize)
@@ -375,17 +354,9 @@ def stored_bytes(path: Path, enough: int) -> int:
     """The size of a file, or of the files of a folder, of which no more are looked at once they are
     `enough`.
     """
-    if path.is_file():
-        return path.stat().st_size
     total = 0
-    for size in _sizes(path):
-        total += size
+    for file in [path] if path.is_file() else path.rglob("*"):
+        total += file.stat().st_size if file.is_file() else 0
         if total >= enough:
             break
     return total
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    for file in folder.rglob("*"):
-        if file.is_file():
-            yield file.stat().st_size

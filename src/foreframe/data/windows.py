@@ -24,10 +24,10 @@ from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
 from foreframe.data.arrays import array_of, data_name
-from foreframe.data.claims import frames_at_once
 from foreframe.data.datasets import ClipSet, Key
+from foreframe.data.header_limits import frames_at_once
 from foreframe.data.inputs import CLOCKS, with_clocks
-from foreframe.data.npy import NpyFrames, frames_in, read_header
+from foreframe.data.npy import NpyFrames, frames_in, header_of
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 
@@ -453,9 +453,7 @@ def _in_file(clip: Clip, source: Any, options: ReadOptions) -> NpyFrames:
 def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> NpyFrames | None:
     """The frames that an earlier run has decoded; None where its files are not whole."""
     try:
-        with file.open("rb") as opened:
-            header = read_header(opened)
-        frames = frames_in(file, header, budget)
+        frames = frames_in(file, header_of(file), budget)
         broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
     except (OSError, ValueError):
         return None

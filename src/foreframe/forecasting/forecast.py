@@ -91,16 +91,15 @@ class Forecast:
         Raises:
             ValueError: unknown ending, or what cannot be written; no half file stays.
         """
-        options, paint, words = self.options, None, None
+        options, paint = self.options, None
         check_output(path, options.at is not None)
         past, future, truth = self.past, self.future, self.truth
         if options.probability is not None and isinstance(future, Ensemble):
             units = self.clip.units or self.scaling.units
             paint = paint_of_probability(options, units)
-            words = _words_of_probability(options, units)
             past, future, truth = reaching(options.probability, past, future, truth)
         if (place := self.place) is not None:
-            write_place(path, past, future, place, truth, words)
+            write_place(path, past, future, place, truth)
             return
         colours, fps, said = options.colours, options.fps, history(self.made_by, options)
         write_forecast(path, past, future, self.scaling, truth, colours, fps, said, paint)
@@ -178,13 +177,6 @@ def paint_of_probability(options: PredictOptions, units: str) -> Paint | None:
 
 def _with_units(threshold: float | None, units: str) -> str:
     return f"{threshold:g} {units}".rstrip()
-
-
-def _words_of_probability(options: PredictOptions, units: str) -> tuple[str, str, str]:
-    """The legend of a chart of a place: what was measured has reached a value or has not."""
-    value, members = _with_units(options.probability, units), options.members or 1
-    share = f"share of {plural(members, 'member')} that reach {value}"
-    return f"measured: 1 where it reached {value}, else 0", share, "what came: 1 or 0 likewise"
 
 
 def in_words(options: PredictOptions, units: str) -> str:

@@ -87,8 +87,8 @@ class PredictOptions(TiledOptions):
         fps: of a film; by default the input's
         probability: how many of the members reach this value, in the data's units, in place of
             their values
-        at: one place alone, latitude,longitude, or row,column where the input has neither, as a
-            chart (.png) or values (.csv)
+        at: one place alone, latitude,longitude, or row,column where the input has neither, as
+            values (.csv)
         device: cpu, cuda, mps; auto takes cuda if it can
 
     Raises:

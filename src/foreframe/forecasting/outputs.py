@@ -16,7 +16,6 @@ from foreframe.data.cf import write_grid
 from foreframe.data.check import Checked
 from foreframe.forecasting.places import Place
 from foreframe.visuals import (
-    Fan,
     Paint,
     animation_frames,
     contact_sheet,
@@ -25,7 +24,6 @@ from foreframe.visuals import (
     paint_for,
     strip,
     strip_of_members,
-    write_fan,
     write_frames,
     write_gif,
     write_mp4,
@@ -34,7 +32,7 @@ from foreframe.visuals import (
 
 TO_LOOK_AT = (".mp4", ".gif", ".png", "")
 TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
-OF_A_PLACE = (".png", ".csv")
+OF_A_PLACE = ".csv"
 COLOURS = ("red", "green", "blue")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -51,11 +49,11 @@ def check_output(path: str | Path, of_a_place: bool = False) -> str:
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if of_a_place and kind not in OF_A_PLACE:
-        raise ValueError(f"output {path}: of one place there is a chart, .png, or its values, .csv")
-    if not of_a_place and kind == ".csv":
+    if of_a_place and kind != OF_A_PLACE:
+        raise ValueError(f"output {path}: the values of one place are written as .csv")
+    if not of_a_place and kind == OF_A_PLACE:
         raise ValueError(f"output {path}: a .csv holds the values of one place: name it, --at")
-    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH, *OF_A_PLACE):
+    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH, OF_A_PLACE):
         endings = ", ".join(filter(None, (*TO_LOOK_AT, *TO_GO_ON_WITH)))
         raise ValueError(
             f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for "
@@ -197,21 +195,18 @@ def write_place(
     future: Clip | Ensemble,
     place: Place,
     truth: Clip | None = None,
-    words: tuple[str, str, str] | None = None,
 ) -> None:
-    """A forecast at one place, by the ending of `path`: .png is a chart by time, with the spread of
-    members; .csv a line for each time and variable: time (ISO, or seconds), frames ahead (0 is the
-    last one seen), variable, units, what was measured, and the forecast, or each member of it.
+    """A forecast at one place as .csv, a line for each time and variable: time (ISO, or seconds),
+    frames ahead (0 is the last one seen), variable, units, what was measured, and the forecast, or
+    each member of it.
 
     Args:
         past, future, truth: as of `write_forecast`.
-        words: what a chart's legend calls what was measured, one forecast and what came, where
-            these are other than the forecaster's values.
 
     Raises:
         ValueError: unknown ending, or what cannot be written; no half file stays.
     """
-    kind = check_output(path, of_a_place=True)
+    check_output(path, of_a_place=True)
     some = future[0] if isinstance(future, Ensemble) else future
     frames = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
     before, members = place.of(np.asarray(past.frames)), place.of(frames)
@@ -221,14 +216,6 @@ def write_place(
     known = past.times is not None and some.times is not None
     times = np.concatenate([past.times, some.times]) if known else None
     names = _channels(some)
-    if kind == ".png":
-        fans = [
-            Fan(label, before[:, c], members[:, :, c], came[:, c], *([words] if words else []))
-            for c, label in enumerate(_labels(some))
-        ]
-        of = f"{Path(some.name).name}: " if some.name else ""
-        write_fan(path, f"{of}{place.name}", fans, times)
-        return
     measured = np.concatenate([before, came])
     blank = np.full((len(members), len(past), len(names)), np.nan)
     made = np.concatenate([blank, members], axis=1)
@@ -256,20 +243,6 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
         return [(f"{clip.variable} {colour}".lstrip(), clip.units) for colour in COLOURS]
     name = clip.variable or ("value" if n == 1 else "channel")
     return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
-
-
-def _labels(clip: Clip) -> list[str]:
-    """What a chart says of each channel: in the words of its file, with units."""
-    if clip.variables:
-        words = [
-            of.attributes.get("long_name") for of in clip.variables for _ in range(of.channels)
-        ]
-    else:
-        words = [clip.attributes.get("long_name") if clip.channels == 1 else None] * clip.channels
-    return [
-        f"{long or name.replace('_', ' ')}{f' in {units}' if units not in ('', '1') else ''}"
-        for long, (name, units) in zip(words, _channels(clip), strict=True)
-    ]
 
 
 def _exact(time: Any) -> str:

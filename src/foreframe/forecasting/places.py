@@ -1,6 +1,5 @@
 """A place in a recording: a cell, by latitude and longitude or by row and column."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -31,7 +30,7 @@ class Place:
 
 
 def place_at(clip: Clip, at: str) -> Place:
-    """The cell that a point lies in.
+    """The cell whose centre is nearest to a point.
 
     Args:
         at: "latitude,longitude" where the clip's coordinates have these, of a regular or any other
@@ -79,48 +78,25 @@ def _spread(coordinate: Coordinate, clip: Clip) -> Degrees:
 
 
 def _nearest(lat: Degrees, lon: Degrees, y: float, x: float, at: str) -> Place:
-    east = np.cos(np.radians(y))  # of a degree of latitude is one of longitude, there
-    distance = np.hypot(lat - y, east * _turned(lon - x))
+    distance = _distance(lat, lon, y, x)
     if abs(y) > 90 or not np.isfinite(distance).any():
         _refuse(lat, lon, at)
     row, column = (int(k) for k in np.unravel_index(np.nanargmin(distance), lat.shape))
-
-    def way(to_lat: float, to_lon: float) -> tuple[float, float]:
-        """From the cell's centre, in degrees of latitude."""
-        return to_lat - lat[row, column], float(east * _turned(to_lon - lon[row, column]))
-
-    (a, b), (c, d) = _steps(lat, lon, row, column, way)
-    up, right = way(y, x)
-    with np.errstate(all="ignore"):  # coordinates may be missing, or all the same
-        steps = np.array([up * d - right * c, right * a - up * b]) / np.float64(a * d - b * c)
-    for step, k, n in zip(steps, (row, column), lat.shape, strict=True):
-        if (step > 0.5 + SLACK and k == n - 1) or (step < -0.5 - SLACK and k == 0):
-            _refuse(lat, lon, at)
-    centre = _in_words(lat[row, column], lon[row, column])
-    return Place(row, column, f"{centre} (row {row}, column {column})")
+    centre = float(lat[row, column]), float(lon[row, column])
+    # A point is in a cell, or beyond all, by how far its neighbours are.
+    around = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    width = float(np.nanmax(_distance(lat[around], lon[around], *centre))) or 1.0
+    if distance[row, column] > (0.5 + SLACK) * width:
+        _refuse(lat, lon, at)
+    return Place(row, column, f"{_in_words(*centre)} (row {row}, column {column})")
 
 
 SLACK = 1e-3  # of a cell, beyond the edge of the grid
 
 
-def _steps(
-    lat: Degrees, lon: Degrees, row: int, column: int, way: Callable[[float, float], Any]
-) -> list[tuple[float, float]]:
-    """The ways from a cell to the next one along rows and along columns; the cells of a single row
-    or column are taken to be square, and a single cell to be a degree wide.
-    """
-    h, w = lat.shape
-    steps: list[tuple[float, float] | None] = [None, None]
-    if h > 1:
-        near = row + 1 if row + 1 < h else row - 1
-        dy, dx = way(lat[near, column], lon[near, column])
-        steps[0] = (near - row) * dy, (near - row) * dx
-    if w > 1:
-        near = column + 1 if column + 1 < w else column - 1
-        dy, dx = way(lat[row, near], lon[row, near])
-        steps[1] = (near - column) * dy, (near - column) * dx
-    down = steps[0] or (steps[1] and (steps[1][1], -steps[1][0])) or (-1.0, 0.0)
-    return [down, steps[1] or (-down[1], down[0])]
+def _distance(lat: Degrees, lon: Degrees, y: float, x: float) -> Degrees:
+    """From a point to each cell, in degrees of latitude, for cells that are not far from it."""
+    return np.hypot(lat - y, np.cos(np.radians(y)) * _turned(lon - x))
 
 
 def _by_row(clip: Clip, numbers: list[float], at: str) -> Place:

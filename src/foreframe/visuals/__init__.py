@@ -5,7 +5,6 @@ from foreframe.visuals.comparison import Scene, comparison
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
 from foreframe.visuals.ensemble_panels import ensembles_png
-from foreframe.visuals.fan import Fan, fan_png, write_fan
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
@@ -20,7 +19,6 @@ from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp
 
 __all__ = [
     "Card",
-    "Fan",
     "Paint",
     "Scene",
     "animation",
@@ -32,7 +30,6 @@ __all__ = [
     "ensemble_table",
     "ensembles_png",
     "event_tables",
-    "fan_png",
     "figures",
     "gif_bytes",
     "holds_nan",
@@ -44,7 +41,6 @@ __all__ = [
     "strip",
     "strip_of_members",
     "table_html",
-    "write_fan",
     "write_frames",
     "write_gif",
     "write_mp4",

@@ -1,4 +1,4 @@
-"""What the header of a file claims, refused before memory is taken where it cannot be true.
+"""Limits of what the header of a file may say, checked before memory is taken.
 
 A file of kilobytes may say that it holds terabytes, in good faith or not.
 """
@@ -13,13 +13,13 @@ USUAL = 10_000  # bytes of frames for each of a file: no recording reaches that 
 _LONG = 16  # times the budget: shorter recordings may be as empty as they like, read in seconds
 
 
-def check_claim(
+def check_frames_fit(
     frames: Sequence[int], itemsize: int, stored: int, budget: float, name: str
 ) -> None:
     """Refuse a recording that says it holds far more than its file can.
 
     Args:
-        frames: the shape (T,C,H,W) that is claimed. A frame costs time however small it is, so it
+        frames: the shape (T,C,H,W) by the header. A frame costs time however small it is, so it
             counts as at least 4 KiB.
         itemsize: bytes of a value.
         stored: bytes of the file or files.
@@ -29,12 +29,12 @@ def check_claim(
         OverBudgetError: more than 10,000 bytes of frames a byte of file, and more than 16 times the
             budget.
     """
-    claimed = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
-    if claimed > max(_LONG * budget * GIB, USUAL * stored):
+    stated = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
+    if stated > max(_LONG * budget * GIB, USUAL * stored):
         raise OverBudgetError(
             f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, "
-            f"{in_gib(claimed)}, in {stored} bytes; check where it comes from, or raise budget to "
-            f"{math.ceil(claimed / _LONG / GIB)} if that is meant"
+            f"{in_gib(stated)}, in {stored} bytes; check where it comes from, or raise budget to "
+            f"{math.ceil(stated / _LONG / GIB)} if that is meant"
         )
 
 
