@@ -28,7 +28,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.evaluation import ScoreOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.training.options import LossName, Options
-from foreframe.training.recipes import Given, no_option, options_from, undecided
+from foreframe.training.recipes import Given, explicit_options, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[Train
         foreframe.training.stops.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
     """
     groups = train_options(recipe, options)
-    given = undecided(_configs(recipe), _changes(options))
+    given = explicit_options(_configs(recipe), _changes(options))
     from foreframe.training.fit import train
     from foreframe.training.notices import listening
 
@@ -577,7 +577,8 @@ def evaluate(
         scales: odd sides in pixels for the fractions skill score of these events.
         period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday.
         progress: called after each batch with how many clips are scored, and how many will be.
-        precision: bf16-mixed rounds, and is often faster; auto times both.
+        precision: bf16-mixed rounds, and is often faster; auto takes it where the processor
+            multiplies bfloat16.
         data_args: arguments of the data.
         reading, splits: of recordings, where not as in training.
         past, future: frames to look at and to score; by default as in training, or 10, or as many

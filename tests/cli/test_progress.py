@@ -2,7 +2,6 @@
 
 import os
 import pty
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from foreframe import Forecaster, MovingMNIST, evaluate
-from foreframe.cli import main, progress
+from foreframe.cli import main
 from foreframe.models import build_model
 
 
@@ -19,18 +18,6 @@ from foreframe.models import build_model
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     return str(Forecaster(build_model("persistence")).save("saved"))
-
-
-def test_a_line_now_and_then_with_what_is_left(capsys, monkeypatch) -> None:
-    clock = iter([0.0, 5.0, 20.0, 35.0, 50.0, 65.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    with progress.progress("clips") as tell:
-        for done in (10, 20, 30, 40, 1000):
-            tell(done, 1000)
-    out, err = capsys.readouterr()
-    assert out == ""
-    # At 35 s, 20 clips in the 30 s since the first were scored: 970 more take 1455 s.
-    assert err.splitlines() == ["30 of 1000 clips, 0:24:15 left"]
 
 
 def test_a_bar_on_a_terminal_that_goes_when_it_is_done() -> None:
@@ -74,7 +61,7 @@ def test_python_is_told_and_the_screen_is_not(run: str, capsys) -> None:
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
-def test_commands_tell(run: str, verb: str, capsys, monkeypatch) -> None:
+def test_where_no_terminal_is_nothing_is_shown(run: str, verb: str, capsys) -> None:
     np.save("film.npy", np.random.default_rng(0).random((40, 8, 8)).astype(np.float32))
     command = {
         "evaluate": [
@@ -83,11 +70,4 @@ def test_commands_tell(run: str, verb: str, capsys, monkeypatch) -> None:
         "predict": ["predict", run, "film.npy", "-o", "out.npy", "--steps", "2", "--every", "10"],
     }[verb]
     assert main(command) == 0
-    quiet = capsys.readouterr()
-    assert quiet.err == ""
-    monkeypatch.setattr(progress, "EVERY", 0.0)
-    assert main(command) == 0
-    spoken = capsys.readouterr()
-    assert spoken.out == quiet.out
-    told = {"evaluate": "4 of 6 clips", "predict": "2 of 4 forecasts"}[verb]
-    assert re.fullmatch(rf"{told}, 0:0\d:\d\d left", spoken.err.splitlines()[0])
+    assert capsys.readouterr().err == ""

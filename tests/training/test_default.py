@@ -23,8 +23,8 @@ from foreframe.training.choices import (
     window_and_shares,
     working_size,
 )
-from foreframe.training.default import look_at, settled
-from foreframe.training.recipes import undecided
+from foreframe.training.default import choose_defaults, look_at
+from foreframe.training.recipes import explicit_options
 
 FILM = {"channels": 3, "colour": True, "height": 576, "width": 768}
 GRID = {"pictures": False, "height": 33, "width": 49}
@@ -171,7 +171,7 @@ def test_a_film_is_split_where_scenes_change(tmp_path, monkeypatch, capsys) -> N
     assert look_at("cut", {}).scenes == [[40, 40]]
     assert not look_at("whole", {}).scenes
     assert not look_at("cut", {"cuts": False}).scenes
-    options, splits, _ = settled([(("data",), "cut")])
+    options, splits, _ = choose_defaults([(("data",), "cut")])
     assert options.data.data_args["cuts"] is True
     assert "2 scenes, as pictures change: no window looks" in capsys.readouterr().out
     for split in ("train", "validation", "test"):
@@ -214,7 +214,7 @@ def test_sizes_keep_their_shape() -> None:
     ],
 )
 def test_when_it_chooses(configs, given, chosen: bool) -> None:
-    told = undecided(configs, [((name,), value) for name, value in given.items()])
+    told = explicit_options(configs, [((name,), value) for name, value in given.items()])
     assert (told is not None) == chosen
 
 

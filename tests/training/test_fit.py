@@ -35,7 +35,7 @@ from foreframe.training import (
 from foreframe.training.datamodule import training_batches
 from foreframe.training.fit import train
 from foreframe.training.stops import Stops
-from foreframe.training.trainer import settled_precision
+from foreframe.training.trainer import resolved_precision
 from foreframe.training.validation import monitored
 from foreframe.training.watch import BlankWatch
 
@@ -577,7 +577,7 @@ def test_automatic_precision_is_half_where_that_is_fast(
     given: str, processor: str, wanted: str, monkeypatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
-    assert settled_precision(MachineOptions(device="cpu", precision=given)) == wanted
+    assert resolved_precision(MachineOptions(device="cpu", precision=given)) == wanted
 
 
 def test_a_run_keeps_the_precision_that_it_was_trained_in(tmp_path, monkeypatch) -> None:

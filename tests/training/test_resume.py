@@ -1,11 +1,8 @@
-"""What a run goes on from: kills, owed validations, locks, other options; and what breaks beside
-it.
-"""
+"""What a run goes on from: kills, locks, other options; and what breaks beside it."""
 
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,15 +11,13 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import lightning.pytorch as L
 import pytest
 import torch
 from lightning.pytorch.strategies.launchers import subprocess_script
-from torch.multiprocessing import reductions
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from foreframe.cli import main
 from foreframe.forecasting.checkpoint_files import before, write_checkpoint
@@ -33,12 +28,12 @@ from foreframe.training import (
     ModelOptions,
     RunOptions,
 )
+from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import _own_signals
-from foreframe.training.faults import companions, dead_worker, quiet_workers
+from foreframe.training.faults import is_dead_worker, ranks
 from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.run_folder import cut_rows, differences, recipe_of
-from foreframe.training.validation import Validation
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,33 +104,17 @@ def test_some_kills_as_the_benchmark_has_them() -> None:
     assert ", 0 not" in done.stdout.splitlines()[-1]
 
 
-def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys) -> None:
-    """Saved at the end of an epoch, killed while validating: within the training, and in its last
-    epoch.
-    """
+def test_a_step_that_is_validated_is_saved_after_that(tmp_path, monkeypatch) -> None:
+    """Killed while validating, and after its row was written: what a run lacks is done again."""
     whole, run = tmp_path / "whole", tmp_path / "run"
-    train(*groups(whole))
     often = {"save_every": 0.0}
+    train(*groups(whole, **often))
     killed(groups(run, **often), monkeypatch, ForecastModule, "validation_step")
-    assert (last(run)["global_step"], (run / "validation.jsonl").exists()) == (3, False)
-    # The first validation is made up for, and then the second one of all, in the last epoch, is not
-    # come to.
-    killed(
-        groups(run, **often, resume=str(run)),
-        monkeypatch,
-        Validation,
-        "on_validation_epoch_end",
-    )
-    seen = []
-    real = ForecastModule.training_step
-    with monkeypatch.context() as patch:
-        patch.setattr(ForecastModule, "training_step", lambda *a: (seen.append(1), real(*a))[1])
-        train(*groups(run, **often, resume=str(run)))
-        assert len(seen) == 3
-        assert (
-            "the validation after step 3, which the run did not come to, is made up for"
-            in capsys.readouterr().out
-        )
+    assert (last(run)["global_step"], (run / "validation.jsonl").exists()) == (2, False)
+    resumed = groups(run, **often, resume=str(run))
+    killed(resumed, monkeypatch, Checkpoints, "on_validation_end")
+    assert (last(run)["global_step"], [row["step"] for row in rows_of(run)]) == (2, [3])
+    train(*resumed)
     assert [{**row, "seconds": 0} for row in rows_of(run)] == [
         {**row, "seconds": 0} for row in rows_of(whole)
     ]
@@ -152,16 +131,20 @@ def test_a_validation_that_is_owed_is_made_up_for(tmp_path, monkeypatch, capsys)
         train(*groups(run, resume=str(run)))
 
 
-def test_the_last_validation_that_is_owed_is_made_up_for_without_a_step(
-    tmp_path, monkeypatch
-) -> None:
-    run = tmp_path / "run"
-    killed(groups(run, epochs=1, save_every=0.0), monkeypatch, ForecastModule, "validation_step")
-    assert not (run / "checkpoints" / "best.ckpt").exists()
-    train(*groups(run, epochs=1, resume=str(run)))
-    assert (run / "checkpoints" / "best.ckpt").exists()
-    assert [row["step"] for row in rows_of(run)] == [3]
-    assert rows_of(run)[0]["epoch"] == 0
+def test_what_is_stopped_is_saved_before_its_last_validation(tmp_path, monkeypatch) -> None:
+    """Stopped by hand within an epoch, and killed while validating."""
+    run, real = tmp_path / "run", ForecastModule.training_step
+
+    def stopping(*given: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ForecastModule, "training_step", stopping)
+        killed(groups(run), patch, ForecastModule, "validation_step")
+    assert last(run)["global_step"] == 1
+    train(*groups(run, resume=str(run)))
+    assert [row["step"] for row in rows_of(run)] == [3, 6]
 
 
 @pytest.mark.parametrize("validated", [True, False])
@@ -211,13 +194,11 @@ def test_rows_are_neither_lost_nor_doubled(tmp_path) -> None:
     file = tmp_path / "validation.jsonl"
     lines = [json.dumps({"step": step}) + "\n" for step in (3, 6, 9)]
     file.write_text("".join(lines) + '{"step": 1')
-    cut_rows(file, 9, owed=False)
+    cut_rows(file, 9)
     assert file.read_text() == "".join(lines)
-    cut_rows(file, 9, owed=True)
-    assert file.read_text() == "".join(lines[:2])
-    cut_rows(file, 5, owed=False)
+    cut_rows(file, 5)
     assert file.read_text() == lines[0]
-    cut_rows(tmp_path / "none", 5, owed=False)
+    cut_rows(tmp_path / "none", 5)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(
@@ -343,64 +324,35 @@ def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
         ) == [name]
 
 
-@pytest.mark.parametrize("written", [0, 5])
-def test_events_and_rows_that_find_no_room_end_no_training(
-    tmp_path, monkeypatch, capfd, written: int
-) -> None:
-    """TensorBoard's file system is full from the start or soon after; that of validation.jsonl
-    once; that of pictures always.
-    """
-    from tensorboard.compat.tensorflow_stub.io import gfile
-
-    run = tmp_path / "run"
-    real, full = os.fsync, OSError(28, "No space left on device")
-
-    writes, real_write = [0], gfile.GFile.write
-
-    def no_room(*given: object) -> None:
-        writes[0] += 1
-        if writes[0] > written:
-            raise full
-        real_write(*given)
+@pytest.mark.parametrize("what", ["events", "rows", "pictures"])
+def test_a_full_disk_ends_a_training_in_a_line(tmp_path, monkeypatch, capfd, what: str) -> None:
+    run, real = tmp_path / "run", os.fsync
+    full = OSError(28, "No space left on device")
 
     def sync(file: int) -> None:
-        if os.readlink(f"/proc/self/fd/{file}").endswith("validation.jsonl") and not rows:
-            rows.append(1)
+        if os.readlink(f"/proc/self/fd/{file}").endswith("validation.jsonl"):
             raise full
         real(file)
 
-    rows: list[int] = []
-    monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(gfile.GFile, "write", no_room)
-    monkeypatch.setattr(
-        "foreframe.training.snapshots.write_png",
-        lambda *_: (_ for _ in ()).throw(ValueError("cannot write step.png")),
-    )
-    train(*groups(run, picture_every=1))
+    train(*groups(run, epochs=1))
+    good = (run / "checkpoints" / "last.ckpt").read_bytes()
+    with monkeypatch.context() as patch:
+        if what == "rows":
+            patch.setattr(os, "fsync", sync)
+        elif what == "events":
+            patch.setattr(RecordWriter, "write", Mock(side_effect=full))
+        else:
+            refused = Mock(side_effect=ValueError("cannot write step.png: No space left on device"))
+            patch.setattr("foreframe.training.snapshots.write_png", refused)
+        with pytest.raises(ValueError, match="No space left on device") as told:
+            train(*groups(run, resume=str(run), picture_every=1))
+    assert "\n" not in str(told.value)
+    assert (f"foreframe train --resume {run}" in str(told.value)) == (what != "pictures")
     said = capfd.readouterr()
-    assert said.out.count("TensorBoard's events cannot be written (No space left on device)") == 1
-    assert said.out.count("validation.jsonl cannot be written (No space left on device)") == 1
-    assert said.out.count("pictures are left out") == 1
     assert "Traceback" not in said.out + said.err
-    assert [row["step"] for row in rows_of(run)] == [3, 6]  # the first one came with the second
-    assert last(run)["global_step"] == 6
-
-
-def test_a_folder_that_vanishes_ends_no_training(tmp_path, monkeypatch, capfd) -> None:
-    run, real, seen = tmp_path / "run", ForecastModule.training_step, []
-
-    def step(*given: object) -> object:
-        seen.append(1)
-        if len(seen) == 2:
-            shutil.rmtree(run)
-        return real(*given)
-
-    monkeypatch.setattr(ForecastModule, "training_step", step)
-    train(*groups(run))
-    said = capfd.readouterr()
-    assert said.out.count("validation.jsonl cannot be written (No such file or directory)") == 1
-    assert "Traceback" not in said.out + said.err
-    assert last(run)["global_step"] == 6
+    assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
+    assert [row["step"] for row in rows_of(run)] == [3]
+    train(*groups(run, resume=str(run)))
     assert [row["step"] for row in rows_of(run)] == [3, 6]
 
 
@@ -414,7 +366,8 @@ ENDLESS["data_args"] = ENDLESS
         ({"state_dict": {}}, "does not hold this network's weights"),
         ({"state_dict": [1]}, "last.ckpt.state_dict is names and values, not"),
         ({"callbacks": None}, "last.ckpt.callbacks is names and values, not"),
-        ({"callbacks": {"Checkpoints": {"owed": "now"}}}, "owed validation is no epoch and step"),
+        ({"callbacks": {"Checkpoints": {"best": 1.0}}}, "is no checkpoint to go on from"),
+        ({"callbacks": {"Checkpoints": [1]}}, "does not tell how far it is"),
         ({"loops": {"fit_loop": 3}}, "does not tell how far it is"),
         ({"elapsed": "long"}, "last.ckpt.elapsed is a finite number"),
         ({"forecaster": {}}, "another network"),
@@ -442,44 +395,16 @@ def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(
         path.write_bytes(good)
 
 
-def test_words_for_a_dead_worker() -> None:
-    said = dead_worker(RuntimeError("DataLoader worker (pid 71) is killed by signal: Killed. "))
-    assert said == (
-        "a loader process (71) was killed, as the system does where memory runs out "
-        "(fewer --workers take less)"
-    )
-    assert dead_worker(
-        RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
-    ).startswith("a loader process (7, 8)")
-    assert dead_worker(RuntimeError("shapes differ")) == ""
-
-
-def test_a_loader_that_was_never_whole_goes_quietly(monkeypatch) -> None:
-    """As where a worker dies while others are started: torch looks for what is not set yet."""
-    seen: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", seen.append)
-    with quiet_workers():
-        loader = object.__new__(_MultiProcessingDataLoaderIter)
-        del loader
-        assert seen == []
-
-        class Other:
-            def __del__(self) -> None:
-                raise AttributeError("missing")
-
-        other = Other()
-        del other
-    assert len(seen) == 1
-
-
-def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None:
+def test_what_is_a_dead_worker() -> None:
+    killed = "DataLoader worker (pid 71) is killed by signal: Killed. "
+    assert is_dead_worker(RuntimeError(killed), 1)
+    assert is_dead_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), 2)
     cut = ConnectionResetError(104, "Connection reset by peer")
-    with pytest.raises(ConnectionResetError) as told:
-        reductions.rebuild_storage_fd(torch.UntypedStorage, Mock(detach=Mock(side_effect=cut)), 4)
-    assert dead_worker(told.value).startswith("a loader process has ended")
-    with pytest.raises(ConnectionResetError) as told:  # a Dataset that reads from afar
-        raise ConnectionResetError(104, "Connection reset by peer")
-    assert dead_worker(told.value) == ""
+    assert is_dead_worker(cut, 1)
+    assert not is_dead_worker(cut, 0)  # a Dataset that reads from afar
+    within = "Caught ConnectionResetError in DataLoader worker process 0.\nOriginal Traceback"
+    assert not is_dead_worker(ConnectionResetError(within), 1)
+    assert not is_dead_worker(RuntimeError("shapes differ"), 1)
 
 
 @pytest.mark.parametrize(("parent", "code"), [(None, 0), (1, 1)])
@@ -575,7 +500,7 @@ def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str
                 os.kill(child, signal.SIGKILL)
         time.sleep(0.3)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 2, said
+    assert process.returncode == 1, said
     ours = [line for line in said.splitlines() if line.startswith("foreframe: ")]
     assert len(ours) == 1
     assert words in ours[0]
@@ -583,24 +508,24 @@ def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str
     assert "Traceback" not in said
 
 
-def test_no_watch_of_lightnings_comes_before_ours() -> None:
+def test_no_watch_of_lightnings_comes_before_ours(monkeypatch) -> None:
     """Where both look, it is chance which of them finds a death first, and Lightning's says
     nothing.
     """
-    strategy = SimpleNamespace(launcher=SimpleNamespace(procs=()))
-    trainer = Mock(spec=L.Trainer, world_size=2, strategy=strategy)
-
-    def watches() -> set[str]:
-        return {thread.name for thread in threading.enumerate()}
-
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    with companions(trainer, lambda: False, "go on"):
-        subprocess_script._launch_process_observer([ended])
-        assert "companions" in watches()
-        assert "child-process-observer" not in watches()
-    subprocess_script._launch_process_observer([ended])  # it is as it was
-    assert "child-process-observer" in watches()
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "argv", ["-c", "pass"])
+    trainer = L.Trainer(accelerator="cpu", devices=2, logger=False, enable_progress_bar=False)
+    started: list = []
+    monkeypatch.setattr(subprocess_script, "_launch_process_observer", started.append)
+    monkeypatch.setattr(
+        subprocess_script, "_basic_subprocess_cmd", lambda: [sys.executable, "-c", ""]
+    )
+    with ranks(trainer, lambda: False, "go on"):
+        assert "rank-watch" in {thread.name for thread in threading.enumerate()}
+        trainer.strategy.launcher.launch(lambda: None)
+        (child,) = trainer.strategy.launcher.procs
+        assert child.wait() == 0
+    assert not started
 
 
 def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None:

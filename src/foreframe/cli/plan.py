@@ -33,9 +33,9 @@ def main(arguments: Sequence[str]) -> None:
 
     splits = None
     if given is not None:
-        from foreframe.training.default import settled
+        from foreframe.training.default import choose_defaults
 
-        (model, data, learning, machine, _), splits, _ = settled(given)
+        (model, data, learning, machine, _), splits, _ = choose_defaults(given)
     planned = plan(model, data, learning, machine, splits)
     step, adds = planned.step + planned.fetch, planned.multiply_adds / 1e9
     flops = 6 * adds * planned.batch / planned.step

@@ -1,6 +1,7 @@
 """foreframe train"""
 
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
 from foreframe.clips.data_options import Reading, Splits
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import Given, options_from, undecided
+from foreframe.training.recipes import Given, explicit_options, options_from
 
 
 def by_config(*, config: str | None = None) -> None:
@@ -55,8 +56,8 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
 
 
 def left_to_choose(arguments: Sequence[str], options: Parser | None = None) -> Given | None:
-    """As `undecided`, of the words of a command."""
-    return undecided(*_told(arguments, options))
+    """As `explicit_options`, of the words of a command."""
+    return explicit_options(*_told(arguments, options))
 
 
 def _told(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     model, data, learning, machine, run = parse(arguments).values()
     given = left_to_choose(arguments)
     from foreframe.base.memory import keep_memory
-    from foreframe.training.fit import Stopped, is_first_process, train
+    from foreframe.training.fit import DeadProcessError, Stopped, is_first_process, train
 
     keep_memory()
     try:
@@ -99,6 +100,9 @@ def main(arguments: Sequence[str]) -> int:
             return 0  # Lightning takes any other for a failure, and kills the first process
         print(f"\n{stopped}")
         return 130
+    except DeadProcessError as died:
+        print(f"foreframe: {died}", file=sys.stderr)
+        return 1
     if is_first_process():
         print(
             f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}"

@@ -146,7 +146,7 @@ class _Scorer:
         name: str,
     ) -> None:
         self.forecaster, self.dataset, self.options, self.name = forecaster, dataset, options, name
-        self.precision = resolve_precision(options.precision, forecaster.device)
+        self.precision = resolve_precision(options.precision, forecaster.device.type)
         self.period = _period_of(forecaster.model) if options.period is None else options.period
         matches = options.matches or [forecaster.match]
         self.matches = {f"{name} matched to {of}": of for of in matches if of != NONE}

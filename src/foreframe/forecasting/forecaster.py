@@ -24,7 +24,7 @@ from foreframe.clips.units import check_units
 from foreframe.data.inputs import known_after
 from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.precision import computing, resolve_precision
+from foreframe.forecasting.precision import computing
 from foreframe.forecasting.recordings import open_recording
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream, checked_steps, format_size
@@ -231,7 +231,7 @@ class Forecaster:
         n, frame = options.members or 1, tile_size(self.model, past.shape[2:], tile)
         group = at_once(self.model, len(past) * n, past.shape[1], frame, steps, drawn is not None)
         done = []
-        with computing(resolve_precision(options.precision, self.device), self.device):
+        with computing(options.precision, self.device):
             for k in range(0, len(past), max(1, group // n)):
                 clips = slice(k, k + max(1, group // n))
                 future, guide = forecast_in_tiles(

@@ -1,4 +1,4 @@
-"""What a network computes in: float32, bfloat16 where it multiplies, or what suits the device.
+"""The numbers that a network computes in: float32, or bfloat16 where it multiplies.
 
 torch is imported in functions alone: the command line reads the choices here.
 """
@@ -36,17 +36,26 @@ def multiplies_bfloat16(device: str) -> bool:
     return device != "cpu" or torch.backends.cpu.get_cpu_capability() in FAST
 
 
-def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
-    """A context in which a network computes in "32-true" or "bf16-mixed".
+def resolve_precision(precision: str, device: str) -> str:
+    """`precision` as it is, but for "auto": bf16-mixed where this machine's cpu, cuda or mps
+    multiplies bfloat16, else 32-true.
+    """
+    if precision != AUTO:
+        return precision
+    return HALF if multiplies_bfloat16(device) else EXACT
 
-    The first leaves an autocast around it as it is: the user has asked for that.
+
+def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
+    """A context in which a network computes in this `Precision`.
+
+    "32-true" leaves an autocast around it as it is: the user has asked for that.
 
     Raises:
         ValueError: a device that has no bfloat16.
     """
     import torch
 
-    if precision == EXACT:
+    if resolve_precision(precision, device.type) == EXACT:
         return nullcontext()
     try:
         return torch.autocast(device.type, torch.bfloat16)
@@ -55,15 +64,3 @@ def computing(precision: str, device: "torch.device") -> AbstractContextManager[
         raise ValueError(
             f"precision {HALF} cannot be used on {device.type} here: {reason}"
         ) from error
-
-
-def resolve_precision(precision: str, device: "torch.device") -> str:
-    """The precision to compute in: of "auto" bfloat16 where the device multiplies such numbers.
-
-    Raises:
-        ValueError: none of `Precision`.
-    """
-    check_precision(precision)
-    if precision != AUTO:
-        return precision
-    return HALF if multiplies_bfloat16(device.type) else EXACT

@@ -16,7 +16,7 @@ from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.precision import computing, resolve_precision
+from foreframe.forecasting.precision import computing
 from foreframe.models import forecast_of, with_known
 from foreframe.models.footprint import at_once
 
@@ -133,8 +133,7 @@ class Stream:
         return future if like is None else future.to(like.device)
 
     def _computing(self) -> AbstractContextManager[Any]:
-        device = self.forecaster.device
-        return computing(resolve_precision(self.options.precision, device), device)
+        return computing(self.options.precision, self.forecaster.device)
 
     def fork(self) -> "Stream":
         """Another stream that goes on from here; what is pushed to one does not touch the other."""

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +42,12 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(L.Callback):
-    """checkpoints/best.ckpt (lowest validation error) and last.ckpt: each epoch, every few minutes,
-    and at any stop.
+    """checkpoints/best.ckpt (lowest validation error) and last.ckpt: after each validation, every
+    few minutes, and at any stop. A step that the schedule validates is saved after its validation
+    alone, so that a run that goes on never lacks one.
 
     Attributes:
         begun: what came before is restored.
-        owed: epoch and step of the validation that was to follow when last.ckpt was saved: who goes
-            on from it makes it up.
-        made_up: while it is: the checkpoint that goes on to be the last, and becomes the best where
-            its score is.
         start: the validation error before the first step, where that was asked for; what is to be
             better than that must be so by `WORTH`.
         waited: how many validations have not been better since the best.
@@ -65,18 +61,14 @@ class Checkpoints(L.Callback):
         self.best: float | None = None
         self.start: float | None = None
         self.waited = 0
-        self.owed: list[int] | None = None
-        self.made_up: Mapping[str, Any] | None = None
         self.begun = False
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"best": self.best, "owed": self.owed}
-        return state | {"start": self.start, "waited": self.waited}
+        return {"best": self.best, "start": self.start, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.owed = state["best"], state.get("owed")
-        self.start, self.waited = state.get("start"), state.get("waited", 0)
+        self.best, self.start, self.waited = state["best"], state["start"], state["waited"]
 
     @property
     def out_of_patience(self) -> bool:
@@ -92,25 +84,16 @@ class Checkpoints(L.Callback):
         due = on_any_rank(trainer, time.monotonic() - self._saved_at > self.every)
         if not steps_after(trainer, batch_index):
             return  # gradients that wait to be added to are in no checkpoint
-        stop, over = self.stops.stopping, self.stops.out_of_time
-        follows = validates_after(trainer, batch_index)
-        # When the time is over, Lightning still validates an epoch that would have been.
-        last_one = over and validates_after_this_epoch(trainer)
-        if (
-            due
-            or stop
-            or trainer.global_step == trainer.max_steps
-            or (trainer.is_last_batch and not follows and _closes(trainer))
-            or (over and not last_one)
-        ):
-            owed = follows or last_one
-            self.owed = [trainer.current_epoch, trainer.global_step] if owed else None
+        by_hand = self.stops.stopping and not self.stops.out_of_time
+        if validation_follows(trainer, stopped_by_hand=by_hand):
+            return
+        closes = trainer.is_last_batch and _closes(trainer)
+        if due or trainer.should_stop or trainer.global_step == trainer.max_steps or closes:
             self._save(trainer, "last")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.sanity_checking and not validates_first(trainer):
             return
-        self.owed = None
         score = monitored(trainer.callback_metrics)
         least = self.best
         if least is not None and least == self.start:
@@ -127,13 +110,6 @@ class Checkpoints(L.Callback):
                 f"{plural(self.waited, 'validation')} without a better one: the training ends "
                 "(--patience)"
             )
-        if self.made_up is not None:
-            self.made_up["callbacks"][self.state_key] = self.state_dict()
-            for name in ("best", "last") if better else ("last",):
-                if trainer.is_global_zero:
-                    write_checkpoint(self.folder / f"{name}.ckpt", dict(self.made_up))
-            trainer.strategy.barrier("made up")
-            return
         if better:
             self._save(trainer, "best")
         self._save(trainer, "last")
@@ -150,35 +126,19 @@ def _closes(trainer: L.Trainer) -> bool:
     """Whether the end of this epoch is worth a checkpoint: where validations go by the clock,
     epochs may be as short as a step, and only the last one is.
     """
-    return not validates_by_time(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
+    by_time = trainer._val_check_time_interval is not None
+    return not by_time or trainer.current_epoch + 1 == trainer.max_epochs
 
 
-def validates_by_time(trainer: L.Trainer) -> bool:
-    """Whether validations follow each other by the clock, as --trainer.val_check_interval
-    00:00:00:20 says.
+def validation_follows(trainer: L.Trainer, stopped_by_hand: bool) -> bool:
+    """Whether Lightning validates after this batch: by its schedule, or since the minutes are over.
+
+    Args:
+        stopped_by_hand: the last validation that this brings is no part of the schedule, and does
+            not count: whoever stopped the training may not wait for it.
     """
-    return trainer._val_check_time_interval is not None
-
-
-def validates_after_this_epoch(trainer: L.Trainer) -> bool:
-    """Whether this epoch, --trainer.check_val_every_n_epoch of them counted, has a validation."""
-    epochs = trainer.check_val_every_n_epoch
-    return bool(trainer.enable_validation and epochs and (trainer.current_epoch + 1) % epochs == 0)
-
-
-def validates_after(trainer: L.Trainer, batch_index: int) -> bool:
-    """Whether a validation follows this batch, as it does after an epoch or where
-    --trainer.val_check_interval says so.
-    """
-    if validates_by_time(trainer):
-        since = time.monotonic() - trainer._last_val_time
-        return bool(trainer.enable_validation and since >= trainer._val_check_time_interval)
-    every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
-    if not trainer.enable_validation or (
-        epochs is not None and (trainer.current_epoch + 1) % epochs
-    ):
-        return False
-    if every is None or every == math.inf:
-        return bool(trainer.is_last_batch)
-    batches = trainer.fit_loop.total_batch_idx if epochs is None else batch_index
-    return bool((batches + 1) % every == 0)
+    loop, stopping = trainer.fit_loop, trainer.should_stop
+    trainer.should_stop = stopping and not stopped_by_hand
+    follows = trainer.enable_validation and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    trainer.should_stop = stopping
+    return bool(follows)

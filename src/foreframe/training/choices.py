@@ -3,10 +3,8 @@ reason and the option that sets it. Nothing is opened here.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 SHORT, AREA = 96, 128 * 128  # pixels of a picture's short side, and of all of it
@@ -73,28 +71,28 @@ class Choice:
     line: str = ""
 
 
-def choices(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
-    """What is chosen for a recording, where nobody has told it.
+def choices(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
+    """The options that are chosen for a recording, but for those that the user has given.
 
     Args:
-        told: options that were given, by name, those of recordings among `data_args`.
+        given: the user's options, by name, those of recordings among `data_args`.
 
     Raises:
         ValueError: too few frames to train on.
     """
     chosen = [
-        *_frames(recording, told.get("data_args") or {}),
-        *_windows(recording, told),
+        *_frames(recording, given.get("data_args") or {}),
+        *_windows(recording, given),
         *_learning(recording),
     ]
-    return [choice for choice in chosen if not _is_told(told, choice.path)]
+    return [choice for choice in chosen if not _is_given(given, choice.path)]
 
 
-def _is_told(told: Any, path: Path) -> bool:
+def _is_given(given: Any, path: Path) -> bool:
     for name in path:
-        if not isinstance(told, Mapping) or name not in told:
+        if not isinstance(given, Mapping) or name not in given:
             return False
-        told = told[name]
+        given = given[name]
     return True
 
 
@@ -132,13 +130,13 @@ def working_size(h: int, w: int) -> tuple[int, int]:
     return (short, long) if h <= w else (long, short)
 
 
-def _windows(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
+def _windows(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     """Past, future, shares, stride, and whether windows may look across changes of the scene."""
-    past, future, shares = window_and_shares(recording, told)
-    args, parts, chosen = told.get("data_args") or {}, recording.parts, []
+    past, future, shares = window_and_shares(recording, given)
+    args, parts, chosen = given.get("data_args") or {}, recording.parts, []
     if recording.scenes and not {"shares", "by", "gap"} & set(args):
         n = sum(map(len, recording.scenes))
-        within = _longest_window(recording, recording.scenes, told)
+        within = _longest_window(recording, recording.scenes, given)
         if within is not None and 2 * within[1] >= future:
             past, future, shares = within
             parts = recording.scenes
@@ -168,7 +166,7 @@ def _windows(recording: Recording, told: Mapping[str, Any]) -> list[Choice]:
 
 
 def window_and_shares(
-    recording: Recording, told: Mapping[str, Any]
+    recording: Recording, given: Mapping[str, Any]
 ) -> tuple[int, int, Shares | None]:
     """The longest window that leaves enough to train on, and how the frames are shared out where
     the usual shares would not do; None where they do.
@@ -176,12 +174,12 @@ def window_and_shares(
     Raises:
         ValueError: no window does.
     """
-    found = _longest_window(recording, recording.parts, told)
+    found = _longest_window(recording, recording.parts, given)
     if found is not None:
         return found
-    asked = told.get("past"), told.get("future")
-    if None not in asked:  # what is wrong with these is told where they are used
-        return asked[0] or 1, asked[1] or 1, None
+    wanted = given.get("past"), given.get("future")
+    if None not in wanted:  # what is wrong with these is said where they are used
+        return wanted[0] or 1, wanted[1] or 1, None
     least = next(n for n in range(1000) if shares_for([n], 2, 2))
     raise ValueError(
         f"{recording.name}: {max(map(max, recording.parts))} frames are too few to learn from; the "
@@ -192,14 +190,14 @@ def window_and_shares(
 
 
 def _longest_window(
-    recording: Recording, recordings: Parts, told: Mapping[str, Any]
+    recording: Recording, recordings: Parts, given: Mapping[str, Any]
 ) -> tuple[int, int, Shares | None] | None:
     """The same of recordings in these parts; None where no window does."""
     in_order = sorted(recordings, key=max)
     longest, middle = in_order[-1], max(in_order[len(in_order) // 2])
     whole = recording.divided or len(recordings) >= 10
     for past, future in _candidates(recording.period):
-        past, future = told.get("past") or past, told.get("future") or future
+        past, future = given.get("past") or past, given.get("future") or future
         if whole and past + future + more_windows(future) <= middle:
             return past, future, None
         if not whole and (shares := shares_for(longest, past, future)):
@@ -230,31 +228,33 @@ def shares_for(parts: Sequence[int], past: int, future: int) -> Shares | None:
     shares: list[float] = []
     end, taken = n, 0
     for left_out in (0, future):  # before the test
-        windows = partial(_windows_before, parts, end, left_out, length)
-        taken += (frames := bisect_left(range(end + 1), least, key=windows))
-        if n == 0 or taken > (1 - LEFT) * n:
+        frames = frames_for(parts, end, left_out, length, least)
+        if frames is None or taken + frames > (1 - LEFT) * n:
             return None
+        taken += frames
         # A little more than needed, whatever rounding does.
         shares.insert(0, max(0.1, math.ceil(1000 * (frames + 0.5) / n) / 1000))
         end = round(n * (1 - sum(shares)))
-    if _windows_within(parts, 0, end - future, length) < least:
+    if frames_for(parts, end, future, length, least) is None:
         return None
     return round(1 - sum(shares), 3), shares[0], shares[1]
 
 
-def _windows_before(parts: Sequence[int], end: int, left_out: int, length: int, frames: int) -> int:
-    """Windows of the last so many frames before `end`, of which the last few are left out."""
-    return _windows_within(parts, end - frames, end - left_out, length)
-
-
-def _windows_within(parts: Sequence[int], first: int, last: int, length: int) -> int:
-    """Windows of so many frames from `first` to before `last`, each within a part."""
-    begin, windows = 0, 0
-    for part in parts:
-        inside = min(last, begin + part) - max(first, begin)
-        windows += max(0, inside - length + 1)
-        begin += part
-    return windows
+def frames_for(
+    parts: Sequence[int], end: int, left_out: int, length: int, least: int
+) -> int | None:
+    """Frames to take before `end`, whose last few are left out, until there are so many windows of
+    this length, each within a part; None where all of them have fewer.
+    """
+    begin, lacking = sum(parts), least
+    for part in reversed(parts):
+        begin -= part
+        last = min(begin + part, end - left_out)
+        windows = max(0, last - begin - length + 1)
+        if windows >= lacking:
+            return end - last + length + lacking - 1
+        lacking -= windows
+    return None
 
 
 def _learning(recording: Recording) -> list[Choice]:

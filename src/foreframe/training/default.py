@@ -51,35 +51,35 @@ FEW = 30  # windows to train on
 STILL = 1e-6  # MSE of persistence, of a range of 1, below which nothing moves
 
 
-def settled(given: Given) -> tuple[Options, Splits, float]:
+def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     """The options of a training that nobody chose a recipe for, its data, opened, and when these
     were (`time.monotonic`): what is scored after that comes out of its minutes.
 
     Args:
-        given: what was told; that stays as it is.
+        given: the user's options, which stay as they are.
 
     Raises:
         ValueError: as of opening data; too few frames to train on; the loss of members, and a
             model that draws none.
     """
-    told = put({}, with_data_args(given))
-    asked = options_from([DEFAULT], given)
-    if asked.learning.loss == "crps":  # told before all baselines are scored
-        check_draws(build_network(asked.model, asked.learning.seed, asked.machine.budget), asked[2])
-    data, args = asked.data.data, asked.data.data_args
+    explicit = put({}, with_data_args(given))
+    usual = options_from([DEFAULT], given)
+    if usual.learning.loss == "crps":  # refused before all baselines are scored
+        check_draws(build_network(usual.model, usual.learning.seed, usual.machine.budget), usual[2])
+    data, args = usual.data.data, usual.data.data_args
     made: list[Choice] = []
     if holds_recordings(data, args):
         recording = look_at(data, args)
-        made = choices(recording, told)
+        made = choices(recording, explicit)
         period = recording.period
     else:
-        made, period = _of_clips(asked, told), None
+        made, period = _of_clips(usual, explicit), None
     _tell(data_name(data), made)
     options = _with(given, made)
     window = Window(options.data.past, options.data.future, options.data.stride)
     splits = open_splits(data, window, options.data.data_args)
     train, validation = splits["train"], splits["validation"]
-    if "batch_size" not in told:
+    if "batch_size" not in explicit:
         made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
     opened = time.monotonic()
     minutes = options.learning.minutes
@@ -87,9 +87,9 @@ def settled(given: Given) -> tuple[Options, Splits, float]:
     scored, clips = baseline_scores(validation, window, period, share)
     for line in score_lines(scored, clips):
         say(line)
-    weights = _weights(options, validation, window, scored, clips, share, told)
-    made += weights or _model(list(scored), period, told)
-    made += _clock(told, options.machine)
+    weights = _weights(options, validation, window, scored, clips, share, explicit)
+    made += weights or _model(list(scored), period, explicit)
+    made += _clock(explicit, options.machine)
     return _with(given, made), splits, opened
 
 
@@ -104,26 +104,26 @@ def _tell(name: str, made: Sequence[Choice]) -> None:
         say(f"  {line}")
 
 
-def _clock(told: Mapping[str, Any], machine: MachineOptions) -> list[Choice]:
+def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]:
     """Validations by epochs where these, or steps, are to end the training, or where several
     processes, whose clocks differ, are to agree.
     """
-    trainer = told.get("trainer") or {}
-    ends = "epochs" in told or "max_steps" in trainer
+    trainer = explicit.get("trainer") or {}
+    ends = "epochs" in explicit or "max_steps" in trainer
     made = []
-    if ends and "minutes" not in told:
+    if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))
     if (ends or not in_one_process(machine)) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
 
 
-def _of_clips(asked: Options, told: Mapping[str, Any]) -> list[Choice]:
+def _of_clips(usual: Options, explicit: Mapping[str, Any]) -> list[Choice]:
     """Past and future of clips that are as long as they are."""
-    if "past" in told or "future" in told:
+    if "past" in explicit or "future" in explicit:
         return []
-    window = Window(asked.data.past, asked.data.future)
-    clip = open_splits(asked.data.data, window, asked.data.data_args)["train"][0]
+    window = Window(usual.data.past, usual.data.future)
+    clip = open_splits(usual.data.data, window, usual.data.data_args)["train"][0]
     length = np.shape(clip)[0] if np.ndim(clip) == 4 else window.length
     if length >= window.length or length < 2:
         return []
@@ -243,7 +243,7 @@ def _weights(
     scored: Mapping[str, float],
     clips: int,
     seconds: float,
-    told: Mapping[str, Any],
+    explicit: Mapping[str, Any],
 ) -> list[Choice]:
     """Weights that come with foreframe to begin with, where the recording is pictures and they are
     ahead of every baseline as they are.
@@ -253,7 +253,11 @@ def _weights(
         seconds: that scoring may take, about.
     """
     pictures = isinstance(validation, Recordings) and validation.clips[0].pictures
-    if not pictures or SCENES not in published() or {"weights", "hidden", "model_args"} & set(told):
+    if (
+        not pictures
+        or SCENES not in published()
+        or {"weights", "hidden", "model_args"} & set(explicit)
+    ):
         return []
     trained = Forecaster.load(SCENES).model
     if validation.inputs or trained.args != build_model(options.model.model).args:
@@ -265,7 +269,7 @@ def _weights(
         what, made = "it begins at the baseline", []
     else:
         what, made = "it begins with these weights (--weights)", [Choice(("weights",), SCENES)]
-        if "learning_rate" not in told:
+        if "learning_rate" not in explicit:
             what += f", at a learning rate of {ONWARD:g} (--learning_rate)"
             made.append(Choice(("learning_rate",), ONWARD))
     say(f"  {SCENES:<14}{mse:.3g}{times}, trained on generated scenes alone: {what}")
@@ -282,9 +286,9 @@ def score_lines(scored: Mapping[str, float], clips: int) -> list[str]:
     return lines
 
 
-def _model(names: Sequence[str], period: int | None, told: Mapping[str, Any]) -> list[Choice]:
+def _model(names: Sequence[str], period: int | None, explicit: Mapping[str, Any]) -> list[Choice]:
     """A network that begins exactly at the first of these baselines, and may take from others."""
-    if "output" in (told.get("model_args") or {}):
+    if "output" in (explicit.get("model_args") or {}):
         return []
     others = [name for name in names[1:] if name in GUIDES]
     guides = [

@@ -3,169 +3,124 @@ of several processes.
 """
 
 import os
-import re
 import signal
+import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import DummyExperiment
-from lightning.pytorch.strategies.launchers import subprocess_script
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
-from torch.multiprocessing import reductions
-from torch.utils.data.dataloader import _BaseDataLoaderIter
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.data._utils import signal_handling
 
-from foreframe.training.notices import say
+from foreframe.training.notices import go_on
 
 
-class Events(TensorBoardLogger):
-    """TensorBoard's events and nothing else: config.yaml says what ran, an hparams.yaml beside it
-    would be empty.
+class DeadProcessError(RuntimeError):
+    """A process of a training has died; the message says which, and how to go on."""
 
-    A full disk or a folder that has gone ends the events, with a line, and not the training.
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A full disk, or a folder that has gone, ends the training.
+
+    Raises:
+        ValueError: in place of an OSError, with what goes on with this run.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {folder} ({error.strerror or error}); the last checkpoint stays: "
+            f"free some space and go on with: {go_on(folder)}"
+        ) from None
+
+
+class Events(Logger):
+    """TensorBoard's events, written at once: torch's SummaryWriter has a thread for that, whose
+    errors nobody can catch.
     """
 
-    lost = False
+    name, version = "", ""
 
-    def write(self, what: Callable[[Any], None]) -> None:
-        """Call `what` with torch's SummaryWriter, as long as that can write."""
-        if self.lost:
-            return
-        try:
-            what(self.experiment)
-        except OSError as error:
-            self._lose(error)
-
-    def _lose(self, error: OSError) -> None:
-        self.lost = True
-        why = error.strerror or error
-        say(
-            f"TensorBoard's events cannot be written ({why}) and are left out from here on; the "
-            "training goes on"
-        )
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self._records: RecordWriter | None = None
 
     @property
-    def experiment(self) -> Any:
-        """torch's SummaryWriter, or what swallows everything where there is no room for its
-        file.
-        """
-        try:
-            return DummyExperiment() if self.lost else TensorBoardLogger.experiment.fget(self)
-        except OSError as error:
-            self._lose(error)
-            return DummyExperiment()
+    def save_dir(self) -> str:
+        return str(self.folder)
+
+    @rank_zero_only
+    def write(self, summary: Summary, step: int | None) -> None:
+        """Write values of one step."""
+        event = Event(wall_time=time.time(), step=step, summary=summary)
+        with writing(self.folder):
+            if self._records is None:
+                name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+                # No buffer: what finds no room is seen here, and not when the file is closed.
+                self._records = RecordWriter((self.folder / name).open("wb", buffering=0))
+                first = Event(wall_time=time.time(), file_version="brain.Event:2")
+                self._records.write(first.SerializeToString())
+            self._records.write(event.SerializeToString())
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        for name, value in metrics.items():
-            self.write(lambda board, name=name, value=value: board.add_scalar(name, value, step))  # type: ignore[misc]
-
-    @rank_zero_only
-    def save(self) -> None:
-        self.write(lambda board: board.flush())
+        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in metrics.items()]
+        self.write(Summary(value=values), step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        if self._experiment is not None:
-            self.write(lambda board: board.flush())
-            self.write(lambda board: board.close())
+        if self._records is not None:
+            self._records.close()
+            self._records = None
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """config.yaml has them."""
 
 
-@contextmanager
-def quiet_writer() -> Iterator[None]:
-    """TensorBoard writes in a thread, whose failure comes back to whoever writes next; here its
-    traceback is left out.
+def poll_workers() -> None:
+    """Let torch find out that a loader's worker has died when it waits for a batch, within 5 s. Its
+    signal handler would raise that wherever the training is, also where Python can only print it.
     """
-    shown = threading.excepthook
-
-    def show(args: threading.ExceptHookArgs) -> None:
-        if not (
-            type(args.thread).__name__ == "_AsyncWriterThread"
-            and isinstance(args.exc_value, OSError)
-        ):
-            shown(args)
-
-    threading.excepthook = show
-    try:
-        yield
-    finally:
-        threading.excepthook = shown
+    main = threading.current_thread() is threading.main_thread()
+    if main and hasattr(signal, "SIGCHLD"):  # not on Windows
+        before = signal.getsignal(signal.SIGCHLD)
+        signal_handling._set_SIGCHLD_handler()  # once in a process: no loader sets it again
+        signal.signal(signal.SIGCHLD, before)
 
 
-# torch's words: "DataLoader worker (pid 7) is killed by signal: Killed.", "DataLoader worker
-# (pid(s) 7, 8) exited unexpectedly".
-WORKER = re.compile(
-    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)"
-)
-
-
-def dead_worker(error: BaseException) -> str:
-    """Which loader process has died, in words; "" where this is another error."""
-    match = WORKER.search(str(error))
-    if match is None:
-        # It may be gone, unnoticed, when a batch that it has announced is fetched from it.
-        fetched = any(
-            frame.f_globals.get("__name__") == reductions.__name__
-            for frame, _ in traceback.walk_tb(error.__traceback__)
-        )
-        cut = fetched and isinstance(error, OSError | EOFError)
-        return "a loader process has ended before it had handed a batch over" if cut else ""
-    reasons = {
-        "": "has ended by itself",
-        "Killed": "was killed, as the system does where memory runs out "
-        "(fewer --workers take less)",
-        "Bus error": "has found no room in shared memory (/dev/shm; fewer --workers take less)",
-    }
-    how = reasons.get(match[2] or "", f"was ended by a signal: {match[2]}")
-    return f"a loader process ({match[1]}) {how}"
-
-
-@contextmanager
-def quiet_workers() -> Iterator[None]:
-    """A worker that dies while its loader is thrown away is no loss: no traceback of what Python
-    cannot raise there, nor where it dies while its loader is made, and torch throws that away
-    without what it had not come to. One that is missed is told of by `dead_worker`.
+def is_dead_worker(error: BaseException, workers: int) -> bool:
+    """Whether a loader process has died: in torch's words, or by the end of the connection through
+    which a batch comes. (What goes wrong in a Dataset comes from a "DataLoader worker process".)
     """
-    shown = sys.unraisablehook
-
-    def show(args: "sys.UnraisableHookArgs") -> None:
-        error = args.exc_value
-        half = isinstance(error, AttributeError) and isinstance(error.obj, _BaseDataLoaderIter)
-        if error is None or not (half or dead_worker(error)):
-            shown(args)
-
-    sys.unraisablehook = show
-    try:
-        yield
-    finally:
-        sys.unraisablehook = shown
+    said = str(error)
+    if "DataLoader worker process" in said:
+        return False
+    cut = isinstance(error, EOFError | ConnectionError | FileNotFoundError)
+    return "DataLoader worker (pid" in said or (workers > 0 and cut)
 
 
-class Companions(threading.Thread):
-    """Looks after the processes of a training: where one has died, the others would wait for it for
-    a long time.
-
-    Lightning looks too, every five seconds, and then kills everything without a word: its own watch
-    is kept from starting.
+class RankWatch(threading.Thread):
+    """Ends this process where another one of the training has died: the main thread may wait for
+    that one within torch, where no exception reaches it.
     """
 
-    def __init__(
-        self, children: Callable[[], Sequence[Popen]], stopped: Callable[[], bool], go_on: str
-    ) -> None:
-        super().__init__(daemon=True, name="companions")
-        self.children, self.stopped, self.go_on, self.parent = (
-            children,
-            stopped,
-            go_on,
-            os.getppid(),
-        )
+    def __init__(self, children: Sequence[Popen], stopped: Callable[[], bool], go_on: str) -> None:
+        super().__init__(daemon=True, name="rank-watch")
+        self.children, self.stopped, self.go_on = children, stopped, go_on
+        self.parent = os.getppid()
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -173,56 +128,47 @@ class Companions(threading.Thread):
         while not self.over.wait(0.2):
             # The first process may also be done, a moment before this one.
             if not first and os.getppid() != self.parent and not self.over.wait(2):
-                if self.stopped():  # by hand, which the first process has told of
+                if self.stopped():  # by hand, which the first process has said
                     os._exit(0)
                 self._end("the first process of this training has died")
-            for number, child in enumerate(self.children(), 1):
+            for number, child in enumerate(self.children, 1):
                 code = child.poll()
                 if code and not self.over.is_set():
-                    how = (
-                        f"killed by {signal.Signals(-code).name}"
-                        if code < 0
-                        else f"exit code {code}"
-                    )
-                    self._end(f"process {number} ({child.pid}) of this training has died ({how})")
+                    died = f"process {number} ({child.pid}) of this training has died"
+                    self._end(f"{died} (exit code {code})")
 
     def _end(self, what: str) -> None:
-        print(
-            f"foreframe: {what}; the last checkpoint stays, go on with: {self.go_on}",
-            file=sys.stderr,
-            flush=True,
-        )
-        for child in self.children():
+        line = f"foreframe: {what}; the last checkpoint stays, go on with: {self.go_on}"
+        print(line, file=sys.stderr, flush=True)
+        for child in self.children:
             if child.poll() is None:
                 child.kill()
         sys.stdout.flush()
-        os._exit(2)  # the main thread may wait for the dead one, where no exception reaches it
-
-    def settle(self) -> None:
-        """After an error that the death of another process may be the cause of: time to find that
-        out.
-        """
-        if self.is_alive():
-            time.sleep(4)
+        os._exit(1)
 
 
 @contextmanager
-def companions(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> Iterator[None]:
-    """While several processes train: `Companions`, and no other words where one of them has died,
-    unless it was `stopped`.
+def ranks(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> Iterator[None]:
+    """The other processes of a training that has several: started, and watched while this lasts.
+
+    Lightning would start them itself, with a watch that kills everything without a word.
     """
     if trainer.world_size == 1:
         yield
         return
-    watch = Companions(lambda: getattr(trainer.strategy.launcher, "procs", ()), stopped, go_on)
+    launcher, children = trainer.strategy.launcher, []
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        if not launcher.cluster_environment.creates_processes_externally:
+            launcher._call_children_scripts()
+        children = launcher.procs
+    watch = RankWatch(children, stopped, go_on)
     watch.start()
-    theirs = subprocess_script._launch_process_observer
-    subprocess_script._launch_process_observer = lambda children: None
     try:
         yield
     except Exception:
-        watch.settle()
+        watch.join(4)  # of which the death of another process may be the cause
+        for child in children:
+            child.kill()
         raise
     finally:
-        subprocess_script._launch_process_observer = theirs
         watch.over.set()

@@ -2,12 +2,11 @@
 
 import math
 import time
-import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import numpy as np
 import torch
 import yaml
@@ -23,8 +22,14 @@ from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
-from foreframe.training.default import settled, verdict
-from foreframe.training.faults import Events, companions, dead_worker, quiet_workers, quiet_writer
+from foreframe.training.default import choose_defaults, verdict
+from foreframe.training.faults import (
+    DeadProcessError,
+    Events,
+    is_dead_worker,
+    poll_workers,
+    ranks,
+)
 from foreframe.training.module import VALIDATED, ForecastModule
 from foreframe.training.notices import go_on, is_first_process, listening, say
 from foreframe.training.options import (
@@ -49,7 +54,7 @@ from foreframe.training.preparation import (
     prepared,
 )
 from foreframe.training.progress_bar import progress
-from foreframe.training.recipes import Given, undecided
+from foreframe.training.recipes import Given, explicit_options
 from foreframe.training.run_folder import (
     check_new,
     check_recipe,
@@ -58,12 +63,11 @@ from foreframe.training.run_folder import (
     cut_rows,
     finished,
     other_network,
-    owed_by,
     recipe_of,
 )
 from foreframe.training.snapshots import Pictures
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
-from foreframe.training.trainer import build_trainer, quiet, settled_precision, start_tensorboard
+from foreframe.training.trainer import build_trainer, quiet, resolved_precision, start_tensorboard
 from foreframe.training.validation import Validation, validates_first
 from foreframe.training.watch import BlankWatch, BusyWatch, DivergenceWatch
 
@@ -83,13 +87,14 @@ def train(
         data: DataOptions, whose `data` may be in memory: an array, a tensor, an xarray object, a
             Dataset or one a split (see `open_dataset`); or that alone. config.yaml keeps no more
             than its name.
-        given: what was told, where the default recipe chooses all other options (see `undecided`);
-            of those before it counts then only who is told of it.
+        given: the user's options, where the default recipe chooses all others (see
+            `explicit_options`); of those before it only `run.verbose` counts then.
 
     Raises:
         ValueError: options that do not fit each other, data that is not clips, a folder that cannot
             be written.
         Stopped: Ctrl-C; everything is saved.
+        DeadProcessError: a loader's worker, or one of several processes; the last checkpoint stays.
     """
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     with listening(verbose=run.verbose):
@@ -97,9 +102,9 @@ def train(
             check_new(run)
         splits = opened = None
         if given is not None:
-            (model, data, learning, machine, run), splits, opened = settled(given)
+            (model, data, learning, machine, run), splits, opened = choose_defaults(given)
         model = of_its_weights(model)
-        machine = replace(machine, precision=settled_precision(machine))
+        machine = replace(machine, precision=resolved_precision(machine))
         window, network, train, validation = prepared(model, data, learning, machine, splits)
         opened = opened or time.monotonic()  # from here on the minutes count
         at_once, seconds = _validation_of(network, window, validation, data, learning, machine)
@@ -113,16 +118,12 @@ def train(
             run,
         )
         with claimed(model, run) as folder:
-            clips = Clips(
-                train,
-                validation,
-                data.batch_size,
-                data.workers,
-                learning.seed,
-                data.validation_clips,
-                at_once,
-            )
-            _train(folder, options, window, network, clips, seconds, opened)
+            sizes = data.batch_size, data.workers, learning.seed, data.validation_clips
+            clips = Clips(train, validation, *sizes, at_once)
+            training = setup(folder, options, window, network, clips, seconds, opened)
+            write_config(training)
+            run_fit(training)
+            report(training)
             return folder
 
 
@@ -166,7 +167,35 @@ def _within_minutes(
     return replace(data, validation_clips=clips), replace(machine, trainer=trainer)
 
 
-def _train(
+@dataclass
+class Training:
+    """A training that is about to begin, or to go on.
+
+    Args:
+        folder: of the run.
+        start: what it begins with.
+        module: network, objective, optimizer.
+        clips: that it sees.
+        trainer: Lightning's, with these callbacks among others.
+    """
+
+    folder: Path
+    options: Options
+    start: "Start"
+    module: ForecastModule
+    clips: Clips
+    trainer: L.Trainer
+    scores: Validation
+    stops: Stops
+    checkpoints: Checkpoints
+
+    @property
+    def go_on(self) -> str:
+        """The words that go on with it."""
+        return go_on(self.folder, self.options.data.data)
+
+
+def setup(
     folder: Path,
     options: Options,
     window: Window,
@@ -174,42 +203,29 @@ def _train(
     clips: Clips,
     seconds: float,
     opened: float,
-) -> None:
-    """Train a network on these clips.
+) -> Training:
+    """A training of a network on these clips. What can still refuse comes here, before the first
+    file, so that a refused run leaves none.
 
     Args:
         seconds: that validating one clip takes, where that comes out of the minutes.
         opened: since when these count.
     """
     model, data, learning, machine, run = options
-    train, validation = clips.train, clips.validation
-    _, c, h, w = train[0].shape
     start = _resumed(folder, options, network) if run.resume else Start(network)
     network = start.network
-    if start.checkpoint is None and model.weights is not None:
-        load_initial_weights(network, model.weights)
-    elif start.checkpoint is None and learning.start_at_mean:
-        first = next(iter(batches(train, batch_size=32)))
-        network.start_at(parts_of(first, window, network.inputs).truth.nanmean().item())
+    if start.checkpoint is None:
+        _initialize(network, options, clips.train, window)
     # The layout in which half-precision convolutions are fast.
     if machine.precision.startswith(("bf16", "16")):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names = [option.name for option in fields(ReadOptions)] if isinstance(train, Recordings) else []
-    reading = {
-        name: data.data_args[name] for name in names if name in data.data_args and name != "budget"
-    }
-    trained = Trained(data.data, data.data_args, reading, (h, w), model.model, learning.seed)
-    if model.weights in published():
-        trained = replace(trained, weights=model.weights)
-    forecaster = Forecaster(network, window, train.scaling, trained)
-
-    # What can still refuse comes before the first file, so that a refused run leaves none.
+    forecaster = Forecaster(network, window, clips.train.scaling, _trained(options, clips.train))
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(*options[:4]))
     module.elapsed = time.monotonic() - opened
     module.validation = seconds * len(clips.validated)
-    drawn = VALIDATED if network.draws else 0
-    within = train.scaling.network_bounds
-    scores, stops = Validation(folder / "validation.jsonl", data.future, drawn, within), Stops()
+    members = VALIDATED if network.draws else 0
+    within = clips.train.scaling.network_bounds
+    scores, stops = Validation(folder / "validation.jsonl", data.future, members, within), Stops()
     # Checkpoints come last: what they save includes what the others have done at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
@@ -218,94 +234,141 @@ def _train(
         machine,
         learning,
         [BusyWatch(), scores, BlankWatch(), DivergenceWatch(), *pictures, *bar, stops, checkpoints],
-        Events(save_dir=folder.parent, name=folder.name, version=""),
+        Events(folder),
         # A run that goes on has had its validation before the first step.
         **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
     )
     if learning.minutes and seconds and validates_first(trainer) and not network.draws:
         module.verdict = VERDICT * 60 * learning.minutes
+    return Training(folder, options, start, module, clips, trainer, scores, stops, checkpoints)
+
+
+def _initialize(network: Model, options: Options, train: ClipSet, window: Window) -> None:
+    """Weights that are there, or a head that begins at the mean of some clips."""
+    if options.model.weights is not None:
+        load_initial_weights(network, options.model.weights)
+    elif options.learning.start_at_mean:
+        first = next(iter(batches(train, batch_size=32)))
+        network.start_at(parts_of(first, window, network.inputs).truth.nanmean().item())
+
+
+def _trained(options: Options, train: ClipSet) -> Trained:
+    """What a forecaster remembers of its training."""
+    model, data = options.model, options.data
+    names = [option.name for option in fields(ReadOptions)] if isinstance(train, Recordings) else []
+    reading = {
+        name: data.data_args[name] for name in names if name in data.data_args and name != "budget"
+    }
+    h, w = train[0].shape[-2:]
+    seed = options.learning.seed
+    trained = Trained(data.data, data.data_args, reading, (h, w), model.model, seed)
+    if model.weights in published():
+        trained = replace(trained, weights=model.weights)
+    return trained
+
+
+def write_config(training: Training) -> None:
+    """Say what is trained on what, and write config.yaml."""
+    folder, options, start = training.folder, training.options, training.start
     for line in start.lines:
         say(line)
-    if isinstance(train, Recordings):
-        low, high, units = train.scaling.low, train.scaling.high, train.scaling.units
-        say(f"{data.data}: {c - train.inputs}x{h}x{w}, {low:.4g} to {high:.4g} {units}".rstrip())
-        for channel, (low, high) in zip(train.clips[0].inputs, train.scaling.inputs, strict=True):
-            future = "known ahead" if channel.known else "its future unknown"
-            say(f"input       {channel.name}, {low:.4g} to {high:.4g}, {future}")
-        say("\n".join(train.report()))
-    if is_first_process():
-        if run.tensorboard:
-            say(f"TensorBoard: {start_tensorboard(folder, run.port, bool(run.resume))}")
-        cut_rows(scores.file, start.contents.get("global_step", -1), start.owed is not None)
-        config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
-        with atomic_write(folder / "config.yaml") as rough:
-            rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    again, checkpoint = go_on(folder, data.data), start.checkpoint
-    with (
-        quiet(),
-        quiet_writer(),
-        quiet_workers(),
-        companions(trainer, lambda: stops.by_hand, again),
-    ):
+    _describe(training.clips.train, options.data.data)
+    if not is_first_process():
+        return
+    if options.run.tensorboard:
+        address = start_tensorboard(folder, options.run.port, bool(options.run.resume))
+        say(f"TensorBoard: {address}")
+    cut_rows(training.scores.file, start.step)
+    config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
+    with atomic_write(folder / "config.yaml") as rough:
+        rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def _describe(train: ClipSet, name: str) -> None:
+    """Say the size and range of recordings, their inputs and their splits."""
+    if not isinstance(train, Recordings):
+        return
+    _, c, h, w = train[0].shape
+    low, high, units = train.scaling.low, train.scaling.high, train.scaling.units
+    say(f"{name}: {c - train.inputs}x{h}x{w}, {low:.4g} to {high:.4g} {units}".rstrip())
+    for channel, (low, high) in zip(train.clips[0].inputs, train.scaling.inputs, strict=True):
+        future = "known ahead" if channel.known else "its future unknown"
+        say(f"input       {channel.name}, {low:.4g} to {high:.4g}, {future}")
+    say("\n".join(train.report()))
+
+
+def run_fit(training: Training) -> None:
+    """Take the steps.
+
+    Raises:
+        Stopped: by hand.
+        DeadProcessError: a loader's worker, or another process of this training.
+        ValueError: a checkpoint that cannot be gone on from; as the callbacks do.
+    """
+    trainer, stops, checkpoint = training.trainer, training.stops, training.start.checkpoint
+    again = training.go_on
+    with quiet(), ranks(trainer, lambda: stops.by_hand, again):
         stops.listen()
+        poll_workers()
         try:
-            if start.owed is not None:
-                say(
-                    f"the validation after step {start.owed[1]}, which the run did not come to, is "
-                    "made up for"
-                )
-                module.load_state_dict(start.contents["state_dict"])
-                module.elapsed = start.contents["elapsed"]
-                checkpoints.load_state_dict(start.contents["callbacks"]["Checkpoints"])
-                checkpoints.made_up, scores.made_up = start.contents, start.owed
-                stops.at_once = True  # it stays owed
-                trainer.validate(module, datamodule=clips, verbose=False)
-                checkpoints.made_up = scores.made_up = None
-                stops.at_once = False
-                checkpoint = checkpoints.folder / "last.ckpt"
-            if not (start.finished or checkpoints.out_of_patience):
-                trainer.fit(module, datamodule=clips, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(
+                training.module, datamodule=training.clips, ckpt_path=checkpoint, weights_only=True
+            )
         except StopAtOnce:
             raise Stopped(
                 f"stopped at once; the last checkpoint stays, go on with: {again}"
             ) from None
-        except (OSError, EOFError) as error:
-            _say_who_died(error, again)
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            RuntimeError,
+        ) as error:
+            _explain(error, training)
             raise
-        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            _say_who_died(error, again)
-            if checkpoint is None or checkpoints.begun:
-                raise
-            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            raise ValueError(
-                f"{checkpoint} is no checkpoint to go on from ({reason}); use another, or train "
-                "anew"
-            ) from error
         finally:
             stops.restore_signal_handlers()
     if stops.by_hand:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {again}")
-    # What members are worth their CRPS says, which each validation has told.
-    if checkpoints.start is not None and is_first_process() and not network.draws:
-        better = checkpoints.best != checkpoints.start
-        weights = model.weights
-        told = folder, better, weights, train, validation, data.validation_clips
-        say(verdict(*told, module.verdict or math.inf))
-    elif checkpoints.best is not None and scores.still and checkpoints.best > scores.still:
+
+
+def _explain(error: Exception, training: Training) -> None:
+    """Raise what lies behind an error, where that is known."""
+    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    if is_dead_worker(error, training.clips.workers):
+        raise DeadProcessError(
+            f"a loader process has died ({reason}); where memory ran out, fewer --workers take "
+            f"less; the last checkpoint stays, go on with: {training.go_on}"
+        ) from error
+    checkpoint = training.start.checkpoint
+    if checkpoint is not None and not training.checkpoints.begun and not isinstance(error, OSError):
+        raise ValueError(
+            f"{checkpoint} is no checkpoint to go on from ({reason}); use another, or train anew"
+        ) from error
+
+
+def report(training: Training) -> None:
+    """Say what came of it."""
+    model, data = training.options.model, training.options.data
+    module, clips, checkpoints = training.module, training.clips, training.checkpoints
+    best, still = checkpoints.best, training.scores.still
+    # Members are judged by their CRPS, which each validation prints.
+    if checkpoints.start is not None and is_first_process() and not module.network.draws:
+        better, scored = best != checkpoints.start, (clips.train, clips.validation)
+        seconds = module.verdict or math.inf
+        many = data.validation_clips
+        say(verdict(training.folder, better, model.weights, *scored, many, seconds))
+    elif best is not None and still and best > still:
         cure = "more --minutes may help"
-        if undecided([], [(("data",), data.data)]) is not None:
+        if explicit_options([], [(("data",), data.data)]) is not None:
             cure += ", or a training without --config and --model: it begins at the best baseline"
         say(
             "persistence, the last frame repeated, is the better forecast on validation (skill "
-            f"{1 - checkpoints.best / scores.still:.3f}, below 0); {cure}"
+            f"{1 - best / still:.3f}, below 0); {cure}"
         )
-
-
-def _say_who_died(error: Exception, again: str) -> None:
-    dead = dead_worker(error)
-    if dead:
-        traceback.clear_frames(error.__traceback__)  # the loader goes now, where that is quiet
-        raise ValueError(f"{dead}; the last checkpoint stays, go on with: {again}") from error
 
 
 @dataclass
@@ -315,18 +378,14 @@ class Start:
     Args:
         network: with the checkpoint's weights where there is one.
         checkpoint: to go on from, whole.
-        contents: what it holds.
+        step: that it was saved after; -1 where there is none.
         lines: which it is, and what is other than before.
-        owed: epoch and step of a validation that the run did not come to.
-        finished: why no step is left to take.
     """
 
     network: Model
     checkpoint: Path | None = None
-    contents: Mapping[str, Any] = field(default_factory=dict)
+    step: int = -1
     lines: tuple[str, ...] = ()
-    owed: tuple[int, int] | None = None
-    finished: str = ""
 
 
 def _resumed(folder: Path, options: Options, network: Model) -> Start:
@@ -349,11 +408,10 @@ def _resumed(folder: Path, options: Options, network: Model) -> Start:
         contents["recipe"], recipe_of(*options[:4]), folder, options.run.accept_changes
     )
     most = options.machine.trainer.get("max_steps")
-    over = finished(contents, options.learning, folder, options.data.data, most)
-    owed = owed_by(contents)
-    if over and owed is None:
+    if over := finished(contents, options.learning, folder, options.data.data, most):
         raise ValueError(over)
-    return Start(network, checkpoint, contents, (line, changed) if changed else (line,), owed, over)
+    lines = (line, changed) if changed else (line,)
+    return Start(network, checkpoint, contents["global_step"], lines)
 
 
-__all__ = ["Stopped", "is_first_process", "train"]
+__all__ = ["DeadProcessError", "Stopped", "is_first_process", "train"]

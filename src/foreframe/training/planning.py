@@ -16,7 +16,7 @@ from foreframe.training.datamodule import Clips
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 from foreframe.training.preparation import load_initial_weights, of_its_weights, prepared
-from foreframe.training.trainer import build_trainer, quiet, settled_precision
+from foreframe.training.trainer import build_trainer, quiet, resolved_precision
 
 STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
 
@@ -78,7 +78,7 @@ def plan(
         ValueError: as training does, of options, data and device.
     """
     model = of_its_weights(model)
-    machine = replace(machine, precision=settled_precision(machine))
+    machine = replace(machine, precision=resolved_precision(machine))
     window, network, train, validation = prepared(model, data, learning, machine, splits)
     if model.weights is not None:
         load_initial_weights(network, model.weights)

@@ -1,7 +1,10 @@
-"""How far a training is, and how long it still takes: on a terminal, in a notebook, in a log."""
+"""How far a training is, and how long it still takes: a bar on a terminal, else a line now and
+then.
+"""
 
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as L
@@ -18,39 +21,17 @@ def progress(bar: bool = True) -> list[L.Callback]:
     """
     if not verbose():
         return []
-    if bar and in_notebook():
-        return [Line()]
     return [Bar() if bar and sys.stdout.isatty() else Lines()]
 
 
-def in_notebook() -> bool:
-    """Whether this Python is a notebook's."""
-    ipython = sys.modules.get("IPython")  # imported where there is a notebook
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and "IPKernelApp" in shell.config
-
-
-class TimeLeft:
-    """Hours, minutes and seconds until the end of the whole training, at the pace since this was
-    first asked.
-    """
-
-    def __init__(self) -> None:
-        self._first: tuple[float, float] | None = None
-
-    def __call__(self, trainer: L.Trainer, module: Any) -> str:
-        now, done = time.monotonic(), module.done
-        if trainer.max_steps > 0:
-            done = max(done, trainer.global_step / trainer.max_steps)
-        self._first = self._first or (now, done)
-        since, share = now - self._first[0], done - self._first[1]
-        if share <= 0:
-            return "?"
-        left = since / share * max(0.0, 1 - done)
-        if module.learning.minutes:  # never more, however long a step has just taken
-            left = min(left, max(0.0, 60 * module.learning.minutes - module.elapsed))
-        left = int(left)
-        return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+def time_left(trainer: L.Trainer, module: Any) -> str:
+    """Hours, minutes and seconds until the end of the whole training, at its pace so far."""
+    done = module.done
+    if trainer.max_steps > 0:
+        done = max(done, trainer.global_step / trainer.max_steps)
+    if not done:
+        return "?"
+    return str(timedelta(seconds=int(module.elapsed * max(0.0, 1 / done - 1))))
 
 
 class Bar(RichProgressBar):
@@ -58,7 +39,6 @@ class Bar(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        self._left = TimeLeft()
 
     def configure_columns(self, trainer: L.Trainer) -> list[Any]:
         """A short bar and no time of the epoch, so that loss and time left find room on 80
@@ -72,50 +52,20 @@ class Bar(RichProgressBar):
         shown: dict[str, Any] = super().get_metrics(trainer, module)
         shown.pop("v_num", None)
         if trainer.training and not trainer.sanity_checking:
-            shown = {"left": self._left(trainer, module), **shown}
+            shown = {"left": time_left(trainer, module), **shown}
         return shown
 
 
 class Lines(L.Callback):
-    """Progress where there is no screen for a bar: a line every half minute."""
+    """Progress in logs and notebooks: a line every half minute."""
 
-    def __init__(self, seconds: float = 30.0) -> None:
-        self.seconds = seconds
-        self._left = TimeLeft()
+    every = 30.0
+
+    def __init__(self) -> None:
         self._said_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        left = self._left(trainer, module)
-        if trainer.is_global_zero and time.monotonic() - self._said_at > self.seconds:
+        if trainer.is_global_zero and time.monotonic() - self._said_at > self.every:
             self._said_at = time.monotonic()
-            self.show(f"step {trainer.global_step}: loss {float(outputs['loss']):.5f}, {left} left")
-
-    def show(self, line: str) -> None:
-        say(line)
-
-
-class Line(Lines):
-    """The same in a notebook: one line, written over every second, and gone at the end.
-
-    The bars of tqdm and rich need ipywidgets there, and leave stray lines without.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(seconds=1.0)
-        self._display: Any = None
-
-    def show(self, line: str) -> None:
-        from IPython.display import Code, display
-
-        shown = Code(line, language="text")
-        if self._display is None:
-            self._display = display(shown, display_id=True)
-        else:
-            self._display.update(shown)
-
-    def teardown(self, trainer: L.Trainer, module: Any, stage: str) -> None:
-        from IPython.display import HTML
-
-        if self._display is not None:
-            self._display.update(HTML(""))
-            self._display = None
+            loss, left = float(outputs["loss"]), time_left(trainer, module)
+            say(f"step {trainer.global_step}: loss {loss:.5f}, {left} left")

@@ -51,9 +51,9 @@ def config_file(given: str) -> str:
 Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
 
 
-def undecided(configs: Sequence[str], given: Given) -> Given | None:
-    """What was told, where the default recipe chooses the rest from the data; None where it does
-    not: another recipe or a model is named, a run goes on, or clips are drawn.
+def explicit_options(configs: Sequence[str], given: Given) -> Given | None:
+    """The user's options, where the default recipe chooses the rest from the data; None where it
+    does not: another recipe or a model is named, a run goes on, or clips are drawn.
     """
     named = {path[0] for path, _ in given}
     data = dict(given).get(("data",), DataOptions.data)

@@ -188,28 +188,6 @@ class TrainingState:
     recipe: dict
 
 
-def owed_by(contents: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Epoch and step of the validation that was to follow a checkpoint.
-
-    Raises:
-        ValueError: what is told of it is no epoch and step.
-    """
-    saved = contents["callbacks"].get("Checkpoints")
-    owed = saved.get("owed") if isinstance(saved, Mapping) else None
-    if owed is None:
-        return None
-    if not (
-        isinstance(owed, list)
-        and len(owed) == 2
-        and all(isinstance(number, int) for number in owed)
-    ):
-        raise ValueError(
-            f"the checkpoint's owed validation is no epoch and step, but {brief(owed)}; use "
-            "another checkpoint"
-        )
-    return owed[0], owed[1]
-
-
 def recipe_of(
     model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
 ) -> dict[str, Any]:
@@ -310,12 +288,12 @@ def finished(
         whole_epoch = bool(
             contents["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
         )
-    except (KeyError, TypeError):
+        waited = (contents["callbacks"].get("Checkpoints") or {}).get("waited", 0)
+    except (KeyError, TypeError, AttributeError):
         raise ValueError(
             f"the checkpoint of {folder} does not tell how far it is; use another one, or train "
             "again"
         ) from None
-    waited = (contents["callbacks"].get("Checkpoints") or {}).get("waited", 0)
     minutes, epochs = contents["elapsed"] / 60, contents["epoch"] + whole_epoch
     if learning.minutes and minutes >= learning.minutes:
         had, more = f"{learning.minutes:g} minutes", f"minutes {2 * learning.minutes:g}"
@@ -331,10 +309,9 @@ def finished(
     return f"{folder} has had its {had}; for more: {go_on(folder, data, more)}"
 
 
-def cut_rows(file: Path, step: int, owed: bool) -> None:
+def cut_rows(file: Path, step: int) -> None:
     """Leave those rows of validation.jsonl that belong to what a checkpoint of `step` knows: what a
-    run did after it is done again, and a line that a kill cut short is none. Where the validation
-    at `step` itself is owed, so is its row.
+    run did after it is done again, and a line that a kill cut short is none.
 
     Raises:
         ValueError: when the file cannot be read or written.
@@ -345,9 +322,7 @@ def cut_rows(file: Path, step: int, owed: bool) -> None:
         return
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
-    kept = b"".join(
-        line for line in content.splitlines(keepends=True) if _belongs(line, step - owed)
-    )
+    kept = b"".join(line for line in content.splitlines(keepends=True) if _belongs(line, step))
     if kept != content:
         with atomic_write(file) as rough:
             rough.write_bytes(kept)

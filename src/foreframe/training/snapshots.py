@@ -5,13 +5,14 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from foreframe.clips.frames import missing_where_unseen
 from foreframe.models import parts_of
 from foreframe.training.faults import Events
-from foreframe.training.notices import say
 from foreframe.visuals import animation, gif_bytes, strip, write_png
+from foreframe.visuals.display import png_bytes
 
 
 class Pictures(L.Callback):
@@ -21,7 +22,6 @@ class Pictures(L.Callback):
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
-        self._told = False
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -36,28 +36,15 @@ class Pictures(L.Callback):
         forecast = missing_where_unseen(outputs["forecast"][:1].float(), parts.last)
         frames = [of_clip[0].cpu().numpy() for of_clip in (past, forecast, parts.truth)]
         picture = strip(*frames)
-        try:
-            write_png(self.folder / f"step-{step:07d}.png", picture)
-        except ValueError as error:
-            if not self._told:
-                say(f"{error}: pictures are left out as long as that is so; the training goes on")
-            self._told = True
+        write_png(self.folder / f"step-{step:07d}.png", picture)
         if not isinstance(trainer.logger, Events):  # fast_dev_run takes it away
             return
-        trainer.logger.write(
-            lambda board: board.add_image("forecast/strip", picture, step, dataformats="HWC")
-        )
-        # add_video without moviepy logs nothing and says nothing; an image summary may hold any
-        # picture that browsers show.
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
+        images = {"strip": (picture, png_bytes(picture))}
         film = animation(*frames)
-        image = Summary.Image(
-            height=film.shape[1],
-            width=film.shape[2],
-            colorspace=3,
-            encoded_image_string=gif_bytes(film),
-        )
-        summary = Summary(value=[Summary.Value(tag="forecast/gif", image=image)])
-        trainer.logger.write(lambda board: board._get_file_writer().add_summary(summary, step))
-        trainer.logger.save()
+        images["gif"] = film[0], gif_bytes(film)
+        values = []
+        for name, (pixels, content) in images.items():
+            h, w = pixels.shape[:2]
+            image = Summary.Image(height=h, width=w, encoded_image_string=content)
+            values.append(Summary.Value(tag=f"forecast/{name}", image=image))
+        trainer.logger.write(Summary(value=values), step)

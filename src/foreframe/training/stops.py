@@ -35,11 +35,10 @@ class Stops(L.Callback):
         by_hand: somebody wants it to stop, maybe this process alone knows of that.
         stopping: at the last step all ranks agreed to stop, by hand.
         out_of_time: the minutes are over.
-        at_once: the first Ctrl-C does what the second one would, as nothing is lost by it.
     """
 
     def __init__(self) -> None:
-        self.by_hand = self.stopping = self.out_of_time = self.at_once = False
+        self.by_hand = self.stopping = self.out_of_time = False
         self._old_handler: Any = None
         self._process = os.getpid()
 
@@ -70,7 +69,7 @@ class Stops(L.Callback):
     def _on_interrupt(self, *_: Any) -> None:
         if os.getpid() != self._process:  # a loader's worker, just forked: its training decides
             return
-        if self.by_hand or self.at_once:
+        if self.by_hand:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise StopAtOnce
         self.by_hand = True

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from foreframe.base.typed import check_types
 from foreframe.base.wording import closest
-from foreframe.forecasting.precision import AUTO, EXACT, HALF, multiplies_bfloat16
+from foreframe.forecasting.precision import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints
 from foreframe.training.faults import Events
 from foreframe.training.notices import say
@@ -78,13 +78,11 @@ def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
         ) from None
 
 
-def settled_precision(machine: MachineOptions) -> str:
+def resolved_precision(machine: MachineOptions) -> str:
     """What "auto" is here: bf16-mixed where the machine multiplies it fast, else 32-true."""
-    if machine.precision != AUTO:
-        return machine.precision
     device = "cuda" if torch.cuda.is_available() else "cpu"
     device = {"auto": device, "gpu": device}.get(machine.device, machine.device)
-    return HALF if multiplies_bfloat16(device) else EXACT
+    return resolve_precision(machine.precision, device)
 
 
 def build_trainer(

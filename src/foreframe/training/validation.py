@@ -14,7 +14,7 @@ from torch import Tensor
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.evaluation.scoring import Scoring
 from foreframe.models import build_model
-from foreframe.training.faults import Events
+from foreframe.training.faults import Events, writing
 from foreframe.training.notices import say
 
 # By which of two checkpoints the better is told: the MSE, frame-summed, as the field reports it on
@@ -46,7 +46,6 @@ class Validation(L.Callback):
         within: the values that they are cut to, as in a forecast.
 
     Attributes:
-        made_up: epoch and step of a validation that is made up for.
         still: what `MONITOR` is of persistence; None before the first validation.
     """
 
@@ -58,11 +57,9 @@ class Validation(L.Callback):
         within: tuple[float, float] = (-math.inf, math.inf),
     ) -> None:
         self.file, self.steps, self.members, self.within = file, steps, members, within
-        self.made_up: tuple[int, int] | None = None
         self.still: float | None = None
         self._persist = build_model("persistence")
         self._scoring = self._empty()
-        self._unwritten: list[str] = []
         self._began = 0.0
 
     def _empty(self) -> Scoring:
@@ -92,72 +89,59 @@ class Validation(L.Callback):
             self._scoring.reduce(
                 lambda sums: trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
             )
-        tables, clips = self._scoring.tables(), self._scoring.clips
+        tables = self._scoring.tables()
         table = tables["model"]
         if self.members:
             table = table | {"members": tables["members"]["standard"]}
-        reference = self.still = tables["persistence"]["openstl"]["mse"]["overall"]
+        self.still = tables["persistence"]["openstl"]["mse"]["overall"]
         overall = {
             f"val_{convention}/{score}": values["overall"]
-            for convention, of in table.items()
-            for score, values in of.items()
+            for convention, scores in table.items()
+            for score, values in scores.items()
         }
         for name, value in overall.items():  # every rank has the same sums by now
-            shown = name in (MONITOR, OF_MEMBERS)
-            module.log(name, value, prog_bar=shown, logger=self.made_up is None)
+            module.log(name, value, prog_bar=name in (MONITOR, OF_MEMBERS))
         first = trainer.sanity_checking
         if not trainer.is_global_zero or (first and not validates_first(trainer)):
             return
-        epoch, step = self.made_up or (trainer.current_epoch, trainer.global_step)
-        scalars = {
-            f"val_lead_openstl_mse/{lead:02d}": value
-            for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)
-        }
-        if self.made_up is not None or first:  # Lightning would log these at step 0, or not at all
-            scalars |= overall
         if isinstance(module.logger, Events):
-            module.logger.log_metrics(scalars, step)
+            scalars = {
+                f"val_lead_openstl_mse/{lead:02d}": value
+                for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)
+            }
+            # Lightning logs nothing before the first step.
+            module.logger.log_metrics(scalars | overall if first else scalars, trainer.global_step)
+        epoch, step = trainer.current_epoch, trainer.global_step
         row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
-        row |= {"clips": clips, "scores": table}
+        row |= {"clips": self._scoring.clips, "scores": table}
         self._write(json.dumps(row) + "\n")
+        when = "before the first step" if first else f"epoch {epoch + 1}, step {step}"
+        say(f"{when}: {self._in_words(table, trainer.callback_metrics.get('loss'))}")
+        if module.validation and trainer.world_size == 1:  # which other clocks would not agree on
+            module.validation = time.monotonic() - self._began
+
+    def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
         mse = table["openstl"]["mse"]["overall"]
-        skill = 1 - mse / reference if reference else math.nan  # nothing moved at all
+        skill = 1 - mse / self.still if self.still else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
-        loss = trainer.callback_metrics.get("loss")
         of_members = ""
         if self.members:
             crps = table["members"]["fair_crps"]["overall"]
             of_members = f"fair CRPS of {self.members} members {crps:.5f}, of their mean "
-        say(
-            f"{'before the first step' if first else f'epoch {epoch + 1}, step {step}'}: "
+        return (
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
-            f"{clips} clips: {of_members}MSE {mse:.2f} (openstl), SSIM {ssim:.3f} (standard), "
-            f"skill against persistence {skill:.3f}"
+            f"{self._scoring.clips} clips: {of_members}MSE {mse:.2f} (openstl), SSIM {ssim:.3f} "
+            f"(standard), skill against persistence {skill:.3f}"
         )
-        if module.validation and trainer.world_size == 1:  # which other clocks would not agree on
-            module.validation = time.monotonic() - self._began
 
     def _write(self, row: str) -> None:
-        """Rows lie on the disk before a checkpoint does that knows of them; those that found no
-        room are tried again.
-        """
-        rows = "".join([*self._unwritten, row])
-        try:
-            with self.file.open("ab") as file:
-                end = file.tell()
-                try:
-                    file.write(rows.encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                except OSError:
-                    file.truncate(end)
-                    raise
-        except OSError as error:
-            if not self._unwritten:
-                say(
-                    f"{self.file} cannot be written ({error.strerror or error}): its rows wait for "
-                    "the next validation; the training goes on"
-                )
-            self._unwritten.append(row)
-        else:
-            self._unwritten = []
+        """Rows lie on the disk, whole, before a checkpoint does that knows of them."""
+        with writing(self.file.parent), self.file.open("ab") as file:
+            end = file.tell()
+            try:
+                file.write(row.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
