@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import foreframe.forecasting.forecaster
 from foreframe import Clip, Forecaster, MovingMNIST, Window, evaluate
-from foreframe.evaluation import write_report
+from foreframe.evaluation.report import write_report
 from foreframe.forecasting.precision import AUTO, EXACT, FAST, HALF, resolve_precision
 from foreframe.models import PRESETS, build_model
 from test_forecaster import local
