@@ -24,7 +24,7 @@ BIN := .venv/bin
 
 # The main job: a forecast by the published weights; then train `quick` for four minutes on the
 # embedded digits, score it on digits that it has never seen, forecast; at last three possible futures
-# by the published ensemble.
+# by the published weights.
 demo: .venv/installed
 	@if [ -e runs/demo ]; then old=runs/demo-$$(date +%Y%m%d-%H%M%S); mv runs/demo $$old; echo "The last demo moved to $$old"; fi
 	@mkdir -p runs/published
@@ -34,9 +34,9 @@ demo: .venv/installed
 	$(BIN)/foreframe train --config quick --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
 	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 25 -o runs/demo/future.gif
-	@echo "At last three possible futures of ten frames, by the published ensemble, beside what came:"
+	@echo "At last three possible futures of ten frames, by those weights, beside what came:"
 	@$(BIN)/foreframe data --split test --clip 7 --past 20 --output runs/published/whole.npy
-	$(BIN)/foreframe predict moving-mnist-ensemble runs/published/whole.npy --after 9 --steps 10 --members 3 --seed 0 -o runs/demo-members.png
+	$(BIN)/foreframe predict moving-mnist runs/published/whole.npy --after 9 --steps 10 --members 3 --seed 0 -o runs/demo-members.png
 	@echo
 	@echo "Look at:  runs/published/future.gif          20 frames that follow 10, by the weights that come with foreframe"
 	@echo "          runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"

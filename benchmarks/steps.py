@@ -287,7 +287,7 @@ def main(arguments: Sequence[str]) -> int:
     option = parser.add_argument
     option("archives", nargs="?", type=Path, metavar="ARCHIVES")
     option("--events", nargs="+", metavar="EVENT", help="by default both of MeteoSwiss")
-    option("--forecaster", default="radar-ensemble", metavar="NAME_OR_FOLDER")
+    option("--forecaster", default="radar", metavar="NAME_OR_FOLDER")
     option("--members", type=positive, default=8, help="of the forecaster and of STEPS")
     option("--clips", type=positive, default=48, help="windows of each event, at most")
     option("--seed", type=int, default=0)

@@ -63,7 +63,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "core": convlstm(3),
             "codec": strided(3, 5, norm="group"),
-            "output": {"correct": {"guide": "optical_flow"}},
+            "output": {"blend": {"blurs": [], "draw": True}},
         },
     ),
     "temperature": (
@@ -71,7 +71,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "core": convlstm(3),
             "codec": strided(3, 5),
-            "output": {"correct": {"guide": {"cycle": {"period": 3}}}},
+            "output": {"blend": {"guides": [{"cycle": {"period": 3}}], "blurs": []}},
         },
     ),
     "fed_frames": (
@@ -102,7 +102,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             "core": convlstm(3),
             "codec": patches(2, show_last=True),
             "start": "states",
-            "output": {"correct": {"guide": "linear_motion"}},
+            "output": {"blend": {"guides": ["linear_motion"], "blurs": [1.0]}},
         },
     ),
     "fed_nothing": (
@@ -159,7 +159,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         "encoder_decoder",
         {
             "core": convlstm(5, 4),
-            "output": {"mix": {"guide": "linear_motion", "blurs": [2.0]}},
+            "output": {
+                "blend": {"guides": ["linear_motion"], "blurs": [2.0], "draw": False},
+            },
         },
     ),
     "fed_nothing_from_zeros": (
@@ -184,7 +186,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "core": convlstm(5),
             "codec": strided(4, 8),
-            "output": {"correct": {"guide": "linear_motion"}},
+            "output": {"blend": {"guides": ["linear_motion"]}},
             "inputs": 2,
             "channels": 2,
         },
@@ -249,7 +251,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "core": convlstm(5),
             "codec": patches(2),
-            "output": {"correct": {"guide": "linear_motion"}},
+            "output": {"blend": {"guides": ["linear_motion"]}},
             "inputs": 1,
             "noise": {"whole": 2},
         },
@@ -297,18 +299,12 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         "svg",
         {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
     ),
-    "several": (
-        "several",
+    "ensemble": (
+        "ensemble",
         {
             "of": [
                 {"simvp": SIMVP},
-                {
-                    "encoder_decoder": {
-                        "core": convlstm(4),
-                        "codec": patches(2),
-                        "noise": {"whole": 2},
-                    }
-                },
+                {"encoder_decoder": {"core": convlstm(4), "codec": patches(2)}},
                 {"next_frame": {"core": convlstm(3)}},
             ]
         },

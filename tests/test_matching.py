@@ -22,6 +22,7 @@ from foreframe.evaluation.walk import Rolling
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.matching import match_to, matched
 from foreframe.models import build_model, parts_of
+from foreframe.models.blend import Guides
 
 
 def brute(forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -134,7 +135,7 @@ def test_what_was_never_seen_takes_no_part() -> None:
 def guided() -> Forecaster:
     """Rain that a guide moves and that is mixed with blurs of it, by weights of chance."""
     torch.manual_seed(0)
-    output = {"mix": {"guide": "linear_motion", "blurs": [2.0]}}
+    output = {"blend": {"guides": ["linear_motion"], "blurs": [2.0]}}
     network = build_model("nowcast", {"core": {"convlstm": {"hidden": [4]}}, "output": output})
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -168,7 +169,8 @@ def test_predict_gives_the_values_of_the_last_frame_and_of_the_guide() -> None:
 @pytest.mark.parametrize("match", ["last", "guide"])
 def test_tiles_are_matched_when_they_are_joined(match: str) -> None:
     forecaster, past = guided(), showers(h=40, w=60)
-    forecaster.model.output.guide = build_model("persistence")  # which tiles know as the whole does
+    # Tiles know it as the whole does.
+    forecaster.model.output.guide = Guides(["persistence"])
     tiled = forecaster.predict(past, 3, tile=24, overlap=6)
     new = forecaster.predict(past, 3, tile=24, overlap=6, match=match)
     expected = [[brute(frame, past[-1, 0])] for frame in tiled[:, 0]]
@@ -194,17 +196,15 @@ def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
         np.testing.assert_array_equal(future.frames, expected)
 
 
-@pytest.mark.parametrize(
-    "output", [{"mix": {"guide": "mean"}}, {"blend": {"guides": ["mean"], "hindcast": 0}}]
-)
-def test_the_guide_runs_once_for_the_forecast_and_what_it_is_matched_to(output: dict) -> None:
+def test_the_guide_runs_once_for_the_forecast_and_what_it_is_matched_to() -> None:
     forecaster, frames = guided(), showers(7)
+    output = {"blend": {"guides": ["mean"], "hindcast": 0}}
     forecaster.model = build_model("guided", {"output": output, "channels": 1})
     data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
     ran = []
-    for guide in getattr(forecaster.model.guide, "each", [forecaster.model.guide]):
-        decode = guide.decode
-        guide.decode = lambda *given, decode=decode: ran.append(None) or decode(*given)
+    (guide,) = forecaster.model.guide.each
+    decode = guide.decode
+    guide.decode = lambda *given: ran.append(None) or decode(*given)
     for forecast in (
         lambda: forecaster.predict(frames, 3, match="guide"),
         lambda: forecaster.stream(3, match="guide").push(frames[0]),
@@ -302,7 +302,7 @@ def test_weights_say_how_they_are_best_used(tmp_path: Path) -> None:
     assert "model matched to guide" in score_clips(again, data, options)["scores"]
     plain = score_clips(again, data, replace(options, match="none"))
     assert list(plain["scores"]) == ["model"]
-    assert Forecaster.load("radar").match == Forecaster.load("radar-ensemble").match == "guide"
+    assert Forecaster.load("radar").match == "guide"
 
 
 MATCHES = ("none", "last", "guide")

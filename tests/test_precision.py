@@ -12,7 +12,7 @@ from foreframe.evaluation.report import write_report
 from foreframe.forecasting.precision import AUTO, EXACT, FAST, HALF, resolve_precision
 from foreframe.models import PRESETS, build_model
 from test_forecaster import local
-from test_streams import STREAMED, gappy, small
+from test_streams import STREAMED, gappy, small_forecaster
 
 NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 
@@ -34,7 +34,7 @@ def apart(made: np.ndarray, expected: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_near_the_exact_forecast(name: str) -> None:
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     exact = forecaster.predict(frames, 7)
     half = forecaster.predict(frames, 7, precision=HALF)
     assert half.dtype == np.float32
@@ -119,7 +119,7 @@ def test_auto_is_half_where_the_processor_multiplies_it(
 @pytest.mark.parametrize("name", STREAMED)
 def test_a_stream_is_the_forecast_in_its_precision(name: str, tmp_path) -> None:
     """Also with missing values, forked, and when it is saved and restored on the way."""
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     live = forecaster.stream(3, HALF)
     for t, frame in enumerate(frames):
         made = live.push(frame)
@@ -127,7 +127,7 @@ def test_a_stream_is_the_forecast_in_its_precision(name: str, tmp_path) -> None:
         assert apart(made, forecaster.predict(frames[: t + 1], 3, precision=HALF)) < NEAR / 8
         np.testing.assert_array_equal(live.fork().forecast().numpy(), made)
         live.save(tmp_path / "state")
-        live = small(name).stream(3, HALF).restore(tmp_path / "state")
+        live = small_forecaster(name).stream(3, HALF).restore(tmp_path / "state")
         assert live.seen == t + 1
         np.testing.assert_array_equal(live.forecast().numpy(), made)
 
@@ -144,7 +144,7 @@ def test_a_stream_computes_in_its_precision(forecaster) -> None:
 @pytest.mark.parametrize(("saved", "restored"), [(HALF, EXACT), (EXACT, HALF)])
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_stream_goes_on_in_another(name, saved, restored, tmp_path) -> None:
-    forecaster, frames = small(name), gappy()
+    forecaster, frames = small_forecaster(name), gappy()
     live = forecaster.stream(3, saved)
     for frame in frames[:4]:
         live.take(frame)

@@ -147,11 +147,19 @@ def test_yaml_of_values() -> None:
         ("quick", {"codec": {"strided": {"widths": [2] * 40}}}, "1 to 16 widths"),
         ("quick", {"codec": {"strided": {"width": 3}}}, "did you mean widths"),
         ("tutorial", {"output": {"draw": {"kernel": -1}}}, "odd side"),
-        ("nowcast", {"output": {"mix": {"guide": {"x": {}}}}}, "is unknown; choose black, mean"),
-        ("nowcast", {"output": {"mix": {"guide": {"cycle": {"period": 10**5}}}}}, "10,000 at most"),
         (
             "nowcast",
-            {"output": {"mix": {"guide": {"cycle": {"period": "24"}}}}},
+            {"output": {"blend": {"guides": [{"x": {}}]}}},
+            "is unknown; choose black, mean",
+        ),
+        (
+            "nowcast",
+            {"output": {"blend": {"guides": [{"cycle": {"period": 10**5}}]}}},
+            "10,000 at most",
+        ),
+        (
+            "nowcast",
+            {"output": {"blend": {"guides": [{"cycle": {"period": "24"}}]}}},
             "guide cycle.period is a whole number",
         ),
         ("simvp", {"blocks": 10**6}, "1000 at most"),

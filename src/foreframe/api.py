@@ -363,8 +363,6 @@ def predict(
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
-        if note := forecaster.repeats(options.members):
-            warn(note)
         clip = forecaster.open(source, options.recording, **(options.reading or {}))
         steps = options.steps or forecaster.window.future
         options = replace(options, steps=steps, past=options.past or forecaster.window.past)
@@ -431,8 +429,6 @@ def stream(
 
     forecaster, _ = _forecaster(what, options.device)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
-    if note := forecaster.repeats(options.members):
-        warn(note)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
         warn(f"going on after {live.seen} frames, from {options.state}")

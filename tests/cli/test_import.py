@@ -89,7 +89,7 @@ def test_models_within_models_and_saved_ones_say_so_too(
 ) -> None:
     import_module("foreframe.base.extras").own("test", "own_parts")
     of = [{"next_frame": {"core": {"mine": {"hidden": [2]}}}}] * 2
-    Forecaster(build_model("several", {"of": of})).save("both")
+    Forecaster(build_model("ensemble", {"of": of})).save("both")
     Forecaster(build_model("still")).save("still")
     forget()
     with pytest.raises(ValueError, match=r"^both needs core 'mine', which is unknown here; if"):

@@ -20,7 +20,7 @@ def run(tmp_path, monkeypatch) -> Forecaster:
     """A forecaster with a guide in `run`, one without in `plain`, and 8 frames of rain."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    output = {"mix": {"guide": "linear_motion", "blurs": [2.0]}}
+    output = {"blend": {"guides": ["linear_motion"], "blurs": [2.0]}}
     network = build_model("nowcast", {"core": {"convlstm": {"hidden": [4]}}, "output": output})
     scaling = Scaling(0.5, 100, "mm/h", "log")
     forecaster = Forecaster(network, Window(3, 2), scaling)

@@ -300,7 +300,7 @@ def test_the_help_of_a_model_lists_its_own_arguments(capsys: pytest.CaptureFixtu
     for line in (
         "--model_args.core.convlstm.forget_bias",
         "constant added to f before its sigmoid. [1.0]",
-        "--model_args.output.mix.blurs",
+        "--model_args.output.blend.blurs",
         "[none]",
     ):
         assert line in said

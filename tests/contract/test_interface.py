@@ -15,7 +15,7 @@ from small import FREE, SMALL, built
 KINDS, OWN_CORES = set(MODELS), set(CORES)
 DRAWING = [
     "svg_small",
-    *(n for n, (kind, args) in SMALL.items() if "noise" in args or kind in ("several", "flow")),
+    *(n for n, (kind, args) in SMALL.items() if "noise" in args or kind == "flow"),
 ]
 
 

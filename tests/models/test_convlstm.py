@@ -171,7 +171,7 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         (
             "tutorial",
             {"output": "paint"},
-            "output 'paint' is unknown; choose draw, carry, correct, mix",
+            "output 'paint' is unknown; choose draw, carry, blend",
         ),
         ("tutorial", {"output": {"draw": {"kernel": 2}}}, "a head's kernel has an odd side, not 2"),
         (
@@ -192,17 +192,17 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("tutorial", {"output": {"carry": {"sigmoid": True}}}, "carry takes no argument 'sigmoid'"),
         (
             "tutorial",
-            {"output": {"correct": {"guide": "oracle"}}},
+            {"output": {"blend": {"guides": ["oracle"]}}},
             "guide 'oracle' is unknown; choose b",
         ),
         (
             "tutorial",
-            {"output": {"correct": {"guide": {"cycle": {"perod": 3}}}}},
+            {"output": {"blend": {"guides": [{"cycle": {"perod": 3}}]}}},
             "guide cycle .*perod.*did you mean period",
         ),
         (
             "tutorial",
-            {"output": {"mix": {"blurs": [1.0, 0.0]}}},
+            {"output": {"blend": {"blurs": [1.0, 0.0]}}},
             "blurs are widths .* not \\[1.0, 0.0",
         ),
         ("tutorial", {"layers": 3}, "takes no argument 'layers'; it takes channels, core, codec"),
@@ -227,7 +227,7 @@ def test_choices_that_do_not_fit(model: str, bad: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [{"draw": {"feed": "frame"}}, {"draw": {"feed": "nothing"}}, "correct"]
+    "head", [{"draw": {"feed": "frame"}}, {"draw": {"feed": "nothing"}}, "blend"]
 )
 def test_mirrored_layers_of_unequal_ends_take_what_is_no_hidden_map(head: str | dict) -> None:
     model = build_model("tutorial", MIRRORED | {"output": head})
@@ -265,14 +265,9 @@ def test_a_change_that_names_another_kind_of_part_puts_that_in_its_place() -> No
 
 def test_a_change_beside_the_only_argument_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments of which one is a part are no choice between parts."""
-    guide = {"cycle": {"period": 3}}
-    monkeypatch.setitem(
-        PRESETS_OF_ALL, "mine", ("encoder_decoder", {"output": {"correct": {"guide": guide}}})
-    )
-    changed = preset("mine", output={"correct": {"kernel": 5}}).args["output"]
-    assert changed == {"correct": {"guide": guide, "kernel": 5, "over": "last"}}
-    changed = preset("mine", output={"correct": {"guide": {"persistence": {}}}}).args["output"]
-    assert changed == {"correct": {"guide": {"persistence": {}}, "kernel": 3, "over": "last"}}
+    monkeypatch.setitem(PRESETS_OF_ALL, "mine", ("encoder_decoder", {"noise": {"whole": 2}}))
+    changed = preset("mine", embedding=True).args
+    assert (changed["noise"], changed["embedding"]) == ({"whole": 2}, True)
 
 
 def test_a_cell_refuses_even_kernels() -> None:

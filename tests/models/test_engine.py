@@ -539,7 +539,7 @@ def test_saving_memory_changes_nothing(name: str) -> None:
     """memory "save": the same forecast and gradients, for every way to step, in less memory."""
     _, args = PRESETS[name]
     small = {"convlstm": {"hidden": [4] * len(args["core"]["convlstm"]["hidden"])}}
-    changes = {"output": {"mix": {"guide": "linear_motion"}}} if name == "nowcast" else {}
+    changes = {"output": {"blend": {"guides": ["linear_motion"]}}} if name == "nowcast" else {}
     torch.manual_seed(0)
     network = preset(name, core=small, **changes)
     past, truth = torch.rand(2, 9, 1, 16, 16), torch.rand(2, 7, 1, 16, 16)

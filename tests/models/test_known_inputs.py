@@ -23,9 +23,9 @@ WAYS = {
         "encoder_decoder",
         CORE | {"codec": {"patches": {"size": 4}}, "output": "carry", "backward": 2},
     ),
-    "correcting": (
+    "blending": (
         "encoder_decoder",
-        CORE | STRIDED | {"output": {"correct": {"guide": "linear_motion"}}},
+        CORE | STRIDED | {"output": {"blend": {"guides": ["linear_motion"]}}},
     ),
     "at once": ("at_once", CORE | {"codec": {"patches": {"size": 2, "show_last": True}}}),
     "simvp": ("simvp", {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}),

@@ -54,7 +54,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
         "encoder_decoder",
         {"channels": 1, "output": {"draw": {"feed": "frame"}}, "attention": 2, "backward": 1},
     ),
-    ("nowcast", {"output": {"mix": {"guide": {"cycle": {"period": 2}}, "blurs": [1.0]}}}),
+    ("nowcast", {"output": {"blend": {"guides": [{"cycle": {"period": 2}}], "blurs": [1.0]}}}),
     (
         "at_once",
         {

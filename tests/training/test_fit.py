@@ -22,7 +22,7 @@ from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.metrics import ensemble_scores
-from foreframe.models import Model
+from foreframe.models import Model, build_model
 from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent
 from foreframe.training import (
@@ -34,6 +34,7 @@ from foreframe.training import (
 )
 from foreframe.training.datamodule import training_batches
 from foreframe.training.fit import train
+from foreframe.training.preparation import load_initial_weights
 from foreframe.training.stops import Stops
 from foreframe.training.trainer import resolved_precision
 from foreframe.training.validation import monitored
@@ -725,6 +726,32 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
     ) as told:
         train(*groups(tmp_path / "third", hidden=9, weights=str(second)))
     assert str(told.value).endswith(f"trained with: --config {second / 'config.yaml'} has them")
+
+
+def test_weights_that_draw_members_fit_a_network_that_draws_none(tmp_path) -> None:
+    """Of a flow its forecaster, and of a network with noise all but what the noise adds; with the
+    noise back it is whole again.
+    """
+    small = {"simvp": {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}}
+    args = {"core": {"convlstm": {"hidden": [4]}}, "codec": {"patches": {"size": 2}}}
+    noise = {"noise": {"whole": 2}}
+    past = torch.rand(2, 5, 1, 16, 16)
+    for drawing, (kind, own) in (
+        (build_model("flow", {"of": small, "width": 8, "blocks": 1}), *small.items()),
+        (build_model("encoder_decoder", args | noise), ("encoder_decoder", args)),
+    ):
+        Forecaster(drawing.eval()).save(tmp_path / kind)
+        network = build_model(kind, own).eval()
+        load_initial_weights(network, str(tmp_path / kind))
+        torch.testing.assert_close(network(past, 4), drawing(past, 4))
+    again = build_model("encoder_decoder", args | noise)
+    load_initial_weights(again, str(tmp_path / "encoder_decoder"))
+    torch.testing.assert_close(again.state_dict(), drawing.state_dict())
+    with pytest.raises(ValueError, match="with other noise"):
+        load_initial_weights(
+            build_model("encoder_decoder", args | {"noise": {"whole": 3}}),
+            str(tmp_path / "encoder_decoder"),
+        )
 
 
 def test_a_busy_tensorboard_port(tmp_path) -> None:

@@ -10,7 +10,7 @@ from foreframe.cli.parser import Parser, call
 def join_runs(runs: list[str], *, output: str) -> None:
     """Join several trained runs to one forecaster: foreframe ensemble RUN RUN -o FOLDER
 
-    Its forecast is the mean of theirs; its members are theirs.
+    Its forecast is the mean of theirs; its members are their forecasts.
 
     Args:
         runs: two or more, as of foreframe predict, on data of one scale

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foreframe.base.memory import keep_memory
-from foreframe.base.notes import warn
 from foreframe.base.shipped import check_forecaster
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser, call
@@ -47,7 +46,7 @@ def score_run(
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            moving-mnist-ensemble, radar, radar-ensemble, scenes); without one external
+            radar, scenes); without one external
             forecasts are scored, and the baselines
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
@@ -92,8 +91,6 @@ def score_run(
     scored = open_scored(
         run, data, data_args, reading, splits, past, future, files, split, stride, device
     )
-    if note := scored.forecaster.repeats(members):
-        warn(note)
     name = scored.where["data"]
     folder = Path(output or report_folder(run, "" if scored.own else f"-{Path(name).stem}"))
     check_writable(folder)  # what hours have scored must have a place to go

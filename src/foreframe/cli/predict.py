@@ -16,7 +16,7 @@ def forecast_clip(run: str, input: str, *, output: str) -> None:
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist,
-            moving-mnist-ensemble, radar, radar-ensemble, scenes), or a baseline, such as
+            radar, scenes), or a baseline, such as
             optical_flow
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's own units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr

@@ -23,7 +23,7 @@ def forecast_live(run: str, input: str, *, output: str | None = None) -> None:
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist,
-            moving-mnist-ensemble, radar, radar-ensemble, scenes), or a baseline, such as
+            radar, scenes), or a baseline, such as
             optical_flow
         input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
             a film or .npy frames

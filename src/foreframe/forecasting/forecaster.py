@@ -30,7 +30,7 @@ from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream, checked_steps, format_size
 from foreframe.forecasting.tiles import LONG, forecast_in_tiles, tile_size
 from foreframe.forecasting.trained import Trained
-from foreframe.models import Drawn, Model, Several, build_model, model_name
+from foreframe.models import Drawn, Model, ModelEnsemble, model_name
 from foreframe.models.footprint import at_once, bound, footprint
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -186,6 +186,10 @@ class Forecaster:
                 "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse, or one "
                 "that has noise, by --model_args.noise.whole 16 --loss crps"
             )
+        if isinstance(self.model, ModelEnsemble) and options.members is not None:
+            n = len(self.model.each)
+            if options.members > n:
+                raise ValueError(f"this forecaster joins {n} runs, its members: {n} at most")
         return options
 
     def drawn(self, options: ForecastOptions) -> Drawn | None:
@@ -290,20 +294,6 @@ class Forecaster:
                 f"match {GUIDE}: this model draws upon no guide; choose {LAST}, which takes the "
                 "values of the last frame seen"
             )
-
-    def repeats(self, members: int | None) -> str:
-        """A note where members are the same ones again, as of several models that draw nothing
-        themselves; "" where each is another.
-        """
-        if members is None or not isinstance(self.model, Several):
-            return ""
-        n = len(self.model.models)
-        if members <= n or any(model.draws for model in self.model.models):
-            return ""
-        return (
-            f"this forecaster joins {n} runs of one future each, so of {members} members "
-            f"{members - n} repeat the first ones; --members {n} gives each once"
-        )
 
     def check_size(
         self, shape: Sequence[int], steps: int, options: ForecastOptions, tile: int = 0
@@ -495,53 +485,27 @@ class Forecaster:
             raise ValueError(f"{what}: {error}") from None
 
 
-def joined(forecasters: Sequence[Forecaster], names: Sequence[str] = ()) -> Forecaster:
-    """One forecaster whose members are these, and whose forecast is their mean.
+def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaster:
+    """One forecaster whose members are the forecasts of these, and whose forecast is their mean.
 
     Args:
-        forecasters: what it was trained on is said of the first of them.
-        names: of each, for messages and the model card; by default their numbers.
+        forecasters: at least one; that it was trained on is what the first was.
+        names: of each, for messages and the model card.
 
     Raises:
-        ValueError: none, or forecasters of other channels, or of another scaling, than the first.
+        ValueError: forecasters of other channels, or of another scaling, than the first.
     """
-    if not forecasters:
-        raise ValueError("an ensemble is of 1 forecaster or more")
-    names = names or [f"forecaster {k + 1}" for k in range(len(forecasters))]
     first = forecasters[0]
     for name, other in zip(names, forecasters, strict=True):
         if other.scaling.config() != first.scaling.config():
             raise ValueError(
-                f"an ensemble is on one scale, but {names[0]} is on "
-                f"{_scale_in_words(first.scaling)} and {name} on {_scale_in_words(other.scaling)}; "
-                "train both on one, as --scaling says it"
+                f"the values of an ensemble are on one scale, but {name} scales them otherwise "
+                f"than {names[0]}; train both with the same --scaling"
             )
     of = [{model_name(one.model): one.model.args} for one in forecasters]
-    model = build_model("several", {"of": of}, budget=math.inf)
-    assert isinstance(model, Several)
-    for own, one in zip(model.models, forecasters, strict=True):
+    model = ModelEnsemble(of)
+    for own, one in zip(model.each, forecasters, strict=True):
         own.load_state_dict(one.model.state_dict())
-    about = {
-        "title": f"Ensemble of {plural(len(names), 'forecaster')}",
-        "joins": [
-            name + _origin_in_words(one.trained)
-            for name, one in zip(names, forecasters, strict=True)
-        ],
-        "members": f"its forecast is the mean of these, and its members are theirs, in this order: "
-        f"members={len(names)} gives a future of each",
-    }
     trained = replace(first.trained, preset="", seed=None)  # which each has of its own
+    about = {"title": f"Ensemble of {plural(len(of), 'forecaster')}", "members": list(names)}
     return Forecaster(model.eval(), first.window, first.scaling, trained, about)
-
-
-def _scale_in_words(scaling: Scaling) -> str:
-    """All that two scalings may differ in."""
-    inputs = ", ".join(f"{low:.9g} to {high:.9g}" for low, high in scaling.inputs)
-    values = f"{scaling.low:.9g} to {scaling.high:.9g} {scaling.units}".rstrip()
-    return f"{scaling.kind} {values}" + (f" (inputs {inputs})" if inputs else "")
-
-
-def _origin_in_words(trained: Trained) -> str:
-    known = [f"preset {trained.preset}"] if trained.preset else []
-    known += [] if trained.seed is None else [f"seed {trained.seed}"]
-    return f" ({', '.join(known)})" if known else ""

@@ -52,6 +52,7 @@ from foreframe.models.interface import (
     with_known,
 )
 from foreframe.models.lagged import Lagged
+from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import Drawn, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.recurrent import (
@@ -62,7 +63,6 @@ from foreframe.models.recurrent import (
     NextFrame,
     RecurrentAtOnce,
 )
-from foreframe.models.several import Several
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
 
@@ -74,7 +74,7 @@ MODELS: dict[str, type[Model]] = {
     "svg": SVG,
     **BASELINES,
     "lagged": Lagged,
-    "several": Several,
+    "ensemble": ModelEnsemble,
     "flow": Flow,
 }
 """Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
@@ -235,8 +235,8 @@ def model_name(model: Model) -> str:
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder",
-    "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "NextFrame", "OpticalFlow",
-    "Parts", "Persistence", "RecurrentAtOnce", "Several", "SimVP", "State", "baselines_here",
-    "build_model", "forecast_of", "members", "model_name", "multiply_adds",
+    "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "ModelEnsemble",
+    "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP", "State",
+    "baselines_here", "build_model", "forecast_of", "members", "model_name", "multiply_adds",
     "parts_of", "placed", "preset", "with_known",
 ]  # fmt: skip

@@ -4,7 +4,8 @@ Which baseline is best differs from recording to recording, and within one from 
 `Guides` runs several of them as one model; `Blend` is the head that mixes their frames.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,16 @@ from torch import Tensor, nn
 
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.head import REACH, Drift, Frames, Head, Hidden, Over, Raised
-from foreframe.models.interface import Model, State
+from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised
+from foreframe.models.interface import Model, State, part_of
 from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
+Evidence = Callable[[], Float[Tensor, "b e h w"]]
+
+REACH = 3.0  # sigma at which blurs are cut off
+BYTES = 2**28  # of a clip's levels that are mixed at a time
+HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
 
 
 class Guides(Model):
@@ -27,7 +33,7 @@ class Guides(Model):
     Args:
         guides: names of `BASELINES`, or {name: its arguments}.
         hindcast: frames of the past that each guide forecasts from those before them, as evidence
-            (`proven`); fewer where fewer were seen; 0 for none.
+            of how good it is; fewer where fewer were seen; 0 for none.
 
     Raises:
         ValueError: no guides, an unknown name, arguments that it does not take; a hindcast below 0.
@@ -42,8 +48,9 @@ class Guides(Model):
         self.each = [guide_of(guide) for guide in guides]  # without weights
         self.hindcast, self.channels = hindcast, None
         self.args = {"guides": list(guides), "hindcast": hindcast}
-        self.moves = any(isinstance(of, DenseMotion) for of in self.each)
-        self.evidence = EVIDENCE * self.moves + len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
+        self.moves = any(isinstance(guide, DenseMotion) for guide in self.each)
+        hindcasts = len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
+        self.evidence_channels = EVIDENCE * self.moves + hindcasts
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         after = self._encoded(past, state, "")
@@ -54,76 +61,55 @@ class Guides(Model):
             if first > 0:
                 after |= self._encoded(recent[:, :first], state, "early_")
             elif state is not None:
-                after |= {n: v for n, v in state.items() if n.startswith("early_")}
+                after |= {n: value for n, value in state.items() if n.startswith("early_")}
             after["recent"] = recent[:, first:]
         return after
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps _ h w"]:
-        return torch.cat([frames for frames, _ in self._each(state, steps)], dim=2)
+        return torch.cat([frames for frames, _ in self.forecasts(state, steps)], dim=2)
 
-    def proven(
-        self, state: State, steps: int, room: int = 0
-    ) -> tuple[Float[Tensor, "b steps _ h w"], Float[Tensor, "b e h w"] | None]:
-        """Their frames, with room for so many more beside them, and what speaks for each, place by
-        place; None where nothing does: the evidence of the first dense motion among them, and the
-        logarithms of the squared errors of all their hindcasts, one, some and `hindcast` frames
-        ahead.
+    def forecasts(
+        self, state: State, steps: int, prefix: str = ""
+    ) -> Iterator[tuple[Float[Tensor, "b steps c h w"], Evidence | None]]:
+        """The frames of each guide, one guide after the other, as large frames fill the memory; of
+        dense motion what computes its evidence, too. `prefix` begins their names in the state.
         """
-        frames: Tensor | None = None
-        evidence: list[Tensor] = []
-        for k, (of, proof) in enumerate(self._each(state, steps, evident=True)):
-            b, _, c, h, w = of.shape
-            if frames is None:  # filled one by one, as large frames fill the memory
-                frames = of.new_empty(b, steps, c * (len(self.each) + room), h, w)
-            frames[:, :, k * c : (k + 1) * c] = of
-            evidence += [proof] if proof is not None and not evidence else []
-        assert frames is not None
-        if self.hindcast:
-            recent = state["recent"].float()
-            seen = recent.shape[1]
-            leads = [min(seen, max(1, round(of * self.hindcast))) - 1 for of in HINDCAST_LEADS]
-            with exactly(recent):
-                for of, _ in self._each(state, seen, "early_") if seen else ():
-                    error = (of.float() - recent)[:, leads].square().mean(dim=2)
-                    evidence.append((blurred(error, 1.5) + 1e-5).log() / 3 + 2.5)
-                if not seen:  # of a single frame
-                    evidence.append(recent.new_zeros(b, len(leads) * len(self.each), h, w))
-        return frames, torch.cat([of.to(frames) for of in evidence], dim=1) if evidence else None
-
-    def _encoded(self, past: Tensor, state: State | None, head: str) -> State:
-        after: State = {}
         for k, guide in enumerate(self.each):
-            before = None if state is None else _named(state, f"{head}{k}_")
-            own = guide.encode(past, before)
-            after |= {f"{head}{k}_{name}": value for name, value in own.items()}
-        return after
-
-    def _each(
-        self, state: State, steps: int, head: str = "", evident: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The frames of each guide; of dense motion what speaks for it, too, if `evident`."""
-        for k, guide in enumerate(self.each):
-            own = _named(state, f"{head}{k}_")
+            own = part_of(state, f"{prefix}{k}_")
             if isinstance(guide, DenseMotion):
                 V = guide.motion(own)
-                evidence = guide.evidence(own, V) if evident else None
-                yield guide.carried(own, V, steps), evidence
+                yield guide.carried(own, V, steps), partial(guide.evidence, own, V)
             else:
                 yield guide.decode(own, steps), None
 
+    def hindcast_errors(self, state: State) -> list[Float[Tensor, "b _ h w"]]:
+        """The logarithms of the squared errors of each guide's hindcast, one, some and `hindcast`
+        frames ahead; 0 where a single frame was seen.
+        """
+        recent = state["recent"].float()
+        b, seen, _, h, w = recent.shape
+        if not seen:
+            return [recent.new_zeros(b, len(HINDCAST_LEADS) * len(self.each), h, w)]
+        leads = [min(seen, max(1, round(lead * self.hindcast))) - 1 for lead in HINDCAST_LEADS]
+        errors = []
+        with exactly(recent):
+            for frames, _ in self.forecasts(state, seen, "early_"):
+                error = (frames.float() - recent)[:, leads].square().mean(dim=2)
+                errors.append((blurred(error, 1.5) + 1e-5).log() / 3 + 2.5)
+        return errors
 
-STRETCH = 2**28  # bytes of a clip's levels that are mixed at a time
-HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
-
-
-def _named(state: State, head: str) -> State:
-    """The part of a state whose names begin so, without that."""
-    return {n.removeprefix(head): v for n, v in state.items() if n.startswith(head)}
+    def _encoded(self, past: Tensor, state: State | None, prefix: str) -> State:
+        after: State = {}
+        for k, guide in enumerate(self.each):
+            before = None if state is None else part_of(state, f"{prefix}{k}_")
+            own = guide.encode(past, before)
+            after |= {f"{prefix}{k}_{name}": value for name, value in own.items()}
+        return after
 
 
 class Blend(Head):
-    """Several baselines' forecasts, mixed at each pixel as the hidden maps say, beginning exactly
-    at the first of them:
+    """Baselines' forecasts, mixed at each pixel as the hidden maps say, beginning exactly at the
+    first of them:
 
         gain · (shifted + Σ_k w_k (level_k - first)) + drawn
 
@@ -135,12 +121,12 @@ class Blend(Head):
     Frames may have any number of channels where the network takes any: it sees their mean then, and
     shift, weights, gain and what is drawn are the same for each.
 
-    A member, of a model with noise, goes astray: all levels are moved by s·d pixels, and what is
-    behind the gain grows by r·e, where d (two) and e are normal numbers, much alike in places near
-    each other and the same at all lead times; s and r are how unsure motion and growth are, of each
-    lead time a number above 0, which the hidden maps say, added up until then. And it hedges less,
-    since other members are elsewhere: blurs have a share of their weights in (0,1), which the
-    hidden maps say, too, and which is small at first.
+    A member, of a model with noise, differs in three ways: all levels are moved by s·d pixels, and
+    what is behind the gain grows by r·e, where d (two) and e are normal numbers, much alike in
+    places near each other and the same at all lead times; s and r are the uncertainty of motion and
+    growth, of each lead time a number above 0, which the hidden maps say, added up until then. And
+    its blurs, which the forecast without members hedges by, have a share of their weights in (0,1),
+    which the hidden maps say, too, and which is small at first.
 
     Large frames are large motions, in pixels, and much to run a network over. Where `short` is
     given, the network sees means of k x k pixels, k being the whole number that brings their
@@ -161,11 +147,12 @@ class Blend(Head):
     """
 
     feed = "guides"
-    drifts = 3
-    # Of members at first: .3 pixels a lead time and .05 of growth, before softplus; .12 of the
-    # weights of blurs, before the sigmoid.
-    unsure = (-1.0, -1.0, -3.0, -2.0)
-    haste = 4.0  # what is learnt of members settles late; so it is this many times as fast
+    noise_channels = 3
+    # What members begin with: .3 pixels (two) and .05 of growth a lead time, before softplus; .12
+    # of the weights of blurs, before the sigmoid.
+    member_start = (-1.0, -1.0, -3.0, -2.0)
+    member_rate = 4.0  # times the learning rate, since it is learnt last
+    of_members: nn.Conv2d
 
     def __init__(
         self,
@@ -186,48 +173,60 @@ class Blend(Head):
         if short is not None and short < NARROW:
             raise ValueError(f"short is a side of {NARROW} pixels or more, not {short}")
         guide = Guides(guides, hindcast)
-        each = len(guide.each) - 1 + len(blurs) + 1 + draw
-        super().__init__((channels or 1) * each + 2, up, kernel, over)
-        self.begin_small(0.0)  # drawn all the same: a seed gives what is built later its numbers
-        self.channels, self.each = channels, each
+        # For each channel: the weights of other guides and of blurs, the gain, what is drawn.
+        parts = (len(guide.each) - 1, len(blurs), 1, int(draw))
+        super().__init__((channels or 1) * sum(parts) + 2, up, kernel, over)
+        self.initialize(0.0)  # drawn all the same: a seed gives what is built later its numbers
+        self.channels, self.parts = channels, parts
         self.blurs, self.draw, self.short = tuple(blurs), draw, short
         self.guide: Guides = guide
         self.stride = up.stride
-        self.of_members: nn.Conv2d | None = None
 
     @classmethod
-    def told_by(cls, channels: int | None, args: Mapping[str, Any]) -> int:
+    def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
         guide = Guides(args["guides"], args["hindcast"])
-        return (channels or 1) * len(guide.each) + guide.evidence
+        return (channels or 1) * len(guide.each) + guide.evidence_channels
 
-    def go_astray(self, read: int) -> None:
+    def add_noise_inputs(self, read: int) -> None:
         self.of_members = nn.Conv2d(read, 4, 1)
         nn.init.normal_(self.of_members.weight, std=0.02)
         self.of_members.bias = nn.Parameter(torch.zeros(4))
 
     def guided(self, state: State, steps: int) -> tuple[Frames, Seen]:
         """All levels: the guides' frames, and blurs of the first's. And what the decoder is fed at
-        each step: the guides' frames and what speaks for them, as small as the network sees frames.
+        each step: the guides' frames and the evidence for each, as small as the network sees
+        frames: that of the first dense motion among them, and the errors of all hindcasts.
         """
-        levels, evidence = self.guide.proven(state, steps, room=len(self.blurs))
-        c = levels.shape[2] // (len(self.guide.each) + len(self.blurs))
-        n = c * len(self.guide.each)
+        n = len(self.guide.each)
+        levels: Tensor | None = None
+        evidence: list[Tensor] = []
+        for k, (frames, evidence_of) in enumerate(self.guide.forecasts(state, steps)):
+            b, _, c, h, w = frames.shape
+            if levels is None:  # filled one by one, as large frames fill the memory
+                levels = frames.new_empty(b, steps, c * (n + len(self.blurs)), h, w)
+            levels[:, :, k * c : (k + 1) * c] = frames
+            if evidence_of is not None and not evidence:
+                evidence.append(evidence_of())
+        assert levels is not None
         first = levels[:, :, :c].clone()  # in whose place nothing is written, for gradients
         with exactly(first):
             small = self.reduced(first)
-            for at, sigma in zip(range(n, levels.shape[2], c), self.blurs, strict=True):
-                levels[:, :, at : at + c] = self.enlarged(blurred(small, sigma, REACH), first)
-        told = levels[:, :, :n]
+            for k, sigma in enumerate(self.blurs, n):
+                blur = self.enlarged(blurred(small, sigma, REACH), first)
+                levels[:, :, k * c : (k + 1) * c] = blur
+        fed = levels[:, :, : n * c]
         if self.channels is None:
-            told = told.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
-        told = self.reduced(told)
-        if evidence is not None:
-            each = self.reduced(evidence.unsqueeze(1))
-            if self.guide.moves:  # a motion is in pixels
-                V, errors = each.tensor_split([2], dim=2)
-                each = torch.cat([V / self.factor(first.shape[-2:]), errors], dim=2)
-            told = torch.cat([told, each.expand(-1, steps, -1, -1, -1)], dim=2)
-        return levels, told
+            fed = fed.unflatten(2, (n, c)).mean(dim=3)
+        fed = self.reduced(fed)
+        if self.guide.hindcast:
+            evidence += self.guide.hindcast_errors(state)
+        if not evidence:
+            return levels, fed
+        seen = self.reduced(torch.cat([each.to(fed) for each in evidence], dim=1).unsqueeze(1))
+        if self.guide.moves:  # V of dense motion is in pixels
+            V, errors = seen.tensor_split([2], dim=2)
+            seen = torch.cat([V / self.factor((h, w)), errors], dim=2)
+        return levels, torch.cat([fed, seen.expand(-1, steps, -1, -1, -1)], dim=2)
 
     def factor(self, size: Sequence[int]) -> int:
         return 1 if self.short is None else max(1, round(min(size) / self.short))
@@ -249,62 +248,49 @@ class Blend(Head):
         large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
         return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
 
-    def astray(self, maps: Hidden, drift: Drift, like: Frames) -> tuple[Frames, Frames, Frames]:
-        """How far members go astray, in pixels as the network sees them; what is added behind their
-        gain; and their share of the weights of blurs: at each place of `like`.
+    def member_terms(self, maps: Hidden, noise: MemberNoise, like: Frames) -> Frames:
+        """What makes members differ at each place of `like`: how far they are moved (two), in
+        pixels as the network sees them; what is added behind their gain; and their share of the
+        weights of blurs.
         """
-        assert self.of_members is not None
-        told = self.of_members(maps.flatten(0, 1)).float().unflatten(0, maps.shape[:2])
-        told = self.haste * told + told.new_tensor(self.unsure).view(-1, 1, 1)
-        astray = torch.cumsum(F.softplus(told[:, :, :3]), dim=1) * drift
-        each = torch.cat([astray, torch.sigmoid(told[:, :, 3:])], dim=2)
-        far, growth, share = self.enlarged(each, like, self.stride).split([2, 1, 1], dim=2)
-        return far, growth, share
+        terms = self.of_members(maps.flatten(0, 1)).float().unflatten(0, maps.shape[:2])
+        terms = self.member_rate * terms + terms.new_tensor(self.member_start).view(-1, 1, 1)
+        spread = torch.cumsum(F.softplus(terms[:, :, :3]), dim=1) * noise
+        terms = torch.cat([spread, torch.sigmoid(terms[:, :, 3:])], dim=2)
+        return self.enlarged(terms, like, self.stride)
 
     def forward(
-        self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
+        self, raised: Raised, maps: Hidden, frames: Frames, noise: MemberNoise | None = None
     ) -> Frames:
-        k = self.factor(upon.shape[-2:])
-        seen = upon[..., : -(-upon.shape[-2] // k), : -(-upon.shape[-1] // k)]
-        numbers = self.numbers(raised, seen)
-        if drift is not None:  # which adds up over the steps
-            return self.blended(numbers, upon, maps, drift)
-        n = max(1, STRETCH // upon[:1, 0].nbytes)
-        stretches = zip(numbers.split(n, dim=1), upon.split(n, dim=1), strict=True)
-        return torch.cat([self.blended(*of) for of in stretches], dim=1)
+        """Of large frames a few steps at a time, as many maps of their size are held."""
+        inputs = [self.numbers(raised, frames), frames]
+        if noise is not None:
+            inputs.append(self.member_terms(maps, noise, frames))
+        n = max(1, BYTES // frames[:1, 0].nbytes)
+        steps = zip(*(each.split(n, dim=1) for each in inputs), strict=True)
+        return torch.cat([self.blended(*each) for each in steps], dim=1)
 
-    def blended(
-        self,
-        numbers: Seen,
-        upon: Frames,
-        maps: Hidden | None = None,
-        drift: Drift | None = None,
-    ) -> Frames:
-        """Levels mixed as the numbers say, and astray with a drift; of large frames a few steps at
-        a time, as many maps of their size are held.
-        """
-        gain = len(self.guide.each) - 1 + len(self.blurs)
-        first, *levels = upon.unflatten(2, (1 + gain, -1)).unbind(dim=2)
-        k = self.factor(first.shape[-2:])
-        numbers = self.enlarged(numbers, first)
-        shift = numbers[:, :, :2]
-        # For each channel as many numbers as levels, the one behind the gain, what is drawn.
-        own = list(numbers[:, :, 2:].unflatten(2, (-1, self.each)).unbind(dim=3))
-        far = None
-        if drift is not None:
-            assert maps is not None
-            far, growth, share = self.astray(maps, drift, first)
-            shift, own[gain] = shift + far, own[gain] + growth
-            for blur in range(gain - len(self.blurs), gain):
-                own[blur] = own[blur] * share
-        with exactly(first):
-            blend = displaced(first, k * shift)
-            if far is not None:
-                every = displaced(upon, k * far)
-                first, *levels = every.unflatten(2, (1 + gain, -1)).unbind(dim=2)
-        z = own[:gain]
-        total = 1 + sum(of.abs() for of in z)
-        for level, of in zip(levels, z, strict=True):
-            blend = blend + of / total * (level - first)
-        blend = 2 * torch.sigmoid(own[gain]) * blend
-        return (blend + own[-1] if self.draw else blend).to(upon.dtype)
+    def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
+        """Levels mixed as the numbers say, and as the terms of a member do."""
+        n = 1 + self.parts[0] + self.parts[1]
+        first, *others = levels.unflatten(2, (n, -1)).unbind(dim=2)
+        k = self.factor(levels.shape[-2:])
+        shift, numbers = self.enlarged(numbers, levels).tensor_split([2], dim=2)
+        numbers = numbers.unflatten(2, (-1, sum(self.parts)))
+        of_guides, of_blurs, gain, drawn = numbers.split(self.parts, dim=3)
+        with exactly(levels):
+            if member is None:
+                shifted = displaced(first, k * shift)
+            else:
+                far, growth, share = member.split([2, 1, 1], dim=2)
+                gain, of_blurs = gain + growth.unsqueeze(3), of_blurs * share.unsqueeze(3)
+                shifted = displaced(first, k * (shift + far))
+                moved = displaced(levels, k * far)
+                first, *others = moved.unflatten(2, (n, -1)).unbind(dim=2)
+        weights = [*of_guides.unbind(dim=3), *of_blurs.unbind(dim=3)]
+        total = 1 + sum(weight.abs() for weight in weights)
+        blend = shifted
+        for level, weight in zip(others, weights, strict=True):
+            blend = blend + weight / total * (level - first)
+        blend = 2 * torch.sigmoid(gain.squeeze(3)) * blend
+        return (blend + drawn.squeeze(3) if self.draw else blend).to(levels.dtype)

@@ -209,7 +209,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "core": {"convlstm": {"hidden": [48], "kernel": 3, "forget_bias": 1.0}},
             "codec": {"strided": {"widths": [24, 48], "norm": "none", "show_last": True}},
             "start": "states",
-            "output": {"mix": {"guide": "optical_flow", "blurs": [1.5, 4.0, 10.0]}},
+            "output": {
+                "blend": {"guides": ["optical_flow"], "blurs": [1.5, 4.0, 10.0], "draw": False}
+            },
         },
     ),
     # For any recording, and the default: baselines carry the last frame along or leave it as it is,

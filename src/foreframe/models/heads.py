@@ -1,23 +1,20 @@
 """Heads: from the decoder's hidden maps to frames.
 
-`Draw` a frame from them; `Carry` the last frame along and draw the rest; `Correct` what a baseline
-forecasts; `Mix` that with blurs of it; `Blend` (blend.py) several baselines, beginning at the
-first. What a head is given: head.py.
+`Draw` a frame from them; `Carry` the last frame along and draw the rest; `Blend` (blend.py) what
+baselines forecast. What a head is given: head.py.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.baselines import guide_of
 from foreframe.models.blend import Blend
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.head import REACH, Drift, Frames, Head, Hidden, Over, Raised
-from foreframe.models.motion import blurred, exactly
+from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised
 
 
 class Draw(Head):
@@ -49,9 +46,9 @@ class Draw(Head):
         self.bounded = sigmoid
 
     def forward(
-        self, raised: Raised, maps: Hidden, upon: Tensor, drift: Drift | None = None
+        self, raised: Raised, maps: Hidden, frames: Tensor, noise: MemberNoise | None = None
     ) -> Frames:
-        drawn = self.numbers(raised, upon)
+        drawn = self.numbers(raised, frames)
         return torch.sigmoid(drawn) if self.bounded else drawn
 
     def start_at(self, mean: float) -> None:
@@ -93,8 +90,8 @@ class Carry(Head):
     2016 (arXiv 1605.07157).
 
     A 1x1 convolution gives for each patch and step a velocity in pixels, summed over the steps to a
-    displacement; for rows and columns the width of a Gaussian, which is how unsure it is; and a
-    weight in (0,1). A patch's pixels i, j are blurred by that Gaussian, moved, and added up where
+    displacement; for rows and columns the width of a Gaussian, its uncertainty; and a weight in
+    (0,1). A patch's pixels i, j are blurred by that Gaussian, moved, and added up where
     patches meet:
 
         frame[y, x] = Σ patches Σ i,j  k(y - row - i) · weight · pixel[i, j] · k(x - column - j)
@@ -115,7 +112,7 @@ class Carry(Head):
 
     # Pixels a frame for an output of 1; the narrowest Gaussian in pixels.
     speed, sharpest = 4.0, 0.45
-    drifts = 2
+    noise_channels = 2
 
     def __init__(
         self,
@@ -128,7 +125,7 @@ class Carry(Head):
         over: Over = "last",
     ) -> None:
         super().__init__(channels, up, kernel, over)
-        self.begin_small(0.01)
+        self.initialize(0.01)
         self.feed, self.patch = feed, up.stride
         self.motion = nn.Conv2d(read, 5, 1)
         nn.init.normal_(self.motion.weight, std=0.02)
@@ -136,16 +133,12 @@ class Carry(Head):
         self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))
 
     def forward(
-        self,
-        raised: Raised,
-        maps: Hidden,
-        upon: Float[Tensor, "b c h w"],
-        drift: Drift | None = None,
+        self, raised: Raised, maps: Hidden, frames: Tensor, noise: MemberNoise | None = None
     ) -> Frames:
-        return self.numbers(raised, upon) + self.carried(maps, upon, drift)
+        return self.numbers(raised, frames) + self.carried(maps, frames, noise)
 
     def carried(
-        self, maps: Hidden, last: Float[Tensor, "b c h w"], drift: Drift | None = None
+        self, maps: Hidden, last: Float[Tensor, "b c h w"], noise: MemberNoise | None = None
     ) -> Frames:
         """The last frame, each patch where it is by each step."""
         b, steps, _, i, j = maps.shape
@@ -155,17 +148,14 @@ class Carry(Head):
         c = last.shape[1]
         motion = self.motion(maps.flatten(0, 1)).to(last.dtype).unflatten(0, (b, steps))
         moved = torch.cumsum(self.speed * motion[:, :, :2], dim=1)
-        unsure = F.softplus(motion[:, :, 2:4])
-        if drift is not None:
-            moved = moved + unsure * drift
+        spread = F.softplus(motion[:, :, 2:4])
+        widths: Sequence[Tensor | None] = (self.sharpest + spread).unbind(dim=2)
+        if noise is not None:
+            moved, widths = moved + spread * noise, (None, None)
         row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
         column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
-        if drift is not None:
-            k_rows, k_columns = _cubic(row, p, i * p), _cubic(column, p, j * p)
-        else:
-            width = self.sharpest + unsure
-            k_rows = _gauss(row, width[:, :, 0], p, i * p)
-            k_columns = _gauss(column, width[:, :, 1], p, j * p)
+        k_rows = _kernel(row, widths[0], p, i * p)
+        k_columns = _kernel(column, widths[1], p, j * p)
         k_rows = k_rows.unsqueeze(2)  # (b,steps,1,i,j,p,H); of columns (b,steps,i,j,p,W)
         weight = torch.sigmoid(motion[:, :, 4])[:, :, None, :, :, None, None]
         # (b,steps,c,i,j,p,p)
@@ -175,116 +165,24 @@ class Carry(Head):
         return frames[..., :h, :w].to(last.dtype)
 
 
-def _gauss(start: Tensor, width: Tensor, patch: int, size: int) -> Tensor:
-    """(...,patch,size): where a patch's rows (or columns) go when the first goes to `start`."""
-    k = torch.exp(-0.5 * (_away(start, patch, size) / width[..., None]) ** 2)
-    k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
-    return k.unfold(-1, size, 1).flip(-2)
-
-
-def _cubic(start: Tensor, patch: int, size: int) -> Tensor:
-    """As `_gauss`, without a blur."""
-    d = _away(start, patch, size).abs()
-    near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
-    k = torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
-    return k.unfold(-1, size, 1).flip(-2)
-
-
-def _away(start: Tensor, patch: int, size: int) -> Tensor:
-    """(...,patch-1+size): how far each place is from `start`."""
-    return torch.arange(1 - patch, size, device=start.device) - start[..., None]
-
-
-class Correct(Head):
-    """Add what is drawn to what a baseline forecasts: untrained, it is nearly that baseline.
-
-    Args:
-        channels, read, up, kernel, over: as of `Draw`.
-        guide: a name of `BASELINES`, or {name: its arguments}, such as {"cycle": {"period": 24}}.
-
-    Raises:
-        ValueError: an even kernel, an unknown guide, arguments that it does not take.
+def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tensor:
+    """(...,patch,size): where a patch's rows (or columns) go when the first goes to `start`, by a
+    Gaussian of that width, or else by cubics.
     """
-
-    feed = "guide"
-
-    def __init__(
-        self,
-        channels: int,
-        read: int,
-        up: Beside | Upward,
-        /,
-        guide: str | Mapping[str, Any] = "persistence",
-        kernel: int = 3,
-        over: Over = "last",
-    ) -> None:
-        super().__init__(channels, up, kernel, over)
-        self.begin_small(0.001)
-        self.guide = guide_of(guide)
-
-    def forward(
-        self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
-    ) -> Frames:
-        return self.numbers(raised, upon) + upon
-
-
-class Mix(Head):
-    """Draw nothing, but mix at each pixel what a baseline forecasts, that blurred by Gaussians, and
-    nothing; what is dry stays dry, whatever was trained on. Each value is
-
-        factor · Σ weight_k · level_k
-
-    with the guide's frame, its blurs and zero for levels, positive weights that add up to 1
-    (softmax), and a factor in (0,2). At first nearly all weight is on the guide's frame.
-
-    Args:
-        channels, read, up, kernel, over: as of `Draw`.
-        guide: as of `Correct`.
-        blurs: widths of the Gaussians, in pixels.
-
-    Raises:
-        ValueError: as `Correct`, or a blur that is not above 0.
-    """
-
-    feed = "guide"
-
-    def __init__(
-        self,
-        channels: int,
-        read: int,
-        up: Beside | Upward,
-        /,
-        guide: str | Mapping[str, Any] = "optical_flow",
-        blurs: Sequence[float] = (1.5, 4.0, 10.0),
-        kernel: int = 3,
-        over: Over = "last",
-    ) -> None:
-        if not all(sigma > 0 for sigma in blurs):
-            raise ValueError(f"blurs are widths in pixels above 0, not {list(blurs)}")
-        super().__init__(channels * (len(blurs) + 3), up, kernel, over)
-        self.begin_small(0.001)
-        self.blurs = tuple(blurs)
-        self.guide = guide_of(guide)
-
-    def forward(
-        self, raised: Raised, maps: Hidden, upon: Frames, drift: Drift | None = None
-    ) -> Frames:
-        # For each channel the K+2 numbers behind the weights, and the one behind the factor.
-        numbers = self.numbers(raised, upon).unflatten(2, (upon.shape[2], len(self.blurs) + 3))
-        first = torch.zeros(len(self.blurs) + 2, device=upon.device)
-        first[0] = 4.0
-        weights = torch.softmax(numbers[:, :, :, :-1] + first.view(-1, 1, 1), dim=3)
-        with exactly(upon):
-            blurs = [blurred(upon, sigma, REACH) for sigma in self.blurs]
-        levels = torch.stack([upon, *blurs, torch.zeros_like(upon)], dim=3)
-        return 2 * torch.sigmoid(numbers[:, :, :, -1]) * (weights * levels).sum(dim=3)
+    d = torch.arange(1 - patch, size, device=start.device) - start[..., None]
+    if width is not None:
+        k = torch.exp(-0.5 * (d / width[..., None]) ** 2)
+        k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
+    else:
+        d = d.abs()
+        near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
+        k = torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    return k.unfold(-1, size, 1).flip(-2)
 
 
 HEADS: dict[str, type[Head]] = {
     "draw": DrawAndFeed,
     "carry": Carry,
-    "correct": Correct,
-    "mix": Mix,
     "blend": Blend,
 }
 """Those of an encoder-decoder; the other ways to step ahead have `Draw` alone."""

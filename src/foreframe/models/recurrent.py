@@ -124,8 +124,8 @@ class Recurrent(Model):
         if noise is not None:
             self.args |= {"noise": dict(noise)}
             self.draws = True
-            self.output.go_astray(self.read)
-            self.astray = Astray(noise, self.stride, (fed, self.read), self.output.drifts)
+            self.output.add_noise_inputs(self.read)
+            self.astray = Astray(noise, self.stride, (fed, self.read), self.output.noise_channels)
 
     def noise_of(
         self, state: State, steps: int, layers: State, first: int = 0
@@ -156,7 +156,7 @@ class Recurrent(Model):
 
     def start_at(self, mean: float) -> None:
         """Set the head's bias so that an untrained network forecasts about `mean` everywhere. Does
-        nothing without a bias, or where the head draws upon a frame.
+        nothing without a bias, or where the head carries or mixes frames.
         """
         self.output.start_at(mean)
 
@@ -350,9 +350,9 @@ class EncoderDecoder(Recurrent):
                 f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} "
                 f"and {hidden[-1]}"
             )
-        told = HEADS[name].told_by(channels, args)
-        width = self.codec.width_of(told + inputs) if told else self.codec.width
-        fed = {"maps": own[-1], "frame": width, "guide": width, "guides": width, "nothing": 0}[feed]
+        guided = HEADS[name].guide_channels(channels, args)
+        width = self.codec.width_of(guided + inputs) if guided else self.codec.width
+        fed = {"maps": own[-1], "frame": width, "guides": width, "nothing": 0}[feed]
         beside = hidden[-1] * (self.shows_embedding + (attention > 0))
         (codec_kind, codec_args) = next(iter(self.args["codec"].items()))
         self.inform = None
@@ -363,8 +363,8 @@ class EncoderDecoder(Recurrent):
         self.attend = Attention(own[-1], hidden[-1]) if attention else None
         self.backwards = CORES[kind](width, **core_args) if backward else None
         self.finish(own, HEADS[name], args, shown=width)
-        if told:
-            self.inform = CODECS[codec_kind](told + inputs, **codec_args)
+        if guided:
+            self.inform = CODECS[codec_kind](guided + inputs, **codec_args)
         self.go_astray(noise, fed + beside)
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
@@ -398,13 +398,10 @@ class EncoderDecoder(Recurrent):
 
     def shared(self, state: State, steps: int) -> State:
         """With what its guides forecast, in place of what they keep."""
-        if self.guide is None or "upon" in state:
+        if not isinstance(self.output, Blend) or "levels" in state:
             return state
         own = {n: v for n, v in state.items() if not n.startswith("guide_")}
-        if isinstance(self.output, Blend):
-            own["upon"], own["told"] = self.output.guided(part_of(state, "guide_"), steps)
-        else:
-            own["upon"] = self.guide.decode(part_of(state, "guide_"), steps)
+        own["levels"], own["fed"] = self.output.guided(part_of(state, "guide_"), steps)
         return own
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
@@ -415,14 +412,14 @@ class EncoderDecoder(Recurrent):
         self, state: State, steps: int
     ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
         assert self.guide is not None
-        forecast, upon = self._decoded(state, steps)
-        return forecast, upon[:, :, : forecast.shape[2]]
+        forecast, levels = self._decoded(state, steps)
+        return forecast, levels[:, :, : forecast.shape[2]]
 
     def _decoded(
         self, state: State, steps: int
     ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b *_ h w"]]:
-        """The forecast, and what it was drawn upon: a guide's frames, or those of several side by
-        side; else the last frame.
+        """The forecast, and the frames that the head had for it: the levels of a `Blend`, else the
+        last frame.
         """
         state = self.shared(state, steps)
         layers = _layers(state)
@@ -433,22 +430,19 @@ class EncoderDecoder(Recurrent):
         begin = {} if self.start == "zeros" else layers
         if self.start == "mirrored":
             begin = _mirrored(layers, len(self.encoder.hidden))
-        shown, known = state["frame"], self.known(state, steps)
-        upon, feed = shown[:, : self.channels], self.output.feed
-        guided = informed = skip = None
-        if "told" in state and self.inform is not None:
-            upon, told = state["upon"][:, :steps], state["told"][:, :steps]
-            told = joined(told, self.output.reduced(known)) if self.inputs else told
-            maps = self.inform(told.flatten(0, 1))
-            guided = maps[-1].unflatten(0, told.shape[:2])
+        frames, known = state["frame"][:, : self.channels], self.known(state, steps)
+        guided = informed = None
+        feed = self.output.feed
+        if "levels" in state and self.inform is not None:
+            frames, guides = state["levels"][:, :steps], state["fed"][:, :steps]
+            guides = joined(guides, self.output.reduced(known)) if self.inputs else guides
+            maps = self.inform(guides.flatten(0, 1))
+            guided = maps[-1].unflatten(0, guides.shape[:2])
             skip = maps if self.codec.show_last else None
-        elif "upon" in state:
-            upon = state["upon"][:, :steps]
-            guide = joined(upon, known)
-            shown, guided = guide.flatten(0, 1), self.down(guide)
-        elif self.inform is not None:
-            informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
-        skip = self.shown(shown) if skip is None else skip
+        else:
+            skip = self.shown(state["frame"])
+            if self.inform is not None:
+                informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
         (fed_noise, read_noise), drift = self.noise_of(state, steps, layers)
         keys = None if self.attend is None else self.attend.keys(state["maps"])
 
@@ -478,13 +472,13 @@ class EncoderDecoder(Recurrent):
                 return frame, layers | {"frame": frame}
             return read, layers
 
-        first = {"frame": upon} if feed == "frame" else {}
+        first = {"frame": frames} if feed == "frame" else {}
         results, _ = self.steps(step, begin | first, steps)
         if feed == "frame":
-            return torch.stack(results, dim=1), upon
+            return torch.stack(results, dim=1), frames
         # Stacked so that they stay channels last.
         maps = torch.stack([m.permute(0, 2, 3, 1) for m in results], dim=1).permute(0, 1, 4, 2, 3)
-        return self.output(self.up(maps.flatten(0, 1), skip), maps, upon, drift), upon
+        return self.output(self.up(maps.flatten(0, 1), skip), maps, frames, drift), frames
 
 
 class Attention(nn.Module):

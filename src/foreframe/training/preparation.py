@@ -198,14 +198,19 @@ def _check_contracts(
 def load_initial_weights(network: Model, weights: str) -> None:
     """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or
     published ones. Those of a network without noise fit the same with noise, too, and those of a
-    forecaster fit a flow of it (`Model.begun_by`); what these have more stays as it is.
+    forecaster a flow of it (`Model.begun_by`), and the other way round; what the weights lack stays
+    as it is.
 
     Raises:
         ValueError: they are not there, or of another network.
     """
     trained = Forecaster.load(weights).model
+    if isinstance(trained, Flow) and not isinstance(network, Flow):
+        trained = trained.of
     network = network.begun_by(trained)
-    free = {*network.free} | ({"noise"} - {*trained.args})
+    free = {*network.free}
+    if ("noise" in trained.args) != ("noise" in network.args):
+        free.add("noise")
     args, given = (
         {name: value for name, value in of.args.items() if name not in free}
         for of in (network, trained)
@@ -224,7 +229,8 @@ def load_initial_weights(network: Model, weights: str) -> None:
             )
             + f"; choose the --model (and --model_args) that they were trained with{fits}"
         )
-    network.load_state_dict(network.state_dict() | trained.state_dict())
+    own, given = network.state_dict(), trained.state_dict()
+    network.load_state_dict({name: given.get(name, value) for name, value in own.items()})
 
 
 def load_weights(network: Model, weights: Mapping[str, Any], path: Path) -> None:
