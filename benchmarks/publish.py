@@ -30,7 +30,7 @@ from radar import SCORES
 import foreframe
 from foreframe.base.wording import plural
 from foreframe.data import open_splits
-from foreframe.forecasting.forecaster import WEIGHTS
+from foreframe.base.shipped import WEIGHTS
 from foreframe.forecasting.trained import Trained
 
 MEMBERS = 16  # of models that draw any

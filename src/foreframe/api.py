@@ -368,17 +368,18 @@ def predict(
         options = replace(options, steps=steps, past=options.past or forecaster.window.past)
         seen = (options.past, *clip.frames.shape[1:])
         options = replace(options, tile=forecaster.choose_tile(seen, steps, options))
+        made: Forecast | Rolling
+        if options.every:
+            made = Rolling(forecaster, clip, made_by, options)
+            if path is not None:
+                made.write(path, progress)
+        else:
+            made = forecast_recording(forecaster, clip, made_by, options)
+            if path is not None:
+                made.write(path)
         for remark in remarks(forecaster, clip, options):
             warn(remark)
-        if options.every:
-            rolling = Rolling(forecaster, clip, made_by, options)
-            if path is not None:
-                rolling.write(path, progress)
-            return replace(rolling, notes=tuple(notes))
-        forecast = forecast_recording(forecaster, clip, made_by, options)
-        if path is not None:
-            forecast.write(path)
-    return replace(forecast, notes=tuple(notes))
+    return replace(made, notes=tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
