@@ -28,9 +28,9 @@ import torch
 from radar import SCORES
 
 import foreframe
+from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import plural
 from foreframe.data import open_splits
-from foreframe.base.shipped import WEIGHTS
 from foreframe.forecasting.trained import Trained
 
 MEMBERS = 16  # of models that draw any

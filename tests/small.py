@@ -295,10 +295,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             "backward": 9,
         },
     ),
-    "latents_through_vgg": (
-        "svg",
-        {"width": 2, "code": 6, "latent": 2, "hidden": 5, "backbone": "vgg", "channels": 2},
-    ),
     "ensemble": (
         "ensemble",
         {

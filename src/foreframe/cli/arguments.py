@@ -1,6 +1,6 @@
-"""What `foreframe train --model NAME --help` shows: the arguments of that model, or of those data.
+"""Help on the arguments of a model or a Dataset, as `foreframe train --model NAME --help` shows it.
 
-The only help that loads torch, since a constructor is the only list of its arguments.
+The only help that loads torch, since only the constructors list their arguments.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from foreframe.cli.parser import Option, described, formatter, help_of, options_
 
 
 def help_of_model(name: str) -> str:
-    """The arguments of a model or a preset and of its parts, with their defaults in it.
+    """The arguments of a model or a preset and of its parts, with their defaults.
 
     Raises:
         ValueError: no such model.
@@ -21,35 +21,40 @@ def help_of_model(name: str) -> str:
 
     from foreframe.models import MODELS, PRESETS, build_model
 
-    with torch.device("meta"):  # only its arguments are asked for
+    with torch.device("meta"):  # only its arguments are needed
         args = build_model(name, budget=float("inf")).args
     kind = MODELS[PRESETS.get(name, (name, {}))[0]]
-    return _page(f"arguments of model {name}", _of_part(kind, args, "model_args"))
+    return _page(f"arguments of model {name}", _options_of_part(kind, args, "model_args"))
 
 
-def _of_part(kind: Any, args: Mapping[str, Any], within: str) -> list[Option]:
+def _options_of_part(kind: Any, args: Mapping[str, Any], path: str) -> list[Option]:
+    """An option for each of these arguments of a model or a part; those of its own parts come last.
+    `path` is the option that the part is given by, such as "model_args.core.convlstm".
+    """
     from foreframe.models import CODECS, CORES, HEADS
     from foreframe.models.heads import Draw
 
     parts: dict[str, Any] = {**CORES, **CODECS, **HEADS}
-    about = described(kind)
+    helps = described(kind)
     options: list[Option] = []
     inner: list[Option] = []
     for name, value in args.items():
-        path = f"{within}.{name}"
-        named = isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in parts
-        shown = next(iter(value)) if named else "" if isinstance(value, Mapping) else value
-        options.append(Option(path, Any, shown, about.get(name, "")))
-        if named:
-            inner += _of_part(parts[shown], value[shown], f"{path}.{shown}")
-        elif isinstance(value, Mapping):
-            inner += _of_part(Draw, value, path)
+        option, default = f"{path}.{name}", value
+        if isinstance(value, Mapping):
+            part = next(iter(value), "")
+            if len(value) == 1 and part in parts:
+                default = part
+                inner += _options_of_part(parts[part], value[part], f"{option}.{part}")
+            else:
+                default = ""
+                inner += _options_of_part(Draw, value, option)
+        options.append(Option(option, Any, default, helps.get(name, "")))
     return [*options, *inner]
 
 
 def help_of_data(name: str) -> str:
-    """The arguments of drawn data or of an imported Dataset; those of recordings are in the usual
-    help.
+    """The arguments of generated data or of an imported Dataset; "" for recordings, whose options
+    are in the usual help.
 
     Raises:
         ValueError: it cannot be imported.

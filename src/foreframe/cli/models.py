@@ -1,6 +1,6 @@
 """foreframe models"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from foreframe.base.typed import parameters
 from foreframe.cli.parser import Parser, call
@@ -36,37 +36,42 @@ def list_models(
     from rich.table import Table
 
     from foreframe.base.shipped import published
-    from foreframe.models import MODELS, PRESETS, build_model, multiply_adds
+    from foreframe.models import build_model, multiply_adds
 
     table = Table(
-        title=f"One clip of {past} frames in, {future} out, 1x{height}x{width}",
+        title=f"Names for --model; one clip of {past} frames in, {future} out, 1x{height}x{width}",
         box=box.SIMPLE,
         title_justify="left",
     )
-    for name in ("model", "preset", "parameters", "multiply-adds"):
-        table.add_column(name, justify="left" if name in ("model", "preset") else "right")
-    named = [(model, preset) for preset, (model, _) in PRESETS.items()]
-    listed = {model for model, _ in named}
-    named += [(name, "") for name, kind in MODELS.items() if name not in listed and _alone(kind)]
-    for model, preset in named:
-        with torch.device("meta"):  # sizes alone are asked of it
-            network = build_model(preset or model)
-        parameters = sum(p.numel() for p in network.parameters())
-        adds = (
-            f"{multiply_adds(network, past, future, (height, width)) / 1e9:.2f} G"
-            if parameters
-            else "-"
-        )
+    for column in ("name", "kind", "parameters", "multiply-adds"):
+        table.add_column(column, justify="left" if column in ("name", "kind") else "right")
+    without_weights = []
+    for name, kind in _names():
+        with torch.device("meta"):  # only sizes are needed
+            network = build_model(name)
+        weights = sum(p.numel() for p in network.parameters())
+        if not weights:
+            without_weights.append(name)
+            continue
         core = next(iter(network.args.get("core", {})), "")
-        table.add_row(f"{model} of {core}" if core else model, preset, f"{parameters:,}", adds)
+        adds = multiply_adds(network, past, future, (height, width)) / 1e9
+        table.add_row(name, f"{kind} of {core}" if core else kind, f"{weights:,}", f"{adds:.2f} G")
     Console(width=max(80, Console().width)).print(table)
-    print("A flow draws members of any trained forecaster: docs/members.md has the command.")
-    print(f"Trained already, for predict and --weights: {', '.join(published())}")
+    print(f"Without training: {', '.join(without_weights)}")
+    print(f"Published weights, for predict and --weights: {', '.join(published())}")
+    print("A flow gives any trained forecaster members: docs/members.md has the command.")
 
 
-def _alone(kind: type) -> bool:
-    """Whether a model can be built without being told of what."""
-    return all(given.default is not given.empty for given in parameters(kind).values())
+def _names() -> Iterator[tuple[str, str]]:
+    """Each preset, then each other model whose arguments all have defaults; and its kind."""
+    from foreframe.models import MODELS, PRESETS
+
+    kinds = {preset: kind for preset, (kind, _) in PRESETS.items()}
+    yield from kinds.items()
+    for name, model in MODELS.items():
+        arguments = parameters(model).values()
+        if name not in kinds.values() and all(a.default is not a.empty for a in arguments):
+            yield name, name
 
 
 def parser() -> Parser:

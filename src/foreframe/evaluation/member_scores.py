@@ -17,7 +17,7 @@ from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import EXACT
-from foreframe.models import Drawn, Lagged, Parts
+from foreframe.models import EnsembleRequest, Lagged, Parts
 
 LAGS = 5  # of the lagged ensemble
 
@@ -80,8 +80,10 @@ class Ensembles:
         return {"seed": self.seed} | {name: card.summary() for name, card in self.cards.items()}
 
 
-def drawn_for(clips: Sequence[int], members: int, seed: int, within: tuple[float, float]) -> Drawn:
+def drawn_for(
+    clips: Sequence[int], members: int, seed: int, within: tuple[float, float]
+) -> EnsembleRequest:
     """So many members of each of these clips, by the clips' numbers: whichever clips they are
     scored or shown with.
     """
-    return Drawn(members, further(key_of(seed), torch.tensor(list(clips))), within)
+    return EnsembleRequest(members, further(key_of(seed), torch.tensor(list(clips))), within)

@@ -20,7 +20,7 @@ from foreframe.evaluation.metrics.structural import STRETCH
 from foreframe.evaluation.score_options import BUDGET
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.precision import EXACT, computing
-from foreframe.models import Drawn, Model, Parts, forecast_of, with_known
+from foreframe.models import EnsembleRequest, Model, Parts, forecast_of, with_known
 from foreframe.models.footprint import FIXED, at_once, bound, footprint
 
 
@@ -34,7 +34,7 @@ def forecast_clips(
     parts: Parts,
     precision: str = EXACT,
     guided: bool = False,
-    drawn: Drawn | None = None,
+    drawn: EnsembleRequest | None = None,
 ) -> tuple[Float[Tensor, "n s c h w"], Float[Tensor, "b s c h w"] | None]:
     """Of all frames that are scored, as of `foreframe.models.forecast_of`; baselines see no
     inputs.
@@ -53,7 +53,7 @@ def forecast_clips(
 
 
 def members_of(
-    network: Model, parts: Parts, precision: str, drawn: Drawn
+    network: Model, parts: Parts, precision: str, drawn: EnsembleRequest
 ) -> Float[Tensor, "b m s c h w"]:
     """The same of each clip's members."""
     future, _ = forecast_clips(network, parts, precision, drawn=drawn)

@@ -30,7 +30,7 @@ from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream, checked_steps, format_size
 from foreframe.forecasting.tiles import LONG, forecast_in_tiles, tile_size
 from foreframe.forecasting.trained import Trained
-from foreframe.models import Drawn, Model, ModelEnsemble, model_name
+from foreframe.models import EnsembleRequest, Model, ModelEnsemble, model_name
 from foreframe.models.footprint import at_once, bound, footprint
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -192,11 +192,11 @@ class Forecaster:
                 raise ValueError(f"this forecaster joins {n} runs, its members: {n} at most")
         return options
 
-    def drawn(self, options: ForecastOptions) -> Drawn | None:
-        """The members that are drawn; None for one forecast."""
+    def ensemble_request(self, options: ForecastOptions) -> EnsembleRequest | None:
+        """The members that the options ask for; None for a single forecast."""
         if options.members is None:
             return None
-        return Drawn(options.members, options.seed, self.scaling.network_bounds)
+        return EnsembleRequest(options.members, options.seed, self.scaling.network_bounds)
 
     def _predict_clip(
         self, clip: Clip, steps: int, known: Any, options: TiledOptions
@@ -231,9 +231,11 @@ class Forecaster:
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
-        drawn, tile, match = self.drawn(options), options.tile or 0, options.match
+        ensemble, tile, match = self.ensemble_request(options), options.tile or 0, options.match
         n, frame = options.members or 1, tile_size(self.model, past.shape[2:], tile)
-        group = at_once(self.model, len(past) * n, past.shape[1], frame, steps, drawn is not None)
+        group = at_once(
+            self.model, len(past) * n, past.shape[1], frame, steps, ensemble is not None
+        )
         done = []
         with computing(options.precision, self.device):
             for k in range(0, len(past), max(1, group // n)):
@@ -246,7 +248,7 @@ class Forecaster:
                     options.overlap,
                     None if known is None else known[clips],
                     match == GUIDE,
-                    drawn,
+                    ensemble,
                     group,
                 )
                 seen = last[clips, : future.shape[2]]
@@ -257,7 +259,7 @@ class Forecaster:
                 done.append(torch.stack([self.scaling.to_units(member) for member in each]))
         future = torch.cat(done, dim=1)  # (members,B,steps,C,H,W)
         future = future.squeeze(1) if single else future
-        return future.squeeze(0) if drawn is None else future
+        return future.squeeze(0) if ensemble is None else future
 
     def fitted(self, frames: Any) -> "Forecaster":
         """Of a baseline by its name the one on the scale of these frames, as `predict` takes them:

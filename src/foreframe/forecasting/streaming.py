@@ -113,21 +113,23 @@ class Stream:
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
         f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
-        drawn, frame, options = f.drawn(self.options), self._last.shape[1:], self.options
+        frame, options = self._last.shape[1:], self.options
+        ensemble = f.ensemble_request(options)
         f.check_size((1, *frame), steps, options)
-        group = at_once(f.model, options.members or 1, 1, frame, steps, drawn is not None)
+        group = at_once(f.model, options.members or 1, 1, frame, steps, ensemble is not None)
         with self._computing():
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            future, guide = forecast_of(f.model, state, steps, options.match == GUIDE, drawn, group)
+            guided = options.match == GUIDE
+            future, guide = forecast_of(f.model, state, steps, guided, ensemble, group)
         last = self._last[:, : future.shape[2]]
         if options.match not in (None, NONE):
             future = match_members(options.match, future.unsqueeze(0), last, guide)[0]
         last = last.expand(len(future), -1, -1, -1)
         scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling
         future = scaling.to_units(missing_where_unseen(future, last))
-        future = future[0] if drawn is None else future
+        future = future[0] if ensemble is None else future
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.models import Drawn, Model, forecast_of, placed, with_known
+from foreframe.models import EnsembleRequest, Model, forecast_of, placed, with_known
 
 LONG = 64  # frames of the past that are encoded at a time
 
@@ -47,7 +47,7 @@ def forecast_in_tiles(
     overlap: int | None,
     known: Float[Tensor, "b _ _ h w"] | None,
     guided: bool,
-    drawn: Drawn | None,
+    ensemble: EnsembleRequest | None,
     group: int,
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
     """The forecast, of each member, and that of the guide where `guided`.
@@ -57,7 +57,7 @@ def forecast_in_tiles(
         tile: side of tiles in pixels; 0 takes frames whole.
         overlap: pixels that neighbouring tiles share, a quarter of a tile by default.
         known: the inputs of the frames that follow.
-        drawn: the members.
+        ensemble: the members that are asked for; None for one forecast.
         group: how many members or clips at a time.
 
     Raises:
@@ -67,12 +67,12 @@ def forecast_in_tiles(
     b, _, c, h, w = past.shape
     tile, stride = tile_layout(model, tile, h, w) if tile else (0, 1)
     if not tile or (h <= tile and w <= tile):
-        return forecast_whole(model, past, steps, known, guided, drawn, group)
+        return forecast_whole(model, past, steps, known, guided, ensemble, group)
     shared = min(tile // 4, tile - stride) if overlap is None else overlap
     if not 0 <= shared <= tile - stride:
         raise ValueError(f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}")
     c -= model.inputs
-    n = b if drawn is None else b * drawn.n
+    n = b if ensemble is None else b * ensemble.n
     totals = [past.new_zeros(k, steps, c, h, w) for k in ((n, b) if guided else (n,))]
     weights = past.new_zeros(h, w)
     for rows in _tiles(h, tile, shared, stride):
@@ -81,7 +81,7 @@ def forecast_in_tiles(
             weight = weight.to(past.device)
             part = None if known is None else known[..., rows, columns]
             seen, corner = past[..., rows, columns], (rows.start, columns.start)
-            parts = forecast_whole(model, seen, steps, part, guided, drawn, group, corner)
+            parts = forecast_whole(model, seen, steps, part, guided, ensemble, group, corner)
             for total, forecast in zip(totals, filter(torch.is_tensor, parts), strict=True):
                 total[..., rows, columns] += forecast * weight
             weights[rows, columns] += weight
@@ -95,7 +95,7 @@ def forecast_whole(
     steps: int,
     known: Float[Tensor, "b _ _ h w"] | None,
     guided: bool,
-    drawn: Drawn | None,
+    ensemble: EnsembleRequest | None,
     group: int,
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
@@ -107,8 +107,8 @@ def forecast_whole(
         state = model.encode(part, state)
     assert state is not None
     state = state if known is None else with_known(state, known)
-    state = state if drawn is None else placed(state, *corner)
-    return forecast_of(model, state, steps, guided, drawn, group)
+    state = state if ensemble is None else placed(state, *corner)
+    return forecast_of(model, state, steps, guided, ensemble, group)
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:

@@ -5,14 +5,14 @@
     model(past, steps) == model.decode(model.encode(past), steps)
 
 Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is
-the clip, so that it can be kept, cut by clip, written to a file and gone on from. `encode(a)` then
-`encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A model
-that has `inputs` sees so many further channels of the past, after those that it forecasts; what is
-known of them in the future, such as a map's heights or the hour of the day, is laid into the state:
-`decode(with_known(state, known), steps)`. So the interface is the same for every model. A model
-also has `args` (plain values that rebuild it: `type(model)(**model.args)`) and `channels` (the C
-that it takes, or None for any). The test suite holds every entry of `MODELS`, and every preset, to
-this.
+the clip, so that it can be kept, split by clip and written to a file. `encode(a)` then
+`encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input.
+
+A model may have `inputs`: further channels of the past, after those that it forecasts. What is
+known of them in the future, such as a map's heights or the hour of the day, comes with the state:
+`decode(with_known(state, known), steps)`. A model also has `args` (plain values that rebuild it:
+`type(model)(**model.args)`) and `channels` (the C of its frames, or None for any). The test suite
+checks all of this for every entry of `MODELS` and every preset.
 """
 
 import math
@@ -26,6 +26,7 @@ from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.typed import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
 from foreframe.models import convlstm, simvp, svg
+from foreframe.models.at_once import AtOnce
 from foreframe.models.baselines import (
     BASELINES,
     SCORED,
@@ -53,11 +54,10 @@ from foreframe.models.interface import (
 )
 from foreframe.models.lagged import Lagged
 from foreframe.models.model_ensemble import ModelEnsemble
-from foreframe.models.noise import Drawn, forecast_of, members, placed
+from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.recurrent import (
     CORES,
-    AtOnce,
     Core,
     EncoderDecoder,
     NextFrame,
@@ -77,7 +77,7 @@ MODELS: dict[str, type[Model]] = {
     "ensemble": ModelEnsemble,
     "flow": Flow,
 }
-"""Every model by the name that saved folders have. Yours joins with `MODELS["mine"] = Mine`."""
+"""Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
 CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
 
@@ -86,15 +86,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **simvp.PRESETS,
     **svg.PRESETS,
 }
-"""Documented models: which of MODELS each is, and its arguments."""
+"""Documented models: a name of MODELS, and its arguments."""
 
 
 def preset(name: str, **changes: Any) -> Model:
     """A documented model, with changes: `preset("quick", channels=3)`.
 
-    A mapping changes what it names and keeps the rest: with
-    `codec={"strided": {"show_last": False}}`, `quick` keeps its widths. One that names another kind
-    of part, such as `output={"draw": {}}`, puts that in its place.
+    A mapping changes only what it names: with `codec={"strided": {"show_last": False}}`, `quick`
+    keeps its widths. One that names another kind of part, such as `output={"draw": {}}`, replaces
+    the part.
 
     Raises:
         ValueError: for a name that is not in PRESETS, or arguments that make no model.
@@ -107,8 +107,8 @@ def preset(name: str, **changes: Any) -> Model:
 
 
 BUDGET = 1.0  # GiB
-MANY = 1000  # layers or other things in a list, which no network has
-LARGE = 10**6  # channels, pixels or frames, which no argument reaches
+MANY = 1000  # layers or other items of a list: more than any network has
+LARGE = 10**6  # channels, pixels or frames: more than any argument needs
 
 
 def build_model(
@@ -117,12 +117,14 @@ def build_model(
     budget: float = BUDGET,
     room_for: int | None = None,
 ) -> Model:
-    """A model of MODELS or of PRESETS; `args`, maybe a stranger's, change its arguments.
+    """Build a model by its name in MODELS or PRESETS.
 
     Args:
+        args: arguments that replace those of the preset or the defaults; checked, since they may
+            come from an untrusted file.
         budget: GiB that its weights may take as float32.
-        room_for: of a model that is to be filled with so many weights: it takes no more memory than
-            these, and its own weights are not drawn.
+        room_for: number of weights that will be loaded into it: it may take no more memory than
+            these, and its own weights are not initialised.
 
     Raises:
         ValueError: unknown name, arguments that the model does not take, or weights of more than
@@ -160,7 +162,7 @@ def build_model(
 
 MAKES = ("empty", "zeros", "ones", "full", "rand", "randn")
 DRAWS = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_")
-SPARE = 2**22  # numbers that a network may take while it is built, beside those of its file
+SPARE = 2**22  # numbers that building a network may take beside those of its file
 
 
 class _TooLargeError(Exception):
@@ -168,11 +170,11 @@ class _TooLargeError(Exception):
 
 
 class _Building(TorchFunctionMode):
-    """Counts the numbers that a network takes while it is built, before their memory is taken.
+    """Counts the numbers that building a network takes, before their memory is allocated.
 
     Args:
-        most: how many it may take.
-        draw: whether weights are drawn; those that others will replace need not be.
+        most: the limit.
+        draw: whether weights are initialised; those that will be loaded need not be.
     """
 
     def __init__(self, most: float, draw: bool) -> None:
@@ -208,7 +210,7 @@ def _check_sizes(value: Any, what: str) -> None:
 def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
     """Multiply-adds of convolutions and matrix products, for a forecast of one clip of H x W.
 
-    On torch's meta device nothing is computed: only shapes run through a like network.
+    Counted on torch's meta device, by a network with the same arguments: nothing is computed.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -234,9 +236,9 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
-    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Drawn", "EncoderDecoder",
-    "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model", "ModelEnsemble",
-    "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP", "State",
-    "baselines_here", "build_model", "forecast_of", "members", "model_name", "multiply_adds",
-    "parts_of", "placed", "preset", "with_known",
+    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder",
+    "EnsembleRequest", "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model",
+    "ModelEnsemble", "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
+    "State", "baselines_here", "build_model", "forecast_of", "members", "model_name",
+    "multiply_adds", "parts_of", "placed", "preset", "with_known",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Forecasts without training, with the same model interface: what any model has to beat."""
+"""Baselines: forecasts without training, which any model has to beat."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ Future = Float[Tensor, "b steps c h w"]
 
 
 class _Baseline(Model):
-    """No parameters, any number of channels; `args` is what rebuilds it."""
+    """A model without parameters, for any number of channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _Baseline(Model):
 
 
 class Black(_Baseline):
-    """Zero everywhere: on Moving MNIST this beats persistence, so both rows are always shown."""
+    """Zero everywhere; on Moving MNIST this beats persistence."""
 
     def decode(self, state: State, steps: int) -> Future:
         return torch.zeros_like(state["frame"]).unsqueeze(1).repeat(1, steps, 1, 1, 1)
@@ -61,14 +61,13 @@ class Mean(_Baseline):
 
 
 class Cycle(_Baseline):
-    """Each future frame is the one a period before it: "the same hour yesterday" for hourly frames;
-    longer horizons repeat that.
+    """Each future frame is the one a period before it, such as the same hour yesterday; beyond a
+    period the forecast repeats.
 
-    Where fewer than `period` frames were seen, the oldest of them stands in for those before it.
+    Where fewer than `period` frames were seen, the oldest is repeated before them.
 
     Args:
-        period: frames from one to the next of its kind, e.g. 24 for the day in hourly frames, 12
-            for the year in monthly ones.
+        period: in frames: 24 for a day of hourly frames, 12 for a year of monthly ones.
 
     Raises:
         ValueError: a period below 1.
@@ -76,7 +75,7 @@ class Cycle(_Baseline):
 
     def __init__(self, period: int = 24) -> None:
         super().__init__()
-        if not 1 <= period <= 10_000:  # it keeps as many frames
+        if not 1 <= period <= 10_000:  # frames that a state keeps
             raise ValueError(
                 f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}"
             )
@@ -94,11 +93,12 @@ class Cycle(_Baseline):
 
 
 class LinearMotion(_Baseline):
-    """The last frame, moved on by one shift a clip, from phase correlation (Kuglin & Hines 1975).
+    """The last frame, moved on by one shift for the whole frame (phase correlation, Kuglin & Hines
+    1975).
 
-    The normalised cross-power spectra of all neighbouring past frames are added up; the peak of
-    their inverse transform is the shift a frame, to a fraction of a pixel by the centre of mass of
-    its 3x3 surroundings. What moves in from outside is zero.
+    The normalised cross-power spectra of all neighbouring past frames are added up. The peak of
+    their inverse transform is the shift from frame to frame, refined to a fraction of a pixel by
+    the centre of mass of its 3x3 surroundings. What moves in from outside is zero.
     """
 
     def encode(self, past: Past, state: State | None = None) -> State:
@@ -130,7 +130,9 @@ class LinearMotion(_Baseline):
 
 
 def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
-    """The signed place of the maximum, in pixels, refined by the mass around it, 3x3, wrapped."""
+    """Row and column of the maximum in pixels, up to half a frame in either direction, refined by
+    the centre of mass of its 3x3 surroundings, which wrap around.
+    """
     b, h, w = correlation.shape
     best = correlation.flatten(1).argmax(dim=1)
     row, column = best // w, best % w
@@ -146,16 +148,13 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     return torch.stack([signed_row + fine_row, signed_column + fine_column], dim=1)
 
 
-BASELINES: dict[str, type[Model]] = dict(
-    zip(
-        FREE, (Black, Mean, Persistence, LinearMotion, DenseMotion, OpticalFlow, Cycle), strict=True
-    )
-)
+_KINDS = (Black, Mean, Persistence, LinearMotion, DenseMotion, OpticalFlow, Cycle)
+BASELINES: dict[str, type[Model]] = dict(zip(FREE, _KINDS, strict=True))
 """Every baseline by its name; any may guide a head."""
 
 
 def guide_of(guide: str | Mapping[str, Any]) -> Model:
-    """The baseline that is to guide a head.
+    """Build a baseline that guides a head.
 
     Args:
         guide: a name of `BASELINES`, or {name: its arguments}, such as {"cycle": {"period": 24}}.
@@ -168,12 +167,12 @@ def guide_of(guide: str | Mapping[str, Any]) -> Model:
 
 
 SCORED = tuple(name for name, kind in BASELINES.items() if kind not in (OpticalFlow, Cycle))
-"""Those that stand beside a model in every scorecard: they need neither a package nor a period."""
+"""Baselines of every scorecard: those that need neither a package nor a period."""
 
 STILL = ("black", "mean", "persistence")
-"""Those whose forecast is one picture; the others move."""
+"""Baselines whose forecast is the same at each lead time."""
 
 
 def baselines_here() -> tuple[str, ...]:
-    """SCORED, and optical_flow where OpenCV is installed, which is looked for and not imported."""
+    """SCORED, and optical_flow where OpenCV is installed; it is not imported."""
     return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED

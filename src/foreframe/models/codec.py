@@ -1,6 +1,6 @@
-"""Codecs: what turns frames into maps, and maps back into (nearly) frames.
+"""Codecs: from frames to maps, and from maps back to (nearly) the size of frames.
 
-A codec is the way down; `mirror` builds its way up for as many channels as the decoder's maps have.
+A codec is the way down; its `mirror` builds the way up, for the channels of the decoder's maps.
 Shapes: frames n C H W; maps n d h w, with h and w the frame's over `stride`, rounded up: frames
 whose size the stride does not divide are padded at the bottom and right with their edge.
 """
@@ -44,12 +44,12 @@ class Patches(nn.Module):
         return [self.fold(padded(frames, self.stride))]
 
     def width_of(self, channels: int) -> int:
-        """Channels of the maps that such a codec makes of frames of so many."""
+        """Channels of the maps of such a codec, for frames of so many channels."""
         return channels * self.stride**2
 
     def mirror(self, maps: int, shown: int | None = None) -> "Beside":
-        """The way up from so many channels; `shown` are those of the maps that are laid beside, by
-        default the codec's own.
+        """The way up from maps of so many channels; the maps that are laid beside them have `shown`
+        channels, by default the codec's own.
         """
         return Beside(maps + (shown or self.width) * self.show_last, self.stride)
 
@@ -58,9 +58,9 @@ class Beside(nn.Module):
     """The way up from patches: maps as they are, and the patches of a frame beside them.
 
     Attributes:
-        width: channels that come out.
-        scale: how often their size goes into a frame's.
-        stride: how often the size of the maps that go in does.
+        width: channels of the output.
+        scale: a frame's size over that of the output.
+        stride: a frame's size over that of the input.
     """
 
     def __init__(self, width: int, stride: int) -> None:

@@ -1,8 +1,8 @@
-"""Members by flow matching: noise is carried, in a few passes, to what a forecast may err by.
+"""Members by flow matching: noise is turned, in a few passes, into possible errors of a forecast.
 
 Flow matching is of Lipman et al. 2023 (arXiv 2210.02747) and Liu et al. 2023 (arXiv 2209.03003);
-what a forecast errs by is drawn by a diffusion in DiffCast (Yu et al. 2024, arXiv 2312.06734). Read
-top to bottom: the model and its objective, its noise, its network. Shapes: frames B T C H W; maps
+DiffCast (Yu et al. 2024, arXiv 2312.06734) samples the errors of a forecast by diffusion. Read top
+to bottom: the model and its objective, its noise, its network. Shapes: frames B T C H W; maps
 b d h w with h = H/4.
 """
 
@@ -19,70 +19,67 @@ from torch import Tensor, nn
 from foreframe.base.typed import brief
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
+from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.interface import Learnt, Loss, Model, State, known_inputs, part_of, parts_of
-from foreframe.models.recurrent import AtOnce
 
 Frames = Float[Tensor, "b t c h w"]
 
 
 class Flow(AtOnce):
-    """A forecaster m = (m_1 ... m_n) that is trained already, and what it errs by, r = y - m, drawn
-    by a flow: along
+    """A forecaster with frozen weights, whose forecast is m = (m_1 ... m_n), and a flow that
+    samples its error r = y - m. Along
 
         r_t = t · r + (1 - t) · σ · z,        z normal, t from 0 to 1,
 
     a network learns r̂(r_t, t, m, past), the mean of r given r_t, from which the velocity of r_t is
-    (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, is carried along it in the
-    few passes that begin at `times`, and is m + r_1. At t = 0, where r_t says nothing of r, the
+    (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, follows that velocity in a
+    few passes, which begin at `times`, and is m + r_1. At t = 0, where r_t says nothing of r, the
     network sees zeros in its place: a pass that all members share.
 
-    A pass from t to t' takes r̂ to go on as it did since the pass before, from p: as a + b (1 -
-    t)², since it settles where little of the noise is left. Then the velocity has the integral
+    A pass from t to t' extrapolates r̂ from the pass before, which began at p, as a + b (1 - t)²,
+    since r̂ changes little where little of the noise is left. Then the velocity has the integral
 
         r_t' = r_t + (t' - t) / (1 - t) · (r̂ - r_t) - (t' - t)² · b,
         b = (r̂ - r̂_p) / ((1 - t)² - (1 - p)²),
 
-    exact to the second order, as that of DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) is, for
-    no further pass. With r̂ as it is at t, the first order, few passes end near the mean: five of
-    them keep two thirds to three quarters of what members should differ by.
+    exact to the second order, as in DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), at no further
+    pass. With a constant r̂, the first order, few passes end near the mean: five of them keep two
+    thirds to three quarters of the spread.
 
-    What is drawn so differs by less than it should: a network that has not learnt enough trusts r_t
-    too little. So what it drew, r_1, is taken farther from its mean, which is r̂ at t = 0:
+    The spread of r_1 is still too small: a network that has not learnt enough trusts r_t too
+    little. So r_1 is moved away from its mean, which is r̂ at t = 0:
 
         r = r̂_0 + γ (r_1 - r̂_0),        γ² = E (r - r̂_0)² / E (r_1 - r̂_0)²,
 
-    where γ, the `inflation`, is of each lead time, over the last clips of the training; `inflate`
-    times that, where members are then cut to a range and differ by less for it.
+    where γ, the `inflation`, is measured for each lead time over the last clips of the training,
+    and multiplied by `inflate`, where clamping members to a range takes from their spread.
 
-    So members are as sharp as the truth that the network has seen, however blurred m is, and the
-    forecast without members is m, to the bit. A training that goes on by `--loss crps` draws
-    members through all passes and judges those, so that fewer passes are enough, if members may be
-    rougher.
+    So members are as sharp as the true frames of the training, however blurred m is, and the
+    forecast without members is m, to the bit. Training on with `--loss crps` judges members that
+    have gone through all passes, so that fewer passes are enough, for rougher members.
 
-    It has the model interface of `foreframe.models`: its state is that of m, and the last `frames`
-    frames. A member that looks beyond `frames` steps goes on from its own frames, which m sees as
-    it saw the past; m alone goes on in its own way.
+    The state is that of m, and the last `frames` frames. Beyond `frames` steps a member continues
+    from its own frames, which m encodes as it did the past; the forecast m continues as m does.
 
-    Where it differs from the papers: the network gives r̂ and not the velocity, since what a
-    forecast errs by has few ways to be and noise has all (Li & He 2025, arXiv 2511.13720); it
-    learns at the times at which passes begin, and at no other; and errors of r̂ are weighted by 1 /
-    (1 - t), where those of the velocity would be by its square.
+    Where it differs from the papers: the network predicts r̂ and not the velocity, since errors
+    fill a small part of the space that noise fills (Li & He 2025, arXiv 2511.13720); it learns at
+    the times at which passes begin, and at no other; and errors of r̂ are weighted by 1 / (1 - t),
+    where those of the velocity would be by its square.
 
     Args:
         of: the forecaster m, {name: arguments} as `build_model` takes them, or a name alone. Its
-            weights are learnt before, and stay as they are. A training takes by default that of the
-            weights with which it begins.
+            weights are trained before, and stay as they are. A training takes by default that of
+            the weights with which it begins.
         channels: C of the frames.
-        frames: how many it forecasts at once, and how many of the past it looks at.
+        frames: number of frames that it forecasts at once, and of past frames that it sees.
         width: channels of the network's maps.
         blocks: of the network.
-        spread: σ; of about the size that errors have where they are large.
-        times: at which passes begin, from 0; as many are made. A training that goes on may have
-            others, and learns to do with those.
-        levels: times t, of all, at which a clip is learnt in one step.
-        inputs: further channels of the past, which m sees and does not forecast.
-        inflate: so many times γ; more than 1 to make up for what a cut takes of members.
+        spread: σ; about as large as large errors.
+        times: at which passes begin, from 0; one pass each. Further training may have others.
+        levels: number of those times at which a clip is learnt in one step.
+        inputs: further channels of the past, which are not forecast.
+        inflate: factor of γ; above 1 to make up for members that are clamped to a range.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -142,49 +139,52 @@ class Flow(AtOnce):
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride, self.reduces = math.lcm(SIDE, self.of.stride), self.of.reduces
         self.network = Network(channels * frames, width, blocks)
-        # Root mean squares, by lead time, of how far from r̂ at t = 0 the truth was in training, and
-        # what was drawn for it.
+        # Root mean squares by lead time, over training: of r - r̂_0, and of r_1 - r̂_0.
         self.register_buffer("apart", torch.zeros(2, frames))
 
     def stride_in(self, size: Sequence[int]) -> int:
         return math.lcm(SIDE, self.of.stride_in(size))
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """What m keeps, and the last `frames` frames. Any T >= 1."""
-        own = self.of.encode(past, None if state is None else part_of(state, "of/"))
+        """Keeps the state of m, and the last `frames` frames. Any T >= 1."""
+        inner = self.of.encode(past, None if state is None else part_of(state, "of/"))
         seen = past[:, -self.frames :]
         if state is not None:
             seen = torch.cat([state["seen"].to(past.dtype), seen], dim=1)[:, -self.frames :]
-        return {"seen": seen} | {f"of/{name}": value for name, value in own.items()}
+        return {"seen": seen} | {f"of/{name}": value for name, value in inner.items()}
 
     def shared(self, state: State, steps: int) -> State:
         m = self._forecast(state, self.frames)
-        return {**state, "forecast": m, "meant": self._meant(self._shown(m, state["seen"]))}
+        return {
+            **state,
+            "forecast": m,
+            "mean_error": self._mean_error(self._shown(m, state["seen"])),
+        }
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         return super().decode(state, steps) if "key" in state else self._forecast(state, steps)
 
     def next_frames(self, state: State, first: int) -> Frames:
-        """m, and what is drawn for it."""
-        state = state if "meant" in state else self.shared(state, self.frames)
-        m, meant = state["forecast"], state["meant"]
+        """m, plus an error that is sampled by the state's keys."""
+        state = state if "mean_error" in state else self.shared(state, self.frames)
+        m, r_hat = state["forecast"], state["mean_error"]
         z = _noise(state, first, _padded(m)).to(_exact(m))
-        r = self._carried(self.spread * z, meant, self._shown(m, state["seen"]))
-        r = meant + self.inflation.view(-1, 1, 1, 1) * (r - meant)
+        r = self._integrated(self.spread * z, r_hat, self._shown(m, state["seen"]))
+        r = r_hat + self.inflation.view(-1, 1, 1, 1) * (r - r_hat)
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
 
     @property
     def inflation(self) -> Float[Tensor, " t"]:
-        """By how much members of each lead time are taken farther from their mean: `inflate` times
-        γ, which is 1 before anything is learnt.
+        """The factor of each lead time by which members are moved away from their mean: `inflate`
+        times γ, which is 1 before training.
         """
         truth, drawn = self.apart
         return self.inflate * (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
 
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:
         """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
-        t), in units of σ²: by that weight late times, whose errors are small, count about as early
-        ones. The chosen loss is not asked.
+        t), in units of σ²: so late times, whose errors are small, count about as much as early
+        ones. The training's `loss` is not used.
         """
         parts = parts_of(clips, window, self.inputs)
         with torch.no_grad():
@@ -200,25 +200,25 @@ class Flow(AtOnce):
         r, shown = (
             x.to(_exact(clips)).repeat_interleave(self.levels, dim=0) for x in (_padded(r), shown)
         )
-        asked = torch.rand(len(m), len(self.times) - 1).argsort(dim=1)[:, : self.levels]
-        t = torch.tensor(self.times)[asked.flatten()].to(r)
+        chosen = torch.rand(len(m), len(self.times) - 1).argsort(dim=1)[:, : self.levels]
+        t = torch.tensor(self.times)[chosen.flatten()].to(r)
         along = t.view(-1, 1, 1, 1, 1)
         r_t = along * r + (1 - along) * self.spread * torch.randn_like(r)
         r_t = r_t.where(along > 0, 0)
-        meant = self.network(r_t, t, shown, self.spread)
-        meant, r = (x[:, :future, :, :h, :w] for x in (meant, r))
+        r_hat = self.network(r_t, t, shown, self.spread)
+        r_hat, r = (x[:, :future, :, :h, :w] for x in (r_hat, r))
         there = truth.isfinite().to(r).repeat_interleave(self.levels, dim=0)
-        error = there * (meant - r).square() / (1 - along)
+        error = there * (r_hat - r).square() / (1 - along)
         mean = error.sum() / there.sum().clamp(min=1) / self.spread**2
         if self.training:
             self._compare(r[:1], there[:1], shown[:1])
-        return Learnt(mean, m[:, :future] + meant[:: self.levels].to(m.dtype), {})
+        return Learnt(mean, m[:, :future] + r_hat[:: self.levels].to(m.dtype), {})
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
         return known_inputs(state, steps, state["seen"][:, -1, self.channels :])
 
     def start_at(self, mean: float) -> None:
-        """As m begins."""
+        """Let m begin so."""
         self.of.start_at(mean)
 
     def train(self, mode: bool = True) -> "Flow":
@@ -229,26 +229,26 @@ class Flow(AtOnce):
     def begun_by(self, trained: Model) -> Model:
         return self if isinstance(trained, Flow) else self.of
 
-    def _carried(self, r: Frames, meant: Frames, shown: Float[Tensor, "b s c _ _"]) -> Frames:
-        """r_0 to r_1; `meant` is r̂ at t = 0."""
-        before, b = 0.0, torch.zeros_like(meant)
+    def _integrated(self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s c _ _"]) -> Frames:
+        """r_0 to r_1; `r_hat` is r̂ at t = 0."""
+        before, b = 0.0, torch.zeros_like(r_hat)
         for t, after in pairwise(self.times):
             if t > 0:
-                last, meant = meant, self.network(r, r.new_full((len(r),), t), shown, self.spread)
-                b = (meant - last) / ((1 - t) ** 2 - (1 - before) ** 2)
-            r = r + (after - t) / (1 - t) * (meant - r) - (after - t) ** 2 * b
+                last, r_hat = r_hat, self.network(r, r.new_full((len(r),), t), shown, self.spread)
+                b = (r_hat - last) / ((1 - t) ** 2 - (1 - before) ** 2)
+            r = r + (after - t) / (1 - t) * (r_hat - r) - (after - t) ** 2 * b
             before = t
         return r
 
     @torch.no_grad()
     def _compare(self, r: Frames, there: Frames, shown: Float[Tensor, "b s c _ _"]) -> None:
-        """How far from their mean the truth and a draw are: a step of a mean over clips."""
-        meant = self._meant(shown)
-        drawn = self._carried(self.spread * torch.randn_like(meant), meant, shown)
+        """Update `apart` by these clips, as a running mean of squares."""
+        r_hat = self._mean_error(shown)
+        drawn = self._integrated(self.spread * torch.randn_like(r_hat), r_hat, shown)
         _, future, _, h, w = r.shape
-        meant, drawn = (x[:, :future, :, :h, :w] for x in (meant, drawn))
+        r_hat, drawn = (x[:, :future, :, :h, :w] for x in (r_hat, drawn))
         n, kept = there.sum(dim=(0, 2, 3, 4)), self.apart[:, :future]
-        squares = torch.stack([there * (x - meant).square() for x in (r, drawn)])
+        squares = torch.stack([there * (x - r_hat).square() for x in (r, drawn)])
         mean = squares.sum(dim=(1, 3, 4, 5)) / n.clamp(min=1)
         kept.copy_((KEPT * kept.square() + (1 - KEPT) * mean).sqrt().where(n > 0, kept))
 
@@ -256,21 +256,23 @@ class Flow(AtOnce):
         known = {"known": state["known"]} if "known" in state else {}
         return self.of.decode(part_of(state, "of/") | known, steps)
 
-    def _meant(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
-        """r̂ at t = 0, where r_t says nothing of r: the mean of what m errs by."""
+    def _mean_error(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
+        """r̂ at t = 0, where r_t says nothing of r: the mean error of m."""
         r = torch.zeros_like(shown[:, : self.frames], dtype=_exact(shown))
         return self.network(r, r.new_zeros(len(r)), shown, self.spread)
 
     def _shown(self, m: Frames, past: Float[Tensor, "b p _ h w"]) -> Float[Tensor, "b s c _ _"]:
-        """What the network sees beside r_t: of fewer past frames the oldest stands in."""
+        """The network's input beside r_t: m, and the past, whose oldest frame is repeated where it
+        has fewer than `frames`.
+        """
         past = past[:, :, : self.channels]
         oldest = past[:, :1].expand(-1, self.frames - past.shape[1], -1, -1, -1)
         return torch.cat([_padded(m), _padded(torch.cat([oldest, past], dim=1))], dim=1)
 
 
 SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
-KEPT = 0.998  # of a mean over clips, at each step
-LARGEST = 2.0  # inflation, of a network that has hardly learnt to draw
+KEPT = 0.998  # weight of the former value in running means
+LARGEST = 2.0  # γ, of a network that has hardly learnt
 
 
 def _exact(frames: Tensor) -> torch.dtype:
@@ -282,9 +284,7 @@ def _padded(frames: Frames) -> Float[Tensor, "b t c _ _"]:
 
 
 def _noise(state: State, first: int, like: Frames) -> Frames:
-    """Normal numbers of each clip's key at (lead time, channel, row, column), lead times from
-    `first`, rows and columns from its place.
-    """
+    """Normal numbers by key, lead time (from `first`), channel, row and column (from the place)."""
     key = state["key"]
     place = state.get("place", key.new_zeros(len(key), 2))
     lead, channel, row, column = (torch.arange(n, device=key.device) for n in like.shape[1:])
@@ -294,12 +294,12 @@ def _noise(state: State, first: int, like: Frames) -> Frames:
     return normals(further(keys, row[:, None, None, :, None], column[:, None, None, None, :]))
 
 
-_FLOW = 4  # so that these are no numbers of `Noise`
+_FLOW = 4  # a part of keys, so that numbers differ from those of `Noise`
 
 
 class Network(nn.Module):
-    """Residual blocks over maps of 4x4 patches, all frames side by side in their channels; each
-    place normalised on its own, so that a tile has what the whole has.
+    """Residual blocks over maps of 4x4 patches, all frames side by side in their channels. Each
+    place is normalised on its own, so that a tile gives the same as the whole frame.
     """
 
     def __init__(self, frames: int, width: int, blocks: int) -> None:
@@ -333,8 +333,8 @@ WAVES = 8  # sines and cosines of the time, each
 
 
 class Block(nn.Module):
-    """x + a grouped 5x5 convolution around each place, mixed over channels by two of 1x1, which are
-    told the time.
+    """x + a grouped 5x5 convolution around each place, mixed over channels by two of 1x1, between
+    which the time t is added.
     """
 
     def __init__(self, width: int) -> None:

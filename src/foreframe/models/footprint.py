@@ -1,5 +1,5 @@
-"""How much memory a forecast takes: found by a run of the model on tensors that have shapes and no
-values (torch's meta device), whatever the model, the frame size and the horizon.
+"""The memory that a forecast takes, measured by a run of the model on tensors without values
+(torch's meta device): for any model, frame size and horizon.
 """
 
 import weakref
@@ -13,39 +13,39 @@ from torch.utils._pytree import tree_leaves
 
 from foreframe.models.interface import Model
 
-# Measured against the peak of a process (benchmarks/memory.py): convolutions lay maps and weights
-# out anew while they work, which no tensor shows.
+# Measured against the peak of a process (benchmarks/memory.py): convolutions copy maps and weights
+# to other layouts while they work, which no tensor shows.
 FACTOR, FIXED = 1.2, 2**25
-GROUP = 2**29  # bytes that what is forecast at a time may take
-MOST = 300  # values at once for each value of past and future; more than any model here takes
-MANY = 40  # steps, beyond which nobody runs them all to see
-UNKNOWN = 100  # the same of a model that does not run without values
+GROUP = 2**29  # bytes for the clips or members that are forecast at a time
+MOST = 300  # values at once for each value of past and future: more than any model here takes
+MANY = 40  # steps from which on memory is extrapolated
+UNKNOWN = 100  # as MOST, of a model that does not run without values
 
 
 def footprint(
     model: Model, past: int, frame: Sequence[int], steps: int, draws: bool = False
 ) -> int:
-    """Bytes that a forecast of one clip holds at once, at most.
+    """The most bytes that a forecast of one clip holds at once.
 
     Args:
-        past: frames that are encoded.
+        past: number of frames that are encoded.
         frame: (C,H,W) of each, inputs included.
         steps: frames of the forecast.
-        draws: whether it is one member's.
+        draws: whether it is the forecast of one member.
     """
-    if steps > MANY:  # grows in a line
+    if steps > MANY:  # memory grows linearly
         some, more = (footprint(model, past, frame, n, draws) for n in (MANY // 2, MANY))
         return more + (more - some) * (steps - MANY) // (MANY - MANY // 2)
-    asked = (past, tuple(frame), steps, draws)
+    size = (past, tuple(frame), steps, draws)
     known = model.__dict__.setdefault("footprints", {})
-    if asked not in known:
-        known[asked] = FIXED + int(FACTOR * _most(model, *asked))
-    return int(known[asked])
+    if size not in known:
+        known[size] = FIXED + int(FACTOR * _most(model, *size))
+    return int(known[size])
 
 
 def bound(past: int, frame: Sequence[int], steps: int) -> int:
-    """The same of any model, without a run: far too much, and enough to see that a small forecast
-    needs no looking at.
+    """A bound on the bytes that any model takes, without a run: far too high, but it shows at once
+    that a small forecast fits.
     """
     return 4 * MOST * (past + steps) * frame[0] * frame[1] * frame[2]
 
@@ -59,8 +59,8 @@ def at_once(
     draws: bool = False,
     memory: float = GROUP,
 ) -> int:
-    """How many of the `wanted` clips, or of their members, are forecast at a time: as many as the
-    memory, in bytes, holds, and one at least. Other arguments as of `footprint`.
+    """How many of `wanted` clips or members to forecast at a time, so that they fit in `memory`
+    bytes; at least one. Other arguments as of `footprint`.
     """
     if wanted * bound(past, frame, steps) <= memory or wanted == 1:
         return wanted
@@ -69,12 +69,13 @@ def at_once(
 
 
 def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bool) -> float:
+    """The most bytes of tensors at once in such a forecast."""
     weights = {n: w.to("meta") for n, w in nn.Module.state_dict(_Forecast(model)).items()}
     with torch.device("meta"), torch.no_grad(), _Held() as held:
         frames = torch.empty(1, past, *frame)
         try:
             torch.func.functional_call(_Forecast(model), weights, (frames, steps, draws))
-        except (RuntimeError, TypeError):  # it asks for values
+        except (RuntimeError, TypeError):  # it needs values
             return bound(past, frame, steps) / MOST * UNKNOWN
     return held.most
 
@@ -93,7 +94,7 @@ class _Forecast(nn.Module):
 
 
 class _Held(TorchDispatchMode):
-    """Counts the bytes of all tensors that live at once."""
+    """Counts the bytes of all tensors that exist at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,5 +115,5 @@ class _Held(TorchDispatchMode):
             self.most = max(self.most, self.now)
             weakref.finalize(storage, self._free, id(storage))
 
-    def _free(self, which: int) -> None:
-        self.now -= self._sizes.pop(which)
+    def _free(self, storage_id: int) -> None:
+        self.now -= self._sizes.pop(storage_id)

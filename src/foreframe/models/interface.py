@@ -16,12 +16,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Learnt(NamedTuple):
-    """One step of training, before its gradients.
+    """The result of a model's own objective for one batch.
 
     Attributes:
-        loss: what is to become small.
-        forecast: of the future, as pictures of a training show it.
-        terms: what the loss is made of, each logged by its name.
+        loss: to be minimised.
+        forecast: of the future, for the pictures of a training.
+        terms: parts of the loss by name, to be logged.
     """
 
     loss: Float[Tensor, ""]
@@ -30,26 +30,27 @@ class Learnt(NamedTuple):
 
 
 class Model(nn.Module):
-    """Two methods to write, `encode` and `decode`, and two attributes to set.
+    """A model is a subclass that writes `encode` and `decode` and sets `args` and `channels`.
 
     Attributes:
         args: plain values that rebuild the model: `type(model)(**model.args)`.
-        channels: C of the frames that it forecasts, or None for any; past frames have as many, and
-            then `inputs` more.
-        inputs: channels of the past that it sees and does not forecast; what is known of them in
-            the future is laid into the state (`with_known`).
-        stride: side of the blocks of pixels that it sees as one, in frames that are not large:
+        channels: C of the frames that it forecasts, or None for any number; past frames have these
+            channels first, then `inputs` more.
+        inputs: number of channels of the past that it does not forecast; their future, where it is
+            known, comes with the state (`with_known`).
+        stride: side in pixels of the blocks that one pixel of its maps stands for; in large frames
             see `stride_in`.
-        memory: "keep" what the backward pass needs, or "save" memory: keep less, and compute the
-            rest again. No part of `args`: the model is the same. Models that take the whole past at
-            once may ignore it.
-        compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU takes
-            a C++ compiler; None: on CUDA, where that works. No part of `args`.
-        reduces: whether it sees large frames reduced, so that it forecasts frames of any size.
+        memory: "keep" what the backward pass needs, or "save" memory and compute it again. Not in
+            `args`, since the model is the same. Models that take the whole past at once may ignore
+            it.
+        compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU needs
+            a C++ compiler; None: on CUDA, where that works. Not in `args`.
+        reduces: whether it reduces large frames, so that it forecasts frames of any size.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
-        free: names in `args` of what weights do not depend on: those trained with others fit.
-        draws: whether it has several futures: `decode` draws from the keys that a state has of its
-            members (`foreframe.models.members`).
+        free: names in `args` that the shapes of weights do not depend on: weights trained with
+            other values fit.
+        draws: whether it has several futures: `decode` draws one for each key in the state
+            (`foreframe.models.members`).
     """
 
     args: dict[str, Any]
@@ -69,30 +70,30 @@ class Model(nn.Module):
         return None if self.channels is None else self.channels + self.inputs
 
     def stride_in(self, size: Sequence[int]) -> int:
-        """Side of the blocks of pixels that it sees as one in frames (H,W), a multiple of `stride`:
-        tiles of that size are cut at multiples of it.
+        """The stride in frames of that size (H,W), a multiple of `stride`: tiles of that size begin
+        at multiples of it.
         """
         return self.stride
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """Take in the past, on from `state` where one is given. Any T >= 1."""
+        """The state after the past, which continues from `state` where one is given. Any T >= 1."""
         raise NotImplementedError
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
+        """Forecast from `state`, which is left as it was. Any steps >= 1."""
         raise NotImplementedError
 
     def shared(self, state: State, steps: int) -> State:
-        """A state for members of it to be decoded from, `steps` far at most, and for nothing else:
-        what all of them have in common, such as the forecast of a guide, is computed once and lies
-        in it. By default the state as it is.
+        """A state that holds what all members have in common, such as the forecast of a guide, so
+        that it is computed once. Only to decode members from, for up to `steps` frames. By default
+        the state as it is.
         """
         return state
 
     def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt | None:
-        """What training makes small, of a model that has an objective of its own, such as one with
-        a term beside the loss, or with networks that see the truth to come and that no forecast
-        needs. None, the default, for the training's: `loss` of the forecast.
+        """The model's own objective: with a term beside the loss, say, or with networks that see
+        the true future and that no forecast needs. By default None: training then minimises `loss`
+        of the forecast.
 
         Random numbers come from torch's generator, which training seeds for each step.
 
@@ -104,20 +105,20 @@ class Model(nn.Module):
         return None
 
     def begun_by(self, trained: "Model") -> "Model":
-        """What of this model begins with the weights of that one: all of it, by default."""
+        """The part of this model that training starts from the weights of `trained`: by default
+        all of it.
+        """
         return self
 
     @property
     def guide(self) -> "Model | None":
-        """What this model draws upon: a baseline, or several as one; None without any."""
+        """The baseline that the model starts from, or several as one model; None without any."""
         return None
 
     def decode_with_guide(
         self, state: State, steps: int
     ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
-        """What `decode` gives, and what the guide forecasts from the same state, of several the
-        first; of models that have one.
-        """
+        """The forecast, and that of the guide, of several the first; of models that have one."""
         raise NotImplementedError
 
     def forward(
@@ -126,7 +127,7 @@ class Model(nn.Module):
         steps: int,
         known: Float[Tensor, "b s i h w"] | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
-        """Encode, then decode with what is known of the inputs that follow, if there are any."""
+        """Encode the past, then decode; `known` are the inputs of the future."""
         state = self.encode(past)
         return self.decode(state if known is None else with_known(state, known), steps)
 
@@ -139,30 +140,29 @@ class Model(nn.Module):
         return 0
 
     def start_at(self, mean: float) -> None:
-        """Let an untrained network forecast about `mean` everywhere, where a model can do that."""
+        """Set biases so that the untrained network forecasts about `mean`, if the model can."""
 
 
 def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
-    """The same state, with the inputs of the s frames that follow, where they are known. Beyond
-    them the last one stands in; without them the last one seen. What is encoded on from it knows
-    no more of the future.
+    """The state, with the inputs of the next s frames. Beyond them the last one is repeated;
+    without them the last one seen. A state that is encoded from it knows them no longer.
     """
     return {**state, "known": known}
 
 
 def part_of(state: State, name: str) -> State:
-    """What a state keeps for a model within the model, whose names begin with `name`."""
+    """The state of a model within a model: its names in the outer one begin with `name`."""
     return {n.removeprefix(name): value for n, value in state.items() if n.startswith(name)}
 
 
 class Parts(NamedTuple):
-    """What a batch of clips comes apart into.
+    """A batch of clips, split at the end of the past.
 
     Attributes:
-        past: what a model encodes, inputs included, the last value seen where one is missing.
-        known: the inputs of the future, filled in the same way; None for a model without any.
-        truth: of what is forecast, NaN where a value is missing.
-        last: the last value seen of what is forecast, NaN where there never was one.
+        past: what a model encodes, inputs included; missing values hold the last value seen.
+        known: the inputs of the future, filled in the same way; None for a model without inputs.
+        truth: the future of the forecast channels, NaN where a value is missing.
+        last: the last value seen of the forecast channels, NaN where there never was one.
     """
 
     past: Float[Tensor, "b _ _ h w"]
@@ -177,7 +177,7 @@ class Parts(NamedTuple):
 
 
 def parts_of(clips: Float[Tensor, "b t _ h w"], window: Window, inputs: int) -> Parts:
-    """Take clips apart, whose last channels are so many inputs.
+    """Split clips, whose last `inputs` channels are not forecast, at the end of the past.
 
     Raises:
         ValueError: clips shorter than the window.
@@ -192,7 +192,7 @@ def parts_of(clips: Float[Tensor, "b t _ h w"], window: Window, inputs: int) -> 
 def known_inputs(
     state: State, steps: int, last: Float[Tensor, "b i h w"]
 ) -> Float[Tensor, "b steps i h w"]:
-    """The inputs of the next frames, for a model's `decode`: see `with_known`; `last` was seen."""
+    """The inputs of the next frames as `with_known` gave them; `last` is the last one seen."""
     known = state.get("known", last.unsqueeze(1))[:, :steps].to(last.dtype)
     further = steps - known.shape[1]
     return torch.cat([known, known[:, -1:].expand(-1, further, -1, -1, -1)], dim=1)

@@ -1,4 +1,4 @@
-"""The lagged ensemble: what an ensemble of members has to beat, for nothing."""
+"""The lagged ensemble: the baseline of ensembles, which needs no training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,15 @@ from foreframe.models.interface import Model, State, part_of
 
 
 class Lagged(Model):
-    """A baseline's forecasts begun 0, 1, 2, ... frames ago, as members (Hoffman & Kalnay 1983): the
-    older ones go further astray, as what is forecast longer does.
+    """Forecasts of a baseline that begin 0, 1, 2, ... frames ago, as members (Hoffman & Kalnay
+    1983): the older a forecast, the larger its error, and so the spread.
 
-    Member k of `foreframe.models.members` is the one begun k frames ago, counted anew after the
-    last of them; without members it is the mean of all. Where fewer frames were seen there are as
-    many lags as frames.
+    Member k of `foreframe.models.members` begins k mod n frames ago, where n is `lags`, or the
+    number of frames seen if that is smaller. The forecast without members is the mean of all n.
 
     Args:
         of: a name of `BASELINES`, or {name: its arguments}.
-        lags: how many, at least 1.
+        lags: number of forecasts, at least 1.
 
     Raises:
         ValueError: an unknown baseline, arguments that it does not take, no lags.
@@ -31,9 +30,9 @@ class Lagged(Model):
 
     def __init__(self, of: str | Mapping[str, Any] = "dense_motion", lags: int = 5) -> None:
         super().__init__()
-        if not 1 <= lags <= 100:  # it keeps as many frames
+        if not 1 <= lags <= 100:  # frames that a state keeps
             raise ValueError(f"a lagged ensemble has 1 to 100 lags, not {lags}")
-        self.of, self.lags, self.channels = guide_of(of), lags, None
+        self.baseline, self.lags, self.channels = guide_of(of), lags, None
         self.args = {"of": of if isinstance(of, str) else dict(of), "lags": lags}
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
@@ -42,24 +41,24 @@ class Lagged(Model):
         old = {} if state is None else part_of(state, "old_")
         before, recent = frames[:, : -self.lags], frames[:, -self.lags :]
         if before.shape[1]:
-            old = self.of.encode(before, old or None)
+            old = self.baseline.encode(before, old or None)
         return {"recent": recent} | {f"old_{name}": value for name, value in old.items()}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         n = state["recent"].shape[1]
         if "member" not in state:
-            return torch.stack([self._begun(state, k, steps) for k in range(n)]).mean(dim=0)
+            return torch.stack([self._lagged(state, k, steps) for k in range(n)]).mean(dim=0)
         lag = state["member"] % n
         future = state["recent"].new_empty(len(lag), steps, *state["recent"].shape[2:])
         for k in range(n):
-            which = (lag == k).nonzero().flatten()
-            if len(which):
-                own = {name: value[which] for name, value in state.items()}
-                future[which] = self._begun(own, k, steps)
+            rows = (lag == k).nonzero().flatten()
+            if len(rows):
+                some = {name: value[rows] for name, value in state.items()}
+                future[rows] = self._lagged(some, k, steps)
         return future
 
-    def _begun(self, state: State, ago: int, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """The forecast that was begun so many frames ago."""
-        seen = state["recent"][:, : state["recent"].shape[1] - ago]
-        own = self.of.encode(seen, part_of(state, "old_") or None)
-        return self.of.decode(own, steps + ago)[:, ago:]
+    def _lagged(self, state: State, lag: int, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """The forecast that begins `lag` frames ago."""
+        seen = state["recent"][:, : state["recent"].shape[1] - lag]
+        before = self.baseline.encode(seen, part_of(state, "old_") or None)
+        return self.baseline.decode(before, steps + lag)[:, lag:]

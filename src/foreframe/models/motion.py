@@ -1,5 +1,5 @@
-"""Dense motion in plain torch, and the last frame carried along it: the best free forecast of most
-films and of rain, and the guide that a network corrects.
+"""Dense motion in plain torch, and the last frame moved along it: the best baseline of most films
+and of rain, and the first guide of the default network.
 """
 
 import math
@@ -18,35 +18,37 @@ Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
 Grey = Float[Tensor, "b 1 h w"]
 
 KEPT = 7  # frames that a state keeps
-LAGS = (1, 3, 6)  # frames back at which motion is put to the proof
-EVIDENCE = 2 + 2 * len(LAGS)
-NARROW = 8  # pixels: in frames with a shorter side nothing moves
-# σ of residuals, as a share of the range, from the coarsest level on: what is not yet aligned is no
-# outlier.
+LAGS = (1, 3, 6)  # frames back at which the motion is checked
+EVIDENCE = 2 + 2 * len(LAGS)  # channels
+NARROW = 8  # pixels: the motion of frames with a shorter side is 0
+# σ of residuals, as a share of the range, from the coarsest level on: wide at first, since what is
+# not yet aligned is no outlier.
 SCALES = (0.1, 0.05, 0.03)
 WINDOW, SMOOTH = 3.0, 1.0  # Gaussians in pixels: of the least squares, and of the motion
 FIRST_ROUNDS, ROUNDS = 6, 3  # corrections at the coarsest level, and at each finer one
 
 
 class DenseMotion(Model):
-    """The last frame, carried on along the motion of the last frames, each place by its own.
+    """The last frame, moved on along the motion of the last frames, which differs from place to
+    place.
 
     1. Motion V(x) of the last frame I_0, so that I_0(x) ≈ I_-j(x - jV) for the `pairs` frames
        before it at once: Gauss-Newton steps of Lucas & Kanade 1981 in Gaussian windows, coarse to
        fine (Bouguet 2001), residuals weighted by 1 / (1 + (r/σ)²) (the Lorentzian of Black &
-       Anandan 1996), so that what is covered or uncovered on the way has no say. All pairs are
-       solved for together, where others average the motions of single pairs.
-    2. What the motion explains: E_V and E_0 are the squared residuals, summed over pairs and a
-       window, with V and without. V is multiplied by 2 (1 - E_V/E_0), cut off at 0 and 1: noise
-       and what flickers stay where they are.
+       Anandan 1996), so that places that are covered or uncovered on the way count little. All
+       pairs are solved for together, where others average the motions of single pairs.
+    2. Trust in the motion: E_V and E_0 are the squared residuals, summed over pairs and a window,
+       with V and without. V is multiplied by 2 (1 - E_V/E_0), cut off at 0 and 1: noise and
+       flicker stay in place.
     3. Semi-Lagrangian advection (`advected`): one interpolation of the last frame a lead time.
 
     Any number of channels; the motion is that of their mean. No parameters; gradients go through.
     In frames with a side below 8 pixels nothing moves.
 
     Args:
-        pairs: how many frames before the last one are looked at; fewer where fewer were seen.
-        beyond: what comes in from outside the frame: the "nearest" value of its edge, or "missing"
+        pairs: number of frames before the last one that motion is found from; fewer where fewer
+            were seen.
+        beyond: values that come in from outside the frame: the "nearest" of its edge, or "missing"
             (NaN).
 
     Raises:
@@ -64,57 +66,57 @@ class DenseMotion(Model):
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Keeps the last frames, the oldest repeated in front where fewer were seen, and how many
-        of them are real.
-        """
-        b, t = past.shape[:2]
-        if state is None:
-            state = {
-                "frames": past[:, :1].expand(-1, KEPT, -1, -1, -1),
-                "seen": past.new_zeros(b),
-            }
-        frames = past[:, -KEPT:].contiguous()
-        if t < KEPT:
-            frames = torch.cat([state["frames"][:, t:], past], dim=1)
-        return {"frames": frames, "seen": (state["seen"] + t).clamp(max=KEPT)}
+        """Keeps the last frames: see `last_frames`."""
+        return last_frames(past, state, KEPT)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         return self.carried(state, self.motion(state), steps)
 
     def carried(self, state: State, V: Field, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """The last frame, along a motion of it that is known already."""
+        """The forecast by a motion that is known already."""
         return advected(state["frames"][:, -1], V, steps, self.beyond)
 
     def motion(self, state: State) -> Field:
-        """Pixels a frame at each place of the last one."""
-        frames = state["frames"].float().mean(dim=2)
+        """The motion at each place of the last frame, in pixels a frame."""
+        frames, seen = state["frames"].float().mean(dim=2), state["seen"]
         with exactly(frames):
-            V = motion_of(frames, state["seen"], self.pairs)
-            # Half of the squared error explained, and all of the motion is believed.
-            still, moved = (_residuals(frames, state["seen"], of) for of in (0 * V, V))
+            V = motion_of(frames, seen, self.pairs)
             E_0, E_V = (
                 blurred(r[:, : self.pairs].square().sum(dim=1, keepdim=True), 4.0)
-                for r in (still, moved)
+                for r in (_residuals(frames, seen, 0 * V), _residuals(frames, seen, V))
             )
+            # Where it explains half of the squared error, all of the motion is trusted.
             return V * (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1)
 
     def evidence(self, state: State, V: Field) -> Float[Tensor, "b e h w"]:
-        """What a network can judge a motion by, place by place: V, in units of 4 pixels; and how
-        far the last frame is from those 1, 3 and 6 before it, without the motion and with it, in
-        tenths of the range, 3 at most; 0 where so many were not seen.
+        """Channels by which a network can judge the motion at each place: V, in units of 4 pixels;
+        and the differences of the last frame from those 1, 3 and 6 before it, without the motion
+        and with it, in tenths of the range, 3 at most; 0 where so many were not seen.
         """
-        frames = state["frames"].float().mean(dim=2)
-        which = [lag - 1 for lag in LAGS]
+        frames, seen = state["frames"].float().mean(dim=2), state["seen"]
+        lags = [lag - 1 for lag in LAGS]
         with exactly(frames):
-            errors = [
-                blurred(_residuals(frames, state["seen"], of)[:, which].square(), 1.5)
-                for of in (0 * V, V)
-            ]
-            return torch.cat([V / 4, (torch.cat(errors, 1) + 1e-6).sqrt().clamp(max=0.3) * 10], 1)
+            residuals = (_residuals(frames, seen, 0 * V), _residuals(frames, seen, V))
+            errors = torch.cat([blurred(r[:, lags].square(), 1.5) for r in residuals], dim=1)
+            return torch.cat([V / 4, (errors + 1e-6).sqrt().clamp(max=0.3) * 10], dim=1)
+
+
+def last_frames(past: Float[Tensor, "b t c h w"], state: State | None, count: int) -> State:
+    """The state of a baseline that keeps the last `count` frames: "frames", the first one seen
+    repeated before them where fewer were seen, and "seen", how many of them are real.
+    """
+    b, t = past.shape[:2]
+    if state is None:
+        first = past[:, :1].expand(-1, count, -1, -1, -1)
+        state = {"frames": first, "seen": past.new_zeros(b)}
+    frames = past[:, -count:].contiguous()
+    if t < count:
+        frames = torch.cat([state["frames"][:, t:], past], dim=1)
+    return {"frames": frames, "seen": (state["seen"] + t).clamp(max=count)}
 
 
 def motion_of(frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], pairs: int = 4) -> Field:
-    """The motion of the last of k grey frames, in pixels a frame; `seen` of them are real."""
+    """The motion at the last of k grey frames, in pixels a frame; `seen` of them are real."""
     b, k, h, w = frames.shape
     pairs = min(pairs, k - 1)
     if min(h, w) < NARROW or pairs < 1:
@@ -126,7 +128,7 @@ def motion_of(frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], pairs
     real = _real(seen, pairs)
     for n, level in enumerate(reversed(levels)):
         V, scale = _resized(V, *level.shape[-2:]), SCALES[min(n, len(SCALES) - 1)]
-        # The nearest frames first: what is far apart in time is far apart in place.
+        # At first the nearest frames alone: those further back may be too far apart in place.
         for k in range(ROUNDS if n else FIRST_ROUNDS):
             V = _corrected(level, V, real if n else real[:, : k + 1], scale)
     return V
@@ -140,39 +142,39 @@ def _corrected(
     lag = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1)
     last, carried = frames[:, -1:], _carried(frames, V, pairs)
     r = last - carried
-    # Half of each frame's gradient: as exact as second order, where both are aligned.
+    # The mean of both frames' gradients: exact to the second order, where both are aligned.
     x, y = ((a + b) * (lag / 2) for a, b in zip(_gradient(last), _gradient(carried), strict=True))
     weight = real / (1 + (r / scale).square())
-    terms = [(weight * of).sum(dim=1) for of in (x * x, x * y, y * y, x * r, y * r)]
+    terms = [(weight * term).sum(dim=1) for term in (x * x, x * y, y * y, x * r, y * r)]
     xx, xy, yy, xr, yr = blurred(torch.stack(terms, dim=1), WINDOW).split(1, dim=1)
-    xx, yy = xx + 1e-4, yy + 1e-4  # where nothing can be told, the coarser level's word stands
+    xx, yy = xx + 1e-4, yy + 1e-4  # where there is no contrast, the coarser level's motion stays
     determinant = xx * yy - xy * xy
     step = torch.cat([xy * yr - yy * xr, xy * xr - xx * yr], dim=1) / determinant
     V = V + step / step.square().sum(dim=1, keepdim=True).clamp(min=1).sqrt()
-    # Where there is more to go by there is more to say to the neighbours.
-    sure = xx + yy
-    mass, total = blurred(torch.cat([V * sure, sure], dim=1), SMOOTH).split([2, 1], dim=1)
+    # A mean over neighbours, in which places of more contrast count more.
+    contrast = xx + yy
+    mass, total = blurred(torch.cat([V * contrast, contrast], dim=1), SMOOTH).split([2, 1], dim=1)
     return mass / total
 
 
 def _residuals(
     frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], V: Field
 ) -> Float[Tensor, "b j h w"]:
-    """The last frame less each of those before it, newest first, carried along V; 0 where that was
-    not seen.
+    """The last frame minus each of those before it, newest first, moved along V; 0 for frames that
+    were not seen.
     """
     lags = frames.shape[1] - 1
     return (frames[:, -1:] - _carried(frames, V, lags)) * _real(seen, lags)
 
 
 def _real(seen: Float[Tensor, " b"], pairs: int) -> Float[Tensor, "b j 1 1"]:
-    """1 for each pair of which both frames were seen."""
+    """1 for each lag of which the frame was seen, else 0."""
     lag = torch.arange(1, pairs + 1, device=seen.device)
     return (seen[:, None] > lag).float()[..., None, None]
 
 
 def _carried(frames: Float[Tensor, "b k h w"], V: Field, pairs: int) -> Float[Tensor, "b j h w"]:
-    """Frames -1, -2, ... before the last, each carried along V to where it is now."""
+    """The frames 1, 2, ... before the last, each moved along V to the time of the last."""
     b = V.shape[0]
     lag = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1, 1)
     places = pixels(V).unsqueeze(1) - lag * V.unsqueeze(1)
@@ -183,14 +185,14 @@ def _carried(frames: Float[Tensor, "b k h w"], V: Field, pairs: int) -> Float[Te
 
 
 def _gradient(values: Float[Tensor, "b j h w"]) -> tuple[Tensor, Tensor]:
-    """Along columns and rows, by central differences."""
+    """The derivatives along columns (x) and rows (y), by central differences."""
     wide = F.pad(values, (1, 1, 1, 1), mode="replicate")
     x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
     return x, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
 
 
 def _resized(V: Field, h: int, w: int) -> Float[Tensor, "b 2 _ _"]:
-    """The same motion in frames of another size."""
+    """The motion, in pixels of frames of another size."""
     if V.shape[-2:] == (h, w):
         return V
     finer = torch.tensor([w / V.shape[-1], h / V.shape[-2]], device=V.device, dtype=V.dtype)
@@ -204,10 +206,10 @@ def advected(
     steps: int,
     beyond: Literal["nearest", "missing"] = "nearest",
 ) -> Float[Tensor, "b steps c h w"]:
-    """A frame carried along a motion that stays as it is, backward in time (Germann & Zawadzki
-    2002, eq. 6-9): the displacement of each pixel is added up through the field, D <- D + V(x - D
-    - d/2) with d = V(x - D), and each lead time is one bilinear interpolation at x - D, so that it
-    is not smoothed again and again.
+    """Semi-Lagrangian advection of a frame along a constant motion, backward in time (Germann &
+    Zawadzki 2002, eq. 6-9): the displacement of each pixel is added up through the field, D <- D +
+    V(x - D - d/2) with d = V(x - D), and each lead time is one bilinear interpolation at x - D, so
+    that it is not smoothed again and again.
     """
     with exactly(frame):
         x, source, V = pixels(V), frame.float(), V.float()
@@ -223,13 +225,14 @@ def advected(
 
 
 def _inside(places: Field) -> Tensor:
+    """Whether places are in the frame."""
     h, w = places.shape[-2:]
     most = torch.tensor([w - 1, h - 1], device=places.device).view(1, 2, 1, 1)
     return ((places >= -0.5) & (places <= most + 0.5)).all(dim=1, keepdim=True)
 
 
 def pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
-    """The place of each pixel: column, row."""
+    """Column and row of each pixel."""
     h, w = field.shape[-2:]
     rows, columns = (torch.arange(n, device=field.device, dtype=field.dtype) for n in (h, w))
     return torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)]).unsqueeze(0)
@@ -240,14 +243,14 @@ def sampled(
     places: Field,
     mode: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> Float[Tensor, "b c h w"]:
-    """Values at places in pixels, between pixels linearly or, which keeps them sharp, by cubics;
-    outside, the nearest of the edge.
+    """Values at places in pixels, interpolated; cubics keep them sharper. Outside, the nearest of
+    the edge.
     """
     h, w = values.shape[-2:]
     size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
     # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
     grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
-    if values.is_meta:  # where torch takes longer for the shape than elsewhere for the values
+    if values.is_meta:  # torch takes longer for the shape alone than elsewhere for the values
         return values.new_empty(*values.shape[:2], *places.shape[-2:])
     return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
 
@@ -257,8 +260,8 @@ def displaced(
     by: Float[Tensor, "*n 2 h w"],
     mode: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> Float[Tensor, "*n c h w"]:
-    """What lies so many pixels, columns and rows, from each place, in float32; `mode` and what lies
-    outside as of `sampled`.
+    """The value that lies so many pixels (columns, rows) from each place, in float32; `mode` as of
+    `sampled`.
     """
     far = by.flatten(0, -4)
     places = pixels(far) + far
@@ -268,10 +271,10 @@ def displaced(
 def blurred(
     values: Float[Tensor, "*n c h w"], sigma: float, reach: float = 2.5
 ) -> Float[Tensor, "*n c h w"]:
-    """By a Gaussian of `sigma` pixels, cut off at `reach` sigma; edges go on beyond the frame."""
+    """Blurred by a Gaussian of `sigma` pixels, cut off at `reach` sigma; edges are repeated."""
     k = values.new_tensor(_gaussian(sigma, reach))
     c, side = values.shape[-3], len(k) // 2
-    # Channels last, where such convolutions are many times as fast.
+    # Channels last, in which such convolutions are many times as fast.
     wide = F.pad(values.flatten(0, -4), (side, side, side, side), mode="replicate")
     wide = wide.contiguous(memory_format=torch.channels_last)
     rows = F.conv2d(wide, k.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
@@ -281,14 +284,14 @@ def blurred(
 
 @lru_cache
 def _gaussian(sigma: float, reach: float) -> list[float]:
-    """Numbers, as a tensor that is kept is one of whatever mode it was first asked for in."""
+    """The weights, as numbers: a cached tensor might be one of inference mode."""
     side = max(1, round(reach * sigma))
     k = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(-side, side + 1)]
-    return [of / sum(k) for of in k]
+    return [weight / sum(k) for weight in k]
 
 
 def exactly(values: Tensor) -> AbstractContextManager[None]:
-    """Outside autocast, which the meta device does not know: places need all of float32."""
+    """Without autocast, since places need all of float32; the meta device has none."""
     if values.is_meta:
         return nullcontext()
     return torch.autocast(values.device.type, enabled=False)

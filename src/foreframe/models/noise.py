@@ -2,8 +2,8 @@
 
 `members` repeats each clip of a state and gives each copy a key; a model that has `Noise` draws it
 from that key, the lead time and the place. So `decode` stays a pure function: the same key gives
-the same future, in a stream, in tiles, whenever it is asked for again. A state without keys draws
-nothing, and the model is as if it had no noise.
+the same future, in a stream, in tiles, and at any time. Without keys in its state a model
+forecasts as if it had no noise.
 """
 
 import math
@@ -20,15 +20,15 @@ from foreframe.models.interface import Model, State
 
 
 def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:
-    """Members `first` to `first + n - 1` of each clip of a state, as clips: all of the first clip's
+    """The state of `n` members of each clip, numbered from `first`; all members of the first clip
     come first.
 
     Args:
         state: what `encode` gave, of b clips; it is left as it was.
         n: members of each clip, at least 1.
-        seed: of all clips alike, so that a clip's members do not depend on the batch that it is in;
+        seed: one of all clips, so that a clip's members do not depend on the batch that it is in;
             or a number for each clip.
-        first: number of the first of them; members 4 to 7 drawn alone are those of 8.
+        first: number of the first member; members 4 to 7 alone are the same as among 8.
 
     Raises:
         ValueError: n below 1, or first below 0.
@@ -37,20 +37,25 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
         raise ValueError(f"members are 1 or more, counted from 0, not {n} from {first}")
     some = next(iter(state.values()))
     number = torch.arange(first, first + n, device=some.device)
-    of_clips = (key_of(seed) if isinstance(seed, int) else mixed(seed)).to(some.device)
-    keys = further(of_clips.expand(some.shape[0]).unsqueeze(1), number)
+    clip_keys = (key_of(seed) if isinstance(seed, int) else mixed(seed)).to(some.device)
+    keys = further(clip_keys.expand(some.shape[0]).unsqueeze(1), number)
     repeated = {name: value.repeat_interleave(n, dim=0) for name, value in state.items()}
     return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
 
 
-class Drawn(NamedTuple):
-    """Members that are asked for: so many of each clip, by this seed, or one for each clip; cut to
-    the values that frames may have, since each is to be a future that may come.
+class EnsembleRequest(NamedTuple):
+    """How many members to forecast, and how.
+
+    Attributes:
+        n: members of each clip.
+        seed: of all clips, or one for each clip.
+        limits: the lowest and the highest value that frames can have; members are clamped to them,
+            so that each is a future that may come.
     """
 
     n: int
     seed: int | Int[Tensor, " b"] = 0
-    within: tuple[float, float] = (-math.inf, math.inf)
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 def forecast_of(
@@ -58,25 +63,26 @@ def forecast_of(
     state: State,
     steps: int,
     guided: bool = False,
-    drawn: Drawn | None = None,
+    ensemble: EnsembleRequest | None = None,
     group: int = 1,
 ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
-    """A forecast in float32, and its guide's where that is asked for, which all members share.
+    """Decode a state, or members of it, in float32; with `guided` also the forecast of the model's
+    guide, which all members share.
 
-    Where members are drawn, those of the first clip come first. They are made `group` at a time
-    (`foreframe.models.footprint.at_once`), and are the same ones for any.
+    The members of the first clip come first. They are decoded `group` at a time, as
+    `foreframe.models.footprint.at_once` finds that memory allows; the group changes no values.
     """
-    if drawn is None:
+    if ensemble is None:
         return _decoded(model, state, steps, guided)
     state = model.shared(state, steps)
     futures, guide = [], None
-    for first in range(0, drawn.n, group):
-        n = min(group, drawn.n - first)
-        asked = members(state, n, drawn.seed, first)
-        future, told = _decoded(model, asked, steps, guided)
-        futures.append(future.clamp(*drawn.within).unflatten(0, (-1, n)))
-        if guide is None and told is not None:
-            guide = told.unflatten(0, (-1, n))[:, 0]
+    for first in range(0, ensemble.n, group):
+        n = min(group, ensemble.n - first)
+        some = members(state, n, ensemble.seed, first)
+        future, guides = _decoded(model, some, steps, guided)
+        futures.append(future.clamp(*ensemble.limits).unflatten(0, (-1, n)))
+        if guide is None and guides is not None:
+            guide = guides.unflatten(0, (-1, n))[:, 0]
     return torch.cat(futures, dim=1).flatten(0, 1), guide
 
 
@@ -90,8 +96,8 @@ def _decoded(
 
 
 def placed(state: State, row: int, column: int) -> State:
-    """The state of a tile, which begins at that row and column of a whole frame: its noise is then
-    a part of that of the whole.
+    """The state of a tile that begins at this row and column of the whole frame, so that its noise
+    is a part of the whole frame's.
     """
     some = next(iter(state.values()))
     place = torch.tensor([row, column], device=some.device).expand(some.shape[0], 2)
@@ -99,16 +105,16 @@ def placed(state: State, row: int, column: int) -> State:
 
 
 class Noise(nn.Module):
-    """Channels of normal noise.
+    """Channels of normal noise, of deviation 1.
 
     Args:
-        stride: pixels of a frame for one of the maps that it is drawn for.
-        drift: channels that differ from place to place and stay for all lead times.
-        whole: channels of which each is one number for a clip, at all places and lead times: of
-            what is the same for all of it, such as its speed.
-        local: channels that differ from place to place and are drawn anew for each lead time.
-        apart: what differs from place to place is drawn at places so many pixels of the maps apart,
-            and is smooth between them.
+        stride: side, in pixels of a frame, of a pixel of the maps that the noise is for.
+        drift: channels that differ from place to place and are the same at all lead times.
+        whole: channels that are one number for a clip, at all places and lead times: for what all
+            of it has in common, such as its speed.
+        local: channels that differ from place to place and from lead time to lead time.
+        apart: noise that differs from place to place is drawn at points so many pixels of the maps
+            apart, and is interpolated between them.
 
     Raises:
         ValueError: no channels, or a distance or stride below 1.
@@ -131,8 +137,14 @@ class Noise(nn.Module):
     def forward(
         self, state: State, steps: int, size: Sequence[int], first: int = 0, factor: int = 1
     ) -> Float[Tensor, "b steps n i j"] | None:
-        """The noise of lead times `first` to `first + steps - 1` on maps of that size, of frames
-        that are seen so many times smaller; None where the state has no keys.
+        """The noise of `steps` lead times from `first` on; None where the state has no keys.
+
+        Args:
+            state: with each member's "key", and a tile's "place".
+            steps: lead times.
+            size: (i,j) of the maps.
+            first: lead time of the first of them, from 0.
+            factor: how many times smaller than they are the network sees frames.
         """
         if "key" not in state:
             return None
@@ -142,33 +154,32 @@ class Noise(nn.Module):
         parts = []
         if self.whole:
             channel = torch.arange(self.whole, device=key.device)
-            drawn = normals(further(key[:, None], _WHOLE, channel))
-            parts.append(drawn.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
+            numbers = normals(further(key[:, None], _WHOLE, channel))
+            parts.append(numbers.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
         if self.local:
             lead = torch.arange(first, first + steps, device=key.device)
-            leads = further(key[:, None], _LOCAL, lead)
-            parts.append(_smooth(leads, self.local, place, i, j, self.apart))
+            keys = further(key[:, None], _LOCAL, lead)
+            parts.append(_smooth(keys, self.local, place, i, j, self.apart))
         if self.drift:
-            still = further(key[:, None], _DRIFT)
-            parts.append(
-                _smooth(still, self.drift, place, i, j, self.apart).expand(-1, steps, -1, -1, -1)
-            )
+            drift = _smooth(further(key[:, None], _DRIFT), self.drift, place, i, j, self.apart)
+            parts.append(drift.expand(-1, steps, -1, -1, -1))
         return torch.cat(parts, dim=2)
 
 
-def kept_of(state: State) -> State:
-    """What of a state says which member it is, and of which place."""
+def member_keys(state: State) -> State:
+    """The part of a state that says which member of which tile it is."""
     return {name: state[name] for name in ("key", "member", "place") if name in state}
 
 
-class Astray(nn.Module):
-    """What makes members of a model differ: `Noise`, and what of it is added where.
+class NoiseInjection(nn.Module):
+    """Adds `Noise` to maps of a model, through a 1x1 convolution for each of them, so that members
+    differ; its drift is handed on as it is.
 
     Args:
         noise: arguments of `Noise`, by name.
-        stride: pixels of a frame for one of the maps.
-        widths: channels of each of the maps that something is added to; 0 for none.
-        drift: channels by which a head moves things.
+        stride: side, in pixels of a frame, of a pixel of the maps.
+        widths: channels of each of the maps that noise is added to; 0 for maps that get none.
+        drift: channels of the drift, by which a head moves things.
 
     Raises:
         ValueError: as `Noise`, or arguments that it does not take.
@@ -181,9 +192,11 @@ class Astray(nn.Module):
         check_types(Noise, noise, "noise")
         self.noise = Noise(stride, drift, **noise)
         self.drift = drift
-        convolutions = [nn.Conv2d(self.noise.width, of, 1, bias=False) for of in widths if of]
+        convolutions = [
+            nn.Conv2d(self.noise.width, width, 1, bias=False) for width in widths if width
+        ]
         for convolution in convolutions:
-            # Not nothing: without any spread a CRPS has no gradient for it.
+            # Not 0: without any spread a CRPS has no gradient for it.
             nn.init.normal_(convolution.weight, std=0.02)
         self.added = nn.ModuleList(convolutions)
         self.widths = tuple(widths)
@@ -191,32 +204,33 @@ class Astray(nn.Module):
     def forward(
         self, state: State, steps: int, size: Sequence[int], first: int = 0, factor: int = 1
     ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps n i j"] | None]:
-        """For lead times from `first` on what is added to each of the maps, and the drift; all None
-        where the state has no keys. Arguments as of `Noise`.
+        """What to add to each of the maps, and the drift; None each where there is none, as in a
+        state without keys. Arguments as of `Noise`.
         """
         noise = self.noise(state, steps, size, first, factor)
         if noise is None:
             return [None] * len(self.widths), None
-        flat, each = noise.flatten(0, 1).to(next(self.added.parameters())), iter(self.added)
+        flat = noise.flatten(0, 1).to(next(self.added.parameters()))
+        convolutions = iter(self.added)
         added = [
-            next(each)(flat).unflatten(0, noise.shape[:2]) if width else None
+            next(convolutions)(flat).unflatten(0, noise.shape[:2]) if width else None
             for width in self.widths
         ]
         return added, noise[:, :, noise.shape[2] - self.drift :] if self.drift else None
 
 
-_WHOLE, _LOCAL, _DRIFT = 1, 2, 3  # so that the channels of one kind are not those of another
+_WHOLE, _LOCAL, _DRIFT = 1, 2, 3  # parts of keys, so that each kind has numbers of its own
 
 
 def _smooth(
     keys: Int[Tensor, "b s"], channels: int, place: Int[Tensor, "b 2"], i: int, j: int, apart: int
 ) -> Float[Tensor, "b s n i j"]:
-    """Normal noise of deviation 1 everywhere: drawn at the corners of a grid that lies still,
-    wherever a tile begins, and linear between them.
+    """Normal noise of deviation 1 at each pixel of maps i x j: drawn at the corners of a grid that
+    is fixed to the whole frame, wherever a tile begins, and linear between them.
     """
     corners, weights = [], []
     for axis, length in ((0, i), (1, j)):
-        # Places of the pixels, in units of the grid.
+        # Places of the pixels and of the corners around them, in units of the grid.
         at = (place[:, axis, None] + torch.arange(length, device=place.device)) / apart
         first = torch.div(place[:, axis], apart, rounding_mode="floor")
         corner = first[:, None] + torch.arange(

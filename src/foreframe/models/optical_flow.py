@@ -1,4 +1,4 @@
-"""Dense optical flow, and the last frame carried along it: what radar nowcasting has to beat."""
+"""Dense optical flow by OpenCV, and the last frame moved along it: the baseline of nowcasting."""
 
 import numpy as np
 import torch
@@ -7,20 +7,17 @@ from torch import Tensor
 
 from foreframe.base.extras import needed
 from foreframe.models.interface import Model, State
-from foreframe.models.motion import NARROW, Field, advected
+from foreframe.models.motion import NARROW, Field, advected, last_frames
 
 
 class OpticalFlow(Model):
-    """The last frame, carried on along the motion of the last frames, each place by its own.
+    """The last frame, moved on along the motion of the last frames, which differs from place to
+    place.
 
     1. Motion V(x): polynomial expansion (Farneback 2003, SCIA) by OpenCV, in a pyramid of 3 levels,
        between neighbours of the last `pairs` + 1 frames; the mean over those pairs, weighted by
-       brightness and by a Gaussian of 4 px, so that places where nothing is seen move with what is
-       seen around them.
-    2. Semi-Lagrangian advection, backward in time (Germann & Zawadzki 2002, eq. 6-9; pysteps does
-       the same): the displacement of each pixel is added up step by step through the field, D <- D
-       + V(x - D - d/2) with d = V(x - D), and each lead time is **one** bilinear interpolation of
-       the last frame at x - D, so that it is not smoothed again and again. V stays as it is.
+       brightness and by a Gaussian of 4 px, so that empty places move with what is around them.
+    2. Semi-Lagrangian advection (`motion.advected`), as in pysteps. V is constant.
 
     Outside the frame is the nearest value of its edge, which on radar is much better than zero. In
     frames with a side below 8 pixels nothing moves. Any number of channels; the motion is that of
@@ -30,8 +27,8 @@ class OpticalFlow(Model):
     long, narrow frames.
 
     Args:
-        pairs: how many of the last pairs of frames the motion is averaged over; fewer where fewer
-            were seen.
+        pairs: number of the last pairs of frames that the motion is averaged over; fewer where
+            fewer were seen.
 
     Raises:
         ValueError: pairs below 1; in `decode`, where OpenCV is missing.
@@ -48,18 +45,8 @@ class OpticalFlow(Model):
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Keeps the last `pairs` + 1 frames, the oldest repeated in front where fewer were seen,
-        and how many of them are real.
-        """
-        b, t = past.shape[:2]
-        keep = self.pairs + 1
-        if state is None:
-            state = {
-                "frames": past[:, :1].repeat(1, keep, 1, 1, 1),
-                "seen": past.new_zeros(b),
-            }
-        frames = torch.cat([state["frames"], past[:, -keep:]], dim=1)[:, -keep:]
-        return {"frames": frames, "seen": (state["seen"] + t).clamp(max=keep)}
+        """Keeps the last `pairs` + 1 frames: see `motion.last_frames`."""
+        return last_frames(past, state, self.pairs + 1)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         V = _motion(state["frames"], state["seen"])
@@ -67,10 +54,10 @@ class OpticalFlow(Model):
 
 
 def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Field:
-    """The mean motion a frame of each clip, from the pairs whose two frames were both seen."""
+    """The mean motion of each clip in pixels a frame, from the pairs that were seen."""
     b, k, c, h, w = frames.shape
     V = torch.zeros(b, 2, h, w, device=frames.device)
-    # On the meta device (parameters are counted there) nothing is seen.
+    # On the meta device there are no values.
     if frames.is_meta or min(h, w) < NARROW:
         return V
     grey = frames.detach().float().mean(dim=2).clamp(0, 1).cpu().numpy()
@@ -90,7 +77,7 @@ def _flow(frames: np.ndarray) -> np.ndarray:
         V = cv2.calcOpticalFlowFarneback(
             bytes_[k], bytes_[k + 1], None, *pyramid, *area, *expansion, 0
         )
-        # Not 0: all-dark surroundings have a motion too.
+        # Above 0, since the surroundings may be dark everywhere.
         seen = np.maximum(frames[k], frames[k + 1])[..., None] + 0.02
         total += cv2.GaussianBlur(seen * V, (0, 0), 4.0)
         weights += cv2.GaussianBlur(seen, (0, 0), 4.0)[..., None]

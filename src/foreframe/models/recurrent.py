@@ -1,11 +1,11 @@
-"""Three ways to step ahead, each written once, for any core, codec and head.
+"""Recurrent models: three ways to forecast, each written once, for any core, codec and head.
 
-    NextFrame       one core runs over the past and on into the future, fed its own frames
-    EncoderDecoder  one core reads the past, another one writes the future
-    AtOnce          the last frames become the next ones at once; beyond, it goes on from those
+    NextFrame        one core runs over the past and on into the future, fed its own frames
+    EncoderDecoder   one core reads the past, another one writes the future
+    RecurrentAtOnce  one core reads the past, and a head makes all next frames from its last maps
 
 A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for
-the first of them. All of it has the model interface of `foreframe.models`.
+the first of them. All of them have the model interface of `foreframe.models`.
 
 Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec's stride.
 """
@@ -21,38 +21,42 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from foreframe.base.typed import choice
+from foreframe.models.at_once import AtOnce
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
 from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
-from foreframe.models.interface import Model, State, joined, known_inputs, part_of, with_known
-from foreframe.models.noise import Astray, kept_of
+from foreframe.models.interface import Model, State, joined, known_inputs, part_of
+from foreframe.models.noise import NoiseInjection
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
-Result = tuple[Any, State]  # what a step gives, and what it carries on to the next
+Result = tuple[Any, State]  # the output of a step, and the state for the next
 Fed = Maps | None
 Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
 
 
 class Core(nn.Module):
-    """Maps of one frame, up through all layers.
+    """Recurrent layers: takes the maps of one frame up through all of them.
 
-    A new one is a subclass with `step`, and a line in `CORES`. It is built as
-    `Core(channels, hidden, ...)`, with the number of channels that it takes (0: it takes nothing)
-    and its layers' hidden channels. A convolution that it uses at every step is an `engine.Conv2d`,
-    and its elementwise mathematics is an `engine.pointwise` function: that makes it fast.
+    A new core is a subclass with `step`, and a line in `CORES`. It is built as
+    `Core(channels, hidden, ...)`: the channels of its input (0: it has none) and the hidden
+    channels of each layer. A convolution that it uses at every step is an `engine.Conv2d`, and its
+    elementwise mathematics is an `engine.pointwise` function: that makes it fast.
 
-    A state is a flat dict of tensors (b,...), whose names end with the number of their layer. "h"
-    and a layer's number is what that layer shows to the one above; the last is shown to the head.
+    A state is a flat dict of tensors (b,...), whose names end with the number of their layer. The
+    hidden map of layer k is "hk", the input of layer k + 1; the head reads that of the last layer.
     """
 
     hidden: Sequence[int]
 
     def step(self, x: Maps | None, state: State) -> State:
-        """The state after a frame. x is that frame's maps, or None where the core takes nothing;
-        `state`, which is left as it was, is empty where nothing was seen yet.
+        """The state after a frame.
+
+        Args:
+            x: the frame's maps; None where the core has no input.
+            state: after the frame before, left as it was; empty before the first frame.
         """
         raise NotImplementedError
 
@@ -62,14 +66,14 @@ class Core(nn.Module):
 
 
 class Recurrent(Model):
-    """What the ways share that have a core: frames to maps, and the core's run over the past.
+    """The common part of the three ways: frames to maps, and the core's run over the past.
 
     Args:
-        channels: C of the frames that are forecast; None for any, of which the network sees the
-            mean.
+        channels: C of the frames that are forecast; None for any number, of which the network sees
+            the mean.
         core: a name of CORES, or {name: its arguments}.
-        codec: the same of CODECS.
-        inputs: further channels of the past, which are seen and not forecast.
+        codec: a name of CODECS, or {name: its arguments}.
+        inputs: further channels of the past, which are not forecast.
 
     Raises:
         ValueError: an unknown name, arguments that a part does not take or that make no sense.
@@ -104,8 +108,13 @@ class Recurrent(Model):
         frames: int = 1,
         shown: int | None = None,
     ) -> None:
-        """Build the way up from maps of `hidden` channels, which is shown maps of `shown` channels
-        (by default the codec's), and a head for `frames` at once.
+        """Build the way up from the maps to frames, and the head.
+
+        Args:
+            hidden: channels of the decoder's hidden maps, layer by layer.
+            kind, args: class of the head, and its arguments.
+            frames: that the head makes at once.
+            shown: channels of the maps that are laid beside on the way up; by default the codec's.
         """
         self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
         self.up = self.codec.mirror(self.read, shown)
@@ -116,33 +125,37 @@ class Recurrent(Model):
         self.output = kind(channels and channels * frames, self.read, self.up, **args)
         self.bounded, self.reduces = self.output.bounded, self.output.short is not None
 
-    def go_astray(self, noise: Mapping[str, Any] | None, fed: int) -> None:
-        """Let members see noise, beside what a core is fed, of so many channels, and in the maps
-        that the head reads. Build this last, so that all else is drawn as without it.
+    def add_noise_inputs(self, noise: Mapping[str, Any] | None, fed: int) -> None:
+        """Build what adds noise to the input of a core, of `fed` channels, and to the maps that the
+        head reads, so that members differ. To be built last: a seed then gives all other weights
+        the values that they have without noise.
         """
-        self.astray = None
+        self.noise_injection = None
         if noise is not None:
             self.args |= {"noise": dict(noise)}
             self.draws = True
             self.output.add_noise_inputs(self.read)
-            self.astray = Astray(noise, self.stride, (fed, self.read), self.output.noise_channels)
+            self.noise_injection = NoiseInjection(
+                noise, self.stride, (fed, self.read), self.output.noise_channels
+            )
 
     def noise_of(
         self, state: State, steps: int, layers: State, first: int = 0
     ) -> tuple[list[Tensor | None], Tensor | None]:
-        """What is added to what is fed and to what is read at lead times from `first` on, and by
-        what the head goes astray; None where nothing is.
+        """The noise of lead times from `first` on: what is added to the core's input and to the
+        maps that the head reads, and the drift by which the head moves things; None for each that
+        there is not.
         """
-        if self.astray is None:
+        if self.noise_injection is None:
             return [None, None], None
         size = self.encoder.maps(layers)[-1].shape[-2:]
         factor = self.output.factor(state["frame"].shape[-2:])
-        return self.astray(state, steps, size, first, factor)
+        return self.noise_injection(state, steps, size, first, factor)
 
     def reads(
         self, maps: Layers, noise: Float[Tensor, "b d i j"] | None
     ) -> Float[Tensor, "b d i j"]:
-        """What the head reads, of members with their noise."""
+        """The maps that the head reads, of members with their noise."""
         read = self.over(maps)
         return read if noise is None else read + noise
 
@@ -166,21 +179,21 @@ class Recurrent(Model):
         return self.run(self.encoder, self.down(past), layers) | {"frame": past[:, -1]}
 
     def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
-        """The inputs of the frames that follow: of none a tensor without channels."""
+        """The inputs of the next frames; without inputs a tensor of 0 channels."""
         frame = state["frame"]
         return known_inputs(state, steps, frame[:, frame.shape[1] - self.inputs :])
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ h w"]:
-        """What the network sees of frames."""
+        """Frames as the network sees them: their mean over channels where it takes any number."""
         return frames.mean(dim=2, keepdim=True) if self.channels is None else frames
 
     def down(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t d i j"]:
-        """The maps of frames, with their inputs, that a core is given."""
+        """The codec's maps of frames and their inputs, which a core takes."""
         maps: Tensor = self.codec(self.seen(frames).flatten(0, 1))[-1]
         return maps.unflatten(0, frames.shape[:2])
 
     def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
-        """A core's state after all those maps."""
+        """A core's state after the maps of all t frames."""
 
         def step(t: int, layers: State) -> Result:
             return None, core.step(x[:, t], layers)
@@ -188,11 +201,11 @@ class Recurrent(Model):
         return self.steps(step, layers, x.shape[1])[1]
 
     def shown(self, frames: Float[Tensor, "n _ h w"]) -> list[Tensor] | None:
-        """What the way up is shown of frames."""
+        """Maps of frames for the way up, where the codec lays them beside its own."""
         return self.codec(frames) if self.codec.show_last else None
 
     def over(self, maps: Layers) -> Float[Tensor, "b _ h w"]:
-        """The maps that the head reads."""
+        """The maps that the head reads: of the last layer, or of all."""
         return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
     def drawn(
@@ -201,16 +214,16 @@ class Recurrent(Model):
         skip: list[Tensor] | None,
         frame: Float[Tensor, "b _ h w"],
     ) -> Float[Tensor, "b _ h w"]:
-        """The head's frame from the maps that it reads of one step, and the last frame."""
+        """The head's frame from the maps that it reads at one step, and the frame before."""
         return self.output(self.up(read, skip), read.unsqueeze(1), frame[:, : self.channels])[:, 0]
 
     def steps(
         self, step: Callable[[int, State], Result], carried: State, count: int
     ) -> tuple[list[Any], State]:
-        """`step(t, carried)` for t = 0, 1, ...: what each gives, and what the last one carries on.
+        """Run `step(t, carried)` for t = 0, 1, ... below `count`: all outputs, and the last state.
 
-        With memory "save" only what is carried is kept, every √count steps, and the backward pass
-        takes the steps between once more: so that both parts grow alike.
+        With memory "save" the backward pass keeps the state every √count steps, and runs the steps
+        between once more: so both parts of the memory grow with √count.
         """
         run = one_pass(next(self.parameters()), self.compiled)
         saves = self.memory == "save" and torch.is_grad_enabled()
@@ -237,14 +250,14 @@ class Recurrent(Model):
 
 
 class NextFrame(Recurrent):
-    """One core runs over the past and on into the future, fed its own frames: what its layers hold
-    after a frame is already the next one. Known inputs go in with the frame that they belong to.
+    """One core runs over the past and on into the future, fed its own frames: after each frame the
+    head makes the next one from its maps. Known inputs go in with the frame that they belong to.
 
     Args:
         channels, core, codec, inputs: as of `Recurrent`.
         draw: arguments of `Draw`, by name.
-        noise: arguments of `Noise`, by name: members see it beside their own frames, and in the
-            maps that the head reads; None for a model that has one future.
+        noise: arguments of `Noise`, by name: it is added to the maps of members' frames, and to
+            those that the head reads; None for a model of one future.
 
     Raises:
         ValueError: as `Recurrent`, or `Noise`.
@@ -263,7 +276,7 @@ class NextFrame(Recurrent):
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.args |= {"draw": args}
         self.finish(self.encoder.hidden, Draw, args)
-        self.go_astray(noise, self.codec.width)
+        self.add_noise_inputs(noise, self.codec.width)
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
@@ -290,26 +303,27 @@ class NextFrame(Recurrent):
 
 
 class EncoderDecoder(Recurrent):
-    """One core reads the past, another one writes the future, fed as its head says: `Head.feed`.
-    The known inputs of a frame are shown to the decoder where it writes that frame.
+    """One core, the encoder, reads the past; another one, the decoder, writes the future. What the
+    decoder is fed depends on the head: see `Head.feed`. It sees the known inputs of a frame at the
+    step that writes that frame.
 
     Args:
         channels, core, codec, inputs: as of `Recurrent`; the decoder's core is like the encoder's.
-        start: what the decoder begins with. "zeros": nothing; so it is shown the embedding, which
-            is the encoder's last hidden map, as its first input where hidden maps are fed back,
-            beside every input else. "states": the encoder's, layer by layer. "mirrored": the same
-            in reverse order, in layers of reversed sizes, so that the one next to the embedding
-            goes on from the encoder's last (Shi et al. 2015).
+        start: the decoder's first state. "zeros": none; then it sees the embedding, which is the
+            encoder's last hidden map, as its first input where hidden maps are fed back, and beside
+            every input otherwise. "states": the encoder's, layer by layer. "mirrored": the
+            encoder's in reverse order, in layers of reversed sizes, so that the layer next to the
+            embedding goes on from the encoder's last (Shi et al. 2015).
         output: the head, a name of HEADS, or {name: its arguments}.
-        embedding: show the embedding beside every input.
-        attention: so many of the last frames are attended to: beside every input comes, place by
+        embedding: lay the embedding beside every input.
+        attention: number of the last frames to attend to: beside every input comes, place by
             place, a mean of the encoder's last hidden maps of those frames, weighted by how well
             each fits the decoder's last hidden map of the step before; 0 is off.
-        backward: so many of the last frames are also read from the newest back, by a core of its
-            own, whose state is added to the encoder's; 0 is off.
-        noise: arguments of `Noise`, by name: members (`foreframe.models.members`) see it beside
-            what the decoder is fed and in the maps that the head reads, and move by it where the
-            head moves anything; None for a model that has one future.
+        backward: number of the last frames that a core of its own also reads, from the newest back;
+            its state is added to the encoder's; 0 is off.
+        noise: arguments of `Noise`, by name: it is added to the decoder's input and to the maps
+            that the head reads of members (`foreframe.models.members`), and moves them where the
+            head moves anything; None for a model of one future.
 
     Raises:
         ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
@@ -365,7 +379,7 @@ class EncoderDecoder(Recurrent):
         self.finish(own, HEADS[name], args, shown=width)
         if guided:
             self.inform = CODECS[codec_kind](guided + inputs, **codec_args)
-        self.go_astray(noise, fed + beside)
+        self.add_noise_inputs(noise, fed + beside)
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
         return self.output.reduced(super().seen(frames))
@@ -490,9 +504,9 @@ class Attention(nn.Module):
     with 1x1 convolutions W_q and W_k, so that frames of any size can be attended to.
     """
 
-    def __init__(self, asked: int, width: int) -> None:
+    def __init__(self, query_width: int, width: int) -> None:
         super().__init__()
-        self.query, self.key = nn.Conv2d(asked, width, 1), nn.Conv2d(width, width, 1)
+        self.query, self.key = nn.Conv2d(query_width, width, 1), nn.Conv2d(width, width, 1)
 
     def keys(self, seen: Float[Tensor, "b t d i j"]) -> Float[Tensor, "b t d i j"]:
         return self.key(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
@@ -510,49 +524,17 @@ class Attention(nn.Module):
         return (torch.softmax(fit, dim=1) * seen).sum(dim=1).to(seen.dtype)
 
 
-class AtOnce(Model):
-    """A model that forecasts `horizon` frames at once, and more by taking those in."""
-
-    horizon: int
-
-    def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
-        """All of the frames that come at once, `first` being the lead time of the first of them,
-        counted from 0.
-        """
-        raise NotImplementedError
-
-    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
-        """The inputs of the frames that follow; of a model that has any."""
-        raise NotImplementedError
-
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """As many times `horizon` frames as `steps` asks. Any steps >= 1."""
-        chunks = [self.next_frames(state, 0)]
-        while (ahead := self.horizon * len(chunks)) < steps:
-            state = self._after(state, chunks[-1]) | kept_of(state)
-            chunks.append(self.next_frames(state, ahead))
-        return torch.cat(chunks, dim=1)[:, :steps]
-
-    def _after(self, state: State, frames: Float[Tensor, "b horizon c h w"]) -> State:
-        """The state after its own frames."""
-        if not self.inputs:
-            return self.encode(frames, state)
-        count = state["known"].shape[1] if "known" in state else 0
-        known = self.known(state, max(count, self.horizon + 1))
-        seen = joined(frames, known[:, : self.horizon])
-        return with_known(self.encode(seen, state), known[:, self.horizon :])
-
-
 class RecurrentAtOnce(Recurrent, AtOnce):
-    """A core runs over the past, and its head draws all next frames from the maps of the last one.
-    Known inputs go in with the frames that a longer forecast takes in, and not before.
+    """A core runs over the past, and its head makes all next frames from the last hidden maps. The
+    known inputs of the future are seen only by a forecast beyond the horizon, which encodes them
+    with its own frames.
 
     Args:
         channels, core, codec, inputs: as of `Recurrent`.
-        horizon: frames that come at once.
+        horizon: frames that it makes at once.
         draw: arguments of `Draw`, by name.
-        noise: arguments of `Noise`, by name: members see it in the maps that the head reads, local
-            channels anew for all frames that come at once; None for a model that has one future.
+        noise: arguments of `Noise`, by name: it is added to the maps that the head reads of
+            members, local channels once for each `horizon` frames; None for a model of one future.
 
     Raises:
         ValueError: as `Recurrent`, or `Noise`, or a horizon below 1.
@@ -575,7 +557,7 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.horizon = horizon
         self.args |= {"horizon": horizon, "draw": args}
         self.finish(self.encoder.hidden, Draw, args, horizon)
-        self.go_astray(noise, 0)
+        self.add_noise_inputs(noise, 0)
 
     def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
         layers, frame = _layers(state), state["frame"]
@@ -587,12 +569,12 @@ class RecurrentAtOnce(Recurrent, AtOnce):
 
 
 def _layers(state: State) -> State:
-    """A core's part of a state: what has a layer's number."""
+    """A core's part of a state: the names that end with a layer's number."""
     return {n: v for n, v in state.items() if n[-1].isdigit() and not n.startswith("guide_")}
 
 
 def _mirrored(layers: State, count: int) -> State:
-    """The same, with its `count` layers in reverse order."""
+    """A core's state with its `count` layers in reverse order."""
     after: State = {}
     for name, value in layers.items():
         letters = name.rstrip("0123456789")
@@ -601,9 +583,9 @@ def _mirrored(layers: State, count: int) -> State:
 
 
 def _last(new: Tensor, state: State | None, name: str, count: int) -> Tensor:
-    """The last `count` along time, of the old ones in a state and the new ones."""
+    """The last `count` frames of those in a state and the new ones after them."""
     return (new if state is None else torch.cat([state[name], new], dim=1))[:, -count:]
 
 
 CORES: dict[str, Callable[..., Core]] = {}
-"""Every core by its name; `foreframe.models` fills it. Yours joins by `CORES["mine"] = Mine`."""
+"""Every core by its name; `foreframe.models` fills it. Add yours by `CORES["mine"] = Mine`."""

@@ -5,7 +5,7 @@ Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan 
 presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.at_once import AtOnce
 from foreframe.models.interface import State, joined, known_inputs
 from foreframe.models.motion import displaced
-from foreframe.models.noise import Astray
-from foreframe.models.recurrent import AtOnce
+from foreframe.models.noise import NoiseInjection
 
 GROUPS = 8  # of the translators' grouped convolutions
 # Of the spatial encoder's four convolutions; the decoder goes back the same way.
@@ -29,9 +29,8 @@ class SimVP(AtOnce):
     maps of all past frames, stacked along channels, into those of all future frames; and these go
     up again, each with the first maps of a past frame added.
 
-    It has the model interface of `foreframe.models` as a direct model does: its state is the last
-    `frames` frames (fewer at the beginning: then the oldest one stands in for those before it), and
-    a forecast beyond `frames` steps continues from its own frames.
+    The state is the last `frames` frames; where fewer were seen the oldest one is repeated before
+    them.
 
     Where it differs from the papers' code: group norm over a clip where they have batch norm, so
     that clips of a batch do not see each other and batches may be small. Frames whose size 4 does
@@ -43,22 +42,22 @@ class SimVP(AtOnce):
 
     Args:
         channels: C of the frames.
-        frames: how many it looks at, and forecasts at once.
+        frames: number of past frames that it sees, and of frames that it forecasts at once.
         spatial: channels of the maps of one frame (hid_S of the papers' code).
         temporal: channels of the translator between its ends (hid_T).
-        blocks: of the translator (N_T); of "inception" so many down and as many up.
-        translator: "inception" (2022: a U of sums of grouped convolutions of several sizes) or
-            "gated" (its successor: large-kernel attention), or "mixing" (residual blocks of a
+        blocks: of the translator (N_T); "inception" has as many down and as many up.
+        translator: "inception" (2022: a U of sums of grouped convolutions of several sizes),
+            "gated" (its successor: large-kernel attention) or "mixing" (residual blocks of a
             grouped 5x5 convolution and two of 1x1, after ConvNeXt, Liu et al. 2022, arXiv
             2201.03545).
         patches: fold 4x4 pixels into channels, in place of the four convolutions down and up.
         kernels: sides of the grouped convolutions of "inception".
-        inputs: further channels of the past, which are seen and not forecast.
-        noise: arguments of `Noise`, by name: members see it in what each block of the translator is
-            given (of "inception" the translator itself), local channels anew for all frames that
-            come at once; and their frames are displaced by σ·d pixels, where d are normal numbers,
-            much alike nearby and the same for all frames, and σ in (0,4) says how unsure their
-            place is. None for a model that has one future.
+        inputs: further channels of the past, which are not forecast.
+        noise: arguments of `Noise`, by name: it is added to the input of each block of the
+            translator ("inception" counts as one), local channels once for each `frames` frames.
+            Members' frames are also displaced by σ·d pixels, where d are normal numbers, much alike
+            nearby and the same for all frames, and σ in (0,4) is how uncertain their place is. None
+            for a model of one future.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -85,7 +84,7 @@ class SimVP(AtOnce):
                 "SimVP needs 1 channel and 1 frame or more, and 0 inputs or more, not "
                 f"{channels}, {frames} and {inputs}"
             )
-        if translator not in ("inception", "gated", "mixing"):
+        if translator not in TRANSLATORS:
             raise ValueError(
                 f"translator {translator!r} is unknown; choose inception, gated or mixing"
             )
@@ -106,47 +105,37 @@ class SimVP(AtOnce):
         if inputs:
             self.args["inputs"] = inputs
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
-        side = 4 if patches else 1
+        side, strides = (4, (1,)) if patches else (1, STRIDES)
         self.fold, self.unfold = nn.PixelUnshuffle(side), nn.PixelShuffle(side)
-        strides = (1,) if patches else STRIDES
         # Each frame of the past comes with the known inputs of its counterpart in the future.
-        seen, drawn = (channels + 2 * inputs) * side**2, channels * side**2
-        widths = (seen, *[spatial] * len(strides))
+        widths = ((channels + 2 * inputs) * side**2, *[spatial] * len(strides))
         self.encoder = nn.ModuleList(
             _down(i, o, s) for (i, o), s in zip(pairwise(widths), strides, strict=True)
         )
-        through = frames * spatial
-        if translator == "inception":
-            inception = _Inception(through, temporal, blocks, tuple(kernels))
-            self.translator: nn.Module = inception
-            astray = [through]
-        elif translator == "mixing":
-            first, last = nn.Conv2d(through, temporal, 1), nn.Conv2d(temporal, through, 1)
-            mixing = (_Mixing(temporal) for _ in range(blocks))
-            self.translator = nn.Sequential(first, *mixing, last)
-            astray = [0, *[temporal] * blocks, 0]
-        else:
-            inner = [temporal] * (blocks - 1)
-            astray = [through, *inner]
-            self.translator = nn.Sequential(
-                *(_Gated(i, o) for i, o in pairwise([through, *inner, through]))
-            )
+        build = TRANSLATORS[translator]
+        self.translator, noisy = build(frames * spatial, temporal, blocks, kernels)
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
-        self.to_frame = nn.Conv2d(spatial, drawn, 1)
-        self.astray = None
+        self.to_frame = nn.Conv2d(spatial, channels * side**2, 1)
+        self.noise_injection: NoiseInjection | None = None
         if noise is not None:
-            self.args["noise"] = dict(noise)
-            self.draws = True
-            self.astray = Astray(noise, self.stride, astray, drift=2)
-            # At first a third of a pixel; alike nearby, since where nothing is, nothing else says
-            # how far away a pixel may look for something.
-            self.unsure = nn.Conv2d(spatial, 2, 1)
-            nn.init.normal_(self.unsure.weight, std=0.02)
-            self.unsure.bias = nn.Parameter(torch.full((2,), -2.4))
-            self.around = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
+            self.add_noise_inputs(noise, noisy, spatial)
+
+    def add_noise_inputs(self, noise: Mapping[str, Any], widths: Sequence[int], maps: int) -> None:
+        """Build what makes members differ: noise for parts of the translator whose inputs have
+        these `widths`, and how far frames are displaced, from maps of so many channels.
+        """
+        self.args["noise"] = dict(noise)
+        self.draws = True
+        self.noise_injection = NoiseInjection(noise, self.stride, widths, drift=2)
+        # At first a third of a pixel. A mean over the surroundings, since in an empty place nothing
+        # says how far away it may look for something.
+        self.displacement_scale = nn.Conv2d(maps, 2, 1)
+        nn.init.normal_(self.displacement_scale.weight, std=0.02)
+        self.displacement_scale.bias = nn.Parameter(torch.full((2,), -2.4))
+        self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """The last `frames` frames. Any T >= 1."""
+        """Keeps the last `frames` frames. Any T >= 1."""
         if state is not None:
             before = state["frames"].to(past.dtype)
             past = torch.cat([before, past[:, -self.frames :]], dim=1)
@@ -156,7 +145,7 @@ class SimVP(AtOnce):
         return known_inputs(state, steps, state["frames"][:, -1, self.channels :])
 
     def next_frames(self, state: State, first: int) -> Float[Tensor, "b t c h w"]:
-        """As many frames as it looks at; of fewer the oldest stands in for those before it."""
+        """The next `frames` frames; see `AtOnce`."""
         past = state["frames"]
         lacking = self.frames - past.shape[1]
         oldest = past[:, :1].expand(-1, lacking, -1, -1, -1)
@@ -175,8 +164,9 @@ class SimVP(AtOnce):
             x = layer(x)
         frames = self.unfold(self.to_frame(self.decoder[-1](x + fine)))
         if drift is not None:
-            unsure = self.stride * torch.sigmoid(self.around(self.unsure(maps).float()))
-            shift = (unsure.unflatten(0, (b, t)) * drift).flatten(0, 1)
+            scale = self.surroundings(self.displacement_scale(maps).float())
+            scale = self.stride * torch.sigmoid(scale)
+            shift = (scale.unflatten(0, (b, t)) * drift).flatten(0, 1)
             shift = F.interpolate(shift, scale_factor=self.stride, mode="bilinear")
             frames = displaced(frames, shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
@@ -184,12 +174,12 @@ class SimVP(AtOnce):
     def _translated(
         self, x: Float[Tensor, "b i h w"], state: State, first: int
     ) -> tuple[Float[Tensor, "b i h w"], Float[Tensor, "b 1 n h w"] | None]:
-        if self.astray is None or "key" not in state:
+        """The translator's maps, and of members the drift that displaces their frames."""
+        if self.noise_injection is None or "key" not in state:
             return self.translator(x), None
-        added, drift = self.astray(state, 1, x.shape[-2:], first)
-        blocks = (
-            self.translator if isinstance(self.translator, nn.Sequential) else [self.translator]
-        )
+        added, drift = self.noise_injection(state, 1, x.shape[-2:], first)
+        whole = isinstance(self.translator, _Inception)
+        blocks: Iterable[nn.Module] = [self.translator] if whole else self.translator.children()
         for block, noise in zip(blocks, added, strict=True):
             x = block(x if noise is None else x + noise[:, 0])
         return x, drift
@@ -316,6 +306,32 @@ class _Mixing(nn.Module):
         y: Tensor = x + self.mix(self.norm(self.around(x)))
         return y
 
+
+Translator = tuple[nn.Module, Sequence[int]]
+"""The module, and the channels of the input of each of its parts; 0 where no noise is added."""
+
+
+def _inception(through: int, width: int, blocks: int, kernels: Sequence[int]) -> Translator:
+    return _Inception(through, width, blocks, tuple(kernels)), [through]
+
+
+def _gated(through: int, width: int, blocks: int, _: Sequence[int]) -> Translator:
+    widths = [through, *[width] * (blocks - 1), through]
+    return nn.Sequential(*(_Gated(i, o) for i, o in pairwise(widths))), widths[:-1]
+
+
+def _mixing(through: int, width: int, blocks: int, _: Sequence[int]) -> Translator:
+    first, last = nn.Conv2d(through, width, 1), nn.Conv2d(width, through, 1)
+    inner = (_Mixing(width) for _ in range(blocks))
+    return nn.Sequential(first, *inner, last), [0, *[width] * blocks, 0]
+
+
+TRANSLATORS: dict[str, Callable[[int, int, int, Sequence[int]], Translator]] = {
+    "inception": _inception,
+    "gated": _gated,
+    "mixing": _mixing,
+}
+"""Builders of translators: channels of the stacked maps, `temporal`, `blocks`, `kernels`."""
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Gao et al. 2022 on Moving MNIST.

@@ -1,4 +1,4 @@
-"""SVG-LP, stochastic video generation with a learned prior: what the past cannot tell is drawn.
+"""SVG-LP, stochastic video generation with a learned prior.
 
 Denton and Fergus 2018 (arXiv 1802.07687). Read top to bottom: the model and its objective, the
 networks of codes, the networks of frames, presets. Shapes: frames B T C H W; codes b r k t g, a
@@ -8,8 +8,7 @@ code for each place (r, k) of 64x64 pixels and each time t.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,45 +29,46 @@ Memory = tuple[Float[Tensor, "b r k l d"], Float[Tensor, "b r k l d"]]
 
 
 class SVG(Model):
-    """A frame x_t becomes a code h_t and maps of four sizes; the next frame is drawn from the next
-    code, which the last code and a latent vector z_t foretell, and from the maps of a frame seen:
+    """A frame x_t becomes a code h_t and maps of four sizes. The next code is predicted from the
+    last code and a latent vector z_t, and the next frame is decoded from it and from the maps of an
+    earlier frame:
 
         z_t ~ N(mean, variance) of the posterior, an LSTM that reads h_1 ... h_t, the truth to come,
                             or of the prior, an LSTM that reads h_0 ... h_t-1, what is past
         g_t = LSTM(h_t-1, z_t)                             (the frame predictor)
         x̂_t = D(g_t, maps of a frame before)
 
-    Training draws from the posterior, and keeps the prior near it; a forecast draws from the prior.
-    The past is known, so `encode` takes the posterior's mean there, and no draw. `decode` draws
-    where the state holds "key", one number a clip: from that key, the lead time, the place and the
-    channel of z; without a key it takes the prior's mean, and gives one forecast.
+    Training samples z from the posterior, and keeps the prior near it; a forecast samples from the
+    prior. In the past, which is known, `encode` takes the posterior's mean. `decode` samples where
+    the state holds "key", one number a clip: z depends on that key, the lead time and the place.
+    Without a key it takes the prior's mean, and gives one forecast.
 
-    It has the model interface of `foreframe.models` as a recurrent model does: its state is the
-    last frame and what the three LSTMs remember.
+    The state is the last frame and the states of the three LSTMs.
 
-    Where it differs from the authors' code: a forecast is normalised by the statistics of training,
-    so that clips of a batch do not see each other, where theirs is by those of its batch; `learn`
-    takes the statistics of a batch over all its frames together, not time by time; without
-    `last_frame_skip` the maps are those of the last frame seen, where theirs are of the one before
-    it; no biases before a norm, which takes them away; frames of any size, since all but the code
-    is convolution: a frame has a code for each place of 64x64 pixels, and what 64 does not divide
-    is padded at the bottom and right, and cropped again. Smaller frames take the time of 64x64.
+    Where it differs from the authors' code:
+
+    - a forecast is normalised by the statistics of training, so that clips of a batch do not see
+      each other, where theirs is by those of its batch;
+    - `learn` takes the statistics of a batch over all its frames together, not time by time;
+    - without `last_frame_skip` the maps are those of the last frame seen, where theirs are of the
+      one before it;
+    - no biases before a norm, which takes them away;
+    - frames of any size: a frame has a code for each place of 64x64 pixels; what 64 does not divide
+      is padded at the bottom and right, and cropped again. Smaller frames cost as much as 64x64.
 
     Args:
         channels: C of the frames.
-        backbone: "dcgan" (a strided convolution for each size) or "vgg" (two or three 3x3
-            convolutions for each size).
-        width: channels of the finest maps; each size further down has twice as many.
+        width: channels of the finest maps; each coarser size has twice as many.
         code: values of a code (g_dim of the authors' code).
         latent: values of z (z_dim).
-        hidden: of the LSTMs (rnn_size).
+        hidden: values of an LSTM's hidden state (rnn_size).
         layers: LSTM layers of the frame predictor; posterior and prior have one.
-        last_frame_skip: while it forecasts, show the decoder the maps of its own last frame, in
-            place of those of the last frame seen.
+        last_frame_skip: in a forecast, give the decoder the maps of the last forecast frame, not
+            those of the last frame seen.
         beta: weight of the Kullback-Leibler divergence in the objective.
 
     Raises:
-        ValueError: an unknown backbone, or sizes that make no network.
+        ValueError: sizes that make no network.
     """
 
     stride = SIDE
@@ -78,7 +78,6 @@ class SVG(Model):
     def __init__(
         self,
         channels: int = 1,
-        backbone: Literal["dcgan", "vgg"] = "dcgan",
         width: int = 64,
         code: int = 128,
         latent: int = 10,
@@ -88,8 +87,6 @@ class SVG(Model):
         beta: float = 1e-4,
     ) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
-            raise ValueError(f"backbone {backbone!r} is unknown; choose {' or '.join(BACKBONES)}")
         if min(channels, latent, hidden) < 1 or min(width, code) < 2 or not 1 <= layers <= 16:
             raise ValueError(
                 "SVG needs 1 channel, latent and hidden value or more, a width and a code of 2 or "
@@ -99,20 +96,19 @@ class SVG(Model):
         if not 0 <= beta < math.inf:
             raise ValueError(f"beta is a weight of 0 or more, not {beta}")
         self.args = {
-            "channels": channels, "backbone": backbone, "width": width, "code": code,
-            "latent": latent, "hidden": hidden, "layers": layers,
-            "last_frame_skip": last_frame_skip, "beta": beta,
+            "channels": channels, "width": width, "code": code, "latent": latent,
+            "hidden": hidden, "layers": layers, "last_frame_skip": last_frame_skip, "beta": beta,
         }  # fmt: skip
         self.channels, self.latent = channels, latent
         self.last_frame_skip, self.beta = last_frame_skip, beta
-        down, up = BACKBONES[backbone](channels, width, code)
+        down, up = _stages(channels, width, code)
         self.encoder, self.decoder = Encoder(down), Decoder(up)
-        self.posterior = Recurrent(code, hidden, 1, 2 * latent)
-        self.prior = Recurrent(code, hidden, 1, 2 * latent)
-        self.frame_predictor = Recurrent(code + latent, hidden, layers, code)
+        self.posterior = CodeLSTM(code, hidden, 1, 2 * latent)
+        self.prior = CodeLSTM(code, hidden, 1, 2 * latent)
+        self.frame_predictor = CodeLSTM(code + latent, hidden, layers, code)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """The last frame, and the LSTMs' memories of those before it. Any T >= 1."""
+        """Keeps the last frame, and the LSTMs' states after those before it. Any T >= 1."""
         frames = past
         if state is not None:
             frames = torch.cat([state["frame"].unsqueeze(1).to(past.dtype), past], dim=1)
@@ -123,7 +119,7 @@ class SVG(Model):
             latents, memories["posterior"] = self.posterior(after, memories["posterior"])
             _, memories["prior"] = self.prior(before, memories["prior"])
             mean, _ = latents.chunk(2, dim=-1)
-            _, memories["frame_predictor"] = self._foretold(
+            _, memories["frame_predictor"] = self._next_codes(
                 before, mean, memories["frame_predictor"]
             )
         kept = {} if state is None or "key" not in state else {"key": state["key"]}
@@ -132,7 +128,7 @@ class SVG(Model):
         return {**kept, "frame": past[:, -1]}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """Each frame is drawn, and seen as the truth is; see the class for its randomness."""
+        """Each frame is decoded, and encoded for the next one; see the class for its randomness."""
         frame = state["frame"].unsqueeze(1)
         prior, predictor = (self._memory(name, frame, state) for name in MEMORIES[1:])
         code, maps = self._seen(frame)
@@ -150,18 +146,18 @@ class SVG(Model):
             z, log_variance = latents.chunk(2, dim=-1)
             if noise is not None:
                 z = z + (log_variance / 2).exp() * noise[:, :, :, step : step + 1]
-            code, predictor = self._foretold(code, z, predictor)
-            frame = self._drawn(code, maps, frame)
+            code, predictor = self._next_codes(code, z, predictor)
+            frame = self._decoded(code, maps, frame)
             forecast.append(frame)
         return torch.cat(forecast, dim=1)
 
     def learn(self, clips: Float[Tensor, "b t c h w"], window: Window, loss: Loss) -> Learnt:
-        """The evidence lower bound: how well each next frame is told from the truth before it and
-        from z of the posterior, which has seen it, plus `beta` times how far that is from the
-        prior.
+        """The evidence lower bound: `loss` of each next frame, predicted from the true frames
+        before it and from z of the posterior, which has seen it, plus `beta` times the divergence
+        of posterior and prior.
 
-        Both terms are means over time where the authors' code has sums, which the learning rate
-        feels and nothing else. What it gives as forecast are the window's last such frames.
+        Both terms are means over time, where the authors' code has sums: that changes the best
+        learning rate alone. The forecast is the window's last frames of those.
         """
         with _statistics_of_the_batch(self):
             return self._learn(clips, window, loss)
@@ -173,21 +169,17 @@ class SVG(Model):
         codes, maps = self._seen(frames)
         before, after = codes[:, :, :, :-1], codes[:, :, :, 1:]
         start = {name: self._memory(name, frames, None) for name in MEMORIES}
-        posterior, prior = (
-            of(read, start[name])[0].to(torch.promote_types(codes.dtype, torch.float32))
-            for of, read, name in (
-                (self.posterior, after, "posterior"),
-                (self.prior, before, "prior"),
-            )
-        )
+        wide = torch.promote_types(codes.dtype, torch.float32)
+        posterior = self.posterior(after, start["posterior"])[0].to(wide)
+        prior = self.prior(before, start["prior"])[0].to(wide)
         mean, log_variance = posterior.chunk(2, dim=-1)
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        foretold, _ = self._foretold(before, z, start["frame_predictor"])
-        shown = torch.arange(t - 1, device=clips.device)  # whose maps each forecast is drawn with
+        predicted, _ = self._next_codes(before, z, start["frame_predictor"])
+        shown = torch.arange(t - 1, device=clips.device)  # whose maps each frame is decoded with
         if not self.last_frame_skip:
             shown = shown.clamp(max=window.past - 1)
         maps = [size.unflatten(0, (b, t))[:, shown].flatten(0, 1) for size in maps]
-        forecast = self._drawn(foretold, maps, frames)
+        forecast = self._decoded(predicted, maps, frames)
         reconstruction = loss(forecast, truth)
         kl = kl_divergence(posterior, prior).mean()
         return Learnt(
@@ -208,23 +200,23 @@ class SVG(Model):
         code, maps = self.encoder(padded(frames.flatten(0, 1), SIDE))
         return code.unflatten(0, frames.shape[:2]).permute(0, 3, 4, 1, 2), maps
 
-    def _drawn(
+    def _decoded(
         self, codes: Codes, maps: Sequence[Tensor], like: Float[Tensor, "b _ c h w"]
     ) -> Float[Tensor, "b t c h w"]:
-        """The frames of these codes, of the size and kind of others."""
+        """The frames of these codes, cropped to the size of `like`, and of its dtype."""
         frames = self.decoder(codes.permute(0, 3, 4, 1, 2).flatten(0, 1), maps)
         frames = frames[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         return frames.unflatten(0, (codes.shape[0], codes.shape[3]))
 
-    def _foretold(
+    def _next_codes(
         self, codes: Codes, z: Float[Tensor, "b r k t z"], memory: Memory
     ) -> tuple[Codes, Memory]:
-        """The codes of the frames that follow."""
-        foretold, memory = self.frame_predictor(torch.cat([codes, z], dim=-1), memory)
-        return foretold.tanh(), memory
+        """The codes of the next frames."""
+        predicted, memory = self.frame_predictor(torch.cat([codes, z], dim=-1), memory)
+        return predicted.tanh(), memory
 
     def _memory(self, name: str, frames: Tensor, state: State | None) -> Memory:
-        """What an LSTM remembers; zeros at first."""
+        """The state of an LSTM; zeros at first."""
         if state is not None:
             return state[f"{name}_h"], state[f"{name}_c"]
         lstm = getattr(self, name).lstm
@@ -236,12 +228,11 @@ class SVG(Model):
 def kl_divergence(
     posterior: Float[Tensor, "*n _"], prior: Float[Tensor, "*n _"]
 ) -> Float[Tensor, "*n"]:
-    """KL(posterior || prior) of normal distributions without covariance, in nats, summed over their
-    values; each a mean and a logarithm of the variance, side by side in the last axis.
+    """KL(posterior || prior) in nats, summed over values, of normal distributions without
+    covariance. The last axis holds the means, then the logarithms of the variances.
     """
-    (mean, log_variance), (mean_p, log_variance_p) = (
-        of.chunk(2, dim=-1) for of in (posterior, prior)
-    )
+    mean, log_variance = posterior.chunk(2, dim=-1)
+    mean_p, log_variance_p = prior.chunk(2, dim=-1)
     squares = (log_variance.exp() + (mean - mean_p).square()) * (-log_variance_p).exp()
     return ((log_variance_p - log_variance + squares - 1) / 2).sum(dim=-1)
 
@@ -254,16 +245,14 @@ def _noise(
     steps: int,
     latent: int,
 ) -> Float[Tensor, "b r k t z"]:
-    """Normal numbers of each clip's key at (lead time, row, column, channel), lead times from 0,
-    rows and columns from `place`.
-    """
+    """Normal numbers by key, lead time (from 0), row and column (from `place`), and channel."""
     along = (torch.arange(n, device=keys.device) for n in (rows, columns, steps, latent))
     row, column, lead, channel = torch.meshgrid(*along, indexing="ij")
     row, column = (at + place[:, k].view(-1, 1, 1, 1, 1) for k, at in enumerate((row, column)))
     return normals(further(keys.view(-1, 1, 1, 1, 1), lead, row, column, channel))
 
 
-class Recurrent(nn.Module):
+class CodeLSTM(nn.Module):
     """A linear layer, LSTM layers, and a linear layer; each place of a frame on its own."""
 
     def __init__(self, inputs: int, hidden: int, layers: int, outputs: int) -> None:
@@ -313,10 +302,9 @@ class Decoder(nn.Module):
         return x
 
 
-Stages = tuple[list[nn.Sequential], list[nn.Sequential]]
-
-
-def dcgan(channels: int, width: int, code: int) -> Stages:
+def _stages(
+    channels: int, width: int, code: int
+) -> tuple[list[nn.Sequential], list[nn.Sequential]]:
     """Stages down and up: a 4x4 convolution of stride 2 for each size, as in DCGAN (Radford et al.
     2015, arXiv 1511.06434).
     """
@@ -336,46 +324,6 @@ def dcgan(channels: int, width: int, code: int) -> Stages:
     )
 
 
-def vgg(channels: int, width: int, code: int) -> Stages:
-    """Stages down and up: 3x3 convolutions, and pooling by 2 or repetition between the sizes, as in
-    VGG (Simonyan and Zisserman 2014, arXiv 1409.1556).
-    """
-
-    def convolved(*widths: int) -> list[nn.Module]:
-        layers: list[nn.Module] = []
-        for i, o in pairwise(widths):
-            layers += _normed(nn.Conv2d(i, o, 3, padding=1, bias=False))
-        return layers
-
-    def down(*widths: int) -> nn.Sequential:
-        return nn.Sequential(nn.MaxPool2d(2), *convolved(*widths))
-
-    def up(*widths: int) -> nn.Sequential:
-        return nn.Sequential(*convolved(*widths), nn.Upsample(scale_factor=2))
-
-    a, b, c, d = (width * 2**k for k in range(4))
-    last = nn.ConvTranspose2d(a, channels, 3, padding=1)
-    return (
-        [
-            nn.Sequential(*convolved(channels, a, a)),
-            down(a, b, b),
-            down(b, c, c, c),
-            down(c, d, d, d),
-            nn.Sequential(nn.MaxPool2d(2), *_to_code(d, code)),
-        ],
-        [
-            nn.Sequential(*_from_code(code, d), nn.Upsample(scale_factor=2)),
-            up(2 * d, d, d, c),
-            up(2 * c, c, c, b),
-            up(2 * b, b, a),
-            nn.Sequential(*convolved(2 * a, a), last, nn.Sigmoid()),
-        ],
-    )
-
-
-BACKBONES = {"dcgan": dcgan, "vgg": vgg}
-
-
 def _to_code(width: int, code: int) -> nn.Sequential:
     """4x4 maps become a code; of larger frames each 4x4 on their own."""
     convolution = nn.Conv2d(width, code, 4, stride=4, bias=False)
@@ -391,16 +339,16 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
 
 
 class Norm(nn.Module):
-    """Batch norm by the statistics that training has kept, in whichever mode the network is; those
-    of a batch are taken, and kept, in `learn` alone.
+    """Batch norm by the running statistics, also in training mode; only `learn` takes, and keeps,
+    those of its batch.
 
-    A norm of each frame on its own would need no such care, but the latents may then stay unused:
-    at first they move a code by little, which batch norm makes as large as codes differ.
+    With a norm of each frame on its own the latents may stay unused: at first they change a code by
+    little, which batch norm scales up to how much codes differ.
     """
 
     running_mean: Tensor
     running_var: Tensor
-    momentum = 0.1  # of what is kept
+    momentum = 0.1  # of the running statistics
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -435,7 +383,7 @@ def _statistics_of_the_batch(network: nn.Module) -> Iterator[None]:
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Denton and Fergus 2018 on stochastic Moving MNIST.
-    "svg_lp": ("svg", {"backbone": "dcgan", "width": 64, "code": 128, "hidden": 256}),
+    "svg_lp": ("svg", {"width": 64, "code": 128, "hidden": 256}),
     # What a CPU trains.
-    "svg_small": ("svg", {"backbone": "dcgan", "width": 24, "code": 64, "hidden": 128}),
+    "svg_small": ("svg", {"width": 24, "code": 64, "hidden": 128}),
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.models import Drawn, Learnt, Loss, Model, parts_of
+from foreframe.models import EnsembleRequest, Learnt, Loss, Model, parts_of
 from foreframe.training.crps import crps
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
@@ -85,7 +85,7 @@ class ForecastModule(L.LightningModule):
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
-        asked = Drawn(VALIDATED) if self.network.draws else None
+        asked = EnsembleRequest(VALIDATED) if self.network.draws else None
         drawn = forecast_clips(self.network, parts, drawn=asked)[0].unflatten(0, (len(clips), -1))
         validated = {"past": parts.past_of_targets, "truth": parts.truth}
         validated["forecast"] = drawn.mean(dim=1)

@@ -11,7 +11,7 @@ from foreframe.data import ClipSet, batches
 from foreframe.evaluation.metrics import scores_of
 from foreframe.evaluation.networks import forecast_clips
 from foreframe.evaluation.scoring import Scoring
-from foreframe.models import Drawn, Model, parts_of
+from foreframe.models import EnsembleRequest, Model, parts_of
 from foreframe.training.options import MachineOptions
 
 # Shares of the minutes: of what is scored before a training begins, of all validations, and of the
@@ -55,7 +55,7 @@ def seconds_of_validation(
 ) -> float:
     """Seconds that validating one clip takes here and now: after a first one, which warms up."""
     was_training = network.training
-    asked = Drawn(members) if members else None
+    asked = EnsembleRequest(members) if members else None
     taken = []
     for n in (1, min(at_once, 4)):
         began = time.monotonic()
