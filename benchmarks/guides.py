@@ -79,8 +79,9 @@ def error(guides: Sequence[str], file: str, size: Sequence[int], clips: int) -> 
 
     clip = foreframe.clips_from(file)[0]
     card = foreframe.evaluate(
-        None, file, clips, 4, [name for name in guides if name != "persistence"],
-        data_args={"scaling": RAIN} if clip.units == "mm/h" else None,
+        None, file, clips=clips, batch_size=4,
+        baselines=[name for name in guides if name != "persistence"],
+        scaling=RAIN if clip.units == "mm/h" else None,
         reading={"size": list(size)} if size else None,
         past=PAST, future=STEPS, split="all",
     )  # fmt: skip

@@ -42,12 +42,12 @@ def write_radar(folder: Path) -> None:
     grid.to_zarr(folder, consolidated=False, encoding={"rain": {"chunks": (1, ROWS, COLUMNS)}})
 
 
-def windows(source: str, args: dict) -> dict[str, float]:
-    from foreframe.clips.clip import Window
-    from foreframe.data import open_dataset
+def windows(source: str, scaling: dict | None = None, splits: dict = SPLIT) -> dict[str, float]:
+    from foreframe.data import DataOptions, SplitOptions, open_dataset
 
     began = time.perf_counter()
-    dataset = open_dataset(source, "train", Window(5, 5), {**SPLIT, **args})
+    split = SplitOptions(**splits)
+    dataset = open_dataset(DataOptions(source, {}, 5, 5, scaling=scaling, splits=split), "train")
     dataset[0]
     opened = time.perf_counter() - began
     order = np.random.default_rng(0).integers(0, len(dataset), 200).tolist()
@@ -78,16 +78,15 @@ def here_and_there(source: str) -> dict[str, float]:
     return {"windows/s": 20 / (time.perf_counter() - began)}
 
 
-def step(model: str, source: str, args: dict) -> dict[str, float]:
-    from foreframe.training.options import (
-        DataOptions,
-        LearningOptions,
-        MachineOptions,
-        ModelOptions,
-    )
+def step(
+    model: str, source: str, scaling: dict | None = None, splits: dict | None = None
+) -> dict[str, float]:
+    from foreframe.clips.data_options import DataOptions, SplitOptions
+    from foreframe.training.options import LearningOptions, MachineOptions, ModelOptions
     from foreframe.training.planning import plan
 
-    data = DataOptions(data=source, data_args=args, past=5, future=5, batch_size=8)
+    split = SplitOptions(**(splits or {}))
+    data = DataOptions(source, {}, 5, 5, batch_size=8, scaling=scaling, splits=split)
     machine = MachineOptions(compile=False)
     taken = plan(ModelOptions(model=model), data, LearningOptions(), machine)
     share = taken.fetch / (taken.fetch + taken.step)
@@ -95,15 +94,16 @@ def step(model: str, source: str, args: dict) -> dict[str, float]:
 
 
 def measure(row: str, film: str, radar: str) -> dict[str, float]:
-    tiles = {**SPLIT, "tile": 128, "scaling": {"kind": "log", "low": 0.1, "high": 100}}
+    scaling = {"kind": "log", "low": 0.1, "high": 100}
+    tiles = {**SPLIT, "tile": 128}
     rows = {
-        "film, windows": lambda: windows(film, {}),
+        "film, windows": lambda: windows(film),
         "film, in order": lambda: in_order(film),
-        "radar, windows": lambda: windows(radar, {}),
-        "radar, tiles": lambda: windows(radar, tiles),
+        "radar, windows": lambda: windows(radar),
+        "radar, tiles": lambda: windows(radar, scaling, tiles),
         "radar, not kept": lambda: here_and_there(radar),
-        "quick, drawn digits": lambda: step("quick", "moving_mnist", {}),
-        "nowcast, radar tiles": lambda: step("nowcast", radar, tiles | {"active": 0.05}),
+        "quick, drawn digits": lambda: step("quick", "moving_mnist"),
+        "nowcast, radar tiles": lambda: step("nowcast", radar, scaling, tiles | {"active": 0.05}),
     }
     found = rows[row]()
     return found | {"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

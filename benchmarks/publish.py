@@ -20,7 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from radar import SCORES
 import foreframe
 from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import plural
-from foreframe.data import open_splits
+from foreframe.data import DataOptions, open_splits
 from foreframe.forecasting.trained import Trained
 
 MEMBERS = 16  # of models that draw any
@@ -200,8 +200,8 @@ def publish(
     of = OF[kind]
     forecaster = mean_of(runs, apart)
     args = of.data_args | {"clips": clips}
-    test = open_splits(of.data, forecaster.window, args)["test"]
-    before = foreframe.evaluate(forecaster, test, "all", 32)
+    test = open_splits(DataOptions(of.data, args, **asdict(forecaster.window)))["test"]
+    before = foreframe.evaluate(forecaster, test, clips="all", batch_size=32)
     last = Path(runs[-1])
     trained = last.parents[1] if last.suffix == ".ckpt" else last
     settings = (trained / "config.yaml").read_text(encoding="utf-8")
@@ -210,7 +210,7 @@ def publish(
     folder = forecaster.save(to / f"{name}.new", half=True)
     members = MEMBERS if forecaster.model.draws else None
     written = foreframe.Forecaster.load(folder)
-    after = foreframe.evaluate(written, test, "all", 32, members=members)
+    after = foreframe.evaluate(written, test, clips="all", batch_size=32, members=members)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))
     print(f"MSE (openstl) {own:.3f}, as float16 {halved:.3f}")
     if halved > 1.001 * own:

@@ -304,12 +304,16 @@ def main(arguments: Sequence[str]) -> int:
         leave(f"there is no event {unknown[0]}; choose of {', '.join(events)}")
 
     from foreframe.api import open_scored
+    from foreframe.evaluation import EvaluateOptions
 
     how = grouped(f"{READ} {SMALL_READ}" if given.quick else READ)
     found = {}
     try:
         for event in asked:
-            opened = open_scored(given.forecaster, str(without(event, events, output)), **how)
+            opened = open_scored(
+                given.forecaster,
+                EvaluateOptions(data=str(without(event, events, output)), **how),
+            )
             opened.forecaster.check_members(given.members)
             # The archives are 1 km from pixel to pixel.
             km = float(how["reading"]["coarsen"])

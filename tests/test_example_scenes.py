@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 
 from examples.scenes import Scenes
 from foreframe.cli import main
-from foreframe.clips.clip import Window
-from foreframe.data import open_splits
+from foreframe.data import DataOptions, open_splits
 
 PATH = "examples.scenes.Scenes"
 
@@ -60,7 +59,7 @@ def test_bytes_hold_the_same_clips_on_any_canvas(kind: str, channels: int) -> No
 
 def test_it_opens_by_its_import_path() -> None:
     """With the units, epochs and bytes that its attributes say."""
-    splits = open_splits(PATH, Window(3, 2), {"kind": "rain", "canvas": 24, "length": 5})
+    splits = open_splits(DataOptions(PATH, {"kind": "rain", "canvas": 24, "length": 5}, 3, 2))
     train, own = splits["train"], Scenes(kind="rain", canvas=24, length=5)
     assert train.scaling == own.scaling
     assert train.scaling.units == "mm/h"

@@ -8,6 +8,7 @@ import rasterio
 
 import standins
 from foreframe import Forecaster, Scaling, clips_from
+from foreframe.data import ReadOptions
 from foreframe.forecasting.incoming import live_frames, place_of
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
@@ -20,7 +21,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def persistence(**reading) -> Forecaster:
-    trained = Trained(reading=reading)
+    trained = Trained(reading=ReadOptions(**reading))
     return Forecaster(build_model("persistence"), scaling=Scaling(0, 255), trained=trained)
 
 

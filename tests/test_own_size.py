@@ -9,7 +9,7 @@ import pytest
 import standins
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.data import open_dataset
+from foreframe.data import DataOptions, ReadOptions, open_dataset
 from foreframe.evaluation import ScoreOptions
 from foreframe.evaluation.card import score_clips
 from foreframe.forecasting.forecast_options import TiledOptions
@@ -17,13 +17,15 @@ from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 
-READ = {"size": [24, 32], "colour": "grey"}
+READ = ReadOptions(size=[24, 32], colour="grey")
 FREE = TiledOptions(budget=1e3)
 BIG = (4, 1, 480, 640)
 
 
 def forecaster(preset: str = "guided") -> Forecaster:
-    trained = Trained("film.mp4", READ, READ, (24, 32), preset, 0, "scenes")
+    trained = Trained(
+        "film.mp4", reading=READ, frame=(24, 32), preset=preset, seed=0, weights="scenes"
+    )
     return Forecaster(build_model(preset), Window(4, 4), Scaling(0, 255), trained)
 
 
@@ -41,7 +43,8 @@ def test_predict_and_streams_take_films_as_they_are(
     assert main(["predict", "saved", "film.mp4", "-o", "future.mp4"]) == 0
     assert "as large as they are, 48x64" in capsys.readouterr().err
     assert main(["stream", "saved", "film.mp4", "--every", "30", "--output", "live"]) == 0
-    film = open_dataset("film.mp4", "all", Window(4, 4), reading_as_trained(own, "film.mp4", {}))
+    how = reading_as_trained(own, "film.mp4", {})
+    film = open_dataset(DataOptions("film.mp4", past=4, future=4, reading=how), "all")
     assert film[0].shape[2:] == (24, 32)
 
 
@@ -56,7 +59,8 @@ def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
 
 def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:
     standins.film(tmp_path / "film.mp4", frames=40)
-    data = open_dataset(tmp_path / "film.mp4", "all", Window(4, 4), READ, Scaling(0, 255))
+    given = DataOptions(str(tmp_path / "film.mp4"), past=4, future=4, reading=READ)
+    data = open_dataset(given, "all", Scaling(0, 255))
     options = ScoreOptions(2, baselines=["persistence", "dense_motion"])
     card = score_clips(forecaster(), data, options)
     assert list(card["scores"]) == ["model", "scenes", "persistence", "dense_motion"]

@@ -101,8 +101,8 @@ def test_colours_in_memory_are_no_values_of_a_unit_either() -> None:
 def test_evaluate_scores_pictures_on_the_range_of_training(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_mp4("film.mp4", np.concatenate([pictures(30), pictures(30), pictures(30)]), 10)
-    shares = ["--data_args.shares", "[0.5,0.25,0.25]"]
-    command = ["evaluate", "moving-mnist", "--data", "film.mp4", "--data_args.colour", "grey"]
+    shares = ["--splits.shares", "[0.5,0.25,0.25]"]
+    command = ["evaluate", "moving-mnist", "--data", "film.mp4", "--reading.colour", "grey"]
     assert main([*command, *shares, "--clips", "2", "--output", "report"]) == 0
     card = json.loads((tmp_path / "report" / "scorecard.json").read_text())
     # A walking square covers 400 of 4,096 pixels: a square forecast elsewhere is off by 800.

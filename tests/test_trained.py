@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.cli.train import parse
+from foreframe.clips.data_options import ReadOptions
 from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained, data_of
 from foreframe.models import build_model
@@ -154,18 +156,17 @@ def test_the_command_line_may_name_anything() -> None:
         {"n": 200, "digits": {"download": True, "root": "data"}},
     )
     trained = Trained("my_clips.Waves", {"n": 200})
-    assert data_of(trained, "run", "my_clips.Waves", {"m": 1}) == (
-        "my_clips.Waves",
-        {"n": 200, "m": 1},
-    )
-    assert data_of(trained, "run", "other.Clips") == ("other.Clips", {})
+    data = data_of(trained, "run", {"data": "my_clips.Waves", "data_args": {"m": 1}})
+    assert data == DataOptions("my_clips.Waves", {"n": 200, "m": 1})
+    assert data_of(trained, "run", {"data": "other.Clips"}) == DataOptions("other.Clips")
 
 
 def test_what_is_harmless_needs_no_word() -> None:
     np.save("film.npy", np.zeros((40, 8, 8), np.uint8))
     Path("pictures").mkdir()
     for data in ("moving_mnist", "film.npy", str(Path("film.npy").resolve()), "pictures"):
-        assert data_of(Trained(data, {"every": 2}), "run") == (data, {"every": 2})
+        how = ReadOptions(every=2)
+        assert data_of(Trained(data, reading=how), "run", {}) == DataOptions(data, reading=how)
 
 
 @pytest.mark.parametrize(
@@ -203,11 +204,11 @@ def test_free_words_steer_nothing() -> None:
 def test_a_file_does_not_say_how_much_memory_may_be_taken() -> None:
     trained = {
         "data": "film.mp4",
-        "data_args": {"budget": 1e9, "size": [8, 8]},
         "reading": {"budget": 1e9, "size": [8, 8]},
     }
     forecaster = Forecaster.load(saved(trained=trained))
-    assert reading_as_trained(forecaster, "a.mp4", {}) == {"size": [8, 8]}
-    assert reading_as_trained(forecaster, "a.mp4", {"budget": 2}) == {"size": [8, 8], "budget": 2}
+    small = ReadOptions(size=[8, 8])
+    assert reading_as_trained(forecaster, "a.mp4", {}) == small
+    assert reading_as_trained(forecaster, "a.mp4", {"budget": 2}) == replace(small, budget=2)
     Path("film.mp4").touch()
-    assert data_of(forecaster.trained, "it") == ("film.mp4", {"size": [8, 8]})
+    assert data_of(forecaster.trained, "it", {}) == DataOptions("film.mp4", reading=small)

@@ -5,6 +5,7 @@ python examples/camera/mean_frame.py RUN
 """
 
 import sys
+from dataclasses import asdict, replace
 
 import torch
 
@@ -15,11 +16,11 @@ from foreframe.forecasting.trained import data_of
 
 def main(run: str) -> None:
     forecaster = Forecaster.load(run)
-    data, args = data_of(forecaster.trained, run)
-    window, args = forecaster.window, args | {"augment": "none"}  # a mirrored scene is another one
-    train, test = (
-        open_dataset(data, split, window, args, forecaster.scaling) for split in ("train", "test")
-    )
+    window = forecaster.window
+    data = data_of(forecaster.trained, run, asdict(window))
+    # A mirrored scene is another one.
+    data = replace(data, splits=replace(data.splits, augment="none"))
+    train, test = (open_dataset(data, split, forecaster.scaling) for split in ("train", "test"))
     mean = torch.cat([batch.mean(dim=(0, 1), keepdim=True) for batch in batches(train, 64)]).mean(
         dim=0
     )

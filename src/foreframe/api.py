@@ -3,32 +3,31 @@
 Nothing heavy is loaded before it is needed: Lightning only to train.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from foreframe.base.files import check_writable
+from foreframe.base.schema import check_types, typed
 from foreframe.base.shipped import name_of
-from foreframe.base.typed import check_types, typed
 from foreframe.clips.data_options import (
     NONE,
+    DataOptions,
     ReadOptions,
     SplitOptions,
-    as_data_args,
-    check_drawn,
-    check_scoring,
-    read_options,
+    not_usual,
 )
 from foreframe.clips.scaling import Scaling
-from foreframe.evaluation import ScoreOptions
+from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.training.options import LossName, Options
-from foreframe.training.recipes import Given, explicit_options, no_option, options_from
+from foreframe.training.options import GROUPS, Options
+from foreframe.training.recipes import KINDS, Given, explicit_options, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html, table_html
 
 if TYPE_CHECKING:
@@ -43,67 +42,34 @@ Kind = TypeVar("Kind")
 SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
 
 
-class TrainOptions(TypedDict, total=False):
-    """The options of `foreframe train` by name, for editors and type checkers; what they mean is
-    told in `foreframe.training.options`, and by `foreframe train --help`.
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def _takes(*groups: type) -> Callable[[Call], Call]:
+    """Show the fields of dataclasses as arguments of a function that takes them by name: in its
+    signature with their defaults, and in its help.
     """
 
-    model: str
-    hidden: int | None
-    model_args: Plain
-    weights: str | os.PathLike[str] | None
+    def show(function: Call) -> Call:
+        signature = inspect.signature(function)
+        shown = {p.name: p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
+        for group in groups:
+            usual = group()
+            for name, option in inspect.signature(group).parameters.items():
+                named = option.replace(kind=option.KEYWORD_ONLY, default=getattr(usual, name))
+                shown.setdefault(name, named)
+        parts = [part for group in groups for part in group.__mro__[:-1]]
+        about = [inspect.cleandoc(part.__doc__ or "") for part in (function, *parts)]
+        given: Any = function
+        given.__signature__ = signature.replace(parameters=list(shown.values()))
+        given.__doc__ = "\n\n".join(about)
+        return function
 
-    data: Any
-    data_args: Plain
-    scaling: str | Plain | Scaling
-    reading: Plain | ReadOptions
-    splits: Plain | SplitOptions
-    past: int
-    future: int
-    stride: int
-    batch_size: int
-    workers: int
-    validation_clips: int
-
-    loss: LossName
-    members: int
-    pools: list[int]
-    sampling_steps: int
-    optimizer: Literal["adam", "adamw", "muon"]
-    learning_rate: float
-    beta_1: float
-    beta_2: float
-    weight_decay: float
-    schedule: Literal["constant", "cosine", "onecycle"]
-    warmup: int
-    clip: float
-    truncate: int
-    least_past: int
-    start_at_mean: bool
-    epochs: int
-    minutes: float | None
-    patience: int
-    seed: int
-
-    device: str
-    devices: int | str
-    precision: str
-    memory: Literal["keep", "save"]
-    compile: bool | Literal["auto"]
-    budget: float
-    trainer: Plain
-
-    run: str | os.PathLike[str] | None
-    resume: str | os.PathLike[str] | None
-    accept_changes: bool
-    save_every: float
-    picture_every: int
-    tensorboard: bool
-    port: int
-    verbose: bool
+    return show
 
 
-def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[TrainOptions]) -> "Run":
+@_takes(*GROUPS)
+def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run":
     """Train a model, as `foreframe train` does.
 
         run = foreframe.fit("quick", data="film.mp4", minutes=4)
@@ -111,9 +77,10 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Unpack[Train
     Args:
         recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
             config.yaml; `options` change it.
-        options: those of `foreframe train`. Mappings (`model_args={"core": ...}`) change those of
-            the recipe name by name. `data` may also be in memory: an array, a tensor, an xarray
-            object, a Dataset, or a Dataset for each split, {"train": ..., "validation": ...}.
+        options: those of `foreframe train`, below. Mappings (`model_args={"core": ...}`) change
+            those of the recipe name by name. `data` may also be in memory: an array, a tensor, an
+            xarray object, a Dataset, or a Dataset for each split, {"train": ..., "validation":
+            ...}.
 
     Returns:
         The run; `fit(resume=run)` goes on with it, with its own options where none are given.
@@ -149,25 +116,25 @@ def _configs(recipe: str | os.PathLike[str] | None) -> list[str]:
 def _changes(given: Mapping[str, Any]) -> Given:
     changes: Given = []
     for name, value in given.items():
-        if name not in TrainOptions.__annotations__:
-            raise ValueError(no_option(name, list(TrainOptions.__annotations__)))
-        path, plain = (name,), value if name == "data" else _plain(value)
-        if name in ("reading", "splits") and not isinstance(plain, Mapping):
-            as_data_args({name: plain})  # which refuses it
-        if isinstance(value, os.PathLike):
-            changes.append((path, os.fspath(value)))
-        elif isinstance(plain, Mapping) and name not in ("data", "scaling"):
-            changes += [((*path, inner), part) for inner, part in plain.items()]
+        if name not in KINDS:
+            raise ValueError(no_option(name, list(KINDS)))
+        plain = _plain_option(name, value)
+        if isinstance(plain, Mapping) and name not in ("data", "scaling"):
+            changes += [((name, inner), part) for inner, part in plain.items()]
         else:
-            changes.append((path, plain))
+            changes.append(((name,), plain))
     return changes
+
+
+def _plain_option(name: str, value: Any) -> Any:
+    """Data in memory stay what they are."""
+    return value if name == "data" and not isinstance(value, os.PathLike) else _plain(value)
 
 
 def _plain(value: Any) -> Any:
     """A value as a YAML file would give it."""
-    if isinstance(value, ReadOptions | SplitOptions):  # what it does not say is as elsewhere
-        usual = asdict(type(value)())
-        value = {name: of for name, of in asdict(value).items() if of != usual[name]}
+    if isinstance(value, ReadOptions | SplitOptions):
+        value = not_usual(value)
     if isinstance(value, Scaling):
         value = asdict(value)
     if isinstance(value, os.PathLike):
@@ -311,6 +278,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     return Run(Path(folder))
 
 
+@_takes(PredictOptions)
 def predict(
     what: "Forecaster | Run | str | os.PathLike[str]",
     source: Any,
@@ -399,6 +367,7 @@ class Live:
     errors: Mapping[int, float]
 
 
+@_takes(StreamOptions)
 def stream(
     what: "Forecaster | Run | str | os.PathLike[str]",
     source: str,
@@ -496,7 +465,7 @@ def check(
     from foreframe.clips.clip import Window
     from foreframe.data.check import check_recordings, describe_splits, summarise
 
-    how = read_options(_plain(reading) or {})
+    how = typed(ReadOptions, _plain(reading) or {}, "reading")
     split = typed(SplitOptions, _plain(splits) or {}, "splits")
     recordings = check_recordings(source, how)
     window = Window(past, future, stride)
@@ -513,7 +482,7 @@ def _options(kind: type[Kind], given: Kind | None, changes: Mapping[str, Any]) -
     Raises:
         ValueError: a name that is no option, or a value that it cannot have.
     """
-    plain = {name: _plain(value) for name, value in changes.items()}
+    plain = {name: _plain_option(name, value) for name, value in changes.items()}
     if given is None:
         return typed(kind, plain, "")
     check_types(kind, plain, "")
@@ -529,33 +498,14 @@ def _forecaster(what: Any, device: str) -> tuple["Forecaster", str]:
     return Forecaster.load(os.fspath(what), device), name_of(os.fspath(what))
 
 
+@_takes(EvaluateOptions)
 def evaluate(
     what: "Forecaster | Run | str | os.PathLike[str] | None",
     data: Any = None,
-    clips: int | Literal["all"] | None = None,
-    batch_size: int = 16,
-    baselines: Sequence[str] | None = None,
-    thresholds: Sequence[float] = (),
-    scales: Sequence[int] = (),
-    period: int | None = None,
-    progress: Callable[[int, int], Any] | None = None,
-    precision: str = "32-true",
+    options: EvaluateOptions | None = None,
     *,
-    data_args: Plain | None = None,
-    reading: Plain | ReadOptions | None = None,
-    splits: Plain | SplitOptions | None = None,
-    past: int | None = None,
-    future: int | None = None,
-    forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
-    pasts: str | os.PathLike[str] | None = None,
-    split: Literal["train", "validation", "test", "all"] | None = None,
-    stride: int | None = None,
-    output: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    match: str | Sequence[str] = (),
-    members: int | None = None,
-    seed: int = 0,
-    budget: float = 2.0,
+    progress: Callable[[int, int], Any] | None = None,
+    **changes: Any,
 ) -> Card:
     """Score a forecaster beside the baselines, as `foreframe evaluate` does.
 
@@ -566,31 +516,9 @@ def evaluate(
             `forecasts`, and the baselines.
         data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
             as it is, all of it, unless `split` names a block.
-        clips: how many, or "all"; by default as many as are scored within a minute, about, and all
-            where there are `forecasts`.
-        batch_size: clips at once, at most.
-        baselines: names in MODELS to score beside the model; by default all that can run here.
-        thresholds: of events, in the data's units, e.g. [0.5, 2] for rain.
-        scales: odd sides in pixels for the fractions skill score of these events.
-        period: adds a baseline that repeats so many steps, e.g. 24: the same hour yesterday.
+        options, changes: the fields of `EvaluateOptions` by name, below, or an object that they
+            change. By default no report is written.
         progress: called after each batch with how many clips are scored, and how many will be.
-        precision: bf16-mixed rounds, and is often faster; auto takes it where the processor
-            multiplies bfloat16.
-        data_args: arguments of the data.
-        reading, splits: of recordings, where not as in training.
-        past, future: frames to look at and to score; by default as in training, or 10, or as many
-            as `forecasts` have.
-        forecasts: files of other programs to score too, as `foreframe evaluate` takes them.
-        pasts: .npy to write the past frames of the clips to, for other programs to forecast from.
-        split: by default test.
-        stride: frames from window to window of recordings; by default that of training.
-        output: folder for a report with curves and pictures; by default none is written.
-        device: of a forecaster that is loaded; auto takes cuda where there is one.
-        match: "last", "guide" or both: rows of the forecasts with the values of these, as
-            `Forecaster.predict` gives them; of members, too. By default what the forecaster's own
-            `match` says; "none" for none.
-        members, seed: of an ensemble that is scored, too, beside a lagged one.
-        budget: GiB of memory that scoring a batch may take.
 
     Returns:
         See `foreframe.evaluation.card.score_clips`, and "data" and "split"; a dict which a terminal
@@ -599,30 +527,17 @@ def evaluate(
     Raises:
         ValueError: as loading, opening and scoring do.
     """
-    check_scoring(clips, past, future, batch_size, split, pasts)
-    opened = open_scored(
-        what, data, data_args, reading, splits, past, future, forecasts, split, stride, device
-    )
-    if output is not None:
-        check_writable(Path(output))
-    if pasts is not None:
-        opened.write_pasts(pasts, clips)
-    options = ScoreOptions(
-        clips,
-        batch_size,
-        baselines,
-        thresholds,
-        scales,
-        period,
-        precision,
-        match,
-        members,
-        seed,
-        budget,
-    )
-    card = opened.score(options, progress)
-    if output is not None:
-        opened.write_report(output, card)
+    if data is not None:
+        changes["data"] = data
+    options = _options(EvaluateOptions, options, changes)
+    scored = open_scored(what, options)
+    if options.output is not None:
+        check_writable(Path(options.output))
+    if options.pasts is not None:
+        scored.write_pasts(options.pasts)
+    card = scored.score(progress)
+    if options.output is not None:
+        scored.write_report(options.output, card)
     return card
 
 
@@ -634,10 +549,11 @@ class Scored:
         forecaster: with the window to score; persistence where there is no other.
         name: of its row: "model", or "persistence".
         dataset: the clips, by their numbers.
-        where: what the clips are: "data", "data_args" and "split"; empty for a Dataset that is
-            scored as it is.
+        where: what the clips are: "data", "split" and how these were opened; empty for a Dataset
+            that is scored as it is.
         own: whether they are what the forecaster was trained on.
         forecasts: external ones.
+        options: how they are scored.
     """
 
     forecaster: "Forecaster"
@@ -646,33 +562,30 @@ class Scored:
     where: Plain
     own: bool
     forecasts: "Sequence[Forecasts]"
+    options: EvaluateOptions
 
-    def score(
-        self, options: ScoreOptions, progress: Callable[[int, int], Any] | None = None
-    ) -> Card:
+    def score(self, progress: Callable[[int, int], Any] | None = None) -> Card:
         """The scorecard; raises as `foreframe.evaluate`."""
         from foreframe.evaluation.card import score_clips
 
+        options = self.options
         if self.name != "model" and {*options.matches} - {NONE}:
             raise ValueError(
                 "match is of a run's forecasts, not of those made elsewhere: name a RUN"
             )
-        if options.clips is None and not self.forecasts:
+        if options.clips is None and options.seconds is None and not self.forecasts:
             options = replace(options, seconds=SECONDS)
         card = score_clips(
             self.forecaster, self.dataset, options, self.forecasts, self.name, progress
         )
         return Card({**self.where, **card})
 
-    def write_pasts(
-        self, path: str | os.PathLike[str], clips: int | Literal["all"] | None = None
-    ) -> int:
+    def write_pasts(self, path: str | os.PathLike[str]) -> int:
         """As `foreframe.evaluation.external.write_pasts`."""
         from foreframe.evaluation.external import write_pasts
 
         window, scaling = self.forecaster.window, self.forecaster.scaling
-        n = None if clips == "all" else clips
-        return write_pasts(Path(path), self.dataset, window, scaling, n)
+        return write_pasts(Path(path), self.dataset, window, scaling, self.options.limit)
 
     def write_report(self, folder: str | os.PathLike[str], card: Plain) -> list[Path]:
         """As `foreframe.evaluation.report.write_report`."""
@@ -684,20 +597,10 @@ class Scored:
 
 
 def open_scored(
-    what: "Forecaster | Run | str | os.PathLike[str] | None",
-    data: Any = None,
-    data_args: Plain | None = None,
-    reading: Plain | ReadOptions | None = None,
-    splits: Plain | SplitOptions | None = None,
-    past: int | None = None,
-    future: int | None = None,
-    forecasts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
-    split: str | None = None,
-    stride: int | None = None,
-    device: str = "auto",
+    what: "Forecaster | Run | str | os.PathLike[str] | None", options: EvaluateOptions
 ) -> Scored:
-    """Open what `evaluate` scores, whose arguments these are; raises as it does."""
-    if what is None and data is None:
+    """Open what `evaluate` scores; raises as it does."""
+    if what is None and options.data is None:
         raise ValueError("name a RUN, or what to score on without one: --data")
     from torch.utils.data import Dataset
 
@@ -705,55 +608,50 @@ def open_scored(
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.recordings import check_channels, data_to_score
+    from foreframe.forecasting.recordings import check_channels
     from foreframe.models import model_name
 
-    if what is None:
-        forecaster = Forecaster.load("persistence")
-    elif isinstance(what, Forecaster):
-        forecaster = what
+    forecaster, _ = _forecaster("persistence" if what is None else what, options.device)
+    trained = forecaster.trained
+    opened = _data_to_score(what, forecaster, options)
+    name = data_name(opened.data)
+    own = what is not None and (options.data is None or name == trained.data)
+    files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
+    forecasts = [open_forecasts(file, opened.reading.variable) for file in files]
+    window = replace(forecaster.window, **options.window)
+    if what is None and forecasts and options.future is None:
+        window = replace(window, future=forecasts[0].steps)
+    opened = replace(opened, **asdict(window))
+    split, scaling = options.split or "test", forecaster.scaling
+    if isinstance(options.data, Dataset) and options.split is None:
+        dataset, where = options.data, {}
     else:
-        forecaster = Forecaster.load(os.fspath(what), device)
-    options = {"data_args": data_args, "reading": reading, "splits": splits}
-    given = {name: _plain(of) for name, of in options.items() if of is not None}
-    args: dict[str, Any] = as_data_args(given).get("data_args", {})
-    asked = [(group, name) for group, of in given.items() for name in of]
-    check_drawn(forecaster.trained.data if data is None else data, asked)
-    own = what is not None and data is None
-    if data is None and isinstance(what, Run) and not isinstance(what.data, str | os.PathLike):
-        data, args = what.data, {**forecaster.trained.data_args, **args}
-        split = split or "test"
-    if data is None or isinstance(data, str | os.PathLike):
-        name = None if data is None else os.fspath(data)
-        own = own or (what is not None and name == forecaster.trained.data)
-        if what is not None:
-            name, args = data_to_score(forecaster, _called(what), name, args)
-        data = name
-    else:
-        name = data_name(data)
-    files = [forecasts] if isinstance(forecasts, str | os.PathLike) else forecasts
-    external = [open_forecasts(os.fspath(file), args.get("variable")) for file in files]
-    if what is None and external and future is None:
-        future = external[0].steps
-    changes = {"past": past, "future": future, "stride": stride}
-    window = replace(forecaster.window, **{k: n for k, n in changes.items() if n is not None})
-    scaling = forecaster.scaling
-    if isinstance(data, Dataset) and split is None:
-        dataset, where = data, {}
-    else:
-        split = split or "test"
-        dataset = open_dataset(data, split, window, args, None if forecaster.free else scaling)
-        check_first_clip(dataset, window, forecaster.model.takes, str(name))
-        where = {"data": name, "data_args": args, "split": split}
+        dataset = open_dataset(opened, split, None if forecaster.free else scaling)
+        check_first_clip(dataset, window, forecaster.model.takes, name)
+        where = {"data": name, "data_args": opened.data_args, "split": split}
+        where |= {"reading": not_usual(opened.reading), "splits": not_usual(opened.splits)}
     if not forecaster.free and isinstance(dataset, ClipSet):
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     row = model_name(forecaster.model) if forecaster.free else "model"
     # What was given keeps its own window.
-    own_match, trained = forecaster.match, forecaster.trained
-    forecaster = Forecaster(forecaster.model, window, scaling, trained, match=own_match)
-    return Scored(forecaster, row, dataset, where, own, external)
+    forecaster = Forecaster(forecaster.model, window, scaling, trained, match=forecaster.match)
+    return Scored(forecaster, row, dataset, where, own, forecasts, options)
+
+
+def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions) -> DataOptions:
+    """The data that a user means: those that are given, or those of training."""
+    from foreframe.forecasting.recordings import data_to_score
+
+    given = options.of_data
+    if what is None or not isinstance(options.data, str | None):
+        return typed(DataOptions, given, "")
+    memory = what.data if isinstance(what, Run) and options.data is None else None
+    if memory is None or isinstance(memory, str | os.PathLike):
+        return data_to_score(forecaster, _called(what), given)
+    given = {"data": forecaster.trained.data, **given}
+    return replace(data_to_score(forecaster, _called(what), given), data=memory)
 
 
 def _called(what: Any) -> str:

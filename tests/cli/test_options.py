@@ -4,10 +4,12 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foreframe.cli import main
 from foreframe.cli.train import parse
+from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.training import (
     DataOptions,
     LearningOptions,
@@ -41,15 +43,12 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--epochs", "99999999999999999999"], "epochs"),
         (["--batch_size", "2.5"], "batch_size"),
         (["--hidden", "1e9"], "--hidden is a whole number, not 1000000000.0"),
-        (["--hidden", "100000"], "GiB of memory, more than the budget of 1 GiB"),
+        (["--hidden", "100000"], "more than the budget of 1 GiB"),
         (["--model_args.core.convlstm.hidden", "null"], "core convlstm.hidden is a list"),
         (["--model_args.hidden", "[8]"], "model quick takes no argument 'hidden'"),
         (["--model_args.x.y.z", "3"], "takes no argument 'x'"),
         (["--data_args.x.y.z", "3"], "takes no argument 'x'"),
-        (
-            ["--data_args", "5"],
-            "--data_args is names and values, such as --data_args.NAME VALUE, not 5",
-        ),
+        (["--data_args", "5"], "--data_args is names and values, not 5"),
         (["--data_args.clips"], "--data_args.clips: expected one argument"),
         (["--data_args.motion", "[" * 3000], "more than 32 levels"),
         (["--learning_rate", "[" * 3000], "more than 32 levels"),
@@ -64,11 +63,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--device", "abacus"], "accelerator"),
         (["--precision", "foo"], "precision"),
         (["--trainer.model_registry", "x"], "model_registry"),
-        (
-            ["--trainer.strategy", "{class_path: os.system}"],
-            "trainer.strategy is a word or a Strategy",
-        ),
-        (["--save_every", "-1"], "save_every must be 0 (off) or more"),
+        (["--trainer.strategy", "{class_path: os.system}"], "Trainer refuses these settings"),
+        (["--save_every", "-1"], "save_every must be at least 0"),
         (["--run", "a\0b"], "run is empty, or holds what no name can"),
     ],
     ids=lambda value: " ".join(word[:30] for word in value) if isinstance(value, list) else "",
@@ -121,8 +117,6 @@ def test_bad_flags_of_other_verbs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import numpy as np
-
     monkeypatch.chdir(tmp_path)
     np.save("clip.npy", np.zeros((3, 1, 64, 64), np.float32) + 0.5)
     assert said in refused(arguments, capsys)
@@ -138,9 +132,9 @@ def test_bad_flags_of_other_verbs(
         ("learning_rate: 2020-01-01", "learning_rate is a finite number, not"),
         ("model: [quick]", "c.yaml: model is a word, not ['quick']"),
         ("model_args: {core: {convlstm: {hidden: .inf}}}", "core convlstm.hidden is a list"),
-        ("data_args: [1]", "data_args holds names and values, not [1]"),
+        ("data_args: [1]", "data_args is names and values, not [1]"),
         ("batch_size: 3\nbatch_size: 4", "line 2: batch_size stands there twice"),
-        ("hidden: '[[[['", "not YAML"),
+        ("hidden: [[[[", "not YAML"),
         ("#" * 300_000, "larger than 256 KiB"),
         ("minutes: 1\n\tx", "not YAML"),
         ("", "holds no options"),
@@ -216,54 +210,36 @@ def test_an_option_is_written_in_several_ways(one: str, other: str) -> None:
     assert values(re.split(split, one)) == values(re.split(split, other))
 
 
-def test_recordings_options_have_one_name_in_flags_and_configs(tmp_path: Path) -> None:
-    """They are kept among the arguments of the data, where older runs have them; a flag wins over
-    a config, under whichever name.
-    """
+def test_options_of_recordings_are_fields_in_flags_and_configs(tmp_path: Path) -> None:
     film = ["--data", "film.mp4"]
-    new = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
-    kept = {"size": [8, 9], "by": "time", "scaling": {"kind": "log"}}
-    assert parse([*film, *new])[DataOptions].data_args == kept
-    old = ["--data_args.size", "[8,9]", "--data_args.by", "time", "--data_args.scaling.kind", "log"]
-    assert parse([*film, *old])[DataOptions].data_args == kept
-    (tmp_path / "new.yaml").write_text(
+    flags = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
+    (tmp_path / "c.yaml").write_text(
         "reading: {size: [8, 9]}\nsplits: {by: time}\nscaling: {kind: log}\n"
     )
-    (tmp_path / "old.yaml").write_text("data_args: {size: [8, 9], by: time, scaling: {kind: log}}")
-    for file in ("new.yaml", "old.yaml"):
-        config = ["--config", str(tmp_path / file)]
-        assert parse([*film, *config])[DataOptions].data_args == kept
-        for flag in ("reading", "data_args"):
-            changed = parse([*film, *config, f"--{flag}.size", "[4,4]"])[DataOptions].data_args
-            assert changed == kept | {"size": [4, 4]}
+    config = ["--config", str(tmp_path / "c.yaml")]
+    for words in (flags, config):
+        data = parse([*film, *words])[DataOptions]
+        assert (data.reading, data.splits) == (ReadOptions(size=[8, 9]), SplitOptions(by="time"))
+        assert (data.scaling, data.data_args) == ({"kind": "log"}, {})
+    changed = parse([*film, *config, "--reading.size", "[4,4]", "--splits.tile", "8"])[DataOptions]
+    assert changed.reading == ReadOptions(size=[4, 4])
+    assert changed.splits == SplitOptions(by="time", tile=8)
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "by_line"),
-    [
-        ("reading.size", "[8,9]", "reading: {size: [8,9]}"),
-        ("splits.by", "time", "splits: {by: time}"),
-        ("scaling", "{kind: log}", "scaling: {kind: log}"),
-    ],
-)
-def test_an_option_under_both_of_its_names_is_refused(
-    option: str, value: str, by_line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_recordings_take_no_arguments(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = option.split(".")[-1]
-    line = f"{option} and data_args.{name} are one option: give {option} alone"
-    both = [f"--{option}", value, f"--data_args.{name}", value]
-    for flags in (both, [*both[2:], *both[:2]]):
-        assert line in refused(["train", "--data", "a.mp4", *flags], capsys)
-    (tmp_path / "c.yaml").write_text(f"{by_line}\ndata_args: {{{name}: {value}}}\n")
-    said = refused(["train", "--data", "a.mp4", "--config", str(tmp_path / "c.yaml")], capsys)
-    assert f"c.yaml: {line}" in said
+    monkeypatch.chdir(tmp_path)
+    np.save("film.npy", np.zeros((40, 8, 8), np.uint8))
+    said = refused(["train", "--data", "film.npy", "--data_args.size", "[8,9]"], capsys)
+    assert "takes no argument 'size': options of recordings are those of --reading" in said
 
 
-def test_what_is_drawn_takes_no_options_of_recordings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_generated_clips_take_no_options_of_recordings(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("train", "data", "evaluate --data moving_mnist"):
         assert main([*verb.split(), "--reading.size", "[8,8]"]) == 2
         said = capsys.readouterr().err
-        assert "moving_mnist is drawn, not read: --reading.size does nothing" in said
+        assert "moving_mnist holds clips, not recordings: --reading.size does nothing" in said
 
 
 def test_words_that_look_like_other_values_stay_words() -> None:
@@ -282,9 +258,9 @@ def test_words_that_look_like_other_values_stay_words() -> None:
         ("reading: {sice: [8, 8]}", "reading takes no argument 'sice'; did you mean size?"),
         ("splits: {by: tyme}", "splits.by is one of auto, recording, time, not 'tyme'"),
         ("reading: {size: 8}", "reading.size is a list"),
-        ("reading: [1]", "reading holds names and values"),
-        ("reading: {size: [8, 8]}\ndata_args: [1]", "data_args holds names and values, not [1]"),
-        ("splits: {gap: -1}", "splits: gap is a whole number and at least 0, not -1"),
+        ("reading: [1]", "reading is names and values"),
+        ("reading: {size: [8, 8]}\ndata_args: [1]", "data_args is names and values, not [1]"),
+        ("splits: {gap: -1}", "splits: gap must be at least 0, not -1"),
     ],
 )
 def test_bad_options_of_recordings_in_configs(

@@ -10,7 +10,7 @@ import xarray as xr
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.data import Recordings
+from foreframe.data import ReadOptions, Recordings
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from foreframe.visuals import write_mp4
@@ -29,8 +29,8 @@ def film(name: str, height: int = 32, width: int = 40, frames: int = 60) -> None
 
 def test_another_film_is_read_as_the_runs_own_and_scored_beside_it() -> None:
     film("other.mp4")
-    how = {"colour": "grey", "size": [16, 16]}
-    trained = Trained("mine.mp4", how, how, (16, 16), "persistence", 0)
+    how = ReadOptions(colour="grey", size=[16, 16])
+    trained = Trained("mine.mp4", reading=how, frame=(16, 16), preset="persistence", seed=0)
     model = build_model("persistence")
     Forecaster(model, Window(2, 2), Scaling(0, 255), trained).save("run")
     Path("run/evaluation").mkdir()

@@ -17,6 +17,7 @@ from PIL import Image, ImageSequence
 from conftest import real_data
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
+from foreframe.clips.data_options import ReadOptions
 from foreframe.data.cf import write_grid
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
@@ -347,7 +348,7 @@ def test_what_came_before_a_cut_is_not_looked_at(capsys) -> None:
         picture = 2 * ramp if t < 35 else 255 - 3 * ramp.T
         Image.fromarray((picture + t % 2).astype(np.uint8)).save(f"film/{t:02}.png")
     forecaster = Forecaster(build_model("mean"), Window(8, 4), Scaling(0, 255))
-    forecaster.trained = Trained(reading={"cuts": True})
+    forecaster.trained = Trained(reading=ReadOptions(cuts=True))
     forecaster.save("mean")
     looked_at = {}
     for more in ([], ["--after", "20"], ["--reading.cuts", "false"]):

@@ -54,9 +54,10 @@ print("a result")
 def test_python_is_told_and_the_screen_is_not(run: str, capsys) -> None:
     told: list[tuple[int, int]] = []
     forecaster, clips = Forecaster.load(run), MovingMNIST("test", clips=10)
-    evaluate(forecaster, clips, 6, batch_size=4, baselines=(), progress=lambda *so: told.append(so))
+    how = {"clips": 6, "batch_size": 4, "baselines": ()}
+    evaluate(forecaster, clips, **how, progress=lambda *so: told.append(so))
     assert told == [(4, 6), (6, 6)]
-    evaluate(forecaster, clips, 6, batch_size=4, baselines=())
+    evaluate(forecaster, clips, **how)
     assert capsys.readouterr() == ("", "")
 
 

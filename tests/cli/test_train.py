@@ -20,8 +20,8 @@ FEW = (
     "--trainer.limit_train_batches 3 --validation_clips 4 --picture_every 2 "
     "--device cpu --devices 1"
 ).split()
-RAIN = ("--data_args.tile", "64", "--data_args.scaling", "standard")
-GREY = ("--data_args.colour", "grey", "--data_args.size", "[32,40]")
+RAIN = ("--splits.tile", "64", "--scaling", "standard")
+GREY = ("--reading.colour", "grey", "--reading.size", "[32,40]")
 
 
 def gif(path: Path) -> None:
@@ -30,13 +30,13 @@ def gif(path: Path) -> None:
 
 OWN = {
     "film": ("film.mp4", standins.film, "future.mp4", GREY),
-    "film in colour": ("film.mp4", standins.film, "future.gif", ("--data_args.size", "[24,32]")),
+    "film in colour": ("film.mp4", standins.film, "future.gif", ("--reading.size", "[24,32]")),
     "gif": ("film.gif", gif, "future.npy", GREY),
     "folder of films": ("films", standins.folder_of_films, "future", GREY),
     "folder of pictures": ("pictures", standins.folder_of_pictures, "future.mp4", GREY),
     "array": ("array.npy", standins.array, "future.npy", ()),
     "npz": ("t2m.npz", standins.temperatures, "future.npz", ()),
-    "netcdf": ("t2m.nc", standins.temperatures, "future.nc", ("--data_args.variable", "t2m")),
+    "netcdf": ("t2m.nc", standins.temperatures, "future.nc", ("--reading.variable", "t2m")),
     "zarr": ("t2m.zarr", standins.temperatures, "future.zarr", ()),
     "missing values": ("rain.nc", standins.rain, "future.nc", RAIN),
 }

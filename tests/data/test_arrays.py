@@ -10,6 +10,7 @@ from conftest import real_data
 from foreframe import Window, clips_from
 from foreframe.data import (
     ArrayClips,
+    DataOptions,
     batches,
     check_first_clip,
     collate,
@@ -93,15 +94,14 @@ def made(shape=(6, 1, 8, 8), dtype="float32"): return [np.zeros(shape, dtype)] *
 
 
 def test_any_dataset_by_import_path(module_of_datasets) -> None:
-    window = Window(3, 3)
     parts = {
-        split: open_dataset("some_clips.Plain", split, window)
+        split: open_dataset(DataOptions("some_clips.Plain", past=3, future=3), split)
         for split in ("train", "validation", "test")
     }
     assert [len(part) for part in parts.values()] == [16, 2, 2]
     assert parts["test"][0][0, 0, 0, 0] == pytest.approx(0.18)
-    assert len(open_dataset("some_clips:BySplit", "validation", window)) == 5
-    assert len(open_dataset("some_clips.made", "train", window)) == 16
+    assert len(open_dataset(DataOptions("some_clips:BySplit"), "validation")) == 5
+    assert len(open_dataset(DataOptions("some_clips.made"), "train")) == 16
     assert next(iter(batches(parts["train"], 4))).shape == (4, 6, 1, 8, 8)
     assert sum(len(b) for b in batches(parts["train"], 4, limit=10)) == 10
 
@@ -121,7 +121,7 @@ def test_what_is_no_dataset_is_told_in_one_line(
     module_of_datasets, data: str, args: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        open_dataset(data, "train", Window(3, 3), args)
+        open_dataset(DataOptions(data, args, 3, 3), "train")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_no_dataset_is_told_in_one_line(
     ],
 )
 def test_the_first_item_is_looked_at(module_of_datasets, args: dict, message: str) -> None:
-    data = open_dataset("some_clips.made", "train", Window(3, 3), args)
+    data = open_dataset(DataOptions("some_clips.made", args, 3, 3), "train")
     with pytest.raises(ValueError, match=message):
         check_first_clip(data, Window(3, 3), 1, "some_clips.made")
 

@@ -18,6 +18,7 @@ from foreframe.clips.frames import as_frames
 from foreframe.clips.scaling import Moments
 from foreframe.data import (
     ArrayClips,
+    DataOptions,
     ReadOptions,
     Recordings,
     SplitOptions,
@@ -71,8 +72,9 @@ def test_a_member_that_inflates_enormously_is_refused_by_its_header(tmp_path: Pa
             opener(tmp_path / "a.npz", budget=0.1)
         one_line(told)
     assert len(clips_from(tmp_path / "a.npz", "small")) == 1  # the big one is not read for it
+    given = DataOptions(str(tmp_path / "a.npz"), reading=ReadOptions(budget=0.001))
     with pytest.raises(ValueError, match=r"budget of 0\.001 GiB"):
-        open_dataset(str(tmp_path / "a.npz"), "train", Window(2, 2), {"budget": 0.001})
+        open_dataset(given, "train")
 
 
 def test_times_and_coordinates_are_weighed_too(tmp_path: Path) -> None:
@@ -229,11 +231,12 @@ def test_options_that_mean_nothing_are_told_in_one_line() -> None:
     """
     code = """
 import pickle, sys
+from foreframe.base.schema import typed
 told = []
 for kind, name, values in pickle.load(sys.stdin.buffer):
     for value in values:
         try:
-            kind(**{name: value})
+            typed(kind, {name: value}, "")
             told.append((name, value, "taken"))
         except Exception as error:
             told.append((name, value, f"{type(error).__name__}: {error}"))

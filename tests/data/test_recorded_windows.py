@@ -7,14 +7,16 @@ Every pixel holds its place, so the first one of an item tells recording, frame,
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from foreframe.base.schema import typed
 from foreframe.clips.clip import Window
-from foreframe.data import open_dataset
+from foreframe.data import DataOptions, open_dataset
 
 RECORD = Path(__file__).with_suffix(".json")
 SIDE = 8
@@ -23,20 +25,24 @@ RANGE = {"low": 0, "high": 2**20}  # a power of two: values come back exactly
 # source, window, options
 CASES: dict[str, tuple[str, Window, dict]] = {
     "one": ("one.npy", Window(3, 2), {}),
-    "stride": ("one.npy", Window(3, 2, 4), {"shares": [0.5, 0.25, 0.25], "gap": 7}),
-    "every": ("one.npy", Window(2, 1), {"every": 3, "coarsen": 2}),
-    "crop": ("one.npy", Window(2, 1), {"crop": [1, 2, 5, 4], "shares": [0.6, 0.2, 0.2]}),
+    "stride": ("one.npy", Window(3, 2, 4), {"splits": {"shares": [0.5, 0.25, 0.25], "gap": 7}}),
+    "every": ("one.npy", Window(2, 1), {"reading": {"every": 3, "coarsen": 2}}),
+    "crop": (
+        "one.npy",
+        Window(2, 1),
+        {"reading": {"crop": [1, 2, 5, 4]}, "splits": {"shares": [0.6, 0.2, 0.2]}},
+    ),
     "three": ("three", Window(4, 3, 2), {}),
     "twelve": ("twelve", Window(2, 2), {}),
-    "twelve by time": ("twelve", Window(2, 2), {"by": "time", "gap": 0}),
+    "twelve by time": ("twelve", Window(2, 2), {"splits": {"by": "time", "gap": 0}}),
     "decided": ("decided", Window(2, 1, 3), {}),
-    "tiles": ("one.npy", Window(2, 1, 5), {"tile": 4}),
-    "turns": ("one.npy", Window(2, 1, 5), {"tile": 4, "augment": "turns", "seed": 3}),
-    "flips": ("three", Window(2, 1, 5), {"augment": "flips", "by": "time"}),
+    "tiles": ("one.npy", Window(2, 1, 5), {"splits": {"tile": 4}}),
+    "turns": ("one.npy", Window(2, 1, 5), {"splits": {"tile": 4, "augment": "turns", "seed": 3}}),
+    "flips": ("three", Window(2, 1, 5), {"splits": {"augment": "flips", "by": "time"}}),
     "active": (
         "one.npy",
         Window(2, 1, 3),
-        {"tile": 4, "active": 0.6, "scaling": {"low": 0, "high": 2**15}},
+        {"splits": {"tile": 4, "active": 0.6}, "scaling": {"low": 0, "high": 2**15}},
     ),
     "gaps": ("gaps.nc", Window(2, 1), {}),
 }
@@ -71,7 +77,8 @@ def windows_of(folder: Path, case: str) -> dict[str, list[list[int | None]]]:
     for split in ("train", "validation", "test"):
         found[split] = []
         try:
-            dataset = open_dataset(str(folder / source), split, window, {"scaling": RANGE} | args)
+            given = {"data": str(folder / source), "scaling": RANGE, **asdict(window), **args}
+            dataset = open_dataset(typed(DataOptions, given, ""), split)
         except ValueError:  # a split without a window
             continue
         keys = [(1, k) if dataset.by_epoch else k for k in range(len(dataset))]

@@ -5,6 +5,7 @@ slices of numbered frames.
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from PIL import Image
 import foreframe.data.windows as windows
 from conftest import real_data
 from foreframe.base.notes import Note
+from foreframe.base.schema import typed
 from foreframe.clips.clip import Clip, Window
 from foreframe.clips.frames import ArrayFrames, as_frames
 from foreframe.clips.scaling import Scaling
-from foreframe.data import ReadOptions, Recordings, SplitOptions, open_dataset
+from foreframe.data import DataOptions, ReadOptions, Recordings, SplitOptions, open_dataset
 from foreframe.data.npy import NpyFrames
 from foreframe.data.splits import SPLITS
 
@@ -248,11 +250,11 @@ def test_flips_and_turns_only_move_pixels() -> None:
             {},
             "in train: its longest stretch has 0 frames",
         ),
-        ([100], {"shares": [0.5, 0.5]}, "shares are three numbers"),
-        ([100], {"by": "day"}, "by is one of auto, recording, time"),
-        ([100], {"augment": "turn"}, "augment is one of none, flips, turns"),
-        ([100], {"tile": -1}, "tile is a whole number and at least 0"),
-        ([100], {"tiles": 8}, "did you mean tile"),
+        ([100], {"splits": {"shares": [0.5, 0.5]}}, "shares are three numbers"),
+        ([100], {"splits": {"by": "day"}}, "by is one of auto, recording, time"),
+        ([100], {"splits": {"augment": "turn"}}, "augment is one of none, flips, turns"),
+        ([100], {"splits": {"tile": -1}}, "tile must be at least 0"),
+        ([100], {"splits": {"tiles": 8}}, "did you mean tile"),
         ([100], {"scaling": "range"}, "give its low and high"),
     ],
 )
@@ -261,7 +263,7 @@ def test_bad_choices_are_told_in_one_line(
 ) -> None:
     write_many(tmp_path, lengths)
     with pytest.raises(ValueError, match=message) as told:
-        open_dataset(str(tmp_path), "train", Window(), args)
+        open_dataset(typed(DataOptions, {"data": str(tmp_path), **args}, ""), "train")
     assert "\n" not in str(told.value)
 
 
@@ -298,7 +300,8 @@ def test_xarray_objects_and_urls(tmp_path: Path) -> None:
     assert Recordings(second, "train", SMALL).scaling.low == 5
     assert Recordings(first["v"], "train", SMALL).name == "v"
     first.to_zarr(tmp_path / "a.zarr", consolidated=False)
-    dataset = open_dataset((tmp_path / "a.zarr").as_uri(), "train", SMALL)
+    url = (tmp_path / "a.zarr").as_uri()
+    dataset = open_dataset(DataOptions(url, **asdict(SMALL)), "train")
     assert isinstance(dataset, Recordings)
     assert values_of(dataset) == values_of(Recordings(first, "train", SMALL))
 

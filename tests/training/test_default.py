@@ -108,7 +108,12 @@ def test_what_is_chosen(name: str) -> None:
 
 def test_what_was_told_is_left_alone() -> None:
     recording = Recording("film.mp4", [[795]], **FILM)
-    told = {"past": 5, "loss": "mse", "data_args": {"size": [48, 64], "augment": "none"}}
+    told = {
+        "past": 5,
+        "loss": "mse",
+        "reading": {"size": [48, 64]},
+        "splits": {"augment": "none"},
+    }
     chosen = {choice.path: choice.value for choice in choices(recording, told)}
     assert chosen == {("future",): 10}
 
@@ -116,7 +121,7 @@ def test_what_was_told_is_left_alone() -> None:
 def test_shares_that_were_told_are_not_of_scenes() -> None:
     """They may leave a split no window within scenes."""
     recording, _ = TABLE["a film of six scenes, that ends just after a cut"]
-    told = {"data_args": {"shares": [0.8, 0.1, 0.1]}}
+    told = {"splits": {"shares": [0.8, 0.1, 0.1]}}
     chosen = {choice.path[-1]: choice.value for choice in choices(recording, told)}
     assert chosen == {"past": 10, "future": 10, "augment": "flips", "loss": "geometric"}
 
@@ -168,11 +173,11 @@ def test_a_film_is_split_where_scenes_change(tmp_path, monkeypatch, capsys) -> N
         for t in range(80):
             moved = np.roll(pictures[t >= 40], t, axis=1)
             Image.fromarray(moved).save(tmp_path / name / f"{t:03}.png")
-    assert look_at("cut", {}).scenes == [[40, 40]]
-    assert not look_at("whole", {}).scenes
-    assert not look_at("cut", {"cuts": False}).scenes
+    assert look_at("cut").scenes == [[40, 40]]
+    assert not look_at("whole").scenes
+    assert not look_at("cut", cuts=False).scenes
     options, splits, _ = choose_defaults([(("data",), "cut")])
-    assert options.data.data_args["cuts"] is True
+    assert options.data.reading.cuts
     assert "2 scenes, as pictures change: no window looks" in capsys.readouterr().out
     for split in ("train", "validation", "test"):
         assert {clip.name for clip in splits[split].clips} <= {"cut [1]", "cut [2]"}
@@ -307,7 +312,7 @@ def test_choices_are_options_that_a_resumed_run_keeps(tmp_path, capsys) -> None:
     assert main([*command, *few, "--epochs", "1"]) == 0, capsys.readouterr().err
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert (config["past"], config["minutes"], config["validation_clips"]) == (4, None, 40)
-    assert config["data_args"]["augment"] == "flips"
+    assert config["splits"]["augment"] == "flips"
     capsys.readouterr()
     assert main(["train", "--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
     said = capsys.readouterr().out

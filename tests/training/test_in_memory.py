@@ -1,7 +1,7 @@
 """What is in memory trains as files of it do: arrays, tensors, xarray objects and Datasets."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import yaml
 from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
-from foreframe.data import ArrayClips, Recordings, open_dataset
+from foreframe.data import ArrayClips, ReadOptions, Recordings, open_dataset
 from foreframe.training import (
     DataOptions,
     LearningOptions,
@@ -24,6 +24,7 @@ from foreframe.training import (
 from foreframe.training.fit import train
 
 WINDOW = Window(3, 2)
+OF = DataOptions(past=3, future=2)
 
 
 class Waves(torch.utils.data.Dataset):
@@ -95,7 +96,7 @@ def test_trains_and_is_scored(tmp_path: Path, kind: str) -> None:
     else:
         assert forecaster.scaling.kind == "minmax"
         assert forecaster.scaling.units == ("" if kind == "tensor" else "mm/h")
-    test = open_dataset(data, "test", forecaster.window, scaling=forecaster.scaling)
+    test = open_dataset(DataOptions(data, **asdict(forecaster.window)), "test", forecaster.scaling)
     card = evaluate(forecaster, test, clips=2, baselines=("persistence",))
     assert card["clips"] == 2
     assert np.isfinite(card["scores"]["model"]["standard"]["mse"]["overall"])
@@ -110,23 +111,24 @@ def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
         (clips, "clips.npy", ArrayClips),
     ):
         for split in ("train", "validation", "test"):
-            ours = open_dataset(array, split, WINDOW)
-            theirs = open_dataset(str(tmp_path / file), split, WINDOW)
+            ours = open_dataset(replace(OF, data=array), split)
+            theirs = open_dataset(replace(OF, data=str(tmp_path / file)), split)
             assert isinstance(theirs, kind)
             assert len(ours) == len(theirs) > 0
             assert ours.scaling == theirs.scaling
             torch.testing.assert_close(
                 torch.stack(list(ours)), torch.stack(list(theirs)), atol=1e-7, rtol=0
             )
-    smaller = open_dataset(recording, "train", WINDOW, {"size": [8, 12], "scaling": "standard"})
+    small = replace(OF, data=recording, reading=ReadOptions(size=[8, 12]), scaling="standard")
+    smaller = open_dataset(small, "train")
     assert smaller[0].shape == (5, 1, 8, 12)
     assert smaller.scaling.kind == "standard"
     recording[0] = 255 - recording[0]  # what it held before is not remembered
-    changed = open_dataset(recording, "train", WINDOW, {"size": [8, 12], "scaling": "standard"})
+    changed = open_dataset(small, "train")
     assert not torch.equal(changed[0], smaller[0])
     halves = torch.from_numpy(recording).bfloat16()
-    assert open_dataset(halves, "train", WINDOW)[0].dtype == torch.float32
-    other_order = open_dataset(recording.astype(">u2"), "train", WINDOW)
+    assert open_dataset(replace(OF, data=halves), "train")[0].dtype == torch.float32
+    other_order = open_dataset(replace(OF, data=recording.astype(">u2")), "train")
     assert torch.isfinite(other_order[0]).all()
 
 
@@ -187,7 +189,7 @@ BAD = {
     "16 bits of clips": (frames(40, 5, 1, 16, 24).astype(np.uint16), {}, "uint8, or floats"),
     "few clips": (frames(3, 5, 1, 16, 24), {}, "too few"),
     "few frames": (frames(9, 16, 24), {}, "no window"),
-    "unknown argument": (frames(80, 16, 24), {"colour": "grey", "motoin": 1}, "'motoin'"),
+    "unknown argument": (frames(80, 16, 24), {"motoin": 1}, "'motoin'"),
     "argument of a Dataset": (Waves(), {"n": 3}, "takes no argument 'n'"),
     "no Dataset": (3.5, {}, "float is no map-style"),
     "one split": ({"train": Waves()}, {}, "nothing for validation"),

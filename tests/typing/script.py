@@ -29,8 +29,6 @@ def trained() -> foreframe.Run:
     assert_type(run.scores, list[dict[str, Any]])
     assert_type(run.forecaster(), Forecaster)
     foreframe.fit(Path("mine.yaml"), reading={"size": [96, 128]}, splits={"by": "time"})
-    foreframe.fit("quick", minuts=4)  # type: ignore[call-arg]
-    foreframe.fit("quick", loss="msee")  # type: ignore[arg-type]
     return foreframe.fit(resume=run, epochs=2)
 
 
@@ -51,7 +49,6 @@ def scores(forecaster: Forecaster) -> float:
     assert_type(digits[0], Tensor)
     card = foreframe.evaluate(forecaster, digits, clips=4)
     foreframe.evaluate("runs/demo", split="validation", thresholds=[0.5, 2])
-    foreframe.evaluate("runs/demo", split="valid")  # type: ignore[arg-type]
     return float(card["scores"]["model"]["openstl"]["mse"]["overall"])
 
 

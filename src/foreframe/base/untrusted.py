@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import exists
-from foreframe.base.typed import brief
+from foreframe.base.schema import brief
 
 IN_MEMORY = "in memory, "  # begins the name of data that were given from Python
 
@@ -45,11 +45,11 @@ def check_harmless(
         )
     for path, value in leaves(args):
         downloads = path[-1] == "download" and value
-        if path == ("budget",) or downloads or (isinstance(value, str) and is_remote(value)):
+        if downloads or (isinstance(value, str) and is_remote(value)):
             name = brief(".".join(["data_args", *path]), quoted=False)
             raise ValueError(
-                f"{where} has {name} {brief(value)}; budgets, downloads and what lies elsewhere "
-                f"come from the command line alone: if you trust it, give --{name} there"
+                f"{where} has {name} {brief(value)}; downloads and what lies elsewhere come "
+                f"from the command line alone: if you trust it, give --{name} there"
             )
 
 

@@ -59,9 +59,9 @@ def help_of_data(name: str) -> str:
     Raises:
         ValueError: it cannot be imported.
     """
-    from foreframe.data.opening import DATASETS, imported, is_recording
+    from foreframe.data.opening import DATASETS, holds_recordings, imported
 
-    if name not in DATASETS and is_recording(name, {}):
+    if holds_recordings(name):
         return ""
     dataset = DATASETS[name] if name in DATASETS else imported(name)
     return _page(f"arguments of data {name}", options_of(dataset, "data_args."))

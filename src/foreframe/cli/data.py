@@ -5,7 +5,7 @@ from typing import Any
 
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser, call
-from foreframe.clips.data_options import Reading, Splits
+from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions
 
 
 def look_at_data(
@@ -13,8 +13,8 @@ def look_at_data(
     data: str = "moving_mnist",
     data_args: dict | None = None,
     scaling: str | dict | None = None,
-    reading: Reading = None,
-    splits: Splits = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
+    splits: SplitOptions = SplitOptions(),  # noqa: B008
     split: str = "train",
     past: int = 10,
     future: int = 10,
@@ -47,17 +47,14 @@ def look_at_data(
     import numpy as np
 
     from foreframe.base.files import atomic_write
-    from foreframe.clips.clip import Window
-    from foreframe.clips.data_options import as_data_args, check_drawn
     from foreframe.data import Recordings, check_first_clip, open_dataset
     from foreframe.visuals import animation, strip, write_gif, write_png
 
-    window = Window(past, future)
-    given = {"data_args": data_args or {}, "reading": reading or {}, "splits": splits or {}}
-    args = as_data_args(given | ({"scaling": scaling} if scaling is not None else {}))["data_args"]
-    check_drawn(data, [(group, name) for group in ("reading", "splits") for name in given[group]])
-    dataset: Any = open_dataset(data, split, window, args)
-    check_first_clip(dataset, window, None, data)
+    options = DataOptions(
+        data, data_args or {}, past, future, scaling=scaling, reading=reading, splits=splits
+    )
+    dataset: Any = open_dataset(options, split)
+    check_first_clip(dataset, options.window, None, data)
     if not 0 <= clip < len(dataset):
         raise ValueError(
             f"there is no clip {clip}: {data} ({split}) has clips 0 to {len(dataset) - 1}"
@@ -92,8 +89,8 @@ def look_at_data(
 def check_data(
     input: str,
     *,
-    reading: Reading = None,
-    splits: Splits = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
+    splits: SplitOptions = SplitOptions(),  # noqa: B008
     past: int = 10,
     future: int = 10,
     stride: int = 1,

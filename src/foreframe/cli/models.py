@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from foreframe.base.typed import parameters
+from foreframe.base.schema import parameters
 from foreframe.cli.parser import Parser, call
 
 

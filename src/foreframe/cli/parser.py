@@ -9,16 +9,15 @@ import inspect
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
-from typing import Any, NamedTuple, NoReturn, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
 
 import docstring_parser
 
 from foreframe.base.extras import own
-from foreframe.base.typed import brief, parameters, type_hints
+from foreframe.base.schema import brief, check_types, group_of, parameters, type_hints
 from foreframe.base.wording import closest
-from foreframe.clips.data_options import GROUPS
-from foreframe.training.recipes import Given, of_kind, plain_yaml, put
+from foreframe.base.yaml_files import plain_yaml
+from foreframe.training.recipes import Given, of_kind, put
 
 
 class Option(NamedTuple):
@@ -34,23 +33,21 @@ class Option(NamedTuple):
 def options_of(signature: Any, within: str = "") -> list[Option]:
     """The options that a function or a dataclass stands for, those of its groups after them.
 
-    A parameter that may be given by its place is positional: those before a `*`, or, where there
-    is none, those without default.
+    Parameters of a function that may be given by their place, those before a `*`, are positional.
     """
     hints = type_hints(signature)
     about = described(signature)
     options: list[Option] = []
     groups: list[Option] = []
-    starred = any(given.kind is given.KEYWORD_ONLY for given in parameters(signature).values())
     for name, given in sorted(parameters(signature).items(), key=_own_first(signature)):
         kind, default = hints.get(name, Any), given.default
-        group = _group_of(kind)
-        by_place = given.kind is given.POSITIONAL_OR_KEYWORD and (starred or default is given.empty)
+        group = group_of(kind)
+        by_place = given.kind is given.POSITIONAL_OR_KEYWORD and not isinstance(signature, type)
         options.append(Option(within + name, kind, default, about.get(name, ""), by_place))
         if group is not None:
             inner = options_of(group, f"{within}{name}.")
-            as_trained = "as trained" in get_args(kind)
-            groups += [field._replace(default=None) for field in inner] if as_trained else inner
+            changes = get_origin(kind) is Annotated  # some fields, in place of those of training
+            groups += [field._replace(default=None) for field in inner] if changes else inner
     return [*options, *groups]
 
 
@@ -107,7 +104,7 @@ class Parser(argparse.ArgumentParser):
             inner: dict[str, Any] = {}
             for option in options_of(signature):
                 self._add(option, inner.get(option.name.rpartition(".")[0], group))
-                if _group_of(option.kind):
+                if group_of(option.kind):
                     inner[option.name] = self.add_argument_group(option.about)
         about = "your own module, imported first: it adds to MODELS, CORES or HEADS; once for each"
         self.add_argument("--import", action="append", dest="imports", metavar="", help=about)
@@ -125,7 +122,7 @@ class Parser(argparse.ArgumentParser):
                 metavar=option.name.upper(),
             )
         flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
-        shown = option.about and not option.positional and _group_of(option.kind) is None
+        shown = option.about and not option.positional and group_of(option.kind) is None
         help = help_of(option) if shown else argparse.SUPPRESS
         group.add_argument(*flags, action=_Tell, dest=option.name, metavar="", help=help)
 
@@ -194,7 +191,7 @@ class Parser(argparse.ArgumentParser):
         """Whether a name lies in a mapping whose names are not known here: `model_args.kernel`."""
         root, _, inner = name.partition(".")
         kind = self.options[root].kind if root in self.options else None
-        return bool(inner) and _group_of(kind) is None and dict in (kind, *get_args(kind))
+        return bool(inner) and group_of(kind) is None and dict in (kind, *get_args(kind))
 
     def _no_option(self, word: str) -> str:
         flag = word.partition("=")[0]
@@ -237,21 +234,16 @@ def formatter(prog: str, help_at: int = 24) -> argparse.HelpFormatter:
 
 def help_of(option: Option) -> str:
     """What an option is, and its default; of a group's fields the first clause."""
-    first = option.name.split(".")[0] in GROUPS
+    first = option.name.startswith(("reading.", "splits."))
     about = option.about.split(";")[0].rstrip(".") if first else option.about
     choices = [word for word in get_args(option.kind) if isinstance(word, str)]
     if choices:
         about = f"{'|'.join(choices)}: {about}"
     value = option.default
-    if isinstance(value, bool | int | float | str | tuple | list) and value != "":
+    if isinstance(value, bool | int | float | str | tuple | list) and value not in ("", ()):
         text = str(value).lower() if isinstance(value, bool) else str(value)
         about += f" {text}" if isinstance(value, list) else f" [{text}]"
     return about.replace("%", "%%")
-
-
-def _group_of(kind: Any) -> Any:
-    """The dataclass whose fields are options by names such as `reading.size`; None of others."""
-    return next(filter(is_dataclass, get_args(kind)), None)
 
 
 def _about(signature: Any) -> str:
@@ -262,4 +254,4 @@ def _about(signature: Any) -> str:
 
 def call(parser: Parser, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
     """Call a function with what the words of a command say."""
-    return function(**parser.values(arguments))
+    return function(**check_types(function, parser.values(arguments), ""))

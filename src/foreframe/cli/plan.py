@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from foreframe.cli.parser import Parser
-from foreframe.cli.train import GROUPS, left_to_choose, of_recordings, parse
+from foreframe.cli.train import GROUPS, left_to_choose, parse
 
 
 def of_config(config: str) -> None:
@@ -18,8 +18,7 @@ def of_config(config: str) -> None:
 
 
 def parser() -> Parser:
-    model, data, *others = GROUPS
-    return Parser("plan", of_config, model, data, of_recordings, *others)
+    return Parser("plan", of_config, *GROUPS)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from foreframe.base.files import atomic_write, check_source, check_writable
 from foreframe.base.memory import keep_memory
+from foreframe.base.schema import typed
 from foreframe.base.shipped import check_forecaster
-from foreframe.base.typed import typed
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
 

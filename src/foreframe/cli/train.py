@@ -7,7 +7,6 @@ from typing import Any
 
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
-from foreframe.clips.data_options import Reading, Splits
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import Given, explicit_options, options_from
 
@@ -23,22 +22,8 @@ def by_config(*, config: str | None = None) -> None:
     """
 
 
-def of_recordings(
-    *, scaling: str | dict | None = None, reading: Reading = None, splits: Splits = None
-) -> None:
-    """Options of recordings, beside those that any data have
-
-    Args:
-        scaling: of values, e.g. standard, or --scaling.kind log --scaling.low 0.1 --scaling.high
-            100; by default fitted to the training frames
-        reading: how recordings are read
-        splits: how they become train, validation and test
-    """
-
-
 def parser() -> Parser:
-    model, data, *others = GROUPS
-    return Parser("train", by_config, model, data, of_recordings, *others)
+    return Parser("train", by_config, *GROUPS)
 
 
 def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type, Any]:
@@ -49,7 +34,7 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
         ValueError: an option that does not exist, or a value that it cannot have; a config that
             cannot be read, or names what only the command line may.
     """
-    groups = options_from(*_told(arguments, options))
+    groups = options_from(*_given(arguments, options))
     if "/" in groups.data.data:  # no import path has any
         check_source(groups.data.data)
     return dict(zip(GROUPS, groups, strict=True))
@@ -57,10 +42,10 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type,
 
 def left_to_choose(arguments: Sequence[str], options: Parser | None = None) -> Given | None:
     """As `explicit_options`, of the words of a command."""
-    return explicit_options(*_told(arguments, options))
+    return explicit_options(*_given(arguments, options))
 
 
-def _told(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
+def _given(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
     """Configs, and all that was given."""
     given = (options or parser()).parsed(arguments)
     return [value for path, value in given if path == ("config",)], given

@@ -1,17 +1,20 @@
-"""How recordings are read and split: every option, without torch or numpy.
+"""Which data, and how recordings are read and split: every option, without torch or numpy.
 
-The command line describes itself from these two classes, so they must load at once.
+The command line describes itself from these classes, so they must load at once.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from foreframe.base.typed import brief, typed
+from foreframe.base.schema import check_types
+
+if TYPE_CHECKING:
+    from foreframe.clips.clip import Window
 
 BUDGET = 1.0  # GiB
+LONG = 2**31  # of numbers that count something, none is as large
 
 Match = Literal["last", "guide", "none"]  # whose values a forecast takes, rank by rank
 LAST, GUIDE, NONE = get_args(Match)
@@ -50,7 +53,7 @@ class ReadOptions:
 
     variable: str | Sequence[str] | None = None
     select: Mapping[str, Any] = field(default_factory=dict)
-    missing: float | str | None = "auto"
+    missing: float | Literal["auto"] | None = "auto"
     colour: Literal["as_is", "grey", "rgb"] = "as_is"
     crop: Sequence[int] | None = None
     size: Sequence[int] | None = None
@@ -68,46 +71,41 @@ class ReadOptions:
             if self.variable not in (None, self.targets):
                 raise ValueError("give variable or targets, not both: they mean the same")
             object.__setattr__(self, "variable", self.targets)
-        names = [self.variable or "any"] if isinstance(self.variable, str | None) else self.variable
-        if not _are_names(names) or not names:
-            raise ValueError(f"variable is a name or a list of names, not {self.variable!r}")
-        for name in ("inputs", "known"):
-            given = getattr(self, name)
-            if not _are_names(given):
-                raise ValueError(f"{name} is a list of names, not {given!r}")
+        _as_tuples(self)
+        if self.variable is not None and not self.variable:
+            raise ValueError("variable is a name or a list of names, and not empty")
         if unseen := [name for name in self.known if name not in self.inputs]:
             raise ValueError(f"known names {unseen[0]}, which is none of the inputs")
         if self.inputs and self.colour != "as_is":
             raise ValueError("inputs go with gridded fields, not with a colour of pictures")
-        if not isinstance(self.select, Mapping) or not all(map(_is_place, self.select.values())):
+        if not all(map(_is_place, self.select.values())):
             raise ValueError(
-                f"select is a number or a name for each dimension, such as {{level: 500}}, not "
+                "select is a number or a name for each dimension, such as {level: 500}, not "
                 f"{self.select!r}"
             )
-        if self.colour not in ("as_is", "grey", "rgb"):
-            raise ValueError(f"colour {self.colour!r} is unknown; choose as_is, grey or rgb")
         for name, count, sides in (("crop", 4, "top, left, H, W"), ("size", 2, "H, W")):
             given = getattr(self, name)
-            whole = isinstance(given, list | tuple) and all(is_whole(n) for n in given)
-            fits = whole and len(given) == count and min(given) >= 0 and min(given[-2:]) > 0
-            if given is not None and not fits:
+            if given is None:
+                continue
+            in_frame = len(given) == count and 0 <= min(given) <= max(given) < LONG
+            if not in_frame or min(given[-2:]) < 1:
                 raise ValueError(f"{name} is {sides} in whole pixels, not {given!r}")
         if self.size and self.coarsen != 1:
             raise ValueError("give size or coarsen, not both")
-        counts: dict[str, int] = {"coarsen": self.coarsen, "every": self.every}
-        for name, number in counts.items():
-            if not is_whole(number) or number < 1:
-                raise ValueError(f"{name} is a whole number and at least 1, not {number!r}")
-        for name in ("cuts", "strict"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is true or false, not {getattr(self, name)!r}")
-        if self.missing != "auto" and self.missing is not None and not is_number(self.missing):
-            raise ValueError(
-                f"missing is a number, auto or null, not {self.missing!r}; NaN is missing in any "
-                "case"
-            )
-        if not (is_number(self.budget) and self.budget > 0):
+        check_at_least(1, coarsen=self.coarsen, every=self.every)
+        if not self.budget > 0:
             raise ValueError(f"budget is a number of GiB, more than 0, not {self.budget!r}")
+
+    def changed(self, given: Mapping[str, Any]) -> "ReadOptions":
+        """With other values of these fields.
+
+        Raises:
+            ValueError: a name that is no field, with the nearest; what `ReadOptions` raises.
+        """
+        values = check_types(ReadOptions, given, "reading")
+        if {"variable", "targets"} & set(values):  # two names of one thing
+            values = {"variable": None, "targets": None} | values
+        return replace(self, **values)
 
 
 @dataclass(frozen=True)
@@ -144,117 +142,104 @@ class SplitOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.by not in ("auto", "recording", "time"):
-            raise ValueError(f"by {self.by!r} is unknown; choose auto, recording or time")
-        listed = isinstance(self.shares, list | tuple) and all(map(is_number, self.shares))
-        shares = self.shares if listed else ()
+        _as_tuples(self)
+        shares = self.shares
         if len(shares) != 3 or min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
             raise ValueError(
                 "shares are three numbers, of train, validation and test, that add up to 1, not "
-                f"{self.shares!r}"
+                f"{shares!r}"
             )
-        if self.augment not in ("none", "flips", "turns"):
-            raise ValueError(f"augment {self.augment!r} is unknown; choose none, flips or turns")
-        for name in ("gap", "tile", "seed"):
-            value = getattr(self, name)
-            if not (is_whole(value) and value >= 0) and not (name == "gap" and value is None):
-                raise ValueError(f"{name} is a whole number and at least 0, not {value!r}")
-        if not is_number(self.active) or not 0 <= self.active < 1:
+        check_at_least(0, gap=self.gap, tile=self.tile, seed=self.seed)
+        if not 0 <= self.active < 1:
             raise ValueError(f"active lies in [0,1), not {self.active!r}")
 
 
-# Groups of options, of which those that were given are kept.
-Reading = Annotated[dict[str, Any] | None, ReadOptions]
-Splits = Annotated[dict[str, Any] | None, SplitOptions]
-# Of verbs that read or split as in training where nothing is given: the help shows no defaults.
-ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions, "as trained"]
-SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions, "as trained"]
-
-GROUPS = {"reading": ReadOptions, "splits": SplitOptions}
-
-
-def as_data_args(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options`, those of reading and splits and the scaling among the arguments of the data.
-
-    Recordings take all of them as arguments of one name each, as a Dataset takes its own. So
-    `reading: {size: [96,128]}` and `data_args: {size: [96,128]}` are the same.
-
-    Raises:
-        ValueError: a name that is no field of its group, or a value that the field cannot have; an
-            option under both of its names.
-    """
-    rest = {name: value for name, value in options.items() if name not in (*GROUPS, "scaling")}
-    own = rest.get("data_args") or {}
-    if not isinstance(own, Mapping):
-        raise ValueError(f"data_args holds names and values, not {brief(own)}")
-    inner: dict[str, Any] = {}
-    for group, kind in GROUPS.items():
-        if group in options:
-            typed(kind, options[group], group)
-            for name, value in options[group].items():
-                _check_once(f"{group}.{name}", name, own)
-                inner[name] = value
-    if "scaling" in options:
-        _check_once("scaling", "scaling", own)
-        inner["scaling"] = options["scaling"]
-    return rest | {"data_args": {**own, **inner}} if inner else rest
-
-
-def _check_once(today: str, name: str, data_args: Mapping[str, Any]) -> None:
-    if name in data_args:
-        raise ValueError(f"{today} and data_args.{name} are one option: give {today} alone")
-
-
-DRAWN = ("moving_mnist",)  # data that foreframe generates itself
-
-
-def check_drawn(data: Any, told: Iterable[Sequence[str]]) -> None:
-    """Refuse options of recordings for data that foreframe draws itself.
+@dataclass
+class DataOptions:
+    """On what
 
     Args:
-        data: its name, or what is in memory.
-        told: the names that lead to each option.
-
-    Raises:
-        ValueError: the first of them.
+        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), or any Dataset's
+            import path
+        data_args: arguments of moving_mnist or of a Dataset, e.g. --data_args.motion svg
+        past: frames in; a clip holds past and future
+        future: frames out
+        stride: frames from window to window, where recordings are cut into windows
+        batch_size: clips a step and process
+        workers: loader processes
+        validation_clips: clips of the validation split to score after each epoch
+        scaling: of the values of recordings, e.g. standard, or --scaling.kind log --scaling.low 0.1
+            --scaling.high 100; by default fitted to the training frames
+        reading: how recordings are read
+        splits: how they become train, validation and test
     """
-    if not isinstance(data, str) or data not in DRAWN:
-        return
-    done = {"reading": "read", "splits": "split"}
-    for path in told:
-        if path[0] in done:
-            raise ValueError(
-                f"{data} is drawn, not {done[path[0]]}: --{'.'.join(path)} does nothing"
-            )
+
+    data: Any = "moving_mnist"  # a name on the command line; in Python also what is in memory
+    data_args: dict = field(default_factory=dict)
+    past: int = 10
+    future: int = 10
+    stride: int = 1
+    batch_size: int = 12
+    workers: int = 0
+    validation_clips: int = 200
+    scaling: str | dict | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    splits: SplitOptions = field(default_factory=SplitOptions)
+
+    def __post_init__(self) -> None:
+        check_words(data=self.data)
+        check_at_least(
+            1,
+            past=self.past,
+            future=self.future,
+            stride=self.stride,
+            batch_size=self.batch_size,
+            validation_clips=self.validation_clips,
+        )
+        if not 0 <= self.workers <= 256:  # processes
+            raise ValueError(f"workers must be 0 or more, and 256 at most, not {self.workers}")
+
+    @property
+    def window(self) -> "Window":
+        from foreframe.clips.clip import Window  # which loads torch
+
+        return Window(self.past, self.future, self.stride)
+
+    def of_recordings(self) -> list[str]:
+        """Those of `reading`, `splits` and `scaling` that differ from the usual, by name."""
+        groups = {"reading": self.reading, "splits": self.splits}
+        names = [f"{name}.{of}" for name, group in groups.items() for of in not_usual(group)]
+        return names + ["scaling"] * (self.scaling is not None)
+
+
+def not_usual(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults."""
+    usual = asdict(type(options)())
+    return {name: value for name, value in asdict(options).items() if value != usual[name]}
+
+
+# Some fields of a group, in place of those of training: the help shows no defaults.
+ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions]
+SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions]
 
 
 def check_at_least(least: float, **options: float | None) -> None:
-    """Refuse options below `least`, naming the first; None is left alone."""
+    """Refuse options below `least`, or beyond reason, naming the first; None is left alone."""
     for name, value in options.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+        if value is None or least <= value < LONG:
+            continue
+        raise ValueError(
+            f"{name} {value} is beyond reason"
+            if value >= LONG
+            else f"{name} must be at least {least}, not {value}"
+        )
 
 
-def check_scoring(
-    clips: int | Literal["all"] | None,
-    past: int | None,
-    future: int | None,
-    batch_size: int,
-    split: str | None,
-    pasts: Any = None,
-) -> None:
-    """Refuse options of scoring, before anything heavy is loaded.
-
-    Raises:
-        ValueError: the first that has a value that it cannot have.
-    """
-    check_at_least(1, clips=None if clips == "all" else clips, past=past, future=future)
-    if not 1 <= batch_size <= 4096:
-        raise ValueError(f"batch_size must be 1 to 4096, not {batch_size}")
-    if split not in (None, "train", "validation", "test", "all"):
-        raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-    if pasts is not None and not str(pasts).lower().endswith(".npy"):
-        raise ValueError(f"pasts {pasts}: frames for another program are written as .npy")
+def check_words(**options: Any) -> None:
+    """Refuse text that is empty, or holds what no name can."""
+    for name, text in options.items():
+        if isinstance(text, str) and (not text.strip() or "\0" in text):
+            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
 
 
 def check_match(*match: str | None) -> None:
@@ -268,31 +253,15 @@ def check_match(*match: str | None) -> None:
             raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
 
 
-def read_options(options: Mapping[str, Any]) -> ReadOptions:
-    """Options by name.
-
-    Raises:
-        ValueError: a name that is no field, with the nearest that is; what `ReadOptions` raises.
-    """
-    return typed(ReadOptions, options, "reading")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether an option is a whole number that counts things or pixels; true and false are none."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    return whole and -(2**31) < int(value) < 2**31
-
-
-def is_number(value: Any) -> bool:
-    """Whether an option is a finite number; true and false are none."""
-    number: Any = value  # whole ones of any size, which numpy does not take
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(number) < math.inf)
-
-
-def _are_names(values: Any) -> bool:
-    return isinstance(values, list | tuple) and all(isinstance(name, str) for name in values)
+def _as_tuples(options: Any) -> None:
+    """So that options from a file equal those of a call."""
+    for name, value in vars(options).items():
+        if isinstance(value, list):
+            object.__setattr__(options, name, tuple(value))
 
 
 def _is_place(value: Any) -> bool:
     """Whether a value may name a place along a dimension: a number, a name or a date."""
-    return is_number(value) or isinstance(value, str) or type(value).__module__ == "numpy"
+    if isinstance(value, int | float):
+        return not isinstance(value, bool) and abs(value) < math.inf
+    return isinstance(value, str) or type(value).__module__ == "numpy"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreframe.base.typed import check_types
+from foreframe.base.schema import check_types
 
 Values = TypeVar("Values", Tensor, np.ndarray)
 

@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from foreframe.base.extras import own
-from foreframe.base.typed import brief, describe_type, is_plain, matches, type_hints, typed
+from foreframe.base.schema import brief, converted, is_plain, type_hints
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import closest, described
 from foreframe.clips.clip import Window
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.clips.data_options import DataOptions
 from foreframe.clips.scaling import Scaling
 from foreframe.data.arrays import (
     ArrayClips,
@@ -53,16 +52,11 @@ class Splits:
         return self._made[split]
 
 
-def open_splits(
-    data: Any,
-    window: Window,
-    args: Mapping[str, Any] | None = None,
-    scaling: Scaling | None = None,
-) -> Splits:
+def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
     """The clips of every split that a name stands for, or that lie in memory.
 
     Args:
-        data: a name in DATASETS; a .npy or .npz file of clips; anything else
+        options: their `data` is a name in DATASETS; a .npy or .npz file of clips; anything else
             that `foreframe.clips_from` opens, of which windows are cut (`Recordings`); or the
             import path of any Dataset (or of a function that makes one), such as
             "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
@@ -70,79 +64,75 @@ def open_splits(
             "validation": ...}. An imported Dataset that takes a `split` argument is given it; any
             other is cut into blocks of items, 80, 10 and 10 %, in its own order, and so is one in
             memory.
-        window: clips are drawn this long where that can be chosen.
-        args: keyword arguments of the Dataset; of recordings, fields of `ReadOptions` and of
-            `SplitOptions`, and `scaling`.
         scaling: of a trained forecaster, in place of one fitted to these recordings.
 
     Raises:
         ValueError: unknown name, import or arguments, or something that is no map-style Dataset of
             clips; from the splits, one that has no clips.
     """
-    args = dict(args or {})
-    data = str(data) if isinstance(data, Path) else data
-    if not isinstance(data, str):
-        return _in_memory(data, window, args, scaling)
-    if data.startswith(IN_MEMORY):
+    data, args = options.data, options.data_args
+    if isinstance(data, str) and data.startswith(IN_MEMORY):
         raise ValueError(f"data {data}: that is its name; give the data themselves")
-    if data in DATASETS:
-        named = DATASETS[data]
-        return Splits(lambda split: _call(named, data, _taken(named, split, window) | args))
-    if _is_file_of_clips(data, args):
-        given = {"source": data} | args
-        return Splits(lambda split: _call(ArrayClips, data, {"split": split} | given))
-    if _names_a_file(data):
-        return _recordings(data, window, args, scaling)
-    make = imported(data)
-    if callable(make) and "split" in inspect.signature(make).parameters:
-        return Splits(lambda split: clip_set(_call(make, data, {"split": split} | args), data))
-    dataset = _call(make, data, args) if callable(make) else make
-    check_map_style(dataset, data)
-    return Splits(lambda split: _block(dataset, data, split))
-
-
-def open_dataset(
-    data: Any,
-    split: str,
-    window: Window,
-    args: Mapping[str, Any] | None = None,
-    scaling: Scaling | None = None,
-) -> ClipSet:
-    """One split alone of what `open_splits` opens."""
-    return open_splits(data, window, args, scaling)[split]
-
-
-def is_recording(data: str, args: Mapping[str, Any]) -> bool:
-    """Whether windows are cut from what a name stands for: a file, a folder or a URL of
-    recordings.
-    """
-    return _names_a_file(data) and not _is_file_of_clips(data, args)
-
-
-def _names_a_file(data: str) -> bool:
-    return "://" in data or os.path.exists(data) or Path(data).suffix.lower() in SUFFIXES
-
-
-def holds_recordings(data: Any, args: Mapping[str, Any]) -> bool:
-    """The same of what a name stands for or of what lies in memory."""
-    if isinstance(data, str | Path):
-        return str(data) not in DATASETS and is_recording(str(data), args)
-    return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not are_clips(data))
-
-
-def _is_file_of_clips(data: str, args: Mapping[str, Any]) -> bool:
-    array = data.endswith((".npy", ".npz")) and os.path.isfile(data)
-    return array and holds_clips(data, args.get("variable"))
-
-
-def _in_memory(data: Any, window: Window, args: dict[str, Any], scaling: Scaling | None) -> Splits:
     name = data_name(data)
-    array = isinstance(data, np.ndarray | Tensor)
-    if holds_recordings(data, args):
-        return _recordings(data, window, args, scaling)
+    if holds_recordings(data, options.reading.variable):
+        for given in args:
+            raise ValueError(
+                f"data {name} takes no argument {brief(given)}: options of recordings are those of "
+                "--reading and --splits, and --scaling"
+            )
+        return _recordings(options, scaling)
+    is_file = isinstance(data, str | Path) and str(data) not in DATASETS and _is_array(str(data))
+    for given in options.of_recordings():
+        if not (is_file and given in ("reading.variable", "reading.budget")):
+            raise ValueError(
+                f"data {name} holds clips, not recordings: --{given} does nothing, leave it out"
+            )
+    if not isinstance(data, str | Path):
+        return _in_memory(data, args)
+    if is_file:
+        reading = {"variable": options.reading.variable, "budget": options.reading.budget}
+        given = {"source": name, **reading, **args}
+        return Splits(lambda split: _call(ArrayClips, name, {"split": split} | given))
+    if name in DATASETS:
+        named = DATASETS[name]
+        return Splits(lambda split: _call(named, name, _taken(named, split, options.window) | args))
+    make = imported(name)
+    if callable(make) and "split" in inspect.signature(make).parameters:
+        return Splits(lambda split: clip_set(_call(make, name, {"split": split} | args), name))
+    dataset = _call(make, name, args) if callable(make) else make
+    check_map_style(dataset, name)
+    return Splits(lambda split: _block(dataset, name, split))
+
+
+def open_dataset(options: DataOptions, split: str, scaling: Scaling | None = None) -> ClipSet:
+    """One split alone of what `open_splits` opens."""
+    return open_splits(options, scaling)[split]
+
+
+def holds_recordings(data: Any, variable: Any = None) -> bool:
+    """Whether windows are cut from what a name stands for, a file, a folder or a URL of recordings,
+    or from what lies in memory.
+
+    Args:
+        variable: which array of an .npz.
+    """
+    if not isinstance(data, str | Path):
+        return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not are_clips(data))
+    data = str(data)
+    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
+    clips = _is_array(data) and holds_clips(data, variable)
+    return data not in DATASETS and named and not clips
+
+
+def _is_array(data: str) -> bool:
+    return data.endswith((".npy", ".npz")) and os.path.isfile(data)
+
+
+def _in_memory(data: Any, args: Mapping[str, Any]) -> Splits:
+    name = data_name(data)
     for given in args:
         raise ValueError(f"data {name} takes no argument {given!r}: it is used as it is")
-    if array:
+    if isinstance(data, np.ndarray | Tensor):
         return Splits(lambda split: ArrayClips(data, split))
     if isinstance(data, Mapping):
         return Splits(lambda split: _of_split(data, name, split))
@@ -179,31 +169,15 @@ def _taken(make: Callable[..., Any], split: str, window: Window) -> dict[str, An
     return {name: words[name] for name in inspect.signature(make).parameters if name in words}
 
 
-def _recordings(
-    source: Any, window: Window, args: Mapping[str, Any], scaling: Scaling | None
-) -> Splits:
-    """Windows of recordings, which are decoded once, and whose scaling is fitted once.
-
-    Raises:
-        ValueError: an unknown option, with the nearest that is known.
-    """
-    groups: dict[type, dict[str, Any]] = {ReadOptions: {}, SplitOptions: {}}
-    names = {option.name: kind for kind in groups for option in fields(kind)}
-    for name, value in args.items():
-        if name in names:
-            groups[names[name]][name] = value
-        elif name != "scaling":
-            every = [*names, "scaling"]
-            hint = closest(name, every) or f"it takes {', '.join(every)}"
-            raise ValueError(f"data {data_name(source)} takes no argument {name!r}; {hint}")
-    reading = typed(ReadOptions, groups[ReadOptions], "")
-    splits = typed(SplitOptions, groups[SplitOptions], "")
-    decoded = decode(source, reading, splits.tile)
-    wanted = args.get("scaling") if scaling is None else scaling
+def _recordings(options: DataOptions, scaling: Scaling | None) -> Splits:
+    """Windows of recordings, which are decoded once, and whose scaling is fitted once."""
+    reading, splits = options.reading, options.splits
+    decoded = decode(options.data, reading, splits.tile)
+    wanted = options.scaling if scaling is None else scaling
 
     def make(split: str) -> Recordings:
         nonlocal wanted
-        recordings = Recordings(decoded, split, window, wanted, reading, splits)
+        recordings = Recordings(decoded, split, options.window, wanted, reading, splits)
         wanted = recordings.scaling
         if scaling is not None:
             recordings.check_range()
@@ -221,9 +195,8 @@ def _call(make: Any, data: str, args: Mapping[str, Any]) -> Any:
             meant = closest(name, known) or f"it takes {', '.join(known)}"
             raise ValueError(f"data {data} takes no argument {name!r}; {meant}")
         usual = name in known and value is known[name].default
-        if name in hints and not usual and not matches(value, hints[name]):
-            kind = describe_type(hints[name])
-            raise ValueError(f"data {data}: {name} is {kind}, not {brief(value)}")
+        if name in hints and not usual:
+            converted(value, hints[name], f"data {data}: {name}")
     try:
         return make(**args)
     except (ValueError, OSError):

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from foreframe.base.notes import warn
+from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
-from foreframe.clips.data_options import ReadOptions, read_options
+from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Joined
 from foreframe.clips.units import same_unit
 from foreframe.data.arrays import ARRAYS, read_arrays, recordings_in
@@ -174,7 +175,7 @@ def clips_from(
         ValueError: nothing there, nothing readable, a damaged file (in a folder: all of them, or
             any with `strict`), no such variable, times that run backwards or irregularly.
     """
-    return read_clips(source, read_options({"variable": variable, **options}))
+    return read_clips(source, typed(ReadOptions, {"variable": variable, **options}, "reading"))
 
 
 def read_clips(source: Any, options: ReadOptions) -> list[Clip]:

@@ -4,6 +4,6 @@ forecasts that roll through a recording, of live ones, and of those that other p
 What stands here loads without torch, so that the command line can describe the options at once.
 """
 
-from foreframe.evaluation.score_options import ScoreOptions
+from foreframe.evaluation.score_options import EvaluateOptions, ScoreOptions
 
-__all__ = ["ScoreOptions"]
+__all__ = ["EvaluateOptions", "ScoreOptions"]

@@ -90,7 +90,7 @@ def score_clips(
     """
     options = options or ScoreOptions()
     scorer = _Scorer(forecaster, dataset, options, forecasts, name)
-    clips = fewer_within(options.seconds, scorer.clips, scorer.at_once, scorer.score)
+    clips = fewer_within(options.longest, scorer.clips, scorer.at_once, scorer.score)
     scoring, ensembles = scorer.score(clips, progress)
     tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
     free = [row for row in tables if row in BASELINES and row != reference]

@@ -1,37 +1,42 @@
 """How forecasters are scored: the options that are handed on whole, without torch or numpy."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from foreframe.forecasting.precision import EXACT
+from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_at_least
+from foreframe.forecasting.precision import Precision
 
 BUDGET = 2.0  # GiB
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How a forecaster is scored beside the baselines.
+    """How a forecaster is scored beside the baselines
 
     Args:
-        clips: how many; None and "all" take every one, but for the limit of `seconds`. Of windows
-            of recordings as many are taken evenly spread.
-        batch_size: clips at once, at most; fewer where these would take more than the budget.
-        baselines: names in MODELS to score beside the model; None takes all that can run here.
-        thresholds: of events, in the data's units, e.g. [0.5, 2] for rain.
-        scales: odd sides in pixels for the fractions skill score of these events.
-        period: adds the baseline `cycle`, the frame so many steps before: 24 for "the same hour
-            yesterday"; by default that of the forecaster's guide, where it has one.
-        precision: of the model, as in `Forecaster.predict`; the baselines are exact.
-        match: "last", "guide" or both: a further row each, the forecaster's forecasts matched to
-            these, as `Forecaster.predict` does; of members each is matched. By default the
-            forecaster's own; "none" leaves that out.
+        clips: how many, or all; by default as many as a minute allows, about, and all where there
+            are forecasts. Windows of recordings are taken evenly spread
+        batch_size: clips at once, at most; fewer where these would take more than the budget
+        baselines: names of models to score beside; by default all that can run here
+        thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS
+        scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
+        period: adds the baseline cycle, the frame so many steps before: 24 for the same hour
+            yesterday; by default that of the forecaster's guide, where it has one
+        precision: bf16-mixed rounds, and is often faster; auto takes it where the processor
+            multiplies such numbers; the baselines are exact
+        match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
+            these, as foreframe predict --match makes them; of members, too; by default what the run
+            says; none leaves that out
         members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
-            which costs nothing; their mean is a further row.
-        seed: of the members, which differ from clip to clip.
-        budget: GiB of memory that scoring a batch may take.
-        seconds: of scoring; fewer clips where these would take longer, a batch at least.
+            which costs nothing; their mean is a further row
+        seed: of the members, which differ from clip to clip
+        budget: GiB of memory that scoring a batch may take
+        seconds: of scoring; fewer clips where these would take longer, a batch at least
+
+    Raises:
+        ValueError: a value out of its range.
     """
 
     clips: int | Literal["all"] | None = None
@@ -40,12 +45,17 @@ class ScoreOptions:
     thresholds: Sequence[float] = ()
     scales: Sequence[int] = ()
     period: int | None = None
-    precision: str = EXACT
-    match: Sequence[str] | str = ()
+    precision: Precision = "32-true"
+    match: Sequence[Match] | Match = ()
     members: int | None = None
     seed: int = 0
     budget: float = BUDGET
-    seconds: float = math.inf
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(1, clips=self.limit)
+        if not 1 <= self.batch_size <= 4096:
+            raise ValueError(f"batch_size must be 1 to 4096, not {self.batch_size}")
 
     @property
     def limit(self) -> int | None:
@@ -53,5 +63,71 @@ class ScoreOptions:
         return None if self.clips == "all" else self.clips
 
     @property
+    def longest(self) -> float:
+        """Seconds that scoring may take."""
+        return math.inf if self.seconds is None else self.seconds
+
+    @property
     def matches(self) -> Sequence[str]:
         return [self.match] if isinstance(self.match, str) else self.match
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(ScoreOptions):
+    """On what it is scored, and where that goes
+
+    Args:
+        data: what to score on, as in foreframe train; by default the run's own data, unless these
+            are imported or fetched
+        data_args: its arguments, e.g. --data_args.digits fashion_mnist
+        reading: how recordings are read where not as the run's own
+        splits: how they are split where not as the run's own
+        scaling: of recordings' values, without RUN, as in foreframe train
+        split: by default test; all is of a file
+        past: frames to look at; by default as many as the run was trained with, or 10
+        future: frames to score; by default as many as the run was trained to forecast, or as
+            forecasts have, or 10
+        stride: frames from window to window of recordings; by default the run's
+        forecasts: of other programs, a file or [several,files], to score too: .npy or .npz
+            (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
+            NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
+        pasts: .npy to write the past frames of the clips to, for another program to forecast from
+        output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
+            or runs/NAME, or here without a run
+        device: cpu, cuda, mps; auto takes cuda where there is one
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    data: Any = None
+    data_args: dict | None = None
+    reading: ReadingAsTrained = None
+    splits: SplitsAsTrained = None
+    scaling: str | dict | None = None
+    split: Literal["train", "validation", "test", "all"] | None = None
+    past: int | None = None
+    future: int | None = None
+    stride: int | None = None
+    forecasts: str | Sequence[str] = ()
+    pasts: str | None = None
+    output: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, past=self.past, future=self.future, stride=self.stride)
+        if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
+            raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")
+
+    @property
+    def of_data(self) -> Mapping[str, Any]:
+        """What is given of the fields of `DataOptions`, but for the window."""
+        names = ("data", "data_args", "reading", "splits", "scaling")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def window(self) -> Mapping[str, int]:
+        """What is given of the window."""
+        names = ("past", "future", "stride")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -446,7 +446,7 @@ class Forecaster:
             "args": self.model.args,
             "window": asdict(self.window),
             "scaling": self.scaling.config(),
-            "trained": asdict(self.trained),
+            "trained": self.trained.config(),
             "about": self.about,
         } | ({} if self.match == NONE else {"match": self.match})
 

@@ -14,7 +14,7 @@ from foreframe.base.budget import OverBudgetError
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import ReadOptions, read_options
+from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.units import check_units
 from foreframe.data.films import film_stream
 from foreframe.data.geotiff import is_geotiff, read_geotiff
@@ -67,7 +67,7 @@ def live_frames(
         ValueError: what reading raises, or other channels than the model's.
     """
     place = {} if place is None else place
-    how = read_options(reading_as_trained(forecaster, source, reading, whole=True))
+    how = reading_as_trained(forecaster, source, reading, whole=True)
     path = Path(source)
     if source == "-":
         frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)

@@ -1,6 +1,7 @@
 """Recordings opened for a forecaster: read as those of its training, unless told otherwise."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import numpy as np
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
-from foreframe.data import clips_from, is_recording
+from foreframe.clips.data_options import BUDGET, DataOptions, ReadOptions
+from foreframe.data import holds_recordings
+from foreframe.data.readers import read_clips
 from foreframe.forecasting.trained import data_of
 
 if TYPE_CHECKING:
@@ -19,10 +22,9 @@ def open_recording(
     forecaster: "Forecaster", source: Any, recording: int | None, reading: Mapping[str, Any]
 ) -> Clip:
     """See `Forecaster.open`."""
-    options = reading_as_trained(forecaster, source, reading, whole=True)
     # A film is one recording, whatever scenes it was trained by.
-    options |= {"cuts": reading.get("cuts", False)}
-    clips = clips_from(source, **options)
+    given = {"cuts": False, **reading}
+    clips = read_clips(source, reading_as_trained(forecaster, source, given, whole=True))
     if recording is None and len(clips) > 1:
         raise ValueError(
             f"{source} holds {len(clips)} recordings; choose one with --recording, 0 to "
@@ -41,44 +43,45 @@ def open_recording(
 
 def reading_as_trained(
     forecaster: "Forecaster", source: Any, given: Mapping[str, Any], whole: bool = False
-) -> dict[str, Any]:
-    """Options of `foreframe.clips_from` for a source: those of training, changed by `given`.
+) -> ReadOptions:
+    """How a source is read: as in training, changed by `given`.
 
     Args:
         whole: of a model that sees large frames reduced as large as they are, whatever it was
             trained and scored on.
+
+    Raises:
+        ValueError: a name that is no field of `ReadOptions`, or a value that it cannot have.
     """
-    trained = dict(forecaster.trained.reading)
+    trained = replace(forecaster.trained.reading, budget=BUDGET)  # the user says how much
     if whole and forecaster.model.reduces:
-        trained.pop("size", None)
-    trained.pop("budget", None)  # that is the user's
-    if str(source).lower().endswith((".npy", ".npz")):
-        for name in ("variable", "targets"):  # a grid gave it that name
-            trained.pop(name, None)
-    return trained | dict(given)
+        trained = replace(trained, size=None)
+    if str(source).lower().endswith((".npy", ".npz")):  # a grid gave it that name
+        trained = replace(trained, variable=None, targets=None)
+    return trained.changed(given)
 
 
-def data_to_score(
-    forecaster: "Forecaster", where: str, data: str | None, given: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """The name of the data to score on and their arguments: those of training, changed by what the
-    user says; other recordings are read as those of training.
+def data_to_score(forecaster: "Forecaster", where: str, given: Mapping[str, Any]) -> DataOptions:
+    """The data to score on: those of training, changed by what the user says; other recordings are
+    read as those of training.
 
     Args:
         where: the user's name for this forecaster, for the message.
-        data: from the user; None for the data of training.
-        given: arguments from the user.
+        given: from the user, fields of `DataOptions`.
 
     Raises:
         ValueError: as `data_of`.
     """
-    name, args = data_of(forecaster.trained, where, data, given)
-    # How many clips an epoch had says nothing about how many to score.
-    if data is None and "clips" not in given:
-        args.pop("clips", None)
-    if data not in (None, forecaster.trained.data) and is_recording(name, args):
-        args = reading_as_trained(forecaster, name, args)
-    return name, args
+    options = data_of(forecaster.trained, where, given)
+    reading = given.get("reading") or {}
+    if "data" not in given:
+        # How many clips an epoch had says nothing about how many to score.
+        args = {name: value for name, value in options.data_args.items() if name != "clips"}
+        return replace(options, data_args=args | (given.get("data_args") or {}))
+    others = options.data != forecaster.trained.data
+    if others and holds_recordings(options.data, reading.get("variable")):
+        return replace(options, reading=reading_as_trained(forecaster, options.data, reading))
+    return options
 
 
 def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) -> None:

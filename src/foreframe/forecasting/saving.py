@@ -14,10 +14,10 @@ from torch import Tensor
 
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import warn
+from foreframe.base.schema import OWN, UnknownError, brief, check_plain, typed
 from foreframe.base.shipped import FREE, WEIGHTS, check_forecaster, published
-from foreframe.base.typed import OWN, UnknownError, brief, check_plain, typed
 from foreframe.clips.clip import Window
-from foreframe.clips.data_options import NONE, ReadOptions
+from foreframe.clips.data_options import NONE
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
 from foreframe.forecasting.streaming import format_size
@@ -217,9 +217,7 @@ def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
     check_plain(about, "about")
     if not isinstance(about, Mapping):
         raise ValueError(f"about holds words by name, not {brief(about)}")
-    trained = typed(Trained, config.get("trained") or {}, "trained")
-    typed(ReadOptions, trained.reading, "trained.reading")
-    return trained, dict(about)
+    return typed(Trained, config.get("trained") or {}, "trained"), dict(about)
 
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:

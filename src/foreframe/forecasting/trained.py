@@ -1,11 +1,18 @@
 """What a forecaster was trained on, as its file says: plain values, checked before use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from foreframe.base.typed import brief, check_plain
+from foreframe.base.schema import brief, check_plain, typed
 from foreframe.base.untrusted import check_harmless
+from foreframe.clips.data_options import (
+    BUDGET,
+    DataOptions,
+    ReadOptions,
+    SplitOptions,
+    not_usual,
+)
 
 LONGEST = 4096  # characters of a name or a path
 
@@ -18,8 +25,8 @@ class Trained:
         data: as the option `data` of training: a built-in name, a path or an import path; "" where
             it is not known.
         data_args: its arguments, plain values.
-        reading: those of them that say how recordings were read (fields of
-            `foreframe.data.ReadOptions`), by which other recordings are read too.
+        reading: how recordings were read, by which other recordings are read too.
+        splits: how they were split.
         frame: H and W of the frames, None where they are not known.
         preset: of the model.
         weights: name of the published ones that it began with; "" for none.
@@ -31,7 +38,8 @@ class Trained:
 
     data: str = ""
     data_args: Mapping[str, Any] = field(default_factory=dict)
-    reading: Mapping[str, Any] = field(default_factory=dict)
+    reading: ReadOptions = ReadOptions()  # noqa: RUF009 (frozen)
+    splits: SplitOptions = SplitOptions()  # noqa: RUF009
     frame: Sequence[int] | None = None
     preset: str = ""
     seed: int | None = None
@@ -42,9 +50,7 @@ class Trained:
             text = getattr(self, name)
             if len(text) > LONGEST or "\0" in text:
                 raise ValueError(f"{name} is a name, not {brief(text)}")
-        for name in ("data_args", "reading"):
-            check_plain(getattr(self, name), name)
-            object.__setattr__(self, name, dict(getattr(self, name)))
+        check_plain(self.data_args, "data_args")
         if self.frame is not None:
             if len(self.frame) != 2 or not 0 < min(self.frame) <= max(self.frame) < 10**6:
                 raise ValueError(f"frame is H and W in pixels, not {brief(self.frame)}")
@@ -52,34 +58,38 @@ class Trained:
         if self.seed is not None and self.seed < 0:
             raise ValueError(f"seed is at least 0, not {self.seed}")
 
+    def config(self) -> dict[str, Any]:
+        """Plain values, those of groups that are not the usual ones."""
+        groups = {"reading": not_usual(self.reading), "splits": not_usual(self.splits)}
+        return asdict(self) | groups
 
-def data_of(
-    trained: Trained,
-    where: str,
-    data: str | None = None,
-    data_args: Mapping[str, Any] | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """The data to open for a forecaster, and its arguments: the user's, or harmless ones of a file.
+
+def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptions:
+    """The data to open for a forecaster: the user's, or harmless ones that its file names.
 
     Args:
         trained: what its file says.
         where: the user's name for the file, for the message.
-        data, data_args: from the user; the arguments change those of training where the data are
-            the same.
+        given: from the user, fields of `DataOptions`; where the data are those of training, they
+            change the arguments, reading and splits of training.
 
     Raises:
         ValueError: nothing was named, and the training data are imported, fetched or missing here.
     """
-    given = dict(data_args or {})
+    data, args = given.get("data"), dict(given.get("data_args") or {})
     if data is not None and data != trained.data:
-        return data, given
-    # The user says how much memory may be taken, not a file.
-    named = {
-        name: value for name, value in trained.data_args.items() if name not in (*given, "budget")
-    }
-    if data is None and not trained.data:
+        return typed(DataOptions, given, "")
+    if not trained.data:
         raise ValueError(
             f"{where} does not tell what it was trained on; name what to score on: --data"
         )
-    check_harmless(where, data is None, trained.data, named, "was trained on")
-    return trained.data, named | given
+    kept = {name: value for name, value in trained.data_args.items() if name not in args}
+    check_harmless(where, data is None, trained.data, kept, "was trained on")
+    reading = replace(trained.reading, budget=BUDGET)  # the user says how much, not a file
+    of_training = {
+        "data": trained.data,
+        "data_args": kept | args,
+        "reading": reading.changed(given.get("reading") or {}),
+        "splits": asdict(trained.splits) | (given.get("splits") or {}),
+    }
+    return typed(DataOptions, {**given, **of_training}, "")

@@ -23,7 +23,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from foreframe.base.budget import GIB, OverBudgetError
-from foreframe.base.typed import UnknownError, brief, check_types, merged
+from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
 from foreframe.models import convlstm, simvp, svg
 from foreframe.models.at_once import AtOnce

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.base.schema import choice
 from foreframe.base.shipped import FREE
-from foreframe.base.typed import choice
 from foreframe.models.interface import Model, State
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.typed import brief
+from foreframe.base.schema import brief
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.typed import brief
+from foreframe.base.schema import brief
 from foreframe.models.interface import Model, State, part_of
 
 

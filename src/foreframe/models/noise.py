@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from foreframe.base.typed import check_types
+from foreframe.base.schema import check_types
 from foreframe.clips.keyed import further, key_of, mixed, normals
 from foreframe.models.interface import Model, State
 

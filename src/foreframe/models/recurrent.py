@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from foreframe.base.typed import choice
+from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS

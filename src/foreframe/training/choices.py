@@ -75,17 +75,22 @@ def choices(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     """The options that are chosen for a recording, but for those that the user has given.
 
     Args:
-        given: the user's options, by name, those of recordings among `data_args`.
+        given: the user's options, by name, in their groups.
 
     Raises:
         ValueError: too few frames to train on.
     """
     chosen = [
-        *_frames(recording, given.get("data_args") or {}),
+        *_frames(recording, _of_recordings(given)),
         *_windows(recording, given),
         *_learning(recording),
     ]
     return [choice for choice in chosen if not _is_given(given, choice.path)]
+
+
+def _of_recordings(given: Mapping[str, Any]) -> set[str]:
+    """Names of the options of reading and splits that are given."""
+    return {*given.get("reading", {}), *given.get("splits", {})}
 
 
 def _is_given(given: Any, path: Path) -> bool:
@@ -96,24 +101,24 @@ def _is_given(given: Any, path: Path) -> bool:
     return True
 
 
-def _frames(recording: Recording, args: Mapping[str, Any]) -> list[Choice]:
+def _frames(recording: Recording, args: set[str]) -> list[Choice]:
     """Size and colour."""
     h, w = recording.height, recording.width
     chosen = []
-    if not {"size", "coarsen", "tile"} & set(args):
+    if not {"size", "coarsen", "tile"} & args:
         if recording.pictures and (size := working_size(h, w)) != (h, w):
             line = f"size {size[0]}x{size[1]} of {h}x{w} (--reading.size)"
-            chosen.append(Choice(("data_args", "size"), list(size), line))
+            chosen.append(Choice(("reading", "size"), list(size), line))
         elif not recording.pictures and min(h, w) > LARGE:
             n = -(-min(h, w) // (LARGE * 2 // 3))
             line = f"{n}x{n} values become one, {h // n}x{w // n} of {h}x{w} (--reading.coarsen)"
-            chosen.append(Choice(("data_args", "coarsen"), n, line))
+            chosen.append(Choice(("reading", "coarsen"), n, line))
     if recording.pictures and recording.channels > 1:
         colour = "rgb" if recording.colour else "grey"
         why = "" if recording.colour else ", as its channels are alike"
         if (colour, recording.channels) != ("rgb", 3):
             line = f"colour {colour}{why} (--reading.colour)"
-            chosen.append(Choice(("data_args", "colour"), colour, line))
+            chosen.append(Choice(("reading", "colour"), colour, line))
     return chosen
 
 
@@ -133,18 +138,18 @@ def working_size(h: int, w: int) -> tuple[int, int]:
 def _windows(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     """Past, future, shares, stride, and whether windows may look across changes of the scene."""
     past, future, shares = window_and_shares(recording, given)
-    args, parts, chosen = given.get("data_args") or {}, recording.parts, []
-    if recording.scenes and not {"shares", "by", "gap"} & set(args):
+    args, parts, chosen = _of_recordings(given), recording.parts, []
+    if recording.scenes and not {"shares", "by", "gap"} & args:
         n = sum(map(len, recording.scenes))
         within = _longest_window(recording, recording.scenes, given)
         if within is not None and 2 * within[1] >= future:
             past, future, shares = within
             parts = recording.scenes
             line = f"{n} scenes, as pictures change: no window looks across (--reading.cuts)"
-            chosen.append(Choice(("data_args", "cuts"), True, line))
+            chosen.append(Choice(("reading", "cuts"), True, line))
         else:
             line = f"windows look across scenes, as these are short: {n} (--reading.cuts)"
-            chosen.append(Choice(("data_args", "cuts"), False, line))
+            chosen.append(Choice(("reading", "cuts"), False, line))
     why, longest = "", max(max(part) for part in parts)
     if recording.period and past >= recording.period:
         why = ", " + ("a year" if recording.monthly else "a day")
@@ -153,10 +158,10 @@ def _windows(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
         why = f", as {'there are' if whole else 'the longest scene has'} {longest} frames"
     line = f"{past} frames in, {future} out{why} (--past, --future)"
     chosen += [Choice(("past",), past, line), Choice(("future",), future)]
-    if shares is not None and not {"by", "gap"} & set(args):
+    if shares is not None and not {"by", "gap"} & args:
         each = " ".join(f"{100 * share:.0f} %" for share in shares)
         line = f"{each} to train, validate and test on (--splits.shares)"
-        chosen.append(Choice(("data_args", "shares"), list(shares), line))
+        chosen.append(Choice(("splits", "shares"), list(shares), line))
     length = max(map(sum, recording.parts))
     if length > MOST_FRAMES:
         stride = round(length / MOST_FRAMES) + 1
@@ -266,6 +271,6 @@ def _learning(recording: Recording) -> list[Choice]:
     mirrored = "to train on, also mirrored (--splits.augment)"
     alike = "clips of little and of much error count alike (--loss geometric)"
     return [
-        Choice(("data_args", "augment"), "flips", mirrored),
+        Choice(("splits", "augment"), "flips", mirrored),
         Choice(("loss",), "geometric", alike),
     ]

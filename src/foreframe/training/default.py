@@ -8,7 +8,7 @@ is from then on an option as any other, which config.yaml keeps.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from foreframe.base.shipped import published
-from foreframe.base.typed import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, batches, chosen
@@ -38,7 +37,7 @@ from foreframe.training.notices import say
 from foreframe.training.options import MachineOptions, Options
 from foreframe.training.pace import BEFORE, in_one_process
 from foreframe.training.preparation import build_network, check_draws
-from foreframe.training.recipes import DEFAULT, Given, options_from, put, with_data_args
+from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
 SCENES = "scenes"  # weights for films
 ONWARD = 3e-4  # the learning rate from these on: what is trained unlearns at that of untrained ones
@@ -62,22 +61,22 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
         ValueError: as of opening data; too few frames to train on; the loss of members, and a
             model that draws none.
     """
-    explicit = put({}, with_data_args(given))
+    explicit = put({}, given)
     usual = options_from([DEFAULT], given)
     if usual.learning.loss == "crps":  # refused before all baselines are scored
         check_draws(build_network(usual.model, usual.learning.seed, usual.machine.budget), usual[2])
-    data, args = usual.data.data, usual.data.data_args
+    data, reading = usual.data.data, usual.data.reading
     made: list[Choice] = []
-    if holds_recordings(data, args):
-        recording = look_at(data, args)
+    if holds_recordings(data, reading.variable):
+        recording = look_at(data, reading, "cuts" not in explicit.get("reading", {}))
         made = choices(recording, explicit)
         period = recording.period
     else:
         made, period = _of_clips(usual, explicit), None
     _tell(data_name(data), made)
     options = _with(given, made)
-    window = Window(options.data.past, options.data.future, options.data.stride)
-    splits = open_splits(data, window, options.data.data_args)
+    window = options.data.window
+    splits = open_splits(options.data)
     train, validation = splits["train"], splits["validation"]
     if "batch_size" not in explicit:
         made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
@@ -122,8 +121,8 @@ def _of_clips(usual: Options, explicit: Mapping[str, Any]) -> list[Choice]:
     """Past and future of clips that are as long as they are."""
     if "past" in explicit or "future" in explicit:
         return []
-    window = Window(usual.data.past, usual.data.future)
-    clip = open_splits(usual.data.data, window, usual.data.data_args)["train"][0]
+    window = usual.data.window
+    clip = open_splits(usual.data)["train"][0]
     length = np.shape(clip)[0] if np.ndim(clip) == 4 else window.length
     if length >= window.length or length < 2:
         return []
@@ -132,23 +131,26 @@ def _of_clips(usual: Options, explicit: Mapping[str, Any]) -> list[Choice]:
     return [Choice(("past",), past, line), Choice(("future",), length - past)]
 
 
-def look_at(source: Any, args: Mapping[str, Any]) -> Recording:
+def look_at(
+    source: Any,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
+    cuts: bool = True,
+) -> Recording:
     """What recordings are, from what their files say of them and from some of their frames.
 
     Args:
-        args: how they are read, among other arguments of the data.
+        reading: how they are read.
+        cuts: whether changes of the scene are looked for.
 
     Raises:
         ValueError: as of reading them.
     """
-    names = {option.name for option in fields(ReadOptions)}
-    reading = typed(ReadOptions, {name: args[name] for name in args if name in names}, "")
     folders = raw_by_folder(source, reading)
     clips = [clip for inside in folders.values() for clip in inside]
     parts = [in_parts(clip, breaks(clip, reading), reading) for clip in clips]
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
-    if longest.pictures and "cuts" not in args and sum(map(len, clips)) <= LOOKED_THROUGH:
+    if longest.pictures and cuts and sum(map(len, clips)) <= LOOKED_THROUGH:
         at_cuts = replace(reading, cuts=True)
         scenes = [in_parts(clip, breaks(clip, at_cuts), at_cuts) for clip in clips]
     frames = longest.frames

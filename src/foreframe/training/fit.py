@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from foreframe.base.files import atomic_write
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
-from foreframe.data import ClipSet, ReadOptions, Recordings, batches
+from foreframe.data import ClipSet, Recordings, batches
 from foreframe.data.arrays import data_name
 from foreframe.evaluation.networks import clips_at_once
 from foreframe.forecasting.forecaster import Forecaster
@@ -255,13 +255,11 @@ def _initialize(network: Model, options: Options, train: ClipSet, window: Window
 def _trained(options: Options, train: ClipSet) -> Trained:
     """What a forecaster remembers of its training."""
     model, data = options.model, options.data
-    names = [option.name for option in fields(ReadOptions)] if isinstance(train, Recordings) else []
-    reading = {
-        name: data.data_args[name] for name in names if name in data.data_args and name != "budget"
-    }
     h, w = train[0].shape[-2:]
     seed = options.learning.seed
-    trained = Trained(data.data, data.data_args, reading, (h, w), model.model, seed)
+    trained = Trained(
+        data.data, data.data_args, data.reading, data.splits, (h, w), model.model, seed
+    )
     if model.weights in published():
         trained = replace(trained, weights=model.weights)
     return trained

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
+
 LossName = Literal[
     "mse",
     "mae",
@@ -19,8 +21,6 @@ LossName = Literal[
     "spectral",
     "crps",
 ]
-
-LONG = 2**31  # of numbers that count something, none is as large
 
 
 @dataclass
@@ -40,41 +40,8 @@ class ModelOptions:
     weights: str | None = None
 
     def __post_init__(self) -> None:
-        _check_words(self, "model", "weights")
-        if self.hidden is not None and not 1 <= self.hidden < LONG:
-            raise ValueError(f"hidden channels must be at least 1, not {self.hidden}")
-
-
-@dataclass
-class DataOptions:
-    """On what
-
-    Args:
-        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), or any Dataset's
-            import path
-        data_args: its arguments, e.g. --data_args.motion svg
-        past: frames in; a clip holds past and future
-        future: frames out
-        stride: frames from window to window, where recordings are cut into windows
-        batch_size: clips a step and process
-        workers: loader processes
-        validation_clips: clips of the validation split to score after each epoch
-    """
-
-    data: Any = "moving_mnist"  # a name on the command line; in Python also what is in memory
-    data_args: dict = field(default_factory=dict)
-    past: int = 10
-    future: int = 10
-    stride: int = 1
-    batch_size: int = 12
-    workers: int = 0
-    validation_clips: int = 200
-
-    def __post_init__(self) -> None:
-        _check_words(self, "data")
-        _check_at_least(self, 1, "past", "future", "stride", "batch_size", "validation_clips")
-        if not 0 <= self.workers <= 256:  # processes
-            raise ValueError(f"workers must be 0 or more, and 256 at most, not {self.workers}")
+        check_words(model=self.model, weights=self.weights)
+        check_at_least(1, hidden=self.hidden)
 
 
 @dataclass
@@ -130,27 +97,25 @@ class LearningOptions:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.minutes is not None and not 0 < self.minutes < LONG:
             raise ValueError(f"minutes must be above 0, not {self.minutes}")
-        _check_at_least(self, 1, "epochs", "members")
-        if not all(isinstance(k, int) and 1 <= k <= LONG for k in self.pools):
+        check_at_least(1, epochs=self.epochs, members=self.members)
+        if not all(1 <= k <= LONG for k in self.pools):
             raise ValueError(f"pools are sides of 1 pixel or more, not {self.pools}")
         if self.loss == "crps" and self.sampling_steps:
             raise ValueError(
                 "scheduled sampling shows a forecast what it forecast itself, of which crps draws "
                 "several: leave sampling_steps at 0"
             )
-        _check_at_least(
-            self,
+        check_at_least(
             0,
-            "sampling_steps",
-            "warmup",
-            "clip",
-            "weight_decay",
-            "truncate",
-            "least_past",
-            "patience",
-            off=True,
+            sampling_steps=self.sampling_steps,
+            warmup=self.warmup,
+            clip=self.clip,
+            weight_decay=self.weight_decay,
+            truncate=self.truncate,
+            least_past=self.least_past,
+            patience=self.patience,
+            seed=self.seed,
         )
-        _check_at_least(self, 0, "seed")
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
@@ -180,7 +145,7 @@ class MachineOptions:
     trainer: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_words(self, "device", "precision")
+        check_words(device=self.device, precision=self.precision)
         if not 0 < self.budget < LONG:
             raise ValueError(f"budget is a number of GiB above 0, not {self.budget}")
         if isinstance(self.devices, int) and self.devices < 1:
@@ -222,8 +187,8 @@ class RunOptions:
     verbose: bool = True
 
     def __post_init__(self) -> None:
-        _check_words(self, "run", "resume")
-        _check_at_least(self, 0, "save_every", "picture_every", off=True)
+        check_words(run=self.run, resume=self.resume)
+        check_at_least(0, save_every=self.save_every, picture_every=self.picture_every)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
 
@@ -243,22 +208,3 @@ class Options(NamedTuple):
     def flat(self) -> dict[str, Any]:
         """Every option by its name, as plain values: what config.yaml holds."""
         return {name: value for group in self for name, value in asdict(group).items()}
-
-
-def _check_at_least(options: Any, least: int, *names: str, off: bool = False) -> None:
-    for name in names:
-        value = getattr(options, name)
-        if not least <= value < LONG:
-            bound = "0 (off) or more" if off else "0 or more" if least == 0 else f"at least {least}"
-            raise ValueError(
-                f"{name} must be {bound}, not {value}"
-                if value < least
-                else f"{name} {value} is beyond reason"
-            )
-
-
-def _check_words(options: Any, *names: str) -> None:
-    for name in names:
-        text = getattr(options, name)
-        if isinstance(text, str) and (not text.strip() or "\0" in text):
-            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")

@@ -39,9 +39,9 @@ def prepared(
         ValueError: options that do not fit each other, data that is not clips, something that is
             not installed.
     """
-    window = Window(data.past, data.future, data.stride)
+    window = data.window
     network = build_network(model, learning.seed, machine.budget)
-    splits = splits or open_splits(data.data, window, data.data_args)
+    splits = splits or open_splits(data)
     train, validation = splits["train"], splits["validation"]
     check_draws(network, learning)
     if isinstance(network, Flow):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import RunLock, atomic_write, sweep
-from foreframe.base.typed import brief, check_plain, typed
+from foreframe.base.schema import brief, check_plain, typed
 from foreframe.base.wording import plural
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.training.notices import go_on, is_first_process
@@ -195,6 +195,7 @@ def recipe_of(
     checkpoint.
     """
     options = asdict(model) | asdict(data) | asdict(learning) | asdict(machine)
+    options["reading"].pop("budget")  # of memory, as `budget` is
     trainer = {
         name: value for name, value in options.pop("trainer").items() if name in TRAINER_RECIPE
     }

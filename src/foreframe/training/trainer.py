@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 
-from foreframe.base.typed import check_types
+from foreframe.base.schema import check_types
 from foreframe.base.wording import closest
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints

@@ -1,12 +1,16 @@
-"""Dataclasses from the values of a file, each checked against the type of its field."""
+"""Values from files, flags and calls, checked against the types of fields and parameters.
+
+msgspec checks a value against a type; here are names, nested groups and messages in words.
+"""
 
 import inspect
 import math
-import types
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from numbers import Integral, Real
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from foreframe.base.wording import closest
 
@@ -14,7 +18,15 @@ Kind = TypeVar("Kind")
 
 OWN = "if it is your own, name its module: --import MODULE (in Python: import it first)"
 DEPTH = 16  # of values within values
-MOST = 2**63  # whole numbers stay below
+MOST = 2**63  # numbers stay below
+WORDS = {
+    "int": "a whole number",
+    "float": "a finite number",
+    "str": "a word",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "names and values",
+}
 
 
 class UnknownError(ValueError):
@@ -37,39 +49,106 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
         ValueError: no mapping, a name that is no field, a field without value, a value of another
             type, or what `kind` raises.
     """
-    check_types(kind, values, what)
+    made = check_types(kind, values, what)
     for field in fields(kind):  # type: ignore[arg-type]
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in values:
             raise ValueError(f"{what} lacks {field.name}")
     try:
-        return kind(**values)
+        return kind(**made)
     except ValueError as error:
         raise ValueError(f"{what}: {error}" if what else str(error)) from None
 
 
-def check_types(kind: Any, values: Any, what: str) -> None:
-    """Refuse names that are no parameters of `kind`, a class or a function, and values of other
-    types than theirs. A mapping may stand for a dataclass, and is looked into.
+def check_types(kind: Any, values: Any, what: str) -> dict[str, Any]:
+    """Arguments of `kind`, a class or a function, each of the type of its parameter.
 
     Raises:
-        ValueError: the first of them, with the nearest name, or the type.
+        ValueError: no mapping; a name that is no parameter, with the nearest; the first value of
+            another type.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{what} holds names and values, not {brief(values)}")
     known = parameters(kind)
     hints = dict.fromkeys(known, Any) | type_hints(kind)
-    for name, value in values.items():
+    for name in values:
         if name not in known:
             meant = closest(str(name), known) or f"it takes {', '.join(known) or 'none'}"
-            raise ValueError(f"{what} takes no argument {brief(name)}; {meant}")
-        path = f"{what}.{name}" if what else name
-        hint = hints[name]
-        nested = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
-        if nested and isinstance(value, Mapping):
-            check_types(nested[0], value, path)
-        elif not matches(value, hint):
-            raise ValueError(f"{path} is {describe_type(hint)}, not {brief(value)}")
+            raise ValueError(f"{what} takes no argument {brief(name)}; {meant}".lstrip())
+    return {
+        name: converted(value, hints[name], f"{what}.{name}" if what else name)
+        for name, value in values.items()
+    }
+
+
+def group_of(hint: Any) -> Any:
+    """The dataclass that a type is, or that is annotated to it; None of others."""
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+
+
+def converted(value: Any, hint: Any, where: str) -> Any:
+    """A value as one of a type: a mapping in the place of a dataclass becomes one; where only some
+    of a dataclass's fields are given (`Annotated[dict, kind]`), these are checked.
+
+    Raises:
+        ValueError: it is of another type, or a number too large or not finite.
+    """
+    if hint is Any:
+        return value
+    group = group_of(hint)
+    if group is not None and isinstance(value, Mapping):
+        some = get_origin(hint) is Annotated
+        return check_types(group, value, where) if some else typed(group, value, where)
+    value = plain(value)
+    try:
+        made = msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        raise ValueError(_in_words(str(error), value, hint, where)) from None
+    except TypeError:  # a union of classes: that of somebody else's function, which checks it
+        return value
+    for number in made if isinstance(made, list | tuple) else [made]:
+        if isinstance(number, int | float) and not abs(number) < MOST:
+            kind = "a whole number below 2**63" if isinstance(number, int) else WORDS["float"]
+            raise ValueError(f"{where} is {kind}, not {brief(number)}")
+    return made
+
+
+def plain(value: Any) -> Any:
+    """Numbers of numpy as Python's, in lists, too."""
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def _in_words(error: str, value: Any, hint: Any, where: str) -> str:
+    """msgspec's "Expected `int | null`, got `str` - at `$[1]`" with our names and the value."""
+    for index in re.findall(r"\[(\d+)\]", error):
+        value, where = value[int(index)], f"{where}[{index}]"
+    found = re.match("Expected `(.+?)`( of length [0-9]+)?", error)
+    kinds = "float" if found is None else "object" if "`key`" in error else found[1]
+    names = [WORDS.get(name, name) for name in kinds.split(" | ")]
+    if choices := dict.fromkeys(_choices(hint)):
+        others = [getattr(part, "__name__", "") for part in get_args(hint)]
+        names = [*(WORDS[of] for of in others if of in WORDS), f"one of {', '.join(choices)}"]
+    elif found and found[2]:
+        names = [f"a list{found[2]}"]
+    if where.startswith("--") and len(names) > 1:  # nobody types null: a flag is left out
+        names = [name for name in names if name != "null"]
+    return f"{where} is {' or '.join(names)}, not {brief(value)}"
+
+
+def _choices(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [str(word) for word in get_args(hint)]
+    return [word for part in get_args(hint) for word in _choices(part)]
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether a type is one of plain values: numbers, words, lists and mappings of them."""
+    try:
+        return "CustomType" not in str(msgspec.inspect.type_info(hint))
+    except TypeError:
+        return False
 
 
 def merged(before: Any, change: Any) -> Any:
@@ -131,66 +210,6 @@ def type_hints(kind: Any) -> dict[str, Any]:
     """The types of the parameters of a class or a function, with what is annotated to them."""
     make = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]
     return get_type_hints(make, include_extras=True)
-
-
-def is_plain(hint: Any) -> bool:
-    """Whether a type is one of plain values: numbers, words, lists and mappings of them."""
-    origin, inside = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return True
-    kinds: list[Any] = [Any, Union, types.UnionType, types.NoneType, int, float, str, bool]
-    kinds += [list, tuple, dict, Sequence, Mapping]
-    return (origin or hint) in kinds and all(is_plain(part) for part in inside if part is not ...)
-
-
-def matches(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; numpy's numbers are numbers, true and false are none."""
-    origin, inside = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return matches(value, inside[0])
-    if hint is Any:
-        return True
-    if origin in (Union, types.UnionType):
-        return any(matches(value, part) for part in inside)
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in inside)
-    if hint is None or hint is types.NoneType:
-        return value is None
-    if hint in (int, float):  # numpy's numbers count as such
-        number = isinstance(value, Integral) or (
-            hint is float and isinstance(value, Real) and math.isfinite(value)
-        )
-        return number and not isinstance(value, bool) and abs(value) < MOST
-    if origin in (tuple, list, Sequence):
-        kinds = inside or (Any,)
-        return isinstance(value, list | tuple) and all(matches(inner, kinds[0]) for inner in value)
-    if (origin or hint) in (dict, Mapping):
-        return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
-    return isinstance(value, origin or hint) if isinstance(origin or hint, type) else True
-
-
-def describe_type(hint: Any) -> str:
-    """A type in words: "a whole number or null"."""
-    origin, inside = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return describe_type(inside[0])
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe_type(part) for part in inside))
-    if origin is Literal:
-        return f"one of {', '.join(map(str, inside))}"
-    if origin in (tuple, list, Sequence):
-        return f"a list, each of it {describe_type(inside[0])}" if inside else "a list"
-    names = {
-        int: "a whole number",
-        float: "a finite number",
-        str: "a word",
-        bool: "true or false",
-        dict: "names and values",
-    }
-    kind = origin or hint
-    plain = kind is Mapping or is_dataclass(kind)
-    other = "names and values" if plain else f"a {getattr(kind, '__name__', kind)}"
-    return names.get(kind, "null" if hint is types.NoneType else other)
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:
