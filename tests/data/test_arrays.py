@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import real_data
 from foreframe import Window, clips_from
 from foreframe.data import (
     ArrayClips,
@@ -46,12 +45,6 @@ def test_clips_from_a_file_split_in_blocks_and_scaled(tmp_path) -> None:
     assert (train.scaling.low, train.scaling.high) == (0, 255)
     with pytest.raises(IndexError):
         test[2]
-
-
-def test_real_radar_clips() -> None:
-    data = ArrayClips(real_data("radar/radar_clips64_dev.npz"), "all")
-    assert len(data) == 85
-    assert data[0].shape == (20, 1, 64, 64)
 
 
 def test_the_published_file_is_a_test_set_and_nothing_else(tmp_path, monkeypatch) -> None:

@@ -123,24 +123,23 @@ def test_a_size_beyond_the_budget_is_refused_before_anything_is_read(
         clips_from(tmp_path / "a.npy", size=size)
 
 
-class Big:
-    """Frames of 50,000 x 4,000 values, each its own number; counts how many were ever read at
-    once.
-    """
+class Counted:
+    """Frames of 8-bit numbers, each its own number; counts how many were ever read at once."""
 
-    shape, dtype, most = (40, 1, 50_000, 4_000), np.dtype(np.uint8), 0
+    most = 0
+
+    def __init__(self, *shape: int) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.uint8)
 
     def __getitem__(self, when: slice) -> np.ndarray:
-        first, last, _ = when.indices(40)
+        first, last, _ = when.indices(self.shape[0])
         self.most = max(self.most, last - first)
-        return np.broadcast_to(
-            np.arange(first, last, dtype=np.uint8)[:, None, None, None],
-            (last - first, *self.shape[1:]),
-        )
+        numbers = np.arange(first, last).astype(np.uint8)
+        return np.broadcast_to(numbers[:, None, None, None], (last - first, *self.shape[1:]))
 
 
 def test_big_frames_that_are_made_small_are_read_one_at_a_time() -> None:
-    source = Big()
+    source = Counted(40, 1, 50_000, 4_000)
     with pytest.raises(ValueError, match="crop, size or coarsen make it smaller"):
         in_parts(Clip(source), [], ReadOptions())
     (clip,) = in_parts(Clip(source), [], ReadOptions(crop=(0, 0, 40, 40), coarsen=10))
@@ -154,16 +153,8 @@ def test_frames_that_no_disk_holds_are_not_decoded(
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     np.save(tmp_path / "a.npy", np.zeros((10, 8, 8), np.uint8))
 
-    class Endless:
-        shape, dtype = (10**9, 1, 1000, 1000), np.dtype(np.uint8)
-
-        def __getitem__(self, when: slice) -> np.ndarray:
-            return np.zeros((len(range(*when.indices(10**9))), 1, 1000, 1000), np.uint8)
-
-    monkeypatch.setattr(
-        "foreframe.data.windows.raw_by_folder",
-        lambda source, options: {UNDECIDED: [Clip(as_frames(Endless()), name="it")]},
-    )
+    endless = Clip(as_frames(Counted(10**9, 1, 1000, 1000)), name="it")
+    monkeypatch.setattr("foreframe.data.windows.raw_by_folder", lambda *_: {UNDECIDED: [endless]})
     with pytest.raises(
         ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"
     ):
@@ -175,53 +166,31 @@ def test_frames_that_no_disk_holds_are_not_decoded(
 
 
 NAN, INFINITY = float("nan"), float("inf")
-MEAN_NOTHING: list[tuple[type, str, list[object]]] = [
-    (
-        ReadOptions,
-        "size",
-        [
-            5.5,
-            [NAN, 3],
-            [5.0, 3],
-            "55",
-            [True, 3],
-            [3],
-            [-1, 3],
-            {"a": 1},
-            [10**30, 3],
-            [[1], 2],
-            ["5", "5"],
-        ],
-    ),
-    (ReadOptions, "crop", [[0, 0, 3, None], [-1, 0, 3, 3], 4, [0, 0, 3, 0]]),
-    (ReadOptions, "coarsen", [1e9, True, "2", 0, 10**40, None]),
-    (ReadOptions, "every", [None, 2.0, -(10**12), INFINITY, "1"]),
-    (ReadOptions, "missing", [NAN, INFINITY, True, [1], "none", {}]),
-    (
-        ReadOptions,
-        "select",
-        [{"level": None}, {"level": [1, 2]}, {"level": NAN}, {"level": True}, [1], None, 3],
-    ),
-    (ReadOptions, "variable", [3, [], ["a", 3], ["a", None], {"a": 1}, True]),
-    (ReadOptions, "colour", [["grey"], None, 3]),
-    (ReadOptions, "cuts", ["yes", 1, None]),
-    (ReadOptions, "strict", ["yes", 1, None]),
-    (ReadOptions, "budget", [0, NAN, INFINITY, "2", True, -1, None]),
-    (SplitOptions, "gap", [1.5, True, -1, "1"]),
-    (SplitOptions, "tile", ["64", 1e9, None, -1]),
-    (SplitOptions, "active", [NAN, "half", True, 1, None]),
-    (SplitOptions, "seed", [-1, 1.0, None]),
-    (
-        SplitOptions,
-        "shares",
-        [[NAN] * 3, ["a", "b", "c"], 1, [True, False, False], [2, -1, 0], None],
-    ),
-    (SplitOptions, "by", [["time"], None]),
-    (SplitOptions, "augment", [None, 1]),
-    *(
-        (Window, name, [True, 1.0, 2.5, "3", None, [1], NAN, 0, -1, 10**400])
-        for name in ("past", "future", "stride")
-    ),
+WORDS = {
+    "size": [5.5, [NAN, 3], "55", [True, 3], [3], {"a": 1}, [10**30, 3], ["5", "5"]],
+    "crop": [[0, 0, 3, None], [-1, 0, 3, 3], 4, [0, 0, 3, 0]],
+    "coarsen": [1e9, True, "2", 0, 10**40, None],
+    "every": [None, 2.0, INFINITY],
+    "missing": [NAN, True, [1], "none", {}],
+    "select": [{"level": None}, {"level": [1, 2]}, {"level": NAN}, [1], None],
+    "variable": [3, [], ["a", 3], {"a": 1}, True],
+    "colour": [["grey"], None],
+    "cuts": ["yes", 1],
+    "budget": [0, NAN, INFINITY, "2", True, -1],
+}
+OF_SPLITS = {
+    "gap": [1.5, True, -1],
+    "tile": ["64", 1e9, None],
+    "active": [NAN, "half", True],
+    "seed": [-1, 1.0],
+    "shares": [[NAN] * 3, ["a", "b", "c"], 1, [2, -1, 0]],
+    "by": [["time"]],
+    "augment": [None],
+}
+MEAN_NOTHING = [
+    *((ReadOptions, name, values) for name, values in WORDS.items()),
+    *((SplitOptions, name, values) for name, values in OF_SPLITS.items()),
+    (Window, "past", [True, 1.0, "3", None, [1], NAN, 0, 10**400]),
 ]
 
 

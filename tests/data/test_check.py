@@ -236,7 +236,7 @@ def write_cases(folder: Path) -> None:
         (["ok.nc", "--reading.variable", "snow"], "no variable snow"),
         (["timeless.nc"], "no variable with a time"),
         (["irregular.nc"], "irregular"),
-        (["backwards.nc"], "runs backwards"),
+        (["backwards.nc"], "does not run forwards"),
         (["missing.nc"], "every value is missing"),
         (["nothing.npz"], "not found"),
         (["nowhere"], "no file or folder"),

@@ -2,11 +2,7 @@
 ours.
 """
 
-import errno
-import itertools
-import os
 import pickle
-import resource
 import shutil
 from pathlib import Path
 
@@ -17,10 +13,9 @@ import pytest
 import xarray as xr
 
 from conftest import real_data
-from foreframe import __version__, clips_from
+from foreframe import clips_from
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
-from foreframe.data.cf import write_grid
 from foreframe.data.grids import read_grid
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
@@ -36,15 +31,6 @@ def era_like(field: np.ndarray = FIELD, **changes: np.ndarray) -> xr.Dataset:
 
 def whole(clip: Clip) -> np.ndarray:
     return clip.frames[0 : len(clip)]
-
-
-def same(a: Clip, b: Clip) -> None:
-    np.testing.assert_array_equal(whole(a), whole(b))
-    np.testing.assert_array_equal(a.times, b.times)
-    assert (a.units, a.variable) == (b.units, b.variable)
-    assert list(a.coordinates) == list(b.coordinates)
-    for name, values in a.coordinates.items():
-        np.testing.assert_array_equal(values, b.coordinates[name])
 
 
 # -- reading
@@ -65,7 +51,9 @@ def test_a_netcdf_file_becomes_a_clip_that_means_something(tmp_path: Path) -> No
     assert list(clip.coordinates) == ["latitude", "longitude"]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(("time", "latitude", "longitude"))))
+@pytest.mark.parametrize(
+    "order", [("longitude", "latitude", "time"), ("latitude", "time", "longitude")]
+)
 def test_dimensions_come_in_any_order(tmp_path: Path, order: tuple[str, ...]) -> None:
     era_like().transpose(*order).to_netcdf(tmp_path / "era.nc")
     np.testing.assert_array_equal(whole(read_grid(tmp_path / "era.nc"))[:, 0], FIELD)
@@ -86,9 +74,6 @@ def test_unnamed_space_is_the_last_two_dimensions_and_one_level_is_dropped() -> 
     [
         ({"axis": "Y"}, {"axis": "X"}),
         ({"units": "degrees_north"}, {"units": "degrees_east"}),
-        ({"units": "degree_N"}, {"units": "degree_E"}),
-        ({"standard_name": "grid_latitude"}, {"standard_name": "grid_longitude"}),
-        ({"_CoordinateAxisType": "GeoY"}, {"_CoordinateAxisType": "GeoX"}),
         ({"axis": "Y"}, {}),
     ],
 )
@@ -104,13 +89,6 @@ def test_attributes_tell_the_sides_whatever_they_are_called(down: dict, across: 
     np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
     assert clip.dims == ("x", columns)
     assert clip.coordinates["x"].dims == ("row",)
-
-
-def test_a_count_of_pixels_stays_with_its_pixels() -> None:
-    counted = era_like(latitude=np.arange(4), longitude=np.arange(5)).rename(latitude="y")
-    (clip,) = clips_from(counted, crop=[1, 2, 2, 3])
-    np.testing.assert_array_equal(clip.coordinates["y"], [1, 2])
-    np.testing.assert_array_equal(clip.coordinates["longitude"], [2, 3, 4])
 
 
 def test_packed_integers_and_fill_values(tmp_path: Path) -> None:
@@ -188,7 +166,7 @@ def test_a_level_is_selected_by_its_nearest_value() -> None:
     np.testing.assert_array_equal(whole(read_grid(bare, "z", {"level": 2}))[:, 0], FIELD + 20)
     for source, choice, words in (
         (levels(), {}, r"level \(500.0, 700.0, 850.0\); select one of each, e.g. level=500.0"),
-        (bare, {"level": 3}, r"3 is no choice of level \(0 to 2\)"),
+        (bare, {"level": 3}, r"3 is no choice of level \(0, 1, 2\)"),
         (levels(), {"level": "low"}, "'low' is no choice of level"),
         (levels(), {"depth": 3}, "no dimension depth"),
     ):
@@ -233,37 +211,21 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
     assert isinstance(times[0], cftime.DatetimeNoLeap)
     assert [d.day for d in times] == [27, 28, 1, 2, 3, 4]
 
-    for n, (values, attrs, expected) in enumerate(
+    for n, (values, units, expected) in enumerate(
         (
-            (np.arange(6) * 0.5, {}, np.arange(6) * 0.5),
-            (np.arange(1, 7), {"units": "minutes"}, np.arange(1, 7) * 60.0),
-            (np.arange(6), {}, None),
-            (
-                np.arange(6.0),
-                {"units": "months since 2000-01-01"},
-                np.arange("2000-01", "2000-07", dtype="M8[M]").astype("M8[ns]"),
-            ),
-            (np.arange(6.0), {"units": "fortnights since 2000-01-01"}, np.arange(6.0)),
-            (np.arange(6.0), {"units": "months since 0001-01-01"}, np.arange(6.0)),
+            (np.arange(6) * 0.5, "", np.arange(6) * 0.5),
+            (np.arange(1, 7), "minutes", np.arange(1, 7) * 60.0),
+            (np.arange(6), "", None),
         )
     ):
-        changed = era_like().assign_coords(time=("time", values, attrs))
+        changed = era_like().assign_coords(time=("time", values, {"units": units}))
         changed.to_netcdf(tmp_path / f"{n}.nc")
-        clip = read_grid(tmp_path / f"{n}.nc")
-        np.testing.assert_array_equal(clip.times, expected)
-        assert len(clip.notes) == ("since" in attrs.get("units", ""))
-
-    middles = era_like().assign_coords(
-        time=("time", np.arange(6) + 0.5, {"units": "months since 1960-01-01", "calendar": "360"})
+        np.testing.assert_array_equal(read_grid(tmp_path / f"{n}.nc").times, expected)
+    months = era_like().assign_coords(
+        time=("time", np.arange(6.0), {"units": "months since 2000-01-01"})
     )
-    middles.to_netcdf(tmp_path / "middles.nc")
-    times = read_grid(tmp_path / "middles.nc").times
-    assert times is not None
-    assert [str(time)[:13] for time in times[:3]] == [
-        "1960-01-16T12",
-        "1960-02-15T12",
-        "1960-03-16T12",
-    ]
+    with pytest.raises(ValueError, match="times in 'months since 2000-01-01' are not read"):
+        read_grid(months)
 
     renamed = era_like().rename(time="valid_time")
     np.testing.assert_array_equal(read_grid(renamed).times, HOURS)
@@ -272,23 +234,11 @@ def test_times_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_times_must_run_forward() -> None:
-    for times, words in (
-        (
-            HOURS[::-1],
-            "time runs backwards from 2019-03-01T05:00:00.000000000 to .* at frame 1; sort it",
-        ),
-        (HOURS[[0, 1, 1, 2, 3, 4]], "frames 1 and 2 have the same time"),
-        (np.where(np.arange(6) == 3, np.datetime64("NaT", "ns"), HOURS), "frame 3 has no time"),
-        (
-            xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)[::-1],
-            "runs backwards from 2000-03-04",
-        ),
-    ):
-        with pytest.raises(ValueError, match=words):
-            read_grid(era_like(time=times))
-    gap = HOURS + np.array([0, 0, 0, 9, 9, 9]) * np.timedelta64(1, "h")
-    # Whether the times are regular is not asked here.
-    np.testing.assert_array_equal(read_grid(era_like(time=gap)).times, gap)
+    noleap = xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)
+    lacking = np.where(np.arange(6) == 3, np.datetime64("NaT", "ns"), HOURS)
+    for times in (HOURS[::-1], HOURS[[0, 1, 1, 2, 3, 4]], lacking, noleap[::-1]):
+        with pytest.raises(ValueError, match=r"time does not run forwards from frame [0-2] "):
+            clips_from(era_like(time=times))
 
 
 def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(
@@ -368,24 +318,13 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         (xr.DataArray(FIELD.astype(str), dims=("time", "y", "x"), name="v"), "v", "not numbers"),
         ("http://127.0.0.1:9/a.zarr", None, "check the address and the connection"),
         ("memory://nothing.zarr", None, "check the address and the connection"),
-        ("http://127.0.0.1:9/a.nc", None, "connection, or download the file"),
-        ("gopherspace://a.zarr", None, "nothing reads gopherspace://"),
+        ("http://127.0.0.1:9/a.nc", None, "check the address and the connection"),
+        ("gopherspace://a.zarr", None, "cannot open gopherspace://a.zarr; check"),
         (7, None, "not a int"),
     ):
         with pytest.raises(ValueError, match=words) as caught:
             read_grid(source, variable)
         assert "\n" not in str(caught.value)
-
-
-def test_a_missing_fsspec_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import fsspec
-
-    def absent(protocol: str) -> None:
-        raise ImportError(f"Install {protocol}fs to access it")
-
-    monkeypatch.setattr(fsspec, "get_filesystem_class", absent)
-    with pytest.raises(ValueError, match="Install s3fs to access it"):
-        read_grid("s3://bucket/a.zarr")
 
 
 def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> None:
@@ -402,239 +341,7 @@ def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
-# -- writing
-
-
-def clips_to_write() -> dict[str, Clip]:
-    frames = FIELD[:, None].copy()
-    frames[3, 0, 1, 2] = np.nan
-    colours = np.concatenate([frames, frames * 2, frames * 3], axis=1)
-    noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
-    square = np.arange(4.0) * -1000
-    curved = {
-        "latitude": SOUTHWARD[:, None] - 0.1 * np.arange(5),
-        "longitude": 370.0 + np.arange(20.0).reshape(4, 5),
-    }
-    return {
-        "plain": Clip(
-            frames, HOURS, "K", {"latitude": SOUTHWARD, "longitude": EASTWARD}, variable="t2m"
-        ),
-        "noleap": Clip(frames, noleap, "K", {"lat": SOUTHWARD, "lon": EASTWARD}, variable="t2m"),
-        "curved": Clip(frames, HOURS, "", curved, variable="sst"),
-        "projected": Clip(
-            frames, HOURS, "", {"y": square, "x": EASTWARD, **curved}, variable="rain"
-        ),
-        "rotated": Clip(
-            frames, HOURS, "mm/h", {"rlat": SOUTHWARD, "rlon": EASTWARD}, variable="rain"
-        ),
-        "square": Clip(
-            frames[..., :4],
-            HOURS,
-            "",
-            {"alpha": square, "beta": np.arange(4) * 2.0},
-            variable="rain",
-        ),
-        "upside": Clip(frames, HOURS, "", {"y": square[::-1], "x": EASTWARD}, variable="rain"),
-        "seconds": Clip(frames, np.arange(6) * 0.04, variable="forecast"),
-        "index": Clip(frames, variable="forecast"),
-        "names": Clip(colours[:, :2], HOURS, "K, m/s", variable="t2m, u10"),
-        "colours": Clip(colours, np.arange(6) * 0.04, variable="rgb"),
-        "one frame": Clip(frames[:1], HOURS[:1], "K", variable="t2m"),
-        "single row": Clip(frames[:, :, :1], HOURS, "K", variable="t2m"),
-    }
-
-
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-@pytest.mark.parametrize("kind", clips_to_write())
-def test_what_is_written_is_read_back(tmp_path: Path, kind: str, ending: str) -> None:
-    clip = clips_to_write()[kind]
-    write_grid(tmp_path / f"a{ending}", clip)
-    read = read_grid(tmp_path / f"a{ending}")
-    same(read, clip)
-    assert read.notes == ()
-    assert os.listdir(tmp_path) == [f"a{ending}"]
-
-
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / "deep" / f"a{ending}"
-    write_grid(
-        path,
-        clips_to_write()["plain"],
-        {"model": "convlstm", "epochs": 3, "none": None, "list": [1, "a"]},
-    )
-    with xr.open_dataset(path) if ending == ".nc" else xr.open_zarr(path, chunks=None) as data:
-        assert data["t2m"].dims == ("time", "latitude", "longitude")
-        np.testing.assert_array_equal(data["time"], HOURS)
-        np.testing.assert_array_equal(data["t2m"], clips_to_write()["plain"].frames[:, 0])
-        assert data["t2m"].attrs["units"] == "K"
-        assert data["t2m"].encoding["dtype"] == np.float32
-        assert np.isnan(
-            data["t2m"].encoding.get("_FillValue", data["t2m"].encoding.get("fill_value"))
-        )
-        assert data["latitude"].attrs == {
-            "standard_name": "latitude",
-            "units": "degrees_north",
-            "axis": "Y",
-        }
-        assert data["longitude"].attrs == {
-            "standard_name": "longitude",
-            "units": "degrees_east",
-            "axis": "X",
-        }
-        assert data["time"].attrs["standard_name"] == "time"
-        assert data.attrs.pop("history").endswith(f"Z: foreframe {__version__}")
-        assert data.attrs == {
-            "Conventions": "CF-1.10",
-            "title": "t2m",
-            "model": "convlstm",
-            "epochs": 3,
-            "list": "1 a",
-        }
-
-
-def test_netcdf_is_compressed_and_says_its_fill_value(tmp_path: Path) -> None:
-    write_grid(tmp_path / "a.nc", Clip(np.zeros((50, 1, 100, 100), np.float32)))
-    assert (tmp_path / "a.nc").stat().st_size < 400_000
-    with netCDF4.Dataset(tmp_path / "a.nc") as file:
-        assert np.isnan(file["forecast"]._FillValue)
-        assert file["forecast"].filters()["zlib"]
-        assert list(file["y"][:]) == list(range(100))
-
-
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, ending: str) -> None:
-    hour = np.timedelta64(1, "h")
-    noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
-    for times, step in ((HOURS, hour), (noleap, noleap[1] - noleap[0]), (np.arange(6) * 0.5, 0.5)):
-        clips = [
-            Clip(FIELD[k : k + 3, None], times[k : k + 3], "K", variable="t2m") for k in (1, 2, 3)
-        ]
-        write_grid(tmp_path / f"a{ending}", clips)
-        with xr.open_dataset(
-            tmp_path / f"a{ending}", chunks=None, engine=None if ending == ".nc" else "zarr"
-        ) as data:
-            assert data["t2m"].dims == ("start", "lead", "y", "x")
-            np.testing.assert_array_equal(data["start"], times[:3])
-            np.testing.assert_array_equal(
-                data["time"], np.stack([times[k : k + 3] for k in (1, 2, 3)])
-            )
-            expected = np.array([1, 2, 3]) * np.array(step)
-            np.testing.assert_array_equal(
-                data["lead"], expected.astype("m8[ns]") if expected.dtype.kind != "f" else expected
-            )
-            assert data["start"].attrs["standard_name"] == "forecast_reference_time"
-            assert data["lead"].attrs["standard_name"] == "forecast_period"
-        one = read_grid(tmp_path / f"a{ending}", select={"start": times[1]})
-        same(one, clips[1])
-    with pytest.raises(ValueError, match="further dimensions: lead"):
-        read_grid(tmp_path / f"a{ending}")
-
-
-def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> None:
-    months = np.arange("2007-01", "2007-07", dtype="M8[M]").astype("M8[ns]")
-    clips = [
-        Clip(FIELD[k : k + 2, None], months[k : k + 2], start=months[k - 1]) for k in (1, 2, 3)
-    ]
-    write_grid(tmp_path / "a.nc", clips)
-    with xr.open_dataset(tmp_path / "a.nc") as data:
-        np.testing.assert_array_equal(data["lead"], [1, 2])
-        np.testing.assert_array_equal(data["start"], months[:3])
-        np.testing.assert_array_equal(data["time"][2], months[3:5])
-    write_grid(tmp_path / "a.nc", [Clip(FIELD[:2, None]), Clip(FIELD[1:3, None])])
-    with xr.open_dataset(tmp_path / "a.nc") as data:
-        assert data["forecast"].shape == (2, 2, 4, 5)
-        np.testing.assert_array_equal(data["lead"], [1, 2])
-    single = [Clip(FIELD[k : k + 1, None], HOURS[k : k + 1], start=HOURS[k - 1]) for k in (1, 2)]
-    write_grid(tmp_path / "a.nc", single)
-    with xr.open_dataset(tmp_path / "a.nc") as data:
-        np.testing.assert_array_equal(data["lead"], np.array([1], "m8[h]"))
-    for wrong, words in (
-        ([*single, Clip(FIELD[:1, None], HOURS[:1])], "^forecasts of one frame do not tell"),
-        ([], "no forecasts"),
-        ([*single, Clip(FIELD[:2, None], HOURS[:2])], "^forecast 2 has shape"),
-        ([*single, Clip(FIELD[:1, None])], "^either .* has times and the other has none"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            write_grid(tmp_path / "b.nc", wrong)
-    assert os.listdir(tmp_path) == ["a.nc"]
-
-
-def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> None:
-    clips = clips_to_write()
-    for ending in (".nc", ".zarr"):
-        write_grid(tmp_path / f"a{ending}", clips["names"])
-        write_grid(tmp_path / f"a{ending}", clips["plain"])
-        same(read_grid(tmp_path / f"a{ending}"), clips["plain"])
-    (tmp_path / "mine.zarr").mkdir()
-    (tmp_path / "mine.zarr" / "thesis.txt").write_text("dear")
-    (tmp_path / "file").write_text("dear")
-    for path, words in (
-        ("mine.zarr", "no Zarr store"),
-        ("file/a.nc", "cannot make the folder"),
-        ("file/a.zarr", "cannot make the folder"),
-        ("a.csv", "written as .nc or .zarr"),
-    ):
-        with pytest.raises(ValueError, match=words) as caught:
-            write_grid(tmp_path / path, clips["plain"])
-        assert "\n" not in str(caught.value)
-    assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"
-    with pytest.raises(
-        ValueError, match=r"latitude has shape \(7,\), but frames have 4 rows and 5 columns"
-    ):
-        write_grid(
-            tmp_path / "b.nc", Clip(FIELD[:, None], coordinates={"latitude": np.arange(7.0)})
-        )
-
-
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
-    """The system itself refuses to write past a size; a disk that is full answers in the same
-    place.
-    """
-    path = tmp_path / f"a{ending}"
-    write_grid(path, clips_to_write()["plain"])
-    noise = Clip(np.random.default_rng(0).normal(size=(4, 1, 200, 200)))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(
-            ValueError, match=f"cannot write .*{os.strerror(errno.EFBIG)}"
-        ) as caught:
-            write_grid(path, noise)
-        with pytest.raises(ValueError, match="cannot write"):
-            write_grid(tmp_path / f"new{ending}", noise)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == [path.name]
-    same(read_grid(path), clips_to_write()["plain"])
-    write_grid(path, noise)  # and nothing is locked
-    assert read_grid(path).frames.shape == (4, 1, 200, 200)
-
-
 # -- real data
-
-
-def test_era5_there_and_back(tmp_path: Path) -> None:
-    with np.load(real_data("grids/era5_t2m_uk_201903.npz")) as held:
-        era = {name: held[name] for name in held.files}
-    data = xr.Dataset(
-        {"t2m": (("valid_time", "latitude", "longitude"), era["frames"], {"units": "K"})},
-        {
-            "valid_time": era["times"].astype("M8[ns]"),
-            "latitude": era["latitude"],
-            "longitude": era["longitude"],
-        },
-    )
-    data.to_netcdf(tmp_path / "era5.nc")
-    clip = read_grid(tmp_path / "era5.nc")
-    assert clip.frames.shape == (744, 1, 33, 49)
-    assert clip.step == np.timedelta64(1, "h")
-    assert clip.notes == ()
-    np.testing.assert_array_equal(clip.frames[100:110][:, 0], era["frames"][100:110])
-    write_grid(tmp_path / "again.zarr", clip)
-    same(read_grid(tmp_path / "again.zarr"), clip)
 
 
 def test_sea_temperature_is_turned_and_keeps_its_land_and_longitudes(tmp_path: Path) -> None:
@@ -655,11 +362,3 @@ def test_sea_temperature_is_turned_and_keeps_its_land_and_longitudes(tmp_path: P
     np.testing.assert_array_equal(clip.coordinates["longitude"], sea["longitude"])
     assert 0.25 < np.isnan(whole(clip)).mean() < 0.27
     assert len(clip.notes) == 1
-    write_grid(tmp_path / "again.nc", clip)
-    same(read_grid(tmp_path / "again.nc"), clip)
-
-
-def test_a_title_does_not_tell_where_the_source_lay(tmp_path: Path) -> None:
-    clip = Clip(np.zeros((2, 1, 3, 3), np.float32), name=str(tmp_path / "private" / "rain.npz"))
-    write_grid(tmp_path / "a.nc", clip)
-    assert xr.open_dataset(tmp_path / "a.nc").attrs["title"] == "rain.npz"

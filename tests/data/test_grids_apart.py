@@ -41,10 +41,8 @@ def in_groups() -> xr.DataTree:
     return xr.DataTree.from_dict({"/": root, "/near": near, "/aloft/middle": far})
 
 
-@pytest.fixture(params=["nc", "zarr", "zip", "memory"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path | xr.DataTree:
-    if request.param == "memory":
-        return in_groups()
+@pytest.fixture(params=["nc", "zarr", "zip"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"a.{request.param}"
     if request.param == "nc":
         in_groups().to_netcdf(path, engine="netcdf4", write_inherited_coords=False)
@@ -55,26 +53,24 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path | xr.DataTree
     return path
 
 
-def test_a_field_of_a_group_knows_what_its_root_says(source: Path | xr.DataTree) -> None:
+def test_a_field_of_a_group_knows_what_its_root_says(source: Path) -> None:
     clip = read_grid(source, "near/t")
     np.testing.assert_array_equal(clip.frames[0:6][:, 0], FIELD)
     np.testing.assert_array_equal(clip.times, HOURS)
     assert (clip.variable, clip.units) == ("t", "K")
     assert clip.coordinates["lat"].attributes == LATITUDE
     assert clip.coordinates["lat"].dims == ("row",)
-    if not isinstance(source, xr.DataTree):  # xarray's trees inherit what has an index
-        assert clip.coordinates["crs"].attributes == PROJECTION
-        assert clip.about == {"title": "several products", "institution": "near the ground"}
+    assert clip.coordinates["crs"].attributes == PROJECTION
+    assert clip.about == {"title": "several products", "institution": "near the ground"}
     clip = read_grid(source, ["aloft/middle/z", "aloft/middle/t"])
     np.testing.assert_array_equal(clip.frames[2:4], np.stack([FIELD * 2, FIELD - 60], 1)[2:4])
     assert clip.coordinates["level"].values == 500
 
 
-def test_groups_are_told_where_the_root_holds_nothing(source: Path | xr.DataTree) -> None:
-    any_order = "((near/t|aloft/middle/t|aloft/middle/z)(, )?){3}"
+def test_what_no_group_has(source: Path) -> None:
     for variable, words in (
-        (None, f"in groups {any_order}: name one of these"),
-        ("far/t", f"no group far with fields; its groups hold {any_order}"),
+        (None, "one that lies in a group is named group/name"),
+        ("far/t", "group far is not a whole"),
         ("near/u", "has no variable u; it holds t"),
         (["near/t", "aloft/middle/t"], "one group, not from near, aloft/middle"),
     ):
@@ -152,7 +148,7 @@ def test_groups_behind_a_url(tmp_path: Path, server: str) -> None:
     clip = read_grid(f"{server}/a.nc", "near/t")
     np.testing.assert_array_equal(clip.frames[0:6][:, 0], FIELD)
     np.testing.assert_array_equal(clip.times, HOURS)
-    with pytest.raises(ValueError, match="no group far with fields; its groups hold "):
+    with pytest.raises(ValueError, match=r"a\.nc, group far; check"):
         read_grid(f"{server}/a.nc", "far/t")
 
 
@@ -164,12 +160,12 @@ def test_what_a_url_does_not_give_is_said_in_one_line(
     data.to_netcdf(tmp_path / "a.nc", engine="netcdf4")
     (tmp_path / "text.nc").write_text("no grid\n" * 50)
     for name in ("classic.nc", "text.nc", "none.nc"):
-        with pytest.raises(ValueError, match=f"cannot open {server}/{name} as NetCDF-4") as told:
+        with pytest.raises(ValueError, match=f"cannot open {server}/{name}; check") as told:
             read_grid(f"{server}/{name}")
         assert "\n" not in str(told.value)
 
     Ranges.ranges = False
-    with pytest.raises(ValueError, match=r"address and the connection, or download the file \("):
+    with pytest.raises(ValueError, match=r"address and the connection \("):
         read_grid(f"{server}/a.nc").frames[0:1]
     Ranges.ranges = True
     for package in ("h5netcdf", "h5py", "fsspec"):

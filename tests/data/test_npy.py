@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from foreframe.clips.clip import Window, check_frames
-from foreframe.data import ArrayClips, ReadOptions, Recordings, SplitOptions, clips_from
+from foreframe.data import ArrayClips, Recordings, SplitOptions, clips_from
 from foreframe.data.npy import NpyFrames, frames_in, header_of, read_array
 
 RANDOM = np.random.default_rng(11)
@@ -24,7 +24,7 @@ def opened(path: Path) -> NpyFrames:
     return frames_in(path, header_of(path))
 
 
-@pytest.mark.parametrize("kind", ["u1", "<i2", ">i2", ">f4", ">f8", "<f2", "?"])
+@pytest.mark.parametrize("kind", ["u1", ">i2", ">f4", "<f2", "?"])
 def test_any_stretch_of_frames_rows_and_columns_is_numpys(tmp_path: Path, kind: str) -> None:
     made = RANDOM.integers(0, 100, (9, 2, 7, 5)).astype(kind)
     np.save(tmp_path / "a.npy", made)
@@ -116,33 +116,6 @@ def mapped() -> int:
     return int(Path("/proc/self/statm").read_text().split()[2]) * resource.getpagesize()
 
 
-def test_what_fits_into_memory_is_read_once(tmp_path: Path) -> None:
-    made = RANDOM.random((40, 8, 8)).astype(np.float32)
-    np.save(tmp_path / "a.npy", made)
-    dataset = Recordings(tmp_path / "a.npy", "all", Window(2, 2), scaling={"low": 0, "high": 1})
-    (tmp_path / "a.npy").write_bytes(b"")
-    np.testing.assert_array_equal(dataset[30][:, 0], made[30:34])
-    np.save(tmp_path / "b.npy", made)
-    small = Recordings(
-        tmp_path / "b.npy", "all", Window(2, 2), reading=ReadOptions(budget=5000 / 2**30)
-    )
-    assert isinstance(small.clips[0].frames, NpyFrames)
-
-
-def test_a_file_that_is_shorter_than_its_header_says(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((9, 8, 8)))
-    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
-    with pytest.raises(ValueError, match="is cut short: 4735 bytes where 4736 belong"):
-        clips_from(tmp_path / "a.npy")
-
-
-def test_arrays_in_which_the_first_axis_runs_fastest(tmp_path: Path) -> None:
-    made = RANDOM.random((6, 2, 4, 5))
-    np.save(tmp_path / "a.npy", np.asfortranarray(made))
-    (clip,) = clips_from(tmp_path / "a.npy")
-    np.testing.assert_array_equal(clip.frames[:], made)
-
-
 def test_other_byte_orders_are_read_right(tmp_path: Path) -> None:
     made = RANDOM.random((20, 8, 8)).astype(">f4")
     np.save(tmp_path / "a.npy", made)
@@ -170,12 +143,9 @@ def test_other_byte_orders_are_read_right(tmp_path: Path) -> None:
     [
         (np.zeros((3, 4, 5), complex), "complex128, not numbers"),
         (np.zeros((3, 4, 5), "f4,i2"), "not numbers"),
-        (np.zeros((3, 4, 5), "M8[s]"), "not numbers"),
-        (np.zeros((3, 4, 5), "U3"), "not numbers"),
         (np.zeros((3, 4, 5), np.longdouble), "not numbers"),
         (np.zeros((3, 0, 5)), "holds no frames"),
         (np.zeros((0, 4, 1, 5, 5)), "holds no frames"),
-        (np.zeros((4, 3, 1, 0, 5)), "holds no frames"),
         (np.float32(3), "is no recording"),
     ],
 )
@@ -188,45 +158,23 @@ def test_what_no_frames_are_made_of(tmp_path: Path, made: np.ndarray, message: s
         assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("kind", ["f2", "?", "u2", "i8", "u8"])
-def test_odd_numbers_are_trained_on(tmp_path: Path, kind: str) -> None:
-    made = RANDOM.integers(0, 2, (30, 8, 8)).astype(kind)
-    np.save(tmp_path / "a.npy", made)
-    dataset = Recordings(tmp_path / "a.npy", "train", Window(3, 2))
-    np.testing.assert_array_equal(dataset[1][:, 0], made[1:6].astype(np.float32))
-
-
 @pytest.mark.parametrize(
-    ("times", "message"),
+    "times",
     [
-        (np.zeros((3, 2)), r"3 frames, but times of shape \(3, 2\)"),
-        (np.float64(1), r"times of shape \(\)"),
-        (np.zeros(3, complex), "are none that are read"),
-        (np.zeros(3, bool), "are none that are read"),
-        (np.array([0, np.nan, 2]), "frame 1 has no time"),
-        (np.array(["2020-01-01", "NaT", "2020-01-03"], "M8[D]"), "frame 1 has no time"),
-        (np.array(["9" * 50] * 3), "are none that are read"),
+        np.zeros((3, 2)),
+        np.float64(1),
+        np.zeros(3, complex),
+        np.zeros(3, bool),
+        np.arange(4),
+        np.array([0, np.nan, 2]),
+        np.array(["2020-01-01", "NaT", "2020-01-03"], "M8[D]"),
+        np.array(["9" * 50] * 3),
     ],
 )
-def test_times_that_are_none(tmp_path: Path, times: np.ndarray, message: str) -> None:
+def test_times_that_are_none(tmp_path: Path, times: np.ndarray) -> None:
     np.savez(tmp_path / "a.npz", frames=np.zeros((3, 4, 5)), times=times)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="times are not one time for each of 3 frames"):
         clips_from(tmp_path / "a.npz")
-
-
-def test_durations_are_seconds_and_coordinates_are_numbers(tmp_path: Path) -> None:
-    beside = {
-        "times": np.arange(3) * np.timedelta64(5, "m"),
-        "lat": np.array(list("abcd")),
-        "lon": np.arange(5),
-    }
-    np.savez(tmp_path / "a.npz", frames=np.zeros((3, 4, 5)), units=np.array(["mm\nh"]), **beside)
-    (clip,) = clips_from(tmp_path / "a.npz")
-    assert clip.times is not None
-    np.testing.assert_array_equal(clip.times, [0, 300, 600])
-    assert list(clip.coordinates) == ["lon"]
-    assert clip.notes == ("lat is left out: it holds <U1, not numbers",)
-    assert clip.units == "mm h"
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

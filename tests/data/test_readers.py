@@ -141,7 +141,7 @@ def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             clip[:1]
 
 
-@pytest.mark.parametrize("every", [1, 2, 3, 50])
+@pytest.mark.parametrize("every", [1, 3, 50])
 def test_what_lies_between_frames_never_fills_the_memory(every: int) -> None:
     source = Recorded(1001)
     (clip,) = in_parts(Clip(source), [], ReadOptions(every=every))
@@ -167,27 +167,22 @@ def test_gaps_split_recordings(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole(uncut), whole(parts[0]))
 
 
+MONTHS = np.arange("2001-01", "2004-01", dtype="datetime64[M]").astype("datetime64[ns]")
+
+
 @pytest.mark.parametrize(
-    ("times", "gaps"),
+    ("times", "pictures", "gaps"),
     [
-        (np.arange("2001-01", "2004-01", dtype="datetime64[M]").astype("datetime64[ns]"), []),
-        (
-            np.delete(np.arange("2001-01", "2004-01", dtype="datetime64[M]"), 7).astype(
-                "datetime64[ns]"
-            ),
-            [7],
-        ),
-        (np.array([0.0, 300, 600, 900, 1500, 1800, 2100, 2400]), [4]),
-        (np.array([START]), []),
+        (MONTHS, False, []),
+        (np.delete(MONTHS, 7), False, [7]),
+        (np.array([0.0, 300, 600, 900, 1500, 1800, 2100, 2400]), False, [4]),
+        (np.array([0, 0.1, 0.2, 5]), True, []),  # a film keeps whatever rate it has
     ],
 )
-def test_months_are_regular_and_seconds_have_gaps_too(times: np.ndarray, gaps: list[int]) -> None:
-    assert gaps_in(Clip(np.zeros((len(times), 1, 2, 2)), times)) == gaps
-
-
-def test_a_film_keeps_whatever_rate_it_has() -> None:
-    frames, times = np.zeros((4, 1, 2, 2)), np.array([0, 0.1, 0.2, 5])
-    assert gaps_in(Clip(frames, times, pictures=True)) == []
+def test_months_are_regular_and_seconds_have_gaps_too(
+    times: np.ndarray, pictures: bool, gaps: list[int]
+) -> None:
+    assert gaps_in(Clip(np.zeros((len(times), 1, 2, 2)), times, pictures=pictures)) == gaps
 
 
 @pytest.mark.parametrize(
@@ -326,16 +321,6 @@ def test_colours() -> None:
     assert in_parts(Clip(frames), [], ReadOptions())[0].frames.values is frames
 
 
-def test_a_crop_of_pictures_comes_before_their_size(tmp_path: Path) -> None:
-    frames = RANDOM.integers(0, 255, (3, 16, 16), dtype=np.uint8)
-    write_pictures(tmp_path / "a", frames)
-    (clip,) = clips_from(tmp_path / "a", crop=[4, 8, 8, 8], size=[4, 4])
-    assert (
-        np.abs(whole(clip)[:, 0] - frames[:, 4:12, 8:].reshape(3, 4, 2, 4, 2).mean((2, 4))).max()
-        <= 0.5
-    )
-
-
 # -- what is refused, and what is left out
 
 
@@ -343,11 +328,7 @@ def test_a_crop_of_pictures_comes_before_their_size(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"colour": "blue"}, "colour is one of as_is, grey, rgb"),
-        ({"crop": [1, 2, 3]}, "crop is top, left, H, W"),
-        ({"size": [0, 4]}, "size is H, W"),
         ({"size": [4, 4], "coarsen": 2}, "not both"),
-        ({"every": 0}, "every must be at least 1"),
-        ({"missing": "none"}, "missing is a finite number or one of auto"),
         ({"colours": "grey"}, "did you mean colour"),
         ({"crop": [5, 0, 8, 8]}, "reaches beyond frames of 8x9"),
         ({"coarsen": 9}, "too small to coarsen"),
@@ -365,18 +346,6 @@ def test_choices_that_do_not_fit(tmp_path: Path, options: dict, message: str) ->
         ({"a": np.zeros((3, 4, 5)), "b": np.zeros((3, 4, 5))}, {}, "variable names one of a, b"),
         ({"a": np.zeros((3, 4, 5))}, {"variable": "c"}, "array c not found"),
         ({"frames": np.zeros((3, 40, 50, 3))}, {}, "puts channels second"),
-        ({"frames": np.zeros((3, 4, 5), complex)}, {}, "complex128, not numbers"),
-        ({"frames": np.zeros((0, 4, 5))}, {}, "holds no frames"),
-        (
-            {"frames": np.zeros((3, 4, 5)), "times": np.arange(4.0)},
-            {},
-            r"3 frames, but times of shape \(4,\)",
-        ),
-        (
-            {"frames": np.zeros((3, 4, 5)), "times": np.array(["a", "b", "c"])},
-            {},
-            "are none that are read",
-        ),
     ],
 )
 def test_arrays_that_are_no_recording(
@@ -435,14 +404,10 @@ def test_strict_refuses_what_was_cut_short(tmp_path: Path) -> None:
     )
     content = (tmp_path / "a.gif").read_bytes()
     (tmp_path / "cut.gif").write_bytes(content[:-500])
-    film = real_data("video/realshort.mp4").parent / "vtest.avi"
-    with film.open("rb") as file:
-        (tmp_path / "cut.avi").write_bytes(file.read(film.stat().st_size // 8))
-    for name in ("cut.gif", "cut.avi"):
-        (clip,) = clips_from(tmp_path / name)
-        assert "are there" in clip.notes[0]
-        with pytest.raises(ValueError, match="are there"):
-            clips_from(tmp_path / name, strict=True)
+    (clip,) = clips_from(tmp_path / "cut.gif")
+    assert "are there" in clip.notes[0]
+    with pytest.raises(ValueError, match="are there"):
+        clips_from(tmp_path / "cut.gif", strict=True)
 
 
 @pytest.mark.parametrize(

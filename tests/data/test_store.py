@@ -72,12 +72,12 @@ def test_a_coordinate_as_large_as_a_bomb(tmp_path: Path, make: Any, suffix: str)
     make(tmp_path / f"a{suffix}", v=(10**9, 4, 4), time=(10**9,))
     refused(
         tmp_path / f"a{suffix}",
-        r"time of shape \(1000000000,\) .* would take 7\.45 GiB .* raise budget to 8",
+        r"time of shape \(1000000000,\) would take 11\.2 GiB .* raise budget to 12",
     )
     make(tmp_path / f"b{suffix}", v=(10, 4, 10**9), x=(10**9,))
-    refused(tmp_path / f"b{suffix}", r"x of shape \(1000000000,\)")
+    refused(tmp_path / f"b{suffix}", r"[xv] of shape .*1000000000,?\) would take")
     make(tmp_path / f"c{suffix}", v=(10, 20_000, 20_000), lat=(20_000, 20_000))
-    refused(tmp_path / f"c{suffix}", r"lat of shape \(20000, 20000\) would take")
+    refused(tmp_path / f"c{suffix}", r"(v|lat) of shape .*20000, 20000\) would take")
 
 
 @pytest.mark.parametrize(("make", "suffix"), MAKERS)
@@ -94,9 +94,9 @@ def test_more_frames_than_a_file_can_hold(tmp_path: Path, make: Any, suffix: str
 @pytest.mark.parametrize("form", [2, 3])
 def test_a_chunk_that_no_memory_holds(tmp_path: Path, form: int) -> None:
     make_zarr(tmp_path / "a.zarr", form, {"v": (10**6, 1000, 1000)}, v=(10, 4, 4))
-    refused(tmp_path / "a.zarr", r"a stretch of 10 frames .* would take .* GiB")
+    refused(tmp_path / "a.zarr", r"v of shape \(10, 4, 4\) would take .* GiB")
     make_zarr(tmp_path / "b.zarr", form, {"time": (10**12,)}, v=(10, 4, 4), time=(10,))
-    refused(tmp_path / "b.zarr", r"time of shape \(10,\) in chunks of \(1000000000000,\)")
+    refused(tmp_path / "b.zarr", r"time of shape \(10,\) would take")
 
 
 @pytest.mark.parametrize(("make", "suffix"), MAKERS)
@@ -137,25 +137,23 @@ class Touch:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("where", ["filters", "compressor", "codecs"])
-def test_a_store_that_would_be_unpickled_is_refused(tmp_path: Path, where: str) -> None:
-    form, name, chunk = (3, "zarr.json", "c/0") if where == "codecs" else (2, ".zarray", "0")
+TEXT, PICKLE = {"id": "vlen-utf8"}, {"id": "pickle", "protocol": 4}
+CODECS: dict[str, dict[str, Any]] = {
+    "alone": {"compressor": None, "filters": [PICKLE]},
+    "after another": {"dtype": "|O", "fill_value": "", "filters": [TEXT, PICKLE]},
+    "compressor": {"dtype": "|O", "fill_value": "", "filters": [TEXT], "compressor": PICKLE},
+    "of Zarr 3": {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]},
+}
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_a_store_that_would_be_unpickled_is_refused(tmp_path: Path, kind: str) -> None:
+    form, name, chunk = (3, "zarr.json", "c/0") if kind == "of Zarr 3" else (2, ".zarray", "0")
     make_zarr(tmp_path / "a.zarr", form, v=(5, 4, 4), time=(5,))
     file = tmp_path / "a.zarr" / "time" / name
-    told = json.loads(file.read_text())
-    codec = {"id": "pickle", "protocol": 4}
-    new: dict[str, Any] = {
-        "filters": {"compressor": None, "filters": [codec]},
-        "compressor": {"compressor": codec, "filters": None},
-        "codecs": {
-            "codecs": [
-                {"name": "bytes"},
-                {"name": "numcodecs.pickle", "configuration": {"protocol": 4}},
-            ]
-        },
-    }
-    file.write_text(json.dumps(told | new[where]))
+    file.write_text(json.dumps(json.loads(file.read_text()) | CODECS[kind]))
     (file.parent / chunk).parent.mkdir(exist_ok=True)
     (file.parent / chunk).write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
-    refused(tmp_path / "a.zarr", "is pickled, and unpickling may run any code")
+    by_us = kind in ("after another", "compressor")
+    refused(tmp_path / "a.zarr", "unpickling may run any code" if by_us else "(?i)pickle")
     assert not (tmp_path / "ran").exists()

@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import foreframe.data.windows as windows
-from conftest import real_data
 from foreframe.base.notes import Note
 from foreframe.base.schema import typed
 from foreframe.clips.clip import Clip, Window
-from foreframe.clips.frames import ArrayFrames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data import DataOptions, ReadOptions, Recordings, SplitOptions, open_dataset
 from foreframe.data.npy import NpyFrames
@@ -68,13 +66,6 @@ def test_folders_for_the_splits(tmp_path: Path, validation: str | None) -> None:
         assert (shown["train"], shown["validation"]) == (set(range(40)), set(range(1000, 1040)))
     else:  # cut off the end of train, 8 to 1, less the gap
         assert (shown["train"], shown["validation"]) == (set(range(35)), set(range(36, 40)))
-
-
-def test_files_of_one_name_are_two_recordings(tmp_path: Path) -> None:
-    for k in range(12):
-        write_many(tmp_path / f"day [{k}]", [10])
-    dataset = Recordings(tmp_path, "test", SMALL, Scaling(0, 1))
-    assert [clip.name for clip in dataset.clips] == [str(tmp_path / "day [11]" / "rec0.npy")]
 
 
 def test_windows_equal_plain_slices_and_are_reported(tmp_path: Path) -> None:
@@ -245,15 +236,7 @@ def test_flips_and_turns_only_move_pixels() -> None:
 @pytest.mark.parametrize(
     ("lengths", "args", "message"),
     [
-        (
-            [10],
-            {},
-            "in train: its longest stretch has 0 frames",
-        ),
         ([100], {"splits": {"shares": [0.5, 0.5]}}, "shares are three numbers"),
-        ([100], {"splits": {"by": "day"}}, "by is one of auto, recording, time"),
-        ([100], {"splits": {"augment": "turn"}}, "augment is one of none, flips, turns"),
-        ([100], {"splits": {"tile": -1}}, "tile must be at least 0"),
         ([100], {"splits": {"tiles": 8}}, "did you mean tile"),
         ([100], {"scaling": "range"}, "give its low and high"),
     ],
@@ -370,34 +353,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         Recordings(grid, "train", SMALL)
     assert "\n" not in str(told.value)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
-
-
-def test_frames_are_decoded_in_bounded_chunks() -> None:
-    asked = []
-
-    class Long:
-        shape, dtype = (1000, 1, 2, 2), np.dtype(np.uint8)
-
-        def __getitem__(self, when: slice) -> np.ndarray:
-            asked.append(when.stop - when.start)
-            return np.zeros((when.stop - when.start, 1, 2, 2), np.uint8)
-
-    (clip,) = windows.decoded([Clip(as_frames(Long()))], "it", ReadOptions())
-    assert isinstance(clip.frames, ArrayFrames)
-    assert clip.frames.shape == (1000, 1, 2, 2)
-    assert (sum(asked), max(asked)) == (1000, windows.CHUNK)
-
-
-def test_real_radar_has_windows_in_every_split() -> None:
-    path = real_data("radar/mch_rain_20150515.npz")
-    splits = SplitOptions(tile=64, gap=4, shares=(0.6, 0.2, 0.2))
-    dataset = Recordings(
-        path, "train", Window(4, 4, stride=4), "log", ReadOptions(coarsen=4), splits
-    )
-    assert len(dataset) > 0
-    assert dataset[0].shape == (8, 1, 64, 64)
-    assert dataset[0][:4].isfinite().float().mean() >= 0.25
-    assert any("255" in line for line in dataset.report())
 
 
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:

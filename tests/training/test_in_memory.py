@@ -65,10 +65,10 @@ SOURCES = {
         "float32 array of 80x1x16x24",
         None,
     ),
-    "DataArray": (field, "DataArray rain (time 80, y 16, x 24)", None),
+    "DataArray": (field, "DataArray rain", None),
     "xarray Dataset": (
         lambda: field().to_dataset(),
-        "Dataset (time 80, y 16, x 24)",
+        "Dataset",
         None,
     ),
     "Dataset": (Waves, "Waves of 40 items", Scaling()),
@@ -77,7 +77,7 @@ SOURCES = {
             split: MovingMNIST(split, length=5, clips=8)
             for split in ("train", "validation", "test")
         },
-        "train: MovingMNIST, validation: MovingMNIST, test: MovingMNIST",
+        "dict of 3 items",
         Scaling(),
     ),
 }  # fmt: skip
@@ -181,11 +181,11 @@ def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
 
 
 BAD = {
-    "text": (np.array([["a"]]), {}, "not numbers"),
+    "text": (np.array([["a"]]), {}, "no numbers"),
     "masked": (np.ma.masked_equal(frames(80, 16, 24), 3), {}, "masked"),
     "two axes": (frames(80, 16), {}, "no recording"),
     "no axes": (torch.tensor(3.0), {}, "no recording"),
-    "nothing": (frames(0, 16, 24), {}, "holds nothing"),
+    "nothing": (frames(0, 16, 24), {}, "no numbers"),
     "16 bits of clips": (frames(40, 5, 1, 16, 24).astype(np.uint16), {}, "uint8, or floats"),
     "few clips": (frames(3, 5, 1, 16, 24), {}, "too few"),
     "few frames": (frames(9, 16, 24), {}, "no window"),

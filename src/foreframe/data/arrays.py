@@ -1,8 +1,8 @@
 """Clips and recordings in arrays: .npy and .npz files, and what lies in memory already."""
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,70 +15,74 @@ from torch import Tensor
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.base.untrusted import IN_MEMORY
-from foreframe.clips.clip import Clip
+from foreframe.clips.clip import Clip, direction_of_name
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data.datasets import ClipSet
-from foreframe.data.npy import Header, NpyFrames, frames_in, header_of, read_header
+from foreframe.data.npy import (
+    Header,
+    NpyFrames,
+    check_numbers,
+    frames_in,
+    header_of,
+    read_header,
+)
 
 ARRAYS = (".npy", ".npz")
 # Names that an .npz may give to what belongs to its frames.
-TIMES, ROWS, COLUMNS = (
-    ("times", "time", "valid_time"),
-    ("latitude", "lat", "y"),
-    ("longitude", "lon", "x"),
-)
-BESIDE = (*TIMES, *ROWS, *COLUMNS, "units")
+TIMES = ("times", "time")
+PLACES = ("latitude", "lat", "y", "longitude", "lon", "x")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
 _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
+Source = str | Path | np.ndarray | Tensor
 
-class _Stored(NamedTuple):
-    """An array in a file, which is not read yet; the one of a .npy has no name, ""."""
 
-    path: Path
+class _Array(NamedTuple):
+    """An array of numbers in a file, which is not read yet, or in memory.
+
+    Args:
+        where: what its file, or itself, is called in messages.
+        name: in an archive; "" elsewhere.
+        shape: of the array.
+        frames: gives its frames by their shape (T,C,H,W), read when they are needed; all at once
+            where they lie in an archive, or where the first axis runs fastest.
+    """
+
+    where: str
     name: str
-    header: Header
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.header.shape
-
-    @property
-    def by_frame(self) -> bool:
-        """Whether its frames can be read one at a time."""
-        return not self.name and not self.header.fortran
-
-    def frames(self, shape: tuple[int, ...], budget: float) -> NpyFrames:
-        """The frames (T,C,H,W) of an array that is read by the frame."""
-        return frames_in(self.path, replace(self.header, shape=shape), budget)
-
-    def values(self, budget: float) -> np.ndarray:
-        """The whole array, in memory."""
-        return _read(self.path, [self.name], budget)[self.name]
+    shape: tuple[int, ...]
+    frames: Callable[[tuple[int, ...]], Frames]
 
 
-def _stored(path: Path, variable: str | None) -> _Stored:
-    """The array of frames in a file.
+def _array(source: Source, variable: str | None, budget: float) -> _Array:
+    """The array of frames in a file or in memory.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, objects, anything but
             numbers.
     """
+    if not isinstance(source, str | Path):
+        values = array_of(source)
+        name = data_name(source)
+        return _Array(name, "", values.shape, lambda shape: as_frames(values.reshape(shape)))
+    path = Path(source)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     with _in_one_line(path):
         headers = _headers(path)
-        single = path.suffix.lower() == ".npy"
-        name = "" if single else _chosen({n: len(h.shape) for n, h in headers.items()}, variable)
-        dtype = headers[name].dtype
-        if dtype.kind not in "fiub" or dtype.itemsize > 8:
-            raise ValueError(
-                f"it holds {dtype}, not numbers that frames are made of; store float32"
-            )
-    return _Stored(path, name, headers[name])
+        name = "" if "" in headers else _chosen(headers, variable)
+        header = headers[name]
+        check_numbers(header.dtype)
+
+    def frames(shape: tuple[int, ...]) -> Frames:
+        if name or header.fortran:
+            return as_frames(_read(path, [name], budget)[name].reshape(shape))
+        return frames_in(path, replace(header, shape=shape), budget)
+
+    return _Array(str(path), name, header.shape, frames)
 
 
 def _headers(path: Path) -> dict[str, Header]:
@@ -88,7 +92,7 @@ def _headers(path: Path) -> dict[str, Header]:
     headers = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
-            if name.endswith(".npy"):
+            if name.endswith(".npy") and name != ".npy":
                 with archive.open(name) as file:
                     headers[name.removesuffix(".npy")] = read_header(file)
     return headers
@@ -101,21 +105,22 @@ def _read(path: Path, names: Sequence[str], budget: float) -> dict[str, np.ndarr
     Raises:
         ValueError: more than the budget; pickled objects; a damaged file.
     """
-    arrays = {}
     with _in_one_line(path):
         headers = {name: header for name, header in _headers(path).items() if name in names}
-        what = f"{names[0]} of shape {headers[names[0]].shape}".lstrip()
         # Turning an array whose first axis runs fastest takes it once more.
         need = sum(header.size * (2 if header.fortran else 1) for header in headers.values())
+        each = [f"{name} of shape {header.shape}".lstrip() for name, header in headers.items()]
+        what = ", ".join(each)
         check_budget(need, budget, what, "store it as .npy in C order, which is read by the frame")
-        archive = None if "" in headers else zipfile.ZipFile(path)
-        with archive or nullcontext():
-            for name in headers:
-                with archive.open(f"{name}.npy") if archive else path.open("rb") as file:
-                    values = np.lib.format.read_array(file, allow_pickle=False)
-                native = values.dtype.newbyteorder("=")
-                arrays[name] = np.ascontiguousarray(values, native) if values.ndim else values
-    return arrays
+        if "" in headers:
+            arrays = {"": np.load(path, allow_pickle=False)}
+        else:
+            with np.load(path, allow_pickle=False) as held:
+                arrays = {name: held[f"{name}.npy"] for name in headers}
+    return {
+        name: np.asarray(values, values.dtype.newbyteorder("="), order="C")
+        for name, values in arrays.items()
+    }
 
 
 @contextmanager
@@ -123,191 +128,171 @@ def _in_one_line(path: Path) -> Iterator[None]:
     """Whatever reading a damaged file raises, as a ValueError of one line that names it."""
     try:
         yield
-    except (ValueError, OSError, EOFError, MemoryError) as error:
-        reason = " ".join(str(error).replace(f"{path}", "").split()) or type(error).__name__
+    except Exception as error:  # numpy, zipfile and zlib have half a dozen kinds
+        reason = " ".join(str(error).replace(f"{path}", "").split())[:300] or type(error).__name__
         raise ValueError(f"{path} is not read as frames: {reason}") from None
-    except Exception as error:  # zipfile's and zlib's own kinds for a damaged archive
-        raise ValueError(
-            f"{path} is damaged ({' '.join(str(error).split())[:160]}); make or fetch it again"
-        ) from None
 
 
-def _chosen(axes: Mapping[str, int], variable: str | None) -> str:
-    """The name of the array of frames among arrays with so many axes each."""
-    names = [name for name in ("frames", "clips") if name in axes]
-    if variable is not None:
-        names = [variable]
-    elif not names:
-        names = [name for name, count in axes.items() if count >= 3]
-    if len(names) != 1 or names[0] not in axes:
-        missed = f"array {variable}" if variable is not None else "a single array of frames"
-        raise ValueError(f"{missed} not found; variable names one of {', '.join(axes) or 'none'}")
-    return names[0]
+def _chosen(headers: Mapping[str, Header], variable: str | None) -> str:
+    """The name of the array of frames."""
+    names = [name for name in ("frames", "clips") if name in headers]
+    names = names or [name for name, header in headers.items() if len(header.shape) >= 3]
+    if variable is None and len(names) == 1:
+        return names[0]
+    if variable is None or variable not in headers:
+        missed = "a single array of frames" if variable is None else f"array {variable}"
+        every = ", ".join(headers) or "none"
+        raise ValueError(f"{missed} not found; variable names one of {every}")
+    return variable
 
 
-def read_arrays(
-    path: str | Path, variable: str | None = None, budget: float = BUDGET
-) -> list[Clip]:
-    """Every recording in a file, in the data's own numbers; `foreframe.clips_from` says how axes
-    are told apart.
+def read_arrays(source: Source, variable: str | None = None, budget: float = BUDGET) -> list[Clip]:
+    """Every recording in a file or in memory, in the data's own numbers; `foreframe.clips_from`
+    says how axes are told apart.
 
     Frames of a .npy are read when they are needed, those of an .npz at once. Arrays `times`,
     `latitude`, `longitude` and `units` beside the frames come along; rows that run south to north
     are turned.
 
     Args:
-        path: .npy or .npz.
+        source: .npy or .npz, an array or a tensor.
         variable: which array of an .npz; needed where it holds several and none is called `frames`
             or `clips`.
         budget: GiB that reading may take at once.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, pickled objects, axes that
-            fit no recording, times that are no times, more than the budget.
+            fit no recording, times that are no times, more than the budget; what `array_of` raises.
     """
-    array = _stored(Path(path), variable)
-    where, shape = str(path), array.shape
-    clips = _holds_many(array)
-    if not clips:
-        _check_recording(shape, f"{path}: shape {shape} is no")
+    array = _array(source, variable, budget)
+    shape, where = array.shape, array.where
+    if shape == PUBLISHED_SHAPE or len(shape) > (3 if array.name == "clips" else 4):
+        return [Clip(frames, name=f"{where}#{k}") for k, frames in enumerate(_clips(array))]
+    frames = array.frames(_as_recording(shape, where))
+    if not array.name:
+        return [Clip(frames, name=where)]
+    beside = _read(Path(where), [*TIMES, *PLACES, "units"], budget)
+    return [_described(frames, beside, where, "" if array.name == "frames" else array.name)]
+
+
+def _as_recording(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """The shape (T,C,H,W) of an array that is one recording.
+
+    Raises:
+        ValueError: other axes, or nothing in it.
+    """
+    if not (len(shape) == 3 or (len(shape) == 4 and shape[1] <= 4)):
+        raise ValueError(
+            f"{name}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, "
+            "nor clips (N,T,C,H,W); transpose(0, 3, 1, 2) puts channels second"
+        )
     if 0 in shape:
-        raise ValueError(f"{path}: shape {shape} holds no frames")
-    if clips:
-        frames_of = _clips(array, budget)
-        return [Clip(frames, name=f"{where}#{k}") for k, frames in enumerate(frames_of)]
-    t, *channels, h, w = shape
-    four = (t, *(channels or [1]), h, w)
-    if array.by_frame:
-        return [Clip(array.frames(four, budget), name=where)]
-    arrays = _read(array.path, [array.name, *BESIDE], budget)
-    frames = arrays.pop(array.name).reshape(four)
-    variable = "" if array.name == "frames" else array.name
-    return [_described(frames, arrays, where, variable)]
-
-
-def _check_recording(shape: tuple[int, ...], refusal: str) -> None:
-    """Refuse axes that are not those of a recording."""
-    if len(shape) == 3 or (len(shape) == 4 and shape[1] <= 4):
-        return
-    last = len(shape) == 4 and shape[3] <= 4
-    cure = "; transpose(0, 3, 1, 2) puts channels second" if last else ""
-    raise ValueError(
-        f"{refusal} recording (T,H,W) or (T,C,H,W) with up to 4 channels, nor clips "
-        f"(N,T,C,H,W){cure}"
-    )
-
-
-def _holds_many(array: _Stored) -> bool:
-    """Whether these are whole recordings, one after the other, and not the frames of one."""
-    shape, named = array.shape, array.name == "clips"
-    return shape == PUBLISHED_SHAPE or len(shape) == 5 or (named and len(shape) == 4)
+        raise ValueError(f"{name}: shape {shape} holds no frames")
+    return shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
 
 
 def holds_clips(path: str | Path, variable: str | None = None) -> bool:
     """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut
     windows from.
     """
-    array = _stored(Path(path), variable)
+    array = _array(path, variable, BUDGET)
     return array.name == "clips" or _has_clip_axes(array.shape)
 
 
 def clips_in(
-    path: str | Path, variable: str | None = None, budget: float = BUDGET
+    source: Source, variable: str | None = None, budget: float = BUDGET
 ) -> Sequence[Frames]:
-    """The frames of each clip of a file of clips, (N,T,C,H,W) or (N,T,H,W); those of a .npy are
-    read when they are needed.
+    """The frames of each clip of a file or an array of clips, (N,T,C,H,W) or (N,T,H,W); those of a
+    .npy are read when they are needed.
 
     Raises:
         ValueError: as `read_arrays`, or other axes.
     """
-    return _clips(_stored(Path(path), variable), budget)
+    return _clips(_array(source, variable, budget))
 
 
-def _clips(array: _Stored, budget: float) -> Sequence[Frames]:
-    """The clips (T,C,H,W) of a file of them; those of a .npy are read when they are needed.
+def _clips(array: _Array) -> Sequence[Frames]:
+    """The clips (T,C,H,W) of an array of them.
 
     Raises:
         ValueError: other axes than those of clips; what reading raises.
     """
-    path, shape = array.path, array.shape
-    if len(shape) not in (4, 5):
-        raise ValueError(f"{path}: shape {shape}; a file of clips is (N,T,C,H,W) or (N,T,H,W)")
-    if 0 in shape:
-        raise ValueError(f"{path}: shape {shape} holds no clips")
-    if not array.by_frame:
-        return [as_frames(clip) for clip in _clip_axes(array.values(budget), str(path))]
-    published = shape == PUBLISHED_SHAPE
-    (t, n) = shape[:2] if published else (shape[1], shape[0])
-    channels, h, w = (1, *shape[2:]) if len(shape) == 4 else shape[2:]
-    frames = array.frames((n * t, channels, h, w), budget)
-    if published:  # frames first: of a clip each lies n further on
-        return [replace(frames.part(k, k + t), step=n * frames.step) for k in range(n)]
-    return [frames.part(k * t, (k + 1) * t) for k in range(n)]
+    n, t, *frame = _as_clips(array.shape, array.where)
+    frames = array.frames((n * t, *frame))
+    if array.shape != PUBLISHED_SHAPE:
+        return [frames.part(k * t, (k + 1) * t) for k in range(n)]
+    # Frames first: of a clip each lies n further on.
+    if isinstance(frames, NpyFrames):
+        return [replace(frames.part(k, k + t), step=n) for k in range(n)]
+    values = frames[:]
+    return [as_frames(values[k::n]) for k in range(n)]
 
 
-def _described(
-    frames: np.ndarray, beside: dict[str, np.ndarray], where: str, variable: str
-) -> Clip:
+def _as_clips(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """The shape (N,T,C,H,W) of an array of clips.
+
+    Raises:
+        ValueError: other axes, or nothing in it.
+    """
+    if len(shape) not in (4, 5) or 0 in shape:
+        kind = "holds no frames" if 0 in shape else "a file of clips is (N,T,C,H,W) or (N,T,H,W)"
+        raise ValueError(f"{name}: shape {shape}; {kind}")
+    if shape == PUBLISHED_SHAPE:
+        return shape[1], shape[0], 1, *shape[2:]
+    return shape if len(shape) == 5 else (*shape[:2], 1, *shape[2:])
+
+
+def _described(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
-    stamps = [beside[name] for name in TIMES if name in beside]
-    times = _times(stamps[0], len(frames), where) if stamps else None
-    coordinates, notes = {}, []
-    for names, side in ((ROWS, frames.shape[2]), (COLUMNS, frames.shape[3])):
-        for name in names:
-            if name in beside and beside[name].shape in ((side,), frames.shape[2:]):
-                if beside[name].dtype.kind in "fiu":
-                    coordinates[name] = beside[name]
-                else:
-                    notes.append(f"{name} is left out: it holds {beside[name].dtype}, not numbers")
-    for name in ("latitude", "lat"):
-        if name in coordinates and coordinates[name].flat[0] < coordinates[name].flat[-1]:
-            frames = frames[:, :, ::-1]
-            coordinates = {
-                k: v[::-1] if k in ROWS or v.ndim == 2 else v for k, v in coordinates.items()
-            }
-            notes.append("rows ran south to north: turned north-up")
-    words = [str(text) for text in beside.get("units", np.array([])).flat[:1]]
-    units = " ".join(" ".join(words).split())[:80]
-    return Clip(frames, times, units, coordinates, where, variable, tuple(notes))
+    stamps = next((beside[key] for key in TIMES if key in beside), None)
+    times = None if stamps is None else _times(stamps, len(frames), name)
+    height, width = frames.shape[2:]
+    coordinates = {}
+    for key in PLACES:
+        side = height if direction_of_name(key) == "row" else width
+        values = beside.get(key, np.array(""))
+        if values.dtype.kind in "fiu" and values.shape in ((side,), (height, width)):
+            coordinates[key] = values
+    notes: tuple[str, ...] = ()
+    latitude = coordinates.get("latitude", coordinates.get("lat"))
+    if latitude is not None and latitude.flat[0] < latitude.flat[-1]:
+        frames = as_frames(frames.read(0, len(frames))[:, :, ::-1])
+        for key, values in coordinates.items():
+            if values.ndim == 2 or direction_of_name(key) == "row":
+                coordinates[key] = values[::-1]
+        notes = ("rows ran south to north: turned north-up",)
+    units = " ".join(str(beside["units"].flat[0]).split())[:80] if "units" in beside else ""
+    return Clip(frames, times, units, coordinates, name, variable, notes)
 
 
-def _times(values: np.ndarray, frames: int, where: str) -> np.ndarray:
+def _times(values: np.ndarray, frames: int, name: str) -> np.ndarray:
     """Stamps such as 201505151545 or 2019-03-01T00:00, numpy's own, or plain seconds, one a frame.
 
     Raises:
         ValueError: another number of them, or what is no time.
     """
-    if values.shape != (frames,):
-        raise ValueError(
-            f"{where}: {frames} frames, but times of shape {values.shape}; store one time a frame"
-        )
     try:
-        times = _as_times(values)
+        if values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.max() < 10**9):
+            values = values.astype(np.float64)
+        elif values.dtype.kind != "M":
+            values = np.array([_iso(str(stamp)) for stamp in values], "datetime64[ns]")
+        right = values.shape == (frames,) and np.isfinite(values).all()
     except (ValueError, TypeError, OverflowError):
+        right = False
+    if not right:
         raise ValueError(
-            f"{where}: times such as {str(values[0])[:40]!r} are none that are read; write "
-            "2019-03-01T00:00"
-        ) from None
-    absent = np.flatnonzero(~np.isfinite(times))
-    if absent.size:
-        raise ValueError(f"{where}: frame {absent[0]} has no time; drop such frames first")
-    return times
-
-
-def _as_times(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind == "M":
-        bare = np.datetime_data(values.dtype)[0] == "generic"
-        return values.astype("datetime64[ns]") if bare else values
-    if values.dtype.kind == "m":
-        return values / np.timedelta64(1, "s")
-    if values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.max() < 10**9):
-        return values.astype(np.float64)
-    text = values.astype(str)
-    if all(stamp.isdigit() for stamp in text):
-        text = np.array(
-            [f"{s[:4]}-{s[4:6]}-{s[6:8]}T{s[8:10] or '00'}:{s[10:12] or '00'}" for s in text]
+            f"{name}: its times are not one time for each of {frames} frames; write "
+            "2019-03-01T00:00, or seconds"
         )
-    return text.astype("datetime64[ns]")
+    return values
+
+
+def _iso(stamp: str) -> str:
+    """201505151545 as 2015-05-15T15:45; anything else as it is."""
+    if not stamp.isdigit():
+        return stamp
+    day = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+    return f"{day}T{stamp[8:10] or '00'}:{stamp[10:12] or '00'}"
 
 
 def stand_in(clip: Clip) -> int | None:
@@ -337,13 +322,9 @@ def data_name(source: Any) -> str:
     if isinstance(source, np.ndarray | Tensor):
         kind = str(source.dtype).removeprefix("torch.")
         return f"{IN_MEMORY}{kind} array of {'x'.join(map(str, source.shape))}"
-    if isinstance(source, Mapping) and not is_xarray(source):
-        kinds = [f"{split}: {type(dataset).__name__}" for split, dataset in source.items()]
-        return IN_MEMORY + ", ".join(kinds)
     kind = type(source).__name__
     if is_xarray(source):
-        sizes = ", ".join(f"{name} {size}" for name, size in source.sizes.items())
-        return f"{IN_MEMORY}{kind} {getattr(source, 'name', None) or ''}".rstrip() + f" ({sizes})"
+        return f"{IN_MEMORY}{kind} {getattr(source, 'name', None) or ''}".rstrip()
     return f"{IN_MEMORY}{kind}" + (f" of {len(source)} items" if hasattr(source, "__len__") else "")
 
 
@@ -367,15 +348,12 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
         # numpy knows no bfloat16
         source = source.float() if source.dtype == torch.bfloat16 else source
         source = source.detach().cpu().numpy()
-    frames = np.asarray(source)
-    if frames.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: not numbers that frames are made of; give float32 or uint8")
-    if frames.size == 0:
-        raise ValueError(f"{name}: it holds nothing")
-    if frames.ndim < 3:
+    if source.dtype.kind not in "fiub" or source.size == 0:
+        raise ValueError(f"{name}: it holds no numbers that frames are made of; give float32")
+    if source.ndim < 3:
         raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W), nor clips (N,T,C,H,W)")
     # torch knows the byte order of this machine alone.
-    return np.asarray(frames, frames.dtype.newbyteorder("="))
+    return np.asarray(source, source.dtype.newbyteorder("="))
 
 
 def are_clips(source: np.ndarray | Tensor) -> bool:
@@ -387,29 +365,6 @@ def are_clips(source: np.ndarray | Tensor) -> bool:
 
 def _has_clip_axes(shape: tuple[int, ...]) -> bool:
     return shape == PUBLISHED_SHAPE or len(shape) == 5 or (len(shape) == 4 and shape[1] > 4)
-
-
-def recordings_in(source: np.ndarray | Tensor) -> list[Clip]:
-    """Every recording in an array, in its own numbers: one of (T,H,W) or (T,C,H,W), or N of
-    (N,T,C,H,W).
-
-    Raises:
-        ValueError: what `array_of` raises, other axes.
-    """
-    frames, name = array_of(source), data_name(source)
-    if frames.ndim == 5 or frames.shape == PUBLISHED_SHAPE:
-        return [Clip(clip, name=f"{name} [{k}]") for k, clip in enumerate(_clip_axes(frames, name))]
-    _check_recording(frames.shape, f"{name}: no")
-    return [Clip(frames[:, None] if frames.ndim == 3 else frames, name=name)]
-
-
-def _clip_axes(frames: np.ndarray, name: str) -> np.ndarray:
-    """A view (N,T,C,H,W)."""
-    if frames.shape == PUBLISHED_SHAPE:
-        frames = frames.transpose(1, 0, 2, 3)
-    if frames.ndim not in (4, 5):
-        raise ValueError(f"{name}: an array of clips is (N,T,C,H,W) or (N,T,H,W)")
-    return frames[:, :, None] if frames.ndim == 4 else frames
 
 
 class ArrayClips(ClipSet):
@@ -433,20 +388,16 @@ class ArrayClips(ClipSet):
 
     def __init__(
         self,
-        source: str | Path | np.ndarray | Tensor,
+        source: Source,
         split: str = "test",
         variable: str | None = None,
         budget: float = BUDGET,
     ) -> None:
         name = self.name = data_name(source)
-        published = False
-        if isinstance(source, str | Path):
-            array = _stored(Path(source), variable)
-            clips, dtype = _clips(array, budget), array.header.dtype
-            published = array.shape == PUBLISHED_SHAPE
-        else:
-            values = _clip_axes(array_of(source), name)
-            clips, dtype = [as_frames(clip) for clip in values], values.dtype
+        array = _array(source, variable, budget)
+        published = array.shape == PUBLISHED_SHAPE
+        clips = _clips(array)
+        dtype = clips[0].dtype
         if published and split in ("train", "validation"):
             raise ValueError(
                 f"{name} is the published test set: train on data moving_mnist, and evaluate on it"
@@ -508,8 +459,5 @@ def published_moving_mnist(
             ) from None
     clips = ArrayClips(path)
     if (len(clips), *clips.clips[0].shape) != (10_000, 20, 1, 64, 64):
-        raise ValueError(
-            f"{path} has {len(clips)} clips of {clips.clips[0].shape}, and so is not the published "
-            "test set"
-        )
+        raise ValueError(f"{path} is not the published test set: its shape is another")
     return clips

@@ -68,15 +68,13 @@ def write_grid(
     _check_alike(clips)
     with in_one_line(f"cannot make a grid for {path}"):
         dataset = _as_dataset(clips, rolling, has_members, attributes or {})
-    if path.suffix == ".nc":
-        with in_one_line(f"cannot write {path}"):
-            content = _netcdf_bytes(dataset)
-        with atomic_write(path) as rough:
-            rough.write_bytes(content)
-        return
     with in_one_line(f"cannot write {path}"):
-        files = _zarr_files(dataset)
-    _write_folder(path, files)
+        content = _netcdf_bytes(dataset) if path.suffix == ".nc" else _zarr_files(dataset)
+    if isinstance(content, dict):
+        _write_folder(path, content)
+        return
+    with atomic_write(path) as rough:
+        rough.write_bytes(content)
 
 
 # Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks
@@ -100,10 +98,11 @@ def _zarr_files(dataset: Any) -> dict[str, bytes]:
     from zarr.storage import MemoryStore
 
     files: dict[str, Any] = {}
-    stored = _encoding(dataset, "chunks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset.to_zarr(MemoryStore(files), mode="w", consolidated=True, encoding=stored)
+        dataset.to_zarr(
+            MemoryStore(files), consolidated=True, encoding=_encoding(dataset, "chunks")
+        )
     return {name: content.to_bytes() for name, content in files.items()}
 
 
@@ -111,9 +110,8 @@ def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
     """How variables are stored: frames compressed, NaN where missing; coordinates as they are."""
     frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}
     places = {name for name, v in dataset.coords.items() if v.dtype.kind == "f"}
-    fields = {name: v for name, v in dataset.data_vars.items() if v.ndim}
     return {name: {"_FillValue": None} for name in places} | {
-        name: {chunks: _chunk(variable), **frames} for name, variable in fields.items()
+        name: {chunks: _chunk(v), **frames} for name, v in dataset.data_vars.items() if v.ndim
     }
 
 
@@ -129,7 +127,7 @@ def _chunk(field: Any) -> tuple[int, ...]:
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Files into a new folder beside `path`, which takes its place when all are written."""
-    is_store = any((path / mark).is_file() for mark in ("zarr.json", ".zgroup", ".zattrs"))
+    is_store = any((path / mark).is_file() for mark in ("zarr.json", ".zgroup"))
     if path.is_dir() and any(path.iterdir()) and not is_store:
         raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
     if path.exists() and not path.is_dir():
@@ -185,20 +183,17 @@ def _as_dataset(
 
 
 def _check_alike(clips: list[list[Clip]]) -> None:
-    first = clips[0][0]
-    if len({len(of) for of in clips}) > 1:
-        raise ValueError(
-            f"forecasts have {sorted({len(of) for of in clips})} members; make them alike"
-        )
-    for n, (other, *_) in enumerate(clips):
-        if tuple(other.frames.shape) != tuple(first.frames.shape):
-            raise ValueError(
-                f"forecast {n} has shape {tuple(other.frames.shape)}, but forecast 0 has "
-                f"{tuple(first.frames.shape)}; make them alike"
-            )
-        if (other.times is None) != (first.times is None):
-            which = f"either forecast 0 or forecast {n} has times"
-            raise ValueError(f"{which} and the other has none; make them alike")
+    """Refuse forecasts of unlike shapes, and those of which some have times (ValueError)."""
+    for n, of in enumerate(clips):
+        for what, mine, first in (
+            ("members", len(of), len(clips[0])),
+            ("shape", tuple(of[0].frames.shape), tuple(clips[0][0].frames.shape)),
+            ("times", of[0].times is not None, clips[0][0].times is not None),
+        ):
+            if mine != first:
+                raise ValueError(
+                    f"forecasts 0 and {n} differ in {what}: {first}, {mine}; make them alike"
+                )
 
 
 # -- variables -------------------------------------------------------------------------------------
@@ -224,9 +219,8 @@ def _free_name(wanted: str, taken: set[str]) -> str:
 
 def _channels(variable: Variable) -> dict[str, Any]:
     """The coordinate of channels: their names, or their numbers where not each has a name."""
-    names = variable.name.split(", ")
+    names, numbers = variable.name.split(", "), np.arange(variable.channels)
     if len(names) != variable.channels:
-        numbers = np.arange(variable.channels)
         return {"channel": ("channel", numbers, {"long_name": "channel", "units": "1"})}
     # By CF a coordinate of its own name holds numbers; names are a label beside it.
     return {"channel_name": ("channel", np.array(names, object), {"long_name": "channel"})}
@@ -260,17 +254,17 @@ def _about(clip: Clip, attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute that both formats can hold: a number, text, or a row of numbers."""
+    """An attribute that both formats can hold: a number, a row of numbers, or text."""
     several = isinstance(value, (list, tuple, np.ndarray))
     try:
         array = np.asarray(value).ravel()
     except ValueError:  # rows of different lengths
         return _text(value)
-    if array.dtype.kind not in "fiu" or not array.size:
-        return " ".join(_text(word) for word in array) if several else _text(value)
-    odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
-    array = array.astype(np.float64 if odd else array.dtype.newbyteorder("="))
-    return array if several else array[0]
+    if array.dtype.kind in "fiu" and array.size:
+        odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
+        array = array.astype(np.float64 if odd else array.dtype.newbyteorder("="))
+        return array if several else array[0]
+    return " ".join(map(_text, array)) if several else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -371,8 +365,7 @@ def _leads(clips: list[Clip]) -> dict[str, Any]:
         return {"start": forecasts, "lead": counted}
     valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
     if t < 2 and any(clip.start is None for clip in clips):
-        why = "forecasts of one frame do not tell when they started"
-        raise RefusedError(f"{why}; give each its start")
+        raise RefusedError("forecasts of one frame do not tell when they started; give their start")
     begun = _like(valid, [_start_of(clip) for clip in clips])
     leads = _ahead(valid, begun[:, None])
     floats = leads.dtype.kind == "f"

@@ -5,16 +5,14 @@ decided here, once.
 """
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
 
-from foreframe.base.budget import check_budget, check_stretch
+from foreframe.base.budget import check_stretch
 from foreframe.clips.clip import (
     LATITUDES,
     LONGITUDES,
@@ -28,20 +26,21 @@ from foreframe.clips.clip import (
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
 from foreframe.data.header_limits import USUAL, check_frames_fit
-from foreframe.data.store import Opened, bytes_to_read, in_one_line, open_grid, stored_bytes
+from foreframe.data.store import (
+    Opened,
+    RefusedError,
+    bytes_to_read,
+    in_one_line,
+    open_grid,
+    stored_bytes,
+)
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
 _TIMES = ("time", "valid_time", "t")
 _NORTHWARD = ("grid_latitude", "projection_y_coordinate", "projection_y_angular_coordinate")
-_BOUNDS = ("bnds", "bounds", "bound", "nv", "nvertex", "vertices", "nbnds")
-_SECONDS = {
-    "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
-    "s": 1, "sec": 1, "second": 1, "seconds": 1,
-    "min": 60, "minute": 60, "minutes": 60,
-    "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600,
-    "d": 86400, "day": 86400, "days": 86400,
-}  # fmt: skip
+_BOUNDS = ("bnds", "bounds", "nv")
+_SECONDS = {"": 1, "s": 1, "seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 
 
 class _GridFrames(Frames):
@@ -100,7 +99,7 @@ def read_grid(
 
     Args:
         source: a NetCDF file, a Zarr store (a folder or a .zip), either behind a URL that fsspec
-            knows, an xarray Dataset, DataArray or DataTree.
+            knows, an xarray Dataset or DataArray.
         variable: what to read, "group/name" where it lies in a group; several names become channels
             in that order. May be left out where only one fits.
         select: the value to take of each further dimension, e.g. {"level": 850}: the nearest
@@ -124,18 +123,14 @@ def read_grid(
     names = names or [_only_candidate(dataset.drop_vars(inputs, errors="ignore"), axes, opened)]
     _check_numbers(dataset, [*names, *inputs], opened)
     time = _dimensions(dataset, axes, names[0], where)[0].time
-    dataset, constant = _with_constants(dataset, time, inputs, where, budget)
+    dataset, constant = _with_constants(dataset, time, inputs, where)
     grid = _layout(dataset, axes, [*names, *inputs], where)
     if opened.path is not None:
-        _check_header(grid, opened.path, budget)
-
+        stored = stored_bytes(opened.path, math.prod(grid.shape) * 4 // USUAL)
+        check_frames_fit(grid.shape, 4, stored, budget, str(opened.path))
     with in_one_line(f"cannot read the coordinates of {where}; is it whole?"):
-        times, note = _read_times(grid)
+        times = _read_times(grid)
         coordinates, flip = _read_coordinates(grid)
-    if times is not None:
-        _check_forward(times, where)
-    if note:
-        notes.append(note)
     if flip:
         notes.append("rows ran south to north: turned north-up")
     targets = [_read_variable(grid, name, coordinates) for name in names]
@@ -197,29 +192,8 @@ def _check_numbers(dataset: Any, names: Sequence[str], opened: Opened) -> None:
         if name not in dataset.variables:
             held = _listed(dataset.data_vars or opened.dataset.variables)
             raise ValueError(f"{opened.name} has no variable {name}; it holds {held}")
-        kind = dataset.variables[name].dtype
-        if kind.kind not in "fiub":
-            raise ValueError(
-                f"{opened.name}: {name} holds {kind}, not numbers; name another variable"
-            )
-
-
-def _check_header(grid: "GridLayout", path: Path, budget: float) -> None:
-    """Refuse more frames than a file can hold, and coordinates larger than the budget, before
-    they are read.
-
-    Raises:
-        OverBudgetError: more than the budget.
-    """
-    stored = stored_bytes(path, math.prod(grid.shape) * 4 // USUAL)
-    check_frames_fit(grid.shape, 4, stored, budget, str(path))
-    for name, variable in grid.dataset.variables.items():
-        if name in grid.names or not set(variable.dims) <= {grid.time, grid.row, grid.column}:
-            continue
-        # A grid that is repeated at every time is read once.
-        sizes = {grid.time: 1} if variable.ndim > 1 else {}
-        what = f"{grid.where}: {name} of shape {variable.shape}"
-        check_budget(bytes_to_read(variable, sizes), budget, what, "leave it out")
+        if dataset.variables[name].dtype.kind not in "fiub":
+            raise ValueError(f"{opened.name}: {name} holds text, not numbers; name another")
 
 
 # -- which dimension is which ----------------------------------------------------------------------
@@ -398,27 +372,25 @@ def _dimensions(
     if many:
         raise ValueError(
             f"{name}: {variable} has further dimensions: "
-            f"{'; '.join(_choices(dataset, d) for d in many)}; "
-            f"select one of each, e.g. {many[0]}={_first_choice(dataset, many[0])}"
+            f"{'; '.join(f'{d} ({_listed(_choices(dataset, d)[:6])})' for d in many)}; "
+            f"select one of each, e.g. {many[0]}={_choices(dataset, many[0])[0]}"
         )
     return GridLayout(dataset, axes, [variable], name, time, channel, row, column), further
 
 
 def _with_constants(
-    dataset: Any, time: Any, inputs: Sequence[str], name: str, budget: float
+    dataset: Any, time: Any, inputs: Sequence[str], name: str
 ) -> tuple[Any, set[str]]:
     """The dataset with its constant inputs, those without a time, repeated at every time, and their
     names. They are read here; the repeats are one array in memory.
 
     Raises:
-        ValueError: a damaged file, or more than the budget.
+        ValueError: a damaged file.
     """
     constant = {}
     for wanted in inputs:
         field = dataset.variables[wanted]
         if _time_dimension(dataset, field.dims) is None:
-            what = f"{name}: {wanted} of shape {field.shape}"
-            check_budget(bytes_to_read(field, {}), budget, what, "leave it out")
             with in_one_line(f"cannot read {wanted} of {name}; is it whole?"):
                 constant[wanted] = field.set_dims({time: dataset.sizes[time], **field.sizes})
     return dataset.assign(constant), set(constant)
@@ -450,15 +422,11 @@ def _layout(dataset: Any, axes: _Axes, names: list[str], where: str) -> GridLayo
     )
 
 
-def _first_choice(dataset: Any, dim: Any) -> Any:
-    return dataset.variables[dim][:1].values[0] if dim in dataset.variables else 0
-
-
-def _choices(dataset: Any, dim: Any) -> str:
+def _choices(dataset: Any, dim: Any) -> list[str]:
+    """The values of a dimension, or its numbers where it has none."""
     if dim not in dataset.variables:
-        return f"{dim} (0 to {dataset.sizes[dim] - 1})"
-    values = [str(value) for value in dataset.variables[dim].values]
-    return f"{dim} ({', '.join(values if len(values) <= 6 else [*values[:3], '...', values[-1]])})"
+        return [str(k) for k in range(dataset.sizes[dim])]
+    return [str(value) for value in dataset.variables[dim].values]
 
 
 def _group_of(names: Sequence[str]) -> str:
@@ -471,26 +439,21 @@ def _group_of(names: Sequence[str]) -> str:
 
 def _only_candidate(dataset: Any, axes: _Axes, opened: Opened) -> str:
     """The one variable with a time and two space dimensions."""
-    bounds = {
-        _attribute(v, key) for v in dataset.variables.values() for key in ("bounds", "climatology")
-    }
+    bounds = {_attribute(v, "bounds") for v in dataset.variables.values()}
     candidates = [
         str(title)
         for title, v in dataset.data_vars.items()
         if v.dtype.kind in "fiub"
         and len(v.dims) >= 3
-        and title not in bounds
+        and title not in bounds | axes.latitudes | axes.longitudes
         and not any(str(d).lower() in _BOUNDS for d in v.dims)
-        and title not in axes.latitudes | axes.longitudes
         and _time_dimension(dataset, v.dims) is not None
     ]
     if not candidates:
         content = _listed(f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items())
-        inside = opened.in_groups
-        groups = f", and in groups {_listed(inside)}: name one of these" if inside else ""
         raise ValueError(
             f"{opened.name} has no variable with a time and two space dimensions; it holds "
-            f"{content}{groups}"
+            f"{content}; one that lies in a group is named group/name"
         )
     return select_variables(None, candidates, opened.name)[0]
 
@@ -505,30 +468,20 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
             raise ValueError(
                 f"{name} has no dimension {dim} to select from; it has {_listed(dataset.sizes)}"
             )
+        choices = _choices(dataset, dim)
+        values = dataset.variables[dim].values if dim in dataset.variables else np.array(choices)
         try:
-            if dim not in dataset.variables:
-                places[dim] = int(value)
-                if not 0 <= places[dim] < dataset.sizes[dim]:
-                    raise ValueError("out of range")
+            if str(value) in choices:
+                places[dim] = choices.index(str(value))
                 continue
-            values = dataset.variables[dim].values
-            if values.dtype.kind in "fiub":
-                places[dim] = int(np.nanargmin(np.abs(values - float(value))))
-                same = bool(np.isclose(float(values[places[dim]]), float(value)))
-            elif values.dtype.kind in "mM":
-                kind = np.datetime64 if values.dtype.kind == "M" else np.timedelta64
-                exact = np.array(value if isinstance(value, kind) else kind(value))
-                exact = exact.astype(values.dtype)
-                places[dim] = int(np.argmin(np.abs(values - exact)))
-                same = bool(values[places[dim]] == exact)
-            else:
-                places[dim] = [str(each) for each in values].index(str(value))
-                same = True
+            exact = np.array(value).astype(values.dtype)
+            places[dim] = int(np.nanargmin(np.abs(values - exact)))
         except (TypeError, ValueError, OverflowError):
             raise ValueError(
-                f"{name}: {value!r} is no choice of {_choices(dataset, dim)}; select one of these"
+                f"{name}: {value!r} is no choice of {dim} ({_listed(choices[:6])}); select one of "
+                "these"
             ) from None
-        if not same:
+        if values[places[dim]] != exact:
             notes.append(f"{dim} {values[places[dim]]} is the nearest to {value}")
     return dataset.isel(places), notes
 
@@ -536,76 +489,31 @@ def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[
 # -- reading coordinates ---------------------------------------------------------------------------
 
 
-def _read_times(grid: GridLayout) -> tuple[np.ndarray | None, str]:
-    """Times (T,) as a Clip has them, and a note where they are not seconds although they are
-    numbers.
+def _read_times(grid: GridLayout) -> np.ndarray | None:
+    """Times (T,) as a Clip has them: numbers in units that say no date are taken as seconds, and a
+    plain count 0, 1, 2 ... as none.
+
+    Raises:
+        ValueError: numbers in units that are not known.
     """
     described = _time_variable(grid.dataset, grid.time)
     if described is None:
-        return None, ""
+        return None
     _, variable = described
     values = np.asarray(variable.values)
     if values.dtype.kind == "M":
-        return values.astype("datetime64[ns]"), ""
+        return values.astype("datetime64[ns]")
     if values.dtype.kind == "m":
-        return values / np.timedelta64(1, "s"), ""
+        return values / np.timedelta64(1, "s")
     if values.dtype.kind == "O":
-        return values, ""
-    if values.dtype.kind not in "fiu" or _is_index(variable, values):
-        return None, ""
+        return values
     units = _attribute(variable, "units").strip()
-    if (by_months := _by_months(values, units)) is not None:
-        return by_months, f'times in "{units}" are taken as months of the calendar'
-    if not units or units.lower() in _SECONDS:
-        return values.astype(np.float64) * _SECONDS.get(units.lower(), 1), ""
-    note = f'times are kept as numbers, "{units}", since no calendar reads that'
-    return values.astype(np.float64), note
-
-
-def _by_months(values: np.ndarray, units: str) -> np.ndarray | None:
-    """Dates in "months since 1960-01-15", which no library decodes, since months differ in length:
-    1.5 is half way through the second month after. None for other units.
-    """
-    pattern = r"(month|year)s? +since +(\d{1,4})-(\d{1,2})(?:-(\d{1,2}))?(?=$|[ T])"
-    since = re.match(pattern, units, re.IGNORECASE)
-    months = values.astype(np.float64) * (12 if since and since[1].lower() == "year" else 1)
-    if not since or not 1 <= int(since[3]) <= 12 or not np.all(np.abs(months) < 1e5):
+    counted = units in ("", "1") and not _attribute(variable, "standard_name")
+    if values.dtype.kind not in "fiu" or (counted and np.array_equal(values, range(len(values)))):
         return None
-    whole = np.floor(months).astype(np.int64)
-    month = np.datetime64(f"{int(since[2]):04}-{int(since[3]):02}", "M") + whole
-    # Nanoseconds reach no further.
-    if not np.all((month > np.datetime64("1678")) & (month < np.datetime64("2262"))):
-        return None
-    begun, ended = (
-        month.astype("datetime64[ns]"),
-        (month + np.timedelta64(1, "M")).astype("datetime64[ns]"),
-    )
-    within = min(int(since[4] or 1), 28) - 1  # every month has a 28th
-    return begun + (ended - begun) * (months - whole) + np.timedelta64(within, "D")
-
-
-def _is_index(variable: Any, values: np.ndarray) -> bool:
-    """Whether a coordinate says no more than 0, 1, 2 ..."""
-    unitless = _attribute(variable, "units") in ("", "1")
-    plain = unitless and not _attribute(variable, "standard_name")
-    return plain and values.dtype.kind in "iu" and np.array_equal(values, np.arange(len(values)))
-
-
-def _check_forward(times: np.ndarray, name: str) -> None:
-    if times.dtype.kind in "Mf" and (missing := np.flatnonzero(times != times)).size:
-        raise ValueError(f"{name}: frame {missing[0]} has no time; drop such frames first")
-    wrong = np.flatnonzero(~(times[1:] > times[:-1]).astype(bool))
-    if wrong.size:
-        i = int(wrong[0])
-        if times[i] == times[i + 1]:
-            raise ValueError(
-                f"{name}: frames {i} and {i + 1} have the same time {times[i]}; drop the repeated "
-                "frames first"
-            )
-        raise ValueError(
-            f"{name}: time runs backwards from {times[i]} to {times[i + 1]} at frame {i + 1}; sort "
-            "it by time first"
-        )
+    if units not in _SECONDS:
+        raise RefusedError(f"{grid.where}: times in '{units}' are not read; store dates")
+    return values.astype(np.float64) * _SECONDS[units]
 
 
 # What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
@@ -614,8 +522,8 @@ OF_THE_FILE = (
     "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar",
     "coordinates", "ancillary_variables", "cell_measures", "bounds", "climatology",
     "formula_terms", "actual_range", "stored_direction",
+    "valid_min", "valid_max", "valid_range",  # a forecast may go beyond, and would be masked
 )  # fmt: skip
-_VALID = ("valid_min", "valid_max", "valid_range")  # a forecast may go beyond, and would be masked
 _STARTS = ("forecast_reference_time", "forecast_period")
 _ABOUT = ("title", "institution", "source", "references", "comment", "license", "history")
 
@@ -640,14 +548,10 @@ def mapping_names(text: str) -> list[str]:
 def _read_variable(grid: GridLayout, name: str, coordinates: Mapping[str, Any]) -> Variable:
     """What the file says of a variable; pointers to what the clip does not hold are left out."""
     variable = grid.dataset.variables[name]
-    attributes = _attributes(variable, "units", "grid_mapping", *_VALID)
+    attributes = _attributes(variable, "units", "grid_mapping")
     mapping = _attribute(variable, "grid_mapping")
     if mapping and all(title in coordinates for title in mapping_names(mapping)):
         attributes["grid_mapping"] = mapping
-    if grid.time != grid.time_dim and "cell_methods" in attributes:
-        attributes["cell_methods"] = re.sub(
-            rf"\b{re.escape(str(grid.time))}:", f"{grid.time_dim}:", str(attributes["cell_methods"])
-        )
     channels = variable.sizes.get(grid.channel, 1)
     return Variable(name, _attribute(variable, "units"), attributes, channels)
 
@@ -679,7 +583,7 @@ def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
     whether that took a flip.
     """
     coordinates = {
-        str(name): Coordinate(dims, values, _coordinate_attributes(variable))
+        str(name): Coordinate(dims, values, _attributes(variable))
         for name, variable, dims, values in (*_lines(grid), *_planes(grid), *_points(grid))
     }
     if not _runs_north(coordinates, grid.axes):
@@ -768,8 +672,3 @@ def _is_time(name: Any, variable: Any) -> bool:
         or _attribute(variable, "standard_name") in (*_STARTS, "time")
         or str(name).lower() in (*_TIMES, "start", "lead", "step", "channel")
     )
-
-
-def _coordinate_attributes(variable: Any) -> dict[str, Any]:
-    packed = "scale_factor" in variable.encoding or "add_offset" in variable.encoding
-    return _attributes(variable, *(_VALID if packed else ()))

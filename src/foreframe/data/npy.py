@@ -14,7 +14,6 @@ from foreframe.clips.frames import Frames
 
 # Bytes of a header: numpy would read as many as it says, 4 GiB at most, and then look at them.
 _LONGEST = 2**16
-_JUMP = 2**16  # bytes that are read in the time that a jump to another place in the file takes
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,12 @@ def header_of(path: Path) -> Header:
     return header
 
 
+def check_numbers(dtype: np.dtype) -> None:
+    """Refuse what no frames are made of (ValueError)."""
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise ValueError(f"it holds {dtype}, not numbers that frames are made of; give float32")
+
+
 def read_array(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
     """The whole array that follows in a file or a pipe, which needs no more than `read`, in this
     machine's byte order.
@@ -89,13 +94,9 @@ def read_array(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
         EOFError: the array ends in the middle.
     """
     header = read_header(file)
-    if header.dtype.kind not in "fiub" or header.dtype.itemsize > 8:
-        raise ValueError(
-            f"it holds {header.dtype}, not numbers that frames are made of; send float32"
-        )
-    check_budget(
-        header.size, budget, f"an array of shape {header.shape}", "send one frame at a time"
-    )
+    check_numbers(header.dtype)
+    what = f"an array of shape {header.shape}"
+    check_budget(header.size, budget, what, "send one frame at a time")
     content = file.read(header.size)
     if len(content) < header.size:
         raise EOFError(f"{len(content)} of {header.size} bytes came")
@@ -109,16 +110,15 @@ class NpyFrames(Frames):
     """Frames (T,C,H,W) in a .npy file, in this machine's byte order; a slice reads what it names
     and nothing else.
 
-    The file is opened for each slice, and big frames are mapped into memory for as long as it takes
-    to copy some of their rows: threads, forked and spawned workers may read at once, and no page
-    that was looked at stays.
+    The file is mapped into memory for each slice, for as long as it takes to copy it: threads,
+    forked and spawned workers may read at once, and no page that was looked at stays.
 
     Args:
         path: of the file.
         shape: (T,C,H,W).
         stored: dtype in the file.
         offset: where the first frame begins, in bytes.
-        step: bytes from the start of a frame to the start of the next.
+        step: of the frames from there on, the first of each `step` is one of these.
         budget: GiB that a slice may take.
         damaged: numbers of the frames that could not be decoded when they were stored.
 
@@ -130,7 +130,7 @@ class NpyFrames(Frames):
     shape: tuple[int, ...]
     stored: np.dtype
     offset: int
-    step: int
+    step: int = 1
     budget: float = BUDGET
     damaged: frozenset[int] = frozenset()
     dtype: np.dtype = field(init=False)
@@ -142,64 +142,43 @@ class NpyFrames(Frames):
     def broken(self) -> set[int]:
         return set(self.damaged)
 
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one frame."""
-        return math.prod(self.shape[1:]) * self.stored.itemsize
-
     def part(self, first: int, last: int) -> "NpyFrames":
         shape = (last - first, *self.shape[1:])
         damaged = frozenset(k - first for k in self.damaged if first <= k < last)
-        return replace(self, offset=self.offset + first * self.step, shape=shape, damaged=damaged)
+        return replace(self, offset=self._begin(first), shape=shape, damaged=damaged)
 
     def read(self, first: int, last: int) -> np.ndarray:
-        shape = (last - first, *self.shape[1:])
-        check_stretch(shape, self.stored.itemsize, self.budget)
-        frames = np.empty(shape, self.stored)
-        # Between the frames of a clip those of others may lie; one call reads 2 GiB at most.
-        at_once = self.step == self.frame_bytes and frames.nbytes < 2**31
-        pieces = [frames] if at_once else list(frames)
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                for k, piece in enumerate(pieces, first):
-                    file.seek(self.offset + k * self.step)
-                    if file.readinto(piece.reshape(-1).view(np.uint8).data) < piece.nbytes:
-                        raise ValueError("it ends in the middle of a frame")
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from None
-        return frames.astype(self.dtype, copy=False)
+        return self._copied(first, last)
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
         """As any frames, but that frames[3:7, :, 10:20, 30:40] reads few rows of big frames."""
-        if not (isinstance(key, tuple) and self._are_few_rows(key)):
+        when, *inside = key if isinstance(key, tuple) else (key,)
+        if not inside or not isinstance(when, slice) or when.step not in (None, 1):
             return super().__getitem__(key)
-        when, *inside = key
         first, last, _ = when.indices(len(self))
-        shape = (last - first, *self.shape[1:])
+        return self._copied(first, last, *inside)
+
+    def _begin(self, frame: int) -> int:
+        """Where a frame begins in the file, in bytes."""
+        size = math.prod(self.shape[1:]) * self.stored.itemsize
+        return self.offset + frame * self.step * size
+
+    def _copied(self, first: int, last: int, *inside: Any) -> np.ndarray:
+        if last <= first:
+            return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *inside)]
+        shape = ((last - first - 1) * self.step + 1, *self.shape[1:])
         try:
-            frames = np.memmap(self.path, self.stored, "r", self.offset + first * self.step, shape)
+            frames = np.memmap(self.path, self.stored, "r", self._begin(first), shape)
         except (OSError, ValueError) as error:
-            raise self._unreadable(error) from None
-        taken = frames[(slice(None), *inside)]
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(
+                f"{self.path} cannot be read any more ({reason}); start again when it is whole"
+            ) from None
+        taken = frames[(slice(None, None, self.step), *inside)]
         check_stretch(taken.shape, self.stored.itemsize, self.budget)
         return np.array(taken, self.dtype)
-
-    def _are_few_rows(self, key: tuple[Any, ...]) -> bool:
-        """Whether it is quicker to look up some rows of each frame than to read all of it."""
-        if len(key) != 4 or not all(isinstance(k, slice) and k.step in (None, 1) for k in key):
-            return False
-        frames, rows = (range(n)[k] for n, k in zip(self.shape[::2], key[::2], strict=True))
-        left_out = (self.shape[2] - len(rows)) * self.shape[3] * self.stored.itemsize
-        return len(frames) > 0 and self.step == self.frame_bytes and left_out > _JUMP
-
-    def _unreadable(self, error: Exception) -> ValueError:
-        reason = getattr(error, "strerror", None) or error
-        return ValueError(
-            f"{self.path} cannot be read any more ({reason}); start again when it is whole"
-        )
 
 
 def frames_in(path: Path, header: Header, budget: float = BUDGET) -> NpyFrames:
     """The frames of a file whose array is (T,C,H,W) in C order."""
-    step = math.prod(header.shape[1:]) * header.dtype.itemsize
-    return NpyFrames(path.absolute(), header.shape, header.dtype, header.offset, step, budget)
+    return NpyFrames(path.absolute(), header.shape, header.dtype, header.offset, budget=budget)

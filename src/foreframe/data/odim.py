@@ -28,7 +28,6 @@ SUFFIXES = (".h5", ".hdf5", ".hdf")
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
 _WEIGHT = 24  # bytes a pixel that reading a picture takes: as it is stored, and as float64
 _IMAGES = ("COMP", "IMAGE", "CVOL")
-_VOLUMES = ("PVOL", "SCAN", "RAY", "AZIM", "ELEV")
 
 
 class _Quantity(NamedTuple):
@@ -232,16 +231,10 @@ def _plain(value: Any) -> Any:
 def _check_kind(file: Any, name: str) -> None:
     """Refuse what is no picture of ODIM's."""
     kind = str(_attributes(file, "what").get("object", ""))
-    if kind in _VOLUMES:
-        raise ValueError(
-            f"{name} is a polar volume ({kind}), not a picture on a map; make a composite of it "
-            "first, with wradlib or xradar for example"
-        )
     if kind not in _IMAGES:
-        layout = f"object {kind!r}" if kind else "KNMI's own layout" if "image1" in file else "none"
         raise ValueError(
-            f"{name} is HDF5, but no composite or image of ODIM's (found: {layout}); convert it, "
-            "or, where it is NetCDF, let its name end in .nc"
+            f"{name} is HDF5, but no composite or image of ODIM's (object {kind!r}); make a "
+            "composite of a polar volume first, with wradlib or xradar, and convert other kinds"
         )
 
 
@@ -273,11 +266,9 @@ def _numbered(group: Any, word: str) -> list[tuple[int, Any]]:
 
 def _time(what: Mapping[str, Any], day: str, hour: str, name: str) -> datetime | None:
     """A date and a time together; None where the file has neither."""
-    if day not in what or hour not in what:
-        return None
-    text = f"{what[day]}{what[hour]}"
+    text = f"{what.get(day, '')}{what.get(hour, '')}"
     try:
-        return datetime.strptime(text, "%Y%m%d%H%M%S")
+        return datetime.strptime(text, "%Y%m%d%H%M%S") if text else None
     except ValueError:
         raise ValueError(f"{name}: {day} and {hour} {text!r} are no time; make it again") from None
 
@@ -305,43 +296,38 @@ def _chosen(layers: list[_Layer], quantity: str, select: dict[str, Any], name: s
 # Where its pixels lie
 
 
-class _Corner(NamedTuple):
+def _corner(file: Any, name: str) -> tuple[str, float, float, float, float]:
     """The projection, the outer corner of the first pixel in degrees, and the pixels' sides."""
-
-    projection: str
-    longitude: float
-    latitude: float
-    x_scale: float
-    y_scale: float
-
-
-def _corner(file: Any, name: str) -> _Corner:
     where = _attributes(file, "where")
     keys = ("projdef", "UL_lon", "UL_lat", "xscale", "yscale")
     if lacking := [key for key in keys if key not in where]:
         raise ValueError(f"{name} does not say where it lies: /where has no {', '.join(lacking)}")
-    projection, *numbers = (where[key] for key in keys)
-    return _Corner(str(projection), *map(float, numbers))
+    projection, longitude, latitude, width, height = (where[key] for key in keys)
+    return str(projection), float(longitude), float(latitude), float(width), float(height)
 
 
 @lru_cache(maxsize=32)
-def _place(where: _Corner, height: int, width: int) -> dict[str, Any]:
-    """As `on_map` gives it; a folder of files asks for one place again and again.
+def _place(
+    corner: tuple[str, float, float, float, float], height: int, width: int
+) -> dict[str, Any]:
+    """As `on_map` gives it; a folder of files has one place again and again.
 
     Raises:
         ValueError: a projection that PROJ does not know.
     """
     import pyproj
 
+    projection, longitude, latitude, x_scale, y_scale = corner
     try:
-        crs = pyproj.CRS.from_proj4(where.projection)
+        crs = pyproj.CRS.from_proj4(projection)
         to_map = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
-        left, top = to_map.transform(where.longitude, where.latitude, errcheck=True)
+        left, top = to_map.transform(longitude, latitude, errcheck=True)
     except pyproj.exceptions.ProjError as error:
-        what = f"the projection {where.projection!r} is not understood"
-        raise ValueError(f"{what} ({error}); make it again") from None
+        raise ValueError(
+            f"the projection {projection!r} is not understood ({error}); make it again"
+        ) from None
     # the sides of pixels are metres, whatever the unit of the map
     unit = 1.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
-    x = left + (np.arange(width) + 0.5) * where.x_scale / unit
-    y = top - (np.arange(height) + 0.5) * where.y_scale / unit
+    x = left + (np.arange(width) + 0.5) * x_scale / unit
+    y = top - (np.arange(height) + 0.5) * y_scale / unit
     return on_map(crs, x, y)

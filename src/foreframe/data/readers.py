@@ -2,9 +2,9 @@
 files or with gaps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attribute
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Joined
 from foreframe.clips.units import same_unit
-from foreframe.data.arrays import ARRAYS, read_arrays, recordings_in
+from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts
 from foreframe.data.films import read_film
 from foreframe.data.geotiff import is_geotiff, read_geotiff
@@ -190,7 +190,7 @@ def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
 def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     """Recordings as the files have them."""
     if isinstance(source, np.ndarray | torch.Tensor):
-        yield from recordings_in(source)
+        yield from read_arrays(source)
         return
     if not isinstance(source, str | Path):  # of xarray
         yield _grid(source, options)
@@ -236,7 +236,7 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
     left_out: list[str] = []
     refused: list[ValueError] = []
     count = 0
-    for clip in _joined(_in_time(_inside(folder, options, left_out, refused))):
+    for clip in _joined(_inside(folder, options, left_out, refused)):
         yield clip
         count += 1
     if not count:
@@ -277,73 +277,53 @@ def _inside(
                 left_out.append(why if path.name in why else f"{path.name} ({why})")
 
 
-def _is_dated(clip: Clip) -> bool:
-    return clip.times is not None and clip.times.dtype.kind in "MO" and not clip.pictures
-
-
-def _in_time(recordings: Iterator[Clip]) -> Iterator[Clip]:
-    """The same recordings, those of one frame in the order of their times, not of their names."""
-    for is_single, clips in groupby(recordings, lambda clip: _is_dated(clip) and len(clip) == 1):
-        if not is_single:
-            yield from clips
-            continue
-        kinds: list[list[Clip]] = []
-        for clip in clips:
-            kind = next((kind for kind in kinds if _is_alike(kind[0], clip)), None)
-            if kind is None:
-                kinds.append(kind := [])
-            kind.append(clip)
-        for kind in kinds:
-            yield from sorted(kind, key=lambda clip: np.asarray(clip.times)[0])
-
-
-def _joined(recordings: Iterator[Clip]) -> Iterator[Clip]:
-    """Files that go on where the one before ends, one an hour or a day, or one a frame, are one
-    recording.
+def _joined(recordings: Iterable[Clip]) -> Iterator[Clip]:
+    """Recordings of one kind in the order of their times; those that go on where the one before
+    ends, a file an hour or a day, or one a frame, are one.
     """
-    run: list[Clip] = []
+    kinds: list[list[Clip]] = []
     for clip in recordings:
-        dated = _is_dated(clip)
-        if run and not (dated and _goes_on(run, clip)):
-            yield _as_one(run)
-            run = []
-        if dated:
-            run.append(clip)
+        kind = next((kind for kind in kinds if _is_alike(kind[0], clip)), None)
+        if kind is None:
+            kinds.append([clip])
         else:
-            yield clip
-    if run:
+            kind.append(clip)
+    for kind in kinds:
+        run: list[Clip] = []
+        for clip in kind if len(kind) == 1 else sorted(kind, key=lambda c: np.asarray(c.times)[0]):
+            if run and not _goes_on(run[-1], clip):
+                yield _as_one(run)
+                run = []
+            run.append(clip)
         yield _as_one(run)
 
 
-def _goes_on(run: Sequence[Clip], clip: Clip) -> bool:
-    """Whether a clip follows the last of a run of its kind: at the usual step, or, of files of one
-    frame, at any, since gaps are looked for later.
+def _goes_on(last: Clip, clip: Clip) -> bool:
+    """Whether a clip follows another of its kind: at the usual step, or, of files of one frame, at
+    any, since gaps are looked for later.
     """
-    last = run[-1]
-    if last.times is None or clip.times is None or not _is_alike(last, clip):
-        return False
-    ahead = clip.times[0] - last.times[-1]
+    ahead = np.asarray(clip.times)[0] - np.asarray(last.times)[-1]
     if not ahead > 0 * ahead:
         return False
     return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
 
 
 def _is_alike(a: Clip, b: Clip) -> bool:
-    """Whether two clips with times are of one kind and place."""
-    return _kind(a) == _kind(b) and same_unit(a.units, b.units) and _same_place(a, b)
-
-
-def _kind(clip: Clip) -> tuple[Any, ...]:
-    frames, times = clip.frames, np.asarray(clip.times)
-    return frames.shape[1:], frames.dtype, clip.variable, clip.inputs, times.dtype.kind
-
-
-def _same_place(a: Clip, b: Clip) -> bool:
-    """Whether the pixels of two clips lie at the same places of the same map; a level or a number
-    of a run may differ.
+    """Whether two clips are dated and of one kind, and their pixels lie at the same places of the
+    same map; a level or a number of a run may differ.
     """
+    if _kind(a) is None or _kind(a) != _kind(b) or not same_unit(a.units, b.units):
+        return False
     mine, theirs = _place(a), _place(b)
     return mine.keys() == theirs.keys() and all(_same(c, theirs[name]) for name, c in mine.items())
+
+
+def _kind(clip: Clip) -> tuple[Any, ...] | None:
+    """What clips that are joined have in common; None of one that has no dates."""
+    if clip.pictures or clip.times is None or clip.times.dtype.kind not in "MO":
+        return None
+    frames = clip.frames
+    return frames.shape[1:], frames.dtype, clip.variable, clip.inputs, clip.times.dtype.kind
 
 
 def _place(clip: Clip) -> dict[str, Coordinate]:

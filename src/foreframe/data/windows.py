@@ -121,7 +121,6 @@ class Recordings(ClipSet):
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
         read = source if isinstance(source, Decoded) else decode(source, reading, splits.tile)
-        _check_sizes(read.name, read.clips, splits.tile)
         self.name, self.split, self.window, self.splits = read.name, split, window, splits
         self._budget, self._all = read.budget, read.clips
         self._by_split = split_clips(read.recordings, splits, window)
