@@ -136,8 +136,8 @@ def test_the_film_shows_truth_forecast_and_the_best_baseline_that_moves(tmp_path
     film = decoded(path)
     assert len(film) == 2 * (4 + PAUSE)
     side = 40 * round(256 / 40) + 8
-    rows = [14 + 9 + side // 2, 2 * (14 + 9) + side + side // 2]
-    columns = [side // 2 + k * side for k in range(3)]
+    rows = [20 + side // 2, 2 * 20 + side + side // 2]  # captions are 20 high and 260 wide
+    columns = [side // 2 + k * 260 for k in range(3)]
 
     def levels(picture: np.ndarray) -> list[list[float]]:
         return [[round(float(picture[r, c].mean()) / 255, 1) for c in columns] for r in rows]
@@ -148,10 +148,10 @@ def test_the_film_shows_truth_forecast_and_the_best_baseline_that_moves(tmp_path
     for picture in (film[2], film[3], film[-1]):
         assert levels(picture) == [[0.8, 0.0, 0.2], [0.1, 0.8, 0.6]]
     for column, is_forecast in zip(columns, (False, True, True), strict=True):
-        edge = film[3][14 + 9 + 2, column].astype(int)
+        edge = film[3][20 + 2, column].astype(int)
         assert (np.abs(edge - ORANGE).max() < 40) == is_forecast
     for k, word in enumerate(("truth", "model", "linear_motion")):
-        caption = film[3][:22, k * side : (k + 1) * side - 40]
+        caption = film[3][:18, k * 260 : (k + 1) * 260 - 40]
         assert caption.max() > 150, word
 
 
@@ -445,10 +445,10 @@ def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
     still = Forecaster(build_model("persistence"), Window(2, 3))
     good = np.full((6, 3, 8, 8), 0.5, np.float32)
     for values, said in (
-        (good[:5], "holds 5 forecasts, but 6 clips are scored"),
+        (good[:5], "holds 5 forecasts, but 6 clips to score"),
         (good[:, :2], "forecasts 2 frames, but 3 are scored; --future 2 scores as many"),
         (good[..., 1:], "forecasts frames of 1x8x7, but the clips have 1x8x8"),
-        (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast are NaN or infinite"),
+        (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=said):
             score_clips(still, data, forecasts=[external(tmp_path, values.astype(np.float32))])

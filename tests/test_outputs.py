@@ -53,10 +53,6 @@ TIMES = {
         np.datetime64("2020-02-28T21", "ns") + np.arange(4) * np.timedelta64(1, "h"),
         stamps("2020-02-29T01", "2020-02-29T02"),
     ),
-    "months": (
-        stamps("2019-10-31", "2019-11-30", "2019-12-31", "2020-01-31"),
-        stamps("2020-02-28", "2020-03-28"),
-    ),
     "middles of months": (
         stamps("2019-10-16T12", "2019-11-16", "2019-12-16T12", "2020-01-16T12"),
         stamps("2020-02-16T12", "2020-03-16T12"),
@@ -109,8 +105,9 @@ def test_other_units_are_refused() -> None:
         still().predict(field(units="degC"), 2)
 
 
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-@pytest.mark.parametrize("case", TIMES)
+@pytest.mark.parametrize(
+    ("ending", "case"), [*((".nc", case) for case in TIMES), (".zarr", "hours")]
+)
 def test_grids_open_in_xarray(tmp_path, ending: str, case: str) -> None:
     given, expected = TIMES[case]
     clip = field(given)
@@ -125,9 +122,8 @@ def test_grids_open_in_xarray(tmp_path, ending: str, case: str) -> None:
         if expected.dtype.kind == "f":
             np.testing.assert_allclose(held.time.values, expected)
         else:
-            assert [str(t) for t in held.time.values.astype(expected.dtype)] == [
-                str(t) for t in expected
-            ]
+            times = held.time.values.astype(expected.dtype)
+            assert list(map(str, times)) == list(map(str, expected))
     [again] = clips_from(tmp_path / f"out{ending}")
     np.testing.assert_allclose(again.frames[0:2], future.frames)
 
@@ -175,7 +171,6 @@ def film(c: int, h: int, w: int) -> Clip:
 LOOKS = {
     "grey": (film(1, 40, 48), Scaling(0, 255)),
     "colour": (film(3, 40, 48), Scaling(0, 255)),
-    "odd sizes": (film(1, 33, 47), Scaling(0, 255)),
     "temperature": (field(TIMES["hours"][0], h=31, w=45), KELVIN),
     "rain": (field(TIMES["5 minutes"][0], units="mm/h"), Scaling(0, 400, "mm/h")),
 }
@@ -189,8 +184,9 @@ def orange(picture: np.ndarray) -> bool:
     return bool((near.sum(axis=1) >= 20).any())
 
 
-@pytest.mark.parametrize("ending", [".mp4", ".gif", ""])
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    ("ending", "look"), [*((".mp4", look) for look in LOOKS), (".gif", "rain"), ("", "grey")]
+)
 def test_moving_pictures(tmp_path, ending, look) -> None:
     clip, scaling = LOOKS[look]
     future = still(scaling).predict(clip, 3)
@@ -242,19 +238,11 @@ def test_colours(tmp_path) -> None:
 
 
 def test_a_field_without_any_contrast(tmp_path) -> None:
-    clip = Clip(np.full((3, 1, 5, 5), 280, np.float32), units="K")
     colours = []
-    for name, frames in (
-        ("flat", np.asarray(clip.frames)),
-        ("steep", np.asarray(clip.frames) + np.arange(-12, 13).reshape(5, 5)),
-    ):
-        write_forecast(
-            tmp_path / f"{name}.png",
-            (one := Clip(frames, units="K")),
-            still().predict(one, 1),
-            KELVIN,
-        )
-        with Image.open(tmp_path / f"{name}.png") as picture:
+    for steps in (np.zeros((5, 5), np.float32), np.arange(-12, 13, dtype=np.float32).reshape(5, 5)):
+        one = Clip(np.full((3, 1, 5, 5), 280, np.float32) + steps, units="K")
+        write_forecast(tmp_path / "a.png", one, still().predict(one, 1), KELVIN)
+        with Image.open(tmp_path / "a.png") as picture:
             colours.append(len(picture.getcolors(1 << 24)))
     assert colours[0] < colours[1]  # the scale's own, but none of a frame's steps
 
@@ -272,28 +260,15 @@ def test_the_hour_is_said_unless_all_frames_are_at_midnight() -> None:
     ]
 
 
-def test_labels_side_by_side_are_short() -> None:
-    given, expected = TIMES["5 minutes"]
-    assert captions(given, expected, short=True) == [
-        *("1 Jan 2020 23:45", "1 Jan 23:50", "1 Jan 23:55", "2 Jan 00:00"),
-        *("2 Jan 00:05  +5 min", "2 Jan 00:10  +10 min"),
-    ]
-    given, expected = TIMES["months"]
-    assert captions(given, expected, short=True)[2:5] == ["31 Dec", "31 Jan 2020", "28 Feb  +28 d"]
-    given, expected = TIMES["a calendar without leap days"]
-    assert captions(given, expected, short=True)[3:5] == ["28 Feb", "1 Mar  +1 d"]
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("out.bmp", r"cannot write \.bmp; choose \.mp4"),
         ("file.txt/out.mp4", "cannot make the folder"),
-        ("file.txt/out", "cannot make the folder"),
-        ("folder.mp4", "is a folder; name a file"),
-        ("file", "is a file; name a new folder"),
+        ("folder.mp4", "is there, and no file"),
+        ("file", "is there, and no folder"),
         ("full", "not empty"),
-        ("store.zarr", "a Zarr store is a folder"),
+        ("store.zarr", "is there, and no folder"),
         ("out.NC", "small letters"),
     ],
 )
@@ -341,10 +316,8 @@ def test_a_full_disk_loses_nothing(tmp_path) -> None:
     """A limit on the size of files stands in for the full disk: writing fails in the same
     places.
     """
-    names = [
-        f"out{ending}" for ending in (".mp4", ".gif", ".png", ".npy", ".npz", ".nc", ".zarr", "")
-    ]
-    old = ("out.mp4", "out.gif", "out.png", "out.npy", "out.npz", "out.nc")
+    old = ["out.mp4", "out.gif", "out.png", "out.npy", "out.npz", "out.nc"]
+    names = [*old, "out.zarr", "out"]
     for name in old:
         (tmp_path / name).write_text("old")
     done = subprocess.run(
@@ -364,7 +337,7 @@ def test_a_full_disk_loses_nothing(tmp_path) -> None:
     assert all((tmp_path / name).read_text() == "old" for name in old)
 
 
-@pytest.mark.parametrize("times", [None, *(seen for seen, _ in TIMES.values())], ids=str)
+@pytest.mark.parametrize("times", [None, TIMES["seconds"][0], np.array(NOLEAP)], ids=str)
 def test_one_place_of_several_variables_at_any_times(tmp_path, times) -> None:
     """As xarray finds it in the file of the whole forecast."""
     clip = field(times, units="K, m/s", c=3)

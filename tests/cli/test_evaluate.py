@@ -131,10 +131,10 @@ def test_what_cannot_be_scored_is_told(capsys) -> None:
     np.save("flat.npy", np.zeros((64, 64), np.float32))
     Path("junk.nc").write_text("junk")
     for words, said in (
-        ([*here, "--forecasts", "few.npy"], "few holds 4 forecasts, but 5 clips are scored"),
+        ([*here, "--forecasts", "few.npy"], "few holds 4 forecasts, but 5 clips to score"),
         ([*here, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64); a file of clips is"),
         ([*here, "--forecasts", "none.npy"], "there is no file none.npy"),
-        ([*here, "--forecasts", "junk.nc"], "junk.nc cannot be read as NetCDF or Zarr"),
+        ([*here, "--forecasts", "junk.nc"], "junk.nc is not a whole NetCDF file"),
         ([*here, "--pasts", "pasts.mp4"], "pasts pasts.mp4: frames for another program"),
         ([*here, "--future", "0"], "future must be at least 1, not 0"),
         (["--clips", "5"], "name a RUN, or what to score on without one: --data"),

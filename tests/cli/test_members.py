@@ -159,8 +159,8 @@ def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("output", "more", "words"),
     [
-        ("never.nc", ["--at", "5,7"], "the values of one place are written as .csv"),
-        ("never.csv", [], "a .csv holds the values of one place: name it, --at"),
+        ("never.nc", ["--at", "5,7"], "the values of one place, --at, are written as .csv"),
+        ("never.csv", [], "the values of one place, --at, are written as .csv"),
         ("never.csv", ["--at", "12,0"], "of rows 0 to 11 and columns 0 to 15"),
         ("never.csv", ["--at", "-1.5,0"], "of rows 0 to 11 and columns 0 to 15"),
         ("never.csv", ["--at", "40.7,-74:"], "--at is latitude,longitude or row,column"),

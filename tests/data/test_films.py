@@ -3,6 +3,7 @@ damaged or none.
 """
 
 import io
+import itertools
 import multiprocessing
 import pickle
 import warnings
@@ -17,9 +18,8 @@ import pytest
 from conftest import real_data
 from foreframe.data import decoders
 from foreframe.data.films import Film, film_stream, read_film
-from foreframe.data.pictures import read_gif
 
-FILMS = ("vtest.avi", "tree.avi", "carphone_pristine.mp4", "nasa_13013.mp4", "realshort.mp4")
+FILMS = {"vtest.avi": 795, "tree.avi": 68, "carphone_pristine.mp4": 120, "nasa_13013.mp4": 325}
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "bgr0", "options": {"g": "1"}}
 
 
@@ -29,27 +29,16 @@ def pictures(n: int, h: int = 48, w: int = 64, seed: int = 0) -> np.ndarray:
     return np.stack([scene[:, 2 * i : 2 * i + w] for i in range(n)])
 
 
-def encode(
-    path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None, streams=1, bf=None
-):
+def encode(path, frames, codec="ffv1", pix_fmt="bgr0", options=None, stamps=None):
     fmt = "gray" if frames.ndim == 3 else "rgb24"
     with av.open(str(path), "w") as box:
-        outs = []
-        for _ in range(streams):
-            out = box.add_stream(codec, rate=25, options=options or {})
-            out.height, out.width, out.pix_fmt = *frames.shape[1:3], pix_fmt
-            if bf is not None:
-                out.codec_context.max_b_frames = bf
-            outs.append(out)
+        out = box.add_stream(codec, rate=25, options=options or {})
+        out.height, out.width, out.pix_fmt = *frames.shape[1:3], pix_fmt
         for i, values in enumerate(frames):
-            for number, out in enumerate(outs):
-                frame = av.VideoFrame.from_ndarray(
-                    np.ascontiguousarray(values if number == 0 else 255 - values), format=fmt
-                )
-                frame.pts = i if stamps is None else stamps[i]
-                box.mux(out.encode(frame))
-        for out in outs:
-            box.mux(out.encode())
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=fmt)
+            frame.pts = i if stamps is None else stamps[i]
+            box.mux(out.encode(frame))
+        box.mux(out.encode())
     return path
 
 
@@ -83,46 +72,22 @@ def check_slices(film, whole, jumps=15) -> None:
         np.testing.assert_array_equal(film[first : first + 10], whole[first : first + 10])
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_slices_of_real_films(name) -> None:
+@pytest.mark.parametrize(("name", "n"), FILMS.items())
+def test_slices_of_real_films(name, n) -> None:
     path = real_data(f"video/{name}")
     clip = read_film(path)
-    if name == "vtest.avi":  # 1 GB whole: a stretch around its second key frame
+    assert len(clip) == n
+    if n == 795:  # 1 GB whole: a stretch around its second key frame
         film = clip.frames
         with av.open(str(path)) as box:
-            whole = [
-                f.to_ndarray(format="rgb24")
-                for _, f in zip(range(320), box.decode(video=0), strict=False)
-            ]
+            frames = itertools.islice(box.decode(video=0), 320)
+            whole = [f.to_ndarray(format="rgb24").transpose(2, 0, 1) for f in frames]
         for first in (290, 305, 30, 299, 31):
-            np.testing.assert_array_equal(
-                film[first : first + 5], np.stack(whole[first : first + 5]).transpose(0, 3, 1, 2)
-            )
+            np.testing.assert_array_equal(film[first : first + 5], whole[first : first + 5])
     else:
         check_slices(clip.frames, plain(path))
-    assert len(clip) == {
-        "vtest.avi": 795,
-        "tree.avi": 68,
-        "carphone_pristine.mp4": 120,
-        "nasa_13013.mp4": 325,
-    }.get(name, 36)
-    assert clip.notes == (
-        ("2 video streams: the first is read",) if name == "nasa_13013.mp4" else ()
-    )
-
-
-@pytest.mark.parametrize("name", [*FILMS, "newtonscradle.gif"])
-def test_slices_in_any_order_are_those_of_reading_through(name) -> None:
-    path = real_data(f"video/{name}")
-    read = read_gif if path.suffix == ".gif" else read_film
-    frames, again = read(path).frames, read(path).frames
-    n = frames.shape[0]
-    whole = [hash(frame.tobytes()) for k in range(0, n, 32) for frame in frames[k : k + 32]]
-    starts = list(range(0, n, 7))
-    np.random.default_rng(0).shuffle(starts)
-    for start in starts[:16]:
-        found = [hash(frame.tobytes()) for frame in again[start : start + 12]]
-        assert found == whole[start : start + 12], start
+    several = name == "nasa_13013.mp4"
+    assert clip.notes == (("2 video streams: the first is read",) if several else ())
 
 
 @pytest.mark.parametrize(
@@ -130,11 +95,9 @@ def test_slices_in_any_order_are_those_of_reading_through(name) -> None:
     [
         ("long.mp4", "libx264", {"g": "250", "bf": "3"}),
         ("open.mkv", "libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
-        ("refresh.mp4", "libx264", {"g": "12", "x264-params": "intra-refresh=1"}),
         ("made_up_times.avi", "libx264", {"g": "12", "bf": "3"}),
         ("raw.h264", "libx264", {"g": "12", "bf": "3"}),
         ("late.ts", "mpeg2video", {"g": "12", "bf": "2"}),
-        ("packed.avi", "mpeg4", {"g": "12", "bf": "2"}),
     ],
 )
 def test_slices_with_frames_out_of_order(tmp_path, name, codec, options) -> None:
@@ -144,12 +107,8 @@ def test_slices_with_frames_out_of_order(tmp_path, name, codec, options) -> None
 
 def test_lossless_film_odd_size_odd_path_and_times(tmp_path) -> None:
     made = pictures(12, 33, 47)
-    path = encode(
-        tmp_path / "фильм é 1.mkv",
-        made,
-        **LOSSLESS,
-        stamps=[0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30],
-    )
+    stamps = [0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30]
+    path = encode(tmp_path / "фильм é 1.mkv", made, **LOSSLESS, stamps=stamps)
     clip = read_film(path)
     assert clip.frames.shape == (12, 3, 33, 47)
     assert clip.frames.dtype == np.uint8
@@ -158,23 +117,17 @@ def test_lossless_film_odd_size_odd_path_and_times(tmp_path) -> None:
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(clip.frames))[3:5], made[3:5].transpose(0, 3, 1, 2)
     )
-    np.testing.assert_allclose(
-        clip.times, np.array([0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 30]) / 25, atol=1e-3
-    )
+    np.testing.assert_allclose(clip.times, np.array(stamps) / 25, atol=1e-3)
     assert clip.frames[5:5].shape == (0, 3, 33, 47)
     assert clip.frames[-2:].shape[0] == 2
     with pytest.raises(ValueError, match="without a step"):
         clip.frames[::2]
 
 
-def test_grey_and_two_streams(tmp_path) -> None:
+def test_grey(tmp_path) -> None:
     grey = pictures(5)[..., 0]
     clip = read_film(encode(tmp_path / "grey.mkv", grey, "ffv1", "gray"))
     np.testing.assert_array_equal(clip.frames[:], grey[:, None])
-    made = pictures(5)
-    clip = read_film(encode(tmp_path / "two.mkv", made, **LOSSLESS, streams=2))
-    np.testing.assert_array_equal(clip.frames[:], made.transpose(0, 3, 1, 2))
-    assert clip.notes == ("2 video streams: the first is read",)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +135,6 @@ def test_grey_and_two_streams(tmp_path) -> None:
     [
         # A telephone held upright: 90 degrees clockwise.
         ((0, 1, -1, 0), lambda p: np.rot90(p, -1, (2, 3))),
-        ((-1, 0, 0, -1), lambda p: np.rot90(p, 2, (2, 3))),
         ((0, -1, 1, 0), lambda p: np.rot90(p, 1, (2, 3))),
     ],
 )
@@ -244,7 +196,6 @@ def test_a_film_cut_short(tmp_path) -> None:
         clip = read_film(path)
         assert 23 <= len(clip) <= 24
         assert "cut short" in clip.notes[0]
-        assert " of " in clip.notes[0]
         np.testing.assert_array_equal(clip.frames[:], before[: len(clip)])
         with pytest.raises(ValueError, match="cut short"):
             read_film(path, strict=True)
@@ -258,38 +209,23 @@ def test_what_is_no_film(tmp_path) -> None:
     (tmp_path / "moov.mp4").write_bytes(raw[: raw.find(b"moov") - 4])
     with av.open(str(tmp_path / "sound.mp4"), "w") as box:
         out = box.add_stream("aac", rate=8000)
-        sound = av.AudioFrame.from_ndarray(
-            np.zeros((1, 8000), np.float32), format="fltp", layout="mono"
-        )
+        silence = np.zeros((1, 8000), np.float32)
+        sound = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
         sound.rate = 8000
         box.mux([*out.encode(sound), *out.encode()])
-    for name, words in {
-        "text": "no film",
-        "empty": "is empty",
-        "moov": "moov",
-        "sound": "holds audio",
-        "none": "no file",
-    }.items():
-        with pytest.raises(ValueError, match=words) as error:
-            read_film(tmp_path / f"{name}.mp4")
-        assert "\n" not in str(error.value)
-        with pytest.raises(ValueError, match=words):
-            next(film_stream(tmp_path / f"{name}.mp4"))
+    no_film = "is no film that can be read .*; give a whole mp4"
+    words = dict.fromkeys(("text", "empty", "moov", "none"), no_film)
+    for name, said in (words | {"sound": "no moving pictures"}).items():
+        for read in (read_film, lambda path: next(film_stream(path))):
+            with pytest.raises(ValueError, match=rf"{name}\.mp4 .*{said}") as error:
+                read(tmp_path / f"{name}.mp4")
+            assert "\n" not in str(error.value)
 
 
 def test_a_stream_that_cannot_seek(tmp_path) -> None:
-    class Pipe(io.RawIOBase):
-        def __init__(self, data: bytes) -> None:
-            self.held = io.BytesIO(data)
-
-        def readable(self) -> bool:
-            return True
-
+    class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
-
-        def read(self, n: int = -1) -> bytes:
-            return self.held.read(n)
 
     made = pictures(6)
     path = encode(tmp_path / "a.mkv", made, **LOSSLESS)
@@ -297,7 +233,7 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
         np.stack(list(film_stream(Pipe(path.read_bytes())))), made.transpose(0, 3, 1, 2)
     )
     np.testing.assert_array_equal(np.stack(list(film_stream(path))), made.transpose(0, 3, 1, 2))
-    with pytest.raises(ValueError, match="read as a stream"):
+    with pytest.raises(ValueError, match="as a stream mkv"):
         next(film_stream(Pipe(b"no film" * 100)))
 
 
@@ -341,7 +277,7 @@ def test_a_film_that_is_gone_is_said_each_time(tmp_path) -> None:
     film = read_film(path).frames
     path.unlink()
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"no file .*a\.mp4"):
+        with pytest.raises(ValueError, match=r"a\.mp4 .*No such file"):
             film[20:22]
 
 
@@ -356,15 +292,10 @@ def open_files(path) -> int:
 
 
 def test_a_film_that_claims_large_pictures(tmp_path) -> None:
-    (tmp_path / "a.y4m").write_bytes(
-        b"YUV4MPEG2 W16000 H15000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000)
-    )
-    with pytest.raises(
-        ValueError,
-        match=r"a picture of a\.y4m, of 15000x16000 pixels, would take .* budget of 1 GiB",
-    ) as told:
+    header = b"YUV4MPEG2 W16000 H15000 F25:1 Ip A1:1 C420jpeg\nFRAME\n"
+    (tmp_path / "a.y4m").write_bytes(header + bytes(1000))
+    with pytest.raises(ValueError, match=r"of 15000x16000 pixels, would take .* budget of 1 GiB"):
         read_film(tmp_path / "a.y4m")
-    assert "\n" not in str(told.value)
 
 
 def test_pictures_larger_than_the_first_are_not_decoded(tmp_path) -> None:
@@ -375,15 +306,10 @@ def test_pictures_larger_than_the_first_are_not_decoded(tmp_path) -> None:
         for k in range(6):
             side = 1024 if k == 3 else 32
             coder = av.CodecContext.create("mjpeg", "w")
-            coder.height, coder.width, coder.pix_fmt, coder.time_base = (
-                side,
-                side,
-                "yuvj420p",
-                Fraction(1, 10),
-            )
-            frame = av.VideoFrame.from_ndarray(
-                np.full((side, side, 3), 40 * k, np.uint8), "rgb24"
-            ).reformat(format="yuvj420p")
+            coder.height, coder.width, coder.pix_fmt = side, side, "yuvj420p"
+            coder.time_base = Fraction(1, 10)
+            values = np.full((side, side, 3), 40 * k, np.uint8)
+            frame = av.VideoFrame.from_ndarray(values, "rgb24").reformat(format="yuvj420p")
             for packet in [*coder.encode(frame), *coder.encode(None)]:
                 packet.pts = packet.dts = k
                 packet.stream = out

@@ -1,8 +1,6 @@
 """GIFs and numbered images, against the arrays they were made from."""
 
 import multiprocessing
-import os
-import pickle
 import shutil
 import struct
 import warnings
@@ -16,7 +14,7 @@ from PIL import GifImagePlugin, Image
 from conftest import real_data
 from foreframe.data import ReadOptions, clips_from
 from foreframe.data.check import check_recordings
-from foreframe.data.pictures import read_gif, read_images
+from foreframe.data.pictures import SUFFIXES, natural, read_gif, read_images
 
 
 @pytest.fixture
@@ -30,28 +28,25 @@ def folder(tmp_path):
     return tmp_path, made
 
 
-def test_natural_order_and_lists(folder) -> None:
+def images(path, **how):
+    """The clip of a folder's pictures."""
+    paths = [one for one in path.iterdir() if one.suffix in SUFFIXES and one.name[0] != "."]
+    return read_images(sorted(paths, key=natural), **how)
+
+
+def test_natural_order_without_hidden_files(folder) -> None:
     path, made = folder
-    clip = read_images(path)
+    with pytest.warns(UserWarning, match="1 file left out: notes.txt"):
+        (clip,) = clips_from(path)
+    assert (clip.frames.dtype, clip.times) == (np.uint8, None)
     np.testing.assert_array_equal(clip.frames[:], made)
     np.testing.assert_array_equal(clip.frames[3:7], made[3:7])
-    assert (clip.frames.shape, clip.frames.dtype, clip.times, clip.name) == (
-        (12, 1, 10, 14),
-        np.uint8,
-        None,
-        path.name,
-    )
-    np.testing.assert_array_equal(
-        read_images([path / "img9.png", path / "img2.png"]).frames[:], made[[8, 1]]
-    )
-    with pytest.raises(ValueError, match="without a step"):
-        clip.frames[::2]
 
 
-def opened_and_read(path, k):
-    """The frames of a folder, and its pictures: frame k by itself, then all."""
-    frames = read_images(path).frames
-    return frames, [frames[k : k + 1][0], *frames[:]]
+def read_through(path):
+    frames = images(path).frames
+    frames[:]
+    return frames
 
 
 @pytest.mark.parametrize(("k", "stand_in"), [(4, 3), (0, 1), (11, 10)])
@@ -60,24 +55,24 @@ def test_an_unreadable_image_is_filled(folder, k, stand_in, how) -> None:
     path, made = folder
     bad = path / f"img{k + 1}.png"
     bad.write_bytes(bad.read_bytes()[:60] if how == "torn" else b"no image")
-    with pytest.warns(
-        UserWarning, match=rf"img{k + 1}\.png \(frame {k}\) cannot be read; the image before"
-    ) as told:
-        frames, whole = opened_and_read(path, k)
-    assert len(told) == 1
+    words = rf"img{k + 1}\.png \(frame {k}\) cannot be read; the image before"
+    with pytest.warns(UserWarning, match=words) as said:
+        frames = read_through(path)
+    whole = [frames[k : k + 1][0], *frames[:]]
+    assert len(said) == 1
     assert frames.broken == {k}
     made[k] = made[stand_in]
     np.testing.assert_array_equal(whole, [made[k], *made])
     with pytest.raises(ValueError, match=rf"img{k + 1}\.png cannot be read"):
-        read_images(path, strict=True).frames[:]
+        images(path, strict=True).frames[:]
 
 
 def test_sizes(folder) -> None:
     path, made = folder
     Image.fromarray(np.full((20, 28), 7, np.uint8)).save(path / "img13.png")
-    with pytest.raises(ValueError, match=r"img1\.png is 10x14 and img13\.png 20x28.*give a size"):
-        read_images(path)
-    clip = read_images(path, size=(10, 14))
+    with pytest.raises(ValueError, match=r"img1\.png is 10x14 uint8 and img13\.png 20x28"):
+        images(path)
+    clip = images(path, size=(10, 14))
     np.testing.assert_array_equal(clip.frames[:12], made)
     assert (clip.frames[12:] == 7).all()
     small = read_images([path / "img1.png"], size=(5, 7)).frames[:]
@@ -90,14 +85,14 @@ def test_sixteen_bits(tmp_path, suffix) -> None:
     made = np.random.default_rng(0).integers(0, 65536, (3, 1, 8, 8)).astype(np.uint16)
     for k, picture in enumerate(made):
         Image.fromarray(picture[0]).save(tmp_path / f"{k}.{suffix}")
-    frames = read_images(tmp_path).frames
+    frames = images(tmp_path).frames
     assert frames.dtype == np.uint16
     np.testing.assert_array_equal(frames[:], made)
-    shrunk = read_images(tmp_path, size=(4, 4)).frames[:]
+    shrunk = images(tmp_path, size=(4, 4)).frames[:]
     np.testing.assert_allclose(shrunk, made.reshape(3, 1, 4, 2, 4, 2).mean((3, 5)), atol=1)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"9.{suffix}")
-    with pytest.raises(ValueError, match="uint16 and"):
-        read_images(tmp_path)
+    with pytest.raises(ValueError, match=r"uint16 and .*the same depth"):
+        images(tmp_path)
 
 
 def test_colour_alpha_palettes_and_turned_pictures(tmp_path) -> None:
@@ -106,14 +101,14 @@ def test_colour_alpha_palettes_and_turned_pictures(tmp_path) -> None:
     Image.fromarray(red).save(tmp_path / "0.png")
     Image.fromarray(red[..., :3]).quantize(4).save(tmp_path / "1.png")
     Image.fromarray(red[..., 0]).save(tmp_path / "2.png")
-    clip = read_images(tmp_path)
+    clip = images(tmp_path)
     frames = clip.frames[:]
     assert frames.shape == (3, 3, 6, 8)
     assert (frames[0, 0, :, :4] == 200).all()
     assert frames[0, :, :, 4:].max() == 0
     assert (frames[1, 0] == 200).all()
     assert (frames[2] == 200).all()
-    assert clip.notes == ("1 of 3 images are grey: they are given three equal channels",)
+    assert clip.notes == ("1 of 3 images are turned RGB",)
     assert read_images([tmp_path / "2.png", tmp_path / "0.png"]).frames.shape[1] == 1
 
     tag = Image.Exif()
@@ -126,26 +121,17 @@ def test_colour_alpha_palettes_and_turned_pictures(tmp_path) -> None:
     assert turned[:].shape == turned.shape
 
 
-def test_no_images(tmp_path) -> None:
-    with pytest.raises(ValueError, match="has no images"):
-        read_images(tmp_path)
-    with pytest.raises(ValueError, match="no folder"):
-        read_images(tmp_path / "none")
+def test_no_image_that_can_be_read(tmp_path) -> None:
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(ValueError, match="none of the 1 images can be read"):
-        read_images(tmp_path)
+        images(tmp_path)
 
 
 def test_gifs(tmp_path) -> None:
     made = (np.random.default_rng(0).integers(0, 8, (4, 12, 16)) * 30).astype(np.uint8)
     first, *rest = [Image.fromarray(picture) for picture in made]
-    first.save(
-        tmp_path / "grey.gif",
-        save_all=True,
-        append_images=rest,
-        duration=[100, 50, 200, 100],
-        loop=0,
-    )
+    how = {"save_all": True, "append_images": rest, "duration": [100, 50, 200, 100]}
+    first.save(tmp_path / "grey.gif", **how)
     clip = read_gif(tmp_path / "grey.gif")
     np.testing.assert_array_equal(clip.frames[:], made[:, None])
     np.testing.assert_array_equal(clip.frames[2:3], made[2:3, None])
@@ -161,15 +147,16 @@ def test_gifs(tmp_path) -> None:
     )
 
     (tmp_path / "text.gif").write_text("no gif")
-    for name, words in {"text.gif": "no GIF that can be read", "none.gif": "no file"}.items():
-        with pytest.raises(ValueError, match=words):
-            read_gif(tmp_path / name)
+    with pytest.raises(ValueError, match="no animation that can be read"):
+        read_gif(tmp_path / "text.gif")
 
 
 def test_a_real_gif() -> None:
     clip = read_gif(real_data("video/newtonscradle.gif"))
+    whole = read_gif(real_data("video/newtonscradle.gif")).frames[:]
     assert clip.frames.shape[::2] == (36, 150)
-    assert clip.frames[5:9].shape[0] == 4
+    for first in (21, 5, 30, 6):
+        np.testing.assert_array_equal(clip.frames[first : first + 6], whole[first : first + 6])
     assert (np.diff(clip.times) > 0).all()
 
 
@@ -214,19 +201,8 @@ def test_threads_and_processes_read_one_gif_at_once(tmp_path) -> None:
             np.testing.assert_array_equal(got[0], made[k % 30])
     with multiprocessing.get_context("fork").Pool(1) as pool:
         later, begin = pool.apply(read_both, (frames,))
-    for got, cut in ((later, slice(2, 9)), (begin, slice(0, 3))):
-        np.testing.assert_array_equal(got, made[cut])
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(frames))[cut], made[cut])
-
-
-def test_many_gifs_leave_few_files_open(tmp_path) -> None:
-    for k in range(60):
-        gif_of(tmp_path / f"{k}.gif", 3)
-    clips = clips_from(tmp_path)
-    assert len(clips) == 60
-    before = len(os.listdir("/proc/self/fd"))
-    assert all(clip[:2].frames.shape == (2, 1, 12, 16) for clip in clips)
-    assert len(os.listdir("/proc/self/fd")) - before <= 32
+    np.testing.assert_array_equal(later, made[2:9])
+    np.testing.assert_array_equal(begin, made[0:3])
 
 
 def test_an_animated_webp_is_a_film_and_a_single_one_a_picture(tmp_path) -> None:
@@ -263,17 +239,13 @@ def test_several_pages_of_a_tiff_are_no_recording(tmp_path) -> None:
 # -- budgets
 
 
-def bomb(path, h=13_000, w=13_000, colours=1):
-    """A PNG of nothing: a few hundred kilobytes."""
-    rows = zlib.compress(bytes((1 + w * colours) * h), 9)
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", w, h, 8, {1: 0, 3: 2}[colours], 0, 0, 0)),
-        (b"IDAT", rows),
-        (b"IEND", b""),
-    ]
+def bomb(path, h, w):
+    """A PNG of nothing: a few kilobytes."""
+    header = struct.pack(">IIBBBBB", w, h, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + w) * h), 9)
     parts = [
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
+        for kind, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
     ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
@@ -302,21 +274,12 @@ def test_pictures_that_claim_much_are_refused_or_made_small_one_at_a_time(tmp_pa
         assert clip.frames.shape == (20, 1, 4000, 4000)
 
 
-def test_pillows_limit_is_no_limit_where_the_budget_is_larger(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    bomb(tmp_path / "0.png", 300, 200)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert clips_from(tmp_path)[0].frames[:].shape == (1, 1, 300, 200)
-    assert Image.MAX_IMAGE_PIXELS == 1000
-
-
 def test_a_gif_that_claims_a_large_canvas(tmp_path) -> None:
     gif_of(tmp_path / "a.gif", 3)
     whole = bytearray((tmp_path / "a.gif").read_bytes())
     whole[6:10] = b"\xff\xff\xff\xff"
     (tmp_path / "a.gif").write_bytes(whole)
-    with pytest.raises(ValueError, match=r"a\.gif of 65535x65535 pixels would take 48 GiB"):
+    with pytest.raises(ValueError, match=r"a\.gif is no animation .*exceeds limit"):
         clips_from(tmp_path / "a.gif")
 
 

@@ -94,14 +94,6 @@ def test_a_name_has_one_colour_in_every_report() -> None:
     assert part["yours"] not in {whole[name] for name in part if name != "yours"}
 
 
-def test_gif_in_colour() -> None:
-    rng = np.random.default_rng(0)
-    shown = animation(
-        rng.random((2, 3, 16, 16), dtype=np.float32), rng.random((3, 3, 16, 16), dtype=np.float32)
-    )
-    assert Image.open(io.BytesIO(gif_bytes(shown))).n_frames == 5
-
-
 def test_equal_frames_still_count() -> None:
     """A forecast that stands still must not shrink to fewer frames."""
     shown = animation(frames(4, 0.5), frames(4, 0.5))

@@ -1,13 +1,6 @@
-"""Films, read back by PyAV and played by Chromium; whole folders or none; shared palettes."""
+"""Films, read back by PyAV; whole folders or none; shared palettes."""
 
-import base64
 import io
-import shutil
-import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import av
 import numpy as np
@@ -16,8 +9,6 @@ from PIL import Image, ImageSequence
 
 from foreframe.visuals import Paint, animation, gif_bytes, write_frames, write_mp4
 from foreframe.visuals.colours import ORANGE
-
-CHROMIUM = "/usr/bin/chromium"
 
 
 def grey_film(n: int = 20, h: int = 63, w: int = 97) -> np.ndarray:
@@ -32,15 +23,11 @@ def rain_film(n: int = 10) -> np.ndarray:
     ramp = np.geomspace(0.05, 120, 64, dtype=np.float32)[None, None, None].repeat(40, 2)
     past = np.concatenate([np.roll(ramp, t, -1) for t in range(n)])
     past[:, :, :6] = np.nan
-    return animation(
-        past,
-        past,
-        paint=Paint("radar", units="mm/h"),
-        times=[f"{5 * t:+d} min" for t in range(1 - n, n + 1)],
-    )
+    times = [f"{5 * t:+d} min" for t in range(1 - n, n + 1)]
+    return animation(past, past, paint=Paint("radar", units="mm/h"), times=times)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (63, 97), (64, 96), (17, 300)])
+@pytest.mark.parametrize("size", [(1, 1), (63, 97), (64, 96)])
 def test_mp4_is_read_back(tmp_path, size) -> None:
     h, w = size
     frames = grey_film(5, h, w)
@@ -49,6 +36,8 @@ def test_mp4_is_read_back(tmp_path, size) -> None:
         stream = film.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert float(stream.average_rate) == 12.5
+        # Said, or a player guesses by the size which colours are meant.
+        assert (stream.codec_context.color_range, stream.codec_context.colorspace) == (1, 1)
         shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(shown) == 5
     assert shown[0].shape == (h + h % 2, w + w % 2, 3)
@@ -135,12 +124,8 @@ def test_frames_fill_a_folder_whole_or_not_at_all(tmp_path, monkeypatch) -> None
 
 
 def frames_of(gif: bytes) -> np.ndarray:
-    return np.stack(
-        [
-            np.asarray(picture.convert("RGB"))
-            for picture in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))
-        ]
-    )
+    pictures = ImageSequence.Iterator(Image.open(io.BytesIO(gif)))
+    return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
 
 
 def test_gif_of_a_palette_is_near() -> None:
@@ -150,9 +135,8 @@ def test_gif_of_a_palette_is_near() -> None:
         np.linspace(270, 290, 64 * 48, dtype=np.float32).reshape(1, 1, 48, 64)
         + np.arange(4)[:, None, None, None]
     )
-    film = animation(
-        field, field, field, paint=Paint("temperature", 268, 292, "K"), times=list("abcdefgh")
-    )
+    kelvin = Paint("temperature", 268, 292, "K")
+    film = animation(field, field, field, paint=kelvin, times=list("abcdefgh"))
     assert np.abs(frames_of(gif_bytes(film)).astype(int) - film).max() <= 8
 
 
@@ -174,86 +158,3 @@ def test_colours_of_photographs_do_not_flicker() -> None:
     back = frames_of(gif_bytes(film))
     assert (back[:, 4:160] == back[0, 4:160]).all(axis=-1)[:3].all()
     assert tuple(back[4, 0, 0]) == ORANGE
-    # No colours of our own.
-    assert frames_of(gif_bytes(film[:, 8:40, 8:40])).shape[1:] == (32, 32, 3)
-
-
-PAGE = """<!doctype html><video id=v muted autoplay playsinline></video><script>
-const v = document.getElementById("v");
-const say = (what) => fetch("/said?" + new URLSearchParams(what));
-v.onerror = () => say({error: v.error.message});
-v.ontimeupdate = () => { if (v.currentTime > 0.3) {
-  const c = document.createElement("canvas"); c.width = v.videoWidth; c.height = v.videoHeight;
-  const g = c.getContext("2d"); g.drawImage(v, 0, 0); v.pause();
-  const pixel = [...g.getImageData(1, c.height - 4, 1, 1).data];
-  say({time: v.currentTime, size: v.videoWidth + "x" + v.videoHeight, pixel});
-} };
-v.src = "data:video/mp4;base64,FILM";
-</script>"""
-
-
-@pytest.mark.parametrize("kind", ["grey", "rain"])
-def test_chromium_plays_the_film(tmp_path, kind) -> None:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"needs {CHROMIUM} (apt-get install chromium)")
-    film = grey_film() if kind == "grey" else rain_film()[10:]
-    write_mp4(tmp_path / "film.mp4", film)
-    page = PAGE.replace(
-        "FILM", base64.b64encode((tmp_path / "film.mp4").read_bytes()).decode()
-    ).encode()
-    report: dict[str, list[str]] = {}
-    heard = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path.startswith("/said"):
-                report.update(parse_qs(urlsplit(self.path).query))
-                heard.set()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(page if self.path == "/" else b"")
-
-        def log_message(self, *_) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    quiet = [
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-    ]
-    profile = tmp_path / "profile"
-    address = f"http://127.0.0.1:{server.server_port}/"
-    browser = subprocess.Popen(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            *quiet,
-            "--disable-sync",
-            f"--user-data-dir={profile}",
-            address,
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert heard.wait(40), "Chromium said nothing in 40 seconds"
-    finally:
-        browser.terminate()
-        browser.wait(10)
-        server.shutdown()
-        server.server_close()
-        shutil.rmtree(profile, ignore_errors=True)
-    assert "error" not in report, report["error"]
-    assert float(report["time"][0]) > 0.3
-    h, w = film.shape[1:3]
-    assert report["size"] == [f"{w + w % 2}x{h + h % 2}"]
-    expected = film[3, h - 4, 1]
-    assert (
-        np.abs(np.array([int(v) for v in report["pixel"][0].split(",")[:3]]) - expected).max() <= 25
-    ), report

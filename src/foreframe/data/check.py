@@ -26,15 +26,15 @@ MANY = 10  # recordings up to which each is described; of more, those that stand
 LINES = 40  # of recordings that stand out
 
 
-# What may stand out of frames: the name of its line, in short, and in a sentence.
+# What may stand out of frames, and what it means.
 MARKS = {
-    "gap": ("gaps", "gap before frame", "in time, before frame"),
-    "empty": ("empty", "empty", "everything missing, frame"),
-    "black": ("black", "black", "nothing to see, frame"),
-    "flat": ("flat", "flat ({flat})", "one value alone ({flat}), frame"),
-    "frozen": ("frozen", "frozen", "the same as the frame before, frame"),
-    "cut": ("cuts", "cut at frame", "a new scene at frame"),
-    "broken": ("BROKEN", "BROKEN", "cannot be decoded, frame"),
+    "gap": "in time, before the frame",
+    "empty": "every value is missing",
+    "black": "nothing to see",
+    "flat": "one value alone",
+    "frozen": "the same as the frame before",
+    "cut": "a new scene begins",
+    "broken": "cannot be decoded",
 }
 
 
@@ -54,7 +54,6 @@ class Checked:
         missing: share of values that are missing.
         always: share of pixels that are missing in every frame: land, or what the radar does not
             reach.
-        flat: the values of frames that have one alone.
         shown: thumbnails, (k,C,H,W), of the frames numbered in `shown_at`.
     """
 
@@ -65,7 +64,6 @@ class Checked:
     moments: Moments = field(default_factory=Moments)
     missing: float = 0.0
     always: float = 0.0
-    flat: set[float] = field(default_factory=set)
     shown: list[np.ndarray] = field(default_factory=list)
     shown_at: list[int] = field(default_factory=list)
 
@@ -97,11 +95,10 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     # First, since it refuses what is too big to look at.
     (whole,) = in_parts(raw, [], options)
     clip = whole.without_inputs()
-    gaps, cuts = gaps_in(raw), find_cuts(raw.frames) if raw.pictures else []
-    parts = in_parts(raw, sorted({*gaps, *(cuts if options.cuts else ())}), options)
-    # The first frame that is taken from there on.
+    found = {"gap": gaps_in(raw), "cut": find_cuts(raw.frames) if raw.pictures else []}
+    parts = in_parts(raw, sorted({*found["gap"], *(found["cut"] if options.cuts else ())}), options)
     marked: dict[str, list[int]] = {name: [] for name in MARKS}
-    for name, firsts in (("gap", gaps), ("cut", cuts)):
+    for name, firsts in found.items():  # the first frame that is taken from there on
         starts = {-(-k // options.every) for k in firsts}
         marked[name] = sorted(k for k in starts if k < len(clip))
     checked = Checked(clip, folder, parts, marked)
@@ -109,17 +106,16 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     beside_cuts = {k for cut in marked["cut"][:6] for k in (cut - 1, cut)}
     spread = {int(k) for k in np.linspace(0, n - 1, min(n, THUMBNAILS)).round()}
     checked.shown_at = sorted(spread | beside_cuts)
-    absent, ever, before = 0, None, None
-    dark = 16 if clip.frames.dtype == np.uint8 else None
+    absent, before = 0, None
+    ever = np.zeros(clip.frames.shape[1:], bool)
+    dark = 16 if raw.pictures and clip.frames.dtype == np.uint8 else 0
     few = frames_at_once(clip.frames.shape, CHUNK, options.budget)
     for start in range(0, n, few):
         frames = clip.frames.read(start, min(start + few, n))
         checked.moments = checked.moments.plus(frames)
-        floats = frames.dtype.kind == "f"
-        known = np.isfinite(frames) if floats else np.ones(frames.shape, bool)
+        known = np.isfinite(frames)
         absent += int(known.size - known.sum())
-        seen = known.any(axis=0)
-        ever = seen if ever is None else ever | seen
+        ever |= known.any(axis=0)
         here = range(start, start + len(frames))
         checked.shown += [frames[k - start] for k in checked.shown_at if k in here]
         for k, frame in enumerate(frames, start):
@@ -127,15 +123,14 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
                 marked["empty"].append(k)
                 continue
             least, most = np.nanmin(frame), np.nanmax(frame)
-            if (raw.pictures and dark is not None and most <= dark) or least == most == 0:
+            if 0 <= least <= most <= dark:
                 marked["black"].append(k)
             elif least == most:
                 marked["flat"].append(k)
-                checked.flat.add(float(least))
-            if before is not None and np.array_equal(frame, before, equal_nan=floats):
+            equal_nan = frame.dtype.kind == "f"
+            if before is not None and np.array_equal(frame, before, equal_nan=equal_nan):
                 marked["frozen"].append(k)
             before = frame
-    assert ever is not None
     checked.missing, checked.always = absent / np.prod(clip.frames.shape), float(1 - ever.mean())
     marked["broken"] = sorted(clip.frames.broken)
     return checked
@@ -155,17 +150,17 @@ def describe_splits(
         split: sum(max(0, (len(part) - window.length) // window.stride + 1) for part in parts)
         for split, parts in clips.items()
     }
-    title = (
-        f"split     windows of {window.past} past and {window.future} future frames, "
-        "no frame in two splits:"
-    )
-    lines = [title, *("          " + line for line in split_lines(clips, fitting))]
+    lines = [
+        f"split     windows of {window.past} past and {window.future} future frames, no frame in "
+        "two splits:"
+    ]
+    lines += ["          " + line for line in split_lines(clips, fitting)]
     for split in SPLITS[:2]:
         if not fitting[split]:
             why = lacking(split, clips[split], splits, window)
-            lines.append(f"          too short to train on as it is: no window in {split}: {why}")
-    if not all(fitting[split] for split in SPLITS[:2]):
-        lines.append("          (with a recipe; foreframe train without one chooses what fits)")
+            lines.append(
+                f"          too short to train on with a recipe: no window in {split}: {why}"
+            )
     return lines
 
 
@@ -177,15 +172,16 @@ def summarise(recordings: Sequence[Checked]) -> list[str]:
         return [line for checked in recordings for line in describe(checked)]
     clips = [checked.clip for checked in recordings]
     lengths = sorted({len(clip) for clip in clips})
-    each = f"{lengths[0]} to {lengths[-1]} each" if len(lengths) > 1 else f"{lengths[0]} each"
+    each = " to ".join(str(n) for n in dict.fromkeys((lengths[0], lengths[-1])))
     kinds = list(dict.fromkeys(_kind(clip) for clip in clips))
-    frames = sum(map(len, clips))
-    lines = [f"{len(clips)} recordings, {frames} frames, {each}: {_few(kinds, '; ', 4)}"]
     steps = list(dict.fromkeys(format_step(clip.step) for clip in clips if clip.step is not None))
     rate = f"every {_few(steps, ', ', 4)}" if steps else "none: frames are counted"
-    lines.append(f"times     {rate}")
-    moments = sum((checked.moments for checked in recordings), Moments())
-    lines += _values(moments, clips[0].units)
+    lines = [
+        f"{len(clips)} recordings, {sum(map(len, clips))} frames, {each} each: "
+        f"{_few(kinds, '; ', 4)}",
+        f"times     {rate}",
+        *_values(sum((checked.moments for checked in recordings), Moments()), clips[0].units),
+    ]
     sizes = [float(np.prod(clip.frames.shape)) for clip in clips]
     missing = np.average([checked.missing for checked in recordings], weights=sizes)
     if missing:
@@ -197,8 +193,7 @@ def summarise(recordings: Sequence[Checked]) -> list[str]:
         for checked in recordings
         if (what := _stands_out(checked, shared))
     ]
-    colon = ":" if notable else ""
-    lines.append(f"notable   {len(notable)} of {len(recordings)} recordings{colon}")
+    lines.append(f"notable   {len(notable)} of {len(recordings)} recordings")
     lines += notable[:LINES]
     if len(notable) > LINES:
         lines.append(f"          and {len(notable) - LINES} more")
@@ -207,20 +202,8 @@ def summarise(recordings: Sequence[Checked]) -> list[str]:
 
 def _stands_out(checked: Checked, shared: set[str]) -> str:
     """What stands out of a recording, in one line; "" for nothing."""
-    flat = _flat_values(checked)
-    marks = [
-        f"{short.format(flat=flat)} {_runs(checked.marked[name], 4)}"
-        for name, (_, short, _) in MARKS.items()
-        if checked.marked[name]
-    ]
+    marks = [f"{name} {_runs(frames, 4)}" for name, frames in checked.marked.items() if frames]
     return "; ".join([*marks, *(note for note in checked.clip.notes if note not in shared)])
-
-
-def _flat_values(checked: Checked) -> str:
-    """The value of flat frames, both where there are two, or their range, with the unit."""
-    values = sorted(checked.flat)
-    ends = values if len(values) < 3 else (values[0], values[-1])
-    return f"{' to '.join(f'{value:.4g}' for value in ends)} {checked.clip.units}".rstrip()
 
 
 def _kind(clip: Clip) -> str:
@@ -229,14 +212,11 @@ def _kind(clip: Clip) -> str:
     return f"{h}x{w} (rows x columns), {colour}, {clip.frames.dtype}"
 
 
-def _values(moments: Moments, units: str) -> list[str]:
-    if not moments.count:
+def _values(m: Moments, units: str) -> list[str]:
+    if not m.count:
         return []
-    m, unit = moments, f" {units}" if units else ""
-    return [
-        f"values    {m.lowest:.4g} to {m.highest:.4g}{unit}, mean {m.mean:.4g}, standard deviation "
-        f"{m.deviation:.4g}"
-    ]
+    ends = f"{m.lowest:.4g} to {m.highest:.4g} {units}".rstrip()
+    return [f"values    {ends}, mean {m.mean:.4g}, standard deviation {m.deviation:.4g}"]
 
 
 def describe(checked: Checked) -> list[str]:
@@ -244,15 +224,15 @@ def describe(checked: Checked) -> list[str]:
     clip = checked.clip
     lines = [f"{clip.name}: {len(clip)} frames of {_kind(clip)}"]
     step = clip.step
-    if step is None:
+    if clip.times is None or step is None:
         lines.append("times     none: frames are counted")
-    elif clip.times is not None and clip.times.dtype.kind == "f":
+    elif clip.times.dtype.kind == "f":
         steps = np.diff(clip.times)
-        length = clip.times[-1] - clip.times[0] + step
+        rate = f"{1 / step:.4g} frames a second" if 0 < step < 1 else f"every {format_step(step)}"
         varying = steps.max() > 1.5 * step or steps.min() < 0.5 * step
-        note = ", VARYING" if varying else ""
-        lines.append(f"times     {length:.2f} s, {_rate(step)}{note}")
-    elif clip.times is not None:
+        length = clip.times[-1] - clip.times[0] + step
+        lines.append(f"times     {length:.2f} s, {rate}{', VARYING' if varying else ''}")
+    else:
         first, last = _stamp(clip.times[0]), _stamp(clip.times[-1])
         lines.append(f"times     {first} to {last}, every {format_step(step)}")
     places = {name: place.values for name, place in clip.coordinates.items() if place.dims}
@@ -263,23 +243,13 @@ def describe(checked: Checked) -> list[str]:
     if checked.missing:
         always = f"; {checked.always:.1%} of the pixels in every frame" if checked.always else ""
         lines.append(f"missing   {checked.missing:.1%} of all values{always}")
-    for name, (head, _, what) in MARKS.items():
-        said = "none"
-        if frames := checked.marked[name]:
-            whats = what.format(flat=_flat_values(checked)) + "s" * (len(frames) > 1)
-            said = f"{len(frames)}: {whats} {_runs(frames, 12)}"
-        if name == "cut" and len(checked.parts) == 1:
-            said += "; windows look across (reading.cuts true splits there)"
-        if frames or name == "gap":
-            lines.append(f"{head:<10}{said}")
+    for name, frames in checked.marked.items():
+        if frames:
+            what = f"{len(frames)} ({MARKS[name]}): {_runs(frames, 12)}"
+            if name == "cut" and len(checked.parts) == 1:
+                what += "; windows look across (reading.cuts true splits there)"
+            lines.append(f"{name:<10}{what}")
     return lines + [f"note      {note}" for note in clip.notes]
-
-
-def _rate(step: float) -> str:
-    """The time from frame to frame of a film, in seconds, in words."""
-    if step >= 1:
-        return f"every {format_step(step)}"
-    return f"{1 / step:.4g} frames a second" if step > 0 else "no rate"
 
 
 def _stamp(time: Any) -> str:

@@ -20,8 +20,7 @@ class _Opened(threading.local):
     """The decoders of this thread, the latest last."""
 
     def __init__(self) -> None:
-        self.decoders: OrderedDict[tuple[int, int], tuple[Any, dict[int, np.ndarray]]]
-        self.decoders = OrderedDict()
+        self.decoders = OrderedDict[tuple[int, int], tuple[Any, dict[int, np.ndarray]]]()
 
 
 _opened = _Opened()
@@ -71,7 +70,3 @@ class DecodedFrames(Frames):
         while len(decoders) > MOST_OPEN:
             decoders.popitem(last=False)
         return decoders[key]
-
-    def _close(self) -> None:
-        """Forget this thread's decoder."""
-        _opened.decoders.pop((self._number, os.getpid()), None)

@@ -5,9 +5,8 @@ import io
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -22,6 +21,7 @@ from foreframe.data.decoders import DecodedFrames
 
 # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _WEIGHT = 16
+_CURE = "give a whole mp4, mkv, webm, mov or avi; as a stream mkv, or mp4 with its index in front"
 
 
 def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
@@ -43,28 +43,21 @@ def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) ->
             `strict` refuses, or pictures larger than the budget.
     """
     path = Path(path)
-    _check_file(path)
     with _container(path, path.name, budget) as container:
-        stream, notes = _picture_stream(container, path.name)
+        stream = _picture_stream(container, path.name)
         height, width = stream.codec_context.height, stream.codec_context.width
         what = f"a picture of {path.name}, of {height}x{width} pixels,"
         check_budget(_WEIGHT * height * width, budget, what)
+        several = len(container.streams.video)
         index, times, short = _survey(container, stream, path.name)
     if short and strict:
         raise ValueError(
             f"{path.name} was {short}; fetch it again, or leave strict out to read what is there"
         )
-    with _container(path, path.name, budget) as container:
-        frames = _frames(container, container.streams[index.stream])
-        first = next((frame for frame in frames if not frame.is_corrupt), None)
-        if first is None:
-            raise ValueError(
-                f"{path.name}: none of its {len(index)} frames can be decoded; make or fetch the "
-                "film again"
-            )
-        film = Film(path, index, first, strict, budget)
-    notes = (*notes, f"the film was {short}") if short else notes
-    return Clip(film, times=times, name=path.name, notes=notes)
+    notes = [f"{several} video streams: the first is read"] if several > 1 else []
+    notes += [f"the film was {short}"] if short else []
+    film = Film(path, index, strict, budget)
+    return Clip(film, times=times, name=path.name, notes=tuple(notes))
 
 
 def film_stream(
@@ -79,25 +72,18 @@ def film_stream(
     Raises:
         ValueError: what cannot be opened as a film, or has no pictures.
     """
-    path = Path(source) if isinstance(source, str | Path) else None
-    name = path.name if path else "the stream"
-    if path:
-        _check_file(path)
+    name = Path(source).name if isinstance(source, str | Path) else "the stream"
     with _container(source, name, budget) as container:
-        stream, _ = _picture_stream(container, name)
         painter, reformatter, warned = None, VideoReformatter(), False
-        for frame in _frames(container, stream, errors=True):
-            if frame is None or frame.is_corrupt:
-                if not warned:
-                    warn(f"{name}: frames that cannot be decoded are left out")
+        for frame in _frames(container, _picture_stream(container, name)):
+            if frame is not None and not frame.is_corrupt:
+                painter = painter or _Painter(frame)
+                yield painter(frame, reformatter)
+            elif not warned:
                 warned = True
-                continue
-            painter = painter or _Painter(frame)
-            yield painter(frame, reformatter)
+                warn(f"{name}: frames that cannot be decoded are left out")
         if painter is None:
-            again = "make or fetch the film again"
-            cure = again if path else "send mkv, or mp4 with its index in front"
-            raise ValueError(f"{name}: none of its frames can be decoded; {cure}")
+            raise ValueError(f"{name}: none of its frames can be decoded; {_CURE}")
 
 
 class Film(DecodedFrames):
@@ -115,15 +101,16 @@ class Film(DecodedFrames):
         ValueError: with `strict`, a frame asked for that cannot be decoded.
     """
 
-    def __init__(
-        self, path: Path, index: "_Index", first: Any, strict: bool, budget: float = BUDGET
-    ) -> None:
+    def __init__(self, path: Path, index: "_Index", strict: bool, budget: float = BUDGET) -> None:
         self._path, self._index, self._strict = path.absolute(), index, strict
         self._budget = budget
         self._broken: set[int] = set()
+        first = next((frame for _, frame in self._numbered(0) if frame is not None), None)
+        if first is None:
+            raise ValueError(f"{path.name}: none of its frames can be decoded; {_CURE}")
         self._paint = _Painter(first)
         self._first = self._paint(first, VideoReformatter())
-        super().__init__((len(index), *self._first.shape), np.dtype(np.uint8))
+        super().__init__((len(index.stamps), *self._first.shape), np.dtype(np.uint8))
 
     def _open(self) -> "_Run":
         return _Run()
@@ -160,87 +147,69 @@ class Film(DecodedFrames):
         """Let a run begin at the last key frame up to frame k, if a seek gets to it, or else at the
         start of the film.
         """
-        run.next, run.last, key = 0, None, self._index.key_before(k)
-        if key:
+        run.next, run.last, run.frames = 0, None, self._numbered(0)
+        if key := self._index.key_before(k):
             frames = self._numbered(key)
             number, frame = next(frames)
             if frame is not None and frame.key_frame:
                 run.frames = itertools.chain([(number, frame)], frames)
-                return
-        run.frames = self._numbered(0)
 
     def _numbered(self, start: int) -> Iterator[tuple[int, Any]]:
         """Every number from `start` to the film's end with its frame, or None where it came out
         damaged or not at all.
         """
         index, due = self._index, start
-        _check_file(self._path)
+        total = len(index.stamps)
         with _container(self._path, self._path.name, self._budget) as container:
             stream = container.streams[index.stream]
             if start:
                 with suppress(av.error.FFmpegError):  # then from the start of the file
                     container.seek(index.stamps[start], stream=stream)
             for frame in _frames(container, stream):
-                k = due if index.counted else index.numbers.get(frame.pts, -1)
-                if due <= k < len(index):  # or it is before the start, or of no packet that counts
+                if frame is None:
+                    continue
+                k = index.numbers.get(frame.pts, -1) if index.numbers else due
+                if due <= k < total:  # or it is before the start, or of no packet that counts
                     yield from ((missing, None) for missing in range(due, k))
                     yield k, None if frame.is_corrupt else frame
                     due = k + 1
-        yield from ((missing, None) for missing in range(due, len(index)))
+        yield from ((missing, None) for missing in range(due, total))
 
 
-@dataclass
 class _Run:
     """A decoder on its way through a film.
 
-    Args:
+    Attributes:
         frames: what is still to come, with its numbers.
         next: the number of the frame that comes next, or 0.
         last: the last good frame.
     """
 
-    frames: Iterator[tuple[int, Any]] = field(default_factory=lambda: iter(()))
-    next: int = 0
-    last: Any = None
-    reformatter: Any = field(default_factory=VideoReformatter)
+    def __init__(self) -> None:
+        self.frames: Iterator[tuple[int, Any]] = iter(())
+        self.next, self.last = 0, None
+        self.reformatter = VideoReformatter()
 
 
-@dataclass(frozen=True)
-class _Index:
+class _Index(NamedTuple):
     """What one pass over a film's packets says.
 
     Args:
         stream: number of the video stream in its container.
         stamps: (T,) presentation times in order, in the stream's own ticks.
+        numbers: of the frames, by their stamps; empty where frames are counted from the start,
+            since their own times say nothing (raw streams, H.264 in AVI).
         keys: numbers of key frames, in order; the first is 0, the start of the file.
-        counted: frames are told apart by counting from the start, since their own times say nothing
-            (raw streams, H.264 in AVI).
     """
 
     stream: int
     stamps: list[int]
+    numbers: dict[int, int]
     keys: list[int]
-    counted: bool
-    numbers: dict[int, int] = field(init=False)  # of the frames, by their stamps
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "numbers", {stamp: k for k, stamp in enumerate(self.stamps)})
-
-    def __len__(self) -> int:
-        return len(self.stamps)
 
     def key_before(self, k: int) -> int:
         """The last key frame up to frame k."""
         return self.keys[bisect.bisect_right(self.keys, k) - 1]
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a film")
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty; make or fetch the film again")
 
 
 def _container(source: Any, name: str, budget: float) -> Any:
@@ -251,12 +220,12 @@ def _container(source: Any, name: str, budget: float) -> Any:
     One thread decodes: more gain little on most films, blur which frame an error belongs to, and do
     not survive a fork.
     """
-    is_path = isinstance(source, str | Path)
+    # Words that are no UTF-8: PyAV 19 has no say in them.
+    old = int(av.__version__.split(".")[0]) < 19
+    how = {"metadata_errors": "replace"} if old else {}
+    url = f"file:{source}" if isinstance(source, str | Path) else source  # never one of the net
     try:
-        # Words that are no UTF-8: PyAV 19 has no say in them.
-        old = int(av.__version__.split(".")[0]) < 19
-        how = {"metadata_errors": "replace"} if old else {}
-        container = av.open(str(source) if is_path else source, mode="r", **how)
+        container = av.open(url, mode="r", **how)
         for stream in container.streams.video:
             if stream.codec_context is not None:
                 stream.codec_context.thread_count = 1
@@ -264,37 +233,16 @@ def _container(source: Any, name: str, budget: float) -> Any:
         return container
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-    if not is_path:
-        raise ValueError(
-            f"{name} is no film that can be read as a stream ({reason}); send mkv, or mp4 with its "
-            "index in front"
-        )
-    with Path(source).open("rb") as file:
-        mp4 = file.read(12)[4:8] in (b"ftyp", b"mdat", b"wide", b"free")
-    if mp4:
-        raise ValueError(
-            f"{name} has no readable index (moov atom), so it was cut short or is not done; "
-            "fetch the film again"
-        )
-    raise ValueError(
-        f"{name} is no film that FFmpeg can read ({reason}); give mp4, mkv, webm, mov or avi"
-    )
+        raise ValueError(f"{name} is no film that can be read ({reason}); {_CURE}") from None
 
 
-def _picture_stream(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
-    """The first real video stream, and a note where there are several."""
+def _picture_stream(container: Any, name: str) -> Any:
+    """The first real video stream."""
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    films = [s for s in container.streams.video if s.codec_context is not None]
-    streams = [s for s in films if not s.disposition & covers]
-    if not streams:
-        others = {s.type for s in container.streams if s not in container.streams.video}
-        kinds = ", ".join(sorted(others)) or "nothing"
-        raise ValueError(
-            f"{name} has no moving pictures that can be decoded (it holds {kinds}); give a film "
-            "with a video stream"
-        )
-    notes = (f"{len(streams)} video streams: the first is read",) if len(streams) > 1 else ()
-    return streams[0], notes
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not stream.disposition & covers:
+            return stream
+    raise ValueError(f"{name} has no moving pictures that can be decoded; give a film")
 
 
 def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray, str]:
@@ -332,41 +280,25 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[_Index, np.ndarray,
     else:
         stamps = sorted(stamps)
         seconds = (np.array(stamps) - stamps[0]) * float(stream.time_base)
-    index = _Index(stream.index, stamps, [0], counted)
-    if not counted:
-        keys = {index.numbers[pts] for pts, _, is_key in found if is_key}
-        index.keys.extend(sorted(keys - {0}))
-    return index, seconds, _cut_short(container, stream, len(found), end, torn)
+    numbers = {} if counted else {stamp: k for k, stamp in enumerate(stamps)}
+    keys = {0} if counted else {0, *(numbers[pts] for pts, _, is_key in found if is_key)}
+    index = _Index(stream.index, stamps, numbers, sorted(keys))
+    # Of an mp4 or avi FFmpeg makes the duration fit what is there.
+    whole = (container.duration or 0) / 1e6 if "matroska" in container.format.name else 0.0
+    is_short = torn or end < min(0.99 * whole, whole - 2 * end / len(found))
+    return index, seconds, f"cut short: its first {end:.1f} s are there" if is_short else ""
 
 
-def _cut_short(container: Any, stream: Any, count: int, end: float, torn: bool) -> str:
-    """How much an mp4, mkv or avi holds of what its header says, up to `end` in seconds; "" where
-    it holds all.
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames in order of display from where the container stands; None where the decoder refused a
+    packet.
     """
-    kind, length = container.format.name, 0.0
-    if "mp4" in kind or kind == "avi":  # whose durations FFmpeg makes fit what is there
-        length = float((stream.frames or 0) / (stream.average_rate or 1))
-        end -= float(max(0, stream.start_time or 0) * stream.time_base)
-    elif "matroska" in kind:
-        length = (container.duration or 0) / 1e6
-    if end < min(0.99 * length, length - 2 * end / count):
-        return f"cut short: {end:.1f} of {length:.1f} s are there"
-    return "cut short: its last frame is torn" if torn else ""
-
-
-def _frames(container: Any, stream: Any, errors: bool = False) -> Iterator[Any]:
-    """Frames in order of display from where the container stands; packets that the decoder refuses
-    are passed over.
-
-    With `errors`, None stands where a packet was refused.
-    """
-    decoder = stream.codec_context
 
     def fed(packet: Any) -> list[Any]:
         try:
-            return list(decoder.decode(packet))
+            return list(stream.codec_context.decode(packet))
         except av.error.FFmpegError:
-            return [None] if errors else []
+            return [None]
 
     with suppress(av.error.FFmpegError, OSError):  # the file ends in the middle
         for packet in container.demux(stream):
@@ -382,11 +314,8 @@ class _Painter:
 
     def __init__(self, first: Any) -> None:
         grey = first.format.name.startswith(("gray", "mono", "ya8", "ya16"))
-        self._how = {
-            "format": "gray" if grey else "rgb24",
-            "height": first.height,
-            "width": first.width,
-        }
+        kind = "gray" if grey else "rgb24"
+        self._how = {"format": kind, "height": first.height, "width": first.width}
         self._turns = first.rotation // 90 if first.rotation % 90 == 0 else 0
 
     def __call__(self, frame: Any, reformatter: Any) -> UInt8[np.ndarray, "c h w"]:

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Num
 
 from foreframe.base.wording import plural
+from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import ARRAYS, clips_in
 from foreframe.data.readers import clips_from
+from foreframe.data.store import open_grid
 
 STARTS = ("start", "forecast_reference_time", "reference_time", "init_time", "initial_time")
 LEADS = ("lead", "lead_time", "forecast_period", "step", "prediction_timedelta")
@@ -72,8 +74,6 @@ def moments(times: np.ndarray) -> tuple[str, ...]:
     """Times as text that is equal where they are: dates to the second, seconds of a film to the
     hundredth.
     """
-    if times.dtype.kind == "m":
-        times = times / np.timedelta64(1, "s")
     if times.dtype.kind == "M":
         return tuple(times.astype("datetime64[s]").astype(str).tolist())
     if times.dtype.kind in "fiu":
@@ -84,15 +84,7 @@ def moments(times: np.ndarray) -> tuple[str, ...]:
 def _from_grid(path: Path, variable: Any) -> Forecasts:
     import xarray as xr
 
-    if not path.exists():
-        raise ValueError(f"there is no file {path}")
-    try:
-        with xr.set_options(keep_attrs=True):
-            how: dict[str, Any] = {"engine": "zarr", "chunks": None} if path.is_dir() else {}
-            dataset = xr.open_dataset(path, decode_timedelta=True, **how)
-    except Exception as error:  # of a dozen kinds, by engine
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} cannot be read as NetCDF or Zarr: {reason[:200]}") from None
+    dataset = xr.decode_cf(open_grid(path, "", BUDGET).dataset, decode_timedelta=True)
     start, lead = _dimension(dataset, STARTS), _dimension(dataset, LEADS)
     if start is None or lead is None:
         raise ValueError(
@@ -100,29 +92,31 @@ def _from_grid(path: Path, variable: Any) -> Forecasts:
             f"forecast_reference_time and forecast_period); it has {', '.join(dataset.sizes)}"
         )
     names = [name for name, v in dataset.data_vars.items() if {start, lead} <= set(v.dims)]
-    if len(names) != 1 and variable not in names:
+    name = names[0] if len(names) == 1 else variable
+    if name not in names:
         raise ValueError(
             f"{path} has {', '.join(map(str, names)) or 'no variable'} with starts and lead times, "
             f"where {variable or 'a single one'} is to be scored"
         )
-    name = names[0] if len(names) == 1 else variable
-    steps = dataset.sizes[lead]
     # Coordinates of starts and lead times, and dates, would be taken for the frames' times.
     dates = [
-        n
-        for n, coord in dataset.coords.items()
-        if {start, lead} & set(coord.dims) or coord.dtype.kind in "mM"
+        n for n, v in dataset.coords.items() if {start, lead} & {*v.dims} or v.dtype.kind in "mM"
     ]
-    counted = ("time", np.arange(steps), {"axis": "T"})
-    plain = dataset[[name]].drop_vars(dates, errors="ignore").rename({lead: "time"})
-    plain = plain.assign_coords(time=counted)
+    plain = dataset[[name]].drop_vars(dates).rename({lead: "time"})
+    plain = plain.assign_coords(time=("time", np.arange(dataset.sizes[lead]), {"axis": "T"}))
 
     def read(k: int) -> np.ndarray:
         (clip,) = clips_from(plain.isel({start: k}))
         return np.asarray(clip.frames)
 
-    valid, units = _valid_times(path, dataset, start, lead), dataset[name].attrs.get("units", "")
-    return Forecasts(path.stem, dataset.sizes[start], steps, read, valid, str(units))
+    return Forecasts(
+        path.stem,
+        dataset.sizes[start],
+        dataset.sizes[lead],
+        read,
+        _valid_times(dataset, start, lead),
+        str(dataset[name].attrs.get("units", "")),
+    )
 
 
 def _dimension(dataset: Any, names: Sequence[str]) -> Any:
@@ -134,22 +128,14 @@ def _dimension(dataset: Any, names: Sequence[str]) -> Any:
     return None
 
 
-def _valid_times(
-    path: Path, dataset: Any, start: Any, lead: Any
-) -> Sequence[tuple[str, ...]] | None:
-    """Of each forecast; None where starts are counted."""
+def _valid_times(dataset: Any, start: Any, lead: Any) -> Sequence[tuple[str, ...]] | None:
+    """Of each forecast; None where starts are counted, or lead times have no unit of time."""
     both = [c for c in dataset.coords.values() if set(c.dims) == {start, lead}]
     if both:
         return [moments(row) for row in both[0].transpose(start, lead).values]
-    begun = dataset[start].values
-    if begun.dtype.kind in "iu":
+    begun, ahead = dataset[start].values, dataset[lead].values
+    if begun.dtype.kind in "iu" or ahead.dtype.kind != "m":
         return None
-    ahead = dataset[lead].values
-    if ahead.dtype.kind != "m":
-        raise ValueError(
-            f"{path}: {lead} has no unit of time: say in its attribute units whether these are "
-            "hours or what else"
-        )
     return [moments(row) for row in begun[:, None] + ahead]
 
 
@@ -162,8 +148,7 @@ def rows_in_order(forecasts: Forecasts, clips: Sequence[int]) -> dict[int, int]:
     if forecasts.count != len(clips):
         raise ValueError(
             f"{forecasts.name} holds {plural(forecasts.count, 'forecast')}, but "
-            f"{plural(len(clips), 'clip')} {'are' if len(clips) > 1 else 'is'} scored; forecast "
-            "those that --pasts writes, in their order"
+            f"{plural(len(clips), 'clip')} to score; forecast those that --pasts writes, in order"
         )
     return dict(zip(clips, range(len(clips)), strict=True))
 

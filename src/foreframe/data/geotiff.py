@@ -1,11 +1,11 @@
 """GeoTIFF: rasters that say where they lie; each file, or each band of a file, is a time."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import islice, pairwise
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,8 @@ from foreframe.data.maps import on_map
 from foreframe.data.pictures import natural
 
 SUFFIXES = (".tif", ".tiff")
-_WEIGHT = 24  # bytes a pixel that reading a band takes: as it is stored, its mask, and as float64
-_SCALE, _TRANSFORM, _GEO_KEYS = 33550, 34264, 34735  # tags of where a raster lies
-_SUBFILE, _BITS, _PHOTOMETRIC = 254, 258, 262
+_WEIGHT = 24  # bytes a value that reading takes: as it is stored, its mask, and as float64
+_BITS, _PHOTOMETRIC, _GEO_KEYS = 258, 262, 34735  # tags
 _COLOURS = (2, 3, 6)  # RGB, palette, YCbCr
 _BIG = (b"+\0", b"\0+")  # BigTIFF, whose header is longer
 _DATE = re.compile(
@@ -35,56 +34,46 @@ _DATE = re.compile(
 )
 
 
-class _Raster(NamedTuple):
-    """What the header of a file says; the files of one recording are alike in all but the first
-    two.
+class _Header(NamedTuple):
+    """What a file says of itself, in which the files of one recording are alike.
 
     Args:
-        path: of the file.
-        times: of its bands, where all have a time.
         shape: bands, rows and columns.
         place: the numbers a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f.
         crs: the map, in WKT.
-        names: of the bands; their numbers where they have none.
         units: of the first band.
+        bands: names of those that are read; "" where these have times, or none has a name.
     """
 
-    path: Path
-    times: list[datetime | None]
     shape: tuple[int, int, int]
     place: tuple[float, ...]
     crs: str
-    names: tuple[str, ...]
     units: str
+    bands: str
 
 
-_ALIKE = ("bands, rows and columns", "places", "maps", "names of bands", "units")
+class _Layer(NamedTuple):
+    """A frame: the bands of a file, counted from 1, that are its channels."""
+
+    path: Path
+    bands: tuple[int, ...]
+    time: datetime | None
 
 
 def is_geotiff(path: Path) -> bool:
-    """Whether a TIFF says where it lies, and holds values: 8-bit colours are pictures, and several
-    pages no recording.
-    """
+    """Whether a TIFF says where it lies, and holds values: 8-bit colours are pictures."""
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
-        tags, *others = islice(_pages(path), 2)
-    except Exception:  # no TIFF; whoever reads it says what is wrong
-        return False
-    one = all(other.get(_SUBFILE, 0) for other in others)  # besides overviews and masks
-    colours = tags.get(_PHOTOMETRIC) in _COLOURS and set(tags.get(_BITS, (8,))) == {8}
-    return one and _GEO_KEYS in tags and (_SCALE in tags or _TRANSFORM in tags) and not colours
-
-
-def _pages(path: Path) -> Iterator[dict[int, Any]]:
-    """The tags of each picture in a file, overviews and masks among them."""
-    with path.open("rb") as file:
-        start = file.read(16)
-        tags = ImageFileDirectory_v2(start if start[2:4] in _BIG else start[:8])
-        while tags.next:
+        with path.open("rb") as file:
+            start = file.read(16)
+            tags = ImageFileDirectory_v2(start if start[2:4] in _BIG else start[:8])
             file.seek(tags.next)
             tags.load(file)
-            yield dict(tags)
+    except Exception:  # no TIFF; whoever reads it says what is wrong
+        return False
+    colours = tags.get(_PHOTOMETRIC) in _COLOURS and set(tags.get(_BITS, (8,))) == {8}
+    return _GEO_KEYS in tags and not colours
 
 
 def read_geotiff(
@@ -95,8 +84,8 @@ def read_geotiff(
 ) -> Clip:
     """A raster for each time, read when its frames are asked for: float32 (T,C,H,W), north-up.
 
-    Times come from the descriptions or tags of the bands, where all of them have one, or else from
-    the names of the files: 2020-11-16T12:00, 20201116_1200, 202011161200, 20201116, 2020-11. Where
+    Times come from the descriptions of the bands, where all of them have one, or else from the
+    names of the files: 2020-11-16T12:00, 20201116_1200, 202011161200, 20201116, 2020-11. Where
     names have none, files are in the order of the numbers in them, and there are no times. Bands
     without times are channels. No data is NaN; scale and offset are applied; coordinates are those
     of pixel centres, with the map as grid mapping.
@@ -109,55 +98,40 @@ def read_geotiff(
 
     Raises:
         ValueError: rasterio is not installed; no file that can be read; files of unlike sizes, maps
-            or bands; two of one time; a map turned against the north; more than the budget.
+            or bands; a map turned against the north; more than the budget.
     """
     paths = [Path(source)] if isinstance(source, str | Path) else list(source)
-    needed("rasterio", "geotiff", f"{paths[0].name}: reading GeoTIFF")
-    needed("pyproj", "geotiff", f"{paths[0].name}: reading GeoTIFF")
-    rasters, notes = _rasters(paths, strict)
-    first = rasters[0]
-    for raster in rasters:
-        for what, expected, other in zip(_ALIKE, first[2:], raster[2:], strict=True):
-            if other != expected:
-                raise ValueError(
-                    f"{first.path} and {raster.path.name} have other {what}; keep the files of a "
-                    "recording in a folder of their own"
-                )
-    layers, bands = _layers(rasters, variable)
-    times = [layer.time for layer in layers]
-    for layer, after in pairwise(layers):
-        if layer.time is not None and layer.time == after.time:
+    for package in ("rasterio", "pyproj"):
+        needed(package, "geotiff", f"{paths[0].name}: reading GeoTIFF")
+    headers, layers, notes = _headers(paths, variable, strict)
+    first, header = next(iter(headers.items()))
+    for path, other in headers.items():
+        if other != header:
             raise ValueError(
-                f"{layer.path} and {after.path.name} are both of {layer.time}; keep the files of a "
-                "recording in a folder of their own"
+                f"{first} and {path.name} have other sizes, maps, bands or units; keep the files "
+                "of a recording in a folder of their own"
             )
-    height, width = first.shape[1:]
-    check_budget(_WEIGHT * height * width, budget, f"{first.path} of {height}x{width} pixels")
+    times = [layer.time for layer in layers]
+    height, width = header.shape[1:]
     shape = (len(layers), len(layers[0].bands), height, width)
-    check_frames_fit(shape, 4, sum(r.path.stat().st_size for r in rasters), budget, str(first.path))
+    what = f"a frame of {first} of {'x'.join(map(str, shape[1:]))}"
+    check_budget(_WEIGHT * math.prod(shape[1:]), budget, what)
+    check_frames_fit(shape, 4, sum(path.stat().st_size for path in headers), budget, str(first))
 
-    place = _place(first)
-    upside_down = first.place[4] > 0
+    place = _place(header)
+    upside_down = header.place[4] > 0
     return Clip(
         _RasterFrames(layers, shape, upside_down),
         None if None in times else np.array(times, "datetime64[ns]"),
-        first.units,
+        header.units,
         place["coordinates"],
-        first.path.name if len(rasters) == 1 else first.path.parent.name,
-        ", ".join(bands),
+        first.name if len(headers) == 1 else first.parent.name,
+        header.bands,
         (*notes, *(["rows ran south to north: turned north-up"] if upside_down else [])),
         place["attributes"],
         place["dims"],
         turned=upside_down,
     )
-
-
-class _Layer(NamedTuple):
-    """A frame: the bands of a file, counted from 1, that are its channels."""
-
-    path: Path
-    bands: tuple[int, ...]
-    time: datetime | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,53 +188,64 @@ def _opened(path: Path) -> Iterator[Any]:
 # What files say of themselves
 
 
-def _rasters(paths: Sequence[Path], strict: bool) -> tuple[list[_Raster], list[str]]:
-    """The headers, and a note where files were left out.
+def _headers(
+    paths: Sequence[Path], variable: str | Sequence[str] | None, strict: bool
+) -> tuple[dict[Path, _Header], list[_Layer], list[str]]:
+    """What the files say, their frames in order, and a note where files were left out.
 
     Raises:
         ValueError: a file that cannot be read, where none can or `strict` is set.
     """
-    rasters, refused = [], []
-    for path in paths:
+    headers, layers, refused = dict[Path, _Header](), list[_Layer](), []
+    for path in sorted(paths, key=natural):
         try:
             with _opened(path) as file:
-                rasters.append(_header(path, file))
+                own = _layers(path, file, variable)
+                headers[path] = _header(path, file, own)
+                layers += own
         except ValueError as error:
-            if strict:
-                raise
             refused.append(error)
-    if not rasters:
+    if refused and (strict or not headers):
         raise refused[0]
-    left_out = f"{plural(len(refused), 'file')} left out: {refused[0]}" if refused else ""
-    return rasters, [left_out] if left_out else []
+    if all(layer.time for layer in layers):
+        layers.sort(key=lambda layer: layer.time or datetime.min)
+    left_out = [f"{plural(len(refused), 'file')} left out: {refused[0]}"] if refused else []
+    return headers, layers, left_out
 
 
-def _header(path: Path, file: Any) -> _Raster:
+def _header(path: Path, file: Any, layers: list[_Layer]) -> _Header:
+    if file.subdatasets:
+        raise ValueError(
+            f"{path}: several pages of a TIFF are no recording; store each in a file of its own"
+        )
     if file.crs is None or file.transform.b or file.transform.d:
-        why = "has no map that is understood" if file.crs is None else "is turned against north"
-        raise ValueError(f"{path} {why}; gdalwarp mends that")
-    numbers = tuple(str(band) for band in file.indexes)
-    names = tuple(name or n for name, n in zip(file.descriptions, numbers, strict=True))
-    stamps = [_time_of_band(file, band) for band in file.indexes]
-    times = [] if None in stamps else stamps
-    return _Raster(
-        path,
-        times,
+        raise ValueError(f"{path} has no map, or is turned against north; gdalwarp mends that")
+    names = [file.descriptions[band - 1] for band in layers[0].bands]
+    return _Header(
         (file.count, *file.shape),
         tuple(file.transform)[:6],
         file.crs.to_wkt(version="WKT2_2019"),
-        names if not times else numbers,
         file.units[0] or "",
+        ", ".join(filter(None, names)) if len(layers) == 1 else "",
     )
 
 
-def _time_of_band(file: Any, band: int) -> datetime | None:
-    """What the description or the tags of a band say of its time."""
-    tags = {key.lower(): value for key, value in file.tags(band).items()}
-    if match := re.match(r" *(\d+) sec UTC", tags.get("grib_valid_time", "")):
-        return datetime.fromtimestamp(int(match[1]), UTC).replace(tzinfo=None)
-    texts = (file.descriptions[band - 1] or "", tags.get("time", ""), tags.get("valid_time", ""))
-    return next((time for time in map(time_in, texts) if time is not None), None)
+def _layers(path: Path, file: Any, variable: str | Sequence[str] | None) -> list[_Layer]:
+    """A frame of all bands, or of those named; a frame a band where these have times.
+
+    Raises:
+        ValueError: no such band.
+    """
+    times = [time_in(text or "") for text in file.descriptions]
+    if None not in times:
+        return [_Layer(path, (band,), time) for band, time in enumerate(times, 1)]
+    bands = {text: band for band, text in enumerate(file.descriptions, 1) if text}
+    bands |= {str(band): band for band in file.indexes}
+    wanted = [variable] if isinstance(variable, str) else list(variable or map(str, file.indexes))
+    for name in wanted:
+        if name not in bands:
+            raise ValueError(f"{path} has no band {name}; it has {', '.join(bands)}")
+    return [_Layer(path, tuple(bands[name] for name in wanted), time_in(path.stem))]
 
 
 def time_in(text: str) -> datetime | None:
@@ -272,45 +257,11 @@ def time_in(text: str) -> datetime | None:
     return None
 
 
-def _layers(
-    rasters: list[_Raster], variable: str | Sequence[str] | None
-) -> tuple[list[_Layer], list[str]]:
-    """The frames in order, and the names of their channels.
-
-    Raises:
-        ValueError: no such band.
-    """
-    first = rasters[0]
-    if first.times:
-        layers = [
-            _Layer(raster.path, (band,), time)
-            for raster in rasters
-            for band, time in enumerate(raster.times, 1)
-        ]
-        return sorted(layers, key=lambda layer: layer.time or datetime.min), []
-    names = list(first.names)
-    wanted = [variable] if isinstance(variable, str) else list(variable or names)
-    numbers = {str(band): band for band in range(1, len(names) + 1)}
-    bands = {**numbers, **{name: band for band, name in enumerate(names, 1)}}
-    for name in wanted:
-        if name not in bands:
-            raise ValueError(f"{first.path} has no band {name}; it has {', '.join(names)}")
-    channels = tuple(bands[name] for name in wanted)
-    times = [time_in(raster.path.stem) for raster in rasters]
-    layers = [
-        _Layer(raster.path, channels, None if None in times else time)
-        for raster, time in zip(rasters, times, strict=True)
-    ]
-    plain = names == list(numbers)
-    layers.sort(key=lambda layer: (layer.time or datetime.min, natural(layer.path)))
-    return layers, [] if plain else [names[band - 1] for band in channels]
-
-
-def _place(raster: _Raster) -> dict[str, Any]:
+def _place(header: _Header) -> dict[str, Any]:
     """As `on_map` gives it, north-up."""
     import pyproj
 
-    a, _, c, _, e, f = raster.place
-    height, width = raster.shape[1:]
+    a, _, c, _, e, f = header.place
+    height, width = header.shape[1:]
     x, y = c + (np.arange(width) + 0.5) * a, f + (np.arange(height) + 0.5) * e
-    return on_map(pyproj.CRS.from_wkt(raster.crs), x, y[::-1] if e > 0 else y)
+    return on_map(pyproj.CRS.from_wkt(header.crs), x, y[::-1] if e > 0 else y)

@@ -1,15 +1,14 @@
 """Numbered pictures and animations (GIF, WebP), read one picture at a time by Pillow."""
 
 import re
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageMode, ImageOps, ImageSequence, UnidentifiedImageError
 
 from foreframe.base.budget import OverBudgetError, check_budget
 from foreframe.base.notes import warn
@@ -20,10 +19,9 @@ from foreframe.data.header_limits import check_frames_fit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
-_GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # pillow's modes
-_CLEAR = ("RGBA", "LA", "PA", "RGBa", "La")  # those in which pixels may be transparent
 _TURN = 0x0112  # EXIF's tag: 5 to 8 swap rows and columns
 _PHOTOS = ("JPEG", "MPO")  # formats whose headers have EXIF's tags
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the budget says it better
 
 
 def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
@@ -43,102 +41,73 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
             that claims more than the budget.
     """
     path = Path(path)
-    kind = path.suffix[1:].upper() or "GIF"
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    if kind.startswith("TIF"):
+    if path.suffix.lower().startswith(".tif"):
         raise ValueError(
             f"{path}: several pages of a TIFF are no recording; store each in a file of its own"
         )
     seconds, grey = [0.0], True
-    note: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     try:
-        with _opened(path) as image:
+        with Image.open(path) as image:
             shape = (3, image.height, image.width)
             _check_size(image, path, budget)
             pages = count_pages(path)
             check_frames_fit((pages, *shape), 1, path.stat().st_size, budget, str(path))
-            try:
-                for _ in ImageSequence.Iterator(image):
-                    pixels = _pixels(image, shape, np.dtype(np.uint8))
-                    grey = grey and bool((pixels == pixels[:1]).all())
-                    seconds.append(seconds[-1] + (image.info.get("duration") or 100) / 1000)
-            except Exception as error:
-                if len(seconds) == 1:
-                    raise
-                whole = f"only its first {len(seconds) - 1} frames are there"
-                note = (f"the {kind} is damaged: {whole} ({_short(error)})",)
+            for _ in ImageSequence.Iterator(image):
+                pixels = _pixels(image, shape, np.dtype(np.uint8))
+                grey = grey and bool((pixels == pixels[:1]).all())
+                seconds.append(seconds[-1] + (image.info.get("duration") or 100) / 1000)
     except OverBudgetError:
         raise
     except Exception as error:  # pillow's readers raise whatever they stumble over
-        raise ValueError(
-            f"{path.name} is no {kind} that can be read ({_short(error)}); make or fetch it again"
-        ) from None
+        if len(seconds) == 1:
+            raise ValueError(
+                f"{path.name} is no animation that can be read ({_short(error)}); make or fetch it "
+                "again"
+            ) from None
+        notes = (f"damaged: only its first {len(seconds) - 1} frames are there ({_short(error)})",)
     places = [(path, k) for k in range(len(seconds) - 1)]
     shape = (1 if grey else 3, *shape[1:])
     frames = Pictures(places, shape, np.dtype(np.uint8), budget=budget)
-    return Clip(frames, times=np.array(seconds[:-1]), name=path.name, notes=note)
-
-
-def _is_image(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return Clip(frames, times=np.array(seconds[:-1]), name=path.name, notes=notes)
 
 
 def count_pages(path: Path) -> int:
     """How many pictures a file holds; 0 where it cannot be read."""
     try:
-        with _opened(path) as image:
+        with Image.open(path) as image:
             return int(getattr(image, "n_frames", 1))
     except Exception:
         return 0
 
 
 def read_images(
-    folder_or_list: str | Path | Sequence[str | Path],
+    paths: Sequence[Path],
     strict: bool = False,
     size: tuple[int, int] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """Numbered images as frames (T,C,H,W), read when asked for: uint8, uint16 where grey images
-    have 16 bits, or as stored.
+    """Images as frames (T,C,H,W) in the order given, read when asked for: uint8, uint16 where grey
+    images have 16 bits, or as stored.
 
-    A folder's images (png, jpg, bmp, tif, webp) are taken in the order of the numbers in their
-    names, img2 before img10, without hidden files; a list keeps its order. C is 1 where the first
-    image is grey and 3 (RGB) otherwise; transparent parts are black; photographs are turned upright
-    as their EXIF tag says. There are no times.
+    C is 1 where the first image is grey and 3 (RGB) otherwise; transparent parts are black;
+    photographs are turned upright as their EXIF tag says. There are no times.
 
     Args:
-        folder_or_list: a folder, or the paths of images.
+        paths: of at least one image: png, jpg, bmp, tif, webp.
         strict: refuse an image that cannot be read, instead of the one before it in its place.
         size: H and W that every image is resized to; needed where they differ.
         budget: GiB that reading an image may take.
 
     Raises:
-        ValueError: no such folder, no images, unlike sizes or depths, an image that `strict`
-            refuses, more than the budget.
+        ValueError: unlike sizes or depths, an image that `strict` refuses, none that can be read,
+            more than the budget.
     """
-    if isinstance(folder_or_list, str | Path):
-        folder = Path(folder_or_list)
-        if not folder.is_dir():
-            raise ValueError(f"there is no folder {folder}")
-        paths = sorted((path for path in folder.iterdir() if _is_image(path)), key=natural)
-        name = folder.resolve().name
-    else:
-        paths, name = [Path(p) for p in folder_or_list], ""
-    if not paths:
-        raise ValueError(
-            f"{folder_or_list or 'the list'} has no images; give files that end in "
-            f"{', '.join(SUFFIXES)}"
-        )
-    if size is not None and min(size) < 1:
-        raise ValueError(f"size {size}: rows and columns are at least 1")
-
     kinds: dict[Path, _Kind] = {}
     broken: list[int] = []
     for k, path in enumerate(paths):
         try:
-            with _opened(path) as image:
+            with Image.open(path) as image:
                 _check_size(image, path, budget)
                 kinds[path] = _kind(image)
         except OverBudgetError:
@@ -154,31 +123,20 @@ def read_images(
         )
     first, kind = next(iter(kinds.items()))
     for path, other in kinds.items():
-        if size is None and other.size != kind.size:
-            sizes = [f"{h}x{w}" for h, w in (kind.size, other.size)]
+        if (size is None and other.size != kind.size) or other.dtype != kind.dtype:
+            has, but = (f"{of.size[0]}x{of.size[1]} {of.dtype}" for of in (kind, other))
             raise ValueError(
-                f"{first.name} is {sizes[0]} and {path.name} {sizes[1]} (rows x columns); "
-                "give a size to which all are resized"
+                f"{first.name} is {has} and {path.name} {but} (rows x columns); give a size to "
+                "which all are resized, and store all with the same depth"
             )
-        if other.dtype != kind.dtype:
-            raise ValueError(
-                f"{first.name} holds {kind.dtype} and {path.name} {other.dtype}; store all images "
-                "with the same depth"
-            )
-    unlike = sum(other.grey != kind.grey for other in kinds.values())
     notes = []
-    if unlike:
-        what = (
-            "in colour: they are turned grey, as the first is"
-            if kind.grey
-            else "grey: they are given three equal channels"
-        )
-        notes.append(f"{unlike} of {len(paths)} images are {what}")
+    if unlike := sum(other.grey != kind.grey for other in kinds.values()):
+        notes.append(f"{unlike} of {len(paths)} images are turned {'grey' if kind.grey else 'RGB'}")
     if size is not None and any(other.size != size for other in kinds.values()):
         notes.append(f"images are resized to {size[0]}x{size[1]}")
     shape = (1 if kind.grey else 3, *(size or kind.size))
     frames = Pictures([(path, 0) for path in paths], shape, kind.dtype, strict, broken, budget)
-    return Clip(frames, name=name, notes=tuple(notes))
+    return Clip(frames, notes=tuple(notes))
 
 
 class Pictures(DecodedFrames):
@@ -263,9 +221,7 @@ class _OpenFile:
         """The open picture of that number."""
         if self.path != path:
             self.close()
-            with _without_limit():
-                self.image = Image.open(path)
-            self.path = path
+            self.image, self.path = Image.open(path), path
         self.image.seek(number)
         return self.image
 
@@ -292,18 +248,11 @@ class _Kind(NamedTuple):
 
 
 def _kind(image: Any) -> _Kind:
-    size, mode, dtype = (image.height, image.width), image.mode, "uint8"
+    size, mode = (image.height, image.width), ImageMode.getmode(image.mode)
     if image.format in _PHOTOS and image.getexif().get(_TURN, 1) in (5, 6, 7, 8):
         size = size[::-1]
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
-        dtype = "uint16"  # older pillows call 16 bits so
-    elif mode in ("I", "F"):
-        dtype = "int32" if mode == "I" else "float32"
-    return _Kind(size, mode in _GREY, np.dtype(dtype))
-
-
-def _is_clear(image: Any) -> bool:
-    return image.mode in _CLEAR or "transparency" in image.info
+    stored = mode.typestr[1:].replace("b1", "u1")  # in this machine's order of bytes
+    return _Kind(size, mode.basemode == "L", np.dtype(stored))
 
 
 def _pixels(image: Any, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "c h w"]:
@@ -313,7 +262,7 @@ def _pixels(image: Any, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.nd
     if image.format in _PHOTOS:
         image = ImageOps.exif_transpose(image)
     if dtype == np.uint8:
-        if _is_clear(image):
+        if image.has_transparency_data:
             black = Image.new("RGBA", image.size, (0, 0, 0, 255))
             image = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
         mode = "L" if shape[0] == 1 else "RGB"
@@ -331,34 +280,11 @@ def _pixels(image: Any, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.nd
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
-_limit = threading.RLock()
-
-
-@contextmanager
-def _without_limit() -> Iterator[None]:
-    """Pillow's own limit of pixels, which no option of ours can raise, is off while a header is
-    read: the budget stands for it.
-    """
-    with _limit:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = usual
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    with _without_limit():
-        image = Image.open(path)
-    with image:
-        yield image
-
-
 def _check_size(image: Any, path: Path, budget: float) -> None:
     height, width = image.height, image.width
     # Pillow keeps three channels in four bytes; what is converted lies there more than once.
-    weight = (4 if image.mode in _GREY else 12) + (16 if _is_clear(image) else 0)
+    grey = ImageMode.getmode(image.mode).basemode == "L"
+    weight = (4 if grey else 12) + (16 if image.has_transparency_data else 0)
     what = f"{path.name} of {height}x{width} pixels"
     check_budget(height * width * weight, budget, what, "leave it out")
 

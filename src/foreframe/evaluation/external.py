@@ -63,9 +63,7 @@ def open_external(
     among = [clip for clip in range(len(dataset)) if all(clip in rows for rows in by_time.values())]
     scored = chosen(dataset, clips, among)
     if not scored:
-        raise ValueError(
-            f"{' and '.join(given.name for given in forecasts)} have no clip in common"
-        )
+        raise ValueError(f"{' and '.join(by_time)} have no clip in common")
     readers = {}
     for given in forecasts:
         check_units(given.units, scaling.units, given.name, "the clips are in")
@@ -89,9 +87,8 @@ def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
         times[k] = known[recording][start + window.past : start + window.length]
         if owner.setdefault(times[k], recording) != recording:
             raise ValueError(
-                f"{dataset.name}: two recordings are of the same time, {times[k][0]}, so times do "
-                "not tell which forecast is of which; give the forecasts as .npy in the order of "
-                "the clips"
+                f"{dataset.name}: two recordings are of one time, {times[k][0]}; give the "
+                "forecasts as .npy in the order of the clips"
             )
     return times
 
@@ -135,7 +132,7 @@ def checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> Te
     bad = int((~forecast.isfinite() & ~parts.truth.isnan()).sum())
     if bad:
         raise ValueError(
-            f"{name}: {plural(bad, 'value')} of a forecast {'is' if bad == 1 else 'are'} NaN or "
-            "infinite where the truth is known; a forecast has to give each a number"
+            f"{name}: {plural(bad, 'value')} of a forecast NaN or infinite where the truth is "
+            "known; a forecast has to give each a number"
         )
     return forecast

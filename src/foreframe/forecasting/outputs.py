@@ -19,7 +19,6 @@ from foreframe.visuals import (
     Paint,
     animation_frames,
     contact_sheet,
-    holds_nan,
     members_by_name,
     paint_for,
     strip,
@@ -34,7 +33,6 @@ TO_LOOK_AT = (".mp4", ".gif", ".png", "")
 TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
 OF_A_PLACE = ".csv"
 COLOURS = ("red", "green", "blue")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def check_output(path: str | Path, of_a_place: bool = False) -> str:
@@ -49,10 +47,8 @@ def check_output(path: str | Path, of_a_place: bool = False) -> str:
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if of_a_place and kind != OF_A_PLACE:
-        raise ValueError(f"output {path}: the values of one place are written as .csv")
-    if not of_a_place and kind == OF_A_PLACE:
-        raise ValueError(f"output {path}: a .csv holds the values of one place: name it, --at")
+    if of_a_place != (kind == OF_A_PLACE):
+        raise ValueError(f"output {path}: the values of one place, --at, are written as .csv")
     if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH, OF_A_PLACE):
         endings = ", ".join(filter(None, (*TO_LOOK_AT, *TO_GO_ON_WITH)))
         raise ValueError(
@@ -61,16 +57,11 @@ def check_output(path: str | Path, of_a_place: bool = False) -> str:
         )
     if kind in (".nc", ".zarr") and path.suffix != kind:
         raise ValueError(f"output {path}: grids end in {kind}, in small letters")
-    if path.is_dir() and kind not in ("", ".zarr"):
-        raise ValueError(f"output {path} is a folder; name a file")
-    if kind == ".zarr" and path.is_file():
-        raise ValueError(f"output {path} is a file, but a Zarr store is a folder; name another one")
-    if not kind and path.is_file():
-        raise ValueError(f"output {path} is a file; name a new folder for the pictures")
+    what = "folder" if kind in ("", ".zarr") else "file"
+    if path.exists() and path.is_dir() != (what == "folder"):
+        raise ValueError(f"output {path} is there, and no {what}; choose another name")
     if not kind and path.is_dir() and any(path.iterdir()):
-        raise ValueError(
-            f"output {path} is a folder that is not empty; name a new one for the pictures"
-        )
+        raise ValueError(f"output {path} is a folder that is not empty; name a new one")
     try:
         check_writable(path.parent)
     except ValueError as error:
@@ -125,8 +116,7 @@ def write_forecast(
         # Outlying members would leave all else in one colour.
         shown = [whole, made.mean(axis=0), *([] if came is None else [came])]
         paint = paint_of(colours, scaling, some.units, shown)
-    labels = captions(past.times, some.times, short=kind == ".png")
-    how: dict[str, Any] = {"paint": paint, "times": labels}
+    how: dict[str, Any] = {"paint": paint, "times": captions(past.times, some.times)}
     if kind == ".png":
         drawn = strip if some is future else strip_of_members
         write_png(path, drawn(whole, made[0] if some is future else made, came, **how))
@@ -172,19 +162,14 @@ def write_rolling(
     if paint is None:
         scaling = scaling.of(clip.frames.dtype)
         paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
-    missing = paint.has_legend and (firsts[-1] + steps > len(clip) or holds_nan(targets.frames))
-    labels = []
-    for first in firsts:
-        seen = None if clip.times is None else clip.times[first - firsts[0] : first]
-        labels.append(captions(seen, clip.times_from(first, steps)))
-    room = sorted({label for times in labels for label in times or ()})
 
     def pictures() -> Iterator[np.ndarray]:
-        for times, clips in zip(labels, forecasts, strict=True):
+        for first, clips in zip(firsts, forecasts, strict=True):
+            seen = None if clip.times is None else clip.times[first - firsts[0] : first]
+            times = captions(seen, clip.times_from(first, steps))
             past, future, truth = (np.asarray(part.frames) for part in clips)
             panels = members_by_name(future) if future.ndim == 5 else {"forecast": future}
-            how: dict[str, Any] = {"paint": paint, "times": times, "missing": missing}
-            yield from animation_frames(past, panels, truth, **how, room=room)
+            yield from animation_frames(past, panels, truth, paint=paint, times=times)
 
     write_moving(path, kind, pictures(), fps or usual_fps(clip))
 
@@ -209,29 +194,25 @@ def write_place(
     check_output(path, of_a_place=True)
     some = future[0] if isinstance(future, Ensemble) else future
     frames = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
-    before, members = place.of(np.asarray(past.frames)), place.of(frames)
+    members = place.of(frames)
     came = np.full(members.shape[1:], np.nan)
     if truth is not None:
         came = place.of(np.asarray(truth.frames))
-    known = past.times is not None and some.times is not None
-    times = np.concatenate([past.times, some.times]) if known else None
-    names = _channels(some)
-    measured = np.concatenate([before, came])
-    blank = np.full((len(members), len(past), len(names)), np.nan)
-    made = np.concatenate([blank, members], axis=1)
-    columns = [f"member_{k + 1}" for k in range(len(members))]
+    measured = np.concatenate([place.of(np.asarray(past.frames)), came])
+    blank = np.full((len(members), len(past), members.shape[2]), np.nan)
+    values = np.stack([measured, *np.concatenate([blank, members], axis=1)], axis=-1)
+    times = [""] * len(measured)
+    if past.times is not None and some.times is not None:
+        times = list(map(_exact, np.concatenate([past.times, some.times])))
     head = ["time", "ahead", "variable", "units", "measured"]
-    rows = io.StringIO(newline="")
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow([*head, *(columns if isinstance(future, Ensemble) else ["forecast"])])
-    for t in range(len(measured)):
-        when = "" if times is None else _exact(times[t])
-        for c, (variable, units) in enumerate(names):
-            values = [measured[t, c], *made[:, t, c]]
-            written = ["" if np.isnan(value) else f"{value:.7g}" for value in values]
-            writer.writerow([when, t + 1 - len(past), variable, units, *written])
-    with atomic_write(path) as rough:
-        rough.write_text(rows.getvalue(), encoding="utf-8")
+    columns = [f"member_{k + 1}" for k in range(len(members))]
+    rows = [[*head, *(columns if isinstance(future, Ensemble) else ["forecast"])]]
+    for t, when in enumerate(times):
+        for c, about in enumerate(_channels(some)):
+            written = ["" if np.isnan(value) else f"{value:.7g}" for value in values[t, c]]
+            rows.append([when, str(t + 1 - len(past)), *about, *written])
+    with atomic_write(path) as rough, rough.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
@@ -263,10 +244,7 @@ def write_sheet(path: str | Path, checked: Checked) -> None:
     low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
     if clip.frames.dtype == np.uint8:
         low, high = 0.0, 255.0
-    if clip.units:
-        paint = paint_for("auto", low, high, clip.units)
-    else:
-        paint = Paint("grey", low, high if high > low else low + 1)
+    paint = paint_for("auto", low, high, clip.units)
     flagged = {i: flags[k] for i, k in enumerate(checked.shown_at) if k in flags}
     labels = list(map(str, checked.shown_at))
     write_png(path, contact_sheet(np.stack(checked.shown), labels, paint, flagged=flagged))
@@ -346,14 +324,9 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
     return paint_for(colours, low, high, units)
 
 
-def captions(
-    past: np.ndarray | None, future: np.ndarray | None, short: bool = False
-) -> list[str] | None:
-    """A label for each time, past then forecast: when it is, and how far ahead; None without times.
-
-    Args:
-        short: "30 Mar 05:00" for labels that stand side by side; the year only in the first, and
-            where it changes.
+def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | None:
+    """A label for each time, past then forecast: when it is, and how far ahead; None without
+    times.
     """
     if past is None or future is None:
         return None
@@ -364,15 +337,8 @@ def captions(
     stamps = [_minute(time) for time in (*past, *future)]
     if all(stamp.endswith(" 00:00") for stamp in stamps):
         stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
-    if short:
-        years = [stamp.partition(" ")[0].rsplit("-", 2)[0] for stamp in stamps]
-        stamps = [
-            _day_first(stamp, year != before)
-            for stamp, year, before in zip(stamps, years, ["", *years], strict=False)
-        ]
-    return stamps[: len(past)] + [
-        f"{stamp}  {lead}" for stamp, lead in zip(stamps[len(past) :], ahead, strict=True)
-    ]
+    leads = [*[""] * len(past), *ahead]
+    return [f"{stamp}  {lead}".rstrip() for stamp, lead in zip(stamps, leads, strict=True)]
 
 
 def _minute(time: Any) -> str:
@@ -382,19 +348,6 @@ def _minute(time: Any) -> str:
         else time.strftime("%Y-%m-%dT%H:%M")
     )
     return text.replace("T", " ")
-
-
-def _day_first(stamp: str, with_year: bool) -> str:
-    """ "2019-03-30 05:00" -> "30 Mar 05:00", or "30 Mar 2019 05:00"; not by strftime, whose months
-    speak the machine's language.
-    """
-    date, _, hour = stamp.partition(" ")
-    year, month, day = date.rsplit("-", 2)
-    return " ".join(
-        part
-        for part in (f"{int(day)} {MONTHS[int(month) - 1]}", year if with_year else "", hour)
-        if part
-    )
 
 
 def usual_fps(clip: Clip) -> float:

@@ -9,7 +9,6 @@ from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
     animation_frames,
-    holds_nan,
     members_by_name,
     strip,
     strip_of_members,
@@ -32,7 +31,6 @@ __all__ = [
     "event_tables",
     "figures",
     "gif_bytes",
-    "holds_nan",
     "image_html",
     "legend",
     "members_by_name",

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from math import ceil, floor, isfinite, log10
-from pathlib import Path
 
 import numpy as np
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from foreframe.base.wording import closest
@@ -25,12 +24,6 @@ DBZ_STEPS = (10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0)
 RAIN_COLOURS = (
     *((58, 80, 122), (52, 116, 186), (64, 164, 226), (44, 160, 104), (126, 204, 70)),
     *((250, 228, 70), (246, 170, 72), (226, 58, 44), (190, 44, 136), (244, 208, 248)),
-)
-# ColorBrewer's RdYlBu turned round: lightness falls evenly to both sides, and colour-blind readers
-# can tell the sides apart.
-COLD_TO_WARM = (
-    *("313695", "4575b4", "74add1", "abd9e9", "e0f3f8", "ffffbf"),
-    *("fee090", "fdae61", "f46d43", "d73027", "a50026"),
 )
 # Of a continuous palette: with frames and letters a GIF has about its 256 colours.
 SHADES = 200
@@ -109,9 +102,7 @@ class Paint:
             return DBZ_STEPS
         if _rain_factor(self.units) or _is(self.units, "mm"):
             return RAIN_STEPS
-        # No unit that has known steps: even ones, the lowest of them paper.
-        n = len(RAIN_COLOURS) + 1
-        return tuple(self.low + (self.high - self.low) * k / n for k in range(1, n))
+        return ()
 
     @property
     def has_legend(self) -> bool:
@@ -142,24 +133,24 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
     return Paint(name, float(low), float(high), units)
 
 
-def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
-    """The scale as a vertical bar with ticks, under its heading or the unit, (height, columns, 3)
-    uint8.
+@lru_cache(8)  # the frames of a film have the same
+def legend(paint: Paint, height: int) -> np.ndarray:
+    """The scale as a vertical bar with ticks, under its heading or the unit, and the grey of no
+    data, (height, columns, 3) uint8.
 
     Plain pictures have none, and get no columns.
 
     Args:
         height: of the pictures beside it; about 80 is the least that can be read.
-        missing: whether it says which grey means no data.
     """
     if not paint.has_legend:
         return np.zeros((height, 0, 3), np.uint8)
     size = min(16, max(10, height // 30))
     line = size + 4
-    heading = paint.heading or tuple(filter(None, [paint.shown_units]))
+    heading = paint.heading or (paint.shown_units,)
     top = len(heading) * line + size // 2 + 2
-    bottom = height - size // 2 - 3 - (line + 2 if missing else 0)
-    span = max(1, bottom - top)
+    below = height - line - 1  # from where on the grey of no data is explained
+    span = max(1, below - size // 2 - 4 - top)
     palette = _palette(paint.name)
     if paint.name == "grey":
         palette = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
@@ -168,9 +159,8 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
         ticks = list(zip(ends, [f"{step:.4g}" for step in paint.steps], strict=True))
     else:
         ticks = _ticks(paint.low, paint.high, max(3, min(8, span // (2 * line))))
-    bar = size + 2
-    words = [*heading, *(text for _, text in ticks), *(["no data"] if missing else [])]
-    left = 8
+    bar, left = size + 2, 8
+    words = [*heading, *(text for _, text in ticks), "no data"]
     columns = left + bar + 8 + ceil(max(text_width(word, size) for word in words)) + 4
     picture = Image.new("RGB", (columns, height), PAPER)
     draw = ImageDraw.Draw(picture)
@@ -187,30 +177,23 @@ def legend(paint: Paint, height: int, missing: bool = False) -> np.ndarray:
         if last - y >= line - 2:
             write_text(picture, (left + bar + 7, y - line // 2), text, INK, size)
             last = y
-    if missing:
-        y = height - line - 1
-        draw.rectangle((left - 1, y, left + bar, y + size), fill=MISSING, outline=GREY)
-        write_text(picture, (left + bar + 7, y - 2), "no data", INK, size)
+    draw.rectangle((left - 1, below, left + bar, below + size), fill=MISSING, outline=GREY)
+    write_text(picture, (left + bar + 7, below - 2), "no data", INK, size)
     return np.asarray(picture)
 
 
-def with_legend(picture: np.ndarray, paint: Paint, missing: bool) -> np.ndarray:
+def with_legend(picture: np.ndarray, paint: Paint) -> np.ndarray:
     """The picture with its legend on the right, and paper below it where it is too low for that."""
     if not paint.has_legend:
         return picture
     below = max(0, 120 - picture.shape[0])
-    if below:
-        paper = np.full((below, picture.shape[1], 3), PAPER, np.uint8)
-        picture = np.concatenate([picture, paper])
-    return np.concatenate([picture, legend(paint, picture.shape[0], missing)], axis=1)
+    paper = np.full((below, picture.shape[1], 3), PAPER, np.uint8)
+    picture = np.concatenate([picture, paper])
+    return np.concatenate([picture, legend(paint, picture.shape[0])], axis=1)
 
 
 def write_text(
-    picture: Image.Image,
-    at: tuple[int, int],
-    text: str,
-    colour: tuple[int, int, int],
-    size: int = 11,
+    picture: Image.Image, at: tuple[int, int], text: str, colour: tuple[int, int, int], size: int
 ) -> None:
     """Write letters with their left upper corner `at` a place.
 
@@ -222,18 +205,15 @@ def write_text(
     picture.paste(colour, at, mask.point(shades))
 
 
-def text_width(text: str, size: int = 11) -> float:
+def text_width(text: str, size: int) -> float:
     return _font(size).getlength(text)
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> ImageFont.FreeTypeFont:
     # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which foreframe needs anyway, has
     # one that does.
-    spec = find_spec("matplotlib")
-    matplotlib = Path(spec.origin if spec and spec.origin else "").parent
-    path = matplotlib / "mpl-data/fonts/ttf/DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size) if path.is_file() else ImageFont.load_default(size)
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def round_up(value: float) -> float:
@@ -242,11 +222,13 @@ def round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
-def white_of(most: float, paint: Paint) -> float:
-    """The white of errors and spreads, which are 0 and more, in shown units: a round number that
-    `most` is not above; of pictures, whose range is fixed, no more than they can differ by.
+def white_of(values: np.ndarray, percent: float, paint: Paint) -> float:
+    """The white of errors or spreads, which are 0 and more, in shown units: a round number that so
+    many percent of them are not above; of pictures, whose range is fixed, no more than they can
+    differ by.
     """
     span = paint.high - paint.low
+    most = float(np.nanpercentile(values, percent)) if np.isfinite(values).any() else 0.0
     white = round_up(most if most > 0 else span / 10)
     return min(white, span) if paint.name == "grey" else white
 
@@ -255,11 +237,7 @@ def _ticks(low: float, high: float, n: int) -> list[tuple[float, str]]:
     """About n round numbers between the ends, each with its part of the way up."""
     step = round_up((high - low) / n)
     values = [k * step for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
-    digits = max(0, -floor(log10(step) + 1e-9))
-    small = digits > 4 or max(abs(low), abs(high)) >= 1e6
-    return [
-        ((v - low) / (high - low), f"{v:.4g}" if small else f"{v + 0.0:.{digits}f}") for v in values
-    ]
+    return [((v - low) / (high - low), f"{v + 0.0:.6g}") for v in values]
 
 
 @lru_cache
@@ -269,18 +247,15 @@ def _palette(name: str) -> np.ndarray:
         return np.zeros((0, 3), np.uint8)
     if name == "radar":
         return np.array([PAPER, *RAIN_COLOURS], np.uint8)
-    if name == "temperature":
-        anchors = np.array([list(bytes.fromhex(code)) for code in COLD_TO_WARM], float)
-        places = np.linspace(0, len(anchors) - 1, SHADES)
-        channels = [np.interp(places, range(len(anchors)), channel) for channel in anchors.T]
-        return np.stack(channels, axis=1).round().astype(np.uint8)
     from matplotlib import colormaps
 
-    if name not in colormaps:
+    if name not in (*OWN, *colormaps):
         meant = closest(name, ["auto", *OWN, *colormaps])
         choose = f"choose auto, {', '.join(OWN)} or a matplotlib colormap"
         raise ValueError(f"no colours named {name!r}; {meant or choose}")
-    return (colormaps[name](np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8)
+    # Lightness falls evenly to both sides, and colour-blind readers can tell the sides apart.
+    colours = colormaps["RdYlBu_r" if name == "temperature" else name]
+    return (colours(np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8)
 
 
 def _is(units: str, *wanted: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from foreframe.clips.clip import Clip
-from foreframe.visuals.colours import Paint, paint_for
+from foreframe.visuals.colours import paint_for
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.tables import figures, score_table, wrap
 
@@ -33,11 +33,9 @@ def clip_png(clip: Clip, most: int = FRAMES) -> bytes:
     frames = np.concatenate([np.asarray(clip.frames[t : t + 1]) for t in shown])
     known = frames[np.isfinite(frames)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    if clip.units:
-        paint = paint_for("auto", low, high, clip.units)
-    else:  # pictures, of 8 bits or in [0,1]
-        top = 255.0 if frames.dtype == np.uint8 or high > 2 else 1.0
-        paint = Paint("grey", 0.0, top)
+    if not clip.units:  # pictures, of 8 bits or in [0,1]
+        low, high = 0.0, 255.0 if frames.dtype == np.uint8 or high > 2 else 1.0
+    paint = paint_for("auto", low, high, clip.units)
     labels = [str(t) if clip.times is None else _moment(clip.times[t]) for t in shown]
     return png_bytes(contact_sheet(frames, labels, paint))
 

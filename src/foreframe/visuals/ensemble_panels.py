@@ -31,39 +31,35 @@ def ensembles_png(ensembles: Mapping[str, Mapping[str, Any]]) -> bytes:
     return png_of(figure)
 
 
-def _leads(summary: Mapping[str, Any], score: str) -> list[float]:
-    scores = summary["scores"].get("physical", summary["scores"]["standard"])
-    return _numbers(scores[score]["per_lead"])
-
-
 def _numbers(values: Sequence[float | None]) -> list[float]:
     """JSON's null is no number."""
     return [math.nan if value is None else value for value in values]
 
 
 def _crps(axis: Any, ensembles: Mapping[str, Any]) -> None:
-    for k, (name, of) in enumerate(ensembles.items()):
-        values = _leads(of, "fair_crps")
-        axis.plot(range(1, len(values) + 1), values, marker=".", color=f"C{k}", label=name)
-    _by_lead(axis, "fair CRPS (lower is better)", ensembles)
+    _by_lead(axis, ensembles, {"fair_crps": ("-", "")})
+    axis.set_title("fair CRPS (lower is better)")
 
 
 def _spread(axis: Any, ensembles: Mapping[str, Any]) -> None:
-    for k, (name, of) in enumerate(ensembles.items()):
-        for score, style in (("rmse_of_mean", "-"), ("spread", "--")):
-            values = _leads(of, score)
-            what = f"{name}: {'error of the mean' if style == '-' else 'spread'}"
-            axis.plot(range(1, len(values) + 1), values, style, color=f"C{k}", label=what)
-    _by_lead(axis, "spread beside error (alike: rightly unsure)", ensembles)
+    shown = {"rmse_of_mean": ("-", ": error of the mean"), "spread": ("--", ": spread")}
+    _by_lead(axis, ensembles, shown)
+    axis.set_title("spread beside error (alike: rightly unsure)")
 
 
-def _by_lead(axis: Any, title: str, ensembles: Mapping[str, Any]) -> None:
+def _by_lead(axis: Any, ensembles: Mapping[str, Any], shown: Mapping[str, tuple[str, str]]) -> None:
+    """Scores by lead time, in units where there are any: how each is drawn, and what it is."""
     from matplotlib.ticker import MaxNLocator
 
     some = next(iter(ensembles.values()))
-    in_units = some["units"] or "the data's units"
-    scale = in_units if "physical" in some["scores"] else "values from 0 to 1"
-    axis.set(title=title, xlabel="frames ahead", ylabel=scale)
+    in_units = "physical" in some["scores"]
+    for k, (name, of) in enumerate(ensembles.items()):
+        scores = of["scores"]["physical" if in_units else "standard"]
+        for score, (style, what) in shown.items():
+            values = _numbers(scores[score]["per_lead"])
+            axis.plot(range(1, len(values) + 1), values, style, color=f"C{k}", label=name + what)
+    scale = (some["units"] or "the data's units") if in_units else "values from 0 to 1"
+    axis.set(xlabel="frames ahead", ylabel=scale)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -86,31 +82,27 @@ def _ranks(axis: Any, ensembles: Mapping[str, Any]) -> None:
 def _spectra(axis: Any, ensembles: Mapping[str, Any]) -> None:
     title = "power over the truth's, last lead time (1: as much texture)"
     axis.set(title=title, xlabel="wavelength, pixels", ylabel="ratio of power")
-    if not any(of > 0 for of in _spectrum(next(iter(ensembles.values())), "spectrum_of_truth")):
-        # A logarithmic axis cannot be drawn without a value.
-        said = "none: each frame has missing values, or is blank"
-        axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", color="grey")
-        return
     for k, (name, of) in enumerate(ensembles.items()):
-        truth = _spectrum(of, "spectrum_of_truth")
-        for score, style in (("spectrum", "-"), ("spectrum_of_mean", ":")):
-            own = _spectrum(of, score)
+        truth, members, mean = (
+            _numbers(of["scores"]["standard"][which]["per_lead"][-1])
+            for which in ("spectrum_of_truth", "spectrum", "spectrum_of_mean")
+        )
+        for own, style, what in ((members, "-", "members"), (mean, ":", "their mean")):
+            # Where the truth has no power, or none is known, there is nothing to draw.
             ratios = [
                 max(LEAST_POWER, a / b) if b > 0 else math.nan
                 for a, b in zip(own, truth, strict=True)
             ]
-            what = f"{name}: {'members' if style == '-' else 'their mean'}"
-            axis.plot(of["wavelengths"], ratios, style, color=f"C{k}", label=what)
+            label = f"{name}: {what}"
+            axis.plot(of["wavelengths"], ratios, style, color=f"C{k}", label=label)
+    if all(math.isnan(ratio) for line in axis.lines for ratio in line.get_ydata()):
+        return  # frames with missing values have no spectrum; a logarithmic axis needs a value
     axis.axhline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.set_ylim(bottom=min(0.1, axis.get_ylim()[0]))  # within a decade ticks have no numbers
     for way in (axis.xaxis, axis.yaxis):
         way.set_major_formatter("{x:g}")
-
-
-def _spectrum(summary: Mapping[str, Any], which: str) -> list[float]:
-    return _numbers(summary["scores"]["standard"][which]["per_lead"][-1])
 
 
 def _reliability(axis: Any, ensembles: Mapping[str, Any], threshold: str) -> None:

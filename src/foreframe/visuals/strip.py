@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -49,14 +49,9 @@ def strip(
         forecast, truth: (S,C,H,W).
         paint: how values become colours; None: grey for [0,1]. The error is absolute, in grey whose
             white the label states.
-        times: P+S labels, broken into lines where they are wider than a frame; frames ahead by
-            default.
-
-    Raises:
-        ValueError: times of another number than the frames.
+        times: P+S labels, a word a line; frames ahead by default.
     """
     p, painted = len(past), paint or Paint()
-    _check_times(times, p + len(forecast))
     before, made = _fitted(past), _fitted(forecast)
     rows = [_Row(["past, forecast"], [*before, *made], painted)]
     if truth is not None:
@@ -84,24 +79,21 @@ def _drawn(rows: Sequence[_Row], p: int, times: Sequence[str] | None, paint: Pai
     wide for one line goes on in the next.
     """
     total = len(rows[0].frames)
-    frames = [frame for row in rows for frame in row.frames if frame is not None]
-    missing = any(np.isnan(frame).any() for frame in frames)
-    w = frames[0].shape[-1]
+    w = next(frame for frame in rows[0].frames if frame is not None).shape[-1]
     size = min(16, max(10, w // 14))
     left = max(100, ceil(max(text_width(text, size) for row in rows for text in row.label)) + 14)
-    room = WIDEST - left - legend(paint, 200, missing).shape[1]
+    room = WIDEST - left - legend(paint, 200).shape[1]
     lines = ceil(total / max(1, (room - 5 * GAP) // (w + GAP)))
     each = ceil(total / lines)
     labels = times or [f"{t - p + 1:+d}" if t - p + 1 else "0" for t in range(total)]
     columns = [range(t, min(t + each, total)) for t in range(0, total, each)]
     parts = [_line(rows, part, p, labels, left, size) for part in columns]
-    width = max(part.width for part in parts)
+    width, top = max(part.width for part in parts), 0
     picture = Image.new("RGB", (width, sum(part.height for part in parts)), PAPER)
-    top = 0
     for part in parts:
         picture.paste(part, (0, top))
         top += part.height
-    return with_legend(np.asarray(picture), paint, missing)
+    return with_legend(np.asarray(picture), paint)
 
 
 def _line(
@@ -111,7 +103,8 @@ def _line(
     rows = [row for row in rows if any(row.frames[t] is not None for t in when)]
     h, w = next(frame.shape[-2:] for row in rows for frame in row.frames if frame is not None)
     line = size + 4
-    broken = [_lines(labels[t], w, size) for t in when]
+    # A unit or a month stays with its number.
+    broken = [re.split(r" +(?![^\W\d])", labels[t]) for t in when]
     top = max(map(len, broken)) * line + 2
     width = left + len(when) * (w + GAP) + 4 * GAP
     picture = Image.new("RGB", (width, top + len(rows) * (h + 2 * GAP)), PAPER)
@@ -139,13 +132,17 @@ def _line(
     return picture
 
 
+def in_grey(values: np.ndarray, paint: Paint) -> np.ndarray:
+    """Errors or spreads (...,C,H,W) as (...,1,H,W) in shown units, of colours their mean."""
+    channels = 3 if paint.name == "grey" and values.shape[-3] >= 3 else 1
+    return values[..., :channels, :, :].mean(axis=-3, keepdims=True) * paint.factor
+
+
 def _grey_row(label: Sequence[str], p: int, values: np.ndarray, paint: Paint) -> _Row:
     """Values of 0 and more in grey; the past has none."""
-    colours = paint.name == "grey" and values.shape[1] >= 3
-    values = values[:, : None if colours else 1].mean(axis=1, keepdims=True) * paint.factor
+    values = in_grey(values, paint)
     # The largest of all would leave the rest in the dark.
-    most = float(np.nanpercentile(values, 99.5)) if np.isfinite(values).any() else 0.0
-    white = white_of(most, paint)
+    white = white_of(values, 99.5, paint)
     units = "" if paint.shown_units == "1" else paint.shown_units
     words = [*label, f"white: {white:g} {units}".rstrip(), "and more"]
     return _Row(words, [*([None] * p), *_fitted(values)], Paint("grey", 0.0, white))
@@ -176,7 +173,6 @@ def strip_of_members(
         past, truth, paint, times: as of `strip`. The spread is in grey; the label states its white.
     """
     p, painted = len(past), paint or Paint()
-    _check_times(times, p + members.shape[1])
     before, rows = _fitted(past), list[_Row]()
     if truth is not None:
         rows.append(_Row(["past, truth"], [*before, *_fitted(truth)], painted, is_truth=True))
@@ -193,20 +189,11 @@ def strip_of_members(
     return _drawn(rows, p, times, painted)
 
 
-def animation(
-    past: FramesLike,
-    forecast: FramesLike,
-    truth: FramesLike | None = None,
-    *,
-    paint: Paint | None = None,
-    times: Sequence[str] | None = None,
-) -> np.ndarray:
-    """(P+S, rows, columns, 3) uint8: the past, then the forecast in an orange frame.
-
-    Truth, where it is given, is on the left. Args and errors as `strip`; times are written above
-    the frames.
+def animation(*frames: FramesLike, **how: Any) -> np.ndarray:
+    """(P+S, rows, columns, 3) uint8: the past, then the forecast in an orange frame; truth, where
+    it is given third, is on the left. All else as `animation_frames`.
     """
-    return np.stack(list(animation_frames(past, forecast, truth, paint=paint, times=times)))
+    return np.stack(list(animation_frames(*frames, **how)))
 
 
 def animation_frames(
@@ -216,19 +203,13 @@ def animation_frames(
     *,
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
-    missing: bool | None = None,
-    room: Sequence[str] = (),
 ) -> Iterator[np.ndarray]:
     """The pictures of `animation`, one at a time: a long film need not fit in memory.
 
-    A film of several forecasts is one such sequence after the other, all of one size when each
-    knows of the others:
-
     Args:
+        past, truth, paint: as of `strip`.
         forecast: also several, by name, side by side.
-        missing: whether the scale says which grey means no data; by default it does where these
-            frames have NaN.
-        room: the longest times of the other sequences, or all of them.
+        times: P+S, written above the frames.
     """
     panels = dict(forecast) if isinstance(forecast, Mapping) else {"forecast": forecast}
     if truth is not None:
@@ -236,35 +217,19 @@ def animation_frames(
     p, n = past.shape[0], past.shape[0] + next(iter(panels.values())).shape[0]
     if times is None and isinstance(forecast, Mapping):  # else nobody could tell which is which
         times = [f"{lead}" if lead <= 0 else f"+{lead}" for lead in range(1 - p, n - p + 1)]
-    _check_times(times, n)
     painted = paint or Paint()
-    if missing is None:
-        # Known before the first frame: legends must not jump.
-        given = (past, *panels.values())
-        missing = painted.has_legend and any(holds_nan(frames) for frames in given)
-    widest = max((*panels, "forecast"), key=len)
     most = min(FILM[1], WIDEST // len(panels) - 8)
-
-    def pictures() -> Iterator[np.ndarray]:
-        band = None
-        for t in range(n):
-            drawn = []
-            for word, frames in panels.items():
-                frame = _frame(past, t) if t < p else _frame(frames, t - p)
-                is_forecast = word != "truth" and t >= p
-                panel = framed(painted(fit(frame, FILM[0], most)), ORANGE if is_forecast else GREY)
-                if times is not None:
-                    if band is None:
-                        size = min(18, max(11, panel.shape[0] // 18))
-                        stamps = [f"{time}  {widest}" for time in (*times, *room)]
-                        longest = max(text_width(stamp, size) for stamp in stamps)
-                        band = (size, max(panel.shape[1], ceil(longest) + 8))
-                    text = f"{times[t]}  {word if t >= p else 'past'}"
-                    panel = captioned(panel, text, ORANGE if is_forecast else INK, *band)
-                drawn.append(panel)
-            yield with_legend(np.concatenate(drawn, axis=1), painted, missing)
-
-    return pictures()
+    for t in range(n):
+        shown = []
+        for word, frames in panels.items():
+            frame = np.asarray(past[t : t + 1] if t < p else frames[t - p : t - p + 1])[0]
+            is_forecast = word != "truth" and t >= p
+            panel = framed(painted(fit(frame, FILM[0], most)), ORANGE if is_forecast else GREY)
+            if times is not None:
+                text = f"{times[t]}  {word if t >= p else 'past'}"
+                panel = captioned(panel, text, ORANGE if is_forecast else INK)
+            shown.append(panel)
+        yield with_legend(np.concatenate(shown, axis=1), painted)
 
 
 def framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> np.ndarray:
@@ -276,13 +241,14 @@ def framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> np
     return picture
 
 
-def captioned(
-    inner: np.ndarray, text: str, colour: tuple[int, int, int], size: int, width: int
-) -> np.ndarray:
-    """The picture under a band with text, on paper as wide as the longest text needs."""
-    band = size + 9
-    paper = Image.new("RGB", (width, inner.shape[0] + band), PAPER)
-    paper.paste(Image.fromarray(inner), (0, band))
+def captioned(inner: np.ndarray, text: str, colour: tuple[int, int, int]) -> np.ndarray:
+    """The picture under a band with text, in letters that some 36 fit in it, on paper that is wide
+    enough for these.
+    """
+    width = max(inner.shape[1], 260)
+    size = min(18, width // 23)
+    paper = Image.new("RGB", (width, inner.shape[0] + size + 9), PAPER)
+    paper.paste(Image.fromarray(inner), (0, size + 9))
     write_text(paper, (4, 2), text, colour, size)
     return np.asarray(paper)
 
@@ -299,28 +265,3 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
         return frame.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = (max(1, round(side * most / max(h, w))) for side in (h, w))
     return resized(frame[None], height, width, np.dtype(np.float32))[0]
-
-
-def _frame(frames: FramesLike, t: int) -> np.ndarray:
-    return np.asarray(frames[t : t + 1])[0]
-
-
-def holds_nan(frames: FramesLike) -> bool:
-    """Whether a value is missing in any of the frames (T,C,H,W), which are read one at a time."""
-    if frames.dtype.kind != "f":
-        return False
-    return any(np.isnan(_frame(frames, t)).any() for t in range(frames.shape[0]))
-
-
-def _lines(label: str, width: int, size: int) -> list[str]:
-    """A label in as few lines as fit its column: one, two with the last word (how far ahead, or the
-    time) in the second, or one a word. A unit or a month stays with its number.
-    """
-    words = re.split(r" +(?![^\W\d])", label)
-    ways = [[label], [" ".join(words[:-1]), words[-1]]]
-    return next((way for way in ways if max(text_width(line, size) for line in way) < width), words)
-
-
-def _check_times(times: Sequence[str] | None, n: int) -> None:
-    if times is not None and len(times) != n:
-        raise ValueError(f"{len(times)} times for {n} frames: give one a frame, past and forecast")

@@ -1,9 +1,8 @@
 """Pixels to files: png, gif, mp4, and a folder of numbered frames."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +53,15 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0)
 
     if not 0 < fps < 1000:
         raise ValueError(f"fps must lie between 0 and 1000, not {fps:g}")
-    rest = iter(frames)
-    first = next(rest, None)
-    if first is None:
-        raise ValueError(f"no frames to write to {path}")
     with atomic_write(path) as rough:
         try:
             with av.open(str(rough), "w", format="mp4", options={"movflags": "+faststart"}) as film:
-                _encode(film, chain([first], rest), Fraction(fps).limit_denominator(1001))
+                _encode(film, frames, Fraction(fps).limit_denominator(1001))
         except av.FFmpegError as error:
             raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
+def _encode(film: Any, frames: Iterable[np.ndarray], rate: Fraction) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
@@ -97,7 +92,8 @@ def _encode(film: Any, frames: Iterator[np.ndarray], rate: Fraction) -> None:
             dst_color_range=ColorRange.MPEG,
         )
         film.mux(stream.encode(frame))
-    assert stream is not None
+    if stream is None:
+        raise ValueError("no frames to write")
     film.mux(stream.encode(None))
 
 
