@@ -14,8 +14,12 @@ from foreframe.models import BASELINES, Model, build_model
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 
-def convlstm(*hidden: int) -> dict[str, Any]:
-    return {"convlstm": {"hidden": list(hidden)}}
+def way(kind: str, **args: Any) -> tuple[str, dict[str, Any]]:
+    return kind, args
+
+
+def convlstm(*hidden: int, **more: Any) -> dict[str, Any]:
+    return {"convlstm": {"hidden": list(hidden), **more}}
 
 
 def patches(size: int, **more: Any) -> dict[str, Any]:
@@ -24,6 +28,18 @@ def patches(size: int, **more: Any) -> dict[str, Any]:
 
 def strided(*widths: int, **more: Any) -> dict[str, Any]:
     return {"strided": {"widths": list(widths), **more}}
+
+
+def draw(**args: Any) -> dict[str, Any]:
+    return {"draw": args}
+
+
+def carry(**args: Any) -> dict[str, Any]:
+    return {"carry": args}
+
+
+def blend(**args: Any) -> dict[str, Any]:
+    return {"blend": args}
 
 
 # Presets: their cores, layers, kernels and options, with few channels. Where layers may differ they
@@ -39,14 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "guided": {
         "core": convlstm(3),
         "codec": strided(3, 4, 5),
-        "output": {
-            "blend": {
-                "guides": ["persistence", "mean"],
-                "hindcast": 2,
-                "blurs": [1.0],
-                "short": 8,
-            }
-        },
+        "output": blend(guides=["persistence", "mean"], hindcast=2, blurs=[1.0], short=8),
     },
     "simvp2022": {**SIMVP, "blocks": 3, "kernels": [3, 5]},
     "simvp_gated": {**SIMVP, "frames": 1},
@@ -57,271 +66,185 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # What the examples make of presets, and other ways to build and to step ahead.
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "radar": ("nowcast", PRESETS["nowcast"]),
-    "camera": (
+    "radar": way("nowcast", **PRESETS["nowcast"]),
+    "camera": way(
         "nowcast",
-        {
-            "core": convlstm(3),
-            "codec": strided(3, 5, norm="group"),
-            "output": {"blend": {"blurs": [], "draw": True}},
-        },
+        core=convlstm(3),
+        codec=strided(3, 5, norm="group"),
+        output=blend(blurs=[], draw=True),
     ),
-    "temperature": (
+    "temperature": way(
         "quick",
-        {
-            "core": convlstm(3),
-            "codec": strided(3, 5),
-            "output": {"blend": {"guides": [{"cycle": {"period": 3}}], "blurs": []}},
-        },
+        core=convlstm(3),
+        codec=strided(3, 5),
+        output=blend(guides=[{"cycle": {"period": 3}}], blurs=[]),
     ),
-    "fed_frames": (
+    "fed_frames": way(
         "encoder_decoder",
-        {
-            "core": convlstm(3, 2),
-            "codec": patches(2, show_last=True),
-            "start": "states",
-            "output": {"draw": {"feed": "frame"}},
-        },
+        core=convlstm(3, 2),
+        codec=patches(2, show_last=True),
+        start="states",
+        output=draw(feed="frame"),
     ),
-    "fed_colours": (
-        "next_frame",
-        {
-            "channels": 3,
-            "core": convlstm(3, 2),
-            "draw": {"over": "all", "sigmoid": False},
-        },
+    "fed_colours": way(
+        "next_frame", channels=3, core=convlstm(3, 2), draw={"over": "all", "sigmoid": False}
     ),
-    "at_once": ("at_once", {"core": convlstm(4), "codec": patches(2), "horizon": 3}),
-    "at_once_strided": (
-        "at_once",
-        {"core": convlstm(3), "codec": strided(3, 4, show_last=True), "horizon": 4},
+    "at_once": way("at_once", core=convlstm(4), codec=patches(2), horizon=3),
+    "at_once_strided": way(
+        "at_once", core=convlstm(3), codec=strided(3, 4, show_last=True), horizon=4
     ),
-    "guided_patches": (
+    "guided_patches": way(
         "encoder_decoder",
-        {
-            "core": convlstm(3),
-            "codec": patches(2, show_last=True),
-            "start": "states",
-            "output": {"blend": {"guides": ["linear_motion"], "blurs": [1.0]}},
-        },
+        core=convlstm(3),
+        codec=patches(2, show_last=True),
+        start="states",
+        output=blend(guides=["linear_motion"], blurs=[1.0]),
     ),
-    "fed_nothing": (
+    "fed_nothing": way(
         "encoder_decoder",
-        {
-            "core": convlstm(2, 3),
-            "start": "states",
-            "output": {"draw": {"feed": "nothing", "over": "all"}},
-        },
+        core=convlstm(2, 3),
+        start="states",
+        output=draw(feed="nothing", over="all"),
     ),
-    "embedding": (
+    "embedding": way(
         "encoder_decoder",
-        {
-            "core": {"convlstm": {"hidden": [2, 2], "peepholes": True}},
-            "codec": patches(4),
-            "start": "mirrored",
-            "embedding": True,
-        },
+        core=convlstm(2, 2, peepholes=True),
+        codec=patches(4),
+        start="mirrored",
+        embedding=True,
     ),
-    "both_skips": (
+    "both_skips": way(
+        "encoder_decoder", core=convlstm(3, 2), codec=strided(3, 4, show_last=True), embedding=True
+    ),
+    "carried_colours": way(
         "encoder_decoder",
-        {
-            "core": convlstm(3, 2),
-            "codec": strided(3, 4, show_last=True),
-            "embedding": True,
-        },
+        channels=3,
+        core=convlstm(2, 3),
+        codec=patches(2),
+        output=carry(over="all"),
     ),
-    "carried_colours": (
-        "encoder_decoder",
-        {
-            "channels": 3,
-            "core": convlstm(2, 3),
-            "codec": patches(2),
-            "output": {"carry": {"over": "all"}},
-        },
-    ),
-    "openstl_offset": (
-        "openstl",
-        {"core": {"convlstm": {"hidden": [2, 1], "forget_bias": 1.0}}, "codec": patches(2)},
-    ),
+    "openstl_offset": way("openstl", core=convlstm(2, 1, forget_bias=1.0), codec=patches(2)),
     # A core of each kind, which is fed its own frames from states in the order of layers reversed.
     **{
-        f"core_{kind}": (
+        f"core_{kind}": way(
             "encoder_decoder",
-            {
-                "core": {kind: {"hidden": [5, 4]}},
-                "start": "mirrored",
-                "output": {"draw": {"feed": "frame"}},
-            },
+            core={kind: {"hidden": [5, 4]}},
+            start="mirrored",
+            output=draw(feed="frame"),
         )
         for kind in ("convlstm", "convgru")
     },
-    "mixed_from_zeros": (
+    "mixed_from_zeros": way(
         "encoder_decoder",
-        {
-            "core": convlstm(5, 4),
-            "output": {
-                "blend": {"guides": ["linear_motion"], "blurs": [2.0], "draw": False},
-            },
-        },
+        core=convlstm(5, 4),
+        output=blend(guides=["linear_motion"], blurs=[2.0], draw=False),
     ),
-    "fed_nothing_from_zeros": (
+    "fed_nothing_from_zeros": way(
+        "encoder_decoder", core=convlstm(4, 5), output=draw(feed="nothing")
+    ),
+    "drawn_from_strided_maps": way(
+        "encoder_decoder", core=convlstm(8), codec=strided(4, 8, show_last=True), start="states"
+    ),
+    "read_both_ways": way(
         "encoder_decoder",
-        {"core": convlstm(4, 5), "output": {"draw": {"feed": "nothing"}}},
+        core=convlstm(4, 5),
+        start="mirrored",
+        output=draw(feed="nothing"),
+        backward=3,
     ),
-    "drawn_from_strided_maps": (
+    "guided_with_two_inputs": way(
         "encoder_decoder",
-        {"core": convlstm(8), "codec": strided(4, 8, show_last=True), "start": "states"},
+        core=convlstm(5),
+        codec=strided(4, 8),
+        output=blend(guides=["linear_motion"]),
+        inputs=2,
+        channels=2,
     ),
-    "read_both_ways": (
+    "blended_with_an_input": way(
         "encoder_decoder",
-        {
-            "core": convlstm(4, 5),
-            "start": "mirrored",
-            "output": {"draw": {"feed": "nothing"}},
-            "backward": 3,
-        },
+        core=convlstm(5),
+        codec=strided(4, 8),
+        output=blend(
+            guides=[{"cycle": {"period": 3}}, "dense_motion", "mean"], hindcast=2, short=8
+        ),
+        channels=2,
+        inputs=1,
     ),
-    "guided_with_two_inputs": (
-        "encoder_decoder",
-        {
-            "core": convlstm(5),
-            "codec": strided(4, 8),
-            "output": {"blend": {"guides": ["linear_motion"]}},
-            "inputs": 2,
-            "channels": 2,
-        },
-    ),
-    "blended_with_an_input": (
-        "encoder_decoder",
-        {
-            "core": convlstm(5),
-            "codec": strided(4, 8),
-            "output": {
-                "blend": {
-                    "guides": [{"cycle": {"period": 3}}, "dense_motion", "mean"],
-                    "hindcast": 2,
-                    "short": 8,
-                }
-            },
-            "channels": 2,
-            "inputs": 1,
-        },
-    ),
-    "blended_in_patches": (
+    "blended_in_patches": way(
         "guided",
-        {
-            "core": convlstm(5),
-            "codec": patches(2, show_last=True),
-            "output": {"blend": {"guides": ["mean", "dense_motion"], "short": 8}},
-        },
+        core=convlstm(5),
+        codec=patches(2, show_last=True),
+        output=blend(guides=["mean", "dense_motion"], short=8),
     ),
-    "own_frames_with_an_input": (
-        "next_frame",
-        {"core": convlstm(4), "codec": patches(2), "inputs": 1},
-    ),
-    "noise": (
+    "own_frames_with_an_input": way("next_frame", core=convlstm(4), codec=patches(2), inputs=1),
+    "noise": way(
         "encoder_decoder",
-        {
-            "core": convlstm(5),
-            "codec": strided(4, 8),
-            "start": "states",
-            "output": {"carry": {}},
-            "noise": {"whole": 2, "local": 2},
-        },
+        core=convlstm(5),
+        codec=strided(4, 8),
+        start="states",
+        output=carry(),
+        noise={"whole": 2, "local": 2},
     ),
-    "noise_blended": (
+    "noise_blended": way(
         "encoder_decoder",
-        {
-            "core": convlstm(5),
-            "codec": strided(4, 8),
-            "start": "states",
-            "output": {
-                "blend": {
-                    "guides": ["dense_motion", "persistence"],
-                    "blurs": [2.0],
-                    "hindcast": 2,
-                    "short": 8,
-                }
-            },
-            "noise": {"whole": 2, "local": 2},
-        },
+        core=convlstm(5),
+        codec=strided(4, 8),
+        start="states",
+        output=blend(guides=["dense_motion", "persistence"], blurs=[2.0], hindcast=2, short=8),
+        noise={"whole": 2, "local": 2},
     ),
-    "noise_guided": (
+    "noise_guided": way(
         "encoder_decoder",
-        {
-            "core": convlstm(5),
-            "codec": patches(2),
-            "output": {"blend": {"guides": ["linear_motion"]}},
-            "inputs": 1,
-            "noise": {"whole": 2},
-        },
+        core=convlstm(5),
+        codec=patches(2),
+        output=blend(guides=["linear_motion"]),
+        inputs=1,
+        noise={"whole": 2},
     ),
-    "noise_own_frames": (
+    "noise_own_frames": way(
         "encoder_decoder",
-        {
-            "core": convlstm(4, 3),
-            "codec": patches(2),
-            "output": {"draw": {"feed": "frame", "over": "all"}},
-            "noise": {},
-        },
+        core=convlstm(4, 3),
+        codec=patches(2),
+        output=draw(feed="frame", over="all"),
+        noise={},
     ),
-    "noise_one_core": (
-        "next_frame",
-        {"core": convlstm(4, 3), "codec": patches(2), "noise": {"whole": 2}},
-    ),
-    "noise_at_once": (
-        "at_once",
-        {"core": convlstm(4), "horizon": 3, "noise": {"whole": 2}},
-    ),
+    "noise_one_core": way("next_frame", core=convlstm(4, 3), codec=patches(2), noise={"whole": 2}),
+    "noise_at_once": way("at_once", core=convlstm(4), horizon=3, noise={"whole": 2}),
     **{
-        f"noise_{translator}": (
-            "simvp",
-            {**SIMVP, "translator": translator, "noise": {"whole": 2, "local": 1}},
+        f"noise_{translator}": way(
+            "simvp", **SIMVP, translator=translator, noise={"whole": 2, "local": 1}
         )
         for translator in ("inception", "gated", "mixing")
     },
-    "attention": (
-        "encoder_decoder",
-        {"core": convlstm(4, 5), "codec": strided(4, 8), "start": "states", "attention": 4},
+    "attention": way(
+        "encoder_decoder", core=convlstm(4, 5), codec=strided(4, 8), start="states", attention=4
     ),
-    "all_of_the_past": (
+    "all_of_the_past": way(
         "encoder_decoder",
-        {
-            "core": convlstm(5, 4),
-            "start": "mirrored",
-            "output": {"draw": {"feed": "frame"}},
-            "embedding": True,
-            "attention": 9,
-            "backward": 9,
-        },
+        core=convlstm(5, 4),
+        start="mirrored",
+        output=draw(feed="frame"),
+        embedding=True,
+        attention=9,
+        backward=9,
     ),
-    "ensemble": (
+    "ensemble": way(
         "ensemble",
-        {
-            "of": [
-                {"simvp": SIMVP},
-                {"encoder_decoder": {"core": convlstm(4), "codec": patches(2)}},
-                {"next_frame": {"core": convlstm(3)}},
-            ]
-        },
+        of=[
+            {"simvp": SIMVP},
+            {"encoder_decoder": {"core": convlstm(4), "codec": patches(2)}},
+            {"next_frame": {"core": convlstm(3)}},
+        ],
     ),
-    "flow": (
+    "flow": way("flow", of={"simvp": SIMVP}, frames=3, width=16, blocks=2, times=[0.0, 0.4]),
+    "flow_of_motion": way("flow", of="dense_motion", channels=2, frames=2, width=8, blocks=1),
+    "flow_with_an_input": way(
         "flow",
-        {"of": {"simvp": SIMVP}, "frames": 3, "width": 16, "blocks": 2, "times": [0.0, 0.4]},
-    ),
-    "flow_of_motion": (
-        "flow",
-        {"of": "dense_motion", "channels": 2, "frames": 2, "width": 8, "blocks": 1},
-    ),
-    "flow_with_an_input": (
-        "flow",
-        {
-            "of": {"next_frame": {"core": convlstm(4), "codec": patches(2)}},
-            "inputs": 1,
-            "frames": 4,
-            "width": 8,
-            "blocks": 1,
-        },
+        of={"next_frame": {"core": convlstm(4), "codec": patches(2)}},
+        inputs=1,
+        frames=4,
+        width=8,
+        blocks=1,
     ),
 }
 

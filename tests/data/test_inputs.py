@@ -130,6 +130,7 @@ def test_a_clip_is_not_all_inputs() -> None:
         Clip(np.zeros((2, 1, 4, 4)), inputs=(Input("wind"),))
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_forecast(file: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["--reading.targets", "t2m", "--reading.inputs", "[elevation,wind,plan,hour_of_day]"]

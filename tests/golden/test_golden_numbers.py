@@ -75,6 +75,7 @@ def test_every_preset_is_recorded() -> None:
     assert set(RECORDED) == WAYS.keys(), "files that nothing makes any more"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_sizes_are_as_recorded(preset: str) -> None:
     assert sizes_of(preset) == json.loads(SIZES.read_text())[preset]

@@ -12,8 +12,10 @@ def guided(guides: list, frames: torch.Tensor, steps: int, **blend: object) -> t
     return model(frames, steps)
 
 
-@pytest.mark.parametrize("first", ["persistence", "mean", "linear_motion", "dense_motion"])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("first", "channels"),
+    [("persistence", 1), ("mean", 3), ("linear_motion", 1), ("dense_motion", 3)],
+)
 def test_a_blend_begins_at_its_first_guide(first: str, channels: int) -> None:
     """Exactly, but for the rounding of a place that is not moved."""
     frames = torch.rand(2, 6, channels, 20, 23, generator=torch.Generator().manual_seed(0))
@@ -97,8 +99,15 @@ def test_a_model_of_any_channels_treats_them_alike() -> None:
     torch.testing.assert_close(model(colour, 3), model(grey, 3).expand(-1, -1, 3, -1, -1))
 
 
-@pytest.mark.parametrize("codec", [{"size": 1}, {"size": 4}, {"size": 3, "show_last": True}])
-@pytest.mark.parametrize(("channels", "inputs"), [(None, 0), (3, 0), (2, 1)])
+@pytest.mark.parametrize(
+    ("codec", "channels", "inputs"),
+    [
+        ({"size": 1}, None, 0),
+        ({"size": 4}, 3, 0),
+        ({"size": 3, "show_last": True}, None, 0),
+        ({"size": 3, "show_last": True}, 2, 1),
+    ],
+)
 def test_a_blend_of_patches(codec: dict, channels: int | None, inputs: int) -> None:
     """It begins at its first guide, and sees all of what speaks for each: its core and, where it is
     shown them, its head.

@@ -1,8 +1,7 @@
-"""The cell against torch's own LSTM and against the paper's equations; the presets' sizes; the
-choices that do not fit.
+"""The cell against torch's own LSTM (tests/models/test_engine.py has the paper's equations); the
+presets' sizes; the choices that do not fit.
 """
 
-import numpy as np
 import pytest
 import torch
 
@@ -27,65 +26,6 @@ def test_equals_torch_lstm_cell_on_one_pixel() -> None:
     got = ours(*(value[:, :, None, None] for value in (x, h, c)))
     for ours_, theirs_ in zip(got, theirs(x, (h, c)), strict=True):
         torch.testing.assert_close(ours_[:, :, 0, 0], theirs_, atol=1e-6, rtol=1e-6)
-
-
-def test_peepholes_equal_the_equations_in_float64() -> None:
-    """Shi et al. 2015, equation 3, by pixel and channel, from the formulas alone."""
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(2, 3, kernel=3, peepholes=True, forget_bias=0.5).double()
-    with torch.no_grad():
-        cell.peephole.normal_()
-    x, h, c = (
-        torch.randn(1, 2, 4, 5).double(),
-        torch.randn(1, 3, 4, 5).double(),
-        torch.randn(1, 3, 4, 5).double(),
-    )
-    weight, bias, W_c = (
-        p.detach().numpy() for p in (cell.gates.weight, cell.gates.bias, cell.peephole[:, :, 0, 0])
-    )
-    both = np.pad(np.concatenate([x[0].numpy(), h[0].numpy()]), ((0, 0), (1, 1), (1, 1)))
-
-    def sigma(v: float) -> float:
-        return 1 / (1 + np.exp(-v))
-
-    new_h, new_c = np.zeros((3, 4, 5)), np.zeros((3, 4, 5))
-    for k in range(3):
-        for row in range(4):
-            for column in range(5):
-                a = [
-                    (weight[gate * 3 + k] * both[:, row : row + 3, column : column + 3]).sum()
-                    + bias[gate * 3 + k]
-                    for gate in range(4)
-                ]
-                before = c[0, k, row, column].item()
-                i = sigma(a[0] + W_c[0, k] * before)
-                f = sigma(a[1] + W_c[1, k] * before + 0.5)
-                new_c[k, row, column] = f * before + i * np.tanh(a[3])
-                o = sigma(a[2] + W_c[2, k] * new_c[k, row, column])  # o sees the new cell
-                new_h[k, row, column] = o * np.tanh(new_c[k, row, column])
-    got_h, got_c = cell(x, h, c)
-    np.testing.assert_allclose(got_c[0].detach().numpy(), new_c, atol=1e-12)
-    np.testing.assert_allclose(got_h[0].detach().numpy(), new_h, atol=1e-12)
-
-
-def test_peepholes_learn() -> None:
-    """A peer's did not: there they were no parameters."""
-    cell = ConvLSTMCell(1, 2, peepholes=True)
-    h, c = cell(torch.randn(1, 1, 4, 4), torch.randn(1, 2, 4, 4), torch.randn(1, 2, 4, 4))
-    (h.sum() + c.sum()).backward()
-    assert dict(cell.named_parameters())["peephole"].grad.abs().min() > 0
-
-
-@pytest.mark.parametrize("kernel", [1, 3, (5, 3)])
-def test_hidden_maps_keep_the_frames_size(kernel) -> None:
-    cell = ConvLSTMCell(2, 4, kernel)
-    zero = torch.zeros(1, 4, 9, 7)
-    assert cell(torch.rand(1, 2, 9, 7), zero, zero)[0].shape == (1, 4, 9, 7)
-
-
-def test_a_cell_without_input() -> None:
-    cell = ConvLSTMCell(0, 4)
-    assert cell(None, torch.rand(1, 4, 6, 6), torch.rand(1, 4, 6, 6))[0].shape == (1, 4, 6, 6)
 
 
 @pytest.mark.parametrize(
@@ -133,91 +73,29 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
     [
         ("tutorial", {"channels": 0}, "1 channel or more, not 0"),
         ("tutorial", {"core": {"convlstm": {"kernel": 4}}}, "kernel 4x4 is even"),
-        ("tutorial", {"core": {"convlstm": {"hidden": []}}}, "1 layer or more"),
         ("tutorial", {"core": {"convlstm": {"hidden": [4, 0]}}}, "needs hidden channels .* not 0"),
-        (
-            "tutorial",
-            {"core": {"convlstm": {"layers": 3}}},
-            "core convlstm takes no argument 'layers'",
-        ),
-        ("tutorial", {"core": "transformer"}, "core 'transformer' is unknown; choose convlstm"),
-        (
-            "encoder_decoder",
-            {"core": {}},
-            "core is one of convlstm, .*or {one of them: its arguments}",
-        ),
+        ("tutorial", {"core": {"convlstm": {"layers": 3}}}, "convlstm takes no argument 'layers'"),
         ("tutorial", {"core": {"convlstm": 5}}, "core convlstm holds names and values, not 5"),
         ("tutorial", {"core": 5}, "tutorial.core is a word or names and values, not 5"),
+        ("encoder_decoder", {"core": {}}, "core is one of convlstm, .*or {one of them: its arg"),
         ("tutorial", {"codec": "wavelets"}, "codec 'wavelets' is unknown; choose patches, strided"),
-        (
-            "tutorial",
-            {"codec": {"patches": {}, "strided": {}}},
-            "codec is one of patches, strided, not 2 at once",
-        ),
+        ("tutorial", {"codec": {"patches": {}, "strided": {}}}, "codec is one of .* not 2 at once"),
         ("tutorial", {"codec": {"patches": {"size": 0}}}, "a size of 1 pixel or more, not 0"),
         ("tutorial", {"codec": {"patches": {"sise": 2}}}, "'sise'; did you mean size"),
-        ("tutorial", {"codec": {"strided": {"widths": []}}}, "1 to 16 widths"),
         ("tutorial", {"codec": {"strided": {"widths": [2] * 17}}}, "1 to 16 widths"),
-        ("tutorial", {"codec": {"strided": {"widths": [2, 0]}}}, "of 1 channel or more"),
-        (
-            "tutorial",
-            {"codec": {"strided": {"norm": "batch"}}},
-            "norm is one of group, none, not 'batch'",
-        ),
-        ("tutorial", {"start": "ones"}, "start is one of zeros, states, mirrored, not 'ones'"),
+        ("tutorial", {"codec": {"strided": {"norm": "batch"}}}, "norm is one of group, none, not"),
         ("tutorial", {"attention": -1}, "numbers of frames, not -1, 0"),
-        ("tutorial", {"backward": -2}, "numbers of frames, not 0, -2"),
         ("tutorial", {"embedding": 1}, "embedding is true or false, not 1"),
-        (
-            "tutorial",
-            {"output": "paint"},
-            "output 'paint' is unknown; choose draw, carry, blend",
-        ),
         ("tutorial", {"output": {"draw": {"kernel": 2}}}, "a head's kernel has an odd side, not 2"),
-        (
-            "tutorial",
-            {"output": {"draw": {"feed": "guide"}}},
-            "feed is one of maps, frame, nothing",
-        ),
-        (
-            "tutorial",
-            {"output": {"draw": {"over": "some"}}},
-            "over is one of last, all, not 'some'",
-        ),
-        (
-            "tutorial",
-            {"output": {"carry": {"feed": "frame"}}},
-            "feed is one of maps, nothing, not 'fr",
-        ),
-        ("tutorial", {"output": {"carry": {"sigmoid": True}}}, "carry takes no argument 'sigmoid'"),
-        (
-            "tutorial",
-            {"output": {"blend": {"guides": ["oracle"]}}},
-            "guide 'oracle' is unknown; choose b",
-        ),
-        (
-            "tutorial",
-            {"output": {"blend": {"guides": [{"cycle": {"perod": 3}}]}}},
-            "guide cycle .*perod.*did you mean period",
-        ),
-        (
-            "tutorial",
-            {"output": {"blend": {"blurs": [1.0, 0.0]}}},
-            "blurs are widths .* not \\[1.0, 0.0",
-        ),
+        ("tutorial", {"output": {"draw": {"over": "some"}}}, "over is one of last, all, not 'some"),
+        ("tutorial", {"output": {"carry": {"feed": "frame"}}}, "feed is one of maps, nothing, not"),
+        ("tutorial", {"output": {"blend": {"guides": ["oracle"]}}}, "guide 'oracle' is unknown"),
+        ("tutorial", {"output": {"blend": {"blurs": [0.0]}}}, "blurs are widths .* not \\[0.0"),
         ("tutorial", {"layers": 3}, "takes no argument 'layers'; it takes channels, core, codec"),
         ("tutorial", MIRRORED, "fed back through mirrored layers need equal ends, not 4 and 8"),
-        (
-            "tutorial",
-            MIRRORED | {"output": {"carry": {}}},
-            "fed back through mirrored layers need equal ends, not 4 and 8",
-        ),
-        ("openstl", {"draw": {"kernel": 0}}, "odd side, not 0"),
         ("openstl", {"draw": {"feed": "maps"}}, "head draw takes no argument 'feed'"),
-        ("openstl", {"output": "carry"}, "takes no argument 'output'"),
         ("openstl", {"start": "states"}, "takes no argument 'start'"),
         ("at_once", {"horizon": 0}, "a horizon is 1 frame or more, not 0"),
-        ("at_once", {"draw": {"horizon": 5}}, "head draw takes no argument 'horizon'"),
     ],
 )
 def test_choices_that_do_not_fit(model: str, bad: dict, message: str) -> None:
@@ -268,11 +146,6 @@ def test_a_change_beside_the_only_argument_keeps_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(PRESETS_OF_ALL, "mine", ("encoder_decoder", {"noise": {"whole": 2}}))
     changed = preset("mine", embedding=True).args
     assert (changed["noise"], changed["embedding"]) == ({"whole": 2}, True)
-
-
-def test_a_cell_refuses_even_kernels() -> None:
-    with pytest.raises(ValueError, match="kernel 3x2 is even"):
-        ConvLSTMCell(1, 2, (3, 2))
 
 
 def test_unknown_names() -> None:

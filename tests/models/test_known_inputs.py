@@ -8,28 +8,18 @@ import torch
 from foreframe.clips.clip import Window
 from foreframe.models import Model, build_model, with_known
 from foreframe.training.objectives import forecast, next_frames
+from small import SMALL
 
-CORE = {"core": {"convlstm": {"hidden": [5, 4]}}}
-STRIDED = {"codec": {"strided": {"widths": [4, 6], "show_last": True}}}
-WAYS = {
-    "next frame": ("next_frame", CORE | {"codec": {"patches": {"size": 2}}}),
-    "fed maps": ("encoder_decoder", CORE | STRIDED),
-    "fed nothing": (
-        "encoder_decoder",
-        CORE | {"start": "states", "output": {"draw": {"feed": "nothing"}}},
-    ),
-    "fed frames": ("encoder_decoder", CORE | {"output": {"draw": {"feed": "frame"}}}),
-    "carrying": (
-        "encoder_decoder",
-        CORE | {"codec": {"patches": {"size": 4}}, "output": "carry", "backward": 2},
-    ),
-    "blending": (
-        "encoder_decoder",
-        CORE | STRIDED | {"output": {"blend": {"guides": ["linear_motion"]}}},
-    ),
-    "at once": ("at_once", CORE | {"codec": {"patches": {"size": 2, "show_last": True}}}),
-    "simvp": ("simvp", {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}),
-}
+WAYS = [
+    "own_frames_with_an_input",
+    "both_skips",
+    "fed_nothing",
+    "fed_frames",
+    "guided_patches",
+    "carried_colours",
+    "at_once",
+    "simvp_small",
+]
 SOME = torch.rand(3, 5, 3, 16, 12, generator=torch.Generator().manual_seed(1))
 KNOWN = torch.rand(3, 9, 2, 16, 12, generator=torch.Generator().manual_seed(2))
 
@@ -37,9 +27,8 @@ KNOWN = torch.rand(3, 9, 2, 16, 12, generator=torch.Generator().manual_seed(2))
 @pytest.fixture(params=WAYS)
 def model(request) -> Model:
     torch.manual_seed(0)
-    kind, args = WAYS[request.param]
-    more = {"horizon": 3} if kind == "at_once" else {}
-    network = build_model(kind, {**args, **more, "inputs": 2}).double()
+    kind, args = SMALL[request.param]
+    network = build_model(kind, args | {"channels": 1, "inputs": 2}).double()
     for parameter in network.parameters():  # heads begin with next to nothing
         torch.nn.init.normal_(parameter, std=0.2)
     return network
@@ -73,7 +62,7 @@ def test_known_inputs_change_what_is_forecast_from_there_on(model: Model) -> Non
     assert all(torch.equal(state[name], value) for name, value in before.items())
     changed = (first - second).abs().amax(dim=(0, 2, 3, 4)) > 1e-9
     # All at once: the frames of a chunk see each other's inputs.
-    at_once = {"RecurrentAtOnce": 3, "SimVP": 3}.get(type(model).__name__)
+    at_once = {"RecurrentAtOnce": 3, "SimVP": 2}.get(type(model).__name__)
     until = 4 if at_once is None else 4 // at_once * at_once
     assert not changed[:until].any()
     assert changed[-3:].all()
@@ -101,14 +90,6 @@ def test_what_is_known_keeps_the_model_interface(model: Model) -> None:
     torch.testing.assert_close(model.decode(state, 8)[:, :3], model.decode(state, 3))
     alone = {name: value[1:2] for name, value in state.items()}
     torch.testing.assert_close(model.decode(alone, 8), model.decode(state, 8)[1:2])
-
-
-def test_gradients_reach_every_parameter(model: Model) -> None:
-    state = with_known(model.encode(SOME.double()), KNOWN.double())
-    model.decode(state, 6).square().sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
 
 
 def test_objectives_give_the_network_what_it_may_know(model: Model) -> None:

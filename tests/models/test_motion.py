@@ -121,17 +121,6 @@ def test_gradients_go_through_the_motion() -> None:
     torch.testing.assert_close((gradient[:, :, 0] * along).sum(), slope, rtol=1e-3, atol=1e-9)
 
 
-def test_clips_do_not_see_each_other_and_states_go_on() -> None:
-    a, b = drifting(1.0, 0.0), drifting(0.0, -2.0)
-    model = build_model("dense_motion")
-    both = model(torch.cat([a, b]), 3)
-    torch.testing.assert_close(both, torch.cat([model(a, 3), model(b, 3)]), atol=1e-5, rtol=0)
-    state = None
-    for t in range(8):
-        state = model.encode(a[:, t : t + 1], state)
-        torch.testing.assert_close(model.decode(state, 2), model(a[:, : t + 1], 2))
-
-
 def test_evidence_tells_still_from_moving() -> None:
     model = DenseMotion()
 
@@ -207,6 +196,7 @@ def test_arguments_that_make_no_sense(args: dict) -> None:
         build_model("dense_motion", args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense_motion", "guided"])
 def test_it_exports_alone_and_as_a_guide(name: str) -> None:
     """And what was exported leaves nothing behind in plain runs."""

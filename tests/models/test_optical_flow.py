@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from conftest import real_data
 from foreframe.models import SCORED, baselines_here, build_model
-from foreframe.models.motion import sampled
 from foreframe.models.optical_flow import _motion
 
 pytest.importorskip("cv2", reason="needs opencv-python-headless")
@@ -62,18 +61,6 @@ def test_what_moves_in_is_the_edge() -> None:
     assert forecast[..., 0].min() > 0
 
 
-def test_streamed_equals_whole_beyond_what_is_kept() -> None:
-    past = torch.from_numpy(
-        ndimage.gaussian_filter(np.random.default_rng(0).random((2, 9, 1, 32, 32)), (0, 1, 0, 2, 2))
-    ).float()
-    model = build_model("optical_flow")
-    state = None
-    for t in range(9):
-        state = model.encode(past[:, t : t + 1], state)
-        assert state["frames"].shape == (2, 4, 1, 32, 32)
-        assert torch.equal(model.decode(state, 3), model(past[:, : t + 1], 3))
-
-
 def test_a_single_frame_and_small_frames_persist() -> None:
     frame = torch.rand(2, 1, 3, 24, 20)
     torch.testing.assert_close(
@@ -90,28 +77,6 @@ def test_two_frames_are_one_pair_and_not_a_third() -> None:
     two = film([blob(30 + 2 * t, 30) for t in range(3)])
     assert error(build_model("optical_flow")(two[:, :2], 1), two[:, 2:], two[:, 1:2]) < 0.03
     assert build_model("optical_flow", {"pairs": 5}).encode(two)["frames"].shape[1] == 6
-
-
-def test_clips_of_a_batch_do_not_see_each_other() -> None:
-    clips = torch.cat(
-        [
-            film([blob(20 + 2 * t, 40 - t) for t in range(5)]),
-            film([blob(40 - t, 20 + 2 * t) for t in range(5)]),
-        ]
-    )
-    model = build_model("optical_flow")
-    both = model(clips, 4)
-    for b in range(2):
-        torch.testing.assert_close(both[b : b + 1], model(clips[b : b + 1], 4), atol=1e-6, rtol=0)
-
-
-def test_sampling_equals_scipy() -> None:
-    rng = np.random.default_rng(0)
-    values, places = rng.random((1, 1, 9, 13)), rng.uniform(-3, 15, (1, 2, 9, 13))
-    expected = ndimage.map_coordinates(values[0, 0], places[0, ::-1], order=1, mode="nearest")
-    np.testing.assert_allclose(
-        sampled(torch.from_numpy(values), torch.from_numpy(places))[0, 0], expected, atol=1e-9
-    )
 
 
 def test_nothing_is_computed_on_the_meta_device() -> None:

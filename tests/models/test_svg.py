@@ -56,47 +56,6 @@ def test_the_divergence_in_closed_form() -> None:
 
 
 @torch.no_grad()
-def test_a_key_decides_the_forecast() -> None:
-    model = small()
-    state = model.encode(some())
-    keyed = model.decode(state | {"key": KEYS}, 5)
-    torch.testing.assert_close(model.decode(state | {"key": KEYS}, 5), keyed, atol=0, rtol=0)
-    others = model.decode(state | {"key": KEYS + 1}, 5)
-    mean = model.decode(state, 5)
-    torch.testing.assert_close(model.decode(state, 5), mean, atol=0, rtol=0)
-    for one, other in ((keyed, others), (keyed, mean)):
-        assert ((one - other).abs().amax(dim=(2, 3, 4)) > 1e-6).all(), "a frame is as it was"
-
-
-@torch.no_grad()
-def test_draws_do_not_depend_on_how_far_one_looks() -> None:
-    model = small()
-    state = model.encode(some()) | {"key": KEYS}
-    torch.testing.assert_close(
-        model.decode(state, 6)[:, :2], model.decode(state, 2), atol=1e-6, rtol=0
-    )
-
-
-@torch.no_grad()
-def test_clips_with_keys_do_not_see_each_other() -> None:
-    model = small()
-    state = model.encode(some()) | {"key": KEYS}
-    alone = model.decode({name: value[1:2] for name, value in state.items()}, 4)
-    torch.testing.assert_close(model.decode(state, 4)[1:2], alone, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_members_of_one_clip_differ_and_go_on_with_their_keys() -> None:
-    model, past = small(), some(1)
-    state = {name: value.expand(3, *value.shape[1:]) for name, value in model.encode(past).items()}
-    members = model.encode(past[:, :1].expand(3, -1, -1, -1, -1), state | {"key": KEYS})
-    assert torch.equal(members["key"], KEYS)
-    forecasts = model.decode(members, 2)
-    assert (forecasts[0] - forecasts[1]).abs().max() > 1e-6
-    assert (forecasts[1] - forecasts[2]).abs().max() > 1e-6
-
-
-@torch.no_grad()
 def test_latents_are_drawn_around_the_priors_mean_as_wide_as_it_says() -> None:
     """The frame predictor is shown, at lead time k, mean + deviation · noise of (key, k)."""
     model, shown, foreseen = small(), [], []
@@ -153,11 +112,6 @@ def test_starts_at_the_mean() -> None:
 # The objective
 
 
-def test_most_models_leave_the_objective_to_training() -> None:
-    model = build_model("quick", {"core": {"convlstm": {"hidden": [4]}}})
-    assert model.learn(some(), Window(2, 2), mse) is None
-
-
 def test_the_objective_is_the_loss_and_the_divergence() -> None:
     model = small(beta=0.5)
     for loss in LOSSES.values():
@@ -199,6 +153,7 @@ def test_a_batch_is_normed_by_itself_in_learn_alone() -> None:
     assert not any(norm.of_the_batch for norm in model.modules() if isinstance(norm, Norm))
 
 
+@pytest.mark.slow
 def test_latents_learn_what_no_past_tells() -> None:
     """The left half of a frame is white or the right, by chance: whoever knows nothing says grey,
     and is wrong by a quarter.

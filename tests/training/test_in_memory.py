@@ -58,19 +58,12 @@ def trained(run: Path, data, steps: int = 2, data_args=None, resume: bool = Fals
 
 
 SOURCES = {
-    "recording": (lambda: frames(80, 16, 24), "uint8 array of 80x16x24", Scaling(0, 255)),
-    "clips": (lambda: frames(40, 5, 1, 16, 24), "uint8 array of 40x5x1x16x24", Scaling(0, 255)),
     "tensor": (
         lambda: torch.from_numpy(frames(80, 1, 16, 24) / np.float32(200)),
         "float32 array of 80x1x16x24",
         None,
     ),
     "DataArray": (field, "DataArray rain", None),
-    "xarray Dataset": (
-        lambda: field().to_dataset(),
-        "Dataset",
-        None,
-    ),
     "Dataset": (Waves, "Waves of 40 items", Scaling()),
     "Datasets": (
         lambda: {
@@ -106,6 +99,10 @@ def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
     recording, clips = frames(80, 16, 24), frames(40, 5, 1, 16, 24)
     np.save(tmp_path / "recording.npy", recording)
     np.save(tmp_path / "clips.npy", clips)
+    in_xarray = xr.Dataset({"rain": (("time", "y", "x"), recording)})
+    assert len(open_dataset(in_xarray, "train", WINDOW)) == len(
+        open_dataset(recording, "train", WINDOW)
+    )
     for array, file, kind in (
         (recording, "recording.npy", Recordings),
         (clips, "clips.npy", ArrayClips),
@@ -154,6 +151,7 @@ def test_alone_it_takes_the_usual_options(monkeypatch, tmp_path: Path) -> None:
     assert replace(seen[0], data="moving_mnist") == DataOptions()
 
 
+@pytest.mark.slow
 def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     data = frames(80, 16, 24)
@@ -183,13 +181,11 @@ def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
 BAD = {
     "text": (np.array([["a"]]), {}, "no numbers"),
     "masked": (np.ma.masked_equal(frames(80, 16, 24), 3), {}, "masked"),
-    "two axes": (frames(80, 16), {}, "no recording"),
     "no axes": (torch.tensor(3.0), {}, "no recording"),
     "nothing": (frames(0, 16, 24), {}, "no numbers"),
     "16 bits of clips": (frames(40, 5, 1, 16, 24).astype(np.uint16), {}, "uint8, or floats"),
     "few clips": (frames(3, 5, 1, 16, 24), {}, "too few"),
     "few frames": (frames(9, 16, 24), {}, "no window"),
-    "unknown argument": (frames(80, 16, 24), {"motoin": 1}, "'motoin'"),
     "argument of a Dataset": (Waves(), {"n": 3}, "takes no argument 'n'"),
     "no Dataset": (3.5, {}, "float is no map-style"),
     "one split": ({"train": Waves()}, {}, "nothing for validation"),

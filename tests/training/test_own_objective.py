@@ -28,6 +28,7 @@ def array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("array.npy", np.random.default_rng(0).random((120, 1, 24, 20)).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_variational_model_trains_and_forecasts(capsys: pytest.CaptureFixture) -> None:
     assert main(FLAGS) == 0, capsys.readouterr().err
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -73,6 +74,7 @@ FLOW = [
 ]
 
 
+@pytest.mark.slow
 def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
     args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
     Forecaster(build_model("simvp", args), Window(3, 3)).save("trained")
@@ -85,19 +87,11 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
     assert "eval mode" not in said.out + said.err
     # What it has learnt goes on from where it was, also by its members and in other passes; and a
     # resumed run needs no weights.
-    for run, more in (("further", []), ("judged", ["--loss", "crps"])):
-        on = [*FLOW[:-1], run, "--weights", "run", *more]
-        assert main([*on, "--model_args.times", "[0,0.5]"]) == 0, capsys.readouterr().err
-        goes_on = Forecaster.load(run)
-        assert goes_on.model.args == forecaster.model.args | {"times": [0, 0.5]}
-        assert torch.equal(goes_on.model(past, 7), trained.model(past, 7))
-    apart = [
-        (own - other).abs().max()
-        for own, other in zip(
-            goes_on.model.parameters(), Forecaster.load("further").model.parameters(), strict=True
-        )
-    ]
-    assert max(apart) > 1e-4
+    on = [*FLOW[:-1], "further", "--weights", "run", "--loss", "crps"]
+    assert main([*on, "--model_args.times", "[0,0.5]"]) == 0, capsys.readouterr().err
+    goes_on = Forecaster.load("further")
+    assert goes_on.model.args == forecaster.model.args | {"times": [0, 0.5]}
+    assert torch.equal(goes_on.model(past, 7), trained.model(past, 7))
     shutil.rmtree("trained")
     assert main(["train", "--resume", "run", "--epochs", "2"]) == 0, capsys.readouterr().err
     resumed = Forecaster.load("run")

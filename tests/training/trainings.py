@@ -1,0 +1,79 @@
+"""Trainings of 4 steps an epoch that take a second, and a run to go on from."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foreframe.training import (
+    DataOptions,
+    LearningOptions,
+    MachineOptions,
+    ModelOptions,
+    RunOptions,
+)
+from foreframe.training.fit import train
+
+SMALL: dict[str, Any] = {
+    "canvas": 24,
+    "clips": 16,
+    "motion": {"rule": "srivastava", "digit_px": 16},
+}
+# The same, for processes of their own.
+FLAGS = [
+    *("--model", "quick", "--hidden", "4", "--learning_rate", "3e-3", "--past", "3"),
+    *("--future", "2", "--batch_size", "4", "--validation_clips", "5", "--picture_every", "0"),
+    *("--data_args.canvas", "24", "--data_args.clips", "16", "--device", "cpu"),
+    *("--data_args.motion", "{rule: srivastava, digit_px: 16}"),
+]
+FOLDER = tempfile.TemporaryDirectory()
+
+
+def groups(run: Path | None, **changes: Any) -> list[Any]:
+    """Options of a small training; `changes` go to whichever group has that field."""
+    made = [
+        ModelOptions("quick", hidden=4),
+        DataOptions(data_args=SMALL, past=3, future=2, batch_size=4, validation_clips=5),
+        LearningOptions(learning_rate=3e-3, epochs=2),
+        MachineOptions(device="cpu", devices=1),
+        RunOptions(run=None if run is None else str(run), picture_every=0),
+    ]
+    for k, group in enumerate(made):
+        made[k] = replace(
+            group, **{name: value for name, value in changes.items() if hasattr(group, name)}
+        )
+    return made
+
+
+@cache
+def first_epoch() -> Path:
+    return train(*groups(Path(FOLDER.name) / "run", epochs=1))
+
+
+def copied_run(folder: Path) -> Path:
+    """A run of one epoch, trained once for all tests, in a folder of a test."""
+    return Path(shutil.copytree(first_epoch(), folder / "run"))
+
+
+def last(run: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return state
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+
+
+def same_to_the_bit(a: Path, b: Path) -> None:
+    one, other = last(a), last(b)
+    assert one["global_step"] == other["global_step"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
+    for key, moments in one["optimizer_states"][0]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, other["optimizer_states"][0]["state"][key][name]), (key, name)
