@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-slow test-full lint docs bench clean
 .DELETE_ON_ERROR:
 
 .venv/bin/python:
@@ -47,8 +47,16 @@ demo: .venv/installed
 	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"
 
 # Three on two cores: a test that waits for a process, a kill or a file leaves its core to another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+	$(PYTEST) -m "not slow and not full"
+
+test-slow: .venv/installed-dev
+	$(PYTEST) -m slow
+
+test-full: .venv/installed-dev
+	$(PYTEST) -m full
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -9,7 +9,6 @@ import torch
 import foreframe
 import standins
 from foreframe.base.shipped import FREE
-from foreframe.cli import main
 from foreframe.models import BASELINES
 
 
@@ -38,19 +37,16 @@ def test_values_keep_their_units() -> None:
         forecaster.predict(torch.full((2, 1, 8, 8), torch.nan), 1)
 
 
-def test_from_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    standins.rain(Path("rain.nc"), frames=60)
-    assert main(["predict", "persistence", "rain.nc", "--steps", "3", "-o", "still.nc"]) == 0
-    made, was = foreframe.clips_from("still.nc")[0], foreframe.clips_from("rain.nc")[0]
+def test_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "rain.nc"
+    standins.rain(file, frames=12, side=32)
+    made = foreframe.predict("persistence", file, steps=3).future
+    (was,) = foreframe.clips_from(file)
     assert (made.units, made.times[0] > was.times[-1]) == (was.units, True)
-    np.testing.assert_allclose(made.frames[:][0], was.frames[-1:][0], rtol=1e-4, atol=1e-4)
-    arguments = "evaluate dense_motion --data rain.nc --split all --past 3 --future 2 --clips 4"
-    assert main([*arguments.split(), "--output", "scored"]) == 0
-    shown = capsys.readouterr().out
-    assert "dense_motion is" in shown
-    assert "persistence" in shown
-    assert main(["evaluate", "dense_motion"]) == 2
-    assert "name what to score on: --data" in capsys.readouterr().err
+    np.testing.assert_allclose(made.frames[0], was.frames[-1:][0], rtol=1e-4, atol=1e-4)
+    given = {"split": "all", "past": 3, "future": 2, "clips": 4, "baselines": ["persistence"]}
+    card = foreframe.evaluate("dense_motion", file, **given)
+    assert "dense_motion is" in card["in_words"]
+    assert "persistence" in card["scores"]
+    with pytest.raises(ValueError, match="name what to score on: --data"):
+        foreframe.evaluate("dense_motion")

@@ -63,6 +63,7 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
     assert card["in_words"].startswith("The model is behind the best baseline (black) ")
 
 
+@pytest.mark.slow
 def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
     """On Moving MNIST black scores about 170 and persistence about 280 (frame-summed): black beats
     persistence.
@@ -76,6 +77,7 @@ def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
     assert card["scores"]["model"] == card["scores"]["persistence"]
 
 
+@pytest.mark.slow
 def test_the_report(forecaster, tmp_path) -> None:
     data = MovingMNIST("test", clips=4)
     card = score_clips(forecaster, data)
@@ -100,6 +102,7 @@ def test_the_report(forecaster, tmp_path) -> None:
         assert moving.n_frames == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["digits whose future is known", "a field with a gap"])
 def test_the_report_of_members(of: str, tmp_path) -> None:
     """With events, for each ensemble; no frame with a gap has a spectrum, and the rest is drawn."""

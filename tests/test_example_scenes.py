@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from examples.scenes import Scenes
 from foreframe.cli import main
-from foreframe.data import DataOptions, open_splits
 
 PATH = "examples.scenes.Scenes"
 
@@ -35,6 +34,7 @@ def test_a_clip_is_a_function_of_its_key(kind: str) -> None:
         data[50]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["film", "rain"])
 def test_the_same_clips_on_any_number_of_workers(kind: str) -> None:
     state = torch.get_rng_state()
@@ -55,17 +55,6 @@ def test_bytes_hold_the_same_clips_on_any_canvas(kind: str, channels: int) -> No
     assert clips.dtype == torch.float32
     assert torch.equal(clips, data.as_uint8(range(6)).float() / 255)
     assert sum(clip.std() > 0 for clip in clips) > 3  # a small part of a dry day may be dry
-
-
-def test_it_opens_by_its_import_path() -> None:
-    """With the units, epochs and bytes that its attributes say."""
-    splits = open_splits(DataOptions(PATH, {"kind": "rain", "canvas": 24, "length": 5}, 3, 2))
-    train, own = splits["train"], Scenes(kind="rain", canvas=24, length=5)
-    assert train.scaling == own.scaling
-    assert train.scaling.units == "mm/h"
-    assert train.by_epoch
-    assert torch.equal(train.batch([(2, 4)])[0], own[2, 4])
-    assert train.compact([(2, 4)]).dtype == torch.uint8
 
 
 def test_a_command_takes_it_and_published_weights_say_where_it_is(tmp_path, capsys) -> None:
@@ -106,6 +95,7 @@ def test_frames_move_as_the_truth_says(channels: int) -> None:
     assert sum(carried) < 0.2 * sum(left)
 
 
+@pytest.mark.slow
 def test_rain_is_carried_as_the_truth_says() -> None:
     """Carried back, the next frame is much more like this one, though rain grows and decays; the
     other way it is less like it than where it lies.
@@ -125,6 +115,7 @@ def test_rain_is_carried_as_the_truth_says() -> None:
     assert error[0] < error[-1]
 
 
+@pytest.mark.slow
 def test_rain_is_like_rain() -> None:
     """Dry shares and rates about those of radar in Finland, the Netherlands and Switzerland."""
     data = Scenes("validation", "rain")

@@ -47,6 +47,7 @@ def test_what_needs_no_torch_waits_for_none(words) -> None:
     assert "torch" not in modules_after(f"from foreframe.cli import main\nmain({words})")
 
 
+@pytest.mark.slow
 def test_the_help_of_a_model_loads_no_lightning() -> None:
     words = ["train", "--model", "quick", "--help"]
     loaded = modules_after(f"from foreframe.cli import main\nmain({words})")
@@ -54,6 +55,7 @@ def test_the_help_of_a_model_loads_no_lightning() -> None:
     assert "lightning" not in loaded
 
 
+@pytest.mark.slow
 def test_importing_foreframe_loads_no_lightning() -> None:
     everything = "import foreframe\nfor name in foreframe.__all__: getattr(foreframe, name)"
     loaded = modules_after(everything)
@@ -65,6 +67,7 @@ def test_importing_foreframe_alone_costs_nothing() -> None:
     assert not modules_after("import foreframe") & {"torch", "numpy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "code", "verdict"),
     [

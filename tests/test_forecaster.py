@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
-from foreframe.clips.clip import check_frames
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.tiles import _ramp, _tiles, tile_layout
 from foreframe.forecasting.trained import Trained
@@ -38,17 +36,6 @@ def test_units_go_in_and_come_out() -> None:
     assert bytes_.predict(np.full((3, 1, 8, 8), 200, np.uint8), 2).max() == pytest.approx(200)
 
 
-def test_scaling() -> None:
-    fitted = Scaling.fit(np.array([[2.0, np.nan], [6.0, 4.0]]), "mm/h")
-    assert (fitted.low, fitted.high, fitted.units) == (2, 6, "mm/h")
-    np.testing.assert_allclose(fitted.to_network(np.array([2.0, 5.0])), [0, 0.75])
-    np.testing.assert_allclose(fitted.to_units(fitted.to_network(np.array([3.3]))), [3.3])
-    with pytest.raises(ValueError, match="two different"):
-        Scaling.fit(np.ones(4))
-    with pytest.raises(ValueError, match="low < high"):
-        Scaling(1, 1)
-
-
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
@@ -67,17 +54,6 @@ def test_frames_that_are_refused(forecaster, frames, message: str) -> None:
     with pytest.raises(ValueError, match=message) as told:
         forecaster.predict(frames, 3)
     assert "\n" not in str(told.value)
-
-
-def test_what_is_no_array() -> None:
-    with pytest.raises(ValueError, match="a str where"):
-        check_frames("clip.npy")
-
-
-@pytest.mark.parametrize("steps", [0, -1])
-def test_steps_that_are_refused(forecaster, steps) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        forecaster.predict(torch.rand(4, 1, 16, 16), steps)
 
 
 def test_a_saved_folder_explains_itself(forecaster, tmp_path) -> None:
@@ -149,14 +125,6 @@ def test_clip_and_window() -> None:
     past, future = Window(2, 3).split(torch.arange(6.0).view(1, 6, 1, 1, 1))
     assert past.flatten().tolist() == [0, 1]
     assert future.flatten().tolist() == [2, 3, 4]
-
-
-def test_public_names() -> None:
-    for name in foreframe.__all__:
-        assert getattr(foreframe, name) is not None
-    assert set(foreframe.__all__) <= set(dir(foreframe))
-    with pytest.raises(AttributeError):
-        foreframe.nothing  # noqa: B018
 
 
 # Big frames in tiles
@@ -232,9 +200,9 @@ def blending(short: int | None) -> Forecaster:
 
 @pytest.mark.parametrize(
     ("short", "size", "tile", "overlap"),
-    [(None, (115, 126), 96, 92), (84, (200, 212), 176, 168), (66, (213, 190), 185, 175)],
+    [(None, (115, 126), 96, 92), (84, (200, 212), 176, 168)],
 )
-def test_members_in_tiles_go_astray_as_in_the_whole(short, size, tile, overlap) -> None:
+def test_members_in_tiles_are_those_of_the_whole(short, size, tile, overlap) -> None:
     """By pixels: the noise of a place is the same whichever tile it lies in, also where frames are
     seen two or three times smaller.
     """

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebook" / "film.ipynb"
@@ -20,6 +21,7 @@ def test_the_notebook_is_short_and_small() -> None:
     assert all(cell.outputs for cell in cells[1:])  # read without running it, too
 
 
+@pytest.mark.slow
 def test_from_a_film_to_a_forecaster_its_scores_and_a_picture(tmp_path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell in code_of(notebook):
@@ -41,16 +43,3 @@ def test_from_a_film_to_a_forecaster_its_scores_and_a_picture(tmp_path) -> None:
     assert (tmp_path / "runs").is_dir()
     for cell in code_of(notebook):
         assert not [o for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
-
-
-def test_a_training_is_silenced() -> None:
-    notebook = nbformat.v4.new_notebook()
-    code = """
-import foreframe
-few = {"canvas": 32, "clips": 8}
-run = foreframe.fit("quick", data_args=few, past=2, future=2, hidden=4, batch_size=4, minutes=0.06,
-                    validation_clips=4, device="cpu", verbose=False)
-"""
-    notebook.cells = [nbformat.v4.new_code_cell(code)]
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-    assert not notebook.cells[0].outputs

@@ -48,6 +48,7 @@ def test_predict_and_streams_take_films_as_they_are(
     assert film[0].shape[2:] == (24, 32)
 
 
+@pytest.mark.slow
 def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
     own = forecaster()
     assert own.choose_tile((4, 1, 256, 256), 4, TiledOptions()) == 0

@@ -173,6 +173,18 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_the_first_commands_run(tmp_path, monkeypatch) -> None:
+    """The whole page, and the others, are slow."""
+    monkeypatch.chdir(tmp_path)
+    standins.film(Path("film.mp4"), frames=12, height=32, width=32)
+    standins.rain(Path("rain.nc"), frames=12, side=48)
+    first = next(text for language, text in parts(PAGES[0]) if language == "bash")
+    ran = [run_line(line) for line in first.splitlines()]
+    assert ran == ["predict"] * len(ran)
+    assert len(list(Path().glob("future.*"))) == len(ran)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(parts(page))],
@@ -240,6 +252,7 @@ def test_links_lead_somewhere() -> None:
     assert [link for link in links if not link.exists()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes())
 def test_recipes_train(recipe: str, tmp_path) -> None:
     """Each recipe names its own preset, but for the default one, and takes its first steps."""

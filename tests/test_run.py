@@ -137,6 +137,7 @@ def test_a_config_that_names_an_import_needs_a_word(tmp_path) -> None:
         foreframe.fit(tmp_path / "mine.yaml", data="somebodys.Clips")
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None:
     run = small(tmp_path / "run")
     said = capfd.readouterr()
@@ -165,6 +166,7 @@ def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None
     assert again["scores"]["model"] == card["scores"]["model"]
 
 
+@pytest.mark.slow
 def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
     few = {"limit_train_batches": 2}
     run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer=few)
@@ -177,6 +179,7 @@ def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
         foreframe.fit(resume=run, data=film())
 
 
+@pytest.mark.slow
 def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
     """Other frames ahead, how recordings are read and split, external forecasts."""
     run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer={"max_steps": 2})
@@ -199,12 +202,14 @@ def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
         foreframe.evaluate(run, tmp_path / "film.npy", reading={"sise": 3})
 
 
+@pytest.mark.slow
 def test_forecasts_made_elsewhere_are_scored_without_a_forecaster(tmp_path) -> None:
     """On as many frames as they have; the pasts and a report are written as by the verb."""
-    np.save(tmp_path / "zeros.npy", np.zeros((5, 3, 64, 64), np.float32))
+    np.save(tmp_path / "zeros.npy", np.zeros((5, 3, 32, 32), np.float32))
     card = foreframe.evaluate(
         None,
         "moving_mnist",
+        data_args={"canvas": 32},
         clips=5,
         past=4,
         forecasts=[tmp_path / "zeros.npy"],
@@ -213,8 +218,8 @@ def test_forecasts_made_elsewhere_are_scored_without_a_forecaster(tmp_path) -> N
     )
     assert (card["past"], card["future"], card["reference"]) == (4, 3, "zeros")
     assert card["scores"]["zeros"]["openstl"] == card["scores"]["black"]["openstl"]
-    assert np.load(tmp_path / "pasts.npy").shape == (5, 4, 1, 64, 64)
-    words = ["--data", "moving_mnist", "--clips", "5", "--past", "4"]
+    assert np.load(tmp_path / "pasts.npy").shape == (5, 4, 1, 32, 32)
+    words = ["--data", "moving_mnist", "--data_args.canvas", "32", "--clips", "5", "--past", "4"]
     words += ["--forecasts", str(tmp_path / "zeros.npy"), "-o", str(tmp_path / "verb")]
     assert main(["evaluate", *words]) == 0
     ours, theirs = (
@@ -233,6 +238,7 @@ def mse(scores: dict) -> dict[str, float]:
     return {name: of["standard"]["mse"]["overall"] for name, of in scores.items()}
 
 
+@pytest.mark.slow
 def test_inputs_are_no_part_of_what_is_scored_without_a_forecaster(tmp_path) -> None:
     """Baselines forecast the targets alone, whatever else is in the clips."""
     import xarray as xr
@@ -255,12 +261,7 @@ def test_inputs_are_no_part_of_what_is_scored_without_a_forecaster(tmp_path) -> 
     assert mse(verb["scores"]) == mse(both["scores"])
 
 
-def test_it_can_be_silent(tmp_path, capfd) -> None:
-    small(tmp_path / "run", verbose=False)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_it_trains_in_another_thread(tmp_path) -> None:
+def test_it_trains_in_another_thread_and_is_silent(tmp_path, capfd) -> None:
     """Where Python allows no signal handlers."""
     before, done = signal.getsignal(signal.SIGINT), []
     thread = threading.Thread(target=lambda: done.append(small(tmp_path / "run", verbose=False)))
@@ -268,6 +269,7 @@ def test_it_trains_in_another_thread(tmp_path) -> None:
     thread.join()
     assert [run.scores[-1]["step"] for run in done] == [2]
     assert signal.getsignal(signal.SIGINT) is before
+    assert capfd.readouterr() == ("", "")
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, monkeypatch) -> None:

@@ -22,6 +22,7 @@ def seen(program: str, **given: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "given", "expected"),
     [

@@ -47,10 +47,6 @@ def test_bash_completes_verbs_options_and_values(script) -> None:
     }
 
 
-def test_old_names_are_taken_but_not_offered(script) -> None:
-    assert offered(script, "foreframe", "predict", "--var") == set()
-
-
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_have_one_too(shell, capsys) -> None:
     assert main(["completion", shell]) == 0

@@ -33,37 +33,6 @@ def told(capsys, *words: str) -> str:
     return err
 
 
-def test_forecasts_are_scored_without_a_run(capsys) -> None:
-    """The pasts are written, forecast elsewhere, and scored on the same clips."""
-    mnist = ["evaluate", "--data", "moving_mnist", "--clips", "6", "--past", "4", "--future", "3"]
-    assert main([*mnist, "--pasts", "pasts.npy", "-o", "first"]) == 0
-    assert "the past frames of 6 clips lie in pasts.npy" in capsys.readouterr().out
-    pasts = np.load("pasts.npy")
-    assert pasts.shape == (6, 4, 1, 64, 64)
-    np.save("still.npy", pasts[:, -1:, 0].repeat(3, axis=1))  # (N,S,H,W)
-    np.save("dim.npy", pasts[:, -1:].repeat(3, axis=1) / 2)
-    assert main([*mnist[:-2], "--forecasts", "[still.npy,dim.npy]"]) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    card = json.loads(Path("evaluation-moving_mnist/scorecard.json").read_text())
-    assert card["future"] == 3  # as far as they forecast
-    assert list(card["scores"])[:3] == ["still", "persistence", "dim"]
-    assert card["scores"]["still"] == card["scores"]["persistence"]
-    assert card["comparison"]["persistence"]["tie"]
-    assert card["comparison"]["persistence"]["over"] == "clips"
-    assert "95 % interval: of the error over that of still, by a paired bootstrap of 6 clips" in out
-
-
-def test_forecasts_stand_beside_a_run(capsys) -> None:
-    Forecaster(build_model("mean"), Window(4, 3)).save("run")
-    here = ["evaluate", "run", "--data", "moving_mnist", "--clips", "5"]
-    np.save("zeros.npy", np.zeros((5, 3, 1, 64, 64), np.float32))
-    assert main([*here, "--forecasts", "zeros.npy"]) == 0
-    card = json.loads(Path("run/evaluation-moving_mnist/scorecard.json").read_text())
-    assert list(card["scores"])[:2] == ["model", "zeros"]
-    assert card["scores"]["zeros"] == card["scores"]["black"]
-    assert card["reference"] == "model"
-
-
 def walking(frames: int = 24) -> np.ndarray:
     """A square of 8 bits that walks to the right, (T,H,W)."""
     film = np.zeros((frames, 32, 48), np.uint8)
@@ -83,9 +52,9 @@ def alike(file: str, *words: str) -> bool:
     return theirs == pytest.approx(ours, rel=1e-4) and ours != pytest.approx(black, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("film", "scaling"),
-    [("film.mp4", Scaling()), ("film.npy", Scaling()), ("film.npy", Scaling(-50, 300))],
+    ("film", "scaling"), [("film.mp4", Scaling()), ("film.npy", Scaling(-50, 300))]
 )
 def test_what_predict_writes_of_a_film_is_what_evaluate_reads(film: str, scaling: Scaling) -> None:
     """Rolling through a film of 8 bits, by weights on 0 to 1 and on other ranges."""
@@ -111,6 +80,7 @@ def test_what_predict_writes_of_a_film_is_what_evaluate_reads(film: str, scaling
     assert alike("same.npy", *whole)
 
 
+@pytest.mark.slow
 def test_what_predict_writes_of_clips_of_8_bits_is_what_evaluate_reads() -> None:
     Forecaster(build_model("mean"), Window(4, 3)).save("run")
     np.save("clips.npy", np.stack([walking()[k : k + 7] for k in range(10)])[:, :, None])
@@ -197,14 +167,6 @@ def film_card() -> dict:
             for name, low in (("black", 150.0), ("persistence", 1.2), ("linear_motion", 0.85))
         },
     }
-
-
-def test_what_evaluate_says_of_a_film_fits_a_screen(capsys) -> None:
-    Forecaster(build_model("mean"), Window(4, 3)).save("run")
-    assert main(["evaluate", "run", "--data", "moving_mnist", "--clips", "5"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 26
-    assert max(map(len, lines)) <= 80 or "lie in" in max(lines, key=len)
 
 
 def test_no_number_loses_a_digit_to_a_long_name(capsys) -> None:

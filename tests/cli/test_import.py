@@ -60,6 +60,7 @@ def test_every_verb_takes_it(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main([named, *check, "--import", "broken", "--help"]) == 0  # imports nothing
 
 
+@pytest.mark.slow
 def test_a_core_of_ones_own_trains_and_is_used(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,8 +100,3 @@ def test_models_within_models_and_saved_ones_say_so_too(
     line = said(capsys, "train", "--model", "stil", "--import", "own_parts")
     assert "did you mean still? Or choose" in line
     assert "--import MODULE" in line
-
-
-def test_a_config_imports_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("c.yaml").write_text("import: broken\n")
-    assert "there is no option 'import'" in said(capsys, "train", "--config", "c.yaml")

@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
+import foreframe
 import foreframe.forecasting.outputs
 from foreframe import Clip, Forecaster, Window
 from foreframe.cli import main
@@ -58,21 +59,13 @@ def test_members_are_realizations(folder: Path) -> None:
     np.testing.assert_array_equal(again, made)
 
 
-def test_rolling_members_have_starts_and_realizations(folder: Path) -> None:
-    rain = xr.open_zarr(predict(folder, "rolling.zarr", "--members", "2", "--every", "1"))
-    assert rain["rain"].dims[:3] == ("start", "realization", "lead")
-    assert rain["rain"].shape == (3, 2, 3, 12, 16)
-
-
-def test_members_are_streamed(folder: Path, capsys) -> None:
-    rain, live = str(folder / "rain.nc"), folder / "live"
-    more = ["--members", "3", "--steps", "2", "--output", str(live)]
-    assert main(["stream", str(folder / "drawing"), rain, *more]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    made = np.load(live / "frame-000004.npy")
+def test_the_mean_of_streamed_members_is_scored(folder: Path) -> None:
+    live = foreframe.stream(folder / "drawing", str(folder / "rain.nc"), members=3, steps=2)
+    frames = list(live)
+    made = frames[4].forecast
     assert made.shape == (3, 2, 1, 12, 16)
     wanted = np.sqrt(np.square(made.mean(axis=0)[0] - RAIN[5]).mean())
-    assert lines[5]["rmse"]["+1"] == pytest.approx(wanted, rel=1e-4)
+    assert frames[5].errors[1] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_probability_is_the_share_of_members(folder: Path) -> None:
@@ -83,12 +76,6 @@ def test_a_probability_is_the_share_of_members(folder: Path) -> None:
     assert wet.attrs["long_name"] == "probability of 1.5 mm/h or more"
     np.testing.assert_allclose(wet.values, (members.values >= 1.5).mean(axis=0))
     assert 0 < wet.values.mean() < 1
-
-
-@pytest.mark.parametrize("output", ["members.png", "members.gif"])
-@pytest.mark.parametrize("more", [[], ["--after", "3"], ["--probability", "2"]])
-def test_pictures_of_members(folder: Path, output: str, more: list[str]) -> None:
-    assert Path(predict(folder, output, "--members", "4", *more)).stat().st_size > 500
 
 
 def lines_of(path: str) -> list[dict[str, str]]:
@@ -156,52 +143,13 @@ def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
     assert "alike" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("output", "more", "words"),
-    [
-        ("never.nc", ["--at", "5,7"], "the values of one place, --at, are written as .csv"),
-        ("never.csv", [], "the values of one place, --at, are written as .csv"),
-        ("never.csv", ["--at", "12,0"], "of rows 0 to 11 and columns 0 to 15"),
-        ("never.csv", ["--at", "-1.5,0"], "of rows 0 to 11 and columns 0 to 15"),
-        ("never.csv", ["--at", "40.7,-74:"], "--at is latitude,longitude or row,column"),
-        ("never.csv", ["--at", "Zurich"], "--at is latitude,longitude or row,column"),
-        (
-            "never.csv",
-            ["--at", "5,7", "--every", "1"],
-            "--at is of one forecast: give --after, not",
-        ),
-    ],
-)
-def test_places_that_are_none(
-    folder: Path, capsys, output: str, more: list[str], words: str
-) -> None:
-    wanted = ["predict", str(folder / "single"), str(folder / "rain.nc"), "-o"]
-    assert main([*wanted, str(folder / output), *more]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
-    assert not (folder / output).exists()
+def test_a_model_of_one_future_draws_none(folder: Path) -> None:
+    with pytest.raises(ValueError, match="this model has one future, and draws no members"):
+        foreframe.predict(folder / "single", folder / "rain.nc", folder / "never.nc", members=4)
+    assert not (folder / "never.nc").exists()
 
 
-@pytest.mark.parametrize(
-    ("run", "more", "words"),
-    [
-        ("single", ["--members", "4"], "this model has one future, and draws no members"),
-        ("drawing", ["--members", "0"], "members are 1 or more, not 0"),
-        ("drawing", ["--probability", "1"], "a probability is the share of members"),
-        ("drawing", ["--probability", "wet"], "--probability is a finite number, not 'wet'"),
-    ],
-)
-def test_what_cannot_be_drawn(folder: Path, capsys, run: str, more: list[str], words: str) -> None:
-    output = folder / "never.nc"
-    wanted = ["predict", str(folder / run), str(folder / "rain.nc"), "-o", str(output), *more]
-    assert main(wanted) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
-    assert not output.exists()
-
-
+@pytest.mark.slow
 def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> None:
     data = ["--data", str(folder / "rain.nc"), "--split", "all", "--past", "2", "--future", "2"]
     where = ["--members", "3", "--seed", "1", "--output", str(folder / "report")]
@@ -221,6 +169,7 @@ def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> No
     assert own["scores"]["physical"]["rmse_of_mean"]["overall"] == pytest.approx(mean, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_member_is_a_row_beside_the_single_forecast(folder: Path) -> None:
     data = ["--data", str(folder / "rain.nc"), "--split", "all", "--past", "2", "--future", "2"]
     where = ["--members", "1", "--output", str(folder / "one")]

@@ -27,6 +27,7 @@ def film(name: str, height: int = 32, width: int = 40, frames: int = 60) -> None
     write_mp4(name, draw.integers(0, 256, (frames, height, width, 3), dtype=np.uint8), 10)
 
 
+@pytest.mark.slow
 def test_another_film_is_read_as_the_runs_own_and_scored_beside_it() -> None:
     film("other.mp4")
     how = ReadOptions(colour="grey", size=[16, 16])

@@ -14,8 +14,10 @@ import torch
 import xarray as xr
 from PIL import Image, ImageSequence
 
+import foreframe
 from conftest import real_data
 from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.base.notes import Note
 from foreframe.cli import main
 from foreframe.clips.data_options import ReadOptions
 from foreframe.data.cf import write_grid
@@ -101,95 +103,57 @@ def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
         assert sum(1 for _ in held.decode(video=0)) == 7
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["../kelvin", "t.nc", "--reading.strict", "--steps", "1", "-o", "out.npy"],
-        ["-o", "out.npy", "--steps=1", "../kelvin", "--reading.strict", "t.nc"],
-        ["--reading.strict", "true", "../kelvin", "-o", "out.npy", "t.nc", "--steps", "1"],
-        ["--steps", "1", "--input", "t.nc", "-o", "out.npy", "../kelvin"],
-    ],
-)
-def test_options_stand_anywhere(kelvin, words) -> None:
-    grid("t.nc")
-    assert main(["predict", *words]) == 0
-    assert np.load("out.npy").shape == (1, 1, 6, 8)
-
-
-def test_what_is_looked_at(kelvin, capsys) -> None:
+def test_what_is_looked_at(capsys) -> None:
     """As many frames as in training, or as many as are said, or those that there are."""
     grid("t.nc")
-    Forecaster(build_model("mean"), Window(4, 4), Scaling(250, 310, "K", "minmax")).save("../mean")
+    mean = Forecaster(build_model("mean"), Window(4, 4), Scaling(250, 310, "K", "minmax"))
+    mean.save("../mean")
     values = xr.load_dataset("t.nc").t2m.values
-    for given, seen in (
-        ([], values[5:]),
-        (["--past", "2"], values[7:]),
-        (["--after", "4"], values[1:5]),
-    ):
-        assert main(["predict", "../mean", "t.nc", "--steps", "1", "-o", "out.npy", *given]) == 0
-        np.testing.assert_allclose(np.load("out.npy")[0, 0], seen.mean(axis=0), rtol=1e-5)
-    capsys.readouterr()
-    assert main(["predict", "../mean", "t.nc", "-o", "out.npy", "--after", "1"]) == 0
-    assert "2 frames are fewer than the 4 to look at" in capsys.readouterr().err
+    for given, seen in (({}, values[5:]), ({"past": 2}, values[7:]), ({"after": 4}, values[1:5])):
+        frames = foreframe.predict(mean, "t.nc", steps=1, **given).frames
+        np.testing.assert_allclose(frames[0, 0], seen.mean(axis=0), rtol=1e-5)
     for after in ("9", "-1"):
         assert f"after {after}: t.nc has frames 0 to 8" in told(
             capsys, "../mean", "t.nc", "-o", "new.npy", "--after", after
         )
 
 
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-def test_a_grid_follows_in_time_even_from_one_frame(kelvin, ending) -> None:
+@pytest.mark.parametrize("past", [1, 4])
+def test_a_grid_follows_in_time_even_from_one_frame(kelvin, past) -> None:
     grid("t.nc")
-    for past in ("1", "4"):
-        assert (
-            main(["predict", kelvin, "t.nc", "--steps", "2", "--past", past, "-o", f"out{ending}"])
-            == 0
-        )
-        with xr.open_dataset(f"out{ending}") as held:
-            assert held.time.values.astype("datetime64[h]").astype(str).tolist() == [
-                "2020-01-31T09",
-                "2020-01-31T10",
-            ]
-            assert held.t2m.units == "K"
-            assert held.latitude.values[0] == 60
+    foreframe.predict(kelvin, "t.nc", "out.nc", steps=2, past=past)
+    with xr.open_dataset("out.nc") as held:
+        hours = held.time.values.astype("datetime64[h]").astype(str).tolist()
+        assert hours == ["2020-01-31T09", "2020-01-31T10"]
+        assert held.t2m.units == "K"
+        assert held.latitude.values[0] == 60
 
 
-def test_rolling_scores_are_those_of_brute_force(capsys) -> None:
+def test_rolling_scores_are_those_of_brute_force() -> None:
     """Root mean squared errors over every pair of forecast and truth that there is, the last
     windows' included.
     """
     steps, every, past = 3, 2, 4
-    forecaster = Forecaster(build_model("mean"), Window(past, steps), Scaling(0, 1, "", "minmax"))
-    forecaster.save("../mean")
+    mean = Forecaster(build_model("mean"), Window(past, steps), Scaling(0, 1, "", "minmax"))
     frames = np.random.default_rng(0).random((11, 1, 5, 6)).astype(np.float32)
     frames[5, 0, 2, 2] = frames[8, 0, 1] = np.nan
-    np.save("clip.npy", frames)
-    assert (
-        main(["predict", "../mean", "clip.npy", "--steps", "3", "--every", "2", "-o", "out.npy"])
-        == 0
-    )
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("+")]
-    made = np.load("out.npy")
-    firsts = range(past, len(frames) + 1, every)
+    rolling = foreframe.predict(mean, frames, "out.npy", steps=steps, every=every)
+    made, firsts = np.load("out.npy"), range(past, len(frames) + 1, every)
     assert made.shape == (len(firsts), steps, 1, 5, 6)
-    for k in range(steps):
-        errors: tuple[list, list] = ([], [])
-        for n, first in enumerate(firsts):
-            expected = np.nanmean(_filled(frames[first - past : first]), axis=0)
-            np.testing.assert_allclose(made[n, k], expected, rtol=1e-5)
-            for y in range(5):
-                for x in range(6):
-                    truth = frames[first + k, 0, y, x] if first + k < len(frames) else np.nan
-                    now = frames[first - 1, 0, y, x]
-                    if np.isfinite(truth) and np.isfinite(now):
-                        errors[0].append((expected[0, y, x] - truth) ** 2)
-                        errors[1].append((now - truth) ** 2)
-        assert rows[k][0] == f"+{k + 1}"
-        np.testing.assert_allclose(
-            [float(one) for one in rows[k][1:]],
-            [np.sqrt(np.mean(one)) for one in errors],
-            rtol=1e-3,
-        )
+    # as if nothing came after the end
+    longer = np.concatenate([frames, np.full((steps, 1, 5, 6), np.nan, np.float32)])
+    truth = np.stack([longer[first : first + steps] for first in firsts])
+    now = np.stack([frames[first - 1 : first] for first in firsts])
+    for n, first in enumerate(firsts):
+        expected = np.nanmean(_filled(frames[first - past : first]), axis=0)
+        np.testing.assert_allclose(made[n], np.stack([expected] * steps), rtol=1e-5)
+    for name, forecast in (("forecast", made), ("persistence", now)):
+        errors = np.square(forecast - np.where(np.isnan(now), np.nan, truth))
+        expected = np.sqrt(np.nanmean(errors, axis=(0, 2, 3, 4)))
+        np.testing.assert_allclose(rolling.errors[name], expected, rtol=1e-3)
+    rows = rolling.table().splitlines()
+    assert [row.split()[0] for row in rows[1:]] == ["+1", "+2", "+3"]
+    assert float(rows[1].split()[1]) == pytest.approx(rolling.errors["forecast"][0], rel=1e-3)
 
 
 def _filled(frames: np.ndarray) -> np.ndarray:
@@ -203,23 +167,12 @@ def _filled(frames: np.ndarray) -> np.ndarray:
 
 def test_rolling_films_and_grids(run, kelvin) -> None:
     film("film.mp4")
-    assert (
-        main(["predict", run, "film.mp4", "--steps", "2", "--every", "3", "-o", "out.mp4", *GREY])
-        == 0
-    )
-    with av.open("out.mp4") as held:
-        assert sum(1 for _ in held.decode(video=0)) == 3 * (4 + 2)
+    grey = {"colour": "grey"}
+    foreframe.predict(run, "film.mp4", "out.mp4", steps=2, every=3, reading=grey)
+    assert len(frames_in("out.mp4")) == 3 * (4 + 2)
     grid("t.nc")
     for steps in (1, 2):
-        assert (
-            main(
-                [
-                    *("predict", kelvin, "t.nc", "--steps", str(steps), "--every", "3"),
-                    *("--past", "1", "-o", "out.nc"),
-                ]
-            )
-            == 0
-        )
+        foreframe.predict(kelvin, "t.nc", "out.nc", steps=steps, every=3, past=1)
         with xr.open_dataset("out.nc", decode_timedelta=True) as held:
             assert held.start.dt.hour.values.tolist() == [0, 3, 6]
             assert held.lead.values.astype("timedelta64[h]").astype(int).tolist() == [1, 2][:steps]
@@ -235,12 +188,11 @@ def frames_in(name: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(one)) for one in sorted(Path(name).iterdir())]
 
 
-@pytest.mark.parametrize("step", ["h", "D"])
-@pytest.mark.parametrize("output", ["out.mp4", "out.gif", "out"])
+@pytest.mark.parametrize(("output", "step"), [("out.mp4", "h"), ("out.gif", "D"), ("out", "D")])
 def test_rolling_fields_keep_one_size_and_one_scale(kelvin, output, step) -> None:
     """The last starts lack some of their truth, which the scale says from the first picture on."""
     grid("t.nc", 20, step)
-    assert main(["predict", kelvin, "t.nc", "--steps", "11", "--every", "5", "-o", output]) == 0
+    foreframe.predict(kelvin, "t.nc", output, steps=11, every=5)
     pictures = frames_in(output)
     assert len(pictures) == 4 * (4 + 11)
     assert len({one.shape for one in pictures}) == 1
@@ -250,50 +202,21 @@ def test_rolling_fields_keep_one_size_and_one_scale(kelvin, output, step) -> Non
     )
 
 
-def test_rolling_that_is_refused(run, capsys) -> None:
-    film("film.mp4")
-    assert "do not fit one .png" in told(capsys, run, "film.mp4", "--every", "2", "-o", "out.png")
-    assert "not both" in told(
-        capsys, run, "film.mp4", "--every", "2", "--after", "3", "-o", "out.mp4"
-    )
-
-
 def test_what_is_no_film(run, capsys) -> None:
     Path("text.mp4").write_text("These are words, and no film.\n" * 50)
-    assert "text.mp4 is no film" in told(capsys, run, "text.mp4", "-o", "out.mp4")
     Path("empty").mkdir()
-    assert "empty holds no recording" in told(capsys, run, "empty", "-o", "new/out.mp4")
-    assert "there is no file" in told(capsys, run, "nowhere.mp4", "-o", "new/out.mp4")
     film("film.mp4")
     whole = Path("film.mp4").read_bytes()
     Path("cut.mp4").write_bytes(whole[: len(whole) // 3])
-    assert "cut.mp4" in told(capsys, run, "cut.mp4", "-o", "out.mp4", *GREY, "--reading.strict")
-
-
-@pytest.mark.parametrize("more", [[], ["--every", "2"]])
-@pytest.mark.parametrize("output", ["out.npy", "out.nc", "out.png", "out"])
-def test_unknown_colours_are_refused_whatever_the_output(kelvin, capsys, output, more) -> None:
-    grid("t.nc")
-    assert "no colours named 'nope'" in told(
-        capsys, kelvin, "t.nc", "--colours", "nope", "-o", output, *more
-    )
-
-
-def test_one_frame_is_no_plural(kelvin, capsys) -> None:
-    grid("t.nc")
-    assert main(["predict", kelvin, "t.nc", "--steps", "1", "-o", "out.npy"]) == 0
-    assert "1 frame that follows frame 8 of t.nc lies in out.npy" in capsys.readouterr().out
-    assert main(["predict", kelvin, "t.nc", "--steps", "1", "--every", "9", "-o", "out.npy"]) == 0
-    assert (
-        "1 forecast of 1 frame, one after every 9 from frame 3 on, lies in out.npy"
-        in capsys.readouterr().out
-    )
-
-
-def test_other_channels_and_the_cure(run, capsys) -> None:
-    film("film.mp4")
-    err = told(capsys, run, "film.mp4", "-o", "out.mp4")
-    assert "film.mp4: 3 channels, but the model takes 1; --reading.colour grey makes it one" in err
+    for name, words in (
+        ("text.mp4", "text.mp4 is no film"),
+        ("empty", "empty holds no recording"),
+        ("nowhere.mp4", "there is no file"),
+        ("cut.mp4", "cut.mp4"),
+        ("film.mp4", "3 channels, but the model takes 1; --reading.colour grey makes it one"),
+    ):
+        strict = [*GREY, "--reading.strict"] if name == "cut.mp4" else []
+        assert words in told(capsys, run, name, "-o", "new/out.mp4", *strict)
 
 
 def test_an_existing_output_stays_where_the_input_is_bad(run, capsys) -> None:
@@ -325,22 +248,19 @@ def test_places_where_nothing_can_be_written(run, capsys, monkeypatch) -> None:
 
 
 def test_several_recordings(kelvin, capsys) -> None:
-    for name in ("a", "b"):
-        np.save(f"{name}.npy", np.full((5, 1, 4, 4), 260 + 10 * (name == "b"), np.float32))
     Path("both").mkdir()
     for name in ("a", "b"):
-        os.replace(f"{name}.npy", f"both/{name}.npy")
-    assert "both holds 2 recordings; choose one with --recording, 0 to 1" in told(
-        capsys, kelvin, "both", "-o", "out.npy"
+        np.save(f"both/{name}.npy", np.full((5, 1, 4, 4), 260 + 10 * (name == "b"), np.float32))
+    refused = told(capsys, kelvin, "both", "-o", "out.npy")
+    assert "both holds 2 recordings; choose one with --recording, 0 to 1" in refused
+    refused = told(capsys, kelvin, "both", "-o", "out.npy", "--recording", "2")
+    assert "there is no recording 2" in refused
+    np.testing.assert_allclose(
+        foreframe.predict(kelvin, "both", recording=1).frames, 270, rtol=1e-5
     )
-    assert "there is no recording 2" in told(
-        capsys, kelvin, "both", "-o", "out.npy", "--recording", "2"
-    )
-    assert main(["predict", kelvin, "both", "-o", "out.npy", "--recording", "1"]) == 0
-    np.testing.assert_allclose(np.load("out.npy"), 270, rtol=1e-5)
 
 
-def test_what_came_before_a_cut_is_not_looked_at(capsys) -> None:
+def test_what_came_before_a_cut_is_not_looked_at() -> None:
     """A film is one recording, also to a run that was trained on its scenes."""
     Path("film").mkdir()
     for t in range(40):
@@ -349,19 +269,16 @@ def test_what_came_before_a_cut_is_not_looked_at(capsys) -> None:
         Image.fromarray((picture + t % 2).astype(np.uint8)).save(f"film/{t:02}.png")
     forecaster = Forecaster(build_model("mean"), Window(8, 4), Scaling(0, 255))
     forecaster.trained = Trained(reading=ReadOptions(cuts=True))
-    forecaster.save("mean")
-    looked_at = {}
-    for more in ([], ["--after", "20"], ["--reading.cuts", "false"]):
-        assert main(["predict", "mean", "film", "-o", "out.npy", *more]) == 0
-        looked_at[tuple(more)] = float(np.load("out.npy").mean())
-        noted = "another scene begins at frame 35, and nothing before" in capsys.readouterr().err
-        assert noted == (not more)
-    assert main(["predict", "mean", "film", "-o", "out.npy", "--after", "3"]) == 0
-    assert "4 frames are fewer than the 8 to look at" in capsys.readouterr().err
     each = [np.asarray(Image.open(f"film/{t:02}.png")).mean() for t in range(40)]
-    assert looked_at[()] == pytest.approx(np.mean(each[35:]), rel=1e-3)
-    assert looked_at["--after", "20"] == pytest.approx(np.mean(each[13:21]), rel=1e-3)
-    assert looked_at["--reading.cuts", "false"] == pytest.approx(np.mean(each[32:]), rel=1e-3)
+    with pytest.warns(Note, match="another scene begins at frame 35, and nothing before"):
+        forecast = foreframe.predict(forecaster, "film")
+    assert forecast.frames.mean() == pytest.approx(np.mean(each[35:]), rel=1e-3)
+    for options, seen in (
+        ({"after": 20}, each[13:21]),
+        ({"reading": {"cuts": False}}, each[32:]),
+    ):
+        frames = foreframe.predict(forecaster, "film", **options).frames
+        assert frames.mean() == pytest.approx(np.mean(seen), rel=1e-3)
 
 
 def damaged() -> str:
@@ -416,12 +333,12 @@ def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
     np.save("clip.npy", np.zeros((4, 1, 8, 8), np.float32))
     own = Forecaster.predict
 
-    def noisy(*arguments):
+    def noisy(*arguments, **known):
         exec(
             compile("import warnings; warnings.warn('from elsewhere')", "elsewhere.py", "exec"),
             {"__name__": "elsewhere"},
         )
-        return own(*arguments)
+        return own(*arguments, **known)
 
     monkeypatch.setattr(Forecaster, "predict", noisy)
     shown = []
@@ -431,33 +348,23 @@ def test_warnings_of_others_stay_as_they_are(run, capsys, monkeypatch) -> None:
     assert "foreframe: note" not in capsys.readouterr().err
 
 
-def test_big_frames_are_tiled_unless_told_otherwise(capsys) -> None:
+def test_big_frames_are_tiled_unless_told_otherwise() -> None:
     torch.manual_seed(0)
-    forecaster = Forecaster(
-        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}),
-        Window(4, 4),
-        trained=Trained(frame=(16, 16)),
-    )
-    forecaster.save("../small")
-    np.save("clip.npy", np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32))
-    assert main(["predict", "../small", "clip.npy", "-o", "out.npy", "--steps", "2"]) == 0
-    assert "frames of 90x40 are forecast in tiles of 64 pixels" in capsys.readouterr().err
-    assert (
-        main(["predict", "../small", "clip.npy", "-o", "whole.npy", "--steps", "2", "--tile", "0"])
-        == 0
-    )
-    assert "tiles" not in capsys.readouterr().out
-    np.testing.assert_allclose(np.load("out.npy"), np.load("whole.npy"), rtol=0, atol=1e-6)
-    assert (
-        main(
-            ["predict", "../small", "clip.npy", "-o", "bare.npy", "--steps", "2", "--overlap", "0"]
-        )
-        == 0
-    )
-    # What is compared is not flat.
-    assert np.abs(np.load("bare.npy") - np.load("whole.npy")).max() > 1e-4
+    network = build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}})
+    small = Forecaster(network, Window(3, 4), trained=Trained(frame=(16, 16)))
+    frames = np.random.default_rng(0).random((3, 1, 90, 40)).astype(np.float32)
+    note = "frames of 90x40 are forecast in tiles of 64 pixels"
+    with pytest.warns(Note, match=note):
+        tiled = foreframe.predict(small, frames, steps=2)
+    whole = foreframe.predict(small, frames, steps=2, tile=0)
+    assert (tiled.notes, whole.notes) == ((note,), ())
+    np.testing.assert_allclose(tiled.frames, whole.frames, rtol=0, atol=1e-6)
+    with pytest.warns(Note, match=note):
+        bare = foreframe.predict(small, frames, steps=2, overlap=0)
+    assert np.abs(bare.frames - whole.frames).max() > 1e-4  # what is compared is not flat
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(run) -> None:
     """By the command itself, in a process whose files may not grow."""
     film("film.mp4")

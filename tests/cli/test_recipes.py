@@ -4,10 +4,9 @@ wins.
 
 import pytest
 
-from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.training import DataOptions, ModelOptions
-from foreframe.training.recipes import RECIPES, recipes
+from foreframe.training.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", ["quick", "tutorial", "nowcast"])
@@ -22,16 +21,3 @@ def test_a_file_of_that_name_wins(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quick").write_text("model: tutorial\n")
     assert parse(["--config", "quick"])[ModelOptions].model == "tutorial"
-
-
-@pytest.mark.parametrize(
-    ("given", "cure"), [("configs/quick.yaml", "--config quick"), ("quik", ", ".join(recipes()))]
-)
-def test_a_config_that_is_not_there_is_refused_with_the_cure(
-    given, cure, tmp_path, monkeypatch, capsys
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", "--config", given]) == 2
-    said = capsys.readouterr().err
-    assert cure in said
-    assert len(said.splitlines()) == 1

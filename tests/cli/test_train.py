@@ -40,6 +40,7 @@ OWN = {
     "zarr": ("t2m.zarr", standins.temperatures, "future.zarr", ()),
     "missing values": ("rain.nc", standins.rain, "future.nc", RAIN),
 }
+CHEAP = ("film", "netcdf")  # one film and one grid in each run of the tests
 
 
 def forecast_frames(path: Path) -> int:
@@ -64,7 +65,10 @@ def forecast_frames(path: Path) -> int:
             return xr.open_zarr(path, consolidated=False).sizes["time"]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in OWN],
+)
 def test_from_file_to_forecast(name: str, tmp_path, monkeypatch, capsys) -> None:
     path, make, output, options = OWN[name]
     monkeypatch.chdir(tmp_path)

@@ -69,7 +69,7 @@ def test_few_groups_say_nothing() -> None:
     assert got.n == FEWEST - 1
 
 
-@pytest.mark.parametrize(("groups", "each"), [(5, 6), (12, 3), (60, 1)])
+@pytest.mark.parametrize(("groups", "each"), [(5, 6), (60, 1)])
 def test_the_interval_holds_the_truth_as_often_as_it_says(groups: int, each: int) -> None:
     """95 % of 300 simulated comparisons; clips of one group are alike, so as clips of their own
     they would seem to say more than they do.

@@ -16,13 +16,12 @@ def correlation(P: torch.Tensor, Y: torch.Tensor, batch: int = 5) -> dict:
     return card.table()["standard"]["correlation"]
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_it_is_that_of_numpy(batch: int) -> None:
+def test_it_is_that_of_numpy() -> None:
     draw = torch.Generator().manual_seed(0)
     Y = torch.rand(5, 3, 2, 6, 7, generator=draw)
     P = 0.3 * Y + 0.1 * torch.rand(Y.shape, generator=draw) + 0.5
     Y[torch.rand(Y.shape, generator=draw) < 0.2] = torch.nan
-    got = correlation(P, Y, batch)
+    got = correlation(P, Y, batch=2)
     for lead in (slice(None), 0, 1, 2):
         p, y = P[:, lead].double().numpy(), Y[:, lead].double().numpy()
         known = np.isfinite(y)

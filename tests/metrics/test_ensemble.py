@@ -238,14 +238,6 @@ def test_energy_score_equals_scoringrules() -> None:
     assert got == pytest.approx(np.mean(scores), rel=1e-5)
 
 
-def test_energy_score_of_frames_smaller_than_a_pool() -> None:
-    """One number a frame: the energy score is its CRPS."""
-    X, Y = ensemble(c=1, h=5, w=3)
-    x, y = X.mean(dim=(3, 4, 5), keepdim=True), Y.mean(dim=(2, 3, 4), keepdim=True)
-    theirs = crps_for_ensemble(*arrays(x, y), "member", method="fair").item()
-    assert filled(X, Y).table()["standard"]["energy"]["overall"] == pytest.approx(theirs, rel=1e-5)
-
-
 def grid(wavelength: float, amplitude: float, angle: float = 0.0) -> torch.Tensor:
     """A sine on 64x64 pixels."""
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")

@@ -128,35 +128,6 @@ def test_a_loop_over_pixels_and_windows(gaps: bool) -> None:
     assert card.table()["1"]["fss 3"]["overall"] == pytest.approx(1 - above / below, rel=1e-6)
 
 
-def test_what_stands_at_missing_pixels_does_not_matter() -> None:
-    P, Y = pair()
-    Y = holed(Y)
-    other = P.where(~Y.isnan(), torch.nan)
-    assert torch.equal(filled(P, Y, (1, 4), (1, 5)).sums, filled(other, Y, (1, 4), (1, 5)).sums)
-    wild = P.where(~Y.isnan(), 1e9)
-    assert torch.equal(filled(P, Y, (1, 4), (1, 5)).sums, filled(wild, Y, (1, 4), (1, 5)).sums)
-
-
-def test_a_forecast_that_is_no_number_is_not_passed_over() -> None:
-    P, Y = pair()
-    P[1, 2, 0, 3, 3] = torch.nan
-    got = filled(P, Y, (1,), (3,)).table()["1"]
-    assert math.isnan(got["csi"]["per_lead"][2])
-    assert math.isnan(got["fss 3"]["per_lead"][2])
-    assert got["csi"]["per_lead"][1] > 0
-
-
-def test_batches_add_up() -> None:
-    P, Y = pair(b=7)
-    Y = holed(Y)
-    whole, parts = filled(P, Y, (1, 4), (1, 5)), Scorecard(3, event_scores((1, 4), (1, 5)))
-    for rows in (slice(0, 2), slice(2, 3), slice(3, 7)):
-        parts.update(P[rows], Y[rows])
-    torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-12, atol=0)
-    assert parts.clips == whole.clips == 7
-    assert parts.sums.dtype == torch.float64
-
-
 def test_values_at_the_threshold_are_events() -> None:
     P, Y = torch.full((1, 1, 1, 4, 4), 2.0), torch.full((1, 1, 1, 4, 4), 2.0)
     got = filled(P, Y, (2, 3), (3, 5)).table()

@@ -85,16 +85,6 @@ def test_known_ratio_between_conventions() -> None:
     assert table["standard"]["mse"]["overall"] == pytest.approx(0.00728, abs=5e-6)
 
 
-def test_batches_add_up() -> None:
-    P, Y = pair(b=7)
-    whole, parts = Scorecard(4, scores_of()), Scorecard(4, scores_of())
-    whole.update(P, Y)
-    for rows in (slice(0, 2), slice(2, 3), slice(3, 7)):
-        parts.update(P[rows], Y[rows])
-    assert parts.clips == whole.clips == 7
-    torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-6, atol=1e-6)
-
-
 def test_a_perfect_forecast_and_a_black_one() -> None:
     _, Y = pair()
     perfect, black = Scorecard(4, scores_of()), Scorecard(4, scores_of())

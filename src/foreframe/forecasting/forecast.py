@@ -213,6 +213,6 @@ def remarks(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Iter
         yield f"frames of {h}x{w} are forecast in tiles of {options.tile} pixels"
     last = len(clip) - 1 if options.after is None else options.after
     n = len(clip) if options.every else last + 1
-    if n < options.past:
+    if 0 < n < options.past:
         fewer = f"{plural(n, 'frame')} {'is' if n == 1 else 'are'} fewer"
         yield f"{fewer} than the {options.past} to look at"

@@ -1,0 +1,150 @@
+"""What `foreframe.predict`, `stream` and `check` return, and the options that commands pass on."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from PIL import Image
+
+import foreframe
+from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.base.notes import Note, collecting, listening, warn
+from foreframe.cli import main
+from foreframe.data.cf import write_grid
+from foreframe.models import build_model
+
+RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the tests, with six frames of rain."""
+    monkeypatch.chdir(tmp_path)
+    times = np.datetime64("2026-01-01") + np.arange(6) * np.timedelta64(5, "m")
+    write_grid("rain.nc", Clip(RAIN, times, "mm/h", name="rain", variable="rain"))
+    return tmp_path
+
+
+@pytest.fixture
+def forecaster() -> Forecaster:
+    return Forecaster(build_model("mean"), Window(4, 3), Scaling(0, 10, "mm/h", "minmax"))
+
+
+def test_a_forecast_says_what_it_is(forecaster: Forecaster) -> None:
+    said = {
+        "3 frames that follow frame 5 of rain.nc": {},
+        "1 frame that follows frame 3 of rain.nc": {"steps": 1, "after": 3},
+        "2 forecasts of 1 frame, one after every 2 from frame 3 on": {"steps": 1, "every": 2},
+    }
+    for text, options in said.items():
+        assert str(foreframe.predict(forecaster, "rain.nc", **options)) == text
+    lagged = Forecaster(build_model("lagged", {"lags": 2}), Window(4, 3), forecaster.scaling)
+    wet = foreframe.predict(lagged, "rain.nc", members=2, probability=1.5)
+    assert str(wet).startswith("3 frames of probabilities (1.5 mm/h or more, by 2 members) that")
+
+
+def test_a_forecast_is_the_bytes_of_its_files(forecaster: Forecaster) -> None:
+    forecast = foreframe.predict(forecaster, "rain.nc", "out.npy")
+    array = np.load(io.BytesIO(forecast.to_bytes(".npy")))
+    np.testing.assert_array_equal(array, np.load("out.npy"))
+    np.testing.assert_allclose(array, forecaster.predict(RAIN[2:], 3), rtol=1e-6)
+    with Image.open(io.BytesIO(forecast._repr_png_())) as picture:
+        assert picture.format == "PNG"
+    for ending, words in (("", "folders"), (".zarr", "folders"), (".xyz", "cannot write .xyz")):
+        with pytest.raises(ValueError, match=words):
+            forecast.to_bytes(ending)
+
+
+def test_notes_are_those_of_their_own_thread(forecaster: Forecaster) -> None:
+    both = Barrier(2, timeout=30)
+
+    def notes(name: str) -> tuple[list[str], list[str]]:
+        heard: list[str] = []
+        kept: list[str] = []
+        with listening(heard.append), collecting(kept):
+            both.wait()
+            warn(name)
+            both.wait()
+            warn(name)
+        return heard, kept
+
+    with ThreadPoolExecutor(2) as threads:
+        assert [*threads.map(notes, "ab")] == [(["a"], ["a"]), (["b"], ["b"])]
+    with pytest.warns(Note, match="5 frames are fewer than the 9 to look at"):
+        forecast = foreframe.predict(forecaster, "rain.nc", past=9, after=4)
+    assert forecast.notes == ("5 frames are fewer than the 9 to look at",)
+
+
+def test_a_check_prints_what_was_found() -> None:
+    checked = foreframe.check("rain.nc", "sheet.png", past=2, future=1)
+    assert len(checked.recordings) == 1
+    lines = str(checked).splitlines()
+    assert lines == list(checked.lines)
+    assert "rain.nc" in lines[0]
+    assert any("windows" in line for line in lines)
+    Image.open("sheet.png").verify()
+    with pytest.raises(ValueError, match=r"the contact sheet is a \.png"):
+        foreframe.check("rain.nc", "sheet.gif")
+
+
+def test_the_public_names_are_all_there_is_to_see() -> None:
+    """Also after its rooms were loaded."""
+    assert foreframe.models.build_model is build_model
+    assert foreframe.Clip is Clip
+    assert dir(foreframe) == sorted(foreframe.__all__)
+
+
+def test_a_stream_that_is_closed_keeps_what_it_saw(forecaster: Forecaster) -> None:
+    np.save("clip.npy", RAIN)
+    with listening(lambda note: None):
+        live = foreframe.stream(forecaster, "clip.npy", steps=1, state="state")
+        seen = [next(live).frame for _ in range(4)]
+        assert not Path("state").exists()
+        live.close()
+    assert seen == [0, 1, 2, 3]
+    again = forecaster.stream(1).restore("state")
+    assert again.seen == 4
+    np.testing.assert_allclose(again.push(RAIN[4]), forecaster.predict(RAIN[:5], 1), rtol=1e-5)
+
+
+def test_commands_pass_on_match_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AMX")
+    torch.manual_seed(0)
+    output = {"blend": {"guides": ["linear_motion"], "blurs": [2.0]}}
+    network = build_model("nowcast", {"core": {"convlstm": {"hidden": [4]}}, "output": output})
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    forecaster = Forecaster(network, Window(4, 3), Scaling(0.5, 100, "mm/h", "log"))
+    forecaster.save("run")
+    chosen = {"match": "guide", "precision": "auto"}
+    words = ["--match", "guide", "--precision", "auto", "--device", "cpu"]
+    assert main(["predict", "run", "rain.nc", "-o", "out.nc", *words]) == 0
+    with xr.open_dataset("out.nc") as out:
+        assert "forecast from run, matched to its guide" in out.attrs["history"]
+        half = {"match": "guide", "precision": "bf16-mixed"}
+        expected = forecaster.predict(RAIN[2:], 3, **half)
+        np.testing.assert_allclose(out["rain"].values, expected[:, 0], rtol=1e-5)
+    assert np.abs(expected - forecaster.predict(RAIN[2:], 3, match="guide")).max() > 0
+    rolled = foreframe.predict(forecaster, "rain.nc", every=1, **chosen)
+    np.testing.assert_array_equal([future.frames for _, future, _ in rolled][-1], expected)
+    with listening(lambda note: None):
+        *_, last = foreframe.stream(forecaster, "rain.nc", **chosen)
+    streamed = forecaster.predict(RAIN, 3, **half)
+    np.testing.assert_allclose(last.forecast, streamed, rtol=0.05, atol=0.05)
+    split = {"split": "all", "past": 2, "future": 2, "baselines": ()}
+    card = foreframe.evaluate("run", "rain.nc", match="last", precision="auto", **split)
+    assert card["precision"] == "bf16-mixed"
+    assert list(card["scores"])[:2] == ["model", "model matched to last"]
+
+
+def test_forecasts_made_elsewhere_have_no_match() -> None:
+    np.save("zeros.npy", np.zeros((2, 2, 1, 12, 16), np.float32))
+    with pytest.raises(ValueError, match="name a RUN"):
+        foreframe.evaluate(
+            None, "rain.nc", 2, forecasts="zeros.npy", past=2, split="all", match="last"
+        )
