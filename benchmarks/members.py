@@ -73,7 +73,7 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
             own = way == "mse" or given["network"] == "flow"
             learnt = network.learn(clips, window, LOSSES["mse"]) if own else None
             if learnt is None:
-                loss = LOSSES[way](*forecast(network, clips, window, drawn=DRAWN.get(way, 0)))
+                loss = LOSSES[way](*forecast(network, clips, window, count=DRAWN.get(way, 0)))
             else:
                 loss = learnt.loss
         loss.backward()

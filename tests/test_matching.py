@@ -256,7 +256,7 @@ def test_what_cannot_be_matched_is_refused() -> None:
     still, frames = Forecaster(build_model("persistence"), Window(2, 2)), np.zeros((3, 1, 8, 8))
     for how in (still.predict, still.stream):
         given = (frames, 2) if how == still.predict else (2,)
-        with pytest.raises(ValueError, match="draws upon no guide; choose last"):
+        with pytest.raises(ValueError, match="has no guide; choose last"):
             how(*given, match="guide")
     with pytest.raises(ValueError, match="no guide"):
         score_clips(still, Recordings(showers(), "all", Window(1, 1)), ScoreOptions(match="guide"))

@@ -14,6 +14,7 @@ from foreframe import Clip, Forecaster, Window
 from foreframe.base.notes import Note
 from foreframe.cli import main
 from foreframe.clips.clip import Input
+from foreframe.clips.data_options import read_options
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
 from foreframe.forecasting.forecast_options import TiledOptions
@@ -111,13 +112,13 @@ def test_a_film_of_a_grid_without_dates_has_no_clock() -> None:
     [
         ({"inputs": ["wind"], "known": ["rain"]}, "known names rain, which is none of the inputs"),
         ({"inputs": ["wind"], "colour": "grey"}, "not with a colour"),
-        ({"inputs": "wind"}, "inputs is a list of names"),
+        ({"inputs": "wind"}, "inputs is a list"),
         ({"variable": "a", "targets": "b"}, "give variable or targets, not both"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ReadOptions(**options)
+        read_options(options)
 
 
 def test_a_variable_that_is_not_there(file: Path) -> None:

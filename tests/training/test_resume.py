@@ -23,7 +23,7 @@ from trainings import FLAGS, SMALL, copied_run, groups, last, rows_of, same_to_t
 from foreframe.cli import main
 from foreframe.forecasting.checkpoint_files import before, write_checkpoint
 from foreframe.training.checkpointing import Checkpoints
-from foreframe.training.datamodule import _own_signals
+from foreframe.training.datamodule import _ignore_interrupts
 from foreframe.training.faults import is_dead_worker, ranks
 from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
@@ -330,7 +330,7 @@ ENDLESS["data_args"] = ENDLESS
     [
         ({"state_dict": {}}, "does not hold this network's weights"),
         ({"callbacks": None}, "last.ckpt.callbacks is names and values, not"),
-        ({"callbacks": {"Checkpoints": {"best": 1.0}}}, "is no checkpoint to go on from"),
+        ({"callbacks": {"Checkpoints": {"best": 1.0}}}, "cannot be resumed"),
         ({"callbacks": {"Checkpoints": [1]}}, "does not tell how far it is"),
         ({"loops": {"fit_loop": 3}}, "does not tell how far it is"),
         ({"elapsed": "long"}, "last.ckpt.elapsed is a finite number"),
@@ -370,7 +370,7 @@ def test_a_worker_whose_parent_was_killed_at_once_does_not_live_on(
 ) -> None:
     if parent is not None:
         monkeypatch.setattr(os, "getppid", lambda: parent)
-    worker = multiprocessing.get_context("fork").Process(target=_own_signals, args=(0,))
+    worker = multiprocessing.get_context("fork").Process(target=_ignore_interrupts, args=(0,))
     worker.start()
     worker.join()
     assert worker.exitcode == code

@@ -1,1 +1,1 @@
-"""Files, validation of options, messages, memory: what knows nothing of clips."""
+"""Files, validation, messages and memory: modules that import nothing of the other rooms."""

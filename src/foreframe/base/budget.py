@@ -1,4 +1,4 @@
-"""How much memory may be taken: checked by sizes before any is taken, with a message and a cure."""
+"""Memory budgets: sizes are checked before memory is allocated, with a message and a cure."""
 
 import math
 from collections.abc import Sequence
@@ -7,23 +7,23 @@ GIB = 2**30
 
 
 class OverBudgetError(ValueError):
-    """A request, or what a file says that it holds, takes more memory than the budget.
+    """A request, or the content of a file, would take more memory than the budget.
 
-    The file itself may be whole.
+    The file itself may be intact.
     """
 
 
 def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
-    """Refuse what would take more than the budget.
+    """Refuse a need of memory beyond the budget.
 
     Args:
         need: bytes of memory.
         budget: GiB.
-        what: needs them, for the message.
-        cure: what would help beside a larger budget.
+        what: the subject of the message.
+        cure: another cure beside a larger budget.
 
     Raises:
-        OverBudgetError: more is needed than the budget.
+        OverBudgetError: the need exceeds the budget.
     """
     if need > budget * GIB:
         cures = f"{cure}, or raise budget" if cure else "raise budget"
@@ -34,19 +34,19 @@ def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
 
 
 def check_stretch(shape: Sequence[int], itemsize: int, budget: float, beside: float = 0) -> None:
-    """Refuse frames (T,C,H,W) that would take more than the budget when they are read at once.
+    """Refuse to read frames (T,C,H,W) at once that would exceed the budget.
 
     Args:
-        itemsize: bytes that a value takes.
-        beside: bytes that reading takes beside them.
+        itemsize: bytes of a value.
+        beside: further bytes that reading needs.
 
     Raises:
-        OverBudgetError: more is needed than the budget.
+        OverBudgetError: the need exceeds the budget.
     """
     what = f"a stretch of {shape[0]} frames of {'x'.join(map(str, shape[1:]))}"
     check_budget(math.prod(shape) * itemsize + beside, budget, what, "read fewer")
 
 
 def in_gib(size: float) -> str:
-    """Bytes as GiB, of a few digits."""
+    """Bytes as GiB, with three digits."""
     return f"{size / GIB:.3g} GiB"

@@ -1,4 +1,4 @@
-"""Packages that only some users need, and modules of their own: imported where they are used."""
+"""Optional packages, and modules of the user, imported on demand."""
 
 import importlib
 import os
@@ -9,12 +9,12 @@ from foreframe.base.wording import described
 
 
 def needed(module: str, extra: str, what: str) -> Any:
-    """A module that comes with one of foreframe's extras.
+    """Import a module of one of foreframe's extras.
 
     Args:
         module: its name.
-        extra: that installs it, pip install 'foreframe[extra]'.
-        what: needs it, for the message.
+        extra: the extra that installs it, pip install 'foreframe[extra]'.
+        what: the subject of the message: it needs the module.
 
     Raises:
         ValueError: it is not installed, or cannot be loaded.
@@ -30,12 +30,12 @@ def needed(module: str, extra: str, what: str) -> Any:
 
 
 def own(what: str, module: str, name: str = "") -> Any:
-    """A module of the user's own, or what has that name in it; `what` asked for it.
+    """Import a module of the user, or an object in it, for the option `what`.
 
     Raises:
         ValueError: it cannot be imported.
     """
-    # A file beside the user is meant to be found, as `python -m` would.
+    # Find modules in the working directory, as `python -m` does.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Atomic writes: files are written whole or not at all."""
 
 import os
 import re
@@ -12,14 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# Files that are being written: hidden, with names that nobody can foresee or gives otherwise.
+# Files being written: hidden, with unpredictable names that nothing else uses.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
-# Seconds: where files cannot be locked, only their age tells that nobody writes them any more.
+# Seconds: without file locks, only its age shows that a temporary file is abandoned.
 ABANDONED = 24 * 3600
 
 
 def exists(path: str | Path) -> bool:
-    """Whether a file or folder exists; a name that no file can have is that of none."""
+    """Whether a file or folder exists; False for invalid names."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -27,10 +27,10 @@ def exists(path: str | Path) -> bool:
 
 
 def check_source(source: str) -> None:
-    """Refuse to read what does not exist, before anything heavy is loaded.
+    """Refuse a source that does not exist, before torch is loaded.
 
     Args:
-        source: a file, a folder, a URL, or "-", which is standard input.
+        source: a file, a folder, a URL, or "-" for standard input.
 
     Raises:
         ValueError: no such file or folder.
@@ -41,19 +41,19 @@ def check_source(source: str) -> None:
 
 @contextmanager
 def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
-    """Give a temporary path to write to, which replaces `path` when the block ends without error.
+    """Yield a temporary path that replaces `path` if the block ends without error.
 
-    So a full disk, Ctrl-C or a loss of power leaves the old file, or none, but never half a file:
-    the content is on the disk before it replaces anything. Parent folders are created, and removed
-    again if the block fails. The temporary file is always a new one, never a link that somebody
-    else put there; those of killed processes are removed by the next that writes into the folder.
+    After a full disk, Ctrl-C or a loss of power there is the old file or none, never a partial one:
+    the content is synced before the rename. Parent folders are created, and removed if the block
+    fails. The temporary file is always new, never an existing link; those of killed processes are
+    removed by the next write to the folder.
 
     Args:
         path: the file.
-        keep: another name under which the file that is replaced is kept.
+        keep: another name that keeps the replaced file.
 
     Raises:
-        ValueError: when the folder cannot be created or written to.
+        ValueError: the folder cannot be created or written to.
     """
     path = Path(path)
     if path.is_dir():
@@ -81,11 +81,10 @@ def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[P
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """As `atomic_write`, for a folder: give a new one to fill, which then replaces `path`.
+    """Like `atomic_write`, for a folder: yield a new one to fill, which then replaces `path`.
 
-    Two folders cannot be exchanged in one operation: after a kill in between, the old folder lies
-    beside `path`, with `.foreframe-old-` before its name, and comes back when `path` is written the
-    next time.
+    Two folders cannot be exchanged atomically: after a kill in between, the old folder lies beside
+    `path` as `.foreframe-old-NAME` and is restored by the next write to `path`.
 
     Raises:
         ValueError: `path` is a file, or the folder cannot be created or written to.
@@ -126,7 +125,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Check, before hours of work, that a folder can be created and written to; nothing is left.
+    """Check early that a folder can be created and written to; leaves no trace.
 
     Raises:
         ValueError: it cannot be created or written to.
@@ -148,7 +147,7 @@ def check_writable(path: str | Path) -> None:
 
 @contextmanager
 def _parents(path: Path) -> Iterator[None]:
-    """Create the folders above `path`; those that are empty at the end are removed again."""
+    """Create the folders above `path`; remove those that are empty at the end."""
     created = [folder for folder in path.parents if not folder.exists()]
     try:
         try:
@@ -166,10 +165,10 @@ def _parents(path: Path) -> Iterator[None]:
 
 
 def _new_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
-    """A new file, locked until it is closed; `os.open` refuses a name that exists, links too."""
+    """A new file, locked until it is closed; existing names and links are refused."""
     sweep(folder)
     while True:
-        path = _unforeseen(folder, suffix)
+        path = _temporary(folder, suffix)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         lock = os.open(path, flags, 0o666)
         if _lock(lock):
@@ -182,7 +181,7 @@ def _new_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
 def _new_folder(folder: Path, suffix: str) -> tuple[Path, int | None]:
     sweep(folder)
     while True:
-        path = _unforeseen(folder, suffix)
+        path = _temporary(folder, suffix)
         path.mkdir()
         if sys.platform == "win32":
             return path, None
@@ -192,13 +191,13 @@ def _new_folder(folder: Path, suffix: str) -> tuple[Path, int | None]:
         os.close(lock)
 
 
-def _unforeseen(folder: Path, suffix: str) -> Path:
+def _temporary(folder: Path, suffix: str) -> Path:
     suffix = suffix if suffix[1:].isidentifier() else ""
     return folder / f".foreframe-{secrets.token_hex(8)}.part{suffix}"
 
 
 def _lock(file: int) -> bool:
-    """Whether this process has locked the open file, and no sweep has removed it before that."""
+    """Lock an open file; False if another process holds it or has removed it."""
     if sys.platform == "win32":
         return False
     import fcntl
@@ -207,7 +206,7 @@ def _lock(file: int) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks, where leftovers are swept by their age
+    except OSError:  # a file system without locks: leftovers are removed by age
         return True
     return os.fstat(file).st_nlink > 0
 
@@ -220,10 +219,9 @@ def _close(lock: int | None) -> None:
 
 @lru_cache(maxsize=64)
 def sweep(folder: Path) -> None:
-    """Remove temporary files and folders of killed processes in `folder`, once a process.
+    """Remove temporary files and folders of killed processes in `folder`, once per process.
 
-    They are known by their names, and by their locks, which the system releases when a process
-    dies, however that happens.
+    They are recognized by name, and by their locks, which the system releases when a process ends.
     """
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -257,7 +255,7 @@ def _remove_abandoned(path: Path, is_folder: bool) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk, not only in the system's memory."""
+    """Flush a file or folder to the disk."""
     is_folder = path.is_dir()
     if is_folder and sys.platform == "win32":
         return
@@ -272,8 +270,8 @@ def _sync(path: Path) -> None:
 
 
 def _keep(path: Path, name: Path) -> None:
-    """Give the file at `path` a second name, which its former file loses only then."""
-    link = _unforeseen(path.parent, path.suffix)
+    """Give the file at `path` a second name, in an atomic replacement."""
+    link = _temporary(path.parent, path.suffix)
     try:
         os.link(path, link)
     except OSError:  # a file system without hard links
@@ -282,15 +280,15 @@ def _keep(path: Path, name: Path) -> None:
     try:
         os.replace(link, name)
     finally:
-        # Where both names are of one file already, the rename does nothing, and leaves the link.
+        # If both names are the same file already, the rename does nothing and leaves the link.
         link.unlink(missing_ok=True)
 
 
 class RunLock:
-    """A lock on a folder that ends with the process that took it, and not with a file's removal.
+    """A lock on a folder, released when its process ends.
 
-    It is a record lock (`lockf`), which child processes do not inherit: loader workers outlive a
-    killed training by some seconds.
+    A record lock (`lockf`), which child processes do not inherit: loader workers outlive a killed
+    training by some seconds.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -298,7 +296,7 @@ class RunLock:
         self._file: Any = None
 
     def acquire(self) -> bool:
-        """Whether this process has the lock now; True too where files cannot be locked."""
+        """Take the lock; False if another process holds it. True on systems without locks."""
         if sys.platform == "win32":
             return True
         import fcntl
@@ -316,11 +314,11 @@ class RunLock:
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     return True
-            self._file.close()  # its owner has just removed it: try again with a new file
+            self._file.close()  # just removed by its owner: try again with a new file
 
     def release(self) -> None:
         if self._file is not None:
-            # Meanwhile the folder may have been removed, and be another run's.
+            # The folder may have been replaced by another run's.
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
                     self.path.unlink()

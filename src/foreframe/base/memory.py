@@ -1,15 +1,14 @@
-"""What this process keeps of the memory that it frees (glibc; elsewhere nothing happens)."""
+"""Reuse of freed memory by the C allocator (glibc; no effect elsewhere)."""
 
 import ctypes
 import sys
 
 
 def keep_memory() -> None:
-    """Have this process keep the memory that a step frees for its next step.
+    """Keep freed memory in this process, for the next step of a training.
 
-    Without it the memory of every large tensor on a CPU is asked of the system anew, which clears
-    it page by page. The price: other processes cannot have what is free again. For a process whose
-    work is training.
+    Otherwise every large tensor on a CPU is allocated by the system again, which clears its pages.
+    Other processes cannot use the memory meanwhile.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -19,7 +18,7 @@ def keep_memory() -> None:
 
 
 def give_memory_back() -> None:
-    """Give free memory back to the system, so that using it again counts in a measured peak."""
+    """Return free memory to the system, so that a measured peak counts its reuse."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

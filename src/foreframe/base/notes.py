@@ -1,4 +1,4 @@
-"""What a user should know although nothing has failed: a note, told to whoever listens."""
+"""Notes for users, sent to a listener of the context or issued as warnings."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -7,15 +7,15 @@ from contextvars import ContextVar
 
 
 class Note(UserWarning):
-    """A note where nobody listens, as in a script: a warning for users, not for programmers."""
+    """A note without a listener, as in a script: a warning for users rather than programmers."""
 
 
-# By context, so that each request of a service, and each thread, has notes of its own.
+# By context, so that threads and requests of a service have separate notes.
 _listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
 
 
 def warn(message: str) -> None:
-    """A note for whoever runs this: to the innermost listener, or a warning where there is none."""
+    """Send a note to the innermost listener, or issue a warning without one."""
     listener = _listener.get()
     if listener is None:
         warnings.warn(Note(message), stacklevel=3)
@@ -25,12 +25,12 @@ def warn(message: str) -> None:
 
 @contextmanager
 def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """While this lasts, notes go to `listener`, each once."""
-    told: set[str] = set()
+    """Send the notes of this context to `listener`, each once."""
+    sent: set[str] = set()
 
     def once(message: str) -> None:
-        if message not in told:
-            told.add(message)
+        if message not in sent:
+            sent.add(message)
             listener(message)
 
     token = _listener.set(once)
@@ -42,7 +42,7 @@ def listening(listener: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def collecting(notes: list[str]) -> Iterator[None]:
-    """While this lasts, notes are added to the list, and told as before."""
+    """Add the notes of this context to a list, and pass them on."""
     outer = _listener.get()
 
     def both(message: str) -> None:

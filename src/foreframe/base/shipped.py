@@ -1,4 +1,4 @@
-"""What comes with the package, by name: baselines and published weights; no torch."""
+"""Names of the baselines and the published weights; loads no torch."""
 
 from pathlib import Path
 
@@ -8,26 +8,24 @@ from foreframe.base.wording import closest
 FREE = (
     "black", "mean", "persistence", "linear_motion", "dense_motion", "optical_flow", "cycle",
 )  # fmt: skip
-"""Baselines by name, in the order in which they are shown: forecasters that nobody trains."""
+"""Baselines, forecasters without training, in the order of tables."""
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def published() -> list[str]:
-    """Names of the trained forecasters in this package; each has its card in
-    `weights/NAME/README.md`.
-    """
+    """Names of the published weights; each has a card in `weights/NAME/README.md`."""
     return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
 def check_forecaster(what: str | Path) -> None:
-    """Refuse the name of a forecaster that does not exist, before anything heavy is loaded.
+    """Refuse unknown names of forecasters, before torch is loaded.
 
     Args:
-        what: as of `foreframe.Forecaster.load`.
+        what: as in `foreframe.Forecaster.load`.
 
     Raises:
-        ValueError: neither a file nor a folder, nor published, nor a baseline.
+        ValueError: neither a file nor a folder, nor published weights, nor a baseline.
     """
     names = [*published(), *FREE]
     if not exists(what) and str(what) not in names:
@@ -39,11 +37,11 @@ def check_forecaster(what: str | Path) -> None:
 
 
 def name_of(what: str | Path) -> str:
-    """What a forecaster is called where others read it: without the folders that it lies in.
+    """A forecaster's name without folders; a run's checkpoint has the name of its run.
 
     Args:
-        what: as of `foreframe.Forecaster.load`; a run's checkpoint is called as its run.
+        what: as in `foreframe.Forecaster.load`.
     """
     path = Path(what).resolve()
-    of_run = path.suffix == ".ckpt" and path.parent.name == "checkpoints"
-    return (path.parents[1] if of_run else path).name
+    in_run = path.suffix == ".ckpt" and path.parent.name == "checkpoints"
+    return (path.parents[1] if in_run else path).name

@@ -1,8 +1,8 @@
-"""What a file may name, which may come from a stranger.
+"""Checks of names in untrusted files.
 
-Nothing that it names is imported, called or fetched: import paths, URLs and downloads come from the
-command line alone. Only what is harmless is opened without asking: clips that foreframe draws
-itself, and recordings on this machine.
+Nothing named in a file is imported, called or fetched: import paths, URLs and downloads are
+accepted from the command line alone. Generated clips and recordings on this machine are harmless
+and opened without confirmation.
 """
 
 import shlex
@@ -13,21 +13,21 @@ from typing import Any
 from foreframe.base.files import exists
 from foreframe.base.schema import brief
 
-IN_MEMORY = "in memory, "  # begins the name of data that were given from Python
+IN_MEMORY = "in memory, "  # prefix of the name of data that were passed in Python
 
 
 def check_harmless(
     where: str, named: bool, data: str, args: Mapping[str, Any], says: str = "names the data"
 ) -> None:
-    """Refuse what a file names and only the command line may: an import path, a URL, a download.
+    """Refuse an import path, a URL or a download that a file names.
 
-    The message says which option to give for it.
+    The message names the option that allows it.
 
     Args:
-        where: the file, as the user calls it.
-        named: whether the file names the data; else only its arguments are checked.
-        data, args: what it names.
-        says: the verb of the message.
+        where: the file, as in messages.
+        named: whether the file names the data; else only their arguments are checked.
+        data, args: the data and their arguments.
+        says: verb of the message.
 
     Raises:
         ValueError: it is not harmless.
@@ -37,7 +37,7 @@ def check_harmless(
             f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with "
             "it there, by foreframe.fit(resume=..., data=...), or name other data with --data"
         )
-    if named and not _is_here(data):
+    if named and not _is_local(data):
         raise ValueError(
             f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs "
             "and downloads come from the command line alone: if you trust it, give "
@@ -53,10 +53,10 @@ def check_harmless(
             )
 
 
-def _is_here(data: str) -> bool:
-    """Whether foreframe draws the clips itself, or reads them from a plain file or folder here."""
+def _is_local(data: str) -> bool:
+    """Whether the data are generated, or a plain file or folder on this machine."""
     if data.isidentifier() and not exists(data):
-        return True  # the name of a Dataset of foreframe's; what is imported has a dot
+        return True  # a Dataset of foreframe; import paths have a dot
     if not data or "\0" in data or is_remote(data):
         return False
     try:
@@ -69,12 +69,12 @@ def _is_here(data: str) -> bool:
 
 
 def is_remote(text: str) -> bool:
-    """Whether a path leaves this machine: a URL, a chain of fsspec's, a share in a network."""
+    """Whether a path leads off this machine: a URL, a chain of fsspec, a network share."""
     return "://" in text or "::" in text or text[:2] in ("//", "\\\\", "/\\", "\\/")
 
 
 def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value in nested mappings and lists, with the names that lead to it."""
+    """Every value in nested mappings and lists, with the path of names to it."""
     if isinstance(values, Mapping):
         for name, value in values.items():
             yield from leaves(value, (*path, str(name)))

@@ -1,6 +1,6 @@
-"""The command line: one verb a file, each a plain function whose signature is its options.
+"""The command line: a module for each verb, whose function signature defines its options.
 
-`foreframe --help` reads only this file; a verb's `--help` reads its signature. Neither imports
+`foreframe --help` loads this file alone; a verb's `--help` reads its signature. Neither imports
 torch.
 """
 
@@ -14,15 +14,15 @@ from foreframe.base.notes import listening
 from foreframe.base.wording import closest
 
 VERBS = {
-    "train": "train a model, watch it, go on with it",
-    "plan": "what a training would take, from a few of its steps",
+    "train": "train a model, or resume a training",
+    "plan": "estimate the time and memory of a training from a few steps",
     "evaluate": "score a trained run beside the baselines",
     "predict": "forecast the frames that follow a recording",
-    "stream": "forecast after every frame, as frames come",
+    "stream": "forecast after every incoming frame",
     "ensemble": "join several runs to one forecaster with members",
     "models": "list models and presets with their sizes",
-    "data": "look at clips; data check looks through recordings",
-    "completion": "a script by which bash, zsh or fish completes all this",
+    "data": "show clips; data check examines recordings",
+    "completion": "print a completion script for bash, zsh or fish",
 }
 
 READING = ("PIL", "zarr", "xarray", "numcodecs")
@@ -34,43 +34,43 @@ Forecast the next frames of a video or of a gridded field.
 
 {verbs}
 
-foreframe VERB --help explains a verb; foreframe --version tells the version.
+foreframe VERB --help explains a verb; foreframe --version prints the version.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit code 0: done; 1: a fault in some code; 2: bad input, told in one line; 130:
-    stopped by hand, and saved.
+    """Run a verb. Exit codes: 0 done; 1 an unexpected error; 2 bad input, explained in a line; 130
+    interrupted, and saved.
 
-    FOREFRAME_DEBUG=1 shows the traceback behind that line.
+    FOREFRAME_DEBUG=1 shows the traceback of an error.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
         print(
-            USAGE.format(verbs="\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())),
+            USAGE.format(verbs="\n".join(f"  {verb:<12}{about}" for verb, about in VERBS.items())),
             end="",
         )
         return 0
-    if given[0] in ("--version", "-V"):
+    if words[0] in ("--version", "-V"):
         from foreframe import __version__
 
         print(f"foreframe {__version__}")
         return 0
-    verb, *rest = given
+    verb, *rest = words
     if verb not in VERBS:
         choose = closest(verb, VERBS) or f"choose {', '.join(VERBS)}"
         return _fail(f"there is no verb {verb!r}; {choose}")
     try:
         with warnings.catch_warnings(), listening(_note):
-            for library in READING:  # what is wrong with a file is told by us, once
+            for library in READING:  # foreframe itself reports faults of a file, once
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0
-    except SystemExit as done:  # as argparse leaves that has shown the help
+    except SystemExit as done:  # raised by argparse after the help
         return int(done.code or 0)
     except KeyboardInterrupt:
         print("\nforeframe: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as in `foreframe models | head`
+    except BrokenPipeError:  # the reader of the output has closed, as in `foreframe models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, MemoryError) as error:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "Original Traceback" in message:
             message = message.splitlines()[-1].partition(": ")[2]
         return _fail(" ".join(message.split()) or type(error).__name__)
-    except Exception as error:  # ours to mend, or that of a Dataset somebody else wrote
+    except Exception as error:  # a bug here, or in a user's Dataset
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
         last = " ".join(str(error).strip().splitlines()[-1].split()) if str(error).strip() else ""

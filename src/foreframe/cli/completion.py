@@ -12,7 +12,7 @@ FILES = ("run", "input", "config", "output", "data", "weights", "resume", "state
 
 
 def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
-    """Print a script by which a shell completes verbs and options
+    """Print a script for shell completion of verbs and options
 
     Args:
         shell: bash, zsh or fish; for bash, put eval "$(foreframe completion bash)" into ~/.bashrc
@@ -23,14 +23,14 @@ def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
     verbs = root.add_subparsers()
     for verb, about in VERBS.items():
         module = import_module(f"foreframe.cli.{verb}")
-        own = _completed(verbs, verb, module.parser(), about)
+        completed = _completed(verbs, verb, module.parser(), about)
         if verb == "data":
-            _completed(own.add_subparsers(), "check", module.check_parser(), "look through them")
+            _completed(completed.add_subparsers(), "check", module.check_parser(), "examine them")
     print(shtab.complete(root, shell))
 
 
 def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.ArgumentParser:
-    """The parser of a verb, whose options have the values that can be offered."""
+    """Add the parser of a verb, with the values of its options."""
     import shtab
 
     for action in parser._actions:

@@ -21,7 +21,7 @@ def look_at_data(
     clip: int = 0,
     output: str | None = None,
 ) -> None:
-    """Look at the clips that a model would be trained on; foreframe data check looks at recordings
+    """Show the clips that a model would be trained on; foreframe data check examines recordings
 
     Args:
         data: as in foreframe train
@@ -30,10 +30,10 @@ def look_at_data(
         reading: how recordings are read
         splits: how they are split
         split: train, validation or test
-        past: frames of the clip that count as past
-        future: frames that follow
-        clip: which clip to write
-        output: .npy (its past frames), .gif or .png (all of it)
+        past: number of past frames in the clip
+        future: number of future frames
+        clip: number of the clip to show, counted from 0
+        output: .npy (its past frames), .gif or .png (the whole clip)
     """
     from pathlib import Path
 
@@ -96,16 +96,16 @@ def check_data(
     stride: int = 1,
     output: str | None = None,
 ) -> None:
-    """Look through recordings before training on them: foreframe data check INPUT
+    """Examine recordings before training on them: foreframe data check INPUT
 
     Args:
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, or a folder of them
         reading: how recordings are read
         splits: how they are split
-        past: frames of a window that are past
-        future: frames of a window that follow
-        stride: frames from window to window
-        output: .png of frames spread over the recording; with several recordings the first one's
+        past: past frames of a window
+        future: future frames of a window
+        stride: frames from the start of one window to the start of the next
+        output: .png of frames spread over the (first) recording
     """
     check_source(input)
 

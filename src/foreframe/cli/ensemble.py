@@ -8,13 +8,13 @@ from foreframe.cli.parser import Parser, call
 
 
 def join_runs(runs: list[str], *, output: str) -> None:
-    """Join several trained runs to one forecaster: foreframe ensemble RUN RUN -o FOLDER
+    """Join several trained runs to an ensemble: foreframe ensemble RUN RUN -o FOLDER
 
     Its forecast is the mean of theirs; its members are their forecasts.
 
     Args:
-        runs: two or more, as of foreframe predict, on data of one scale
-        output: a new folder for the forecaster, which predict, evaluate and stream take
+        runs: two or more, as in foreframe predict, trained with the same scaling
+        output: new folder for the forecaster, for predict, evaluate and stream
     """
     from pathlib import Path
 

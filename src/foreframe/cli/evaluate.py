@@ -24,19 +24,19 @@ def score_run(run: str | None = None) -> None:
     """
 
 
-def report_folder(run: str | None, of: str) -> Path:
-    """Where a report goes when nothing is said: beside the run's checkpoints, or here."""
+def report_folder(run: str | None, ending: str) -> Path:
+    """The default folder of a report: beside the run's checkpoints, or here."""
     if run is None:
         beside = Path()
     elif Path(run).exists():
         beside = Path(run) if Path(run).is_dir() else Path(run).parent
     else:
         beside = Path("runs", run)
-    return beside / f"evaluation{of}"
+    return beside / f"evaluation{ending}"
 
 
 def print_table(card: Mapping[str, Any]) -> None:
-    """The scorecard on the screen: a row for each forecaster, then events by lead time."""
+    """Print the scorecard: a row for each forecaster, then events by lead time."""
     from foreframe.visuals import ensemble_table, event_tables, score_table
 
     print(score_table(card))
@@ -47,7 +47,7 @@ def print_table(card: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Print lines, broken between words where they are longer than the screen is wide."""
+    """Print lines, wrapped to the width of the screen."""
     for line in text.splitlines():
         print(textwrap.fill(line, max(80, shutil.get_terminal_size().columns)))
 

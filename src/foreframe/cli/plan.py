@@ -7,13 +7,13 @@ from foreframe.cli.train import GROUPS, left_to_choose, parse
 
 
 def of_config(config: str) -> None:
-    """What a training would take, from a few of its steps; nothing is written
+    """Estimate the time and memory of a training from a few steps; nothing is written
 
-    On one device and without worker processes, so --devices, --workers and --trainer change nothing
+    Runs on one device without worker processes: --devices, --workers and --trainer have no effect
 
     Args:
         config: a recipe by name, such as quick, or a YAML file of options, such as a run's
-            config.yaml; the options, and what is done without one, are those of foreframe train
+            config.yaml; options and defaults as in foreframe train
     """
 
 
@@ -22,19 +22,19 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Say what a training would take."""
+    """Print the estimate of a training's time and memory."""
     if not arguments:
         raise ValueError("name a config or data, e.g. foreframe plan --data film.mp4")
     model, data, learning, machine, _ = parse(arguments, parser()).values()
-    given = left_to_choose(arguments, parser())
+    explicit = left_to_choose(arguments, parser())
 
     from foreframe.training.planning import plan
 
     splits = None
-    if given is not None:
+    if explicit is not None:
         from foreframe.training.default import choose_defaults
 
-        (model, data, learning, machine, _), splits, _ = choose_defaults(given)
+        (model, data, learning, machine, _), splits, _ = choose_defaults(explicit)
     planned = plan(model, data, learning, machine, splits)
     step, adds = planned.step + planned.fetch, planned.multiply_adds / 1e9
     flops = 6 * adds * planned.batch / planned.step

@@ -12,15 +12,14 @@ from foreframe.forecasting.forecast_options import PredictOptions
 
 
 def forecast_clip(run: str, input: str, *, output: str) -> None:
-    """Forecast what follows: foreframe predict RUN INPUT -o OUTPUT
+    """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist,
-            radar, scenes), or a baseline, such as
-            optical_flow
-        input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's own units
+        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
+            scenes), or a baseline, such as optical_flow
+        input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
-            (forecast alone); .csv (of one place)
+            (forecast alone); .csv (of a place)
     """
 
 

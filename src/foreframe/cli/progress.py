@@ -1,5 +1,5 @@
-"""How far a long command is, and how long it still takes: a bar on a terminal's standard error,
-since standard output is for results.
+"""Progress of long commands: a bar on standard error, if that is a terminal, since standard output
+is for results.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with how many of how many `what` are done. Where standard error is
-    no terminal nothing is shown.
+    """Yield a function to call with the number done and the total. Shows nothing unless standard
+    error is a terminal.
     """
     from rich import progress as rich
     from rich.console import Console

@@ -16,19 +16,18 @@ from foreframe.forecasting.forecast_options import StreamOptions
 
 
 def forecast_live(run: str, input: str, *, output: str | None = None) -> None:
-    """Forecast after every frame that comes: foreframe stream RUN INPUT
+    """Forecast after every incoming frame: foreframe stream RUN INPUT
 
-    Each forecast is a line of JSON: the frame it follows, and the root mean squared error, in the
-    data's units, of earlier forecasts of this frame.
+    Each forecast is a line of JSON: the last frame it has seen, and the root mean squared errors,
+    in the data's units, of earlier forecasts of this frame.
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist,
-            radar, scenes), or a baseline, such as
-            optical_flow
-        input: a film or other file; a folder that grows, of pictures or .npy; - is standard input,
-            a film or .npy frames
-        output: folder for the forecasts, frame-N.npy each (steps,C,H,W), or
-            (members,steps,C,H,W); by default only scores are printed
+        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
+            scenes), or a baseline, such as optical_flow
+        input: a film or other file; a growing folder of pictures or .npy; - for standard input, a
+            film or .npy frames
+        output: folder for the forecasts, frame-N.npy, each (steps,C,H,W) or (members,steps,C,H,W);
+            by default only scores are printed
     """
 
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from foreframe.api import stream
 
-    # A service is stopped so: to us the same as Ctrl-C.
+    # Services are stopped by SIGTERM: handle it as Ctrl-C.
     old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with closing(stream(run, input, options)) as lives:

@@ -14,11 +14,12 @@ from foreframe.training.recipes import Given, explicit_options, options_from
 def by_config(*, config: str | None = None) -> None:
     """Train a model on clips, e.g. foreframe train --data film.mp4
 
-    Without --config and --model everything is chosen from the data, and said: sizes, past and
-    future, and the best free baseline, at which the training begins.
+    Without --config and --model all options are chosen from the data, and printed: sizes, past and
+    future, and the best baseline, from which training starts.
 
     Args:
-        config: a recipe by name (quick, tutorial, ...) or a YAML file of options; flags win
+        config: a recipe by name (quick, tutorial, ...) or a YAML file of options; flags take
+            precedence
     """
 
 
@@ -27,12 +28,12 @@ def parser() -> Parser:
 
 
 def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type, Any]:
-    """Arguments -> one filled dataclass for each group. A run that is resumed brings its own
-    settings; flags still win.
+    """Convert arguments to a dataclass for each group of options. A resumed run has its own
+    settings, changed by flags.
 
     Raises:
-        ValueError: an option that does not exist, or a value that it cannot have; a config that
-            cannot be read, or names what only the command line may.
+        ValueError: an unknown option or invalid value; a config that cannot be read, or names
+            data that only the command line may name.
     """
     groups = options_from(*_given(arguments, options))
     if "/" in groups.data.data:  # no import path has any
@@ -52,25 +53,25 @@ def _given(arguments: Sequence[str], options: Parser | None = None) -> tuple[lis
 
 
 def _help(arguments: Sequence[str]) -> str:
-    """All options; or, where a model or data are named, the arguments of these alone."""
+    """Help on all options; with --model or --data on their arguments alone."""
     options = parser()
     named = dict(options.parsed(arguments, importing=False))
     shown = ""
     if ("model",) in named or ("data",) in named:
         from foreframe.cli.arguments import help_of_data, help_of_model
 
-        options.parsed(arguments)  # with the modules, where a model of the user's own may be
+        options.parsed(arguments)  # imports modules, which may define a model of the user
         shown += help_of_model(named["model",]) if ("model",) in named else ""
         shown += help_of_data(named["data",]) if ("data",) in named else ""
-    rest = "\nforeframe train --help tells all other options.\n"
+    rest = "\nforeframe train --help lists all other options.\n"
     return shown + rest if shown else options.format_help()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train, and say where the run lies and what to do next."""
-    asked = [word for word in arguments if word not in ("-h", "--help")]
-    if len(asked) < len(arguments):
-        print(_help(asked), end="")
+    """Train, and print the run's folder and the next command."""
+    words = [word for word in arguments if word not in ("-h", "--help")]
+    if len(words) < len(arguments):
+        print(_help(words), end="")
         return 0
     model, data, learning, machine, run = parse(arguments).values()
     given = left_to_choose(arguments)
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = train(model, data, learning, machine, run, given)
     except Stopped as stopped:
         if not is_first_process():
-            return 0  # Lightning takes any other for a failure, and kills the first process
+            return 0  # Lightning takes other codes for a failure, and kills the first process
         print(f"\n{stopped}")
         return 130
     except DeadProcessError as died:

@@ -1,6 +1,6 @@
-"""Frames that know what they mean, and how they are cut into past and future.
+"""Frames with times, units and coordinates, and their division into past and future.
 
-One shape language everywhere: B clips, T frames, C channels, H rows, W columns.
+Shapes: B clips, T frames, C channels, H rows, W columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,14 @@ from foreframe.clips.frames import FirstChannels, Frames, FramesLike, HasSlices,
 
 @dataclass(frozen=True)
 class Window:
-    """How many frames a model sees and how many it forecasts in training and evaluation.
+    """Numbers of past and future frames in training and evaluation.
 
-    The horizon of a *forecast* is an argument of the call, never of the model: this is only what it
-    practised.
+    Forecasts may be of any length: their horizon is an argument of the call, not of the model.
 
     Args:
-        past: frames in, at least 1.
-        future: frames out, at least 1.
-        stride: frames from the start of one window to the start of the next, where a recording is
-            cut into windows.
+        past: past frames, at least 1.
+        future: future frames, at least 1.
+        stride: frames from the start of one window of a recording to the start of the next.
     """
 
     past: int = 10
@@ -52,11 +50,11 @@ class Window:
         return self.past + self.future
 
     def split(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Cut clips (B,T,C,H,W) into past (B,past,C,H,W) and future (B,future,C,H,W): the first
-        frames of the clip, in order.
+        """Cut the first frames of clips (B,T,C,H,W) into past (B,past,C,H,W) and future
+        (B,future,C,H,W).
 
         Raises:
-            ValueError: when a clip is shorter than the window.
+            ValueError: clips are shorter than the window.
         """
         if clips.shape[1] < self.length:
             raise ValueError(
@@ -79,20 +77,20 @@ _COLUMNS = (
 
 
 def direction_of_name(name: Any) -> str:
-    """ "row", "column" or "": along which side of a picture a coordinate of that name runs."""
+    """ "row", "column" or "": the axis of a picture along which a coordinate of that name runs."""
     low = str(name).lower()
     return "row" if low in _ROWS else "column" if low in _COLUMNS else ""
 
 
 @dataclass(frozen=True, eq=False)
 class Coordinate:
-    """What a file says about where its values lie; numpy takes one for the array that it holds.
+    """A coordinate of the frames, as its file has it; numpy converts it to its array.
 
     Args:
-        dims: ("row",), ("column",), ("row", "column"), or () for what is true of the whole clip: a
-            level, or a grid mapping, which says by its attributes how the map is drawn.
+        dims: ("row",), ("column",), ("row", "column"), or () for a scalar, such as a level, or a
+            grid mapping, which describes the map projection by its attributes.
         values: one axis for each of `dims`.
-        attributes: as the file has them: standard_name, units, ...
+        attributes: those of the file: standard_name, units, ...
     """
 
     dims: tuple[str, ...]
@@ -108,13 +106,13 @@ class Coordinate:
 
 @dataclass(frozen=True)
 class Variable:
-    """What a file says of one of the variables that were read as the channels of a clip.
+    """A variable of a file that became one or more channels of a clip.
 
     Args:
-        name: of the variable in its file.
+        name: its name in the file.
         units: of its values.
-        attributes: its others: standard_name, long_name, ...
-        channels: how many of the clip's are this variable's.
+        attributes: further ones: standard_name, long_name, ...
+        channels: number of channels.
     """
 
     name: str
@@ -125,11 +123,11 @@ class Variable:
 
 @dataclass(frozen=True)
 class Input:
-    """A channel that a model sees and does not forecast.
+    """A channel that a model sees but does not forecast.
 
     Args:
-        name: of the variable, or of the clock.
-        known: whether it is known of the future too; else the last value seen stands in.
+        name: of the variable or clock.
+        known: whether its future is known too; else the last value is repeated.
     """
 
     name: str
@@ -137,7 +135,7 @@ class Input:
 
 
 def shared_attributes(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The attributes that all have, with one value."""
+    """The attributes that are equal in all mappings."""
     first, *others = several
     return {
         key: value
@@ -146,16 +144,15 @@ def shared_attributes(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
-    """Coordinates of frames (H,W). A plain array runs along the side that its name or its length
-    tells.
+def _placed(coordinates: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
+    """Coordinates of frames (H,W). A plain array is assigned to an axis by its name or length.
 
     Raises:
-        ValueError: a length that neither side has.
+        ValueError: a shape that does not fit the frames.
     """
     sides = {"row": h, "column": w}
     placed: dict[str, Coordinate] = {}
-    for name, values in given.items():
+    for name, values in coordinates.items():
         if isinstance(values, Coordinate):
             coordinate = values
         else:
@@ -174,7 +171,7 @@ def _placed(given: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
     return placed
 
 
-if TYPE_CHECKING:  # an array may be given for frames; the attribute is always Frames
+if TYPE_CHECKING:  # the argument may be an array; the attribute is always Frames
 
     class _Given:
         def __get__(self, clip: Any, owner: Any) -> Frames: ...
@@ -187,37 +184,35 @@ else:
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of frames with what they mean: a whole recording, or a part of one.
+    """Consecutive frames with times, units and coordinates: a recording or a part of one.
 
     Args:
-        frames: (T,C,H,W), in the data's own numbers and dtype, read when they are asked for; NaN
-            where a value is missing. Arrays, tensors and what has slices become `Frames`.
-        times: (T,) numpy datetime64, calendar dates (cftime) or seconds, one a frame, or None where
-            the source has none.
-        units: of the values, e.g. "mm/h" or "K"; "" for plain pictures.
-        coordinates: by name, a `Coordinate`, or an array, which becomes one: latitude (H,) and
+        frames: (T,C,H,W), in the data's units and dtype, read on demand; NaN is a missing value.
+            Arrays, tensors and objects with slices become `Frames`.
+        times: (T,) numpy datetime64, calendar dates (cftime) or seconds; None if the source has
+            none.
+        units: units of the values, e.g. "mm/h" or "K"; "" for plain pictures.
+        coordinates: by name, a `Coordinate` or an array, which becomes one: latitude (H,) and
             longitude (W,), or both (H,W), rows first; row 0 is the top of the picture, which is
-            north where rows are latitudes.
+            north if rows are latitudes.
         name: of the recording, for messages and reports.
-        variable: what is measured, e.g. "t2m"; "" where the source has no name for it.
-        notes: what reading did that its owner should know, a sentence each.
-        attributes: of what is measured, as its file has them: standard_name, long_name,
-            grid_mapping, which names a coordinate.
-        dims: what the file calls the dimensions of rows and of columns; "" where it has no name for
-            them.
-        first: number of its first frame, where it is a part of a recording.
-        pictures: whether frames are pictures, which may be cut into scenes and keep whatever rate
-            they have; not gridded values.
-        start: of a forecast, the time of the last frame that it has seen; None for what was
-            measured.
-        time_dim: what the file calls the dimension of time.
-        turned: whether the file's rows run from south to north, against those of the frames; a grid
-            that is written has the file's order again.
-        variables: of channels that were read as several variables, what the file says of each, in
-            the order of the channels.
-        about: what the file says of itself: title, institution, source, references, history.
-        inputs: what the last channels are that a model sees and does not forecast, one of each. All
-            else is said of the channels before them.
+        variable: the measured quantity, e.g. "t2m"; "" if the source has no name for it.
+        notes: remarks of the reader for the user, a sentence each.
+        attributes: attributes of the variable in its file: standard_name, long_name, grid_mapping,
+            which names a coordinate.
+        dims: the file's names of the dimensions of rows and columns; "" without a name.
+        first: number of the first frame within the recording.
+        pictures: whether frames are pictures, which may be cut into scenes and have any frame rate,
+            rather than gridded values.
+        start: time of the last frame that a forecast has seen; None for measurements.
+        time_dim: the file's name of the time dimension.
+        turned: whether rows are reversed against the file, whose rows run from south to north;
+            written grids have the file's order again.
+        variables: of channels from several variables, a description of each, in the order of
+            channels.
+        about: the file's global attributes: title, institution, source, references, history.
+        inputs: descriptions of the last channels, which a model sees but does not forecast; all
+            other fields describe the channels before them.
 
     Raises:
         ValueError: frames, times or coordinates that do not fit each other.
@@ -259,44 +254,42 @@ class Clip:
 
     @property
     def channels(self) -> int:
-        """How many channels are forecast: all but the inputs."""
+        """Number of forecast channels: all but the inputs."""
         return int(self.frames.shape[1]) - len(self.inputs)
 
     def without_inputs(self) -> "Clip":
-        """The same clip with the channels alone that are forecast, not read yet."""
+        """The clip without its input channels, not read yet."""
         if not self.inputs:
             return self
         return replace(self, frames=FirstChannels(self.frames, self.channels), inputs=())
 
     def __getitem__(self, when: slice) -> "Clip":
-        """The same clip with fewer frames, read into memory: `clip[:10]`."""
+        """The clip with fewer frames, read into memory: `clip[:10]`."""
         times = None if self.times is None else self.times[when]
         return replace(self, frames=self.frames[when], times=times)
 
     def part(self, first: int, last: int) -> "Clip":
-        """The same clip with frames `first` to `last` alone, not read yet."""
+        """The clip with frames `first` to `last`, excluding `last`, not read yet."""
         times = None if self.times is None else self.times[first:last]
         frames = self.frames.part(first, last)
         return replace(self, frames=frames, times=times, first=self.first + first)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: some of the frames side by side."""
+        """Some frames side by side, for notebooks."""
         from foreframe.visuals.display import clip_png
 
         return clip_png(self)
 
     @property
     def step(self) -> Any:
-        """Time from one frame to the next, the median where it varies: timedelta64, timedelta or
-        seconds; None without times.
-        """
+        """Median time between frames: timedelta64, timedelta or seconds; None without times."""
         if self.times is None or len(self) < 2:
             return None
         return np.sort(np.diff(self.times))[(len(self) - 1) // 2]
 
     def times_after(self, steps: int) -> np.ndarray | None:
-        """The times of the `steps` frames that follow the last one, at the usual step; None without
-        times. Months stay months.
+        """Times of the next `steps` frames at the usual step, where months stay months; None
+        without times.
         """
         if self.times is None or self.step is None:
             return None
@@ -310,7 +303,7 @@ class Clip:
         return np.array([last + k * self.step for k in ahead], dtype=self.times.dtype)
 
     def times_from(self, first: int, steps: int) -> np.ndarray | None:
-        """The times of frames `first` to `first + steps`, some of them beyond the recording's end;
+        """Times of frames `first` to `first + steps`, which may lie beyond the recording's end;
         None without times.
         """
         if self.times is None:
@@ -320,8 +313,8 @@ class Clip:
         return None if beyond is None else np.concatenate([known, beyond])
 
     def truth_of(self, first: int, forecast: "Clip") -> "Clip":
-        """The frames from `first` on that a forecast was about, float32, NaN where the recording
-        has ended.
+        """The frames from `first` on that correspond to a forecast, float32, NaN beyond the
+        recording's end.
         """
         truth = np.full(forecast.frames.shape, np.nan, np.float32)
         known = self.frames[first : first + len(truth), : self.channels]
@@ -338,43 +331,28 @@ def check_frames(
     missing: bool = False,
     what: str = "frames",
 ) -> Tensor:
-    """The one gate that all frames from outside pass: a float32 tensor of the same shape, or one
-    line that says the cure.
+    """Check frames of a user, and convert them to a float32 tensor of the same shape.
 
     Args:
         frames: numpy array or tensor (T,C,H,W) or (B,T,C,H,W).
         channels: C that the model takes; None accepts any.
-        low, high: the range that values must keep (a thousandth of it of rounding is forgiven);
-            infinite where any will do.
-        missing: whether NaN stands for a missing value; else it is refused.
-        what: how the message names the frames.
+        low, high: range of the values, with a tolerance of a thousandth for rounding; infinite for
+            any values.
+        missing: whether NaN is a missing value; else it is refused.
+        what: name of the frames in messages.
 
     Raises:
         ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN,
             values out of range.
     """
     if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiub":
-        # A copy, since a memory-mapped file is read-only; in this machine's byte order, which is
-        # all that torch knows.
+        # A copy, since memory-mapped files are read-only; torch needs the native byte order.
         frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
     if not isinstance(frames, Tensor):
         is_array = isinstance(frames, np.ndarray)
         kind = f"dtype {frames.dtype}" if is_array else f"a {type(frames).__name__}"
         raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")
-    if frames.ndim not in (4, 5):
-        raise ValueError(
-            f"{what}: shape {tuple(frames.shape)} has {frames.ndim} axes; give (T,C,H,W), or "
-            "(B,T,C,H,W) for several clips"
-        )
-    if frames.numel() == 0:
-        raise ValueError(
-            f"{what}: shape {tuple(frames.shape)} holds nothing; give at least one frame"
-        )
-    if channels is not None and frames.shape[-3] != channels:
-        raise ValueError(
-            f"{what}: {frames.shape[-3]} channels in shape {tuple(frames.shape)}, but the model "
-            f"takes {channels}; axes are (T,C,H,W)"
-        )
+    _check_shape(frames, channels, what)
     if frames.dtype == torch.bool or frames.is_complex():
         raise ValueError(
             f"{what}: dtype {frames.dtype} is not supported; give float32 in [{low:g}, {high:g}]"
@@ -385,20 +363,7 @@ def check_frames(
             "divide by 255"
         )
     frames = frames.float()
-    if not missing or frames.isinf().any():
-        least, most = (v.item() for v in frames.aminmax())
-        if not (np.isfinite(least) and np.isfinite(most)):
-            bad = int((~frames.isfinite()).sum())
-            raise ValueError(
-                f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those "
-                "frames first"
-            )
-    else:
-        known = ~frames.isnan()  # whose values alone, frames[known], would take many times as much
-        least, most = frames.where(known, torch.inf).min(), frames.where(known, -torch.inf).max()
-        least, most = least.item(), most.item()
-        if least > most:
-            raise ValueError(f"{what}: every value is missing; give frames that hold something")
+    least, most = _range_of(frames, missing, what)
     slack = 1e-3 * (high - low)
     if least < low - slack or most > high + slack:
         raise ValueError(
@@ -406,6 +371,45 @@ def check_frames(
             "scale them to that range first"
         )
     return frames
+
+
+def _check_shape(frames: Tensor, channels: int | None, what: str) -> None:
+    shape = tuple(frames.shape)
+    if frames.ndim not in (4, 5):
+        raise ValueError(
+            f"{what}: shape {shape} has {frames.ndim} axes; give (T,C,H,W), or (B,T,C,H,W) for "
+            "several clips"
+        )
+    if frames.numel() == 0:
+        raise ValueError(f"{what}: shape {shape} holds nothing; give at least one frame")
+    if channels is not None and shape[-3] != channels:
+        raise ValueError(
+            f"{what}: {shape[-3]} channels in shape {shape}, but the model takes {channels}; axes "
+            "are (T,C,H,W)"
+        )
+
+
+def _range_of(frames: Tensor, missing: bool, what: str) -> tuple[float, float]:
+    """The lowest and highest value, without NaN if values may be missing.
+
+    Raises:
+        ValueError: infinity, NaN that is not allowed, nothing but NaN.
+    """
+    if missing and not frames.isinf().any():
+        known = ~frames.isnan()  # frames[known] would take several times the memory
+        least = frames.where(known, torch.inf).min().item()
+        most = frames.where(known, -torch.inf).max().item()
+        if least > most:
+            raise ValueError(f"{what}: every value is missing; give frames that hold something")
+        return least, most
+    least, most = (value.item() for value in frames.aminmax())
+    if not (np.isfinite(least) and np.isfinite(most)):
+        bad = int((~frames.isfinite()).sum())
+        raise ValueError(
+            f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those "
+            "frames first"
+        )
+    return least, most
 
 
 def format_step(step: Any) -> str:

@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 BUDGET = 1.0  # GiB
 LONG = 2**31  # of numbers that count something, none is as large
 
-Match = Literal["last", "guide", "none"]  # whose values a forecast takes, rank by rank
+Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
 LAST, GUIDE, NONE = get_args(Match)
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How recordings are read: done to a few frames at a time, when they are asked for.
+    """How recordings are read: applied to frames on demand, a few at a time.
 
     Args:
-        variable: which array or variable of a file that has several; several names become channels
-            (grids).
-        targets: the same as variable, where there are inputs too.
-        inputs: what is seen and not forecast: variables of a grid, hour_of_day or day_of_year.
-        known: those of the inputs that change with time and whose future the file tells, such as
-            another model's forecast.
+        variable: name of the array or variable in a file with several; several names become
+            channels (grids).
+        targets: the same as variable, for data with inputs.
+        inputs: channels that are seen but not forecast: variables of a grid, hour_of_day or
+            day_of_year.
+        known: inputs that change with time and whose future is in the file, such as another model's
+            forecast.
         select: value of each further dimension of a grid, e.g. {level: 500}.
-        missing: the number that stands for no data in whole numbers; "auto" takes the largest of
-            the type where the same pixels of a gridded field hold it in every frame; None takes
-            none.
-        colour: what pictures are turned into; grey is BT.601 luma.
-        crop: (top, left, H, W) in pixels of the source, before anything else.
+        missing: the integer that marks missing values; "auto" takes the largest of the type if the
+            same pixels of a gridded field hold it in every frame; None takes none.
+        colour: conversion of pictures; grey is BT.601 luma.
+        crop: (top, left, H, W) in pixels of the source, applied first.
         size: (H, W) to resize to.
-        coarsen: instead of a size, the mean of so many rows by so many columns becomes one pixel; a
-            rest at the bottom and right is left out.
+        coarsen: instead of a size, average blocks of this many rows and columns to a pixel; a rest
+            at the bottom and right is dropped.
         every: take every n-th frame.
-        cuts: split a film or a series of pictures where the scene changes.
+        cuts: split a film or a series of pictures at changes of the scene.
         strict: refuse damaged frames and files cut short; else such frames are marked, and
-            unreadable files of a folder left out.
-        budget: GiB of memory that opening, or reading frames once, may take; what would take more
-            is refused before it is read.
+            unreadable files of a folder skipped.
+        budget: GiB of memory for opening a file or reading frames; more is refused before it is
+            read.
 
     Raises:
-        ValueError: for values that mean nothing, and choices that do not fit each other.
+        ValueError: invalid values, and options that exclude each other.
     """
 
     variable: str | Sequence[str] | None = None
@@ -110,27 +110,25 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How recordings become train, validation and test, and windows of each.
+    """How recordings are divided into train, validation and test, and into windows.
 
     Args:
-        by: what is shared out; "recording": whole recordings, the first ones train, the last ones
-            test; "time": each recording is cut in time, but one that is too short to give each
-            split a window is trained on whole; "auto": by recording where there are at least ten,
-            or where none is long enough to be cut. A folder that holds folders `train` and `test`
-            (and `validation`) has decided already; without one for validation, the training
-            recordings are shared between both.
-        shares: of train, validation and test.
-        gap: frames left out between two splits of one recording; None takes the window's future.
+        by: "recording": whole recordings, the first train, the last test; "time": each recording is
+            cut in time, and one too short to give each split a window is used for training; "auto":
+            by recording for at least ten recordings, or if none is long enough to cut. A folder
+            with subfolders `train` and `test` (and `validation`) is divided already; without one
+            for validation, the training recordings are divided between both.
+        shares: shares of train, validation and test.
+        gap: frames left out between two splits of a recording; None takes the window's future.
         tile: side of the square tiles that big frames are cut into; 0 leaves frames whole.
-        active: least share of a window's past values that lie above 5 % of the scaled range; dry
-            tiles of a radar teach little.
-        augment: training clips are also shown mirrored; "flips": left to right, half of the time;
-            "turns": mirrored and turned by quarters, for square tiles; both also move a training
-            tile about its place.
-        seed: of augmentation.
+        active: least share of a window's past values above 5 % of the scaled range; excludes dry
+            tiles of a radar.
+        augment: mirror training clips: "flips": left to right, half of the time; "turns": mirror
+            and rotate by quarter turns, for square tiles; both also shift training tiles.
+        seed: seed of augmentation.
 
     Raises:
-        ValueError: for values that mean nothing.
+        ValueError: invalid values.
     """
 
     by: Literal["auto", "recording", "time"] = "auto"
@@ -243,10 +241,10 @@ def check_words(**options: Any) -> None:
 
 
 def check_match(*match: str | None) -> None:
-    """Refuse a name that is none of `Match`; None leaves it to the forecaster.
+    """Refuse names that are not in `Match`; None is allowed.
 
     Raises:
-        ValueError: with the choices.
+        ValueError: lists the choices.
     """
     for name in match:
         if name not in (None, LAST, GUIDE, NONE):

@@ -1,4 +1,4 @@
-"""Members of a forecast: several possible futures, and what they say together."""
+"""Members of a forecast, and their statistics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,64 +13,64 @@ Members = Float[np.ndarray, "m t c h w"]
 
 
 class Ensemble(Sequence[Clip]):
-    """Possible futures of one past, a `Clip` each, alike in all but their frames.
+    """Possible futures of a past, each a `Clip`, that differ in their frames alone.
 
     Args:
-        members: one or more, of the same size and times.
+        members: at least one, of equal size and times.
 
     Raises:
-        ValueError: none, or members of other sizes.
+        ValueError: no members, or different sizes.
     """
 
     def __init__(self, members: Sequence[Clip]) -> None:
         self._members = tuple(members)
         if not self._members:
             raise ValueError("an ensemble has 1 member or more")
-        sizes = {tuple(of.frames.shape) for of in self._members}
+        sizes = {tuple(member.frames.shape) for member in self._members}
         if len(sizes) > 1:
             raise ValueError(f"members are of one size, not of {len(sizes)}: {sorted(sizes)}")
 
     @classmethod
     def like(cls, clip: Clip, frames: Members) -> "Ensemble":
-        """Members with these frames, else as `clip`."""
-        return cls([replace(clip, frames=of) for of in frames])
+        """Members with these frames, otherwise equal to `clip`."""
+        return cls([replace(clip, frames=member) for member in frames])
 
     def __len__(self) -> int:
         return len(self._members)
 
     @overload
-    def __getitem__(self, which: int) -> Clip: ...
+    def __getitem__(self, index: int) -> Clip: ...
 
     @overload
-    def __getitem__(self, which: slice) -> "Ensemble": ...
+    def __getitem__(self, index: slice) -> "Ensemble": ...
 
-    def __getitem__(self, which: int | slice) -> Any:
-        return Ensemble(self._members[which]) if isinstance(which, slice) else self._members[which]
+    def __getitem__(self, index: int | slice) -> Any:
+        return Ensemble(self._members[index]) if isinstance(index, slice) else self._members[index]
 
     def __iter__(self) -> Iterator[Clip]:
         return iter(self._members)
 
     @property
     def frames(self) -> Members:
-        """All frames, in the data's own units."""
-        return np.stack([np.asarray(of.frames[0 : len(of)], np.float32) for of in self._members])
+        """All frames (members,T,C,H,W), in the data's units."""
+        return np.stack([np.asarray(member.frames, np.float32) for member in self._members])
 
     def mean(self) -> Clip:
-        """The mean of the members. Of members that are drawn from what may really come no forecast
-        has a smaller squared error; of others that is not so, and the forecast without members,
-        which is neither, may be the better one.
+        """The mean of the members. It has the least squared error if members are drawn from the
+        true distribution; otherwise the deterministic forecast, index is neither a member nor the
+        mean, may be better.
         """
         return self._over(lambda frames: frames.mean(axis=0))
 
     def spread(self) -> Clip:
-        """The standard deviation of the members (unbiased), 0 of a single one: how unsure they are,
-        in the data's units.
+        """The standard deviation of the members (unbiased, 0 for a single member), in the data's
+        units.
         """
         return self._over(lambda frames: frames.std(axis=0, ddof=min(1, len(self) - 1)))
 
     def probability(self, threshold: float) -> Clip:
-        """The share of members that reach a threshold, in the data's units: 0 to 1, NaN where they
-        have no value.
+        """The share of members that reach a threshold in the data's units: 0 to 1, NaN for missing
+        values.
         """
         share = self._over(
             lambda frames: np.where(
@@ -81,7 +81,7 @@ class Ensemble(Sequence[Clip]):
         what = f"probability of {threshold:g}{f' {units}' if units else ''} or more"
         name = f"probability_of_{first.variable}" if first.variable else "probability"
         place = ("grid_mapping", "coordinates")
-        described = {key: of for key, of in first.attributes.items() if key in place}
+        described = {key: value for key, value in first.attributes.items() if key in place}
         return replace(
             share,
             units="1",
@@ -90,5 +90,5 @@ class Ensemble(Sequence[Clip]):
             attributes=described | {"long_name": what},
         )
 
-    def _over(self, of: Callable[[Members], Float[np.ndarray, "t c h w"]]) -> Clip:
-        return replace(self._members[0], frames=of(self.frames).astype(np.float32))
+    def _over(self, statistic: Callable[[Members], Float[np.ndarray, "t c h w"]]) -> Clip:
+        return replace(self._members[0], frames=statistic(self.frames).astype(np.float32))

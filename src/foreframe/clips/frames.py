@@ -1,6 +1,6 @@
-"""Frames (T,C,H,W) that are read when they are asked for; their size, and their missing values.
+"""Frames (T,C,H,W) that are read on demand; their size, and their missing values.
 
-Missing values are NaN, so frames that have any are floats.
+Missing values are NaN, so frames with missing values are floats.
 """
 
 from abc import ABC, abstractmethod
@@ -19,33 +19,31 @@ FLOAT32 = np.dtype(np.float32)
 
 
 class Frames(ABC):
-    """Frames that lie in memory or in a file, or are decoded on the way.
+    """Frames in memory or in a file, read or decoded on demand.
 
-    A reader says `shape` and `dtype` when it opens its file, and reads stretches in `read`:
-    `frames[3:7]`, `frames[-1]` and `np.asarray(frames)` follow from that.
+    A reader sets `shape` and `dtype` when it opens its file and implements `read`; `frames[3:7]`,
+    `frames[-1]` and `np.asarray(frames)` are derived from that.
 
     Attributes:
         shape: (T,C,H,W).
-        dtype: of what `read` gives.
+        dtype: dtype of the arrays from `read`.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    _broken: AbstractSet[int] = frozenset()  # a reader that finds damaged frames has a set here
+    _broken: AbstractSet[int] = frozenset()  # a reader that may find damaged frames sets a set
 
     @abstractmethod
     def read(self, first: int, last: int) -> np.ndarray:
-        """Frames `first` to `last`, without the last: an array (last - first, C,H,W).
+        """Frames `first` to `last`, excluding `last`: an array (last - first, C,H,W).
 
         Raises:
-            ValueError: what a file holds cannot be read.
+            ValueError: the file cannot be read.
         """
 
     @property
     def broken(self) -> set[int]:
-        """Numbers of the frames that could not be decoded so far, and for which a neighbour
-        stands in.
-        """
+        """Numbers of the frames that could not be decoded so far; a neighbour replaces each."""
         return set(self._broken)
 
     def part(self, first: int, last: int) -> "Frames":
@@ -61,12 +59,12 @@ class Frames(ABC):
             yield self.read(k, k + 1)[0]
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
-        """As numpy has it, but that time is cut by a slice without a step, or by one number:
-        frames[3:7], frames[-1], frames[3:7, :, 10:20, 30:40].
+        """Index like numpy, but time only by an integer or a slice without a step: frames[3:7],
+        frames[-1], frames[3:7, :, 10:20, 30:40].
 
         Raises:
-            ValueError: a step; what `read` raises.
-            IndexError: a number that no frame has.
+            ValueError: a step; errors of `read`.
+            IndexError: no such frame.
         """
         when, *inside = key if isinstance(key, tuple) else (key,)
         if isinstance(when, slice) and when.step in (None, 1):
@@ -83,7 +81,7 @@ class Frames(ABC):
 
 
 class ArrayFrames(Frames):
-    """Frames that lie in memory; they are cut as numpy cuts them.
+    """Frames in memory.
 
     Args:
         values: (T,C,H,W), not copied.
@@ -104,12 +102,12 @@ class ArrayFrames(Frames):
         return self.values[key]
 
 
-FramesLike = Frames | np.ndarray  # what functions take that only look at frames
+FramesLike = Frames | np.ndarray  # for functions that only read frames
 
 
 @runtime_checkable
 class HasSlices(Protocol):
-    """What becomes frames though it is none of ours, such as a dataset of h5py."""
+    """Foreign arrays that can become frames, such as a dataset of h5py."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -121,7 +119,7 @@ class HasSlices(Protocol):
 
 
 class Sliced(Frames):
-    """Frames of anything that has a shape, a dtype and slices."""
+    """Frames of an object with a shape, a dtype and slices."""
 
     def __init__(self, source: HasSlices) -> None:
         self.source, self.shape, self.dtype = source, tuple(source.shape), source.dtype
@@ -131,7 +129,7 @@ class Sliced(Frames):
 
 
 def as_frames(values: FramesLike | Tensor | HasSlices) -> Frames:
-    """Frames as they are; an array, a tensor, or whatever else has a shape, a dtype and slices."""
+    """Convert an array, a tensor, or any object with a shape, a dtype and slices to frames."""
     if isinstance(values, Frames):
         return values
     if isinstance(values, Tensor):
@@ -140,7 +138,7 @@ def as_frames(values: FramesLike | Tensor | HasSlices) -> Frames:
 
 
 class FirstChannels(Frames):
-    """The first channels of others."""
+    """The first channels of other frames."""
 
     def __init__(self, source: Frames, channels: int) -> None:
         t, _, h, w = source.shape
@@ -155,7 +153,7 @@ class FirstChannels(Frames):
 
 
 class Part(Frames):
-    """Frames `first` to `last` of others."""
+    """Frames `first` to `last` of other frames."""
 
     def __init__(self, source: Frames, first: int, last: int) -> None:
         self.source, self.first = source, first
@@ -173,7 +171,7 @@ class Part(Frames):
 
 
 class Joined(Frames):
-    """The frames of several sources of one shape and dtype, one after the other."""
+    """The frames of several sources of equal shape and dtype, in sequence."""
 
     def __init__(self, sources: Sequence[Frames]) -> None:
         self.sources = tuple(sources)
@@ -196,8 +194,8 @@ class Joined(Frames):
 
 
 def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.ndarray:
-    """(t,C,H,W) -> (t,C,height,width): means of the pixels covered where it shrinks, bilinear where
-    it grows. A pixel is missing where more than half of what it covers is.
+    """Resize (t,C,H,W) to (t,C,height,width): average over the covered pixels to shrink, bilinear
+    to enlarge. A pixel is missing if more than half of its area is.
     """
     h, w = frames.shape[-2:]
     if (h, w) == (height, width):
@@ -218,7 +216,7 @@ def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.
 
 
 def _interpolate(x: Tensor, height: int, width: int) -> Tensor:
-    if x.shape[-2] % height == 0 and x.shape[-1] % width == 0:  # whole blocks: their plain means
+    if x.shape[-2] % height == 0 and x.shape[-1] % width == 0:  # whole blocks: plain means
         return F.avg_pool2d(x, (x.shape[-2] // height, x.shape[-1] // width))
     return F.interpolate(
         x, size=(height, width), mode="bilinear", align_corners=False, antialias=True
@@ -228,16 +226,15 @@ def _interpolate(x: Tensor, height: int, width: int) -> Tensor:
 def fill_missing(
     frames: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"] | None = None
 ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b c h w"]]:
-    """What a network is shown where values are missing (NaN): the last value seen at that pixel, or
-    0 before there was one.
+    """Fill missing values (NaN) for a network with the last value seen at that pixel, or 0 before
+    the first.
 
     Args:
-        frames: NaN where a value is missing.
-        last: what came out before, for frames that go on from others.
+        frames: NaN for missing values.
+        last: the second result for the frames before these.
 
     Returns:
-        The frames without NaN, and the last value seen at each pixel, NaN where there never was
-        one.
+        The frames without NaN, and the last value seen at each pixel, NaN where all were missing.
     """
     if last is None and not frames.isnan().any():
         return frames, frames[:, -1]
@@ -252,5 +249,5 @@ def fill_missing(
 def missing_where_unseen(
     forecast: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, "b s c h w"]:
-    """The forecast, NaN where the past never held a value; `last` as `fill_missing` gives it."""
+    """The forecast, NaN where all past values were missing; `last` from `fill_missing`."""
     return torch.where(last.isnan().unsqueeze(1), torch.nan, forecast)

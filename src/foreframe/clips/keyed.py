@@ -1,8 +1,8 @@
-"""Random numbers as a function of a key and of where they are drawn, in torch on any device and in
-numpy: no state to carry, so that what is drawn can be drawn again, in parts and in any order.
+"""Random numbers as a function of keys and positions, in torch on any device and in numpy: without
+state, so that they can be drawn again, in parts and in any order.
 
-The bits are those of SplitMix64 (Steele, Lea & Flood 2014); int64 stands for uint64, since torch
-has no arithmetic of the latter.
+The bits are those of SplitMix64 (Steele, Lea & Flood 2014); int64 replaces uint64, for which torch
+has no arithmetic.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ Keys = TypeVar("Keys", Int[Tensor, "..."], Int[np.ndarray, "..."])
 
 
 def _signed(bits: int) -> int:
-    """The int64 of the same 64 bits."""
+    """The int64 with the same 64 bits."""
     return (bits & (2**64 - 1)) - (bits >> 63 & 1) * 2**64
 
 
@@ -26,12 +26,12 @@ _FIRST, _SECOND = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
 
 
 def _shifted(z: Keys, by: int) -> Keys:
-    """To the right, zeros coming in from the left."""
+    """Logical shift to the right."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
 def mixed(z: Keys) -> Keys:
-    """SplitMix64 of each number; arithmetic wraps around."""
+    """SplitMix64 of each number, with wrapping arithmetic."""
     z = z + _GOLDEN
     z = (z ^ _shifted(z, 30)) * _FIRST
     z = (z ^ _shifted(z, 27)) * _SECOND
@@ -39,7 +39,7 @@ def mixed(z: Keys) -> Keys:
 
 
 def key_of(seed: int) -> Int[Tensor, ""]:
-    """The key of a seed, which may be any whole number."""
+    """The key of a seed, any integer."""
     return mixed(torch.tensor(_signed(seed)))
 
 
@@ -49,7 +49,7 @@ def key_of_name(name: str) -> Int[np.ndarray, "1"]:
 
 
 def further(keys: Keys, *at: int | Keys) -> Keys:
-    """The key at each place: indices and keys broadcast, one index after the other is mixed in."""
+    """The key at each position: indices and keys broadcast, indices are mixed in in turn."""
     for index in at:
         keys = mixed(keys + index)
     return keys
@@ -63,10 +63,10 @@ def double_uniforms(keys: Int[np.ndarray, " b"], n: int, stream: int) -> Float[n
 
 
 def uniforms(keys: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """A number in (0,1), ends excluded, for each key; float32."""
+    """A float32 number in (0,1), ends excluded, for each key."""
     return (_shifted(keys, 41).float() + 0.5) * 2.0**-23
 
 
 def normals(keys: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """A number of mean 0 and deviation 1 for each key, normally distributed; float32."""
+    """A float32 number from the standard normal distribution for each key."""
     return torch.erfinv(2 * uniforms(keys) - 1) * 2**0.5

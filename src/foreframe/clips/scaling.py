@@ -1,4 +1,4 @@
-"""Physical values <-> what the network sees."""
+"""Scaling between physical values and the network's range."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ Values = TypeVar("Values", Tensor, np.ndarray)
 KINDS = ("range", "minmax", "standard", "log", "dbz")
 FAR = 1e30  # float32 ends not far above
 SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
-# What `Scaling.fit` and the command line take for kinds that are not fitted, unless told otherwise.
+# low, high and units of the kinds that are not fitted, by default.
 DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The data's own units, mapped to [0, 1] and back. x is a value, y what the network sees:
+    """A map from the data's units to [0, 1] and back. x is a value, y its scaled value:
 
     - "range": y = (x - low) / (high - low). A fixed range; `Forecaster` refuses values outside.
     - "minmax": the same line, from the smallest to the largest value of the training frames; values
@@ -39,14 +39,13 @@ class Scaling:
 
     Args:
         low, high: see above, in the data's units.
-        units: of low, high and of what `to_units` gives back.
+        units: units of low, high and of the result of `to_units`.
         kind: one of KINDS.
-        inputs: low and high of each input, the last channels of frames, which a model sees and does
-            not forecast; each goes on the line of "minmax".
+        inputs: low and high of each input, the last channels of frames, which a model sees but does
+            not forecast; each is scaled as "minmax".
 
     Raises:
-        ValueError: when high is not above low, an unknown kind, or low is not above 0 where kind is
-            "log".
+        ValueError: high not above low, an unknown kind, or low not above 0 for "log".
     """
 
     low: float = 0.0
@@ -74,18 +73,18 @@ class Scaling:
 
     @classmethod
     def fit(cls, frames: Values, units: str = "", kind: str = "minmax") -> "Scaling":
-        """From frames of the training split alone: range, or mean and spread; NaN is left out.
+        """Fit to frames of the training split: range, or mean and spread; NaN is ignored.
 
         Raises:
-            ValueError: when the frames hold a single value or nothing finite.
+            ValueError: frames without two different finite values.
         """
         return cls.from_moments(Moments().plus(np.asarray(frames)), units, kind)
 
     @classmethod
     def from_moments(cls, moments: "Moments", units: str = "", kind: str = "minmax") -> "Scaling":
-        """`fit`, from one pass over frames that are too many for memory.
+        """`fit` from statistics of frames that do not fit in memory.
 
-        A "log" or "dbz" scaling begins where DEFAULTS says, and reaches at least as high.
+        A "log" or "dbz" scaling has the low of DEFAULTS and at least its high.
 
         Raises:
             ValueError: as `fit`.
@@ -104,33 +103,35 @@ class Scaling:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The values that frames may have: those within a "range", any of other kinds."""
+        """The range of valid values: [low, high] for "range", unbounded for other kinds."""
         return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
 
     @property
     def network_bounds(self) -> tuple[float, float]:
-        """The same on the network's scale."""
+        """`bounds` on the network's scale."""
         return (0.0, 1.0) if self.kind == "range" else (-math.inf, math.inf)
 
     @property
     def is_unit(self) -> bool:
-        """Whether the data are on [0, 1] already, as drawn clips are: nothing is converted."""
+        """Whether the data are on [0, 1] already, as generated clips are."""
         return (self.low, self.high, self.kind) == (0.0, 1.0, "range")
 
     def from_pictures(self, frames: np.ndarray) -> np.ndarray:
-        """Pictures of 8 bits on [0, 1] where the data are; other frames as they are. Any shape."""
+        """Scale 8-bit pictures to [0, 1] if the data are on [0, 1]; other frames are unchanged; any
+        shape.
+        """
         if self.is_unit and frames.dtype == np.uint8:
             return frames.astype(np.float32) / 255
         return frames
 
     def of(self, dtype: Any) -> "Scaling":
-        """That of frames of this dtype: pictures of 8 bits go from 0 to 255 where others go from 0
-        to 1.
+        """The scaling of frames of this dtype: 8-bit pictures are on 0 to 255 if other frames are
+        on 0 to 1.
         """
         return replace(self, high=255.0) if self.is_unit and dtype == np.uint8 else self
 
     def to_network(self, values: Values) -> Values:
-        """Units -> [0, 1]; any shape, or (...,C+I,H,W) where there are I inputs."""
+        """Units to [0, 1]; any shape, or (...,C+I,H,W) with I inputs."""
         if self.inputs:
             forecast = values[..., : -len(self.inputs), :, :]
             forecast = replace(self, inputs=()).to_network(forecast)
@@ -152,7 +153,7 @@ class Scaling:
         return above / (self.high - self.low)
 
     def inputs_to_network(self, values: Values) -> Values:
-        """Each input on its own line; (...,I,H,W)."""
+        """Scale each input by its range; (...,I,H,W)."""
         if not self.inputs:
             return values
         low, high = np.array(self.inputs, np.float32).T[:, :, None, None]
@@ -161,10 +162,10 @@ class Scaling:
         return (values - low) / (high - low)
 
     def to_units(self, values: Values) -> Values:
-        """[0, 1] -> units, of forecast channels, not of inputs; any shape."""
+        """[0, 1] to units, for forecast channels without inputs; any shape."""
         if self.kind == "log":
             expm1 = torch.expm1 if isinstance(values, Tensor) else np.expm1
-            # A forecast may overshoot: e to the power of that must not.
+            # The exponential of an overshooting forecast would explode.
             return expm1(_cut(values, 0.0, 1.5) * math.log1p(self.high / self.low)) * self.low
         if self.kind == "dbz":
             values = _cut(values, 0.0, 1.0)
@@ -173,14 +174,14 @@ class Scaling:
         return values * (self.high - self.low) + self.low
 
     def config(self) -> dict[str, Any]:
-        """Plain numbers and strings, for config.json: `Scaling(**config)` is the way back."""
+        """Plain numbers and strings for config.json; `Scaling(**config)` is the inverse."""
         config = asdict(self) | {"inputs": [list(ends) for ends in self.inputs]}
         return config if self.inputs else {k: v for k, v in config.items() if k != "inputs"}
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, range and sums of the finite values of many frames, gathered in one pass."""
+    """Count, range and sums of the finite values of many frames, from a single pass."""
 
     count: int = 0
     lowest: float = math.inf
@@ -190,7 +191,7 @@ class Moments:
 
     def plus(self, frames: np.ndarray) -> "Moments":
         flat, moments = frames.reshape(-1), self
-        # A stretch at a time: as float64 big frames would fill the memory.
+        # In parts: as float64 big frames would fill the memory.
         for start in range(0, flat.size, 2**22):
             values = flat[start : start + 2**22].astype(np.float64)
             values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
@@ -218,29 +219,29 @@ class Moments:
         return math.sqrt(max(0.0, self.squares / max(1, self.count) - self.mean**2))
 
 
-def scaling_from(given: str | Mapping[str, Any] | Scaling) -> Scaling | str:
-    """What an option says: a kind to be fitted, or a scaling where `low` and `high` are given too.
+def scaling_from(option: str | Mapping[str, Any] | Scaling) -> Scaling | str:
+    """The scaling of an option: a `Scaling` if `low` and `high` are set, else a kind to fit.
 
     Raises:
         ValueError: an unknown kind or key.
     """
-    if isinstance(given, Scaling):
-        return given
-    if isinstance(given, str):
-        given = {"kind": given}
-    check_types(Scaling, given, "scaling")
-    kind = str(given.get("kind", "range" if "low" in given else "minmax"))
+    if isinstance(option, Scaling):
+        return option
+    if isinstance(option, str):
+        option = {"kind": option}
+    check_types(Scaling, option, "scaling")
+    kind = str(option.get("kind", "range" if "low" in option else "minmax"))
     if kind not in KINDS:
         raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")
-    if kind == "range" and "low" not in given and "high" not in given:
+    if kind == "range" and "low" not in option and "high" not in option:
         raise ValueError(
             "a range scaling is a fixed one: give its low and high, or take minmax, which is fitted"
         )
-    if ("low" in given) != ("high" in given):
+    if ("low" in option) != ("high" in option):
         raise ValueError(
             "a scaling needs both low and high, or neither, to be fitted to the training frames"
         )
-    return Scaling(**given) if "low" in given else kind
+    return Scaling(**option) if "low" in option else kind
 
 
 def _cut(values: Values, low: float, high: float) -> Values:

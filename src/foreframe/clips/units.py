@@ -1,8 +1,8 @@
-"""Units as people spell them: "mm h-1", "mm/h" and "mm hr^-1" are the same.
+"""Comparison of units in different spellings: "mm h-1", "mm/h" and "mm hr^-1" are the same.
 
-Pint does the arithmetic; it is pure Python, so that it installs wherever foreframe does (cf-units,
-which wraps UDUNITS, has no wheels for ARM Linux and older macOS). Here the spellings of CF and
-UDUNITS ("m2 s-1", "kg.m-2", "degrees_Celsius") are put into its own.
+Pint does the arithmetic. It is pure Python and installs everywhere, unlike cf-units, which wraps
+UDUNITS and lacks wheels for ARM Linux and older macOS. This module translates spellings of CF and
+UDUNITS ("m2 s-1", "kg.m-2", "degrees_Celsius") to Pint's.
 """
 
 import math
@@ -11,12 +11,12 @@ from functools import lru_cache
 from math import isclose, isfinite
 from typing import Any
 
-# Pint takes half a second to import, so it is imported where two units are spelt differently.
+# Pint takes half a second to import, so it is imported only for different spellings.
 
 _SIGNS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-") | {
     ord(sign): plain for sign, plain in (("·", " "), ("^", "**"), ("µ", "u"), ("μ", "u"))
 }
-_NAMES = (  # that CF, UDUNITS and weather services have for pint's units
+_NAMES = (  # of CF, UDUNITS and weather services for pint's units
     "@alias degree_Celsius = Celsius = deg_C = degrees_Celsius = degree_celsius = degrees_celsius",
     "@alias degree_Celsius = C",  # there are no coulombs on maps
     "@alias kelvin = Kelvin = deg_K = degree_Kelvin = degrees_Kelvin = degrees_kelvin",
@@ -27,10 +27,10 @@ _NAMES = (  # that CF, UDUNITS and weather services have for pint's units
 
 
 def same_unit(a: str, b: str) -> bool:
-    """Whether two spellings mean one unit, in which numbers are the same.
+    """Whether two spellings mean the same unit.
 
-    What no unit is known for, such as "dBZ", is compared as text, without regard to capitals and
-    spaces. Channels have a unit each: "K, m/s" and "K, m s-1" are the same.
+    Unknown units, such as "dBZ", are compared as text, ignoring case and spaces. Units of several
+    channels are compared in order: "K, m/s" and "K, m s-1" are the same.
     """
     if a == b:
         return True
@@ -43,10 +43,10 @@ def same_unit(a: str, b: str) -> bool:
 
 
 def check_units(units: str, wanted: str, what: str, why: str = "this was trained on") -> None:
-    """Refuse `what` if it is in other units than those wanted; without units it is believed.
+    """Refuse `what` if its units differ from those wanted; without units it is accepted.
 
     Raises:
-        ValueError: with the conversion that is needed, where there is one.
+        ValueError: includes the conversion, if possible.
     """
     if units and wanted and not same_unit(units, wanted):
         formula = conversion(units, wanted)
@@ -55,7 +55,9 @@ def check_units(units: str, wanted: str, what: str, why: str = "this was trained
 
 
 def conversion(a: str, b: str) -> str:
-    """How numbers in `a` become numbers in `b`, e.g. "K = degC + 273.15"; "" where they do not."""
+    """The formula from numbers in `a` to numbers in `b`, e.g. "K = degC + 273.15"; "" if there is
+    none.
+    """
     line = _line(a, b)
     if line is None:
         return ""
@@ -74,7 +76,9 @@ def _each(units: str) -> list[str]:
 
 @lru_cache(1024)
 def _line(a: str, b: str) -> tuple[float, float] | None:
-    """Factor and offset from numbers in `a` to numbers in `b`; None where no line leads there."""
+    """Factor and offset from numbers in `a` to numbers in `b`; None if there is no linear
+    conversion.
+    """
     parsed, target = _parsed(a), _parsed(b)
     if parsed is None or target is None:
         return None
@@ -91,9 +95,9 @@ def _line(a: str, b: str) -> tuple[float, float] | None:
 
 @lru_cache(1024)
 def _parsed(text: str) -> tuple[float, Any] | None:
-    """A number and pint's unit: "0.1 mm" is 0.1 of them; None for what is no unit."""
+    """A factor and pint's unit, e.g. 0.1 and mm for "0.1 mm"; None if it is not a unit."""
     text, registry = _in_pints_words(text), _registry()
-    # A file says what its unit is: nothing may be raised to a power but a unit, and to a small one.
+    # Text of an untrusted file: only units may be raised, and only to a small power.
     small = re.findall(r"[A-Za-z°%]\*\*\(?[-+]?\d\d?(?![\d.eE])", text)
     if not text or len(text) > 100 or text.count("**") != len(small):
         return None
@@ -101,7 +105,7 @@ def _parsed(text: str) -> tuple[float, Any] | None:
         quantity = registry.Quantity(text)
         number = quantity.magnitude
         return (float(number), quantity.units) if isfinite(number) and number > 0 else None
-    except Exception:  # half a dozen kinds, from pint and from Python's tokenizer
+    except Exception:  # half a dozen types, from pint and from Python's tokenizer
         return None
 
 

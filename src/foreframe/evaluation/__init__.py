@@ -1,7 +1,7 @@
-"""Scores. One loop makes them all: of trained forecasters beside the baselines, while training, of
-forecasts that roll through a recording, of live ones, and of those that other programs made.
+"""Scores of forecasters: trained ones beside the baselines, during training, along a recording,
+live, and of other programs, all by a single loop.
 
-What stands here loads without torch, so that the command line can describe the options at once.
+This file loads no torch, so that the command line can describe the options fast.
 """
 
 from foreframe.evaluation.score_options import EvaluateOptions, ScoreOptions

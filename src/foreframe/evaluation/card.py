@@ -1,4 +1,4 @@
-"""Scores of a forecaster beside the baselines, as plain values: the scorecard."""
+"""The scorecard: scores of a forecaster beside the baselines, as plain values."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ from foreframe.models import (
 from foreframe.visuals import Card
 
 Tell = Callable[[int, int], Any]
-"""Called after each batch with how many clips are scored, and how many will be."""
+"""Called after each batch with the number of clips scored, and of all clips."""
 
 
 @torch.inference_mode()
@@ -55,38 +55,37 @@ def score_clips(
     name: str = "model",
     progress: Tell | None = None,
 ) -> Card:
-    """Scores per lead time and overall, in every convention of `SCORES`, beside
-    the baselines, the skill, and whether differences could be chance.
+    """Score a forecaster beside the baselines, per lead time and overall, in every convention of
+    `SCORES`, with skill and the significance of differences.
 
     Args:
-        forecaster: its window says how many frames are past and future; its scaling takes items,
-            which lie in [0,1] already, back to units for what is scored in these. The published
-            weights that it began with are scored, too.
-        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN where a
-            value is missing, which never counts.
-        forecasts: of other programs, from `open_forecasts`; only clips that all of them forecast
-            are scored.
-        name: what the forecaster is called in the tables. A baseline's name stands for that
-            baseline; the first of `forecasts` is then what others are compared with.
+        forecaster: its window defines past and future frames; its scaling converts items, which are
+            on [0,1], to units for scores in units. Published weights that it began with are scored
+            too.
+        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN for missing
+            values, which are never scored.
+        forecasts: forecasts of other programs, from `open_forecasts`; only clips that all of them
+            cover are scored.
+        name: the forecaster's name in tables. A baseline's name stands for that baseline; the
+            others are then compared with the first of `forecasts`.
 
     Returns:
-        {"clips", "past", "future", "units", "precision" (of "auto" the one that was taken),
-        "reference": whom the others are compared with,
-        "scores": {"model" or baseline: {convention: {score: {"overall", "per_lead"}}}}, "events":
-        {"model" or baseline: {threshold: {score: the same}}}, "skill": {name: 1 - MSE / MSE of
-        persistence, overall and per lead time}, "relative": errors in units of the last frame's
-        (`evaluation/metrics/relative.py`), "comparison": {name: see `Scoring.comparison`; of 1 -
-        SSIM under "ssim", of the RMSE of data with units under "rmse"}, "baselines": those that
-        were scored, but for the reference, "best_baseline": {"mse" and "ssim", or "rmse": name},
-        "in_words": who is ahead of that by how much}; of members "ensemble": {"seed", and by name:
+        {"clips", "past", "future", "units", "precision" ("auto" resolved), "reference": the name
+        that others are compared with, "scores": {"model" or baseline: {convention: {score:
+        {"overall", "per_lead"}}}}, "events": {"model" or baseline: {threshold: {score: the same}}},
+        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}, "relative": errors
+        over those of persistence (`evaluation/metrics/relative.py`), "comparison": {name:
+        `Scoring.comparison`; for 1 - SSIM under "ssim", for the RMSE of data with units under
+        "rmse"}, "baselines": the scored ones, without the reference, "best_baseline": {"mse" and
+        "ssim", or "rmse": name}, "in_words": the lead over that baseline}; with members also
+        "ensemble": {"seed", and by name:
         `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
         Plain values, ready for JSON. Data with units have a third convention, `physical`.
 
     Raises:
-        ValueError: clips that are too short, damaged or of other channels than the model's; a
-            precision that is unknown, or that the device does not have; forecasts of other clips,
-            of another size, in other units, or that are not numbers; one clip that takes more than
-            the budget.
+        ValueError: clips that are too short, damaged or of other channels than the model's; an
+            unknown or unavailable precision; forecasts for other clips, of another size, in other
+            units, or not numbers; a clip beyond the memory budget.
     """
     options = options or ScoreOptions()
     scorer = _Scorer(forecaster, dataset, options, forecasts, name)
@@ -104,16 +103,18 @@ def score_clips(
         "period": scorer.period,
         "reference": reference,
         "scores": {
-            row: {of: scores for of, scores in table.items() if of in SCORES}
+            row: {
+                convention: scores for convention, scores in table.items() if convention in SCORES
+            }
             for row, table in tables.items()
         },
         "events": _events(tables),
         "skill": {
             row: {
-                "overall": 1 - of["overall"],
-                "per_lead": [1 - ratio for ratio in of["per_lead"]],
+                "overall": 1 - ratios["overall"],
+                "per_lead": [1 - ratio for ratio in ratios["per_lead"]],
             }
-            for row, of in over_persistence(tables, "mse").items()
+            for row, ratios in over_persistence(tables, "mse").items()
         },
         "relative": relative(tables, units),
         "comparison": _comparisons(scoring, reference, units, _groups(dataset, clips, forecaster)),
@@ -126,15 +127,15 @@ def score_clips(
 
 
 class _Scorer:
-    """The forecasters that are scored, a row each: the one that is given, its members' mean and its
-    forecasts matched to others, forecasts of other programs, and networks beside them.
+    """The rows of a scorecard: the forecaster, the mean of its members, its matched forecasts,
+    forecasts of other programs, and baselines.
 
     Attributes:
-        rows: their names, the reference first.
-        clips: that may be scored.
-        at_once: how many of them.
-        scores: of each row.
-        precision: of the forecaster.
+        rows: names, the reference first.
+        clips: numbers of the clips that can be scored.
+        at_once: clips at a time.
+        scores: the scores of each row.
+        precision: the forecaster's.
     """
 
     def __init__(
@@ -149,16 +150,16 @@ class _Scorer:
         self.precision = resolve_precision(options.precision, forecaster.device.type)
         self.period = _period_of(forecaster.model) if options.period is None else options.period
         matches = options.matches or [forecaster.match]
-        self.matches = {f"{name} matched to {of}": of for of in matches if of != NONE}
+        self.matches = {f"{name} matched to {match}": match for match in matches if match != NONE}
         forecaster.check_match(*self.matches.values())
         forecaster.options(ForecastOptions(members=options.members))
         self.networks = self._networks()
         self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
-        given = [of.name for of in forecasts]
-        _check_names([name, *self.networks, *self.matches, *self.mean, *given])
-        self.reference = given[0] if given and name in BASELINES else name
-        rows = [self.reference, name, *self.mean, *self.matches, *given, *self.networks]
+        external = [each.name for each in forecasts]
+        _check_names([name, *self.networks, *self.matches, *self.mean, *external])
+        self.reference = external[0] if external and name in BASELINES else name
+        rows = [self.reference, name, *self.mean, *self.matches, *external, *self.networks]
         self.rows = list(dict.fromkeys(rows))
         self.inputs = inputs_of(forecaster, dataset)
         self.at_once = clips_at_once(
@@ -174,13 +175,13 @@ class _Scorer:
         self.scores = scores_of(units, options.thresholds, options.scales)
 
     def _networks(self) -> dict[str, Model]:
-        """Those beside the forecaster: the weights that it began with, and baselines."""
+        """The networks beside the forecaster: weights that it began with, and baselines."""
         networks: dict[str, Model] = {}
         began = self.forecaster.trained.weights
         if began in published() and began != self.name:
             networks[began] = Forecaster.load(began, self.forecaster.device).model.eval()
-        named = self.options.baselines
-        for baseline in baselines_here() if named is None else named:
+        names = self.options.baselines
+        for baseline in baselines_here() if names is None else names:
             if baseline != self.name:
                 networks[baseline] = build_model(baseline)
         if self.period is not None and self.name != "cycle":
@@ -190,41 +191,41 @@ class _Scorer:
     def score(
         self, clips: Sequence[int], tell: Tell | None = None
     ) -> tuple[Scoring, Ensembles | None]:
-        """These clips, by their numbers."""
-        own, options = self.forecaster, self.options
-        scoring = Scoring(
-            own.window.future, dict.fromkeys(self.rows, self.scores), own.scaling.to_units
-        )
-        ensembles = Ensembles(own, options, self.matches, self.dataset) if self.mean else None
+        """Score these clips, by their numbers."""
+        forecaster, rows = self.forecaster, dict.fromkeys(self.rows, self.scores)
+        scoring = Scoring(forecaster.window.future, rows, forecaster.scaling.to_units)
+        ensembles = None
+        if self.mean:
+            ensembles = Ensembles(forecaster, self.options, self.matches, self.dataset)
         for batch in batches(self.dataset, self.at_once, among=clips):
-            _check_channels(own.model, batch)
-            parts = parts_of(batch.to(own.device), own.window, self.inputs)
-            which = clips[scoring.clips : scoring.clips + len(batch)]
-            scoring.add(self._forecasts(parts, which, ensembles), parts.truth)
+            _check_channels(forecaster.model, batch)
+            parts = parts_of(batch.to(forecaster.device), forecaster.window, self.inputs)
+            numbers = clips[scoring.clips : scoring.clips + len(batch)]
+            scoring.add(self._forecasts(parts, numbers, ensembles), parts.truth)
             if tell is not None:
                 tell(scoring.clips, len(clips))
         return scoring, ensembles
 
     def _forecasts(
-        self, parts: Parts, which: Sequence[int], ensembles: Ensembles | None
+        self, parts: Parts, clips: Sequence[int], ensembles: Ensembles | None
     ) -> Iterator[tuple[str, Tensor]]:
-        """The forecast of each row of a batch of clips, one after the other."""
+        """The forecasts of a batch of clips, row by row."""
         for row, read in self.others.items():
-            yield row, checked(row, read(which), parts)
+            yield row, checked(row, read(clips), parts)
         guided = GUIDE in self.matches.values()
-        own, guide = forecast_clips(self.forecaster.model, parts, self.precision, guided)
-        yield self.name, own
+        forecast, guide = forecast_clips(self.forecaster.model, parts, self.precision, guided)
+        yield self.name, forecast
         if ensembles is not None:
-            yield self.mean[0], ensembles.score(parts, which, self.precision).mean(dim=1)
-        for row, of in self.matches.items():
-            yield row, match_to(of, own, parts.last, guide)
+            yield self.mean[0], ensembles.score(parts, clips, self.precision).mean(dim=1)
+        for row, match in self.matches.items():
+            yield row, match_to(match, forecast, parts.last, guide)
         for row, network in self.networks.items():
             yield row, forecast_clips(network, parts)[0]
 
 
 def moving_baseline(card: Mapping[str, Any]) -> str | None:
-    """The best scored baseline whose forecasts move, by the card's first score that ranks; None
-    where none was scored.
+    """The best scored baseline with moving forecasts, by the card's first ranking score; None
+    without any.
     """
     score = ranked_by(card["units"])[0]
     names = [name for name in card["scores"] if name in BASELINES and name not in STILL]
@@ -232,7 +233,7 @@ def moving_baseline(card: Mapping[str, Any]) -> str | None:
 
 
 def _period_of(model: Model) -> int | None:
-    """Of a cycle among the model's guides: such a model is to be compared with it."""
+    """The period of a cycle among the model's guides; such a model is compared with that cycle."""
     guides = getattr(model.guide, "each", [model.guide])
     return next((guide.period for guide in guides if isinstance(guide, Cycle)), None)
 
@@ -253,21 +254,21 @@ def _check_names(names: Sequence[str]) -> None:
 def _comparisons(
     scoring: Scoring, reference: str, units: str, groups: tuple[list[int], str]
 ) -> dict[str, dict[str, Any]]:
-    """`Scoring.comparison` by MSE, and within it that by each other score that ranks."""
+    """`Scoring.comparison` by MSE, with those by other ranking scores within it."""
     scores = dict.fromkeys(["mse", *ranked_by(units)])
     by = {score: scoring.comparison(reference, *groups, score) for score in scores}
     mse = by.pop("mse")
-    return {row: of | {score: by[score][row] for score in by} for row, of in mse.items()}
+    return {row: mse[row] | {score: by[score][row] for score in by} for row in mse}
 
 
 def _groups(
     dataset: Dataset, scored: Sequence[int], forecaster: Forecaster
 ) -> tuple[list[int], str]:
-    """Which clips depend on each other: the number of each clip's group, and what groups are.
+    """The group of each clip, and the word for groups: clips of different groups are independent.
 
-    Windows of one recording share frames, and what lies near in time is alike: groups are
-    recordings, or, where these are fewer than `FEWEST`, blocks of windows that begin in the same
-    stretch of one: at least twice as long as a window, and about 30 where recordings are long.
+    Windows of a recording share frames and weather, so groups are recordings, or with fewer than
+    `FEWEST` of them blocks: windows that begin in the same stretch of a recording, at least two
+    windows long; about 30 blocks in long recordings.
     """
     if not isinstance(dataset, Recordings):
         return list(range(len(scored))), "clips"
@@ -280,17 +281,17 @@ def _groups(
 
 
 def _events(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of thresholds, those of `fss` by scale: {row: {"2 mm/h": {"csi": ..., "fss":
-    {"5": ...}}}}; empty without thresholds.
+    """Scores by threshold, with `fss` by scale: {row: {"2 mm/h": {"csi": ..., "fss": {"5": ...}}}};
+    empty without thresholds.
     """
 
     def by_scale(scores: Mapping[str, Any]) -> dict[str, Any]:
-        fss = {name: of for name, of in scores.items() if name.startswith("fss ")}
-        others = {name: of for name, of in scores.items() if name not in fss}
-        return others | {"fss": {name.removeprefix("fss "): of for name, of in fss.items()}}
+        fss = {name: score for name, score in scores.items() if name.startswith("fss ")}
+        others = {name: score for name, score in scores.items() if name not in fss}
+        return others | {"fss": {name.removeprefix("fss "): score for name, score in fss.items()}}
 
     events = {
-        row: {of: by_scale(scores) for of, scores in table.items() if of not in SCORES}
+        row: {name: by_scale(scores) for name, scores in table.items() if name not in SCORES}
         for row, table in tables.items()
     }
     return events if any(events.values()) else {}

@@ -1,4 +1,4 @@
-"""Members of a forecaster beside ensembles that cost nothing, scored."""
+"""Scores of members beside those of ensembles without training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +23,9 @@ LAGS = 5  # of the lagged ensemble
 
 
 class Ensembles:
-    """Members of a forecaster beside a lagged ensemble, scored a batch at a time: as they are, and
-    each matched to what `matches` say, by the names of these rows. Where the data can tell what may
-    come, the true futures are a further ensemble, which none can beat.
+    """The forecaster's members, plain and by each match of `matches` (match by row name), and a
+    lagged ensemble, scored batch by batch. If the data can generate further futures, these are
+    scored as an upper bound, the oracle.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Ensembles:
     def score(
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"]:
-        """Gives the forecaster's members of these clips, each clip's drawn anew."""
+        """Draw and score the forecaster's members of these clips; returns them."""
         asked, lagged = (
             drawn_for(which, n, self.seed, self.within) for n in (self.members, self.lagged.lags)
         )
         guided = GUIDE in self.matches.values()
         own, guide = forecast_clips(self.model, parts, precision, guided, asked)
         members = own.unflatten(0, (-1, self.members))
-        # One ensemble after the other: each is as large as all forecasts of a batch, many times.
-        for row, of in self.matches.items():
-            matched = match_members(of, members, parts.last, guide)
+        # In turn: each ensemble is many times as large as all forecasts of a batch.
+        for row, match in self.matches.items():
+            matched = match_members(match, members, parts.last, guide)
             self.cards[row].update(matched, parts.truth, which)
         self.cards["model"].update(members, parts.truth, which)
         self.cards["lagged"].update(

@@ -1,6 +1,4 @@
-"""What every network that is scored is shown of a batch of clips, and what it makes of them; how
-many clips that may be at a time.
-"""
+"""Forecasts of networks for a batch of clips, and the number of clips at a time."""
 
 import math
 import time
@@ -25,7 +23,7 @@ from foreframe.models.footprint import FIXED, at_once, bound, footprint
 
 
 def inputs_of(forecaster: Forecaster, dataset: Dataset) -> int:
-    """How many channels of the clips are inputs; a baseline sees none, whatever they have."""
+    """The number of channels of the clips that are inputs."""
     return forecaster.model.inputs or clip_set(dataset).inputs
 
 
@@ -36,9 +34,7 @@ def forecast_clips(
     guided: bool = False,
     drawn: EnsembleRequest | None = None,
 ) -> tuple[Float[Tensor, "n s c h w"], Float[Tensor, "b s c h w"] | None]:
-    """Of all frames that are scored, as of `foreframe.models.forecast_of`; baselines see no
-    inputs.
-    """
+    """Forecast all scored frames by `foreframe.models.forecast_of`; baselines see no inputs."""
     past = parts.past if network.inputs else parts.past_of_targets
     known = parts.known if network.inputs else None
     steps = parts.truth.shape[1]
@@ -55,13 +51,13 @@ def forecast_clips(
 def members_of(
     network: Model, parts: Parts, precision: str, drawn: EnsembleRequest
 ) -> Float[Tensor, "b m s c h w"]:
-    """The same of each clip's members."""
+    """`forecast_clips` for the members of each clip."""
     future, _ = forecast_clips(network, parts, precision, drawn=drawn)
     return future.unflatten(0, (-1, drawn.n))
 
 
-SCORED = 8  # copies of a forecast that its scores hold at once, beside those of SSIM
-OF_MEMBERS = 9  # the same of each member, scored as an ensemble
+SCORED = 8  # copies of a forecast held by its scores at a time, beside those of SSIM
+OF_MEMBERS = 9  # the same for each member of an ensemble
 
 
 def clips_at_once(
@@ -73,31 +69,32 @@ def clips_at_once(
     members: int = 0,
     budget: float = BUDGET,
 ) -> int:
-    """How many clips are forecast and scored at a time: as many as the budget holds, and no more
-    than `batch_size`.
+    """The number of clips to forecast and score at a time: as many as the budget holds, at most
+    `batch_size`.
 
     Args:
-        networks: that are scored, one after the other, the one whose forecast is kept first.
-        window: which frames are past and future.
-        clip: (T,C,H,W), inputs included, of which there are `inputs`.
-        members: of each clip that are scored as an ensemble.
+        networks: the networks to score in turn; the first one's forecast is kept.
+        window: past and future frames.
+        clip: (T,C,H,W), with `inputs` input channels.
+        members: members of each clip to score as an ensemble.
         budget: GiB.
 
     Raises:
         OverBudgetError: a single clip takes more than the budget.
     """
     _, c, h, w = clip
-    own, targets = 4 * window.length * c * h * w, 4 * window.future * (c - inputs) * h * w
-    # While others are scored the first one's forecast is kept, and its guide's.
-    scores = own + (2 + SCORED + members * OF_MEMBERS) * targets
-    most = own + 2 * targets + bound(window.past, (c, h, w), window.future)
+    frames, targets = 4 * window.length * c * h * w, 4 * window.future * (c - inputs) * h * w
+    # The first forecast and its guide's are kept while others are scored.
+    scores = frames + (2 + SCORED + members * OF_MEMBERS) * targets
+    most = frames + 2 * targets + bound(window.past, (c, h, w), window.future)
     if FIXED + batch_size * most > budget * GIB:
-        sizes = [(of, (c if of.inputs else c - inputs, h, w)) for of in networks]
-        first, *others = (footprint(of, window.past, size, window.future) for of, size in sizes)
-        most = own + max(first, *(2 * targets + of for of in others), 0) - FIXED
-    one = max(most, STRETCH + scores)
+        first, *others = (
+            footprint(n, window.past, (c if n.inputs else c - inputs, h, w), window.future)
+            for n in networks
+        )
+        most = frames + max(first, *(2 * targets + need for need in others), 0) - FIXED
     check_budget(
-        FIXED + one,
+        FIXED + max(most, STRETCH + scores),
         budget,
         f"scoring one clip of {plural(window.length, 'frame')} of {c}x{h}x{w}",
         "score fewer --members, smaller frames (--reading.size) or fewer (--past, --future)",
@@ -112,8 +109,8 @@ def fewer_within(
     at_once: int,
     score: Callable[[Sequence[int]], Any],
 ) -> Sequence[int]:
-    """As many of these clips, evenly spread, as are scored in so many seconds, by what the first
-    `at_once` of them take, and as many as those at least.
+    """As many of these clips, evenly spread, as can be scored in `seconds`, at least `at_once`.
+    Times the scoring of the first `at_once`.
     """
     if len(clips) <= at_once or math.isinf(seconds):
         return clips

@@ -1,23 +1,23 @@
-"""Which curves a report draws of a scorecard."""
+"""The curves of a report."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def panels_of(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Curves by lead time: of films MSE and SSIM, in units of the last frame's errors too, of
-    fields the error in units, and of events their CSI. PSNR would be the curve of the MSE again.
+    """Curves by lead time: for films MSE and SSIM, also relative to persistence, for fields the
+    error in units, for events CSI. PSNR would repeat the MSE.
 
-    Black is drawn where it is the reference or the best baseline: of a temperature or a film it is
-    so far off that all other curves would lie on one line.
+    Black is included only as the reference or the best baseline: for temperatures or films its
+    error is so large that all other curves would coincide.
     """
     first = {card["reference"], *card["best_baseline"].values()}
     names = [name for name in card["scores"] if name != "black" or name in first]
 
-    def panel(of: str, *path: str) -> dict[str, list[float]]:
+    def panel(table: str, *path: str) -> dict[str, list[float]]:
         series = {}
         for name in names:
-            scores = card[of][name]
+            scores = card[table][name]
             for key in path:
                 scores = scores[key]
             series[name] = scores["per_lead"]

@@ -1,4 +1,4 @@
-"""What a scorecard and some clips look like: the files of a report."""
+"""The files of a report: a scorecard, curves, pictures and films."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ from foreframe.visuals import (
 )
 from foreframe.visuals.strip import fit
 
-CANDIDATES = 6  # clips that are looked at for each one that the film shows
+CANDIDATES = 6  # clips to choose from for each clip of the film
 FPS, LARGE = 5.0, 640  # of that film: frames a second, and pixels of a frame's longer side
 
 
@@ -53,17 +53,17 @@ def write_report(
     examples: int = 3,
     forecasts: Sequence[Forecasts] = (),
 ) -> list[Path]:
-    """scorecard.json and curves.png into `folder`; strip.png and forecast.gif of a few clips evenly
-    spread; and comparison.mp4, of a few in which much moves, beside the best baseline that moves;
-    where members were scored also ensembles.png, how good they are, and members.png, a few clips'.
+    """Write scorecard.json and curves.png; strip.png and forecast.gif of some evenly spread clips;
+    comparison.mp4 of some lively clips beside the best moving baseline; with members also
+    ensembles.png, their scores, and members.png, those of some clips.
 
     Args:
-        card: what `score_clips` gave, with whatever else is to be told.
-        forecaster, dataset, forecasts: as it was given them. Pictures are of the card's reference.
-        examples: how many clips are shown.
+        card: from `score_clips`, with further entries to keep.
+        forecaster, dataset, forecasts: as for `score_clips`. Pictures show the card's reference.
+        examples: number of clips to show.
 
     Raises:
-        ValueError: when they cannot be written.
+        ValueError: they cannot be written.
     """
     folder = Path(folder)
     names = ["scorecard.json", "curves.png", "strip.png", "forecast.gif", "comparison.mp4"]
@@ -76,10 +76,10 @@ def write_report(
     limit = card["clips"] if forecasts else None
     scored, others = open_external(forecasts, dataset, limit, forecaster)
     clips = _Clips(forecaster, dataset, card, others)
-    which = chosen(dataset, examples, scored)
-    paint = _paint(map(clips.truth, which), forecaster.scaling)
+    shown = chosen(dataset, examples, scored)
+    paint = _paint(map(clips.truth, shown), forecaster.scaling)
     strips, films = [], []
-    for scene in map(clips.scene, which):  # one at a time: large frames fill the memory
+    for scene in map(clips.scene, shown):  # one at a time: large frames fill the memory
         frames = scene.past, scene.forecasts[card["reference"]], scene.truth
         strips.append(strip(*frames, paint=paint))
         films.append(animation(*frames, paint=paint))
@@ -92,21 +92,20 @@ def write_report(
     moving_paint = _paint([scene.truth for scene in moving], forecaster.scaling)
     write_mp4(paths[4], comparison(moving, moving_paint), fps=FPS)
     if "ensemble" in card:
-        summaries = {name: of for name, of in card["ensemble"].items() if name != "seed"}
+        summaries = {name: scores for name, scores in card["ensemble"].items() if name != "seed"}
         with atomic_write(paths[5]) as rough:
             rough.write_bytes(ensembles_png(summaries))
-        strips = [clips.strip_of_members(clip, paint) for clip in which]
+        strips = [clips.strip_of_members(clip, paint) for clip in shown]
         write_png(paths[6], np.concatenate(_as_wide(strips), axis=0))
     return paths
 
 
 class _Clips:
-    """Clips of a dataset as pictures show them, in the data's units where it has any, with what was
-    forecast of them.
+    """Clips and their forecasts for pictures, in the data's units if they have any.
 
     Args:
-        card: of the scores; pictures are of its reference.
-        others: what reads the forecasts of other programs.
+        card: the scorecard; pictures show its reference.
+        others: readers of the forecasts of other programs.
     """
 
     def __init__(
@@ -119,17 +118,17 @@ class _Clips:
         self.forecaster, self.dataset, self.card, self.others = forecaster, dataset, card, others
 
     def scene(self, clip: int, beside: Mapping[str, Model] | None = None) -> Scene:
-        """A clip, NaN where a value is missing, with the forecasts of the reference and others."""
+        """A clip with the forecasts of the reference and others; NaN for missing values."""
         past, parts = self._parts(clip)
         reference = self.card["reference"]
         if reference in self.others:
-            forecast = {reference: self.others[reference]([clip])}
+            forecasts = {reference: self.others[reference]([clip])}
         else:
-            own, _ = forecast_clips(self.forecaster.model, parts, self.card["precision"])
-            forecast = {reference: own}
+            future, _ = forecast_clips(self.forecaster.model, parts, self.card["precision"])
+            forecasts = {reference: future}
         for name, network in (beside or {}).items():
-            forecast[name] = forecast_clips(network, parts)[0]
-        known = {name: self._known(of, parts) for name, of in forecast.items()}
+            forecasts[name] = forecast_clips(network, parts)[0]
+        known = {name: self._known(forecast, parts) for name, forecast in forecasts.items()}
         return Scene(past, self._in_units(parts.truth), known)
 
     def truth(self, clip: int) -> np.ndarray:
@@ -137,23 +136,23 @@ class _Clips:
 
     def strip_of_members(self, clip: int, paint: Paint | None) -> np.ndarray:
         past, parts = self._parts(clip)
-        ensemble, own = self.card["ensemble"], self.forecaster
-        n, within = ensemble["model"]["members"], own.scaling.network_bounds
+        ensemble, forecaster = self.card["ensemble"], self.forecaster
+        n, within = ensemble["model"]["members"], forecaster.scaling.network_bounds
         drawn = drawn_for([clip], n, ensemble["seed"], within)
-        members = members_of(own.model, parts, self.card["precision"], drawn)[0]
-        known = np.stack([self._known(of[None], parts) for of in members])
+        members = members_of(forecaster.model, parts, self.card["precision"], drawn)[0]
+        known = np.stack([self._known(member[None], parts) for member in members])
         return strip_of_members(past, known, self._in_units(parts.truth), paint=paint)
 
     def _parts(self, clip: int) -> tuple[np.ndarray, Parts]:
-        """The frames that were seen, and what a network is shown."""
-        own = self.forecaster
-        clips = next(batches(self.dataset, 1, among=[clip])).to(own.device)
-        parts = parts_of(clips, own.window, inputs_of(own, self.dataset))
-        past = own.window.split(clips)[0][:, :, : parts.last.shape[1]]
+        """The past frames in units, and the parts of a clip for a network."""
+        forecaster = self.forecaster
+        clips = next(batches(self.dataset, 1, among=[clip])).to(forecaster.device)
+        parts = parts_of(clips, forecaster.window, inputs_of(forecaster, self.dataset))
+        past = forecaster.window.split(clips)[0][:, :, : parts.last.shape[1]]
         return self._in_units(past), parts
 
     def _known(self, forecast: Float[Tensor, "1 s c h w"], parts: Parts) -> np.ndarray:
-        """NaN where the past never held a value."""
+        """A forecast in units, NaN where all past values are missing."""
         return self._in_units(missing_where_unseen(forecast.to(parts.last.device), parts.last))
 
     def _in_units(self, frames: Float[Tensor, "1 t c h w"]) -> np.ndarray:
@@ -162,17 +161,19 @@ class _Clips:
 
 
 def _smaller(scene: Scene) -> Scene:
-    """With large frames shrunk, as all scenes of a film are held at once."""
+    """The scene with large frames shrunk, since a film holds all its scenes in memory."""
 
     def small(frames: np.ndarray) -> np.ndarray:
         return np.stack([fit(frame, 1, LARGE) for frame in frames])
 
     past, truth, forecasts = scene
-    return Scene(small(past), small(truth), {name: small(of) for name, of in forecasts.items()})
+    return Scene(
+        small(past), small(truth), {name: small(frames) for name, frames in forecasts.items()}
+    )
 
 
 def _paint(truths: Iterable[np.ndarray], scaling: Scaling) -> Paint | None:
-    """A field's own colours, over the range of the truth; None for films."""
+    """The colours of a field over the range of the truth; None for films."""
     if not scaling.units:
         return None
     known = [truth[np.isfinite(truth)] for truth in truths]
@@ -182,11 +183,11 @@ def _paint(truths: Iterable[np.ndarray], scaling: Scaling) -> Paint | None:
 
 
 def lively(dataset: Dataset, n: int, scored: Sequence[int]) -> list[int]:
-    """`n` clips in which much moves, in their order: of each n-th part of those scored the one that
-    moves most among `CANDIDATES` evenly spread ones.
+    """`n` clips with much motion, in order: from each n-th part of the scored clips the most lively
+    of `CANDIDATES` evenly spread ones.
 
-    How much moves is the median, over the steps from frame to frame, of the mean squared change: so
-    a cut or a flash, which is one step, does not count.
+    Motion is the median over steps of the mean squared change, so that a cut or a flash does not
+    count.
     """
 
     def change(clip: int) -> float:
@@ -203,9 +204,7 @@ def lively(dataset: Dataset, n: int, scored: Sequence[int]) -> list[int]:
 
 
 def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pictures padded to the width of the widest: legends differ by some pixels where one says that
-    data are missing.
-    """
+    """Pad pictures to the width of the widest: a legend that names missing data is wider."""
     widest = max(picture.shape[-2] for picture in pictures)
 
     def widened(picture: np.ndarray) -> np.ndarray:
@@ -216,9 +215,9 @@ def _as_wide(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: they become null."""
+    """Replace NaN and infinity, which JSON lacks, by null."""
     if isinstance(value, Mapping):
-        return {key: _finite(of) for key, of in value.items()}
+        return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(of) for of in value]
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not isfinite(value) else value

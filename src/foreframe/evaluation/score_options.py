@@ -1,4 +1,4 @@
-"""How forecasters are scored: the options that are handed on whole, without torch or numpy."""
+"""Options of scoring, handed on whole; loads neither torch nor numpy."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class ScoreOptions:
 
     @property
     def limit(self) -> int | None:
-        """How many clips at most; None for all."""
+        """Most clips; None for all."""
         return None if self.clips == "all" else self.clips
 
     @property

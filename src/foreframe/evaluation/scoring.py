@@ -1,4 +1,4 @@
-"""The one loop of scores: forecasts and their truth, a batch at a time, to scorecards."""
+"""The loop of all scores: batches of forecasts and their truth become scorecards."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,15 +13,15 @@ from foreframe.evaluation.metrics.relative import RANKING, as_error
 
 
 class Scoring:
-    """Forecasts of several forecasters and their common truth, to a scorecard for each forecaster.
+    """Scorecards of several forecasters with a common truth.
 
-    All scores of foreframe are made here. Whoever has forecasts hands them over as they come, a
-    batch at a time: a loop over a Dataset, Lightning, a walk through a recording, a live stream.
+    All scores of foreframe are computed here, batch by batch: over a Dataset, in Lightning, along a
+    recording, or live.
 
     Args:
         steps: lead times.
-        scores: which, for each forecaster by its name.
-        to_units: takes forecasts and truth to the data's own units, where they are not in them.
+        scores: the scores of each forecaster, by its name.
+        to_units: converts forecasts and truth to the data's units, if they are scaled.
 
     Attributes:
         cards: a scorecard for each forecaster.
@@ -33,19 +33,19 @@ class Scoring:
         scores: Mapping[str, Scores],
         to_units: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.cards = {name: Scorecard(steps, of, to_units) for name, of in scores.items()}
+        self.cards = {name: Scorecard(steps, each, to_units) for name, each in scores.items()}
 
     def add(
         self,
         forecasts: Iterable[tuple[str, Float[Tensor, "b t c h w"]]],
         truth: Float[Tensor, "b t c h w"],
     ) -> None:
-        """Score a batch: each forecaster's name and forecast, drawn one after the other."""
+        """Score a batch: pairs of a forecaster's name and forecast, computed in turn."""
         for name, forecast in forecasts:
             self.cards[name].update(forecast, truth)
 
     def reduce(self, total: Callable[[Tensor], Tensor]) -> None:
-        """Add up what several processes have scored; `total` gives the sum over all of them."""
+        """Add up the scores of several processes; `total` sums a tensor over them."""
         for card in self.cards.values():
             card.sums = total(card.sums)
 
@@ -54,32 +54,32 @@ class Scoring:
         return min(card.clips for card in self.cards.values())
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """{forecaster: the table of its scorecard}; raises as that does."""
+        """{forecaster: the table of its scorecard}; errors of `Scorecard.table`."""
         return {name: card.table() for name, card in self.cards.items()}
 
     def comparison(
         self, reference: str, groups: Sequence[int], over: str, score: str = "mse"
     ) -> dict[str, dict[str, Any]]:
-        """Whether each other forecaster's error differs from the reference's by more than chance.
+        """Compare each forecaster's error with the reference's by a paired bootstrap.
 
         Args:
-            reference: name of the forecaster that the others are compared with.
-            groups: for each clip the number of its group, which is independent of other groups.
-            over: what the groups are called.
-            score: of `foreframe.evaluation.metrics.relative.RANKING`.
+            reference: name of the forecaster to compare with.
+            groups: the group of each clip; groups are independent.
+            over: the word for groups.
+            score: a key of `foreframe.evaluation.metrics.relative.RANKING`.
 
         Returns:
-            {name: the fields of `Comparison`, and "over"}: a difference above 0 is a larger error
+            {name: the fields of `Comparison`, and "over"}; a difference above 0 is a larger error
             than the reference's.
         """
         convention = RANKING[score][0]
-        parts = {who: card.by_clip(convention, score) for who, card in self.cards.items()}
+        parts = {name: card.by_clip(convention, score) for name, card in self.cards.items()}
 
         def error(*sums: Tensor) -> Tensor:
             return as_error(score, SCORES[convention][score].value(*sums))
 
         return {
-            who: asdict(paired_bootstrap(own, parts[reference], error, groups)) | {"over": over}
-            for who, own in parts.items()
-            if who != reference
+            name: asdict(paired_bootstrap(sums, parts[reference], error, groups)) | {"over": over}
+            for name, sums in parts.items()
+            if name != reference
         }

@@ -1,4 +1,4 @@
-"""Scores of forecasts along a recording: of those that roll through it, and of live ones."""
+"""Scores of forecasts along a recording: rolling forecasts and live ones."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,15 +27,15 @@ RMSE: Scores = {"physical": {"rmse": SCORES["physical"]["rmse"]}}
 
 @dataclass(frozen=True, eq=False)
 class Rolling:
-    """Forecasts that roll through a recording, one after every so many frames, each scored by what
-    came. They are made when they are written, or walked through, and none is kept.
+    """Rolling forecasts of a recording, at regular intervals, scored by the frames that followed.
+    They are computed when written or iterated over, and not kept.
 
     Args:
-        forecaster: that makes them.
+        forecaster: computes the forecasts.
         clip: the recording.
         made_by: the forecaster's name, for files.
-        options: of each forecast, with nothing left open.
-        notes: what its user should know.
+        options: options of each forecast, all resolved.
+        notes: notes for the user.
     """
 
     forecaster: Forecaster
@@ -55,8 +55,8 @@ class Rolling:
         return len(self.firsts)
 
     def __iter__(self) -> Iterator[tuple[Clip, Any, Clip]]:
-        """The frames that were looked at, the forecast, and what came, NaN where the recording has
-        ended. Of members the mean is scored.
+        """Yield past, forecast and truth of each forecast; truth is NaN beyond the recording's end.
+        For members the mean is scored.
         """
         steps = self.options.steps
         scoring = Scoring(steps, {"forecast": RMSE, "persistence": RMSE})
@@ -66,7 +66,7 @@ class Rolling:
             )
             forecast = future.mean() if isinstance(future, Ensemble) else future
             truth = self.clip.truth_of(first, forecast)
-            # Pixels that the last frame does not know count for neither: persistence says nothing.
+            # Pixels missing in the last frame are not scored, since persistence has no value there.
             now = np.asarray(past.frames)[-1:].astype(np.float32)
             came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
             still = now.repeat(steps, axis=0)
@@ -77,8 +77,9 @@ class Rolling:
 
     @property
     def errors(self) -> dict[str, list[float]]:
-        """The root mean squared error by lead time, in the data's units, of "forecast" and of
-        "persistence"; NaN where nothing came. Without a walk before, they are made for it.
+        """Root mean squared error by lead time, in the data's units, of "forecast" and
+        "persistence"; NaN without later frames. Computes the forecasts if they were not written
+        before.
         """
         if not self._scoring:
             for _ in self:
@@ -89,13 +90,13 @@ class Rolling:
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
     ) -> None:
-        """Make the forecasts, and write them by the ending of `path`: see `write_rolling`.
+        """Compute the forecasts and write them by the ending of `path` (see `write_rolling`).
 
         Args:
-            progress: called after each forecast with how many are done, and how many there are.
+            progress: called after each forecast with the number done and the total.
 
         Raises:
-            ValueError: unknown ending, or what cannot be written; no half file stays.
+            ValueError: unknown ending, or the file cannot be written; no partial file stays.
         """
         options, units = self.options, self.clip.units or self.forecaster.scaling.units
 
@@ -126,15 +127,15 @@ class Rolling:
         return f"{plural(len(self), 'forecast')} of {in_words(self.options, units)}, {start}"
 
     def table(self) -> str:
-        """Errors by lead time, a line each."""
+        """A table of errors by lead time."""
         units = self.clip.units or self.forecaster.scaling.units
         error = f"root mean squared error{f' in {units}' if units else ''}"
         lines = [f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   {error}"]
         errors = self.errors
         pairs = zip(errors["forecast"], errors["persistence"], strict=True)
-        for ahead, (own, still) in enumerate(pairs, 1):
+        for ahead, (rmse, still) in enumerate(pairs, 1):
             if isfinite(still):
-                lines.append(f"{f'+{ahead}':<14}{own:>12.4g}{still:>13.4g}")
+                lines.append(f"{f'+{ahead}':<14}{rmse:>12.4g}{still:>13.4g}")
         return "\n".join(lines)
 
 
@@ -144,42 +145,40 @@ def score_live(
     every: int = 1,
     place: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[np.ndarray, Any, dict[int, float]]]:
-    """Take frames as they come, and forecast after every so many of them. No more is kept than the
-    forecasts that still await their frames.
+    """Forecast after every so many incoming frames, and score earlier forecasts. Only forecasts
+    whose frames are still to come are kept.
 
     Args:
-        live: the stream; afterwards it has seen them all.
-        frames: (C,H,W) each, in the data's own units.
-        place: how far their source was read, kept up to date by whoever reads it; the stream notes
-            it with each frame.
+        live: the stream; it takes all frames.
+        frames: (C,H,W) each, in the data's units.
+        place: position in the source of frames, updated by its reader; the stream keeps a copy.
 
     Yields:
-        The frame, the forecast (S,C,H,W) that follows it, or None, and of earlier forecasts of this
-        frame the root mean squared error, by how many frames ahead it was, the latest one first; of
-        members (M,S,C,H,W) that of their mean.
-        Where a forecast says nothing, or the frame, nothing counts.
+        The frame; the forecast after it, (S,C,H,W) or (M,S,C,H,W), or None; and the root mean
+        squared errors of earlier forecasts of this frame (for members of their mean) by lead time,
+        the shortest first. Missing values are not scored.
     """
     waiting: deque[tuple[int, np.ndarray]] = deque(maxlen=-(-live.steps // every))
     for frame in frames:
         live.take(frame)
         live.source = dict(place or {})
-        errors = _errors_of(
-            frame[: live.forecaster.model.channels],
-            {live.seen - at: of for at, of in reversed(waiting)},
-        )
+        earlier = {live.seen - seen: forecast for seen, forecast in reversed(waiting)}
+        errors = _errors_of(frame[: live.forecaster.model.channels], earlier)
         forecast = None
         if live.seen % every == 0:
             forecast = live.forecast(like=frame)
-            of_members = live.options.members is not None
-            waiting.append((live.seen, forecast.mean(axis=0) if of_members else forecast))
+            mean = forecast if live.options.members is None else forecast.mean(axis=0)
+            waiting.append((live.seen, mean))
         yield frame, forecast, errors
 
 
 def _errors_of(frame: np.ndarray, earlier: Mapping[int, np.ndarray]) -> dict[int, float]:
-    """The root mean squared errors of forecasts of one frame, which were made so many frames
-    before.
+    """Root mean squared errors of forecasts of a frame, by lead time; `earlier` has the forecasts
+    by the number of frames since.
     """
-    forecasts = {ahead: of[ahead - 1] for ahead, of in earlier.items() if ahead <= len(of)}
+    forecasts = {
+        ahead: frames[ahead - 1] for ahead, frames in earlier.items() if ahead <= len(frames)
+    }
     if not forecasts:
         return {}
     forecast = np.stack(list(forecasts.values()))

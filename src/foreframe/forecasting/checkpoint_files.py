@@ -1,4 +1,4 @@
-"""Checkpoints as files: sealed, so that damage is seen; two generations, so that it is no loss."""
+"""Checkpoint files with a checksum, which shows damage, and two generations, which repair it."""
 
 import hashlib
 import io
@@ -12,24 +12,24 @@ import torch
 
 from foreframe.base.files import atomic_write
 
-# The comment of the zip archive that torch writes: the digest of all that comes before its length.
+# The comment of torch's zip archive: the digest of all bytes before the comment's length.
 SEAL = re.compile(rb"foreframe sha256 ([0-9a-f]{64})")
 SEAL_LENGTH = len(b"foreframe sha256 ") + 64
 
 
 def before(path: Path) -> Path:
-    """Where the generation before lies: last.previous.ckpt beside last.ckpt."""
+    """Path of the previous generation: last.previous.ckpt beside last.ckpt."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write plain values and tensors, sealed, to `path`; the file that was there is kept beside it.
+    """Write plain values and tensors with a checksum; the previous file is kept beside it.
 
     Raises:
-        ValueError: when it cannot be written; both generations stay as they were.
+        ValueError: it cannot be written; both generations are unchanged.
     """
     content = io.BytesIO()
-    # Not to the file itself: torch tells of a full disk as "unexpected pos".
+    # In memory first: torch reports a full disk as "unexpected pos".
     torch.save(checkpoint, content)
     end = content.seek(-2, io.SEEK_END)  # the length of the comment, none so far
     seal = b"foreframe sha256 " + hashlib.sha256(content.getbuffer()[:end]).hexdigest().encode()
@@ -40,10 +40,10 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's bytes, or None.
+    """The damage to a checkpoint file in words, or None.
 
-    Those that others wrote have no seal: torch's own checksums are compared, which it writes for
-    each part of the archive and never checks.
+    Files of other writers have no seal: for them torch's checksum of each archive part is compared,
+    which torch itself never does.
     """
     try:
         with path.open("rb") as file:
@@ -70,10 +70,10 @@ def damage(path: Path) -> str | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A training checkpoint as plain values and tensors; pickled objects are refused.
+    """Read a training checkpoint as plain values and tensors; pickled objects are refused.
 
     Raises:
-        ValueError: when it is cut short, damaged or not foreframe's.
+        ValueError: it is cut short, damaged or not foreframe's.
     """
     wrong = damage(path)
     try:
@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError(wrong)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch raises half a dozen kinds, some of them its own, for a file that is not whole.
+        # torch raises errors of half a dozen types for an incomplete file.
         raise ValueError(
             f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the "
             "run, or train again"
@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
-    """The first whole checkpoint of `paths`, its content, and a line about damaged ones or "".
+    """The first undamaged checkpoint of `paths`, its content, and a line about damaged ones or "".
 
     Raises:
         ValueError: all of them are damaged.

@@ -1,10 +1,9 @@
-"""A forecast with what it was made from: it prints itself, shows itself, and writes itself."""
+"""The forecast of a recording as an object that prints, shows and writes itself."""
 
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,15 +30,15 @@ class Forecast:
 
     Args:
         clip: the recording.
-        past, future: what was seen, and its forecast, in the data's own units: a `Clip`, or an
+        past, future: the frames seen and the forecast, in the data's units: a `Clip`, or an
             `Ensemble` of members.
-        truth: what came, a frame for each of the forecast, NaN where the recording ends; None
-            where it has no later frame.
-        last: the number of the last frame that was seen.
-        scaling: of the forecaster.
+        truth: the frames that followed, one for each lead time, NaN beyond the recording's end;
+            None without later frames.
+        last: number of the last frame seen.
+        scaling: the forecaster's.
         made_by: the forecaster's name, for files.
-        options: of the forecast, with nothing left open.
-        notes: what its user should know.
+        options: options of the forecast, all resolved.
+        notes: notes for the user.
     """
 
     clip: Clip
@@ -54,12 +53,12 @@ class Forecast:
 
     @property
     def place(self) -> Place | None:
-        """The one place that is asked for; None for whole frames."""
+        """The place of `options.at`; None for whole frames."""
         return None if self.options.at is None else place_at(self.clip, self.options.at)
 
     @property
     def frames(self) -> np.ndarray:
-        """(steps,C,H,W), of members (members,steps,C,H,W), in the data's own units."""
+        """(steps,C,H,W), or (members,steps,C,H,W), in the data's units."""
         return np.asarray(self.future.frames)
 
     def __str__(self) -> str:
@@ -72,10 +71,11 @@ class Forecast:
         return self.to_bytes(".png")
 
     def to_bytes(self, ending: str) -> bytes:
-        """The file that `write` would write by this ending, such as ".mp4"; not of a folder.
+        """The content of the file that `write` makes for this ending, such as ".mp4"; not for
+        folders.
 
         Raises:
-            ValueError: an ending that is not written, or that is of a folder.
+            ValueError: an unknown ending, or one of a folder.
         """
         if ending in ("", ".zarr"):
             raise ValueError("folders are written to a path; choose another ending")
@@ -85,11 +85,11 @@ class Forecast:
             return path.read_bytes()
 
     def write(self, path: str | Path) -> None:
-        """Write it to a file of the kind that its ending says: see `write_forecast`, and
-        `write_place` where the options name one place.
+        """Write a file of the kind of its ending: `write_place` if the options name a place, else
+        `write_forecast`.
 
         Raises:
-            ValueError: unknown ending, or what cannot be written; no half file stays.
+            ValueError: unknown ending, or the file cannot be written; no partial file stays.
         """
         options, paint = self.options, None
         check_output(path, options.at is not None)
@@ -101,23 +101,24 @@ class Forecast:
         if (place := self.place) is not None:
             write_place(path, past, future, place, truth)
             return
-        colours, fps, said = options.colours, options.fps, history(self.made_by, options)
-        write_forecast(path, past, future, self.scaling, truth, colours, fps, said, paint)
+        colours, fps = options.colours, options.fps
+        attributes = history(self.made_by, options)
+        write_forecast(path, past, future, self.scaling, truth, colours, fps, attributes, paint)
 
 
 def forecast_recording(
     forecaster: Forecaster, clip: Clip, made_by: str, options: PredictOptions
 ) -> Forecast:
-    """The forecast after one frame of a recording.
+    """Forecast from a single frame of a recording on.
 
     Args:
-        options: with steps, past and tile as numbers.
+        options: with steps, past and tile resolved to numbers.
 
     Raises:
-        ValueError: no such frame, or place; what `Forecaster.predict` raises.
+        ValueError: no such frame or place; errors of `Forecaster.predict`.
     """
     if options.at is not None:
-        place_at(clip, options.at)  # which is refused before anything is computed
+        place_at(clip, options.at)  # refuse a wrong place before computing anything
     last = len(clip) - 1 if options.after is None else options.after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {last}: {clip.name} has frames 0 to {len(clip) - 1}")
@@ -132,7 +133,7 @@ def forecast_recording(
 
 
 def _within_scene(clip: Clip, last: int, seen: int) -> int:
-    """How many frames to look at, where a film has changed its scene just before."""
+    """The number of past frames to use, cut at a recent change of the scene."""
     since = since_cut(clip.frames, last + 1, seen)
     if since >= min(seen, last + 1):
         return seen
@@ -144,7 +145,7 @@ def _within_scene(clip: Clip, last: int, seen: int) -> int:
 
 
 def _note_alike(scaling: Scaling, future: Clip | Ensemble) -> None:
-    """Tell where members do not differ: a model may have noise that does not move it."""
+    """Warn if all members are equal: the noise of a model may have no effect."""
     if not isinstance(future, Ensemble) or len(future) == 1:
         return
     first, *others = future.frames
@@ -159,15 +160,15 @@ def _note_alike(scaling: Scaling, future: Clip | Ensemble) -> None:
 def reaching(
     threshold: float, past: Clip, members: Ensemble, truth: Clip | None
 ) -> tuple[Clip, Clip, Clip | None]:
-    """Past, probability and truth of reaching a threshold: what was measured has reached it or
-    has not.
+    """Past, forecast probability and truth of values that reach a threshold; past and truth are 0
+    or 1.
     """
     came = None if truth is None else Ensemble([truth]).probability(threshold)
     return Ensemble([past]).probability(threshold), members.probability(threshold), came
 
 
 def paint_of_probability(options: PredictOptions, units: str) -> Paint | None:
-    """Colours from 0 to 1 under a heading that says of what; None of other forecasts."""
+    """Colours from 0 to 1 with the threshold as heading; None for other forecasts."""
     if options.probability is None:
         return None
     value = _with_units(options.probability, units)
@@ -180,7 +181,7 @@ def _with_units(threshold: float | None, units: str) -> str:
 
 
 def in_words(options: PredictOptions, units: str) -> str:
-    """What a forecast holds: "3 frames of 8 members"."""
+    """A short description, such as "3 frames of 8 members"."""
     frames = plural(options.steps, "frame")
     if options.members is None:
         return frames
@@ -192,7 +193,7 @@ def in_words(options: PredictOptions, units: str) -> str:
 
 
 def history(made_by: str, options: PredictOptions) -> dict[str, str]:
-    """What a file with a forecast says of where it comes from."""
+    """Attributes of a file that name the origin of the forecast."""
     members = options.members
     drawn = "" if members is None else f", {plural(members, 'member')} of seed {options.seed}"
     matched = {LAST: ", matched to the last frame", GUIDE: ", matched to its guide"}
@@ -201,9 +202,9 @@ def history(made_by: str, options: PredictOptions) -> dict[str, str]:
 
 
 def remarks(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Iterable[str]:
-    """What is unlike training: frames of another size, tiles, a shorter past."""
+    """Differences from training: frames of another size, tiles, a shorter past."""
     h, w = clip.frames.shape[2:]
-    trained: Any = forecaster.trained.frame
+    trained = forecaster.trained.frame
     if forecaster.model.reduces and trained is not None and tuple(trained) != (h, w):
         yield (
             f"frames are forecast as large as they are, {h}x{w}; the run was trained and is scored "

@@ -1,5 +1,5 @@
-"""Options of forecasts, each said once: flags, arguments in Python and what files remember are
-views of these fields. Loads no torch, since `--help` reads it.
+"""Options of forecasts, defined once: flags and Python arguments are views of these fields. Loads
+no torch, so that `--help` is fast.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ BUDGET = 4.0  # GiB that a forecast may take
 
 @dataclass(frozen=True)
 class ForecastOptions:
-    """How a forecast is made.
+    """Options of every forecast.
 
     Args:
-        precision: bf16-mixed, in which the network multiplies numbers of three figures (bfloat16),
-            rounds, and is often faster; auto takes it where the processor multiplies such numbers
-        match: last keeps the forecast's ranks and gives it, rank by rank, the values of the last
-            frame; guide those of the model's guide: heavy rain does not fade; none is the plain
-            forecast; by default what the forecaster says (radar: guide)
-        members: so many possible futures, of a model that draws them; pictures and films show
-            their mean and three of them, a .png also their spread
-        seed: of the members: the same seed gives the same ones, for any past and in tiles
-        budget: GiB of memory that a forecast may take; a larger one is refused
+        precision: bf16-mixed computes products in bfloat16, which rounds to three digits and is
+            often faster; auto uses it if the processor supports it
+        match: last keeps the ranks of the forecast's values and takes the values themselves from
+            the last frame, guide from the model's guide, so that heavy rain does not fade; none is
+            the plain forecast; by default the forecaster's choice (radar: guide)
+        members: number of possible futures, from a model that draws members; pictures and films
+            show their mean and three of them, a .png also their spread
+        seed: seed of the members: equal seeds draw equal members, for any past and in tiles
+        budget: GiB of memory for a forecast; a larger forecast is refused
 
     Raises:
         ValueError: a value out of its range.
@@ -48,12 +48,12 @@ class ForecastOptions:
 
 @dataclass(frozen=True)
 class TiledOptions(ForecastOptions):
-    """How the forecast of a recording is made.
+    """Options of the forecast of a recording.
 
     Args:
-        tile: side of square tiles for big frames, blended where they overlap, to bound memory; 0
-            takes frames whole; by default tiles only where frames are far bigger than in training
-        overlap: of neighbouring tiles, in pixels; by default a quarter
+        tile: side of square tiles, blended where they overlap, to bound memory; 0 forecasts whole
+            frames; by default tiles only for frames far bigger than in training
+        overlap: overlap of neighbouring tiles in pixels; by default a quarter of a tile
 
     Raises:
         ValueError: a value out of its range.
@@ -72,27 +72,26 @@ class TiledOptions(ForecastOptions):
 
 @dataclass(frozen=True)
 class PredictOptions(TiledOptions):
-    """What is forecast, from what, and how it is shown.
+    """Horizon, past and output of a forecast.
 
     Args:
-        steps: frames to forecast, beyond the trained horizon too; 0 takes as many as it was trained
-            to forecast
-        past: how many frames to look at; 0 takes as many as it was trained with
-        after: the last frame to look at, counted from 0; by default the last
-        every: forecast anew after every so many frames, and score each by the frames that came
-            later
-        recording: which one, counted from 0, where the input holds several
-        reading: how the input is read where not as in training
+        steps: frames to forecast, beyond the trained horizon too; 0 takes the trained horizon
+        past: past frames to use; 0 takes as many as in training
+        after: last past frame, counted from 0; by default the last of the recording
+        every: forecast again after every so many frames, and score each forecast by the frames that
+            followed
+        recording: number of the recording, counted from 0, if the input holds several
+        reading: read options that differ from training
         colours: auto, grey, radar, temperature or a matplotlib colormap
-        fps: of a film; by default the input's
-        probability: how many of the members reach this value, in the data's units, in place of
-            their values
-        at: one place alone, latitude,longitude, or row,column where the input has neither, as
-            values (.csv)
-        device: cpu, cuda, mps; auto takes cuda if it can
+        fps: frame rate of a film; by default the input's
+        probability: in place of values, the share of members that reach this value, in the data's
+            units
+        at: a single place, latitude,longitude, or row,column if the input has neither, as values
+            (.csv)
+        device: cpu, cuda, mps; auto takes cuda if available
 
     Raises:
-        ValueError: a value out of its range, or options that do not go together.
+        ValueError: a value out of its range, or options that exclude each other.
     """
 
     steps: int = 0
@@ -120,16 +119,16 @@ class PredictOptions(TiledOptions):
 
 @dataclass(frozen=True)
 class StreamOptions(ForecastOptions):
-    """What is forecast of frames as they come.
+    """Horizon, interval and state of a live forecast.
 
     Args:
-        steps: frames to forecast; 0 takes as many as it was trained to forecast
-        every: forecast after every so many frames; each frame is taken in
-        state: a file to go on from if it exists, and to save to at the end and when stopped;
-            keeps the place in INPUT too
+        steps: frames to forecast; 0 takes the trained horizon
+        every: forecast after every so many frames; each frame updates the state
+        state: file of the state: resumed from if it exists, saved at the end and when stopped, with
+            the position in INPUT
         wait: seconds without a new frame after which a growing folder counts as finished
-        reading: how frames are read where not as in training
-        device: cpu, cuda, mps; auto takes cuda if it can
+        reading: read options that differ from training
+        device: cpu, cuda, mps; auto takes cuda if available
 
     Raises:
         ValueError: a value out of its range.

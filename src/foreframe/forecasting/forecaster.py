@@ -1,4 +1,4 @@
-"""Model + Window + Scaling + how its input is read: what is trained, saved, shipped and served."""
+"""A trained model with its window, scaling and options of reading: trained, saved, loaded, used."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,14 +43,15 @@ class Forecaster:
     """Forecasts in the data's own units.
 
     Args:
-        model: anything that has the interface of `foreframe.models`.
-        window: the past and future that it was trained with.
-        scaling: the data's units to [0,1] and back.
-        trained: what it was trained on, from which its data are read alike; see `Trained`.
-        about: plain values for the model card, such as its title or its scores; nothing reads them.
-        match: how its forecasts are best used: matched to "last" or "guide", or "none" (see
-            `predict`).
-        free: of a baseline by its name, whose scale is that of the frames that it is given.
+        model: a network with the interface of `foreframe.models`.
+        window: past and future frames in training.
+        scaling: from the data's units to [0,1] and back.
+        trained: the data of training and how they were read (see `Trained`); other recordings are
+            read alike.
+        about: plain values for the model card, such as a title or scores; the code never reads
+            them.
+        match: the default match of forecasts: "last", "guide" or "none" (see `predict`).
+        free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Forecaster:
         self.check_match(match)
 
     def __repr__(self) -> str:
-        """What it is, in a few lines."""
+        """A description in three lines."""
         name, window, scaling = model_name(self.model), self.window, self.scaling
         weights = sum(p.numel() for p in self.model.parameters())
         trained = f" on {self.trained.data}" if self.trained.data else ""
@@ -130,23 +131,22 @@ class Forecaster:
         known: Any = None,
         **changes: Any,
     ) -> Any:
-        """Forecast the `steps` frames that follow.
+        """Forecast the next `steps` frames.
 
         Args:
-            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's own units;
-                or a `Clip`, whose 8-bit pictures are 0 to 255 also where the model was trained on 0
-                to 1. NaN is a missing value: the last value seen at that pixel stands in for it. A
-                model with I inputs takes (T,C+I,H,W), the inputs last.
-            steps: how many frames, at least 1; more than it was trained for is allowed.
-            options, changes: the fields of `TiledOptions` (forecasting/forecast_options.py), by
-                name, such as `tile=256` or `members=8`, or an object of them that these change.
-                Without `tile` frames are taken whole. Of tiles the outer third of an overlap is
-                thrown away, so tiles equal the whole if that third is at least as wide as the model
-                can see; one with group norm sees all of a frame, in means and spreads: its tiles
-                are close to the whole, and blended, but not equal to it. Tiles are matched when
-                they are joined.
-            known: (S,I,H,W) or (B,S,I,H,W), the inputs of the S frames that follow, NaN where they
-                are not known; where nothing is known the last one seen stands in.
+            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's units; or a
+                `Clip`, whose 8-bit pictures are 0 to 255 even if the model was trained on 0 to 1.
+                NaN is a missing value and is filled by the last value seen at that pixel. A model
+                with I inputs takes (T,C+I,H,W), inputs last.
+            steps: number of frames, at least 1; may exceed the horizon of training.
+            options, changes: fields of `TiledOptions` (forecasting/forecast_options.py) by name,
+                such as `tile=256` or `members=8`, or an object of them, which the named fields
+                change. Without `tile` frames are forecast whole. Tiles discard the outer third of
+                their overlap; they equal the whole forecast if that third is at least the model's
+                receptive field. Group norm takes statistics over a frame, so its tiles only come
+                close. Matching is applied after tiles are joined.
+            known: (S,I,H,W) or (B,S,I,H,W), inputs of the next S frames, NaN where unknown; unknown
+                inputs keep their last value.
 
         Returns:
             (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units,
@@ -172,13 +172,13 @@ class Forecaster:
         future = self._forecast(frames, steps, known, options)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
-    def options(self, given: Options) -> Options:
-        """The same, with the forecaster's own `match` where none is given.
+    def options(self, options: Options) -> Options:
+        """Fill in the forecaster's `match` if the options leave it open, and check them.
 
         Raises:
             ValueError: a match to a guide, or members, that the model does not have.
         """
-        options = replace(given, match=given.match or self.match)  # type: ignore[arg-type]
+        options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
         self.check_match(options.match)
         if options.members is not None and not self.model.draws:
             raise ValueError(
@@ -224,8 +224,8 @@ class Forecaster:
         return future if options.members is None else Ensemble.like(future, futures)
 
     def _forecast(self, frames: Any, steps: int, known: Any, options: TiledOptions) -> Tensor:
-        """The forecast of a past in the data's units, as `predict` gives it, a few clips and
-        members at a time, so that they stay within the memory of a group.
+        """The forecast in units of the data, computed for a few clips and members at a time to
+        bound memory.
         """
         past = self._past(frames)
         single = past.ndim == 4
@@ -262,9 +262,9 @@ class Forecaster:
         return future.squeeze(0) if ensemble is None else future
 
     def fitted(self, frames: Any) -> "Forecaster":
-        """Of a baseline by its name the one on the scale of these frames, as `predict` takes them:
-        0 to 255 of 8-bit pictures, else from their lowest to their highest value, in the units of
-        a `Clip`. Any other forecaster as it is.
+        """This forecaster, or for a baseline without scaling a copy scaled to these frames: 0 to
+        255 for 8-bit pictures, else from the lowest to the highest value, with the units of a
+        `Clip`. Frames as in `predict`.
 
         Raises:
             ValueError: no finite value.
@@ -279,13 +279,13 @@ class Forecaster:
             if not moments.count:
                 raise ValueError("every value is missing; give frames that hold something")
             low, high = moments.lowest, max(moments.highest, moments.lowest + 1e-6)
-        own = copy(self)
+        fitted = copy(self)
         kind = "range" if values.dtype == np.uint8 else "minmax"
-        own.scaling, own.free = Scaling(low, high, units, kind), False
-        return own
+        fitted.scaling, fitted.free = Scaling(low, high, units, kind), False
+        return fitted
 
     def check_match(self, *match: str | None) -> None:
-        """Refuse matches that are unknown, or to a guide where the model has none.
+        """Refuse unknown matches, and a match to the guide of a model without one.
 
         Raises:
             ValueError: the first of them.
@@ -293,43 +293,43 @@ class Forecaster:
         check_match(*match)
         if GUIDE in match and self.model.guide is None:
             raise ValueError(
-                f"match {GUIDE}: this model draws upon no guide; choose {LAST}, which takes the "
+                f"match {GUIDE}: this model has no guide; choose {LAST}, which takes the "
                 "values of the last frame seen"
             )
 
     def check_size(
         self, shape: Sequence[int], steps: int, options: ForecastOptions, tile: int = 0
     ) -> None:
-        """Refuse a forecast that would take more memory than the budget, though it takes one member
-        of one tile of one clip after the other.
+        """Refuse a forecast that takes more memory than the budget even if members, clips and tiles
+        are computed one at a time.
 
         Args:
-            shape: of the past, (T,C,H,W) or (B,T,C,H,W) in pixels.
+            shape: shape of the past, (T,C,H,W) or (B,T,C,H,W) in pixels.
             steps, options: as in `predict`.
-            tile: the side of tiles.
+            tile: side of tiles; 0 for whole frames.
 
         Raises:
-            OverBudgetError: with what it would take, and the cure.
+            OverBudgetError: names the memory needed and a cure.
         """
         (t, c, h, w), clips = shape[-4:], shape[0] if len(shape) == 5 else 1
         members = options.members or 1
         kept = 4 * COPIES * clips * members * steps * (c - self.model.inputs) * h * w
-        one = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
-        need = kept + bound(*one)
+        size = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
+        need = kept + bound(*size)
         if need > options.budget * GIB:
-            need = kept + footprint(self.model, *one, options.members is not None)
+            need = kept + footprint(self.model, *size, options.members is not None)
         cure = "forecast fewer " + ("members or " if members > 1 else "") + "steps"
         cure += " or in tiles" if not tile else ""
         what = f"a forecast of {steps} frames of {format_size((c, h, w))}"
         check_budget(need, options.budget, what, cure)
 
     def choose_tile(self, shape: Sequence[int], steps: int, options: TiledOptions) -> int:
-        """The side of tiles that is given; else 0, which takes frames whole, or tiles where frames
-        have more than four times the area that was trained on, unless the model sees large frames
-        reduced; smaller ones where the forecast would not stay within the budget.
+        """The side of tiles, 0 for whole frames. Without `options.tile`: tiles if a frame has more
+        than four times the area of training, unless the model reduces large frames itself, and as
+        small as the memory budget requires.
 
         Args:
-            shape: of the past, (T,C,H,W) in pixels.
+            shape: shape of the past, (T,C,H,W) in pixels.
             steps, options: as in `predict`.
         """
         if options.tile is not None:
@@ -347,32 +347,32 @@ class Forecaster:
         return int(side)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
-        """The recording to forecast, read as the training data were, unless told otherwise; but a
-        film is one recording, whatever scenes it was trained by.
+        """Open a recording with the read options of training, changed by `reading`. A film is a
+        single recording, even if training was split by scenes.
 
         Args:
-            source: as of `foreframe.clips_from`.
-            recording: which one, counted from 0, where the source holds several.
-            reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
+            source: as in `foreframe.clips_from`.
+            recording: number of the recording, counted from 0, if the source holds several.
+            reading: fields of `foreframe.data.ReadOptions` that replace those of training.
 
         Warns:
-            Note: what reading noted, and what speaks against this being data of the kind that was
-                trained on, where nothing proves it.
+            Note: notes of the reader, and doubts that the data are of the kind of training.
 
         Raises:
-            ValueError: what reading raises; several recordings and none chosen; other channels
-                than the model's.
+            ValueError: errors of reading; several recordings and none chosen; channels that the
+                model does not take.
         """
         return open_recording(self, source, recording, reading)
 
     def forecast_from(
         self, clip: Clip, first: int, steps: int, past: int, options: TiledOptions
     ) -> tuple[Clip, Any]:
-        """Forecast frames `first` to `first + steps` of a recording from the `past` frames before.
+        """Forecast frames `first` to `first + steps` of a recording from the `past` frames before
+        `first`.
 
         Returns:
-            Those frames, fewer where the recording has fewer before `first`, and the forecast,
-            with the recording's own times as far as it goes: a clip, or an `Ensemble` of members.
+            The past frames, fewer at the start of a recording, and the forecast, with the times of
+            the recording while it lasts: a `Clip`, or an `Ensemble` of members.
 
         Raises:
             ValueError: as `predict`.
@@ -381,17 +381,19 @@ class Forecaster:
         future = self.predict(before, steps, options, known=known_after(clip, first, steps))
         times = clip.times_from(first, steps)
         if isinstance(future, Ensemble):
-            return before.without_inputs(), Ensemble([replace(of, times=times) for of in future])
+            return before.without_inputs(), Ensemble(
+                [replace(member, times=times) for member in future]
+            )
         return before.without_inputs(), replace(future, times=times)
 
     def stream(
         self, steps: int | None = None, options: ForecastOptions | None = None, **changes: Any
     ) -> Stream:
-        """A forecast after every frame: `live = forecaster.stream()`, then
-        `forecast = live.push(frame)` for each frame of a camera.
+        """A live forecast: `live = forecaster.stream()`, then `forecast = live.push(frame)` for
+        each frame of a camera.
 
         Args:
-            steps: of each forecast; by default as many as were trained for.
+            steps: frames of each forecast; by default the horizon of training.
             options, changes: fields of `ForecastOptions`, as in `predict`.
 
         Raises:
@@ -415,14 +417,14 @@ class Forecaster:
     def known_inputs(
         self, known: Any, last: Float[Tensor, "b _ h w"]
     ) -> Float[Tensor, "b s i h w"]:
-        """Inputs of the frames that follow, as the network takes them.
+        """Scale known inputs of future frames for the network, and fill unknown ones.
 
         Args:
-            known: (S,I,H,W) or (B,S,I,H,W), array or tensor, NaN where they are not known.
-            last: (B,C+I,H,W), the last value seen of each, on the network's scale.
+            known: (S,I,H,W) or (B,S,I,H,W), array or tensor, NaN where unknown.
+            last: (B,C+I,H,W), the last value of each channel, on the network's scale.
 
         Raises:
-            ValueError: another number of inputs or another size than the model's, no numbers.
+            ValueError: another number of inputs or size than the model's; infinite values.
         """
         inputs = self.model.inputs
         values = torch.as_tensor(np.array(known) if isinstance(known, np.ndarray) else known)
@@ -439,7 +441,7 @@ class Forecaster:
         return fill_missing(self.scaling.inputs_to_network(values), last[:, -inputs:])[0]
 
     def config(self) -> dict[str, Any]:
-        """Plain values from which everything but the weights can be built again."""
+        """Plain values that describe everything but the weights."""
         return {
             "foreframe": __version__,
             "model": model_name(self.model),
@@ -451,16 +453,15 @@ class Forecaster:
         } | ({} if self.match == NONE else {"match": self.match})
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
-        """Write config.json, model.safetensors and a model card, README.md, into `folder`, which is
-        made.
+        """Write config.json, model.safetensors and a model card, README.md.
 
         Args:
-            folder: where.
-            half: weights as float16: half the size, and forecasts that differ in the fourth figure
-                or so. They load as float32.
+            folder: is created if it does not exist.
+            half: store weights as float16: half the size; forecasts differ in about the fourth
+                digit. They load as float32.
 
         Raises:
-            ValueError: when the folder cannot be written, or the model has no name in MODELS.
+            ValueError: the folder cannot be written, or the model has no name in MODELS.
         """
         folder = Path(folder)
         write_forecaster(folder, self.config(), self.model.state_dict(), half)
@@ -468,17 +469,16 @@ class Forecaster:
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """From a saved folder, a run's folder (its best checkpoint; where that is damaged the one
-        before, with a warning), a checkpoint file, or what comes with foreframe. Nothing is
-        unpickled.
+        """Load a saved folder, a run (its best checkpoint, or with a warning the one before if that
+        is damaged), a checkpoint, published weights or a baseline. Nothing is unpickled.
 
         Args:
-            what: the folder or file; or the name of weights in this package, such as
-                "moving-mnist", or of a baseline, such as "persistence", where no file is called so.
-            device: any of torch's, or "auto": a CUDA device where there is one.
+            what: a folder or file, or the name of published weights, such as "moving-mnist", or of
+                a baseline, such as "persistence", unless a file has that name.
+            device: a torch device, or "auto": CUDA if available.
 
         Raises:
-            ValueError: when it does not exist, is damaged, or of another model.
+            ValueError: it does not exist, is damaged, or does not fit its description.
         """
         loaded = read_forecaster(what, device)
         try:
@@ -488,14 +488,14 @@ class Forecaster:
 
 
 def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaster:
-    """One forecaster whose members are the forecasts of these, and whose forecast is their mean.
+    """Join forecasters to an ensemble: its members are their forecasts, its forecast the mean.
 
     Args:
-        forecasters: at least one; that it was trained on is what the first was.
-        names: of each, for messages and the model card.
+        forecasters: at least one; window and training data are taken from the first.
+        names: their names, for messages and the model card.
 
     Raises:
-        ValueError: forecasters of other channels, or of another scaling, than the first.
+        ValueError: channels or scaling differ from those of the first.
     """
     first = forecasters[0]
     for name, other in zip(names, forecasters, strict=True):
@@ -504,10 +504,10 @@ def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaste
                 f"the values of an ensemble are on one scale, but {name} scales them otherwise "
                 f"than {names[0]}; train both with the same --scaling"
             )
-    of = [{model_name(one.model): one.model.args} for one in forecasters]
-    model = ModelEnsemble(of)
-    for own, one in zip(model.each, forecasters, strict=True):
-        own.load_state_dict(one.model.state_dict())
-    trained = replace(first.trained, preset="", seed=None)  # which each has of its own
-    about = {"title": f"Ensemble of {plural(len(of), 'forecaster')}", "members": list(names)}
+    model = ModelEnsemble([{model_name(each.model): each.model.args} for each in forecasters])
+    for network, forecaster in zip(model.each, forecasters, strict=True):
+        network.load_state_dict(forecaster.model.state_dict())
+    trained = replace(first.trained, preset="", seed=None)  # these differ
+    title = f"Ensemble of {plural(len(forecasters), 'forecaster')}"
+    about = {"title": title, "members": list(names)}
     return Forecaster(model.eval(), first.window, first.scaling, trained, about)

@@ -1,8 +1,8 @@
-"""Probability matching: a forecast keeps its ranks and takes the values of another field.
+"""Probability matching: keep the ranks of a forecast and take the values of another field.
 
-A forecast that is smooth, because nobody knows where a shower will be, has too little heavy rain.
-Matched, its strongest pixels are as strong as those of what was seen (Ebert 2001, Monthly Weather
-Review 129, 2461-2480, section 2b, who matches the mean of an ensemble to its members).
+A forecast that is smooth, because the position of a shower is uncertain, has too little heavy rain.
+After matching, its strongest pixels are as strong as those of the target (Ebert 2001, Monthly
+Weather Review 129, 2461-2480, section 2b, matches the mean of an ensemble to its members).
 """
 
 import torch
@@ -18,18 +18,19 @@ DRY = 0.0  # nothing, on the network's scale and in mm/h
 def matched(
     forecast: Float[Tensor, "b s c h w"], target: Float[Tensor, "b _ c _ _"]
 ) -> Float[Tensor, "b s c h w"]:
-    """Each frame's ranks with the values of its target, for each clip, lead time and channel.
+    """Replace the values of each frame by those of its target, rank by rank, for each clip, lead
+    time and channel.
 
-    Of n values the one with k below it becomes the quantile k / (n - 1) of the target's values,
-    linear between two of them (`numpy.quantile`): with as many values on both sides, the target's
-    own. Equal values stay equal, by the mean of their ranks. Nothing that is dry (0 or less) gets
-    wet: where the target has more rain than the forecast has places for, its lightest is left out;
-    where it has less, the lightest of the forecast dries up. Missing values (NaN) stay, and those
-    of the target take no part; a frame without any target stays as it is.
+    A value with k of n values below it becomes the quantile k / (n - 1) of the target (linear, as
+    `numpy.quantile`); with equally many values on both sides this permutes the target's values.
+    Equal values stay equal, by their mean rank. Dry pixels (0 or less) stay dry: if the target has
+    more rain than the forecast has wet pixels, its lightest is left out; if it has less, the
+    lightest of the forecast dries up. Missing values (NaN) stay, those of the target are ignored; a
+    frame without a target is unchanged.
 
     Args:
         forecast: on any scale on which dry is 0.
-        target: on the same one, of any size: a frame for each lead time, or one for all.
+        target: on the same scale, of any size: a frame for each lead time, or a single frame.
     """
     goal = _ascending(target).values
     leads = zip(
@@ -45,14 +46,13 @@ def match_to(
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None = None,
 ) -> Float[Tensor, "b s c h w"]:
-    """A forecast matched to the "last" frame or to the "guide".
+    """Match a forecast to the "last" frame or to the "guide".
 
     Args:
-        match: of `foreframe.clips.data_options.Match`.
-        forecast: of the network.
-        last: the last value seen, NaN where there never was one; such pixels take no part and stay
-            as they are.
-        guide: what the model's guide forecasts, where that is matched to.
+        match: a `foreframe.clips.data_options.Match`.
+        forecast: the network's.
+        last: the last value seen, NaN at pixels without any; these are ignored and unchanged.
+        guide: the forecast of the model's guide, for a match to it.
     """
     seen = ~last.isnan().unsqueeze(1)
     target = last.unsqueeze(1)
@@ -68,13 +68,13 @@ def match_members(
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None = None,
 ) -> Float[Tensor, "b m s c h w"]:
-    """Each member as `match_to` has it, one after the other."""
+    """`match_to` for each member in turn."""
     matched = [match_to(match, member, last, guide) for member in members.unbind(dim=1)]
     return torch.stack(matched, dim=1)
 
 
 def _ascending(frames: Float[Tensor, "*n h w"]) -> torch.return_types.sort:
-    """The values of each frame (*n,h·w) and where they come from, the missing ones last, as
+    """The sorted values of each frame (*n,h·w) and their positions; missing values last, as
     infinity.
     """
     flat = frames.flatten(-2)
@@ -84,11 +84,11 @@ def _ascending(frames: Float[Tensor, "*n h w"]) -> torch.return_types.sort:
 def _frame(
     frame: Float[Tensor, "b c h w"], goal: Float[Tensor, "b c _"]
 ) -> Float[Tensor, "b c h w"]:
-    own, order = _ascending(frame)
-    n, m = (x.isfinite().sum(dim=-1, keepdim=True) for x in (own, goal))
+    values, order = _ascending(frame)
+    n, m = (x.isfinite().sum(dim=-1, keepdim=True) for x in (values, goal))
     # Twice the mean rank of equal values; whole numbers, so that equal sizes give the very values.
-    place, size = torch.arange(own.shape[-1], device=own.device), own.shape[-1]
-    differs = own.diff() != 0
+    place, size = torch.arange(values.shape[-1], device=values.device), values.shape[-1]
+    differs = values.diff() != 0
     first = place[1:].where(differs, 0).cummax(dim=-1).values
     last = place[:-1].where(differs, size - 1).flip(-1).cummin(dim=-1).values.flip(-1)
     ranks = F.pad(first, (1, 0)) + F.pad(last, (0, 1), value=size - 1)
@@ -98,6 +98,6 @@ def _frame(
     above = (below + 1).minimum((m - 1).clamp(min=0))
     low, high = goal.gather(-1, below), goal.gather(-1, above)
     new = torch.lerp(low, high, (at % steps / steps).to(low.dtype))
-    new = new.where(own > DRY, new.minimum(own))
-    new = torch.empty_like(own).scatter(-1, order, new).view_as(frame)
+    new = new.where(values > DRY, new.minimum(values))
+    new = torch.empty_like(values).scatter(-1, order, new).view_as(frame)
     return new.where(~frame.isnan() & (m > 0).unsqueeze(-1), frame)

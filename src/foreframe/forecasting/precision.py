@@ -1,6 +1,6 @@
-"""The numbers that a network computes in: float32, or bfloat16 where it multiplies.
+"""Number formats of network computations: float32, or bfloat16 for products.
 
-torch is imported in functions alone: the command line reads the choices here.
+torch is imported within functions: the command line reads the choices here.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 Precision = Literal["32-true", "bf16-mixed", "auto"]
 EXACT, HALF, AUTO = get_args(Precision)
 
-FAST = ("AVX512", "AMX")  # instructions of the CPUs that bfloat16 is fast on
+FAST = ("AVX512", "AMX")  # CPU instructions with fast bfloat16
 
 
 def check_precision(precision: str) -> None:
-    """Refuse a name that is none of `Precision`.
+    """Refuse names that are not in `Precision`.
 
     Raises:
         ValueError: with the choices.
@@ -26,8 +26,8 @@ def check_precision(precision: str) -> None:
 
 
 def multiplies_bfloat16(device: str) -> bool:
-    """Whether products in bfloat16 are fast on this machine's cpu, cuda or mps: others emulate
-    them, and take up to ten times as long as in float32.
+    """Whether the cpu, cuda or mps of this machine multiplies bfloat16 in hardware. Emulation takes
+    up to ten times as long as float32.
     """
     import torch
 
@@ -37,8 +37,8 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """`precision` as it is, but for "auto": bf16-mixed where this machine's cpu, cuda or mps
-    multiplies bfloat16, else 32-true.
+    """Resolve "auto": bf16-mixed if the device multiplies bfloat16 in hardware, else 32-true. Other
+    names are unchanged.
     """
     if precision != AUTO:
         return precision
@@ -46,9 +46,9 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
-    """A context in which a network computes in this `Precision`.
+    """A context for network computations in this `Precision`.
 
-    "32-true" leaves an autocast around it as it is: the user has asked for that.
+    "32-true" leaves a surrounding autocast, which the user has chosen, unchanged.
 
     Raises:
         ValueError: a device that has no bfloat16.

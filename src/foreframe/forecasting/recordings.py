@@ -1,4 +1,4 @@
-"""Recordings opened for a forecaster: read as those of its training, unless told otherwise."""
+"""Recordings opened for a forecaster, with the read options of its training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -85,11 +85,11 @@ def data_to_score(forecaster: "Forecaster", where: str, given: Mapping[str, Any]
 
 
 def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) -> None:
-    """Refuse frames of `c` channels where the model takes others, and colours, which are three
-    channels of 8 bits, where it takes any channels but was trained on values with units.
+    """Refuse frames of `c` channels if the model takes another number, and 8-bit colours if the
+    model takes any number but was trained on values with units.
 
     Raises:
-        ValueError: with the option of reading that cures it, where one does.
+        ValueError: names the read option that cures it, if any.
     """
     takes, scaling = forecaster.model.takes, forecaster.scaling
     has_units = scaling.units and (scaling.low, scaling.high) != (0.0, 255.0)
@@ -108,7 +108,7 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) ->
 
 
 def _doubts(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
-    """Reasons to think that a recording is of another kind than those of training."""
+    """Reasons to suspect that a recording is of another kind than the training data."""
     scaling = forecaster.scaling
     if scaling.units and not clip.units and clip.attributes:  # a grid, which could have said
         yield f"it tells no units, and is taken to be in {scaling.units}"

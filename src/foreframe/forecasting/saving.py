@@ -1,6 +1,6 @@
-"""Forecasters to folders and back: plain config, weights, a card; nothing is unpickled.
+"""Forecasters as folders: plain config, weights and a model card; nothing is unpickled.
 
-A folder may come from a stranger, so all that it says is checked before it is used.
+Folders are untrusted: all values are checked before use.
 """
 
 import json
@@ -30,7 +30,7 @@ PARTS = ("model", "args", "window", "scaling")
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file holds of a forecaster; see `Forecaster`, whose arguments these are."""
+    """The content of a forecaster's file: the arguments of `Forecaster`."""
 
     model: Model
     window: Window = Window()  # noqa: RUF009 (frozen)
@@ -44,16 +44,16 @@ class Loaded:
 def write_forecaster(
     folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], half: bool
 ) -> None:
-    """Write config.json, model.safetensors and README.md, the model card.
+    """Write config.json, model.safetensors and the model card, README.md.
 
     Args:
-        folder: is made.
-        config: of `Forecaster.config`.
+        folder: is created if it does not exist.
+        config: `Forecaster.config`.
         weights: by name.
-        half: weights as float16.
+        half: store weights as float16.
 
     Raises:
-        ValueError: when the folder cannot be written.
+        ValueError: the folder cannot be written.
     """
     from safetensors.torch import save
 
@@ -61,7 +61,7 @@ def write_forecaster(
     if half:
         kept |= {name: value.half() for name, value in kept.items() if value.is_floating_point()}
     with atomic_write(folder / "model.safetensors") as rough:
-        # The save_file of safetensors calls a full disk an error of the format.
+        # The save_file of safetensors reports a full disk as a format error.
         rough.write_bytes(save(kept))
     with atomic_write(folder / "config.json") as rough:
         rough.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -71,8 +71,8 @@ def write_forecaster(
 
 
 def read_forecaster(what: str | Path, device: str | torch.device = "cpu") -> Loaded:
-    """A saved folder, a run's folder, a checkpoint, published weights or a baseline, as of
-    `Forecaster.load`, which says what it raises.
+    """Read a saved folder, a run, a checkpoint, published weights or a baseline; arguments and
+    errors as in `Forecaster.load`.
     """
     what = Path(what)
     if what.is_file() and what.suffix == ".ckpt":
@@ -130,10 +130,10 @@ def _of_checkpoint(path: Path, checkpoint: Mapping[str, Any], device: Any) -> Lo
 
 
 def _of_config(config: Any, weights: Any, where: str, device: str | torch.device) -> Loaded:
-    """Build the model that `config` describes and fill it with `weights`.
+    """Build the model of `config` with these weights, and check that they fit.
 
     Raises:
-        ValueError: when they do not fit each other, or are not what they should be.
+        ValueError: invalid values, or weights that do not fit the model.
     """
     if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
         wrong = weights if isinstance(config, Mapping) else config
@@ -162,11 +162,10 @@ def _of_config(config: Any, weights: Any, where: str, device: str | torch.device
 
 
 def _filled(name: Any, args: Any, weights: Mapping[Any, Any]) -> Model:
-    """The model with these weights, which it must have, by name and shape, and no others.
+    """The model with these weights; names and shapes must match exactly.
 
     Raises:
-        ValueError: arguments that make no model, or one of other weights; a weight of a kind or
-            value that no model has.
+        ValueError: invalid arguments; missing, surplus or invalid weights.
     """
     for key, value in weights.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
@@ -185,33 +184,33 @@ def _filled(name: Any, args: Any, weights: Mapping[Any, Any]) -> Model:
                 f"its weight {brief(key)} holds NaN or infinity: its training went wrong, or the "
                 "file is damaged"
             )
-    # No larger than the weights, which are in memory already.
+    # At most as large as the weights, which are in memory already.
     model = build_model(name, args, room_for=sum(value.numel() for value in weights.values()))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     for key in [*shapes, *weights]:
-        own, shape = weights.get(key), shapes.get(key)
-        if own is None or shape is None:
+        weight, shape = weights.get(key), shapes.get(key)
+        if weight is None or shape is None:
             raise ValueError(
-                f"its weights {'lack' if own is None else 'have'} {brief(key)}, unlike the model "
-                "that it describes"
-            )
-        if tuple(own.shape) != shape:
-            raise ValueError(
-                f"its weight {key} is {format_size(own.shape)}, but {format_size(shape)} in the "
+                f"its weights {'lack' if weight is None else 'have'} {brief(key)}, unlike the "
                 "model that it describes"
             )
-        if not own.is_floating_point():
-            raise ValueError(f"its weight {key} is of {own.dtype}, not of floating point")
+        if tuple(weight.shape) != shape:
+            raise ValueError(
+                f"its weight {key} is {format_size(weight.shape)}, but {format_size(shape)} in the "
+                "model that it describes"
+            )
+        if not weight.is_floating_point():
+            raise ValueError(f"its weight {key} is of {weight.dtype}, not of floating point")
     model.load_state_dict(dict(weights))
     # as convolutions on a CPU like them
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _described(config: Mapping[str, Any]) -> tuple[Trained, dict[str, Any]]:
-    """What a file tells of the training, and its free words, which nothing reads.
+    """The training and the free description of a file.
 
     Raises:
-        ValueError: a field that does not exist, or has a value that it cannot have.
+        ValueError: an unknown field, or an invalid value.
     """
     about = config.get("about") or {}
     check_plain(about, "about")

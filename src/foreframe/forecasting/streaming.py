@@ -1,4 +1,4 @@
-"""A live forecast: the state of a model, carried from frame to frame."""
+"""Live forecasts: a model state carried from frame to frame."""
 
 import hashlib
 import json
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """A live forecast that carries its state from frame to frame, in constant memory.
+    """A live forecast that updates its state with each frame, in constant memory.
 
-    The same numbers as `predict` on all frames so far, in the same precision, by the model
-    interface.
+    Forecasts equal those of `predict` on all frames so far, in the same precision.
 
     Attributes:
-        options: of each forecast.
-        seen: how many frames were pushed.
-        source: plain values about where the frames come from, for whoever keeps the stream; saved
-            and restored with it.
+        options: options of each forecast.
+        seen: number of frames pushed.
+        source: plain values of the caller about the source of frames; saved and restored with the
+            stream.
     """
 
     def __init__(
@@ -51,23 +50,22 @@ class Stream:
 
     @torch.inference_mode()
     def push(self, frame: "Array", known: Any = None) -> "Array":
-        """Take one frame (C,H,W), give the forecast (steps,C,H,W) that follows it, in the data's
-        own units; of members (members,steps,C,H,W).
+        """Take a frame (C,H,W) and return the forecast after it, (steps,C,H,W) or
+        (members,steps,C,H,W), in the data's units.
 
-        A frame of 8 bits is 0 to 255 also where the model was trained on 0 to 1, as in a `Clip`.
-        NaN is a missing value here too; a frame of nothing else counts as time gone by, once there
-        was a frame before it.
+        8-bit frames are 0 to 255 even if the model was trained on 0 to 1, as in a `Clip`. NaN is a
+        missing value; after the first frame, a frame of nothing but NaN only advances time.
 
         Raises:
-            ValueError: as `Forecaster.predict`, or a frame of another size than those before; a
-                refused frame leaves the state as it was.
+            ValueError: as `Forecaster.predict`, or a frame of another size than before; the state
+                is then unchanged.
         """
         self.take(frame)
         return self.forecast(like=frame, known=known)
 
     @torch.inference_mode()
     def take(self, frame: Any) -> None:
-        """Take one frame without forecasting; raises as `push`."""
+        """Take a frame without forecasting; errors as in `push`."""
         last = self._last
         if not isinstance(frame, Tensor | np.ndarray):
             raise ValueError(
@@ -88,8 +86,7 @@ class Stream:
         f = self.forecaster
         if isinstance(frame, np.ndarray):
             frame = f.scaling.from_pictures(frame)
-        # The gate refuses a past that holds nothing; here, with frames before it, such a frame is
-        # only an outage.
+        # `_past` refuses frames without any value; after other frames that is only an outage.
         values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
         empty = last is not None and bool(values.isnan().all())
         past = (
@@ -99,13 +96,13 @@ class Stream:
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
             state = f.model.encode(past, self.state)
-        # All at once: Ctrl-C may come at any time.
+        # In a single statement: Ctrl-C may come at any time.
         self.state, self._last, self.seen = state, last, self.seen + 1
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:
-        """The forecast (steps,C,H,W) from what was seen so far, a tensor, or an array where `like`
-        is one, of 0 to 255 where that is a picture of 8 bits; `known` as of `Forecaster.predict`.
+        """Forecast (steps,C,H,W) from the frames so far: a tensor, or an array if `like` is one, on
+        0 to 255 if that has 8 bits. `known` as in `Forecaster.predict`.
 
         Raises:
             ValueError: before the first frame; inputs that do not fit.
@@ -138,7 +135,7 @@ class Stream:
         return computing(self.options.precision, self.forecaster.device)
 
     def fork(self) -> "Stream":
-        """Another stream that goes on from here; what is pushed to one does not touch the other."""
+        """A copy of this stream, independent from here on."""
         other = Stream(self.forecaster, self.steps, self.options)
         # States are never changed, only replaced.
         other.state, other._last, other.seen = self.state, self._last, self.seen
@@ -146,11 +143,10 @@ class Stream:
         return other
 
     def save(self, path: str | Path) -> None:
-        """Write what this stream has seen to a file (safetensors), for `restore` in another
-        process.
+        """Write the stream's state to a file (safetensors), for `restore` in another process.
 
         Raises:
-            ValueError: before the first frame, or when it cannot be written.
+            ValueError: before the first frame, or the file cannot be written.
         """
         from safetensors.torch import save
 
@@ -158,8 +154,7 @@ class Stream:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
         tensors = {f"state.{name}": value for name, value in self.state.items()}
         tensors["last"] = self._last
-        # Copies, since a model's state may be the last frame itself, and the format refuses memory
-        # that is shared.
+        # Copies: a state may be the last frame itself, and safetensors refuses shared memory.
         content = {
             name: value.cpu().clone(memory_format=torch.contiguous_format)
             for name, value in tensors.items()
@@ -173,12 +168,12 @@ class Stream:
             rough.write_bytes(save(content, about))
 
     def restore(self, path: str | Path) -> "Stream":
-        """Go on from what `save` wrote; gives this stream back.
+        """Continue from a file of `save`; returns this stream.
 
-        What was saved in another precision goes on in this stream's, rounded to it.
+        A state in another precision is converted to this stream's.
 
         Raises:
-            ValueError: no such file, a damaged one, or the state of another model.
+            ValueError: no such file, a damaged one, or a state of another model.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -193,17 +188,17 @@ class Stream:
             source = json.loads(about["source"])
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise ValueError(
-                f"{path} is no saved stream, or a damaged one; start anew without it"
+                f"{path} is no saved stream, or a damaged one; start again without it"
             ) from error
         if about.get("model") != self._fingerprint():
             raise ValueError(
-                f"{path} was saved by another model than this one; start anew without it"
+                f"{path} was saved by another model than this one; start again without it"
             )
         state = self._fitted(
             {name.removeprefix("state."): value for name, value in tensors.items()}, last
         )
-        if state is None or seen < 1 or not _tells_a_place(source):
-            raise ValueError(f"{path} is no saved stream, or a damaged one; start anew without it")
+        if state is None or seen < 1 or not _is_source(source):
+            raise ValueError(f"{path} is no saved stream, or a damaged one; start again without it")
         self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
         self.state = state
         return self
@@ -212,7 +207,7 @@ class Stream:
     def _fitted(self, state: dict[str, Tensor], last: Tensor) -> dict[str, Tensor] | None:
         """The state on the model's device and in this stream's precision.
 
-        None where the model would make no such state of frames of that size.
+        None if the model has no such state for frames of that size.
         """
         model = self.forecaster.model
         if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
@@ -225,21 +220,21 @@ class Stream:
             )
         if state.keys() != like.keys():
             return None
-        either = {torch.float32, torch.bfloat16}  # what a state has in one precision or the other
+        either = {torch.float32, torch.bfloat16}  # of a state, depending on precision
         fitted = {}
         for name, value in like.items():
-            own = state[name]
-            if own.ndim != value.ndim or not (
-                own.dtype == value.dtype or {own.dtype, value.dtype} <= either
+            saved = state[name]
+            if saved.ndim != value.ndim or not (
+                saved.dtype == value.dtype or {saved.dtype, value.dtype} <= either
             ):
                 return None
-            fitted[name] = own.to(value)
+            fitted[name] = saved.to(value)
             if not bool(fitted[name].isfinite().all()):
                 return None
         return fitted
 
     def _fingerprint(self) -> str:
-        """Which network a state belongs to: its arguments, scaling and weights."""
+        """A digest of the network's arguments, scaling and weights."""
         config = self.forecaster.config()
         network = [config["model"], config["args"], config["scaling"]]
         digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
@@ -251,9 +246,9 @@ class Stream:
         return digest.hexdigest()
 
 
-def _tells_a_place(source: Any) -> bool:
-    """Whether a saved stream tells where it stands as `foreframe stream` does: a path, so many
-    frames, or the last file's name.
+def _is_source(source: Any) -> bool:
+    """Whether a saved source has the fields of `foreframe stream`: a path, a number of frames, and
+    the name of the last file.
     """
     kinds = {"path": str, "frames": int, "last": str}
     return isinstance(source, dict) and all(

@@ -1,4 +1,4 @@
-"""A forecast of big frames in tiles that overlap, so that memory does not grow with the frame."""
+"""Forecasts of large frames in overlapping tiles, in bounded memory."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,25 @@ LONG = 64  # frames of the past that are encoded at a time
 
 
 def tile_side(model: Model, tile: int) -> int:
-    """The next multiple of the model's stride: a rest of a block would be filled up with the
-    tile's edge.
+    """`tile` rounded up to a multiple of the model's stride: a partial block would be padded with
+    the tile's edge.
     """
     return -(-tile // model.stride) * model.stride
 
 
 def tile_size(model: Model, frame: Sequence[int], tile: int) -> tuple[int, int, int]:
-    """(C,H,W) of what is forecast at a time of such a frame (C,H,W)."""
+    """(C,H,W) of the part of a frame (C,H,W) that is forecast at a time; `tile` 0 is the whole
+    frame.
+    """
     (c, h, w), side = frame, tile_side(model, tile)
     return (c, min(h, side), min(w, side)) if side > 0 else (c, h, w)
 
 
 def tile_layout(model: Model, tile: int, h: int, w: int) -> tuple[int, int]:
-    """The side of tiles of frames h x w, as given or next above, and the number of pixels whose
-    multiples they begin at: so that none cuts a block that is seen as one, and all see blocks of
-    one size, also the last, in the corner, which reaches to the frame's ends. Where no such side is
-    near, the corner's blocks may be others.
+    """Side of the tiles of frames h x w, and the stride of their positions. The side is the
+    smallest from `tile` up for which no tile cuts a block of the model and all tiles, including the
+    last in the corner, have blocks of equal size; without such a side the corner's blocks may
+    differ.
     """
     first = tile_side(model, tile)
     for side in range(first, 2 * first, model.stride):
@@ -50,18 +52,18 @@ def forecast_in_tiles(
     ensemble: EnsembleRequest | None,
     group: int,
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """The forecast, of each member, and that of the guide where `guided`.
+    """The forecast of each member, and that of the guide if `guided`.
 
     Args:
         past: on the network's scale.
-        tile: side of tiles in pixels; 0 takes frames whole.
+        tile: side of tiles in pixels; 0 forecasts whole frames.
         overlap: pixels that neighbouring tiles share, a quarter of a tile by default.
         known: the inputs of the frames that follow.
         ensemble: the members that are asked for; None for one forecast.
         group: how many members or clips at a time.
 
     Raises:
-        ValueError: tiles that cannot be laid.
+        ValueError: an overlap that does not fit the tiles.
     """
     model.eval()
     b, _, c, h, w = past.shape
@@ -99,8 +101,8 @@ def forecast_whole(
     group: int,
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """The forecast of frames, or of a tile at that corner, and that of the guide where `guided`. A
-    long past is taken in part by part: memory does not grow with it.
+    """The forecast of whole frames, or of a tile at `corner`, and that of the guide if `guided`. A
+    long past is encoded in parts, in bounded memory.
     """
     state = None
     for part in past.split(LONG, dim=1):
@@ -112,8 +114,8 @@ def forecast_whole(
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
-    """Stretches that cover `side`, each starting at a multiple of `stride`, at least `overlap` in
-    common with their neighbours.
+    """Slices that cover `side`, starting at multiples of `stride`, with at least `overlap` pixels
+    in common with their neighbours.
     """
     if side <= tile:
         return [slice(0, side)]
@@ -124,8 +126,8 @@ def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:
 
 
 def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, " n"]:
-    """A tile's weight along one axis: next to nothing over the outer third of the overlap, where it
-    lacks surroundings, rising over the middle third; whole where it ends with the frame.
+    """A tile's weight along one axis: nearly 0 over the outer third of the overlap, where it lacks
+    context, rising linearly over the middle third; 1 at the edges of the frame.
     """
     n, third = part.stop - part.start, overlap / 3
     place = torch.arange(n, dtype=torch.float32) + 0.5
@@ -135,4 +137,4 @@ def _ramp(part: slice, side: int, overlap: int) -> Float[Tensor, " n"]:
         weight = torch.minimum(weight, rise)
     if part.stop < side:
         weight = torch.minimum(weight, fall)
-    return weight.clamp(min=1e-12)  # never nothing at all: somebody must cover each pixel
+    return weight.clamp(min=1e-12)  # never 0: the sum of weights is a divisor

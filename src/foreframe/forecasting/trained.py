@@ -1,4 +1,4 @@
-"""What a forecaster was trained on, as its file says: plain values, checked before use."""
+"""The training of a forecaster as its file describes it: plain values, checked before use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,11 +19,11 @@ LONGEST = 4096  # characters of a name or a path
 
 @dataclass(frozen=True)
 class Trained:
-    """What a forecaster was trained on.
+    """Description of a forecaster's training.
 
     Args:
-        data: as the option `data` of training: a built-in name, a path or an import path; "" where
-            it is not known.
+        data: the option `data` of training: a built-in name, a path or an import path; "" if
+            unknown.
         data_args: its arguments, plain values.
         reading: how recordings were read, by which other recordings are read too.
         splits: how they were split.
@@ -74,7 +74,7 @@ def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptio
             change the arguments, reading and splits of training.
 
     Raises:
-        ValueError: nothing was named, and the training data are imported, fetched or missing here.
+        ValueError: no data named, and those of training are imported, fetched or missing here.
     """
     data, args = given.get("data"), dict(given.get("data_args") or {})
     if data is not None and data != trained.data:

@@ -1,6 +1,6 @@
-"""Training with Lightning: `foreframe.fit` is the door.
+"""Training with Lightning, called by `foreframe.fit`.
 
-What stands here loads without torch, so that the command line can describe the options at once.
+This file loads no torch, so that the command line can describe the options fast.
 """
 
 from foreframe.training.options import (

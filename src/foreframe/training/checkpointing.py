@@ -1,4 +1,4 @@
-"""What is saved of a training, and when."""
+"""When checkpoints are saved, and which."""
 
 import math
 import time
@@ -15,13 +15,11 @@ from foreframe.training.stops import Stops, on_any_rank, steps_after
 from foreframe.training.validation import monitored, validates_first
 from foreframe.training.watch import diverged
 
-WORTH = 0.01  # share by which a training must better what it starts from, else it is chance
+WORTH = 0.01  # improvement on the starting error that is not chance
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints are written whole or not at all, kept in two generations, and read without
-    unpickling objects.
-    """
+    """Checkpoints with atomic writes, two generations, and reading without unpickling objects."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -42,15 +40,15 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(L.Callback):
-    """checkpoints/best.ckpt (lowest validation error) and last.ckpt: after each validation, every
-    few minutes, and at any stop. A step that the schedule validates is saved after its validation
-    alone, so that a run that goes on never lacks one.
+    """checkpoints/best.ckpt (lowest validation error) and last.ckpt: saved after each validation,
+    every few minutes, and at the end. A step with a scheduled validation is saved only after it, so
+    that a resumed run never misses one.
 
     Attributes:
-        begun: what came before is restored.
-        start: the validation error before the first step, where that was asked for; what is to be
-            better than that must be so by `WORTH`.
-        waited: how many validations have not been better since the best.
+        begun: whether the state of a resumed run is restored.
+        start: the validation error before the first step, if scored; the first better checkpoint
+            must improve on it by `WORTH`.
+        waited: number of validations since the best.
     """
 
     def __init__(
@@ -72,7 +70,7 @@ class Checkpoints(L.Callback):
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether as many validations as there is patience for have not been better."""
+        """Whether `patience` validations in a row were no better."""
         return 0 < self.patience <= self.waited
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -83,7 +81,7 @@ class Checkpoints(L.Callback):
     ) -> None:
         due = on_any_rank(trainer, time.monotonic() - self._saved_at > self.every)
         if not steps_after(trainer, batch_index):
-            return  # gradients that wait to be added to are in no checkpoint
+            return  # accumulating gradients are not in checkpoints
         by_hand = self.stops.stopping and not self.stops.out_of_time
         if validation_follows(trainer, stopped_by_hand=by_hand):
             return
@@ -117,25 +115,25 @@ class Checkpoints(L.Callback):
     def _save(self, trainer: L.Trainer, name: str) -> None:
         if not all(p.isfinite().all() for p in trainer.lightning_module.parameters()):
             raise diverged(f"weights at step {trainer.global_step} contain NaN or infinity")
-        # With the optimizer.
+        # Includes the optimizer.
         trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=False)
         self._saved_at = time.monotonic()
 
 
 def _closes(trainer: L.Trainer) -> bool:
-    """Whether the end of this epoch is worth a checkpoint: where validations go by the clock,
-    epochs may be as short as a step, and only the last one is.
+    """Whether to save at the end of this epoch: with validations by the clock, where epochs may be
+    as short as a step, only after the last one.
     """
     by_time = trainer._val_check_time_interval is not None
     return not by_time or trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def validation_follows(trainer: L.Trainer, stopped_by_hand: bool) -> bool:
-    """Whether Lightning validates after this batch: by its schedule, or since the minutes are over.
+    """Whether Lightning validates after this batch: by its schedule, or at the end of the minutes.
 
     Args:
-        stopped_by_hand: the last validation that this brings is no part of the schedule, and does
-            not count: whoever stopped the training may not wait for it.
+        stopped_by_hand: ignore the last validation of a training stopped by hand: it is not part of
+            the schedule, and the user may not wait for it.
     """
     loop, stopping = trainer.fit_loop, trainer.should_stop
     trainer.should_stop = stopping and not stopped_by_hand

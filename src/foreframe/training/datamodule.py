@@ -1,4 +1,4 @@
-"""Batches in a known order on every rank, from any point of any epoch."""
+"""Batches in a reproducible order on every rank, from any point of any epoch."""
 
 import multiprocessing
 import os
@@ -18,11 +18,10 @@ from foreframe.data import ClipSet, chosen
 
 
 class KeyedBatches(Sampler):
-    """Lists of keys, one list a batch: a pure function of (seed, epoch, rank), from batch `skip`
-    on.
+    """Lists of keys for batches: a pure function of (seed, epoch, rank), from batch `skip` on.
 
-    Training shuffles, and drops the clips at the end that do not fill a batch on every rank. Where
-    the dataset draws by epoch, keys are (epoch, index).
+    Clips are shuffled, and those at the end that do not fill a batch on every rank are dropped. For
+    datasets with random draws by epoch, keys are (epoch, index).
     """
 
     def __init__(
@@ -37,13 +36,11 @@ class KeyedBatches(Sampler):
 
     @property
     def sampler(self) -> "KeyedBatches":
-        """Where Lightning looks for what to tell of a new epoch."""
+        """Lightning calls `set_epoch` on this attribute."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch; one that was begun already, and goes on after a resume, keeps its
-        place.
-        """
+        """Begin an epoch; a resumed epoch keeps its position."""
         if epoch != self.epoch:
             self.epoch, self.skip = epoch, 0
 
@@ -57,14 +54,14 @@ class KeyedBatches(Sampler):
 
 
 class ResumableLoader(DataLoader):
-    """A DataLoader that knows how many batches of which epoch were used, so that Lightning keeps
-    that in its checkpoints.
+    """A DataLoader whose state, the epoch and the number of batches used, is in Lightning's
+    checkpoints.
     """
 
     def __init__(self, clips: ClipSet, keys: KeyedBatches, workers: int) -> None:
         self.keys, self.used = keys, 0
-        # Workers' seeds come from a generator of their own, begun anew with each epoch: the model's
-        # random numbers are left alone.
+        # Workers' seeds come from a separate generator, seeded for each epoch, which leaves the
+        # model's random numbers unchanged.
         super().__init__(
             Batches(clips, compact=True),
             batch_sampler=keys,
@@ -92,23 +89,22 @@ class ResumableLoader(DataLoader):
 
 
 class Batches(Dataset):
-    """Asked by a DataLoader for the items of a batch, it gives the batch."""
+    """A Dataset whose `__getitems__` returns whole batches."""
 
-    def __init__(self, of: ClipSet, compact: bool = False) -> None:
-        self.of, self.compact = of, compact
+    def __init__(self, clips: ClipSet, compact: bool = False) -> None:
+        self.clips, self.compact = clips, compact
 
     def __getitems__(self, keys: list[Any]) -> Shaped[Tensor, "b t c h w"]:
-        return self.of.compact(keys) if self.compact else self.of.batch(keys)
+        return self.clips.compact(keys) if self.compact else self.clips.batch(keys)
 
 
 def training_batches(
     train: ClipSet, batch_size: int, workers: int, seed: int, rank: int = 0, ranks: int = 1
 ) -> ResumableLoader:
-    """The batches of one rank, in 8 bits where the clips are.
+    """The batches of a rank, in 8 bits if the clips are.
 
     Raises:
-        ValueError: there is not one whole batch for each rank; from the batches, items that are not
-            clips.
+        ValueError: fewer clips than a batch for each rank; invalid items, when batches are read.
     """
     keys = KeyedBatches(len(train), batch_size, seed, train.by_epoch, rank, ranks)
     if len(keys) == 0:
@@ -120,7 +116,7 @@ def training_batches(
 
 
 class Clips(L.LightningDataModule):
-    """Training and validation clips of any Datasets that give (T,C,H,W)."""
+    """Training and validation clips (T,C,H,W) of any Datasets."""
 
     def __init__(
         self,
@@ -144,18 +140,16 @@ class Clips(L.LightningDataModule):
         return training_batches(self.train, self.batch_size, self.workers, self.seed, rank, ranks)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
-        """In the network's floats, where they are used; what came in 8 bits in [0,1]."""
+        """Convert batches to the network's dtype; 8-bit batches to [0,1]."""
         clips = batch.to(torch.float32).div_(255) if batch.dtype == torch.uint8 else batch
         assert self.trainer is not None
         return clips.to(self.trainer.lightning_module.dtype)
 
     def val_dataloader(self) -> DataLoader:
-        """Each rank scores its own share, and no clip twice: padding a share would change the
-        mean.
-        """
+        """Each rank scores a separate share without padding, which would change the mean."""
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        # In order, in as many batches on every rank, since ranks wait for each other.
+        # In order, with equally many batches on every rank, since ranks wait for each other.
         if len(self.validated) < ranks:
             raise ValueError(
                 f"{len(self.validated)} validation clips are too few for {ranks} processes; use "
@@ -168,13 +162,13 @@ class Clips(L.LightningDataModule):
             batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
             collate_fn=torch.as_tensor,
             num_workers=self.workers,
-            worker_init_fn=_own_signals,
+            worker_init_fn=_ignore_interrupts,
             generator=torch.Generator().manual_seed(self.seed),
         )
 
 
 def seed_everything(*key: int) -> None:
-    """Seed torch, numpy and Python with one number made of `key`."""
+    """Seed torch, numpy and Python by a number derived from `key`."""
     seed = _seed(*key)
     random.seed(seed)
     np.random.seed(seed)
@@ -185,12 +179,12 @@ def _seed(*key: int) -> int:
     return int(np.random.SeedSequence([abs(k) for k in key]).generate_state(1)[0])
 
 
-def _own_signals(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the training process alone answers it, and ends
-    its workers by SIGTERM.
+def _ignore_interrupts(_: int) -> None:
+    """Ignore Ctrl-C, which reaches all processes of a terminal; the training process handles it and
+    ends its workers by SIGTERM.
 
-    torch's workers end when their parent changes, and so never do where it was killed before they
-    first looked who that is.
+    torch's workers exit if their parent changes, but never if it was killed before they first
+    looked: so this is checked here.
     """
     parent = multiprocessing.parent_process()
     if (
@@ -204,8 +198,6 @@ def _own_signals(_: int) -> None:
 
 
 def _seed_worker(number: int) -> None:
-    """Datasets of others may draw from numpy or Python: without this every worker would draw the
-    same.
-    """
-    _own_signals(number)
+    """Seed a worker: Datasets may draw from numpy or Python, and all workers would draw alike."""
+    _ignore_interrupts(number)
     seed_everything(torch.initial_seed() % 2**63)

@@ -1,6 +1,4 @@
-"""What may break beside a training while it goes on: TensorBoard's events, a loader's worker, one
-of several processes.
-"""
+"""Faults beside a training: unwritable TensorBoard events, dead loader workers, dead ranks."""
 
 import os
 import signal
@@ -27,15 +25,15 @@ from foreframe.training.notices import go_on
 
 
 class DeadProcessError(RuntimeError):
-    """A process of a training has died; the message says which, and how to go on."""
+    """A process of a training has died; the message names it and the command to resume."""
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """A full disk, or a folder that has gone, ends the training.
+    """End the training on a full disk or a missing folder.
 
     Raises:
-        ValueError: in place of an OSError, with what goes on with this run.
+        ValueError: in place of an OSError, with the command to resume.
     """
     try:
         yield
@@ -47,8 +45,8 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 class Events(Logger):
-    """TensorBoard's events, written at once: torch's SummaryWriter has a thread for that, whose
-    errors nobody can catch.
+    """TensorBoard events, written synchronously: torch's SummaryWriter writes in a thread, whose
+    errors cannot be caught.
     """
 
     name, version = "", ""
@@ -64,12 +62,12 @@ class Events(Logger):
 
     @rank_zero_only
     def write(self, summary: Summary, step: int | None) -> None:
-        """Write values of one step."""
+        """Write the values of a step."""
         event = Event(wall_time=time.time(), step=step, summary=summary)
         with writing(self.folder):
             if self._records is None:
                 name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-                # No buffer: what finds no room is seen here, and not when the file is closed.
+                # No buffer: a full disk raises here rather than when the file is closed.
                 self._records = RecordWriter((self.folder / name).open("wb", buffering=0))
                 first = Event(wall_time=time.time(), file_version="brain.Event:2")
                 self._records.write(first.SerializeToString())
@@ -87,12 +85,12 @@ class Events(Logger):
             self._records = None
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """config.yaml has them."""
+        """Unused: they are in config.yaml."""
 
 
 def poll_workers() -> None:
-    """Let torch find out that a loader's worker has died when it waits for a batch, within 5 s. Its
-    signal handler would raise that wherever the training is, also where Python can only print it.
+    """Let torch detect dead loader workers by polling, within 5 s of waiting for a batch. Its
+    signal handler would raise anywhere in the training, also where Python can only print.
     """
     main = threading.current_thread() is threading.main_thread()
     if main and hasattr(signal, "SIGCHLD"):  # not on Windows
@@ -102,19 +100,19 @@ def poll_workers() -> None:
 
 
 def is_dead_worker(error: BaseException, workers: int) -> bool:
-    """Whether a loader process has died: in torch's words, or by the end of the connection through
-    which a batch comes. (What goes wrong in a Dataset comes from a "DataLoader worker process".)
+    """Whether an error means that a loader process has died: by torch's message, or by a closed
+    connection. (Errors of a Dataset name a "DataLoader worker process".)
     """
-    said = str(error)
-    if "DataLoader worker process" in said:
+    message = str(error)
+    if "DataLoader worker process" in message:
         return False
     cut = isinstance(error, EOFError | ConnectionError | FileNotFoundError)
-    return "DataLoader worker (pid" in said or (workers > 0 and cut)
+    return "DataLoader worker (pid" in message or (workers > 0 and cut)
 
 
 class RankWatch(threading.Thread):
-    """Ends this process where another one of the training has died: the main thread may wait for
-    that one within torch, where no exception reaches it.
+    """A thread that ends this process if another rank has died: the main thread may wait for that
+    rank within torch, where no exception reaches it.
     """
 
     def __init__(self, children: Sequence[Popen], stopped: Callable[[], bool], go_on: str) -> None:
@@ -126,9 +124,9 @@ class RankWatch(threading.Thread):
     def run(self) -> None:
         first = int(os.environ.get("LOCAL_RANK", 0)) == 0
         while not self.over.wait(0.2):
-            # The first process may also be done, a moment before this one.
+            # The first process may have finished a moment before this one.
             if not first and os.getppid() != self.parent and not self.over.wait(2):
-                if self.stopped():  # by hand, which the first process has said
+                if self.stopped():  # by hand, as the first process has printed
                     os._exit(0)
                 self._end("the first process of this training has died")
             for number, child in enumerate(self.children, 1):
@@ -149,9 +147,9 @@ class RankWatch(threading.Thread):
 
 @contextmanager
 def ranks(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> Iterator[None]:
-    """The other processes of a training that has several: started, and watched while this lasts.
+    """Start the other processes of a distributed training, and watch them in this context.
 
-    Lightning would start them itself, with a watch that kills everything without a word.
+    Lightning would start them itself, with a watch that kills everything without a message.
     """
     if trainer.world_size == 1:
         yield
@@ -166,7 +164,7 @@ def ranks(trainer: L.Trainer, stopped: Callable[[], bool], go_on: str) -> Iterat
     try:
         yield
     except Exception:
-        watch.join(4)  # of which the death of another process may be the cause
+        watch.join(4)  # the death of another process may be the cause
         for child in children:
             child.kill()
         raise

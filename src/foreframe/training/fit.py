@@ -1,4 +1,4 @@
-"""From options to a trained run: begin, or go on, train, say what came of it."""
+"""A training from options to report: begin or resume, train, print the result."""
 
 import math
 import time
@@ -80,19 +80,18 @@ def train(
     run: RunOptions = RunOptions(),  # noqa: B008
     given: Given | None = None,
 ) -> Path:
-    """Train, and give back the run's folder: config.yaml, checkpoints/best.ckpt and last.ckpt,
-    validation.jsonl, pictures and TensorBoard's events. `Forecaster.load(folder)` opens it.
+    """Train, and return the run's folder: config.yaml, checkpoints/best.ckpt and last.ckpt,
+    validation.jsonl, pictures and TensorBoard events. `Forecaster.load(folder)` opens it.
 
     Args:
         data: DataOptions, whose `data` may be in memory: an array, a tensor, an xarray object, a
-            Dataset or one a split (see `open_dataset`); or that alone. config.yaml keeps no more
-            than its name.
-        given: the user's options, where the default recipe chooses all others (see
-            `explicit_options`); of those before it only `run.verbose` counts then.
+            Dataset or one for each split (see `open_dataset`); or that object itself. config.yaml
+            keeps its name only.
+        given: the user's options for the default recipe, which chooses all others (see
+            `explicit_options`); of the arguments before only `run.verbose` is then used.
 
     Raises:
-        ValueError: options that do not fit each other, data that is not clips, a folder that cannot
-            be written.
+        ValueError: conflicting options, data that is not clips, an unwritable folder.
         Stopped: Ctrl-C; everything is saved.
         DeadProcessError: a loader's worker, or one of several processes; the last checkpoint stays.
     """
@@ -106,7 +105,7 @@ def train(
         model = of_its_weights(model)
         machine = replace(machine, precision=resolved_precision(machine))
         window, network, train, validation = prepared(model, data, learning, machine, splits)
-        opened = opened or time.monotonic()  # from here on the minutes count
+        opened = opened or time.monotonic()  # the minutes begin
         at_once, seconds = _validation_of(network, window, validation, data, learning, machine)
         if seconds and run.resume is None:
             data, machine = _within_minutes(data, learning, machine, seconds, len(train))
@@ -114,7 +113,7 @@ def train(
             model,
             replace(data, data=data_name(data.data)),
             learning,
-            replace(machine, compile=bool(network.compiled)),  # so that a resumed run does the same
+            replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
             run,
         )
         with claimed(model, run) as folder:
@@ -135,8 +134,8 @@ def _validation_of(
     learning: LearningOptions,
     machine: MachineOptions,
 ) -> tuple[int, float]:
-    """How many clips are validated at once, and the seconds that each takes; 0 where these do not
-    count: without minutes, or with several clocks.
+    """The number of clips to validate at a time, and the seconds of each; 0 if these do not count:
+    without minutes, or with several processes.
     """
     members = VALIDATED if network.draws else 0
     shape = np.shape(validation[0])
@@ -153,8 +152,8 @@ def _within_minutes(
     seconds: float,
     trained: int,
 ) -> tuple[DataOptions, MachineOptions]:
-    """With as many clips of validation, each of so many seconds, as leave most of the minutes to
-    the training.
+    """Limit the validation clips, each of `seconds`, and the frequency of validations, so that most
+    of the minutes are left to the training.
     """
     assert learning.minutes
     clips = validated_clips(learning.minutes, data.validation_clips, seconds, trained)
@@ -169,13 +168,13 @@ def _within_minutes(
 
 @dataclass
 class Training:
-    """A training that is about to begin, or to go on.
+    """A training ready to start or resume.
 
     Args:
-        folder: of the run.
-        start: what it begins with.
+        folder: the run's folder.
+        start: its network and checkpoint.
         module: network, objective, optimizer.
-        clips: that it sees.
+        clips: training and validation clips.
         trainer: Lightning's, with these callbacks among others.
     """
 
@@ -191,7 +190,7 @@ class Training:
 
     @property
     def go_on(self) -> str:
-        """The words that go on with it."""
+        """The command to resume it."""
         return go_on(self.folder, self.options.data.data)
 
 
@@ -204,12 +203,12 @@ def setup(
     seconds: float,
     opened: float,
 ) -> Training:
-    """A training of a network on these clips. What can still refuse comes here, before the first
-    file, so that a refused run leaves none.
+    """Set up a training of a network on these clips. All checks come here, before the first file,
+    so that a refused run leaves none.
 
     Args:
-        seconds: that validating one clip takes, where that comes out of the minutes.
-        opened: since when these count.
+        seconds: seconds of validating a clip, if that counts as training time; else 0.
+        opened: start of the training time.
     """
     model, data, learning, machine, run = options
     start = _resumed(folder, options, network) if run.resume else Start(network)
@@ -226,7 +225,7 @@ def setup(
     members = VALIDATED if network.draws else 0
     within = clips.train.scaling.network_bounds
     scores, stops = Validation(folder / "validation.jsonl", data.future, members, within), Stops()
-    # Checkpoints come last: what they save includes what the others have done at that step.
+    # Checkpoints come last, to include the state of the other callbacks at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
     bar = progress(machine.trainer.get("enable_progress_bar", True))
@@ -235,7 +234,7 @@ def setup(
         learning,
         [BusyWatch(), scores, BlankWatch(), DivergenceWatch(), *pictures, *bar, stops, checkpoints],
         Events(folder),
-        # A run that goes on has had its validation before the first step.
+        # A resumed run has been validated before its first step.
         **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
     )
     if learning.minutes and seconds and validates_first(trainer) and not network.draws:
@@ -244,7 +243,7 @@ def setup(
 
 
 def _initialize(network: Model, options: Options, train: ClipSet, window: Window) -> None:
-    """Weights that are there, or a head that begins at the mean of some clips."""
+    """Load initial weights, or start the head at the mean of some clips."""
     if options.model.weights is not None:
         load_initial_weights(network, options.model.weights)
     elif options.learning.start_at_mean:
@@ -253,7 +252,7 @@ def _initialize(network: Model, options: Options, train: ClipSet, window: Window
 
 
 def _trained(options: Options, train: ClipSet) -> Trained:
-    """What a forecaster remembers of its training."""
+    """The description of a training for the forecaster."""
     model, data = options.model, options.data
     h, w = train[0].shape[-2:]
     seed = options.learning.seed
@@ -266,7 +265,7 @@ def _trained(options: Options, train: ClipSet) -> Trained:
 
 
 def write_config(training: Training) -> None:
-    """Say what is trained on what, and write config.yaml."""
+    """Print the data and start of the training, and write config.yaml."""
     folder, options, start = training.folder, training.options, training.start
     for line in start.lines:
         say(line)
@@ -283,7 +282,7 @@ def write_config(training: Training) -> None:
 
 
 def _describe(train: ClipSet, name: str) -> None:
-    """Say the size and range of recordings, their inputs and their splits."""
+    """Print size, range, inputs and splits of recordings."""
     if not isinstance(train, Recordings):
         return
     _, c, h, w = train[0].shape
@@ -296,12 +295,12 @@ def _describe(train: ClipSet, name: str) -> None:
 
 
 def run_fit(training: Training) -> None:
-    """Take the steps.
+    """Run the training steps.
 
     Raises:
         Stopped: by hand.
         DeadProcessError: a loader's worker, or another process of this training.
-        ValueError: a checkpoint that cannot be gone on from; as the callbacks do.
+        ValueError: a checkpoint that cannot be resumed; errors of the callbacks.
     """
     trainer, stops, checkpoint = training.trainer, training.stops, training.start.checkpoint
     again = training.go_on
@@ -334,7 +333,7 @@ def run_fit(training: Training) -> None:
 
 
 def _explain(error: Exception, training: Training) -> None:
-    """Raise what lies behind an error, where that is known."""
+    """Raise a clearer error if the cause is known."""
     reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     if is_dead_worker(error, training.clips.workers):
         raise DeadProcessError(
@@ -344,12 +343,12 @@ def _explain(error: Exception, training: Training) -> None:
     checkpoint = training.start.checkpoint
     if checkpoint is not None and not training.checkpoints.begun and not isinstance(error, OSError):
         raise ValueError(
-            f"{checkpoint} is no checkpoint to go on from ({reason}); use another, or train anew"
+            f"{checkpoint} cannot be resumed ({reason}); use another checkpoint, or train again"
         ) from error
 
 
 def report(training: Training) -> None:
-    """Say what came of it."""
+    """Print the result."""
     model, data = training.options.model, training.options.data
     module, clips, checkpoints = training.module, training.clips, training.checkpoints
     best, still = checkpoints.best, training.scores.still
@@ -371,13 +370,13 @@ def report(training: Training) -> None:
 
 @dataclass
 class Start:
-    """What a training begins with.
+    """The network and checkpoint that a training begins with.
 
     Args:
-        network: with the checkpoint's weights where there is one.
-        checkpoint: to go on from, whole.
-        step: that it was saved after; -1 where there is none.
-        lines: which it is, and what is other than before.
+        network: with the checkpoint's weights, if any.
+        checkpoint: an undamaged checkpoint to resume, if any.
+        step: step of the checkpoint; -1 without one.
+        lines: lines about the checkpoint and changed options.
     """
 
     network: Model
@@ -387,11 +386,10 @@ class Start:
 
 
 def _resumed(folder: Path, options: Options, network: Model) -> Start:
-    """The start of a run that goes on.
+    """The start of a resumed run.
 
     Raises:
-        ValueError: checkpoints that are damaged, of another network or trained with other options;
-            nothing left to train.
+        ValueError: damaged checkpoints, another network or other options; nothing left to train.
     """
     checkpoint, contents, line = checkpoint_of(folder)
     if checkpoint is None:

@@ -1,6 +1,4 @@
-"""Lightning as a thin coat: it is given a network, an objective and the learning options, and adds
-nothing of its own.
-"""
+"""A thin Lightning module around a network, an objective and the learning options."""
 
 import time
 from collections.abc import Mapping
@@ -23,19 +21,19 @@ from foreframe.training.options import LearningOptions
 from foreframe.training.schedules import learning_rate, onecycle_beta_1
 
 Batch = Float[Tensor, "b t c h w"]
-VALIDATED = 4  # members that are validated
+VALIDATED = 4  # members in validation
 
 
 class ForecastModule(L.LightningModule):
     """Trains `network` on clips (B,T,C,H,W).
 
     Args:
-        network: has the model interface of `foreframe.models`.
-        window: which frames of a clip are past and future.
+        network: a network with the interface of `foreframe.models`.
+        window: past and future frames of a clip.
         learning: loss, optimizer, schedule.
-        config: the forecaster's description, kept in every checkpoint, so that one explains itself.
-        recipe: the options that decide which weights the next steps give, kept too, so that a
-            resumed run notices others.
+        config: description of the forecaster, kept in every checkpoint.
+        recipe: options that affect later weights, kept in every checkpoint to detect changes on
+            resume.
     """
 
     def __init__(
@@ -57,15 +55,15 @@ class ForecastModule(L.LightningModule):
         self._loss: Loss = LOSSES[learning.loss]
         if learning.loss == "crps":
             self._loss = partial(crps, pools=learning.pools)
-        self.elapsed = 0.0  # seconds of the minutes behind, of this run and those before it
-        # Seconds of them for what follows the last step: a validation, and what is said of it.
+        self.elapsed = 0.0  # seconds of training so far, with those before a resume
+        # Seconds reserved after the last step for a validation and the verdict.
         self.validation, self.verdict = 0.0, 0.0
         self._clock: float | None = None
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         clips, window = shortened(clips, self.window, self.learning.least_past)
         learnt = None
-        if self.learning.loss != "crps":  # of members, which any model that draws them is judged by
+        if self.learning.loss != "crps":  # the loss of any model with members
             learnt = self.network.learn(clips, window, self._loss)
         learnt = learnt or self._forecast(clips, window)
         for name, term in learnt.terms.items():
@@ -74,13 +72,13 @@ class ForecastModule(L.LightningModule):
         return {"loss": learnt.loss, "forecast": learnt.forecast.detach()}
 
     def _forecast(self, clips: Batch, window: Window) -> Learnt:
-        """The objective of a model that brings none, and of members."""
+        """The objective of models without their own, and of members."""
         if self.learning.sampling_steps:
             share = truth_share(self.global_step, self.learning.sampling_steps)
             P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)
         else:
-            drawn = self.learning.members if self.learning.loss == "crps" else 0
-            P, Y = forecast(self.network, clips, window, self.learning.truncate, drawn)
+            members = self.learning.members if self.learning.loss == "crps" else 0
+            P, Y = forecast(self.network, clips, window, self.learning.truncate, members)
         return Learnt(self._loss(P, Y), P[:, -window.future :], {})
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
@@ -96,7 +94,7 @@ class ForecastModule(L.LightningModule):
 
     @property
     def planned_steps(self) -> int:
-        """Optimizer steps of the whole training, however often it is stopped on the way."""
+        """Optimizer steps of the whole training, including those before a resume."""
         batches = self.trainer.num_training_batches
         return max(
             1, self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches)
@@ -104,9 +102,7 @@ class ForecastModule(L.LightningModule):
 
     @property
     def done(self) -> float:
-        """Share of the training that is behind: by steps, or by minutes where these are the tighter
-        limit.
-        """
+        """Share of the training done, by steps, or by minutes if these are the tighter limit."""
         by_steps = self.global_step / self.planned_steps
         if not self.learning.minutes:
             return by_steps
@@ -114,20 +110,18 @@ class ForecastModule(L.LightningModule):
 
     @property
     def _seconds(self) -> float:
-        """Until when steps are taken."""
+        """Seconds available for training steps."""
         assert self.learning.minutes
         return 60 * self.learning.minutes - self.validation - self.verdict
 
     def on_fit_start(self) -> None:
         self._clock = time.monotonic()
 
-    # Random numbers are keyed by (seed, rank, step), so a resumed run draws what an uninterrupted
-    # one would: one key for the step itself, one for whatever a Dataset draws while the next batch
-    # is fetched.
+    # Random numbers are keyed by (seed, rank, step), so that a resumed run draws the same numbers:
+    # a key for the step itself, and one for a Dataset that draws while the next batch is fetched.
     def on_train_start(self) -> None:
-        # Resumed from the last batch of an epoch, Lightning closes that epoch, and forgets to count
-        # the next one as begun: what is then saved within that would be taken for its end, and
-        # resumed from its first batch.
+        # After a resume from the last batch of an epoch, Lightning closes that epoch but does not
+        # count the next one as begun: a checkpoint within it would resume at its first batch.
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current
         if loop.restarted_mid_epoch and epoch.processed == epoch.ready:
@@ -154,8 +148,8 @@ class ForecastModule(L.LightningModule):
         )
 
     def out_of_time(self) -> bool:
-        """Counts the time until now, and says whether that was all the minutes but for what follows
-        the last step, which is then counted, too.
+        """Update the elapsed time; True at the end of the minutes, less the time reserved after the
+        last step, which is then counted too.
         """
         now = time.monotonic()
         self.elapsed += now - (self._clock or now)
@@ -171,7 +165,7 @@ class ForecastModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config
         checkpoint["recipe"] = self.recipe
-        # Lightning tells from these counts where it stopped; resumed twice, the total falls behind.
+        # Lightning resumes by these counts; after two resumes the total would fall behind.
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         behind = batches["current"]["processed"] - batches["current"]["completed"]
         batches["total"]["completed"] = batches["total"]["processed"] - behind
@@ -179,10 +173,8 @@ class ForecastModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.elapsed = checkpoint["elapsed"]
-        # The optimizer would go on with the settings that it was saved with, also where others were
-        # given and accepted.
+        # Otherwise the optimizer would keep its saved settings, even if changes were accepted.
         groups = build_optimizer(self.network, self.learning).state_dict()["param_groups"]
-        for saved, given in zip(
-            checkpoint["optimizer_states"][0]["param_groups"], groups, strict=True
-        ):
-            saved |= {name: value for name, value in given.items() if name != "params"}
+        saved_groups = checkpoint["optimizer_states"][0]["param_groups"]
+        for saved, group in zip(saved_groups, groups, strict=True):
+            saved |= {name: value for name, value in group.items() if name != "params"}

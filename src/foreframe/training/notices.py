@@ -1,6 +1,4 @@
-"""What a training tells while it goes on, through one function; and how to go on, in the words of
-whoever began it.
-"""
+"""Printed lines of a training, and the command or call to resume it."""
 
 import os
 import shlex
@@ -15,24 +13,24 @@ from foreframe.base.untrusted import IN_MEMORY
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told.
+    """The receiver of printed lines.
 
     Args:
-        verbose: nothing is said where this is false.
-        python: began the training with `foreframe.fit`, and goes on so; else with the command.
+        verbose: whether anything is printed.
+        python: whether the training was started by `foreframe.fit` rather than the command line.
     """
 
     verbose: bool = True
     python: bool = False
 
 
-# One a thread, as trainings may be.
+# By context, since trainings may run in threads.
 _LISTENER = ContextVar("listener", default=Listener())  # noqa: B039 (frozen)
 
 
 @contextmanager
 def listening(**how: bool) -> Iterator[None]:
-    """While this lasts, whoever listens is such a `Listener`."""
+    """Change the listener within this context."""
     before = _LISTENER.set(replace(_LISTENER.get(), **how))
     try:
         yield
@@ -41,35 +39,35 @@ def listening(**how: bool) -> Iterator[None]:
 
 
 def verbose() -> bool:
-    """Whether anything is to be said."""
+    """Whether anything is printed."""
     return _LISTENER.get().verbose
 
 
 def say(line: str) -> None:
-    """One line to standard output, where a terminal, a log and a notebook show it at once."""
+    """Print a line to standard output at once, for terminals, logs and notebooks."""
     if verbose() and is_first_process():
         print(line, flush=True)
 
 
 def is_first_process() -> bool:
-    """Whether this is the only training process, or the one of several that speaks and writes."""
+    """Whether this is the only training process, or the one that prints and writes."""
     return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
 
 
 def go_on(folder: Path, data: str = "", more: str = "") -> str:
-    """The command, or the call, that goes on with a run.
+    """The command, or the call, to resume a run.
 
     Args:
-        data: what it is trained on; what was in memory must be given again.
-        more: an option and its value, such as "epochs 20".
+        data: its data; data in memory must be passed again.
+        more: a further option and its value, such as "epochs 20".
     """
     if data.startswith(IN_MEMORY) or _LISTENER.get().python:
-        given = [f"resume={str(folder)!r}"]
-        given += ["data=..."] if data.startswith(IN_MEMORY) else []
-        option, _, value = more.partition(" ")
-        outer, _, inner = option.partition(".")
-        given += (
-            [f"{outer}={{{inner!r}: {value}}}" if inner else f"{option}={value}"] if more else []
-        )
-        return f"foreframe.fit({', '.join(given)})"
+        arguments = [f"resume={str(folder)!r}"]
+        if data.startswith(IN_MEMORY):
+            arguments.append("data=...")
+        if more:
+            option, _, value = more.partition(" ")
+            outer, _, inner = option.partition(".")
+            arguments.append(f"{outer}={{{inner!r}: {value}}}" if inner else f"{option}={value}")
+        return f"foreframe.fit({', '.join(arguments)})"
     return f"foreframe train --resume {shlex.quote(str(folder))}" + (f" --{more}" if more else "")

@@ -1,6 +1,4 @@
-"""What training makes small. Teacher forcing and scheduled sampling live here: the models
-themselves never see the future.
-"""
+"""Losses, teacher forcing and scheduled sampling; models themselves never see the future."""
 
 from collections.abc import Callable
 
@@ -20,24 +18,24 @@ Forecasts = Float[Tensor, "b s _ h w"]  # fewer frames than the clips have, and 
 
 
 def mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values that are there of (P-Y)^2."""
-    return _mean_there(lambda P, Y: F.mse_loss(P, Y, reduction="none"), P, Y)
+    """Mean of (P-Y)^2 over known values."""
+    return _mean_known(lambda P, Y: F.mse_loss(P, Y, reduction="none"), P, Y)
 
 
 def mae(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values that are there of |P-Y|."""
-    return _mean_there(lambda P, Y: F.l1_loss(P, Y, reduction="none"), P, Y)
+    """Mean of |P-Y| over known values."""
+    return _mean_known(lambda P, Y: F.l1_loss(P, Y, reduction="none"), P, Y)
 
 
 def cross_entropy(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over all values that are there of -(Y log P + (1-Y) log(1-P)) (Shi et al. 2015, section
-    4.1, who sum it); P in (0,1).
+    """Mean of -(Y log P + (1-Y) log(1-P)) over known values (Shi et al. 2015, section 4.1, who sum
+    it); P in (0,1).
 
-    Computed in float32 outside autocast, where logarithms near 0 and 1 need it. Truth beyond [0,1],
-    which a fitted scaling may give, counts as its end.
+    Computed in float32 outside autocast, for logarithms near 0 and 1. Truth beyond [0,1], possible
+    for fitted scalings, is clipped.
     """
     with torch.autocast(P.device.type, enabled=False):
-        return _mean_there(
+        return _mean_known(
             lambda P, Y: F.binary_cross_entropy(P.float(), Y.float().clamp(0, 1), reduction="none"),
             P,
             Y,
@@ -50,8 +48,8 @@ def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """`mix`, each value weighted by e^(6Y), at most 30: for rain on a logarithmic scale, where most
-    of the sky is dry.
+    """`mix` weighted by e^(6Y), at most 30: for rain on a logarithmic scale, where most pixels are
+    dry.
 
     After Shi et al. 2017 (arXiv 1706.03458, section 3.3), who weigh by steps in mm/h. On a scaling
     from 0.5 to 100 mm/h this is about 1, 2, 6, 15 and 30 at 0, 0.5, 2, 5 and 10 mm/h; theirs are 1,
@@ -61,61 +59,61 @@ def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     def weighted(P: Tensor, Y: Tensor) -> Tensor:
         return 0.5 * torch.exp(6 * Y).clamp(max=30) * ((P - Y).square() + (P - Y).abs())
 
-    return _mean_there(weighted, P, Y)
+    return _mean_known(weighted, P, Y)
 
 
 def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over clips and lead times of the squared error in units of how much the truth changes
-    over as many frames, which is about the error of the last frame repeated:
+    """Mean over clips and lead times of the squared error relative to the change of the truth over
+    as many frames, about the error of persistence:
 
         mean over clips and k of  |P_k - Y_k|² / (D_k + 1e-5),   D_k = mean over t of |Y_t+k - Y_t|²
 
-    So a clip in which little moves counts as much as another, and the first frame as much as the
-    last, where a plain squared error is about the few clips that change most, at their ends. D of
-    the last lead time, of which there is no pair, goes on from those before it. At most 50 a frame.
+    Clips with little motion count as much as others, and early lead times as much as late ones,
+    unlike in a plain squared error, which a few changing clips dominate. D of the last lead time,
+    which has no pair, is extrapolated. At most 50 a frame.
     """
-    there, filled, frame = Y.isfinite().float(), Y.nan_to_num(0.0), (2, 3, 4)
+    known, filled, frame = Y.isfinite().float(), Y.nan_to_num(0.0), (2, 3, 4)
     changes = [
-        _mean((filled[:, k:] - filled[:, :-k]).square(), there[:, k:] * there[:, :-k], frame).mean(
+        _mean((filled[:, k:] - filled[:, :-k]).square(), known[:, k:] * known[:, :-k], frame).mean(
             1
         )
         for k in range(1, Y.shape[1])
     ]
-    # The error of a single frame has no change to be compared with.
+    # A single frame has no change to compare with.
     D = torch.stack(changes or [Y.new_ones(len(Y))], dim=1)
     if D.shape[1] > 1:
         D = torch.cat([D, (2 * D[:, -1:] - D[:, -2:-1]).clamp(min=D[:, -1:])], dim=1)
     D = D[:, [min(k, D.shape[1] - 1) for k in range(Y.shape[1])]]
-    return (_mean((P - filled).square(), there, frame) / (D + 1e-5)).clamp(max=50).mean()
+    return (_mean((P - filled).square(), known, frame) / (D + 1e-5)).clamp(max=50).mean()
 
 
 def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over clips of log(1 + e / 1e-5), e being the clip's mean squared error over all lead
-    times: so the geometric mean of clips' errors becomes small. A tenth less counts as much in a
-    clip that a baseline forecasts nearly without error as in one that nobody can.
+    """Mean over clips of log(1 + e / 1e-5), where e is the clip's mean squared error over all lead
+    times: minimizes the geometric mean of the clips' errors. A tenth less error counts the same in
+    a predictable clip as in an unpredictable one.
     """
-    there = Y.isfinite()
-    error = _mean((P - Y.where(there, 0)).square(), there, (1, 2, 3, 4))
+    known = Y.isfinite()
+    error = _mean((P - Y.where(known, 0)).square(), known, (1, 2, 3, 4))
     return (error / 1e-5).log1p().mean()
 
 
 def spectral(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """A loss that does not pay for fading: with F and G the Fourier transforms of P and Y,
+    """A loss that does not reward fading: with F and G the Fourier transforms of P and Y,
 
         10 · mean of (|F| - |G|)²  +  0.1 · mean over lead times of
             1 - (Re Σ F G* + 1) / sqrt((Σ |F|² + 1) (Σ |G|² + 1))
 
-    Amplitudes are to be as large as those of the truth, so that a forecast keeps its texture; where
-    things are, phases say, by a correlation that a fainter forecast does not raise (after Yan et
-    al. 2024, arXiv 2410.23159, who draw one of the two terms at each step). A squared error,
-    instead, is smallest where what is unsure is faint. Sums are over clips and over the half of the
-    frequencies that a real transform has. The ones keep frames of nothing from dividing by 0.
+    Amplitudes should equal those of the truth, which keeps texture; positions are compared by a
+    correlation of phases that a fainter forecast does not raise (after Yan et al. 2024, arXiv
+    2410.23159, who draw one of the two terms at each step). A squared error, in contrast, is
+    smallest for faint forecasts of uncertain pixels. Sums are over clips and the half of the
+    frequencies of a real transform. The ones avoid a division by 0 for empty frames.
     """
-    there = Y.isfinite()
+    known = Y.isfinite()
     with torch.autocast(P.device.type, enabled=False):
         f, g = (
             torch.fft.rfft2(frames.float(), norm="ortho")
-            for frames in (P.where(there, 0), Y.where(there, 0))
+            for frames in (P.where(known, 0), Y.where(known, 0))
         )
         amplitude = (f.abs() - g.abs()).square().mean()
         together = (f * g.conj()).real.sum(dim=(0, 2, 3, 4)) + 1
@@ -124,16 +122,16 @@ def spectral(P: Frames, Y: Frames) -> Float[Tensor, ""]:
         return 10 * amplitude + 0.1 * (1 - correlation).mean()
 
 
-def _mean_there(
+def _mean_known(
     loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames
 ) -> Float[Tensor, ""]:
     """The mean of an elementwise loss over the values of Y that are not missing (NaN)."""
     return _mean(loss(P, Y.nan_to_num(0.0)), Y.isfinite())
 
 
-def _mean(values: Tensor, there: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
-    """Over these axes, or all, of the values that are there; of none 0."""
-    return (values * there).sum(axes) / there.sum(axes).clamp(min=1)
+def _mean(values: Tensor, known: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
+    """The mean of known values over these axes, or all; 0 without any."""
+    return (values * known).sum(axes) / known.sum(axes).clamp(min=1)
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -145,9 +143,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def shortened(
     clips: Frames, window: Window, least_past: int
 ) -> tuple[Float[Tensor, "b _ c h w"], Window]:
-    """Clips without some first frames of their past, by chance, so that between `least_past` and
-    all of them are left, each number as often; and the window that they are then of. All of the
-    clips of a batch alike. 0, or as much as the past, leaves them as they are.
+    """Drop some of the first past frames of all clips of a batch, so that the number left is
+    uniform between `least_past` and all. Returns the clips and their window; unchanged for 0, or as
+    much as the past.
     """
     if not 0 < least_past < window.past:
         return clips, window
@@ -156,18 +154,17 @@ def shortened(
 
 
 def forecast(
-    network: Model, clips: Frames, window: Window, truncate: int = 0, drawn: int = 0
+    network: Model, clips: Frames, window: Window, truncate: int = 0, count: int = 0
 ) -> tuple[Float[Tensor, "bm s _ h w"], Forecasts]:
     """The plain objective: the future from the past. Returns the forecast and its truth,
-    (B,future,C,H,W) both; with `drawn` that many members of each clip, the first clip's first. Of a
-    model that draws in training each clip is one member at least.
+    (B,future,C,H,W) both; with `count` that many members of each clip, the first clip's first. For
+    a model with noise in training each clip is at least one member.
 
-    With `truncate`, what came before the last so many frames of the past is seen, but nothing is
-    learnt through it (truncated backpropagation through time): memory no longer grows with the
-    past.
+    With `truncate`, gradients are limited to the last so many frames of the past (truncated
+    backpropagation through time), so that memory does not grow with the past.
 
-    Missing values (NaN) of the past are filled (`fill_missing`); those of the truth stay, and the
-    losses leave them out.
+    Missing values (NaN) of the past are filled (`fill_missing`); those of the truth are ignored by
+    the losses.
     """
     past, known, truth, _ = parts_of(clips, window, network.inputs)
     state: State | None = None
@@ -177,23 +174,23 @@ def forecast(
         past = past[:, -truncate:]
     state = network.encode(past, state)
     state = state if known is None else with_known(state, known)
-    if drawn:
+    if count:
         state = network.shared(state, window.future)
-        state = members(state, drawn, _seeds(clips))
+        state = members(state, count, _seeds(clips))
     return network.decode(state, window.future), truth
 
 
 def next_frames(
     network: Model, clips: Frames, window: Window, truth_share: float, truncate: int = 0
 ) -> tuple[Forecasts, Forecasts]:
-    """Every next frame, after scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as OpenSTL
-    trains its recurrent models.
+    """Forecast every next frame with scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as
+    OpenSTL trains recurrent models.
 
     The past is shown as it is. In the future each clip is shown the true frame with probability
-    `truth_share`, else the network's own forecast of it. Returns all past+future-1 one-step
-    forecasts and their truth. It uses only the model interface (one frame encoded, one
-    decoded), so any of them can be trained so; it is cheap where decoding one frame is only the
-    head, as in `NextFrame`. With `truncate`, gradients are cut off after every so many frames.
+    `truth_share`, else the network's forecast. Returns all past+future-1 one-step forecasts and
+    their truth. It uses only the model interface (encode and decode single frames), so it works for
+    any model; it is cheap if decoding a frame is only the head, as in `NextFrame`. With `truncate`,
+    gradients are cut off after every so many frames.
     """
     c = clips.shape[2] - network.inputs
     truth = clips[:, 1 : window.length, :c]
@@ -211,22 +208,19 @@ def next_frames(
             shown = shown.detach()
         state = network.encode(shown, state)
         after = clips[:, step + 1 : step + 2]
-        told = with_known(state, after[:, :, c:]) if network.inputs else state
-        own = network.decode(told, 1)
-        forecasts.append(own)
+        informed = with_known(state, after[:, :, c:]) if network.inputs else state
+        forecasts.append(network.decode(informed, 1))
         if step + 1 < t - 1:
-            own = joined(own, after[:, :, c:])
-            shown = torch.where(true_here[:, step + 1 : step + 2], after, own)
+            frame = joined(forecasts[-1], after[:, :, c:])
+            shown = torch.where(true_here[:, step + 1 : step + 2], after, frame)
     return torch.cat(forecasts, dim=1), truth
 
 
 def _seeds(clips: Frames) -> Int[Tensor, " b"]:
-    """Of the clips' members, as torch's generator has them."""
+    """Seeds of the clips' members, from torch's generator."""
     return torch.randint(2**62, (len(clips),), device="cpu")
 
 
 def truth_share(step: int, sampling_steps: int) -> float:
-    """Scheduled sampling's probability of a true frame: 1 at first, a straight line down to 0 at
-    `sampling_steps`.
-    """
+    """Scheduled sampling's probability of a true frame: linear from 1 to 0 at `sampling_steps`."""
     return max(0.0, 1.0 - step / sampling_steps)

@@ -1,4 +1,4 @@
-"""The optimizers that training offers: torch's Adam and AdamW, and Muon, written here."""
+"""Optimizers: torch's Adam and AdamW, and Muon, implemented here."""
 
 import math
 from collections import defaultdict
@@ -13,13 +13,12 @@ from foreframe.forecasting.precision import multiplies_bfloat16
 from foreframe.training.options import LearningOptions
 
 MOMENTUM = 0.95
-# Of one Newton-Schulz step: chosen by the authors so that five of them bring singular values of
-# 0.01 to 1 to about 1.
+# Coefficients of a Newton-Schulz step: five steps bring singular values of 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim.Optimizer:
-    """What `options.optimizer` names, over all parameters of `network`."""
+    """The optimizer of these options for all parameters of `network`."""
     betas = (options.beta_1, options.beta_2)
     if options.optimizer == "muon":
         return Muon(network, options.learning_rate, betas, options.weight_decay)
@@ -30,24 +29,23 @@ def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps the weights of convolutions and linear layers by Muon, everything else by Adam, with
-    one learning rate for both.
+    """Steps the weights of convolutions and linear layers by Muon, other parameters by Adam, with a
+    common learning rate.
 
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): Adam steps far along the
-    few directions in which the gradient of a weight is large and barely along the others; here the
-    step is a matrix whose singular values are all about one. Biases, norms and peepholes are no
-    matrices.
+    few directions with a large gradient of a weight and barely along the others; Muon's step is a
+    matrix with singular values near 1. Biases, norms and peepholes are not matrices.
 
-    A weight (o,i,y,x) is seen as a matrix (o, i·y·x); that of a grouped convolution as one matrix a
+    A weight (o,i,y,x) becomes a matrix (o, i·y·x), that of a grouped convolution a matrix for each
     group (torch.optim.Muon takes plain matrices only). The step is scaled by 0.2 sqrt(max(rows,
-    columns)), as by Liu et al. 2025 (arXiv 2502.16982, section 2.2), which makes it as long as one
-    of Adam's.
+    columns)), as by Liu et al. 2025 (arXiv 2502.16982, section 2.2), to the length of a step of
+    Adam.
 
     Args:
-        network: whose parameters are stepped.
-        lr: of both.
+        network: the network to train.
+        lr: learning rate of both.
         betas: of Adam.
-        weight_decay: decoupled; of weights only.
+        weight_decay: decoupled; for weights only.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any]) -> None:
-        # Matrices of one size go together.
+        # Matrices of equal size are stacked.
         alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for weight, parts in zip(group["params"], group["parts"], strict=True):
             if weight.grad is None:
@@ -96,10 +94,10 @@ class Muon(torch.optim.Optimizer):
             ahead = weight.grad.lerp(momentum, MOMENTUM)
             matrices = ahead.reshape(parts, weight.shape[0] // parts, -1)
             alike[matrices.shape].append((weight, matrices))
-        for shape, those in alike.items():
-            steps = orthogonal(torch.cat([matrices for _, matrices in those]))
+        for shape, stack in alike.items():
+            steps = orthogonal(torch.cat([matrices for _, matrices in stack]))
             length = group["lr"] * 0.2 * math.sqrt(max(shape[1:]))
-            for (weight, _), step in zip(those, steps.split(shape[0]), strict=True):
+            for (weight, _), step in zip(stack, steps.split(shape[0]), strict=True):
                 weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
                     step.reshape(weight.shape), alpha=length
                 )
@@ -125,9 +123,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor, "n o i"]:
-    """About U Vᵀ of each matrix U S Vᵀ, with no decomposition: Newton-Schulz steps X <- A X + (B
-    XXᵀ + C (XXᵀ)²) X, in bfloat16 where processors multiply it: others take ten times as long for
-    it as for float32.
+    """Approximate U Vᵀ of each matrix U S Vᵀ without decomposition, by Newton-Schulz steps X <- A X
+    + (B XXᵀ + C (XXᵀ)²) X, in bfloat16 if the processor multiplies it: others take ten times as
+    long for it as for float32.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     half = multiplies_bfloat16(matrices.device.type)

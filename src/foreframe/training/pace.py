@@ -1,4 +1,4 @@
-"""Minutes are what a user waits for: what scoring takes of them, and when validations follow."""
+"""Time limits: the share of the minutes for scoring, and the frequency of validations."""
 
 import math
 import time
@@ -14,34 +14,33 @@ from foreframe.evaluation.scoring import Scoring
 from foreframe.models import EnsembleRequest, Model, parts_of
 from foreframe.training.options import MachineOptions
 
-# Shares of the minutes: of what is scored before a training begins, of all validations, and of the
-# verdict. A quarter in all, whose rest is for a machine that becomes slower.
+# Shares of the minutes for scores before the training, for all validations, and for the verdict;
+# the rest of a quarter is a reserve in case the machine slows down.
 BEFORE, VALIDATING, VERDICT = 0.07, 0.1, 0.05
-FEWEST = 8  # clips of a validation, where there are as many
+FEWEST = 8  # least clips of a validation, if there are as many
 
 
 def validated_clips(minutes: float, wanted: int, seconds: float, trained: int) -> int:
-    """How many clips are validated: as many as take a quarter of the share for the first and the
-    last validation each, and no more than one for three that an epoch trains on, which takes a
-    tenth of its time.
+    """The number of clips to validate: as many as take a quarter of the validations' share each
+    time, and at most a third of the training clips of an epoch, about a tenth of its time.
 
     Args:
-        minutes: of the training.
-        wanted: clips, at most.
-        seconds: that each takes.
-        trained: clips of an epoch.
+        minutes: minutes of the training.
+        wanted: most clips.
+        seconds: seconds of a clip.
+        trained: training clips of an epoch.
     """
     most = int(VALIDATING / 4 * 60 * minutes / seconds)
     return min(wanted, max(FEWEST, min(most, trained // 3)))
 
 
-def val_check_interval(given: Any, seconds: float) -> Any:
-    """Lightning's option, of those that go by the clock made longer where validations of so many
-    seconds would take more than half of their share.
+def val_check_interval(interval: Any, seconds: float) -> Any:
+    """Lightning's option; an interval by the clock is lengthened if validations of so many seconds
+    would take more than half of their share.
     """
-    if not isinstance(given, str):
-        return given
-    days, hours, minutes, rest = map(int, given.split(":"))
+    if not isinstance(interval, str):
+        return interval
+    days, hours, minutes, rest = map(int, interval.split(":"))
     least = ((days * 24 + hours) * 60 + minutes) * 60 + rest
     longer = math.ceil(max(least, 2 * seconds / VALIDATING))
     return (
@@ -53,7 +52,7 @@ def val_check_interval(given: Any, seconds: float) -> Any:
 def seconds_of_validation(
     network: Model, validation: ClipSet, window: Window, members: int, at_once: int
 ) -> float:
-    """Seconds that validating one clip takes here and now: after a first one, which warms up."""
+    """Measured seconds of validating a clip, after a warm-up."""
     was_training = network.training
     asked = EnsembleRequest(members) if members else None
     taken = []
@@ -70,7 +69,7 @@ def seconds_of_validation(
 
 
 def in_one_process(machine: MachineOptions) -> bool:
-    """Whether a training has one clock."""
+    """Whether the training runs in a single process."""
     if machine.devices == "auto":
         return torch.cuda.device_count() < 2
     return machine.devices == 1

@@ -1,4 +1,4 @@
-"""What a training will take, from a few steps of it."""
+"""An estimate of a training's time and memory from a few of its steps."""
 
 import time
 from dataclasses import dataclass, replace
@@ -18,25 +18,24 @@ from foreframe.training.options import DataOptions, LearningOptions, MachineOpti
 from foreframe.training.preparation import load_initial_weights, of_its_weights, prepared
 from foreframe.training.trainer import build_trainer, quiet, resolved_precision
 
-STEPS = 4  # the first two warm up: caches, compilers, the memory that is asked for once
+STEPS = 4  # the first two warm up caches, compilers and memory
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step and an epoch take.
+    """Time and memory of a step and an epoch.
 
     Args:
-        parameters: numbers that are learnt.
-        multiply_adds: of a forecast of one clip, by convolutions and matrix products; a training
-            step takes three times as many.
+        parameters: number of trainable weights.
+        multiply_adds: of convolutions and matrix products in a forecast of a clip; a training step
+            takes three times as many.
         clips: in an epoch.
-        batch: clips a step.
-        step: seconds that a training step took, the batch at hand.
-        fetch: seconds that drawing or reading a batch took, on this process.
-        memory: MiB that a step took beside the network and the data: what it keeps for the backward
-            pass, gradients, and the optimizer's state. None where it cannot be told (neither Linux
-            nor CUDA).
-        device: where.
+        batch: clips in a step.
+        step: seconds of a training step, without loading its batch.
+        fetch: seconds of generating or reading a batch, in this process.
+        memory: MiB of a step beside the network and the data: activations, gradients, and the
+            optimizer's state. None if unknown (neither Linux nor CUDA).
+        device: type of the device.
     """
 
     parameters: int
@@ -50,14 +49,12 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """In an epoch."""
+        """Steps of an epoch."""
         return self.clips // self.batch
 
     @property
     def epoch(self) -> float:
-        """Seconds of an epoch without its validation, where batches are not fetched by worker
-        processes.
-        """
+        """Seconds of an epoch without validation and without worker processes."""
         return self.steps * (self.step + self.fetch)
 
 
@@ -68,14 +65,14 @@ def plan(
     machine: MachineOptions,
     splits: Splits | None = None,
 ) -> Plan:
-    """Train a network for a few steps on one device, and throw it away. Other arguments of
-    Lightning's Trainer change nothing here.
+    """Train a network for a few steps on one device, and discard it. Other arguments of Lightning's
+    Trainer have no effect.
 
     Args:
-        splits: the data, where they are open already.
+        splits: the data, if already open.
 
     Raises:
-        ValueError: as training does, of options, data and device.
+        ValueError: errors of training in options, data and device.
     """
     model = of_its_weights(model)
     machine = replace(machine, precision=resolved_precision(machine))
@@ -109,8 +106,8 @@ def plan(
 
 
 class Stopwatch(L.Callback):
-    """How long each step of a training takes, and the batch before it; and by how many MiB the
-    memory rose at most, None where that cannot be told.
+    """Seconds of each training step and its batch, and the highest rise of memory in MiB, None if
+    unknown.
     """
 
     def __init__(self) -> None:
@@ -148,14 +145,14 @@ _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def _memory_from_here(device: str) -> float | None:
-    """MiB that are in use, of which `_highest_memory` tells the most from here on; None where
-    neither Linux nor CUDA does.
+    """Reset the peak of memory in use, and return it in MiB; None if neither Linux nor CUDA reports
+    it.
     """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif device == "cpu" and _RESET.exists():
         give_memory_back()
-        _RESET.write_text("5")  # the peak is now what is in use
+        _RESET.write_text("5")  # resets the peak
     else:
         return None
     return _highest_memory(device)

@@ -1,4 +1,4 @@
-"""From options to a window, a network and clips that fit each other; nothing is written."""
+"""From options to a window, a network and clips that fit each other; writes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,15 +29,14 @@ def prepared(
     machine: MachineOptions,
     splits: Splits | None = None,
 ) -> tuple[Window, Model, ClipSet, ClipSet]:
-    """Window, untrained network, training and validation clips: checked against each other, and
-    nothing written.
+    """Window, untrained network, training and validation clips, checked against each other; writes
+    nothing.
 
     Args:
-        splits: the data, where they are open already.
+        splits: the data, if already open.
 
     Raises:
-        ValueError: options that do not fit each other, data that is not clips, something that is
-            not installed.
+        ValueError: conflicting options, data that is not clips, a missing package.
     """
     window = data.window
     network = build_network(model, learning.seed, machine.budget)
@@ -51,7 +50,7 @@ def prepared(
         check_first_clip(dataset, window, None, data_name(data.data))
     inputs = train.inputs
     c = int(train[0].shape[1]) - inputs
-    # As many channels and inputs as the data have.
+    # Channels and inputs of the data.
     if (network.channels, network.inputs) not in ((None, inputs), (c, inputs)):
         sizes = {"channels": c, "inputs": inputs} if inputs else {"channels": c}
         args = {**sizes, **model.model_args}
@@ -67,11 +66,11 @@ def prepared(
 
 
 def _compiles(machine: MachineOptions, values: int) -> bool:
-    """Whether recurrent cells are compiled, whose largest map has so many values in a step; 0 for a
-    model without.
+    """Whether to compile recurrent cells. `values` is the size of their largest map in a step; 0
+    for models without.
 
     Raises:
-        ValueError: they were to be, and cannot.
+        ValueError: compilation was requested and is impossible.
     """
     device = (
         "cuda" if machine.device in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
@@ -98,17 +97,17 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
 
 
 def of_its_weights(model: ModelOptions) -> ModelOptions:
-    """A flow that is not told of which forecaster: of the one whose weights it begins with.
+    """For a flow without a forecaster, take that of its initial weights.
 
     Raises:
-        ValueError: there are none, or they are not there.
+        ValueError: no weights, or they do not exist.
     """
     if model.model != "flow" or "of" in model.model_args:
         return model
     if model.weights is None:
         raise ValueError(
-            "model flow draws what a trained forecaster errs by, and is not told of which: train "
-            "that first, and begin with its weights, --weights RUN"
+            "model flow draws the errors of a trained forecaster, but none is named: train that "
+            "first, and begin with its weights, --weights RUN"
         )
     trained = Forecaster.load(model.weights).model
     args = (
@@ -131,27 +130,27 @@ def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
     return network
 
 
-def _of_width(hidden: int, name: str, given: Mapping[str, Any], budget: float) -> dict[str, Any]:
-    """Those arguments of a model, where each layer of the core has `hidden` channels.
+def _of_width(hidden: int, name: str, args: Mapping[str, Any], budget: float) -> dict[str, Any]:
+    """Arguments of a model with `hidden` channels in each layer of the core.
 
     Raises:
-        ValueError: a model without a core, or one whose channels are given too.
+        ValueError: a model without a core, or channels that are set too.
     """
-    core = build_model(name, given, budget).args.get("core")
+    core = build_model(name, args, budget).args.get("core")
     if core is None:
         raise ValueError(f"model {name} takes no hidden: it has no recurrent core")
     kind, whole = next(iter(core.items()))
-    inside = given.get("core")
+    inside = args.get("core")
     if isinstance(inside, Mapping) and "hidden" in (inside[kind] or {}):
         raise ValueError("give hidden or the hidden of model_args, not both")
-    return {**given, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
+    return {**args, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
 
 
 def check_draws(network: Model, learning: LearningOptions) -> None:
-    """What the loss of ensembles demands of a model.
+    """Check that the model draws members if the loss needs them.
 
     Raises:
-        ValueError: it draws no members.
+        ValueError: the model draws no members.
     """
     if learning.loss == "crps" and not network.draws:
         raise ValueError(
@@ -162,20 +161,20 @@ def check_draws(network: Model, learning: LearningOptions) -> None:
 def _check_flow(network: Flow, learning: LearningOptions, weights: str | None) -> None:
     if weights is None and any(True for _ in network.of.parameters()):
         raise ValueError(
-            f"model flow draws what a trained forecaster errs by, and {model_name(network.of)} is "
+            f"model flow draws the errors of a trained forecaster, but {model_name(network.of)} is "
             "not trained: do that first, and begin with its weights, --weights RUN"
         )
     if learning.loss not in ("mse", "crps"):
         raise ValueError(
-            "model flow learns what a forecast errs by from noise, which is --loss mse, or then "
-            f"from members as they are drawn, --loss crps, and has no {learning.loss}"
+            "model flow learns the errors of a forecast from noise, by --loss mse, or then from "
+            f"drawn members, by --loss crps, and has no {learning.loss}"
         )
 
 
 def _check_contracts(
     network: Model, data: DataOptions, learning: LearningOptions, clips: int
 ) -> None:
-    """What one option demands of another, before anything heavy is built."""
+    """Check options against each other, before anything heavy is built."""
     if learning.loss == "cross_entropy" and not network.bounded:
         draws = "output.draw" if "output" in network.args else "draw"
         sigmoid = ""
@@ -196,13 +195,12 @@ def _check_contracts(
 
 
 def load_initial_weights(network: Model, weights: str) -> None:
-    """Give the network weights that are there: of a run, a checkpoint, a saved forecaster, or
-    published ones. Those of a network without noise fit the same with noise, too, and those of a
-    forecaster a flow of it (`Model.begun_by`), and the other way round; what the weights lack stays
-    as it is.
+    """Load weights of a run, a checkpoint, a saved forecaster or published ones into a network.
+    Weights without noise also fit a network with noise, those of a forecaster its flow
+    (`Model.begun_by`), and vice versa; what the weights lack is unchanged.
 
     Raises:
-        ValueError: they are not there, or of another network.
+        ValueError: they do not exist, or belong to another network.
     """
     trained = Forecaster.load(weights).model
     if isinstance(trained, Flow) and not isinstance(network, Flow):
@@ -211,12 +209,12 @@ def load_initial_weights(network: Model, weights: str) -> None:
     free = {*network.free}
     if ("noise" in trained.args) != ("noise" in network.args):
         free.add("noise")
-    args, given = (
-        {name: value for name, value in of.args.items() if name not in free}
-        for of in (network, trained)
+    args, trained_args = (
+        {name: value for name, value in each.args.items() if name not in free}
+        for each in (network, trained)
     )
-    if (type(trained), given) != (type(network), args):
-        differ = [name for name in args if given.get(name) != args[name]]
+    if (type(trained), trained_args) != (type(network), args):
+        differ = [name for name in args if trained_args.get(name) != args[name]]
         config = Path(weights, "config.yaml")
         fits = f": --config {config} has them" if config.is_file() else ""
         raise ValueError(
@@ -229,8 +227,10 @@ def load_initial_weights(network: Model, weights: str) -> None:
             )
             + f"; choose the --model (and --model_args) that they were trained with{fits}"
         )
-    own, given = network.state_dict(), trained.state_dict()
-    network.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+    weights_of_run = trained.state_dict()
+    network.load_state_dict(
+        {name: weights_of_run.get(name, value) for name, value in network.state_dict().items()}
+    )
 
 
 def load_weights(network: Model, weights: Mapping[str, Any], path: Path) -> None:
@@ -246,9 +246,7 @@ def load_weights(network: Model, weights: Mapping[str, Any], path: Path) -> None
 
 
 def smoke_test(network: Model, clip: Tensor, window: Window) -> None:
-    """One forecast, for what only that can tell: a library that is missing, frames too small for
-    the model.
-    """
+    """Forecast once, to detect a missing library or frames too small for the model."""
     was_training = network.training
     with torch.no_grad():
         network.eval()(fill_missing(torch.as_tensor(clip)[None, : window.past])[0], 1)

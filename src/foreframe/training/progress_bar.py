@@ -1,6 +1,4 @@
-"""How far a training is, and how long it still takes: a bar on a terminal, else a line now and
-then.
-"""
+"""Progress of a training and the time left: a bar on a terminal, else occasional lines."""
 
 import sys
 import time
@@ -14,10 +12,10 @@ from foreframe.training.notices import say, verbose
 
 
 def progress(bar: bool = True) -> list[L.Callback]:
-    """The callback that shows how far a training is, where this one is watched.
+    """The callback that shows progress, if anything is printed.
 
     Args:
-        bar: whether one may be drawn; else there are lines.
+        bar: whether a bar is allowed; else lines are printed.
     """
     if not verbose():
         return []
@@ -25,7 +23,7 @@ def progress(bar: bool = True) -> list[L.Callback]:
 
 
 def time_left(trainer: L.Trainer, module: Any) -> str:
-    """Hours, minutes and seconds until the end of the whole training, at its pace so far."""
+    """Hours, minutes and seconds to the end of the training, at the pace so far."""
     done = module.done
     if trainer.max_steps > 0:
         done = max(done, trainer.global_step / trainer.max_steps)
@@ -35,15 +33,13 @@ def time_left(trainer: L.Trainer, module: Any) -> str:
 
 
 class Bar(RichProgressBar):
-    """Lightning's rich bar, with the time that is left until the end of the whole training."""
+    """Lightning's rich bar with the time to the end of the training."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
 
     def configure_columns(self, trainer: L.Trainer) -> list[Any]:
-        """A short bar and no time of the epoch, so that loss and time left find room on 80
-        columns.
-        """
+        """A short bar without the epoch's time, so that loss and time left fit in 80 columns."""
         description, bar, batches, _, speed = super().configure_columns(trainer)
         bar.bar_width = 12
         return [description, bar, batches, speed]

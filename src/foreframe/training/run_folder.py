@@ -1,6 +1,4 @@
-"""A run's folder: whose it is, what it goes on from, and whether that is still the same
-training.
-"""
+"""A run's folder: its lock, the checkpoint to resume, and changed options."""
 
 import json
 import os
@@ -25,10 +23,9 @@ from foreframe.training.options import (
     RunOptions,
 )
 
-# Options that do not change which weights the same further steps give: how a training begins, how
-# long it goes on, where it runs, how much memory it takes, how it is watched. A run may be resumed
-# with others of these; all others are its recipe. (Those of the model are compared as the network
-# that they describe.)
+# Options without effect on the weights after further steps: start, length, device, memory and
+# monitoring of a training. They may change on resume; all others are the recipe. (Those of the
+# model are compared as the network that they describe.)
 NO_RECIPE = {
     "model", "hidden", "model_args",
     "weights", "start_at_mean",
@@ -36,7 +33,7 @@ NO_RECIPE = {
     "workers", "device", "devices", "memory", "compile", "budget",
     "validation_clips",
 }  # fmt: skip
-# Of the Trainer's arguments, those that do change them.
+# The Trainer's arguments that do affect the weights.
 TRAINER_RECIPE = {
     "accumulate_grad_batches", "gradient_clip_algorithm", "limit_train_batches",
     "overfit_batches", "sync_batchnorm",
@@ -45,14 +42,14 @@ TRAINER_RECIPE = {
 
 @contextmanager
 def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
-    """The run's folder, made where it is a new one, and this process's alone until the end; one
-    that stays empty is gone again.
+    """Create or open the run's folder, and lock it until the end; a folder that stays empty is
+    removed.
 
     Raises:
-        ValueError: no run to resume; a run where a new one should be; one that another process is
-            training now; a folder that cannot be made.
+        ValueError: no run to resume; a folder with another run; a run that another process is
+            training; a folder that cannot be created.
     """
-    # The same command, started again by the first process, which knows when it began.
+    # A process started by the first one, which has set the folder.
     if not is_first_process():
         if not (run.resume or run.run or "FOREFRAME_RUN" in os.environ):
             raise ValueError(
@@ -84,11 +81,11 @@ def claimed(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
 
 
 def check_new(run: RunOptions) -> None:
-    """Refuse a folder that holds a run already, where a new one should be: before anything is
-    computed, and before `claimed` does.
+    """Refuse a new run in a folder that holds one, before anything is computed and before `claimed`
+    does.
 
     Raises:
-        ValueError: with what goes on with it; one that another process is training now.
+        ValueError: names the command to resume it; another process is training it.
     """
     if run.run and not run.resume and _holds_run(Path(run.run)):
         _locked(Path(run.run)).release()
@@ -100,8 +97,8 @@ def _locked(folder: Path) -> RunLock:
     try:
         free = lock.acquire()
     except OSError as error:
-        told = error.strerror or error
-        raise ValueError(f"cannot write to the folder {folder}: {told}") from None
+        reason = error.strerror or error
+        raise ValueError(f"cannot write to the folder {folder}: {reason}") from None
     if not free:
         raise ValueError(
             f"{folder} is being trained by another process; wait for its end, or stop it with "
@@ -122,8 +119,8 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _create_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Path]]:
-    """The folder and, from the inside out, what was created for it. Of runs that begin within one
-    second each has its own.
+    """The folder, and the folders created for it, innermost first. Runs that begin within a second
+    get separate folders.
     """
     named = run.resume or run.run
     name = named or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -145,11 +142,11 @@ def _create_folder(model: ModelOptions, run: RunOptions) -> tuple[Path, list[Pat
 
 
 def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
-    """The newest checkpoint that is whole, what it holds, and a line that says which it is; None
-    for a run that saved none.
+    """The newest undamaged checkpoint, its content, and a line that names it; None for a run
+    without checkpoints.
 
     Raises:
-        ValueError: there are some, and all are damaged.
+        ValueError: all checkpoints are damaged.
     """
     last = folder / "checkpoints" / "last.ckpt"
     try:
@@ -158,7 +155,7 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
         return (
             None,
             {},
-            f"{folder} has no checkpoint yet: it begins anew, with the options of its config.yaml",
+            f"{folder} has no checkpoint yet: it starts again, with the options of its config.yaml",
         )
     state = typed(
         TrainingState,
@@ -174,9 +171,7 @@ def checkpoint_of(folder: Path) -> tuple[Path | None, dict[str, Any], str]:
 
 @dataclass
 class TrainingState:
-    """What a checkpoint must hold for a training to go on from it, beside what makes a forecaster
-    of it.
-    """
+    """The part of a checkpoint needed to resume, beside the forecaster."""
 
     state_dict: dict
     optimizer_states: list[dict]
@@ -191,9 +186,7 @@ class TrainingState:
 def recipe_of(
     model: ModelOptions, data: DataOptions, learning: LearningOptions, machine: MachineOptions
 ) -> dict[str, Any]:
-    """The options that decide which weights further steps give, as plain values: kept in each
-    checkpoint.
-    """
+    """The options that affect later weights, as plain values for the checkpoints."""
     options = asdict(model) | asdict(data) | asdict(learning) | asdict(machine)
     options["reading"].pop("budget")  # of memory, as `budget` is
     trainer = {
@@ -208,8 +201,8 @@ def recipe_of(
 
 
 def differences(trained: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """What differs between two recipes, by name, in words. Options that one of them does not know
-    are no difference, but for those that are given one by one, as the Trainer's.
+    """The differences between two recipes in words, by name. Options missing in one of them are
+    ignored, except the Trainer's, which are stored one by one.
     """
     check_plain(trained, "the checkpoint's recipe")
     words: dict[str, str] = {}
@@ -220,22 +213,22 @@ def differences(trained: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
 
 
 def other_network(was: Any, now: Mapping[str, Any]) -> str:
-    """Which arguments differ between two networks, in words; "" where they are the same."""
+    """The differences between the arguments of two networks in words; "" if equal."""
     if not isinstance(was, Mapping):
-        return "nothing is told of it"
+        return "the checkpoint does not describe it"
     check_plain(was, "the network in the checkpoint")
     if was == now:
         return ""
     words: dict[str, str] = {}
-    for name in dict.fromkeys((*was, *now)):
-        _compare(str(name), was.get(name), now.get(name), words)
+    _compare("", was, now, words)
     return ", ".join(words.values()) or "other arguments"
 
 
 def _compare(name: str, was: Any, is_now: Any, words: dict[str, str]) -> None:
+    """Add what differs, in words, by the name of each value in nested mappings."""
     if isinstance(was, Mapping) and isinstance(is_now, Mapping):
         for key in dict.fromkeys((*was, *is_now)):
-            _compare(f"{name}.{key}", was.get(key), is_now.get(key), words)
+            _compare(f"{name}.{key}".lstrip("."), was.get(key), is_now.get(key), words)
     elif was != is_now:
         words[name] = f"{brief(name, quoted=False)} was {_word(was)}, now {_word(is_now)}"
 
@@ -250,10 +243,10 @@ def _word(value: Any) -> str:
 def check_recipe(
     trained: Mapping[str, Any], now: Mapping[str, Any], folder: Path, accepted: bool
 ) -> str:
-    """A line about what was accepted, "" where nothing differs.
+    """A line about accepted changes; "" without any.
 
     Raises:
-        ValueError: something differs and was not accepted, or cannot be.
+        ValueError: a change that was not accepted, or cannot be.
     """
     changed = differences(trained, now)
     if not changed:
@@ -282,8 +275,8 @@ def finished(
     data: str,
     max_steps: int | None = None,
 ) -> str:
-    """Words for a run that has had all its time, which would only take one more step at a learning
-    rate of nothing, or all the steps that Lightning's Trainer may take.
+    """A message if the run has had all its time, epochs or steps, so that a resumed training would
+    do nothing; else "".
     """
     try:
         whole_epoch = bool(
@@ -311,11 +304,11 @@ def finished(
 
 
 def cut_rows(file: Path, step: int) -> None:
-    """Leave those rows of validation.jsonl that belong to what a checkpoint of `step` knows: what a
-    run did after it is done again, and a line that a kill cut short is none.
+    """Keep the rows of validation.jsonl up to the checkpoint of `step`: later validations are
+    repeated. Drops a line that was cut short.
 
     Raises:
-        ValueError: when the file cannot be read or written.
+        ValueError: the file cannot be read or written.
     """
     try:
         content = file.read_bytes()

@@ -1,6 +1,4 @@
-"""Learning rate and momentum as plain functions of how far training is: nothing to save, so nothing
-is lost on resume.
-"""
+"""Learning rate and momentum as functions of progress, without state to save or lose on resume."""
 
 import math
 
@@ -12,9 +10,9 @@ def learning_rate(schedule: str, done: float, step: int, warmup: int = 0) -> flo
         schedule: "constant"; "cosine" (to 0); "onecycle" (Smith & Topin 2017, arXiv 1708.07120,
             with torch's OneCycleLR numbers: up from 1/25 over the first 30 %, then down to
             1/250,000, both as cosines).
-        done: share of the training that is behind, 0 to 1, by steps or by time.
-        step: optimizer steps behind, for the warm-up.
-        warmup: steps over which constant and cosine first rise in a straight line.
+        done: share of the training done, 0 to 1, by steps or by time.
+        step: optimizer steps done, for the warm-up.
+        warmup: steps of a linear rise before constant and cosine.
     """
     done = min(max(done, 0.0), 1.0)
     if schedule == "onecycle":
@@ -24,7 +22,7 @@ def learning_rate(schedule: str, done: float, step: int, warmup: int = 0) -> flo
 
 
 def onecycle_beta_1(done: float) -> float:
-    """OneCycle's momentum runs against the learning rate: 0.95, 0.85, 0.95."""
+    """OneCycle's momentum, opposite to the learning rate: 0.95, 0.85, 0.95."""
     return _onecycle(min(max(done, 0.0), 1.0), 0.95, 0.85, 0.95)
 
 

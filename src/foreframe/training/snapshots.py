@@ -1,4 +1,4 @@
-"""Every so many steps, what the network makes of the first clip of its batch."""
+"""Regular pictures of the network's forecast for the first clip of a batch."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from foreframe.visuals.display import png_bytes
 
 
 class Pictures(L.Callback):
-    """Every `every` steps the batch's first clip: a strip and a GIF in TensorBoard, the strip in
-    RUN/pictures too.
+    """Every `every` steps a picture of the batch's first clip: a strip and a GIF in TensorBoard,
+    the strip also in RUN/pictures.
     """
 
     def __init__(self, folder: Path, every: int) -> None:

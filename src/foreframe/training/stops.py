@@ -1,4 +1,4 @@
-"""When a training ends before its last epoch: by hand, or because its minutes are over."""
+"""Early ends of a training: by hand, or at the end of its minutes."""
 
 import os
 import signal
@@ -11,29 +11,28 @@ from foreframe.training.notices import say
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was stopped by hand, and saved; the message says how to go on."""
+    """Training was stopped by hand, and saved; the message has the command to resume."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: nothing went wrong, so no traceback."""
+        """For notebooks: no traceback, since nothing went wrong."""
         return [str(self)]
 
 
 class StopAtOnce(BaseException):
-    """A second Ctrl-C. No KeyboardInterrupt: Lightning would take that for itself, and end the
-    process its own way.
-    """
+    """A second Ctrl-C. No KeyboardInterrupt, which Lightning would handle by ending the process."""
 
 
 class Stops(L.Callback):
-    """Ctrl-C and SIGTERM let the step in hand finish, save and stop; a second Ctrl-C stops at once,
-    a third kills. Lightning's own answer to SIGTERM would end without saving, and with several
-    processes wait for ever. So do the minutes, when they are over.
+    """Ctrl-C and SIGTERM finish the current step, save and stop; a second Ctrl-C stops at once, a
+    third kills. Lightning's own handling of SIGTERM would end without saving, and hang with several
+    processes. The end of the minutes stops likewise.
 
-    Python gives signals to the main thread alone: a training in another one is not stopped by them.
+    Python delivers signals to the main thread alone: a training in another thread is not stopped by
+    them.
 
     Attributes:
-        by_hand: somebody wants it to stop, maybe this process alone knows of that.
-        stopping: at the last step all ranks agreed to stop, by hand.
+        by_hand: a stop was requested, maybe only in this process.
+        stopping: at the last step all ranks agreed to stop by hand.
         out_of_time: the minutes are over.
     """
 
@@ -43,14 +42,12 @@ class Stops(L.Callback):
         self._process = os.getpid()
 
     def listen(self) -> None:
-        """Take Ctrl-C, until `restore_signal_handlers`."""
+        """Handle Ctrl-C until `restore_signal_handlers`."""
         if threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def restore_signal_handlers(self) -> None:
-        """For whoever called `Trainer.fit`, however that ended: after an error Lightning calls no
-        hook late enough.
-        """
+        """Restore the caller's handlers: after an error Lightning calls no hook late enough."""
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
             self._old_handler = None
@@ -62,7 +59,7 @@ class Stops(L.Callback):
         self._listen_to_sigterm()
 
     def _listen_to_sigterm(self) -> None:
-        """Only now, since Lightning sets its own handler when it begins; it resets it, too."""
+        """After Lightning has set its own handler, which it also resets."""
         if self._old_handler is not None:
             signal.signal(signal.SIGTERM, self._on_terminate)
 
@@ -89,12 +86,12 @@ class Stops(L.Callback):
 
 
 def steps_after(trainer: L.Trainer, batch_index: int) -> bool:
-    """Whether the optimizer steps after this batch; else its gradients wait to be added to."""
+    """Whether the optimizer steps after this batch; else gradients accumulate."""
     return trainer.is_last_batch or (batch_index + 1) % trainer.accumulate_grad_batches == 0
 
 
 def on_any_rank(trainer: L.Trainer, decision: bool) -> bool:
-    """What one rank decides all do: they would wait for each other for ever."""
+    """True on all ranks if it is on any, since ranks wait for each other."""
     if trainer.world_size == 1:
         return decision
     return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))

@@ -1,4 +1,4 @@
-"""Lightning's Trainer: what it may be told, and what it is told by us; TensorBoard beside it."""
+"""Lightning's Trainer: arguments of the user and of foreframe; TensorBoard."""
 
 import inspect
 import logging
@@ -22,7 +22,7 @@ from foreframe.training.faults import Events
 from foreframe.training.notices import say
 from foreframe.training.options import LearningOptions, MachineOptions
 
-# Lightning prints adverts and a line for every check, which are no user's business.
+# Lightning prints adverts and a line for every check.
 for _name in (
     "lightning.pytorch.utilities.rank_zero",
     "lightning.pytorch.accelerators.cuda",
@@ -37,13 +37,13 @@ _OURS = {
 }  # fmt: skip
 
 
-def check_trainer_arguments(given: Mapping[str, Any]) -> None:
+def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
     known = [
         name
         for name in inspect.signature(L.Trainer).parameters
         if name not in _OURS | {"model_registry"}
     ]
-    for name in given:
+    for name in arguments:
         if name in _OURS:
             raise ValueError(
                 f"trainer.{name} is set by foreframe's own options (see foreframe train --help)"
@@ -51,12 +51,12 @@ def check_trainer_arguments(given: Mapping[str, Any]) -> None:
         if name not in known:
             meant = closest(name, known) or "see Lightning's docs"
             raise ValueError(f"trainer.{name} is no argument of Lightning's Trainer; {meant}")
-    check_types(L.Trainer, given, "trainer")
+    check_types(L.Trainer, arguments, "trainer")
 
 
 def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
-    """Its address. Loader workers of a run that was killed keep its port for some seconds more, so
-    a resumed one waits.
+    """Start TensorBoard, and return its address. Loader workers of a killed run keep its port for
+    some seconds, so a resumed run waits.
     """
     from tensorboard import program
 
@@ -79,7 +79,9 @@ def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
 
 
 def resolved_precision(machine: MachineOptions) -> str:
-    """What "auto" is here: bf16-mixed where the machine multiplies it fast, else 32-true."""
+    """The precision with "auto" resolved: bf16-mixed if the device multiplies it fast, else
+    32-true.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     device = {"auto": device, "gpu": device}.get(machine.device, machine.device)
     return resolve_precision(machine.precision, device)
@@ -92,10 +94,10 @@ def build_trainer(
     logger: Events | None = None,
     **more: Any,
 ) -> L.Trainer:
-    """Lightning's Trainer, of which `machine.trainer` and `more` may say whatever is not ours.
+    """Lightning's Trainer with foreframe's settings; `machine.trainer` and `more` set the others.
 
     Raises:
-        ValueError: settings that it refuses.
+        ValueError: settings that Lightning refuses.
     """
     precision = machine.precision
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -103,8 +105,8 @@ def build_trainer(
         precision = "bf16-mixed"  # as Lightning would take it, with a warning of its own
         say("precision 16-mixed needs a GPU: on this CPU it is bf16-mixed")
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
-    # The bar that is wanted is among the callbacks; else Lightning would add its own.
-    wanted = {name: of for name, of in machine.trainer.items() if name != "enable_progress_bar"}
+    # A bar is among the callbacks; else Lightning would add its own.
+    wanted = {k: v for k, v in machine.trainer.items() if k != "enable_progress_bar"}
     try:
         return L.Trainer(
             **(defaults | wanted | more),
@@ -129,7 +131,7 @@ def build_trainer(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's warnings that are no user's business are left out."""
+    """Hide Lightning's warnings that do not concern users."""
     with warnings.catch_warnings():
         for line in (
             "does not have many workers",

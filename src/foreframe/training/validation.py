@@ -1,4 +1,4 @@
-"""Scores while training, on clips that are not trained on."""
+"""Scores on validation clips during training."""
 
 import json
 import math
@@ -17,36 +17,35 @@ from foreframe.models import build_model
 from foreframe.training.faults import Events, writing
 from foreframe.training.notices import say
 
-# By which of two checkpoints the better is told: the MSE, frame-summed, as the field reports it on
-# Moving MNIST; of a model that draws members their CRPS, since the MSE of their mean would prefer
-# those that have hardly learnt to differ.
+# The scores that choose the best checkpoint: the MSE, summed over frames, as usual for Moving
+# MNIST; for models with members their CRPS, since the MSE of the mean would favour members that
+# hardly differ.
 MONITOR, OF_MEMBERS = "val_openstl/mse", "val_members/fair_crps"
 
 
 def monitored(scores: Mapping[str, Tensor]) -> float:
-    """Of a validation's scores the one by which checkpoints are compared: the lower the better."""
+    """The score of a validation by which checkpoints are compared: lower is better."""
     return float(scores[OF_MEMBERS if OF_MEMBERS in scores else MONITOR])
 
 
 def validates_first(trainer: L.Trainer) -> bool:
-    """Whether all validation clips are scored before the first step, as
-    --trainer.num_sanity_val_steps -1 says.
+    """Whether all validation clips are scored before the first step (--trainer.num_sanity_val_steps
+    -1).
     """
     return trainer.num_sanity_val_steps == math.inf
 
 
 class Validation(L.Callback):
-    """A scorecard an epoch, over all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and a
-    line on the screen.
+    """Scores all ranks' clips: to TensorBoard, to RUN/validation.jsonl, and as a printed line.
 
     Args:
         file: RUN/validation.jsonl.
         steps: lead times.
-        members: how many are validated; 0 for a model that draws none.
-        within: the values that they are cut to, as in a forecast.
+        members: number of members; 0 for models without.
+        within: range of the values, clipped as in a forecast.
 
     Attributes:
-        still: what `MONITOR` is of persistence; None before the first validation.
+        still: persistence's score of `MONITOR`; None before the first validation.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Validation(L.Callback):
         self._began = 0.0
 
     def _empty(self) -> Scoring:
-        # All scores of persistence would take as long as a forecast; it is asked for its MSE.
+        # Only the MSE: all scores of persistence would take as long as a forecast.
         mse = {"openstl": {"mse": SCORES["openstl"]["mse"]}}
         scoring = Scoring(self.steps, {"model": scores_of(), "persistence": mse})
         if self.members:
@@ -117,7 +116,7 @@ class Validation(L.Callback):
         self._write(json.dumps(row) + "\n")
         when = "before the first step" if first else f"epoch {epoch + 1}, step {step}"
         say(f"{when}: {self._in_words(table, trainer.callback_metrics.get('loss'))}")
-        if module.validation and trainer.world_size == 1:  # which other clocks would not agree on
+        if module.validation and trainer.world_size == 1:  # clocks of ranks differ
             module.validation = time.monotonic() - self._began
 
     def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
@@ -135,7 +134,7 @@ class Validation(L.Callback):
         )
 
     def _write(self, row: str) -> None:
-        """Rows lie on the disk, whole, before a checkpoint does that knows of them."""
+        """Write a row to the disk, whole, before the checkpoint of that step."""
         with writing(self.file.parent), self.file.open("ab") as file:
             end = file.tell()
             try:

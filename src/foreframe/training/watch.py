@@ -1,6 +1,4 @@
-"""Trainings that go wrong: a loss that is no number any more, forecasts that stay blank, cores that
-others keep busy.
-"""
+"""Watches for common faults: a loss of NaN, blank forecasts, busy processors."""
 
 import time
 from typing import Any
@@ -17,13 +15,13 @@ from foreframe.training.notices import say
 def diverged(what: str) -> ValueError:
     return ValueError(
         f"the {what}: the training has diverged. The last good checkpoint is kept; go on from "
-        "there or start anew with a lower --learning_rate, a --clip, or --precision 32-true"
+        "there or start again with a lower --learning_rate, a --clip, or --precision 32-true"
     )
 
 
 class DivergenceWatch(L.Callback):
-    """Stops a training whose loss is no number any more: no later step would mend it, and the next
-    checkpoint would keep it.
+    """Stops a training with a loss of NaN or infinity, from which no later step recovers, before
+    the next checkpoint keeps it.
     """
 
     every = 10  # reading the loss makes a GPU wait
@@ -34,15 +32,15 @@ class DivergenceWatch(L.Callback):
 
 
 class BusyWatch(L.Callback):
-    """Says once that others keep the cores busy: where steps take over three times the processor
-    time that they use.
+    """Prints once if other programs keep the processors busy: a step takes over three times its
+    processor time.
     """
 
     steps, times = 20, 3.0
 
     def __init__(self) -> None:
-        self.told = False
-        # Seconds, and seconds of processors.
+        self.noted = False
+        # Wall and processor seconds.
         self._began: tuple[float, ...] = (0.0, 0.0)
         self._taken: tuple[float, ...] = (0.0, 0.0)
 
@@ -50,7 +48,7 @@ class BusyWatch(L.Callback):
         self._began = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
-        if self.told or module.device.type != "cpu":
+        if self.noted or module.device.type != "cpu":
             return
         now = time.perf_counter(), time.process_time()
         each = zip(self._taken, now, self._began, strict=True)
@@ -58,7 +56,7 @@ class BusyWatch(L.Callback):
         if trainer.global_step % self.steps:
             return
         if wall > self.times * used:
-            self.told = True
+            self.noted = True
             say(
                 f"step {trainer.global_step}: a step takes {wall / self.steps:.2g} s and uses "
                 f"{used / self.steps:.2g} s of a processor: other programs keep the cores busy"
@@ -67,11 +65,11 @@ class BusyWatch(L.Callback):
 
 
 class BlankWatch(L.Callback):
-    """Says so when forecasts are flat while the truth is not, which is how a ConvLSTM on dark
-    frames often begins, and gets stuck.
+    """Prints if forecasts are flat while the truth is not, as often for a ConvLSTM that starts on
+    dark frames and gets stuck.
 
-    A forecast counts as blank while its contrast (standard deviation within a frame) is below 5 %
-    of the truth's.
+    A forecast is blank while its contrast (standard deviation within a frame) is below 5 % of the
+    truth's.
     """
 
     first_look, every, last_look = 50, 50, 5_000
@@ -97,7 +95,7 @@ class BlankWatch(L.Callback):
                 f"step {step}: forecasts are blank (contrast {float(contrast):.4f}, the truth has "
                 f"{float(truth):.4f}). Many runs leave this by themselves after some thousand "
                 f"steps; to leave it sooner: --start_at_mean true, a higher --learning_rate{also}. "
-                "You are told when it ends."
+                "A line is printed when it ends."
             )
         elif not blank and self.blank_since is not None:
             say(f"step {step}: forecasts are no longer blank.")

@@ -1,4 +1,4 @@
-"""Scores of forecasts. One is a line in `SCORES`, and a function of forecast and truth."""
+"""Scores of forecasts: each is an entry of `SCORES` and a function of forecast and truth."""
 
 from collections.abc import Sequence
 
@@ -63,18 +63,18 @@ D = C*H*W values a frame:
 - `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
   bias, which is above 0 where forecasts are too high.
 
-Forecasters are ranked by those that say what a perfect forecast has.
+Forecasters are ranked by the scores with a value for a perfect forecast.
 
-In the first two, MSE and MAE are of P as forecast, PSNR, SSIM and sharpness of P clipped to [0,1].
-Missing values never count (see `Pair`).
+In the first two, MSE and MAE take P as it is, PSNR, SSIM and sharpness P clipped to [0,1]. Missing
+values are never scored (see `Pair`).
 """
 
 
 def scores_of(
     units: str = "", thresholds: Sequence[float] = (), scales: Sequence[int] = ()
 ) -> Scores:
-    """The scores of data in these units: `physical` where there are any, and a convention for each
-    threshold (see `event_scores`, which says what it raises).
+    """The scores of data in these units: `physical` with units, and a convention for each threshold
+    (see `event_scores`, also for errors).
     """
     conventions = ("standard", "openstl", *(("physical",) if units else ()))
     return {name: SCORES[name] for name in conventions} | event_scores(thresholds, scales, units)

@@ -1,4 +1,4 @@
-"""Whether a difference between two forecasters could be chance: a paired bootstrap."""
+"""Significance of the difference between two forecasters: a paired bootstrap."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 RESAMPLES = 1000
-FEWEST = 5  # groups: fewer say nothing of how much groups differ
+FEWEST = 5  # groups: fewer do not show how much groups differ
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the score of a forecaster stands to that of another one on the same clips.
+    """A forecaster's score compared with another's on the same clips.
 
     Attributes:
-        difference: its score less the other one's.
-        low, high: the 95 % interval of the difference; None for fewer than `FEWEST` groups, or
-            where a score has no value.
-        ratio, ratio_low, ratio_high: its score over the other one's, likewise; infinite where that
-            is 0.
-        tie: whether the difference could be chance: the interval holds 0, or there is none.
-        n: how many groups of clips were drawn from.
+        difference: its score minus the other one's.
+        low, high: 95 % interval of the difference; None with fewer than `FEWEST` groups, or without
+            a value.
+        ratio, ratio_low, ratio_high: its score over the other one's, and the interval; infinite if
+            that is 0.
+        tie: whether the difference could be chance: the interval includes 0 or is None.
+        n: number of groups of clips.
     """
 
     difference: float
@@ -46,18 +46,17 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two forecasters by a score that is a function of summed parts (see `Score`).
+    """Compare two forecasters by a score of summed parts (see `Score`).
 
-    Groups of clips are drawn with replacement, `RESAMPLES` times, the same ones for both
-    forecasters, and the score is computed of what was drawn: Efron & Tibshirani 1993, ch. 8 and 13;
-    by groups, because clips that share frames or weather are not independent. Intervals are
-    percentiles, widened by the t distribution for few groups (Hesterberg 2015, "What teachers
-    should know about the bootstrap", section 5).
+    Groups of clips are resampled with replacement `RESAMPLES` times, the same groups for both
+    forecasters (Efron & Tibshirani 1993, ch. 8 and 13); groups, because clips that share frames or
+    weather are dependent. Intervals are percentiles, widened by the t distribution for few groups
+    (Hesterberg 2015, "What teachers should know about the bootstrap", section 5).
 
     Args:
-        own, other: what the score is made of, for each clip.
-        value: the score of sums added up.
-        groups: for each clip the number of its group, such as its recording.
+        own, other: the sums of the score for each clip.
+        value: the score as a function of total sums.
+        groups: the group of each clip, such as its recording.
     """
     numbers, members = np.unique(np.asarray(groups), return_inverse=True)
     n = len(numbers)
@@ -80,19 +79,19 @@ def paired_bootstrap(
 
 
 def _interval(
-    drawn: Float[Tensor, " resamples"], n: int, level: float
+    resampled: Float[Tensor, " resamples"], n: int, level: float
 ) -> tuple[float, float] | tuple[None, None]:
-    """Percentiles; none of fewer than `FEWEST` groups, or where a number is not finite."""
-    if n < FEWEST or not bool(drawn.isfinite().all()):
+    """Percentiles; None with fewer than `FEWEST` groups or a value that is not finite."""
+    if n < FEWEST or not bool(resampled.isfinite().all()):
         return None, None
     outside = _share_outside(n, level)
-    low, high = np.quantile(drawn.numpy(), [outside, 1 - outside]).tolist()
+    low, high = np.quantile(resampled.numpy(), [outside, 1 - outside]).tolist()
     return low, high
 
 
 def _share_outside(n: int, level: float) -> float:
     """The share of resamples on each side of the interval: (1 - level) / 2 for many groups, less
-    for few, whose resamples differ too little, by sqrt((n - 1) / n), and are not normal.
+    for few groups, whose resamples vary too little, by sqrt((n - 1) / n), and are not normal.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
     degrees = max(1, n - 1)
@@ -102,9 +101,7 @@ def _share_outside(n: int, level: float) -> float:
 
 
 def group_by_stretch(places: Sequence[tuple[int, int]], length: int) -> list[int]:
-    """Numbers of groups for windows of recordings, (recording, first frame) each: stretches of
-    `length` frames of one recording.
-    """
+    """Group windows, (recording, first frame) each, by stretches of `length` frames."""
     stretches = [(recording, start // length) for recording, start in places]
     numbers = {stretch: number for number, stretch in enumerate(sorted(set(stretches)))}
     return [numbers[stretch] for stretch in stretches]

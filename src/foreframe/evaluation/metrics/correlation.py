@@ -1,11 +1,11 @@
-"""Pearson's correlation: whether a forecast is high where the truth is, whatever its scale."""
+"""Pearson's correlation of forecast and truth, independent of scale."""
 
 import torch
 from torch import Tensor
 
 from foreframe.evaluation.metrics.pair import Pair, PerFrame
 
-FLAT = 1e-6  # of the mean square: a variance below it is nothing but rounding of float32
+FLAT = 1e-6  # share of the mean square: a smaller variance is rounding of float32
 
 
 def forecasts(pair: Pair) -> PerFrame:

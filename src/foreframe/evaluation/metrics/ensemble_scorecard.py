@@ -1,5 +1,5 @@
-"""Scores of ensembles: how good members are, and whether they say rightly how sure they are. What
-they are made of, beside `spectra.py` and `reliability.py`, and their scorecard.
+"""Scores of ensembles: quality and calibration of members, and their scorecard. See also
+`spectra.py` and `reliability.py`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -40,49 +40,46 @@ def scores_of_ensemble(
     thresholds: Sequence[float] = (),
     scales: Sequence[int] = (),
 ) -> dict[str, dict[str, Score]]:
-    """Every score of ensembles of M members by its convention and name: `standard` on the network's
-    scale, `physical` in the data's units, where there are any, and one for each threshold.
+    """All scores of ensembles of M members by convention and name: `standard` on the network's
+    scale, `physical` in the data's units, if any, and a convention for each threshold.
 
-    With members x_i, their mean P and the truth Y, of each value, and means over all values of all
-    clips at once:
+    With members x_i, their mean P and the truth Y, and means over all values of all clips:
 
     - `crps` = mean |x_i - Y| - sum_ij |x_i - x_j| / (2 M^2), the integral of the squared difference
       of the members' distribution and the truth's step (Hersbach 2000; Gneiting & Raftery 2007,
-      eq. 21). It is better the more members there are.
-    - `fair_crps`: with 2 M (M - 1) in place of 2 M^2: what it is of many members, expected from few
-      (Ferro 2014). Where M is 1, both are the mean absolute error.
+      eq. 21). It improves with the number of members.
+    - `fair_crps`: with 2 M (M - 1) in place of 2 M^2, the CRPS expected for many members (Ferro
+      2014). For M = 1, both are the mean absolute error.
     - `spread` = sqrt((M+1)/M * the mean variance over members, with M - 1), `rmse_of_mean` =
-      sqrt(mean (P-Y)^2), `spread_skill` = the first over the second: 1 where members differ from
-      each other as they do from the truth, below where they are too sure (Fortin et al. 2014).
-      NaN where M is 1.
+      sqrt(mean (P-Y)^2), `spread_skill` = the first over the second: 1 if members differ from each
+      other as from the truth, below 1 if they are overconfident (Fortin et al. 2014). NaN for
+      M = 1.
     - `energy`: the fair energy score, mean |x_i - Y| - sum_ij |x_i - x_j| / (2 M (M - 1)), of whole
-      frames as vectors: an ensemble whose values are right one by one but do not belong together is
-      worse (Gneiting & Raftery 2007, eq. 22). Frames are average-pooled by 8x8 pixels before, of
-      values that are known, since of single pixels distances are noise; |.| is the root of the mean
-      square over pools, not of the sum, so that frames of all sizes compare. The mean is over
-      frames.
+      frames as vectors: it penalizes members with correct values but wrong spatial dependence
+      (Gneiting & Raftery 2007, eq. 22). Known values are average-pooled by 8x8 pixels first, since
+      distances of single pixels are noise; |.| is the root of the mean square over pools, not of
+      the sum, so that frame sizes are comparable. The mean is over frames.
     - `sharpness`, `sharpness_of_mean`: summed gradient magnitudes of the members, averaged, and of
       the mean, over those of Y. Members are clipped to [0,1].
-    - `ink`, `ink_bias`: of a frame's sum, the standard deviation over members, with M - 1, and that
-      of P less that of Y; over that of Y. Where things only move, both are 0.
+    - `ink`, `ink_bias`: the standard deviation over members, with M - 1, of a frame's sum, and the
+      sum of P minus that of Y; both over the sum of Y. Both are 0 for mere motion.
     - the histograms of `rank_histograms` and the spectra of `spectral_scores`.
-    - `best_of_n_mse (optimistic)`, `best_of_n_psnr (optimistic)`: of the member of each clip that
-      is nearest to the truth over all its frames; for the second clipped to [0,1]. Nobody knows
-      beforehand which one that is, and it is better the more members there are.
+    - `best_of_n_mse (optimistic)`, `best_of_n_psnr (optimistic)`: scores of each clip's member
+      nearest to the truth over all its frames, for the second clipped to [0,1]. That member is
+      unknown in advance, and the scores improve with the number of members.
 
-    Of a threshold T, in the data's units:
+    For a threshold T, in the data's units:
 
-    - `tail_crps`, `fair_tail_crps`: both of max(x, T) and max(Y, T), the threshold-weighted CRPS
-      that counts what is above T alone (Gneiting & Ranjan 2011; Allen et al. 2023).
+    - `tail_crps`, `fair_tail_crps`: the CRPS of max(x, T) and max(Y, T), the threshold-weighted
+      CRPS of values above T (Gneiting & Ranjan 2011; Allen et al. 2023).
     - those of `probability_scores`.
-    - `csi`, `bias` and, for each of the scales, `fss N`: what `event_scores` has of one forecast,
-      counted over all members; so each of them is a forecast by itself here.
+    - `csi`, `bias` and, for each scale, `fss N`: the scores of `event_scores`, counted over all
+      members as separate forecasts.
 
-    Missing values never count (see `Members`).
+    Missing values are never scored (see `Members`).
 
     Raises:
-        ValueError: fewer than 1 member, a threshold that is given twice, or a scale that is even or
-            below 1.
+        ValueError: fewer than 1 member, a repeated threshold, or a scale that is even or below 1.
     """
     if members < 1:
         raise ValueError(f"an ensemble has at least 1 member, not {members}")
@@ -98,16 +95,16 @@ def scores_of_ensemble(
         "best_of_n_mse (optimistic)": Score(ratio, least_squared_error, values),
         "best_of_n_psnr (optimistic)": Score(decibels, clipped(least_squared_error), values),
     }
-    of_one = event_scores(thresholds, scales, units)
+    events = event_scores(thresholds, scales, units)
     by_threshold = {
         name: {
             "tail_crps": Score(ratio, in_units(crps(T)), values),
             "fair_tail_crps": Score(ratio, in_units(crps(T, fair=True)), values),
             **probability_scores(T, members),
             **{
-                score: Score(of.value, *map(of_each, of.sums))
-                for score, of in of_one[name].items()
-                if score in ("csi", "bias") or score.startswith("fss ")
+                key: Score(score.value, *map(of_each, score.sums))
+                for key, score in events[name].items()
+                if key in ("csi", "bias") or key.startswith("fss ")
             },
         }
         for name, T in by_name(thresholds, units).items()
@@ -117,7 +114,7 @@ def scores_of_ensemble(
 
 
 def _scores_of_values(on: Callable[[Sum], Sum]) -> dict[str, Score]:
-    """Scores of single values, on the scale that `on` takes sums to."""
+    """Scores of single values; `on` converts sums to the scale."""
     return {
         "crps": Score(ratio, on(crps()), values),
         "fair_crps": Score(ratio, on(crps(fair=True)), values),
@@ -131,11 +128,11 @@ def _scores_of_values(on: Callable[[Sum], Sum]) -> dict[str, Score]:
 def crps(above: float = -inf, fair: bool = False) -> Sum:
     """Sum over C,H,W of the CRPS of max(x, above)."""
 
-    def of(members: Members) -> PerFrame:
+    def sums(members: Members) -> PerFrame:
         errors, differences = members.of(_errors_and_differences(above))
         return errors - differences * (_fairness(members) if fair else 1)
 
-    return of
+    return sums
 
 
 @cache
@@ -143,8 +140,8 @@ def _errors_and_differences(above: float) -> Callable[[Members], tuple[PerFrame,
     def both(members: Members) -> tuple[PerFrame, PerFrame]:
         X, Y = members.ordered.clamp(min=above), members.Y.clamp(min=above)
         errors = (X - Y.unsqueeze(1)).abs().mean(dim=1)
-        # Of sorted members, sum_ij |x_i - x_j| / 2 = sum over the gaps between neighbours of how
-        # many pairs have it between them. No pair is formed, and nothing cancels out.
+        # For sorted members, sum_ij |x_i - x_j| / 2 is the sum of the gaps between neighbours, each
+        # times the number of pairs that span it. No pair is formed, and nothing cancels out.
         m = X.shape[1]
         left = torch.arange(1, m, device=X.device)
         pairs = (left * (m - left)).view(-1, 1, 1, 1, 1) / m**2
@@ -155,13 +152,13 @@ def _errors_and_differences(above: float) -> Callable[[Members], tuple[PerFrame,
 
 
 def _fairness(members: Members) -> float:
-    """From a mean over all M^2 pairs to that over those of two different members."""
+    """The factor from a mean over all M^2 pairs to that over pairs of different members."""
     m = members.X.shape[1]
-    return m / max(1, m - 1)  # a single member differs from none: 0 either way
+    return m / max(1, m - 1)  # the sum is 0 for a single member
 
 
 def variance(members: Members) -> PerFrame:
-    """Sum over C,H,W of (M+1)/M times the unbiased variance over members; NaN where M is 1."""
+    """Sum over C,H,W of (M+1)/M times the unbiased variance over members; NaN for M = 1."""
     m = members.X.shape[1]
     if m == 1:
         return members.Y.new_full(members.Y.shape[:2], torch.nan)
@@ -169,12 +166,12 @@ def variance(members: Members) -> PerFrame:
 
 
 def energy(members: Members) -> PerFrame:
-    """The fair energy score of each frame, average-pooled; 0 for one that is missing."""
+    """The fair energy score of each frame, average-pooled; 0 for a missing frame."""
     known = _pooled(members.valid.float())  # (b t pools)
     X = (_pooled(members.X) / known.unsqueeze(1).clamp(min=1)).transpose(1, 2)  # (b t m pools)
     Y = (_pooled(members.Y) / known.clamp(min=1)).unsqueeze(2)
     errors = (X - Y).norm(dim=3).mean(dim=2)
-    # By products of matrices, as cdist does it otherwise, small distances would be lost.
+    # The default of cdist, by matrix products, loses small distances.
     distances = torch.cdist(X, X, compute_mode="donot_use_mm_for_euclid_dist").mean(dim=(2, 3))
     pools = (known > 0).sum(dim=2).clamp(min=1)
     return (errors - _fairness(members) * distances / 2) / pools.sqrt()
@@ -194,14 +191,14 @@ def slope_of_members(members: Members) -> PerFrame:
 
 
 def ink_deviation(members: Members) -> PerFrame:
-    """The standard deviation over members of their sums over C,H,W; NaN where M is 1."""
+    """The standard deviation over members of their sums over C,H,W; NaN for M = 1."""
     if members.X.shape[1] == 1:
         return members.Y.new_full(members.Y.shape[:2], torch.nan)
     return members.X.sum(dim=(3, 4, 5)).std(dim=1)
 
 
 def least_squared_error(members: Members) -> PerFrame:
-    """Sum over C,H,W of (x-Y)^2, of the member for which it is least over all lead times."""
+    """Sum over C,H,W of (x-Y)^2 for the member with the least error over all lead times."""
     errors = (members.X - members.Y.unsqueeze(1)).square().sum(dim=(3, 4, 5))
     best = errors.sum(dim=2).argmin(dim=1)
     return errors[torch.arange(len(best), device=best.device), best]
@@ -212,12 +209,12 @@ class EnsembleScorecard(Scorecard):
 
     Args:
         steps: lead times.
-        members: how many, M.
-        units: of the data, for the scores in these.
-        thresholds: of events, in the data's units.
-        to_units: takes values to the data's own units.
-        seed: of what is drawn where members equal the truth.
-        only: names of the scores that are asked for; all by default.
+        members: number of members, M.
+        units: units of the data, for the scores of `physical`.
+        thresholds: thresholds of events, in the data's units.
+        to_units: converts values to the data's units.
+        seed: seed of the draws between members that equal the truth.
+        only: names of the scores to compute; all by default.
         scales: odd sides in pixels for the fractions skill score of members.
     """
 
@@ -233,8 +230,8 @@ class EnsembleScorecard(Scorecard):
         scales: Sequence[int] = (),
     ) -> None:
         scores: Scores = {
-            convention: {name: of[name] for name in only or of}
-            for convention, of in scores_of_ensemble(members, units, thresholds, scales).items()
+            convention: {name: named[name] for name in only or named}
+            for convention, named in scores_of_ensemble(members, units, thresholds, scales).items()
         }
         super().__init__(steps, scores, to_units)
         self.units = units
@@ -247,11 +244,11 @@ class EnsembleScorecard(Scorecard):
         Args:
             X: (B,M,steps,C,H,W).
             Y: (B,steps,C,H,W).
-            clips: the number of each clip, which its draws are keyed by; counted from 0 over all
-                updates by default. Processes that share clips give the numbers of their own.
+            clips: the number of each clip, a key of its draws; by default counted from 0 over all
+                updates. Processes that share clips must pass numbers.
 
         Raises:
-            ValueError: other shapes, or another number of clips.
+            ValueError: wrong shapes, or another number of clips.
         """
         expected = (*Y.shape[:1], self.members, *Y.shape[1:])
         if Y.ndim != 5 or Y.shape[1] != self.steps or X.shape != expected:
@@ -268,7 +265,7 @@ class EnsembleScorecard(Scorecard):
 
     def summary(self) -> dict[str, Any]:
         """{"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in pixels),
-        "scores": the table}, plain values; raises as `table` does.
+        "scores": the table}, plain values; errors of `table`.
         """
         return {
             "members": self.members,
@@ -288,15 +285,14 @@ def ensemble_scores(
     seed: int = 0,
     scales: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """All scores of an ensemble at once: members (B,M,T,C,H,W) and their truth (B,T,C,H,W), on the
-    network's scale, NaN where the truth is missing.
+    """All scores of an ensemble in a single call: members (B,M,T,C,H,W) and truth (B,T,C,H,W), on
+    the network's scale, NaN where the truth is missing.
 
     Returns:
-        `EnsembleScorecard.summary`; its other arguments are explained there.
+        `EnsembleScorecard.summary`; the other arguments are those of `EnsembleScorecard`.
 
     Raises:
-        ValueError: other shapes, no clip at all, a threshold that is given twice, or a scale that
-            is even or below 1.
+        ValueError: wrong shapes, no clip, a repeated threshold, or a scale that is even or below 1.
     """
     if members.ndim != 6:
         raise ValueError(f"members must be (B,M,T,C,H,W), not {tuple(members.shape)}")

@@ -1,4 +1,4 @@
-"""Scores of events, such as rain of at least 2 mm/h: did it come, was it forecast, and how near."""
+"""Scores of events, such as rain of at least 2 mm/h: detection, false alarms, and distance."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from foreframe.evaluation.metrics.scorecard import Score
 def event_scores(
     thresholds: Sequence[float], scales: Sequence[int] = (), units: str = ""
 ) -> dict[str, dict[str, Score]]:
-    """The scores of each threshold, under its name: {"2 mm/h": {"csi": ..., "fss 5": ...}}.
+    """The scores of each threshold, by name: {"2 mm/h": {"csi": ..., "fss 5": ...}}.
 
     An event is a value >= threshold. With hits H, misses M, false alarms A and correct negatives
     N, counted over pixels (Wilks 2011, ch. 8; Jolliffe & Stephenson):
@@ -21,14 +21,13 @@ def event_scores(
       rate
     - `hss` = 2 (H N - M A) / ((H + M)(M + N) + (H + A)(A + N))
     - `bias` = (H + A) / (H + M), the frequency bias
-    - `events` = H + M: how many pixels of the truth were one, so that scores of few are read with
-      care
+    - `events` = H + M: number of true events, since scores of few are uncertain
     - `fss` = 1 - sum (Pf - Po)^2 / sum (Pf^2 + Po^2), where Pf and Po are the fractions of forecast
       and true events in each square window of a scale (Roberts & Lean 2008, eq. 2-7)
 
-    Windows lie wholly in the frame, one at each place where they do: nothing is padded, as in
-    `scores.spatial.fss_2d`. Channels are fields of their own, counted together. Everything is NaN
-    where it is undefined: no event, or no window that fits.
+    Windows are at all positions within the frame, without padding, as in `scores.spatial.fss_2d`.
+    Channels are separate fields, counted together. Undefined scores are NaN: without events, or
+    without a window that fits.
 
     Args:
         thresholds: in the data's units.
@@ -36,7 +35,7 @@ def event_scores(
         units: of the thresholds, for their names, e.g. "mm/h".
 
     Raises:
-        ValueError: a threshold that is given twice, or a scale that is even or below 1.
+        ValueError: a repeated threshold, or a scale that is even or below 1.
     """
     for scale in scales:
         if scale < 1 or scale % 2 == 0:
@@ -49,10 +48,10 @@ def event_scores(
 
 
 def by_name(thresholds: Sequence[float], units: str = "") -> dict[str, float]:
-    """{"2 mm/h": 2.0}: thresholds by the names that tables have.
+    """Thresholds by their names in tables: {"2 mm/h": 2.0}.
 
     Raises:
-        ValueError: a threshold that is given twice.
+        ValueError: a repeated threshold.
     """
     named = {f"{threshold:g} {units}".strip(): threshold for threshold in thresholds}
     if len(named) < len(thresholds):
@@ -64,21 +63,15 @@ def _scores(threshold: float, scales: Sequence[int]) -> dict[str, Score]:
     def events(pair: Pair) -> tuple[Tensor, Tensor]:
         return pair.P.ge(threshold) & pair.valid, pair.Y.ge(threshold) & pair.valid
 
-    def hits(pair: Pair) -> PerFrame:
-        f, o = pair.of(events)
-        return _count(f & o)
+    def count(forecast: bool, observed: bool) -> Sum:
+        """The number of valid values with these events."""
 
-    def misses(pair: Pair) -> PerFrame:
-        f, o = pair.of(events)
-        return _count(o & ~f)
+        def counted(pair: Pair) -> PerFrame:
+            f, o = pair.of(events)
+            matches = (f == forecast) & (o == observed) & pair.valid
+            return matches.sum(dim=(2, 3, 4)).float()
 
-    def false_alarms(pair: Pair) -> PerFrame:
-        f, o = pair.of(events)
-        return _count(f & ~o)
-
-    def correct_negatives(pair: Pair) -> PerFrame:
-        f, o = pair.of(events)
-        return _count(pair.valid & ~f & ~o)
+        return in_units(counted)
 
     def fractions(scale: int) -> tuple[Sum, Sum]:
         def both(pair: Pair) -> tuple[Tensor, Tensor]:
@@ -96,7 +89,7 @@ def _scores(threshold: float, scales: Sequence[int]) -> dict[str, Score]:
 
         return in_units(gap), in_units(reference)
 
-    H, M, A, N = map(in_units, (hits, misses, false_alarms, correct_negatives))
+    H, M, A, N = count(True, True), count(False, True), count(True, False), count(False, False)
     return {
         "csi": Score(lambda H, M, A: ratio(H, H + M + A), H, M, A),
         "pod": Score(lambda H, M: ratio(H, H + M), H, M),
@@ -113,7 +106,3 @@ def _scores(threshold: float, scales: Sequence[int]) -> dict[str, Score]:
 
 def _heidke(H: Tensor, M: Tensor, A: Tensor, N: Tensor) -> Tensor:
     return ratio(2 * (H * N - M * A), (H + M) * (M + N) + (H + A) * (A + N))
-
-
-def _count(marks: Tensor) -> PerFrame:
-    return marks.sum(dim=(2, 3, 4)).float()

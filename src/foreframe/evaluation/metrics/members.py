@@ -1,4 +1,4 @@
-"""Members of an ensemble and their truth, as every score of ensembles sees them."""
+"""Members of an ensemble and their truth, for scores of ensembles."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -16,15 +16,15 @@ Ensemble = Float[Tensor, "b m t c h w"]
 class Members(Pair):
     """Members X (B,M,T,C,H,W) and their truth Y (B,T,C,H,W).
 
-    They are also the `Pair` of the members' mean, P, and the truth: what scores a forecast scores
-    the mean. Missing values are as there: X is 0 too where Y is missing. A frame of which any
-    member is NaN where the truth is not is `lost`.
+    Also the `Pair` of the members' mean, P, and the truth, for scores of a single forecast. Missing
+    values are treated as in `Pair`: X is 0 too where Y is missing. A frame is `lost` if any member
+    is NaN where the truth is not.
 
     Args:
         X, Y: on the network's scale, [0,1] for pictures.
-        to_units: takes both to the data's own units, for `in_units`, where the mean is that of the
-            members in units; without it they are there.
-        keys: one for each clip, for what is drawn at random; those of clips 0 to B - 1 by default.
+        to_units: converts both to the data's units, for `in_units`, with the mean of the members in
+            units; without it they are in units already.
+        keys: a key of each clip for random draws; by default those of clips 0 to B - 1.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class Members(Pair):
 
     @cached_property
     def ordered(self) -> Ensemble:
-        """The members of each value, from the lowest to the highest."""
+        """The members of each value in ascending order."""
         return self.X.sort(dim=1).values
 
     @cached_property
     def each(self) -> list[Pair]:
-        """Every member and the truth, as the scores of one forecast see them."""
+        """Each member paired with the truth."""
         return [self._same_truth(x, self.Y, self._to_units) for x in self.X.unbind(dim=1)]
 
     @cached_property
     def clipped(self) -> "Members":
-        """The members clipped to [0,1], and the mean of these."""
+        """The members clipped to [0,1], and their mean."""
         return self._with(self.X.clamp(0, 1), self.Y)
 
     @cached_property
     def in_units(self) -> "Members":
-        """All in the data's own units."""
+        """Members, mean and truth in the data's units."""
         if self._to_units is None:
             return self
         X, Y = self._to_units(self.X), self._to_units(self.Y)
@@ -68,7 +68,7 @@ class Members(Pair):
         return self._with(X, Y)
 
     def _with(self, X: Ensemble, Y: Frames) -> "Members":
-        """Others in their place, without missing values: what is valid stays."""
+        """A copy with other values at the same valid places, without missing values."""
         other = object.__new__(Members)
         other.X, other.P, other.Y, other.keys = X, X.mean(dim=1), Y, self.keys
         other.valid, other.gaps = self.valid, self.gaps
@@ -78,7 +78,7 @@ class Members(Pair):
 
 @cache
 def of_each(function: Sum) -> Sum:
-    """What is summed of one forecast, of each member: the mean over them."""
+    """The mean over members of a sum of a single forecast."""
 
     def mean(members: Members) -> PerFrame:
         return torch.stack([pair.of(function) for pair in members.each]).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Forecast and truth, as every score sees them. The rule for missing values stands here."""
+"""Forecast and truth for scores, with the rule for missing values."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -12,23 +12,22 @@ from torch import Tensor
 Frames = Float[Tensor, "b t c h w"]
 PerFrame = Float[Tensor, "b t"]
 Sum = Callable[[Any], PerFrame]
-"""A number for each frame of a `Pair` (or of `Members`), such as its summed squared error: what
-scores are made of.
-"""
+"""A number for each frame of a `Pair` (or of `Members`), such as its summed squared error."""
 
 
 class Pair:
     """Forecasts P and their truth Y, (B,T,C,H,W).
 
-    **Missing values.** Y is NaN where a value is missing. Such a value counts for no score,
-    whatever P has there: `valid` is False, and P and Y are both 0, so that their errors are.
-    Scores of neighbourhoods count those without a missing value (`whole`). Frames without anything
-    that counts have `frames` 0. A forecast that is NaN where the truth is not makes every score of
-    its lead time NaN (`lost`).
+    **Missing values.** Y is NaN where a value is missing. Such values are never scored, whatever P
+    is there: `valid` is False, and P and Y are both 0, so that errors are 0. Scores of
+    neighbourhoods use those without a missing value (`whole`). Frames without any value have
+    `frames` 0. A forecast that is NaN where the truth is not makes every score of its lead time NaN
+    (`lost`).
 
     Args:
         P, Y: on the network's scale, [0,1] for pictures.
-        to_units: takes both to the data's own units, for `in_units`; without it they are there.
+        to_units: converts both to the data's units, for `in_units`; without it they are in units
+            already.
     """
 
     def __init__(
@@ -43,19 +42,19 @@ class Pair:
         self._known: dict[Any, Any] = {}
 
     def of(self, function: Callable[[Any], Any]) -> Any:
-        """What `function` says of this pair, computed once."""
+        """The value of a function of this pair, cached."""
         if function not in self._known:
             self._known[function] = function(self)
         return self._known[function]
 
     @cached_property
     def clipped(self) -> "Pair":
-        """The forecast clipped to [0,1]."""
+        """The pair with the forecast clipped to [0,1]."""
         return self._same_truth(self.P.clamp(0, 1), self.Y)
 
     @cached_property
     def in_units(self) -> "Pair":
-        """Both in the data's own units."""
+        """The pair in the data's units."""
         if self._to_units is None:
             return self
         P, Y = self._to_units(self.P), self._to_units(self.Y)
@@ -77,8 +76,8 @@ class Pair:
         return self.P.isnan().flatten(2).any(dim=2)
 
     def whole(self, side: int) -> Bool[Tensor, "b t c rows columns"]:
-        """Which square windows of that side lie in the frame and miss no value; none in a smaller
-        frame.
+        """Mask of the square windows of that side without a missing value; empty for smaller
+        frames.
         """
         b, t, c, h, w = self.valid.shape
         if min(h, w) < side or not self.gaps:
@@ -88,14 +87,11 @@ class Pair:
 
 
 def in_windows(marks: Bool[Tensor, "b t c h w"], side: int) -> Float[Tensor, "b t c rows columns"]:
-    """How many pixels are marked in each square window that lies wholly in the frame; no window at
-    all in smaller frames.
-    """
+    """The number of marked pixels in each square window in the frame; empty for smaller frames."""
     b, t, c, h, w = marks.shape
     if min(h, w) < side:
         return marks.new_zeros((b, t, c, 0, 0), dtype=torch.float32)
-    # Rows, then columns: 2 * side additions a pixel instead of side squared, and exact, since these
-    # are whole numbers.
+    # Rows, then columns: 2 * side additions per pixel instead of side squared, exact for integers.
     flat = marks.flatten(0, 2).unsqueeze(1).float()
     rows = F.avg_pool2d(flat, (side, 1), stride=1, divisor_override=1)
     counts = F.avg_pool2d(rows, (1, side), stride=1, divisor_override=1)
@@ -104,11 +100,11 @@ def in_windows(marks: Bool[Tensor, "b t c h w"], side: int) -> Float[Tensor, "b 
 
 @cache
 def clipped(function: Sum) -> Sum:
-    """The same sum of the forecast clipped to [0,1]."""
+    """The sum for the forecast clipped to [0,1]."""
     return lambda pair: pair.clipped.of(function)
 
 
 @cache
 def in_units(function: Sum) -> Sum:
-    """The same sum in the data's own units."""
+    """The sum in the data's units."""
     return lambda pair: pair.in_units.of(function)

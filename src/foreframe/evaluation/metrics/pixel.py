@@ -1,4 +1,4 @@
-"""Errors pixel by pixel: sums over the values of a frame, and what becomes of them."""
+"""Pixelwise errors: sums over the values of a frame, and scores of sums."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from foreframe.evaluation.metrics.pair import Pair, PerFrame
 
 
 def values(pair: Pair) -> PerFrame:
-    """How many values of C,H,W are not missing."""
+    """The number of values that are not missing."""
     return pair.valid.sum(dim=(2, 3, 4)).float()
 
 
 def frames(pair: Pair) -> PerFrame:
-    """1 for a frame with any value, 0 for one that is missing as a whole."""
+    """1 for a frame with any value, 0 for a missing frame."""
     return (pair.of(values) > 0).float()
 
 
@@ -32,15 +32,13 @@ def error(pair: Pair) -> PerFrame:
 
 
 def peak_signal_to_noise(pair: Pair) -> PerFrame:
-    """PSNR of each frame whose peak is 1, in dB; infinite where it is perfect, 0 where it is
-    missing.
-    """
+    """PSNR of each frame for a peak of 1, in dB; infinite if perfect, 0 if missing."""
     mse = pair.clipped.of(squared_error) / pair.of(values)
     return (-10 * mse.log10()).where(pair.of(frames) > 0, 0)
 
 
 def ratio(above: Tensor, below: Tensor) -> Tensor:
-    """above / below; NaN where there is nothing to divide by."""
+    """above / below; NaN for below = 0."""
     return (above / below).where(below != 0, torch.nan)
 
 
@@ -50,16 +48,16 @@ def root_ratio(above: Tensor, below: Tensor) -> Tensor:
 
 
 def decibels(above: Tensor, below: Tensor) -> Tensor:
-    """-10 log10 of a mean squared error whose peak is 1, in dB."""
+    """-10 log10 of a mean squared error for a peak of 1, in dB."""
     return -10 * ratio(above, below).log10()
 
 
 def listed(*totals: Tensor) -> Tensor:
-    """Totals as they are: a list for each lead time."""
+    """The totals as a list for each lead time."""
     return torch.stack(totals)
 
 
 def ratios(*totals: Tensor) -> Tensor:
-    """A list of `ratio`: the first half of the totals over the second one."""
+    """The list of `ratio` between the first and the second half of the totals."""
     half = len(totals) // 2
     return ratio(torch.stack(totals[:half]), torch.stack(totals[half:]))

@@ -1,4 +1,4 @@
-"""Whether what members say comes true as often as they say it: ranks and probabilities."""
+"""Calibration of ensembles: ranks of the truth, and reliability of probabilities."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,24 +11,24 @@ from foreframe.evaluation.metrics.pixel import listed, ratio, ratios, values
 from foreframe.evaluation.metrics.scorecard import Score, rows
 
 MOST_BINS = 11  # of a reliability diagram: 0, .1, ... 1
-LEVEL = 1 / 255  # of a picture of 8 bits: what differs by less looks the same
+LEVEL = 1 / 255  # of an 8-bit picture: smaller differences are invisible
 
 PerValue = Int[Tensor, "b t c h w"]
 Counts = Float[Tensor, "b t bins"]
 
 
 def rank_histograms(members: int) -> dict[str, Score]:
-    """How often the truth has 0, 1, ... M members below it: M + 1 counts, which are level where
-    truth and members are drawn alike (Hamill 2001).
+    """How often the truth has 0, 1, ... M members below it: M + 1 counts, which are equal if truth
+    and members have the same distribution (Hamill 2001).
 
-    Values are clipped to [0,1], of truth and members alike, as they are shown. Where members equal
-    the truth, one of the ranks that it may have is drawn, by the clip's key and the value's place.
+    Truth and members are clipped to [0,1]. If members equal the truth, its rank among them is
+    drawn, keyed by the clip and the position of the value.
 
     - `rank_histogram`: of all values.
-    - `rank_histogram_varied`: of those alone where truth and members are not all within a level of
-      8 bits. Where nothing ever comes, as in the black around digits, forecasts of 0.0001 are right
-      and yet never below the truth. Truth and members choose what counts alike, so that this one is
-      as level as the other where they are drawn alike.
+    - `rank_histogram_varied`: of values where truth and members are not all within a level of 8
+      bits. In constant areas, such as the black around digits, forecasts of 0.0001 are right and
+      yet never below the truth. Truth and members enter the selection equally, so equal
+      distributions give equal counts here too.
     """
     return {
         "rank_histogram": Score(listed, *rows(_of_all, members + 1)),
@@ -37,7 +37,7 @@ def rank_histograms(members: int) -> dict[str, Score]:
 
 
 def ranks(members: Members) -> PerValue:
-    """How many members are below the truth, ties drawn."""
+    """The number of members below the truth, ties broken at random."""
     X, Y = members.X.clamp(0, 1), members.Y.clamp(0, 1).unsqueeze(1)
     below, ties = (X < Y).sum(dim=1), (X == Y).sum(dim=1)
     frame = below.shape[1:]
@@ -57,19 +57,19 @@ def _of_varied(members: Members) -> Counts:
 
 
 def probability_scores(threshold: float, members: int) -> dict[str, Score]:
-    """Of the probability k/M that k of M members give to values >= threshold, in the data's units:
+    """Scores of the probability k/M if k of M members are >= threshold, in the data's units:
 
     - `brier`: mean of (k/M - o)^2, where o is 1 if it came and 0 if not
-    - `fair_brier`: less k (M - k) / (M^2 (M - 1)), so that few members are not worse than many of
-      the same kind (Ferro 2014); `brier` where M is 1
+    - `fair_brier`: less k (M - k) / (M^2 (M - 1)), independent of the number of members (Ferro
+      2014); `brier` for M = 1
     - `probabilities`, `frequencies`, `cases`: a reliability diagram. For each bin, the mean
-      probability, how often the event came then, and of how many values that is. A bin is a value
-      of k; of more than 10 members, the probabilities nearest to 0, .1, ... 1.
+      probability, the frequency of the event, and the number of values. A bin is a value of k;
+      with more than 10 members, the probabilities nearest to 0, .1, ... 1.
     """
     bins = min(members + 1, MOST_BINS)
 
     def votes(ensemble: Members) -> tuple[Counts, Counts]:
-        """For each k how often the event did not come, and how often it came."""
+        """For each k, the numbers of values without and with the event."""
         k, came = ensemble.X.ge(threshold).sum(dim=1), ensemble.Y.ge(threshold)
         n = ensemble.X.shape[1] + 1
         return _counts(k, ensemble.valid & ~came, n), _counts(k, ensemble.valid & came, n)
@@ -95,12 +95,12 @@ def probability_scores(threshold: float, members: int) -> dict[str, Score]:
         none, some = ensemble.of(votes)
         return _merged((none + some) * _probabilities(none), bins)
 
-    n, came, said = (rows(in_units(of), bins) for of in (cases, events, forecasts))
+    n, observed, forecast = (rows(in_units(sums), bins) for sums in (cases, events, forecasts))
     return {
         "brier": Score(ratio, in_units(squared_error), values),
         "fair_brier": Score(ratio, in_units(fair_squared_error), values),
-        "probabilities": Score(ratios, *said, *n),
-        "frequencies": Score(ratios, *came, *n),
+        "probabilities": Score(ratios, *forecast, *n),
+        "frequencies": Score(ratios, *observed, *n),
         "cases": Score(listed, *n),
     }
 
@@ -111,14 +111,14 @@ def _probabilities(votes: Float[Tensor, "b t k"]) -> Float[Tensor, " k"]:
 
 
 def _merged(votes: Float[Tensor, "b t k"], bins: int) -> Counts:
-    """The counts of each k, added up in the bin nearest to k/M."""
+    """Add up the counts of each k in the bin nearest to k/M."""
     nearest = (_probabilities(votes) * (bins - 1)).round().long()
     return votes.new_zeros((*votes.shape[:2], bins)).index_add(2, nearest, votes)
 
 
-def _counts(which: PerValue, marked: Bool[Tensor, "b t c h w"], bins: int) -> Counts:
-    """How many of the marked values of each frame are in which bin."""
-    b, t = which.shape[:2]
-    frame = torch.arange(b * t, device=which.device).view(b, t, 1, 1, 1)
-    flat = (frame * bins + which)[marked]
+def _counts(bin_of: PerValue, marked: Bool[Tensor, "b t c h w"], bins: int) -> Counts:
+    """The number of marked values of each frame in each bin."""
+    b, t = bin_of.shape[:2]
+    frame = torch.arange(b * t, device=bin_of.device).view(b, t, 1, 1, 1)
+    flat = (frame * bins + bin_of)[marked]
     return torch.bincount(flat, minlength=b * t * bins).view(b, t, bins).float()

@@ -1,4 +1,4 @@
-"""Scores that accumulate: sums for each lead time, and no forecast is kept."""
+"""Scores that accumulate as sums for each lead time; forecasts are not kept."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -11,14 +11,14 @@ from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
 
 
 class Score:
-    """A score: what becomes of sums over frames, once they are added up.
+    """A score, computed from sums over frames.
 
     Args:
-        value: of the totals, in the order of `sums`; tensors of one shape. What it gives has that
-            shape, or a leading axis too, where the score is a list, such as a histogram.
-        sums: numbers for each frame (B,T), given a `Pair`. Sums that several scores share are
+        value: the score of the totals, in the order of `sums`; tensors of equal shape. It returns
+            that shape, or with a leading axis for a list, such as a histogram.
+        sums: numbers for each frame (B,T), computed from a `Pair`. Sums that scores share are
             computed once. A list has a sum for each of its numbers (`rows`).
-        perfect: what a perfect forecast has, of a score by which forecasters are ranked.
+        perfect: the score of a perfect forecast, for scores that rank forecasters.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Score:
 
 
 Scores = Mapping[str, Mapping[str, Score]]
-"""Scores by convention and name, as `foreframe.evaluation.metrics.SCORES` has them."""
+"""Scores by convention and name, as in `foreframe.evaluation.metrics.SCORES`."""
 
 
 @cache
@@ -37,7 +37,7 @@ def _nth(function: Callable[[Any], Tensor], n: int) -> Sum:
 
 
 def rows(function: Callable[[Any], Tensor], count: int) -> list[Sum]:
-    """So many sums, from one function of a pair that gives them all, (B,T,count)."""
+    """`count` sums from a function of a pair that returns them all, (B,T,count)."""
     return [_nth(function, n) for n in range(count)]
 
 
@@ -46,19 +46,19 @@ class Scorecard:
 
     Args:
         steps: lead times.
-        scores: which.
-        to_units: takes values to the data's own units, for scores that are in these.
+        scores: the scores to compute.
+        to_units: converts values to the data's units, for scores in units.
 
     Attributes:
-        sums: (1 + sums, steps), float64: clips, and every sum that a score needs; they add up over
-            batches and ranks.
+        sums: (1 + sums, steps), float64: clips, and each sum of the scores; additive over batches
+            and ranks.
     """
 
     def __init__(
         self, steps: int, scores: Scores, to_units: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.steps, self.scores, self._to_units = steps, scores, to_units
-        every = [score for of in scores.values() for score in of.values()]
+        every = [score for named in scores.values() for score in named.values()]
         self._rows = list(dict.fromkeys(row for score in every for row in score.sums))
         self.sums = torch.zeros(1 + len(self._rows), steps, dtype=torch.float64)
         self._by_clip: list[Tensor] = []
@@ -85,16 +85,13 @@ class Scorecard:
         return int(self.sums[0, 0])
 
     def by_clip(self, convention: str, score: str) -> Tensor:
-        """(sums, clips): what a score is made of, over all lead times, for each clip that this
-        process has scored.
-        """
+        """(sums, clips): the sums of a score over all lead times, for each clip of this process."""
         rows = [self._rows.index(row) for row in self.scores[convention][score].sums]
         return torch.cat(self._by_clip, dim=1)[rows]
 
     def table(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{convention: {score: {"overall": number, "per_lead": [number a lead time]}}}, plain
-        values; NaN where nothing was there to score. A list stands for a number where a score is
-        one.
+        """{convention: {score: {"overall": number, "per_lead": [number for each lead time]}}},
+        plain values; NaN without anything to score. Scores that are lists have a list for a number.
 
         Raises:
             ValueError: before any update.
@@ -102,8 +99,8 @@ class Scorecard:
         if self.clips == 0:
             raise ValueError("this scorecard is empty: update it with at least one batch")
         return {
-            convention: {name: self._entry(score) for name, score in of.items()}
-            for convention, of in self.scores.items()
+            convention: {name: self._entry(score) for name, score in named.items()}
+            for convention, named in self.scores.items()
         }
 
     def _entry(self, score: Score) -> dict[str, Any]:

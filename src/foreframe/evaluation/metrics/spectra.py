@@ -1,4 +1,4 @@
-"""How much there is at each scale: power spectra, averaged over all directions."""
+"""Power spectra of frames, averaged over directions."""
 
 import torch
 from jaxtyping import Float
@@ -10,25 +10,25 @@ from foreframe.evaluation.metrics.pixel import ratio, ratios
 from foreframe.evaluation.metrics.scorecard import Score, rows
 
 WAVELENGTHS = tuple(2 ** (half / 2) for half in range(2, 17))
-"""Pixels: 2 to 256, two bands an octave, each from 2^-1/4 to 2^1/4 of its wavelength. A spectrum is
-a list with a number for each; NaN where the frame has no wave of that length.
+"""Pixels: 2 to 256, two bands an octave, each from 2^-1/4 to 2^1/4 of its wavelength. A spectrum
+has a number for each; NaN if the frame has no such wave.
 """
-AT = 8.0  # pixels: a stroke or a shower; what a blurred forecast has lost
+AT = 8.0  # pixels: a stroke or a shower, lost in blurred forecasts
 
 PerBand = Float[Tensor, "b t bands"]
 
 
 def spectral_scores() -> dict[str, Score]:
-    """`spectrum` (of members: the mean over the members of each one's power), `spectrum_of_mean`
-    and `spectrum_of_truth`, a number for each of `WAVELENGTHS`; `power_at_8` and
-    `power_of_mean_at_8`, the first two over the third at 8 pixels.
+    """`spectrum` (the mean power of the members), `spectrum_of_mean` and `spectrum_of_truth`, a
+    number for each of `WAVELENGTHS`; `power_at_8` and `power_of_mean_at_8`, the first two over the
+    third at 8 pixels.
 
-    The power of a wave is |F|^2, where the sum over all waves is the frame's variance; of a band it
-    is the mean over its waves, whatever their direction. Of channels the mean is taken, of frames
-    those without a missing value alone.
+    The power of a wave is |F|^2, scaled to sum up to the frame's variance; that of a band is the
+    mean over its waves in all directions. Channels are averaged, as are frames without a missing
+    value.
     """
     bands, eight = len(WAVELENGTHS), WAVELENGTHS.index(AT)
-    X, P, Y = (rows(of, bands) for of in (_of_members, _of_mean, _of_truth))
+    X, P, Y = (rows(spectrum, bands) for spectrum in (_of_members, _of_mean, _of_truth))
     frames = [whole_frames] * bands
     return {
         "spectrum": Score(ratios, *X, *frames),
@@ -47,8 +47,8 @@ def whole_frames(pair: Pair) -> PerFrame:
 def power(X: Frames) -> PerBand:
     """The power of each frame in each band, channels averaged.
 
-    Frames are not periodic: the jump between opposite edges would look like fine detail. So the
-    mean is taken off and a Hann window laid over them (Harris 1978).
+    Frames are not periodic, and the jump between opposite edges would look like fine detail: so the
+    mean is removed and a Hann window applied (Harris 1978).
     """
     b, t, c, h, w = X.shape
     window = torch.outer(*(torch.hann_window(side, device=X.device) for side in (h, w)))
@@ -59,7 +59,7 @@ def power(X: Frames) -> PerBand:
 
 
 def _bands(h: int, w: int) -> Float[Tensor, "waves bands"]:
-    """For each band the weights of all waves of a frame; NaN for a band without any."""
+    """The weights of all waves of a frame for each band; NaN for a band without waves."""
     frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.fftfreq(w)[None]).flatten()
     half_octaves = (2 * -frequency.log2()).round() - 2  # of the wavelength; infinite for the mean
     marks = half_octaves[:, None] == torch.arange(len(WAVELENGTHS))

@@ -20,24 +20,24 @@ STRETCH, HELD = 2**28, 20  # bytes of maps at a time; maps of each image
 def structural_similarity(P: Frames, Y: Frames, data_range: float = 1.0) -> PerFrame:
     """Mean SSIM of each frame, channels averaged. NaN where frames are smaller than the window.
 
-    Only windows without a missing value of Y (NaN) count, and only channels with such a window; NaN
-    for a frame without any.
+    Only windows without a missing value of Y (NaN) are used, and only channels with such a window;
+    NaN for a frame without any.
 
     Args:
-        P, Y: forecast and truth. P may hold anything where Y is missing.
-        data_range: L. 1 for values in [0,1]; the `openstl` convention has 2 (see `SCORES`).
+        P, Y: forecast and truth. P is ignored where Y is missing.
+        data_range: L: 1 for values in [0,1]; 2 in the `openstl` convention (see `SCORES`).
     """
     return _similarities(Pair(P, Y), (data_range,))[0]
 
 
 def frames_with_windows(pair: Pair) -> PerFrame:
-    """1 for a frame with a window that misses no value, 0 for one without."""
+    """1 for a frame with a window without missing values, 0 for others."""
     return pair.whole(WINDOW).flatten(2).any(dim=2).float()
 
 
 @cache
 def similarity(data_range: float) -> Sum:
-    """The SSIM of each frame, the forecast clipped to [0,1]; 0 for a frame without a window."""
+    """The SSIM of each frame with the forecast clipped to [0,1]; 0 for a frame without a window."""
 
     def ssim(pair: Pair) -> PerFrame:
         both = pair.clipped.of(_of_both_ranges)
@@ -51,17 +51,17 @@ def _of_both_ranges(pair: Pair) -> list[PerFrame]:
 
 
 def _similarities(pair: Pair, data_ranges: Sequence[float]) -> list[PerFrame]:
-    """A few images at a time: of each, many maps are held."""
+    """SSIM for each data range, a few images at a time, since each needs many maps."""
     b, t, c, h, w = pair.P.shape
     if min(h, w) < WINDOW:
         return [pair.P.new_full((b, t), torch.nan) for _ in data_ranges]
-    images = [of.reshape(-1, 1, h, w) for of in (pair.P, pair.Y)]
+    images = [frames.reshape(-1, 1, h, w) for frames in (pair.P, pair.Y)]
     images += [pair.whole(WINDOW).flatten(0, 2)] if pair.gaps else []
     # Never a single image, whose mean torch adds up in another order.
     stretches = max(1, len(images[0]) // max(2, STRETCH // (4 * HELD * h * w)))
     parts = [
         torch.stack(_means(*part, data_ranges=data_ranges))
-        for part in zip(*(of.tensor_split(stretches) for of in images), strict=True)
+        for part in zip(*(image.tensor_split(stretches) for image in images), strict=True)
     ]
     of_images = torch.cat(parts, dim=1).unflatten(1, (b, t, c))
     if not pair.gaps:
@@ -77,7 +77,7 @@ def _means(
     *,
     data_ranges: Sequence[float],
 ) -> list[Float[Tensor, " n"]]:
-    """The mean over windows of each image; NaN without a whole one."""
+    """The mean SSIM over windows of each image; NaN without a valid window."""
     pooled = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], dim=1), WINDOW, stride=1)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = pooled.unbind(dim=1)
     sample = WINDOW**2 / (WINDOW**2 - 1)
