@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from foreframe import Clip, Forecaster, Window
 from foreframe.base.notes import Note
+from foreframe.base.schema import typed
 from foreframe.cli import main
 from foreframe.clips.clip import Input
-from foreframe.clips.data_options import read_options
+from foreframe.clips.data_options import ReadOptions
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
 from foreframe.forecasting.forecast_options import TiledOptions
@@ -118,7 +119,7 @@ def test_a_film_of_a_grid_without_dates_has_no_clock() -> None:
 )
 def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_options(options)
+        typed(ReadOptions, options, "reading")
 
 
 def test_a_variable_that_is_not_there(file: Path) -> None:
