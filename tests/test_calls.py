@@ -146,5 +146,5 @@ def test_forecasts_made_elsewhere_have_no_match() -> None:
     np.save("zeros.npy", np.zeros((2, 2, 1, 12, 16), np.float32))
     with pytest.raises(ValueError, match="name a RUN"):
         foreframe.evaluate(
-            None, "rain.nc", 2, forecasts="zeros.npy", past=2, split="all", match="last"
+            None, "rain.nc", clips=2, forecasts="zeros.npy", past=2, split="all", match="last"
         )

@@ -57,10 +57,10 @@ BAD = [
     ("train --epochs 99999999999999999999", "epochs"),
     ("train --batch_size many", "batch_size"),
     ("train --batch_size 0", "batch_size must be at least 1"),
-    ("train --seed -1", "seed must be 0 or more"),
+    ("train --seed -1", "seed must be at least 0"),
     ("train --workers -1", "workers must be 0 or more"),
     ("train --hidden 0", "at least 1, not 0"),
-    ("train --save_every -1", "save_every must be 0 (off) or more"),
+    ("train --save_every -1", "save_every must be at least 0"),
     ("models --past null", "--past is a whole number, not None"),
     ("evaluate moving-mnist --thresholds [nan]", "thresholds"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
@@ -101,12 +101,12 @@ BAD = [
     ("train --model_args.hidden [8]", "model quick takes no argument 'hidden'"),
     ("train --data_args.motoin svg", "did you mean motion?"),
     ("train --data_args.x.y.z 3", "takes no argument 'x'"),
-    ("train --data_args 5", "--data_args is names and values, such as --data_args.NAME VALUE"),
+    ("train --data_args 5", "--data_args is names and values, not 5"),
     ("train --data_args.clips", "--data_args.clips: expected one argument"),
     ("train --trainer.max_stepz 5", "did you mean max_steps?"),
     ("train --trainer.callbacks []", "set by foreframe's own options"),
     ("train --trainer.model_registry x", "model_registry"),
-    ("train --trainer.strategy {class_path:os.system}", "trainer.strategy is a word or a Strategy"),
+    ("train --trainer.strategy {class_path:os.system}", "Trainer refuses these settings"),
     ("train --reading.sice [8,8]", "did you mean --reading.size?"),
     ("train --splits.by tyme", "--splits.by is one of auto, recording, time, not"),
     ("predict a b --reading.sice 8 -o c", "did you mean --reading.size?"),
@@ -142,8 +142,8 @@ BAD = [
     ([*PREDICT, "--probability", "1"], "a probability is the share of members"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "do not fit one .png"),
-    ([*PREDICT, "--at", "5,7"], "the values of one place are written as .csv"),
-    ([*PREDICT[:-1], "out.csv"], "a .csv holds the values of one place: name it, --at"),
+    ([*PREDICT, "--at", "5,7"], "the values of one place, --at, are written as .csv"),
+    ([*PREDICT[:-1], "out.csv"], "the values of one place, --at, are written as .csv"),
     ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "--at is latitude,longitude or row,column"),
     ([*PREDICT[:-1], "out.csv", "--at", "64,0"], "of rows 0 to 63 and columns 0 to 63"),
     # odd words
@@ -183,7 +183,7 @@ def test_bad_options(
         ("splits: {by: tyme}", "splits.by is one of auto, recording, time, not 'tyme'"),
         ("splits: {gap: -1}", "splits: gap must be at least 0, not -1"),
         ("batch_size: 3\nbatch_size: 4", "line 2: batch_size stands there twice"),
-        ("hidden: '[[[['", "not YAML"),
+        ("hidden: [[[[", "not YAML"),
         ("minutes: 1\n\tx", "not YAML"),
         ("#" * 300_000, "larger than 256 KiB"),
         ("", "holds no options"),
@@ -278,7 +278,9 @@ def test_recordings_take_no_arguments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("film.npy", np.zeros((40, 8, 8), np.uint8))
-    said = refused(["train", "--data", "film.npy", "--data_args.size", "[8,9]"], capsys)
+    said = refused(
+        ["train", "--config", "quick", "--data", "film.npy", "--data_args.size", "[8,9]"], capsys
+    )
     assert "takes no argument 'size': options of recordings are those of --reading" in said
 
 

@@ -15,7 +15,6 @@ from foreframe.base.notes import Note
 from foreframe.base.schema import typed
 from foreframe.cli import main
 from foreframe.clips.clip import Input
-from foreframe.clips.data_options import ReadOptions
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
 from foreframe.forecasting.forecast_options import TiledOptions

@@ -100,8 +100,8 @@ def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
     np.save(tmp_path / "recording.npy", recording)
     np.save(tmp_path / "clips.npy", clips)
     in_xarray = xr.Dataset({"rain": (("time", "y", "x"), recording)})
-    assert len(open_dataset(in_xarray, "train", WINDOW)) == len(
-        open_dataset(recording, "train", WINDOW)
+    assert len(open_dataset(replace(OF, data=in_xarray), "train")) == len(
+        open_dataset(replace(OF, data=recording), "train")
     )
     for array, file, kind in (
         (recording, "recording.npy", Recordings),

@@ -101,9 +101,9 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "is not told of which: train that first, and begin with its weights, --weights RUN"),
-        (["--model_args.of", "simvp_small"], "and simvp is not trained: do that first, and begin"),
-        (["--weights", "trained", "--loss", "mae"], "which is --loss mse, or then from members"),
+        ([], "none is named: train that first, and begin with its weights, --weights RUN"),
+        (["--model_args.of", "simvp_small"], "simvp is not trained: do that first, and begin"),
+        (["--weights", "trained", "--loss", "mae"], "by --loss mse, or then from drawn members"),
         (
             ["--weights", "other", "--model_args.of.simvp.blocks", "2"],
             "of another network than these options describe: simvp with",
