@@ -90,8 +90,9 @@ def test_stop_and_resume_in_other_settings(tmp_path, name: str, first: int) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", [2, 3])  # within an epoch of 3 steps, and at its end
 def test_datasets_and_models_that_draw_their_own_random_numbers_resume_too(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, first: int
 ) -> None:
     """Dropout in the network and torch.rand in the Dataset: random state is kept as well as
     weights.
@@ -114,7 +115,7 @@ class Noisy(torch.utils.data.Dataset):
     monkeypatch.setitem(MODELS, "dropping", Dropping)
     stopped_and_resumed(
         tmp_path,
-        2,  # of 3 steps an epoch
+        first,
         model="dropping",
         hidden=None,
         model_args={"core": {"convlstm": {"hidden": [6]}}},

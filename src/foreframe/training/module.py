@@ -126,9 +126,7 @@ class ForecastModule(L.LightningModule):
         epoch = loop.epoch_progress.current
         if loop.restarted_mid_epoch and epoch.processed == epoch.ready:
             loop.reset_restart_stage()
-        seed_everything(
-            self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1
-        )
+        self._seed_next_batch()
 
     def on_train_batch_start(self, clips: Batch, batch_index: int) -> None:
         seed_everything(
@@ -143,9 +141,14 @@ class ForecastModule(L.LightningModule):
         self.log("learning_rate", options.learning_rate * factor)
 
     def on_train_batch_end(self, outputs: Any, clips: Batch, batch_index: int) -> None:
-        seed_everything(
-            self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx + 1, 1
-        )
+        self._seed_next_batch()
+
+    def on_validation_end(self) -> None:
+        self._seed_next_batch()  # a validation may have drawn, and a resumed run does not repeat it
+
+    def _seed_next_batch(self) -> None:
+        step = self.trainer.fit_loop.total_batch_idx + 1
+        seed_everything(self.learning.seed, self.global_rank, step, 1)
 
     def out_of_time(self) -> bool:
         """Update the elapsed time; True at the end of the minutes, less the time reserved after the
