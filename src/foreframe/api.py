@@ -167,6 +167,17 @@ class Run:
         if not (self.folder / "config.yaml").is_file():
             raise ValueError(f"there is no run in {self.folder} (no config.yaml in it)")
 
+    def __repr__(self) -> str:
+        """Its folder, and its last and best validation."""
+        rows = self.scores
+        if not rows:
+            return f"Run {self.folder}: no validation yet"
+        errors = [row["scores"]["openstl"]["mse"]["overall"] for row in rows]
+        return (
+            f"Run {self.folder}: {rows[-1]['step']} steps, {len(rows)} validations\n"
+            f"  MSE (openstl) {errors[-1]:.4g} at the last one, {min(errors):.4g} at the best"
+        )
+
     def __fspath__(self) -> str:
         return str(self.folder)
 
@@ -429,7 +440,7 @@ class DataCheck:
     recordings: "Sequence[Checked]"
     lines: Sequence[str]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines)
 
     def write(self, path: str | os.PathLike[str]) -> None:

@@ -35,6 +35,11 @@ class Ensemble(Sequence[Clip]):
         """Members with these frames, otherwise equal to `clip`."""
         return cls([replace(clip, frames=member) for member in frames])
 
+    def __repr__(self) -> str:
+        t, c, h, w = self[0].frames.shape
+        units = f" in {self[0].units}" if self[0].units else ""
+        return f"Ensemble of {len(self)} members: {t} frames of {c} x {h} x {w}{units}"
+
     def __len__(self) -> int:
         return len(self._members)
 
@@ -57,8 +62,8 @@ class Ensemble(Sequence[Clip]):
 
     def mean(self) -> Clip:
         """The mean of the members. It has the least squared error if members are drawn from the
-        true distribution; otherwise the deterministic forecast, index is neither a member nor the
-        mean, may be better.
+        true distribution; otherwise the deterministic forecast, which is neither a member nor
+        the mean, may be better.
         """
         return self._over(lambda frames: frames.mean(axis=0))
 

@@ -121,7 +121,7 @@ class Rolling:
             paint_of_probability(options, units),
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         units = self.clip.units or self.forecaster.scaling.units
         start = f"one after every {self.options.every} from frame {self.firsts[0] - 1} on"
         return f"{plural(len(self), 'forecast')} of {in_words(self.options, units)}, {start}"

@@ -17,7 +17,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.data.cuts import since_cut
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.outputs import check_output, write_forecast, write_place
+from foreframe.forecasting.outputs import write_forecast, write_place
 from foreframe.forecasting.places import Place, place_at
 from foreframe.visuals import Paint, paint_for
 
@@ -61,7 +61,7 @@ class Forecast:
         """(steps,C,H,W), or (members,steps,C,H,W), in the data's units."""
         return np.asarray(self.future.frames)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         steps = self.options.steps
         units = self.clip.units or self.scaling.units
         text = f"{in_words(self.options, units)} that {'follows' if steps == 1 else 'follow'} "
@@ -92,7 +92,6 @@ class Forecast:
             ValueError: unknown ending, or the file cannot be written; no partial file stays.
         """
         options, paint = self.options, None
-        check_output(path, options.at is not None)
         past, future, truth = self.past, self.future, self.truth
         if options.probability is not None and isinstance(future, Ensemble):
             units = self.clip.units or self.scaling.units
