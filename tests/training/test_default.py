@@ -305,7 +305,7 @@ def test_stopped_and_resumed_equals_never_stopping(tmp_path, capsys) -> None:
     foreframe.fit(data=film, run=tmp_path / "b", trainer={"max_steps": 5}, **SHORT)
     config = yaml.safe_load((tmp_path / "b" / "config.yaml").read_text())
     assert (config["past"], config["minutes"], config["validation_clips"]) == (4, None, 40)
-    assert config["data_args"]["augment"] == "flips"
+    assert config["splits"]["augment"] == "flips"
     capsys.readouterr()
     parts = foreframe.fit(resume=tmp_path / "b", trainer={"max_steps": 9})
     said = capsys.readouterr().out

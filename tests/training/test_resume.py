@@ -166,7 +166,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(
     killed(groups(run, epochs=1), monkeypatch, ForecastModule, "training_step")
     assert (run / "config.yaml").exists()
     train(*groups(None, epochs=1, resume=str(run)))
-    assert f"{run} has no checkpoint yet: it begins anew" in capsys.readouterr().out
+    assert f"{run} has no checkpoint yet: it starts again" in capsys.readouterr().out
     assert last(run)["global_step"] == 4
     other = tmp_path / "other"
     killed(groups(other, epochs=1), monkeypatch, ForecastModule, "training_step")

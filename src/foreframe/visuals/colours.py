@@ -5,7 +5,6 @@ from functools import lru_cache
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
-from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from foreframe.base.wording import closest
@@ -212,7 +211,9 @@ def text_width(text: str, size: int) -> float:
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which foreframe needs anyway, has
-    # one that does.
+    # one that does. It is slow to import: not before it is needed.
+    from matplotlib import get_data_path
+
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
