@@ -8,8 +8,8 @@ second in a random order after that; frames a second of a film that is read from
 not kept, and of windows here and there of a grid that is not kept; a training step of `quick` and
 of `nowcast` on one process, and the share of it that fetching the batch takes; the peak of memory.
 
-Each row is a process, which starts anew for each round. With --old SRC, the folder that another
-checkout's foreframe lies in, both take turns. Tables have medians.
+Each row is a process, which starts anew for each round. With --old SRC, the folder `src` of another
+checkout, both take turns. Tables have medians.
 """
 
 import argparse
@@ -110,8 +110,10 @@ def measure(row: str, film: str, radar: str) -> dict[str, float]:
 
 
 def asked(row: str, film: str, radar: str, source: str) -> dict[str, float]:
+    # Another checkout's own script knows its names.
+    script = Path(source).resolve().parent / "benchmarks" / "loading.py" if source else __file__
     done = subprocess.run(
-        [sys.executable, __file__, film, "--row", row, "--radar", radar],
+        [sys.executable, script, film, "--row", row, "--radar", radar],
         stdout=subprocess.PIPE,
         check=True,
         env=os.environ | ({"PYTHONPATH": source} if source else {}),

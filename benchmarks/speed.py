@@ -7,9 +7,10 @@ asked in turn, one at a time, round after round; tables have medians and ratios 
 ceiling is the faster of a matrix product and a 5x5 convolution of 128 channels, measured before and
 after. Useful multiply-adds are counted: a convolution of a first state's zeros is not.
 
-With --old SRC, the folder that another checkout's foreframe lies in, each row that foreframe runs
-in is timed with that one too, in the same rounds: `git worktree add ../before COMMIT`, then
-`--old ../before/src`. A last table says how many times as long as the old one each takes.
+With --old SRC, the folder `src` of another checkout, whose own worker.py knows its names, each row
+that foreframe runs in is timed with that one too, in the same rounds: `git worktree add ../before
+COMMIT`, then `--old ../before/src`. A last table says how many times as long as the old one each
+takes.
 
 Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras
 where --keras names a Python that has it), quick (a training step of that preset), growth (with
@@ -41,17 +42,18 @@ class Worker:
         device: str,
         clock: str,
         python: str = sys.executable,
+        script: Path = HERE / "worker.py",
         **environment: str,
     ) -> None:
         self.way = way
         self.process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), way.split("@")[0], json.dumps(sizes), device, clock],
+            [python, str(script), way.split("@")[0], json.dumps(sizes), device, clock],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=os.environ | environment,
         )  # fmt: skip
         if self._answer() != "ready":
             raise SystemExit(
-                f"{way} with {sizes} did not start; try: {python} {HERE / 'worker.py'} {way} "
+                f"{way} with {sizes} did not start; try: {python} {script} {way} "
                 f"'{json.dumps(sizes)}' {device}"
             )
 
@@ -82,7 +84,9 @@ def workers(
                 path = os.pathsep.join(
                     filter(None, (str(given.old.resolve()), os.environ.get("PYTHONPATH")))
                 )
-                started.append(Worker(way, sizes, given.device, given.clock, PYTHONPATH=path))
+                script = given.old.resolve().parent / "benchmarks" / "worker.py"
+                how = sizes, given.device, given.clock
+                started.append(Worker(way, *how, script=script, PYTHONPATH=path))
             else:
                 started.append(Worker(way, sizes, given.device, given.clock))
         yield started
