@@ -37,6 +37,15 @@ def test_values_keep_their_units() -> None:
         forecaster.predict(torch.full((2, 1, 8, 8), torch.nan), 1)
 
 
+def test_a_refused_frame_does_not_set_the_scale_of_a_stream() -> None:
+    live = foreframe.Forecaster.load("persistence").stream(steps=1)
+    frame = np.linspace(0, 9, 64, dtype=np.float32).reshape(1, 8, 8)
+    with pytest.raises(ValueError, match="infinite"):
+        live.push(np.where(frame == 0, np.inf, frame / 100))
+    live.push(frame)
+    assert (live.forecaster.scaling.low, live.forecaster.scaling.high) == (0.0, 9.0)
+
+
 def test_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "rain.nc"
     standins.rain(file, frames=12, side=32)

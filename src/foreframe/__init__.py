@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-    # OpenMP's threads that wait for each other sleep soon, and do not keep a core from whoever else
-    # works on it: of GNU's in rounds of waiting, of Intel's and LLVM's in milliseconds. Read once,
-    # when torch is loaded; loader workers and further processes inherit it (docs/performance.md).
+    # OpenMP's threads that wait for each other sleep soon, so that other processes get their cores:
+    # GNU's after so many rounds, Intel's and LLVM's after so many milliseconds. Read once, when
+    # torch is loaded; loader workers and child processes inherit it (docs/performance.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 

@@ -1,4 +1,5 @@
-"""What a notebook calls: one call for each verb, of the same name and with the same option names.
+"""The functions of notebooks and services: what the verbs train (here `fit`), predict, stream,
+evaluate and `data check` do, with the option names of the command line.
 
 Nothing heavy is loaded before it is needed: Lightning only to train.
 """
@@ -100,11 +101,11 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run
 
 
 def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Options:
-    """Options by their names to the five groups of them, checked, on those of a recipe and of a run
-    that is resumed.
+    """The five groups of options, from those given by name over those of a recipe and of a run that
+    is resumed, checked.
 
     Raises:
-        ValueError: the first that is wrong, and what it could be.
+        ValueError: the first invalid one, with the alternatives.
     """
     return options_from(_configs(recipe), _changes(given))
 
@@ -127,7 +128,7 @@ def _changes(given: Mapping[str, Any]) -> Given:
 
 
 def _plain_option(name: str, value: Any) -> Any:
-    """Data in memory stay what they are."""
+    """A value as a YAML file would give it; data in memory are unchanged."""
     return value if name == "data" and not isinstance(value, os.PathLike) else _plain(value)
 
 
@@ -148,12 +149,12 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """A training's folder, and what came of it. A notebook shows its scores, its last picture, and
-    who is ahead where `foreframe evaluate` has scored it.
+    """The folder of a training, and its results. A notebook shows its scores, its last picture and,
+    if `foreframe evaluate` has scored it, its scorecard.
 
     Args:
         folder: with config.yaml, checkpoints, validation.jsonl and pictures.
-        data: what it was trained on, where that was in memory, which no file tells.
+        data: the data of training if they were in memory, since no file has them.
 
     Raises:
         ValueError: there is no run in the folder.
@@ -198,11 +199,11 @@ class Run:
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
     def evaluate(self, **options: Any) -> Card:
-        """Its scorecard on the test split: `foreframe.evaluate`, whose options it takes."""
+        """Its scorecard, by default on the test split; options as in `foreframe.evaluate`."""
         return evaluate(self, **options)
 
     def curves(self) -> "Picture":
-        """Scores of validation, one after the other."""
+        """MSE and SSIM of each validation; raises ValueError before the first."""
         panels = {
             "validation MSE (openstl)": ("openstl", "mse"),
             "validation SSIM (standard)": ("standard", "ssim"),
@@ -227,7 +228,7 @@ class Run:
 
     @property
     def scorecard(self) -> Card | None:
-        """What `foreframe evaluate` last wrote of the run's own test split; None without it."""
+        """The last one that `foreframe evaluate` wrote for the run's own data; None without any."""
         file = self.folder / "evaluation" / "scorecard.json"
         return Card(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
@@ -277,7 +278,7 @@ class Picture:
         return self.png
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it; raises ValueError when that is not possible."""
+        """Write the file; raises ValueError if that is not possible."""
         from foreframe.base.files import atomic_write
 
         with atomic_write(Path(path)) as rough:
@@ -285,7 +286,7 @@ class Picture:
 
 
 def open_run(folder: str | os.PathLike[str]) -> Run:
-    """A run that was trained before; raises ValueError where there is none."""
+    """The run in a folder; raises ValueError if there is none."""
     return Run(Path(folder))
 
 
@@ -305,16 +306,15 @@ def predict(
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
-        source: a recording as of `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
+        source: a recording as in `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
             data's own units.
         output: a file to write it to, by its ending; by default none.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
-        progress: called with how many of how many forecasts are done, where `every` asks for
-            several.
+        progress: called with the number of forecasts done and the total, if `every` makes several.
 
     Returns:
-        The forecast, which knows what was seen and what came; with `every` forecasts that roll
-        through the recording.
+        The forecast, with the past and, as far as it is recorded, the truth; rolling forecasts with
+        `every`.
 
     Raises:
         ValueError: as loading, opening, forecasting and writing do.
@@ -363,14 +363,13 @@ def predict(
 
 @dataclass(frozen=True, eq=False)
 class Live:
-    """What came of one frame of a stream.
+    """A frame of a stream: the forecast after it, and the errors of earlier forecasts of it.
 
     Args:
         frame: its number, counted from 0.
-        forecast: (steps,C,H,W) that follow it, of members (members,steps,C,H,W), in the data's own
-            units; None where none was due.
-        errors: of earlier forecasts of this frame, the root mean squared error by how many frames
-            ahead they were made.
+        forecast: (steps,C,H,W), of members (members,steps,C,H,W), in the data's units; None between
+            forecasts.
+        errors: root mean squared errors of earlier forecasts of this frame, by lead time.
     """
 
     frame: int
@@ -397,11 +396,11 @@ def stream(
         options, changes: the fields of `StreamOptions` by name, or an object that they change.
 
     Yields:
-        One `Live` for each frame. What was seen is saved to the file that `state` names when the
-        stream ends, and when it is closed.
+        A `Live` for each frame. The state is saved to the file `state` when the stream ends, and
+        when it is closed.
 
     Raises:
-        ValueError: as loading, reading, forecasting and saving do; no frame at all.
+        ValueError: errors of loading, reading, forecasting and saving; no frame at all.
     """
     options = _options(StreamOptions, options, changes)
     from foreframe.base.notes import warn
@@ -430,10 +429,10 @@ def stream(
 
 @dataclass(frozen=True, eq=False)
 class DataCheck:
-    """What was found in recordings; it prints itself.
+    """The result of `check`, which prints its lines.
 
     Args:
-        recordings: each with what is missing, damaged or repeated in it.
+        recordings: each with its missing, damaged and repeated frames.
         lines: the same in words, and how the recordings would be split.
     """
 
@@ -444,7 +443,7 @@ class DataCheck:
         return "\n".join(self.lines)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """A .png of frames spread over the first recording; raises ValueError where it cannot."""
+        """Write a .png of frames spread over the first recording; raises ValueError if not."""
         from foreframe.forecasting.outputs import write_sheet
 
         write_sheet(Path(path), self.recordings[0])
@@ -463,13 +462,13 @@ def check(
     """Look through recordings before training on them, as `foreframe data check` does.
 
     Args:
-        source: recordings, as of `foreframe.clips_from`.
-        output: .png of frames spread over the recording; with several recordings the first one's.
+        source: recordings, as in `foreframe.clips_from`.
+        output: .png to write, of frames spread over the first recording.
         reading, splits: how they are read and split.
         past, future, stride: of windows, in frames.
 
     Raises:
-        ValueError: as reading does; an output that is no .png.
+        ValueError: errors of reading; an output that is not a .png.
     """
     if output is not None and Path(output).suffix.lower() != ".png":
         raise ValueError(f"output {output}: the contact sheet is a .png")
@@ -488,10 +487,10 @@ def check(
 
 
 def _options(kind: type[Kind], given: Kind | None, changes: Mapping[str, Any]) -> Kind:
-    """Options of a verb: an object of them, changed by what has their names.
+    """Options of a verb: an object of them, or the defaults, changed by name.
 
     Raises:
-        ValueError: a name that is no option, or a value that it cannot have.
+        ValueError: an unknown name, or an invalid value.
     """
     plain = {name: _plain_option(name, value) for name, value in changes.items()}
     if given is None:
@@ -525,15 +524,15 @@ def evaluate(
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes; None scores external
             `forecasts`, and the baselines.
-        data: what to score on, as of `fit`; by default what it was trained on. A Dataset is scored
+        data: what to score on, as in `fit`; by default the data of training. A Dataset is scored
             as it is, all of it, unless `split` names a block.
         options, changes: the fields of `EvaluateOptions` by name, below, or an object that they
             change. By default no report is written.
         progress: called after each batch with how many clips are scored, and how many will be.
 
     Returns:
-        See `foreframe.evaluation.card.score_clips`, and "data" and "split"; a dict which a terminal
-        and a notebook show as a table.
+        As `foreframe.evaluation.card.score_clips`, with "data", "data_args", "split", "reading" and
+        "splits" unless a Dataset is scored as it is; a dict that prints as a table.
 
     Raises:
         ValueError: as loading, opening and scoring do.
@@ -554,17 +553,17 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Scored:
-    """What is scored, and on what, opened.
+    """A forecaster and the clips to score it on.
 
     Args:
-        forecaster: with the window to score; persistence where there is no other.
-        name: of its row: "model", or "persistence".
+        forecaster: with the window to score; persistence if none was named.
+        name: of its row: "model", or the name of a baseline.
         dataset: the clips, by their numbers.
-        where: what the clips are: "data", "split" and how these were opened; empty for a Dataset
-            that is scored as it is.
-        own: whether they are what the forecaster was trained on.
-        forecasts: external ones.
-        options: how they are scored.
+        where: "data", "split" and the options of opening them; empty for a Dataset that is scored
+            as it is.
+        own: whether the data are those of training.
+        forecasts: forecasts of other programs.
+        options: options of scoring.
     """
 
     forecaster: "Forecaster"
@@ -646,13 +645,13 @@ def open_scored(
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     row = model_name(forecaster.model) if forecaster.free else "model"
-    # What was given keeps its own window.
+    # A new one: the caller's forecaster keeps its window.
     forecaster = Forecaster(forecaster.model, window, scaling, trained, match=forecaster.match)
     return Scored(forecaster, row, dataset, where, own, forecasts, options)
 
 
 def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions) -> DataOptions:
-    """The data that a user means: those that are given, or those of training."""
+    """The data to score on: the user's, or those of training."""
     from foreframe.forecasting.recordings import data_to_score
 
     given = options.of_data

@@ -55,6 +55,8 @@ def test_its_card_says_what_it_joins(folder: Path) -> None:
     assert main(["ensemble", *runs, "-o", str(folder / "carded")]) == 0
     card = (folder / "carded" / "README.md").read_text()
     assert "# Ensemble of 2 forecasters" in card
+    assert "2 models as one, of " in card
+    assert "It was trained to forecast" not in card
     assert '**members**: ["first", "second"]' in card
     assert "**seed**" not in card
     assert "**preset**" not in card

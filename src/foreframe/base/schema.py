@@ -30,7 +30,7 @@ WORDS = {
 
 
 class UnknownError(ValueError):
-    """No model, or part of one, is registered by this name: `what` says of what kind, and which."""
+    """No model, or part of a model, has this name; `what` is its kind and the name."""
 
     def __init__(self, what: str, choose: str) -> None:
         super().__init__(f"{what} is unknown; {choose}; {OWN}")
@@ -38,16 +38,16 @@ class UnknownError(ValueError):
 
 
 def typed(kind: type[Kind], values: Any, what: str) -> Kind:
-    """`kind(**values)`, where `values` may be anything at all.
+    """`kind(**values)` of untrusted values.
 
     Args:
-        kind: a dataclass; its own checks, of ranges, come after those of the types.
-        values: from a file.
-        what: how the message names them, or "" where their names say enough.
+        kind: a dataclass; its own checks, of ranges, come after those of types.
+        values: of any type, from a file or a call.
+        what: the name of the values in messages; "" if the names of the fields are enough.
 
     Raises:
-        ValueError: no mapping, a name that is no field, a field without value, a value of another
-            type, or what `kind` raises.
+        ValueError: no mapping, a name that is no field, a missing field, a value of another type;
+            errors of `kind`.
     """
     made = check_types(kind, values, what)
     for field in fields(kind):  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
 
 
 def check_types(kind: Any, values: Any, what: str) -> dict[str, Any]:
-    """Arguments of `kind`, a class or a function, each of the type of its parameter.
+    """Arguments of `kind`, a class or a function, each converted to the type of its parameter.
 
     Raises:
         ValueError: no mapping; a name that is no parameter, with the nearest; the first value of
@@ -82,13 +82,13 @@ def check_types(kind: Any, values: Any, what: str) -> dict[str, Any]:
 
 
 def group_of(hint: Any) -> Any:
-    """The dataclass that a type is, or that is annotated to it; None of others."""
+    """The dataclass that a type is, or that is annotated to it; None for others."""
     return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
 
 
 def converted(value: Any, hint: Any, where: str) -> Any:
-    """A value as one of a type: a mapping in the place of a dataclass becomes one; where only some
-    of a dataclass's fields are given (`Annotated[dict, kind]`), these are checked.
+    """A value converted to a type. A mapping becomes the dataclass that the type is; with
+    `Annotated[dict, kind]`, some fields of a dataclass, it stays one with checked values.
 
     Raises:
         ValueError: it is of another type, or a number too large or not finite.
@@ -104,7 +104,7 @@ def converted(value: Any, hint: Any, where: str) -> Any:
         made = msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
         raise ValueError(_in_words(str(error), value, hint, where)) from None
-    except TypeError:  # a union of classes: that of somebody else's function, which checks it
+    except TypeError:  # a union of classes: the function that has it checks the value
         return value
     for number in made if isinstance(made, list | tuple) else [made]:
         if isinstance(number, int | float) and not abs(number) < MOST:
@@ -114,7 +114,7 @@ def converted(value: Any, hint: Any, where: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Numbers of numpy as Python's, in lists, too."""
+    """Convert numbers of numpy to Python's, also in lists."""
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     return value.item() if getattr(value, "shape", None) == () else value
@@ -152,8 +152,8 @@ def is_plain(hint: Any) -> bool:
 
 
 def merged(before: Any, change: Any) -> Any:
-    """Arguments with a change in them, to all levels; where both are {a kind: its arguments} of
-    different kinds, the change alone.
+    """Arguments with a change merged in at all levels; the change alone if both are
+    {kind: arguments} of different kinds.
     """
     if not isinstance(before, Mapping) or not isinstance(change, Mapping):
         return change
@@ -165,13 +165,13 @@ def merged(before: Any, change: Any) -> Any:
 
 
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
-    """One of several kinds, and all of its arguments, from plain values: its name, or
-    {its name: arguments}.
+    """The name of one of several kinds and all of its arguments, with defaults, from plain values:
+    its name, or {its name: arguments}.
 
     Args:
         kinds: classes or functions by name; their positional-only parameters are not for `given`.
-        given: maybe a stranger's.
-        what: how the message names it.
+        given: untrusted.
+        what: its name in messages.
 
     Raises:
         ValueError: no such kind, more than one, or arguments that it does not take.
@@ -201,7 +201,7 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
 
 
 def parameters(kind: Any) -> dict[str, inspect.Parameter]:
-    """What a class or a function may be given by name."""
+    """The parameters of a class or a function that can be passed by name."""
     known = inspect.signature(kind).parameters.values()
     return {p.name: p for p in known if p.kind is not p.POSITIONAL_ONLY}
 
@@ -236,7 +236,7 @@ def check_plain(value: Any, what: str, depth: int = 0) -> None:
 
 
 def brief(value: Any, quoted: bool = True) -> str:
-    """A value of a stranger in a message: one line, not long, no control characters."""
+    """An untrusted value for a message: one line, not long, no control characters."""
     if isinstance(value, str):
         text = value if len(value) <= 120 else value[:120] + "..."
         text = "".join(c if c.isprintable() else "?" for c in text)

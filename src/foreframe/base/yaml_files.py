@@ -1,6 +1,6 @@
-"""YAML as plain values: numbers, words, lists and mappings, and nothing that YAML can do besides.
+"""YAML as plain values: numbers, words, lists and mappings, without any other feature of YAML.
 
-A file may be a stranger's: it runs no code, and a few lines of it never stand for much memory.
+Files are untrusted: they run no code, and a few lines never expand to much memory.
 """
 
 import re
@@ -30,7 +30,7 @@ class _Refused(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Names are words, and each is there once."""
+    """A loader that refuses names that are not words, and repeated names."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
@@ -55,20 +55,20 @@ for _tag, (_pattern, _first) in SCALARS.items():
 
 
 def plain_yaml(text: str, what: str) -> Any:
-    """The value that YAML stands for.
+    """Read YAML as a plain value.
 
     Args:
-        text: as it stands in a file, or behind a flag.
+        text: the content of a file, or the value of a flag.
         what: the file or flag, for messages.
 
     Raises:
-        ValueError: no YAML, several documents, aliases (a few lines of which can stand for more
-            than any memory), tags (which ask for objects), more than 32 levels, names that are no
-            words or stand there twice; with the line.
+        ValueError: not YAML, several documents, aliases (a few lines of which can expand beyond any
+            memory), tags (which create objects), more than 32 levels, names that are not words, or
+            repeated ones; with the line.
     """
     try:
         _check_events(text)
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader with less in it
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader, restricted
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark and "\n" in text.strip() else ""
@@ -79,7 +79,7 @@ def plain_yaml(text: str, what: str) -> Any:
 
 
 def _check_events(text: str) -> None:
-    """One walk over the text, which builds nothing."""
+    """Refuse what is not plain, in a pass over the text that builds nothing."""
     depth = 0
     event: Any
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -97,11 +97,11 @@ def _check_events(text: str) -> None:
 
 
 def read_yaml(file: str) -> dict[str, Any]:
-    """The lines of a file.
+    """The options in a file, by name.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is too large, no text, or holds no names and values; as `plain_yaml`.
+        ValueError: it is too large, not text, or not a mapping; errors of `plain_yaml`.
     """
     what = f"config {file}"
     with open(file, "rb") as opened:

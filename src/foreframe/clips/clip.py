@@ -282,14 +282,16 @@ class Clip:
 
     @property
     def step(self) -> Any:
-        """Median time between frames: timedelta64, timedelta or seconds; None without times."""
+        """Median time between frames: timedelta64, timedelta or seconds; None without times, or
+        with only one.
+        """
         if self.times is None or len(self) < 2:
             return None
         return np.sort(np.diff(self.times))[(len(self) - 1) // 2]
 
     def times_after(self, steps: int) -> np.ndarray | None:
-        """Times of the next `steps` frames at the usual step, where months stay months; None
-        without times.
+        """Times of the next `steps` frames, at `step` from each other, where months stay months;
+        None without times, or with only one.
         """
         if self.times is None or self.step is None:
             return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from foreframe.clips.clip import Window
 
 BUDGET = 1.0  # GiB
-LONG = 2**31  # of numbers that count something, none is as large
+LONG = 2**31  # frames, pixels, clips and the like are fewer
 
 Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
 LAST, GUIDE, NONE = get_args(Match)
@@ -204,7 +204,9 @@ class DataOptions:
         return Window(self.past, self.future, self.stride)
 
     def of_recordings(self) -> list[str]:
-        """Those of `reading`, `splits` and `scaling` that differ from the usual, by name."""
+        """Names of the options of `reading`, `splits` and `scaling` that differ from their
+        defaults.
+        """
         groups = {"reading": self.reading, "splits": self.splits}
         names = [f"{name}.{of}" for name, group in groups.items() for of in not_usual(group)]
         return names + ["scaling"] * (self.scaling is not None)
@@ -222,7 +224,11 @@ SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions]
 
 
 def check_at_least(least: float, **options: float | None) -> None:
-    """Refuse options below `least`, or beyond reason, naming the first; None is left alone."""
+    """Refuse options below `least`, or of `LONG` and more; None is accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
     for name, value in options.items():
         if value is None or least <= value < LONG:
             continue
@@ -234,7 +240,11 @@ def check_at_least(least: float, **options: float | None) -> None:
 
 
 def check_words(**options: Any) -> None:
-    """Refuse text that is empty, or holds what no name can."""
+    """Refuse text that is empty, or has a NUL character; other types are accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
     for name, text in options.items():
         if isinstance(text, str) and (not text.strip() or "\0" in text):
             raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
@@ -252,7 +262,7 @@ def check_match(*match: str | None) -> None:
 
 
 def _as_tuples(options: Any) -> None:
-    """So that options from a file equal those of a call."""
+    """Turn lists into tuples, so that options from a file equal those of a call."""
     for name, value in vars(options).items():
         if isinstance(value, list):
             object.__setattr__(options, name, tuple(value))

@@ -43,7 +43,7 @@ from foreframe.models import (
 from foreframe.visuals import Card
 
 Tell = Callable[[int, int], Any]
-"""Called after each batch with the number of clips scored, and of all clips."""
+"""Called after each batch with the number of clips scored, and the number of all."""
 
 
 @torch.inference_mode()
@@ -66,21 +66,22 @@ def score_clips(
             values, which are never scored.
         forecasts: forecasts of other programs, from `open_forecasts`; only clips that all of them
             cover are scored.
-        name: the forecaster's name in tables. A baseline's name stands for that baseline; the
-            others are then compared with the first of `forecasts`.
+        name: the forecaster's name in tables. A baseline's name takes that baseline's row;
+            others are then compared with the first of `forecasts`, if there are any.
+        progress: called after each batch, see `Tell`.
 
     Returns:
-        {"clips", "past", "future", "units", "precision" ("auto" resolved), "reference": the name
-        that others are compared with, "scores": {"model" or baseline: {convention: {score:
-        {"overall", "per_lead"}}}}, "events": {"model" or baseline: {threshold: {score: the same}}},
+        {"clips", "past", "future", "units", "precision" ("auto" resolved), "period": of "cycle", or
+        None, "reference": the name that others are compared with, "scores": {name: {convention:
+        {score: {"overall", "per_lead"}}}}, "events": {name: {threshold: {score: the same}}},
         "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}, "relative": errors
         over those of persistence (`evaluation/metrics/relative.py`), "comparison": {name:
         `Scoring.comparison`; for 1 - SSIM under "ssim", for the RMSE of data with units under
         "rmse"}, "baselines": the scored ones, without the reference, "best_baseline": {"mse" and
         "ssim", or "rmse": name}, "in_words": the lead over that baseline}; with members also
-        "ensemble": {"seed", and by name:
-        `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
-        Plain values, ready for JSON. Data with units have a third convention, `physical`.
+        "ensemble": {"seed", and by name: `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
+        A name is that of a row: "model", a baseline, or another forecast. Plain values, ready for
+        JSON. Data with units have a third convention, `physical`.
 
     Raises:
         ValueError: clips that are too short, damaged or of other channels than the model's; an

@@ -1,4 +1,4 @@
-"""External forecasts: the past frames that other programs need, and which clip each belongs to."""
+"""Forecasts of other programs: the past frames that these need, and matching forecasts to clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,15 +26,15 @@ from foreframe.models import Parts
 def write_pasts(
     path: str | Path, dataset: Dataset, window: Window, scaling: Scaling, clips: int | None = None
 ) -> int:
-    """The past frames of the clips that `evaluate` scores, in its order, for other programs to
-    forecast from: (N,T,C,H,W) as .npy, float32 in the data's own units (0 to 255 for 8-bit
+    """Write the past frames of the clips that `evaluate` scores, in its order, from which other
+    programs forecast: (N,T,C,H,W) as .npy, float32 in the data's own units (0 to 255 for 8-bit
     pictures), NaN where missing, without inputs.
 
     Returns:
-        How many clips.
+        The number of clips.
 
     Raises:
-        ValueError: when it cannot be written; no half file stays.
+        ValueError: it cannot be written; no partial file stays.
     """
     which = chosen(dataset, clips)
     c, h, w = np.shape(dataset[0])[1:]
@@ -52,8 +52,11 @@ def write_pasts(
 def open_external(
     forecasts: Sequence[Forecasts], dataset: Any, clips: int | None, forecaster: Forecaster
 ) -> tuple[Sequence[int], dict[str, Callable[[Sequence[int]], Tensor]]]:
-    """The clips that are scored, and for each of `forecasts` a function that reads those of some
-    clips, on the network's scale.
+    """The clips to score, and for each of `forecasts`, by name, a function that reads the forecasts
+    of some clips, (B,S,C,H,W) on the network's scale.
+
+    Raises:
+        ValueError: forecasts that are too short, in other units, or without a clip in common.
     """
     window, scaling = forecaster.window, forecaster.scaling
     times = _times(dataset, window) if any(given.times for given in forecasts) else None
@@ -78,7 +81,7 @@ def open_external(
 
 
 def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
-    """The times of the frames that each clip asks for; None where they are not known."""
+    """The times of the future frames of each clip; None if they are not known."""
     if not isinstance(dataset, Recordings) or any(clip.times is None for clip in dataset.clips):
         return None
     known = [moments(clip.times) for clip in dataset.clips if clip.times is not None]
@@ -117,15 +120,18 @@ def _reader(
 
 
 def _of_files(scaling: Scaling, dataset: Any, clip: int) -> Scaling:
-    """The scaling of a clip's numbers in files, as `foreframe predict` writes its forecast: those
-    of 8-bit pictures go to 255 also where the network was trained on 0 to 1.
+    """The scaling of a clip's values in files, as `foreframe predict` writes them: 8-bit pictures
+    are on 0 to 255 even if the network was trained on 0 to 1.
     """
     return scaling.of(clip_set(dataset).dtype_of(clip))
 
 
 def checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> Tensor:
-    """A forecast that is a number wherever the truth is; 0, as networks are shown, where NaN says
-    that the past never held a value.
+    """A forecast of another program, checked; 0, as in the input of networks, where it is NaN and
+    no past value is known.
+
+    Raises:
+        ValueError: NaN or infinity where the truth is known.
     """
     forecast = forecast.to(parts.past.device)
     forecast = forecast.where(~(forecast.isnan() & parts.last.isnan().unsqueeze(1)), 0)

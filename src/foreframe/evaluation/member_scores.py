@@ -57,12 +57,12 @@ class Ensembles:
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"]:
         """Draw and score the forecaster's members of these clips; returns them."""
-        asked, lagged = (
+        own, lagged = (
             drawn_for(which, n, self.seed, self.within) for n in (self.members, self.lagged.lags)
         )
         guided = GUIDE in self.matches.values()
-        own, guide = forecast_clips(self.model, parts, precision, guided, asked)
-        members = own.unflatten(0, (-1, self.members))
+        futures, guide = forecast_clips(self.model, parts, precision, guided, own)
+        members = futures.unflatten(0, (-1, self.members))
         # In turn: each ensemble is many times as large as all forecasts of a batch.
         for row, match in self.matches.items():
             matched = match_members(match, members, parts.last, guide)
@@ -83,7 +83,7 @@ class Ensembles:
 def drawn_for(
     clips: Sequence[int], members: int, seed: int, within: tuple[float, float]
 ) -> EnsembleRequest:
-    """So many members of each of these clips, by the clips' numbers: whichever clips they are
-    scored or shown with.
+    """A request for members of these clips, keyed by the clips' numbers, so that they do not depend
+    on the other clips of a batch.
     """
     return EnsembleRequest(members, further(key_of(seed), torch.tensor(list(clips))), within)

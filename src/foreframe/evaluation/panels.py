@@ -5,8 +5,8 @@ from typing import Any
 
 
 def panels_of(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Curves by lead time: for films MSE and SSIM, also relative to persistence, for fields the
-    error in units, for events CSI. PSNR would repeat the MSE.
+    """Curves by lead time: for films MSE and SSIM, also relative to persistence, for fields
+    RMSE in units and MSE, for events CSI. PSNR would repeat the MSE.
 
     Black is included only as the reference or the best baseline: for temperatures or films its
     error is so large that all other curves would coincide.

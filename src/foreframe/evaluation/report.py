@@ -104,6 +104,7 @@ class _Clips:
     """Clips and their forecasts for pictures, in the data's units if they have any.
 
     Args:
+        forecaster, dataset: as for `score_clips`.
         card: the scorecard; pictures show its reference.
         others: readers of the forecasts of other programs.
     """

@@ -1,4 +1,4 @@
-"""Options of scoring, handed on whole; loads neither torch nor numpy."""
+"""Options of scoring; loads neither torch nor numpy."""
 
 import math
 from collections.abc import Mapping, Sequence

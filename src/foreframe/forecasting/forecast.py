@@ -21,7 +21,7 @@ from foreframe.forecasting.outputs import write_forecast, write_place
 from foreframe.forecasting.places import Place, place_at
 from foreframe.visuals import Paint, paint_for
 
-ALIKE = 1e-3  # of a model's range, a difference that is none
+ALIKE = 1e-3  # of a model's range: smaller differences are none
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class Forecast:
 
     Args:
         clip: the recording.
-        past, future: the frames seen and the forecast, in the data's units: a `Clip`, or an
-            `Ensemble` of members.
+        past: the frames seen, in the data's units.
+        future: the forecast in the same units, an `Ensemble` if it has members.
         truth: the frames that followed, one for each lead time, NaN beyond the recording's end;
             None without later frames.
         last: number of the last frame seen.

@@ -1,4 +1,4 @@
-"""A trained model with its window, scaling and options of reading: trained, saved, loaded, used."""
+"""A model with its window, scaling and options of reading, which forecasts, is saved and loaded."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,8 @@ class Forecaster:
             read alike.
         about: plain values for the model card, such as a title or scores; the code never reads
             them.
-        match: the default match of forecasts: "last", "guide" or "none" (see `predict`).
+        match: the default match of forecasts: "last", "guide" or "none" (see
+            `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
     """
 
@@ -73,10 +74,10 @@ class Forecaster:
         """A description in three lines."""
         name, window, scaling = model_name(self.model), self.window, self.scaling
         weights = sum(p.numel() for p in self.model.parameters())
-        trained = f" on {self.trained.data}" if self.trained.data else ""
+        trained = f", trained on {self.trained.data}" if self.trained.data else ""
         values = f"{scaling.low:g} to {scaling.high:g} {scaling.units}".rstrip()
         return (
-            f"Forecaster: {name} of {weights:,} parameters, trained{trained}\n"
+            f"Forecaster: {name} of {weights:,} parameters{trained}\n"
             f"  forecasts {window.future} frames from {window.past}, and as many as are wanted\n"
             f"  values of {values} ({scaling.kind})"
         )
@@ -210,7 +211,7 @@ class Forecaster:
         except ValueError as error:
             raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
         pictures = self.scaling.of(clip.frames.dtype)
-        if pictures is not self.scaling:  # what is on [0, 1] is on the network's scale
+        if pictures is not self.scaling:  # these pictures are on 0 to 255, futures still on [0, 1]
             futures = pictures.to_units(futures)
         future = replace(
             clip,

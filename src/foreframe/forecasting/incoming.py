@@ -33,14 +33,14 @@ PAUSE = 0.05  # seconds between two looks into a folder
 
 
 def place_of(live: Stream, source: str) -> dict[str, Any]:
-    """How far a source was read: its beginning, unless this stream was saved while it read the same
+    """The position in a source: its beginning, unless the stream was saved while it read the same
     file or folder.
 
     Args:
-        source: as of `live_frames`.
+        source: as in `live_frames`.
 
     Returns:
-        The `place` that `live_frames` goes on from.
+        The `place` from which `live_frames` continues.
     """
     path = source if source == "-" or "://" in source else str(Path(source).resolve())
     return dict(live.source) if live.source.get("path") == path and path != "-" else {"path": path}
@@ -58,13 +58,13 @@ def live_frames(
     Args:
         source: a film or any other file of recordings; a folder of pictures or .npy frames, which
             may grow; "-" for standard input, a film or .npy frames one after the other.
-        place: how far the source was read before. It goes on from there, and is kept up to date:
-            `frames` of a file, or the name of the `last` file of a folder.
+        place: the position to continue from, kept up to date: the number of `frames` read from a
+            file, or the name of the `last` file of a folder.
         wait: seconds without a new file after which a growing folder counts as finished.
         reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
 
     Raises:
-        ValueError: what reading raises, or other channels than the model's.
+        ValueError: errors of reading; other channels than the model's.
     """
     place = {} if place is None else place
     how = reading_as_trained(forecaster, source, reading, whole=True)
@@ -91,7 +91,7 @@ def live_frames(
 
 
 def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Frame]:
-    """The frames of recordings, without those that `place` says were taken before."""
+    """The frames of recordings after the first `frames` of `place`, which are counted on there."""
     taken, start = place.get("frames", 0), 0
     for clip in clips:
         for k in range(max(0, taken - start), len(clip)):
@@ -114,9 +114,9 @@ def _from_folder(
 ) -> Iterator[Frame]:
     """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
 
-    A file that cannot be read may still be being written: as long as it is the newest it is waited
-    for, and else left out with a note. One with a name before the last one taken is too late, and
-    never looked at.
+    A file that cannot be read may still be in writing: while it is the last one, it is tried again
+    for `wait` seconds; then, or if others follow, it is skipped with a note. Files with names
+    before the last one taken are ignored.
     """
     last = natural(Path(place["last"])) if place.get("last") else None
     quiet = time.monotonic()  # since when nothing has come
@@ -133,14 +133,14 @@ def _from_folder(
                 warn(f"{path.name} cannot be read, and is left out")
                 continue
             yield _single(frame, path.name)
-            quiet = time.monotonic()  # the forecast took its time: that is no silence of the folder
+            quiet = time.monotonic()  # the time of the forecast does not count
         if over and time.monotonic() - quiet >= wait:
             return
         time.sleep(PAUSE)
 
 
 def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray | None:
-    """The array in a file, or None where the file is not whole."""
+    """The array in a file; None if the file cannot be read."""
     is_raster = is_geotiff(path)
     if is_raster:
         needed("rasterio", "geotiff", f"{path.name}: reading GeoTIFF")
@@ -160,7 +160,7 @@ def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
         yield from film_stream(pipe, budget)
         return
-    # numpy asks a file that it knows for its position, which a pipe cannot tell
+    # Of a real file, numpy reads the position, which a pipe lacks.
     plain: Any = SimpleNamespace(read=pipe.read)
     while pipe.peek(1):
         try:

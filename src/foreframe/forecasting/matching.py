@@ -69,8 +69,8 @@ def match_members(
     guide: Float[Tensor, "b s c h w"] | None = None,
 ) -> Float[Tensor, "b m s c h w"]:
     """`match_to` for each member in turn."""
-    matched = [match_to(match, member, last, guide) for member in members.unbind(dim=1)]
-    return torch.stack(matched, dim=1)
+    each = [match_to(match, member, last, guide) for member in members.unbind(dim=1)]
+    return torch.stack(each, dim=1)
 
 
 def _ascending(frames: Float[Tensor, "*n h w"]) -> torch.return_types.sort:

@@ -36,14 +36,14 @@ COLOURS = ("red", "green", "blue")
 
 
 def check_output(path: str | Path, of_a_place: bool = False) -> str:
-    """The kind of file that a name asks for, its ending; "" is a folder of numbered PNG pictures.
+    """The kind of file that a path names: its ending, or "" for a folder of numbered PNG pictures.
+    Wrong paths are refused here, before anything is computed.
 
     Args:
-        of_a_place: whether it is to hold the values of one place alone, as of `write_place`.
+        of_a_place: whether the file is for the values of a single place, as in `write_place`.
 
     Raises:
-        ValueError: an ending that is not written, or a place where nothing can be: said before
-            anything is computed.
+        ValueError: an unknown ending, or a path that cannot be written to.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -80,30 +80,30 @@ def write_forecast(
     attributes: Mapping[str, Any] | None = None,
     paint: Paint | None = None,
 ) -> None:
-    """A forecast, by the ending of `path`: .mp4 and .gif play the past and then the forecast,
+    """Write a forecast by the ending of `path`: .mp4 and .gif play the past and then the forecast,
     framed in orange; .png lays them side by side; a name without ending becomes a folder of
     numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the last three with its
     times, units and coordinates.
 
     Args:
-        past, future: what was seen, and what was made of it, in the same units; of an `Ensemble`
-            pictures show the mean, the spread and some members, values are those of all members.
-        scaling: of the forecaster: its range is what grey pictures show.
-        truth: what came, a frame for each of the forecast, NaN where it is not known; shown on the
-            left.
+        past, future: the frames seen and the forecast, in the same units. Of an `Ensemble` films
+            show the mean and some members, a .png also the spread, and other files have all
+            members.
+        scaling: the forecaster's, whose range is that of grey pictures.
+        truth: the frames that followed, one for each lead time, NaN where unknown; shown too.
         colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
         fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than
             a second.
-        attributes: of a .nc or .zarr as a whole, e.g. its history.
-        paint: of what is other than the forecaster's values, such as probabilities; by default over
-            what is shown of the past, the forecast, or the mean of members, and what came: single
-            members may go beyond.
+        attributes: global attributes of a .nc or .zarr, e.g. its history.
+        paint: colours of values other than the forecaster's, such as probabilities. By default
+            colours span the past, the forecast (of members their mean) and the truth; single
+            members may exceed them.
 
     Raises:
-        ValueError: unknown ending or colours, or what cannot be written; no half file stays.
+        ValueError: unknown ending or colours, or the file cannot be written; no partial file stays.
     """
     kind = check_output(path)
-    paint_for(colours, 0, 1, "")  # refuses an unknown name for files that hold no colours, too
+    paint_for(colours, 0, 1, "")  # refuses unknown names for files without colours too
     if kind in TO_GO_ON_WITH:
         write_values(path, future, attributes)
         return
@@ -113,7 +113,7 @@ def write_forecast(
     some = future[0] if isinstance(future, Ensemble) else future
     made = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
     if paint is None:
-        # Outlying members would leave all else in one colour.
+        # A range with outlying members would show all other values in one colour.
         shown = [whole, made.mean(axis=0), *([] if came is None else [came])]
         paint = paint_of(colours, scaling, some.units, shown)
     how: dict[str, Any] = {"paint": paint, "times": captions(past.times, some.times)}
@@ -138,16 +138,16 @@ def write_rolling(
     attributes: Mapping[str, Any] | None = None,
     paint: Paint | None = None,
 ) -> None:
-    """Forecasts that roll through a recording, by the ending of `path` as of `write_forecast`:
-    their values, or pictures of each beside what came, on one scale.
+    """Write rolling forecasts of a recording by the ending of `path`, as `write_forecast`: their
+    values, or pictures of each beside the truth, on a common scale.
 
     Args:
         clip: the recording.
-        firsts, steps: the first frame of each forecast, and how many it has.
-        forecasts: what was seen, the forecast and what came, as of
-            `foreframe.evaluation.walk.rolling`; drawn one after the other.
-        scaling, colours, fps, attributes: as of `write_forecast`.
-        paint: of what is other than the recording's values, such as probabilities.
+        firsts, steps: the first frame of each forecast, and its number of frames.
+        forecasts: past, forecast and truth of each, as `foreframe.evaluation.walk.Rolling` yields
+            them; consumed one at a time.
+        scaling, colours, fps, attributes: as in `write_forecast`.
+        paint: colours of values other than the recording's, such as probabilities.
 
     Raises:
         ValueError: as `write_forecast`.
@@ -156,7 +156,7 @@ def write_rolling(
     if kind in TO_GO_ON_WITH:
         write_values(path, [future for _, future, _ in forecasts], attributes)  # type: ignore[arg-type]
         return
-    # The scale and the size of all pictures are known before the first: from frames evenly spread.
+    # The range of colours is needed before the first picture: it is that of evenly spread frames.
     some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
     targets, units = clip.without_inputs(), clip.units or scaling.units
     if paint is None:
@@ -181,15 +181,15 @@ def write_place(
     place: Place,
     truth: Clip | None = None,
 ) -> None:
-    """A forecast at one place as .csv, a line for each time and variable: time (ISO, or seconds),
-    frames ahead (0 is the last one seen), variable, units, what was measured, and the forecast, or
-    each member of it.
+    """Write a forecast at a single place as .csv, a line for each time and variable: time (ISO, or
+    seconds), frames ahead (0 is the last one seen), variable, units, the measured value, and the
+    forecast or each of its members.
 
     Args:
-        past, future, truth: as of `write_forecast`.
+        past, future, truth: as in `write_forecast`.
 
     Raises:
-        ValueError: unknown ending, or what cannot be written; no half file stays.
+        ValueError: unknown ending, or the file cannot be written; no partial file stays.
     """
     check_output(path, of_a_place=True)
     some = future[0] if isinstance(future, Ensemble) else future
@@ -216,7 +216,7 @@ def write_place(
 
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
-    """Name and units of each channel, as the file of the clip has them."""
+    """Name and units of each channel: those of the clip's file, if it has any."""
     if clip.variables:
         return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
     n = clip.frames.shape[1]
@@ -227,18 +227,17 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
 
 
 def _exact(time: Any) -> str:
-    """A time as ISO has it, to the second; seconds as they are."""
+    """A date in ISO format, to the second, or a number of seconds."""
     if isinstance(time, np.datetime64):
         return str(time.astype("datetime64[s]"))
     return f"{time:.6g}" if isinstance(time, float) else time.isoformat()
 
 
 def write_sheet(path: str | Path, checked: Checked) -> None:
-    """Frames spread over a recording, side by side as a .png; those that something is wrong with
-    are marked.
+    """Write frames spread over a recording, side by side, as a .png; faulty ones are marked.
 
     Raises:
-        ValueError: when it cannot be written.
+        ValueError: it cannot be written.
     """
     flags, moments, clip = checked.flags(), checked.moments, checked.clip
     low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
@@ -255,18 +254,18 @@ def write_values(
     forecast: Clip | Ensemble | Sequence[Clip] | Sequence[Ensemble],
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """One forecast, or a list of several that began at different times, without pictures; each may
-    be of members.
+    """Write the values of a forecast, or of a list of forecasts with different starts; each may be
+    an ensemble.
 
-    .npy and .npz hold (S,C,H,W), of members (M,S,C,H,W), rows from north to south, and for a list
-    an axis before these; .nc and .zarr have the dimensions of the file that was read, or start and
-    lead in place of time, and `realization` for members.
+    .npy and .npz hold (S,C,H,W), of members (M,S,C,H,W), row 0 at the top, and for a list a leading
+    axis; .nc and .zarr have the dimensions of the file that was read, for a list start and lead in
+    place of time, and `realization` for members.
 
     Args:
-        attributes: of a .nc or .zarr as a whole.
+        attributes: global attributes of a .nc or .zarr.
 
     Raises:
-        ValueError: when it cannot be written.
+        ValueError: it cannot be written.
     """
     kind = Path(path).suffix.lower()
     if kind in (".nc", ".zarr"):
@@ -291,8 +290,8 @@ def write_values(
 
 
 def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
-    """numpy's own writer leaves a half-closed archive behind on a full disk, which complains once
-    more when it is thrown away.
+    """Write an archive by way of memory: on a full disk numpy's own writer leaves an open archive,
+    which fails once more when it is deleted.
     """
     archive = io.BytesIO()
     np.savez_compressed(archive, **arrays)
@@ -300,7 +299,7 @@ def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
 
 
 def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps: float) -> None:
-    """Pictures that follow each other: .mp4, .gif, or "" for a folder of numbered ones."""
+    """Write frames (H,W,3) as .mp4, .gif, or "", a folder of numbered pictures."""
     if kind == ".mp4":
         write_mp4(path, frames, fps)
     elif kind == ".gif":
@@ -310,8 +309,8 @@ def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps:
 
 
 def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndarray]) -> Paint:
-    """Colours for these frames: plain pictures over the forecaster's range, fields over the range
-    of what is shown.
+    """Colours for frames: grey over the forecaster's range for data without units, else over the
+    range of these frames.
 
     Raises:
         ValueError: unknown colours.
@@ -325,9 +324,7 @@ def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndar
 
 
 def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | None:
-    """A label for each time, past then forecast: when it is, and how far ahead; None without
-    times.
-    """
+    """A label for each time of past and forecast, with the lead time; None without times."""
     if past is None or future is None:
         return None
     now = past[-1]
@@ -351,6 +348,6 @@ def _minute(time: Any) -> str:
 
 
 def usual_fps(clip: Clip) -> float:
-    """A film's own rate; 5 for everything slower than one frame a second, or without times."""
+    """The rate of a clip with times in seconds, at most 240; 5 below one a second or otherwise."""
     step = clip.step if clip.times is not None and clip.times.dtype.kind == "f" else None
     return min(float(1 / step), 240.0) if step and 0 < step < 1 else 5.0

@@ -22,7 +22,7 @@ def open_recording(
     forecaster: "Forecaster", source: Any, recording: int | None, reading: Mapping[str, Any]
 ) -> Clip:
     """See `Forecaster.open`."""
-    # A film is one recording, whatever scenes it was trained by.
+    # A film is a single recording, even if training was split by scenes.
     given = {"cuts": False, **reading}
     clips = read_clips(source, reading_as_trained(forecaster, source, given, whole=True))
     if recording is None and len(clips) > 1:
@@ -47,22 +47,22 @@ def reading_as_trained(
     """How a source is read: as in training, changed by `given`.
 
     Args:
-        whole: of a model that sees large frames reduced as large as they are, whatever it was
-            trained and scored on.
+        whole: read frames at full size for a model that reduces large frames itself, whatever size
+            it was trained and scored at.
 
     Raises:
         ValueError: a name that is no field of `ReadOptions`, or a value that it cannot have.
     """
-    trained = replace(forecaster.trained.reading, budget=BUDGET)  # the user says how much
+    trained = replace(forecaster.trained.reading, budget=BUDGET)  # a user's limit, not training's
     if whole and forecaster.model.reduces:
         trained = replace(trained, size=None)
-    if str(source).lower().endswith((".npy", ".npz")):  # a grid gave it that name
+    if str(source).lower().endswith((".npy", ".npz")):  # these names are of a grid's variables
         trained = replace(trained, variable=None, targets=None)
     return trained.changed(given)
 
 
 def data_to_score(forecaster: "Forecaster", where: str, given: Mapping[str, Any]) -> DataOptions:
-    """The data to score on: those of training, changed by what the user says; other recordings are
+    """The data to score on: those of training, changed by the user's options; other recordings are
     read as those of training.
 
     Args:
@@ -75,7 +75,7 @@ def data_to_score(forecaster: "Forecaster", where: str, given: Mapping[str, Any]
     options = data_of(forecaster.trained, where, given)
     reading = given.get("reading") or {}
     if "data" not in given:
-        # How many clips an epoch had says nothing about how many to score.
+        # The number of clips in an epoch is not the number to score.
         args = {name: value for name, value in options.data_args.items() if name != "clips"}
         return replace(options, data_args=args | (given.get("data_args") or {}))
     others = options.data != forecaster.trained.data
@@ -110,10 +110,10 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) ->
 def _doubts(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     """Reasons to suspect that a recording is of another kind than the training data."""
     scaling = forecaster.scaling
-    if scaling.units and not clip.units and clip.attributes:  # a grid, which could have said
+    if scaling.units and not clip.units and clip.attributes:  # a grid, which has attributes
         yield f"it tells no units, and is taken to be in {scaling.units}"
     if scaling.kind not in ("minmax", "standard"):
-        return  # a fixed range refuses by itself: no frame is read for nothing
+        return  # fixed ranges refuse or cut values outside: read no frame
     last = clip.frames[len(clip) - 1 : len(clip), : clip.channels]
     known = last[np.isfinite(last)]
     if known.size and (known.min() > scaling.high or known.max() < scaling.low):

@@ -202,7 +202,7 @@ def _filled(name: Any, args: Any, weights: Mapping[Any, Any]) -> Model:
         if not weight.is_floating_point():
             raise ValueError(f"its weight {key} is of {weight.dtype}, not of floating point")
     model.load_state_dict(dict(weights))
-    # as convolutions on a CPU like them
+    # The layout that suits convolutions on a CPU.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -224,7 +224,7 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
     trained = config["trained"]
     about = {name: value for name, value in trained.items() if value not in ("", None, {})}
     about |= config["about"]
-    each = config["args"]["of"] if config["model"] == "several" else []
+    each = config["args"]["of"] if config["model"] == "ensemble" else []
     what = f"{len(each)} models as one," if each else f"A `{config['model']}`"
     made = "By default it forecasts" if each else "It was trained to forecast"
     values = f"values {scaling['low']:g} to {scaling['high']:g} {scaling['units']}".rstrip()

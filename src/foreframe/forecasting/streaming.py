@@ -81,9 +81,7 @@ class Stream:
                 f"a frame of {format_size(frame.shape)}, but the stream began with "
                 f"{format_size(last.shape[1:])}"
             )
-        if last is None:
-            self.forecaster = self.forecaster.fitted(frame[None])
-        f = self.forecaster
+        f = self.forecaster.fitted(frame[None]) if last is None else self.forecaster
         if isinstance(frame, np.ndarray):
             frame = f.scaling.from_pictures(frame)
         # `_past` refuses frames without any value; after other frames that is only an outage.
@@ -97,7 +95,7 @@ class Stream:
         with self._computing():
             state = f.model.encode(past, self.state)
         # In a single statement: Ctrl-C may come at any time.
-        self.state, self._last, self.seen = state, last, self.seen + 1
+        self.forecaster, self.state, self._last, self.seen = f, state, last, self.seen + 1
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:

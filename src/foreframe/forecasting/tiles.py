@@ -59,8 +59,8 @@ def forecast_in_tiles(
         tile: side of tiles in pixels; 0 forecasts whole frames.
         overlap: pixels that neighbouring tiles share, a quarter of a tile by default.
         known: the inputs of the frames that follow.
-        ensemble: the members that are asked for; None for one forecast.
-        group: how many members or clips at a time.
+        ensemble: the members to forecast; None for a single forecast.
+        group: number of members to decode at a time.
 
     Raises:
         ValueError: an overlap that does not fit the tiles.

@@ -25,12 +25,12 @@ class Trained:
         data: the option `data` of training: a built-in name, a path or an import path; "" if
             unknown.
         data_args: its arguments, plain values.
-        reading: how recordings were read, by which other recordings are read too.
+        reading: how recordings were read, and how other recordings are read.
         splits: how they were split.
-        frame: H and W of the frames, None where they are not known.
-        preset: of the model.
-        weights: name of the published ones that it began with; "" for none.
-        seed: of weights and clips.
+        frame: H and W of the frames; None if unknown.
+        preset: name of the model's preset.
+        weights: name of the published weights that training began with; "" for none.
+        seed: seed of weights and clips.
 
     Raises:
         ValueError: a field out of its range.
@@ -59,7 +59,7 @@ class Trained:
             raise ValueError(f"seed is at least 0, not {self.seed}")
 
     def config(self) -> dict[str, Any]:
-        """Plain values, those of groups that are not the usual ones."""
+        """Plain values; of reading and splits only those that differ from the defaults."""
         groups = {"reading": not_usual(self.reading), "splits": not_usual(self.splits)}
         return asdict(self) | groups
 
@@ -70,11 +70,12 @@ def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptio
     Args:
         trained: what its file says.
         where: the user's name for the file, for the message.
-        given: from the user, fields of `DataOptions`; where the data are those of training, they
+        given: from the user, fields of `DataOptions`; if the data are those of training, they
             change the arguments, reading and splits of training.
 
     Raises:
-        ValueError: no data named, and those of training are imported, fetched or missing here.
+        ValueError: no data are named, and those of training are unknown, imported, fetched or
+            missing here; invalid options.
     """
     data, args = given.get("data"), dict(given.get("data_args") or {})
     if data is not None and data != trained.data:
@@ -85,7 +86,7 @@ def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptio
         )
     kept = {name: value for name, value in trained.data_args.items() if name not in args}
     check_harmless(where, data is None, trained.data, kept, "was trained on")
-    reading = replace(trained.reading, budget=BUDGET)  # the user says how much, not a file
+    reading = replace(trained.reading, budget=BUDGET)  # a user's limit, not a file's
     of_training = {
         "data": trained.data,
         "data_args": kept | args,

@@ -3,13 +3,8 @@
 from collections.abc import Sequence
 
 from foreframe.evaluation.metrics.correlation import SUMS, pearson
-from foreframe.evaluation.metrics.ensemble_scorecard import (
-    EnsembleScorecard,
-    ensemble_scores,
-    scores_of_ensemble,
-)
+from foreframe.evaluation.metrics.ensemble_scorecard import EnsembleScorecard, ensemble_scores
 from foreframe.evaluation.metrics.events import event_scores
-from foreframe.evaluation.metrics.members import Members
 from foreframe.evaluation.metrics.pair import Pair, clipped, in_units
 from foreframe.evaluation.metrics.pixel import (
     absolute_error,
@@ -73,14 +68,14 @@ values are never scored (see `Pair`).
 def scores_of(
     units: str = "", thresholds: Sequence[float] = (), scales: Sequence[int] = ()
 ) -> Scores:
-    """The scores of data in these units: `physical` with units, and a convention for each threshold
-    (see `event_scores`, also for errors).
+    """The scores of data in these units: `physical` only with units, and a convention for each
+    threshold (see `event_scores`, also for errors).
     """
     conventions = ("standard", "openstl", *(("physical",) if units else ()))
     return {name: SCORES[name] for name in conventions} | event_scores(thresholds, scales, units)
 
 
 __all__ = [
-    "SCORES", "EnsembleScorecard", "Members", "Pair", "Score", "Scorecard", "Scores",
-    "ensemble_scores", "event_scores", "scores_of", "scores_of_ensemble", "structural_similarity",
+    "SCORES", "EnsembleScorecard", "Pair", "Score", "Scorecard", "Scores",
+    "ensemble_scores", "event_scores", "scores_of", "structural_similarity",
 ]  # fmt: skip

@@ -57,14 +57,16 @@ def paired_bootstrap(
         own, other: the sums of the score for each clip.
         value: the score as a function of total sums.
         groups: the group of each clip, such as its recording.
+        level: of the intervals.
+        seed: of the resampling.
     """
-    numbers, members = np.unique(np.asarray(groups), return_inverse=True)
+    numbers, group_of = np.unique(np.asarray(groups), return_inverse=True)
     n = len(numbers)
     draw = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     weights = torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))  # first: all, once
     by_group = [
         torch.zeros(len(sums), n, dtype=torch.float64).index_add_(
-            1, torch.from_numpy(members), sums.double()
+            1, torch.from_numpy(group_of), sums.double()
         )
         for sums in (own, other)
     ]
