@@ -5,9 +5,9 @@
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %. Of a model that draws members these are scored, too. The card has a table of
-each --scored scorecard.json of `foreframe evaluate` too, of rain, such as those of
-recordings; of members beside the lagged ensemble, where they were scored.
+costs more than 0.1 %. Of a model that draws members these are scored, too. For each --scored
+scorecard.json, which `foreframe evaluate` wrote for rain, such as recordings of radar, the card has
+further tables; those of members, where they were scored, are beside the lagged ensemble.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the

@@ -70,15 +70,13 @@ def plain(network: Any) -> Any:
 
 
 def compile_cells(network: Any) -> None:
-    """Have the engine compile its cells, by its switch, which only this function knows.
+    """Have the engine compile its cells.
 
     Raises:
-        UnsupportedError: for an engine without that switch, or without a compiler.
+        UnsupportedError: without a compiler.
     """
     import torch
 
-    if not hasattr(network, "compiled"):
-        raise UnsupportedError("this foreframe compiles no cells")
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(8))
     except Exception as error:  # of torch's or the system's, as it happens to fail
@@ -146,4 +144,7 @@ def main(way: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1:] == ["--help"]:
+        print(__doc__)
+    else:
+        main(sys.argv[1], Path(sys.argv[2]))

@@ -8,8 +8,8 @@ benchmarks/radar.py scores a forecaster. pysteps is no part of foreframe: pip in
 Scored are so many members of the forecaster, as they are and each matched to the last frame
 (`--match last` of `foreframe predict`), as many of STEPS, which matches its own so, and the lagged
 ensembles of dense motion and of optical flow, begun 0 to 4 frames ago. All see the same past. STEPS
-is told what pysteps' own examples of it tell: mm/h in dBR, all below 0.1 mm/h at -15 dBR; motion by
-Lucas-Kanade of the last 3 frames, perturbed by `bps`; noise nonparametric; 6 levels; else its
+has the settings of pysteps' own examples of it: mm/h in dBR, all below 0.1 mm/h at -15 dBR; motion
+by Lucas-Kanade of the last 3 frames, perturbed by `bps`; noise nonparametric; 6 levels; else its
 defaults.
 
 STEPS has no values where rain would come in from outside a window: no row is scored on what any of
@@ -305,6 +305,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from foreframe.api import open_scored
     from foreframe.evaluation import EvaluateOptions
+    from foreframe.forecasting.forecast_options import ForecastOptions
 
     how = grouped(f"{READ} {SMALL_READ}" if given.quick else READ)
     found = {}
@@ -314,7 +315,7 @@ def main(arguments: Sequence[str]) -> int:
                 given.forecaster,
                 EvaluateOptions(data=str(without(event, events, output)), **how),
             )
-            opened.forecaster.check_members(given.members)
+            opened.forecaster.options(ForecastOptions(members=given.members))  # has it members?
             # The archives are 1 km from pixel to pixel.
             km = float(how["reading"]["coarsen"])
             found[event] = scored(opened.forecaster, opened.dataset, km, given)

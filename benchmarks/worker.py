@@ -15,7 +15,7 @@ are compiled as `foreframe train` does by itself, where maps are large and a com
 CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly
 change; with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
 
-Whichever foreframe comes first on PYTHONPATH is timed, also one from before `one_pass`.
+Whichever foreframe comes first on PYTHONPATH is timed.
 """
 
 import ctypes
@@ -52,17 +52,14 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
         parameters = list(cell.parameters())
 
         def ran() -> Any:
-            run: Any = cell
             one_pass: Any = nullcontext()
-            if kind == "engine" and hasattr(engine, "in_step"):
-                run = engine.in_step([cell], x)[0]
-            elif kind == "engine":
+            if kind == "engine":
                 one_pass = engine.one_pass(x, compiled(s["batch"] * s["size"] ** 2 * s["hidden"]))
             h = c = None
             maps = []
             with one_pass:
                 for t in range(s["past"]):
-                    h, c = run(x[:, t], h, c)
+                    h, c = cell(x[:, t], h, c)
                     maps.append(h)
             return torch.stack(maps, dim=1)
 
@@ -81,8 +78,7 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
                 {"core": {"convlstm": {"hidden": [s["hidden"]] * layers}}},
             ).to(device)
             network.memory = "save" if "save" in options else "keep"
-            if hasattr(network, "step_values"):
-                network.compiled = compiled(s["batch"] * network.step_values(s["size"], s["size"]))
+            network.compiled = compiled(s["batch"] * network.step_values(s["size"], s["size"]))
         parameters = list(network.parameters())
 
         def ran() -> Any:
@@ -167,10 +163,7 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
         step()  # compilers take memory too, once
     give_memory_back()
     if way.startswith(("engine", "quick")) and device == "cpu":
-        try:
-            from foreframe.base.memory import keep_memory
-        except ImportError:  # an earlier foreframe
-            from foreframe.models.engine import keep_memory
+        from foreframe.base.memory import keep_memory
 
         keep_memory()  # as `foreframe train` does
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
@@ -194,4 +187,7 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    main(sys.argv[1], json.loads(sys.argv[2]), *sys.argv[3:])
+    if sys.argv[1:] == ["--help"]:
+        print(__doc__)
+    else:
+        main(sys.argv[1], json.loads(sys.argv[2]), *sys.argv[3:])

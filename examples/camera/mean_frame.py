@@ -1,7 +1,7 @@
 """What a picture of the empty scene would score: the mean of all training frames as every forecast,
 on the test windows of a run.
 
-python examples/camera/mean_frame.py RUN
+    python examples/camera/mean_frame.py RUN
 """
 
 import sys

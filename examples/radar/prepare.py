@@ -1,5 +1,6 @@
-"""Radar archives -> rain in mm/h, one NetCDF file an event: python examples/radar/prepare.py
-ARCHIVES OUTPUT
+"""Radar archives -> rain in mm/h, one NetCDF file an event.
+
+    python examples/radar/prepare.py ARCHIVES OUTPUT
 
 ARCHIVES is a folder with mch_rain_20150515.npz, knmi_acc_20100826.npz, mch_rain_20160711.npz and
 fmi_dbz_20170509.npz: frames (T,H,W) of whole numbers every 5 minutes on a 1 km grid, with `times`

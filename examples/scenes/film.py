@@ -427,7 +427,7 @@ class _Scene:
         return Waves(fields, _swings(rng, self.length, many))
 
     def _shimmers(self, n: int, fine: float) -> Waves:
-        """Light that plays upon a surface: water, leaves that turn, a screen."""
+        """Light that plays on a surface: water, leaves that turn, a screen."""
         rng = self.rng
         many = int(rng.integers(1, 4))
         slope, strength = 0.4 + 1.4 * rng.random(), _log(rng, 0.01, 0.12)

@@ -4,6 +4,7 @@ splits.
 
 import gzip
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -189,6 +190,27 @@ def test_digits_from_idx_and_npz_and_torchvision_files(tmp_path) -> None:
         (folder / f"{part}-images-idx3-ubyte").write_bytes(raw)
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)
     assert np.array_equal(digit_images("mnist", "test", root=tmp_path), images)
+
+
+def test_a_damaged_file_of_digits_is_named_and_a_bomb_takes_no_memory(tmp_path) -> None:
+    said = b"\x00\x00\x08\x03" + np.array([65536, 65536, 1], ">i4").tobytes()
+    (tmp_path / "large-idx3-ubyte").write_bytes(said)
+    small = b"\x00\x00\x08\x03" + np.array([1, 2, 2], ">i4").tobytes()
+    with gzip.open(tmp_path / "bomb-idx3-ubyte.gz", "wb") as file:
+        file.write(small + bytes(2**26))
+    (tmp_path / "torn-idx3-ubyte.gz").write_bytes(b"torn")
+    (tmp_path / "torn.npz").write_bytes(b"torn")
+    tracemalloc.start()
+    for name, reason in (
+        ("large-idx3-ubyte", "says that it holds 4 GiB"),
+        ("bomb-idx3-ubyte.gz", "cut short or too long"),
+        ("torn-idx3-ubyte.gz", "cannot be read"),
+        ("torn.npz", "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=f"digits: .*{name}.* {reason}"):
+            digit_images(tmp_path / name)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

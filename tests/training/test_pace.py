@@ -29,6 +29,8 @@ def test_validations_by_the_clock_become_rarer() -> None:
     assert val_check_interval("00:00:00:20", 4) == "00:00:01:20"
     assert val_check_interval("00:02:00:00", 4) == "00:02:00:00"
     assert val_check_interval(0.25, 4) == 0.25
+    with pytest.raises(ValueError, match="DD:HH:MM:SS"):
+        val_check_interval("00:10:00", 4)
 
 
 def test_a_clip_is_timed_and_the_network_left_as_it_was() -> None:

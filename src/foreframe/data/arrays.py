@@ -45,7 +45,7 @@ class _Array(NamedTuple):
 
     Args:
         where: what its file, or itself, is called in messages.
-        name: in an archive; "" elsewhere.
+        name: in an archive; "" for a .npy, or in memory.
         shape: of the array.
         frames: gives its frames by their shape (T,C,H,W), read when they are needed; all at once
             where they lie in an archive, or where the first axis runs fastest.
@@ -79,7 +79,7 @@ def _array(source: Source, variable: str | None, budget: float) -> _Array:
 
     def frames(shape: tuple[int, ...]) -> Frames:
         if name or header.fortran:
-            return as_frames(_read(path, [name], budget)[name].reshape(shape))
+            return as_frames(read_named(path, [name], budget)[name].reshape(shape))
         return frames_in(path, replace(header, shape=shape), budget)
 
     return _Array(str(path), name, header.shape, frames)
@@ -98,7 +98,7 @@ def _headers(path: Path) -> dict[str, Header]:
     return headers
 
 
-def _read(path: Path, names: Sequence[str], budget: float) -> dict[str, np.ndarray]:
+def read_named(path: Path, names: Sequence[str], budget: float) -> dict[str, np.ndarray]:
     """Those of the named arrays that a file has, in this machine's byte order and in C order, as
     torch wants them.
 
@@ -171,7 +171,7 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
     frames = array.frames(_as_recording(shape, where))
     if not array.name:
         return [Clip(frames, name=where)]
-    beside = _read(Path(where), [*TIMES, *PLACES, "units"], budget)
+    beside = read_named(Path(where), [*TIMES, *PLACES, "units"], budget)
     return [_described(frames, beside, where, "" if array.name == "frames" else array.name)]
 
 
@@ -199,16 +199,14 @@ def holds_clips(path: str | Path, variable: str | None = None) -> bool:
     return array.name == "clips" or _has_clip_axes(array.shape)
 
 
-def clips_in(
-    source: Source, variable: str | None = None, budget: float = BUDGET
-) -> Sequence[Frames]:
+def clips_in(source: Source) -> Sequence[Frames]:
     """The frames of each clip of a file or an array of clips, (N,T,C,H,W) or (N,T,H,W); those of a
     .npy are read when they are needed.
 
     Raises:
         ValueError: as `read_arrays`, or other axes.
     """
-    return _clips(_array(source, variable, budget))
+    return _clips(_array(source, None, BUDGET))
 
 
 def _clips(array: _Array) -> Sequence[Frames]:

@@ -37,10 +37,10 @@ def write_grid(
     along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
     `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
     Where leads differ between forecasts, as months do, `lead` counts frames. Members lie along
-    `realization`, before the times and after the starts. Dimensions, the order
-    of rows, coordinates, grid mapping and attributes are those of the file that the (first) clip
-    came from; channels that were several variables there are several again. Values are compressed
-    float32, NaN where missing. `read_grid` gives a single clip back.
+    `realization`, before the times and after the starts. Dimensions, the order of rows,
+    coordinates, grid mapping and attributes are those of the file that the (first) clip came from;
+    channels that were several variables there are several again. Values are compressed float32, NaN
+    where missing. `read_grid` gives a single clip back.
 
     Args:
         path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is

@@ -45,7 +45,7 @@ class Checked:
     Attributes:
         clip: the recording, as it would be read if nothing split it.
         folder: that decides its split (see `split_clips`).
-        parts: what gaps, and cuts if asked, make of it.
+        parts: what gaps, and changes of the scene with `cuts`, make of it.
         marked: frames that stand out, by the names of MARKS: the first after a gap in time, those
             in which everything is missing, that are black (0 everywhere, or of a picture of 8 bits
             at most 16), that have another value alone, that equal the frame before in every pixel,

@@ -193,12 +193,9 @@ def batches(
     dataset: Any,
     batch_size: int,
     limit: int | None = None,
-    what: str = "data",
     among: Sequence[int] | None = None,
 ) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """The clips of any Dataset, of all or `among` some at most `limit`, in batches; `what` names a
-    Dataset without a name in messages.
-    """
-    clips, keys = clip_set(dataset, what), chosen(dataset, limit, among)
+    """The clips of any Dataset, of all or `among` some at most `limit`, in batches."""
+    clips, keys = clip_set(dataset), chosen(dataset, limit, among)
     for start in range(0, len(keys), batch_size):
         yield clips.batch(keys[start : start + batch_size])

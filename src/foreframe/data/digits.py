@@ -2,6 +2,11 @@
 
 import gzip
 import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from foreframe.base.budget import GIB, in_gib
 from foreframe.base.extras import needed
+from foreframe.clips.data_options import BUDGET
+from foreframe.data.npy import read_array, read_header
 
 SPLITS = ("train", "validation", "test")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -23,10 +31,10 @@ def digit_images(
 ) -> np.ndarray:
     """uint8 images (N,H,W), 0 = background, of one split.
 
-    A hash of its own pixels gives each image its split: 8 in 10 train, 1 validation, 1 test.
-    So no image (and no copy of one) is in two splits, whatever file it comes from: what a model
-    trained on all of MNIST is tested on with the embedded digits it has never seen either. MNIST,
-    Fashion-MNIST and KMNIST take test from their own test files.
+    A hash of its own pixels gives each image its split: 8 in 10 train, 1 validation, 1 test. So no
+    image (and no copy of one) is in two splits, whatever file it comes from: a model that was
+    trained on "mnist" has not seen the embedded digits of test either. MNIST, Fashion-MNIST and
+    KMNIST take test from their own test files.
 
     Args:
         source: "mini", "mnist", "fashion_mnist", "kmnist", or the path of an .npz (key `images`) or
@@ -36,8 +44,8 @@ def digit_images(
         download: let torchvision download what `root` lacks.
 
     Raises:
-        ValueError: unknown source, a file that holds no images, files that are missing and may
-            not or cannot be downloaded.
+        ValueError: unknown source, a file that is damaged, holds no images or more than 1 GiB of
+            them, files that are missing and may not or cannot be downloaded.
     """
     source = str(source)
     if source in _TORCHVISION:
@@ -72,11 +80,14 @@ def _split_of(images: np.ndarray) -> np.ndarray:
 
 @cache
 def _npz_images(path: str) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as arrays:
-        if "images" not in arrays:
-            names = ", ".join(arrays.files) or "none"
-            raise ValueError(f"digits: {path} has no array `images` (it has {names})")
-        return _checked(arrays["images"], path)
+    with _named(path), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "images" in names:
+            with archive.open("images.npy") as file:
+                _check_memory(read_header(file).size, path)
+            with archive.open("images.npy") as file:
+                return _checked(read_array(file), path)
+    raise ValueError(f"digits: {path} has no array `images` (it has {', '.join(names) or 'none'})")
 
 
 @cache
@@ -84,19 +95,42 @@ def _idx_images(path: str) -> np.ndarray:
     """The format of LeCun's files: two zero bytes, a type, a rank, big-endian sizes, then the
     bytes.
     """
-    raw = Path(path).read_bytes()
-    raw = gzip.decompress(raw) if path.endswith(".gz") else raw
-    if len(raw) < 16 or raw[:4] != b"\x00\x00\x08\x03":
+    opened = gzip.open if path.endswith(".gz") else open
+    with _named(path), opened(path, "rb") as file:
+        head = file.read(16)
+        if len(head) < 16 or head[:4] != b"\x00\x00\x08\x03":
+            raise ValueError(
+                f"digits: {path} is not an idx file of 8-bit images (its first bytes are "
+                f"{head[:4].hex()})"
+            )
+        n, h, w = struct.unpack(">3I", head[4:])
+        _check_memory(n * h * w, path)
+        pixels = file.read(n * h * w + 1)
+        if len(pixels) != n * h * w:
+            raise ValueError(
+                f"digits: {path} should hold {n} images of {h}x{w} but is cut short or too long"
+            )
+    return _checked(np.frombuffer(pixels, dtype=np.uint8).reshape(n, h, w), path)
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Whatever reading a damaged file raises, as a ValueError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if str(error).startswith("digits: "):
+            raise
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"digits: {path} cannot be read ({reason})") from None
+
+
+def _check_memory(need: int, path: str) -> None:
+    """Refuse more bytes of images than fit, as the file's header says (ValueError)."""
+    if need > BUDGET * GIB:
         raise ValueError(
-            f"digits: {path} is not an idx file of 8-bit images (its first bytes are "
-            f"{raw[:4].hex()})"
+            f"digits: {path} says that it holds {in_gib(need)} of images; {BUDGET:g} GiB at most"
         )
-    n, h, w = np.frombuffer(raw, dtype=">i4", count=3, offset=4)
-    if len(raw) != 16 + n * h * w:
-        raise ValueError(
-            f"digits: {path} should hold {n} images of {h}x{w} but is cut short or too long"
-        )
-    return _checked(np.frombuffer(raw, dtype=np.uint8, offset=16).reshape(n, h, w), path)
 
 
 def _checked(images: np.ndarray, path: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from jaxtyping import Num
 
 from foreframe.base.wording import plural
 from foreframe.clips.data_options import BUDGET
-from foreframe.data.arrays import ARRAYS, clips_in
+from foreframe.data.arrays import ARRAYS, clips_in, read_named
 from foreframe.data.readers import clips_from
 from foreframe.data.store import open_grid
 
@@ -59,8 +59,7 @@ def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
         return _from_grid(path, variable)
     frames, times = clips_in(path), None
     if path.suffix.lower() == ".npz":
-        with np.load(path) as arrays:
-            times = arrays.get("times")
+        times = read_named(path, ["times"], BUDGET).get("times")
     if times is not None and times.shape != (len(frames), len(frames[0])):
         raise ValueError(
             f"{path}: times of shape {times.shape} for {len(frames)} forecasts of "

@@ -41,7 +41,7 @@ class _Header(NamedTuple):
         shape: bands, rows and columns.
         place: the numbers a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f.
         crs: the map, in WKT.
-        units: of the first band.
+        units: of the file's first band.
         bands: names of those that are read; "" where these have times, or none has a name.
     """
 

@@ -167,9 +167,10 @@ class MovingMNIST(ClipSet):
     def futures(
         self, keys: Sequence[Key], past: int, n: int, seed: int = 0
     ) -> Float[Tensor, "b n s 1 h w"]:
-        """What may come after the first `past` frames of clips, as often as it may: the future is
-        drawn anew n times from where the digits then are and how fast they go. With velocities that
-        are redrawn at walls no forecast can know more; with other rules there is one future.
+        """What may come after the first `past` frames of clips, each future as often as it is
+        likely: it is drawn anew n times from where the digits then are and how fast they go. With
+        velocities that are redrawn at walls no forecast can know more; with other rules there is
+        one future.
 
         Args:
             keys: as of `batch`.

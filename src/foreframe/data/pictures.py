@@ -38,7 +38,7 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
 
     Raises:
         ValueError: no such file, no animation that can be read, a TIFF of several pages, or a file
-            that claims more than the budget.
+            that says it holds more than the budget.
     """
     path = Path(path)
     if path.suffix.lower().startswith(".tif"):

@@ -159,10 +159,10 @@ def clips_from(
     needed.
 
     Args:
-        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP,
-            a folder of numbered pictures, a .npy or .npz file, a NetCDF file, a Zarr store
-            (folder or any fsspec URL), an ODIM HDF5, GRIB or GeoTIFF file, a folder of any of
-            these, however deep; or, in memory, an array, a tensor or an xarray object.
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a folder of numbered
+            pictures, a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),
+            an ODIM HDF5, GRIB or GeoTIFF file, a folder of any of these, however deep; or, in
+            memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
 
     A recording is split where its times leave a gap; files of a folder that go on where the one

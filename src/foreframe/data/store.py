@@ -31,7 +31,7 @@ class Opened(NamedTuple):
     """What lies in a source.
 
     Args:
-        dataset: an xarray Dataset, of a file's arrays none but the coordinates of dimensions read.
+        dataset: an xarray Dataset; of a file, nothing but the coordinates of dimensions is read.
         name: in messages.
         path: of a local file or folder.
     """

@@ -70,7 +70,7 @@ class Cycle(_Baseline):
         period: in frames: 24 for a day of hourly frames, 12 for a year of monthly ones.
 
     Raises:
-        ValueError: a period below 1.
+        ValueError: a period below 1, or above 10,000.
     """
 
     def __init__(self, period: int = 24) -> None:

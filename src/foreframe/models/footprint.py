@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from foreframe.models.interface import Model
 
-# Measured against the peak of a process (benchmarks/memory.py): convolutions copy maps and weights
+# Measured against the peak of a process (tests/test_memory.py): convolutions copy maps and weights
 # to other layouts while they work, which no tensor shows.
 FACTOR, FIXED = 1.2, 2**25
 GROUP = 2**29  # bytes for the clips or members that are forecast at a time
@@ -57,15 +57,14 @@ def at_once(
     frame: Sequence[int],
     steps: int,
     draws: bool = False,
-    memory: float = GROUP,
 ) -> int:
-    """How many of `wanted` clips or members to forecast at a time, so that they fit in `memory`
+    """How many of `wanted` clips or members to forecast at a time, so that they fit in `GROUP`
     bytes; at least one. Other arguments as of `footprint`.
     """
-    if wanted * bound(past, frame, steps) <= memory or wanted == 1:
+    if wanted * bound(past, frame, steps) <= GROUP or wanted == 1:
         return wanted
     each = footprint(model, past, frame, steps, draws) - FIXED
-    return min(wanted, max(1, int((memory - FIXED) // each)))
+    return min(wanted, max(1, (GROUP - FIXED) // each))
 
 
 def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bool) -> float:

@@ -91,8 +91,8 @@ class Carry(Head):
 
     A 1x1 convolution gives for each patch and step a velocity in pixels, summed over the steps to a
     displacement; for rows and columns the width of a Gaussian, its uncertainty; and a weight in
-    (0,1). A patch's pixels i, j are blurred by that Gaussian, moved, and added up where
-    patches meet:
+    (0,1). A patch's pixels i, j are blurred by that Gaussian, moved, and added up where patches
+    meet:
 
         frame[y, x] = Σ patches Σ i,j  k(y - row - i) · weight · pixel[i, j] · k(x - column - j)
 

@@ -20,10 +20,10 @@ class Lagged(Model):
 
     Args:
         of: a name of `BASELINES`, or {name: its arguments}.
-        lags: number of forecasts, at least 1.
+        lags: number of forecasts.
 
     Raises:
-        ValueError: an unknown baseline, arguments that it does not take, no lags.
+        ValueError: an unknown baseline, arguments that it does not take, lags below 1 or above 100.
     """
 
     draws = True

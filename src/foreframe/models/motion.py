@@ -15,7 +15,6 @@ from torch import Tensor
 from foreframe.models.interface import Model, State
 
 Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
-Grey = Float[Tensor, "b 1 h w"]
 
 KEPT = 7  # frames that a state keeps
 LAGS = (1, 3, 6)  # frames back at which the motion is checked

@@ -31,7 +31,7 @@ class OpticalFlow(Model):
             fewer were seen.
 
     Raises:
-        ValueError: pairs below 1; in `decode`, where OpenCV is missing.
+        ValueError: pairs below 1 or above 1000; in `decode`, where OpenCV is missing.
     """
 
     def __init__(self, pairs: int = 3) -> None:

@@ -114,7 +114,7 @@ class Recurrent(Model):
             hidden: channels of the decoder's hidden maps, layer by layer.
             kind, args: class of the head, and its arguments.
             frames: that the head makes at once.
-            shown: channels of the maps that are laid beside on the way up; by default the codec's.
+            shown: channels of the maps that lie beside these on the way up; by default the codec's.
         """
         self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
         self.up = self.codec.mirror(self.read, shown)

@@ -83,8 +83,8 @@ class ForecastModule(L.LightningModule):
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
-        asked = EnsembleRequest(VALIDATED) if self.network.draws else None
-        drawn = forecast_clips(self.network, parts, drawn=asked)[0].unflatten(0, (len(clips), -1))
+        request = EnsembleRequest(VALIDATED) if self.network.draws else None
+        drawn = forecast_clips(self.network, parts, drawn=request)[0].unflatten(0, (len(clips), -1))
         validated = {"past": parts.past_of_targets, "truth": parts.truth}
         validated["forecast"] = drawn.mean(dim=1)
         return validated | ({"members": drawn} if self.network.draws else {})

@@ -13,8 +13,9 @@ from foreframe.forecasting.precision import multiplies_bfloat16
 from foreframe.training.options import LearningOptions
 
 MOMENTUM = 0.95
-# Coefficients of a Newton-Schulz step: five steps bring singular values of 0.01 to 1 to about 1.
+# Coefficients of a Newton-Schulz step: so many bring singular values of 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
+STEPS = 5
 
 
 def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim.Optimizer:
@@ -122,7 +123,7 @@ class Muon(torch.optim.Optimizer):
             p.addcdiv_(mean, size, value=-group["lr"] / (1 - beta_1**n))
 
 
-def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor, "n o i"]:
+def orthogonal(matrices: Float[Tensor, "n o i"]) -> Float[Tensor, "n o i"]:
     """Approximate U Vᵀ of each matrix U S Vᵀ without decomposition, by Newton-Schulz steps X <- A X
     + (B XXᵀ + C (XXᵀ)²) X, in bfloat16 if the processor multiplies it: others take ten times as
     long for it as for float32.
@@ -131,7 +132,7 @@ def orthogonal(matrices: Float[Tensor, "n o i"], steps: int = 5) -> Float[Tensor
     half = multiplies_bfloat16(matrices.device.type)
     X = (matrices.mT if tall else matrices).to(torch.bfloat16 if half else torch.float32)
     X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(steps):
+    for _ in range(STEPS):
         G = X @ X.mT
         X = torch.baddbmm(X, torch.baddbmm(G, G, G, beta=B, alpha=C), X, beta=A)
     return (X.mT if tall else X).to(matrices.dtype)

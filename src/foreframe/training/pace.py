@@ -37,10 +37,16 @@ def validated_clips(minutes: float, wanted: int, seconds: float, trained: int) -
 def val_check_interval(interval: Any, seconds: float) -> Any:
     """Lightning's option; an interval by the clock is lengthened if validations of so many seconds
     would take more than half of their share.
+
+    Raises:
+        ValueError: text that is no time.
     """
     if not isinstance(interval, str):
         return interval
-    days, hours, minutes, rest = map(int, interval.split(":"))
+    parts = interval.split(":")
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        raise ValueError(f"trainer.val_check_interval is a time DD:HH:MM:SS, not {interval!r}")
+    days, hours, minutes, rest = map(int, parts)
     least = ((days * 24 + hours) * 60 + minutes) * 60 + rest
     longer = math.ceil(max(least, 2 * seconds / VALIDATING))
     return (
@@ -54,13 +60,13 @@ def seconds_of_validation(
 ) -> float:
     """Measured seconds of validating a clip, after a warm-up."""
     was_training = network.training
-    asked = EnsembleRequest(members) if members else None
+    request = EnsembleRequest(members) if members else None
     taken = []
     for n in (1, min(at_once, 4)):
         began = time.monotonic()
         clips = next(batches(validation, n, n))
         parts = parts_of(clips, window, network.inputs)
-        forecast = forecast_clips(network, parts, drawn=asked)[0].unflatten(0, (len(clips), -1))
+        forecast = forecast_clips(network, parts, drawn=request)[0].unflatten(0, (len(clips), -1))
         scoring = Scoring(window.future, {"model": scores_of()})
         scoring.add([("model", forecast.mean(dim=1))], parts.truth)
         taken.append((time.monotonic() - began) / len(clips))

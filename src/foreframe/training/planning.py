@@ -72,7 +72,7 @@ def plan(
         splits: the data, if already open.
 
     Raises:
-        ValueError: errors of training in options, data and device.
+        ValueError: as of training: options, data, device.
     """
     model = of_its_weights(model)
     machine = replace(machine, precision=resolved_precision(machine))

@@ -178,7 +178,7 @@ def check_origin(where: str, settings: Mapping[str, Any], given: Sequence[Sequen
         given: the names that lead to each option that was given beside it.
 
     Raises:
-        ValueError: with an offer in words.
+        ValueError: any of these in a config; the message has the flag that allows it.
     """
     args = {} if ("data_args",) in given else dict(settings.get("data_args") or {})
     for path in given:

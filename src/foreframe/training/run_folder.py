@@ -255,15 +255,13 @@ def check_recipe(
     if "optimizer" in changed:
         raise ValueError(
             f"{folder} was trained with other options than these: {what}. Another optimizer cannot "
-            "go on with what this one "
-            "remembers; take the change back, or begin a new run with --weights "
-            f"{shlex.quote(str(folder))}"
+            "go on with what this one remembers; take the change back, or begin a new run with "
+            f"--weights {shlex.quote(str(folder))}"
         )
     if not accepted:
         raise ValueError(
             f"{folder} was trained with other options than these: {what}. Take the change back "
-            "(config.yaml, or the flag), or go "
-            "on with it: --accept_changes"
+            "(config.yaml, or the flag), or go on with it: --accept_changes"
         )
     return f"going on with other options than before: {what}"
 

@@ -65,8 +65,8 @@ class BusyWatch(L.Callback):
 
 
 class BlankWatch(L.Callback):
-    """Prints if forecasts are flat while the truth is not, as often for a ConvLSTM that starts on
-    dark frames and gets stuck.
+    """Prints if forecasts are flat while the truth is not, as those of a ConvLSTM often are that
+    starts on dark frames and gets stuck.
 
     A forecast is blank while its contrast (standard deviation within a frame) is below 5 % of the
     truth's.

@@ -210,9 +210,10 @@ def text_width(text: str, size: int) -> float:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path  # late: `import foreframe` does not wait for it
+
     # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which foreframe needs anyway, has
     # one that does. It is slow to import: not before it is needed.
-    from matplotlib import get_data_path
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 

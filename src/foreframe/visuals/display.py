@@ -14,7 +14,7 @@ from foreframe.visuals.colours import paint_for
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.tables import figures, score_table, wrap
 
-FRAMES = 12  # of a clip that are shown
+FRAMES = 12  # of a clip that are shown, at most
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -24,12 +24,10 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def clip_png(clip: Clip, most: int = FRAMES) -> bytes:
-    """Frames of a clip side by side, at most so many and evenly spread, under their times or
-    numbers.
-    """
+def clip_png(clip: Clip) -> bytes:
+    """Frames of a clip side by side, evenly spread, under their times or numbers."""
     n = len(clip)
-    shown = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+    shown = np.unique(np.linspace(0, n - 1, min(n, FRAMES)).round().astype(int))
     frames = np.concatenate([np.asarray(clip.frames[t : t + 1]) for t in shown])
     known = frames[np.isfinite(frames)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)

@@ -152,7 +152,7 @@ SHOWN = 3  # members
 
 
 def members_by_name(members: np.ndarray) -> dict[str, np.ndarray]:
-    """What a film shows of members (M,S,C,H,W): their mean, and the first of them."""
+    """What a film shows of members (M,S,C,H,W): their mean, and the first three of them."""
     shown = {f"member {k + 1}": member for k, member in enumerate(members[:SHOWN])}
     return {"mean": members.mean(axis=0)} | shown
 
@@ -232,12 +232,11 @@ def animation_frames(
         yield with_legend(np.concatenate(shown, axis=1), painted)
 
 
-def framed(inner: np.ndarray, colour: tuple[int, int, int], edge: int = 4) -> np.ndarray:
-    """The picture within an edge of so many pixels."""
-    picture = np.empty((inner.shape[0] + 2 * edge, inner.shape[1] + 2 * edge, 3), np.uint8)
-    for side in (picture[:edge], picture[-edge:], picture[:, :edge], picture[:, -edge:]):
-        side[:] = colour
-    picture[edge:-edge, edge:-edge] = inner
+def framed(inner: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """The picture within an edge of 4 pixels."""
+    h, w = inner.shape[:2]
+    picture = np.full((h + 8, w + 8, 3), colour, np.uint8)
+    picture[4:-4, 4:-4] = inner
     return picture
 
 

@@ -70,8 +70,8 @@ def _encode(film: Any, frames: Iterable[np.ndarray], rate: Fraction) -> None:
         h, w = pixels.shape[:2]
         if stream is None:
             size = (h, w)
-            # A low crf, so that thin lines and letters stay sharp; a slower preset
-            # would only make the file a little smaller.
+            # A low crf, so that thin lines and letters stay sharp; a slower preset would only make
+            # the file a little smaller.
             options = {"crf": "16", "preset": "veryfast"}
             stream = film.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
