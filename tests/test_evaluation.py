@@ -27,6 +27,7 @@ from foreframe.evaluation.walk import Rolling, score_live
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
 from foreframe.models import SCORED, baselines_here, build_model
+from foreframe.visuals import score_table
 from foreframe.visuals.colours import ORANGE
 from foreframe.visuals.comparison import PAUSE
 
@@ -480,3 +481,12 @@ def test_a_model_that_draws_upon_a_cycle_is_compared_with_it() -> None:
     )
     assert card["period"] == 3
     assert "cycle" in card["scores"]
+
+
+def test_a_further_score_that_ranks_has_its_columns() -> None:
+    data = Recordings(np.random.default_rng(0).random((12, 8, 8), np.float32), "all", Window(2, 2))
+    mean = Forecaster(build_model("mean"), Window(2, 2))
+    card = score_clips(mean, data, ScoreOptions(baselines=("persistence",)))
+    for scores in card["relative"].values():
+        scores["mfe"] = scores["mse"]
+    assert ("mfe", "all") in score_table(card).columns

@@ -274,6 +274,13 @@ class Clip:
         frames = self.frames.part(first, last)
         return replace(self, frames=frames, times=times, first=self.first + first)
 
+    def __repr__(self) -> str:
+        t, c, h, w = self.frames.shape
+        words = [f"Clip {self.name}".rstrip() + f": {t} frames of {c} x {h} x {w}"]
+        words += [self.units] if self.units else []
+        words += [f"{self.times[0]} to {self.times[-1]}"] if self.times is not None and t else []
+        return ", ".join(words)
+
     def _repr_png_(self) -> bytes:
         """Some frames side by side, for notebooks."""
         from foreframe.visuals.display import clip_png

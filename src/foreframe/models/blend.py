@@ -134,7 +134,7 @@ class Blend(Head):
     wide, and the guides' frames, which are mixed, stay as fine as they are.
 
     Args:
-        channels, read, up, kernel, over: as of `Draw`; channels may be None.
+        channels, read, up, kernel, over: as of `Draw` (heads.py); channels may be None.
         guides: names of `BASELINES`, or {name: its arguments}; training begins at the first.
         hindcast: as of `Guides`, for the network to see.
         blurs: widths of the Gaussians, in pixels.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LEADS = {"mse": 3, "ssim": 3, "rmse": 6}  # shown of each score: a table fits 80 columns
+LEADS = {"rmse": 6}  # shown of a score that stands alone; of others 3: a table fits 80 columns
 HEADS = {"mse": "MSE", "ssim": "1-SSIM"}
 WIDTH, NAME = 80, 17  # characters of a line, and of a name, which takes two where it is longer
 
@@ -65,8 +65,9 @@ def score_table(card: Mapping[str, Any]) -> Table:
     columns: list[tuple[str, str]] = []
     rows: dict[str, list[str]] = {name: [] for name in scores}
     for score in ranked:
-        leads = some_leads(card["future"], LEADS[score])
-        columns.append((HEADS.get(score, f"RMSE, {units}"), "all"))
+        leads = some_leads(card["future"], LEADS.get(score, 3))
+        head = f"RMSE, {units}" if score == "rmse" else HEADS.get(score, score)
+        columns.append((head, "all"))
         columns += [("95 %", "interval")] if score in with_intervals else []
         columns += [("", f"+{lead}") for lead in leads]
         best = card["best_baseline"].get(score)
