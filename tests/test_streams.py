@@ -112,6 +112,16 @@ def test_a_frame_that_the_model_breaks_on_leaves_the_stream_as_it_was(
     np.testing.assert_allclose(live.push(frames[1]), forecaster.predict(frames[:2], 2), atol=1e-5)
 
 
+def test_a_saved_stream_of_a_baseline_keeps_its_scale(tmp_path) -> None:
+    frames = np.random.default_rng(0).uniform(260, 300, (4, 1, 8, 8)).astype(np.float32)
+    whole = Forecaster.load("linear_motion").stream(2)
+    for frame in frames[:3]:
+        whole.push(frame)
+    whole.save(tmp_path / "state")
+    again = Forecaster.load("linear_motion").stream(2).restore(tmp_path / "state")
+    np.testing.assert_array_equal(again.push(frames[3]), whole.push(frames[3]))
+
+
 def test_saved_streams_that_are_refused(forecaster, tmp_path) -> None:
     live = forecaster.stream(2)
     with pytest.raises(ValueError, match="nothing to save"):

@@ -280,10 +280,16 @@ class Forecaster:
             if not moments.count:
                 raise ValueError("every value is missing; give frames that hold something")
             low, high = moments.lowest, max(moments.highest, moments.lowest + 1e-6)
-        fitted = copy(self)
         kind = "range" if values.dtype == np.uint8 else "minmax"
-        fitted.scaling, fitted.free = Scaling(low, high, units, kind), False
-        return fitted
+        return self.scaled(Scaling(low, high, units, kind))
+
+    def scaled(self, scaling: Scaling) -> "Forecaster":
+        """For a baseline without scaling a copy with this one; else this forecaster."""
+        if not self.free:
+            return self
+        scaled = copy(self)
+        scaled.scaling, scaled.free = scaling, False
+        return scaled
 
     def check_match(self, *match: str | None) -> None:
         """Refuse unknown matches, and a match to the guide of a model without one.

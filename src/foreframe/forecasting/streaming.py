@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from foreframe.base.files import atomic_write
+from foreframe.base.schema import typed
 from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.clips.frames import fill_missing, missing_where_unseen
+from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import computing
@@ -159,7 +161,8 @@ class Stream:
         }
         about = {
             "seen": str(self.seen),
-            "model": self._fingerprint(),
+            "model": _fingerprint(self.forecaster),
+            "scaling": json.dumps(self.forecaster.scaling.config()),
             "source": json.dumps(self.source),
         }
         with atomic_write(path) as rough:
@@ -184,11 +187,13 @@ class Stream:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             seen, last = int(about["seen"]), tensors.pop("last")
             source = json.loads(about["source"])
+            scaling = typed(Scaling, json.loads(about["scaling"]), "scaling")
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise ValueError(
                 f"{path} is no saved stream, or a damaged one; start again without it"
             ) from error
-        if about.get("model") != self._fingerprint():
+        forecaster = self.forecaster.scaled(scaling)  # a baseline's is that of its first frame
+        if about.get("model") != _fingerprint(forecaster):
             raise ValueError(
                 f"{path} was saved by another model than this one; start again without it"
             )
@@ -198,7 +203,7 @@ class Stream:
         if state is None or seen < 1 or not _is_source(source):
             raise ValueError(f"{path} is no saved stream, or a damaged one; start again without it")
         self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
-        self.state = state
+        self.state, self.forecaster = state, forecaster
         return self
 
     @torch.inference_mode()
@@ -231,17 +236,18 @@ class Stream:
                 return None
         return fitted
 
-    def _fingerprint(self) -> str:
-        """A digest of the network's arguments, scaling and weights."""
-        config = self.forecaster.config()
-        network = [config["model"], config["args"], config["scaling"]]
-        digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
-        for name, value in sorted(self.forecaster.model.state_dict().items()):
-            digest.update(
-                name.encode()
-                + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-            )
-        return digest.hexdigest()
+
+def _fingerprint(forecaster: "Forecaster") -> str:
+    """A digest of a network's arguments, scaling and weights."""
+    config = forecaster.config()
+    network = [config["model"], config["args"], config["scaling"]]
+    digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
+    for name, value in sorted(forecaster.model.state_dict().items()):
+        digest.update(
+            name.encode()
+            + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
 
 
 def _is_source(source: Any) -> bool:
