@@ -175,7 +175,7 @@ def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
         foreframe.open_run(run).evaluate()
     more = foreframe.fit(resume=run, data=film(), epochs=2)
     assert (more.folder, [row["step"] for row in more.scores]) == (run.folder, [0, 2, 4])
-    with pytest.raises(ValueError, match=r"for more: foreframe.fit\(resume='.*', data=..., epochs"):
+    with pytest.raises(ValueError, match=r"epochs, .* foreframe.fit\(resume='.*', data=...\)"):
         foreframe.fit(resume=run, data=film())
 
 

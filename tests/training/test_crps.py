@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreframe.training.crps import FAIR, crps
+from foreframe.training.objectives import FAIR, crps
 
 
 def by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -20,28 +20,23 @@ def by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
 def test_it_is_the_almost_fair_crps_of_means_over_several_scales(m: int) -> None:
     torch.manual_seed(m)
     P, Y = torch.rand(2 * m, 3, 1, 6, 8), torch.rand(2, 3, 1, 6, 8)
-    whole = [
-        by_hand(P[clip * m : clip * m + m, t].mean((1, 2, 3)), Y[clip, t].mean())
-        for clip in range(2)
-        for t in range(3)
-    ]
-    pixels = [
-        by_hand(P[clip * m : clip * m + m, t, 0, i, j], Y[clip, t, 0, i, j])
-        for clip in range(2)
-        for t in range(3)
-        for i in range(6)
-        for j in range(8)
-    ]
-    pairs = [
-        by_hand(
-            P[clip * m : clip * m + m, t, 0, i : i + 2, j : j + 2].mean((1, 2)),
-            Y[clip, t, 0, i : i + 2, j : j + 2].mean(),
-        )
-        for clip in range(2)
-        for t in range(3)
-        for i in range(0, 6, 2)
-        for j in range(0, 8, 2)
-    ]
+    h, w = Y.shape[-2:]
+
+    def means(sides: tuple[int, int]) -> list[float]:
+        """Of each clip, lead time and rectangle of these sides."""
+        y, x = sides
+        return [
+            by_hand(
+                P[m * clip : m * clip + m, t, 0, i : i + y, j : j + x].mean((1, 2)),
+                Y[clip, t, 0, i : i + y, j : j + x].mean(),
+            )
+            for clip in range(2)
+            for t in range(3)
+            for i in range(0, h, y)
+            for j in range(0, w, x)
+        ]
+
+    pixels, pairs, whole = means((1, 1)), means((2, 2)), means((h, w))
     mean = [sum(of) / len(of) for of in (pixels, pairs, whole)]
     wanted = (1 * mean[0] + 2 * mean[1] + 3 * mean[2]) / 6  # half of a side of 6 is 3
     assert float(crps(P, Y, [1, 2, 8])) == pytest.approx(wanted, rel=1e-5)

@@ -1,19 +1,15 @@
 """What is missing teaches nothing: losses are held against loops over the values that are there."""
 
 import math
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.models import build_model
-from foreframe.training import snapshots
 from foreframe.training.objectives import LOSSES, forecast, next_frames
 
 ONE = {
@@ -131,23 +127,3 @@ def test_training_sees_no_nan_and_scores_none(way: str) -> None:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     assert max(gradient.abs().max() for gradient in gradients) > 0
     assert all(gradient.isfinite().all() for gradient in gradients)
-
-
-def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, monkeypatch) -> None:
-    clips = torch.rand(2, 4, 1, 8, 8)
-    clips[:, :2, :, :3] = torch.nan
-    shown: list[np.ndarray] = []
-    own = snapshots.strip
-    monkeypatch.setattr(snapshots, "strip", lambda *frames: shown.extend(frames) or own(*frames))
-    trainer = MagicMock(spec=Trainer, global_step=1, is_global_zero=True, logger=MagicMock())
-    snapshots.Pictures(tmp_path, 1).on_train_batch_end(
-        trainer,
-        SimpleNamespace(window=Window(2, 2), network=build_model("persistence")),
-        {"forecast": torch.rand(2, 2, 1, 8, 8)},
-        clips,
-        0,
-    )
-    _, forecast, truth = shown
-    assert np.isnan(forecast[:, :, :3]).all()
-    assert not np.isnan(forecast[:, :, 3:]).any()
-    assert not np.isnan(truth).any()

@@ -101,8 +101,8 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "none is named: train that first, and begin with its weights, --weights RUN"),
-        (["--model_args.of", "simvp_small"], "simvp is not trained: do that first, and begin"),
+        ([], "train that first, and begin with its weights, --weights RUN"),
+        (["--model_args.of", "simvp_small"], "train that first, and begin with its weights"),
         (["--weights", "trained", "--loss", "mae"], "by --loss mse, or then from drawn members"),
         (
             ["--weights", "other", "--model_args.of.simvp.blocks", "2"],

@@ -10,10 +10,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from foreframe.base.wording import plural
 from foreframe.forecasting.checkpoint_files import read_checkpoint, write_checkpoint
-from foreframe.training.notices import go_on, say
+from foreframe.training.monitoring import diverged
+from foreframe.training.notices import say
 from foreframe.training.stops import Stops, on_any_rank, steps_after
 from foreframe.training.validation import monitored, validates_first
-from foreframe.training.watch import diverged
 
 WORTH = 0.01  # improvement on the starting error that is not chance
 
@@ -24,14 +24,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        try:
-            write_checkpoint(Path(path), checkpoint)
-        except ValueError as error:
-            raise ValueError(
-                f"the checkpoint at step {checkpoint['global_step']} could not be written "
-                f"({error}); the last good one is kept: free some space and go on with: "
-                f"{go_on(Path(path).parent.parent)}"
-            ) from None
+        write_checkpoint(Path(path), checkpoint)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
@@ -68,11 +61,6 @@ class Checkpoints(L.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.start, self.waited = state["best"], state["start"], state["waited"]
 
-    @property
-    def out_of_patience(self) -> bool:
-        """Whether `patience` validations in a row were no better."""
-        return 0 < self.patience <= self.waited
-
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.begun = True
 
@@ -85,8 +73,11 @@ class Checkpoints(L.Callback):
         by_hand = self.stops.stopping and not self.stops.out_of_time
         if validation_follows(trainer, stopped_by_hand=by_hand):
             return
-        closes = trainer.is_last_batch and _closes(trainer)
-        if due or trainer.should_stop or trainer.global_step == trainer.max_steps or closes:
+        # With validations by the clock an epoch may be as short as a step.
+        by_time = trainer._val_check_time_interval is not None
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        closes = trainer.is_last_batch and (last or not by_time)
+        if due or closes or trainer.should_stop or trainer.global_step == trainer.max_steps:
             self._save(trainer, "last")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -102,7 +93,7 @@ class Checkpoints(L.Callback):
         if trainer.sanity_checking:
             self.start = score
         self.waited = 0 if better else self.waited + 1
-        if self.out_of_patience and not trainer.should_stop:
+        if 0 < self.patience <= self.waited and not trainer.should_stop:
             trainer.should_stop = True
             say(
                 f"{plural(self.waited, 'validation')} without a better one: the training ends "
@@ -118,14 +109,6 @@ class Checkpoints(L.Callback):
         # Includes the optimizer.
         trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=False)
         self._saved_at = time.monotonic()
-
-
-def _closes(trainer: L.Trainer) -> bool:
-    """Whether to save at the end of this epoch: with validations by the clock, where epochs may be
-    as short as a step, only after the last one.
-    """
-    by_time = trainer._val_check_time_interval is not None
-    return not by_time or trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def validation_follows(trainer: L.Trainer, stopped_by_hand: bool) -> bool:

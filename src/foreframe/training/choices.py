@@ -80,44 +80,32 @@ def choices(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     Raises:
         ValueError: too few frames to train on.
     """
-    chosen = [
-        *_frames(recording, _of_recordings(given)),
-        *_windows(recording, given),
-        *_learning(recording),
-    ]
+    chosen = _frames(recording, given) + _windows(recording, given) + _learning(recording)
     return [choice for choice in chosen if not _is_given(given, choice.path)]
 
 
-def _of_recordings(given: Mapping[str, Any]) -> set[str]:
-    """Names of the options of reading and splits that are given."""
-    return {*given.get("reading", {}), *given.get("splits", {})}
-
-
 def _is_given(given: Any, path: Path) -> bool:
-    for name in path:
-        if not isinstance(given, Mapping) or name not in given:
-            return False
-        given = given[name]
-    return True
+    if not path:
+        return True
+    return isinstance(given, Mapping) and path[0] in given and _is_given(given[path[0]], path[1:])
 
 
-def _frames(recording: Recording, args: set[str]) -> list[Choice]:
+def _frames(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     """Size and colour."""
     h, w = recording.height, recording.width
+    sized = {"size", "coarsen", "tile"} & {*given.get("reading", {}), *given.get("splits", {})}
     chosen = []
-    if not {"size", "coarsen", "tile"} & args:
-        if recording.pictures and (size := working_size(h, w)) != (h, w):
-            line = f"size {size[0]}x{size[1]} of {h}x{w} (--reading.size)"
-            chosen.append(Choice(("reading", "size"), list(size), line))
-        elif not recording.pictures and min(h, w) > LARGE:
-            n = -(-min(h, w) // (LARGE * 2 // 3))
-            line = f"{n}x{n} values become one, {h // n}x{w // n} of {h}x{w} (--reading.coarsen)"
-            chosen.append(Choice(("reading", "coarsen"), n, line))
+    if not sized and recording.pictures and (size := working_size(h, w)) != (h, w):
+        line = f"size {size[0]}x{size[1]} of {h}x{w} (--reading.size)"
+        chosen.append(Choice(("reading", "size"), list(size), line))
+    elif not sized and not recording.pictures and min(h, w) > LARGE:
+        n = -(-min(h, w) // (LARGE * 2 // 3))
+        line = f"{n}x{n} values become one, {h // n}x{w // n} of {h}x{w} (--reading.coarsen)"
+        chosen.append(Choice(("reading", "coarsen"), n, line))
     if recording.pictures and recording.channels > 1:
         colour = "rgb" if recording.colour else "grey"
-        why = "" if recording.colour else ", as its channels are alike"
         if (colour, recording.channels) != ("rgb", 3):
-            line = f"colour {colour}{why} (--reading.colour)"
+            line = f"colour {colour} (--reading.colour)"
             chosen.append(Choice(("reading", "colour"), colour, line))
     return chosen
 
@@ -138,27 +126,24 @@ def working_size(h: int, w: int) -> tuple[int, int]:
 def _windows(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     """Past, future, shares, stride, and whether windows may look across changes of the scene."""
     past, future, shares = window_and_shares(recording, given)
-    args, parts, chosen = _of_recordings(given), recording.parts, []
-    if recording.scenes and not {"shares", "by", "gap"} & args:
+    split, parts, chosen = {*given.get("splits", {})}, recording.parts, []
+    if recording.scenes and not {"shares", "by", "gap"} & split:
         n = sum(map(len, recording.scenes))
         within = _longest_window(recording, recording.scenes, given)
-        if within is not None and 2 * within[1] >= future:
-            past, future, shares = within
-            parts = recording.scenes
+        cuts = within is not None and 2 * within[1] >= future
+        line = f"windows look across scenes, as these are short: {n} (--reading.cuts)"
+        if within is not None and cuts:
+            (past, future, shares), parts = within, recording.scenes
             line = f"{n} scenes, as pictures change: no window looks across (--reading.cuts)"
-            chosen.append(Choice(("reading", "cuts"), True, line))
-        else:
-            line = f"windows look across scenes, as these are short: {n} (--reading.cuts)"
-            chosen.append(Choice(("reading", "cuts"), False, line))
-    why, longest = "", max(max(part) for part in parts)
+        chosen.append(Choice(("reading", "cuts"), cuts, line))
+    why = ""
     if recording.period and past >= recording.period:
         why = ", " + ("a year" if recording.monthly else "a day")
     elif (past, future) != (FILM[0], FILM[0]):
-        whole = parts is recording.parts
-        why = f", as {'there are' if whole else 'the longest scene has'} {longest} frames"
+        why = f", as the longest part has {max(map(max, parts))} frames"
     line = f"{past} frames in, {future} out{why} (--past, --future)"
     chosen += [Choice(("past",), past, line), Choice(("future",), future)]
-    if shares is not None and not {"by", "gap"} & args:
+    if shares is not None and not {"by", "gap"} & split:
         each = " ".join(f"{100 * share:.0f} %" for share in shares)
         line = f"{each} to train, validate and test on (--splits.shares)"
         chosen.append(Choice(("splits", "shares"), list(shares), line))
@@ -188,9 +173,7 @@ def window_and_shares(
     least = next(n for n in range(1000) if shares_for([n], 2, 2))
     raise ValueError(
         f"{recording.name}: {max(map(max, recording.parts))} frames are too few to learn from; the "
-        f"fewest are {least}, for windows of 2 frames in and 2 out. Record more, or let foreframe "
-        f"evaluate --data {recording.name} --split all --past 1 --future 1 say which baseline "
-        "forecasts it best"
+        f"fewest are {least}, for windows of 2 frames in and 2 out"
     )
 
 

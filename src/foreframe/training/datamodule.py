@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from foreframe.data import ClipSet, chosen
+from foreframe.training.options import DataOptions
 
 
 class KeyedBatches(Sampler):
@@ -98,46 +99,34 @@ class Batches(Dataset):
         return self.clips.compact(keys) if self.compact else self.clips.batch(keys)
 
 
-def training_batches(
-    train: ClipSet, batch_size: int, workers: int, seed: int, rank: int = 0, ranks: int = 1
-) -> ResumableLoader:
-    """The batches of a rank, in 8 bits if the clips are.
-
-    Raises:
-        ValueError: fewer clips than a batch for each rank; invalid items, when batches are read.
-    """
-    keys = KeyedBatches(len(train), batch_size, seed, train.by_epoch, rank, ranks)
-    if len(keys) == 0:
-        raise ValueError(
-            f"{len(train)} training clips do not fill one batch of {batch_size} on each of {ranks} "
-            "processes"
-        )
-    return ResumableLoader(train, keys, workers)
-
-
 class Clips(L.LightningDataModule):
-    """Training and validation clips (T,C,H,W) of any Datasets."""
+    """Training and validation clips (T,C,H,W) of any Datasets; training batches are in 8 bits if
+    the clips are.
+    """
 
     def __init__(
-        self,
-        train: ClipSet,
-        validation: ClipSet,
-        batch_size: int,
-        workers: int,
-        seed: int,
-        validation_clips: int,
-        validated_at_once: int | None = None,
+        self, train: ClipSet, validation: ClipSet, data: DataOptions, seed: int, at_once: int = 1
     ) -> None:
         super().__init__()
-        self.train, self.validation = train, validation
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.validated = chosen(validation, validation_clips)
-        self.validated_at_once = validated_at_once or batch_size
+        self.train, self.validation, self.data, self.seed = train, validation, data, seed
+        self.at_once = at_once  # clips to validate
+        self.validated = chosen(validation, data.validation_clips)
 
     def train_dataloader(self) -> ResumableLoader:
+        """The batches of this rank.
+
+        Raises:
+            ValueError: fewer clips than a batch for each rank.
+        """
         assert self.trainer is not None
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return training_batches(self.train, self.batch_size, self.workers, self.seed, rank, ranks)
+        n, size, ranks = len(self.train), self.data.batch_size, self.trainer.world_size
+        by_epoch, rank = self.train.by_epoch, self.trainer.global_rank
+        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks)
+        if len(keys) == 0:
+            raise ValueError(
+                f"{n} training clips do not fill one batch of {size} on each of {ranks} processes"
+            )
+        return ResumableLoader(self.train, keys, self.data.workers)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """Convert batches to the network's dtype; 8-bit batches to [0,1]."""
@@ -155,13 +144,13 @@ class Clips(L.LightningDataModule):
                 f"{len(self.validated)} validation clips are too few for {ranks} processes; use "
                 "fewer --devices"
             )
-        count = -(-len(self.validated) // (self.validated_at_once * ranks))
+        count = -(-len(self.validated) // (self.at_once * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
         return DataLoader(
             Batches(self.validation),
             batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
             collate_fn=torch.as_tensor,
-            num_workers=self.workers,
+            num_workers=self.data.workers,
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator().manual_seed(self.seed),
         )

@@ -9,14 +9,11 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from foreframe.base.shipped import published
-from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
@@ -24,19 +21,15 @@ from foreframe.data.datasets import ClipSet
 from foreframe.data.opening import Splits, holds_recordings, open_splits
 from foreframe.data.readers import breaks, in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
-from foreframe.evaluation import ScoreOptions
-from foreframe.evaluation.card import score_clips
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.networks import clips_at_once, fewer_within
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
-from foreframe.models.blend import Guides
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.notices import say
 from foreframe.training.options import MachineOptions, Options
-from foreframe.training.pace import BEFORE, in_one_process
-from foreframe.training.preparation import build_network, check_draws
+from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
 SCENES = "scenes"  # weights for films
@@ -46,8 +39,7 @@ PLACES = 8  # where a recording is looked at
 LOOKED_THROUGH = 20_000  # frames of films, at most, in which changes of the scene are looked for
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
 GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
-FEW = 30  # windows to train on
-STILL = 1e-6  # MSE of persistence, of a range of 1, below which nothing moves
+BEFORE = 0.07  # of the minutes, for scores before the training
 
 
 def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
@@ -58,49 +50,45 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
         given: the user's options, which stay as they are.
 
     Raises:
-        ValueError: as of opening data; too few frames to train on; the loss of members, and a
-            model that draws none.
+        ValueError: as of opening data; too few frames to train on; errors of `check_options`.
     """
     explicit = put({}, given)
     usual = options_from([DEFAULT], given)
-    if usual.learning.loss == "crps":  # refused before all baselines are scored
-        check_draws(build_network(usual.model, usual.learning.seed, usual.machine.budget), usual[2])
+    network = build_network(usual.model, usual.learning.seed, usual.machine.budget)
+    check_options(network, usual.model, usual.learning)  # before all baselines are scored
     data, reading = usual.data.data, usual.data.reading
     made: list[Choice] = []
+    period = None
     if holds_recordings(data, reading.variable):
         recording = look_at(data, reading, "cuts" not in explicit.get("reading", {}))
-        made = choices(recording, explicit)
-        period = recording.period
-    else:
-        made, period = _of_clips(usual, explicit), None
-    _tell(data_name(data), made)
+        made, period = choices(recording, explicit), recording.period
     options = _with(given, made)
-    window = options.data.window
     splits = open_splits(options.data)
     train, validation = splits["train"], splits["validation"]
     if "batch_size" not in explicit:
         made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
+    say(f"{data_name(data)}: chosen from what it is (its option in brackets)")
+    for choice in made:
+        if choice.line:
+            say(f"  {choice.line}")
     opened = time.monotonic()
     minutes = options.learning.minutes
-    share = BEFORE / 2 * 60 * minutes if minutes else math.inf
-    scored, clips = baseline_scores(validation, window, period, share)
-    for line in score_lines(scored, clips):
+    share = BEFORE * 60 * minutes if minutes else math.inf
+    models = _to_score(options, validation, period, explicit)
+    scored = scores_of_start(models, validation, options.data.window, share)
+    for line in score_lines(scored):
         say(line)
-    weights = _weights(options, validation, window, scored, clips, share, explicit)
-    made += weights or _model(list(scored), period, explicit)
+    if next(iter(scored)) == SCENES:
+        begin = [Choice(("weights",), SCENES), Choice(("learning_rate",), ONWARD)]
+        made += [choice for choice in begin if choice.path[0] not in explicit]
+    else:
+        made += _model([name for name in scored if name != SCENES], period, explicit)
     made += _clock(explicit, options.machine)
     return _with(given, made), splits, opened
 
 
 def _with(given: Given, made: Sequence[Choice]) -> Options:
     return options_from([DEFAULT], [*given, *((choice.path, choice.value) for choice in made)])
-
-
-def _tell(name: str, made: Sequence[Choice]) -> None:
-    lines = [choice.line for choice in made if choice.line]
-    say(f"{name}: chosen from what it is (its option in brackets)")
-    for line in lines:
-        say(f"  {line}")
 
 
 def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]:
@@ -112,23 +100,10 @@ def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]
     made = []
     if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))
-    if (ends or not in_one_process(machine)) and "val_check_interval" not in trainer:
+    alone = machine.devices == 1 or (machine.devices == "auto" and torch.cuda.device_count() < 2)
+    if (ends or not alone) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
-
-
-def _of_clips(usual: Options, explicit: Mapping[str, Any]) -> list[Choice]:
-    """Past and future of clips that are as long as they are."""
-    if "past" in explicit or "future" in explicit:
-        return []
-    window = usual.data.window
-    clip = open_splits(usual.data)["train"][0]
-    length = np.shape(clip)[0] if np.ndim(clip) == 4 else window.length
-    if length >= window.length or length < 2:
-        return []
-    past = length // 2
-    line = f"{past} frames in, {length - past} out, as clips have {length} (--past, --future)"
-    return [Choice(("past",), past, line), Choice(("future",), length - past)]
 
 
 def look_at(
@@ -189,36 +164,37 @@ def _has_colour(clip: Clip) -> bool:
     """Whether the first three channels of some frames differ."""
     if clip.channels < 3:
         return False
-    differ = []
-    for k in np.linspace(0, len(clip) - 1, min(len(clip), PLACES)).astype(int).tolist():
-        frame = clip.frames.read(k, k + 1)[0, :3].astype(np.float32)
-        differ.append(float((frame.max(axis=0) - frame.min(axis=0)).mean()))
+    places = np.linspace(0, len(clip) - 1, min(len(clip), PLACES)).astype(int).tolist()
+    frames = (clip.frames.read(k, k + 1)[0, :3].astype(np.float32) for k in places)
+    differ = [float(np.ptp(frame, axis=0).mean()) for frame in frames]
     return float(np.nanmean(differ)) >= COLOUR * (1 if clip.frames.dtype == np.uint8 else 1 / 255)
 
 
-def baseline_scores(
-    validation: ClipSet, window: Window, period: int | None, seconds: float = math.inf
-) -> tuple[dict[str, float], int]:
-    """The MSE of each free baseline on validation clips, over all lead times, the best first; and
-    on how many clips.
-
-    Args:
-        period: frames of a cycle; None without one.
-        seconds: that this may take, about.
-    """
+def _to_score(
+    options: Options, validation: ClipSet, period: int | None, explicit: Mapping[str, Any]
+) -> dict[str, Model]:
+    """What a training may begin at: free baselines, and of pictures the weights for films."""
     models: dict[str, Model] = {name: build_model(name) for name in SCORED}
-    if period is not None and period <= window.past:
+    if period is not None and period <= options.data.past:
         models["cycle"] = build_model("cycle", {"period": period})
-    scored, clips = _mse(models, validation, window, CLIPS, seconds)
-    return dict(sorted(scored.items(), key=lambda item: item[1])), clips
+    pictures = isinstance(validation, Recordings) and validation.clips[0].pictures
+    if pictures and not validation.inputs and not {"weights", "hidden", "model_args"} & {*explicit}:
+        models[SCENES] = Forecaster.load(SCENES).model
+    return models
 
 
 @torch.inference_mode()
-def _mse(
-    models: Mapping[str, Model], validation: ClipSet, window: Window, limit: int, seconds: float
-) -> tuple[dict[str, float], int]:
-    mse = {"standard": {"mse": SCORES["standard"]["mse"]}}
-    at_once = clips_at_once(models.values(), window, np.shape(validation[0]), 4, validation.inputs)
+def scores_of_start(
+    models: Mapping[str, Model], validation: ClipSet, window: Window, seconds: float = math.inf
+) -> dict[str, float]:
+    """The MSE of each model on validation clips, summed over a frame, of all lead times, the best
+    first.
+
+    Args:
+        seconds: that this may take, about; clips are fewer where it would take longer.
+    """
+    clip, mse = np.shape(validation[0]), {"openstl": {"mse": SCORES["openstl"]["mse"]}}
+    at_once = clips_at_once(models.values(), window, clip, 4, validation.inputs)
 
     def score(clips: Sequence[int]) -> Scoring:
         scoring = Scoring(window.future, dict.fromkeys(models, mse))
@@ -231,60 +207,20 @@ def _mse(
             )
         return scoring
 
-    clips = fewer_within(seconds, chosen(validation, limit), at_once, score)
-    tables = score(clips).tables()
-    return {
-        name: float(table["standard"]["mse"]["overall"]) for name, table in tables.items()
-    }, len(clips)
+    clips = fewer_within(seconds, chosen(validation, CLIPS), at_once, score)
+    tables = score(clips).tables().items()
+    scored = {name: float(table["openstl"]["mse"]["overall"]) for name, table in tables}
+    return dict(sorted(scored.items(), key=lambda item: item[1]))
 
 
-def _weights(
-    options: Options,
-    validation: ClipSet,
-    window: Window,
-    scored: Mapping[str, float],
-    clips: int,
-    seconds: float,
-    explicit: Mapping[str, Any],
-) -> list[Choice]:
-    """Weights that come with foreframe to begin with, where the recording is pictures and they are
-    ahead of every baseline as they are.
-
-    Args:
-        scored: the baselines' errors, the best first, on so many `clips`.
-        seconds: that scoring may take, about.
-    """
-    pictures = isinstance(validation, Recordings) and validation.clips[0].pictures
-    if (
-        not pictures
-        or SCENES not in published()
-        or {"weights", "hidden", "model_args"} & set(explicit)
-    ):
-        return []
-    trained = Forecaster.load(SCENES).model
-    if validation.inputs or trained.args != build_model(options.model.model).args:
-        return []
-    mse = _mse({SCENES: trained}, validation, window, clips, seconds)[0][SCENES]
-    name, best = next(iter(scored.items()))
-    times = f", {mse / best:.2f} times {name}" if best else ""
-    if mse >= best:
-        what, made = "it begins at the baseline", []
-    else:
-        what, made = "it begins with these weights (--weights)", [Choice(("weights",), SCENES)]
-        if "learning_rate" not in explicit:
-            what += f", at a learning rate of {ONWARD:g} (--learning_rate)"
-            made.append(Choice(("learning_rate",), ONWARD))
-    say(f"  {SCENES:<14}{mse:.3g}{times}, trained on generated scenes alone: {what}")
-    return made
-
-
-def score_lines(scored: Mapping[str, float], clips: int) -> list[str]:
-    """A line for each baseline."""
-    best = next(iter(scored.values()))
-    lines = [f"free baselines on {plural(clips, 'validation clip')} (MSE of a range of 1):"]
+def score_lines(scored: Mapping[str, float]) -> list[str]:
+    """A line for each, and what the training begins at."""
+    first, best = next(iter(scored.items()))
+    lines = ["scores on validation (MSE summed over a frame), the best of which it begins at:"]
     for name, mse in scored.items():
-        beside = f", {mse / best:.2f} times that" if lines[1:] and best else ""
-        lines.append(f"  {name:<14}{mse:.3g}{beside}")
+        beside = f", {mse / best:.2f} times that" if name != first and best else ""
+        weights = ", weights trained on generated scenes (--weights)" if name == SCENES else ""
+        lines.append(f"  {name:<14}{mse:.2f}{beside}{weights}")
     return lines
 
 
@@ -299,50 +235,21 @@ def _model(names: Sequence[str], period: int | None, explicit: Mapping[str, Any]
     return [Choice(("model_args", "output"), {"blend": {"guides": guides}})]
 
 
-def verdict(
-    folder: Path,
-    better: bool,
-    weights: str | None,
-    train: ClipSet,
-    validation: ClipSet,
-    clips: int,
-    seconds: float = math.inf,
-) -> str:
+def verdict(network: Model, weights: str | None, start: float, best: float) -> str:
     """What came of a training that began at a baseline, or at weights: by how much its best
-    checkpoint is ahead of the best baseline on validation, or that what it began with is the better
-    forecast, and why.
+    checkpoint is ahead of that on validation, or that nothing is.
 
     Args:
-        better: whether the best checkpoint is another than the first.
+        network: as trained.
         weights: with which it began, if with any.
-        clips: of validation, as many as were scored while training.
-        seconds: that scoring them may take, about.
+        start, best: validation errors of what it began with, and of its best checkpoint.
     """
-    forecaster = Forecaster.load(folder)
-    guide: Any = getattr(getattr(forecaster.model, "output", None), "guide", None)
-    first = guide.each[0] if isinstance(guide, Guides) else guide
-    period = getattr(first, "period", None)
-    how = ScoreOptions(clips, 4, SCORED, period=period, seconds=seconds)
-    card = score_clips(forecaster, validation, how)
-    on = f"on {plural(card['clips'], 'validation clip')}"
-    ahead = f"{on}: {card['in_words'].splitlines()[0]}"
-    if better:
-        return ahead
-    if weights is not None:
-        return (
-            f"{ahead}\nnothing was gained on {weights}, with which it began: {why_not(train, card)}"
-        )
-    what = f"the baseline {model_name(first)}" if first is not None else "what it began with"
+    guide: Any = network.guide
+    first = getattr(guide, "each", [guide])[0]
+    began = weights or ("what it began with" if first is None else model_name(first))
+    if best < start:
+        return f"on validation its error is {1 - best / start:.0%} below that of {began}"
     return (
-        f"{what} is the better forecast {on}, and this run forecasts just that: "
-        f"{why_not(train, card)}"
+        f"{began} is the better forecast on validation, and this run forecasts just that: nothing "
+        "that was learnt was better by 1 %"
     )
-
-
-def why_not(train: ClipSet, card: Mapping[str, Any]) -> str:
-    """Why a training has found nothing better than a baseline, as far as numbers tell."""
-    if card["scores"]["persistence"]["standard"]["mse"]["overall"] < STILL:
-        return "nothing moves"
-    if len(train) < FEW:
-        return f"{plural(len(train), 'training window')} are too few to learn more from"
-    return "nothing that was learnt was better by 1 % on validation"

@@ -13,15 +13,13 @@ from torch import Tensor
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
 from foreframe.models import EnsembleRequest, Learnt, Loss, Model, parts_of
-from foreframe.training.crps import crps
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
-from foreframe.training.optimizers import build_optimizer
+from foreframe.training.optimizers import build_optimizer, learning_rate, onecycle_beta_1
 from foreframe.training.options import LearningOptions
-from foreframe.training.schedules import learning_rate, onecycle_beta_1
+from foreframe.training.validation import MEMBERS
 
 Batch = Float[Tensor, "b t c h w"]
-VALIDATED = 4  # members in validation
 
 
 class ForecastModule(L.LightningModule):
@@ -45,19 +43,13 @@ class ForecastModule(L.LightningModule):
         recipe: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.recipe = dict(recipe)
-        self.network, self.window, self.learning, self.config = (
-            network,
-            window,
-            learning,
-            dict(config),
-        )
+        self.network, self.window, self.learning = network, window, learning
+        self.config, self.recipe = dict(config), dict(recipe)
         self._loss: Loss = LOSSES[learning.loss]
         if learning.loss == "crps":
-            self._loss = partial(crps, pools=learning.pools)
+            self._loss = partial(LOSSES["crps"], pools=learning.pools)
         self.elapsed = 0.0  # seconds of training so far, with those before a resume
-        # Seconds reserved after the last step for a validation and the verdict.
-        self.validation, self.verdict = 0.0, 0.0
+        self.validation = 0.0  # seconds reserved after the last step for a validation
         self._clock: float | None = None
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
@@ -83,7 +75,7 @@ class ForecastModule(L.LightningModule):
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
-        request = EnsembleRequest(VALIDATED) if self.network.draws else None
+        request = EnsembleRequest(MEMBERS) if self.network.draws else None
         drawn = forecast_clips(self.network, parts, drawn=request)[0].unflatten(0, (len(clips), -1))
         validated = {"past": parts.past_of_targets, "truth": parts.truth}
         validated["forecast"] = drawn.mean(dim=1)
@@ -112,7 +104,7 @@ class ForecastModule(L.LightningModule):
     def _seconds(self) -> float:
         """Seconds available for training steps."""
         assert self.learning.minutes
-        return 60 * self.learning.minutes - self.validation - self.verdict
+        return 60 * self.learning.minutes - min(self.validation, 15 * self.learning.minutes)
 
     def on_fit_start(self) -> None:
         self._clock = time.monotonic()
@@ -126,6 +118,7 @@ class ForecastModule(L.LightningModule):
         epoch = loop.epoch_progress.current
         if loop.restarted_mid_epoch and epoch.processed == epoch.ready:
             loop.reset_restart_stage()
+        self.out_of_time()  # a validation before the first step counts for its learning rate
         self._seed_next_batch()
 
     def on_train_batch_start(self, clips: Batch, batch_index: int) -> None:

@@ -54,20 +54,9 @@ def is_first_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
 
 
-def go_on(folder: Path, data: str = "", more: str = "") -> str:
-    """The command, or the call, to resume a run.
-
-    Args:
-        data: its data; data in memory must be passed again.
-        more: a further option and its value, such as "epochs 20".
-    """
+def go_on(folder: Path, data: str = "") -> str:
+    """The command, or the call, to resume a run of these data; those in memory are passed again."""
     if data.startswith(IN_MEMORY) or _LISTENER.get().python:
-        arguments = [f"resume={str(folder)!r}"]
-        if data.startswith(IN_MEMORY):
-            arguments.append("data=...")
-        if more:
-            option, _, value = more.partition(" ")
-            outer, _, inner = option.partition(".")
-            arguments.append(f"{outer}={{{inner!r}: {value}}}" if inner else f"{option}={value}")
-        return f"foreframe.fit({', '.join(arguments)})"
-    return f"foreframe train --resume {shlex.quote(str(folder))}" + (f" --{more}" if more else "")
+        again = ", data=..." if data.startswith(IN_MEMORY) else ""
+        return f"foreframe.fit(resume={str(folder)!r}{again})"
+    return f"foreframe train --resume {shlex.quote(str(folder))}"

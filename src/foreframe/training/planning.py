@@ -1,5 +1,6 @@
 """An estimate of a training's time and memory from a few of its steps."""
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,8 +80,6 @@ def plan(
     window, network, train, validation = prepared(model, data, learning, machine, splits)
     if model.weights is not None:
         load_initial_weights(network, model.weights)
-    if machine.precision.startswith(("bf16", "16")):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     watch = Stopwatch()
     trainer = build_trainer(
         replace(machine, devices=1, trainer={}),
@@ -89,7 +88,7 @@ def plan(
         max_steps=STEPS,
         limit_val_batches=0,
     )
-    clips = Clips(train, validation, data.batch_size, 0, learning.seed, data.validation_clips)
+    clips = Clips(train, validation, replace(data, workers=0), learning.seed)
     with quiet():
         trainer.fit(ForecastModule(network, window, learning, {}, {}), datamodule=clips)
     h, w = train[0].shape[-2:]
@@ -114,52 +113,45 @@ class Stopwatch(L.Callback):
         self.taken: list[float] = []
         self.fetched: list[float] = []
         self.peak: float | None = None
-        self._before: float | None = None
-        self._since = 0.0
+        self._before = self._since = 0.0
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        device = module.device.type
         if not self.taken:
-            self._before = _memory_from_here(device)
-        now = self._now(device)
-        if self._since:
-            self.fetched.append(now - self._since)
-        self._since = now
+            self._before = _memory_from_here(module.device.type)
+        self.fetched.append(self._lap(module))
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        now = self._now(module.device.type)
-        self.taken.append(now - self._since)
-        self._since = now
+        self.taken.append(self._lap(module))
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if self._before is not None:
-            self.peak = _highest_memory(module.device.type) - self._before
+        rise = _highest_memory(module.device.type) - self._before
+        self.peak = None if math.isnan(rise) else rise
 
-    def _now(self, device: str) -> float:
-        if device == "cuda":
+    def _lap(self, module: L.LightningModule) -> float:
+        if module.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        before, self._since = self._since, time.perf_counter()
+        return self._since - before
 
 
 _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
-def _memory_from_here(device: str) -> float | None:
-    """Reset the peak of memory in use, and return it in MiB; None if neither Linux nor CUDA reports
-    it.
-    """
+def _memory_from_here(device: str) -> float:
+    """Reset the peak of memory in use, and return it in MiB."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    elif device == "cpu" and _RESET.exists():
+    elif _RESET.exists():
         give_memory_back()
         _RESET.write_text("5")  # resets the peak
-    else:
-        return None
     return _highest_memory(device)
 
 
 def _highest_memory(device: str) -> float:
+    """In MiB; NaN if neither Linux nor CUDA reports it."""
     if device == "cuda":
-        return float(torch.cuda.max_memory_allocated()) / 2**20
+        return torch.cuda.max_memory_allocated() / 2**20
+    if device != "cpu" or not _RESET.exists():
+        return math.nan
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from foreframe.base.schema import check_types
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.data import ClipSet, check_first_clip, open_splits
@@ -19,7 +20,11 @@ from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.notices import say
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
-from foreframe.training.trainer import check_trainer_arguments
+
+UNTRAINED = (
+    "model flow draws the errors of a trained forecaster: train that first, and begin with its "
+    "weights, --weights RUN"
+)
 
 
 def prepared(
@@ -42,10 +47,12 @@ def prepared(
     network = build_network(model, learning.seed, machine.budget)
     splits = splits or open_splits(data)
     train, validation = splits["train"], splits["validation"]
-    check_draws(network, learning)
-    if isinstance(network, Flow):
-        _check_flow(network, learning, model.weights)
-    _check_contracts(network, data, learning, len(train))
+    check_options(network, model, learning)
+    if len(train) < data.batch_size:
+        raise ValueError(
+            f"{len(train)} training clips do not fill one batch of {data.batch_size}; use a "
+            "smaller batch_size"
+        )
     for dataset in (train, validation):
         check_first_clip(dataset, window, None, data_name(data.data))
     inputs = train.inputs
@@ -56,12 +63,14 @@ def prepared(
         args = {**sizes, **model.model_args}
         network = build_network(replace(model, model_args=args), learning.seed, machine.budget)
     check_first_clip(train, window, network.takes, data_name(data.data))
-    check_trainer_arguments(machine.trainer)
+    check_types(L.Trainer, machine.trainer, "trainer")
     smoke_test(network, train[0], window)
     network.memory = machine.memory
     network.compiled = _compiles(
         machine, data.batch_size * network.step_values(*train[0].shape[-2:])
     )
+    if machine.precision.startswith(("bf16", "16")):  # where convolutions are fast in it
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return window, network, train, validation
 
 
@@ -72,22 +81,14 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
     Raises:
         ValueError: compilation was requested and is impossible.
     """
-    device = (
-        "cuda" if machine.device in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
-    )
-    if (
-        not values
-        or machine.compile is False
-        or (machine.compile == "auto" and device == "cpu" and values < WORTH)
-    ):
+    gpu = machine.device in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device = "cuda" if gpu else "cpu"
+    small = device == "cpu" and values < WORTH
+    if not values or machine.compile is False or (machine.compile == "auto" and small):
         return False
     why = why_not_compiled(device)
     if why and machine.compile is True:
-        raise ValueError(
-            f"{why}; install one, or leave --compile out"
-            if device == "cpu"
-            else f"cells cannot be compiled: {why}"
-        )
+        raise ValueError(f"{why}; leave --compile out")
     say(
         f"{why}, so recurrent cells are slower"
         if why
@@ -105,10 +106,7 @@ def of_its_weights(model: ModelOptions) -> ModelOptions:
     if model.model != "flow" or "of" in model.model_args:
         return model
     if model.weights is None:
-        raise ValueError(
-            "model flow draws the errors of a trained forecaster, but none is named: train that "
-            "first, and begin with its weights, --weights RUN"
-        )
+        raise ValueError(UNTRAINED)
     trained = Forecaster.load(model.weights).model
     args = (
         trained.args if isinstance(trained, Flow) else {"of": {model_name(trained): trained.args}}
@@ -117,11 +115,10 @@ def of_its_weights(model: ModelOptions) -> ModelOptions:
 
 
 def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
-    seed_everything(seed)
     args = options.model_args
     if options.hidden is not None:
         args = _of_width(options.hidden, options.model, args, budget)
-        seed_everything(seed)  # counting the layers has drawn some
+    seed_everything(seed)
     network = build_model(options.model, args, budget)
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(
@@ -146,51 +143,34 @@ def _of_width(hidden: int, name: str, args: Mapping[str, Any], budget: float) ->
     return {**args, "core": {kind: {**whole, "hidden": [hidden] * len(whole["hidden"])}}}
 
 
-def check_draws(network: Model, learning: LearningOptions) -> None:
-    """Check that the model draws members if the loss needs them.
+def check_options(network: Model, model: ModelOptions, learning: LearningOptions) -> None:
+    """Check options against each other, before anything heavy is built.
 
     Raises:
-        ValueError: the model draws no members.
+        ValueError: a loss or another option that this model cannot be trained by.
     """
     if learning.loss == "crps" and not network.draws:
         raise ValueError(
             "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
         )
-
-
-def _check_flow(network: Flow, learning: LearningOptions, weights: str | None) -> None:
-    if weights is None and any(True for _ in network.of.parameters()):
-        raise ValueError(
-            f"model flow draws the errors of a trained forecaster, but {model_name(network.of)} is "
-            "not trained: do that first, and begin with its weights, --weights RUN"
-        )
-    if learning.loss not in ("mse", "crps"):
-        raise ValueError(
-            "model flow learns the errors of a forecast from noise, by --loss mse, or then from "
-            f"drawn members, by --loss crps, and has no {learning.loss}"
-        )
-
-
-def _check_contracts(
-    network: Model, data: DataOptions, learning: LearningOptions, clips: int
-) -> None:
-    """Check options against each other, before anything heavy is built."""
     if learning.loss == "cross_entropy" and not network.bounded:
-        draws = "output.draw" if "output" in network.args else "draw"
-        sigmoid = ""
-        if "codec" in network.args:
-            sigmoid = f", or draw with a sigmoid: --model_args.{draws}.sigmoid true"
-        raise ValueError(f"loss cross_entropy needs forecasts in (0,1): choose loss mse{sigmoid}")
+        raise ValueError(
+            "loss cross_entropy needs forecasts in (0,1): choose loss mse, or a head that draws "
+            "with a sigmoid"
+        )
+    if isinstance(network, Flow):
+        if model.weights is None and any(True for _ in network.of.parameters()):
+            raise ValueError(UNTRAINED)
+        if learning.loss not in ("mse", "crps"):
+            raise ValueError(
+                "model flow learns the errors of a forecast from noise, by --loss mse, or then "
+                f"from drawn members, by --loss crps, and has no {learning.loss}"
+            )
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
     if unused and type(network).learn is not Model.learn and learning.loss != "crps":
         raise ValueError(
             f"model {model_name(network)} learns by an objective of its own, which has no "
             f"{' and no '.join(unused)}: leave that out"
-        )
-    if clips < data.batch_size:
-        raise ValueError(
-            f"{clips} training clips do not fill one batch of {data.batch_size}; use a smaller "
-            "batch_size"
         )
 
 
@@ -215,34 +195,17 @@ def load_initial_weights(network: Model, weights: str) -> None:
     )
     if (type(trained), trained_args) != (type(network), args):
         differ = [name for name in args if trained_args.get(name) != args[name]]
-        config = Path(weights, "config.yaml")
-        fits = f": --config {config} has them" if config.is_file() else ""
+        theirs, ours = model_name(trained), model_name(network)
+        what = f", not {ours}" if theirs != ours else f" with other {', '.join(differ)}"
         raise ValueError(
-            f"weights {weights} are of another network than these options describe: "
-            f"{model_name(trained)}"
-            + (
-                f" with other {', '.join(differ)}"
-                if type(trained) is type(network)
-                else f", not {model_name(network)}"
-            )
-            + f"; choose the --model (and --model_args) that they were trained with{fits}"
+            f"weights {weights} are of another network than these options describe: {theirs}{what}"
+            "; choose the --model (and --model_args) that they were trained with, as in the "
+            "config.yaml of a run"
         )
     weights_of_run = trained.state_dict()
     network.load_state_dict(
         {name: weights_of_run.get(name, value) for name, value in network.state_dict().items()}
     )
-
-
-def load_weights(network: Model, weights: Mapping[str, Any], path: Path) -> None:
-    try:
-        network.load_state_dict(
-            {str(name).removeprefix("network."): value for name, value in weights.items()}
-        )
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not hold this network's weights: {str(error).splitlines()[0]}; train "
-            "again"
-        ) from None
 
 
 def smoke_test(network: Model, clip: Tensor, window: Window) -> None:

@@ -1,63 +1,38 @@
 """Lightning's Trainer: arguments of the user and of foreframe; TensorBoard."""
 
-import inspect
 import logging
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from foreframe.base.schema import check_types
-from foreframe.base.wording import closest
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints
-from foreframe.training.faults import Events
-from foreframe.training.notices import say
 from foreframe.training.options import LearningOptions, MachineOptions
 
 # Lightning prints adverts and a line for every check.
-for _name in (
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.pytorch.accelerators.cuda",
-    "lightning.fabric",
-):
+for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-_OURS = {
-    "accelerator", "devices", "precision", "logger", "callbacks", "plugins", "max_epochs",
-    "gradient_clip_val", "enable_checkpointing", "use_distributed_sampler", "default_root_dir",
-    "enable_model_summary",
-}  # fmt: skip
+
+class Events(TensorBoardLogger):
+    """TensorBoard events, in the run's folder itself."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
+
+    def save(self) -> None:
+        """Write nothing beside the events: options are in config.yaml."""
 
 
-def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
-    known = [
-        name
-        for name in inspect.signature(L.Trainer).parameters
-        if name not in _OURS | {"model_registry"}
-    ]
-    for name in arguments:
-        if name in _OURS:
-            raise ValueError(
-                f"trainer.{name} is set by foreframe's own options (see foreframe train --help)"
-            )
-        if name not in known:
-            meant = closest(name, known) or "see Lightning's docs"
-            raise ValueError(f"trainer.{name} is no argument of Lightning's Trainer; {meant}")
-    check_types(L.Trainer, arguments, "trainer")
-
-
-def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
-    """Start TensorBoard, and return its address. Loader workers of a killed run keep its port for
-    some seconds, so a resumed run waits.
-    """
+def start_tensorboard(folder: Path, port: int) -> str:
+    """Start TensorBoard, and return its address."""
     from tensorboard import program
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
@@ -65,10 +40,6 @@ def start_tensorboard(folder: Path, port: int, resumed: bool) -> str:
     board.configure(
         argv=[None, "--logdir", str(folder), "--port", str(port), "--load_fast", "false"]
     )
-    for _ in range(16 if resumed else 0):
-        with suppress(program.TensorBoardServerException):
-            return str(board.launch())
-        time.sleep(0.5)
     try:
         return str(board.launch())
     except program.TensorBoardServerException as error:
@@ -99,11 +70,6 @@ def build_trainer(
     Raises:
         ValueError: settings that Lightning refuses.
     """
-    precision = machine.precision
-    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if precision == "16-mixed" and (machine.device == "cpu" or not gpu):
-        precision = "bf16-mixed"  # as Lightning would take it, with a warning of its own
-        say("precision 16-mixed needs a GPU: on this CPU it is bf16-mixed")
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     # A bar is among the callbacks; else Lightning would add its own.
     wanted = {k: v for k, v in machine.trainer.items() if k != "enable_progress_bar"}
@@ -112,7 +78,7 @@ def build_trainer(
             **(defaults | wanted | more),
             accelerator=machine.device,
             devices=machine.devices,
-            precision=precision,
+            precision=machine.precision,
             max_epochs=learning.epochs,
             gradient_clip_val=learning.clip or None,
             logger=logger or False,
@@ -123,7 +89,7 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+    except Exception as error:  # of half a dozen types
         raise ValueError(
             f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}"
         ) from error
@@ -133,13 +99,6 @@ def build_trainer(
 def quiet() -> Iterator[None]:
     """Hide Lightning's warnings that do not concern users."""
     with warnings.catch_warnings():
-        for line in (
-            "does not have many workers",
-            "isinstance.treespec, LeafSpec",
-            "number of training batches",
-            "the batch size",
-            "sync_dist=True",
-            "in eval mode at the start of training",  # of a forecaster that is trained already
-        ):
-            warnings.filterwarnings("ignore", message=f".*{line}.*")
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")
         yield

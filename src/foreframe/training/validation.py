@@ -14,13 +14,14 @@ from torch import Tensor
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.evaluation.scoring import Scoring
 from foreframe.models import build_model
-from foreframe.training.faults import Events, writing
 from foreframe.training.notices import say
 
 # The scores that choose the best checkpoint: the MSE, summed over frames, as usual for Moving
 # MNIST; for models with members their CRPS, since the MSE of the mean would favour members that
 # hardly differ.
 MONITOR, OF_MEMBERS = "val_openstl/mse", "val_members/fair_crps"
+MEMBERS = 4  # in validation, of models that draw them
+SHARE = 0.1  # of the time, at most: validations by the clock are rarer where they take long
 
 
 def monitored(scores: Mapping[str, Tensor]) -> float:
@@ -103,21 +104,21 @@ class Validation(L.Callback):
         first = trainer.sanity_checking
         if not trainer.is_global_zero or (first and not validates_first(trainer)):
             return
-        if isinstance(module.logger, Events):
-            scalars = {
-                f"val_lead_openstl_mse/{lead:02d}": value
-                for lead, value in enumerate(table["openstl"]["mse"]["per_lead"], 1)
-            }
-            # Lightning logs nothing before the first step.
-            module.logger.log_metrics(scalars | overall if first else scalars, trainer.global_step)
         epoch, step = trainer.current_epoch, trainer.global_step
         row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
         row |= {"clips": self._scoring.clips, "scores": table}
         self._write(json.dumps(row) + "\n")
         when = "before the first step" if first else f"epoch {epoch + 1}, step {step}"
         say(f"{when}: {self._in_words(table, trainer.callback_metrics.get('loss'))}")
-        if module.validation and trainer.world_size == 1:  # clocks of ranks differ
-            module.validation = time.monotonic() - self._began
+        if trainer.world_size == 1:  # clocks of ranks differ
+            self._keep_time(trainer, module)
+
+    def _keep_time(self, trainer: L.Trainer, module: Any) -> None:
+        """A last validation belongs to the minutes, too."""
+        module.validation = time.monotonic() - self._began
+        interval = trainer._val_check_time_interval
+        if interval is not None and not trainer.sanity_checking:  # that one warms up, too
+            trainer._val_check_time_interval = max(interval, module.validation / SHARE)
 
     def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
         mse = table["openstl"]["mse"]["overall"]
@@ -129,18 +130,13 @@ class Validation(L.Callback):
             of_members = f"fair CRPS of {self.members} members {crps:.5f}, of their mean "
         return (
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
-            f"{self._scoring.clips} clips: {of_members}MSE {mse:.2f} (openstl), SSIM {ssim:.3f} "
-            f"(standard), skill against persistence {skill:.3f}"
+            f"{self._scoring.clips} clips: {of_members}MSE {mse:.2f} (summed over a frame), SSIM "
+            f"{ssim:.3f}, skill against persistence {skill:.3f}"
         )
 
     def _write(self, row: str) -> None:
-        """Write a row to the disk, whole, before the checkpoint of that step."""
-        with writing(self.file.parent), self.file.open("ab") as file:
-            end = file.tell()
-            try:
-                file.write(row.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+        """Write a row to the disk before the checkpoint of that step."""
+        with self.file.open("ab") as file:
+            file.write(row.encode())
+            file.flush()
+            os.fsync(file.fileno())

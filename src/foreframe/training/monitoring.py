@@ -1,0 +1,143 @@
+"""What a user sees of a training: progress and the time left, pictures, and what goes wrong."""
+
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+
+from foreframe.clips.frames import fill_missing, missing_where_unseen
+from foreframe.models import parts_of
+from foreframe.training.notices import say, verbose
+from foreframe.visuals import animation, gif_bytes, strip, write_png
+
+BLANK = 0.05  # of the truth's contrast, the standard deviation within a frame
+
+
+def progress(bar: bool = True) -> list[L.Callback]:
+    """The callback that shows progress, if anything is printed.
+
+    Args:
+        bar: whether a bar is allowed; else lines are printed.
+    """
+    if not verbose():
+        return []
+    return [Bar() if bar and sys.stdout.isatty() else Lines()]
+
+
+def time_left(trainer: L.Trainer, module: Any) -> str:
+    """Hours, minutes and seconds to the end of the training, at the pace so far."""
+    done = module.done
+    if trainer.max_steps > 0:
+        done = max(done, trainer.global_step / trainer.max_steps)
+    if not done:
+        return "?"
+    return str(timedelta(seconds=int(module.elapsed * max(0.0, 1 / done - 1))))
+
+
+class Bar(RichProgressBar):
+    """Lightning's rich bar with the time to the end of the training."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+
+    def get_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = super().get_metrics(trainer, module)
+        shown.pop("v_num", None)
+        if trainer.training and not trainer.sanity_checking:
+            shown = {"left": time_left(trainer, module), **shown}
+        return shown
+
+
+class Lines(L.Callback):
+    """Progress in logs and notebooks: a line every half minute."""
+
+    every = 30.0
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        if trainer.is_global_zero and time.monotonic() - self._said_at > self.every:
+            self._said_at = time.monotonic()
+            loss, left = float(outputs["loss"]), time_left(trainer, module)
+            say(f"step {trainer.global_step}: loss {loss:.5f}, {left} left")
+
+
+class Pictures(L.Callback):
+    """Every `every` steps a picture of the batch's first clip: a strip and a GIF in TensorBoard,
+    the strip also in RUN/pictures.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int
+    ) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or (step % self.every and step != 1):
+            return
+        clip = clips[:1].float()
+        parts = parts_of(clip, module.window, module.network.inputs)
+        past = module.window.split(clip)[0][:, :, : parts.last.shape[1]]
+        forecast = missing_where_unseen(outputs["forecast"][:1].float(), parts.last)
+        frames = [each[0].cpu().numpy() for each in (past, forecast, parts.truth)]
+        picture = strip(*frames)
+        write_png(self.folder / f"step-{step:07d}.png", picture)
+        if not isinstance(trainer.logger, TensorBoardLogger):  # fast_dev_run takes it away
+            return
+        events, film = trainer.logger.experiment, animation(*frames)
+        events.add_image("forecast/strip", picture, step, dataformats="HWC")
+        h, w = film[0].shape[:2]
+        gif = Summary.Image(height=h, width=w, encoded_image_string=gif_bytes(film))
+        moving = Summary(value=[Summary.Value(tag="forecast/gif", image=gif)])
+        events.file_writer.add_summary(moving, step)
+
+
+def diverged(what: str) -> ValueError:
+    return ValueError(
+        f"the {what}: the training has diverged. The last good checkpoint is kept; go on from "
+        "there or start again with a lower --learning_rate, a --clip, or --precision 32-true"
+    )
+
+
+class Watch(L.Callback):
+    """Stops a training with a loss of NaN or infinity, from which no later step recovers, before
+    the next checkpoint keeps it. Prints once if forecasts are flat while the truth is not, as those
+    of a ConvLSTM often are that starts on dark frames and gets stuck.
+    """
+
+    every = 10  # reading the loss makes a GPU wait
+    looks_every, last_look = 50, 5_000
+
+    def __init__(self) -> None:
+        self.blank = False
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int
+    ) -> None:
+        step = trainer.global_step
+        if step % self.every == 0 and not torch.isfinite(outputs["loss"]):
+            raise diverged(f"loss at step {step} is {float(outputs['loss'])}")
+        if self.blank or not 0 < step <= self.last_look or step % self.looks_every:
+            return
+        truth = fill_missing(parts_of(clips, module.window, module.network.inputs).truth)[0]
+        forecast = outputs["forecast"]
+        made, wanted = (each.float().std(dim=(-2, -1)).mean() for each in (forecast, truth))
+        self.blank = bool(made < BLANK * wanted)
+        if self.blank:
+            also = ", or --loss cross_entropy" if module.network.bounded else ""
+            say(
+                f"step {step}: forecasts are blank (contrast {float(made):.4f}, the truth has "
+                f"{float(wanted):.4f}). Many runs leave this by themselves after some thousand "
+                f"steps; to leave it sooner: --start_at_mean true, a higher --learning_rate{also}"
+            )
