@@ -41,7 +41,6 @@ demo: .venv/installed
 	@echo "Look at:  runs/published/future.gif          20 frames that follow 10, by the weights that come with foreframe"
 	@echo "          runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
 	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"
-	@echo "          runs/demo/evaluation/comparison.mp4  truth, forecast and the best baseline that moves"
 	@echo "          runs/demo/evaluation/curves.png    the scores by lead time, beside the baselines"
 	@echo "          runs/demo/future.gif               25 frames that follow 10"
 	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"

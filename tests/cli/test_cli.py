@@ -127,7 +127,6 @@ def test_evaluate_writes_a_report_and_names_conventions(run, capsys) -> None:
         "curves.png",
         "strip.png",
         "forecast.gif",
-        "comparison.mp4",
     }
 
 

@@ -123,8 +123,8 @@ def test_the_screen() -> None:
 SCREEN = """
 60 clips of film.mp4 (test), 10 frames in, 10 out
 
-                 MSE       95 %                    1-SSIM
-                 all   interval    +1    +6   +10     all    +1    +6   +10
+                 MSE  x 1st row                    1-SSIM
+                 all       95 %    +1    +6   +10     all    +1    +6   +10
 ───────────────────────────────────────────────────────────────────────────
 model           0.55             0.10  0.60  1.00    0.55  0.10  0.60  1.00
 black            110    150-300  20.0   120   200    1.10  0.20  1.20  2.00
@@ -132,9 +132,8 @@ persistence     1.00  1.20-2.40  1.00  1.00  1.00    1.00  1.00  1.00  1.00
 linear_motion  *0.50  0.85-1.70     -  0.50  0.50   *0.50     -  0.50  0.50
 
 1.00: the error of the last frame repeated (persistence). *: the best baseline.
-1-SSIM: unlikeness of structure, which blur raises.
-95 % interval: of the error over that of the model, by a paired bootstrap of 60
-clips; where it holds 1 the difference could be chance.
+x 1st row: the error over the first row's, by a paired bootstrap of 60 clips;
+where it holds 1 the difference could be chance.
 """
 
 

@@ -1,5 +1,5 @@
-"""Missing values of the truth (NaN): they never count, and nothing else changes. And sharpness,
-whose gradients need three values each.
+"""Missing values of the truth (NaN): they never count, and nothing else changes, of forecasts
+and of members. And sharpness, whose gradients need three values each.
 """
 
 import math
@@ -7,33 +7,28 @@ import math
 import numpy as np
 import pytest
 import torch
+from fields import RAIN, ensemble, holed, pair
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from foreframe.evaluation.metrics import Pair, Scorecard, scores_of
+from foreframe.evaluation.metrics import EnsembleScorecard, Scorecard, scores_of
 from foreframe.evaluation.metrics import structural_similarity as ours
-from foreframe.evaluation.metrics.pixel import absolute_error, squared_error
-from foreframe.evaluation.metrics.pixel import values as values_of
+
+FIELDS = {"single": pair, "members": ensemble}
+both = pytest.mark.parametrize("kind", FIELDS)
 
 
-def pair(
-    b: int = 3, t: int = 4, c: int = 2, h: int = 20, w: int = 24
-) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    Y = torch.rand(b, t, c, h, w, generator=generator) ** 3
-    return Y + 0.2 * torch.randn(Y.shape, generator=generator), Y
+def empty(kind: str, steps: int, members: int = 5) -> Scorecard:
+    """With events and errors in units."""
+    if kind == "members":
+        return EnsembleScorecard(steps, members, "mm/h", (0.5, 5), RAIN.to_units)
+    return Scorecard(steps, scores_of("K", (275,), (3,)), lambda x: 10 * x + 270)
 
 
-def holed(Y: torch.Tensor) -> torch.Tensor:
-    """A corner is missing everywhere, single pixels here and there, a whole channel and a whole
-    frame.
-    """
-    Y = Y.clone()
-    Y[..., :5, :6] = torch.nan
-    Y[0, 1, 0, 12, 15] = torch.nan
-    Y[1, 2, 1] = torch.nan
-    Y[2, 3] = torch.nan
-    return Y
+def scored(kind: str, P: torch.Tensor, Y: torch.Tensor) -> Scorecard:
+    card = empty(kind, Y.shape[1])
+    card.update(P, Y)
+    return card
 
 
 def filled(P: torch.Tensor, Y: torch.Tensor) -> Scorecard:
@@ -42,11 +37,8 @@ def filled(P: torch.Tensor, Y: torch.Tensor) -> Scorecard:
     return card
 
 
-def of_all_scores(P: torch.Tensor, Y: torch.Tensor) -> Scorecard:
-    """With events and errors in units."""
-    card = Scorecard(P.shape[1], scores_of("K", (275,), (3,)), lambda x: 10 * x + 270)
-    card.update(P, Y)
-    return card
+def array(value: object) -> np.ndarray:
+    return np.array(value, dtype=float)
 
 
 def test_pixel_scores_equal_numpy_over_what_is_there() -> None:
@@ -55,7 +47,7 @@ def test_pixel_scores_equal_numpy_over_what_is_there() -> None:
     Y32 = holed(Y32)
     P, Y = P32.double().numpy(), Y32.double().numpy()
     seen = np.clip(P, 0, 1)
-    there = [(b, t) for b in range(3) for t in range(4) if (b, t) != (2, 3)]
+    there = [(b, t) for b in range(3) for t in range(4) if (b, t) != (1, 0)]
     table = filled(P32, Y32).table()
     standard, openstl = table["standard"], table["openstl"]
     assert standard["mse"]["overall"] == pytest.approx(np.nanmean((P - Y) ** 2), rel=1e-5)
@@ -73,8 +65,8 @@ def test_pixel_scores_equal_numpy_over_what_is_there() -> None:
     )
     psnr = np.mean([-10 * np.log10(np.nanmean((seen - Y)[i] ** 2)) for i in there])
     assert openstl["psnr"]["overall"] == pytest.approx(psnr, rel=1e-5)
-    last = np.mean([np.nansum((P - Y)[b, 3] ** 2) for b in (0, 1)])
-    assert openstl["mse"]["per_lead"][3] == pytest.approx(last, rel=1e-5)
+    first = np.mean([np.nansum((P - Y)[b, 0] ** 2) for b in (0, 2)])
+    assert openstl["mse"]["per_lead"][0] == pytest.approx(first, rel=1e-5)
 
 
 def test_ssim_counts_only_windows_without_a_gap() -> None:
@@ -82,7 +74,7 @@ def test_ssim_counts_only_windows_without_a_gap() -> None:
     P, Y = pair()
     P, Y = P.clamp(0, 1), holed(Y)
     got = ours(P, Y)
-    assert got[2, 3].isnan()
+    assert got[1, 0].isnan()
     for b in range(3):
         for t in range(4):
             channels = []
@@ -102,65 +94,68 @@ def test_ssim_counts_only_windows_without_a_gap() -> None:
     # A frame without a window does not count in the scorecard's mean.
     card = filled(P, Y).table()["standard"]["ssim"]
     assert card["overall"] == pytest.approx(got[~got.isnan()].mean().item(), rel=1e-5)
-    assert card["per_lead"][3] == pytest.approx(got[:2, 3].mean().item(), rel=1e-5)
+    assert card["per_lead"][0] == pytest.approx(got[[0, 2], 0].mean().item(), rel=1e-5)
 
 
-def test_what_the_forecast_has_at_gaps_does_not_matter() -> None:
-    P, Y = pair()
+@both
+def test_what_a_forecast_has_at_gaps_does_not_matter(kind: str) -> None:
+    P, Y = FIELDS[kind]()
     Y = holed(Y)
-    expected = of_all_scores(P, Y)
-    assert expected.sums.isfinite().all()
+    expected = scored(kind, P, Y).sums
+    missing = Y.isnan().view(*Y.shape[:1], *[1] * (P.ndim - Y.ndim), *Y.shape[1:])
     for other in (torch.nan, 1e6, -torch.inf):
-        torch.testing.assert_close(
-            of_all_scores(P.where(~Y.isnan(), other), Y).sums, expected.sums, rtol=0, atol=0
-        )
+        got = scored(kind, P.masked_fill(missing, other), Y).sums
+        torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
 
 
-def test_batches_and_counts_add_up() -> None:
-    P, Y = pair()
+@both
+def test_batches_and_processes_add_up(kind: str) -> None:
+    P, Y = FIELDS[kind](b=5)
     Y = holed(Y)
-    whole, parts = of_all_scores(P, Y), of_all_scores(P[:1], Y[:1])
-    parts.update(P[1:], Y[1:])
-    torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-6, atol=1e-6)
-    added = of_all_scores(P[:1], Y[:1])  # as ranks do it
-    added.sums = added.sums + of_all_scores(P[1:], Y[1:]).sums
-    torch.testing.assert_close(added.sums, whole.sums, rtol=1e-6, atol=1e-6)
-    assert (whole.clips, parts.clips) == (3, 3)
-    assert whole.sums.dtype == torch.float64
+    whole, parts = scored(kind, P, Y), empty(kind, Y.shape[1])
+    for some in (slice(0, 2), slice(2, 3), slice(3, 5)):
+        parts.update(P[some], Y[some])
+    torch.testing.assert_close(parts.sums, whole.sums, rtol=1e-5, atol=1e-6, equal_nan=True)
+    halves = []
+    for clips in ([0, 2, 4], [1, 3]):  # as two processes share them
+        halves.append(empty(kind, Y.shape[1]))
+        halves[-1].update(P[clips], Y[clips], *([clips] if kind == "members" else []))
+    added = halves[0].sums + halves[1].sums
+    torch.testing.assert_close(added, whole.sums, rtol=1e-5, atol=1e-6, equal_nan=True)
+    assert (whole.clips, whole.sums.dtype) == (5, torch.float64)
+    named = ("standard", "fair_crps" if kind == "members" else "mse")
+    above, below = whole.by_clip(*named).sum(dim=1).tolist()
+    assert above / below == pytest.approx(whole.table()[named[0]][named[1]]["overall"])
 
 
-def test_a_lead_time_that_is_missing_altogether() -> None:
-    P, Y = pair()
+@both
+def test_a_lead_time_that_is_missing_altogether(kind: str) -> None:
+    P, Y = FIELDS[kind]()
     Y[:, 0] = torch.nan
-    card = filled(P, Y)
-    assert card.clips == 3
-    rest = filled(P[:, 1:], Y[:, 1:]).table()
-    for convention, scores in card.table().items():
-        for score, values in scores.items():
-            assert math.isnan(values["per_lead"][0]), (convention, score)
-            assert values["overall"] == pytest.approx(rest[convention][score]["overall"]), (
-                convention,
-                score,
-            )
+    later = P[:, 1:] if kind == "single" else P[:, :, 1:]
+    table, rest = scored(kind, P, Y).table(), scored(kind, later, Y[:, 1:]).table()
+    for convention, scores in table.items():
+        for name, values in scores.items():
+            first = array(values["per_lead"][0])
+            counts = name in ("rank_histogram", "rank_histogram_varied", "cases", "events")
+            assert (first == 0 if counts else np.isnan(first)).all(), name
+            if "rank" not in name:  # those are drawn by place
+                expected = rest[convention][name]["overall"]
+                assert values["overall"] == pytest.approx(expected, nan_ok=True), name
 
 
-def test_without_gaps_sums_are_plain() -> None:
-    P, Y = pair()
-    whole = Pair(P, Y)
-    assert torch.equal(squared_error(whole), (P - Y).square().sum(dim=(2, 3, 4)))
-    assert torch.equal(absolute_error(whole), (P - Y).abs().sum(dim=(2, 3, 4)))
-    assert (values_of(whole) == 2 * 20 * 24).all()
-    assert values_of(Pair(P, holed(Y)))[2, 3] == 0
-
-
-def test_every_score_knows_a_forecast_that_is_lost() -> None:
+@both
+def test_a_forecast_that_is_no_number_is_not_passed_over(kind: str) -> None:
     """One NaN of the forecast at a valid value, and every score of that lead time is NaN."""
-    P, Y = pair()
-    P[0, 1, 0, 15, 15] = torch.nan
-    for convention, scores in of_all_scores(P, holed(Y)).table().items():
-        for score, of in scores.items():
-            assert math.isnan(of["per_lead"][1]), (convention, score)
-            assert math.isfinite(of["per_lead"][0]), (convention, score)
+    P, Y = FIELDS[kind](h=64, w=64)
+    good = scored(kind, P, Y).table()
+    P.view(*P.shape[:1], -1, *Y.shape[1:])[0, -1, 1, 0, 15, 15] = torch.nan
+    for convention, scores in scored(kind, P, Y).table().items():
+        for name, values in scores.items():
+            assert np.isnan(array(values["per_lead"][1])).all(), name
+            if "best" not in name:  # of the whole clip
+                expected = good[convention][name]["per_lead"][0]
+                assert values["per_lead"][0] == pytest.approx(expected, nan_ok=True), name
 
 
 def summed_slope(X: torch.Tensor) -> float:
@@ -181,10 +176,7 @@ def test_sharpness_is_a_ratio_of_slopes() -> None:
     assert "sharpness" not in table["openstl"]
     white = filled(10 * Y + 1, Y).table()  # clipped: nothing but white
     assert white["standard"]["sharpness"]["overall"] == 0
-
-
-def test_sharpness_of_flat_truth_and_of_gaps() -> None:
-    P, Y = pair()
+    P, _ = pair()
     assert math.isnan(filled(P, torch.zeros_like(Y)).table()["standard"]["sharpness"]["overall"])
     Y = holed(Y)
     expected = summed_slope(P.clamp(0, 1) + 0 * Y) / summed_slope(Y)

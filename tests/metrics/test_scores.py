@@ -1,23 +1,15 @@
-"""Scores against outsiders: scikit-image, and the published formulas written out in float64."""
+"""Scores against outsiders: scikit-image, numpy, and the published formulas in float64."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from fields import pair
+from skimage.metrics import structural_similarity
 
-from foreframe.evaluation.metrics import Scorecard, scores_of
+from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
 from foreframe.evaluation.metrics import structural_similarity as ours
-
-
-def pair(
-    b: int = 3, t: int = 4, c: int = 1, h: int = 20, w: int = 24
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forecast and truth; the forecast leaves [0,1] here and there, as models without a sigmoid
-    do.
-    """
-    torch.manual_seed(0)
-    Y = torch.rand(b, t, c, h, w) ** 3
-    return Y + 0.2 * torch.randn_like(Y), Y
 
 
 @pytest.mark.parametrize("L", [1.0, 2.0])
@@ -61,30 +53,6 @@ def test_openstl_convention_equals_its_formulas_in_float64() -> None:
         assert np.mean(got[score]["per_lead"]) == pytest.approx(expected, rel=1e-5), score
 
 
-def test_standard_convention() -> None:
-    P, Y = pair()
-    card = Scorecard(4, scores_of())
-    card.update(P, Y)
-    got = card.table()["standard"]
-    assert got["mse"]["overall"] == pytest.approx(((P - Y) ** 2).mean().item(), rel=1e-5)
-    assert got["mae"]["per_lead"][2] == pytest.approx((P - Y)[:, 2].abs().mean().item(), rel=1e-5)
-    pooled = peak_signal_noise_ratio(
-        Y.double().numpy(), P.clamp(0, 1).double().numpy(), data_range=1
-    )
-    assert got["psnr"]["overall"] == pytest.approx(pooled, rel=1e-5)
-    assert got["ssim"]["overall"] == pytest.approx(ours(P.clamp(0, 1), Y).mean().item(), rel=1e-6)
-
-
-def test_known_ratio_between_conventions() -> None:
-    """29.80 a frame of 64x64 is 0.00728 a pixel."""
-    card = Scorecard(1, scores_of())
-    P = torch.full((1, 1, 1, 64, 64), (29.80 / 4096) ** 0.5)
-    card.update(P, torch.zeros_like(P))
-    table = card.table()
-    assert table["openstl"]["mse"]["overall"] == pytest.approx(29.80, rel=1e-5)
-    assert table["standard"]["mse"]["overall"] == pytest.approx(0.00728, abs=5e-6)
-
-
 def test_a_perfect_forecast_and_a_black_one() -> None:
     _, Y = pair()
     perfect, black = Scorecard(4, scores_of()), Scorecard(4, scores_of())
@@ -101,6 +69,71 @@ def test_a_perfect_forecast_and_a_black_one() -> None:
 def test_frames_smaller_than_the_window() -> None:
     P, Y = pair(h=6, w=30)
     assert ours(P, Y).isnan().all()
+
+
+DRAW = np.random.default_rng(3)
+FORECAST = DRAW.normal(281, 4, (5, 3, 2, 6, 7))
+TRUTH = np.where(DRAW.random(FORECAST.shape) < 0.2, np.nan, DRAW.normal(280, 4, FORECAST.shape))
+ERROR = FORECAST - TRUTH  # a forecast that is too warm has a bias above 0
+EXPECTED = {
+    "rmse": lambda errors: np.sqrt(np.nanmean(errors**2)),
+    "mae": lambda errors: np.nanmean(np.abs(errors)),
+    "bias": np.nanmean,
+}
+
+
+@pytest.mark.parametrize("score", EXPECTED)
+def test_errors_equal_numpy_over_what_is_there(score: str) -> None:
+    card = Scorecard(3, {"physical": SCORES["physical"]})
+    for k in range(0, 5, 2):
+        forecast, truth = (torch.from_numpy(part[k : k + 2]).float() for part in (FORECAST, TRUTH))
+        card.update(forecast, truth)
+    scored, expected = card.table()["physical"][score], EXPECTED[score]
+    assert scored["overall"] == pytest.approx(expected(ERROR), rel=1e-4)
+    assert scored["per_lead"] == pytest.approx(
+        [expected(ERROR[:, lead]) for lead in range(3)], rel=1e-4
+    )
+    assert expected(ERROR) > 0.5  # not zero by chance
+
+
+def test_values_go_to_units_before_they_are_compared() -> None:
+    """By a scaling that bends, so that errors do not scale alike; gaps stay gaps."""
+    forecast, truth = (torch.from_numpy(part).float() / 100 for part in (FORECAST, TRUTH))
+    card = Scorecard(3, {"physical": SCORES["physical"]}, torch.exp)
+    card.update(forecast, truth)
+    error = np.exp(FORECAST / 100) - np.exp(TRUTH / 100)
+    assert card.table()["physical"]["bias"]["overall"] == pytest.approx(np.nanmean(error), rel=1e-4)
+
+
+def correlation(P: torch.Tensor, Y: torch.Tensor, batch: int = 5) -> dict:
+    card = Scorecard(P.shape[1], {"standard": {"correlation": SCORES["standard"]["correlation"]}})
+    for k in range(0, len(P), batch):
+        card.update(P[k : k + batch], Y[k : k + batch])
+    return card.table()["standard"]["correlation"]
+
+
+def test_it_is_that_of_numpy() -> None:
+    draw = torch.Generator().manual_seed(0)
+    Y = torch.rand(5, 3, 2, 6, 7, generator=draw)
+    P = 0.3 * Y + 0.1 * torch.rand(Y.shape, generator=draw) + 0.5
+    Y[torch.rand(Y.shape, generator=draw) < 0.2] = torch.nan
+    got = correlation(P, Y, batch=2)
+    for lead in (slice(None), 0, 1, 2):
+        p, y = P[:, lead].double().numpy(), Y[:, lead].double().numpy()
+        known = np.isfinite(y)
+        expected = np.corrcoef(p[known], y[known])[0, 1]
+        ours = got["overall"] if isinstance(lead, slice) else got["per_lead"][lead]
+        assert ours == pytest.approx(expected, rel=1e-4)
+        assert 0.5 < expected < 0.99
+
+
+def test_a_line_is_one_and_a_flat_forecast_is_nothing() -> None:
+    Y = torch.rand(2, 1, 1, 9, 9)
+    assert correlation(0.5 * Y + 0.2, Y)["overall"] == pytest.approx(1, abs=1e-5)
+    assert correlation(1 - Y, Y)["overall"] == pytest.approx(-1, abs=1e-5)
+    for flat in (0.0, 0.7, 1 / 3):
+        assert math.isnan(correlation(torch.full_like(Y, flat), Y)["overall"])
+        assert math.isnan(correlation(Y, torch.full_like(Y, flat))["overall"])
 
 
 def test_misuse_is_told() -> None:

@@ -1,16 +1,10 @@
-"""Values get the colours that the legend states; pictures keep their size, and mark NaN."""
+"""Values get the colours that the scale states; pictures keep their size, and mark NaN."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from foreframe.visuals import (
-    Paint,
-    animation,
-    contact_sheet,
-    legend,
-    paint_for,
-    strip,
-)
+from foreframe.visuals import Paint, animation, contact_sheet, paint_for, strip
 from foreframe.visuals.colours import (
     INK,
     MISSING,
@@ -18,15 +12,19 @@ from foreframe.visuals.colours import (
     RAIN_COLOURS,
     RAIN_STEPS,
     _palette,
-    white_of,
+    with_scale,
 )
-from foreframe.visuals.comparison import Scene, comparison
+from foreframe.visuals.grid import fit
 from foreframe.visuals.sheet import RED
-from foreframe.visuals.strip import ORANGE, fit
+from foreframe.visuals.strip import ORANGE
 
 
 def row(*values: float) -> np.ndarray:
     return np.array(values, np.float32)[None, None]
+
+
+def scale(paint: Paint, height: int) -> np.ndarray:
+    return with_scale(Image.new("RGB", (0, height), PAPER), paint)
 
 
 def test_rain_changes_colour_at_its_steps() -> None:
@@ -77,23 +75,26 @@ def test_grey_takes_any_range_and_three_channels_are_colours() -> None:
     assert (Paint()(rgb) == (rgb * 255).round().transpose(1, 2, 0)).all()
 
 
-def test_legend_shows_all_colours_from_low_at_the_bottom() -> None:
-    bar = legend(Paint("radar", units="mm/h"), 400)[:, 14]
+def test_the_scale_shows_all_colours_from_low_at_the_bottom() -> None:
+    bar = scale(Paint("radar", units="mm/h"), 400)[:, 14]
     order = [tuple(colour) for colour in bar[np.r_[True, (bar[1:] != bar[:-1]).any(axis=1)]]]
     assert [colour for colour in order if colour in RAIN_COLOURS] == list(RAIN_COLOURS[::-1])
-    assert legend(Paint(), 100).shape == (100, 0, 3)
-    assert (legend(Paint("viridis", 0, 1, "m"), 200) == MISSING).all(axis=-1).any()
+    assert scale(Paint(), 100).shape == (100, 0, 3)
+    assert (scale(Paint("viridis", 0, 1, "m"), 200) == MISSING).all(axis=-1).any()
 
 
-def test_legend_ticks_lie_at_their_values() -> None:
-    picture = legend(Paint("viridis", 0, 100, "m"), 400)
-    marks = np.flatnonzero((picture[:, 25] == INK).all(axis=-1))  # just right of the bar
-    top, bottom = (
-        np.flatnonzero((picture[:, 14] == _palette("viridis")[k]).all(axis=-1))[k] for k in (-1, 0)
+def test_ticks_lie_at_their_values_and_a_heading_has_room() -> None:
+    picture = scale(Paint("viridis", 0, 100, "m"), 400)
+    marks = np.flatnonzero((picture[:, 24] == INK).all(axis=-1))  # just right of the bar
+    low, high = (
+        np.flatnonzero((picture[:, 14] == of).all(-1)) for of in _palette("viridis")[::199]
     )
-    top, bottom = min(top, bottom), max(top, bottom)
-    parts = (bottom + 1 - marks[::-1]) / (bottom + 1 - top)
+    parts = (low[-1] + 1 - marks[::-1]) / (low[-1] + 1 - high[0])
     np.testing.assert_allclose(parts, [0, 0.2, 0.4, 0.6, 0.8, 1], atol=0.01)
+    headed = scale(Paint("viridis", 0, 100, "m", ("280 K", "or more,", "chance")), 400)
+    assert headed.shape[1] > picture.shape[1]
+    bars = [np.ptp(of[:, 12].astype(int), axis=1) > 20 for of in (picture, headed)]
+    assert bars[0].sum() - bars[1].sum() == pytest.approx(32, abs=3)  # two lines less of colours
 
 
 def test_shrinking_averages_what_is_known() -> None:
@@ -112,67 +113,27 @@ def test_large_fields_make_pictures_of_bounded_size() -> None:
     big[:, :, :100] = np.nan
     paint = Paint("radar", units="mm/h")
     picture = strip(big, big[::-1], big, paint=paint)
-    assert picture.shape[0] < 3 * 262 + 40
+    assert picture.shape[0] < 3 * 265 + 40
     assert picture.shape[1] < 4 * 165 + 350
     assert (picture == MISSING).all(axis=-1).any()
     film = animation(big, big, big, paint=paint, times=["a", "b", "c", "d"])
-    assert film.shape[1] < 820
+    assert film.shape[1] < 840
     assert (film[3] == ORANGE).all(axis=-1).any()
     assert not (film[1] == ORANGE).all(axis=-1).any()
 
 
 @pytest.mark.parametrize("size", [(3, 5), (18, 432), (200, 7)])
 def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
+    """With missing values or without, and however long the times are."""
     field = np.random.default_rng(0).random((3, 1, *size), dtype=np.float32)
     paint = Paint("viridis", 0, 1, "m s-1")
     times = ["2026-01-01 00:00", "short", "x", "y", "z", "2026-01-01 00:05:30"]
-    # Room for the legend.
+    # Room for the scale.
     assert strip(field, field, field, paint=paint, times=times).shape[0] >= 120
-    assert animation(field, field, field, paint=paint, times=times).shape[1] >= 120
-
-
-def test_sequences_of_one_film_have_one_size() -> None:
-    """With missing values or without, and however long the times are."""
-    whole = np.random.default_rng(0).random((1, 1, 6, 8), dtype=np.float32)
-    holed = np.where(whole < 0.5, np.nan, whole)
-    labels = (["a", "b"], ["2026-01-01 00:00", "2026-01-01 12:00  +12 h"])
-    films = [
-        animation(field, field, paint=Paint("viridis", 0, 1, "m"), times=times)
-        for field, times in zip((whole, holed), labels, strict=True)
-    ]
-    assert films[0].shape == films[1].shape
-
-
-def test_error_row_is_absolute_and_white_where_its_label_says() -> None:
-    past = np.full((1, 1, 64, 64), 280, np.float32)
-    # 1 K is white: 1.
-    picture = strip(past, past + 1, past, paint=Paint("temperature", 270, 290, "K"))
-    white = (picture[14:] == 255).all(axis=-1)
-    assert white.sum() == 64 * 64
-
-
-def test_the_white_of_errors_is_round_and_no_more_than_pictures_differ_by() -> None:
-    for most, paint, white in (
-        (0.03, Paint(), 0.05),
-        (1.6, Paint(), 1.0),
-        (140.0, Paint(low=0.0, high=255.0), 200.0),
-        (30.0, Paint("radar", units="mm/h"), 50.0),
-        (0.0, Paint(low=0.0, high=10.0), 1.0),
-        (np.nan, Paint(low=0.0, high=10.0), 1.0),
-    ):
-        assert white_of(np.array([0, most, most]), 98, paint) == pytest.approx(white)
-
-
-def test_a_comparison_shows_errors_below_the_forecasts() -> None:
-    frames = np.zeros((2, 1, 8, 8), np.float32)
-    scene = Scene(frames, frames, {"model": frames + 1, "linear_motion": frames})
-    past, *_, last = list(comparison([scene]))
-    assert past.shape == last.shape
-    h, w = last.shape[0] // 2, last.shape[1] // 3
-    panes = last[h:, w : 2 * w], last[h:, 2 * w :]
-    assert [(pane == 255).all(axis=-1).sum() for pane in panes] == [256 * 256, 0]
-    assert (last == ORANGE).all(axis=-1).any()
-    assert not (past == ORANGE).all(axis=-1).any()
+    film = animation(field, field, field, paint=paint, times=times)
+    assert film.shape[1] >= 120
+    holed = np.where(field < 0.5, np.nan, field)
+    assert animation(holed, holed, holed, paint=paint, times=list("abcdef")).shape == film.shape
 
 
 def test_contact_sheet_flags_frames() -> None:

@@ -41,16 +41,10 @@ def test_mp4_is_read_back(tmp_path, size) -> None:
         shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(shown) == 5
     assert shown[0].shape == (h + h % 2, w + w % 2, 3)
-    assert np.abs(np.stack(shown)[:, :h, :w].astype(int) - frames).mean() < 6
+    padded = np.pad(frames, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    assert np.abs(np.stack(shown).astype(int) - padded).mean() < 6
     content = (tmp_path / "a.mp4").read_bytes()
     assert 0 < content.index(b"moov") < content.index(b"mdat")
-
-
-def test_padding_repeats_the_edge(tmp_path) -> None:
-    write_mp4(tmp_path / "a.mp4", np.full((3, 31, 33, 3), 200, np.uint8))
-    with av.open(str(tmp_path / "a.mp4"), "r") as film:
-        last = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)][-1]
-    assert np.abs(last.astype(int) - 200).max() <= 2
 
 
 def test_mp4_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
@@ -81,19 +75,9 @@ def test_mp4_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
         write_mp4(path, grey_film(3))
     assert path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
-    monkeypatch.undo()
-
-    def closed(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("pathlib.Path.mkdir", closed)
-    with pytest.raises(ValueError, match=r"cannot make the folder .*: Permission denied$"):
-        write_mp4(tmp_path / "new" / "a.mp4", grey_film(3))
-    with pytest.raises(ValueError, match=r"cannot write .*new: Permission denied$"):
-        write_frames(tmp_path / "new", grey_film(3))
 
 
-def test_frames_fill_a_folder_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
+def test_frames_fill_a_folder_whole_or_not_at_all(tmp_path) -> None:
     folder = tmp_path / "deep" / "frames"
     film = grey_film(12)
     write_frames(folder, iter(film))
@@ -109,17 +93,6 @@ def test_frames_fill_a_folder_whole_or_not_at_all(tmp_path, monkeypatch) -> None
         write_frames(tmp_path / "none", [])
     (tmp_path / "empty").mkdir()
     write_frames(tmp_path / "empty", film[:1])
-    save, saved = Image.Image.save, []
-
-    def full(self, *arguments, **options):
-        saved.append(1)
-        if len(saved) > 2:
-            raise OSError(28, "No space left on device")
-        save(self, *arguments, **options)
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(ValueError, match=r"cannot write .*late: No space left on device$"):
-        write_frames(tmp_path / "late", film)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "empty", "file"]
 
 
@@ -128,25 +101,26 @@ def frames_of(gif: bytes) -> np.ndarray:
     return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
 
 
-def test_gif_of_a_palette_is_near() -> None:
-    film = rain_film()
-    assert np.abs(frames_of(gif_bytes(film)).astype(int) - film).max() <= 8
+def films() -> dict[str, np.ndarray]:
     field = (
         np.linspace(270, 290, 64 * 48, dtype=np.float32).reshape(1, 1, 48, 64)
         + np.arange(4)[:, None, None, None]
     )
     kelvin = Paint("temperature", 268, 292, "K")
-    film = animation(field, field, field, paint=kelvin, times=list("abcdefgh"))
-    assert np.abs(frames_of(gif_bytes(film)).astype(int) - film).max() <= 8
-
-
-def test_gif_of_all_greys_with_letters_is_near() -> None:
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None, None, None].repeat(32, 2)
-    film = animation(ramp, ramp, times=["today", "tomorrow"])
-    back = frames_of(gif_bytes(film))
-    off = np.abs(back.astype(int) - film)
+    return {
+        "rain": rain_film(),
+        "temperature": animation(field, field, field, paint=kelvin, times=list("abcdefgh")),
+        "greys": animation(ramp, ramp, times=["today", "tomorrow"]),
+    }
+
+
+@pytest.mark.parametrize("look", ["rain", "temperature", "greys"])
+def test_gif_of_a_palette_is_near(look: str) -> None:
+    film = films()[look]
+    off = np.abs(frames_of(gif_bytes(film)).astype(int) - film)
     assert np.quantile(off, 0.99) <= 8
-    assert off[1][(film[1] == ORANGE).all(axis=-1)].max() <= 8
+    assert off[-1][(film[-1] == ORANGE).all(axis=-1)].max() <= 8
 
 
 def test_colours_of_photographs_do_not_flicker() -> None:
@@ -154,7 +128,5 @@ def test_colours_of_photographs_do_not_flicker() -> None:
     still = rng.random((1, 3, 48, 48), dtype=np.float32).repeat(3, axis=0)
     # The last rows change, and bring other colours.
     still[:, :, 40:] = rng.random((3, 3, 8, 48), dtype=np.float32)
-    film = animation(still, still)
-    back = frames_of(gif_bytes(film))
-    assert (back[:, 4:160] == back[0, 4:160]).all(axis=-1)[:3].all()
-    assert tuple(back[4, 0, 0]) == ORANGE
+    back = frames_of(gif_bytes(animation(still, still)))[:3, 42:196]  # below the captions
+    assert (back == back[0]).all()

@@ -1,5 +1,6 @@
 """The scorecard: scores of a forecaster beside the baselines, as plain values."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,7 @@ from foreframe.evaluation.external import checked, open_external
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
-from foreframe.evaluation.metrics.relative import (
-    best_of,
-    in_words,
-    over_persistence,
-    ranked_by,
-    relative,
-)
+from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.evaluation.scoring import Scoring
@@ -32,7 +27,6 @@ from foreframe.forecasting.matching import match_to
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.models import (
     BASELINES,
-    STILL,
     Cycle,
     Model,
     Parts,
@@ -76,12 +70,14 @@ def score_clips(
         {score: {"overall", "per_lead"}}}}, "events": {name: {threshold: {score: the same}}},
         "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}, "relative": errors
         over those of persistence (`evaluation/metrics/relative.py`), "comparison": {name:
-        `Scoring.comparison`; for 1 - SSIM under "ssim", for the RMSE of data with units under
-        "rmse"}, "baselines": the scored ones, without the reference, "best_baseline": {"mse" and
-        "ssim", or "rmse": name}, "in_words": the lead over that baseline}; with members also
-        "ensemble": {"seed", and by name: `foreframe.evaluation.metrics.EnsembleScorecard.summary`}.
-        A name is that of a row: "model", a baseline, or another forecast. Plain values, ready for
-        JSON. Data with units have a third convention, `physical`.
+        `Scoring.comparison` with the reference; for 1 - SSIM under "ssim", for the RMSE of data
+        with units under "rmse"}, "baselines": the scored ones, without the reference,
+        "best_baseline": {"mse" and "ssim", or "rmse": name}, "lead": {name of the reference or of
+        its matched forecasts: {the same scores: comparison with that baseline}}, "in_words": these
+        leads}; with members also "ensemble": {"seed", and by name:
+        `foreframe.evaluation.metrics.EnsembleScorecard.summary`}. A name is that of a row: "model",
+        a baseline, or another forecast. Plain values, ready for JSON. Data with units have a third
+        convention, `physical`.
 
     Raises:
         ValueError: clips that are too short, damaged or of other channels than the model's; an
@@ -90,11 +86,18 @@ def score_clips(
     """
     options = options or ScoreOptions()
     scorer = _Scorer(forecaster, dataset, options, forecasts, name)
-    clips = fewer_within(options.longest, scorer.clips, scorer.at_once, scorer.score)
+    seconds = math.inf if options.seconds is None else options.seconds
+    clips = fewer_within(seconds, scorer.clips, scorer.at_once, scorer.score)
     scoring, ensembles = scorer.score(clips, progress)
     tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
+    ranking, (groups, over) = ranked_by(units), _groups(dataset, clips, forecaster)
     free = [row for row in tables if row in BASELINES and row != reference]
-    best = {score: best_of(tables, free, score) for score in ranked_by(units)}
+    best = {score: row for score in ranking if (row := best_of(tables, free, score))}
+    comparison = scoring.comparison("mse", reference, groups, over)
+    for score in ranking:
+        if score != "mse":
+            for row, compared in scoring.comparison(score, reference, groups, over).items():
+                comparison[row][score] = compared
     card = {
         "clips": scoring.clips,
         "past": forecaster.window.past,
@@ -112,15 +115,22 @@ def score_clips(
         "events": _events(tables),
         "skill": {
             row: {
-                "overall": 1 - ratios["overall"],
-                "per_lead": [1 - ratio for ratio in ratios["per_lead"]],
+                "overall": 1 - of["mse"]["overall"],
+                "per_lead": [1 - ratio for ratio in of["mse"]["per_lead"]],
             }
-            for row, ratios in over_persistence(tables, "mse").items()
+            for row, of in relative(tables, ["mse"]).items()
         },
-        "relative": relative(tables, units),
-        "comparison": _comparisons(scoring, reference, units, _groups(dataset, clips, forecaster)),
+        "relative": relative(tables, ranking),
+        "comparison": comparison,
         "baselines": free,
-        "best_baseline": {score: row for score, row in best.items() if row is not None},
+        "best_baseline": best,
+        "lead": {
+            row: {
+                score: scoring.comparison(score, rival, groups, over, [row])[row]
+                for score, rival in best.items()
+            }
+            for row in [reference, *scorer.matches]
+        },
     }
     if ensembles is not None:
         card["ensemble"] = ensembles.summary()
@@ -158,15 +168,19 @@ class _Scorer:
         self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
         external = [each.name for each in forecasts]
-        _check_names([name, *self.networks, *self.matches, *self.mean, *external])
         self.reference = external[0] if external and name in BASELINES else name
-        rows = [self.reference, name, *self.mean, *self.matches, *external, *self.networks]
-        self.rows = list(dict.fromkeys(rows))
+        rows = [name, *self.mean, *self.matches, *external, *self.networks]
+        if twice := [row for row in rows if rows.count(row) > 1]:
+            raise ValueError(f"two rows would be called {twice[0]}; rename the file of one")
+        self.rows = sorted(rows, key=lambda row: row != self.reference)
         self.inputs = inputs_of(forecaster, dataset)
+        shape, takes = np.shape(dataset[self.clips[0]]), forecaster.model.takes
+        if takes not in (None, shape[1]):
+            raise ValueError(f"the clips have {shape[1]} channels, but the model takes {takes}")
         self.at_once = clips_at_once(
             [forecaster.model.eval(), *self.networks.values()],
             forecaster.window,
-            np.shape(dataset[self.clips[0]]),
+            shape,
             options.batch_size,
             self.inputs,
             options.members or 0,
@@ -180,14 +194,13 @@ class _Scorer:
         networks: dict[str, Model] = {}
         began = self.forecaster.trained.weights
         if began in published() and began != self.name:
-            networks[began] = Forecaster.load(began, self.forecaster.device).model.eval()
+            networks[began] = Forecaster.load(began, self.forecaster.device).model
         names = self.options.baselines
-        for baseline in baselines_here() if names is None else names:
-            if baseline != self.name:
-                networks[baseline] = build_model(baseline)
-        if self.period is not None and self.name != "cycle":
+        names = baselines_here() if names is None else names
+        networks |= {baseline: build_model(baseline) for baseline in names}
+        if self.period is not None:
             networks["cycle"] = build_model("cycle", {"period": self.period})
-        return networks
+        return {row: network for row, network in networks.items() if row != self.name}
 
     def score(
         self, clips: Sequence[int], tell: Tell | None = None
@@ -199,7 +212,6 @@ class _Scorer:
         if self.mean:
             ensembles = Ensembles(forecaster, self.options, self.matches, self.dataset)
         for batch in batches(self.dataset, self.at_once, among=clips):
-            _check_channels(forecaster.model, batch)
             parts = parts_of(batch.to(forecaster.device), forecaster.window, self.inputs)
             numbers = clips[scoring.clips : scoring.clips + len(batch)]
             scoring.add(self._forecasts(parts, numbers, ensembles), parts.truth)
@@ -224,42 +236,10 @@ class _Scorer:
             yield row, forecast_clips(network, parts)[0]
 
 
-def moving_baseline(card: Mapping[str, Any]) -> str | None:
-    """The best scored baseline with moving forecasts, by the card's first ranking score; None
-    without any.
-    """
-    score = ranked_by(card["units"])[0]
-    names = [name for name in card["scores"] if name in BASELINES and name not in STILL]
-    return best_of(card["scores"], [name for name in names if name != card["reference"]], score)
-
-
 def _period_of(model: Model) -> int | None:
     """The period of a cycle among the model's guides; such a model is compared with that cycle."""
     guides = getattr(model.guide, "each", [model.guide])
     return next((guide.period for guide in guides if isinstance(guide, Cycle)), None)
-
-
-def _check_channels(model: Model, clips: Tensor) -> None:
-    if model.takes not in (None, clips.shape[2]):
-        raise ValueError(
-            f"the clips have {clips.shape[2]} channels, but the model takes {model.takes}"
-        )
-
-
-def _check_names(names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"two rows would be called {name}; rename the file of one")
-
-
-def _comparisons(
-    scoring: Scoring, reference: str, units: str, groups: tuple[list[int], str]
-) -> dict[str, dict[str, Any]]:
-    """`Scoring.comparison` by MSE, with those by other ranking scores within it."""
-    scores = dict.fromkeys(["mse", *ranked_by(units)])
-    by = {score: scoring.comparison(reference, *groups, score) for score in scores}
-    mse = by.pop("mse")
-    return {row: mse[row] | {score: by[score][row] for score in by} for row in mse}
 
 
 def _groups(
@@ -287,9 +267,8 @@ def _events(tables: Mapping[str, Any]) -> dict[str, Any]:
     """
 
     def by_scale(scores: Mapping[str, Any]) -> dict[str, Any]:
-        fss = {name: score for name, score in scores.items() if name.startswith("fss ")}
-        others = {name: score for name, score in scores.items() if name not in fss}
-        return others | {"fss": {name.removeprefix("fss "): score for name, score in fss.items()}}
+        fss = {name.removeprefix("fss "): scores[name] for name in scores if " " in name}
+        return {name: scores[name] for name in scores if " " not in name} | {"fss": fss}
 
     events = {
         row: {name: by_scale(scores) for name, scores in table.items() if name not in SCORES}

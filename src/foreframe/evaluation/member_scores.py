@@ -1,6 +1,6 @@
 """Scores of members beside those of ensembles without training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,45 +35,44 @@ class Ensembles:
         matches: Mapping[str, str],
         dataset: Dataset,
     ) -> None:
+        self.forecaster, self.matches, self.seed = forecaster, matches, options.seed
+        self.members = n = options.members or 0
         window, scaling = forecaster.window, forecaster.scaling
-        members, seed = options.members, options.seed
-        assert members is not None
-        self.model, self.members, self.seed = forecaster.model, members, seed
-        self.matches = matches
-        self.within = scaling.network_bounds
         self.lagged = Lagged(lags=min(LAGS, window.past))
-        sizes = {"model": members, **dict.fromkeys(matches, members), "lagged": self.lagged.lags}
+        sizes = {"model": n, **dict.fromkeys(matches, n), "lagged": self.lagged.lags}
         self.oracle = None
         if isinstance(dataset, MovingMNIST) and dataset.motion.redraw:
-            self.oracle = dataset.futures
-            sizes["oracle"] = members
-        how = scaling.units, options.thresholds, scaling.to_units, seed
+            self.oracle = dataset
+            sizes["oracle"] = n
+        how = scaling.units, options.thresholds, scaling.to_units, options.seed
         self.cards = {
-            name: EnsembleScorecard(window.future, n, *how, scales=options.scales)
-            for name, n in sizes.items()
+            name: EnsembleScorecard(window.future, size, *how, scales=options.scales)
+            for name, size in sizes.items()
         }
 
     def score(
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"]:
         """Draw and score the forecaster's members of these clips; returns them."""
-        own, lagged = (
-            drawn_for(which, n, self.seed, self.within) for n in (self.members, self.lagged.lags)
-        )
+        within = self.forecaster.scaling.network_bounds
+        drawn = drawn_for(which, self.members, self.seed, within)
         guided = GUIDE in self.matches.values()
-        futures, guide = forecast_clips(self.model, parts, precision, guided, own)
+        futures, guide = forecast_clips(self.forecaster.model, parts, precision, guided, drawn)
         members = futures.unflatten(0, (-1, self.members))
+
+        def each() -> Iterator[tuple[str, Tensor]]:
+            yield "model", members
+            for row, match in self.matches.items():
+                yield row, match_members(match, members, parts.last, guide)
+            lags = drawn_for(which, self.lagged.lags, self.seed, within)
+            yield "lagged", members_of(self.lagged, parts, EXACT, lags)
+            if self.oracle is not None:
+                true = self.oracle.futures(which, parts.past.shape[1], self.members, self.seed)
+                yield "oracle", true[:, :, : parts.truth.shape[1]]
+
         # In turn: each ensemble is many times as large as all forecasts of a batch.
-        for row, match in self.matches.items():
-            matched = match_members(match, members, parts.last, guide)
-            self.cards[row].update(matched, parts.truth, which)
-        self.cards["model"].update(members, parts.truth, which)
-        self.cards["lagged"].update(
-            members_of(self.lagged, parts, EXACT, lagged), parts.truth, which
-        )
-        if self.oracle is not None:
-            true = self.oracle(which, parts.past.shape[1], self.members, self.seed)
-            self.cards["oracle"].update(true[:, :, : parts.truth.shape[1]], parts.truth, which)
+        for name, ensemble in each():
+            self.cards[name].update(ensemble, parts.truth, which)
         return members
 
     def summary(self) -> dict[str, Any]:

@@ -3,36 +3,67 @@
 from collections.abc import Mapping
 from typing import Any
 
+from foreframe.visuals.curves import Series
+from foreframe.visuals.tables import HEADS
 
-def panels_of(card: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+RIGHT = "as it should be"
+
+
+def panels_of(card: Mapping[str, Any]) -> dict[str, Series]:
     """Curves by lead time: for films MSE and SSIM, also relative to persistence, for fields
-    RMSE in units and MSE, for events CSI. PSNR would repeat the MSE.
+    RMSE in units, for events CSI. PSNR would repeat the MSE.
 
     Black is included only as the reference or the best baseline: for temperatures or films its
     error is so large that all other curves would coincide.
     """
-    first = {card["reference"], *card["best_baseline"].values()}
-    names = [name for name in card["scores"] if name != "black" or name in first]
-
-    def panel(table: str, *path: str) -> dict[str, list[float]]:
-        series = {}
-        for name in names:
-            scores = card[table][name]
-            for key in path:
-                scores = scores[key]
-            series[name] = scores["per_lead"]
-        return series
-
-    panels = {}
+    scores, panels = card["scores"], dict[str, dict[str, Any]]()
     if card["units"]:
-        panels[f"RMSE in {card['units']}"] = panel("scores", "physical", "rmse")
-        panels["MSE on the network's scale (standard)"] = panel("scores", "standard", "mse")
+        title = f"RMSE in {card['units']}"
+        panels[title] = {name: of["physical"]["rmse"] for name, of in scores.items()}
     else:
-        if card["relative"]:
-            panels["MSE, in units of the last frame's"] = panel("relative", "mse")
-            panels["1 - SSIM, in units of the last frame's"] = panel("relative", "ssim")
-        panels["MSE (openstl: summed over a frame)"] = panel("scores", "openstl", "mse")
-        panels["SSIM (standard: L = 1)"] = panel("scores", "standard", "ssim")
-    for threshold in next(iter(card["events"].values()), {}):
-        panels[f"CSI at {threshold}"] = panel("events", threshold, "csi")
-    return panels
+        for score in card["relative"].get(card["reference"], ()):
+            title = f"{HEADS.get(score, score)}, in units of the last frame's"
+            panels[title] = {name: of[score] for name, of in card["relative"].items()}
+        title = "MSE (openstl: summed over a frame)"
+        panels[title] = {name: of["openstl"]["mse"] for name, of in scores.items()}
+        title = "SSIM (standard: L = 1)"
+        panels[title] = {name: of["standard"]["ssim"] for name, of in scores.items()}
+    for threshold in card["events"].get(card["reference"], ()):
+        title = f"CSI at {threshold}"
+        panels[title] = {name: of[threshold]["csi"] for name, of in card["events"].items()}
+    first = {card["reference"], *card["best_baseline"].values()}
+    names = [name for name in scores if name != "black" or name in first]
+    return {title: {name: of[name]["per_lead"] for name in names} for title, of in panels.items()}
+
+
+def panels_of_members(card: Mapping[str, Any]) -> tuple[dict[str, Series], dict[str, str]]:
+    """Curves of ensembles: CRPS, and spread over error, by lead time; how often so many members
+    are below the truth; and for each threshold a reliability diagram. Also the axes of the panels
+    that are not by lead time.
+    """
+    ensembles = {name: of["scores"] for name, of in card["ensemble"].items() if name != "seed"}
+    convention = "physical" if card["units"] else "standard"
+
+    def by_lead(score: str) -> dict[str, Any]:
+        return {name: of[convention][score]["per_lead"] for name, of in ensembles.items()}
+
+    level = [1.0] * card["future"]
+    ranks, crps = dict[str, Any](), "fair CRPS" + (f", {card['units']}" if card["units"] else "")
+    for name, of in ensembles.items():
+        counts = of["standard"]["rank_histogram_varied"]["overall"]
+        chance = sum(counts) / len(counts) or 1
+        ranks[name] = {k / (len(counts) - 1): n / chance for k, n in enumerate(counts)}
+    panels: dict[str, Series] = {
+        crps: by_lead("fair_crps"),
+        "spread over the error of the mean": by_lead("spread_skill") | {RIGHT: level},
+        "rank of the truth, over chance": ranks | {RIGHT: {0: 1.0, 1: 1.0}},
+    }
+    xlabels = {"rank of the truth, over chance": "share of members below the truth"}
+    for threshold in card["events"].get(card["reference"], ()):
+        title, diagram = f"{threshold}: how often it came", dict[str, Any]()
+        for name, of in ensembles.items():
+            said, came = (of[threshold][key]["overall"] for key in ("probabilities", "frequencies"))
+            diagram[name] = dict(zip(said, came, strict=True))
+        panels[title] = diagram | {RIGHT: {0: 0.0, 1: 1.0}}
+        xlabels[title] = "probability that members gave"
+    return panels, xlabels

@@ -1,6 +1,5 @@
 """Options of scoring; loads neither torch nor numpy."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,11 +60,6 @@ class ScoreOptions:
     def limit(self) -> int | None:
         """Most clips; None for all."""
         return None if self.clips == "all" else self.clips
-
-    @property
-    def longest(self) -> float:
-        """Seconds that scoring may take."""
-        return math.inf if self.seconds is None else self.seconds
 
     @property
     def matches(self) -> Sequence[str]:

@@ -58,28 +58,34 @@ class Scoring:
         return {name: card.table() for name, card in self.cards.items()}
 
     def comparison(
-        self, reference: str, groups: Sequence[int], over: str, score: str = "mse"
+        self,
+        score: str,
+        reference: str,
+        groups: Sequence[int],
+        over: str,
+        names: Iterable[str] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Compare each forecaster's error with the reference's by a paired bootstrap.
 
         Args:
+            score: a key of `foreframe.evaluation.metrics.relative.RANKING`.
             reference: name of the forecaster to compare with.
             groups: the group of each clip; groups are independent.
             over: the word for groups.
-            score: a key of `foreframe.evaluation.metrics.relative.RANKING`.
+            names: the forecasters to compare; by default all.
 
         Returns:
             {name: the fields of `Comparison`, and "over"}; a difference above 0 is a larger error
             than the reference's.
         """
         convention = RANKING[score][0]
-        parts = {name: card.by_clip(convention, score) for name, card in self.cards.items()}
+        value = SCORES[convention][score].value
 
         def error(*sums: Tensor) -> Tensor:
-            return as_error(score, SCORES[convention][score].value(*sums))
+            return as_error(score, value(*sums))
 
-        return {
-            name: asdict(paired_bootstrap(sums, parts[reference], error, groups)) | {"over": over}
-            for name, sums in parts.items()
-            if name != reference
-        }
+        def compared(name: str) -> dict[str, Any]:
+            own, rival = (self.cards[of].by_clip(convention, score) for of in (name, reference))
+            return asdict(paired_bootstrap(own, rival, error, groups)) | {"over": over}
+
+        return {name: compared(name) for name in names or self.cards if name != reference}

@@ -21,6 +21,7 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import write_rolling
 from foreframe.forecasting.streaming import Stream
+from foreframe.visuals.tables import Table
 
 RMSE: Scores = {"physical": {"rmse": SCORES["physical"]["rmse"]}}
 
@@ -44,6 +45,10 @@ class Rolling:
     options: PredictOptions
     notes: tuple[str, ...] = ()
     _scoring: list[Scoring] = field(default_factory=list, repr=False)
+
+    @property
+    def units(self) -> str:
+        return self.clip.units or self.forecaster.scaling.units
 
     @property
     def firsts(self) -> range:
@@ -98,14 +103,12 @@ class Rolling:
         Raises:
             ValueError: unknown ending, or the file cannot be written; no partial file stays.
         """
-        options, units = self.options, self.clip.units or self.forecaster.scaling.units
+        options = self.options
 
         def forecasts() -> Iterator[tuple[Clip, Any, Clip]]:
-            for number, (past, future, truth) in enumerate(self, 1):
-                if options.probability is None:
-                    yield past, future, truth
-                else:
-                    yield reaching(options.probability, past, future, truth)  # type: ignore[misc]
+            for number, clips in enumerate(self, 1):
+                above = options.probability
+                yield clips if above is None else reaching(above, *clips)  # type: ignore[misc]
                 progress(number, len(self))
 
         write_rolling(
@@ -118,25 +121,23 @@ class Rolling:
             options.colours,
             options.fps,
             history(self.made_by, options),
-            paint_of_probability(options, units),
+            paint_of_probability(options, self.units),
         )
 
     def __repr__(self) -> str:
-        units = self.clip.units or self.forecaster.scaling.units
         start = f"one after every {self.options.every} from frame {self.firsts[0] - 1} on"
-        return f"{plural(len(self), 'forecast')} of {in_words(self.options, units)}, {start}"
+        return f"{plural(len(self), 'forecast')} of {in_words(self.options, self.units)}, {start}"
 
     def table(self) -> str:
         """A table of errors by lead time."""
-        units = self.clip.units or self.forecaster.scaling.units
-        error = f"root mean squared error{f' in {units}' if units else ''}"
-        lines = [f"{'frames ahead':<14}{'forecast':>12}{'persistence':>13}   {error}"]
         errors = self.errors
-        pairs = zip(errors["forecast"], errors["persistence"], strict=True)
-        for ahead, (rmse, still) in enumerate(pairs, 1):
-            if isfinite(still):
-                lines.append(f"{f'+{ahead}':<14}{rmse:>12.4g}{still:>13.4g}")
-        return "\n".join(lines)
+        rows = {
+            f"+{ahead}": [f"{rmse:.4g}", f"{still:.4g}"]
+            for ahead, (rmse, still) in enumerate(zip(*errors.values(), strict=True), 1)
+            if isfinite(still)
+        }
+        title = f"Root mean squared error{f' in {self.units}' if self.units else ''} by lead time"
+        return str(Table(title, [("", name) for name in errors], rows, []))
 
 
 def score_live(
@@ -162,7 +163,11 @@ def score_live(
     for frame in frames:
         live.take(frame)
         live.source = dict(place or {})
-        earlier = {live.seen - seen: forecast for seen, forecast in reversed(waiting)}
+        earlier = {
+            live.seen - seen: forecast[live.seen - seen - 1]
+            for seen, forecast in reversed(waiting)
+            if live.seen - seen <= live.steps
+        }
         errors = _errors_of(frame[: live.forecaster.model.channels], earlier)
         forecast = None
         if live.seen % every == 0:
@@ -172,13 +177,8 @@ def score_live(
         yield frame, forecast, errors
 
 
-def _errors_of(frame: np.ndarray, earlier: Mapping[int, np.ndarray]) -> dict[int, float]:
-    """Root mean squared errors of forecasts of a frame, by lead time; `earlier` has the forecasts
-    by the number of frames since.
-    """
-    forecasts = {
-        ahead: frames[ahead - 1] for ahead, frames in earlier.items() if ahead <= len(frames)
-    }
+def _errors_of(frame: np.ndarray, forecasts: Mapping[int, np.ndarray]) -> dict[int, float]:
+    """Root mean squared errors of forecasts (C,H,W) of a frame, by lead time."""
     if not forecasts:
         return {}
     forecast = np.stack(list(forecasts.values()))

@@ -1,10 +1,8 @@
 """Pictures of forecasts and scores: plain functions of arrays."""
 
-from foreframe.visuals.colours import Paint, legend, paint_for
-from foreframe.visuals.comparison import Scene, comparison
+from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
-from foreframe.visuals.ensemble_panels import ensembles_png
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
@@ -17,30 +15,8 @@ from foreframe.visuals.tables import ensemble_table, event_tables, figures, scor
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
-    "Card",
-    "Paint",
-    "Scene",
-    "animation",
-    "animation_frames",
-    "clip_png",
-    "comparison",
-    "contact_sheet",
-    "curves_png",
-    "ensemble_table",
-    "ensembles_png",
-    "event_tables",
-    "figures",
-    "gif_bytes",
-    "image_html",
-    "legend",
-    "members_by_name",
-    "paint_for",
-    "score_table",
-    "strip",
-    "strip_of_members",
-    "table_html",
-    "write_frames",
-    "write_gif",
-    "write_mp4",
-    "write_png",
-]
+    "Card", "Paint", "animation", "animation_frames", "clip_png", "contact_sheet", "curves_png",
+    "ensemble_table", "event_tables", "figures", "gif_bytes", "image_html", "members_by_name",
+    "paint_for", "score_table", "strip", "strip_of_members", "table_html", "write_frames",
+    "write_gif", "write_mp4", "write_png",
+]  # fmt: skip

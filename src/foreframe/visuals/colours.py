@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from foreframe.base.wording import closest
 from foreframe.clips.units import same_unit
 
+Colour = tuple[int, int, int]
+
 ORANGE = (255, 140, 0)
 GREY = (110, 110, 110)
 PAPER = (24, 24, 28)
@@ -62,23 +64,19 @@ class Paint:
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """(C,H,W) in the data's own units -> (H,W,3) uint8; NaN becomes MISSING."""
-        if self.name == "grey":
-            shown = frame[:3] if frame.shape[0] >= 3 else frame[:1].repeat(3, axis=0)
-            parts = (shown - self.low) / (self.high - self.low)
-            levels = (np.clip(np.nan_to_num(parts), 0, 1) * 255).round()
-            pixels = levels.astype(np.uint8).transpose(1, 2, 0)
-            missing = np.isnan(parts).any(axis=0)
+        grey = self.name == "grey"
+        shown = frame[: 3 if grey and len(frame) >= 3 else 1] * self.factor
+        parts = np.nan_to_num((shown - self.low) / (self.high - self.low))
+        if grey:
+            levels = (np.clip(parts, 0, 1) * 255).round().astype(np.uint8)
+            pixels = levels.transpose(1, 2, 0).repeat(3 // len(levels), axis=2)
         else:
-            values = frame[0] * self.factor
-            missing = np.isnan(values)
             palette = _palette(self.name)
+            places = np.clip(parts * len(palette), 0, len(palette) - 1).astype(int)
             if self.steps:
-                known = np.where(missing, -np.inf, values)
-                pixels = palette[np.searchsorted(self.steps, known, side="right")]
-            else:
-                parts = np.where(missing, 0, (values - self.low) / (self.high - self.low))
-                pixels = palette[np.clip(parts * len(palette), 0, len(palette) - 1).astype(int)]
-        pixels[missing] = MISSING
+                places = np.searchsorted(self.steps, shown, side="right")
+            pixels = palette[places[0]]
+        pixels[np.isnan(shown).any(axis=0)] = MISSING
         return pixels
 
     @property
@@ -99,13 +97,24 @@ class Paint:
             return ()
         if _is(self.units, "dBZ"):
             return DBZ_STEPS
-        if _rain_factor(self.units) or _is(self.units, "mm"):
-            return RAIN_STEPS
-        return ()
+        return RAIN_STEPS if _rain_factor(self.units) or _is(self.units, "mm") else ()
 
     @property
-    def has_legend(self) -> bool:
+    def has_scale(self) -> bool:
         return self.name != "grey" or self.units != ""
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where numbers stand beside the scale, as parts of the way up: its steps, or some five
+        round numbers.
+        """
+        if steps := self.steps:
+            return [(k / (len(steps) + 1), f"{step:.4g}") for k, step in enumerate(steps, 1)]
+        span = self.high - self.low
+        step = round_up(span / 5)
+        first, last = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
+        values = [k * step for k in range(first, last + 1)]
+        return [((v - self.low) / span, f"{v + 0.0:.6g}") for v in values]
 
 
 # In mm/h; a kg of water on a m2 is a mm.
@@ -132,90 +141,50 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
     return Paint(name, float(low), float(high), units)
 
 
-@lru_cache(8)  # the frames of a film have the same
-def legend(paint: Paint, height: int) -> np.ndarray:
-    """The scale as a vertical bar with ticks, under its heading or the unit, and the grey of no
-    data, (height, columns, 3) uint8.
-
-    Plain pictures have none, and get no columns.
+def with_scale(picture: Image.Image, paint: Paint, size: int = 12) -> np.ndarray:
+    """The picture with the paint's scale on its right, (rows, columns, 3) uint8: a bar with ticks
+    under its heading or the unit, and the grey of no data. Plain pictures have none.
 
     Args:
-        height: of the pictures beside it; about 80 is the least that can be read.
+        size: of letters, in pixels; a picture too low for 10 lines of them gets paper below it.
     """
-    if not paint.has_legend:
-        return np.zeros((height, 0, 3), np.uint8)
-    size = min(16, max(10, height // 30))
-    line = size + 4
-    heading = paint.heading or (paint.shown_units,)
-    top = len(heading) * line + size // 2 + 2
-    below = height - line - 1  # from where on the grey of no data is explained
-    span = max(1, below - size // 2 - 4 - top)
+    if not paint.has_scale:
+        return np.asarray(picture)
+    line, letters, ticks = size + 4, font(size), paint.ticks
+    heading = "\n".join(paint.heading or (paint.shown_units,))
+    left, width, height = picture.width + 8, size + 2, max(picture.height, 10 * line)
+    top, below = (heading.count("\n") + 1) * line + size // 2 + 2, height - line - 1
+    span = below - line - top
+    words = [heading, *(text for _, text in ticks), "no data"]
+    columns = left + width + 12 + max(text_width(word, size) for word in words)
+    whole = Image.new("RGB", (columns, height), PAPER)
+    whole.paste(picture)
+    draw = ImageDraw.Draw(whole)
     palette = _palette(paint.name)
-    if paint.name == "grey":
-        palette = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
-    if paint.steps:
-        ends = [(k + 1) / len(palette) for k in range(len(paint.steps))]
-        ticks = list(zip(ends, [f"{step:.4g}" for step in paint.steps], strict=True))
-    else:
-        ticks = _ticks(paint.low, paint.high, max(3, min(8, span // (2 * line))))
-    bar, left = size + 2, 8
-    words = [*heading, *(text for _, text in ticks), "no data"]
-    columns = left + bar + 8 + ceil(max(text_width(word, size) for word in words)) + 4
-    picture = Image.new("RGB", (columns, height), PAPER)
-    draw = ImageDraw.Draw(picture)
-    heights = np.arange(span)[::-1] * len(palette) // span  # of the palette, from the top row down
-    picture.paste(Image.fromarray(palette[heights][:, None].repeat(bar, axis=1)), (left, top))
-    draw.rectangle((left - 1, top - 1, left + bar, top + span), outline=GREY)
-    for k, text in enumerate(heading):
-        write_text(picture, (left, 1 + k * line), text, INK, size)
-    last = height + line
-    for part, text in ticks:
+    places = np.arange(span)[::-1] * len(palette) // span  # of the palette, from the top row down
+    draw.rectangle((left - 1, top - 1, left + width, top + span), outline=GREY)
+    whole.paste(Image.fromarray(palette[places][:, None].repeat(width, axis=1)), (left, top))
+    draw.rectangle((left - 1, below, left + width, below + size), fill=MISSING, outline=GREY)
+    draw.text((left, 1), heading, INK, letters)
+    draw.text((left + width + 7, below - 2), "no data", INK, letters)
+    for part, text in ticks[:: ceil(len(ticks) * line / span)]:
         y = top + span - round(part * span)
-        draw.line((left + bar, y, left + bar + 3, y), fill=INK)
-        # A label that would touch the one below it stays away; its tick does not.
-        if last - y >= line - 2:
-            write_text(picture, (left + bar + 7, y - line // 2), text, INK, size)
-            last = y
-    draw.rectangle((left - 1, below, left + bar, below + size), fill=MISSING, outline=GREY)
-    write_text(picture, (left + bar + 7, below - 2), "no data", INK, size)
-    return np.asarray(picture)
-
-
-def with_legend(picture: np.ndarray, paint: Paint) -> np.ndarray:
-    """The picture with its legend on the right, and paper below it where it is too low for that."""
-    if not paint.has_legend:
-        return picture
-    below = max(0, 120 - picture.shape[0])
-    paper = np.full((below, picture.shape[1], 3), PAPER, np.uint8)
-    picture = np.concatenate([picture, paper])
-    return np.concatenate([picture, legend(paint, picture.shape[0])], axis=1)
-
-
-def write_text(
-    picture: Image.Image, at: tuple[int, int], text: str, colour: tuple[int, int, int], size: int
-) -> None:
-    """Write letters with their left upper corner `at` a place.
-
-    Their soft edges have few shades, so that a GIF has room for the data's colours.
-    """
-    mask = Image.new("L", (ceil(text_width(text, size)) + 2, size + 6))
-    ImageDraw.Draw(mask).text((0, 1), text, fill=255, font=_font(size))
-    shades = [min(255, (v + 21) // 42 * 42 + v // 250 * 3) for v in range(256)]
-    picture.paste(colour, at, mask.point(shades))
-
-
-def text_width(text: str, size: int) -> float:
-    return _font(size).getlength(text)
+        draw.line((left + width, y, left + width + 3, y), fill=INK)
+        draw.text((left + width + 7, y), text, INK, letters, anchor="lm")
+    return np.asarray(whole)
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own knows neither µ nor ² nor ø; matplotlib has one that does."""
     from matplotlib import get_data_path  # late: `import foreframe` does not wait for it
 
-    # Pillow's own font knows neither µ nor ² nor ø; matplotlib, which foreframe needs anyway, has
-    # one that does. It is slow to import: not before it is needed.
-
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def text_width(text: str, size: int) -> int:
+    """Pixels of the longest line."""
+    return ceil(max(font(size).getlength(line) for line in text.split("\n")))
 
 
 def round_up(value: float) -> float:
@@ -224,29 +193,11 @@ def round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
-def white_of(values: np.ndarray, percent: float, paint: Paint) -> float:
-    """The white of errors or spreads, which are 0 and more, in shown units: a round number that so
-    many percent of them are not above; of pictures, whose range is fixed, no more than they can
-    differ by.
-    """
-    span = paint.high - paint.low
-    most = float(np.nanpercentile(values, percent)) if np.isfinite(values).any() else 0.0
-    white = round_up(most if most > 0 else span / 10)
-    return min(white, span) if paint.name == "grey" else white
-
-
-def _ticks(low: float, high: float, n: int) -> list[tuple[float, str]]:
-    """About n round numbers between the ends, each with its part of the way up."""
-    step = round_up((high - low) / n)
-    values = [k * step for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
-    return [((v - low) / (high - low), f"{v + 0.0:.6g}") for v in values]
-
-
 @lru_cache
 def _palette(name: str) -> np.ndarray:
-    """(colours, 3) uint8 from low to high; none for "grey". "radar" begins with paper."""
+    """(colours, 3) uint8 from low to high; "radar" begins with paper."""
     if name == "grey":
-        return np.zeros((0, 3), np.uint8)
+        return np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
     if name == "radar":
         return np.array([PAPER, *RAIN_COLOURS], np.uint8)
     from matplotlib import colormaps

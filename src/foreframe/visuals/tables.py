@@ -1,14 +1,15 @@
-"""A scorecard as a table that people read: errors by lead time, beside what costs nothing."""
+"""A scorecard as tables that people read: errors by lead time, beside the baselines."""
 
+import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 LEADS = {"rmse": 6}  # shown of a score that stands alone; of others 3: a table fits 80 columns
-HEADS = {"mse": "MSE", "ssim": "1-SSIM"}
+HEADS = {"mse": "MSE", "ssim": "1-SSIM", "rmse": "RMSE"}
 WIDTH, NAME = 80, 17  # characters of a line, and of a name, which takes two where it is longer
 
 
@@ -28,20 +29,19 @@ class Table(NamedTuple):
     notes: list[str]
 
     def __str__(self) -> str:
-        heads = [line for line in zip(*self.columns, strict=True) if any(line)]
-        columns = zip(*heads, *self.rows.values(), strict=True)
-        widths = [2 + max(map(len, column)) for column in columns]
-        room = max(NAME, WIDTH - sum(widths))
-        names = {name: textwrap.wrap(name, room) for name in self.rows}
-        longest = max(len(line) for lines in names.values() for line in lines)
+        from rich import box, console, table
 
-        def line(name: str, cells: Sequence[str]) -> str:
-            return "".join([name.ljust(longest), *map(str.rjust, cells, widths)]).rstrip()
-
-        lines = [line("", head) for head in heads]
-        lines.append("─" * (longest + sum(widths)))
+        shown = table.Table(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1)
+        )
+        shown.add_column("", max_width=NAME)
+        for head in self.columns:
+            shown.add_column("\n".join(filter(None, head)), justify="right", no_wrap=True)
         for name, cells in self.rows.items():
-            lines += [line(names[name][0], cells), *names[name][1:]]
+            shown.add_row(name, *cells)
+        file = io.StringIO()
+        console.Console(file=file, width=200, markup=False).print(shown)  # no number is cut off
+        lines = map(str.rstrip, file.getvalue().splitlines())
         return "\n".join([wrap(self.title), "", *lines, "", *map(wrap, self.notes)]).rstrip()
 
 
@@ -56,29 +56,36 @@ def score_table(card: Mapping[str, Any]) -> Table:
         card: as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
     """
     units, scores = card["units"], card["relative"]
-    if units:
-        scores = {name: {"rmse": of["physical"]["rmse"]} for name, of in card["scores"].items()}
-    elif not scores:
-        scores = {name: {"mse": of["standard"]["mse"]} for name, of in card["scores"].items()}
-    ranked = list(next(iter(scores.values())))
-    with_intervals = ranked[:1] if _drawn_from(card) else []
+    if units or not scores:
+        convention, score = ("physical", "rmse") if units else ("standard", "mse")
+        scores = {name: {score: of[convention][score]} for name, of in card["scores"].items()}
+    some = [of for of in card["comparison"].values() if of["low"] is not None]
     columns: list[tuple[str, str]] = []
     rows: dict[str, list[str]] = {name: [] for name in scores}
-    for score in ranked:
+    for k, score in enumerate(next(iter(scores.values()))):
         leads = some_leads(card["future"], LEADS.get(score, 3))
-        head = f"RMSE, {units}" if score == "rmse" else HEADS.get(score, score)
-        columns.append((head, "all"))
-        columns += [("95 %", "interval")] if score in with_intervals else []
+        with_interval = bool(some) and k == 0
+        columns.append((HEADS.get(score, score) + (f", {units}" if units else ""), "all"))
+        columns += [("x 1st row", "95 %")] if with_interval else []
         columns += [("", f"+{lead}") for lead in leads]
         best = card["best_baseline"].get(score)
         for name, of in scores.items():
             rows[name].append(("*" if name == best else "") + figure(of[score]["overall"]))
-            rows[name] += [interval(card, name, score)] if score in with_intervals else []
+            rows[name] += [_interval(card, name, score)] if with_interval else []
             rows[name] += [figure(of[score]["per_lead"][lead - 1]) for lead in leads]
-    return Table(title_of(card), columns, rows, _notes(card))
+    notes = ["1.00: the error of the last frame repeated (persistence)."]
+    notes = notes if card["relative"] and not units else []
+    notes += ["*: the best baseline."] if card["best_baseline"] else []
+    lines = [" ".join(notes)] if notes else []
+    if some:
+        lines.append(
+            f"x 1st row: the error over the first row's, by a paired bootstrap of {some[0]['n']} "
+            f"{some[0]['over']}; where it holds 1 the difference could be chance."
+        )
+    return Table(title_of(card), columns, rows, lines)
 
 
-def interval(card: Mapping[str, Any], name: str, score: str) -> str:
+def _interval(card: Mapping[str, Any], name: str, score: str) -> str:
     """The 95 % interval of a row's error over the reference's; a dash for none."""
     if name == card["reference"]:
         return ""
@@ -104,9 +111,8 @@ def ensemble_table(card: Mapping[str, Any]) -> Table:
     Args:
         card: with an "ensemble", as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
     """
-    units = card["units"]
+    units, leads = card["units"], some_leads(card["future"], 3)
     convention, scale = ("physical", 1.0) if units else ("standard", 1000.0)
-    leads = some_leads(card["future"], 3)
     columns = [(f"CRPS, {units}" if units else "CRPS", "all")]
     columns += [*(("", f"+{lead}") for lead in leads), *OF_MEMBERS]
 
@@ -137,19 +143,20 @@ def event_tables(card: Mapping[str, Any]) -> Iterator[Table]:
     leads = some_leads(card["future"], 8)
     columns = [("", f"+{lead}") for lead in leads]
 
-    def table(title: str, threshold: str, *path: str) -> Table:
-        rows = {}
-        for name, of in card["events"].items():
-            scores = of[threshold]
-            for key in path:
-                scores = scores[key]
-            rows[name] = [number(scores["per_lead"][lead - 1], ".3f") for lead in leads]
+    def table(title: str, of: Mapping[str, Mapping[str, Any]]) -> Table:
+        rows = {
+            name: [number(score["per_lead"][lead - 1], ".3f") for lead in leads]
+            for name, score in of.items()
+        }
         return Table(f"{title} by lead time", columns, rows, [])
 
-    for threshold, of in card["events"].get(card["reference"], {}).items():
-        yield table(f"CSI at {threshold}", threshold, "csi")
-        for scale in of["fss"]:
-            yield table(f"FSS at {threshold}, {scale} pixels,", threshold, "fss", scale)
+    events = card["events"]
+    for threshold, scores in events.get(card["reference"], {}).items():
+        csi = {name: of[threshold]["csi"] for name, of in events.items()}
+        yield table(f"CSI at {threshold}", csi)
+        for scale in scores["fss"]:
+            fss = {name: of[threshold]["fss"][scale] for name, of in events.items()}
+            yield table(f"FSS at {threshold}, {scale} pixels,", fss)
 
 
 def figures(card: Mapping[str, Any]) -> str:
@@ -172,27 +179,6 @@ def title_of(card: Mapping[str, Any]) -> str:
     """What was scored, how much of it, and how far ahead."""
     data = f" of {card['data']} ({card['split']})" if "data" in card else ""
     return f"{card['clips']} clips{data}, {card['past']} frames in, {card['future']} out"
-
-
-def _notes(card: Mapping[str, Any]) -> list[str]:
-    notes = ["*: the best baseline."] if card["best_baseline"] else []
-    if card["relative"] and not card["units"]:
-        notes.insert(0, "1.00: the error of the last frame repeated (persistence).")
-        notes.append("1-SSIM: unlikeness of structure, which blur raises.")
-    lines = [" ".join(notes)] if notes else []
-    if drawn := _drawn_from(card):
-        of = "the model" if card["reference"] == "model" else card["reference"]
-        lines.append(
-            f"95 % interval: of the error over that of {of}, by a paired bootstrap of {drawn}; "
-            "where it holds 1 the difference could be chance."
-        )
-    return lines
-
-
-def _drawn_from(card: Mapping[str, Any]) -> str:
-    """Of what intervals are: "50 clips"; "" where there is none."""
-    some = [of for of in card["comparison"].values() if of["low"] is not None]
-    return f"{some[0]['n']} {some[0]['over']}" if some else ""
 
 
 def some_leads(future: int, most: int) -> list[int]:

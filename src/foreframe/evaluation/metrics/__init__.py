@@ -2,23 +2,11 @@
 
 from collections.abc import Sequence
 
-from foreframe.evaluation.metrics.correlation import SUMS, pearson
+from foreframe.evaluation.metrics import sums
 from foreframe.evaluation.metrics.ensemble_scorecard import EnsembleScorecard, ensemble_scores
 from foreframe.evaluation.metrics.events import event_scores
 from foreframe.evaluation.metrics.pair import Pair, clipped, in_units
-from foreframe.evaluation.metrics.pixel import (
-    absolute_error,
-    decibels,
-    error,
-    frames,
-    peak_signal_to_noise,
-    ratio,
-    root_ratio,
-    squared_error,
-    values,
-)
 from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
-from foreframe.evaluation.metrics.sharpness import slope_of_forecast, slope_of_truth
 from foreframe.evaluation.metrics.structural import (
     frames_with_windows,
     similarity,
@@ -27,23 +15,23 @@ from foreframe.evaluation.metrics.structural import (
 
 SCORES: dict[str, dict[str, Score]] = {
     "standard": {
-        "mse": Score(ratio, squared_error, values, perfect=0),
-        "mae": Score(ratio, absolute_error, values),
-        "psnr": Score(decibels, clipped(squared_error), values),
-        "ssim": Score(ratio, similarity(1.0), frames_with_windows, perfect=1),
-        "sharpness": Score(ratio, slope_of_forecast, slope_of_truth),
-        "correlation": Score(pearson, values, *SUMS),
+        "mse": Score(sums.ratio, sums.squared_error, sums.values, perfect=0),
+        "mae": Score(sums.ratio, sums.absolute_error, sums.values),
+        "psnr": Score(sums.decibels, clipped(sums.squared_error), sums.values),
+        "ssim": Score(sums.ratio, similarity(1.0), frames_with_windows, perfect=1),
+        "sharpness": Score(sums.ratio, sums.slope_of_forecast, sums.slope_of_truth),
+        "correlation": Score(sums.pearson, sums.values, *sums.MOMENTS),
     },
     "openstl": {
-        "mse": Score(ratio, squared_error, frames),
-        "mae": Score(ratio, absolute_error, frames),
-        "psnr": Score(ratio, peak_signal_to_noise, frames),
-        "ssim": Score(ratio, similarity(2.0), frames_with_windows),
+        "mse": Score(sums.ratio, sums.squared_error, sums.frames),
+        "mae": Score(sums.ratio, sums.absolute_error, sums.frames),
+        "psnr": Score(sums.ratio, sums.peak_signal_to_noise, sums.frames),
+        "ssim": Score(sums.ratio, similarity(2.0), frames_with_windows),
     },
     "physical": {
-        "rmse": Score(root_ratio, in_units(squared_error), values, perfect=0),
-        "mae": Score(ratio, in_units(absolute_error), values),
-        "bias": Score(ratio, in_units(error), values),
+        "rmse": Score(sums.root_ratio, in_units(sums.squared_error), sums.values, perfect=0),
+        "mae": Score(sums.ratio, in_units(sums.absolute_error), sums.values),
+        "bias": Score(sums.ratio, in_units(sums.error), sums.values),
     },
 }
 """Every score by its convention and name. With P (forecast) and Y (truth), n frames at a lead time,

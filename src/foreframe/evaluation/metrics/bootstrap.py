@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-RESAMPLES = 1000
+RESAMPLES, LEVEL = 1000, 0.95
 FEWEST = 5  # groups: fewer do not show how much groups differ
 
 
@@ -43,8 +43,6 @@ def paired_bootstrap(
     other: Float[Tensor, "sums clips"],
     value: Callable[..., Tensor],
     groups: Sequence[int],
-    level: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two forecasters by a score of summed parts (see `Score`).
 
@@ -57,12 +55,10 @@ def paired_bootstrap(
         own, other: the sums of the score for each clip.
         value: the score as a function of total sums.
         groups: the group of each clip, such as its recording.
-        level: of the intervals.
-        seed: of the resampling.
     """
     numbers, group_of = np.unique(np.asarray(groups), return_inverse=True)
     n = len(numbers)
-    draw = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    draw = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     weights = torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))  # first: all, once
     by_group = [
         torch.zeros(len(sums), n, dtype=torch.float64).index_add_(
@@ -72,8 +68,8 @@ def paired_bootstrap(
     ]
     scores = [value(*(sums @ weights.T)) for sums in by_group]
     difference, ratio = scores[0] - scores[1], scores[0] / scores[1]
-    low, high = _interval(difference[1:], n, level)
-    ratio_low, ratio_high = _interval(ratio[1:], n, level)
+    low, high = _interval(difference[1:], n)
+    ratio_low, ratio_high = _interval(ratio[1:], n)
     tie = low is None or high is None or low <= 0 <= high
     return Comparison(
         difference[0].item(), low, high, ratio[0].item(), ratio_low, ratio_high, tie, n
@@ -81,21 +77,21 @@ def paired_bootstrap(
 
 
 def _interval(
-    resampled: Float[Tensor, " resamples"], n: int, level: float
+    resampled: Float[Tensor, " resamples"], n: int
 ) -> tuple[float, float] | tuple[None, None]:
     """Percentiles; None with fewer than `FEWEST` groups or a value that is not finite."""
     if n < FEWEST or not bool(resampled.isfinite().all()):
         return None, None
-    outside = _share_outside(n, level)
+    outside = _share_outside(n)
     low, high = np.quantile(resampled.numpy(), [outside, 1 - outside]).tolist()
     return low, high
 
 
-def _share_outside(n: int, level: float) -> float:
-    """The share of resamples on each side of the interval: (1 - level) / 2 for many groups, less
+def _share_outside(n: int) -> float:
+    """The share of resamples on each side of the interval: (1 - LEVEL) / 2 for many groups, less
     for few groups, whose resamples vary too little, by sqrt((n - 1) / n), and are not normal.
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     degrees = max(1, n - 1)
     # The quantile of Student's t by its expansion (Abramowitz & Stegun 26.7.5).
     t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)

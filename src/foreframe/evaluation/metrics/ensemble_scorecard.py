@@ -13,22 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clips.keyed import further, key_of
-from foreframe.evaluation.metrics.correlation import truths
+from foreframe.evaluation.metrics import sums
 from foreframe.evaluation.metrics.events import by_name, event_scores
-from foreframe.evaluation.metrics.members import Members, of_each
-from foreframe.evaluation.metrics.pair import PerFrame, Sum, clipped, in_units
-from foreframe.evaluation.metrics.pixel import (
-    decibels,
-    error,
-    frames,
-    ratio,
-    root_ratio,
-    squared_error,
-    values,
-)
+from foreframe.evaluation.metrics.pair import Members, PerFrame, Sum, clipped, in_units, of_each
 from foreframe.evaluation.metrics.reliability import probability_scores, rank_histograms
 from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
-from foreframe.evaluation.metrics.sharpness import slope_of_forecast, slope_of_truth, summed_slope
 from foreframe.evaluation.metrics.spectra import WAVELENGTHS, spectral_scores
 
 POOL = 8  # pixels: of the energy score
@@ -85,21 +74,23 @@ def scores_of_ensemble(
         raise ValueError(f"an ensemble has at least 1 member, not {members}")
     standard = {
         **_scores_of_values(lambda function: function),
-        "energy": Score(ratio, energy, frames),
-        "sharpness": Score(ratio, slope_of_members, slope_of_truth),
-        "sharpness_of_mean": Score(ratio, slope_of_forecast, slope_of_truth),
-        "ink": Score(ratio, ink_deviation, truths),
-        "ink_bias": Score(ratio, error, truths),
+        "energy": Score(sums.ratio, energy, sums.frames),
+        "sharpness": Score(sums.ratio, slope_of_members, sums.slope_of_truth),
+        "sharpness_of_mean": Score(sums.ratio, sums.slope_of_forecast, sums.slope_of_truth),
+        "ink": Score(sums.ratio, ink_deviation, sums.truths),
+        "ink_bias": Score(sums.ratio, sums.error, sums.truths),
         **rank_histograms(members),
         **spectral_scores(),
-        "best_of_n_mse (optimistic)": Score(ratio, least_squared_error, values),
-        "best_of_n_psnr (optimistic)": Score(decibels, clipped(least_squared_error), values),
+        "best_of_n_mse (optimistic)": Score(sums.ratio, least_squared_error, sums.values),
+        "best_of_n_psnr (optimistic)": Score(
+            sums.decibels, clipped(least_squared_error), sums.values
+        ),
     }
     events = event_scores(thresholds, scales, units)
     by_threshold = {
         name: {
-            "tail_crps": Score(ratio, in_units(crps(T)), values),
-            "fair_tail_crps": Score(ratio, in_units(crps(T, fair=True)), values),
+            "tail_crps": Score(sums.ratio, in_units(crps(T)), sums.values),
+            "fair_tail_crps": Score(sums.ratio, in_units(crps(T, fair=True)), sums.values),
             **probability_scores(T, members),
             **{
                 key: Score(score.value, *map(of_each, score.sums))
@@ -116,11 +107,11 @@ def scores_of_ensemble(
 def _scores_of_values(on: Callable[[Sum], Sum]) -> dict[str, Score]:
     """Scores of single values; `on` converts sums to the scale."""
     return {
-        "crps": Score(ratio, on(crps()), values),
-        "fair_crps": Score(ratio, on(crps(fair=True)), values),
-        "spread": Score(root_ratio, on(variance), values),
-        "rmse_of_mean": Score(root_ratio, on(squared_error), values),
-        "spread_skill": Score(root_ratio, on(variance), on(squared_error)),
+        "crps": Score(sums.ratio, on(crps()), sums.values),
+        "fair_crps": Score(sums.ratio, on(crps(fair=True)), sums.values),
+        "spread": Score(sums.root_ratio, on(variance), sums.values),
+        "rmse_of_mean": Score(sums.root_ratio, on(sums.squared_error), sums.values),
+        "spread_skill": Score(sums.root_ratio, on(variance), on(sums.squared_error)),
     }
 
 
@@ -128,11 +119,11 @@ def _scores_of_values(on: Callable[[Sum], Sum]) -> dict[str, Score]:
 def crps(above: float = -inf, fair: bool = False) -> Sum:
     """Sum over C,H,W of the CRPS of max(x, above)."""
 
-    def sums(members: Members) -> PerFrame:
+    def score(members: Members) -> PerFrame:
         errors, differences = members.of(_errors_and_differences(above))
         return errors - differences * (_fairness(members) if fair else 1)
 
-    return sums
+    return score
 
 
 @cache
@@ -186,7 +177,7 @@ def _pooled(x: Float[Tensor, "*frames c h w"]) -> Float[Tensor, "*frames pools"]
 
 def slope_of_members(members: Members) -> PerFrame:
     """Sum of the gradient magnitudes of each member, clipped to [0,1]; the mean over members."""
-    slopes = [summed_slope(members, x) for x in members.clipped.X.unbind(dim=1)]
+    slopes = [sums.summed_slope(members, x) for x in members.clipped.X.unbind(dim=1)]
     return torch.stack(slopes).mean(dim=0)
 
 
@@ -234,8 +225,7 @@ class EnsembleScorecard(Scorecard):
             for convention, named in scores_of_ensemble(members, units, thresholds, scales).items()
         }
         super().__init__(steps, scores, to_units)
-        self.units = units
-        self.members, self._key, self._seen = members, key_of(seed), 0
+        self.units, self.members, self._key = units, members, key_of(seed)
 
     @torch.no_grad()
     def update(self, X: Tensor, Y: Tensor, clips: Sequence[int] | None = None) -> None:
@@ -248,7 +238,7 @@ class EnsembleScorecard(Scorecard):
                 updates. Processes that share clips must pass numbers.
 
         Raises:
-            ValueError: wrong shapes, or another number of clips.
+            ValueError: wrong shapes.
         """
         expected = (*Y.shape[:1], self.members, *Y.shape[1:])
         if Y.ndim != 5 or Y.shape[1] != self.steps or X.shape != expected:
@@ -256,12 +246,9 @@ class EnsembleScorecard(Scorecard):
                 f"members must be (B,{self.members},{self.steps},C,H,W) and their truth "
                 f"(B,{self.steps},C,H,W), not {tuple(X.shape)} and {tuple(Y.shape)}"
             )
-        numbers = range(self._seen, self._seen + len(Y)) if clips is None else clips
-        if len(numbers) != len(Y):
-            raise ValueError(f"{len(Y)} clips have as many numbers, not {len(numbers)}")
+        numbers = range(self.clips, self.clips + len(Y)) if clips is None else clips
         keys = further(self._key, torch.tensor(list(numbers), dtype=torch.int64))
         self._add(Members(X, Y, self._to_units, keys))
-        self._seen += len(Y)
 
     def summary(self) -> dict[str, Any]:
         """{"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in pixels),
@@ -276,20 +263,15 @@ class EnsembleScorecard(Scorecard):
         }
 
 
-def ensemble_scores(
-    members: Tensor,
-    truth: Tensor,
-    units: str = "",
-    thresholds: Sequence[float] = (),
-    to_units: Callable[[Tensor], Tensor] | None = None,
-    seed: int = 0,
-    scales: Sequence[int] = (),
-) -> dict[str, Any]:
+def ensemble_scores(members: Tensor, truth: Tensor, *options: Any, **more: Any) -> dict[str, Any]:
     """All scores of an ensemble in a single call: members (B,M,T,C,H,W) and truth (B,T,C,H,W), on
     the network's scale, NaN where the truth is missing.
 
+    Args:
+        options, more: those of `EnsembleScorecard` after the number of members.
+
     Returns:
-        `EnsembleScorecard.summary`; the other arguments are those of `EnsembleScorecard`.
+        `EnsembleScorecard.summary`.
 
     Raises:
         ValueError: wrong shapes, no clip, a repeated threshold, or a scale that is even or below 1.
@@ -297,6 +279,6 @@ def ensemble_scores(
     if members.ndim != 6:
         raise ValueError(f"members must be (B,M,T,C,H,W), not {tuple(members.shape)}")
     m, steps = members.shape[1:3]
-    card = EnsembleScorecard(steps, m, units, thresholds, to_units, seed, scales=scales)
+    card = EnsembleScorecard(steps, m, *options, **more)
     card.update(members, truth)
     return card.summary()

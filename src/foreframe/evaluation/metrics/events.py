@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from foreframe.evaluation.metrics.pair import Pair, PerFrame, Sum, in_units, in_windows
-from foreframe.evaluation.metrics.pixel import ratio
 from foreframe.evaluation.metrics.scorecard import Score
+from foreframe.evaluation.metrics.sums import ratio
 
 
 def event_scores(

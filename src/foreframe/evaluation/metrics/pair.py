@@ -1,4 +1,4 @@
-"""Forecast and truth for scores, with the rule for missing values."""
+"""Forecast or members and their truth for scores, with the rule for missing values."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foreframe.clips.keyed import further, key_of
+
 Frames = Float[Tensor, "b t c h w"]
+Ensemble = Float[Tensor, "b m t c h w"]
 PerFrame = Float[Tensor, "b t"]
 Sum = Callable[[Any], PerFrame]
 """A number for each frame of a `Pair` (or of `Members`), such as its summed squared error."""
@@ -28,15 +31,20 @@ class Pair:
         P, Y: on the network's scale, [0,1] for pictures.
         to_units: converts both to the data's units, for `in_units`; without it they are in units
             already.
+        valid: where values are known, if both are 0 and not NaN elsewhere.
     """
 
     def __init__(
-        self, P: Frames, Y: Frames, to_units: Callable[[Tensor], Tensor] | None = None
+        self,
+        P: Frames,
+        Y: Frames,
+        to_units: Callable[[Tensor], Tensor] | None = None,
+        valid: Bool[Tensor, "b t c h w"] | None = None,
     ) -> None:
         P, Y = P.float(), Y.float()
-        self.valid: Bool[Tensor, "b t c h w"] = ~Y.isnan()
+        self.valid: Bool[Tensor, "b t c h w"] = ~Y.isnan() if valid is None else valid
         self.gaps = not bool(self.valid.all())
-        if self.gaps:
+        if self.gaps and valid is None:
             P, Y = P.where(self.valid, 0), Y.where(self.valid, 0)
         self.P, self.Y, self._to_units = P, Y, to_units
         self._known: dict[Any, Any] = {}
@@ -50,25 +58,15 @@ class Pair:
     @cached_property
     def clipped(self) -> "Pair":
         """The pair with the forecast clipped to [0,1]."""
-        return self._same_truth(self.P.clamp(0, 1), self.Y)
+        return Pair(self.P.clamp(0, 1), self.Y, valid=self.valid)
 
     @cached_property
     def in_units(self) -> "Pair":
         """The pair in the data's units."""
         if self._to_units is None:
             return self
-        P, Y = self._to_units(self.P), self._to_units(self.Y)
-        if self.gaps:
-            P, Y = P.where(self.valid, 0), Y.where(self.valid, 0)
-        return self._same_truth(P, Y)
-
-    def _same_truth(
-        self, P: Frames, Y: Frames, to_units: Callable[[Tensor], Tensor] | None = None
-    ) -> "Pair":
-        other = object.__new__(Pair)
-        other.P, other.Y, other.valid, other.gaps = P, Y, self.valid, self.gaps
-        other._to_units, other._known = to_units, {}
-        return other
+        P, Y = (self._to_units(values).where(self.valid, 0) for values in (self.P, self.Y))
+        return Pair(P, Y, valid=self.valid)
 
     @cached_property
     def lost(self) -> Bool[Tensor, "b t"]:
@@ -84,6 +82,61 @@ class Pair:
             room = (max(0, h - side + 1), max(0, w - side + 1))
             return self.valid.new_ones(()).expand(b, t, c, *room)
         return in_windows(self.valid, side) == side**2
+
+
+class Members(Pair):
+    """Members X (B,M,T,C,H,W) and their truth Y (B,T,C,H,W).
+
+    Also the `Pair` of the members' mean, P, and the truth, for scores of a single forecast. Missing
+    values are treated as in `Pair`: X is 0 too where Y is missing. A frame is `lost` if any member
+    is NaN where the truth is not.
+
+    Args:
+        X, Y: on the network's scale, [0,1] for pictures.
+        to_units: converts both to the data's units, for `in_units`, with the mean of the members in
+            units; without it they are in units already.
+        keys: a key of each clip for random draws; by default those of clips 0 to B - 1.
+        valid: as in `Pair`.
+    """
+
+    def __init__(
+        self,
+        X: Ensemble,
+        Y: Frames,
+        to_units: Callable[[Tensor], Tensor] | None = None,
+        keys: Int[Tensor, " b"] | None = None,
+        valid: Bool[Tensor, "b t c h w"] | None = None,
+    ) -> None:
+        if valid is None and Y.isnan().any():
+            X = X.masked_fill(Y.isnan().unsqueeze(1), 0)
+        self.X: Ensemble = X.float()
+        super().__init__(self.X.mean(dim=1), Y, to_units, valid)
+        keys = further(key_of(0), torch.arange(len(Y))) if keys is None else keys
+        self.keys: Int[Tensor, " b"] = keys.to(X.device)
+
+    @cached_property
+    def ordered(self) -> Ensemble:
+        """The members of each value in ascending order."""
+        return self.X.sort(dim=1).values
+
+    @cached_property
+    def each(self) -> list[Pair]:
+        """Each member paired with the truth."""
+        return [Pair(x, self.Y, self._to_units, self.valid) for x in self.X.unbind(dim=1)]
+
+    @cached_property
+    def clipped(self) -> "Members":
+        """The members clipped to [0,1], and their mean."""
+        return Members(self.X.clamp(0, 1), self.Y, keys=self.keys, valid=self.valid)
+
+    @cached_property
+    def in_units(self) -> "Members":
+        """Members, mean and truth in the data's units."""
+        if self._to_units is None:
+            return self
+        X = self._to_units(self.X).where(self.valid.unsqueeze(1), 0)
+        Y = self._to_units(self.Y).where(self.valid, 0)
+        return Members(X, Y, keys=self.keys, valid=self.valid)
 
 
 def in_windows(marks: Bool[Tensor, "b t c h w"], side: int) -> Float[Tensor, "b t c rows columns"]:
@@ -108,3 +161,13 @@ def clipped(function: Sum) -> Sum:
 def in_units(function: Sum) -> Sum:
     """The sum in the data's units."""
     return lambda pair: pair.in_units.of(function)
+
+
+@cache
+def of_each(function: Sum) -> Sum:
+    """The mean over members of a sum of a single forecast."""
+
+    def mean(members: Members) -> PerFrame:
+        return torch.stack([pair.of(function) for pair in members.each]).mean(dim=0)
+
+    return mean

@@ -30,47 +30,35 @@ def as_error(score: str, value: Any) -> Any:
 
 def errors(table: Mapping[str, Any], score: str) -> dict[str, Any]:
     """A score of `RANKING` from a forecaster's table, as an error: {"overall": number, "per_lead":
-    [...]}; null in JSON becomes NaN.
+    [...]}.
     """
-
-    def error(value: float | None) -> float:
-        return math.nan if value is None else float(as_error(score, value))
-
     values = table[RANKING[score][0]][score]
-    return {"overall": error(values["overall"]), "per_lead": list(map(error, values["per_lead"]))}
+    per_lead = [as_error(score, value) for value in values["per_lead"]]
+    return {"overall": as_error(score, values["overall"]), "per_lead": per_lead}
 
 
-def over_persistence(tables: Mapping[str, Any], score: str) -> dict[str, dict[str, Any]]:
-    """Each forecaster's error over that of persistence: {forecaster: {"overall", "per_lead"}}; NaN
-    if that is 0. Empty without scores of persistence.
-    """
-    if "persistence" not in tables:
-        return {}
-    last = errors(tables["persistence"], score)
-    each = {name: errors(table, score) for name, table in tables.items()}
-    return {
-        name: {
-            "overall": _ratio(error["overall"], last["overall"]),
-            "per_lead": list(map(_ratio, error["per_lead"], last["per_lead"])),
-        }
-        for name, error in each.items()
-    }
-
-
-def relative(tables: Mapping[str, Any], units: str = "") -> dict[str, dict[str, Any]]:
+def relative(tables: Mapping[str, Any], scores: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Errors relative to persistence: 1 is the last frame repeated, lower is better.
 
     Args:
         tables: {forecaster: the table of its scorecard}.
-        units: units of the data, which choose the scores.
+        scores: of `RANKING`.
 
     Returns:
-        {forecaster: {"mse" and "ssim" (of 1 - SSIM), or "rmse": {"overall", "per_lead"}}}, values
-        of `over_persistence`.
+        {forecaster: {score (of SSIM 1 - SSIM): {"overall", "per_lead"}}}, NaN if the error of
+        persistence is 0; empty without scores of persistence.
     """
-    by = {score: over_persistence(tables, score) for score in ranked_by(units)}
-    names = tables if "persistence" in tables else ()
-    return {name: {score: by[score][name] for score in by} for name in names}
+    if "persistence" not in tables:
+        return {}
+
+    def ratios(table: Mapping[str, Any], score: str) -> dict[str, Any]:
+        own, last = errors(table, score), errors(tables["persistence"], score)
+        per_lead = list(map(_ratio, own["per_lead"], last["per_lead"]))
+        return {"overall": _ratio(own["overall"], last["overall"]), "per_lead": per_lead}
+
+    return {
+        name: {score: ratios(table, score) for score in scores} for name, table in tables.items()
+    }
 
 
 def _ratio(error: float, unit: float) -> float:
@@ -85,54 +73,39 @@ def best_of(tables: Mapping[str, Any], names: Iterable[str], score: str) -> str 
 
 
 def in_words(card: Mapping[str, Any]) -> str:
-    """The lead in words: "The model is ahead of the best baseline (linear_motion) by 12 % (8 to 15
-    %) in MSE."
+    """Who is ahead, a line for each row of `card["lead"]` and each ranking score: "The model is
+    ahead of the best baseline (linear_motion) by 12 % (8 to 15 %) in MSE."
+    """
+    return "\n".join(
+        f"{f'The {row}' if row.startswith('model') else row} is {_lead(compared, best, score)}."
+        for row, by_score in card["lead"].items()
+        for score, compared in by_score.items()
+        if (best := card["best_baseline"][score])
+    )
+
+
+def _lead(compared: Mapping[str, Any], best: str, score: str) -> str:
+    """Ahead, behind or no different, with the difference of the errors and its interval.
 
     Args:
-        card: from `foreframe.evaluation.card.score_clips`.
-
-    Returns:
-        A line for each ranking score; "" without a scored baseline.
+        compared: a forecaster's error with the best baseline's: see `Comparison`.
     """
-    lines = [_sentence(card, score, best) for score, best in card["best_baseline"].items()]
-    if not lines:
-        return ""
-    compared = comparison_by(card, *next(iter(card["best_baseline"].items())))
-    if compared["low"] is None:
-        few = plural(compared["n"], compared["over"].removesuffix("s"))
-        sentence = lines[0].replace("The model", "the model", 1)
-        lines[0] = f"This could be chance ({few}, too few to tell): {sentence}"
-    return "\n".join(lines)
-
-
-def comparison_by(card: Mapping[str, Any], score: str, name: str) -> Mapping[str, Any]:
-    """The comparison of a forecaster's error with the reference's: see `Comparison`."""
-    compared: Mapping[str, Any] = card["comparison"][name]
-    return compared if score == "mse" else compared[score]
-
-
-def _sentence(card: Mapping[str, Any], score: str, best: str) -> str:
-    """For a score: ahead, behind or no different, with difference and interval."""
-    reference, compared = card["reference"], comparison_by(card, score, best)
-    error, other = (errors(card["scores"][name], score)["overall"] for name in (reference, best))
-    by = f" by {_percent(error / other)}{_interval(compared)}" if other else ""
-    if math.isnan(error):
-        how, by = "not comparable with", ""
-    elif error == other or (compared["tie"] and compared["low"] is not None):
-        how, by = "no different from", ""
-    else:
-        how = "ahead of" if error < other else "behind"
-    who = "The model" if reference == "model" else reference
-    return f"{who} is {how} the best baseline ({best}){by} in {score.upper()}."
-
-
-def _interval(compared: Mapping[str, Any]) -> str:
-    """The interval of the reference's lead: " (8 to 15 %)"; "" without one."""
-    ends = compared["ratio_low"], compared["ratio_high"]
-    if not all(ends):
-        return ""
-    low, high = sorted((1 / end for end in ends), key=lambda ratio: abs(ratio - 1))
-    return f" ({_percent(low).removesuffix(' %')} to {_percent(high)})"
+    difference, chance = compared["difference"], compared["tie"] and compared["low"] is not None
+    what = f"the best baseline ({best})"
+    name = "1-SSIM" if score == "ssim" else score.upper()
+    if math.isnan(difference):
+        return f"not comparable with {what} in {name}"
+    if difference == 0 or chance:
+        return f"no different from {what} in {name}"
+    by = f"by {_percent(compared['ratio'])} "
+    ends = [compared["ratio_low"], compared["ratio_high"]]
+    if None not in ends:
+        near, far = sorted(ends, key=lambda ratio: abs(ratio - 1))
+        by += f"({_percent(near).removesuffix(' %')} to {_percent(far)}) "
+    few = plural(compared["n"], compared["over"].removesuffix("s"))
+    doubt = f", which could be chance ({few}: too few to tell)" if compared["low"] is None else ""
+    by = by if math.isfinite(compared["ratio"]) else ""
+    return f"{'ahead of' if difference < 0 else 'behind'} {what} {by}in {name}{doubt}"
 
 
 def _percent(ratio: float) -> str:

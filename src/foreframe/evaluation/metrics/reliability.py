@@ -5,15 +5,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foreframe.clips.keyed import further, uniforms
-from foreframe.evaluation.metrics.members import Members
-from foreframe.evaluation.metrics.pair import PerFrame, in_units
-from foreframe.evaluation.metrics.pixel import listed, ratio, ratios, values
+from foreframe.evaluation.metrics.pair import Members, PerFrame, in_units
 from foreframe.evaluation.metrics.scorecard import Score, rows
+from foreframe.evaluation.metrics.sums import listed, ratio, ratios, values
 
 MOST_BINS = 11  # of a reliability diagram: 0, .1, ... 1
 LEVEL = 1 / 255  # of an 8-bit picture: smaller differences are invisible
 
-PerValue = Int[Tensor, "b t c h w"]
+Bins = Int[Tensor, "b t c h w"]
+PerValue = Float[Tensor, "b t c h w"]
 Counts = Float[Tensor, "b t bins"]
 
 
@@ -36,7 +36,7 @@ def rank_histograms(members: int) -> dict[str, Score]:
     }
 
 
-def ranks(members: Members) -> PerValue:
+def ranks(members: Members) -> Bins:
     """The number of members below the truth, ties broken at random."""
     X, Y = members.X.clamp(0, 1), members.Y.clamp(0, 1).unsqueeze(1)
     below, ties = (X < Y).sum(dim=1), (X == Y).sum(dim=1)
@@ -68,34 +68,33 @@ def probability_scores(threshold: float, members: int) -> dict[str, Score]:
     """
     bins = min(members + 1, MOST_BINS)
 
-    def votes(ensemble: Members) -> tuple[Counts, Counts]:
-        """For each k, the numbers of values without and with the event."""
-        k, came = ensemble.X.ge(threshold).sum(dim=1), ensemble.Y.ge(threshold)
-        n = ensemble.X.shape[1] + 1
-        return _counts(k, ensemble.valid & ~came, n), _counts(k, ensemble.valid & came, n)
+    def probability(ensemble: Members) -> PerValue:
+        return ensemble.X.ge(threshold).float().mean(dim=1)
+
+    def came(ensemble: Members) -> PerValue:
+        return ensemble.Y.ge(threshold).float()
 
     def squared_error(ensemble: Members) -> PerFrame:
-        none, some = ensemble.of(votes)
-        p = _probabilities(none)
-        return (none * p**2 + some * (1 - p) ** 2).sum(dim=2)
+        off = (ensemble.of(probability) - ensemble.of(came)).square()
+        return off.where(ensemble.valid, 0).sum(dim=(2, 3, 4))
 
     def fair_squared_error(ensemble: Members) -> PerFrame:
-        none, some = ensemble.of(votes)
-        p, m = _probabilities(none), ensemble.X.shape[1]
-        return ensemble.of(squared_error) - ((none + some) * p * (1 - p)).sum(dim=2) / max(1, m - 1)
+        p = ensemble.of(probability).where(ensemble.valid, 0)
+        chance = (p * (1 - p)).sum(dim=(2, 3, 4)) / max(1, members - 1)
+        return ensemble.of(squared_error) - chance
 
-    def cases(ensemble: Members) -> Counts:
-        none, some = ensemble.of(votes)
-        return _merged(none + some, bins)
+    def in_bins(ensemble: Members) -> Counts:
+        """Numbers of values, of events, and summed probabilities."""
+        p = ensemble.of(probability)
+        bin_of = (p * (bins - 1)).round().long()
+        votes = (p * members).round()  # whole numbers add up without rounding
+        n, observed, voted = (
+            _counts(bin_of, ensemble.valid, bins, part) for part in (None, ensemble.of(came), votes)
+        )
+        return torch.cat([n, observed, voted / members], dim=2)
 
-    def events(ensemble: Members) -> Counts:
-        return _merged(ensemble.of(votes)[1], bins)
-
-    def forecasts(ensemble: Members) -> Counts:
-        none, some = ensemble.of(votes)
-        return _merged((none + some) * _probabilities(none), bins)
-
-    n, observed, forecast = (rows(in_units(sums), bins) for sums in (cases, events, forecasts))
+    each = rows(in_units(in_bins), 3 * bins)
+    n, observed, forecast = each[:bins], each[bins : 2 * bins], each[2 * bins :]
     return {
         "brier": Score(ratio, in_units(squared_error), values),
         "fair_brier": Score(ratio, in_units(fair_squared_error), values),
@@ -105,20 +104,12 @@ def probability_scores(threshold: float, members: int) -> dict[str, Score]:
     }
 
 
-def _probabilities(votes: Float[Tensor, "b t k"]) -> Float[Tensor, " k"]:
-    m = votes.shape[2] - 1
-    return torch.arange(m + 1, device=votes.device) / m
-
-
-def _merged(votes: Float[Tensor, "b t k"], bins: int) -> Counts:
-    """Add up the counts of each k in the bin nearest to k/M."""
-    nearest = (_probabilities(votes) * (bins - 1)).round().long()
-    return votes.new_zeros((*votes.shape[:2], bins)).index_add(2, nearest, votes)
-
-
-def _counts(bin_of: PerValue, marked: Bool[Tensor, "b t c h w"], bins: int) -> Counts:
-    """The number of marked values of each frame in each bin."""
+def _counts(
+    bin_of: Bins, marked: Bool[Tensor, "b t c h w"], bins: int, weights: PerValue | None = None
+) -> Counts:
+    """The number of marked values of each frame in each bin, or the sum of their weights."""
     b, t = bin_of.shape[:2]
     frame = torch.arange(b * t, device=bin_of.device).view(b, t, 1, 1, 1)
     flat = (frame * bins + bin_of)[marked]
-    return torch.bincount(flat, minlength=b * t * bins).view(b, t, bins).float()
+    weights = None if weights is None else weights[marked]
+    return torch.bincount(flat, weights, minlength=b * t * bins).view(b, t, bins).float()

@@ -4,10 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.evaluation.metrics.members import Members
-from foreframe.evaluation.metrics.pair import Frames, Pair, PerFrame
-from foreframe.evaluation.metrics.pixel import ratio, ratios
+from foreframe.evaluation.metrics.pair import Frames, Members, Pair, PerFrame
 from foreframe.evaluation.metrics.scorecard import Score, rows
+from foreframe.evaluation.metrics.sums import ratio, ratios
 
 WAVELENGTHS = tuple(2 ** (half / 2) for half in range(2, 17))
 """Pixels: 2 to 256, two bands an octave, each from 2^-1/4 to 2^1/4 of its wavelength. A spectrum

@@ -1,0 +1,107 @@
+"""Sums over the values of a frame, and scores of such sums."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.evaluation.metrics.pair import Frames, Pair, PerFrame, Sum
+
+FLAT = 1e-6  # share of the mean square: a smaller variance is rounding of float32
+
+
+def values(pair: Pair) -> PerFrame:
+    """The number of values that are not missing."""
+    return pair.valid.sum(dim=(2, 3, 4)).float()
+
+
+def frames(pair: Pair) -> PerFrame:
+    """1 for a frame with any value, 0 for a missing frame."""
+    return (pair.of(values) > 0).float()
+
+
+def summed(values_of: Callable[[Pair], Tensor]) -> Sum:
+    """The sum over C,H,W of values of a pair."""
+    return lambda pair: values_of(pair).sum(dim=(2, 3, 4))
+
+
+error = summed(lambda pair: pair.P - pair.Y)
+squared_error = summed(lambda pair: (pair.P - pair.Y).square())
+absolute_error = summed(lambda pair: (pair.P - pair.Y).abs())
+truths = summed(lambda pair: pair.Y)
+MOMENTS = (
+    summed(lambda pair: pair.P),
+    truths,
+    summed(lambda pair: pair.P.square()),
+    summed(lambda pair: pair.Y.square()),
+    summed(lambda pair: pair.P * pair.Y),
+)
+"""The sums of `pearson`, after the number of values."""
+
+
+def peak_signal_to_noise(pair: Pair) -> PerFrame:
+    """PSNR of each frame for a peak of 1, in dB; infinite if perfect, 0 if missing."""
+    mse = pair.clipped.of(squared_error) / pair.of(values)
+    return (-10 * mse.log10()).where(pair.of(frames) > 0, 0)
+
+
+def gradient_magnitude(X: Frames) -> Float[Tensor, "b t c rows columns"]:
+    """sqrt(dx^2 + dy^2) with forward differences, for pixels with neighbours below and to the
+    right.
+    """
+    here = X[..., :-1, :-1]
+    return ((X[..., :-1, 1:] - here).square() + (X[..., 1:, :-1] - here).square()).sqrt()
+
+
+def slope_of_forecast(pair: Pair) -> PerFrame:
+    """Sum of the gradient magnitudes of P, clipped to [0,1]."""
+    return summed_slope(pair, pair.clipped.P)
+
+
+def slope_of_truth(pair: Pair) -> PerFrame:
+    """Sum of the gradient magnitudes of Y."""
+    return summed_slope(pair, pair.Y)
+
+
+def summed_slope(pair: Pair, X: Frames) -> PerFrame:
+    """Sum over C,H,W of the gradient magnitudes of X where the truth has no missing value."""
+    slope = gradient_magnitude(X)
+    if pair.gaps:  # a gradient needs all three values
+        valid = pair.valid
+        slope = slope.where(valid[..., :-1, :-1] & valid[..., :-1, 1:] & valid[..., 1:, :-1], 0)
+    return slope.sum(dim=(2, 3, 4))
+
+
+def ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below; NaN for below = 0."""
+    return (above / below).where(below != 0, torch.nan)
+
+
+def root_ratio(above: Tensor, below: Tensor) -> Tensor:
+    """The root of `ratio`."""
+    return ratio(above, below).sqrt()
+
+
+def decibels(above: Tensor, below: Tensor) -> Tensor:
+    """-10 log10 of a mean squared error for a peak of 1, in dB."""
+    return -10 * ratio(above, below).log10()
+
+
+def listed(*totals: Tensor) -> Tensor:
+    """The totals as a list for each lead time."""
+    return torch.stack(totals)
+
+
+def ratios(*totals: Tensor) -> Tensor:
+    """The list of `ratio` between the first and the second half of the totals."""
+    half = len(totals) // 2
+    return ratio(torch.stack(totals[:half]), torch.stack(totals[half:]))
+
+
+def pearson(n: Tensor, P: Tensor, Y: Tensor, PP: Tensor, YY: Tensor, PY: Tensor) -> Tensor:
+    """cov(P,Y) / (sd(P) sd(Y)) over n values, from their sums; NaN where either is flat."""
+    var_P, var_Y = PP / n - (P / n) ** 2, YY / n - (Y / n) ** 2
+    varied = (var_P > FLAT * PP / n) & (var_Y > FLAT * YY / n)
+    cov = PY / n - P * Y / n**2
+    return (cov / (var_P * var_Y).sqrt()).where(varied, torch.nan)
