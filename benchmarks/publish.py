@@ -225,7 +225,7 @@ def publish(
     }
     readme = (folder / "README.md").read_text(encoding="utf-8")
     lines = [
-        readme.replace('"this folder"', f'"{name}"').rstrip(),
+        readme.rstrip(),
         "",
         "## Training",
         "",

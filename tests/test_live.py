@@ -68,10 +68,3 @@ def test_a_growing_folder_of_geotiffs_has_their_scale() -> None:
     (clip,) = clips_from("rain")
     np.testing.assert_allclose(frames[:, 0, 0, 0], [1.0, 1.01, 1.02], rtol=1e-6)
     np.testing.assert_array_equal(frames, clip.frames[:])
-
-
-def test_other_channels_than_the_models_are_refused() -> None:
-    np.save("colour.npy", np.zeros((4, 3, 16, 16), np.float32))
-    forecaster = Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}))
-    with pytest.raises(ValueError, match=r"colour\.npy: 3 channels, but the model takes 1"):
-        next(live_frames(forecaster, "colour.npy"))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import foreframe
 import standins
-from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import DataOptions, ReadOptions, open_dataset
 from foreframe.evaluation import ScoreOptions
@@ -30,7 +31,7 @@ def forecaster(preset: str = "guided") -> Forecaster:
 
 
 def test_predict_and_streams_take_films_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     standins.film(Path("film.mp4"), frames=60)
@@ -40,8 +41,7 @@ def test_predict_and_streams_take_films_as_they_are(
     assert quick.open("film.mp4").frames.shape == (60, 1, 24, 32)  # to which motion is in pixels
     assert own.choose_tile(BIG, 1, FREE) == 0 < quick.choose_tile(BIG, 1, FREE)
     own.save("saved")
-    assert main(["predict", "saved", "film.mp4", "-o", "future.mp4"]) == 0
-    assert "as large as they are, 48x64" in capsys.readouterr().err
+    assert foreframe.predict("saved", "film.mp4").frames.shape == (4, 1, 48, 64)
     assert main(["stream", "saved", "film.mp4", "--every", "30", "--output", "live"]) == 0
     how = reading_as_trained(own, "film.mp4", {})
     film = open_dataset(DataOptions("film.mp4", past=4, future=4, reading=how), "all")
@@ -66,10 +66,3 @@ def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:
     card = score_clips(forecaster(), data, options)
     assert list(card["scores"]) == ["model", "scenes", "persistence", "dense_motion"]
     assert "scenes" not in card["baselines"]
-
-
-def test_clips_come_at_their_own_size(tmp_path: Path) -> None:
-    standins.film(tmp_path / "film.mp4", frames=20)
-    future = forecaster().predict(forecaster().open(tmp_path / "film.mp4")[-4:], 3)
-    assert isinstance(future, Clip)
-    assert future.frames.shape == (3, 1, 48, 64)

@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
-import foreframe.forecasting.forecaster
 from foreframe import Clip, Forecaster, MovingMNIST, Window, evaluate
-from foreframe.evaluation.report import write_report
 from foreframe.forecasting.precision import AUTO, EXACT, FAST, HALF, resolve_precision
 from foreframe.models import PRESETS, build_model
-from test_forecaster import local
 from test_streams import gappy, small_forecaster
 
 STREAMED = ("tutorial", "quick", "guided", "simvp_gated", "svg_small", "persistence")
@@ -52,38 +47,6 @@ def test_it_is_the_autocast_of_training(forecaster) -> None:
     assert torch.equal(forecaster.predict(past, 3, precision=HALF), expected)
 
 
-def test_the_model_is_left_as_it_was(forecaster) -> None:
-    weights = forecaster.model.state_dict()
-    before = {name: (value.clone(), value.stride()) for name, value in weights.items()}
-    forecaster.predict(torch.rand(2, 1, 16, 16), 2, precision=HALF)
-    for name, value in forecaster.model.state_dict().items():
-        torch.testing.assert_close(value, before[name][0], atol=0, rtol=0)
-        assert value.stride() == before[name][1]
-    assert not torch.is_autocast_enabled("cpu")
-
-
-def test_tiles_equal_the_whole_in_half_precision() -> None:
-    forecaster, past = local("tutorial"), torch.rand(1, 3, 1, 64, 64)
-    whole = forecaster.predict(past, 2, precision=HALF)
-    tiles = forecaster.predict(past, 2, tile=48, overlap=42, precision=HALF)
-    assert tiles.dtype == torch.float32
-    assert apart(tiles.numpy(), whole.numpy()) < NEAR / 8
-    assert (tiles - forecaster.predict(past, 2, tile=48, overlap=42)).abs().max() > 0
-
-
-def test_a_device_without_it(forecaster, monkeypatch) -> None:
-    """As torch says of older GPUs: refused in one line."""
-    past = torch.rand(2, 1, 16, 16)
-
-    def refuse(*_):
-        raise RuntimeError("This CUDA device does not support bfloat16.\nPlease switch to float16.")
-
-    monkeypatch.setattr(torch, "autocast", refuse)
-    said = r"^precision bf16-mixed cannot be used on cpu here: .*16\.$"
-    with pytest.raises(ValueError, match=said):
-        forecaster.predict(past, 2, precision=HALF)
-
-
 @pytest.mark.parametrize(("capability", "taken"), [("AVX2", EXACT), *((c, HALF) for c in FAST)])
 def test_auto_is_half_where_the_processor_multiplies_it(
     forecaster, monkeypatch, capability: str, taken: str
@@ -119,15 +82,6 @@ def test_a_stream_is_the_forecast_in_its_precision(name: str, tmp_path) -> None:
         np.testing.assert_array_equal(live.forecast().numpy(), made)
 
 
-def test_a_stream_computes_in_its_precision(forecaster) -> None:
-    frames = torch.rand(2, 1, 16, 16)
-    live = {precision: forecaster.stream(3, precision=precision) for precision in (EXACT, HALF)}
-    made = {precision: one.push(frames[0]) for precision, one in live.items()}
-    assert (made[HALF] - made[EXACT]).abs().max() > 0
-    assert any(value.dtype == torch.bfloat16 for value in live[HALF].state.values())
-    assert all(value.dtype == torch.float32 for value in live[EXACT].state.values())
-
-
 @pytest.mark.parametrize(("saved", "restored"), [(HALF, EXACT), (EXACT, HALF)])
 @pytest.mark.parametrize("name", ["tutorial", "guided", "svg_small"])
 def test_a_stream_goes_on_in_another(name, saved, restored, tmp_path) -> None:
@@ -143,20 +97,6 @@ def test_a_stream_goes_on_in_another(name, saved, restored, tmp_path) -> None:
     assert kinds[0] == kinds[1]
     for t in (4, 5):
         assert apart(again.push(frames[t]), forecaster.predict(frames[: t + 1], 3)) < NEAR
-
-
-def test_a_state_of_other_numbers_is_refused(forecaster, tmp_path) -> None:
-    live = forecaster.stream(2, precision=HALF)
-    live.take(torch.rand(1, 16, 16))
-    live.save(tmp_path / "state")
-    with safe_open(tmp_path / "state", "pt") as file:
-        about = file.metadata()
-    held = load_file(tmp_path / "state")
-    other = {n: one if n == "last" else one.double() for n, one in held.items()}
-    save_file(other, tmp_path / "other", about)
-    for precision in (EXACT, HALF):
-        with pytest.raises(ValueError, match="no saved stream, or a damaged one"):
-            forecaster.stream(2, precision=precision).restore(tmp_path / "other")
 
 
 # Scores
@@ -178,17 +118,3 @@ def test_scores_are_near_and_say_their_precision(forecaster, monkeypatch) -> Non
     assert half == pytest.approx(exact, rel=NEAR)
     assert half != exact
     assert repr(cards[EXACT]["scores"]) == repr(cards[HALF]["scores"])
-
-
-def test_pictures_are_of_the_forecasts_that_were_scored(forecaster, monkeypatch, tmp_path) -> None:
-    data, shown = MovingMNIST("test", canvas=32, clips=2), []
-    own = foreframe.evaluation.report.strip
-    monkeypatch.setattr(
-        foreframe.evaluation.report,
-        "strip",
-        lambda *clip, **how: shown.append(clip[1]) or own(*clip, **how),
-    )
-    write_report(tmp_path, evaluate(forecaster, data, precision=HALF), forecaster, data, examples=1)
-    expected = forecaster.predict(data[0][:5], 5, precision=HALF)
-    np.testing.assert_array_equal(shown[0], expected.numpy())
-    assert (forecaster.predict(data[0][:5], 5) != expected).any()

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.clips.data_options import ReadOptions
+from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained, data_of
 from foreframe.models import build_model
@@ -79,30 +79,16 @@ NAMED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {}))
-)
-def test_a_saved_folder_is_offered_in_words(
-    named: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", saved(trained=named), "--clips", "2"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "the command line alone: if you trust it, give --data" in said
-
-
-@pytest.mark.parametrize(
-    "named", NAMED, ids=lambda named: named["data"] + ".".join(named.get("data_args", {}))
-)
-def test_a_config_is_offered_in_words(
+@pytest.mark.parametrize("named", NAMED)
+def test_what_a_file_names_is_offered_in_words(
     named: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("run").mkdir()
     Path("run/config.yaml").write_text(json.dumps(named))
     for verb in (
+        ["evaluate", saved(trained=named), "--clips", "2"],
         ["train", "--config", "run/config.yaml"],
         ["train", "--resume", "run"],
-        ["plan", "run/config.yaml"],
     ):
         assert main(verb) == 2
         said = capsys.readouterr().err
@@ -114,7 +100,7 @@ def test_a_checkpoint_is_offered_in_words(capsys: pytest.CaptureFixture[str]) ->
     config = Forecaster(
         build_model("persistence"), Window(2, 2), trained=Trained("spy_of_tests.Kernel")
     ).config()
-    torch.save({"forecaster": config, "state_dict": {}}, "stranger.ckpt")
+    write_checkpoint(Path("stranger.ckpt"), {"forecaster": config, "state_dict": {}})
     assert main(["evaluate", "stranger.ckpt", "--clips", "2"]) == 2
     assert "stranger.ckpt was trained on 'spy_of_tests.Kernel'" in capsys.readouterr().err
 
@@ -138,11 +124,6 @@ def test_a_config_imports_nothing(config: str, capsys: pytest.CaptureFixture[str
     assert main(["train", "--config", "config.yaml", "--run", "run", "--device", "cpu"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not Path("run").exists()
-
-
-def test_a_config_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--config", "http://127.0.0.1:9/config.yaml"]) == 2
-    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_the_command_line_may_name_anything() -> None:
@@ -173,18 +154,15 @@ def test_what_is_harmless_needs_no_word() -> None:
     ("told", "said"),
     [
         ({"data": 3}, "trained.data is a word"),
-        ({"data": "a\0b"}, "data is a name"),
         ({"data_args": [1]}, "trained.data_args is names and values"),
         ({"data_args": {"x": float("nan")}}, "not a number"),
-        ({"frame": [64]}, "frame is H and W"),
-        ({"frame": [64, -1]}, "frame is H and W"),
-        ({"frame": ["64", 64]}, "trained.frame"),
+        ({"frame": [64]}, "trained.frame is a list of length 2"),
+        ({"frame": [64, -1]}, "frame must be at least 1"),
         ({"seed": True}, "trained.seed"),
-        ({"seed": -1}, "seed is at least 0"),
         ({"reading": {"size": "big"}}, "trained.reading.size"),
         ({"reading": {"sizes": [1, 2]}}, "did you mean size"),
         ({"steer": "left"}, "trained takes no argument 'steer'"),
-        ("moving_mnist", "trained holds names and values"),
+        ("moving_mnist", "trained is names and values"),
         ({"data_args": {"x": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}}, "deep"),
     ],
 )

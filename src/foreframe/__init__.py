@@ -18,21 +18,14 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
-_HOME = {  # public name -> the module that it lives in
-    "clips_from": "foreframe.data",
-    "MovingMNIST": "foreframe.data",
-    "Clip": "foreframe.clips.clip",
-    "Window": "foreframe.clips.clip",
-    "Scaling": "foreframe.clips.scaling",
-    "Forecaster": "foreframe.forecasting.forecaster",
-    "fit": "foreframe.api",
-    "predict": "foreframe.api",
-    "stream": "foreframe.api",
-    "check": "foreframe.api",
-    "Run": "foreframe.api",
-    "open_run": "foreframe.api",
-    "evaluate": "foreframe.api",
+_NAMES = {  # of a module: the public names that live there
+    "api": ("Run", "check", "evaluate", "fit", "open_run", "predict", "stream"),
+    "clips.clip": ("Clip", "Window"),
+    "clips.scaling": ("Scaling",),
+    "data": ("MovingMNIST", "clips_from"),
+    "forecasting.forecaster": ("Forecaster",),
 }
+_HOME = {name: f"foreframe.{module}" for module, names in _NAMES.items() for name in names}
 _ROOMS = ("data", "models", "visuals", "forecasting", "training", "evaluation")
 
 __all__ = [

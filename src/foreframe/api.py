@@ -9,27 +9,22 @@ import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from foreframe.base.files import check_writable
-from foreframe.base.schema import check_types, typed
+from foreframe.base.schema import typed
 from foreframe.base.shipped import name_of
-from foreframe.clips.data_options import (
-    NONE,
-    DataOptions,
-    ReadOptions,
-    SplitOptions,
-    not_usual,
-)
+from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
 from foreframe.clips.scaling import Scaling
 from foreframe.evaluation import EvaluateOptions
-from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.training.options import GROUPS, Options
+from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions, changed
+from foreframe.training.options import GROUPS
 from foreframe.training.recipes import KINDS, Given, explicit_options, no_option, options_from
-from foreframe.visuals import Card, curves_png, image_html, table_html
+from foreframe.visuals import Card, curves_png, image_html
 
 if TYPE_CHECKING:
     from foreframe.data.check import Checked
@@ -40,10 +35,8 @@ if TYPE_CHECKING:
 
 Plain = Mapping[str, Any]
 Kind = TypeVar("Kind")
-SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
-
-
 Call = TypeVar("Call", bound=Callable[..., Any])
+SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
 
 
 def _takes(*groups: type) -> Callable[[Call], Call]:
@@ -91,32 +84,26 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run
             folder that cannot be written.
         foreframe.training.stops.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
     """
-    groups = train_options(recipe, options)
-    given = explicit_options(_configs(recipe), _changes(options))
+    given = given_options(recipe, options)
+    groups, explicit = options_from(*given), explicit_options(*given)
     from foreframe.training.fit import train
     from foreframe.training.notices import listening
 
     with listening(python=True):
-        return Run(train(*groups, given), options.get("data"))
+        folder, data = train(*groups, explicit), options.get("data")
+    return Run(folder, None if isinstance(data, str | os.PathLike) else data)
 
 
-def train_options(recipe: str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Options:
-    """The five groups of options, from those given by name over those of a recipe and of a run that
-    is resumed, checked.
+def given_options(
+    recipe: str | os.PathLike[str] | None, options: Mapping[str, Any]
+) -> tuple[list[str], Given]:
+    """A recipe and changes of it by name, as `options_from` takes them.
 
     Raises:
-        ValueError: the first invalid one, with the alternatives.
+        ValueError: an unknown name, with the nearest.
     """
-    return options_from(_configs(recipe), _changes(given))
-
-
-def _configs(recipe: str | os.PathLike[str] | None) -> list[str]:
-    return [] if recipe is None else [os.fspath(recipe)]
-
-
-def _changes(given: Mapping[str, Any]) -> Given:
     changes: Given = []
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in KINDS:
             raise ValueError(no_option(name, list(KINDS)))
         plain = _plain_option(name, value)
@@ -124,7 +111,7 @@ def _changes(given: Mapping[str, Any]) -> Given:
             changes += [((name, inner), part) for inner, part in plain.items()]
         else:
             changes.append(((name,), plain))
-    return changes
+    return [] if recipe is None else [os.fspath(recipe)], changes
 
 
 def _plain_option(name: str, value: Any) -> Any:
@@ -149,8 +136,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a training, and its results. A notebook shows its scores, its last picture and,
-    if `foreframe evaluate` has scored it, its scorecard.
+    """The folder of a training, and its results. A notebook shows them.
 
     Args:
         folder: with config.yaml, checkpoints, validation.jsonl and pictures.
@@ -202,87 +188,20 @@ class Run:
         """Its scorecard, by default on the test split; options as in `foreframe.evaluate`."""
         return evaluate(self, **options)
 
-    def curves(self) -> "Picture":
-        """MSE and SSIM of each validation; raises ValueError before the first."""
-        panels = {
-            "validation MSE (openstl)": ("openstl", "mse"),
-            "validation SSIM (standard)": ("standard", "ssim"),
-        }
-        rows = self.scores
-        if not rows:
-            raise ValueError(f"{self.folder} has no validation yet")
-        return Picture(
-            curves_png(
-                {
-                    title: {"validation": [row["scores"][of][name]["overall"] for row in rows]}
-                    for title, (of, name) in panels.items()
-                },
-                "validations",
-            )
-        )
-
-    def picture(self) -> "Picture | None":
-        """The last picture of training: truth, forecast and error of a clip; None without any."""
-        files = sorted((self.folder / "pictures").glob("step-*.png"))
-        return Picture(files[-1].read_bytes()) if files else None
-
-    @property
-    def scorecard(self) -> Card | None:
-        """The last one that `foreframe evaluate` wrote for the run's own data; None without any."""
-        file = self.folder / "evaluation" / "scorecard.json"
-        return Card(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-
     def _repr_html_(self) -> str:
-        card = self.scorecard
-        return self._validation_html() + ("" if card is None else card._repr_html_())
-
-    def _validation_html(self) -> str:
-        rows = self.scores
-        if not rows:
-            return table_html(f"{self.folder}: no validation yet", [], {})
-
-        def mse(row: dict[str, Any]) -> float:
-            return float(row["scores"]["openstl"]["mse"]["overall"])
-
-        best = min(rows, key=mse)
-        columns = [(of, score) for of, table in best["scores"].items() for score in table]
-        shown = {
-            name: [
-                f"{row['epoch'] + 1}",
-                f"{row['step']}",
-                *(f"{row['scores'][of][score]['overall']:.4g}" for of, score in columns),
-            ]
-            for name, row in (("best", best), ("last", rows[-1]))
-        }
-        names = ["epoch", "step", *(f"{score} ({of})" for of, score in columns)]
-        title = f"{self.folder}: validation on {best['clips']} clips"
-        pictures = [self.curves(), self.picture()]
-        return table_html(title, names, shown) + "".join(
-            f"<div>{image_html(picture.png, 'scores and forecast')}</div>"
-            for picture in pictures
-            if picture
-        )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG that a notebook shows.
-
-    Args:
-        png: the bytes of its file.
-    """
-
-    png: bytes = field(repr=False)
-
-    def _repr_png_(self) -> bytes:
-        return self.png
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; raises ValueError if that is not possible."""
-        from foreframe.base.files import atomic_write
-
-        with atomic_write(Path(path)) as rough:
-            rough.write_bytes(self.png)
+        """Its validations, as text and as curves, and its last picture."""
+        rows, pngs = self.scores, []
+        curves = {"MSE (openstl)": ("openstl", "mse"), "SSIM (standard)": ("standard", "ssim")}
+        if rows:
+            lines = {
+                title: {"validation": [row["scores"][of][name]["overall"] for row in rows]}
+                for title, (of, name) in curves.items()
+            }
+            pngs.append(curves_png(lines, "validations"))
+        pictures = sorted((self.folder / "pictures").glob("step-*.png"))
+        pngs += [path.read_bytes() for path in pictures[-1:]]
+        images = "".join(f"<div>{image_html(png, 'scores and forecast')}</div>" for png in pngs)
+        return f"<pre>{escape(repr(self))}</pre>{images}"
 
 
 def open_run(folder: str | os.PathLike[str]) -> Run:
@@ -310,7 +229,7 @@ def predict(
             data's own units.
         output: a file to write it to, by its ending; by default none.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
-        progress: called with the number of forecasts done and the total, if `every` makes several.
+        progress: called with the number of forecasts written and the total.
 
     Returns:
         The forecast, with the past and, as far as it is recorded, the truth; rolling forecasts with
@@ -319,7 +238,7 @@ def predict(
     Raises:
         ValueError: as loading, opening, forecasting and writing do.
     """
-    options = _options(PredictOptions, options, changes)
+    options = _options(options or PredictOptions(), changes)
     from foreframe.base.notes import collecting, warn
     from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import forecast_recording, remarks
@@ -329,12 +248,7 @@ def predict(
     paint_for(options.colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
     path = None if output is None else Path(output)
     if path is not None:
-        kind = check_output(path, options.at is not None)
-        if options.every and kind == ".png":
-            raise ValueError(
-                "rolling forecasts do not fit one .png; choose .mp4, .gif, a folder, .npy, .npz, "
-                ".nc or .zarr"
-            )
+        check_output(path, options.at is not None, bool(options.every))
         is_path = isinstance(source, str | os.PathLike)
         if is_path and path.resolve() == Path(source).resolve():
             raise ValueError(f"output {path} is the input: name another file")
@@ -343,20 +257,15 @@ def predict(
     notes: list[str] = []
     with collecting(notes):
         clip = forecaster.open(source, options.recording, **(options.reading or {}))
-        steps = options.steps or forecaster.window.future
-        options = replace(options, steps=steps, past=options.past or forecaster.window.past)
-        seen = (options.past, *clip.frames.shape[1:])
-        options = replace(options, tile=forecaster.choose_tile(seen, steps, options))
-        made: Forecast | Rolling
-        if options.every:
-            made = Rolling(forecaster, clip, made_by, options)
-            if path is not None:
-                made.write(path, progress)
-        else:
-            made = forecast_recording(forecaster, clip, made_by, options)
-            if path is not None:
-                made.write(path)
-        for remark in remarks(forecaster, clip, options):
+        window = forecaster.window
+        steps, past = options.steps or window.future, options.past or window.past
+        tile = forecaster.choose_tile((past, *clip.frames.shape[1:]), steps, options)
+        options = replace(options, steps=steps, past=past, tile=tile)
+        make: Callable[..., Any] = Rolling if options.every else forecast_recording
+        made = make(forecaster, clip, made_by, options)
+        if path is not None:
+            made.write(path, progress)
+        for remark in remarks(clip, options):
             warn(remark)
     return replace(made, notes=tuple(notes))
 
@@ -402,7 +311,7 @@ def stream(
     Raises:
         ValueError: errors of loading, reading, forecasting and saving; no frame at all.
     """
-    options = _options(StreamOptions, options, changes)
+    options = _options(options or StreamOptions(), changes)
     from foreframe.base.notes import warn
     from foreframe.evaluation.walk import score_live
     from foreframe.forecasting.incoming import live_frames, place_of
@@ -442,12 +351,6 @@ class DataCheck:
     def __repr__(self) -> str:
         return "\n".join(self.lines)
 
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write a .png of frames spread over the first recording; raises ValueError if not."""
-        from foreframe.forecasting.outputs import write_sheet
-
-        write_sheet(Path(path), self.recordings[0])
-
 
 def check(
     source: Any,
@@ -480,23 +383,16 @@ def check(
     recordings = check_recordings(source, how)
     window = Window(past, future, stride)
     lines = [*summarise(recordings), *describe_splits(recordings, split, window)]
-    checked = DataCheck(recordings, lines)
     if output is not None:
-        checked.write(output)
-    return checked
+        from foreframe.forecasting.outputs import write_sheet
+
+        write_sheet(Path(output), recordings[0])
+    return DataCheck(recordings, lines)
 
 
-def _options(kind: type[Kind], given: Kind | None, changes: Mapping[str, Any]) -> Kind:
-    """Options of a verb: an object of them, or the defaults, changed by name.
-
-    Raises:
-        ValueError: an unknown name, or an invalid value.
-    """
-    plain = {name: _plain_option(name, value) for name, value in changes.items()}
-    if given is None:
-        return typed(kind, plain, "")
-    check_types(kind, plain, "")
-    return replace(given, **plain)  # type: ignore[type-var]
+def _options(options: Kind, changes: Mapping[str, Any]) -> Kind:
+    """Options of a verb, changed by name; raises as `changed`."""
+    return changed(options, {name: _plain_option(name, value) for name, value in changes.items()})
 
 
 def _forecaster(what: Any, device: str) -> tuple["Forecaster", str]:
@@ -539,7 +435,7 @@ def evaluate(
     """
     if data is not None:
         changes["data"] = data
-    options = _options(EvaluateOptions, options, changes)
+    options = _options(options or EvaluateOptions(), changes)
     scored = open_scored(what, options)
     if options.output is not None:
         check_writable(Path(options.output))
@@ -579,10 +475,6 @@ class Scored:
         from foreframe.evaluation.card import score_clips
 
         options = self.options
-        if self.name != "model" and {*options.matches} - {NONE}:
-            raise ValueError(
-                "match is of a run's forecasts, not of those made elsewhere: name a RUN"
-            )
         if options.clips is None and options.seconds is None and not self.forecasts:
             options = replace(options, seconds=SECONDS)
         card = score_clips(
@@ -622,47 +514,52 @@ def open_scored(
     from foreframe.models import model_name
 
     forecaster, _ = _forecaster("persistence" if what is None else what, options.device)
-    trained = forecaster.trained
-    opened = _data_to_score(what, forecaster, options)
-    name = data_name(opened.data)
-    own = what is not None and (options.data is None or name == trained.data)
+    model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
+    data = _data_to_score(what, forecaster, options)
+    name = data_name(data.data)
     files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
-    forecasts = [open_forecasts(file, opened.reading.variable) for file in files]
+    forecasts = [open_forecasts(file, data.reading.variable) for file in files]
     window = replace(forecaster.window, **options.window)
     if what is None and forecasts and options.future is None:
         window = replace(window, future=forecasts[0].steps)
-    opened = replace(opened, **asdict(window))
-    split, scaling = options.split or "test", forecaster.scaling
-    if isinstance(options.data, Dataset) and options.split is None:
-        dataset, where = options.data, {}
-    else:
-        dataset = open_dataset(opened, split, None if forecaster.free else scaling)
-        check_first_clip(dataset, window, forecaster.model.takes, name)
-        where = {"data": name, "data_args": opened.data_args, "split": split}
-        where |= {"reading": not_usual(opened.reading), "splits": not_usual(opened.splits)}
-    if not forecaster.free and isinstance(dataset, ClipSet):
-        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+    dataset, where = options.data, {}
+    if not isinstance(dataset, Dataset) or options.split is not None:
+        data, split = replace(data, **asdict(window)), options.split or "test"
+        dataset = open_dataset(data, split, None if forecaster.free else scaling)
+        check_first_clip(dataset, window, model.takes, name)
+        where = {"data": name, "data_args": data.data_args, "split": split}
+        where |= {"reading": not_usual(data.reading), "splits": not_usual(data.splits)}
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
-    row = model_name(forecaster.model) if forecaster.free else "model"
+    elif isinstance(dataset, ClipSet):
+        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+    row = model_name(model) if forecaster.free else "model"
+    own = what is not None and (options.data is None or name == trained.data)
     # A new one: the caller's forecaster keeps its window.
-    forecaster = Forecaster(forecaster.model, window, scaling, trained, match=forecaster.match)
+    forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
     return Scored(forecaster, row, dataset, where, own, forecasts, options)
 
 
 def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions) -> DataOptions:
-    """The data to score on: the user's, or those of training."""
-    from foreframe.forecasting.recordings import data_to_score
+    """The data to score on: those of training, changed by the user's options; other recordings are
+    read as those of training.
+    """
+    from foreframe.data import holds_recordings
+    from foreframe.forecasting.recordings import reading_as_trained
+    from foreframe.forecasting.trained import data_of
 
-    given = options.of_data
+    given, trained = options.of_data, forecaster.trained
     if what is None or not isinstance(options.data, str | None):
         return typed(DataOptions, given, "")
     memory = what.data if isinstance(what, Run) and options.data is None else None
-    if memory is None or isinstance(memory, str | os.PathLike):
-        return data_to_score(forecaster, _called(what), given)
-    given = {"data": forecaster.trained.data, **given}
-    return replace(data_to_score(forecaster, _called(what), given), data=memory)
-
-
-def _called(what: Any) -> str:
-    return str(os.fspath(what)) if isinstance(what, str | os.PathLike) else "this forecaster"
+    if memory is not None:  # the user's own, so that nothing is asked of it
+        given = {"data": trained.data, **given}
+    where = os.fspath(what) if isinstance(what, str | os.PathLike) else "this forecaster"
+    data, reading = data_of(trained, where, given), options.reading or {}
+    if options.data is None:
+        # The number of clips in an epoch is not the number to score.
+        args = {name: value for name, value in data.data_args.items() if name != "clips"}
+        data = replace(data, data_args=args | (options.data_args or {}))
+    elif data.data != trained.data and holds_recordings(data.data, reading.get("variable")):
+        data = replace(data, reading=reading_as_trained(forecaster, data.data, reading))
+    return data if memory is None else replace(data, data=memory)

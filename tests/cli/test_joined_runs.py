@@ -35,6 +35,7 @@ def test_its_forecast_is_the_mean_and_its_members_are_the_runs(folder: Path, cap
     clip = np.load(folder / "clip.npy")
     each = np.stack([Forecaster.load(run).predict(clip, 6) for run in runs])
     both = Forecaster.load(folder / "both")
+    assert (both.about["members"], both.trained.seed) == (["first", "second"], None)
     np.testing.assert_allclose(both.predict(clip, 6), each.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(both.predict(clip, 6, members=2), each, atol=1e-6)
     out = str(folder / "members.npy")
@@ -48,20 +49,6 @@ def test_its_forecast_is_the_mean_and_its_members_are_the_runs(folder: Path, cap
         assert "joins 2 runs, its members: 2 at most" in capsys.readouterr().err
     assert main(["evaluate", given[0], *scored, "--members", "3"]) == 2
     assert "joins 2 runs, its members: 2 at most" in capsys.readouterr().err
-
-
-def test_its_card_says_what_it_joins(folder: Path) -> None:
-    runs = [str(folder / name) for name in ("first", "second")]
-    assert main(["ensemble", *runs, "-o", str(folder / "carded")]) == 0
-    card = (folder / "carded" / "README.md").read_text()
-    assert "# Ensemble of 2 forecasters" in card
-    assert "2 models as one, of " in card
-    assert "It was trained to forecast" not in card
-    assert '**members**: ["first", "second"]' in card
-    assert "**seed**" not in card
-    assert "**preset**" not in card
-    assert "**data**: moving_mnist" in card
-    assert str(folder) not in card
 
 
 @pytest.mark.parametrize(

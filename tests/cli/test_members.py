@@ -1,7 +1,6 @@
 """Members on the command line: forecasts, probabilities, scores."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,8 @@ from foreframe import Clip, Forecaster, Window
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import write_grid
-from foreframe.forecasting.outputs import write_place
-from foreframe.forecasting.places import place_at
 from foreframe.models import build_model
 from foreframe.visuals import Paint
-from foreframe.visuals.tables import ensemble_table, figure
 
 RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
 
@@ -119,69 +115,10 @@ def test_pictures_of_probabilities_are_on_a_scale_that_says_so(folder: Path, mon
     assert (given[0].low, given[0].high) == (0, 1)
 
 
-def test_a_place_of_a_film_names_its_colours(tmp_path: Path) -> None:
-    film = Clip(np.zeros((2, 3, 4, 5), np.uint8), pictures=True)
-    write_place(tmp_path / "place.csv", film, film, place_at(film, "1,2"))
-    named = [line["variable"] for line in lines_of(str(tmp_path / "place.csv"))]
-    assert named[:3] == ["red", "green", "blue"]
-
-
-def test_members_that_are_alike_are_told(folder: Path, capsys) -> None:
-    args = {"core": {"convlstm": {"hidden": [4]}}, "output": {"draw": {}}, "noise": {"whole": 3}}
-    model = build_model("quick", args)
-    for name, weight in model.named_parameters():
-        if "added" in name:
-            torch.nn.init.zeros_(weight)
-    Forecaster(model, Window(4, 3), Scaling(0.0, 10.0, "mm/h", "range")).save(folder / "unmoved")
-    rain, output = str(folder / "rain.nc"), str(folder / "alike.nc")
-    words = ["predict", str(folder / "unmoved"), rain, "-o", output, "--members", "3"]
-    assert main(words) == 0
-    said = capsys.readouterr().err
-    assert said.startswith("foreframe: note: all 3 members are alike")
-    assert said.count("\n") == 1
-    predict(folder, "members.nc", "--members", "3")
-    assert "alike" not in capsys.readouterr().err
-
-
 def test_a_model_of_one_future_draws_none(folder: Path) -> None:
     with pytest.raises(ValueError, match="this model has one future, and draws no members"):
         foreframe.predict(folder / "single", folder / "rain.nc", folder / "never.nc", members=4)
     assert not (folder / "never.nc").exists()
-
-
-@pytest.mark.slow
-def test_members_are_scored_beside_a_lagged_ensemble(folder: Path, capsys) -> None:
-    data = ["--data", str(folder / "rain.nc"), "--split", "all", "--past", "2", "--future", "2"]
-    where = ["--members", "3", "--seed", "1", "--output", str(folder / "report")]
-    run = str(folder / "drawing")
-    assert main(["evaluate", run, *data, *where, "--thresholds", "[2]"]) == 0
-    said = capsys.readouterr().out
-    assert "model (3)" in said
-    assert "lagged (2)" in said
-    card = json.loads((folder / "report" / "scorecard.json").read_text())
-    assert card["ensemble"]["seed"] == 1
-    for picture in ("ensembles.png", "members.png"):
-        assert (folder / "report" / picture).stat().st_size > 5000
-    own = card["ensemble"]["model"]
-    assert own["members"] == 3
-    assert set(own["scores"]) == {"standard", "physical", "2 mm/h"}
-    mean = card["scores"]["model, mean of 3"]["physical"]["rmse"]["overall"]
-    assert own["scores"]["physical"]["rmse_of_mean"]["overall"] == pytest.approx(mean, rel=1e-4)
-
-
-@pytest.mark.slow
-def test_one_member_is_a_row_beside_the_single_forecast(folder: Path) -> None:
-    data = ["--data", str(folder / "rain.nc"), "--split", "all", "--past", "2", "--future", "2"]
-    where = ["--members", "1", "--output", str(folder / "one")]
-    assert main(["evaluate", str(folder / "drawing"), *data, *where]) == 0
-    card = json.loads((folder / "one" / "scorecard.json").read_text())
-    shown = ensemble_table(card).rows
-    best = card["best_baseline"]["rmse"]
-    assert list(shown) == ["model (1)", "lagged (2)", "model", best]
-    fair = card["ensemble"]["model"]["scores"]["physical"]["fair_crps"]["overall"]
-    mae = card["scores"]["model"]["physical"]["mae"]["overall"]
-    assert fair != mae
-    assert (shown["model (1)"][0], shown["model"][0]) == (figure(fair), figure(mae))
 
 
 def test_an_ensemble_of_clips(folder: Path) -> None:

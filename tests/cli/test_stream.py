@@ -19,7 +19,6 @@ from PIL import Image
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.models import build_model
-from foreframe.visuals import write_mp4
 
 STREAM = [sys.executable, "-m", "foreframe", "stream"]
 
@@ -99,19 +98,6 @@ def test_missing_values_leave_valid_json_and_small_numbers_their_figures(capsys)
     assert 1e-8 < told[4]["rmse"]["+1"] < 1e-7
 
 
-def test_a_film(run, capsys) -> None:
-    write_mp4("a film.mp4", np.full((6, 16, 16, 3), 90, np.uint8), 10)
-    assert len(streamed(capsys, run, "a film.mp4", "--reading.colour", "grey")) == 6
-    Forecaster(
-        build_model("tutorial", {"core": {"convlstm": {"hidden": [2]}}}),
-        Window(3, 3),
-        Scaling(0, 255),
-    ).save("grey")
-    assert "3 channels, but the model takes 1; --reading.colour grey makes it one" in error_lines(
-        capsys, "grey", "a film.mp4"
-    )
-
-
 def grow(folder: Path, frames: np.ndarray, halves: float) -> None:
     for k, frame in enumerate(frames):
         time.sleep(0.05)
@@ -153,9 +139,8 @@ def test_a_file_that_stays_broken_is_left_out(run, frames, capsys) -> None:
     assert main(["stream", run, "live", "--wait", "0.3"]) == 0
     out, err = capsys.readouterr()
     assert len(lines(out)) == 3
-    assert err.splitlines() == [
-        f"foreframe: note: {name} cannot be read, and is left out" for name in ("a2.png", "a4.png")
-    ]
+    for name, line in zip(("a2.png", "a4.png"), err.splitlines(), strict=True):
+        assert line.startswith(f"foreframe: note: {name} is left out: live/{name} cannot be read")
 
 
 def test_what_is_no_stream(run, frames, capsys) -> None:
@@ -192,23 +177,12 @@ def npy(frames: np.ndarray) -> bytes:
 
 
 @pytest.mark.slow
-def test_arrays_from_standard_input(run, frames) -> None:
-    done = piped(npy(frames), run, "-", "--steps", "2", "--output", "out")
-    assert done.returncode == 0, done.stderr
-    assert len(lines(done.stdout.decode())) == 8
-    np.testing.assert_allclose(
-        np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 2), rtol=1e-5
-    )
-
-
-@pytest.mark.slow
 def test_a_pipe_that_breaks_off_keeps_what_came(run, frames) -> None:
     done = piped(npy(frames)[:-50], run, "-", "--state", "state")
     assert done.returncode == 2
     assert len(lines(done.stdout.decode())) == 7
-    assert done.stderr.decode().splitlines()[-1] == (
-        "foreframe: standard input ends within a .npy frame, or holds something else"
-    )
+    said = done.stderr.decode().splitlines()[-1]
+    assert said.startswith("foreframe: standard input: a .npy frame cannot be read: ")
     assert Forecaster.load(run).stream(1).restore("state").seen == 7
 
 

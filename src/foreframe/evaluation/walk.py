@@ -114,8 +114,6 @@ class Rolling:
         write_rolling(
             path,
             self.clip,
-            self.firsts,
-            options.steps,
             forecasts(),
             self.forecaster.scaling,
             options.colours,

@@ -5,6 +5,8 @@ import io
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -35,38 +37,23 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     seal = b"foreframe sha256 " + hashlib.sha256(content.getbuffer()[:end]).hexdigest().encode()
     content.write(len(seal).to_bytes(2, "little") + seal)
     # A damaged checkpoint must not take the place of the good one before it.
-    with atomic_write(path, keep=before(path) if damage(path) is None else None) as rough:
+    with atomic_write(path, keep=before(path) if is_whole(path) else None) as rough:
         rough.write_bytes(content.getbuffer())
 
 
-def damage(path: Path) -> str | None:
-    """The damage to a checkpoint file in words, or None.
-
-    Files of other writers have no seal: for them torch's checksum of each archive part is compared,
-    which torch itself never does.
+def is_whole(path: Path) -> bool:
+    """Whether a file exists, ends in a checksum that fits, and is not compressed: torch writes no
+    compressed parts, and unpacked they might fill the memory.
     """
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(max(0, size - SEAL_LENGTH))
-            seal = SEAL.fullmatch(file.read())
-            if seal is not None:
-                digest, left = hashlib.sha256(), size - SEAL_LENGTH - 2
-                file.seek(0)
-                while left > 0 and (block := file.read(min(left, 1 << 20))):
-                    digest.update(block)
-                    left -= len(block)
-                intact = digest.hexdigest().encode() == seal[1]
-                return None if intact else "its checksum does not fit"
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            seal = SEAL.fullmatch(content[-SEAL_LENGTH:])
+            digest = hashlib.sha256(memoryview(content)[: -SEAL_LENGTH - 2]).hexdigest()
         with zipfile.ZipFile(path) as archive:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                return "its parts are compressed, which torch does not write"
-            part = archive.testzip()
-            return None if part is None else f"the checksum of {part} does not fit"
-    except FileNotFoundError:
-        return "there is no such file"
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, IndexError):
-        return "it is cut short or no archive"
+            stored = all(part.compress_type == zipfile.ZIP_STORED for part in archive.infolist())
+    except Exception:  # whatever Python's reader of archives stumbles over
+        return False
+    return seal is not None and seal[1] == digest.encode() and stored
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -75,19 +62,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is cut short, damaged or not foreframe's.
     """
-    wrong = damage(path)
-    try:
-        if wrong is not None:
-            raise ValueError(wrong)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch raises errors of half a dozen types for an incomplete file.
-        raise ValueError(
-            f"{path} cannot be read: it is cut short or damaged; use another checkpoint of the "
-            "run, or train again"
-        ) from error
+    checkpoint = None
+    if is_whole(path):
+        # torch raises errors of half a dozen types for what it does not load.
+        with suppress(Exception):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("forecaster"), dict):
-        raise ValueError(f"{path} is not a checkpoint of foreframe")
+        raise ValueError(
+            f"{path} cannot be read: it is no checkpoint of foreframe, or cut short or damaged; "
+            "use another checkpoint of the run, or train again"
+        )
     return checkpoint
 
 
@@ -98,24 +82,17 @@ def first_whole(paths: Iterable[Path]) -> tuple[Path, dict[str, Any], str]:
         ValueError: all of them are damaged.
         FileNotFoundError: none of them exists.
     """
-    damaged: list[Path] = []
-    for path in paths:
-        if not path.is_file():
-            continue
-        try:
+    found = list(filter(Path.is_file, paths))
+    for k, path in enumerate(found):
+        with suppress(ValueError):
             checkpoint = read_checkpoint(path)
-        except ValueError:
-            damaged.append(path)
-            continue
-        if not damaged:
-            return path, checkpoint, ""
-        verb = "is" if len(damaged) == 1 else "are"
-        instead = f"{path.name}, of step {checkpoint.get('global_step')}, is taken instead"
-        names = " and ".join(map(str, damaged))
-        return path, checkpoint, f"{names} {verb} cut short or damaged: {instead}"
-    if damaged:
-        raise ValueError(
-            f"{' and '.join(map(str, damaged))} cannot be read: cut short or damaged, and there is "
-            "none before; train again"
-        )
-    raise FileNotFoundError
+            damaged = f"{' and '.join(map(str, found[:k]))} {'is' if k == 1 else 'are'}"
+            instead = f"{path.name}, of step {checkpoint.get('global_step')}, is taken instead"
+            note = f"{damaged} cut short or damaged: {instead}" if k else ""
+            return path, checkpoint, note
+    if not found:
+        raise FileNotFoundError
+    raise ValueError(
+        f"{' and '.join(map(str, found))} cannot be read: cut short or damaged, and there is none "
+        "before; train again"
+    )

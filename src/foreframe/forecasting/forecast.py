@@ -1,9 +1,10 @@
 """The forecast of a recording as an object that prints, shows and writes itself."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,6 @@ from foreframe.forecasting.outputs import write_forecast, write_place
 from foreframe.forecasting.places import Place, place_at
 from foreframe.visuals import Paint, paint_for
 
-ALIKE = 1e-3  # of a model's range: smaller differences are none
-
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
@@ -38,6 +37,7 @@ class Forecast:
         scaling: the forecaster's.
         made_by: the forecaster's name, for files.
         options: options of the forecast, all resolved.
+        place: that of `options.at`; None for whole frames.
         notes: notes for the user.
     """
 
@@ -49,12 +49,8 @@ class Forecast:
     scaling: Scaling
     made_by: str
     options: PredictOptions
+    place: Place | None = None
     notes: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> Place | None:
-        """The place of `options.at`; None for whole frames."""
-        return None if self.options.at is None else place_at(self.clip, self.options.at)
 
     @property
     def frames(self) -> np.ndarray:
@@ -62,10 +58,9 @@ class Forecast:
         return np.asarray(self.future.frames)
 
     def __repr__(self) -> str:
-        steps = self.options.steps
-        units = self.clip.units or self.scaling.units
-        text = f"{in_words(self.options, units)} that {'follows' if steps == 1 else 'follow'} "
-        return text + f"frame {self.last} of {self.clip.name or 'the recording'}"
+        text = in_words(self.options, self.clip.units or self.scaling.units)
+        follow = "follows" if self.options.steps == 1 else "follow"
+        return f"{text} that {follow} frame {self.last} of {self.clip.name or 'the recording'}"
 
     def _repr_png_(self) -> bytes:
         return self.to_bytes(".png")
@@ -84,9 +79,14 @@ class Forecast:
             self.write(path)
             return path.read_bytes()
 
-    def write(self, path: str | Path) -> None:
+    def write(
+        self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
+    ) -> None:
         """Write a file of the kind of its ending: `write_place` if the options name a place, else
         `write_forecast`.
+
+        Args:
+            progress: called with the number of forecasts written and the total, as for several.
 
         Raises:
             ValueError: unknown ending, or the file cannot be written; no partial file stays.
@@ -94,15 +94,15 @@ class Forecast:
         options, paint = self.options, None
         past, future, truth = self.past, self.future, self.truth
         if options.probability is not None and isinstance(future, Ensemble):
-            units = self.clip.units or self.scaling.units
-            paint = paint_of_probability(options, units)
+            paint = paint_of_probability(options, self.clip.units or self.scaling.units)
             past, future, truth = reaching(options.probability, past, future, truth)
-        if (place := self.place) is not None:
-            write_place(path, past, future, place, truth)
-            return
-        colours, fps = options.colours, options.fps
-        attributes = history(self.made_by, options)
-        write_forecast(path, past, future, self.scaling, truth, colours, fps, attributes, paint)
+        if self.place is not None:
+            write_place(path, past, future, self.place, truth)
+        else:
+            colours, fps = options.colours, options.fps
+            attributes = history(self.made_by, options)
+            write_forecast(path, past, future, self.scaling, truth, colours, fps, attributes, paint)
+        progress(1, 1)
 
 
 def forecast_recording(
@@ -116,44 +116,23 @@ def forecast_recording(
     Raises:
         ValueError: no such frame or place; errors of `Forecaster.predict`.
     """
-    if options.at is not None:
-        place_at(clip, options.at)  # refuse a wrong place before computing anything
+    # Before anything is computed: it refuses what is no place.
+    place = None if options.at is None else place_at(clip, options.at)
     last = len(clip) - 1 if options.after is None else options.after
     if not 0 <= last < len(clip):
         raise ValueError(f"after {last}: {clip.name} has frames 0 to {len(clip) - 1}")
     seen = options.past
     if clip.pictures and (options.reading or {}).get("cuts") is None:
-        seen = _within_scene(clip, last, seen)
+        seen = since_cut(clip.frames, last + 1, options.past)
+        if seen < min(options.past, last + 1):
+            warn(
+                f"{clip.name}: another scene begins at frame {last + 1 - seen}, and nothing before "
+                "it is looked at; --reading.cuts false looks across"
+            )
     past, future = forecaster.forecast_from(clip, last + 1, options.steps, seen, options)
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
-    _note_alike(forecaster.scaling, future)
-    return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options)
-
-
-def _within_scene(clip: Clip, last: int, seen: int) -> int:
-    """The number of past frames to use, cut at a recent change of the scene."""
-    since = since_cut(clip.frames, last + 1, seen)
-    if since >= min(seen, last + 1):
-        return seen
-    warn(
-        f"{clip.name}: another scene begins at frame {last + 1 - since}, and nothing before it is "
-        "looked at; --reading.cuts false looks across"
-    )
-    return since
-
-
-def _note_alike(scaling: Scaling, future: Clip | Ensemble) -> None:
-    """Warn if all members are equal: the noise of a model may have no effect."""
-    if not isinstance(future, Ensemble) or len(future) == 1:
-        return
-    first, *others = future.frames
-    little = ALIKE * (scaling.high - scaling.low)
-    if all(np.allclose(first, other, rtol=0, atol=little, equal_nan=True) for other in others):
-        warn(
-            f"all {len(future)} members are alike here; a model learns to tell them apart by "
-            "--loss crps, from --config quick"
-        )
+    return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options, place)
 
 
 def reaching(
@@ -170,13 +149,9 @@ def paint_of_probability(options: PredictOptions, units: str) -> Paint | None:
     """Colours from 0 to 1 with the threshold as heading; None for other forecasts."""
     if options.probability is None:
         return None
-    value = _with_units(options.probability, units)
+    value = f"{options.probability:g} {units}".rstrip()
     paint = paint_for(options.colours, 0, 1, "1")
     return replace(paint, heading=(value, "or more,", "probability"))
-
-
-def _with_units(threshold: float | None, units: str) -> str:
-    return f"{threshold:g} {units}".rstrip()
 
 
 def in_words(options: PredictOptions, units: str) -> str:
@@ -187,7 +162,7 @@ def in_words(options: PredictOptions, units: str) -> str:
     members = plural(options.members, "member")
     if options.probability is None:
         return f"{frames} of {members}"
-    value = _with_units(options.probability, units)
+    value = f"{options.probability:g} {units}".rstrip()
     return f"{frames} of probabilities ({value} or more, by {members})"
 
 
@@ -200,15 +175,9 @@ def history(made_by: str, options: PredictOptions) -> dict[str, str]:
     return {"history": f"foreframe {__version__}: forecast from {made_by}{drawn}{matched_to}"}
 
 
-def remarks(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Iterable[str]:
-    """Differences from training: frames of another size, tiles, a shorter past."""
+def remarks(clip: Clip, options: PredictOptions) -> Iterable[str]:
+    """Differences from training: tiles, a shorter past."""
     h, w = clip.frames.shape[2:]
-    trained = forecaster.trained.frame
-    if forecaster.model.reduces and trained is not None and tuple(trained) != (h, w):
-        yield (
-            f"frames are forecast as large as they are, {h}x{w}; the run was trained and is scored "
-            f"at {trained[0]}x{trained[1]} (--reading.size)"
-        )
     if 0 < (options.tile or 0) < max(h, w):
         yield f"frames of {h}x{w} are forecast in tiles of {options.tile} pixels"
     last = len(clip) - 1 if options.after is None else options.after

@@ -2,10 +2,15 @@
 no torch, so that `--help` is fast.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from foreframe.clips.data_options import Match, ReadingAsTrained, check_at_least, check_match
-from foreframe.forecasting.precision import Precision, check_precision
+from foreframe.base.schema import check_types
+from foreframe.clips.data_options import Match, ReadingAsTrained, check_at_least
+from foreframe.forecasting.precision import Precision
+
+Kind = TypeVar("Kind")
 
 BUDGET = 4.0  # GiB that a forecast may take
 
@@ -36,14 +41,8 @@ class ForecastOptions:
     budget: float = BUDGET
 
     def __post_init__(self) -> None:
-        check_precision(self.precision)
-        check_match(self.match)
         check_at_least(0, budget=self.budget)
-        members = self.members
-        if members is not None and (
-            isinstance(members, bool) or not isinstance(members, int) or members < 1
-        ):
-            raise ValueError(f"members are 1 or more, not {members}")
+        check_at_least(1, members=self.members)
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,7 @@ class TiledOptions(ForecastOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tile is not None and self.tile < 0:
-            raise ValueError(
-                f"tiles have a side of at least 1 pixel, not {self.tile}; 0 takes frames whole"
-            )
+        check_at_least(0, tile=self.tile)
 
 
 @dataclass(frozen=True)
@@ -145,3 +141,14 @@ class StreamOptions(ForecastOptions):
         super().__post_init__()
         check_at_least(0, steps=self.steps, wait=self.wait)
         check_at_least(1, every=self.every)
+
+
+def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:
+    """Options, an object of a dataclass, with other values of the fields that are named.
+
+    Raises:
+        ValueError: a name that is no field, with the nearest; a value of another type or out of its
+            range.
+    """
+    checked = check_types(type(options), changes, "")
+    return replace(options, **checked)  # type: ignore[type-var]

@@ -14,26 +14,28 @@ from torch import Tensor
 
 from foreframe import __version__
 from foreframe.base.budget import GIB, OverBudgetError, check_budget
+from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, check_frames
-from foreframe.clips.data_options import GUIDE, LAST, NONE, check_match
+from foreframe.clips.data_options import GUIDE, LAST, NONE, check_at_least, check_match
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.clips.units import check_units
 from foreframe.data.inputs import known_after
-from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions
+from foreframe.data.readers import read_clips
+from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import computing
-from foreframe.forecasting.recordings import open_recording
+from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
-from foreframe.forecasting.streaming import Stream, checked_steps, format_size
+from foreframe.forecasting.streaming import Stream
 from foreframe.forecasting.tiles import LONG, forecast_in_tiles, tile_size
 from foreframe.forecasting.trained import Trained
 from foreframe.models import EnsembleRequest, Model, ModelEnsemble, model_name
 from foreframe.models.footprint import at_once, bound, footprint
 
-Array = TypeVar("Array", Tensor, np.ndarray)
+Frames = TypeVar("Frames", Clip, Tensor, np.ndarray)
 Options = TypeVar("Options", bound=ForecastOptions)
 
 COPIES = 4  # of a forecast at once, on its way to the data's units and to a file
@@ -71,15 +73,12 @@ class Forecaster:
         self.check_match(match)
 
     def __repr__(self) -> str:
-        """A description in three lines."""
-        name, window, scaling = model_name(self.model), self.window, self.scaling
+        window, scaling = self.window, self.scaling
         weights = sum(p.numel() for p in self.model.parameters())
-        trained = f", trained on {self.trained.data}" if self.trained.data else ""
         values = f"{scaling.low:g} to {scaling.high:g} {scaling.units}".rstrip()
         return (
-            f"Forecaster: {name} of {weights:,} parameters{trained}\n"
-            f"  forecasts {window.future} frames from {window.past}, and as many as are wanted\n"
-            f"  values of {values} ({scaling.kind})"
+            f"Forecaster: {model_name(self.model)} of {weights:,} parameters, "
+            f"{window.future} frames from {window.past}, values of {values} ({scaling.kind})"
         )
 
     @property
@@ -89,40 +88,14 @@ class Forecaster:
 
     @overload
     def predict(
-        self,
-        frames: Clip,
-        steps: int,
-        options: TiledOptions | None = None,
-        *,
-        known: Any = None,
-        members: None = None,
-        **changes: Any,
-    ) -> Clip: ...
-
-    @overload
-    def predict(
-        self,
-        frames: Clip,
-        steps: int,
-        options: TiledOptions | None = None,
-        *,
-        known: Any = None,
-        members: int,
-        **changes: Any,
+        self, frames: Clip, steps: int, options: Any = None, *, members: int, **changes: Any
     ) -> Ensemble: ...
 
     @overload
     def predict(
-        self,
-        frames: Array,
-        steps: int,
-        options: TiledOptions | None = None,
-        *,
-        known: Any = None,
-        **changes: Any,
-    ) -> Array: ...
+        self, frames: Frames, steps: int, options: TiledOptions | None = None, **changes: Any
+    ) -> Frames: ...
 
-    @torch.inference_mode()
     def predict(
         self,
         frames: Any,
@@ -162,15 +135,12 @@ class Forecaster:
                 that the device does not have; a match that is unknown, or to a guide that the model
                 lacks; members below 1, or of a model that draws none.
         """
-        steps = checked_steps(steps)
-        options = self.options(replace(options or TiledOptions(), **changes))
-        if self.free:
-            return self.fitted(frames).predict(frames, steps, options, known=known)
+        check_at_least(1, steps=steps)
+        options = self.options(changed(options or TiledOptions(), changes))
         if isinstance(frames, Clip):
-            return self._predict_clip(frames, steps, known, options)
-        if isinstance(frames, Tensor | np.ndarray) and frames.ndim in (4, 5):
-            self.check_size(frames.shape, steps, options, options.tile or 0)
-        future = self._forecast(frames, steps, known, options)
+            known = known_after(frames, len(frames), steps) if known is None else known
+            return self._predict_clip(frames, steps, known, options, frames.times_after(steps))
+        future = self.fitted(frames)._forecast(frames, steps, known, options)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
     def options(self, options: Options) -> Options:
@@ -181,16 +151,15 @@ class Forecaster:
         """
         options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
         self.check_match(options.match)
-        if options.members is not None and not self.model.draws:
+        members = options.members or 0
+        if members and not self.model.draws:
             raise ValueError(
                 "this model has one future, and draws no members: train a flow of it, by --config "
-                "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse, or one "
-                "that has noise, by --model_args.noise.whole 16 --loss crps"
+                "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse"
             )
-        if isinstance(self.model, ModelEnsemble) and options.members is not None:
+        if isinstance(self.model, ModelEnsemble) and members > len(self.model.each):
             n = len(self.model.each)
-            if options.members > n:
-                raise ValueError(f"this forecaster joins {n} runs, its members: {n} at most")
+            raise ValueError(f"this forecaster joins {n} runs, its members: {n} at most")
         return options
 
     def ensemble_request(self, options: ForecastOptions) -> EnsembleRequest | None:
@@ -200,67 +169,73 @@ class Forecaster:
         return EnsembleRequest(options.members, options.seed, self.scaling.network_bounds)
 
     def _predict_clip(
-        self, clip: Clip, steps: int, known: Any, options: TiledOptions
+        self, clip: Clip, steps: int, known: Any, options: TiledOptions, times: Any
     ) -> Clip | Ensemble:
-        check_units(clip.units, self.scaling.units, clip.name or "the clip")
-        known = known_after(clip, len(clip), steps) if known is None else known
-        try:
-            past = self.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
-            self.check_size(past.shape, steps, options, options.tile or 0)
-            futures = self._forecast(past, steps, known, options).cpu().numpy()
-        except ValueError as error:
-            raise ValueError(f"{clip.name}: {error}" if clip.name else str(error)) from None
-        pictures = self.scaling.of(clip.frames.dtype)
-        if pictures is not self.scaling:  # these pictures are on 0 to 255, futures still on [0, 1]
-            futures = pictures.to_units(futures)
+        f = self.fitted(clip)
+        check_units(clip.units, f.scaling.units, clip.name or "the clip")
+        past = f.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
+        futures = f._forecast(past, steps, known, options, clip.frames.dtype).cpu().numpy()
         future = replace(
             clip,
             frames=futures if options.members is None else futures[0],
-            times=clip.times_after(steps),
-            units=clip.units or self.scaling.units,
+            times=times,
+            units=clip.units or f.scaling.units,
             notes=(),
             start=None if clip.times is None else clip.times[-1],
             inputs=(),
         )
         return future if options.members is None else Ensemble.like(future, futures)
 
-    def _forecast(self, frames: Any, steps: int, known: Any, options: TiledOptions) -> Tensor:
-        """The forecast in units of the data, computed for a few clips and members at a time to
-        bound memory.
+    @torch.inference_mode()
+    def _forecast(
+        self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
+    ) -> Tensor:
+        """The forecast in units of the data, or on 0 to 255 for pictures of 8 bits (`dtype`),
+        computed for a few clips and members at a time to bound memory.
         """
-        past = self._past(frames)
+        past = self.past(frames)
+        self.check_size(past.shape, steps, options, options.tile or 0)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
-        ensemble, tile, match = self.ensemble_request(options), options.tile or 0, options.match
-        n, frame = options.members or 1, tile_size(self.model, past.shape[2:], tile)
-        group = at_once(
-            self.model, len(past) * n, past.shape[1], frame, steps, ensemble is not None
-        )
+        ensemble, n = self.ensemble_request(options), options.members or 1
+        frame = tile_size(self.model, past.shape[2:], options.tile or 0)
+        size = past.shape[1], frame, steps
+        group = at_once(self.model, len(past) * n, *size, ensemble is not None)
         done = []
         with computing(options.precision, self.device):
             for k in range(0, len(past), max(1, group // n)):
                 clips = slice(k, k + max(1, group // n))
+                own = None if known is None else known[clips]
                 future, guide = forecast_in_tiles(
-                    self.model,
-                    past[clips],
-                    steps,
-                    tile,
-                    options.overlap,
-                    None if known is None else known[clips],
-                    match == GUIDE,
-                    ensemble,
-                    group,
+                    self.model, past[clips], steps, own, options, ensemble, group
                 )
-                seen = last[clips, : future.shape[2]]
-                each = future.unflatten(0, (-1, n))
-                if match not in (None, NONE):
-                    each = match_members(match, each, seen, guide)
-                each = [missing_where_unseen(member, seen) for member in each.unbind(dim=1)]
-                done.append(torch.stack([self.scaling.to_units(member) for member in each]))
+                done.append(self.finished(future, last[clips], guide, options, dtype))
         future = torch.cat(done, dim=1)  # (members,B,steps,C,H,W)
         future = future.squeeze(1) if single else future
         return future.squeeze(0) if ensemble is None else future
+
+    def finished(
+        self,
+        future: Float[Tensor, "n s c h w"],
+        last: Float[Tensor, "b _ h w"],
+        guide: Float[Tensor, "b s c h w"] | None,
+        options: ForecastOptions,
+        dtype: Any = None,
+    ) -> Float[Tensor, "m b s c h w"]:
+        """A network's forecast, the members of the first clip first, matched and in the data's
+        units; NaN where no past frame had a value.
+
+        Args:
+            last: the last value seen at each pixel, on the network's scale.
+            guide: the forecast of the model's guide, for a match to it.
+            dtype: of the frames seen: 8-bit pictures are on 0 to 255.
+        """
+        each, last = future.unflatten(0, (len(last), -1)), last[:, : future.shape[2]]
+        if options.match not in (None, NONE):
+            each = match_members(options.match, each, last, guide)
+        scaling, members = self.scaling.of(dtype), each.unbind(dim=1)
+        return torch.stack([scaling.to_units(missing_where_unseen(m, last)) for m in members])
 
     def fitted(self, frames: Any) -> "Forecaster":
         """This forecaster, or for a baseline without scaling a copy scaled to these frames: 0 to
@@ -319,15 +294,13 @@ class Forecaster:
             OverBudgetError: names the memory needed and a cure.
         """
         (t, c, h, w), clips = shape[-4:], shape[0] if len(shape) == 5 else 1
-        members = options.members or 1
-        kept = 4 * COPIES * clips * members * steps * (c - self.model.inputs) * h * w
+        values = clips * (options.members or 1) * steps * (c - self.model.inputs) * h * w
         size = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
-        need = kept + bound(*size)
+        need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
-            need = kept + footprint(self.model, *size, options.members is not None)
-        cure = "forecast fewer " + ("members or " if members > 1 else "") + "steps"
-        cure += " or in tiles" if not tile else ""
-        what = f"a forecast of {steps} frames of {format_size((c, h, w))}"
+            members = options.members is not None
+            need = 4 * COPIES * values + footprint(self.model, *size, members)
+        what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
         check_budget(need, options.budget, what, cure)
 
     def choose_tile(self, shape: Sequence[int], steps: int, options: TiledOptions) -> int:
@@ -369,13 +342,29 @@ class Forecaster:
             ValueError: errors of reading; several recordings and none chosen; channels that the
                 model does not take.
         """
-        return open_recording(self, source, recording, reading)
+        given = {"cuts": False, **reading}
+        clips = read_clips(source, reading_as_trained(self, source, given, whole=True))
+        if recording is None and len(clips) == 1:
+            recording = 0
+        if recording is None or not 0 <= recording < len(clips):
+            raise ValueError(
+                f"{source} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
+                f"to {len(clips) - 1}"
+            )
+        clip = clips[recording]
+        check_channels(self, clip.frames.shape[1], source, clip.frames.dtype)
+        for note in (*clip.notes, *doubts(self, clip)):
+            warn(f"{source}: {note}")
+        return clip
 
     def forecast_from(
         self, clip: Clip, first: int, steps: int, past: int, options: TiledOptions
     ) -> tuple[Clip, Any]:
         """Forecast frames `first` to `first + steps` of a recording from the `past` frames before
         `first`.
+
+        Args:
+            options: as `Forecaster.options` gives them.
 
         Returns:
             The past frames, fewer at the start of a recording, and the forecast, with the times of
@@ -385,13 +374,9 @@ class Forecaster:
             ValueError: as `predict`.
         """
         before = clip[max(0, first - past) : first]
-        future = self.predict(before, steps, options, known=known_after(clip, first, steps))
-        times = clip.times_from(first, steps)
-        if isinstance(future, Ensemble):
-            return before.without_inputs(), Ensemble(
-                [replace(member, times=times) for member in future]
-            )
-        return before.without_inputs(), replace(future, times=times)
+        known, times = known_after(clip, first, steps), clip.times_from(first, steps)
+        future = self._predict_clip(before, steps, known, options, times)
+        return before.without_inputs(), future
 
     def stream(
         self, steps: int | None = None, options: ForecastOptions | None = None, **changes: Any
@@ -406,18 +391,17 @@ class Forecaster:
         Raises:
             ValueError: steps below 1; a precision, a match or members that `predict` refuses.
         """
-        options = self.options(replace(options or ForecastOptions(), **changes))
-        return Stream(self, checked_steps(self.window.future if steps is None else steps), options)
+        steps = self.window.future if steps is None else steps
+        check_at_least(1, steps=steps)
+        return Stream(self, steps, self.options(changed(options or ForecastOptions(), changes)))
 
-    def _past(self, frames: Any) -> Tensor:
+    def past(self, frames: Any) -> Tensor:
         low, high = self.scaling.bounds
-        if not self.model.inputs:
-            c = self.model.channels
-            past = check_frames(frames, channels=c, low=low, high=high, missing=True)
-        else:  # inputs may leave the range of what is forecast
-            past = check_frames(
-                frames, channels=self.model.takes, low=-math.inf, high=math.inf, missing=True
-            )
+        c, least, most = self.model.takes, low, high
+        if self.model.inputs:  # which may leave the range of what is forecast
+            least, most = -math.inf, math.inf
+        past = check_frames(frames, channels=c, low=least, high=most, missing=True)
+        if self.model.inputs:
             check_frames(past[..., : self.model.channels, :, :], low=low, high=high, missing=True)
         return self.scaling.to_network(past).to(self.device)
 
@@ -487,11 +471,10 @@ class Forecaster:
         Raises:
             ValueError: it does not exist, is damaged, or does not fit its description.
         """
-        loaded = read_forecaster(what, device)
-        try:
-            return cls(**vars(loaded))
-        except ValueError as error:
-            raise ValueError(f"{what}: {error}") from None
+        model, of = read_forecaster(what, device)
+        if of is None:
+            return cls(model, free=True)
+        return cls(model, of.window, of.scaling, of.trained, of.about, of.match)
 
 
 def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaster:
@@ -515,6 +498,5 @@ def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaste
     for network, forecaster in zip(model.each, forecasters, strict=True):
         network.load_state_dict(forecaster.model.state_dict())
     trained = replace(first.trained, preset="", seed=None)  # these differ
-    title = f"Ensemble of {plural(len(forecasters), 'forecaster')}"
-    about = {"title": title, "members": list(names)}
+    about = {"title": f"Ensemble of {len(names)} forecasters", "members": list(names)}
     return Forecaster(model.eval(), first.window, first.scaling, trained, about)

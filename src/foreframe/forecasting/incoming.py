@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,18 +11,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
-from foreframe.base.budget import OverBudgetError
-from foreframe.base.extras import needed
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.units import check_units
 from foreframe.data.films import film_stream
-from foreframe.data.geotiff import is_geotiff, read_geotiff
 from foreframe.data.npy import read_array
 from foreframe.data.pictures import SUFFIXES as IMAGES
-from foreframe.data.pictures import natural, read_images
-from foreframe.data.readers import read_clips
+from foreframe.data.pictures import natural
+from foreframe.data.readers import read_clips, reader_of
 from foreframe.data.reading import one_by_one
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import check_channels, reading_as_trained
@@ -33,17 +31,11 @@ PAUSE = 0.05  # seconds between two looks into a folder
 
 
 def place_of(live: Stream, source: str) -> dict[str, Any]:
-    """The position in a source: its beginning, unless the stream was saved while it read the same
-    file or folder.
-
-    Args:
-        source: as in `live_frames`.
-
-    Returns:
-        The `place` from which `live_frames` continues.
+    """The position in a source from which `live_frames` continues: its beginning, unless the stream
+    was saved while it read the same file or folder.
     """
     path = source if source == "-" or "://" in source else str(Path(source).resolve())
-    return dict(live.source) if live.source.get("path") == path and path != "-" else {"path": path}
+    return live.source.copy() if live.source.get("path") == path != "-" else {"path": path}
 
 
 def live_frames(
@@ -77,13 +69,10 @@ def live_frames(
         clips = read_clips(source, how)
         for clip in clips:
             check_units(clip.units, forecaster.scaling.units, clip.name)
-        for note in dict.fromkeys(note for clip in clips for note in clip.notes):
-            warn(f"{source}: {note}")
+            for note in clip.notes:
+                warn(f"{source}: {note}")
         if len(clips) > 1:
-            warn(
-                f"{source} holds {len(clips)} recordings: they are taken one after the other, as "
-                "if they were one"
-            )
+            warn(f"{source} holds {len(clips)} recordings, which are taken as if they were one")
         frames = _from_clips(clips, place)
     for frame in frames:
         check_channels(forecaster, frame.shape[0], source, frame.dtype)
@@ -125,34 +114,34 @@ def _from_folder(
         names = sorted(filter(_is_frame, folder.iterdir()), key=natural)
         new = [path for path in names if last is None or natural(path) > last]
         for path in new:
-            frame = _whole_frame(path, how)
-            if frame is None and path == new[-1] and not over:
-                break
+            frame = None
+            try:
+                frame = _whole_frame(path, how)
+            except (OSError, EOFError, ValueError) as error:
+                if path == new[-1] and not over:
+                    break
+                warn(f"{path.name} is left out: {error}")
             last, place["last"] = natural(path), path.name
-            if frame is None:
-                warn(f"{path.name} cannot be read, and is left out")
-                continue
-            yield _single(frame, path.name)
-            quiet = time.monotonic()  # the time of the forecast does not count
+            if frame is not None:
+                yield _single(frame, path.name)
+                quiet = time.monotonic()  # the time of the forecast does not count
         if over and time.monotonic() - quiet >= wait:
             return
         time.sleep(PAUSE)
 
 
-def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray | None:
-    """The array in a file; None if the file cannot be read."""
-    is_raster = is_geotiff(path)
-    if is_raster:
-        needed("rasterio", "geotiff", f"{path.name}: reading GeoTIFF")
-    try:
-        if path.suffix.lower() == ".npy":
-            with path.open("rb") as file:
-                return read_array(file, how.budget)
-        if is_raster:
-            return read_geotiff(path, how.variable, strict=True, budget=how.budget).frames[0]
-        return read_images([path], strict=True, budget=how.budget).frames[0]
-    except (OSError, EOFError, ValueError):
-        return None
+def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray:
+    """The frame in a file, as the file has it.
+
+    Raises:
+        OSError, EOFError, ValueError: it cannot be read.
+    """
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as file:
+            return read_array(file, how.budget)
+    reader = reader_of(path)
+    assert reader is not None  # by its ending
+    return reader.read([path], replace(how, strict=True, size=None))[0].frames[0]
 
 
 def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
@@ -165,12 +154,8 @@ def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
     while pipe.peek(1):
         try:
             frame = read_array(plain, budget)
-        except OverBudgetError:
-            raise
         except (ValueError, EOFError) as error:
-            raise ValueError(
-                "standard input ends within a .npy frame, or holds something else"
-            ) from error
+            raise ValueError(f"standard input: a .npy frame cannot be read: {error}") from error
         yield _single(frame, "standard input")
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -29,34 +29,31 @@ from foreframe.visuals import (
     write_png,
 )
 
-TO_LOOK_AT = (".mp4", ".gif", ".png", "")
-TO_GO_ON_WITH = (".npy", ".npz", ".nc", ".zarr")
-OF_A_PLACE = ".csv"
-COLOURS = ("red", "green", "blue")
+PICTURES = (".mp4", ".gif", ".png")
+VALUES = (".npy", ".npz", ".nc", ".zarr")
 
 
-def check_output(path: str | Path, of_a_place: bool = False) -> str:
+def check_output(path: str | Path, of_a_place: bool = False, rolling: bool = False) -> str:
     """The kind of file that a path names: its ending, or "" for a folder of numbered PNG pictures.
     Wrong paths are refused here, before anything is computed.
 
     Args:
         of_a_place: whether the file is for the values of a single place, as in `write_place`.
+        rolling: whether it is for several forecasts, which are no single picture.
 
     Raises:
         ValueError: an unknown ending, or a path that cannot be written to.
     """
     path = Path(path)
-    kind = path.suffix.lower()
-    if of_a_place != (kind == OF_A_PLACE):
+    kind = path.suffix
+    if of_a_place != (kind == ".csv"):
         raise ValueError(f"output {path}: the values of one place, --at, are written as .csv")
-    if kind not in (*TO_LOOK_AT, *TO_GO_ON_WITH, OF_A_PLACE):
-        endings = ", ".join(filter(None, (*TO_LOOK_AT, *TO_GO_ON_WITH)))
+    kinds = [known for known in (*PICTURES, *VALUES) if known != ".png" or not rolling]
+    if kind not in (*kinds, "", ".csv"):
         raise ValueError(
-            f"output {path}: cannot write {kind}; choose {endings}, or a folder's name for "
-            "numbered pictures"
+            f"output {path}: cannot write {kind}; choose {', '.join(kinds)}, or a folder's name "
+            "for numbered pictures"
         )
-    if kind in (".nc", ".zarr") and path.suffix != kind:
-        raise ValueError(f"output {path}: grids end in {kind}, in small letters")
     what = "folder" if kind in ("", ".zarr") else "file"
     if path.exists() and path.is_dir() != (what == "folder"):
         raise ValueError(f"output {path} is there, and no {what}; choose another name")
@@ -103,34 +100,38 @@ def write_forecast(
         ValueError: unknown ending or colours, or the file cannot be written; no partial file stays.
     """
     kind = check_output(path)
-    paint_for(colours, 0, 1, "")  # refuses unknown names for files without colours too
-    if kind in TO_GO_ON_WITH:
+    if kind in VALUES:
         write_values(path, future, attributes)
         return
-    scaling = scaling.of(past.frames.dtype)
-    whole = np.asarray(past.frames[0 : len(past)])
-    came = None if truth is None else np.asarray(truth.frames[0 : len(truth)])
-    some = future[0] if isinstance(future, Ensemble) else future
-    made = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
     if paint is None:
         # A range with outlying members would show all other values in one colour.
-        shown = [whole, made.mean(axis=0), *([] if came is None else [came])]
-        paint = paint_of(colours, scaling, some.units, shown)
-    how: dict[str, Any] = {"paint": paint, "times": captions(past.times, some.times)}
+        mean = future.mean() if isinstance(future, Ensemble) else future
+        shown = [past, mean] if truth is None else [past, mean, truth]
+        scaling = scaling.of(past.frames.dtype)
+        paint = paint_of(colours, scaling, mean.units, map(_frames_of, shown))
     if kind == ".png":
-        drawn = strip if some is future else strip_of_members
-        write_png(path, drawn(whole, made[0] if some is future else made, came, **how))
+        drawn = strip_of_members if isinstance(future, Ensemble) else strip
+        *frames, times = _shown(past, future, truth)
+        write_png(path, drawn(*frames, paint=paint, times=times))
         return
-    panels = {"forecast": made[0]} if some is future else members_by_name(made)
-    frames = animation_frames(whole, panels, came, **how)
-    write_moving(path, kind, frames, fps or usual_fps(past))
+    _write_moving(path, [(past, future, truth)], paint, fps or usual_fps(past))
+
+
+def _frames_of(clip: Clip | Ensemble) -> np.ndarray:
+    """(T,C,H,W), or of members (M,T,C,H,W)."""
+    return clip.frames if isinstance(clip, Ensemble) else np.asarray(clip.frames[0 : len(clip)])
+
+
+def _shown(past: Clip, future: Clip | Ensemble, truth: Clip | None) -> tuple[Any, ...]:
+    """Frames of the past, the forecast and the truth, and a label for each time."""
+    some = future[0] if isinstance(future, Ensemble) else future
+    came = None if truth is None else _frames_of(truth)
+    return _frames_of(past), _frames_of(future), came, captions(past.times, some.times)
 
 
 def write_rolling(
     path: str | Path,
     clip: Clip,
-    firsts: Sequence[int],
-    steps: int,
     forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip]],
     scaling: Scaling,
     colours: str = "auto",
@@ -143,7 +144,6 @@ def write_rolling(
 
     Args:
         clip: the recording.
-        firsts, steps: the first frame of each forecast, and its number of frames.
         forecasts: past, forecast and truth of each, as `foreframe.evaluation.walk.Rolling` yields
             them; consumed one at a time.
         scaling, colours, fps, attributes: as in `write_forecast`.
@@ -152,34 +152,46 @@ def write_rolling(
     Raises:
         ValueError: as `write_forecast`.
     """
-    kind = check_output(path)
-    if kind in TO_GO_ON_WITH:
+    if check_output(path, rolling=True) in VALUES:
         write_values(path, [future for _, future, _ in forecasts], attributes)  # type: ignore[arg-type]
         return
-    # The range of colours is needed before the first picture: it is that of evenly spread frames.
-    some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
-    targets, units = clip.without_inputs(), clip.units or scaling.units
     if paint is None:
+        # The range of colours is needed before the first picture: it is that of evenly spread
+        # frames.
+        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+        targets, units = clip.without_inputs(), clip.units or scaling.units
         scaling = scaling.of(clip.frames.dtype)
         paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
+    _write_moving(path, forecasts, paint, fps or usual_fps(clip))
+
+
+def _write_moving(
+    path: str | Path,
+    forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip | None]],
+    paint: Paint,
+    fps: float,
+) -> None:
+    """Write past, forecast and truth of each forecast as .mp4, .gif, or a folder of numbered
+    pictures.
+    """
 
     def pictures() -> Iterator[np.ndarray]:
-        for first, clips in zip(firsts, forecasts, strict=True):
-            seen = None if clip.times is None else clip.times[first - firsts[0] : first]
-            times = captions(seen, clip.times_from(first, steps))
-            past, future, truth = (np.asarray(part.frames) for part in clips)
+        for clips in forecasts:
+            past, future, truth, times = _shown(*clips)
             panels = members_by_name(future) if future.ndim == 5 else {"forecast": future}
             yield from animation_frames(past, panels, truth, paint=paint, times=times)
 
-    write_moving(path, kind, pictures(), fps or usual_fps(clip))
+    kind = Path(path).suffix
+    if kind == ".mp4":
+        write_mp4(path, pictures(), fps)
+    elif kind == ".gif":
+        write_gif(path, np.stack(list(pictures())), fps)
+    else:
+        write_frames(path, pictures())
 
 
 def write_place(
-    path: str | Path,
-    past: Clip,
-    future: Clip | Ensemble,
-    place: Place,
-    truth: Clip | None = None,
+    path: str | Path, past: Clip, future: Clip | Ensemble, place: Place, truth: Clip | None = None
 ) -> None:
     """Write a forecast at a single place as .csv, a line for each time and variable: time (ISO, or
     seconds), frames ahead (0 is the last one seen), variable, units, the measured value, and the
@@ -192,25 +204,24 @@ def write_place(
         ValueError: unknown ending, or the file cannot be written; no partial file stays.
     """
     check_output(path, of_a_place=True)
+    names, members = ["forecast"], _frames_of(future)
     some = future[0] if isinstance(future, Ensemble) else future
-    frames = future.frames if isinstance(future, Ensemble) else np.asarray(future.frames)[None]
-    members = place.of(frames)
-    came = np.full(members.shape[1:], np.nan)
-    if truth is not None:
-        came = place.of(np.asarray(truth.frames))
-    measured = np.concatenate([place.of(np.asarray(past.frames)), came])
-    blank = np.full((len(members), len(past), members.shape[2]), np.nan)
-    values = np.stack([measured, *np.concatenate([blank, members], axis=1)], axis=-1)
-    times = [""] * len(measured)
+    if members.ndim == 5:
+        names = [f"member_{k + 1}" for k in range(len(members))]
+    clips = [past] if truth is None else [past, truth]
+    n, seen = len(past), np.concatenate([_frames_of(clip) for clip in clips])
+    values = np.full((n + len(some), members.shape[-3], 1 + len(names)), np.nan)
+    values[: len(seen), :, 0] = seen[:, :, place.row, place.column]
+    own = members[..., place.row, place.column].reshape(len(names), *values[n:, :, 0].shape)
+    values[n:, :, 1:] = np.moveaxis(own, 0, -1)
+    times = [""] * len(values)
     if past.times is not None and some.times is not None:
-        times = list(map(_exact, np.concatenate([past.times, some.times])))
-    head = ["time", "ahead", "variable", "units", "measured"]
-    columns = [f"member_{k + 1}" for k in range(len(members))]
-    rows = [[*head, *(columns if isinstance(future, Ensemble) else ["forecast"])]]
-    for t, when in enumerate(times):
+        times = [*map(_stamp, past.times), *map(_stamp, some.times)]
+    rows = [["time", "ahead", "variable", "units", "measured", *names]]
+    for t, time in enumerate(times):
         for c, about in enumerate(_channels(some)):
             written = ["" if np.isnan(value) else f"{value:.7g}" for value in values[t, c]]
-            rows.append([when, str(t + 1 - len(past)), *about, *written])
+            rows.append([time, str(t + 1 - n), *about, *written])
     with atomic_write(path) as rough, rough.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
@@ -220,17 +231,15 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
     if clip.variables:
         return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
     n = clip.frames.shape[1]
-    if clip.pictures and n == len(COLOURS):
-        return [(f"{clip.variable} {colour}".lstrip(), clip.units) for colour in COLOURS]
     name = clip.variable or ("value" if n == 1 else "channel")
     return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
 
 
-def _exact(time: Any) -> str:
+def _stamp(time: Any) -> str:
     """A date in ISO format, to the second, or a number of seconds."""
     if isinstance(time, np.datetime64):
         return str(time.astype("datetime64[s]"))
-    return f"{time:.6g}" if isinstance(time, float) else time.isoformat()
+    return f"{time:.6g}" if isinstance(time, float) else str(time.isoformat())
 
 
 def write_sheet(path: str | Path, checked: Checked) -> None:
@@ -267,12 +276,12 @@ def write_values(
     Raises:
         ValueError: it cannot be written.
     """
-    kind = Path(path).suffix.lower()
+    kind = Path(path).suffix
     if kind in (".nc", ".zarr"):
         write_grid(path, forecast, attributes)
         return
     given: list[Any] = [forecast] if isinstance(forecast, Clip | Ensemble) else list(forecast)
-    arrays = {"frames": np.stack([np.asarray(of.frames) for of in given])}
+    arrays = {"frames": np.stack([_frames_of(of) for of in given])}
     clips: list[Clip] = [of[0] if isinstance(of, Ensemble) else of for of in given]
     times = [clip.times for clip in clips if clip.times is not None]
     if times:
@@ -285,27 +294,12 @@ def write_values(
     with atomic_write(path) as rough, rough.open("wb") as file:
         if kind == ".npy":
             np.save(file, arrays["frames"])
-        else:
-            _write_npz(file, beside | arrays)
-
-
-def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
-    """Write an archive by way of memory: on a full disk numpy's own writer leaves an open archive,
-    which fails once more when it is deleted.
-    """
-    archive = io.BytesIO()
-    np.savez_compressed(archive, **arrays)
-    file.write(archive.getbuffer())
-
-
-def write_moving(path: str | Path, kind: str, frames: Iterator[np.ndarray], fps: float) -> None:
-    """Write frames (H,W,3) as .mp4, .gif, or "", a folder of numbered pictures."""
-    if kind == ".mp4":
-        write_mp4(path, frames, fps)
-    elif kind == ".gif":
-        write_gif(path, np.stack(list(frames)), fps)
-    else:
-        write_frames(path, frames)
+            return
+        # By way of memory: on a full disk numpy's own writer leaves an open archive, which fails
+        # once more when it is deleted.
+        archive = io.BytesIO()
+        np.savez_compressed(archive, **(beside | arrays))
+        file.write(archive.getbuffer())
 
 
 def paint_of(colours: str, scaling: Scaling, units: str, shown: Iterable[np.ndarray]) -> Paint:
@@ -331,20 +325,9 @@ def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | 
     ahead = [f"+{format_step(time - now)}" for time in future]
     if past.dtype.kind == "f":
         return [f"{time - now:.3g} s" for time in past] + ahead
-    stamps = [_minute(time) for time in (*past, *future)]
-    if all(stamp.endswith(" 00:00") for stamp in stamps):
-        stamps = [stamp.removesuffix(" 00:00") for stamp in stamps]
+    stamps = [_stamp(time)[:16].replace("T", " ") for time in (*past, *future)]
     leads = [*[""] * len(past), *ahead]
     return [f"{stamp}  {lead}".rstrip() for stamp, lead in zip(stamps, leads, strict=True)]
-
-
-def _minute(time: Any) -> str:
-    text = (
-        str(time.astype("datetime64[m]"))
-        if isinstance(time, np.datetime64)
-        else time.strftime("%Y-%m-%dT%H:%M")
-    )
-    return text.replace("T", " ")
 
 
 def usual_fps(clip: Clip) -> float:

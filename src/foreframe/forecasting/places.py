@@ -1,32 +1,24 @@
 """A place in a recording: a cell, by latitude and longitude or by row and column."""
 
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
-from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip, Coordinate
-
-Degrees = Float[np.ndarray, "h w"]
+from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
+class Place(NamedTuple):
     """One cell of a grid.
 
     Args:
         row, column: of the cell.
-        name: in words: "47.38°N, 8.54°E (row 12, column 20)".
+        name: in words: "latitude 47.38, longitude 8.54 (row 12, column 20)".
     """
 
     row: int
     column: int
     name: str
-
-    def of(self, frames: Shaped[np.ndarray, "*n h w"]) -> Float[np.ndarray, "*n"]:
-        """Its values in frames."""
-        return frames[..., self.row, self.column].astype(np.float64)
 
 
 def place_at(clip: Clip, at: str) -> Place:
@@ -40,90 +32,61 @@ def place_at(clip: Clip, at: str) -> Place:
         ValueError: no two numbers; a point beyond the grid.
     """
     try:
-        numbers = [float(word) for word in at.split(",")]
+        y, x = map(float, at.split(","))
     except ValueError:
-        numbers = []
-    if len(numbers) != 2 or not np.isfinite(numbers).all():
-        raise ValueError(f"--at is latitude,longitude or row,column, such as 47.4,8.5, not {at!r}")
-    degrees = _degrees_of(clip)
-    if degrees is None:
-        return _by_row(clip, numbers, at)
-    return _nearest(*degrees, numbers[0], numbers[1], at)
+        raise ValueError(
+            f"--at is latitude,longitude or row,column, such as 47.4,8.5, not {at!r}"
+        ) from None
+    lat, lon = _degrees(clip, "latitude", LATITUDES), _degrees(clip, "longitude", LONGITUDES)
+    if lat is not None and lon is not None:
+        return _nearest(lat, lon, y, x)
+    h, w = clip.frames.shape[2:]
+    if y not in range(h) or x not in range(w):
+        raise ValueError(
+            f"--at {at}: this recording tells no latitudes and longitudes, so a place is "
+            f"row,column, of rows 0 to {h - 1} and columns 0 to {w - 1}"
+        )
+    return Place(int(y), int(x), f"row {y:g}, column {x:g} of {h}x{w}")
 
 
-def _degrees_of(clip: Clip) -> tuple[Degrees, Degrees] | None:
-    """Latitude and longitude of each cell; None where the clip does not know them."""
-    latitude = _found(clip, "latitude", LATITUDES)
-    longitude = _found(clip, "longitude", LONGITUDES)
-    if latitude is None or longitude is None:
-        return None
-    return _spread(latitude, clip), _spread(longitude, clip)
-
-
-def _found(clip: Clip, standard: str, names: tuple[str, ...]) -> Coordinate | None:
-    for name, place in clip.coordinates.items():
-        said = place.attributes.get("standard_name")
-        if place.dims and (said == standard or (not said and str(name).lower() in names)):
-            return place
+def _degrees(clip: Clip, standard: str, names: tuple[str, ...]) -> Float[np.ndarray, "h w"] | None:
+    """Latitude or longitude of each cell; None where the clip does not know it."""
+    sides = dict(zip(("row", "column"), clip.frames.shape[2:], strict=True))
+    for name, coordinate in clip.coordinates.items():
+        usual = standard if str(name).lower() in names else None
+        if coordinate.dims and coordinate.attributes.get("standard_name", usual) == standard:
+            shape = [n if side in coordinate.dims else 1 for side, n in sides.items()]
+            values = np.asarray(coordinate.values, np.float64).reshape(shape)
+            return np.broadcast_to(values, clip.frames.shape[2:])
     return None
 
 
-def _spread(coordinate: Coordinate, clip: Clip) -> Degrees:
-    values = np.asarray(coordinate.values, np.float64)
-    shape = [
-        side if name in coordinate.dims else 1
-        for name, side in zip(("row", "column"), clip.frames.shape[2:], strict=True)
-    ]
-    return np.broadcast_to(values.reshape(shape), clip.frames.shape[2:])
-
-
-def _nearest(lat: Degrees, lon: Degrees, y: float, x: float, at: str) -> Place:
+def _nearest(
+    lat: Float[np.ndarray, "h w"], lon: Float[np.ndarray, "h w"], y: float, x: float
+) -> Place:
     distance = _distance(lat, lon, y, x)
-    if abs(y) > 90 or not np.isfinite(distance).any():
-        _refuse(lat, lon, at)
-    row, column = (int(k) for k in np.unravel_index(np.nanargmin(distance), lat.shape))
+    k = int(np.where(np.isnan(distance), np.inf, distance).argmin())
+    row, column = divmod(k, lat.shape[1])
     centre = float(lat[row, column]), float(lon[row, column])
     # A point is in a cell, or beyond all, by how far its neighbours are.
     around = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     width = float(np.nanmax(_distance(lat[around], lon[around], *centre))) or 1.0
-    if distance[row, column] > (0.5 + SLACK) * width:
-        _refuse(lat, lon, at)
-    return Place(row, column, f"{_in_words(*centre)} (row {row}, column {column})")
+    if not distance[row, column] <= (0.5 + SLACK) * width:
+        ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
+        raise ValueError(
+            f"--at {y:g},{x:g}: no cell lies there; the recording has latitudes {ends[0]}, "
+            f"longitudes {ends[1]}"
+        )
+    name = f"latitude {centre[0]:.5g}, longitude {centre[1]:.5g} (row {row}, column {column})"
+    return Place(row, column, name)
 
 
 SLACK = 1e-3  # of a cell, beyond the edge of the grid
 
 
-def _distance(lat: Degrees, lon: Degrees, y: float, x: float) -> Degrees:
+def _distance(
+    lat: Float[np.ndarray, "h w"], lon: Float[np.ndarray, "h w"], y: float, x: float
+) -> Float[np.ndarray, "h w"]:
     """From a point to each cell, in degrees of latitude, for cells that are not far from it."""
-    return np.hypot(lat - y, np.cos(np.radians(y)) * _turned(lon - x))
-
-
-def _by_row(clip: Clip, numbers: list[float], at: str) -> Place:
-    h, w = clip.frames.shape[2:]
-    inside = all(0 <= n < side for n, side in zip(numbers, (h, w), strict=True))
-    if not inside or any(n != int(n) for n in numbers):
-        raise ValueError(
-            f"--at {at}: this recording tells no latitudes and longitudes, so a place is "
-            f"row,column, of rows 0 to {h - 1} and columns 0 to {w - 1}"
-        )
-    row, column = map(int, numbers)
-    return Place(row, column, f"row {row}, column {column} of {h}x{w}")
-
-
-def _turned(degrees: Any) -> Any:
-    """A difference of longitudes the shorter way round: -180 up to 180."""
-    return (degrees + 180) % 360 - 180
-
-
-def _refuse(lat: Degrees, lon: Degrees, at: str) -> NoReturn:
-    ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
-    raise ValueError(
-        f"--at {at}: no cell lies there; the recording has latitudes {ends[0]}, "
-        f"longitudes {ends[1]}"
-    )
-
-
-def _in_words(y: float, x: float) -> str:
-    x = _turned(x)
-    return f"{abs(y):.5g}°{'S' if y < 0 else 'N'}, {abs(x):.5g}°{'W' if x < 0 else 'E'}"
+    turned = (lon - x + 180) % 360 - 180  # the shorter way round
+    return np.hypot(lat - y, np.cos(np.radians(y)) * turned)

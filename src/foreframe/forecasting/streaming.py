@@ -2,28 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from foreframe.base.files import atomic_write
-from foreframe.base.schema import typed
-from foreframe.clips.data_options import GUIDE, NONE
-from foreframe.clips.frames import fill_missing, missing_where_unseen
+from foreframe.base.schema import converted, typed
+from foreframe.clips.data_options import GUIDE, check_at_least
+from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.forecast_options import ForecastOptions
-from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import computing
 from foreframe.models import forecast_of, with_known
 from foreframe.models.footprint import at_once
 
 if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Array, Forecaster
+    from foreframe.forecasting.forecaster import Forecaster
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+
+
+class Source(TypedDict, total=False):
+    """Where a stream's frames come from: the path, and the number of frames read from a file or the
+    name of the last file of a folder.
+    """
+
+    path: str
+    frames: int
+    last: str
 
 
 class Stream:
@@ -34,24 +45,17 @@ class Stream:
     Attributes:
         options: options of each forecast.
         seen: number of frames pushed.
-        source: plain values of the caller about the source of frames; saved and restored with the
-            stream.
+        source: where the caller is in the source of frames; saved and restored with the stream.
     """
 
-    def __init__(
-        self,
-        forecaster: "Forecaster",
-        steps: int,
-        options: ForecastOptions,
-    ) -> None:
+    def __init__(self, forecaster: "Forecaster", steps: int, options: ForecastOptions) -> None:
         self.forecaster, self.steps, self.options, self.seen = forecaster, steps, options, 0
         self.source: dict[str, Any] = {}
         self.state: dict[str, Tensor] | None = None
         # The last value seen at each pixel, which stands in for missing ones.
         self._last: Tensor | None = None
 
-    @torch.inference_mode()
-    def push(self, frame: "Array", known: Any = None) -> "Array":
+    def push(self, frame: Array, known: Any = None) -> Array:
         """Take a frame (C,H,W) and return the forecast after it, (steps,C,H,W) or
         (members,steps,C,H,W), in the data's units.
 
@@ -69,29 +73,21 @@ class Stream:
     def take(self, frame: Any) -> None:
         """Take a frame without forecasting; errors as in `push`."""
         last = self._last
-        if not isinstance(frame, Tensor | np.ndarray):
+        if not isinstance(frame, Tensor | np.ndarray) or frame.ndim != 3:
+            kind = getattr(frame, "shape", type(frame).__name__)
+            raise ValueError(f"a frame is an array or a tensor (C,H,W), one at a time, not {kind}")
+        if last is not None and frame.shape != last.shape[1:]:
             raise ValueError(
-                f"a frame is an array or a tensor (C,H,W), not a {type(frame).__name__}"
-            )
-        if frame.ndim != 3:
-            raise ValueError(
-                f"a frame is (C,H,W), but this one has shape {tuple(frame.shape)}; push frames one "
-                "at a time"
-            )
-        if last is not None and tuple(frame.shape) != last.shape[1:]:
-            raise ValueError(
-                f"a frame of {format_size(frame.shape)}, but the stream began with "
-                f"{format_size(last.shape[1:])}"
+                f"a frame of {tuple(frame.shape)}, but the stream began with "
+                f"{tuple(last.shape[1:])}"
             )
         f = self.forecaster.fitted(frame[None]) if last is None else self.forecaster
         if isinstance(frame, np.ndarray):
             frame = f.scaling.from_pictures(frame)
-        # `_past` refuses frames without any value; after other frames that is only an outage.
-        values = frame if isinstance(frame, Tensor) else torch.from_numpy(np.array(frame))
-        empty = last is not None and bool(values.isnan().all())
-        past = (
-            torch.full_like(last, torch.nan) if last is not None and empty else f._past(frame[None])
-        )
+        if last is not None and bool((frame != frame).all()):  # nothing but NaN: an outage
+            past = torch.full_like(last, torch.nan)
+        else:
+            past = f.past(frame[None])
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
@@ -109,7 +105,8 @@ class Stream:
         """
         if self.state is None or self._last is None:
             raise ValueError("this stream has seen no frame yet: push one first")
-        f, steps = self.forecaster, self.steps if steps is None else checked_steps(steps)
+        f, steps = self.forecaster, self.steps if steps is None else steps
+        check_at_least(1, steps=steps)
         frame, options = self._last.shape[1:], self.options
         ensemble = f.ensemble_request(options)
         f.check_size((1, *frame), steps, options)
@@ -120,12 +117,8 @@ class Stream:
                 state = with_known(state, f.known_inputs(known, self._last))
             guided = options.match == GUIDE
             future, guide = forecast_of(f.model, state, steps, guided, ensemble, group)
-        last = self._last[:, : future.shape[2]]
-        if options.match not in (None, NONE):
-            future = match_members(options.match, future.unsqueeze(0), last, guide)[0]
-        last = last.expand(len(future), -1, -1, -1)
-        scaling = f.scaling.of(like.dtype) if isinstance(like, np.ndarray) else f.scaling
-        future = scaling.to_units(missing_where_unseen(future, last))
+        dtype = like.dtype if isinstance(like, np.ndarray) else None
+        future = f.finished(future, self._last, guide, options, dtype)[:, 0]
         future = future[0] if ensemble is None else future
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
@@ -139,7 +132,7 @@ class Stream:
         other = Stream(self.forecaster, self.steps, self.options)
         # States are never changed, only replaced.
         other.state, other._last, other.seen = self.state, self._last, self.seen
-        other.source = dict(self.source)
+        other.source = self.source.copy()
         return other
 
     def save(self, path: str | Path) -> None:
@@ -185,56 +178,46 @@ class Stream:
                 about = file.metadata() or {}
                 # A safetensors file is no dict: it has keys(), and cannot be iterated over.
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seen, last = int(about["seen"]), tensors.pop("last")
-            source = json.loads(about["source"])
+            seen, last = int(about["seen"]), tensors.pop("last").float()
+            source = dict(converted(json.loads(about["source"]), Source, "source"))
             scaling = typed(Scaling, json.loads(about["scaling"]), "scaling")
-        except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
+            forecaster = self.forecaster.scaled(scaling)  # a baseline's is that of its first frame
+            if about["model"] != _fingerprint(forecaster) or seen < 1 or len(last) != 1:
+                raise ValueError("another model, or no frame")
+            state = self._fitted({n.removeprefix("state."): t for n, t in tensors.items()}, last)
+        except (
+            SafetensorError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            OSError,
+        ) as error:
             raise ValueError(
-                f"{path} is no saved stream, or a damaged one; start again without it"
+                f"{path} is no saved stream of this model, or a damaged one; start again without it"
             ) from error
-        forecaster = self.forecaster.scaled(scaling)  # a baseline's is that of its first frame
-        if about.get("model") != _fingerprint(forecaster):
-            raise ValueError(
-                f"{path} was saved by another model than this one; start again without it"
-            )
-        state = self._fitted(
-            {name.removeprefix("state."): value for name, value in tensors.items()}, last
-        )
-        if state is None or seen < 1 or not _is_source(source):
-            raise ValueError(f"{path} is no saved stream, or a damaged one; start again without it")
         self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
         self.state, self.forecaster = state, forecaster
         return self
 
     @torch.inference_mode()
-    def _fitted(self, state: dict[str, Tensor], last: Tensor) -> dict[str, Tensor] | None:
+    def _fitted(self, state: Mapping[str, Tensor], last: Tensor) -> dict[str, Tensor]:
         """The state on the model's device and in this stream's precision.
 
-        None if the model has no such state for frames of that size.
+        Raises:
+            ValueError: the model has no such state for frames of that size.
         """
         model = self.forecaster.model
-        if last.ndim != 4 or last.dtype != torch.float32 or last.shape[0] != 1 or not last.numel():
-            return None
-        if model.takes not in (None, last.shape[1]):
-            return None
         with self._computing():
             like = model.eval().encode(
                 torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
             )
-        if state.keys() != like.keys():
-            return None
-        either = {torch.float32, torch.bfloat16}  # of a state, depending on precision
-        fitted = {}
-        for name, value in like.items():
-            saved = state[name]
-            if saved.ndim != value.ndim or not (
-                saved.dtype == value.dtype or {saved.dtype, value.dtype} <= either
-            ):
-                return None
-            fitted[name] = saved.to(value)
-            if not bool(fitted[name].isfinite().all()):
-                return None
-        return fitted
+        for name in {*like, *state}:
+            saved, value = state[name], like[name]
+            same_kind = saved.is_floating_point() == value.is_floating_point()
+            if saved.ndim != value.ndim or not same_kind or not saved.isfinite().all():
+                raise ValueError(name)
+        return {name: state[name].to(value) for name, value in like.items()}
 
 
 def _fingerprint(forecaster: "Forecaster") -> str:
@@ -248,23 +231,3 @@ def _fingerprint(forecaster: "Forecaster") -> str:
             + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
         )
     return digest.hexdigest()
-
-
-def _is_source(source: Any) -> bool:
-    """Whether a saved source has the fields of `foreframe stream`: a path, a number of frames, and
-    the name of the last file.
-    """
-    kinds = {"path": str, "frames": int, "last": str}
-    return isinstance(source, dict) and all(
-        type(value) is kinds.get(name) for name, value in source.items()
-    )
-
-
-def checked_steps(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, not {steps}")
-    return int(steps)
-
-
-def format_size(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))

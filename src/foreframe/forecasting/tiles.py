@@ -1,11 +1,14 @@
 """Forecasts of large frames in overlapping tiles, in bounded memory."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.clips.data_options import GUIDE
+from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.models import EnsembleRequest, Model, forecast_of, placed, with_known
 
 LONG = 64  # frames of the past that are encoded at a time
@@ -45,20 +48,17 @@ def forecast_in_tiles(
     model: Model,
     past: Float[Tensor, "b t _ h w"],
     steps: int,
-    tile: int,
-    overlap: int | None,
     known: Float[Tensor, "b _ _ h w"] | None,
-    guided: bool,
+    options: TiledOptions,
     ensemble: EnsembleRequest | None,
     group: int,
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """The forecast of each member, and that of the guide if `guided`.
+    """The forecast of each member, and that of the guide if it is matched to it.
 
     Args:
         past: on the network's scale.
-        tile: side of tiles in pixels; 0 forecasts whole frames.
-        overlap: pixels that neighbouring tiles share, a quarter of a tile by default.
         known: the inputs of the frames that follow.
+        options: with the side of tiles and their overlap, by default a quarter of a tile.
         ensemble: the members to forecast; None for a single forecast.
         group: number of members to decode at a time.
 
@@ -67,26 +67,25 @@ def forecast_in_tiles(
     """
     model.eval()
     b, _, c, h, w = past.shape
-    tile, stride = tile_layout(model, tile, h, w) if tile else (0, 1)
+    guided = options.match == GUIDE
+    tile, stride = tile_layout(model, options.tile, h, w) if options.tile else (0, 1)
     if not tile or (h <= tile and w <= tile):
         return forecast_whole(model, past, steps, known, guided, ensemble, group)
-    shared = min(tile // 4, tile - stride) if overlap is None else overlap
+    shared = min(tile // 4, tile - stride) if options.overlap is None else options.overlap
     if not 0 <= shared <= tile - stride:
         raise ValueError(f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}")
-    c -= model.inputs
     n = b if ensemble is None else b * ensemble.n
-    totals = [past.new_zeros(k, steps, c, h, w) for k in ((n, b) if guided else (n,))]
+    totals = [past.new_zeros(k, steps, c - model.inputs, h, w) for k in (n, b)[: 1 + guided]]
     weights = past.new_zeros(h, w)
-    for rows in _tiles(h, tile, shared, stride):
-        for columns in _tiles(w, tile, shared, stride):
-            weight = _ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)
-            weight = weight.to(past.device)
-            part = None if known is None else known[..., rows, columns]
-            seen, corner = past[..., rows, columns], (rows.start, columns.start)
-            parts = forecast_whole(model, seen, steps, part, guided, ensemble, group, corner)
-            for total, forecast in zip(totals, filter(torch.is_tensor, parts), strict=True):
-                total[..., rows, columns] += forecast * weight
-            weights[rows, columns] += weight
+    for rows, columns in product(_tiles(h, tile, shared, stride), _tiles(w, tile, shared, stride)):
+        weight = _ramp(rows, h, shared)[:, None] * _ramp(columns, w, shared)
+        weight = weight.to(past.device)
+        part = None if known is None else known[..., rows, columns]
+        seen, corner = past[..., rows, columns], (rows.start, columns.start)
+        parts = forecast_whole(model, seen, steps, part, guided, ensemble, group, corner)
+        for total, forecast in zip(totals, filter(torch.is_tensor, parts), strict=True):
+            total[..., rows, columns] += forecast * weight
+        weights[rows, columns] += weight
     forecast, *guide = (total.div_(weights) for total in totals)
     return forecast, guide[0] if guide else None
 

@@ -1,20 +1,19 @@
 """The training of a forecaster as its file describes it: plain values, checked before use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from foreframe.base.schema import brief, check_plain, typed
+from foreframe.base.schema import check_plain, typed
 from foreframe.base.untrusted import check_harmless
 from foreframe.clips.data_options import (
     BUDGET,
     DataOptions,
     ReadOptions,
     SplitOptions,
+    check_at_least,
     not_usual,
 )
-
-LONGEST = 4096  # characters of a name or a path
 
 
 @dataclass(frozen=True)
@@ -40,23 +39,16 @@ class Trained:
     data_args: Mapping[str, Any] = field(default_factory=dict)
     reading: ReadOptions = ReadOptions()  # noqa: RUF009 (frozen)
     splits: SplitOptions = SplitOptions()  # noqa: RUF009
-    frame: Sequence[int] | None = None
+    frame: tuple[int, int] | None = None
     preset: str = ""
     seed: int | None = None
     weights: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("data", "preset", "weights"):
-            text = getattr(self, name)
-            if len(text) > LONGEST or "\0" in text:
-                raise ValueError(f"{name} is a name, not {brief(text)}")
         check_plain(self.data_args, "data_args")
+        check_at_least(0, seed=self.seed)
         if self.frame is not None:
-            if len(self.frame) != 2 or not 0 < min(self.frame) <= max(self.frame) < 10**6:
-                raise ValueError(f"frame is H and W in pixels, not {brief(self.frame)}")
-            object.__setattr__(self, "frame", tuple(self.frame))
-        if self.seed is not None and self.seed < 0:
-            raise ValueError(f"seed is at least 0, not {self.seed}")
+            check_at_least(1, frame=min(self.frame))
 
     def config(self) -> dict[str, Any]:
         """Plain values; of reading and splits only those that differ from the defaults."""
