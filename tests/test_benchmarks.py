@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 WORKERS = {"worker", "runtime_worker"}  # which others start
@@ -65,15 +64,6 @@ def test_a_worker_measures_time_and_memory() -> None:
 
 
 @pytest.mark.slow
-def test_a_table_of_errors() -> None:
-    said = run("guides.py", "--quick", "--part", "error")
-    assert "### slow, 72x80: 2 windows" in said
-    rows = [line for line in said.splitlines() if line.startswith("| optical_flow | ")]
-    assert all(float(row.replace("*", "").split("|")[2]) > 0 for row in rows)
-    assert rows
-
-
-@pytest.mark.slow
 def test_a_table_of_trainings(tmp_path: Path) -> None:
     """A recording that is trained on and scored, and one that is too short for that."""
     np.save(tmp_path / "short.npy", np.zeros((3, 8, 8), np.uint8))
@@ -86,17 +76,3 @@ def test_a_table_of_trainings(tmp_path: Path) -> None:
     scores = {row: of["standard"]["mse"]["overall"] for row, of in kept["card"]["scores"].items()}
     own, shown = scores.pop("model"), rows["long, model"].split("|")[-2]
     assert float(shown) == pytest.approx(own / min(scores.values()), abs=6e-4)
-
-
-@pytest.mark.slow
-def test_a_curve_of_trainings(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    rows = [
-        {"seconds": seconds, "scores": {"openstl": {"mse": {"overall": mse}}}}
-        for seconds, mse in ((30, 150.0), (62, 120.25), (250, 97.5))
-    ]
-    lines = "\n".join(json.dumps(row) for row in rows)
-    (tmp_path / "run" / "validation.jsonl").write_text(lines, encoding="utf-8")
-    said = run("quality.py", str(tmp_path / "curve.png"), str(tmp_path / "run"))
-    assert "| run | 150.0 | 120.2 |" in said
-    Image.open(tmp_path / "curve.png").verify()

@@ -6,13 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from foreframe.base.files import TEMPORARY, RunLock, atomic_folder, atomic_write, check_writable
-from foreframe.visuals import write_png
-
-PICTURE = np.zeros((4, 4, 3), np.uint8)
 
 
 def in_process(code: str) -> subprocess.Popen:
@@ -32,16 +28,6 @@ with {what}({path!r}) as rough:
     print("here", flush=True)
     time.sleep(60)
 """
-
-
-def test_a_link_laid_beside_the_target_is_not_followed(tmp_path) -> None:
-    victim = tmp_path / "victim.png"
-    victim.write_text("precious")
-    # The name that a temporary file had before, which anybody could foresee.
-    (tmp_path / f".future.{os.getpid()}.part.png").symlink_to(victim)
-    write_png(tmp_path / "future.png", PICTURE)
-    assert victim.read_text() == "precious"
-    assert (tmp_path / "future.png").stat().st_size > 0
 
 
 def test_temporary_names_cannot_be_foreseen_and_a_new_file_has_ordinary_rights(tmp_path) -> None:
@@ -68,7 +54,8 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     dead = in_process(WRITING.format(what=what, path=str(tmp_path / "a.zarr")))
     dead.kill()
     dead.wait()
-    assert len(list(tmp_path.iterdir())) == 1
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))  # one that was just created may not be locked yet, and stays
     living = in_process(WRITING.format(what=what, path=str(tmp_path / "b.zarr")))
     (kept,) = tmp_path.iterdir()  # the living one has swept what the dead one left
     strange = tmp_path / ".foreframe-mine.part"
@@ -114,11 +101,6 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path) -> None:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(ValueError, match=r"cannot write .*store.zarr: No space left"):
-        fails()
-    assert (path / "a").read_text() == "old"
-    # Killed after the old one had made room, and before the new one took its place.
-    os.replace(path, tmp_path / ".foreframe-old-store.zarr")
-    with pytest.raises(ValueError, match="No space left"):
         fails()
     assert (path / "a").read_text() == "old"
     with atomic_folder(path) as rough:

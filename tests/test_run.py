@@ -76,7 +76,7 @@ def test_options_are_those_of_the_command_line(tmp_path) -> None:
     )
     flags = "--model_args.core {convlstm: {kernel: 5}}|--minutes 4|--data_args.clips 8|--device cpu"
     words = [word for flag in flags.split("|") for word in flag.split(" ", 1)]
-    assert list(ours) == list(parse(["--config", "tutorial", *words]).values())
+    assert list(ours) == list(parse(["--config", "tutorial", *words]))
     assert ours.data.data_args == {"motion": "svg", "clips": 8}  # the recipe's stays
 
     (tmp_path / "mine.yaml").write_text("epochs: 7\nreading: {every: 2}\n")
@@ -102,7 +102,7 @@ def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -
 
     def both(args: dict, *flags: str) -> object:
         ours = _options(config, {"model_args": args}).model
-        assert parse(["--config", str(config), *flags])[GROUPS[0]] == ours
+        assert parse(["--config", str(config), *flags]).model == ours
         return ours.model_args
 
     core = {"convlstm": {"hidden": [8, 8], "kernel": 5}}

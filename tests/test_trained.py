@@ -131,7 +131,7 @@ def test_the_command_line_may_name_anything() -> None:
         "data: my_clips.Waves\ndata_args: {n: 200, digits: {download: true, root: data}}"
     )
     flags = ["--data", "my_clips.Waves", "--data_args.digits.download", "true"]
-    data = parse(["--config", "config.yaml", *flags])[DataOptions]
+    data = parse(["--config", "config.yaml", *flags]).data
     assert (data.data, data.data_args) == (
         "my_clips.Waves",
         {"n": 200, "digits": {"download": True, "root": "data"}},

@@ -1,52 +1,30 @@
 """The command as a user meets it: a run, clips that do not fit it, its report, and help."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import foreframe
 from foreframe.cli import VERBS, main
-from foreframe.cli.train import parse
-from foreframe.training import (
-    DataOptions,
-    LearningOptions,
-    MachineOptions,
-    ModelOptions,
-    RunOptions,
+
+TRAIN = (
+    "train --model quick --hidden 8 --batch_size 4 --validation_clips 4 --data_args.clips 8 "
+    "--data_args.canvas 40 --epochs 1 --device cpu --devices 1 --picture_every 0"
 )
-from foreframe.training.fit import train
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "a run with blanks, é"
-    return train(
-        ModelOptions(hidden=8),
-        DataOptions(batch_size=4, validation_clips=4, data_args={"clips": 8, "canvas": 40}),
-        LearningOptions(epochs=1),
-        MachineOptions(device="cpu", devices=1),
-        RunOptions(run=str(folder), picture_every=0),
-    )
-
-
-@pytest.fixture
-def clip(tmp_path):
-    """Writes an array and gives its path."""
-
-    def write(array, name: str = "clip.npy"):
-        np.save(tmp_path / name, array)
-        return str(tmp_path / name)
-
-    return write
+    assert main([*TRAIN.split(), "--run", str(folder)]) == 0
+    return folder
 
 
 def said(capsys, arguments: list[str]) -> str:
     """The one line that a refusal says; anything else fails the test."""
-    try:
-        code = main(arguments)
-    except SystemExit as stop:  # argparse leaves so
-        code = stop.code
-    out, err = capsys.readouterr()
-    assert code == 2, (code, out, err)
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1, err
     return err
@@ -55,49 +33,27 @@ def said(capsys, arguments: list[str]) -> str:
 GOOD = np.zeros((10, 1, 40, 40), np.float32)
 
 
-def test_values_are_what_they_look_like(tmp_path) -> None:
-    """`false` is not a string, at any depth; flags win over the file."""
-    (tmp_path / "a.yaml").write_text(
-        "model_args: {codec: {strided: {show_last: true}}, embedding: true}\nbatch_size: 3\n"
-    )
-    given = "--model_args.codec.strided.show_last false --model_args.core.convlstm.hidden [8,16] "
-    given += "--data_args.motion.rule svg --data_args.fixed true"
-    options = parse(
-        ["--config", str(tmp_path / "a.yaml"), *given.split(), "--tensorboard", "--batch_size", "5"]
-    )
-    assert options[ModelOptions].model_args == {
-        "codec": {"strided": {"show_last": False}},
-        "embedding": True,
-        "core": {"convlstm": {"hidden": [8, 16]}},
-    }
-    assert options[DataOptions].data_args == {"motion": {"rule": "svg"}, "fixed": True}
-    assert options[DataOptions].batch_size == 5
-    assert options[RunOptions].tensorboard is True
-
-
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
         (GOOD[0, 0], "no recording"),
         (GOOD.repeat(3, axis=1), "3 channels"),
-        (GOOD.astype(np.int16), "divide by 255"),
         (GOOD.astype(complex), "complex"),
-        (GOOD + np.nan, "every value is missing"),
         (GOOD + np.inf, "infinite"),
-        (GOOD + 2, "outside [0, 1]"),
         (GOOD[:0], "holds no frames"),
         (GOOD[None].repeat(2, axis=0), "holds 2 recordings; choose one with --recording, 0 to 1"),
     ],
 )
-def test_bad_clips(capsys, run, clip, tmp_path, frames, message) -> None:
-    output = tmp_path / "out.npy"
-    told = said(capsys, ["predict", str(run), "--input", clip(frames), "--output", str(output)])
+def test_bad_clips(capsys, run, tmp_path, monkeypatch, frames, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("clip.npy", frames)
+    told = said(capsys, ["predict", str(run), "clip.npy", "--output", "out.npy"])
     assert message in told
     assert "clip.npy" in told
-    assert not output.exists()
+    assert not Path("out.npy").exists()
 
 
-def test_a_truncated_checkpoint(capsys, run, clip, tmp_path) -> None:
+def test_a_truncated_checkpoint(capsys, run, tmp_path) -> None:
     whole = (run / "checkpoints" / "best.ckpt").read_bytes()
     (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
     assert "cut short" in said(capsys, ["evaluate", str(tmp_path / "cut.ckpt")])

@@ -49,102 +49,75 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 BAD = [
     # what is no number, or no number of that kind
     ("train --learning_rate nan", "learning_rate is a finite number, not"),
-    ("train --learning_rate 1e400", "learning_rate is a finite number"),
+    ("train --learning_rate 1e400", "learning_rate is a finite number below 2**63, not inf"),
     ("train --learning_rate -1", "learning_rate must be above 0"),
-    ("train --minutes .nan", "minutes"),
-    ("train --epochs 1e3", "epochs"),
     ("train --epochs null", "--epochs is a whole number, not None"),
     ("train --epochs 99999999999999999999", "epochs"),
     ("train --batch_size many", "batch_size"),
-    ("train --batch_size 0", "batch_size must be at least 1"),
     ("train --seed -1", "seed must be at least 0"),
-    ("train --workers -1", "workers must be 0 or more"),
-    ("train --hidden 0", "at least 1, not 0"),
-    ("train --save_every -1", "save_every must be at least 0"),
-    ("models --past null", "--past is a whole number, not None"),
+    ("train --devices [0,0]", "devices"),
     ("evaluate moving-mnist --thresholds [nan]", "thresholds"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
     ("stream moving-mnist clip.npy --wait nan", "wait"),
     # more than any memory or machine has
-    ("train --hidden 1e9", "--hidden is a whole number, not 1000000000.0"),
     ("train --hidden 100000", "more than the budget of 1 GiB"),
     ("train --data_args.clips 1000000000000", "at most"),
-    ("train --data_args.canvas 1000000", "of memory; draw shorter or smaller ones"),
     ("train --future 1000000000", "of memory; draw shorter or smaller ones"),
     ("train --workers 1000000", "256 at most"),
-    ("train --port 99999", "port must be 0 (any free one) to 65535"),
-    ("train --devices -1", "devices must be at least 1"),
-    ("train --devices [0,0]", "devices"),
-    ("models --past 1000000000", "1000 at most"),
-    ("models --size [1000000000,64]", "65536"),
+    ("models --past 1000000000", "past and future are 1 to 1000"),
+    ("models --size [1000000000,64]", "size is H and W of 1 to 65536"),
     ("evaluate moving-mnist --clips 2 --batch_size 1000000", "batch_size must be 1 to 4096"),
     ("evaluate moving-mnist --clips 2 --period 1000000", "10,000 at most"),
-    ("data --future 1000000000", "of memory"),
     ("data --clip 99999", "clips 0 to 9999"),
     ("stream moving-mnist clip.npy --steps 1000000000", "budget of 4 GiB; forecast fewer steps"),
     # words that are none of those known
     ("trian", "did you mean train?"),
     ("train --learning_rat 1", "did you mean --learning_rate?"),
-    ("train --loss mee", "mse"),
+    ("train -x 1", "there is no option -x"),
+    ("train --loss mee", "--loss is one of mse, mae"),
     ("train --model slow", "model 'slow' is unknown"),
     ("train --device abacus", "accelerator"),
     ("train --precision foo", "precision"),
     ("train --compile perhaps", "--compile is true or false or one of auto"),
-    ("plan quick --compile perhaps", "foreframe: --compile is true or false"),
     ("completion tcsh", "one of bash, zsh, fish"),
     ("evaluate moving_mnist", "did you mean moving-mnist? Or name a run's folder"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options
-    ("train --model_args.core.convlstm.hidden null", "core convlstm.hidden is a list"),
-    ("train --model_args.core.convlstm.kernel 4", "kernel 4x4 is even"),
     ("train --model_args.core.convlstm.hiden [4]", "did you mean hidden?"),
-    ("train --model_args.hidden [8]", "model quick takes no argument 'hidden'"),
     ("train --data_args.motoin svg", "did you mean motion?"),
-    ("train --data_args.x.y.z 3", "takes no argument 'x'"),
     ("train --data_args 5", "--data_args is names and values, not 5"),
     ("train --data_args.clips", "--data_args.clips: expected one argument"),
+    ("train --data_args..clips 3", "there is no option --data_args..clips"),
     ("train --trainer.max_stepz 5", "did you mean max_steps?"),
     ("train --trainer.callbacks []", "multiple values for keyword argument 'callbacks'"),
     ("train --trainer.strategy {class_path:os.system}", "Trainer refuses these settings"),
     ("train --reading.sice [8,8]", "did you mean --reading.size?"),
     ("train --splits.by tyme", "--splits.by is one of auto, recording, time, not"),
-    ("predict a b --reading.sice 8 -o c", "did you mean --reading.size?"),
     ("data check a --splits.gab 8", "did you mean --splits.gap?"),
     ("data --data_args.digits mnist", "allow the download"),
+    ("data --reading.size [8,8]", "moving_mnist holds clips, not recordings: --reading.size does"),
+    ("train --model quick --data clip.npy --data_args.x 8", "recordings are those of --reading"),
     # what is missing, too much, or not to be had
     ("predict nowhere", "missing: INPUT, --output"),
-    ("predict", "missing: RUN, INPUT, --output"),
-    ("evaluate a b", "b"),
-    ("models quick", "options begin with --, so there is no place for 'quick'"),
-    ("evaluate nowhere", "there is no folder nowhere"),
-    ("predict nowhere clip.npy -o y.gif", "there is no folder nowhere"),
-    ("predict moving-mnist / -o y.bmp", "cannot write .bmp"),
+    ("evaluate a b", "options begin with --, so there is no place for 'b'"),
     ("data check nowhere", "there is no file or folder nowhere"),
-    ("data --output x.mp4", "cannot write .mp4"),
+    ("data --output x.mp4", "choose .npy, .gif or .png"),
     ("train --resume nowhere", "there is no run in nowhere"),
     ("train --weights nowhere", "there is no folder nowhere"),
     ("train --data nowhere.Clips", "cannot import it"),
-    ("train --config nowhere.yaml", "config nowhere.yaml cannot be read: No such file"),
-    ("train --config configs/quick.yaml", "--config quick"),
     ("train --config quik", ", ".join(recipes())),
     # of forecasts
-    ([*PREDICT, "--steps", "1000000000"], "budget of 4 GiB; forecast fewer steps"),
     ([*PREDICT, "--steps", "-1"], "at least 0"),
-    ([*PREDICT, "--fps", "nan"], "fps"),
-    ([*PREDICT, "--budget", "-1"], "budget must be at least 0"),
     ([*PREDICT, "--device", "toaster"], "choose cpu, cuda, mps or auto"),
     ([*PREDICT, "--precision", "[auto]"], "--precision is one of 32-true, bf16-mixed, auto, not"),
-    ([*PREDICT, "--match", "median"], "--match is "),
     ([*PREDICT, "--colours", "nope"], "no colours named 'nope'"),
     ([*PREDICT, "--members", "0"], "members are 1 or more, not 0"),
-    ([*PREDICT, "--probability", "wet"], "--probability is a finite number, not 'wet'"),
     ([*PREDICT, "--probability", "1"], "a probability is the share of members"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "do not fit one .png"),
     ([*PREDICT, "--at", "5,7"], "the values of one place, --at, are written as .csv"),
-    ([*PREDICT[:-1], "out.csv"], "the values of one place, --at, are written as .csv"),
     ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "--at is latitude,longitude or row,column"),
-    ([*PREDICT[:-1], "out.csv", "--at", "64,0"], "of rows 0 to 63 and columns 0 to 63"),
+    ([*PREDICT[:-1], "out.csv", "--at", "-64,0"], "of rows 0 to 63 and columns 0 to 63"),
     # odd words
     (["train", "--data_args.motion", "[" * 3000], "more than 32 levels"),
     (["train", "--data", ""], "data is empty"),
@@ -168,25 +141,16 @@ def test_bad_options(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ("batch_size: null", "batch_size is a whole number, not None"),
-        ("budget: [1]", "budget"),
-        ("learning_rate: .nan", "learning_rate is a finite number, not nan"),
-        ("learning_rate: 2020-01-01", "learning_rate is a finite number, not"),
+        ("learning_rate: .nan", "learning_rate is a finite number, not '.nan'"),
         ("model: [quick]", "c.yaml: model is a word, not ['quick']"),
         ("bacth_size: 3", "c.yaml: there is no option 'bacth_size'; did you mean batch_size?"),
         ("import: broken", "there is no option 'import'"),
-        ("model_args: {core: {convlstm: {hidden: .inf}}}", "core convlstm.hidden is a list"),
-        ("data_args: [1]", "data_args is names and values, not [1]"),
         ("reading: {sice: [8, 8]}", "reading takes no argument 'sice'; did you mean size?"),
-        ("reading: {size: 8}", "reading.size is a list"),
-        ("splits: {by: tyme}", "splits.by is one of auto, recording, time, not 'tyme'"),
         ("splits: {gap: -1}", "splits: gap must be at least 0, not -1"),
-        ("batch_size: 3\nbatch_size: 4", "line 2: batch_size stands there twice"),
-        ("hidden: [[[[", "not YAML"),
-        ("minutes: 1\n\tx", "not YAML"),
+        ("batch_size: 3\nbatch_size: 4", "line 2: batch_size is no name, or stands there twice"),
+        ("minutes: 1\n\tx", "line 2: found character"),
         ("#" * 300_000, "larger than 256 KiB"),
-        ("", "holds no options"),
-        ("just words", "c.yaml"),
+        ("just words", "config c.yaml holds no options"),
     ],
     ids=lambda value: value[:30],
 )
@@ -198,28 +162,42 @@ def test_bad_configs(
     assert not Path("run").exists()
 
 
+def test_a_flag_beside_it_makes_nothing_in_a_config_harmless(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("c.yaml").write_text("data_args: {digits: {root: http://127.0.0.1:9/x, source: mnist}}")
+    train = ["train", "--config", "c.yaml", "--data", "moving_mnist", "--run", "run"]
+    for more in ("--data_args.digits.source", "kmnist"), ("--data_args.digits", "{source: kmnist}"):
+        said = refused([*train, *more], capsys)
+        assert "has data_args.digits.root 'http://127.0.0.1:9/x'; downloads" in said
+
+
 def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
+    """What is given for a part of a mapping leaves its neighbours; a whole mapping takes its
+    place; a value is what it looks like, at any depth.
+    """
     (tmp_path / "one.yaml").write_text(
         "batch_size: 3\npast: 4\nmodel_args: {draw: {kernel: 5, over: all}}"
     )
     (tmp_path / "two.yaml").write_text("batch_size: 4\nlearning_rate: 1e-3")
     configs = ["--config", str(tmp_path / "one.yaml"), f"--config={tmp_path / 'two.yaml'}"]
-    options = parse(
-        [
-            "--past",
-            "7",
-            *configs,
-            "--model_args.draw.kernel",
-            "3",
-            "--model_args={draw: {over: last}}",
-        ]
-    )
-    assert (options[DataOptions].batch_size, options[DataOptions].past) == (4, 7)
-    assert options[LearningOptions].learning_rate == 1e-3
-    assert options[ModelOptions].model_args == {"draw": {"over": "last"}}
-    options = parse([*configs, "--model_args.draw.kernel", "3"])
-    # Its neighbour stays.
-    assert options[ModelOptions].model_args == {"draw": {"kernel": 3, "over": "all"}}
+    of_model = ["--model_args.draw.kernel", "3", "--model_args.codec.strided.show_last", "false"]
+    options = parse(["--past", "7", *configs, *of_model, "--tensorboard"])
+    assert (options.data.batch_size, options.data.past) == (4, 7)
+    assert options.learning.learning_rate == 1e-3
+    assert options.run.tensorboard is True
+    codec = {"strided": {"show_last": False}}
+    assert options.model.model_args == {"draw": {"kernel": 3, "over": "all"}, "codec": codec}
+    whole = "--model_args={draw: {over: last}}"
+    assert parse([*configs, whole]).model.model_args == {"draw": {"over": "last"}}
+
+
+@pytest.mark.parametrize("name", ["quick", "tutorial", "nowcast"])
+def test_a_recipe_is_found_by_its_name_unless_a_file_has_it(name: str) -> None:
+    assert parse(["--config", name]).model.model == name
+    assert parse([f"--config={name}", "--batch_size", "3"]).data.batch_size == 3
+    Path(name).write_text("model: shi2015\n")
+    assert parse(["--config", name]).model.model == "shi2015"
 
 
 def test_ranges_hold_in_python_too() -> None:
@@ -247,6 +225,7 @@ def values(arguments: list[str]) -> dict:
         ("predict a b -o c --reading.strict", "predict a b -o c --reading.strict true"),
         ("predict a --input b --output c", "predict a b -o c"),
         ("predict --steps 3 a -o c b", "predict a b -o c --steps=3"),
+        ("predict --run a b -o c", "predict a b -o c"),
         ("predict a b -o c --reading {every: 2}", "predict a b -o c --reading.every 2"),
         ("stream a -", "stream --input - a"),
     ],
@@ -257,37 +236,18 @@ def test_an_option_is_written_in_several_ways(one: str, other: str) -> None:
 
 
 def test_options_of_recordings_are_fields_in_flags_and_configs(tmp_path: Path) -> None:
-    film = ["--data", "film.mp4"]
     flags = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
     (tmp_path / "c.yaml").write_text(
         "reading: {size: [8, 9]}\nsplits: {by: time}\nscaling: {kind: log}\n"
     )
     config = ["--config", str(tmp_path / "c.yaml")]
     for words in (flags, config):
-        data = parse([*film, *words])[DataOptions]
+        data = parse(words).data
         assert (data.reading, data.splits) == (ReadOptions(size=[8, 9]), SplitOptions(by="time"))
         assert (data.scaling, data.data_args) == ({"kind": "log"}, {})
-    changed = parse([*film, *config, "--reading.size", "[4,4]", "--splits.tile", "8"])[DataOptions]
+    changed = parse([*config, "--reading.size", "[4,4]", "--splits.tile", "8"]).data
     assert changed.reading == ReadOptions(size=[4, 4])
     assert changed.splits == SplitOptions(by="time", tile=8)
-
-
-def test_recordings_take_no_arguments(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("film.npy", np.zeros((40, 8, 8), np.uint8))
-    said = refused(
-        ["train", "--config", "quick", "--data", "film.npy", "--data_args.size", "[8,9]"], capsys
-    )
-    assert "takes no argument 'size': options of recordings are those of --reading" in said
-
-
-def test_generated_clips_take_no_options_of_recordings(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in ("train", "data", "evaluate --data moving_mnist"):
-        assert main([*verb.split(), "--reading.size", "[8,8]"]) == 2
-        said = capsys.readouterr().err
-        assert "moving_mnist holds clips, not recordings: --reading.size does nothing" in said
 
 
 def test_words_that_look_like_other_values_stay_words() -> None:
@@ -320,13 +280,3 @@ def test_the_help_of_a_model_lists_its_own_arguments(capsys: pytest.CaptureFixtu
 def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "foreframe VERB --help" in capsys.readouterr().out
-
-
-def test_a_device_has_one_name_in_every_verb(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("device: cpu")
-    config = ["--config", str(tmp_path / "config.yaml")]
-    for words in (["--device", "cpu"], config):
-        assert parse(words)[MachineOptions].device == "cpu"
-    assert parse([*config, "--device", "cuda"])[MachineOptions].device == "cuda"
-    for verb in ("predict a b -o c", "stream a b", "evaluate a"):
-        assert values([*verb.split(" "), "--device", "cpu"])["device"] == "cpu"

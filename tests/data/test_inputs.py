@@ -26,7 +26,7 @@ DRAW = np.random.default_rng(0)
 HEIGHTS = DRAW.uniform(0, 2000, (8, 12)).astype(np.float32)
 WIND, PLAN = (DRAW.normal(0, 3, (len(HOURS), 8, 12)).astype(np.float32) for _ in range(2))
 INPUTS = ["elevation", "wind", "plan", "hour_of_day"]
-READING = {"targets": "t2m", "inputs": INPUTS, "known": ["plan"]}
+READING = {"variable": "t2m", "inputs": INPUTS, "known": ["plan"]}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,6 @@ def test_a_film_of_a_grid_without_dates_has_no_clock() -> None:
         ({"inputs": ["wind"], "known": ["rain"]}, "known names rain, which is none of the inputs"),
         ({"inputs": ["wind"], "colour": "grey"}, "not with a colour"),
         ({"inputs": "wind"}, "inputs is a list"),
-        ({"variable": "a", "targets": "b"}, "give variable or targets, not both"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> None:
@@ -123,7 +122,7 @@ def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> Non
 
 def test_a_variable_that_is_not_there(file: Path) -> None:
     with pytest.raises(ValueError, match=r"has no variable wnd; it holds .*wind"):
-        clips_from(file, targets="t2m", inputs=["wnd"])
+        clips_from(file, variable="t2m", inputs=["wnd"])
 
 
 def test_a_clip_is_not_all_inputs() -> None:
@@ -134,7 +133,7 @@ def test_a_clip_is_not_all_inputs() -> None:
 @pytest.mark.slow
 def test_from_a_file_to_a_forecast(file: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["--reading.targets", "t2m", "--reading.inputs", "[elevation,wind,plan,hour_of_day]"]
+    options = ["--reading.variable", "t2m", "--reading.inputs", "[elevation,wind,plan,hour_of_day]"]
     options += ["--reading.known", "[plan]", "--past", "3", "--future", "2", "--batch_size", "4"]
     small = ["--model_args.core.convlstm.hidden", "[8]", "--model_args.codec.strided.widths", "[8]"]
     steps = ["--epochs", "1", "--trainer.max_steps", "2", "--tensorboard", "false"]

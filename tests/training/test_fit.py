@@ -161,8 +161,8 @@ def test_a_runs_config_starts_it_again_and_its_folder_is_its_own(tmp_path) -> No
     given = parse(["--config", str(run / "config.yaml"), "--run", str(again)])
     options = groups(again, epochs=1)
     options[3] = replace(options[3], compile=False)  # what "auto" has come to
-    assert list(given.values()) == options
-    train(*given.values())
+    assert list(given) == options
+    train(*given)
     same_to_the_bit(run, again)
     with pytest.raises(ValueError, match="already holds a run"):
         train(*groups(run, epochs=1))

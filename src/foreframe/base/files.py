@@ -1,21 +1,20 @@
 """Atomic writes: files are written whole or not at all."""
 
+import fcntl
 import os
 import re
 import secrets
 import shutil
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 # Files being written: hidden, with unpredictable names that nothing else uses.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
-# Seconds: without file locks, only its age shows that a temporary file is abandoned.
-ABANDONED = 24 * 3600
+AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB  # this process alone, without waiting for another
+JUST = 2.0  # seconds
 
 
 def exists(path: str | Path) -> bool:
@@ -56,27 +55,16 @@ def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[P
         ValueError: the folder cannot be created or written to.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a file")
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is a device or a pipe; name a file")
-    with _parents(path):
-        try:
-            # The suffix stays last, since writers choose their format by it.
-            rough, lock = _new_file(path.parent, path.suffix)
-            try:
-                yield rough
-                _sync(rough)
-                if keep is not None and path.exists():
-                    _keep(path, Path(keep))
-                os.replace(rough, path)
-                _sync(path.parent)
-            finally:
-                _close(lock)
-                with suppress(OSError):
-                    rough.unlink(missing_ok=True)
-        except OSError as error:
-            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ValueError(f"{path} is a folder, a device or a pipe; name a file")
+    # The suffix stays last, since writers choose their format by it.
+    with _temporary(path.parent, f"{path}", path.suffix) as rough:
+        yield rough
+        _sync(rough)
+        if keep is not None and path.exists():
+            _keep(path, Path(keep))
+        os.replace(rough, path)
+        _sync(path.parent)
 
 
 @contextmanager
@@ -84,7 +72,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Like `atomic_write`, for a folder: yield a new one to fill, which then replaces `path`.
 
     Two folders cannot be exchanged atomically: after a kill in between, the old folder lies beside
-    `path` as `.foreframe-old-NAME` and is restored by the next write to `path`.
+    `path` as `.foreframe-old-NAME`.
 
     Raises:
         ValueError: `path` is a file, or the folder cannot be created or written to.
@@ -93,35 +81,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name a folder")
     old = path.with_name(f".foreframe-old-{path.name}")
-    with _parents(path):
-        try:
-            rough, lock = _new_folder(path.parent, path.suffix)
-            try:
-                if old.is_dir() and not old.is_symlink():
-                    if path.exists():
-                        shutil.rmtree(old)
-                    else:
-                        os.replace(old, path)
-                yield rough
-                for folder, _, names in os.walk(rough, topdown=False):
-                    for name in names:
-                        _sync(Path(folder, name))
-                    _sync(Path(folder))
-                if path.exists():
-                    os.replace(path, old)
-                try:
-                    os.replace(rough, path)
-                except BaseException:
-                    with suppress(OSError):
-                        os.replace(old, path)
-                    raise
-                _sync(path.parent)
-            finally:
-                _close(lock)
-                shutil.rmtree(rough, ignore_errors=True)
+    with _temporary(path.parent, f"{path}", path.suffix, Path.mkdir) as rough:
+        yield rough
+        for inner in (*rough.rglob("*"), rough):
+            _sync(inner)
+        if path.exists():
             shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+            os.replace(path, old)
+        os.replace(rough, path)
+        _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def check_writable(path: str | Path) -> None:
@@ -130,91 +99,51 @@ def check_writable(path: str | Path) -> None:
     Raises:
         ValueError: it cannot be created or written to.
     """
-    path = Path(path)
-    with _parents(path / "trial"):
-        try:
-            trial, lock = _new_file(path, "")
-            try:
-                trial.write_bytes(b"trial")
-            finally:
-                _close(lock)
-                trial.unlink(missing_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"cannot write to the folder {path}: {error.strerror or error}"
-            ) from error
+    with _temporary(Path(path), f"to the folder {path}") as trial:
+        trial.write_bytes(b"trial")
+
+
+def _new_file(path: Path) -> None:
+    """Create a file; existing names and links are refused."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
 
 
 @contextmanager
-def _parents(path: Path) -> Iterator[None]:
-    """Create the folders above `path`; remove those that are empty at the end."""
-    created = [folder for folder in path.parents if not folder.exists()]
+def _temporary(
+    folder: Path, what: str, suffix: str = "", create: Callable[[Path], None] = _new_file
+) -> Iterator[Path]:
+    """Yield a new file or folder in `folder`, and remove what is left of it at the end. It is
+    locked, so that other processes can tell it from what a killed one has left.
+
+    Raises:
+        ValueError: for an OSError, also of the block: `what` cannot be written.
+    """
+    created = [parent for parent in (folder, *folder.parents) if not exists(parent)]
     try:
+        if not folder.is_dir():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = error.strerror or error
+                raise ValueError(f"cannot make the folder {folder}: {reason}") from None
+        sweep(folder)
+        suffix = suffix if suffix[1:].isidentifier() else ""
+        path = folder / f".foreframe-{secrets.token_hex(8)}.part{suffix}"
+        create(path)
+        lock = os.open(path, os.O_RDONLY)
         try:
-            if not path.parent.is_dir():
-                path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"cannot make the folder {path.parent}: {error.strerror or error}"
-            ) from None
-        yield
-    finally:
-        for folder in created:
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _new_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
-    """A new file, locked until it is closed; existing names and links are refused."""
-    sweep(folder)
-    while True:
-        path = _temporary(folder, suffix)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-        lock = os.open(path, flags, 0o666)
-        if _lock(lock):
-            return path, lock
-        os.close(lock)
-        if sys.platform == "win32":  # neither locks files this way nor renames open ones
-            return path, None
-
-
-def _new_folder(folder: Path, suffix: str) -> tuple[Path, int | None]:
-    sweep(folder)
-    while True:
-        path = _temporary(folder, suffix)
-        path.mkdir()
-        if sys.platform == "win32":
-            return path, None
-        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        if _lock(lock):
-            return path, lock
-        os.close(lock)
-
-
-def _temporary(folder: Path, suffix: str) -> Path:
-    suffix = suffix if suffix[1:].isidentifier() else ""
-    return folder / f".foreframe-{secrets.token_hex(8)}.part{suffix}"
-
-
-def _lock(file: int) -> bool:
-    """Lock an open file; False if another process holds it or has removed it."""
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: leftovers are removed by age
-        return True
-    return os.fstat(file).st_nlink > 0
-
-
-def _close(lock: int | None) -> None:
-    if lock is not None:
-        with suppress(OSError):
+            with suppress(OSError):  # a file system without locks: what is left is never removed
+                fcntl.flock(lock, AT_ONCE)
+            yield path
+        finally:
             os.close(lock)
+            _remove(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {what}: {error.strerror or error}") from error
+    finally:
+        for parent in created:
+            with suppress(OSError):
+                parent.rmdir()
 
 
 @lru_cache(maxsize=64)
@@ -223,65 +152,46 @@ def sweep(folder: Path) -> None:
 
     They are recognized by name, and by their locks, which the system releases when a process ends.
     """
+    now = time.time()
+    for path in folder.glob(".foreframe-*"):
+        with suppress(OSError):  # in use, a link, or gone
+            # One that was just created may not be locked yet.
+            if TEMPORARY.fullmatch(path.name) and now - path.lstat().st_mtime > JUST:
+                lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(lock, AT_ONCE)
+                    _remove(path)
+                finally:
+                    os.close(lock)
+
+
+def _remove(path: Path) -> None:
     with suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            if TEMPORARY.fullmatch(entry.name) and not entry.is_symlink():
-                with suppress(OSError):
-                    _remove_abandoned(Path(entry.path), entry.is_dir(follow_symlinks=False))
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def _remove_abandoned(path: Path, is_folder: bool) -> None:
-    if sys.platform == "win32":
-        free = time.time() - path.stat().st_mtime > ABANDONED
-        lock = None
-    else:
-        import fcntl
-
-        lock = os.open(path, (os.O_RDONLY if is_folder else os.O_RDWR) | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except BlockingIOError:
-            free = False
-        except OSError:
-            free = time.time() - os.fstat(lock).st_mtime > ABANDONED
+def _keep(path: Path, name: Path) -> None:
+    """Give the file at `path` a second name."""
+    name.unlink(missing_ok=True)
     try:
-        if free and is_folder:
-            shutil.rmtree(path, ignore_errors=True)
-        elif free:
-            path.unlink()
-    finally:
-        _close(lock)
+        os.link(path, name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, name)
 
 
 def _sync(path: Path) -> None:
     """Flush a file or folder to the disk."""
-    is_folder = path.is_dir()
-    if is_folder and sys.platform == "win32":
-        return
-    file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
-    except OSError as error:
-        if not is_folder:
-            raise OSError(error.errno, error.strerror) from error
+    except OSError:
+        if not path.is_dir():  # which some file systems cannot flush
+            raise
     finally:
         os.close(file)
-
-
-def _keep(path: Path, name: Path) -> None:
-    """Give the file at `path` a second name, in an atomic replacement."""
-    link = _temporary(path.parent, path.suffix)
-    try:
-        os.link(path, link)
-    except OSError:  # a file system without hard links
-        os.replace(path, name)
-        return
-    try:
-        os.replace(link, name)
-    finally:
-        # If both names are the same file already, the rename does nothing and leaves the link.
-        link.unlink(missing_ok=True)
 
 
 class RunLock:
@@ -293,34 +203,27 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
-        self._file: Any = None
+        self._file: int | None = None
 
     def acquire(self) -> bool:
         """Take the lock; False if another process holds it. True on systems without locks."""
-        if sys.platform == "win32":
-            return True
-        import fcntl
-
         while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            self._file = os.fdopen(os.open(self.path, flags, 0o666), "r+b", buffering=0)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, AT_ONCE)
             except BlockingIOError:
-                self._file.close()
+                os.close(file)
                 return False
             except OSError:
+                pass
+            if os.fstat(file).st_nlink:
+                self._file = file
                 return True
-            with suppress(OSError):
-                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
-                    return True
-            self._file.close()  # just removed by its owner: try again with a new file
+            os.close(file)  # just removed by its owner: try again with a new file
 
     def release(self) -> None:
         if self._file is not None:
-            # The folder may have been replaced by another run's.
             with suppress(OSError):
-                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
-                    self.path.unlink()
-            self._file.close()
+                self.path.unlink()
+            os.close(self._file)
             self._file = None

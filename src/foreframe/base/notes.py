@@ -42,15 +42,10 @@ def listening(listener: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def collecting(notes: list[str]) -> Iterator[None]:
-    """Add the notes of this context to a list, and pass them on."""
-    outer = _listener.get()
-
-    def both(message: str) -> None:
-        notes.append(message)
-        if outer is None:
-            warnings.warn(Note(message), stacklevel=5)
-        else:
-            outer(message)
-
-    with listening(both):
-        yield
+    """Add the notes of this context to a list, and pass them on at its end."""
+    try:
+        with listening(notes.append):
+            yield
+    finally:
+        for note in notes:
+            warn(note)

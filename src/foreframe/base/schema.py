@@ -4,11 +4,10 @@ msgspec checks a value against a type; here are names, nested groups and message
 """
 
 import inspect
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -19,13 +18,16 @@ Kind = TypeVar("Kind")
 OWN = "if it is your own, name its module: --import MODULE (in Python: import it first)"
 DEPTH = 16  # of values within values
 MOST = 2**63  # numbers stay below
-WORDS = {
-    "int": "a whole number",
-    "float": "a finite number",
-    "str": "a word",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "names and values",
+WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    str: "a word",
+    bool: "true or false",
+    list: "a list",
+    tuple: "a list",
+    Sequence: "a list",
+    dict: "names and values",
+    Mapping: "names and values",
 }
 
 
@@ -50,10 +52,9 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
             errors of `kind`.
     """
     made = check_types(kind, values, what)
-    for field in fields(kind):  # type: ignore[arg-type]
-        required = field.default is MISSING and field.default_factory is MISSING
-        if required and field.name not in values:
-            raise ValueError(f"{what} lacks {field.name}")
+    for name, parameter in parameters(kind).items():
+        if parameter.default is parameter.empty and name not in made:
+            raise ValueError(f"{what} lacks {name}")
     try:
         return kind(**made)
     except ValueError as error:
@@ -99,48 +100,34 @@ def converted(value: Any, hint: Any, where: str) -> Any:
     if group is not None and isinstance(value, Mapping):
         some = get_origin(hint) is Annotated
         return check_types(group, value, where) if some else typed(group, value, where)
-    value = plain(value)
     try:
-        made = msgspec.convert(value, hint)
-    except msgspec.ValidationError as error:
-        raise ValueError(_in_words(str(error), value, hint, where)) from None
+        made = msgspec.convert(_of_numpy(value), hint)
+    except msgspec.ValidationError:
+        raise ValueError(f"{where} is {_in_words(hint)}, not {brief(value)}") from None
     except TypeError:  # a union of classes: the function that has it checks the value
         return value
     for number in made if isinstance(made, list | tuple) else [made]:
         if isinstance(number, int | float) and not abs(number) < MOST:
-            kind = "a whole number below 2**63" if isinstance(number, int) else WORDS["float"]
-            raise ValueError(f"{where} is {kind}, not {brief(number)}")
+            raise ValueError(f"{where} is a finite number below 2**63, not {brief(number)}")
     return made
 
 
-def plain(value: Any) -> Any:
+def _of_numpy(value: Any) -> Any:
     """Convert numbers of numpy to Python's, also in lists."""
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [_of_numpy(inner) for inner in value]
     return value.item() if getattr(value, "shape", None) == () else value
 
 
-def _in_words(error: str, value: Any, hint: Any, where: str) -> str:
-    """msgspec's "Expected `int | null`, got `str` - at `$[1]`" with our names and the value."""
-    for index in re.findall(r"\[(\d+)\]", error):
-        value, where = value[int(index)], f"{where}[{index}]"
-    found = re.match("Expected `(.+?)`( of length [0-9]+)?", error)
-    kinds = "float" if found is None else "object" if "`key`" in error else found[1]
-    names = [WORDS.get(name, name) for name in kinds.split(" | ")]
-    if choices := dict.fromkeys(_choices(hint)):
-        others = [getattr(part, "__name__", "") for part in get_args(hint)]
-        names = [*(WORDS[of] for of in others if of in WORDS), f"one of {', '.join(choices)}"]
-    elif found and found[2]:
-        names = [f"a list{found[2]}"]
-    if where.startswith("--") and len(names) > 1:  # nobody types null: a flag is left out
-        names = [name for name in names if name != "null"]
-    return f"{where} is {' or '.join(names)}, not {brief(value)}"
-
-
-def _choices(hint: Any) -> list[str]:
-    if get_origin(hint) is Literal:
-        return [str(word) for word in get_args(hint)]
-    return [word for part in get_args(hint) for word in _choices(part)]
+def _in_words(hint: Any) -> str:
+    """A type in the words of messages: "a list, each a whole number"."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if kind in (Union, UnionType):
+        return " or ".join(_in_words(part) for part in parts if part is not NoneType)
+    words = WORDS.get(kind, "names and values")
+    return f"{words}, each {_in_words(parts[0])}" if words == "a list" and parts else words
 
 
 def is_plain(hint: Any) -> bool:
@@ -177,23 +164,19 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
         ValueError: no such kind, more than one, or arguments that it does not take.
     """
     named = {given: {}} if isinstance(given, str) else given
-    if isinstance(named, Mapping) and len(named) > 1:
-        raise ValueError(
-            f"{what} is one of {', '.join(kinds)}, not {len(named)} at once: {brief(list(named))}"
-        )
     if not isinstance(named, Mapping) or len(named) != 1:
+        several = isinstance(named, Mapping) and named
+        found = f"{len(named)} at once" if several else brief(given)
         raise ValueError(
-            f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not "
-            f"{brief(given)}"
+            f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not {found}"
         )
     name, args = next(iter(named.items()))
     if name not in kinds:
         raise UnknownError(f"{what} {brief(name)}", f"choose {', '.join(kinds)}")
     args = {} if args is None else args
     check_types(kinds[name], args, f"{what} {name}")
-    defaults = {
-        p.name: p.default for p in parameters(kinds[name]).values() if p.default is not p.empty
-    }
+    known = parameters(kinds[name]).values()
+    defaults = {p.name: p.default for p in known if p.default is not p.empty}
     return name, {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in (defaults | args).items()
@@ -201,9 +184,9 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
 
 
 def parameters(kind: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of a class or a function that can be passed by name."""
+    """The parameters of a class or a function that have a name and can be passed by it."""
     known = inspect.signature(kind).parameters.values()
-    return {p.name: p for p in known if p.kind is not p.POSITIONAL_ONLY}
+    return {p.name: p for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def type_hints(kind: Any) -> dict[str, Any]:
@@ -216,23 +199,18 @@ def check_plain(value: Any, what: str, depth: int = 0) -> None:
     """Refuse all but plain values: numbers, strings, and lists and mappings of them, not too deep.
 
     Raises:
-        ValueError: something else, a number that is NaN, a name that is no string.
+        ValueError: something else, or a number that is NaN.
     """
     if depth > DEPTH:
         raise ValueError(f"{what} is nested more than {DEPTH} deep")
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if not isinstance(name, str):
-                raise ValueError(f"{what} has a name that is no text: {brief(name)}")
-            path = f"{what}.{brief(name, quoted=False)}" if depth < 2 else what
-            check_plain(inner, path, depth + 1)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            check_plain(inner, what, depth + 1)
-    elif isinstance(value, float) and math.isnan(value):
-        raise ValueError(f"{what} is not a number")
-    elif not (value is None or isinstance(value, bool | int | float | str)):
-        raise ValueError(f"{what} is a {type(value).__name__}, not a plain value")
+    if isinstance(value, Mapping | list | tuple):
+        inner = (*value, *value.values()) if isinstance(value, Mapping) else value
+        for part in inner:
+            check_plain(part, what, depth + 1)
+    elif not isinstance(value, bool | int | float | str | None) or value != value:
+        raise ValueError(
+            f"{what} is not a number, a word, or lists and names of them: {brief(value)}"
+        )
 
 
 def brief(value: Any, quoted: bool = True) -> str:
@@ -241,10 +219,10 @@ def brief(value: Any, quoted: bool = True) -> str:
         text = value if len(value) <= 120 else value[:120] + "..."
         text = "".join(c if c.isprintable() else "?" for c in text)
         return repr(text) if quoted else text
-    if value is None or isinstance(value, bool | float):
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    if isinstance(value, bool | int | float | None):
         return str(value)
-    if isinstance(value, int):
-        return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
     short = isinstance(value, list | tuple) and len(value) <= 4
     if short and not any(isinstance(inner, list | tuple | Mapping) for inner in value):
         return f"[{', '.join(brief(inner) for inner in value)}]"

@@ -1,12 +1,12 @@
 """Checks of names in untrusted files.
 
 Nothing named in a file is imported, called or fetched: import paths, URLs and downloads are
-accepted from the command line alone. Generated clips and recordings on this machine are harmless
-and opened without confirmation.
+accepted from the command line alone, and so are larger budgets of memory. Generated clips and
+recordings on this machine are harmless and opened without confirmation.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,25 @@ from foreframe.base.files import exists
 from foreframe.base.schema import brief
 
 IN_MEMORY = "in memory, "  # prefix of the name of data that were passed in Python
+USUAL = 1.0  # GiB: the budget of weights, and that of reading
 
 
 def check_harmless(
-    where: str, named: bool, data: str, args: Mapping[str, Any], says: str = "names the data"
+    where: str,
+    named: bool,
+    data: str,
+    values: Iterable[tuple[Sequence[str], Any]],
+    says: str = "names the data",
 ) -> None:
-    """Refuse an import path, a URL or a download that a file names.
+    """Refuse an import path, a URL, a download or a larger budget that a file names.
 
     The message names the option that allows it.
 
     Args:
         where: the file, as in messages.
-        named: whether the file names the data; else only their arguments are checked.
-        data, args: the data and their arguments.
+        named: whether the file names the data.
+        data: the data.
+        values: the other values in the file, as of `leaves`.
         says: verb of the message.
 
     Raises:
@@ -43,13 +49,15 @@ def check_harmless(
             "and downloads come from the command line alone: if you trust it, give "
             f"--data {shlex.quote(brief(data, quoted=False))}"
         )
-    for path, value in leaves(args):
-        downloads = path[-1] == "download" and value
-        if downloads or (isinstance(value, str) and is_remote(value)):
-            name = brief(".".join(["data_args", *path]), quoted=False)
+    for path, value in values:
+        remote = isinstance(value, str) and is_remote(value)
+        larger = path[-1] == "budget" and isinstance(value, int | float) and value > USUAL
+        if remote or larger or (path[-1] == "download" and value):
+            name = brief(".".join(path), quoted=False)
             raise ValueError(
-                f"{where} has {name} {brief(value)}; downloads and what lies elsewhere come "
-                f"from the command line alone: if you trust it, give --{name} there"
+                f"{where} has {name} {brief(value)}; downloads, larger budgets and what lies "
+                "elsewhere come from the command line alone: if you trust it, give "
+                f"--{name} there"
             )
 
 
@@ -57,15 +65,10 @@ def _is_local(data: str) -> bool:
     """Whether the data are generated, or a plain file or folder on this machine."""
     if data.isidentifier() and not exists(data):
         return True  # a Dataset of foreframe; import paths have a dot
-    if not data or "\0" in data or is_remote(data):
+    if is_remote(data) or not exists(data):
         return False
-    try:
-        path = Path(data).resolve()
-        if path.parts[1:2] in (("dev",), ("proc",), ("sys",), ("net",)):
-            return False  # devices, and folders that fetch what is named in them
-        return path.is_file() or (path.is_dir() and not Path.home().resolve().is_relative_to(path))
-    except (OSError, ValueError, RuntimeError):
-        return False
+    path = Path(data).resolve()
+    return path.is_file() or (path.is_dir() and not Path.home().resolve().is_relative_to(path))
 
 
 def is_remote(text: str) -> bool:

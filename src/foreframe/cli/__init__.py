@@ -46,10 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(
-            USAGE.format(verbs="\n".join(f"  {verb:<12}{about}" for verb, about in VERBS.items())),
-            end="",
-        )
+        verbs = "\n".join(f"  {verb:<12}{about}" for verb, about in VERBS.items())
+        print(USAGE.format(verbs=verbs), end="")
         return 0
     if words[0] in ("--version", "-V"):
         from foreframe import __version__
@@ -65,27 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for library in READING:  # foreframe itself reports faults of a file, once
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0
-    except SystemExit as done:  # raised by argparse after the help
-        return int(done.code or 0)
+    except SystemExit:  # after the help
+        return 0
     except KeyboardInterrupt:
         print("\nforeframe: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output has closed, as in `foreframe models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, MemoryError) as error:
+    except Exception as error:
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
         message = str(error).strip()
         # A loader's worker process wraps its error; the last line is the error itself.
         if "Original Traceback" in message:
             message = message.splitlines()[-1].partition(": ")[2]
-        return _fail(" ".join(message.split()) or type(error).__name__)
-    except Exception as error:  # a bug here, or in a user's Dataset
-        if os.environ.get("FOREFRAME_DEBUG"):
-            raise
-        last = " ".join(str(error).strip().splitlines()[-1].split()) if str(error).strip() else ""
-        _fail(f"unexpected {type(error).__name__}: {last} (FOREFRAME_DEBUG=1 shows where)")
+        message = " ".join(message.split())
+        if isinstance(error, ValueError | OSError | MemoryError):
+            return _fail(message or type(error).__name__)
+        # A bug here, or in a user's Dataset.
+        _fail(f"unexpected {type(error).__name__}: {message} (FOREFRAME_DEBUG=1 shows where)")
         return 1
 
 

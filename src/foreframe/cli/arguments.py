@@ -5,10 +5,9 @@ The only help that loads torch, since only the constructors list their arguments
 
 import argparse
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from foreframe.cli.parser import Option, described, formatter, help_of, options_of
+from foreframe.cli.parser import Option, described, help_of, options_of
 
 
 def help_of_model(name: str) -> str:
@@ -68,9 +67,7 @@ def help_of_data(name: str) -> str:
 
 
 def _page(title: str, options: list[Option]) -> str:
-    parser = argparse.ArgumentParser(
-        usage=argparse.SUPPRESS, add_help=False, formatter_class=partial(formatter, help_at=44)
-    )
+    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
     group = parser.add_argument_group(title)
     for option in options:
         group.add_argument(f"--{option.name}", metavar="", help=help_of(option))

@@ -3,12 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from foreframe.cli import VERBS
 from foreframe.cli.parser import Parser, call
-
-FILES = ("run", "input", "config", "output", "data", "weights", "resume", "state")
 
 
 def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
@@ -30,16 +28,11 @@ def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
 
 
 def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.ArgumentParser:
-    """Add the parser of a verb, with the values of its options."""
+    """Add the parser of a verb, with files as values of options that have no choices."""
     import shtab
 
     for action in parser._actions:
-        option = parser.options.get(action.dest)
-        kind = None if option is None else option.kind
-        words = [word for word in get_args(kind) if isinstance(word, str)]
-        if words:
-            action.choices = words
-        elif action.dest in FILES:
+        if not action.choices and action.nargs != 0:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     return verbs.add_parser(verb, parents=[parser], add_help=False, help=about)
 

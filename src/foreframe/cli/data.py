@@ -35,20 +35,12 @@ def look_at_data(
         clip: number of the clip to show, counted from 0
         output: .npy (its past frames), .gif or .png (the whole clip)
     """
-    from pathlib import Path
-
-    kind = "" if output is None else Path(output).suffix.lower()
-    if output is not None and kind not in (".npy", ".gif", ".png"):
-        raise ValueError(
-            f"output {output}: cannot write {kind or 'a file without ending'}; choose .npy, .gif "
-            "or .png"
-        )
+    if output is not None and not output.lower().endswith((".npy", ".gif", ".png")):
+        raise ValueError(f"output {output}: choose .npy, .gif or .png")
 
     import numpy as np
 
-    from foreframe.base.files import atomic_write
     from foreframe.data import Recordings, check_first_clip, open_dataset
-    from foreframe.visuals import animation, strip, write_gif, write_png
 
     options = DataOptions(
         data, data_args or {}, past, future, scaling=scaling, reading=reading, splits=splits
@@ -64,26 +56,32 @@ def look_at_data(
     print(f"{data} ({split}): {len(dataset)} clips")
     if isinstance(dataset, Recordings):
         print("\n".join(dataset.report()))
-        ends = f"{dataset.scaling.low:.4g} to {dataset.scaling.high:.4g} {dataset.scaling.units}"
-        print(f"scaled by {dataset.scaling.kind}: {ends.rstrip()} become 0 to 1")
+        c -= dataset.inputs
+    low, high, mean = np.nanmin(frames), np.nanmax(frames), np.nanmean(frames)
     print(
-        f"clip {clip}: T={t} C={c} H={h} W={w}"
-        f", values {np.nanmin(frames):.3g} to {np.nanmax(frames):.3g}, mean "
-        f"{np.nanmean(frames):.4f}"
+        f"clip {clip}: T={t} C={frames.shape[1]} H={h} W={w}, values {low:.3g} to {high:.3g}, "
+        f"mean {mean:.4f}"
     )
-    if output is None:
-        return
-    channels = c - (dataset.inputs if isinstance(dataset, Recordings) else 0)
-    shown = frames[:past, :channels], frames[past : past + future, :channels]
-    if kind == ".npy":
+    if output is not None:
+        _write_clip(output, frames[:past], frames[past : past + future], c)
+        print(f"clip {clip} lies in {output}")
+
+
+def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:
+    """Write past frames to .npy; those that are forecast, past and future, to a picture."""
+    import numpy as np
+
+    from foreframe.base.files import atomic_write
+    from foreframe.visuals import animation, strip, write_gif, write_png
+
+    shown = past[:, :channels], future[:, :channels]
+    if output.lower().endswith(".npy"):
         with atomic_write(output) as rough, rough.open("wb") as file:
-            np.save(file, frames[:past])
-    elif kind == ".gif":
+            np.save(file, past)
+    elif output.lower().endswith(".gif"):
         write_gif(output, animation(*shown))
     else:
         write_png(output, strip(*shown))
-    what = f"the {past} past frames of clip {clip} lie" if kind == ".npy" else f"clip {clip} lies"
-    print(f"{what} in {output}")
 
 
 def check_data(
@@ -111,8 +109,8 @@ def check_data(
 
     from foreframe.api import check
 
-    how: dict[str, Any] = {"past": past, "future": future, "stride": stride}
-    checked = check(input, output, reading=reading, splits=splits, **how)
+    window = {"past": past, "future": future, "stride": stride}
+    checked = check(input, output, reading=reading, splits=splits, **window)
     print(checked)
     if output is not None:
         print(f"frames of {checked.recordings[0].clip.name} lie side by side in {output}")

@@ -26,13 +26,10 @@ def score_run(run: str | None = None) -> None:
 
 def report_folder(run: str | None, ending: str) -> Path:
     """The default folder of a report: beside the run's checkpoints, or here."""
-    if run is None:
-        beside = Path()
-    elif Path(run).exists():
-        beside = Path(run) if Path(run).is_dir() else Path(run).parent
-    else:
-        beside = Path("runs", run)
-    return beside / f"evaluation{ending}"
+    beside = Path(run or "")
+    if not beside.exists():
+        beside = Path("runs", beside)
+    return (beside.parent if beside.is_file() else beside) / f"evaluation{ending}"
 
 
 def print_table(card: Mapping[str, Any]) -> None:
@@ -44,12 +41,6 @@ def print_table(card: Mapping[str, Any]) -> None:
         print(f"\n{ensemble_table(card)}")
     for table in event_tables(card):
         print(f"\n{table}")
-
-
-def say(text: str) -> None:
-    """Print lines, wrapped to the width of the screen."""
-    for line in text.splitlines():
-        print(textwrap.fill(line, max(80, shutil.get_terminal_size().columns)))
 
 
 def parser() -> Parser:
@@ -82,14 +73,12 @@ def main(arguments: Sequence[str]) -> None:
     if scored.forecaster.model.reduces and (size := scored.where["reading"].get("size")):
         print(f"Scored at {size[0]}x{size[1]}; foreframe predict gives frames as large as INPUT's.")
     if options.clips is None and card["clips"] < len(scored.dataset):
-        print(
-            f"{card['clips']} of {len(scored.dataset)} clips: those that all forecasts are of."
-            if options.forecasts
-            else f"{card['clips']} of {len(scored.dataset):,} clips, as many as a minute allows: "
-            "--clips all scores each."
-        )
-    say(card["in_words"])
-    say(figures(card))
+        some = "as many as a minute allows: --clips all scores each"
+        some = "those that all forecasts are of" if options.forecasts else some
+        print(f"{card['clips']} of {len(scored.dataset):,} clips: {some}.")
+    width = max(80, shutil.get_terminal_size().columns)
+    for line in f"{card['in_words']}\n{figures(card)}".splitlines():
+        print(textwrap.fill(line, width))
     # Scores come first: pictures are forecast and drawn for a while.
     paths = scored.write_report(folder, {"run": run, **card})
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")

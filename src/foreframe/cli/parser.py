@@ -1,23 +1,25 @@
 """From signatures to options: parameters of functions and fields of dataclasses are the flags.
 
-argparse reads the words and prints the help. What it leaves to do is here: values as YAML, checked
-against the types of the signatures, and names within names, such as `--reading.size [96,128]`.
+argparse prints the help. The words of a command are read here: values as YAML, checked against the
+types of the signatures, and names within names, such as `--reading.size [96,128]`.
 """
 
 import argparse
 import inspect
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin
+from argparse import SUPPRESS
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import docstring_parser
 
 from foreframe.base.extras import own
-from foreframe.base.schema import brief, check_types, group_of, parameters, type_hints
+from foreframe.base.schema import brief, check_types, converted, group_of, parameters, type_hints
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import plain_yaml
-from foreframe.training.recipes import Given, of_kind, put
+from foreframe.training.recipes import Given, put
+
+IMPORT = "your own module, imported first: it adds to MODELS, CORES or HEADS; once for each"
 
 
 class Option(NamedTuple):
@@ -39,7 +41,8 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
     about = described(signature)
     options: list[Option] = []
     groups: list[Option] = []
-    for name, given in sorted(parameters(signature).items(), key=_own_first(signature)):
+    first = inspect.get_annotations(signature)  # a dataclass's own, before those that it inherits
+    for name, given in sorted(parameters(signature).items(), key=lambda item: item[0] not in first):
         kind, default = hints.get(name, Any), given.default
         group = group_of(kind)
         by_place = given.kind is given.POSITIONAL_OR_KEYWORD and not isinstance(signature, type)
@@ -49,17 +52,6 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
             changes = get_origin(kind) is Annotated  # some fields, in place of those of training
             groups += [field._replace(default=None) for field in inner] if changes else inner
     return [*options, *groups]
-
-
-def _own_first(signature: Any) -> Callable[[tuple[str, Any]], int]:
-    """The order of a dataclass's fields: its own before those of what it is made from."""
-    kinds = signature.__mro__ if isinstance(signature, type) else ()
-
-    def place(option: tuple[str, Any]) -> int:
-        owners = (k for k, kind in enumerate(kinds) if option[0] in inspect.get_annotations(kind))
-        return next(owners, 0)
-
-    return place
 
 
 def described(signature: Any) -> dict[str, str]:
@@ -78,7 +70,7 @@ def described(signature: Any) -> dict[str, str]:
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of a verb.
+    """The options of a verb; argparse prints their help.
 
     Args:
         verb: for the help: `predict`.
@@ -87,81 +79,68 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, verb: str, *signatures: Any) -> None:
-        super().__init__(
-            prog=f"foreframe {verb}",
-            description=_about(signatures[0]),
-            allow_abbrev=False,  # --learning_rat would be --learning_rate, and a typo another one
-            argument_default=argparse.SUPPRESS,
-            formatter_class=formatter,
-        )
-        # argparse would take -33.9,151.2 for an option.
-        self._negative_number_matcher = re.compile(r"-\.?\d")
-        self.options: dict[str, Option] = {}
+        super().__init__(prog=f"foreframe {verb}", description=_about(signatures[0]))
+        self.options = {"import": Option("import", str, None, IMPORT)}
         for signature in signatures:
             group = self._optionals
             if isinstance(signature, type):
                 group = self.add_argument_group(_about(signature))
-            inner: dict[str, Any] = {}
             for option in options_of(signature):
-                self._add(option, inner.get(option.name.rpartition(".")[0], group))
-                if group_of(option.kind):
-                    inner[option.name] = self.add_argument_group(option.about)
-        about = "your own module, imported first: it adds to MODELS, CORES or HEADS; once for each"
-        self.add_argument("--import", action="append", dest="imports", metavar="", help=about)
-        named = [name.upper() for name, option in self.options.items() if option.positional]
-        self.usage = " ".join([self.prog, *named, "[options]"])
+                self.options[option.name] = option
+                if option.positional:
+                    several = "*" if get_origin(option.kind) is list else None
+                    shown = option.name.upper()
+                    self.add_argument(option.name, nargs=several, metavar=shown, help=option.about)
+                else:
+                    _add(group, option)
+        _add(self._optionals, self.options["import"])
+        self._places = [name for name, option in self.options.items() if option.positional]
+        self.usage = " ".join([self.prog, *map(str.upper, self._places), "[options]"])
 
-    def _add(self, option: Option, group: Any) -> None:
-        self.options[option.name] = option
-        if option.positional:
-            self.add_argument(
-                option.name,
-                nargs="*" if get_origin(option.kind) is list else "?",
-                action=_Tell,
-                help=option.about,
-                metavar=option.name.upper(),
-            )
-        flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
-        shown = option.about and not option.positional and group_of(option.kind) is None
-        help = help_of(option) if shown else argparse.SUPPRESS
-        group.add_argument(*flags, action=_Tell, dest=option.name, metavar="", help=help)
-
-    def error(self, message: str) -> NoReturn:
-        """One line, and exit code 2: see `foreframe.cli.main`."""
-        raise ValueError(message)
-
-    def parsed(self, arguments: Sequence[str], importing: bool = True) -> Given:
-        """What the words say, in order, each value of its option's type; --import may be put off.
+    def parsed(self, arguments: Sequence[str]) -> Given:
+        """What the words say, in order, each value of its option's type. --import is done.
 
         Raises:
             ValueError: no such option, with the nearest; a word too many; a value of another type;
                 a module that cannot be imported.
+            SystemExit: after the help.
         """
         words = list(arguments)
-        for k, word in enumerate(words):
-            flag, equals, _ = word.partition("=")
-            name = flag.removeprefix("--")
-            if flag == word and self._is_switch(flag) and words[k + 1 : k + 2] not in _TRUTH:
-                words[k] = f"{flag}=true"
-            elif flag.startswith("--") and self._is_open(name) and flag not in self._flags():
-                self.add_argument(flag, action=_Tell, dest=name, help=argparse.SUPPRESS)
-        found = argparse.Namespace(words=[], imports=[])
-        parsed, rest = self.parse_known_intermixed_args(words, found)
-        for word in rest:
-            if word.startswith("-"):
-                raise ValueError(self._no_option(word))
-            raise ValueError(f"options begin with --, so there is no place for {brief(word)}")
-        options = []
-        for name, text in parsed.words:
-            path = tuple(name.split("."))
-            if not all(path):
-                raise ValueError(f"--{name} ends in the middle of a name; give --{path[0]}.NAME")
-            known = self.options.get(name)
-            shown = name.upper() if known is not None and known.positional else f"--{name}"
-            options.append((path, self.value(name, text, shown)))
-        for module in parsed.imports if importing else ():
+        given: Given = []
+        without_flag: list[str] = []
+        modules: list[str] = []
+        while words:
+            word = words.pop(0)
+            if word in ("-h", "--help"):
+                print(self.format_help(), end="")
+                raise SystemExit(0)
+            if not word.startswith("-") or word == "-":
+                without_flag.append(word)
+                continue
+            flag, equals, text = word.partition("=")
+            name = "output" if flag == "-o" else flag.removeprefix("--")
+            kind = self._kind(name, flag)
+            if kind is bool and not equals:
+                text = words.pop(0) if words[:1] in (["true"], ["false"]) else "true"
+            elif not equals:
+                if not words or words[0].startswith("--"):
+                    raise ValueError(f"{flag}: expected one argument")
+                text = words.pop(0)
+            if name == "import":
+                modules.append(text)
+            else:
+                given.append((tuple(name.split(".")), _value(kind, text, flag)))
+        for place in self._places:
+            if without_flag and (place,) not in dict(given):
+                several = get_origin(self.options[place].kind) is list
+                given.append(((place,), without_flag if several else without_flag.pop(0)))
+                without_flag = [] if several else without_flag
+        if without_flag:
+            word = brief(without_flag[0])
+            raise ValueError(f"options begin with --, so there is no place for {word}")
+        for module in modules:
             own(f"--import {module}", module)
-        return options
+        return given
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The same by name, groups as mappings.
@@ -179,65 +158,59 @@ class Parser(argparse.ArgumentParser):
             raise ValueError(f"missing: {', '.join(lacking)}")
         return values
 
-    def _flags(self) -> Mapping[str, Any]:
-        return self._option_string_actions
-
-    def _is_switch(self, flag: str) -> bool:
-        action = self._flags().get(flag)
-        option = None if action is None else self.options.get(action.dest)
-        return option is not None and option.kind is bool
-
-    def _is_open(self, name: str) -> bool:
-        """Whether a name lies in a mapping whose names are not known here: `model_args.kernel`."""
-        root, _, inner = name.partition(".")
-        kind = self.options[root].kind if root in self.options else None
-        return bool(inner) and group_of(kind) is None and dict in (kind, *get_args(kind))
-
-    def _no_option(self, word: str) -> str:
-        flag = word.partition("=")[0]
-        shown = [flag for flag, action in self._flags().items() if action.help != argparse.SUPPRESS]
-        inner = [name for name in shown if name.endswith(f".{flag.removeprefix('--')}")]
-        near = f"did you mean {inner[0]}?" if inner else closest(flag, shown)
-        near = near or closest(flag, self._flags())
-        return f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}"
-
-    def value(self, name: str, given: Any, where: str) -> Any:
-        """What is given for an option, of its type.
-
-        Args:
-            given: text, which is YAML unless the option is a word; or a value of a config.
-            where: how messages name it.
-
-        Raises:
-            ValueError: not YAML, or another type.
+    def _kind(self, name: str, flag: str) -> Any:
+        """The type of an option; None in a mapping whose names are not known here, such as
+        `model_args.kernel`.
         """
         if name in self.options:
-            return of_kind(self.options[name].kind, given, where)
-        return plain_yaml(given, where) if isinstance(given, str) else given
+            return self.options[name].kind
+        root, *inner = name.split(".")
+        kind = self.options[root].kind if root in self.options else None
+        if all(inner) and inner and not group_of(kind) and dict in (kind, *get_args(kind)):
+            return None
+        known = [f"--{option}" for option in self.options]
+        within = [option for option in known if option.endswith(f".{name}")]
+        near = f"did you mean {within[0]}?" if within else closest(flag, known)
+        raise ValueError(f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}")
 
 
-_TRUTH = (["true"], ["false"])
+def _value(kind: Any, text: str, where: str) -> Any:
+    """What a flag says, as a value of a type: YAML, unless the option is a word. None is any type.
+
+    Args:
+        where: how messages name it.
+
+    Raises:
+        ValueError: not YAML, or another type.
+    """
+    if kind in (Any, str, str | None):
+        return None if text == "null" and kind is not str else text
+    value = plain_yaml(text, where)
+    try:
+        converted(value, kind or Any, where)
+    except ValueError:
+        if str not in get_args(kind) or isinstance(value, list | dict):
+            raise
+        return text  # a name that looks like a number
+    return value
 
 
-class _Tell(argparse.Action):
-    """Keeps values in the order in which they are given, as text."""
+def _add(group: Any, option: Option) -> None:
+    flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
+    about = help_of(option) if option.about else SUPPRESS
+    group.add_argument(*flags, metavar="", choices=_choices(option) or None, help=about)
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        namespace.words.append((self.dest, values))
 
-
-def formatter(prog: str, help_at: int = 24) -> argparse.HelpFormatter:
-    """Help that begins in column `help_at`, on the width of the terminal."""
-    width = min(116, shutil.get_terminal_size((116, 24)).columns - 2)
-    return argparse.HelpFormatter(prog, max_help_position=help_at, width=width)
+def _choices(option: Option) -> list[str]:
+    return [word for word in get_args(option.kind) if isinstance(word, str)]
 
 
 def help_of(option: Option) -> str:
     """What an option is, and its default; of a group's fields the first clause."""
-    first = option.name.startswith(("reading.", "splits."))
-    about = option.about.split(";")[0].rstrip(".") if first else option.about
-    choices = [word for word in get_args(option.kind) if isinstance(word, str)]
-    if choices:
+    about = option.about
+    if option.name.startswith(("reading.", "splits.")):
+        about = about.split(";")[0].rstrip(".")
+    if choices := _choices(option):
         about = f"{'|'.join(choices)}: {about}"
     value = option.default
     if isinstance(value, bool | int | float | str | tuple | list) and value not in ("", ()):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from foreframe.cli.parser import Parser
-from foreframe.cli.train import GROUPS, left_to_choose, parse
+from foreframe.cli.train import GROUPS, given_by, parse
+from foreframe.training.recipes import explicit_options
 
 
 def of_config(config: str) -> None:
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str]) -> None:
     """Print the estimate of a training's time and memory."""
     if not arguments:
         raise ValueError("name a config or data, e.g. foreframe plan --data film.mp4")
-    model, data, learning, machine, _ = parse(arguments, parser()).values()
-    explicit = left_to_choose(arguments, parser())
+    options = parse(arguments, parser())
+    explicit = explicit_options(*given_by(arguments, parser()))
 
     from foreframe.training.planning import plan
 
@@ -34,39 +35,29 @@ def main(arguments: Sequence[str]) -> None:
     if explicit is not None:
         from foreframe.training.default import choose_defaults
 
-        (model, data, learning, machine, _), splits, _ = choose_defaults(explicit)
-    planned = plan(model, data, learning, machine, splits)
-    step, adds = planned.step + planned.fetch, planned.multiply_adds / 1e9
-    flops = 6 * adds * planned.batch / planned.step
+        options, splits, _ = choose_defaults(explicit)
+    learning = options.learning
+    planned = plan(options.model, options.data, learning, options.machine, splits)
+    step = planned.step + planned.fetch
     print(
-        f"model     {model.model}: {planned.parameters:,} parameters, {adds:.2f} G multiply-adds a "
-        "forecast"
+        f"model     {options.model.model}: {planned.parameters:,} parameters, "
+        f"{planned.multiply_adds / 1e9:.2f} G multiply-adds a forecast"
     )
     took = f"{_duration(step)}, of which {_duration(planned.fetch)} to fetch them"
     print(f"step      {planned.batch} clips, {took}, on one {planned.device}")
-    print(f"speed     {_rounded(planned.batch / step)} clips a second, {_rounded(flops)} GFLOP/s")
     if planned.memory is not None:
         print(f"memory    {planned.memory:,.0f} MiB a step, beside network and data")
     print(
         f"epoch     {planned.clips:,} clips, {planned.steps:,} steps, "
         f"{_duration(planned.epoch)} without validation"
     )
+    length = f"{learning.epochs} epochs: {_duration(learning.epochs * planned.epoch)}"
     if learning.minutes:
-        print(
-            f"training  {learning.minutes:g} minutes: about {60 * learning.minutes / step:,.0f} "
-            "steps"
-        )
-    else:
-        print(f"training  {learning.epochs} epochs: {_duration(learning.epochs * planned.epoch)}")
-
-
-def _rounded(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+        length = f"{learning.minutes:g} minutes: about {60 * learning.minutes / step:,.0f} steps"
+    print(f"training  {length}")
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"

@@ -15,14 +15,6 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    columns = (
-        rich.BarColumn(bar_width=30),
-        rich.MofNCompleteColumn(),
-        rich.TextColumn("{task.description}"),
-        rich.TimeRemainingColumn(),
-        rich.TextColumn("left"),
-    )
-    silent = not console.is_interactive
-    with rich.Progress(*columns, console=console, transient=True, disable=silent) as bar:
+    with rich.Progress(console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -51,18 +51,15 @@ def main(arguments: Sequence[str]) -> None:
     from foreframe.api import stream
 
     # Services are stopped by SIGTERM: handle it as Ctrl-C.
-    old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with closing(stream(run, input, options)) as lives:
-            for live in lives:
-                line: dict[str, Any] = {"frame": live.frame}
-                if live.forecast is not None and output is not None:
-                    path = Path(output) / f"frame-{live.frame:06d}.npy"
-                    with atomic_write(path) as rough, rough.open("wb") as file:
-                        np.save(file, live.forecast)
-                    line["forecast"] = str(path)
-                if live.errors:
-                    line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}
-                print(json.dumps(line), flush=True)
-    finally:
-        signal.signal(signal.SIGTERM, old_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with closing(stream(run, input, options)) as lives:
+        for live in lives:
+            line: dict[str, Any] = {"frame": live.frame}
+            if live.forecast is not None and output is not None:
+                path = Path(output) / f"frame-{live.frame:06d}.npy"
+                with atomic_write(path) as rough, rough.open("wb") as file:
+                    np.save(file, live.forecast)
+                line["forecast"] = str(path)
+            if live.errors:
+                line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}
+            print(json.dumps(line), flush=True)

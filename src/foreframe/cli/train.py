@@ -3,11 +3,11 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from foreframe.base.files import check_source
+from foreframe.base.memory import keep_memory
 from foreframe.cli.parser import Parser
-from foreframe.training.options import GROUPS
+from foreframe.training.options import GROUPS, Options
 from foreframe.training.recipes import Given, explicit_options, options_from
 
 
@@ -27,44 +27,37 @@ def parser() -> Parser:
     return Parser("train", by_config, *GROUPS)
 
 
-def parse(arguments: Sequence[str], options: Parser | None = None) -> dict[type, Any]:
-    """Convert arguments to a dataclass for each group of options. A resumed run has its own
-    settings, changed by flags.
+def given_by(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
+    """The configs that are named, and all that is given."""
+    given = (options or parser()).parsed(arguments)
+    return [value for path, value in given if path == ("config",)], given
+
+
+def parse(arguments: Sequence[str], options: Parser | None = None) -> Options:
+    """Convert arguments to the groups of options. A resumed run has its own settings, changed by
+    flags.
 
     Raises:
         ValueError: an unknown option or invalid value; a config that cannot be read, or names
             data that only the command line may name.
     """
-    groups = options_from(*_given(arguments, options))
+    groups = options_from(*given_by(arguments, options))
     if "/" in groups.data.data:  # no import path has any
         check_source(groups.data.data)
-    return dict(zip(GROUPS, groups, strict=True))
-
-
-def left_to_choose(arguments: Sequence[str], options: Parser | None = None) -> Given | None:
-    """As `explicit_options`, of the words of a command."""
-    return explicit_options(*_given(arguments, options))
-
-
-def _given(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
-    """Configs, and all that was given."""
-    given = (options or parser()).parsed(arguments)
-    return [value for path, value in given if path == ("config",)], given
+    return groups
 
 
 def _help(arguments: Sequence[str]) -> str:
     """Help on all options; with --model or --data on their arguments alone."""
     options = parser()
-    named = dict(options.parsed(arguments, importing=False))
-    shown = ""
-    if ("model",) in named or ("data",) in named:
-        from foreframe.cli.arguments import help_of_data, help_of_model
+    named = {path[0]: value for path, value in options.parsed(arguments) if len(path) == 1}
+    if not named.keys() & {"model", "data"}:
+        return options.format_help()
+    from foreframe.cli.arguments import help_of_data, help_of_model
 
-        options.parsed(arguments)  # imports modules, which may define a model of the user
-        shown += help_of_model(named["model",]) if ("model",) in named else ""
-        shown += help_of_data(named["data",]) if ("data",) in named else ""
-    rest = "\nforeframe train --help lists all other options.\n"
-    return shown + rest if shown else options.format_help()
+    shown = help_of_model(named["model"]) if "model" in named else ""
+    shown += help_of_data(named["data"]) if "data" in named else ""
+    return f"{shown}\nforeframe train --help lists all other options.\n"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,14 +66,13 @@ def main(arguments: Sequence[str]) -> int:
     if len(words) < len(arguments):
         print(_help(words), end="")
         return 0
-    model, data, learning, machine, run = parse(arguments).values()
-    given = left_to_choose(arguments)
-    from foreframe.base.memory import keep_memory
+    options = parse(arguments)
+    given = explicit_options(*given_by(arguments))
     from foreframe.training.fit import DeadProcessError, Stopped, is_first_process, train
 
     keep_memory()
     try:
-        folder = train(model, data, learning, machine, run, given)
+        folder = train(*options, given)
     except Stopped as stopped:
         if not is_first_process():
             return 0  # Lightning takes other codes for a failure, and kills the first process

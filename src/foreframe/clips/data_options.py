@@ -26,8 +26,7 @@ class ReadOptions:
 
     Args:
         variable: name of the array or variable in a file with several; several names become
-            channels (grids).
-        targets: the same as variable, for data with inputs.
+            channels (grids). Where there are inputs, this is what is forecast.
         inputs: channels that are seen but not forecast: variables of a grid, hour_of_day or
             day_of_year.
         known: inputs that change with time and whose future is in the file, such as another model's
@@ -62,15 +61,10 @@ class ReadOptions:
     cuts: bool = False
     strict: bool = False
     budget: float = BUDGET
-    targets: str | Sequence[str] | None = None
     inputs: Sequence[str] = ()
     known: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.targets is not None:
-            if self.variable not in (None, self.targets):
-                raise ValueError("give variable or targets, not both: they mean the same")
-            object.__setattr__(self, "variable", self.targets)
         _as_tuples(self)
         if self.variable is not None and not self.variable:
             raise ValueError("variable is a name or a list of names, and not empty")
@@ -102,10 +96,7 @@ class ReadOptions:
         Raises:
             ValueError: a name that is no field, with the nearest; what `ReadOptions` raises.
         """
-        values = check_types(ReadOptions, given, "reading")
-        if {"variable", "targets"} & set(values):  # two names of one thing
-            values = {"variable": None, "targets": None} | values
-        return replace(self, **values)
+        return replace(self, **check_types(ReadOptions, given, "reading"))
 
 
 @dataclass(frozen=True)

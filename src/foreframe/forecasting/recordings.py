@@ -30,7 +30,7 @@ def reading_as_trained(
     if whole and forecaster.model.reduces:
         trained = replace(trained, size=None)
     if str(source).lower().endswith((".npy", ".npz")):  # these names are of a grid's variables
-        trained = replace(trained, variable=None, targets=None)
+        trained = replace(trained, variable=None)
     return trained.changed(given)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from foreframe.base.schema import check_plain, typed
-from foreframe.base.untrusted import check_harmless
+from foreframe.base.schema import brief, check_plain, typed
+from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.clips.data_options import (
     BUDGET,
     DataOptions,
@@ -77,7 +77,8 @@ def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptio
             f"{where} does not tell what it was trained on; name what to score on: --data"
         )
     kept = {name: value for name, value in trained.data_args.items() if name not in args}
-    check_harmless(where, data is None, trained.data, kept, "was trained on")
+    values = leaves(kept, ("data_args",))
+    check_harmless(where, data is None, trained.data, values, "was trained on")
     reading = replace(trained.reading, budget=BUDGET)  # a user's limit, not a file's
     of_training = {
         "data": trained.data,

@@ -4,23 +4,26 @@ its YAML: there is no second list.
 Each field's help is what the class docstring says of it. No torch here: `--help` must be quick.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from foreframe.base.schema import check_plain
 from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
 
 LossName = Literal[
-    "mse",
-    "mae",
-    "cross_entropy",
-    "mix",
-    "balanced",
-    "relative",
-    "geometric",
-    "spectral",
-    "crps",
+    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
 ]
+
+
+FROM_0 = (
+    "sampling_steps", "warmup", "clip", "weight_decay", "truncate", "least_past", "patience", "seed"
+)  # fmt: skip
+
+
+def _check_above_0(**options: float | None) -> None:
+    for name, value in options.items():
+        if value is not None and not 0 < value < LONG:
+            raise ValueError(f"{name} must be above 0, not {value}")
 
 
 @dataclass
@@ -93,10 +96,7 @@ class LearningOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < LONG:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
-        if self.minutes is not None and not 0 < self.minutes < LONG:
-            raise ValueError(f"minutes must be above 0, not {self.minutes}")
+        _check_above_0(learning_rate=self.learning_rate, minutes=self.minutes)
         check_at_least(1, epochs=self.epochs, members=self.members)
         if not all(1 <= k <= LONG for k in self.pools):
             raise ValueError(f"pools are sides of 1 pixel or more, not {self.pools}")
@@ -105,17 +105,8 @@ class LearningOptions:
                 "scheduled sampling shows a forecast what it forecast itself, of which crps draws "
                 "several: leave sampling_steps at 0"
             )
-        check_at_least(
-            0,
-            sampling_steps=self.sampling_steps,
-            warmup=self.warmup,
-            clip=self.clip,
-            weight_decay=self.weight_decay,
-            truncate=self.truncate,
-            least_past=self.least_past,
-            patience=self.patience,
-            seed=self.seed,
-        )
+        for name in FROM_0:
+            check_at_least(0, **{name: getattr(self, name)})
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
@@ -146,20 +137,10 @@ class MachineOptions:
 
     def __post_init__(self) -> None:
         check_words(device=self.device, precision=self.precision)
-        if not 0 < self.budget < LONG:
-            raise ValueError(f"budget is a number of GiB above 0, not {self.budget}")
+        _check_above_0(budget=self.budget)
         if isinstance(self.devices, int) and self.devices < 1:
             raise ValueError(f"devices must be at least 1, or auto, not {self.devices}")
-        for name, value in self.trainer.items():
-            parts = list(value.values()) if isinstance(value, Mapping) else value
-            parts = parts if isinstance(parts, list | tuple) else [parts]
-            if not all(
-                part is None or isinstance(part, bool | int | float | str) for part in parts
-            ):
-                raise ValueError(
-                    f"trainer.{name} is a number, a word or several; nothing else is handed to "
-                    "Lightning"
-                )
+        check_plain(self.trainer, "trainer")
 
 
 @dataclass
