@@ -40,13 +40,13 @@ def test_units_go_in_and_come_out() -> None:
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (np.zeros((4, 16, 16), np.float32), "has 3 axes; give"),
+        (np.zeros((4, 16, 16), np.float32), "is neither .T,C,H,W. nor"),
         (np.zeros((4, 3, 16, 16), np.float32), "3 channels"),
         (np.zeros((4, 1, 16, 16), np.uint8), "divide by 255"),
-        (np.zeros((4, 1, 16, 16), bool), "dtype torch.bool is not supported"),
+        (np.zeros((4, 1, 16, 16), bool), "dtype bool where a float32 array"),
         (np.array([["a"]]), "dtype <U1"),
-        (np.zeros((0, 1, 16, 16), np.float32), "holds nothing"),
-        (np.full((4, 1, 16, 16), np.nan, np.float32), "every value is missing"),
+        (np.zeros((0, 1, 16, 16), np.float32), "with at least one frame"),
+        (np.full((4, 1, 16, 16), np.nan, np.float32), "1024 of 1024 values are NaN"),
         (np.full((4, 1, 16, 16), np.inf, np.float32), "1024 of 1024 values are NaN or infinite"),
         (np.full((4, 1, 16, 16), 3, np.float32), r"outside \[0, 1\]"),
     ],

@@ -2,16 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from foreframe.clips.frames import (
-    ArrayFrames,
-    FirstChannels,
-    Joined,
-    Part,
-    Sliced,
-    as_frames,
-    resized,
-)
+from foreframe.clips.frames import ArrayFrames, FirstChannels, Joined, Part, as_frames, resized
 
 VALUES = np.random.default_rng(2).normal(size=(12, 3, 2, 4)).astype(np.float32)
 SOURCE = ArrayFrames(VALUES, {3, 8, 9})
@@ -47,17 +40,10 @@ def test_first_channels_leave_the_others_out() -> None:
     np.testing.assert_array_equal(frames[4:6], VALUES[4:6, :2])
 
 
-def test_whatever_has_slices_becomes_frames() -> None:
-    class Dataset:  # as h5py's, which is no array
-        shape, dtype = VALUES.shape, VALUES.dtype
-
-        def __getitem__(self, when: slice) -> np.ndarray:
-            return VALUES[when]
-
-    frames = as_frames(Dataset())
-    assert isinstance(frames, Sliced)
-    np.testing.assert_array_equal(frames[5:7, :1], VALUES[5:7, :1])
-    assert as_frames(frames) is frames
+def test_arrays_and_tensors_become_frames() -> None:
+    assert as_frames(SOURCE) is SOURCE
+    for values in (VALUES, torch.from_numpy(VALUES)):
+        np.testing.assert_array_equal(as_frames(values)[5:7, :1], VALUES[5:7, :1])
 
 
 @pytest.mark.parametrize(

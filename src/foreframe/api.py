@@ -382,7 +382,7 @@ def check(
     split = typed(SplitOptions, _plain(splits) or {}, "splits")
     recordings = check_recordings(source, how)
     window = Window(past, future, stride)
-    lines = [*summarise(recordings), *describe_splits(recordings, split, window)]
+    lines = [*summarise(recordings), *describe_splits(recordings, split, window, how.budget)]
     if output is not None:
         from foreframe.forecasting.outputs import write_sheet
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from foreframe.clips.clip import Clip, Window
-from foreframe.clips.frames import as_frames
+from foreframe.clips.frames import Frames
 from foreframe.clips.scaling import Moments
 from foreframe.data import (
     ArrayClips,
@@ -123,7 +123,7 @@ def test_a_size_beyond_the_budget_is_refused_before_anything_is_read(
         clips_from(tmp_path / "a.npy", size=size)
 
 
-class Counted:
+class Counted(Frames):
     """Frames of 8-bit numbers, each its own number; counts how many were ever read at once."""
 
     most = 0
@@ -131,8 +131,7 @@ class Counted:
     def __init__(self, *shape: int) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint8)
 
-    def __getitem__(self, when: slice) -> np.ndarray:
-        first, last, _ = when.indices(self.shape[0])
+    def read(self, first: int, last: int) -> np.ndarray:
         self.most = max(self.most, last - first)
         numbers = np.arange(first, last).astype(np.uint8)
         return np.broadcast_to(numbers[:, None, None, None], (last - first, *self.shape[1:]))
@@ -141,8 +140,8 @@ class Counted:
 def test_big_frames_that_are_made_small_are_read_one_at_a_time() -> None:
     source = Counted(40, 1, 50_000, 4_000)
     with pytest.raises(ValueError, match="crop, size or coarsen make it smaller"):
-        in_parts(Clip(source), [], ReadOptions())
-    (clip,) = in_parts(Clip(source), [], ReadOptions(crop=(0, 0, 40, 40), coarsen=10))
+        in_parts(Clip(source), ReadOptions())
+    (clip,) = in_parts(Clip(source), ReadOptions(crop=(0, 0, 40, 40), coarsen=10))
     np.testing.assert_array_equal(clip[7:11].frames[:, 0, 0, 0], range(7, 11))
     assert source.most == 1
 
@@ -153,7 +152,7 @@ def test_frames_that_no_disk_holds_are_not_decoded(
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     np.save(tmp_path / "a.npy", np.zeros((10, 8, 8), np.uint8))
 
-    endless = Clip(as_frames(Counted(10**9, 1, 1000, 1000)), name="it")
+    endless = Clip(Counted(10**9, 1, 1000, 1000), name="it")
     monkeypatch.setattr("foreframe.data.windows.raw_by_folder", lambda *_: {UNDECIDED: [endless]})
     with pytest.raises(
         ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"

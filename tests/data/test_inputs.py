@@ -10,11 +10,10 @@ import torch
 import xarray as xr
 from torch.utils.data import Dataset
 
-from foreframe import Clip, Forecaster, Window
+from foreframe import Forecaster, Window
 from foreframe.base.notes import Note
 from foreframe.base.schema import typed
 from foreframe.cli import main
-from foreframe.clips.clip import Input
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
 from foreframe.forecasting.forecast_options import TiledOptions
@@ -123,11 +122,6 @@ def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> Non
 def test_a_variable_that_is_not_there(file: Path) -> None:
     with pytest.raises(ValueError, match=r"has no variable wnd; it holds .*wind"):
         clips_from(file, variable="t2m", inputs=["wnd"])
-
-
-def test_a_clip_is_not_all_inputs() -> None:
-    with pytest.raises(ValueError, match="1 channels cannot all be inputs"):
-        Clip(np.zeros((2, 1, 4, 4)), inputs=(Input("wind"),))
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_a_film_is_split_where_scenes_change(tmp_path, monkeypatch, capsys) -> N
     assert "2 scenes, as pictures change: no window looks" in capsys.readouterr().out
     for split in ("train", "validation", "test"):
         assert {clip.name for clip in splits[split].clips} <= {"cut [1]", "cut [2]"}
-        assert all(clip.first + len(clip) <= 40 for clip in splits[split].clips)
+        assert all(len(clip) <= 40 for clip in splits[split].clips)
 
 
 def test_too_few_frames_are_told_in_one_line() -> None:

@@ -55,6 +55,11 @@ SOURCES = {
         None,
     ),
     "DataArray": (field, "DataArray rain", None),
+    "Recordings": (
+        lambda: Recordings(frames(80, 16, 24), window=WINDOW),
+        "Recordings of 58 items",
+        Scaling(0, 255),
+    ),
     "Dataset": (Waves, "Waves of 40 items", Scaling()),
     "Datasets": (
         lambda: {
@@ -151,14 +156,12 @@ BAD = {
     "argument of a Dataset": (Waves(), {"n": 3}, "takes no argument 'n'"),
     "no Dataset": (3.5, {}, "float is no map-style"),
     "one split": ({"train": Waves()}, {}, "nothing for validation"),
-    "windows": (None, {}, "share frames"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     data, args, told = BAD[kind]
-    data = Recordings(frames(80, 16, 24), window=WINDOW) if kind == "windows" else data
     with pytest.raises(ValueError, match=re.escape(told)) as error:
         trained(tmp_path / "run", data, data_args=args)
     message = str(error.value)

@@ -130,14 +130,6 @@ def _in_words(hint: Any) -> str:
     return f"{words}, each {_in_words(parts[0])}" if words == "a list" and parts else words
 
 
-def is_plain(hint: Any) -> bool:
-    """Whether a type is one of plain values: numbers, words, lists and mappings of them."""
-    try:
-        return "CustomType" not in str(msgspec.inspect.type_info(hint))
-    except TypeError:
-        return False
-
-
 def merged(before: Any, change: Any) -> Any:
     """Arguments with a change merged in at all levels; the change alone if both are
     {kind: arguments} of different kinds.

@@ -3,15 +3,17 @@
 Shapes: B clips, T frames, C channels, H rows, W columns.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from foreframe.clips.frames import FirstChannels, Frames, FramesLike, HasSlices, as_frames
+from foreframe.clips.data_options import LONG
+from foreframe.clips.frames import FirstChannels, as_frames
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,9 @@ class Window:
     def __post_init__(self) -> None:
         for name in ("past", "future", "stride"):
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value >= 2**31:
-                raise ValueError(f"{name} is a whole number of frames, not {value!r}")
-        if self.past < 1 or self.future < 1:
-            raise ValueError(
-                f"a window needs at least 1 past and 1 future frame, not {self.past} and "
-                f"{self.future}"
-            )
-        if self.stride < 1:
-            raise ValueError(
-                f"the stride from window to window is at least 1 frame, not {self.stride}"
-            )
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not (whole and 1 <= value < LONG):
+                raise ValueError(f"{name} is a whole number of frames, 1 or more, not {value!r}")
 
     @property
     def length(self) -> int:
@@ -156,11 +150,9 @@ def _placed(coordinates: Mapping[str, Any], h: int, w: int) -> dict[str, Coordin
         if isinstance(values, Coordinate):
             coordinate = values
         else:
-            values, named = np.asarray(values), direction_of_name(name)
-            fits = [named] if named else [side for side, n in sides.items() if values.size == n]
-            # Rows come first in a clip, so on a square the first nameless one is the rows'.
-            later = any(other.dims == ("row",) for other in placed.values())
-            along = (fits or ["row"])[-1 if later else 0]
+            values = np.asarray(values)
+            fits = [side for side, n in sides.items() if values.size == n]
+            along = direction_of_name(name) or (fits or ["row"])[0]
             coordinate = Coordinate(((), (along,), ("row", "column"))[min(values.ndim, 2)], values)
         placed[str(name)] = coordinate
         if coordinate.values.shape != tuple(sides[side] for side in coordinate.dims):
@@ -171,24 +163,13 @@ def _placed(coordinates: Mapping[str, Any], h: int, w: int) -> dict[str, Coordin
     return placed
 
 
-if TYPE_CHECKING:  # the argument may be an array; the attribute is always Frames
-
-    class _Given:
-        def __get__(self, clip: Any, owner: Any) -> Frames: ...
-        def __set__(self, clip: Any, values: FramesLike | Tensor | HasSlices) -> None: ...
-
-    _required = _Given()
-else:
-    _Given, _required = Any, field()
-
-
 @dataclass(frozen=True)
 class Clip:
     """Consecutive frames with times, units and coordinates: a recording or a part of one.
 
     Args:
         frames: (T,C,H,W), in the data's units and dtype, read on demand; NaN is a missing value.
-            Arrays, tensors and objects with slices become `Frames`.
+            Arrays and tensors become `Frames`.
         times: (T,) numpy datetime64, calendar dates (cftime) or seconds; None if the source has
             none.
         units: units of the values, e.g. "mm/h" or "K"; "" for plain pictures.
@@ -201,7 +182,6 @@ class Clip:
         attributes: attributes of the variable in its file: standard_name, long_name, grid_mapping,
             which names a coordinate.
         dims: the file's names of the dimensions of rows and columns; "" without a name.
-        first: number of the first frame within the recording.
         pictures: whether frames are pictures, which may be cut into scenes and have any frame rate,
             rather than gridded values.
         start: time of the last frame that a forecast has seen; None for measurements.
@@ -218,7 +198,7 @@ class Clip:
         ValueError: frames, times or coordinates that do not fit each other.
     """
 
-    frames: _Given = _required
+    frames: Any  # `Frames`, once made of what is given
     times: np.ndarray | None = None
     units: str = ""
     coordinates: Mapping[str, Any] = field(default_factory=dict)
@@ -232,7 +212,6 @@ class Clip:
     turned: bool = False
     variables: tuple[Variable, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
-    first: int = 0
     pictures: bool = False
     inputs: tuple[Input, ...] = ()
 
@@ -242,8 +221,6 @@ class Clip:
             raise ValueError(
                 f"a clip is (T,C,H,W), but these frames have shape {tuple(self.frames.shape)}"
             )
-        if len(self.inputs) >= self.frames.shape[1] > 0 and self.inputs:
-            raise ValueError(f"{self.frames.shape[1]} channels cannot all be inputs")
         if self.times is not None and len(self.times) != len(self):
             raise ValueError(f"{len(self)} frames cannot have {len(self.times)} times")
         h, w = self.frames.shape[2:]
@@ -271,8 +248,7 @@ class Clip:
     def part(self, first: int, last: int) -> "Clip":
         """The clip with frames `first` to `last`, excluding `last`, not read yet."""
         times = None if self.times is None else self.times[first:last]
-        frames = self.frames.part(first, last)
-        return replace(self, frames=frames, times=times, first=self.first + first)
+        return replace(self, frames=self.frames.part(first, last), times=times)
 
     def __repr__(self) -> str:
         t, c, h, w = self.frames.shape
@@ -354,17 +330,12 @@ def check_frames(
         ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN,
             values out of range.
     """
-    if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiub":
-        # A copy, since memory-mapped files are read-only; torch needs the native byte order.
-        frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
-    if not isinstance(frames, Tensor):
-        is_array = isinstance(frames, np.ndarray)
-        kind = f"dtype {frames.dtype}" if is_array else f"a {type(frames).__name__}"
-        raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")
-    _check_shape(frames, channels, what)
-    if frames.dtype == torch.bool or frames.is_complex():
+    frames = _as_tensor(frames, what)
+    shape = tuple(frames.shape)
+    if channels is not None and shape[-3] != channels:
         raise ValueError(
-            f"{what}: dtype {frames.dtype} is not supported; give float32 in [{low:g}, {high:g}]"
+            f"{what}: {shape[-3]} channels in shape {shape}, but the model takes {channels}; axes "
+            "are (T,C,H,W)"
         )
     if not frames.is_floating_point() and (low, high) == (0.0, 1.0):
         raise ValueError(
@@ -372,7 +343,13 @@ def check_frames(
             "divide by 255"
         )
     frames = frames.float()
-    least, most = _range_of(frames, missing, what)
+    least, most = _range_of(frames, missing)
+    if not -math.inf < least <= most < math.inf:
+        bad = int((~frames.isfinite()).sum())
+        raise ValueError(
+            f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those "
+            "frames first"
+        )
     slack = 1e-3 * (high - low)
     if least < low - slack or most > high + slack:
         raise ValueError(
@@ -382,42 +359,29 @@ def check_frames(
     return frames
 
 
-def _check_shape(frames: Tensor, channels: int | None, what: str) -> None:
-    shape = tuple(frames.shape)
-    if frames.ndim not in (4, 5):
+def _as_tensor(frames: Any, what: str) -> Tensor:
+    if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiu":
+        # A copy, since memory-mapped files are read-only; torch needs the native byte order.
+        frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
+    if not isinstance(frames, Tensor) or frames.dtype == torch.bool or frames.is_complex():
+        is_array = isinstance(frames, Tensor | np.ndarray)
+        kind = f"dtype {frames.dtype}" if is_array else f"a {type(frames).__name__}"
+        raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")
+    if frames.ndim not in (4, 5) or frames.numel() == 0:
         raise ValueError(
-            f"{what}: shape {shape} has {frames.ndim} axes; give (T,C,H,W), or (B,T,C,H,W) for "
-            "several clips"
+            f"{what}: shape {tuple(frames.shape)} is neither (T,C,H,W) nor, of several clips, "
+            "(B,T,C,H,W), with at least one frame"
         )
-    if frames.numel() == 0:
-        raise ValueError(f"{what}: shape {shape} holds nothing; give at least one frame")
-    if channels is not None and shape[-3] != channels:
-        raise ValueError(
-            f"{what}: {shape[-3]} channels in shape {shape}, but the model takes {channels}; axes "
-            "are (T,C,H,W)"
-        )
+    return frames
 
 
-def _range_of(frames: Tensor, missing: bool, what: str) -> tuple[float, float]:
-    """The lowest and highest value, without NaN if values may be missing.
-
-    Raises:
-        ValueError: infinity, NaN that is not allowed, nothing but NaN.
-    """
-    if missing and not frames.isinf().any():
+def _range_of(frames: Tensor, missing: bool) -> tuple[float, float]:
+    """The lowest and highest value, leaving out NaN if values may be missing; else NaN with any."""
+    least, most = (value.item() for value in frames.aminmax())
+    if missing and math.isnan(least):
         known = ~frames.isnan()  # frames[known] would take several times the memory
         least = frames.where(known, torch.inf).min().item()
         most = frames.where(known, -torch.inf).max().item()
-        if least > most:
-            raise ValueError(f"{what}: every value is missing; give frames that hold something")
-        return least, most
-    least, most = (value.item() for value in frames.aminmax())
-    if not (np.isfinite(least) and np.isfinite(most)):
-        bad = int((~frames.isfinite()).sum())
-        raise ValueError(
-            f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those "
-            "frames first"
-        )
     return least, most
 
 

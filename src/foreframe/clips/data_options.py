@@ -221,13 +221,8 @@ def check_at_least(least: float, **options: float | None) -> None:
         ValueError: names the first of them.
     """
     for name, value in options.items():
-        if value is None or least <= value < LONG:
-            continue
-        raise ValueError(
-            f"{name} {value} is beyond reason"
-            if value >= LONG
-            else f"{name} must be at least {least}, not {value}"
-        )
+        if value is not None and not least <= value < LONG:
+            raise ValueError(f"{name} must be at least {least}, not {value}, and below 2**31")
 
 
 def check_words(**options: Any) -> None:

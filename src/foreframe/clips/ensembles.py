@@ -1,6 +1,6 @@
 """Members of a forecast, and their statistics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -24,11 +24,9 @@ class Ensemble(Sequence[Clip]):
 
     def __init__(self, members: Sequence[Clip]) -> None:
         self._members = tuple(members)
-        if not self._members:
-            raise ValueError("an ensemble has 1 member or more")
         sizes = {tuple(member.frames.shape) for member in self._members}
-        if len(sizes) > 1:
-            raise ValueError(f"members are of one size, not of {len(sizes)}: {sorted(sizes)}")
+        if len(sizes) != 1:
+            raise ValueError(f"an ensemble has members of one size, not of {sorted(sizes)}")
 
     @classmethod
     def like(cls, clip: Clip, frames: Members) -> "Ensemble":
@@ -51,9 +49,6 @@ class Ensemble(Sequence[Clip]):
 
     def __getitem__(self, index: int | slice) -> Any:
         return Ensemble(self._members[index]) if isinstance(index, slice) else self._members[index]
-
-    def __iter__(self) -> Iterator[Clip]:
-        return iter(self._members)
 
     @property
     def frames(self) -> Members:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class Frames(ABC):
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    source: Any = None  # other frames that these are made of, one from each
     _broken: AbstractSet[int] = frozenset()  # a reader that may find damaged frames sets a set
 
     @abstractmethod
@@ -44,7 +45,7 @@ class Frames(ABC):
     @property
     def broken(self) -> set[int]:
         """Numbers of the frames that could not be decoded so far; a neighbour replaces each."""
-        return set(self._broken)
+        return set(self._broken if self.source is None else self.source.broken)
 
     def part(self, first: int, last: int) -> "Frames":
         """Frames `first` to `last`, not read yet."""
@@ -105,36 +106,11 @@ class ArrayFrames(Frames):
 FramesLike = Frames | np.ndarray  # for functions that only read frames
 
 
-@runtime_checkable
-class HasSlices(Protocol):
-    """Foreign arrays that can become frames, such as a dataset of h5py."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    def __getitem__(self, when: slice, /) -> np.ndarray: ...
-
-
-class Sliced(Frames):
-    """Frames of an object with a shape, a dtype and slices."""
-
-    def __init__(self, source: HasSlices) -> None:
-        self.source, self.shape, self.dtype = source, tuple(source.shape), source.dtype
-
-    def read(self, first: int, last: int) -> np.ndarray:
-        return np.asarray(self.source[first:last])
-
-
-def as_frames(values: FramesLike | Tensor | HasSlices) -> Frames:
-    """Convert an array, a tensor, or any object with a shape, a dtype and slices to frames."""
+def as_frames(values: FramesLike | Tensor) -> Frames:
+    """Frames in memory of an array or a tensor; frames stay as they are."""
     if isinstance(values, Frames):
         return values
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    return ArrayFrames(values) if isinstance(values, np.ndarray) else Sliced(values)
+    return ArrayFrames(values.detach().cpu().numpy() if isinstance(values, Tensor) else values)
 
 
 class FirstChannels(Frames):
@@ -143,10 +119,6 @@ class FirstChannels(Frames):
     def __init__(self, source: Frames, channels: int) -> None:
         t, _, h, w = source.shape
         self.source, self.shape, self.dtype = source, (t, channels, h, w), source.dtype
-
-    @property
-    def broken(self) -> set[int]:
-        return self.source.broken
 
     def read(self, first: int, last: int) -> np.ndarray:
         return self.source.read(first, last)[:, : self.shape[1]]

@@ -56,15 +56,11 @@ class Scaling:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple((low, high) for low, high in self.inputs))
-        for low, high in self.inputs:
-            if not (max(abs(low), abs(high)) < FAR and high > low):
-                raise ValueError(f"the scaling of an input needs low < high, not {low} and {high}")
         if self.kind not in KINDS:
             raise ValueError(f"scaling kind {self.kind!r} is unknown; choose {', '.join(KINDS)}")
-        if not max(abs(self.low), abs(self.high)) < FAR:  # nor NaN
-            raise ValueError(f"a scaling needs finite numbers, not {self.low} and {self.high}")
-        if not self.high > self.low:
-            raise ValueError(f"a scaling needs low < high, not {self.low} and {self.high}")
+        for low, high in ((self.low, self.high), *self.inputs):
+            if not (max(abs(low), abs(high)) < FAR and low < high):
+                raise ValueError(f"a scaling needs finite low < high, not {low} and {high}")
         if self.kind == "log" and not self.low > 0:
             raise ValueError(
                 "a log scaling needs low > 0, where logarithms take over from the straight line, "
@@ -146,11 +142,9 @@ class Scaling:
             values = _cut(values, self.low, self.high)
         if (self.low, self.high) == (0.0, 1.0):
             return values
-        above = values - self.low
-        if isinstance(above, Tensor) and above.is_floating_point():
-            # In place: each copy of a window takes as long as reading it.
-            return above.div_(self.high - self.low)
-        return above / (self.high - self.low)
+        above = values - float(self.low)
+        above /= self.high - self.low  # in place: a copy takes as long as reading a window
+        return above
 
     def inputs_to_network(self, values: Values) -> Values:
         """Scale each input by its range; (...,I,H,W)."""
@@ -227,21 +221,20 @@ def scaling_from(option: str | Mapping[str, Any] | Scaling) -> Scaling | str:
     """
     if isinstance(option, Scaling):
         return option
-    if isinstance(option, str):
-        option = {"kind": option}
-    check_types(Scaling, option, "scaling")
-    kind = str(option.get("kind", "range" if "low" in option else "minmax"))
+    given = {"kind": option} if isinstance(option, str) else option
+    check_types(Scaling, given, "scaling")
+    ends = {"low", "high"} & set(given)
+    if len(ends) == 2:
+        return Scaling(**given)
+    kind = str(given.get("kind", "minmax"))
     if kind not in KINDS:
         raise ValueError(f"scaling kind {kind!r} is unknown; choose {', '.join(KINDS)}")
-    if kind == "range" and "low" not in option and "high" not in option:
+    if ends or kind == "range":
         raise ValueError(
-            "a range scaling is a fixed one: give its low and high, or take minmax, which is fitted"
+            "a scaling needs both low and high, or neither, to be fitted to the training frames, "
+            "which a range is not"
         )
-    if ("low" in option) != ("high" in option):
-        raise ValueError(
-            "a scaling needs both low and high, or neither, to be fitted to the training frames"
-        )
-    return Scaling(**option) if "low" in option else kind
+    return kind
 
 
 def _cut(values: Values, low: float, high: float) -> Values:

@@ -35,7 +35,8 @@ def same_unit(a: str, b: str) -> bool:
     if a == b:
         return True
     if "," in a and a.count(",") == b.count(","):
-        return all(same_unit(*pair) for pair in zip(_each(a), _each(b), strict=True))
+        pairs = zip(a.split(","), b.split(","), strict=True)
+        return all(same_unit(one.strip(), other.strip()) for one, other in pairs)
     if _parsed(a) is None or _parsed(b) is None:
         return "".join(a.split()).lower() == "".join(b.split()).lower()
     factor, offset = _line(a, b) or (math.nan, math.nan)
@@ -68,10 +69,6 @@ def conversion(a: str, b: str) -> str:
     if not isclose(offset, 0, abs_tol=1e-9):
         formula += f" {'+' if offset > 0 else '-'} {abs(offset):.6g}"
     return formula
-
-
-def _each(units: str) -> list[str]:
-    return [unit.strip() for unit in units.split(",")]
 
 
 @lru_cache(1024)

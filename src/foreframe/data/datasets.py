@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, Subset
 
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window, check_frames
@@ -75,26 +75,26 @@ class ForeignClips(ClipSet):
 
     def __init__(self, of: Any, name: str, items: range | None = None) -> None:
         check_map_style(of, name)
-        self.of, self.name, self._items = of, name, items
+        self.name = name
+        self.of = of if items is None else Subset(of, items)
         self.scaling = getattr(of, "scaling", None) or Scaling()
         self.bounded = not getattr(of, "scaled", False)
         self.ordered = getattr(of, "ordered", False)
         self.inputs = getattr(of, "inputs", 0)
         self.by_epoch = items is None and getattr(of, "by_epoch", False)
-        self._fetch = getattr(of, "__getitems__", None)  # what a DataLoader asks for
-        self._bytes = getattr(of, "as_uint8", None) if items is None else None
+        self._fetch = getattr(self.of, "__getitems__", None)  # what a DataLoader asks for
+        self._bytes = getattr(self.of, "as_uint8", None)
 
     def __len__(self) -> int:
-        return len(self.of) if self._items is None else len(self._items)
+        return len(self.of)
 
     def __getitem__(self, key: Any) -> Any:
-        return self.of[key if self._items is None else self._items[key]]
+        return self.of[key]
 
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
         if self._fetch is None:
             return super().batch(keys)
-        inner = keys if self._items is None else [self._items[key] for key in keys]  # type: ignore[index]
-        return collate(self._fetch(inner), self.name, self.bounded)
+        return collate(self._fetch(keys), self.name, self.bounded)
 
     def compact(self, keys: Sequence[Key]) -> Shaped[Tensor, "b t c h w"]:
         return self.batch(keys) if self._bytes is None else torch.as_tensor(self._bytes(keys))
@@ -164,14 +164,10 @@ def collate(
         ValueError: clips of different shapes, or frames that `check_frames` refuses.
     """
     if not isinstance(clips, Tensor):
-        tensors = [torch.as_tensor(clip) for clip in clips]
-        shapes = {tuple(clip.shape) for clip in tensors}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"data {name}: clips of one batch have different shapes: "
-                f"{' and '.join(map(str, sorted(shapes)))}"
-            )
-        clips = torch.stack(tensors)
+        try:
+            clips = torch.stack([torch.as_tensor(clip) for clip in clips])
+        except RuntimeError as error:
+            raise ValueError(f"data {name}: clips of one batch are unlike: {error}") from None
     return _checked(clips, name, bounded)
 
 

@@ -71,10 +71,6 @@ class _WithClocks(Frames):
         t, c, h, w = source.shape
         self.shape = (t, c + values.shape[1], h, w)
 
-    @property
-    def broken(self) -> set[int]:
-        return self.source.broken
-
     def read(self, first: int, last: int) -> np.ndarray:
         t, c, h, w = self.shape
         frames = np.empty((last - first, c, h, w), np.float32)

@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
+from foreframe.base.schema import typed
 from foreframe.clips.keyed import double_uniforms, further, key_of, key_of_name, mixed
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
@@ -49,18 +50,18 @@ class Motion:
     def __post_init__(self) -> None:
         if self.rule not in ("srivastava", "svg"):
             raise ValueError(f"motion rule {self.rule!r} is unknown; choose srivastava or svg")
+        usual_speed, usual_side = {"srivastava": (0.1, 28), "svg": (4.0, 32)}[self.rule]
+        speed = usual_speed if self.speed is None else self.speed
+        object.__setattr__(self, "speed", speed)
+        object.__setattr__(self, "digit_px", self.digit_px or usual_side)
         if self.redraw and self.rule != "svg":
             raise ValueError(
                 "only the svg rule redraws velocities at the walls; use rule svg, or redraw false"
             )
-        fill = {"srivastava": (0.1, 28), "svg": (4, 32)}[self.rule]
-        object.__setattr__(self, "speed", fill[0] if self.speed is None else self.speed)
-        object.__setattr__(self, "digit_px", fill[1] if self.digit_px is None else self.digit_px)
-        assert self.speed is not None
-        if self.speed < 0 or (self.rule == "svg" and self.speed != int(self.speed)):
+        if speed < 0 or (self.rule == "svg" and speed != int(speed)):
             raise ValueError(
-                f"speed {self.speed} does not fit the {self.rule} rule: 0 or more, and whole "
-                "pixels for svg"
+                f"speed {speed} does not fit the {self.rule} rule: 0 or more, and whole pixels for "
+                "svg"
             )
 
 
@@ -106,41 +107,37 @@ class MovingMNIST(ClipSet):
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is unknown; choose {', '.join(SPLITS)}")
-        if isinstance(motion, str):
-            motion = Motion(motion)
-        elif isinstance(motion, Mapping):
-            motion = _motion(motion)
+        if not isinstance(motion, Motion):
+            motion = typed(
+                Motion, {"rule": motion} if isinstance(motion, str) else motion, "motion"
+            )
         self.split, self.motion = split, motion
         self.count, self.length, self.seed = count, length, seed
         self.fixed = fixed or split != "train"
         self.clips = clips if clips is not None else (10_000 if split == "train" else 1_000)
         self.height, self.width = (canvas, canvas) if isinstance(canvas, int) else canvas
-        if min(self.count, self.length, self.clips) < 1:
+        self._check_size()
+        source = {"source": digits} if isinstance(digits, str | Path) else digits
+        self.images = _resize(digit_images(split=split, **source), motion.digit_px or 0)
+        self._key = key_of_name(f"{seed}/{split}")
+
+    def _check_size(self) -> None:
+        side = self.motion.digit_px or 0
+        if min(self.count, self.length, self.clips) < 1 or self.clips > MANY:
             raise ValueError(
-                f"count ({count}), length ({length}) and clips ({self.clips}) must each be at "
-                "least 1"
+                f"count ({self.count}), length ({self.length}) and clips ({self.clips}) must each "
+                f"be at least 1, and clips {MANY:,} at most"
             )
-        size = motion.digit_px
-        assert size is not None
-        if min(self.height, self.width) <= size:
+        if min(self.height, self.width) <= side:
             raise ValueError(
-                f"{size}-px digits need a canvas larger than {size}x{size}, not "
+                f"{side}-px digits need a canvas larger than {side}x{side}, not "
                 f"{self.height}x{self.width}"
             )
-        if self.clips > MANY:
-            raise ValueError(
-                f"clips ({self.clips}) are {MANY:,} at most: an epoch keeps their order in memory"
-            )
-        need = 4 * self.length * (self.height * self.width + self.count * size**2)
+        need = 4 * self.length * (self.height * self.width + self.count * side**2)
         if need > GIB:
-            frames = f"{self.length} frames of {self.height}x{self.width}"
             raise ValueError(
-                f"a clip of {frames} would take {in_gib(need)} of memory; draw shorter or smaller "
-                "ones"
+                f"a clip would take {in_gib(need)} of memory; draw shorter or smaller ones"
             )
-        source = {"source": digits} if isinstance(digits, str | Path) else dict(digits)
-        self.images = _resize(digit_images(split=split, **source), size)
-        self._key = key_of_name(f"{seed}/{split}")
 
     def __len__(self) -> int:
         return self.clips
@@ -154,15 +151,14 @@ class MovingMNIST(ClipSet):
 
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
         """Many clips, drawn together, which is faster than one by one."""
-        drawn, which = self._keys(keys)
-        return self._frames(self.positions(drawn), which, np.float32)
+        return self.compact(keys).to(torch.float32).div_(255)
 
     def compact(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
-        """The same clips in 0..255: a quarter of the memory to move, three times as fast to draw.
-        Training takes these, and divides by 255 on the device.
+        """The same clips in 0..255, a quarter of the memory to move. Training takes these, and
+        divides by 255 on the device.
         """
         drawn, which = self._keys(keys)
-        return self._frames(self.positions(drawn), which, np.uint8)
+        return self._frames(self.positions(drawn), which)
 
     def futures(
         self, keys: Sequence[Key], past: int, n: int, seed: int = 0
@@ -171,31 +167,13 @@ class MovingMNIST(ClipSet):
         likely: it is drawn anew n times from where the digits then are and how fast they go. With
         velocities that are redrawn at walls no forecast can know more; with other rules there is
         one future.
-
-        Args:
-            keys: as of `batch`.
-            past: frames that stay, at least 1 and fewer than a clip has.
-            n: futures of each clip.
-            seed: another seed, other futures.
-
-        Raises:
-            ValueError: a past that leaves no future.
         """
-        if not 1 <= past < self.length:
-            raise ValueError(f"a past has 1 to {self.length - 1} frames, not {past}")
         drawn, which = self._keys(keys)
         by_seed = mixed(drawn ^ key_of(seed).numpy())
         anew = further(by_seed[:, None], np.arange(1, n + 1)).ravel()
-        repeated = drawn.repeat(n)
-        frames = self._frames(
-            self.positions(repeated, (past, anew)), which.repeat(n, axis=0), np.float32
-        )
+        corners = self.positions(drawn.repeat(n), (past, anew))
+        frames = self._frames(corners, which.repeat(n, axis=0)).to(torch.float32).div_(255)
         return frames[:, past:].unflatten(0, (len(drawn), n))
-
-    def _frames(
-        self, corners: tuple[np.ndarray, np.ndarray], which: np.ndarray, kind: type[np.generic]
-    ) -> Tensor:
-        return torch.from_numpy(self._draw(*corners, which, kind)).unsqueeze(2)
 
     def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
         """Random keys (B,) and numbers of digit images (B, count)."""
@@ -205,9 +183,8 @@ class MovingMNIST(ClipSet):
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
         epochs = np.zeros_like(epochs) if self.fixed else epochs
         drawn = further(self._key, epochs, indices % self.clips)
-        return drawn, (double_uniforms(drawn, self.count, stream=0) * len(self.images)).astype(
-            np.int64
-        )
+        which = double_uniforms(drawn, self.count, stream=0) * len(self.images)
+        return drawn, which.astype(np.int64)
 
     def positions(
         self, keys: np.ndarray, anew: tuple[int, np.ndarray] | None = None
@@ -215,8 +192,7 @@ class MovingMNIST(ClipSet):
         """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these
         random keys (B,); what is drawn from a frame on may come of other keys (`anew`).
         """
-        size = self.motion.digit_px
-        assert size is not None
+        size = self.motion.digit_px or 0
         room = np.array([self.height - size, self.width - size])
         if self.motion.rule == "srivastava":
             u = double_uniforms(keys, 3 * self.count, stream=1).reshape(len(keys), self.count, 3)
@@ -224,24 +200,21 @@ class MovingMNIST(ClipSet):
             speed = (self.motion.speed or 0) * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
             track = _clamped_track(u[..., :2], speed, self.length)
             corner = (track * room[:, None]).astype(np.int64)
-        elif self.motion.redraw:
-            corner = self._redrawn_track(keys, room, anew)
         else:
-            start, speed = self._whole_pixels(keys, room)
-            corner = _bounced_track(start, speed, room, self.length)
+            corner = self._svg_track(keys, room, anew)
         return corner[..., 0, :], corner[..., 1, :]
 
-    def _draw(
-        self, rows: np.ndarray, columns: np.ndarray, which: np.ndarray, kind: type[np.generic]
-    ) -> np.ndarray:
-        """Frames (B,T,H,W): uint8, or float32 in [0,1]. Each digit gets a layer of its own, filled
-        for all frames in one assignment of whole rows; a few clips at a time, so that all of it
-        stays in the processor's cache.
+    def _frames(
+        self, corners: tuple[np.ndarray, np.ndarray], which: np.ndarray
+    ) -> UInt8[Tensor, "b t 1 h w"]:
+        """Each digit gets a layer of its own, filled for all frames in one assignment of whole
+        rows; a few clips at a time, so that all of it stays in the processor's cache.
         """
-        b, n, t, h, w = len(rows), self.count, self.length, self.height, self.width
+        rows, columns = corners
+        b, n, t, h, w = len(which), self.count, self.length, self.height, self.width
         size = self.images.shape[-1]
         # (count, B, T), in bytes from the corner of a frame.
-        corners = (rows * w + columns).transpose(1, 0, 2)
+        places = (rows * w + columns).transpose(1, 0, 2)
         together = max(1, BLOCK // (n * t * h * w))
         layers = np.empty((n, together, t, h, w), dtype=np.uint8)
         starts = (np.arange(n * together * t) * h * w).reshape(n, together, t)
@@ -252,67 +225,53 @@ class MovingMNIST(ClipSet):
         runs = np.lib.stride_tricks.as_strided(
             run, (layers.size - (size - 1) * w - size + 1, size), (1, w)
         )
-        frames = np.empty((b, t, h, w), dtype=kind)
+        frames = np.empty((b, t, h, w), np.uint8)
         for first in range(0, b, together):
             block = slice(first, min(first + together, b))
             many = block.stop - first
             layers.fill(0)
-            runs[starts[:, :many] + corners[:, block]] = digits[which[block].T][:, :, None]
-            layer, *more = layers[:, :many]
+            runs[starts[:, :many] + places[:, block]] = digits[which[block].T][:, :, None]
             if self.motion.rule == "srivastava":
-                for above in more:
-                    np.maximum(layer, above, out=layer)
-            elif more:
-                total = layers[:, :many].sum(axis=0, dtype=np.uint16)
-                np.minimum(total, 255, out=layer, casting="unsafe")
-            if kind is np.uint8:
-                frames[block] = layer
+                layers[:, :many].max(axis=0, out=frames[block])
             else:
-                np.true_divide(layer, np.float32(255), out=frames[block], dtype=np.float32)
-        return frames
+                total = layers[:, :many].sum(axis=0, dtype=np.uint16)
+                np.minimum(total, 255, out=frames[block], casting="unsafe")
+        return torch.from_numpy(frames).unsqueeze(2)
 
-    def _whole_pixels(self, keys: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """svg: start in 0..room-1 and velocity in -speed..speed, each (B, count, 2)."""
-        u = double_uniforms(keys, 4 * self.count, stream=1).reshape(len(keys), self.count, 2, 2)
-        top = int(self.motion.speed or 0)
-        start, speed = u[..., 0] * room, u[..., 1] * (2 * top + 1)
-        return start.astype(np.int64), speed.astype(np.int64) - top
-
-    def _redrawn_track(
+    def _svg_track(
         self, keys: np.ndarray, room: np.ndarray, anew: tuple[int, np.ndarray] | None
     ) -> np.ndarray:
-        """(B, count, 2, T). Each draw depends on the last, so the corners go frame by frame (the
-        pixels still do not).
+        """Corners (B, count, 2, T): a start in 0..room-1 and a velocity in -speed..speed; below 0
+        goes to 0, room or more to room-1. A draw depends on the one before, so corners go frame by
+        frame (the pixels do not).
         """
-        place, speed = self._whole_pixels(keys, room)
-        top = int(self.motion.speed or 0)
-        draws, shape = self.length * self.count * 4, (len(keys), self.count, self.length, 2, 2)
-        u = double_uniforms(keys, draws, stream=2).reshape(shape)
+        b, n, length, top = len(keys), self.count, self.length, int(self.motion.speed or 0)
+        u = double_uniforms(keys, 4 * n, stream=1).reshape(b, n, 2, 2)
+        place = (u[..., 0] * room).astype(np.int64)
+        speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
+        u = double_uniforms(keys, length * n * 4, stream=2).reshape(b, n, length, 2, 2)
         if anew is not None:
             first, others = anew
-            u[:, :, first:] = double_uniforms(others, draws, stream=2).reshape(shape)[:, :, first:]
+            more = double_uniforms(others, length * n * 4, stream=2).reshape(u.shape)
+            u[:, :, first:] = more[:, :, first:]
         any_speed = (u[..., 1] * (2 * top + 1)).astype(np.int64) - top
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
-        track = np.empty((*place.shape, self.length), dtype=np.int64)
-        for t in range(self.length):
+        track = np.empty((*place.shape, length), dtype=np.int64)
+        for t in range(length):
             # Rows before columns: a corner redraws both, and the columns' draw stands.
             for axis in (0, 1):
-                below, above = place[..., axis] < 0, place[..., axis] >= room[axis]
-                hit = below | above
-                back = np.where(below, 1, -1) * away[:, :, t, axis]
+                below = place[..., axis] < 0
+                hit = below | (place[..., axis] >= room[axis])
+                back = -speed[..., axis]
+                if self.motion.redraw:
+                    back = np.where(below, 1, -1) * away[:, :, t, axis]
+                    other = speed[..., 1 - axis]
+                    speed[..., 1 - axis] = np.where(hit, any_speed[:, :, t, axis], other)
                 speed[..., axis] = np.where(hit, back, speed[..., axis])
-                speed[..., 1 - axis] = np.where(hit, any_speed[:, :, t, axis], speed[..., 1 - axis])
                 place[..., axis] = np.clip(place[..., axis], 0, room[axis] - 1)
             track[..., t] = place
             place = place + speed
         return track
-
-
-def _motion(choices: Mapping[str, Any]) -> Motion:
-    try:
-        return Motion(**choices)
-    except TypeError as error:
-        raise ValueError(f"motion: {error}; it takes rule, speed, redraw and digit_px") from None
 
 
 def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndarray:
@@ -332,26 +291,6 @@ def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndar
     bounced = np.where(at_top, 1 - steps * v, steps * v)
     free = start + np.where(ahead, v, -v) * t
     return np.clip(np.where(since < 0, free, bounced), 0, 1)
-
-
-def _bounced_track(
-    start: np.ndarray, speed: np.ndarray, room: np.ndarray, length: int
-) -> np.ndarray:
-    """svg: whole-pixel corners at steps 0..length-1, (..., length), in closed form: below 0 goes to
-    0, room or more to room-1.
-    """
-    v = np.abs(speed)[..., None]
-    still, v = v == 0, np.maximum(v, 1)
-    start, ahead, room = start[..., None], (speed > 0)[..., None], room[:, None]
-    t = np.arange(length)
-    to_wall = np.where(ahead, -((start - room) // v), start // v + 1)
-    crossing = (room - 1) // v + 1
-    since = t - to_wall
-    turns, steps = np.divmod(np.maximum(since, 0), crossing)
-    at_top = ahead ^ (turns % 2 == 1)
-    bounced = np.where(at_top, room - 1 - steps * v, steps * v)
-    free = start + np.where(ahead, v, -v) * t
-    return np.where(still, start, np.where(since < 0, free, bounced))
 
 
 def _resize(images: np.ndarray, size: int) -> np.ndarray:

@@ -10,10 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from foreframe.base.extras import own
-from foreframe.base.schema import brief, converted, is_plain, type_hints
+from foreframe.base.schema import brief, check_types
 from foreframe.base.untrusted import IN_MEMORY
-from foreframe.base.wording import closest, described
-from foreframe.clips.clip import Window
+from foreframe.base.wording import described
 from foreframe.clips.data_options import DataOptions
 from foreframe.clips.scaling import Scaling
 from foreframe.data.arrays import (
@@ -28,7 +27,7 @@ from foreframe.data.arrays import (
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.readers import SUFFIXES
-from foreframe.data.windows import Recordings, decode
+from foreframe.data.windows import Recordings
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "moving_mnist": MovingMNIST,
@@ -37,19 +36,17 @@ DATASETS: dict[str, Callable[..., Any]] = {
 """Datasets that have a name. Each is given the split, and the length of clips, if it takes them."""
 
 
-class Splits:
+class Splits(dict[str, ClipSet]):
     """Train, validation and test of one source: `splits["train"]`; each is made when it is first
     asked for, and what they share is read once.
     """
 
     def __init__(self, make: Callable[[str], ClipSet]) -> None:
         self._make = make
-        self._made: dict[str, ClipSet] = {}
 
-    def __getitem__(self, split: str) -> ClipSet:
-        if split not in self._made:
-            self._made[split] = self._make(split)
-        return self._made[split]
+    def __missing__(self, split: str) -> ClipSet:
+        made = self[split] = self._make(split)
+        return made
 
 
 def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
@@ -74,34 +71,35 @@ def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
     if isinstance(data, str) and data.startswith(IN_MEMORY):
         raise ValueError(f"data {data}: that is its name; give the data themselves")
     name = data_name(data)
-    if holds_recordings(data, options.reading.variable):
-        for given in args:
-            raise ValueError(
-                f"data {name} takes no argument {brief(given)}: options of recordings are those of "
-                "--reading and --splits, and --scaling"
-            )
+    named = isinstance(data, str | Path)
+    recordings = holds_recordings(data, options.reading.variable)
+    if args and (recordings or not named):
+        raise ValueError(
+            f"data {name} takes no argument {brief(next(iter(args)))}: options of recordings are "
+            "those of --reading and --splits, and --scaling"
+        )
+    if recordings:
         return _recordings(options, scaling)
-    is_file = isinstance(data, str | Path) and str(data) not in DATASETS and _is_array(str(data))
+    is_file = named and name not in DATASETS and _is_array(name)
+    of_arrays = {"variable": options.reading.variable, "budget": options.reading.budget}
     for given in options.of_recordings():
-        if not (is_file and given in ("reading.variable", "reading.budget")):
+        if not (is_file and given.removeprefix("reading.") in of_arrays):
             raise ValueError(
                 f"data {name} holds clips, not recordings: --{given} does nothing, leave it out"
             )
-    if not isinstance(data, str | Path):
-        return _in_memory(data, args)
+    if not named:
+        return _in_memory(data, name)
+    make: Any = ArrayClips
     if is_file:
-        reading = {"variable": options.reading.variable, "budget": options.reading.budget}
-        given = {"source": name, **reading, **args}
-        return Splits(lambda split: _call(ArrayClips, name, {"split": split} | given))
-    if name in DATASETS:
-        named = DATASETS[name]
-        return Splits(lambda split: _call(named, name, _taken(named, split, options.window) | args))
-    make = imported(name)
-    if callable(make) and "split" in inspect.signature(make).parameters:
-        return Splits(lambda split: clip_set(_call(make, name, {"split": split} | args), name))
-    dataset = _call(make, name, args) if callable(make) else make
-    check_map_style(dataset, name)
-    return Splits(lambda split: _block(dataset, name, split))
+        args = {"source": name, **of_arrays, **args}
+    else:
+        make = DATASETS[name] if name in DATASETS else imported(name)
+    takes = inspect.signature(make).parameters if callable(make) else {}
+    if name in DATASETS and "length" in takes:
+        args = {"length": options.window.length, **args}
+    if "split" in takes:
+        return Splits(lambda split: clip_set(_call(make, name, {"split": split, **args}), name))
+    return _blocks(_call(make, name, args) if callable(make) else make, name)
 
 
 def open_dataset(options: DataOptions, split: str, scaling: Scaling | None = None) -> ClipSet:
@@ -128,21 +126,14 @@ def _is_array(data: str) -> bool:
     return data.endswith((".npy", ".npz")) and os.path.isfile(data)
 
 
-def _in_memory(data: Any, args: Mapping[str, Any]) -> Splits:
-    name = data_name(data)
-    for given in args:
-        raise ValueError(f"data {name} takes no argument {given!r}: it is used as it is")
+def _in_memory(data: Any, name: str) -> Splits:
     if isinstance(data, np.ndarray | Tensor):
         return Splits(lambda split: ArrayClips(data, split))
+    if isinstance(data, Recordings):
+        return Splits(data.of_split)
     if isinstance(data, Mapping):
         return Splits(lambda split: _of_split(data, name, split))
-    if isinstance(data, Recordings):
-        raise ValueError(
-            f"data {name}: windows that share frames cannot be cut into blocks; give what it "
-            "reads, or one Recordings for each split, {'train': ..., 'validation': ...}"
-        )
-    check_map_style(data, name)
-    return Splits(lambda split: _block(data, name, split))
+    return _blocks(data, name)
 
 
 def _of_split(data: Mapping[str, Any], name: str, split: str) -> ClipSet:
@@ -152,65 +143,46 @@ def _of_split(data: Mapping[str, Any], name: str, split: str) -> ClipSet:
     return clip_set(data[split], name)
 
 
-def _block(dataset: Any, name: str, split: str) -> ClipSet:
-    """The block of items that a split gets."""
-    block = split_block(len(dataset), split)
-    if block.start == block.stop:
-        raise ValueError(
-            f"data {name}: its items are too few to leave one for {split}; a `split` argument "
-            "gives you the choice"
-        )
-    return ForeignClips(dataset, name, range(block.start, block.stop))
+def _blocks(dataset: Any, name: str) -> Splits:
+    """Blocks of a Dataset's items."""
+    check_map_style(dataset, name)
 
+    def block_of(split: str) -> ClipSet:
+        block = split_block(len(dataset), split)
+        if block.start == block.stop:
+            raise ValueError(
+                f"data {name}: its items are too few to leave one for {split}; a `split` argument "
+                "gives you the choice"
+            )
+        return ForeignClips(dataset, name, range(block.start, block.stop))
 
-def _taken(make: Callable[..., Any], split: str, window: Window) -> dict[str, Any]:
-    """Which clips are wanted, in those words that a Dataset takes."""
-    words = {"split": split, "length": window.length}
-    return {name: words[name] for name in inspect.signature(make).parameters if name in words}
+    return Splits(block_of)
 
 
 def _recordings(options: DataOptions, scaling: Scaling | None) -> Splits:
     """Windows of recordings, which are decoded once, and whose scaling is fitted once."""
-    reading, splits = options.reading, options.splits
-    decoded = decode(options.data, reading, splits.tile)
     wanted = options.scaling if scaling is None else scaling
+    args = (options.window, wanted, options.reading, options.splits)
 
     def make(split: str) -> Recordings:
-        nonlocal wanted
-        recordings = Recordings(decoded, split, options.window, wanted, reading, splits)
-        wanted = recordings.scaling
-        if scaling is not None:
-            recordings.check_range()
-        return recordings
+        made = next(iter(splits.values()), None)
+        if isinstance(made, Recordings):
+            return made.of_split(split)
+        return Recordings(options.data, split, *args)
 
-    return Splits(make)
+    splits = Splits(make)
+    return splits
 
 
 def _call(make: Any, data: str, args: Mapping[str, Any]) -> Any:
-    known = inspect.signature(make).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-    hints = _plain_hints(make)
-    for name, value in args.items():
-        if name not in known and not open_ended:
-            meant = closest(name, known) or f"it takes {', '.join(known)}"
-            raise ValueError(f"data {data} takes no argument {name!r}; {meant}")
-        usual = name in known and value is known[name].default
-        if name in hints and not usual:
-            converted(value, hints[name], f"data {data}: {name}")
+    if make in (ArrayClips, *DATASETS.values()):
+        args = check_types(make, args, f"data {data}")
     try:
         return make(**args)
     except (ValueError, OSError):
         raise
     except Exception as error:  # somebody else's code may raise anything
         raise ValueError(f"data {data}: {described(error)}") from error
-
-
-def _plain_hints(make: Any) -> dict[str, Any]:
-    """The types of those arguments that take plain values alone, which YAML can tell apart."""
-    try:
-        return {name: kind for name, kind in type_hints(make).items() if is_plain(kind)}
-    except Exception:  # somebody else's annotations may be anything
-        return {}
 
 
 def imported(path: str) -> Any:

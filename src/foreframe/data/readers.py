@@ -2,7 +2,7 @@
 files or with gaps.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,6 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Joined
-from foreframe.clips.units import same_unit
 from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts
 from foreframe.data.films import read_film
@@ -28,13 +27,7 @@ from foreframe.data.grids import read_grid
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.odim import read_odim
-from foreframe.data.pictures import (
-    ANIMATED,
-    count_pages,
-    natural,
-    read_gif,
-    read_images,
-)
+from foreframe.data.pictures import ANIMATED, count_pages, natural, read_gif, read_images
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.reading import apply_options, missing_value
 
@@ -64,15 +57,15 @@ class Reader:
     pictures: bool = False
 
 
-def _read_grid(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [_grid(paths[0], options)]
-
-
 def _grid(source: Any, options: ReadOptions) -> Clip:
     names = [name for name in options.inputs if name not in CLOCKS]
     clip = read_grid(source, options.variable, options.select, options.budget, names)
     inputs = [replace(i, known=i.known or i.name in options.known) for i in clip.inputs]
     return replace(clip, inputs=tuple(inputs))
+
+
+def _read_grid(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
+    return [_grid(paths[0], options)]
 
 
 def _read_grib(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
@@ -92,12 +85,10 @@ def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 
 
 def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    (path,) = paths
-    clip = read_gif(path, options.budget)
-    torn = next((note for note in clip.notes if "damaged" in note), None)
+    clip = read_gif(paths[0], options.budget)
+    torn = [note for note in clip.notes if "damaged" in note]
     if torn and options.strict:
-        cure = "fetch it again, or leave strict out to read what is there"
-        raise ValueError(f"{path}: {torn}; {cure}")
+        raise ValueError(f"{paths[0]}: {torn[0]}; fetch it again, or leave strict out")
     return [clip]
 
 
@@ -115,27 +106,17 @@ def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     return [read_images(paths, options.strict, size, options.budget)]
 
 
-def _is_zarr(path: Path) -> bool:
-    marks = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
-    named = path.suffix.lower() in GRIDS
-    return path.is_dir() and (named or any((path / name).exists() for name in marks))
-
-
-def _is_geotiff(path: Path) -> bool:
-    return path.is_file() and is_geotiff(path)
-
-
 def _has_pages(path: Path) -> bool:
     """Whether a file holds several pictures."""
-    return path.is_file() and path.suffix.lower() in ANIMATED and count_pages(path) > 1
+    return path.suffix.lower() in ANIMATED and count_pages(path) > 1
 
 
 # The first that takes a path reads it.
 READERS = {
-    "grid": Reader(GRIDS, _read_grid, _is_zarr),
+    "grid": Reader(GRIDS, _read_grid),
     "grib": Reader(GRIBS, _read_grib),
     "odim": Reader(RADAR, _read_odim),
-    "geotiff": Reader((), _read_geotiff, _is_geotiff, together=True),
+    "geotiff": Reader((), _read_geotiff, is_geotiff, together=True),
     "film": Reader(FILMS, _read_film, pictures=True),
     "animation": Reader((".gif",), _read_animation, _has_pages, pictures=True),
     "arrays": Reader(ARRAYS, _read_arrays),
@@ -148,7 +129,9 @@ ZIPPED = ".zip"  # a Zarr store in one file; folders hold other zips too, so it 
 
 def reader_of(path: Path) -> Reader | None:
     """The reader that takes a file or folder; None where none does."""
-    ending = path.suffix.lower() if path.is_file() else None
+    ending = path.suffix.lower()
+    if path.is_dir():
+        return READERS["grid"] if ending == ".zarr" else None
     return next((r for r in READERS.values() if ending in r.endings or r.takes(path)), None)
 
 
@@ -183,7 +166,7 @@ def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
     return [
         with_clocks(part, options.inputs)
         for clip in raw_clips(source, options)
-        for part in in_parts(clip, breaks(clip, options), options)
+        for part in in_parts(clip, options)
     ]
 
 
@@ -202,19 +185,15 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
     reader = READERS["grid"] if path.suffix.lower() == ZIPPED else reader_of(path)
-    if reader == PICTURES:
-        if path.suffix.lower() not in ANIMATED or count_pages(path):
-            raise ValueError(f"{path} is a single picture; give the folder of numbered pictures")
-        reader = READERS["animation"]  # which says why the file cannot be read
-    if reader is not None:
-        yield from _read(reader, [path], str(path), options)
-    elif path.is_dir():
+    if reader is None and path.is_dir():
         yield from _folder(path, options)
-    else:
-        raise ValueError(
-            f"{path}: {path.suffix.lower() or 'a file without ending'} is no kind that is read; "
-            f"{', '.join(SUFFIXES)} are"
-        )
+        return
+    if reader is None:
+        ending = path.suffix.lower() or "a file without ending"
+        raise ValueError(f"{path}: {ending} is no kind that is read; {', '.join(SUFFIXES)} are")
+    if reader == PICTURES:
+        raise ValueError(f"{path} is a single picture; give the folder of numbered pictures")
+    yield from _read(reader, [path], str(path), options)
 
 
 def _read(reader: Reader, paths: Sequence[Path], name: str, options: ReadOptions) -> Iterator[Clip]:
@@ -233,27 +212,25 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
         ValueError: no recording; the first file that cannot be read, where none can or `strict` is
             set.
     """
-    left_out: list[str] = []
-    refused: list[ValueError] = []
-    count = 0
-    for clip in _joined(_inside(folder, options, left_out, refused)):
-        yield clip
-        count += 1
-    if not count:
-        endings = ", ".join(SUFFIXES)
-        nothing = f"the folder {folder} holds no recording: no pictures, and no {endings}"
-        raise refused[0] if refused else ValueError(nothing)
+    left_out: dict[Path, ValueError | None] = {}
+    clips = list(_inside(folder, options, left_out))
+    if not clips:
+        errors = [error for error in left_out.values() if error]
+        nothing = f"the folder {folder} holds no recording: no pictures, and no "
+        raise errors[0] if errors else ValueError(nothing + ", ".join(SUFFIXES))
     if left_out:
-        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        files = plural(len(left_out), "file")
-        warn(f"{folder}: {files} left out: {', '.join(left_out[:3])}{more}")
+        named = [f"{path.name} ({e or 'no kind that is read'})" for path, e in left_out.items()]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        files = plural(len(named), "file")
+        warn(f"{folder}: {files} left out: {', '.join(named[:3])}{more}")
+    yield from _joined(clips)
 
 
 def _inside(
-    folder: Path, options: ReadOptions, left_out: list[str], refused: list[ValueError]
+    folder: Path, options: ReadOptions, left_out: dict[Path, ValueError | None]
 ) -> Iterator[Clip]:
-    """The recordings in a folder and the folders in it; files that give none go to `left_out` and
-    `refused`.
+    """The recordings in a folder and the folders in it; files that give none go to `left_out`, with
+    what is wrong with those of a kind that is read.
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
     readers = {path: reader_of(path) for path in entries}
@@ -263,32 +240,26 @@ def _inside(
             yield from _read(kind, paths, str(folder), options)
     for path, reader in readers.items():
         if reader is None and path.is_dir():
-            yield from _inside(path, options, left_out, refused)
+            yield from _inside(path, options, left_out)
         elif reader is None:
-            left_out.append(f"{path.name} (no kind that is read)")
+            left_out[path] = None
         elif not reader.together:
             try:
                 yield from _read(reader, [path], str(path), options)
             except ValueError as error:
                 if options.strict:
                     raise
-                refused.append(error)
-                why = str(error)
-                left_out.append(why if path.name in why else f"{path.name} ({why})")
+                left_out[path] = error
 
 
-def _joined(recordings: Iterable[Clip]) -> Iterator[Clip]:
+def _joined(recordings: Sequence[Clip]) -> Iterator[Clip]:
     """Recordings of one kind in the order of their times; those that go on where the one before
     ends, a file an hour or a day, or one a frame, are one.
     """
-    kinds: list[list[Clip]] = []
-    for clip in recordings:
-        kind = next((kind for kind in kinds if _is_alike(kind[0], clip)), None)
-        if kind is None:
-            kinds.append([clip])
-        else:
-            kind.append(clip)
-    for kind in kinds:
+    kinds: dict[Any, list[Clip]] = {}
+    for k, clip in enumerate(recordings):
+        kinds.setdefault(_kind(clip) or k, []).append(clip)
+    for kind in kinds.values():
         run: list[Clip] = []
         for clip in kind if len(kind) == 1 else sorted(kind, key=lambda c: np.asarray(c.times)[0]):
             if run and not _goes_on(run[-1], clip):
@@ -308,59 +279,43 @@ def _goes_on(last: Clip, clip: Clip) -> bool:
     return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
 
 
-def _is_alike(a: Clip, b: Clip) -> bool:
-    """Whether two clips are dated and of one kind, and their pixels lie at the same places of the
-    same map; a level or a number of a run may differ.
-    """
-    if _kind(a) is None or _kind(a) != _kind(b) or not same_unit(a.units, b.units):
-        return False
-    mine, theirs = _place(a), _place(b)
-    return mine.keys() == theirs.keys() and all(_same(c, theirs[name]) for name, c in mine.items())
-
-
 def _kind(clip: Clip) -> tuple[Any, ...] | None:
-    """What clips that are joined have in common; None of one that has no dates."""
+    """What clips that are joined have in common, the places of their pixels and the map included; a
+    level or a number of a run may differ. None of clips without dates.
+    """
     if clip.pictures or clip.times is None or clip.times.dtype.kind not in "MO":
         return None
-    frames = clip.frames
-    return frames.shape[1:], frames.dtype, clip.variable, clip.inputs, clip.times.dtype.kind
+    places = {
+        (name, _content(c))
+        for name, c in clip.coordinates.items()
+        if c.dims or "grid_mapping_name" in c.attributes
+    }
+    kind = clip.frames.shape[1:], clip.frames.dtype, clip.variable, clip.inputs, clip.units
+    return *kind, clip.times.dtype.kind, frozenset(places)
 
 
-def _place(clip: Clip) -> dict[str, Coordinate]:
-    places = clip.coordinates.items()
-    return {name: c for name, c in places if c.dims or "grid_mapping_name" in c.attributes}
-
-
-def _same(a: Coordinate, b: Coordinate | None) -> bool:
-    """Values that are equal, and, for what says all by its attributes, those too."""
-    if b is None or a.dims != b.dims:
-        return False
-    numbers = a.values.dtype.kind in "fc" and b.values.dtype.kind in "fc"
-    if not np.array_equal(a.values, b.values, equal_nan=numbers):
-        return False
-    both = a.attributes.keys() | b.attributes.keys()
-    return bool(a.dims) or shared_attributes([a.attributes, b.attributes]).keys() == both
+def _content(coordinate: Coordinate) -> tuple[Any, ...]:
+    """Its values, and, of what says all by its attributes, those too."""
+    values, attributes = coordinate.values, sorted(coordinate.attributes.items())
+    numbers = str(values) if values.dtype.kind == "O" else values.tobytes()
+    return coordinate.dims, hash(numbers), "" if coordinate.dims else repr(attributes)
 
 
 def _as_one(run: Sequence[Clip]) -> Clip:
     """Clips that go on from each other as one; what is true of all of them stays."""
-    if len(run) == 1:
-        return run[0]
     first = run[0]
-    times = np.concatenate([clip.times for clip in run if clip.times is not None])
-    notes = tuple(dict.fromkeys(note for clip in run for note in clip.notes))
+    if len(run) == 1:
+        return first
+    contents = [{(name, _content(c)) for name, c in clip.coordinates.items()} for clip in run]
+    shared = {name for name, _ in set.intersection(*contents)}
     variables = zip(*(clip.variables for clip in run), strict=True)
     return replace(
         first,
         frames=Joined([clip.frames for clip in run]),
-        times=times,
+        times=np.concatenate([clip.times for clip in run if clip.times is not None]),
         name=f"{first.name} and the {len(run) - 1} files after it",
-        notes=notes,
-        coordinates={
-            name: c
-            for name, c in first.coordinates.items()
-            if c.dims or all(_same(c, clip.coordinates.get(name)) for clip in run)
-        },
+        notes=tuple(dict.fromkeys(note for clip in run for note in clip.notes)),
+        coordinates={name: c for name, c in first.coordinates.items() if name in shared},
         attributes=shared_attributes([clip.attributes for clip in run]),
         about=shared_attributes([clip.about for clip in run]),
         variables=tuple(
@@ -374,16 +329,10 @@ def _as_one(run: Sequence[Clip]) -> Clip:
 # Recordings in parts
 
 
-def breaks(clip: Clip, options: ReadOptions) -> list[int]:
-    """First frames of the parts that a recording is split into after its first: gaps in its times,
-    and scene changes with `cuts`.
+def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = None) -> list[Clip]:
+    """A recording as the options say, in the parts that begin at its first frame and at `starts`;
+    by default after gaps in its times, and at changes of the scene with `cuts`.
     """
-    scenes = find_cuts(clip.frames) if clip.pictures and options.cuts else []
-    return sorted({*gaps_in(clip), *scenes})
-
-
-def in_parts(clip: Clip, starts: Sequence[int], options: ReadOptions) -> list[Clip]:
-    """A recording as the options say, split before the frames `starts`."""
     has = {channel.name for channel in clip.inputs}
     for name in options.inputs:
         if name not in CLOCKS and name not in has:
@@ -391,12 +340,15 @@ def in_parts(clip: Clip, starts: Sequence[int], options: ReadOptions) -> list[Cl
                 f"{clip.name} is no grid with a variable {name}; inputs are variables of a NetCDF "
                 f"file or a Zarr store, or {' or '.join(CLOCKS)}"
             )
+    if starts is None:
+        scenes = find_cuts(clip.frames) if clip.pictures and options.cuts else []
+        starts = sorted({*gaps_in(clip), *scenes})
     missing, notes = missing_value(clip, options)
     clip = replace(clip, notes=(*clip.notes, *notes))
     parts = [clip]
     if starts:
         parts = [
-            replace(clip.part(first, last), first=0, name=f"{clip.name} [{k}]")
+            replace(clip.part(first, last), name=f"{clip.name} [{k}]")
             for k, (first, last) in enumerate(pairwise([0, *starts, len(clip)]), 1)
         ]
     return [apply_options(part, options, missing) for part in parts]
@@ -407,25 +359,20 @@ def gaps_in(clip: Clip) -> list[int]:
     rate they have.
 
     Raises:
-        ValueError: times that stand still or run backwards, or that more often than not are unlike
-            the usual step.
+        ValueError: times that stand still or run backwards, or that often are unlike the usual
+            step.
     """
     if clip.times is None or len(clip) < 2 or clip.pictures:
         return []
     steps, usual = np.diff(clip.times), clip.step
-    forwards = np.asarray(steps > 0 * usual, bool)
-    if not forwards.all():
-        k = int(np.argmin(forwards))
-        raise ValueError(
-            f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) to the next "
-            f"({clip.times[k + 1]})"
-        )
+    backwards = ~np.asarray(steps > 0 * usual, bool)
     # Months are 28 to 31 days long, and still one a step.
-    odd = np.asarray((steps > 1.5 * usual) | (steps < 0.8 * usual), bool)
-    if odd.mean() > 0.25:
+    odd = backwards | np.asarray((steps > 1.5 * usual) | (steps < 0.8 * usual), bool)
+    if backwards.any() or odd.mean() > 0.25:
+        k = int(np.argmax(backwards if backwards.any() else odd))
         raise ValueError(
-            f"{clip.name}: the time step is irregular, from {format_step(steps.min())} to "
-            f"{format_step(steps.max())}; bring the frames to one step first (xarray's resample "
-            "or interp does)"
+            f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) in the "
+            f"usual step: steps are {format_step(steps.min())} to {format_step(steps.max())}; "
+            "bring the frames to one step first (xarray's resample or interp does)"
         )
     return [int(k) + 1 for k in np.flatnonzero(odd)]

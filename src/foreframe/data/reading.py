@@ -26,10 +26,8 @@ def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[
     if not isinstance(options.missing, str):
         return options.missing, []
     value = stand_in(clip)
-    if value is None:
-        return None, []
     note = f"{value}, which the same pixels hold in every frame, is taken as no data"
-    return value, [f"{note} (missing says otherwise)"]
+    return value, [] if value is None else [f"{note} (missing says otherwise)"]
 
 
 class View(Frames):
@@ -42,24 +40,26 @@ class View(Frames):
     ) -> None:
         self.source, self.options, self.missing, self.inputs = source, options, missing, inputs
         t, c, *sides = source.shape
-        crop = options.crop
-        self.cropped = (crop[2], crop[3]) if crop else (sides[0], sides[1])
-        h, w = options.size or (side // options.coarsen for side in self.cropped)
+        top, left, h, w = options.crop or (0, 0, *sides)
+        block = options.coarsen
+        # The part that is read: a rest beyond whole blocks is left out.
+        self.rows = slice(top, top + h // block * block)
+        self.columns = slice(left, left + w // block * block)
+        h, w = options.size or (h // block, w // block)
         channels = {"grey": 1, "rgb": 3}.get(options.colour, c)
         self.shape = (-(-t // options.every), channels, h, w)
         kind = source.dtype
-        exact = missing is None and kind.kind != "b" and (options.coarsen == 1 or kind == np.uint8)
+        exact = missing is None and kind.kind != "b" and (block == 1 or kind == np.uint8)
         self.dtype = kind if exact or kind.kind == "f" else FLOAT32
 
     @property
+    def same_grid(self) -> bool:
+        return self.options.crop is None and self.shape[2:] == self.source.shape[2:]
+
+    @property
     def changes_nothing(self) -> bool:
-        options = self.options
-        return (
-            self.missing is None
-            and options.crop is None
-            and options.coarsen == options.every == 1
-            and self.shape[1:] == self.source.shape[1:]
-        )
+        same_values = self.missing is None and self.shape[1] == self.source.shape[1]
+        return same_values and self.same_grid and self.options.every == 1
 
     @property
     def broken(self) -> set[int]:
@@ -82,18 +82,12 @@ class View(Frames):
         return seen
 
     def _apply(self, frames: np.ndarray) -> np.ndarray:
-        crop = self.options.crop
-        if crop:
-            frames = frames[:, :, crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
+        frames = frames[:, :, self.rows, self.columns]
         if self.missing is not None:
             absent = frames == self.missing
             absent[:, absent.shape[1] - self.inputs :] = False  # of what is forecast alone
             frames = np.where(absent, np.float32(np.nan), frames.astype(np.float32))
         frames = _recoloured(frames, self.options.colour)
-        block = self.options.coarsen
-        if block > 1:
-            h, w = (side // block * block for side in frames.shape[-2:])
-            frames = frames[..., :h, :w]
         return resized(frames, self.shape[2], self.shape[3], self.dtype)
 
 
@@ -105,14 +99,13 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
             budget.
     """
     frames = View(clip.frames, options, missing, len(clip.inputs))
-    h, w = frames.cropped
-    if options.crop:
-        top, left, *_ = options.crop
-        rows, columns = clip.frames.shape[2:]
-        if top + h > rows or left + w > columns:
-            raise ValueError(
-                f"{clip.name}: crop {list(options.crop)} reaches beyond frames of {rows}x{columns}"
-            )
+    rows, columns = clip.frames.shape[2:]
+    top, left, h, w = options.crop or (0, 0, rows, columns)
+    if top + h > rows or left + w > columns:
+        raise ValueError(
+            f"{clip.name}: crop {list(options.crop or ())} reaches beyond frames of "
+            f"{rows}x{columns}"
+        )
     if min(h, w) < options.coarsen:
         raise ValueError(
             f"{clip.name}: frames of {h}x{w} are too small to coarsen by {options.coarsen}"
@@ -144,31 +137,27 @@ def one_by_one(frames: Iterator[np.ndarray], options: ReadOptions) -> Iterator[n
 
 def _coordinate(coordinate: Coordinate, view: View) -> Coordinate:
     """A coordinate along rows, columns or both, cropped and averaged as the frames are."""
-    h, w = view.source.shape[2:]
-    top, left, rows, columns = view.options.crop or (0, 0, h, w)
-    taken = {"row": (top, rows, view.shape[2]), "column": (left, columns, view.shape[3])}
     if not coordinate.dims:
-        whole = (rows, columns, *view.shape[2:]) == (h, w, h, w)
-        return coordinate if whole else without_corner(coordinate)
+        return coordinate if view.same_grid else without_corner(coordinate)
+    taken = {"row": (view.rows, view.shape[2]), "column": (view.columns, view.shape[3])}
     values = coordinate.values
     for axis, side in enumerate(coordinate.dims):
-        along = values.swapaxes(0, axis)
-        values = _stretched(along, *taken[side], view.options.coarsen).swapaxes(0, axis)
+        part, count = taken[side]
+        values = _stretched(values.swapaxes(0, axis)[part], count).swapaxes(0, axis)
     return replace(coordinate, values=values)
 
 
-def _stretched(values: np.ndarray, start: int, count: int, new: int, coarsen: int) -> np.ndarray:
-    """`count` values from `start` on, along the first axis, at the places of `new` pixels: on a
-    straight line between neighbours, which goes on beyond the outermost.
+def _stretched(values: np.ndarray, count: int) -> np.ndarray:
+    """Values along the first axis at the places of `count` pixels: on a straight line between
+    neighbours, which goes on beyond the outermost.
     """
-    values = values[start : start + count]
-    count = new * coarsen if coarsen > 1 else count  # the rest at the end is in no block
-    if count == new:
+    n = len(values)
+    if n == count:
         return values
-    if len(values) < 2:
-        return np.repeat(values, new, axis=0)
-    at = (np.arange(new) + 0.5) * count / new - 0.5
-    before = np.clip(np.floor(at).astype(int), 0, len(values) - 2)
+    if n < 2:
+        return np.repeat(values, count, axis=0)
+    at = (np.arange(count) + 0.5) * n / count - 0.5
+    before = np.clip(np.floor(at).astype(int), 0, n - 2)
     share = (at - before).reshape(-1, *[1] * (values.ndim - 1))
     stretched = values[before] * (1 - share) + values[before + 1] * share
     return stretched.astype(values.dtype if values.dtype.kind == "f" else np.float64)

@@ -2,7 +2,6 @@
 in two of them.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -124,11 +123,14 @@ def _cut_in_time(parts: Sequence[Clip], shares: Sequence[float], gap: int) -> di
     return cut
 
 
-def lacking(split: str, clips: Sequence[Clip], options: SplitOptions, window: Window) -> str:
+def lacking(clips: Sequence[Clip], window: Window) -> str:
     """What a split without a window needs, in words."""
-    if not options.shares[SPLITS.index(split)] and not clips:
-        return "its share is 0"
     longest = max(map(len, clips), default=0)
+    if longest >= window.length:
+        return (
+            "each holds damaged frames, or too little to forecast from: use a smaller past and "
+            "future (--past, --future), or a smaller active (--splits.active)"
+        )
     return (
         f"its longest stretch has {longest} frames, and a window takes {window.length}: use a "
         "smaller past and future (--past, --future), a larger share (--splits.shares), or a longer "
@@ -141,20 +143,18 @@ def split_lines(clips: Mapping[str, Sequence[Clip]], windows: Mapping[str, int])
     lines = []
     for split in SPLITS:
         parts = clips[split]
-        dated = [c.times for c in parts if c.times is not None and c.times.dtype.kind == "M"]
+        times = [c.times for c in parts if c.times is not None]
         when = ""
-        if parts and len(dated) == len(parts):
-            first, last = min(t[0] for t in dated), max(t[-1] for t in dated)
+        if parts and len(times) == len(parts) and all(t.dtype.kind == "M" for t in times):
+            first, last = min(t[0] for t in times), max(t[-1] for t in times)
             when = f", {np.datetime64(first, 'm')} to {np.datetime64(last, 'm')}"
-        elif len(parts) == 1:
-            when = f", {parts[0].first} to {parts[0].first + len(parts[0]) - 1}"
+        elif len(parts) == len(times) == 1 and times[0].dtype.kind == "f":
+            when = f", {times[0][0]:.2f} to {times[0][-1]:.2f} s"
         what = f"{sum(map(len, parts))} frames of {plural(len(parts), 'recording')}"
-        lines.append(f"{split:<12}{windows[split]} windows in {what}{when}")
+        lines.append(f"{split:<12}{plural(windows[split], 'window')} in {what}{when}")
     return lines
 
 
 def noted(clips: Sequence[Clip]) -> list[str]:
     """The notes that reading has left on recordings, each once."""
-    notes = Counter(note for clip in clips for note in clip.notes)
-    several = f"of {len(clips)} recordings" if len(clips) > 1 else ""
-    return [f"note: {note}" + (f" ({n} {several})" if several else "") for note, n in notes.items()]
+    return [f"note: {note}" for note in dict.fromkeys(note for c in clips for note in c.notes)]

@@ -5,7 +5,8 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from copy import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -23,12 +24,11 @@ from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
-from foreframe.data.arrays import array_of, data_name
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.header_limits import frames_at_once
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
-from foreframe.data.readers import breaks, in_parts
+from foreframe.data.readers import in_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory; more are kept in a file
@@ -36,53 +36,6 @@ CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
 ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Recordings that fit together, and whose frames are quick to get at.
-
-    Args:
-        name: of all of them, for messages.
-        recordings: each in its parts, by the folder that decides their split (see `split_clips`).
-        budget: GiB that reading may take at once.
-    """
-
-    name: str
-    recordings: Mapping[str, Sequence[Sequence[Clip]]]
-    budget: float
-
-    @property
-    def clips(self) -> list[Clip]:
-        """All parts of all recordings, in order."""
-        folders = self.recordings.values()
-        return [part for recordings in folders for parts in recordings for part in parts]
-
-
-def decode(source: Any, options: ReadOptions, tile: int = 0) -> Decoded:
-    """The recordings in `source`, decoded; refused before that where they do not fit together.
-
-    Args:
-        source: anything that `foreframe.clips_from` opens.
-        options: how it is read.
-        tile: side of the tiles that windows are of, which recordings of several sizes need.
-
-    Raises:
-        ValueError: what reading raises; recordings of different sizes; no room on the disk.
-    """
-    recordings = {
-        folder: [in_parts(clip, breaks(clip, options), options) for clip in clips]
-        for folder, clips in raw_by_folder(source, options).items()
-    }
-    read = Decoded("", recordings, options.budget)
-    name = str(source) if isinstance(source, str | Path) else read.clips[0].name
-    _check_sizes(name, read.clips, tile)
-    quick = iter(decoded(read.clips, source, options))
-    recordings = {
-        folder: [[with_clocks(next(quick), options.inputs) for _ in parts] for parts in inside]
-        for folder, inside in recordings.items()
-    }
-    return Decoded(name, recordings, options.budget)
 
 
 class Recordings(ClipSet):
@@ -93,9 +46,8 @@ class Recordings(ClipSet):
     (~/.cache/foreframe).
 
     Args:
-        source: anything that `foreframe.clips_from` opens, or what `decode` made of it, so that
-            several splits share it. URLs and xarray objects have no date: times, first and last
-            frame tell whether a file of decoded frames is still theirs.
+        source: anything that `foreframe.clips_from` opens. URLs and xarray objects have no date:
+            times and some frames tell whether a file of decoded frames is still theirs.
         split: "train", "validation", "test" or "all".
         window: past and future frames of an item.
         scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with
@@ -103,7 +55,8 @@ class Recordings(ClipSet):
         reading, splits: see there.
 
     Raises:
-        ValueError: what reading raises; recordings of different sizes; a split without a window.
+        ValueError: what reading raises; recordings of different sizes; a split without a window;
+            values beyond [0,1] where a `Scaling` is of that range, except 8-bit pictures.
     """
 
     bounded = False
@@ -118,32 +71,42 @@ class Recordings(ClipSet):
         reading: ReadOptions = ReadOptions(),  # noqa: B008
         splits: SplitOptions = SplitOptions(),  # noqa: B008
     ) -> None:
-        if split not in (*SPLITS, "all"):
-            raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
-        read = source if isinstance(source, Decoded) else decode(source, reading, splits.tile)
-        self.name, self.split, self.window, self.splits = read.name, split, window, splits
-        self._budget, self._all = read.budget, read.clips
-        self._by_split = split_clips(read.recordings, splits, window)
-        self.clips = self._all if split == "all" else self._by_split[split]
-        channels = self._all[0].inputs
+        recordings = decode(source, reading, splits.tile)
+        self.window, self.splits, self._budget = window, splits, reading.budget
+        clips = [part for inside in recordings.values() for parts in inside for part in parts]
+        self.name = str(source) if isinstance(source, str | Path) else clips[0].name
+        self._by_split = split_clips(recordings, splits, window) | {"all": clips}
+        channels = clips[0].inputs
         self.inputs = len(channels)
-        unknown = [k for k, channel in enumerate(channels) if not channel.known]
-        self._unknown = [k - len(channels) for k in unknown]
-        self.scaling = self._with_inputs(self._scaling(scaling))
-        self.windows = list(self._windows(self.clips, split))
-        self.by_epoch = split == "train" and splits.augment != "none"
+        self._unknown = [k - len(channels) for k, c in enumerate(channels) if not c.known]
+        train = self._by_split["train"] or clips
+        self.scaling = fit_scaling(self.name, clips, train, scaling, self._budget)
+        if isinstance(scaling, Scaling) and scaling.is_unit:
+            self._check_range()
+        self._take(split)
+
+    def of_split(self, split: str) -> "Recordings":
+        """Another split of the same recordings, which shares frames and scaling."""
+        other = copy(self)
+        other._take(split)
+        return other
+
+    def _take(self, split: str) -> None:
+        if split not in self._by_split:
+            raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
+        self.split = split
+        self.clips = self._by_split[split]
+        self.windows = list(self._windows(split))
+        self.by_epoch = split == "train" and self.splits.augment != "none"
         if not self.windows:
-            if max(map(len, self.clips), default=0) >= window.length:
-                smaller = " or a smaller active" if splits.active else ""
-                raise ValueError(
-                    f"{self.name}: each window of {window.length} frames in {split} holds damaged "
-                    "frames, or too little to forecast from; use a smaller past and future"
-                    f"{smaller}"
-                )
             raise ValueError(
-                f"{self.name}: no window of {window.past} past and {window.future} future frames "
-                f"in {split}: {lacking(split, self.clips, splits, window)}"
+                f"{self.name}: no window of {self.window.past} past and {self.window.future} "
+                f"future frames in {split}: {lacking(self.clips, self.window)}"
             )
+
+    def _windows(self, split: str) -> Iterator[tuple[int, int, int, int]]:
+        clips = self._by_split[split]
+        return windows_in(clips, split, self.window, self.splits, self.scaling, self._budget)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -172,146 +135,157 @@ class Recordings(ClipSet):
             past = self.window.past
             values[past:, self._unknown] = values[past - 1 : past, self._unknown]
         values = self.scaling.from_pictures(values)
-        # What lies in memory stays as it is; what a file gave is nobody else's.
-        own = np.array if isinstance(frames, ArrayFrames) else np.ascontiguousarray
-        return self.scaling.to_network(torch.from_numpy(own(values, dtype=np.float32)))
+        return self.scaling.to_network(torch.from_numpy(np.array(values, dtype=np.float32)))
 
     def dtype_of(self, index: int) -> np.dtype:
         return self.clips[self.windows[index][0]].frames.dtype
 
-    def _scaling(self, given: str | Mapping[str, Any] | Scaling | None) -> Scaling:
-        named = [clip for clip in self._all if clip.units]
-        units = named[0].units if named else ""
-        for clip in named:
-            check_units(clip.units, units, clip.name, f"{named[0].name} in")
-        if given is None and self._all[0].frames.dtype == np.uint8:
-            return Scaling(0, 255, units)
-        wanted = scaling_from("minmax" if given is None else given)
-        if isinstance(wanted, Scaling):
-            check_units(units, wanted.units, str(self.name), "the scaling is for")
-            return wanted if wanted.units or not units else replace(wanted, units=units)
-        moments = Moments()
-        for clip in self._by_split["train"] or self._all:
-            for frames in _chunks(clip, self._budget):
-                moments = moments.plus(frames[:, : clip.channels])
-        if moments.count == 0:
-            raise ValueError(f"{self.name}: every value of the training frames is missing")
-        try:
-            return Scaling.from_moments(moments, units, wanted)
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from None
-
-    def _with_inputs(self, scaling: Scaling) -> Scaling:
-        """The scaling with one for each input: from its lowest to its highest value in the training
-        frames.
-        """
-        if not self.inputs or scaling.inputs:
-            return scaling
-        moments = [Moments() for _ in range(self.inputs)]
-        for clip in self._by_split["train"] or self._all:
-            for frames in _chunks(clip, self._budget):
-                for k, before in enumerate(moments):
-                    moments[k] = before.plus(frames[:, clip.channels + k])
-        ends = []
-        for channel, m in zip(self._all[0].inputs, moments, strict=True):
-            if m.count == 0:
-                raise ValueError(f"{self.name}: every value of {channel.name} is missing")
-            above = m.highest if m.highest > m.lowest else m.lowest + 1  # one value has no range
-            is_clock = channel.name.partition(", ")[0] in CLOCKS
-            ends.append((-1, 1) if is_clock else (m.lowest, above))
-        return replace(scaling, inputs=tuple(ends))
-
-    def _windows(self, clips: Sequence[Clip], split: str) -> Iterator[tuple[int, int, int, int]]:
-        """(clip, first frame, top, left) of every window without a damaged frame that has
-        something to forecast from, and to compare with: of a tile a quarter of the past must be
-        known, of a whole frame anything. Tiles to train on overlap by half, others no more than
-        they must.
-        """
-        past, length, tile = self.window.past, self.window.length, self.splits.tile
-        spacing = max(1, tile // (2 if split == "train" else 1))
-        for number, clip in enumerate(clips):
-            h, w = clip.frames.shape[2:]
-            places = list(_places(h, w, tile, spacing))
-            starts = np.arange(0, len(clip) - length + 1, self.window.stride)
-            for k in clip.frames.broken:
-                starts = starts[(starts > k) | (k >= starts + length)]
-            if not len(starts):
-                continue
-            wanted = np.ones((len(starts), len(places)), bool)
-            if self.splits.active or clip.frames.dtype.kind == "f":
-                known, active = (_means(values) for values in self._content(clip, places))
-                least = ENOUGH - ROUNDING if tile else ROUNDING
-                wanted &= known(starts, starts + past) > least
-                wanted &= known(starts + past, starts + length) > ROUNDING
-                wanted &= active(starts, starts + past) > self.splits.active - ROUNDING
-            for start, places_of in zip(starts.tolist(), wanted, strict=True):
-                for place in np.flatnonzero(places_of).tolist():
-                    yield number, start, *places[place]
-
-    def _content(
-        self, clip: Clip, places: Sequence[tuple[int, int]]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """For each frame of a clip and each tile: the share of values that are known, and of those
-        that are active.
-        """
-        known, active = (np.zeros((len(clip), len(places)), np.float32) for _ in range(2))
-        side = self.splits.tile or max(clip.frames.shape[2:])
-        scaling = replace(self.scaling, inputs=())
-        row = 0
-        for values in _chunks(clip, self._budget):
-            rows = slice(row, row := row + len(values))
-            values = values[:, : clip.channels]
-            y = None
-            if self.splits.active:
-                y = scaling.to_network(scaling.from_pictures(values).astype(np.float32))
-            for k, (top, left) in enumerate(places):
-                tile = np.s_[:, :, top : top + side, left : left + side]
-                known[rows, k] = np.isfinite(values[tile]).mean(axis=(1, 2, 3))
-                if y is not None:
-                    active[rows, k] = (y[tile] > ACTIVE).mean(axis=(1, 2, 3))
-        return known, active
-
-    def check_range(self) -> None:
+    def _check_range(self) -> None:
         """Refuse what a forecaster trained on [0, 1] cannot mean; 8-bit pictures are brought there.
 
         Raises:
-            ValueError: values beyond [0, 1] where `scaling` is that range.
+            ValueError: values beyond [0, 1].
         """
-        for clip in self._all:
-            if not self.scaling.is_unit or clip.frames.dtype == np.uint8:
-                continue
-            for k in np.linspace(0, len(clip) - 1, min(len(clip), 16)).astype(int).tolist():
-                values = clip.frames.read(k, k + 1)[:, : clip.channels]
-                known = values[np.isfinite(values)]
-                if known.size and not -1e-3 <= known.min() <= known.max() <= 1 + 1e-3:
-                    raise ValueError(
-                        f"{clip.name}: frame {k} has values from {known.min():.4g} to "
-                        f"{known.max():.4g}, but the model was trained on [0, 1]; scale them to "
-                        "that range first, or train on these"
-                    )
+        for clip in self._by_split["all"]:
+            moments = Moments()
+            for k in range(0, len(clip), max(1, len(clip) // 16)):
+                moments = moments.plus(clip.frames[k : k + 1, : clip.channels])
+            outside = moments.lowest < -1e-3 or moments.highest > 1 + 1e-3
+            if outside and clip.frames.dtype != np.uint8:
+                raise ValueError(
+                    f"{clip.name}: values run from {moments.lowest:.4g} to {moments.highest:.4g}, "
+                    "but the model was trained on [0, 1]; scale them to that range first, or train "
+                    "on these"
+                )
 
     def report(self) -> list[str]:
         """A line a split: how many recordings, frames and windows, and from when to when; and what
         reading has to tell.
         """
-        counts = {
-            split: len(self)
-            if split == self.split
-            else sum(1 for _ in self._windows(self._by_split[split], split))
-            for split in SPLITS
-        }
-        return [*split_lines(self._by_split, counts), *noted(self._all)]
+        counts = {split: sum(1 for _ in self._windows(split)) for split in SPLITS}
+        return [*split_lines(self._by_split, counts), *noted(self._by_split["all"])]
+
+
+def fit_scaling(
+    name: str,
+    clips: Sequence[Clip],
+    train: Sequence[Clip],
+    given: str | Mapping[str, Any] | Scaling | None,
+    budget: float,
+) -> Scaling:
+    """The scaling of recordings, fitted to those to train on where it is not given; that of an
+    input is from its lowest to its highest value.
+
+    Raises:
+        ValueError: clips in several units, or in others than the scaling; frames that no scaling
+            can be fitted to.
+    """
+    named = [clip for clip in clips if clip.units]
+    units = named[0].units if named else ""
+    for clip in named:
+        check_units(clip.units, units, clip.name, f"{named[0].name} in")
+    if given is None:
+        given = Scaling(0, 255) if clips[0].frames.dtype == np.uint8 else "minmax"
+    scaling = scaling_from(given)
+    inputs = clips[0].inputs
+    if isinstance(scaling, Scaling):
+        check_units(units, scaling.units, name, "the scaling is for")
+        scaling = replace(scaling, units=scaling.units or units)
+        if scaling.inputs or not inputs:
+            return scaling
+    targets, *others = _moments(train, budget)
+    ends = []
+    for channel, m in zip(inputs, others, strict=True):
+        above = m.highest if m.highest > m.lowest else m.lowest + 1  # one value has no range
+        is_clock = channel.name.partition(", ")[0] in CLOCKS
+        ends.append((-1, 1) if is_clock else (m.lowest, above))
+    try:
+        if isinstance(scaling, str):
+            scaling = Scaling.from_moments(targets, units, scaling)
+        return replace(scaling, inputs=tuple(ends))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def windows_in(
+    clips: Sequence[Clip],
+    split: str,
+    window: Window,
+    options: SplitOptions,
+    scaling: Scaling,
+    budget: float,
+) -> Iterator[tuple[int, int, int, int]]:
+    """(clip, first frame, top, left) of every window of a split without a damaged frame that has
+    something to forecast from, and to compare with: of a tile a quarter of the past must be known,
+    of a whole frame anything. Tiles to train on overlap by half, others no more than they must.
+    """
+    past, length, tile = window.past, window.length, options.tile
+    spacing = max(1, tile // (2 if split == "train" else 1))
+    for number, clip in enumerate(clips):
+        h, w = clip.frames.shape[2:]
+        places = list(_places(h, w, tile, spacing))
+        starts = np.arange(0, len(clip) - length + 1, window.stride)
+        for k in clip.frames.broken:
+            starts = starts[(starts > k) | (k >= starts + length)]
+        if not len(starts):
+            continue
+        wanted = np.ones((len(starts), len(places)), bool)
+        if options.active or clip.frames.dtype.kind == "f":
+            contents = _content(clip, places, options, replace(scaling, inputs=()), budget)
+            known, active = map(_means, contents)
+            least = ENOUGH - ROUNDING if tile else ROUNDING
+            wanted &= known(starts, starts + past) > least
+            wanted &= known(starts + past, starts + length) > ROUNDING
+            wanted &= active(starts, starts + past) > options.active - ROUNDING
+        for start, at in zip(starts.tolist(), wanted, strict=True):
+            for place in np.flatnonzero(at).tolist():
+                yield number, start, *places[place]
+
+
+def _content(
+    clip: Clip,
+    places: Sequence[tuple[int, int]],
+    options: SplitOptions,
+    scaling: Scaling,
+    budget: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each frame of a clip and each tile: the share of values that are known, and of those
+    that are active.
+    """
+    known, active = (np.zeros((len(clip), len(places)), np.float32) for _ in range(2))
+    side = options.tile or max(clip.frames.shape[2:])
+    row = 0
+    for values in _chunks(clip, budget):
+        rows = slice(row, row := row + len(values))
+        values = values[:, : clip.channels]
+        y = values
+        if options.active:
+            y = scaling.to_network(scaling.from_pictures(values).astype(np.float32))
+        for k, (top, left) in enumerate(places):
+            tile = np.s_[:, :, top : top + side, left : left + side]
+            known[rows, k] = np.isfinite(values[tile]).mean(axis=(1, 2, 3))
+            if options.active:
+                active[rows, k] = (y[tile] > ACTIVE).mean(axis=(1, 2, 3))
+    return known, active
+
+
+def _moments(clips: Sequence[Clip], budget: float) -> list[Moments]:
+    """Statistics of what is forecast, of all its channels together, and of each input."""
+    targets, all_channels = clips[0].channels, clips[0].frames.shape[1]
+    groups = [slice(targets), *(slice(k, k + 1) for k in range(targets, all_channels))]
+    found = [Moments() for _ in groups]
+    for clip in clips:
+        for frames in _chunks(clip, budget):
+            found = [m.plus(frames[:, group]) for m, group in zip(found, groups, strict=True)]
+    return found
 
 
 def _places(h: int, w: int, tile: int, spacing: int) -> Iterator[tuple[int, int]]:
     """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where
     there are none.
     """
-    if not tile:
-        yield 0, 0
-        return
-    for top in _starts(h, tile, spacing):
-        for left in _starts(w, tile, spacing):
+    for top in _starts(h, tile or h, spacing):
+        for left in _starts(w, tile or w, spacing):
             yield top, left
 
 
@@ -338,7 +312,46 @@ def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> n
 # Frames, decoded once
 
 
-def _check_sizes(name: str, clips: Sequence[Clip], tile: int) -> None:
+def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[list[Clip]]]:
+    """The recordings in `source`, each in its parts, by the folder that decides their split (see
+    `split_clips`), with frames any stretch of which is quick to get at: in memory, or in a .npy
+    file.
+
+    Args:
+        source: anything that `foreframe.clips_from` opens.
+        options: how it is read.
+        tile: side of the tiles that windows are of, which recordings of several sizes need.
+
+    Raises:
+        ValueError: what reading raises; recordings of different sizes; no room on the disk.
+    """
+    recordings = {
+        folder: [in_parts(clip, options) for clip in clips]
+        for folder, clips in raw_by_folder(source, options).items()
+    }
+    clips = [part for inside in recordings.values() for parts in inside for part in parts]
+    _check_sizes(clips, tile)
+    slow = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, ArrayFrames))
+    fits = slow <= min(IN_MEMORY, options.budget * GIB)
+
+    def quick(clip: Clip) -> Frames:
+        if isinstance(clip.frames, ArrayFrames):
+            return clip.frames
+        if fits:  # of a .npy too: a copy is quicker than a call for each window
+            return _in_memory(clip, options.budget)
+        is_npy = isinstance(clip.frames, NpyFrames)
+        return clip.frames if is_npy else _in_file(clip, source, options)
+
+    return {
+        folder: [
+            [with_clocks(replace(part, frames=quick(part)), options.inputs) for part in parts]
+            for parts in inside
+        ]
+        for folder, inside in recordings.items()
+    }
+
+
+def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
     """Refuse recordings whose windows do not fit into one batch."""
     sizes = {clip.frames.shape[1:] for clip in clips}
     channels = {size[0] for size in sizes}
@@ -347,42 +360,7 @@ def _check_sizes(name: str, clips: Sequence[Clip], tile: int) -> None:
         two = " and ".join("x".join(map(str, size)) for size in sorted(sizes)[:2])
         grey = "colour grey makes their channels one"
         cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
-        raise ValueError(f"{name}: recordings of different sizes, {two}; {cure}")
-
-
-def _stamps(source: Any) -> list[tuple[str, int, int]] | None:
-    """Names, sizes and dates of the files in `source`: when these change, so does what they hold.
-    Of an array its checksum, since it may be written to. None of a URL or an xarray object.
-    """
-    if isinstance(source, np.ndarray | Tensor):
-        values, checksum = array_of(source), 0
-        for k in range(0, len(values), CHUNK):
-            checksum = crc32(np.ascontiguousarray(values[k : k + CHUNK]).data, checksum)
-        return [(data_name(source), values.nbytes, checksum)]
-    if not isinstance(source, str | Path) or "://" in str(source):
-        return None
-    path = Path(source)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.exists()]
-
-
-def decoded(clips: Sequence[Clip], source: Any, options: ReadOptions) -> list[Clip]:
-    """The clips of `source` with their frames where any stretch of them is quick to get at: in
-    memory, or in a .npy file.
-    """
-    kinds = [(clip, type(clip.frames)) for clip in clips]
-    slow = sum(_bytes(clip) for clip, kind in kinds if kind not in (ArrayFrames, NpyFrames))
-    stored = sum(_bytes(clip) for clip, kind in kinds if kind is NpyFrames)
-    room = min(IN_MEMORY, options.budget * GIB)
-
-    def quick(clip: Clip) -> Frames:
-        if isinstance(clip.frames, ArrayFrames):
-            return clip.frames
-        if isinstance(clip.frames, NpyFrames):  # a copy is quicker than a call for each window
-            return _in_memory(clip, options.budget) if slow + stored <= room else clip.frames
-        return _in_memory(clip, options.budget) if slow <= room else _in_file(clip, source, options)
-
-    return [replace(clip, frames=quick(clip)) for clip in clips]
+        raise ValueError(f"recordings of different sizes, {two}; {cure}")
 
 
 def _bytes(clip: Clip) -> int:
@@ -404,58 +382,55 @@ def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
     return ArrayFrames(frames, clip.frames.broken)
 
 
+def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
+    """What decoded frames depend on: how they are read, and names, sizes and dates of the files in
+    `source`; of what is no file here, times and some of the frames.
+    """
+    if isinstance(source, str | Path) and "://" not in str(source):
+        path = Path(source)
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        stats = [(file, file.stat()) for file in files]
+        stamps: Any = [(str(f.resolve()), stat.st_size, stat.st_mtime_ns) for f, stat in stats]
+    else:
+        some = np.linspace(0, len(clip) - 1, 16).astype(int).tolist()
+        stamps = [crc32(np.ascontiguousarray(clip.frames.read(k, k + 1)).data) for k in some]
+        stamps.append(None if clip.times is None else clip.times.tolist())
+    how = asdict(options) | {"budget": None}  # which changes no frame
+    return repr((stamps, clip.name, clip.frames.shape, how))
+
+
 def _in_file(clip: Clip, source: Any, options: ReadOptions) -> NpyFrames:
-    """The same in a .npy file that later runs use again; its name tells the source's names, sizes,
-    dates and how it was read.
+    """The same in a .npy file that later runs use again, with the numbers of damaged frames beside
+    it.
 
     Raises:
-        ValueError: the disk has no room for it.
+        ValueError: the disk has no room for it, or what was written is whole no more.
     """
-    stamps: Any = _stamps(source)
-    if stamps is None:
-        ends = [clip.frames.read(k, k + 1).tobytes() for k in (0, len(clip) - 1)]
-        times = None if clip.times is None else clip.times.tolist()
-        stamps = (times, [hashlib.sha256(end).hexdigest() for end in ends])
-    how = asdict(options)
-    del how["budget"]  # which changes no frame
-    identity = repr((stamps, clip.name, clip.frames.shape, how))
-    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
+    key = hashlib.sha256(_identity(clip, source, options).encode()).hexdigest()[:24]
     folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
-    if (cached := _decoded_before(file, damaged, clip, options.budget)) is not None:
-        return cached
+    if not (file.exists() and damaged.exists()):
+        _check_disk(clip, folder)
+        cure = "size, coarsen or every make them fewer"
+        warn(f"{clip.name}: {in_gib(_bytes(clip))} of frames are decoded into {file}; {cure}")
+        with atomic_write(file) as rough, rough.open("wb") as out:
+            kind = np.lib.format.dtype_to_descr(clip.frames.dtype)
+            header = {"descr": kind, "fortran_order": False, "shape": clip.frames.shape}
+            np.lib.format.write_array_header_2_0(out, header)
+            for chunk in _chunks(clip, options.budget):
+                out.write(np.ascontiguousarray(chunk).data)
+        with atomic_write(damaged) as rough:
+            rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
+    broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
+    return replace(frames_in(file, header_of(file), options.budget), damaged=broken)
+
+
+def _check_disk(clip: Clip, folder: Path) -> None:
     where = next(place for place in (folder, *folder.parents) if place.exists())
-    free, need = shutil.disk_usage(where).free, _bytes(clip)
-    if need > free:
+    free = shutil.disk_usage(where).free
+    if _bytes(clip) > free:
         raise ValueError(
-            f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where "
+            f"{clip.name}: {in_gib(_bytes(clip))} of frames would be decoded into {folder}, where "
             f"{in_gib(free)} are free; size, coarsen or every make them fewer, and FOREFRAME_CACHE "
             "names another folder"
         )
-    warn(
-        f"{clip.name}: {in_gib(need)} of frames are decoded into {file}; size, coarsen or every "
-        "make them fewer"
-    )
-    with atomic_write(file) as rough, rough.open("wb") as out:
-        kind = np.lib.format.dtype_to_descr(clip.frames.dtype)
-        header = {"descr": kind, "fortran_order": False, "shape": clip.frames.shape}
-        np.lib.format.write_array_header_2_0(out, header)
-        for chunk in _chunks(clip, options.budget):
-            out.write(np.ascontiguousarray(chunk).data)
-    with atomic_write(damaged) as rough:
-        rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
-    cached = _decoded_before(file, damaged, clip, options.budget)
-    assert cached is not None
-    return cached
-
-
-def _decoded_before(file: Path, damaged: Path, clip: Clip, budget: float) -> NpyFrames | None:
-    """The frames that an earlier run has decoded; None where its files are not whole."""
-    try:
-        frames = frames_in(file, header_of(file), budget)
-        broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
-    except (OSError, ValueError):
-        return None
-    if (frames.shape, frames.dtype) != (tuple(clip.frames.shape), clip.frames.dtype):
-        return None
-    return replace(frames, damaged=broken)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from foreframe.base.schema import brief, check_plain, typed
+from foreframe.base.schema import check_plain, typed
 from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.clips.data_options import (
     BUDGET,

@@ -19,7 +19,7 @@ from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet
 from foreframe.data.opening import Splits, holds_recordings, open_splits
-from foreframe.data.readers import breaks, in_parts
+from foreframe.data.readers import in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.networks import clips_at_once, fewer_within
@@ -122,12 +122,12 @@ def look_at(
     """
     folders = raw_by_folder(source, reading)
     clips = [clip for inside in folders.values() for clip in inside]
-    parts = [in_parts(clip, breaks(clip, reading), reading) for clip in clips]
+    parts = [in_parts(clip, reading) for clip in clips]
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
     if longest.pictures and cuts and sum(map(len, clips)) <= LOOKED_THROUGH:
         at_cuts = replace(reading, cuts=True)
-        scenes = [in_parts(clip, breaks(clip, at_cuts), at_cuts) for clip in clips]
+        scenes = [in_parts(clip, at_cuts) for clip in clips]
     frames = longest.frames
     pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
     hours, monthly = _cadence(longest)
