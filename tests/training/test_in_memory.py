@@ -149,8 +149,8 @@ def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
 
 
 BAD = {
-    "text": (np.array([["a"]]), {}, "no numbers"),
-    "masked": (np.ma.masked_equal(frames(80, 16, 24), 3), {}, "masked"),
+    "text": (np.array([["a"]]), {}, "not numbers"),
+    "no axes": (torch.tensor(3.0), {}, "no recording"),
     "16 bits of clips": (frames(40, 5, 1, 16, 24).astype(np.uint16), {}, "uint8, or floats"),
     "few frames": (frames(9, 16, 24), {}, "no window"),
     "argument of a Dataset": (Waves(), {"n": 3}, "takes no argument 'n'"),

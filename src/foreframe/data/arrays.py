@@ -1,11 +1,10 @@
 """Clips and recordings in arrays: .npy and .npz files, and what lies in memory already."""
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +19,11 @@ from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data.datasets import ClipSet
-from foreframe.data.npy import (
-    Header,
-    NpyFrames,
-    check_numbers,
-    frames_in,
-    header_of,
-    read_header,
-)
+from foreframe.data.npy import Header, NpyFrames, check_numbers, frames_in, header_of, read_header
+from foreframe.data.store import in_one_line
 
 ARRAYS = (".npy", ".npz")
-# Names that an .npz may give to what belongs to its frames.
-TIMES = ("times", "time")
+# Names that an .npz may give to the places of its rows and columns.
 PLACES = ("latitude", "lat", "y", "longitude", "lon", "x")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 _PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
@@ -40,49 +32,33 @@ _PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 Source = str | Path | np.ndarray | Tensor
 
 
-class _Array(NamedTuple):
-    """An array of numbers in a file, which is not read yet, or in memory.
-
-    Args:
-        where: what its file, or itself, is called in messages.
-        name: in an archive; "" for a .npy, or in memory.
-        shape: of the array.
-        frames: gives its frames by their shape (T,C,H,W), read when they are needed; all at once
-            where they lie in an archive, or where the first axis runs fastest.
-    """
-
-    where: str
-    name: str
-    shape: tuple[int, ...]
-    frames: Callable[[tuple[int, ...]], Frames]
-
-
-def _array(source: Source, variable: str | None, budget: float) -> _Array:
-    """The array of frames in a file or in memory.
+def _opened(
+    source: Source, variable: str | None, budget: float
+) -> tuple[str, str, np.ndarray | NpyFrames]:
+    """The array of frames in a file or in memory: what it is called in messages, its name in an
+    archive ("" for a .npy, or in memory), and its values, which are read at once out of an archive
+    or where the first axis runs fastest, and else when they are needed.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, objects, anything but
             numbers.
     """
     if not isinstance(source, str | Path):
-        values = array_of(source)
-        name = data_name(source)
-        return _Array(name, "", values.shape, lambda shape: as_frames(values.reshape(shape)))
+        return data_name(source), "", array_of(source)
     path = Path(source)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    with _in_one_line(path):
-        headers = _headers(path)
-        name = "" if "" in headers else _chosen(headers, variable)
-        header = headers[name]
+    with in_one_line(f"{path} is not read as frames"):
+        name, header = _chosen(_headers(path), variable)
         check_numbers(header.dtype)
+    if name or header.fortran:
+        return str(path), name, read_named(path, [name], budget)[name]
+    return str(path), name, frames_in(path, header, budget)
 
-    def frames(shape: tuple[int, ...]) -> Frames:
-        if name or header.fortran:
-            return as_frames(read_named(path, [name], budget)[name].reshape(shape))
-        return frames_in(path, replace(header, shape=shape), budget)
 
-    return _Array(str(path), name, header.shape, frames)
+def _in_shape(values: np.ndarray | NpyFrames, shape: tuple[int, ...]) -> Frames:
+    """An array's frames by their shape (T,C,H,W)."""
+    if isinstance(values, NpyFrames):
+        return replace(values, shape=shape)
+    return as_frames(values.reshape(shape))
 
 
 def _headers(path: Path) -> dict[str, Header]:
@@ -98,6 +74,20 @@ def _headers(path: Path) -> dict[str, Header]:
     return headers
 
 
+def _chosen(headers: Mapping[str, Header], variable: str | None) -> tuple[str, Header]:
+    """The name of the array of frames, and its header."""
+    names = [name for name in ("", "frames", "clips") if name in headers]
+    names = names or [name for name, header in headers.items() if len(header.shape) >= 3]
+    if "" not in headers and variable is not None:
+        names = [name for name in headers if name == variable]
+    if len(names) != 1:
+        every = ", ".join(headers) or "none"
+        raise ValueError(
+            f"{variable or 'a single array of frames'} not found; variable names one of {every}"
+        )
+    return names[0], headers[names[0]]
+
+
 def read_named(path: Path, names: Sequence[str], budget: float) -> dict[str, np.ndarray]:
     """Those of the named arrays that a file has, in this machine's byte order and in C order, as
     torch wants them.
@@ -105,45 +95,15 @@ def read_named(path: Path, names: Sequence[str], budget: float) -> dict[str, np.
     Raises:
         ValueError: more than the budget; pickled objects; a damaged file.
     """
-    with _in_one_line(path):
+    with in_one_line(f"{path} is not read as frames"):
         headers = {name: header for name, header in _headers(path).items() if name in names}
-        # Turning an array whose first axis runs fastest takes it once more.
-        need = sum(header.size * (2 if header.fortran else 1) for header in headers.values())
-        each = [f"{name} of shape {header.shape}".lstrip() for name, header in headers.items()]
-        what = ", ".join(each)
-        check_budget(need, budget, what, "store it as .npy in C order, which is read by the frame")
-        if "" in headers:
-            arrays = {"": np.load(path, allow_pickle=False)}
-        else:
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {name: held[f"{name}.npy"] for name in headers}
-    return {
-        name: np.asarray(values, values.dtype.newbyteorder("="), order="C")
-        for name, values in arrays.items()
-    }
-
-
-@contextmanager
-def _in_one_line(path: Path) -> Iterator[None]:
-    """Whatever reading a damaged file raises, as a ValueError of one line that names it."""
-    try:
-        yield
-    except Exception as error:  # numpy, zipfile and zlib have half a dozen kinds
-        reason = " ".join(str(error).replace(f"{path}", "").split())[:300] or type(error).__name__
-        raise ValueError(f"{path} is not read as frames: {reason}") from None
-
-
-def _chosen(headers: Mapping[str, Header], variable: str | None) -> str:
-    """The name of the array of frames."""
-    names = [name for name in ("frames", "clips") if name in headers]
-    names = names or [name for name, header in headers.items() if len(header.shape) >= 3]
-    if variable is None and len(names) == 1:
-        return names[0]
-    if variable is None or variable not in headers:
-        missed = "a single array of frames" if variable is None else f"array {variable}"
-        every = ", ".join(headers) or "none"
-        raise ValueError(f"{missed} not found; variable names one of {every}")
-    return variable
+        need = sum(header.size for header in headers.values())
+        arrays = ", ".join(f"{name} {header.shape}".lstrip() for name, header in headers.items())
+        cure = "store it as .npy in C order, which is read by the frame"
+        check_budget(need, budget, f"{path}: {arrays}", cure)
+        held = np.load(path, allow_pickle=False)
+        found = {name: held[f"{name}.npy"] if name else held for name in headers}
+    return {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in found.items()}
 
 
 def read_arrays(source: Source, variable: str | None = None, budget: float = BUDGET) -> list[Clip]:
@@ -164,39 +124,45 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
         ValueError: no such file, not an array file, no such variable, pickled objects, axes that
             fit no recording, times that are no times, more than the budget; what `array_of` raises.
     """
-    array = _array(source, variable, budget)
-    shape, where = array.shape, array.where
-    if shape == PUBLISHED_SHAPE or len(shape) > (3 if array.name == "clips" else 4):
-        return [Clip(frames, name=f"{where}#{k}") for k, frames in enumerate(_clips(array))]
-    frames = array.frames(_as_recording(shape, where))
-    if not array.name:
+    where, name, values = _opened(source, variable, budget)
+    if _is_clips(values.shape, name):
+        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(values, where))]
+    frames = _in_shape(values, _with_channels(values.shape, 4, where))
+    if not name:
         return [Clip(frames, name=where)]
-    beside = read_named(Path(where), [*TIMES, *PLACES, "units"], budget)
-    return [_described(frames, beside, where, "" if array.name == "frames" else array.name)]
+    beside = read_named(Path(where), ["times", *PLACES, "units"], budget)
+    return [_described(frames, beside, where, "" if name == "frames" else name)]
 
 
-def _as_recording(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """The shape (T,C,H,W) of an array that is one recording.
+def _is_clips(shape: tuple[int, ...], name: str = "") -> bool:
+    """Whether an array holds clips (N,T,C,H,W) or (N,T,H,W), and not one recording (T,H,W) or
+    (T,C,H,W), which has at most four channels.
+    """
+    return len(shape) > 4 or (len(shape) == 4 and (name == "clips" or shape[1] > 4))
+
+
+def _with_channels(shape: tuple[int, ...], axes: int, name: str) -> tuple[int, ...]:
+    """The shape of a recording (T,C,H,W), of 4 axes, or of clips (N,T,C,H,W), of 5.
 
     Raises:
-        ValueError: other axes, or nothing in it.
+        ValueError: other axes, channels last, or nothing in it.
     """
-    if not (len(shape) == 3 or (len(shape) == 4 and shape[1] <= 4)):
+    last = len(shape) > 3 and shape[-1] <= 4 < shape[-3]
+    if len(shape) not in (axes - 1, axes) or 0 in shape or last:
         raise ValueError(
             f"{name}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, "
-            "nor clips (N,T,C,H,W); transpose(0, 3, 1, 2) puts channels second"
+            "nor clips (N,T,H,W) or (N,T,C,H,W); transpose(0, 3, 1, 2) puts channels second"
         )
-    if 0 in shape:
-        raise ValueError(f"{name}: shape {shape} holds no frames")
-    return shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
+    return shape if len(shape) == axes else (*shape[:-2], 1, *shape[-2:])
 
 
-def holds_clips(path: str | Path, variable: str | None = None) -> bool:
-    """Whether a file holds whole clips, (N,T,C,H,W) or (N,T,H,W), and not one recording to cut
-    windows from.
-    """
-    array = _array(path, variable, BUDGET)
-    return array.name == "clips" or _has_clip_axes(array.shape)
+def holds_clips(source: Source, variable: str | None = None) -> bool:
+    """Whether a file or an array holds whole clips, and not one recording to cut windows from."""
+    if not isinstance(source, str | Path):
+        return _is_clips(tuple(source.shape))
+    with in_one_line(f"{source} is not read as frames"):
+        name, header = _chosen(_headers(Path(source)), variable)
+    return _is_clips(header.shape, name)
 
 
 def clips_in(source: Source) -> Sequence[Frames]:
@@ -206,55 +172,39 @@ def clips_in(source: Source) -> Sequence[Frames]:
     Raises:
         ValueError: as `read_arrays`, or other axes.
     """
-    return _clips(_array(source, None, BUDGET))
+    where, _, values = _opened(source, None, BUDGET)
+    return _clips(values, where)
 
 
-def _clips(array: _Array) -> Sequence[Frames]:
+def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
     """The clips (T,C,H,W) of an array of them.
 
     Raises:
         ValueError: other axes than those of clips; what reading raises.
     """
-    n, t, *frame = _as_clips(array.shape, array.where)
-    frames = array.frames((n * t, *frame))
-    if array.shape != PUBLISHED_SHAPE:
+    n, t, *frame = _with_channels(values.shape, 5, where)
+    frames = _in_shape(values, (n * t, *frame))
+    if values.shape != PUBLISHED_SHAPE:
         return [frames.part(k * t, (k + 1) * t) for k in range(n)]
-    # Frames first: of a clip each lies n further on.
+    # Frames first: of a clip each lies t further on.
     if isinstance(frames, NpyFrames):
-        return [replace(frames.part(k, k + t), step=n) for k in range(n)]
-    values = frames[:]
-    return [as_frames(values[k::n]) for k in range(n)]
-
-
-def _as_clips(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """The shape (N,T,C,H,W) of an array of clips.
-
-    Raises:
-        ValueError: other axes, or nothing in it.
-    """
-    if len(shape) not in (4, 5) or 0 in shape:
-        kind = "holds no frames" if 0 in shape else "a file of clips is (N,T,C,H,W) or (N,T,H,W)"
-        raise ValueError(f"{name}: shape {shape}; {kind}")
-    if shape == PUBLISHED_SHAPE:
-        return shape[1], shape[0], 1, *shape[2:]
-    return shape if len(shape) == 5 else (*shape[:2], 1, *shape[2:])
+        return [replace(frames.part(k, k + n), step=t) for k in range(t)]
+    return [as_frames(frames[:][k::t]) for k in range(t)]
 
 
 def _described(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
-    stamps = next((beside[key] for key in TIMES if key in beside), None)
-    times = None if stamps is None else _times(stamps, len(frames), name)
-    height, width = frames.shape[2:]
+    times = _times(beside["times"], len(frames), name) if "times" in beside else None
     coordinates = {}
     for key in PLACES:
-        side = height if direction_of_name(key) == "row" else width
+        side = frames.shape[2 if direction_of_name(key) == "row" else 3]
         values = beside.get(key, np.array(""))
-        if values.dtype.kind in "fiu" and values.shape in ((side,), (height, width)):
+        if values.dtype.kind in "fiu" and values.shape in ((side,), frames.shape[2:]):
             coordinates[key] = values
     notes: tuple[str, ...] = ()
     latitude = coordinates.get("latitude", coordinates.get("lat"))
     if latitude is not None and latitude.flat[0] < latitude.flat[-1]:
-        frames = as_frames(frames.read(0, len(frames))[:, :, ::-1])
+        frames = as_frames(frames[:][:, :, ::-1])
         for key, values in coordinates.items():
             if values.ndim == 2 or direction_of_name(key) == "row":
                 coordinates[key] = values[::-1]
@@ -274,23 +224,20 @@ def _times(values: np.ndarray, frames: int, name: str) -> np.ndarray:
             values = values.astype(np.float64)
         elif values.dtype.kind != "M":
             values = np.array([_iso(str(stamp)) for stamp in values], "datetime64[ns]")
-        right = values.shape == (frames,) and np.isfinite(values).all()
+        if values.shape == (frames,) and np.isfinite(values).all():
+            return values
     except (ValueError, TypeError, OverflowError):
-        right = False
-    if not right:
-        raise ValueError(
-            f"{name}: its times are not one time for each of {frames} frames; write "
-            "2019-03-01T00:00, or seconds"
-        )
-    return values
+        pass
+    raise ValueError(
+        f"{name}: its times are not one time for each of {frames} frames; write 2019-03-01T00:00, "
+        "or seconds"
+    )
 
 
 def _iso(stamp: str) -> str:
     """201505151545 as 2015-05-15T15:45; anything else as it is."""
-    if not stamp.isdigit():
-        return stamp
-    day = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
-    return f"{day}T{stamp[8:10] or '00'}:{stamp[10:12] or '00'}"
+    day, hour, minute = stamp[:8], stamp[8:10] or "00", stamp[10:12] or "00"
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}T{hour}:{minute}" if stamp.isdigit() else stamp
 
 
 def stand_in(clip: Clip) -> int | None:
@@ -303,11 +250,8 @@ def stand_in(clip: Clip) -> int | None:
     if dtype.kind != "u" or not dated or clip.frames.shape[1] != 1:
         return None
     most = int(np.iinfo(dtype).max)
-    always = np.asarray(clip.frames[0:1]) == most
-    for k in range(0, len(clip), max(1, len(clip) // 16)):  # a sample: masks do not change
-        if always.mean() < 0.01:
-            return None
-        always &= np.asarray(clip.frames[k : k + 1]) == most
+    few = range(0, len(clip), max(1, len(clip) // 16))  # a sample: masks do not change
+    always = np.logical_and.reduce([clip.frames[k] == most for k in few])
     return most if always.mean() >= 0.01 else None
 
 
@@ -332,37 +276,21 @@ def is_xarray(source: Any) -> bool:
 
 
 def array_of(source: np.ndarray | Tensor) -> np.ndarray:
-    """The same values as a plain array, not copied where they are in this machine's memory.
+    """The same values as a plain array, not copied where they are in this machine's memory; masked
+    ones are missing.
 
     Raises:
-        ValueError: a masked array, values that are no numbers, no values, fewer than three axes.
+        ValueError: values that are no numbers.
     """
-    name = data_name(source)
-    if isinstance(source, np.ma.MaskedArray):
-        raise ValueError(
-            f"{name}: masked; values.astype(float).filled(np.nan) marks what is missing"
-        )
     if isinstance(source, Tensor):
         # numpy knows no bfloat16
         source = source.float() if source.dtype == torch.bfloat16 else source
         source = source.detach().cpu().numpy()
-    if source.dtype.kind not in "fiub" or source.size == 0:
-        raise ValueError(f"{name}: it holds no numbers that frames are made of; give float32")
-    if source.ndim < 3:
-        raise ValueError(f"{name}: no recording (T,H,W) or (T,C,H,W), nor clips (N,T,C,H,W)")
+    is_masked = isinstance(source, np.ma.MaskedArray)
+    values = np.ma.filled(source.astype(np.float32), np.nan) if is_masked else source
+    check_numbers(values.dtype)
     # torch knows the byte order of this machine alone.
-    return np.asarray(source, source.dtype.newbyteorder("="))
-
-
-def are_clips(source: np.ndarray | Tensor) -> bool:
-    """Whether an array holds whole clips, (N,T,C,H,W) or (N,T,H,W), as a .npy file of its shape
-    would, and not one recording to cut windows from.
-    """
-    return _has_clip_axes(tuple(source.shape))
-
-
-def _has_clip_axes(shape: tuple[int, ...]) -> bool:
-    return shape == PUBLISHED_SHAPE or len(shape) == 5 or (len(shape) == 4 and shape[1] > 4)
+    return np.asarray(values, values.dtype.newbyteorder("="))
 
 
 class ArrayClips(ClipSet):
@@ -391,40 +319,36 @@ class ArrayClips(ClipSet):
         variable: str | None = None,
         budget: float = BUDGET,
     ) -> None:
-        name = self.name = data_name(source)
-        array = _array(source, variable, budget)
-        published = array.shape == PUBLISHED_SHAPE
-        clips = _clips(array)
+        self.name, _, values = _opened(source, variable, budget)
+        published, clips = values.shape == PUBLISHED_SHAPE, _clips(values, self.name)
         dtype = clips[0].dtype
-        if published and split in ("train", "validation"):
-            raise ValueError(
-                f"{name} is the published test set: train on data moving_mnist, and evaluate on it"
-            )
         if dtype != np.uint8 and dtype.kind != "f":
-            raise ValueError(f"{name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")
+            raise ValueError(f"{self.name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")
         self.scaling = Scaling(0, 255) if dtype == np.uint8 and not published else Scaling()
-        self.clips = clips[slice(None) if published else split_block(len(clips), split)]
-        self._dtype, self._whole = dtype, 255.0 if dtype == np.uint8 else 1.0
-        if len(self.clips) == 0:
-            raise ValueError(f"{name}: {len(clips)} clips are too few to leave one for {split}")
+        shares = (0, 0) if published else (8, 1)  # tenths that train and validate
+        self.clips = clips[split_block(len(clips), split, *shares)]
+        self._whole = 255.0 if dtype == np.uint8 else 1.0
+        if not self.clips:
+            raise ValueError(
+                f"{self.name}: none of its {len(clips)} clips is for {split}; give a Dataset for "
+                "each split"
+            )
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Float[Tensor, "t c h w"]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
         return torch.from_numpy(np.array(self.clips[index], dtype=np.float32)).div_(self._whole)
 
     def dtype_of(self, index: int) -> np.dtype:
-        return self._dtype
+        return self.clips[index].dtype
 
 
-def split_block(n: int, split: str) -> slice:
-    """The block of n items in order that a split gets: 80, 10 and 10 %, so that neighbours in time
-    stay together.
+def split_block(n: int, split: str, train: int = 8, validation: int = 1) -> slice:
+    """The block of n items in order that a split gets, so that neighbours in time stay together:
+    so many tenths train and validate, and the rest tests.
     """
-    a, b = n * 8 // 10, n * 9 // 10
+    a, b = n * train // 10, n * (train + validation) // 10
     ends = {"train": (0, a), "validation": (a, b), "test": (b, n), "all": (0, n)}
     return slice(*ends[split])
 
@@ -436,11 +360,10 @@ def published_moving_mnist(
     fetched there first if `download`.
 
     Raises:
-        ValueError: a split to train on; when the file is not there and may not, or cannot, be
-            downloaded, or is another file.
+        ValueError: a split to train on; when the file is not there and may not be downloaded, or is
+            another file.
+        OSError, RuntimeError: the download failed.
     """
-    if split in ("train", "validation"):
-        raise ValueError("moving_mnist_published is a test set: train on data moving_mnist")
     path = Path(path)
     if not path.is_file():
         if not download:
@@ -449,13 +372,7 @@ def published_moving_mnist(
                 "(download true, 820 MB)"
             )
         utils = needed("torchvision.datasets.utils", "digits", "downloading the published clips")
-        try:
-            utils.download_url(_PUBLISHED_URL, str(path.parent), path.name, _PUBLISHED_MD5)
-        except (RuntimeError, OSError) as error:
-            raise ValueError(
-                f"the download of {path.name} failed ({error}); check the network"
-            ) from None
-    clips = ArrayClips(path)
-    if (len(clips), *clips.clips[0].shape) != (10_000, 20, 1, 64, 64):
+        utils.download_url(_PUBLISHED_URL, str(path.parent), path.name, _PUBLISHED_MD5)
+    if header_of(path).shape != PUBLISHED_SHAPE:
         raise ValueError(f"{path} is not the published test set: its shape is another")
-    return clips
+    return ArrayClips(path, split)

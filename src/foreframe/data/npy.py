@@ -2,9 +2,9 @@
 
 import io
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from foreframe.clips.frames import Frames
 _LONGEST = 2**16
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What the first bytes of a .npy file say of it.
 
     Args:
@@ -38,7 +37,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO | Any) -> Header:
+def read_header(file: Any) -> Header:
     """The header at the start of a .npy file, of one inside an archive, or of one that comes out of
     a pipe.
 
@@ -49,18 +48,17 @@ def read_header(file: BinaryIO | Any) -> Header:
     width = 2 if magic[6:7] == b"\1" else 4
     prefix = file.read(width)
     length = int.from_bytes(prefix, "little")
-    if magic[:6] != b"\x93NUMPY" or length > _LONGEST:
-        raise ValueError("it does not begin as a .npy file does")
     # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
-    formats = np.lib.format
-    read = formats.read_array_header_1_0 if width == 2 else formats.read_array_header_2_0
+    read = getattr(np.lib.format, f"read_array_header_{width // 2}_0")
     try:
+        if magic[:6] != b"\x93NUMPY" or length > _LONGEST:
+            raise ValueError
         shape, fortran, dtype = read(io.BytesIO(prefix + file.read(length)))
+        if min(shape, default=0) < 0:
+            raise ValueError
     except Exception:  # of the half dozen kinds that parsing raises
         raise ValueError("it does not begin as a .npy file does") from None
-    if any(isinstance(n, bool) or n < 0 for n in shape):
-        raise ValueError(f"its header says shape {shape}")
-    return Header(tuple(shape), dtype, bool(fortran), 8 + width + length)
+    return Header(shape, dtype, fortran, 8 + width + length)
 
 
 def header_of(path: Path) -> Header:
@@ -71,11 +69,8 @@ def header_of(path: Path) -> Header:
     """
     with path.open("rb") as file:
         header = read_header(file)
-    size, least = path.stat().st_size, header.offset + header.size
-    if size < least and not header.dtype.hasobject:
-        raise ValueError(
-            f"{path} is cut short: {size} bytes where {least} belong; make or fetch it again"
-        )
+    if path.stat().st_size < header.offset + header.size and not header.dtype.hasobject:
+        raise ValueError("it is cut short; make or fetch it again")
     return header
 
 
@@ -85,7 +80,7 @@ def check_numbers(dtype: np.dtype) -> None:
         raise ValueError(f"it holds {dtype}, not numbers that frames are made of; give float32")
 
 
-def read_array(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
+def read_array(file: Any, budget: float = BUDGET) -> np.ndarray:
     """The whole array that follows in a file or a pipe, which needs no more than `read`, in this
     machine's byte order.
 
@@ -105,10 +100,10 @@ def read_array(file: BinaryIO | Any, budget: float = BUDGET) -> np.ndarray:
     return values.astype(header.dtype.newbyteorder("="))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class NpyFrames(Frames):
-    """Frames (T,C,H,W) in a .npy file, in this machine's byte order; a slice reads what it names
-    and nothing else.
+    """Frames (T,C,H,W) in a .npy file, in this machine's byte order; indexing, as numpy's, reads
+    what it names and nothing else.
 
     The file is mapped into memory for each slice, for as long as it takes to copy it: threads,
     forked and spawned workers may read at once, and no page that was looked at stays.
@@ -123,7 +118,7 @@ class NpyFrames(Frames):
         damaged: numbers of the frames that could not be decoded when they were stored.
 
     Raises:
-        ValueError: on slicing, a step; a file that is shorter now; more than the budget.
+        ValueError: on indexing, a file that is shorter now; more than the budget.
     """
 
     path: Path
@@ -133,48 +128,28 @@ class NpyFrames(Frames):
     step: int = 1
     budget: float = BUDGET
     damaged: frozenset[int] = frozenset()
-    dtype: np.dtype = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", self.stored.newbyteorder("="))
-
-    @property
-    def broken(self) -> set[int]:
-        return set(self.damaged)
+        self.dtype, self._broken = self.stored.newbyteorder("="), self.damaged
 
     def part(self, first: int, last: int) -> "NpyFrames":
-        shape = (last - first, *self.shape[1:])
+        offset = self.offset + first * self.step * math.prod(self.shape[1:]) * self.stored.itemsize
         damaged = frozenset(k - first for k in self.damaged if first <= k < last)
-        return replace(self, offset=self._begin(first), shape=shape, damaged=damaged)
+        shape = (last - first, *self.shape[1:])
+        return replace(self, shape=shape, offset=offset, damaged=damaged)
 
     def read(self, first: int, last: int) -> np.ndarray:
-        return self._copied(first, last)
+        return self[first:last]
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
-        """As any frames, but that frames[3:7, :, 10:20, 30:40] reads few rows of big frames."""
-        when, *inside = key if isinstance(key, tuple) else (key,)
-        if not inside or not isinstance(when, slice) or when.step not in (None, 1):
-            return super().__getitem__(key)
-        first, last, _ = when.indices(len(self))
-        return self._copied(first, last, *inside)
-
-    def _begin(self, frame: int) -> int:
-        """Where a frame begins in the file, in bytes."""
-        size = math.prod(self.shape[1:]) * self.stored.itemsize
-        return self.offset + frame * self.step * size
-
-    def _copied(self, first: int, last: int, *inside: Any) -> np.ndarray:
-        if last <= first:
-            return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *inside)]
-        shape = ((last - first - 1) * self.step + 1, *self.shape[1:])
+        shape = ((len(self) - 1) * self.step + 1, *self.shape[1:])
         try:
-            frames = np.memmap(self.path, self.stored, "r", self._begin(first), shape)
+            frames = np.memmap(self.path, self.stored, "r", self.offset, shape)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
             raise ValueError(
-                f"{self.path} cannot be read any more ({reason}); start again when it is whole"
+                f"{self.path} cannot be read any more ({error}); start again when it is whole"
             ) from None
-        taken = frames[(slice(None, None, self.step), *inside)]
+        taken = frames[:: self.step][key]
         check_stretch(taken.shape, self.stored.itemsize, self.budget)
         return np.array(taken, self.dtype)
 

@@ -17,7 +17,6 @@ from foreframe.clips.data_options import DataOptions
 from foreframe.clips.scaling import Scaling
 from foreframe.data.arrays import (
     ArrayClips,
-    are_clips,
     data_name,
     holds_clips,
     is_xarray,
@@ -115,7 +114,7 @@ def holds_recordings(data: Any, variable: Any = None) -> bool:
         variable: which array of an .npz.
     """
     if not isinstance(data, str | Path):
-        return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not are_clips(data))
+        return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not holds_clips(data))
     data = str(data)
     named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
     clips = _is_array(data) and holds_clips(data, variable)

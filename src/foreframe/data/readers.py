@@ -27,7 +27,7 @@ from foreframe.data.grids import read_grid
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.odim import read_odim
-from foreframe.data.pictures import ANIMATED, count_pages, natural, read_gif, read_images
+from foreframe.data.pictures import ANIMATED, Pictures, count_pages, natural, read_gif
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.reading import apply_options, missing_value
 
@@ -85,11 +85,7 @@ def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 
 
 def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    clip = read_gif(paths[0], options.budget)
-    torn = [note for note in clip.notes if "damaged" in note]
-    if torn and options.strict:
-        raise ValueError(f"{paths[0]}: {torn[0]}; fetch it again, or leave strict out")
-    return [clip]
+    return [read_gif(paths[0], options.budget)]
 
 
 def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
@@ -103,7 +99,7 @@ def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     # A crop is in pixels of the source, so it comes before the size.
     size = None if options.crop or not options.size else (options.size[0], options.size[1])
-    return [read_images(paths, options.strict, size, options.budget)]
+    return [Clip(Pictures(paths, options.strict, size, options.budget))]
 
 
 def _has_pages(path: Path) -> bool:
@@ -150,9 +146,9 @@ def clips_from(
 
     A recording is split where its times leave a gap; files of a folder that go on where the one
     before ends, a file a day or a frame, are one recording. Axes of plain arrays: (T,H,W) is one
-    grey recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips` and the published
-    Moving MNIST file are clips (N,T,H,W), and anything else is one recording: (T,C,H,W) with at
-    most 4 channels. What of a folder cannot be read is left out, and one warning says so.
+    grey recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips`, or with more
+    than 4 along its second, is clips (N,T,H,W), and anything else one recording (T,C,H,W). What of
+    a folder cannot be read is left out, and one warning says so.
 
     Raises:
         ValueError: nothing there, nothing readable, a damaged file (in a folder: all of them, or
