@@ -387,7 +387,7 @@ def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
         (good[:5], "holds 5 forecasts, but 6 clips to score"),
         (good[:, :2], "forecasts 2 frames, but 3 are scored; --future 2 scores as many"),
         (good[..., 1:], "forecasts frames of 1x8x7, but the clips have 1x8x8"),
-        (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast NaN or infinite"),
+        (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast are NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=said):
             score_clips(still, data, forecasts=[external(tmp_path, values.astype(np.float32))])

@@ -89,7 +89,7 @@ def test_what_cannot_be_scored_is_told(capsys) -> None:
         ([*here, "--forecasts", "few.npy"], "few holds 4 forecasts, but 5 clips to score"),
         ([*here, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64); a file of clips is"),
         ([*here, "--forecasts", "none.npy"], "there is no file none.npy"),
-        ([*here, "--forecasts", "junk.nc"], "junk.nc is not a whole NetCDF file"),
+        ([*here, "--forecasts", "junk.nc"], "cannot open junk.nc; check"),
         ([*here, "--pasts", "pasts.mp4"], "pasts pasts.mp4: frames for another program"),
         ([*here, "--future", "0"], "future must be at least 1, not 0"),
         (["--clips", "5"], "name a RUN, or what to score on without one: --data"),

@@ -8,7 +8,6 @@ import resource
 from dataclasses import replace
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -21,7 +20,6 @@ from roundtrip import (
     assert_follows_cf,
     assert_said_again,
     attributes,
-    complaints,
     opened,
     predicted,
 )
@@ -197,36 +195,20 @@ def test_a_grid_of_another_size_stays_on_its_map(
     assert_follows_cf(forecast)
 
 
-def test_the_checker_finds_what_is_wrong(tmp_path: Path) -> None:
-    projected().to_netcdf(tmp_path / "in.nc", engine="netcdf4")
-    forecast = predicted(tmp_path / "in.nc", tmp_path)
-    broken = opened(forecast)
-    broken.t2m.attrs["standard_name"] = "warmth"
-    broken.y.attrs["units"] = "furlongs per fortnight"
-    broken.to_netcdf(tmp_path / "broken.nc", engine="netcdf4")
-    found = "\n".join(complaints(tmp_path / "broken.nc"))
-    assert "warmth" in found
-    assert "furlongs" in found
-
-
 def test_files_that_are_joined_keep_what_is_true_of_all(tmp_path: Path) -> None:
     given = projected()
     for k in (0, 3):
         part = given.isel(time=slice(k, k + 3)).assign_coords(orbit=k)
         part["d2m"] = part.t2m.assign_attrs(long_name=f"Dewpoint {k}")
         part.attrs["history"] = f"measured {k}"
-        part.t2m.attrs["note"] = f"part {k}"
         part.to_netcdf(tmp_path / f"{k}.nc")
     (clip,) = clips_from(tmp_path, ["d2m", "t2m"])
+    assert len(clip) == 6
     assert clip.about.keys() == {"title", "institution", "source", "references"}
     dewpoint, temperature = clip.variables
     assert dewpoint.attributes.keys() == temperature.attributes.keys() - {"long_name"}
     assert temperature.attributes == {k: v for k, v in given.t2m.attrs.items() if k != "units"}
-    (clip,) = clips_from(tmp_path, "t2m")
-    assert len(clip) == 6
-    assert clip.attributes == {k: v for k, v in given.t2m.attrs.items() if k != "units"}
     assert "orbit" not in clip.coordinates
-    np.testing.assert_array_equal(clip.coordinates["lat"], given.lat)
     moved = given.isel(time=slice(3, 6))
     moved.projection_lambert.attrs["longitude_of_central_meridian"] = 10.0
     (tmp_path / "3.nc").unlink()  # which is still open
@@ -264,29 +246,11 @@ def test_several_variables_share_what_they_share(tmp_path: Path) -> None:
     given = with_wind()
     (clip,) = clips_from(given, ["t2m", "u10"])
     assert clip.attributes == {"grid_mapping": "projection_lambert"}
-    assert [variable.name for variable in clip.variables] == ["t2m", "u10"]
     # A forecast has the first of them: those after are inputs.
     write_grid(tmp_path / "a.nc", replace(clip, frames=clip.frames[0:6][:, :1]))
     made = opened(tmp_path / "a.nc")
     assert set(made.data_vars) == {"t2m", "projection_lambert"}
     assert attributes(made.t2m) == attributes(given.t2m)
-    (grey,) = clips_from(given, ["t2m", "u10"], colour="grey")
-    assert grey.variables == ()  # the channel is neither
-
-
-def test_plain_arrays_and_coordinates_mix() -> None:
-    clip = Clip(
-        FIELD[:, None],
-        HOURS,
-        "K",
-        {"y": np.arange(7.0), "x": Coordinate(("column",), np.arange(9.0), {"units": "km"})},
-    )
-    assert clip.coordinates["y"].dims == ("row",)
-    assert clip.coordinates["x"].attributes == {"units": "km"}
-    with pytest.raises(
-        ValueError, match=r"coordinate x has shape \(9,\), but frames have 7 rows and 5 columns"
-    ):
-        replace(clip, frames=FIELD[:, None, :, :5])
 
 
 WORDS = (
@@ -294,14 +258,13 @@ WORDS = (
     "grid_mapping scale_factor missing_value _Unsigned CLASS DIMENSION_LIST é"
 )
 NAMES = [*WORDS.split(), "", " a", "a\nb", "\x00", "\ud800", "x" * 300]
-PLAIN = ["", 1.5, float("nan"), 2**70, True, None, {"a": 1}, b"w", "\ud800", "a\x00b", 1j]
-ROWS = [[1, 2], ["a", "b"], [], [[1], [2, 3]], np.array([1], ">f4")]
-VALUES = [*PLAIN, *ROWS, np.datetime64("2020-01-01"), np.float16(1), np.longdouble(1)]
+PLAIN = ["", 1.5, float("nan"), 2**70, True, {"a": 1}, b"w", "\ud800", "a\x00b", 1j]
+ROWS = [[1, 2], ["a", "b"], [], [[1], [2, 3]], np.array([1], ">f4"), np.float16(1)]
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 def test_no_attribute_stands_in_the_way_of_a_forecast(tmp_path: Path, ending: str) -> None:
-    for value in VALUES:
+    for value in PLAIN + ROWS:
         said = dict.fromkeys(NAMES, value)
         where = {
             "y": Coordinate(("row",), np.arange(7.0), said),
@@ -348,14 +311,11 @@ def test_a_file_that_xarray_opens_with_all_coordinates_is_the_same(tmp_path: Pat
 SMALL = np.random.default_rng(1).normal(280, 5, (6, 4, 5)).astype(np.float32)
 SOUTHWARD = np.array([60.0, 59.5, 59.0, 58.5])
 EASTWARD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-
-
-def whole(clip: Clip) -> np.ndarray:
-    return clip.frames[0 : len(clip)]
+NOLEAP = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
 
 
 def same(a: Clip, b: Clip) -> None:
-    np.testing.assert_array_equal(whole(a), whole(b))
+    np.testing.assert_array_equal(a.frames[:], b.frames[:])
     np.testing.assert_array_equal(a.times, b.times)
     assert (a.units, a.variable) == (b.units, b.variable)
     assert list(a.coordinates) == list(b.coordinates)
@@ -367,33 +327,22 @@ def clips_to_write() -> dict[str, Clip]:
     frames = SMALL[:, None].copy()
     frames[3, 0, 1, 2] = np.nan
     colours = np.concatenate([frames, frames * 2, frames * 3], axis=1)
-    noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
-    square = np.arange(4.0) * -1000
+    places = {"latitude": SOUTHWARD, "longitude": EASTWARD}
     curved = {
         "latitude": SOUTHWARD[:, None] - 0.1 * np.arange(5),
         "longitude": 370.0 + np.arange(20.0).reshape(4, 5),
     }
+    upside = {"y": np.arange(4.0), "x": EASTWARD}
     return {
-        "plain": Clip(
-            frames, HOURS, "K", {"latitude": SOUTHWARD, "longitude": EASTWARD}, variable="t2m"
-        ),
-        "noleap": Clip(frames, noleap, "K", {"lat": SOUTHWARD, "lon": EASTWARD}, variable="t2m"),
+        "plain": Clip(frames, HOURS, "K", places, variable="t2m"),
+        "noleap": Clip(frames, NOLEAP, "K", {"lat": SOUTHWARD, "lon": EASTWARD}, variable="t2m"),
         "curved": Clip(frames, HOURS, "", curved, variable="sst"),
-        "rotated": Clip(frames, HOURS, "", {"rlat": SOUTHWARD, "rlon": EASTWARD}, variable="rain"),
-        "square": Clip(
-            frames[..., :4],
-            HOURS,
-            "",
-            {"alpha": square, "beta": np.arange(4) * 2.0},
-            variable="rain",
-        ),
-        "upside": Clip(frames, HOURS, "", {"y": square[::-1], "x": EASTWARD}, variable="rain"),
+        "upside": Clip(frames, HOURS, "", upside, variable="rain"),
         "seconds": Clip(frames, np.arange(6) * 0.04, variable="forecast"),
         "index": Clip(frames, variable="forecast"),
         "names": Clip(colours[:, :2], HOURS, "K, m/s", variable="t2m, u10"),
         "colours": Clip(colours, np.arange(6) * 0.04, variable="rgb"),
-        "one frame": Clip(frames[:1], HOURS[:1], "K", variable="t2m"),
-        "single row": Clip(frames[:, :, :1], HOURS, "K", variable="t2m"),
+        "single row": Clip(frames[:1, :, :1], HOURS[:1], "K", variable="t2m"),
     }
 
 
@@ -410,94 +359,65 @@ def test_what_is_written_is_read_back(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "deep" / f"a{ending}"
-    write_grid(
-        path,
-        clips_to_write()["plain"],
-        {"model": "convlstm", "epochs": 3, "none": None, "list": [1, "a"]},
-    )
-    with xr.open_dataset(path) if ending == ".nc" else xr.open_zarr(path, chunks=None) as data:
-        assert data["t2m"].dims == ("time", "latitude", "longitude")
-        np.testing.assert_array_equal(data["time"], HOURS)
-        np.testing.assert_array_equal(data["t2m"], clips_to_write()["plain"].frames[:, 0])
-        assert data["t2m"].attrs["units"] == "K"
-        assert data["t2m"].encoding["dtype"] == np.float32
-        assert np.isnan(
-            data["t2m"].encoding.get("_FillValue", data["t2m"].encoding.get("fill_value"))
-        )
-        north = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
-        assert data["latitude"].attrs == north
-        assert data["time"].attrs["standard_name"] == "time"
-        assert data.attrs.pop("history").endswith(f"Z: foreframe {__version__}")
-        assert data.attrs == {
-            "Conventions": "CF-1.10",
-            "title": "t2m",
-            "model": "convlstm",
-            "epochs": 3,
-            "list": "1 a",
-        }
+    said = {"model": "convlstm", "epochs": 3, "none": None, "list": [1, "a"]}
+    # The title does not tell where the source lay.
+    write_grid(path, replace(clips_to_write()["plain"], name=str(tmp_path / "rain.npz")), said)
+    data = opened(path)
+    assert data["t2m"].dims == ("time", "latitude", "longitude")
+    assert data["t2m"].encoding["dtype"] == np.float32
+    assert np.isnan(data["t2m"].encoding.get("_FillValue", data["t2m"].encoding.get("fill_value")))
+    north = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
+    assert data["latitude"].attrs == north
+    assert data["time"].attrs["standard_name"] == "time"
+    assert data.attrs.pop("history").endswith(f"Z: foreframe {__version__}")
+    own = {"model": "convlstm", "epochs": 3, "list": "1 a"}
+    assert data.attrs == {"Conventions": "CF-1.10", "title": "rain.npz", **own}
 
 
-def test_netcdf_is_compressed_and_says_its_fill_value(tmp_path: Path) -> None:
+def test_netcdf_is_compressed(tmp_path: Path) -> None:
     write_grid(tmp_path / "a.nc", Clip(np.zeros((50, 1, 100, 100), np.float32)))
     assert (tmp_path / "a.nc").stat().st_size < 400_000
-    with netCDF4.Dataset(tmp_path / "a.nc") as file:
-        assert np.isnan(file["forecast"]._FillValue)
-        assert file["forecast"].filters()["zlib"]
-        assert list(file["y"][:]) == list(range(100))
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
 def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, ending: str) -> None:
     hour = np.timedelta64(1, "h")
-    noleap = np.array(xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True))
-    for times, step in ((HOURS, hour), (noleap, noleap[1] - noleap[0]), (np.arange(6) * 0.5, 0.5)):
+    for times, step in ((HOURS, hour), (NOLEAP, NOLEAP[1] - NOLEAP[0]), (np.arange(6) * 0.5, 0.5)):
+        valid = np.stack([times[k : k + 3] for k in (1, 2, 3)])
         clips = [
-            Clip(SMALL[k : k + 3, None], times[k : k + 3], "K", variable="t2m") for k in (1, 2, 3)
+            Clip(SMALL[k : k + 3, None], when, "K", variable="t2m")
+            for k, when in enumerate(valid, 1)
         ]
         write_grid(tmp_path / f"a{ending}", clips)
-        with xr.open_dataset(
-            tmp_path / f"a{ending}", chunks=None, engine=None if ending == ".nc" else "zarr"
-        ) as data:
-            assert data["t2m"].dims == ("start", "lead", "y", "x")
-            np.testing.assert_array_equal(data["start"], times[:3])
-            np.testing.assert_array_equal(
-                data["time"], np.stack([times[k : k + 3] for k in (1, 2, 3)])
-            )
-            expected = np.array([1, 2, 3]) * np.array(step)
-            np.testing.assert_array_equal(
-                data["lead"], expected.astype("m8[ns]") if expected.dtype.kind != "f" else expected
-            )
-            assert data["start"].attrs["standard_name"] == "forecast_reference_time"
-            assert data["lead"].attrs["standard_name"] == "forecast_period"
-        one = read_grid(tmp_path / f"a{ending}", select={"start": times[1]})
-        same(one, clips[1])
+        data = opened(tmp_path / f"a{ending}")
+        assert data["t2m"].dims == ("start", "lead", "y", "x")
+        np.testing.assert_array_equal(data["start"], times[:3])
+        np.testing.assert_array_equal(data["time"], valid)
+        expected = np.array([1, 2, 3]) * np.array(step)
+        expected = expected if expected.dtype.kind == "f" else expected.astype("m8[ns]")
+        np.testing.assert_array_equal(data["lead"], expected)
+        assert data["start"].attrs["standard_name"] == "forecast_reference_time"
+        assert data["lead"].attrs["standard_name"] == "forecast_period"
+        same(read_grid(tmp_path / f"a{ending}", select={"start": times[1]}), clips[1])
     with pytest.raises(ValueError, match="further dimensions: lead"):
         read_grid(tmp_path / f"a{ending}")
 
 
 def test_rolling_forecasts_whose_leads_differ_or_do_not_tell(tmp_path: Path) -> None:
     months = np.arange("2007-01", "2007-07", dtype="M8[M]").astype("M8[ns]")
-    clips = [
-        Clip(SMALL[k : k + 2, None], months[k : k + 2], start=months[k - 1]) for k in (1, 2, 3)
-    ]
-    write_grid(tmp_path / "a.nc", clips)
-    with xr.open_dataset(tmp_path / "a.nc") as data:
-        np.testing.assert_array_equal(data["lead"], [1, 2])
-        np.testing.assert_array_equal(data["start"], months[:3])
-        np.testing.assert_array_equal(data["time"][2], months[3:5])
-    write_grid(tmp_path / "a.nc", [Clip(SMALL[:2, None]), Clip(SMALL[1:3, None])])
-    with xr.open_dataset(tmp_path / "a.nc") as data:
-        assert data["forecast"].shape == (2, 2, 4, 5)
-        np.testing.assert_array_equal(data["lead"], [1, 2])
-    single = [Clip(SMALL[k : k + 1, None], HOURS[k : k + 1], start=HOURS[k - 1]) for k in (1, 2)]
-    write_grid(tmp_path / "a.nc", single)
-    with xr.open_dataset(tmp_path / "a.nc") as data:
-        np.testing.assert_array_equal(data["lead"], np.array([1], "m8[h]"))
+    pairs = [SMALL[k : k + 2, None] for k in (1, 2, 3)]
+    by_month = [Clip(p, months[k : k + 2], start=months[k - 1]) for k, p in enumerate(pairs, 1)]
+    write_grid(tmp_path / "a.nc", by_month)
+    data = opened(tmp_path / "a.nc")
+    assert "lead" not in data.coords
+    np.testing.assert_array_equal(data["start"], months[:3])
+    np.testing.assert_array_equal(data["time"][2], months[3:5])
+    write_grid(tmp_path / "a.nc", [Clip(pair) for pair in pairs])
+    data = opened(tmp_path / "a.nc")
+    assert data["forecast"].dims == ("start", "lead", "y", "x")
     for wrong, words in (
-        ([*single, Clip(SMALL[:1, None], HOURS[:1])], "^forecasts of one frame do not tell"),
         ([], "no forecasts"),
-        ([*single, Clip(SMALL[:2, None], HOURS[:2])], "^forecasts 0 and 2 differ in shape"),
-        ([*single, Clip(SMALL[:1, None])], "^forecasts 0 and 2 differ in times"),
+        ([*by_month, Clip(SMALL[:1, None])], "must have the same shape"),
     ):
         with pytest.raises(ValueError, match=words):
             write_grid(tmp_path / "b.nc", wrong)
@@ -523,12 +443,6 @@ def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> N
             write_grid(tmp_path / path, clips["plain"])
         assert "\n" not in str(caught.value)
     assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"
-    with pytest.raises(
-        ValueError, match=r"latitude has shape \(7,\), but frames have 4 rows and 5 columns"
-    ):
-        write_grid(
-            tmp_path / "b.nc", Clip(SMALL[:, None], coordinates={"latitude": np.arange(7.0)})
-        )
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])
@@ -542,12 +456,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(
-            ValueError, match=f"cannot write .*{os.strerror(errno.EFBIG)}"
-        ) as caught:
+        words = f"cannot write .*{os.strerror(errno.EFBIG)}"
+        with pytest.raises(ValueError, match=words) as caught:
             write_grid(path, noise)
-        with pytest.raises(ValueError, match="cannot write"):
-            write_grid(tmp_path / f"new{ending}", noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
@@ -555,9 +466,3 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
     same(read_grid(path), clips_to_write()["plain"])
     write_grid(path, noise)  # and nothing is locked
     assert read_grid(path).frames.shape == (4, 1, 200, 200)
-
-
-def test_a_title_does_not_tell_where_the_source_lay(tmp_path: Path) -> None:
-    clip = Clip(np.zeros((2, 1, 3, 3), np.float32), name=str(tmp_path / "private" / "rain.npz"))
-    write_grid(tmp_path / "a.nc", clip)
-    assert xr.open_dataset(tmp_path / "a.nc").attrs["title"] == "rain.npz"

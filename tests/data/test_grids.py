@@ -7,18 +7,17 @@ import shutil
 from pathlib import Path
 
 import cftime
-import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 
-from conftest import real_data
 from foreframe import clips_from
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
 from foreframe.data.grids import read_grid
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
+NOLEAP = xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)
 FIELD = np.random.default_rng(1).normal(280, 5, (6, 4, 5)).astype(np.float32)
 SOUTHWARD = np.array([60.0, 59.5, 59.0, 58.5])
 EASTWARD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -100,18 +99,6 @@ def test_packed_integers_and_fill_values(tmp_path: Path) -> None:
     np.testing.assert_allclose(read, field, atol=0.006)
     assert np.isnan(read[2, 1, 3])
     assert np.isnan(read).sum() == 1
-    with netCDF4.Dataset(tmp_path / "b.nc", "w") as file:  # packed, no fill value
-        for dim, n in (("time", 6), ("lat", 4), ("lon", 5)):
-            file.createDimension(dim, n)
-        v = file.createVariable("v", "i2", ("time", "lat", "lon"), fill_value=False)
-        v.scale_factor, v.add_offset = 0.5, 10.0
-        v.set_auto_maskandscale(False)
-        v[:] = np.arange(120).reshape(6, 4, 5)
-        file.createVariable("raw", "u1", ("time", "lat", "lon"))[:] = 7
-    np.testing.assert_array_equal(
-        whole(read_grid(tmp_path / "b.nc", "v"))[:, 0], np.arange(120).reshape(6, 4, 5) * 0.5 + 10
-    )
-    assert whole(read_grid(tmp_path / "b.nc", "raw")).dtype == np.float32
 
 
 def test_rows_are_turned_north_up_with_their_coordinates() -> None:
@@ -134,15 +121,10 @@ def test_rows_are_turned_north_up_with_their_coordinates() -> None:
 def test_a_curved_grid_is_turned_by_its_latitudes() -> None:
     latitude = SOUTHWARD[::-1, None] + 0.1 * np.arange(5)
     longitude = 370.0 + np.arange(20.0).reshape(4, 5)
+    dims = ("Time", "south_north", "west_east")
     data = xr.Dataset(
-        {
-            "v": (("Time", "south_north", "west_east"), FIELD),
-            "XLONG": (("west_east", "south_north"), longitude.T),
-        },
-        {
-            "Time": HOURS,
-            "XLAT": (("Time", "south_north", "west_east"), np.tile(latitude, (6, 1, 1))),
-        },
+        {"v": (dims, FIELD), "XLONG": (dims[:0:-1], longitude.T)},
+        {"Time": HOURS, "XLAT": (dims, np.tile(latitude, (6, 1, 1)))},
     )
     clip = read_grid(data)  # XLONG is no candidate, XLAT is repeated at every time
     np.testing.assert_array_equal(whole(clip)[:, 0], FIELD[:, ::-1])
@@ -185,9 +167,7 @@ def test_several_variables_become_channels_in_their_order() -> None:
     with pytest.raises(ValueError, match="several variables: t2m, u; name one"):
         read_grid(data)
     other = data.assign(s=(("time", "lat_s", "longitude"), FIELD[:, 1:]))
-    with pytest.raises(
-        ValueError, match="t2m lies on time, latitude, longitude, but s on time, lat_s, longitude"
-    ):
+    with pytest.raises(ValueError, match=r"s lies on time, lat_s, longitude; .* the same for all"):
         read_grid(other, ["t2m", "s"])
 
 
@@ -196,47 +176,45 @@ def test_bounds_maps_and_scalars_are_no_candidates() -> None:
         crs=0,
         mask=(("latitude", "longitude"), FIELD[0]),
         cells=(("time", "latitude", "longitude"), FIELD),
-        lat_bnds=(("time", "latitude", "bnds"), FIELD[:, :, :2]),
         label=(("time", "latitude", "longitude"), FIELD.astype(str)),
     )
     data["latitude"].attrs["bounds"] = "cells"
     assert read_grid(data).variable == "t2m"
 
 
-def test_times_of_every_kind(tmp_path: Path) -> None:
-    noleap = xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)
-    era_like(time=noleap).to_netcdf(tmp_path / "a.nc")
+@pytest.mark.parametrize(
+    ("values", "units", "expected"),
+    [
+        (np.arange(6) * 0.5, "", np.arange(6) * 0.5),
+        (np.arange(1, 7), "minutes", np.arange(1, 7) * 60.0),
+        (np.arange(6), "", None),
+    ],
+)
+def test_times_that_are_numbers(
+    tmp_path: Path, values: np.ndarray, units: str, expected: np.ndarray | None
+) -> None:
+    era_like().assign_coords(time=("time", values, {"units": units})).to_netcdf(tmp_path / "a.nc")
+    np.testing.assert_array_equal(read_grid(tmp_path / "a.nc").times, expected)
+
+
+def test_times_of_other_calendars_and_names(tmp_path: Path) -> None:
+    era_like(time=NOLEAP).to_netcdf(tmp_path / "a.nc")
     times = read_grid(tmp_path / "a.nc").times
     assert times is not None
     assert isinstance(times[0], cftime.DatetimeNoLeap)
     assert [d.day for d in times] == [27, 28, 1, 2, 3, 4]
-
-    for n, (values, units, expected) in enumerate(
-        (
-            (np.arange(6) * 0.5, "", np.arange(6) * 0.5),
-            (np.arange(1, 7), "minutes", np.arange(1, 7) * 60.0),
-            (np.arange(6), "", None),
-        )
-    ):
-        changed = era_like().assign_coords(time=("time", values, {"units": units}))
-        changed.to_netcdf(tmp_path / f"{n}.nc")
-        np.testing.assert_array_equal(read_grid(tmp_path / f"{n}.nc").times, expected)
-    months = era_like().assign_coords(
-        time=("time", np.arange(6.0), {"units": "months since 2000-01-01"})
-    )
-    with pytest.raises(ValueError, match="times in 'months since 2000-01-01' are not read"):
-        read_grid(months)
-
     renamed = era_like().rename(time="valid_time")
-    np.testing.assert_array_equal(read_grid(renamed).times, HOURS)
     apart = era_like().rename(time="n").drop_vars("n").assign_coords(stamp=("n", HOURS))
-    np.testing.assert_array_equal(read_grid(apart).times, HOURS)
+    for data in (renamed, apart):
+        np.testing.assert_array_equal(read_grid(data).times, HOURS)
+    months = ("time", np.arange(6.0), {"units": "months since 2000-01-01"})
+    with pytest.raises(ValueError, match="times in 'months since 2000-01-01' are not read"):
+        read_grid(era_like().assign_coords(time=months))
 
 
 def test_times_must_run_forward() -> None:
-    noleap = xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)
     lacking = np.where(np.arange(6) == 3, np.datetime64("NaT", "ns"), HOURS)
-    for times in (HOURS[::-1], HOURS[[0, 1, 1, 2, 3, 4]], lacking, noleap[::-1]):
+    for times in (HOURS[::-1], HOURS[[0, 1, 1, 2, 3, 4]], lacking, NOLEAP[::-1]):
         with pytest.raises(ValueError, match=r"time does not run forwards from frame [0-2] "):
             clips_from(era_like(time=times))
 
@@ -266,24 +244,15 @@ def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(
     assert len([name for name, _ in read if name == "z"]) == 2  # and keeps nothing
 
 
-def test_a_clip_can_be_sent_to_workers(tmp_path: Path) -> None:
-    era_like().to_netcdf(tmp_path / "a.nc")
-    era_like().to_zarr(tmp_path / "a.zarr", consolidated=False)
-    for name in ("a.nc", "a.zarr"):
-        clip = read_grid(tmp_path / name)
-        np.testing.assert_array_equal(
-            pickle.loads(pickle.dumps(clip)).frames[1:3], clip.frames[1:3]
-        )
-
-
-def test_zarr_folders_archives_and_urls(tmp_path: Path) -> None:
+def test_folders_archives_and_urls_also_of_workers(tmp_path: Path) -> None:
     era_like().to_zarr(tmp_path / "a.zarr", consolidated=False)
     era_like().to_zarr("memory://test_grid.zarr", mode="w", consolidated=False)
     era_like().to_netcdf(tmp_path / "a.nc")
     shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "a.zarr")
-    sources = [tmp_path / "a.zarr", tmp_path / "a.zip", "memory://test_grid.zarr"]
-    for source in [*sources, (tmp_path / "a.zarr").as_uri(), (tmp_path / "a.nc").as_uri()]:
-        clip = read_grid(source)
+    sources = [tmp_path / "a.nc", tmp_path / "a.zarr", tmp_path / "a.zip"]
+    urls = [tmp_path.joinpath(name).as_uri() for name in ("a.zarr", "a.nc")]
+    for source in [*sources, *urls, "memory://test_grid.zarr"]:
+        clip = pickle.loads(pickle.dumps(read_grid(source)))
         np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
         assert clip.name == str(source).rsplit("/", 1)[-1]
 
@@ -300,11 +269,11 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
     flat.to_netcdf(tmp_path / "flat.nc")
     for source, variable, words in (
         (tmp_path / "none.nc", None, "there is no file or folder"),
-        (tmp_path / "text.nc", None, "not a whole NetCDF file"),
-        (tmp_path / "cut_NETCDF4.nc", None, "not a whole NetCDF file"),
-        (tmp_path / "cut_NETCDF3_64BIT.nc", None, "not a whole NetCDF file"),
-        (tmp_path / "text.zip", None, "not a whole Zarr store"),
-        (tmp_path / "folder.zarr", None, "not a whole Zarr store"),
+        (tmp_path / "text.nc", None, "cannot open .*text.nc; check the path, or copy it again"),
+        (tmp_path / "cut_NETCDF4.nc", None, "cannot open"),
+        (tmp_path / "cut_NETCDF3_64BIT.nc", None, "cannot open .*it was cut short"),
+        (tmp_path / "text.zip", None, "cannot open"),
+        (tmp_path / "folder.zarr", None, "cannot open"),
         (tmp_path / "a.nc", "sst", "a.nc has no variable sst; it holds t2m"),
         (
             tmp_path / "flat.nc",
@@ -312,13 +281,11 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
             "no variable with a time and two space dimensions; "
             r"it holds t2m \(latitude, longitude\)",
         ),
-        (tmp_path / "flat.nc", "t2m", "t2m has no time among its dimensions"),
-        (era_like().isel(latitude=0), "t2m", "not a time and two of space"),
-        (era_like().isel(time=slice(0)), None, "is empty: time 0"),
-        (xr.DataArray(FIELD.astype(str), dims=("time", "y", "x"), name="v"), "v", "not numbers"),
-        ("http://127.0.0.1:9/a.zarr", None, "check the address and the connection"),
+        (tmp_path / "flat.nc", "t2m", r"t2m lies on latitude, longitude; a time and two"),
+        (era_like().isel(latitude=0), "t2m", "t2m lies on time, longitude; a time and two"),
+        (era_like().isel(time=slice(0)), None, "is empty"),
+        (xr.DataArray(FIELD.astype(str), dims=("time", "y", "x"), name="v"), "v", "no variable v"),
         ("memory://nothing.zarr", None, "check the address and the connection"),
-        ("http://127.0.0.1:9/a.nc", None, "check the address and the connection"),
         ("gopherspace://a.zarr", None, "cannot open gopherspace://a.zarr; check"),
         (7, None, "not a int"),
     ):
@@ -335,30 +302,6 @@ def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> No
     third = len(content) // 3
     content[third : 2 * third] = bytes(third)
     (tmp_path / "a.nc").write_bytes(content)
-    clip = read_grid(tmp_path / "a.nc")
     with pytest.raises(ValueError, match=r"cannot read a\.nc; is it whole") as caught:
-        whole(clip)
+        whole(read_grid(tmp_path / "a.nc"))
     assert "\n" not in str(caught.value)
-
-
-# -- real data
-
-
-def test_sea_temperature_is_turned_and_keeps_its_land_and_longitudes(tmp_path: Path) -> None:
-    with np.load(real_data("grids/ostia_sst_monthly_2006_2010.npz")) as held:
-        sea = {name: held[name] for name in held.files}
-    data = xr.Dataset(
-        {"sst": (("time", "latitude", "longitude"), sea["frames"], {"units": "K"})},
-        {
-            "time": sea["times"].astype("M8[ns]"),
-            "latitude": sea["latitude"],
-            "longitude": sea["longitude"],
-        },
-    )
-    data.to_netcdf(tmp_path / "sst.nc")
-    clip = read_grid(tmp_path / "sst.nc")
-    np.testing.assert_array_equal(whole(clip)[:, 0], sea["frames"][:, ::-1])
-    assert clip.coordinates["latitude"][0] > clip.coordinates["latitude"][-1]
-    np.testing.assert_array_equal(clip.coordinates["longitude"], sea["longitude"])
-    assert 0.25 < np.isnan(whole(clip)).mean() < 0.27
-    assert len(clip.notes) == 1

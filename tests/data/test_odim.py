@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from foreframe.data.odim import read_odim
-from roundtrip import assert_follows_cf, assert_said_again, opened, predicted
+from roundtrip import assert_follows_cf, assert_said_again, predicted
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
 NOON = datetime(2020, 11, 16, 12)
@@ -29,41 +29,28 @@ def write(
     scale: float = 2000.0,
 ) -> Path:
     """A file with one dataset for each picture: its `raw` numbers, and what it says of them."""
+    height, width = pictures[0]["raw"].shape
+    numbers = {"xsize": width, "ysize": height, "xscale": scale, "yscale": scale}
+    what = {"object": kind, "date": f"{time:%Y%m%d}", "time": f"{time:%H%M%S}"}
+    place = {"UL_lon": corner[0], "UL_lat": corner[1], "projdef": projection}
     with h5py.File(path, "w") as file:
-        file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
-        what = file.create_group("what")
-        what.attrs["object"] = np.bytes_(kind)
-        what.attrs["date"] = np.bytes_(f"{time:%Y%m%d}")
-        what.attrs["time"] = np.bytes_(f"{time:%H%M%S}")
-        where = file.create_group("where")
-        height, width = pictures[0]["raw"].shape
-        numbers = {"xsize": width, "ysize": height, "xscale": scale, "yscale": scale}
-        numbers |= {"UL_lon": corner[0], "UL_lat": corner[1]}
-        for key, value in numbers.items():
-            where.attrs[key] = value
-        where.attrs["projdef"] = np.bytes_(projection)
+        _say(file.create_group("what"), what)
+        _say(file.create_group("where"), numbers | place)
         for n, picture in enumerate(pictures):
             said = {"quantity": "DBZH", "gain": 0.5, "offset": -32.0} | picture
-            said |= {"nodata": said.get("nodata", 255.0), "undetect": said.get("undetect", 0.0)}
-            raw, end = said.pop("raw"), said.pop("end", time + timedelta(seconds=-13))
-            said |= {"enddate": f"{end:%Y%m%d}", "endtime": f"{end:%H%M%S}"}
+            said = {"nodata": 255.0, "undetect": 0.0} | said
+            raw, end = said.pop("raw"), time + timedelta(seconds=-13)
             data = file.create_group(f"dataset{n + 1}/data1")
             data["data"] = raw
-            data.create_group("what")
-            for key, value in said.items():
-                data["what"].attrs[key] = np.bytes_(value) if isinstance(value, str) else value
-            quality = file.create_group(f"dataset{n + 1}/data1/quality1")
-            quality["data"] = np.zeros_like(raw)
+            times = {"enddate": f"{end:%Y%m%d}", "endtime": f"{end:%H%M%S}"}
+            _say(data.create_group("what"), said | times)
+            data.create_group("quality1")["data"] = np.zeros_like(raw)
     return path
 
 
-def folder_of(path: Path, **picture: object) -> Path:
-    """Six files, five minutes apart, whose names say nothing of their order."""
-    path.mkdir()
-    for k, name in enumerate("fbadce"):
-        time = NOON + k * timedelta(minutes=5)
-        write(path / f"{name}.h5", [{"raw": RAW[k], **picture}], time=time)
-    return path
+def _say(group: h5py.Group, attributes: dict) -> None:
+    for key, value in attributes.items():
+        group.attrs[key] = np.bytes_(value) if isinstance(value, str) else value
 
 
 def test_values_times_and_place(tmp_path: Path) -> None:
@@ -110,40 +97,26 @@ def test_degrees_and_kilometres(tmp_path: Path) -> None:
     clip = read_odim(write(tmp_path / "a.h5", [{"raw": RAW[0]}], "IMAGE", **where))
     assert clip.dims == ("latitude", "longitude")
     np.testing.assert_allclose(clip.coordinates["latitude"].values, 49.75 - 0.5 * np.arange(8))
-    assert clip.coordinates["longitude"].attributes["units"] == "degrees_east"
-    metres = read_odim(write(tmp_path / "m.h5", [{"raw": RAW[0]}]))
     in_km = LAEA.replace("+units=m", "+units=km")
+    metres = read_odim(write(tmp_path / "m.h5", [{"raw": RAW[0]}])).coordinates
     clip = read_odim(write(tmp_path / "k.h5", [{"raw": RAW[0]}], projection=in_km))
     for name in ("x", "y"):
-        np.testing.assert_allclose(
-            clip.coordinates[name].values * 1000, metres.coordinates[name].values
-        )
+        np.testing.assert_allclose(clip.coordinates[name].values * 1000, metres[name].values)
     polar = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +a=6378137 +b=6356752"
     clip = read_odim(write(tmp_path / "p.h5", [{"raw": RAW[0]}], projection=polar))
-    said = clip.coordinates["crs"].attributes
-    assert (said["grid_mapping_name"], said["latitude_of_projection_origin"]) == (
-        "polar_stereographic",
-        90.0,
-    )
+    assert clip.coordinates["crs"].attributes["latitude_of_projection_origin"] == 90.0
 
 
-def test_several_times_quantities_and_datasets_of_a_file(tmp_path: Path) -> None:
-    ends = [NOON + k * timedelta(minutes=5) for k in (2, 0, 1)]
-    series = [{"raw": RAW[k], "end": end} for k, end in enumerate(ends)]
-    rate = [{**picture, "quantity": "RATE", "raw": picture["raw"] + 1} for picture in series]
-    path = write(tmp_path / "a.h5", series + rate)
-    with pytest.raises(ValueError, match=r"a\.h5 holds several quantities: DBZH, RATE; name one"):
+def test_several_quantities_and_datasets_of_a_file(tmp_path: Path) -> None:
+    rate = {"quantity": "RATE", "raw": RAW[1]}
+    path = write(tmp_path / "a.h5", [{"raw": RAW[0]}, rate])
+    with pytest.raises(ValueError, match=r"a\.h5 holds several variables: DBZH, RATE; name one"):
         read_odim(path)
-    clip = read_odim(path, "DBZH")
-    assert (np.diff(clip.times) == np.timedelta64(5, "m")).all()
-    np.testing.assert_array_equal(clip.frames[:][:, 0, 4], (RAW[[1, 2, 0], 4] * 0.5 - 32.0))
     both = read_odim(path, ["RATE", "DBZH"])
-    assert (both.frames.shape, both.units) == ((3, 2, 8, 12), "mm/h, dBZ")
-    np.testing.assert_array_equal(both.frames[1:3][:, 1], clip.frames[1:3][:, 0])
-    forecast = opened(predicted(path, tmp_path, "--reading.variable", "[RATE,DBZH]"))
-    assert (forecast.RATE.attrs["units"], forecast.DBZH.attrs["units"]) == ("mm/h", "dBZ")
-    assert forecast.DBZH.attrs["standard_name"] == "equivalent_reflectivity_factor"
-    with pytest.raises(ValueError, match="no quantity VRAD; it holds DBZH, RATE"):
+    assert (both.frames.shape, both.units) == ((1, 2, 8, 12), "mm/h, dBZ")
+    np.testing.assert_array_equal(both.frames[:][0, :, 4], RAW[[1, 0], 4] * 0.5 - 32.0)
+    assert [variable.units for variable in both.variables] == ["mm/h", "dBZ"]
+    with pytest.raises(ValueError, match="no variable VRAD; it holds DBZH, RATE"):
         read_odim(path, "VRAD")
 
     path = write(tmp_path / "heights.h5", [{"raw": RAW[0]}, {"raw": RAW[1]}], "CVOL")
@@ -170,35 +143,33 @@ def test_what_is_no_picture_of_odim(tmp_path: Path) -> None:
         polar: r"no composite or image of ODIM's \(object 'PVOL'\); make a composite .* wradlib",
         other: r"no composite or image of ODIM's \(object ''\); make",
         torn: "not a whole HDF5 file",
-        placeless: "/where has no projdef",
-        odd: r"odd\.h5: the projection '\+proj=nonsense' is not understood",
-        tmp_path / "none.h5": "no file",
+        placeless: r"placeless\.h5 does not say where it lies \('projdef'\)",
+        odd: r"odd\.h5 does not say where it lies .*nonsense",
     }.items():
-        with pytest.raises(ValueError, match=words) as told:
+        with pytest.raises(ValueError, match=words) as caught:
             read_odim(path)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", [{"raw": RAW[0]}])
     with pytest.raises(ValueError, match="of 8x12 pixels would take"):
         read_odim(path, budget=1e-6)
-    clip = read_odim(path, budget=2400 / 2**30)
-    with pytest.raises(ValueError, match="a stretch of 1 frames"):
-        clip.frames[0:1]
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.h5", [{"raw": RAW[0]}])
-    for module in ("h5py", "pyproj"):
-        monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ValueError, match=rf"needs {module}; pip install 'foreframe\[radar\]'"):
-            read_odim(path)
-        monkeypatch.undo()
+@pytest.mark.parametrize("module", ["h5py", "pyproj"])
+def test_a_missing_package_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"needs {module}; pip install 'foreframe\[radar\]'"):
+        read_odim("a.h5")
 
 
 def test_a_folder_through_predict_and_back(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "rain", quantity="RATE")
+    folder = tmp_path / "rain"
+    folder.mkdir()
+    for k, name in enumerate("fbadce"):  # names say nothing of their order
+        picture = {"raw": RAW[k], "quantity": "RATE"}
+        write(folder / f"{name}.h5", [picture], time=NOON + k * timedelta(minutes=5))
     forecast = predicted(folder, tmp_path)
     crs = pyproj.CRS.from_proj4(LAEA)
     left, top = pyproj.Transformer.from_crs(4326, crs, always_xy=True).transform(-10, 67)

@@ -2,11 +2,9 @@
 version 0.2, and runs and scores of that time must keep their meaning.
 
 Every pixel holds its place, so the first one of an item tells recording, frame, row and column.
-`python tests/data/test_recorded_windows.py` writes the record anew.
 """
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -92,11 +90,3 @@ def windows_of(folder: Path, case: str) -> dict[str, list[list[int | None]]]:
 def test_windows_are_as_they_were(tmp_path: Path, case: str) -> None:
     write_sources(tmp_path)
     assert windows_of(tmp_path, case) == json.loads(RECORD.read_text(encoding="utf-8"))[case]
-
-
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    write_sources(folder)
-    record = {case: windows_of(folder, case) for case in CASES}
-    lines = [f'"{case}": {json.dumps(found)}' for case, found in record.items()]
-    RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

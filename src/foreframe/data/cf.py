@@ -18,8 +18,8 @@ from foreframe import __version__
 from foreframe.base.files import atomic_folder, atomic_write
 from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
 from foreframe.clips.ensembles import Ensemble
-from foreframe.data.grids import OF_THE_FILE, counts_pixels, mapping_names, turned
-from foreframe.data.store import RefusedError, in_one_line
+from foreframe.data.grids import OF_THE_FILE, mapping_names, turned
+from foreframe.data.store import in_one_line
 
 # The newest that asks for nothing which a file may not have said (1.11 wants to know of each
 # temperature whether it is a difference, and of each calendar whether it has leap seconds).
@@ -36,7 +36,7 @@ def write_grid(
     A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period`
     along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
     `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
-    Where leads differ between forecasts, as months do, `lead` counts frames. Members lie along
+    Where leads differ between forecasts, as months do, `lead` has no values. Members lie along
     `realization`, before the times and after the starts. Dimensions, the order of rows,
     coordinates, grid mapping and attributes are those of the file that the (first) clip came from;
     channels that were several variables there are several again. Values are compressed float32, NaN
@@ -62,48 +62,28 @@ def write_grid(
     rolling = not isinstance(clip, Clip | Ensemble)
     if not forecasts:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
-    has_members = any(isinstance(of, Ensemble) for of in forecasts)
+    has_members = any(isinstance(each, Ensemble) for each in forecasts)
     # By start and by member.
-    clips = [list(of) if isinstance(of, Ensemble) else [of] for of in forecasts]
-    _check_alike(clips)
-    with in_one_line(f"cannot make a grid for {path}"):
+    clips = [list(each) if isinstance(each, Ensemble) else [each] for each in forecasts]
+    # Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then
+    # locks the name; so they write to memory and the bytes go to disk in the plain way.
+    with in_one_line(f"cannot write {path}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         dataset = _as_dataset(clips, rolling, has_members, attributes or {})
-    with in_one_line(f"cannot write {path}"):
-        content = _netcdf_bytes(dataset) if path.suffix == ".nc" else _zarr_files(dataset)
-    if isinstance(content, dict):
-        _write_folder(path, content)
+        if path.suffix == ".zarr":
+            from zarr.storage import MemoryStore
+
+            files: dict[str, Any] = {}
+            packing = _encoding(dataset, "chunks")
+            dataset.to_zarr(MemoryStore(files), consolidated=True, encoding=packing)
+        else:
+            packing = _encoding(dataset, "chunksizes", zlib=True, complevel=4)
+            content = dataset.to_netcdf(engine="netcdf4", encoding=packing)
+    if path.suffix == ".zarr":
+        _write_folder(path, {name: part.to_bytes() for name, part in files.items()})
         return
     with atomic_write(path) as rough:
         rough.write_bytes(content)
-
-
-# Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then locks
-# the name; so they write to memory and the bytes go to disk in the plain way.
-
-
-def _netcdf_bytes(dataset: Any) -> Any:
-    import netCDF4
-    from xarray.backends import NetCDF4DataStore
-
-    file = netCDF4.Dataset("in-memory.nc", mode="w", format="NETCDF4", memory=1 << 20)
-    stored = _encoding(dataset, "chunksizes", zlib=True, complevel=4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset.dump_to_store(NetCDF4DataStore(file), encoding=stored)
-    return file.close()
-
-
-def _zarr_files(dataset: Any) -> dict[str, bytes]:
-    """The files of a Zarr store by their names."""
-    from zarr.storage import MemoryStore
-
-    files: dict[str, Any] = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset.to_zarr(
-            MemoryStore(files), consolidated=True, encoding=_encoding(dataset, "chunks")
-        )
-    return {name: content.to_bytes() for name, content in files.items()}
 
 
 def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
@@ -117,8 +97,7 @@ def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
 
 def _chunk(field: Any) -> tuple[int, ...]:
     """About a megabyte, and whole pictures of one start: a stretch of frames is what is read."""
-    of_member = [dim for dim in field.dims if dim != "realization"]
-    moment = "lead" if "lead" in field.dims else of_member[0]
+    moment = next(dim for dim in field.dims if dim not in ("start", "realization"))
     taken = {"start": 1, "realization": 1, moment: 1}
     frame = 4 * math.prod(size for dim, size in field.sizes.items() if dim not in taken)
     taken[moment] = max(1, min(field.sizes[moment], (1 << 20) // max(1, frame)))
@@ -130,8 +109,6 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     is_store = any((path / mark).is_file() for mark in ("zarr.json", ".zgroup"))
     if path.is_dir() and any(path.iterdir()) and not is_store:
         raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file; a Zarr store is a folder: name another one")
     with atomic_folder(path) as rough:
         for name, content in files.items():
             (rough / name).parent.mkdir(parents=True, exist_ok=True)
@@ -145,10 +122,9 @@ def _as_dataset(
     import xarray as xr
 
     first = clips[0][0]
-    t, c, h, w = first.frames.shape
-    row, column, places = _places(first, h, w)
+    row, column, places = _places(first)
     moment = "lead" if rolling else first.time_dim
-    frames = [[np.asarray(clip.frames[0:t], dtype=np.float32) for clip in of] for of in clips]
+    frames = [[np.asarray(clip.frames[:], dtype=np.float32) for clip in each] for each in clips]
     whole = xr.DataArray(
         np.stack(frames), dims=("start", "realization", moment, "channel", row, column)
     )
@@ -156,12 +132,12 @@ def _as_dataset(
     whole = whole.isel({} if has_members else {"realization": 0})
     if first.turned:
         whole = whole.isel({row: slice(None, None, -1)})
-    coordinates = places | (_leads([of[0] for of in clips]) if rolling else _times(first))
+    coordinates = places | _times([each[0] for each in clips], rolling)
     if has_members:
         coordinates["realization"] = ("realization", np.arange(len(clips[0])), _MEMBER)
     fields: dict[str, Any] = {}
     done = 0
-    for variable in _variables_of(first, c):
+    for variable in _variables_of(first):
         end = done + variable.channels
         if variable.channels > 1:
             coordinates |= _channels(variable)
@@ -182,27 +158,14 @@ def _as_dataset(
     return dataset
 
 
-def _check_alike(clips: list[list[Clip]]) -> None:
-    """Refuse forecasts of unlike shapes, and those of which some have times (ValueError)."""
-    for n, of in enumerate(clips):
-        for what, mine, first in (
-            ("members", len(of), len(clips[0])),
-            ("shape", tuple(of[0].frames.shape), tuple(clips[0][0].frames.shape)),
-            ("times", of[0].times is not None, clips[0][0].times is not None),
-        ):
-            if mine != first:
-                raise ValueError(
-                    f"forecasts 0 and {n} differ in {what}: {first}, {mine}; make them alike"
-                )
-
-
 # -- variables -------------------------------------------------------------------------------------
 
 
-def _variables_of(clip: Clip, channels: int) -> Sequence[Variable]:
+def _variables_of(clip: Clip) -> Sequence[Variable]:
     """The variables that the file gets: those that were read, of which a forecast has the first,
     or all channels as one.
     """
+    channels = clip.frames.shape[1]
     ends = list(accumulate(variable.channels for variable in clip.variables))
     if channels in ends:
         return clip.variables[: ends.index(channels) + 1]
@@ -218,11 +181,10 @@ def _free_name(wanted: str, taken: set[str]) -> str:
 
 
 def _channels(variable: Variable) -> dict[str, Any]:
-    """The coordinate of channels: their names, or their numbers where not each has a name."""
-    names, numbers = variable.name.split(", "), np.arange(variable.channels)
+    """The names of channels, where each has one; by CF they are a label beside the dimension."""
+    names = variable.name.split(", ")
     if len(names) != variable.channels:
-        return {"channel": ("channel", numbers, {"long_name": "channel", "units": "1"})}
-    # By CF a coordinate of its own name holds numbers; names are a label beside it.
+        return {}
     return {"channel_name": ("channel", np.array(names, object), {"long_name": "channel"})}
 
 
@@ -292,9 +254,9 @@ _WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_m
 # -- coordinates -----------------------------------------------------------------------------------
 
 
-def _places(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
+def _places(clip: Clip) -> tuple[str, str, dict[str, Any]]:
     """The names of the row and column dimensions, and the coordinates as xarray takes them: name to
-    (dims, values, attributes). A side without coordinates counts its pixels.
+    (dims, values, attributes).
     """
     given: Mapping[str, Coordinate] = clip.coordinates
     dims = {}
@@ -310,10 +272,6 @@ def _places(clip: Clip, h: int, w: int) -> tuple[str, str, dict[str, Any]]:
             attributes.setdefault("axis", "Y" if coordinate.dims == ("row",) else "X")
         values = turned(coordinate).values if clip.turned else coordinate.values
         places[name] = (own, values, attributes)
-    for side, length in (("row", h), ("column", w)):
-        if dims[side] not in given and not any(side in c.dims for c in given.values()):
-            attributes = {"long_name": counts_pixels(side), "units": "1"}
-            places[dims[side]] = (dims[side], np.arange(length), attributes)
     return dims["row"], dims["column"], places
 
 
@@ -321,14 +279,11 @@ def _meaning(name: str) -> dict[str, str]:
     """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it
     points north.
     """
-    low = name.lower()
-    if low in LATITUDES:
+    if name.lower() in LATITUDES:
         return {"standard_name": "latitude", "units": "degrees_north"}
-    if low in LONGITUDES:
+    if name.lower() in LONGITUDES:
         return {"standard_name": "longitude", "units": "degrees_east"}
-    rotated = {"rlat": "grid_latitude", "rlon": "grid_longitude"}.get(low, low)
-    on_grid = rotated in ("grid_latitude", "grid_longitude")
-    return {"standard_name": rotated, "units": "degrees"} if on_grid else {}
+    return {}
 
 
 _MEMBER = {"standard_name": "realization", "long_name": "member", "units": "1"}
@@ -337,74 +292,34 @@ _BEGUN = {"standard_name": _REFERENCE, "long_name": "time of the last frame that
 _AHEAD = {"standard_name": _PERIOD, "long_name": "time since the start of the forecast"}
 
 
-def _times(clip: Clip) -> dict[str, Any]:
-    """The valid time of a clip and, of a forecast, when it began and how far ahead each frame
-    lies.
+def _times(clips: list[Clip], rolling: bool) -> dict[str, Any]:
+    """The valid times (time,) of a clip and, of a forecast, when it began and how far ahead each
+    frame lies; of rolling forecasts start (start,), lead (lead,) and valid times (start, lead).
+    Nothing of clips without times.
     """
-    dim = clip.time_dim
-    if clip.times is None:
-        return {dim: (dim, np.arange(len(clip)), {"long_name": "frame", "units": "1"})}
-    valid = _times_to_write(clip.times)
-    coordinates: dict[str, Any] = {dim: (dim, valid, _valid(valid, axis="T"))}
-    if clip.start is None:
-        return coordinates
-    begun = _like(valid, [clip.start])
-    ahead = _ahead(valid, begun)
-    return coordinates | {
-        _REFERENCE: ((), begun[0], {**_BEGUN, **_unit_of(valid)}),
-        _PERIOD: (dim, ahead, {**_AHEAD, **_unit_of(ahead)}),
-    }
-
-
-def _leads(clips: list[Clip]) -> dict[str, Any]:
-    """start (start,), lead (lead,) and the valid time (start, lead) of rolling forecasts."""
-    t = len(clips[0])
-    counted = ("lead", np.arange(1, t + 1), {"long_name": "frames after the start", "units": "1"})
+    dim = clips[0].time_dim
     if any(clip.times is None for clip in clips):
-        forecasts = ("start", np.arange(len(clips)), {"long_name": "forecast", "units": "1"})
-        return {"start": forecasts, "lead": counted}
-    valid = np.stack([_times_to_write(np.asarray(clip.times)) for clip in clips])
-    if t < 2 and any(clip.start is None for clip in clips):
-        raise RefusedError("forecasts of one frame do not tell when they started; give their start")
-    begun = _like(valid, [_start_of(clip) for clip in clips])
-    leads = _ahead(valid, begun[:, None])
-    floats = leads.dtype.kind == "f"
-    alike = np.allclose(leads, leads[:1]) if floats else bool((leads == leads[:1]).all())
+        return {}
+    valid = np.stack([np.asarray(clip.times) for clip in clips])
+    dated = valid.dtype.kind in "MO"
+    valid = valid if dated else valid.astype(np.float64)
+    # Seconds since nobody knows when are no time in CF's sense; xarray writes units of dates.
+    unit = {} if dated else {"units": "s"}
+    meaning = {"standard_name": "time"} if dated else {"long_name": "time in the recording", **unit}
+    own = {dim: (dim, valid[0], meaning | ({"axis": "T"} if dated else {}))}
+    if not rolling and clips[0].start is None:
+        return own
+    # A forecast that does not say when it began did so a step before its first frame.
+    starts = [valid[k, 0] - c.step if c.start is None else c.start for k, c in enumerate(clips)]
+    begun = np.array(starts, valid.dtype)
+    leads = valid - begun[:, None]
+    leads = leads.astype("timedelta64[us]") if valid.dtype.kind == "O" else leads
+    start, lead = _BEGUN | unit, _AHEAD | unit
+    if not rolling:
+        return own | {_REFERENCE: ((), begun[0], start), _PERIOD: (dim, leads[0], lead)}
+    alike = (leads == leads[:1]).all() if dated else np.allclose(leads, leads[:1])
     return {
-        "start": ("start", begun, {**_BEGUN, **_unit_of(valid)}),
-        "lead": ("lead", leads[0], {**_AHEAD, **_unit_of(leads)}) if alike else counted,
-        clips[0].time_dim: (("start", "lead"), valid, _valid(valid)),
+        "start": ("start", begun, start),
+        **({"lead": ("lead", leads[0], lead)} if alike else {}),
+        dim: (("start", "lead"), valid, meaning),
     }
-
-
-def _start_of(clip: Clip) -> Any:
-    """When a forecast began, by its first frame where it does not say."""
-    return np.asarray(clip.times)[0] - clip.step if clip.start is None else clip.start
-
-
-def _valid(times: np.ndarray, **axis: str) -> dict[str, str]:
-    """Attributes of valid times. Seconds since nobody knows when are no time in CF's sense."""
-    if times.dtype.kind == "f":
-        return {"long_name": "time in the recording", "units": "s"}
-    return {"standard_name": "time", **axis}
-
-
-def _like(valid: np.ndarray, times: Sequence[Any]) -> np.ndarray:
-    return np.asarray(times) if valid.dtype.kind == "O" else np.asarray(times, dtype=valid.dtype)
-
-
-def _ahead(valid: np.ndarray, begun: np.ndarray) -> np.ndarray:
-    leads = valid - begun
-    return leads.astype("timedelta64[us]") if valid.dtype.kind == "O" else leads
-
-
-def _times_to_write(times: np.ndarray) -> np.ndarray:
-    if times.dtype.kind == "M":
-        fine = np.datetime_data(times.dtype)[0] in ("s", "ms", "us", "ns")
-        return times if fine else times.astype("datetime64[s]")
-    return times if times.dtype.kind == "O" else times.astype(np.float64)
-
-
-def _unit_of(times: np.ndarray) -> dict[str, str]:
-    # xarray writes the units of dates and durations.
-    return {} if times.dtype.kind in "mMO" else {"units": "s"}

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
-from foreframe.base.wording import plural
 from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import ARRAYS, clips_in, read_named
-from foreframe.data.readers import clips_from
+from foreframe.data.grids import read_grid, select_variables
 from foreframe.data.store import open_grid
 
 STARTS = ("start", "forecast_reference_time", "reference_time", "init_time", "initial_time")
@@ -85,36 +84,26 @@ def _from_grid(path: Path, variable: Any) -> Forecasts:
 
     dataset = xr.decode_cf(open_grid(path, "", BUDGET).dataset, decode_timedelta=True)
     start, lead = _dimension(dataset, STARTS), _dimension(dataset, LEADS)
-    if start is None or lead is None:
+    names = [str(name) for name, v in dataset.data_vars.items() if {start, lead} <= {*v.dims}]
+    if not names:
         raise ValueError(
-            f"{path} has no dimensions of starts and lead times (standard names "
+            f"{path} has no variable over starts and lead times (standard names "
             f"forecast_reference_time and forecast_period); it has {', '.join(dataset.sizes)}"
         )
-    names = [name for name, v in dataset.data_vars.items() if {start, lead} <= set(v.dims)]
-    name = names[0] if len(names) == 1 else variable
-    if name not in names:
-        raise ValueError(
-            f"{path} has {', '.join(map(str, names)) or 'no variable'} with starts and lead times, "
-            f"where {variable or 'a single one'} is to be scored"
-        )
+    names = select_variables(None if len(names) == 1 else variable, names, path.name)
     # Coordinates of starts and lead times, and dates, would be taken for the frames' times.
     dates = [
         n for n, v in dataset.coords.items() if {start, lead} & {*v.dims} or v.dtype.kind in "mM"
     ]
-    plain = dataset[[name]].drop_vars(dates).rename({lead: "time"})
+    plain = dataset[names].drop_vars(dates).rename({lead: "time"})
     plain = plain.assign_coords(time=("time", np.arange(dataset.sizes[lead]), {"axis": "T"}))
-
-    def read(k: int) -> np.ndarray:
-        (clip,) = clips_from(plain.isel({start: k}))
-        return np.asarray(clip.frames)
-
     return Forecasts(
         path.stem,
         dataset.sizes[start],
         dataset.sizes[lead],
-        read,
+        lambda k: read_grid(plain.isel({start: k}), names).frames[:],
         _valid_times(dataset, start, lead),
-        str(dataset[name].attrs.get("units", "")),
+        str(dataset[names[0]].attrs.get("units", "")),
     )
 
 
@@ -138,38 +127,13 @@ def _valid_times(dataset: Any, start: Any, lead: Any) -> Sequence[tuple[str, ...
     return [moments(row) for row in begun[:, None] + ahead]
 
 
-def rows_in_order(forecasts: Forecasts, clips: Sequence[int]) -> dict[int, int]:
-    """Which forecast is of which clip where they are in the same order: {clip: its forecast}.
-
-    Raises:
-        ValueError: another number of forecasts than of clips.
-    """
-    if forecasts.count != len(clips):
-        raise ValueError(
-            f"{forecasts.name} holds {plural(forecasts.count, 'forecast')}, but "
-            f"{plural(len(clips), 'clip')} to score; forecast those that --pasts writes, in order"
-        )
-    return dict(zip(clips, range(len(clips)), strict=True))
-
-
 def rows_by_time(forecasts: Forecasts, times: Mapping[int, tuple[str, ...]]) -> dict[int, int]:
     """Which forecast is of which clip by the times that they are about: {clip: its forecast}, for
     the clips that have one.
 
     Args:
         times: of each clip, what `moments` makes of the times of the frames to forecast.
-
-    Raises:
-        ValueError: none of these clips has a forecast.
     """
-    valid = forecasts.times or ()
-    steps = min(len(valid[0]), *(len(when) for when in times.values()))
-    number = {when[:steps]: k for k, when in enumerate(valid)}
-    rows = {clip: number[when[:steps]] for clip, when in times.items() if when[:steps] in number}
-    if not rows:
-        ours = list(times.values())
-        raise ValueError(
-            f"{forecasts.name} has no forecast of these clips: it is about {valid[0][0]} to "
-            f"{valid[-1][-1]}, the clips about {ours[0][0]} to {ours[-1][-1]}"
-        )
-    return rows
+    steps = min(forecasts.steps, *map(len, times.values()))
+    number = {when[:steps]: k for k, when in enumerate(forecasts.times or ())}
+    return {clip: number[when[:steps]] for clip, when in times.items() if when[:steps] in number}

@@ -1,4 +1,4 @@
-"""GeoTIFF: rasters that say where they lie; each file, or each band of a file, is a time."""
+"""GeoTIFF: a raster that says where it lies; the file, or each of its bands, is a time."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,13 +15,12 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
-from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames
+from foreframe.data.grids import select_variables
 from foreframe.data.header_limits import check_frames_fit
 from foreframe.data.maps import on_map
-from foreframe.data.pictures import natural
 
 SUFFIXES = (".tif", ".tiff")
 _WEIGHT = 24  # bytes a value that reading takes: as it is stored, its mask, and as float64
@@ -32,32 +31,6 @@ _DATE = re.compile(
     r"(?<!\d)((?:1[89]|2[01])\d\d)[-_.]?(\d\d)"  # 2020-11
     r"(?:[-_.]?(\d\d)(?:(?:[T_. :-]|-S)?(\d\d)(?:[:h_.-]?(\d\d)(?:[:m_.-]?(\d\d))?)?)?)?(?!\d)"
 )
-
-
-class _Header(NamedTuple):
-    """What a file says of itself, in which the files of one recording are alike.
-
-    Args:
-        shape: bands, rows and columns.
-        place: the numbers a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f.
-        crs: the map, in WKT.
-        units: of the file's first band.
-        bands: names of those that are read; "" where these have times, or none has a name.
-    """
-
-    shape: tuple[int, int, int]
-    place: tuple[float, ...]
-    crs: str
-    units: str
-    bands: str
-
-
-class _Layer(NamedTuple):
-    """A frame: the bands of a file, counted from 1, that are its channels."""
-
-    path: Path
-    bands: tuple[int, ...]
-    time: datetime | None
 
 
 def is_geotiff(path: Path) -> bool:
@@ -77,95 +50,87 @@ def is_geotiff(path: Path) -> bool:
 
 
 def read_geotiff(
-    source: str | Path | Sequence[Path],
-    variable: str | Sequence[str] | None = None,
-    strict: bool = False,
-    budget: float = BUDGET,
+    path: str | Path, variable: str | Sequence[str] | None = None, budget: float = BUDGET
 ) -> Clip:
-    """A raster for each time, read when its frames are asked for: float32 (T,C,H,W), north-up.
+    """A raster, or one for each band, read when its frames are needed: float32 (T,C,H,W), north-up.
 
     Times come from the descriptions of the bands, where all of them have one, or else from the
-    names of the files: 2020-11-16T12:00, 20201116_1200, 202011161200, 20201116, 2020-11. Where
-    names have none, files are in the order of the numbers in them, and there are no times. Bands
-    without times are channels. No data is NaN; scale and offset are applied; coordinates are those
-    of pixel centres, with the map as grid mapping.
+    name of the file: 2020-11-16T12:00, 20201116_1200, 202011161200, 20201116, 2020-11. Where the
+    name has none, there are no times. Bands without times are channels. No data is NaN; scale and
+    offset are applied; coordinates are those of pixel centres, with the map as grid mapping.
 
     Args:
-        source: a file, or the files of one recording.
-        variable: bands by their descriptions or numbers ("1" is the first); all without it.
-        strict: refuse a file that cannot be read, which is else left out.
+        path: of the file.
+        variable: bands by their descriptions, or numbers ("1" is the first) where they have none;
+            all without it.
         budget: GiB that reading a frame may take.
 
     Raises:
-        ValueError: rasterio is not installed; no file that can be read; files of unlike sizes, maps
-            or bands; a map turned against the north; more than the budget.
+        ValueError: rasterio is not installed; a file that cannot be read, has pages, no such band
+            or no map; a map turned against the north; more than the budget.
     """
-    paths = [Path(source)] if isinstance(source, str | Path) else list(source)
+    path = Path(path)
     for package in ("rasterio", "pyproj"):
-        needed(package, "geotiff", f"{paths[0].name}: reading GeoTIFF")
-    headers, layers, notes = _headers(paths, variable, strict)
-    first, header = next(iter(headers.items()))
-    for path, other in headers.items():
-        if other != header:
+        needed(package, "geotiff", f"{path.name}: reading GeoTIFF")
+    with _opened(path) as file:
+        if file.subdatasets or file.crs is None or file.transform.b or file.transform.d:
             raise ValueError(
-                f"{first} and {path.name} have other sizes, maps, bands or units; keep the files "
-                "of a recording in a folder of their own"
+                f"{path} has several pages, no map, or is turned against north; store pages in "
+                "files of their own, or mend it with gdalwarp"
             )
-    times = [layer.time for layer in layers]
-    height, width = header.shape[1:]
-    shape = (len(layers), len(layers[0].bands), height, width)
-    what = f"a frame of {first} of {'x'.join(map(str, shape[1:]))}"
+        titles, units = [text or "" for text in file.descriptions], file.units
+        crs, transform = file.crs.to_wkt(version="WKT2_2019"), file.transform
+        height, width = file.shape
+    times = [time_in(title) for title in titles]
+    bands: list[tuple[int, ...]] = [(band,) for band in range(1, len(titles) + 1)]
+    if None in times:
+        times, bands = [time_in(path.stem)], [_chosen(titles, variable, path.name)]
+    own = [band for frame in bands for band in frame]
+    shape = (len(times), len(bands[0]), height, width)
+    what = f"a frame of {path} of {'x'.join(map(str, shape[1:]))}"
     check_budget(_WEIGHT * math.prod(shape[1:]), budget, what)
-    check_frames_fit(shape, 4, sum(path.stat().st_size for path in headers), budget, str(first))
-
-    place = _place(header)
-    upside_down = header.place[4] > 0
+    check_frames_fit(shape, 4, path.stat().st_size, budget, str(path))
+    upside_down = transform.e > 0
     return Clip(
-        _RasterFrames(layers, shape, upside_down),
+        _RasterFrames(path, bands, shape, upside_down),
         None if None in times else np.array(times, "datetime64[ns]"),
-        header.units,
-        place["coordinates"],
-        first.name if len(headers) == 1 else first.parent.name,
-        header.bands,
-        (*notes, *(["rows ran south to north: turned north-up"] if upside_down else [])),
-        place["attributes"],
-        place["dims"],
+        ", ".join(dict.fromkeys(units[band - 1] or "" for band in own)),
+        name=path.name,
+        variable=", ".join(filter(None, (titles[b - 1] for b in own))) if len(bands) == 1 else "",
+        notes=("rows ran south to north: turned north-up",) if upside_down else (),
         turned=upside_down,
+        **_place(crs, transform, height, width),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _RasterFrames(Frames):
-    """Frames (T,C,H,W), float32; a file is opened for each frame.
+    """Frames (T,C,H,W), float32; the file is opened for each slice.
 
     Args:
-        layers: the frames, in order.
+        path: of the file.
+        bands: for each frame those that are its channels, counted from 1.
         shape: (T,C,H,W).
-        upside_down: the files' rows run from south to north.
+        upside_down: the file's rows run from south to north.
     """
 
-    layers: list[_Layer]
+    path: Path
+    bands: list[tuple[int, ...]]
     shape: tuple[int, ...]
     upside_down: bool
     dtype: np.dtype = FLOAT32
 
     def read(self, first: int, last: int) -> Float32[np.ndarray, "t c h w"]:
         frames = np.empty((last - first, *self.shape[1:]), np.float32)
-        for k, layer in enumerate(self.layers[first:last]):
-            with _opened(layer.path) as file:
-                frames[k] = _values(file, layer.bands)
+        with _opened(self.path) as file:
+            for k, bands in enumerate(self.bands[first:last]):
+                values = file.read(bands, masked=True)
+                scale, offset = (
+                    np.array([numbers[band - 1] for band in bands])[:, None, None]
+                    for numbers in (file.scales, file.offsets)
+                )
+                frames[k] = (values * scale + offset).astype(np.float32).filled(np.nan)
         return np.ascontiguousarray(frames[:, :, ::-1]) if self.upside_down else frames
-
-
-def _values(file: Any, bands: tuple[int, ...]) -> np.ndarray:
-    """Bands (C,H,W) in their own units, NaN where the file says that there is no data."""
-    values = file.read(bands, masked=True)
-    for channel, band in enumerate(bands):
-        scale, offset = file.scales[band - 1], file.offsets[band - 1]
-        if (scale, offset) != (1.0, 0.0):
-            values = values.astype(np.float64)
-            values[channel] = values[channel] * scale + offset
-    return values.astype(np.float32).filled(np.nan)
 
 
 @contextmanager
@@ -185,67 +150,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} cannot be read ({why}); make or fetch it again") from None
 
 
-# What files say of themselves
-
-
-def _headers(
-    paths: Sequence[Path], variable: str | Sequence[str] | None, strict: bool
-) -> tuple[dict[Path, _Header], list[_Layer], list[str]]:
-    """What the files say, their frames in order, and a note where files were left out.
-
-    Raises:
-        ValueError: a file that cannot be read, where none can or `strict` is set.
-    """
-    headers, layers, refused = dict[Path, _Header](), list[_Layer](), []
-    for path in sorted(paths, key=natural):
-        try:
-            with _opened(path) as file:
-                own = _layers(path, file, variable)
-                headers[path] = _header(path, file, own)
-                layers += own
-        except ValueError as error:
-            refused.append(error)
-    if refused and (strict or not headers):
-        raise refused[0]
-    if all(layer.time for layer in layers):
-        layers.sort(key=lambda layer: layer.time or datetime.min)
-    left_out = [f"{plural(len(refused), 'file')} left out: {refused[0]}"] if refused else []
-    return headers, layers, left_out
-
-
-def _header(path: Path, file: Any, layers: list[_Layer]) -> _Header:
-    if file.subdatasets:
-        raise ValueError(
-            f"{path}: several pages of a TIFF are no recording; store each in a file of its own"
-        )
-    if file.crs is None or file.transform.b or file.transform.d:
-        raise ValueError(f"{path} has no map, or is turned against north; gdalwarp mends that")
-    names = [file.descriptions[band - 1] for band in layers[0].bands]
-    return _Header(
-        (file.count, *file.shape),
-        tuple(file.transform)[:6],
-        file.crs.to_wkt(version="WKT2_2019"),
-        file.units[0] or "",
-        ", ".join(filter(None, names)) if len(layers) == 1 else "",
-    )
-
-
-def _layers(path: Path, file: Any, variable: str | Sequence[str] | None) -> list[_Layer]:
-    """A frame of all bands, or of those named; a frame a band where these have times.
-
-    Raises:
-        ValueError: no such band.
-    """
-    times = [time_in(text or "") for text in file.descriptions]
-    if None not in times:
-        return [_Layer(path, (band,), time) for band, time in enumerate(times, 1)]
-    bands = {text: band for band, text in enumerate(file.descriptions, 1) if text}
-    bands |= {str(band): band for band in file.indexes}
-    wanted = [variable] if isinstance(variable, str) else list(variable or map(str, file.indexes))
-    for name in wanted:
-        if name not in bands:
-            raise ValueError(f"{path} has no band {name}; it has {', '.join(bands)}")
-    return [_Layer(path, tuple(bands[name] for name in wanted), time_in(path.stem))]
+def _chosen(titles: list[str], variable: str | Sequence[str] | None, where: str) -> tuple[int, ...]:
+    """The numbers of bands that are channels: all, or those that are named."""
+    names = [title or str(band) for band, title in enumerate(titles, 1)]
+    if variable is None:
+        return tuple(range(1, len(names) + 1))
+    return tuple(names.index(name) + 1 for name in select_variables(variable, names, where))
 
 
 def time_in(text: str) -> datetime | None:
@@ -257,11 +167,10 @@ def time_in(text: str) -> datetime | None:
     return None
 
 
-def _place(header: _Header) -> dict[str, Any]:
+def _place(crs: str, transform: Any, height: int, width: int) -> dict[str, Any]:
     """As `on_map` gives it, north-up."""
     import pyproj
 
-    a, _, c, _, e, f = header.place
-    height, width = header.shape[1:]
-    x, y = c + (np.arange(width) + 0.5) * a, f + (np.arange(height) + 0.5) * e
-    return on_map(pyproj.CRS.from_wkt(header.crs), x, y[::-1] if e > 0 else y)
+    x = transform.c + (np.arange(width) + 0.5) * transform.a
+    y = transform.f + (np.arange(height) + 0.5) * transform.e
+    return on_map(pyproj.CRS.from_wkt(crs), x, y[::-1] if transform.e > 0 else y)

@@ -33,10 +33,9 @@ def read_grib(
 ) -> Clip:
     """A clip out of a GRIB file of either edition, its messages read when its frames are needed.
 
-    Frames are as `read_grid` has them. A frame's time is the time that its message is valid at;
-    `Clip.start` is when the forecast began, where all messages are of one forecast. Grids in
-    longitude and latitude have both as coordinates, others as auxiliary ones in 2-D. Opening looks
-    at the header of every message; no index file is written.
+    Frames are as `read_grid` has them. A frame's time is the time that its message is valid at.
+    Grids in longitude and latitude have both as coordinates, others as auxiliary ones in 2-D.
+    Opening looks at the header of every message; no index file is written.
 
     Args:
         path: of the file.
@@ -56,8 +55,6 @@ def read_grib(
     needed("cfgrib", "grib", f"{path.name}: reading GRIB")
     import xarray as xr
 
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
     messages = _messages(path)
     points = max(int(message["numberOfPoints"]) for message in messages)
     check_budget(_WEIGHT * points, budget, f"a message of {path}, of {points} points,")
@@ -65,8 +62,7 @@ def read_grib(
     wanted = dict(select or {})
     titles = list(dict.fromkeys(map(_name, messages)))
     spellings = {str(message["shortName"]): _name(message) for message in messages}
-    spellings |= dict(zip(titles, titles, strict=True))
-    names = select_variables(variable, titles, path.name, spellings=spellings)
+    names = select_variables(variable, titles, path.name, spellings)
     chosen = [_chosen(messages, name, wanted, path.name) for name in names]
     for same in chosen:
         shape = (len(same), 1, 1, int(same[0]["numberOfPoints"]))
@@ -117,18 +113,17 @@ def _chosen(
     Raises:
         ValueError: several kinds, of which `select` names none.
     """
-    matches = [message for message in messages if _name(message) == name]
+    every = [message for message in messages if _name(message) == name]
+    fitting = [m for m in every if all(m[key] == select.get(key, m[key]) for key in _APART)]
+    fitting = [m for m in fitting if m["typeOfLevel"] in select] or fitting
     for key in _APART:
-        kinds = list(dict.fromkeys(message[key] for message in matches))
-        wanted = {select.get(key)} | (set(select) if key == "typeOfLevel" else set())
-        kind = next((kind for kind in kinds if kind in wanted), kinds[0])
-        if (len(kinds) > 1 or key in select) and kind not in wanted:
+        if len({message[key] for message in fitting}) != 1:
+            kinds = dict.fromkeys(str(message[key]) for message in every)
             raise ValueError(
-                f"{where}: {name} comes with {key} {', '.join(map(str, kinds))}; select one of "
-                f"these, e.g. {key}={kinds[0]}"
+                f"{where}: {name} comes with {key} {', '.join(kinds)}; select one of these, e.g. "
+                f"{key}={next(iter(kinds))}"
             )
-        matches = [message for message in matches if message[key] == kind]
-    return matches
+    return fitting
 
 
 def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> Any:
@@ -140,14 +135,12 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
     import xarray as xr
 
     first = messages[0]
-    begun = {message["time"] for message in messages}
     valid = {message["valid_time"] for message in messages}
     runs = {(message["time"], message["step"]) for message in messages}
     by_run = len(valid) < len(runs) or {"time", "step"} & set(select)
     dataset = xr.open_dataset(
         path,
         engine="cfgrib",
-        chunks=None,
         cache=False,
         decode_timedelta=False,
         backend_kwargs={
@@ -163,11 +156,6 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
             f"{path.name} has a grid without rows and columns ({first['gridType']}); bring it to "
             "longitudes and latitudes first, with cdo -R for example"
         )
-    if not by_run and len(begun) == 1 and valid != begun:
-        name, units = "forecast_reference_time", "seconds since 1970-01-01"
-        attributes = {"standard_name": name, "units": units}
-        start = xr.Dataset(coords={name: ((), first["time"], attributes)})
-        dataset = dataset.assign_coords(xr.decode_cf(start).coords)
     dataset = dataset if by_run else dataset.rename(valid_time="time")
     (title,) = dataset.data_vars
     dataset[title].attrs = _attributes(dataset[title].attrs)

@@ -5,7 +5,7 @@ decided here, once.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -26,21 +26,24 @@ from foreframe.clips.clip import (
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
 from foreframe.data.header_limits import USUAL, check_frames_fit
-from foreframe.data.store import (
-    Opened,
-    RefusedError,
-    bytes_to_read,
-    in_one_line,
-    open_grid,
-    stored_bytes,
-)
+from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
 _TIMES = ("time", "valid_time", "t")
+_CHANNELS = ("channel", "channels")
 _NORTHWARD = ("grid_latitude", "projection_y_coordinate", "projection_y_angular_coordinate")
-_BOUNDS = ("bnds", "bounds", "nv")
 _SECONDS = {"": 1, "s": 1, "seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+_STARTS = ("forecast_reference_time", "forecast_period")
+_ABOUT = ("title", "institution", "source", "references", "comment", "license", "history")
+# What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
+# holds.
+OF_THE_FILE = (
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar",
+    "coordinates", "ancillary_variables", "cell_measures", "bounds", "climatology",
+    "formula_terms", "actual_range", "stored_direction",
+    "valid_min", "valid_max", "valid_range",  # a forecast may go beyond, and would be masked
+)  # fmt: skip
 
 
 class _GridFrames(Frames):
@@ -60,23 +63,22 @@ class _GridFrames(Frames):
 
     def __init__(self, grid: "GridLayout", flip: bool, budget: float) -> None:
         self._fields, self._where, self._flip, self._budget = grid.fields, grid.where, flip, budget
-        self._time, self._channel = grid.time, grid.channel
-        self._dims = (grid.time, grid.channel, grid.row, grid.column)
-        self.shape = grid.shape
+        self._dims, self.shape = (grid.time, grid.channel, grid.row, grid.column), grid.shape
 
     def read(self, first: int, last: int) -> np.ndarray:
-        count = last - first
-        largest = max(bytes_to_read(field, {self._time: count}) for field in self._fields)
-        check_stretch((count, *self.shape[1:]), 8, self._budget, largest)
+        shape = (last - first, *self.shape[1:])
+        time, channel = self._dims[:2]
+        largest = max(bytes_to_read(field, {time: shape[0]}) for field in self._fields)
+        check_stretch(shape, 8, self._budget, largest)
         parts = []
         for field in self._fields:
             # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
             # point by point.
             with in_one_line(f"cannot read {self._where}; is it whole?"):
-                cut = field.isel({self._time: slice(first, last)}).values
-            order = [field.dims.index(dim) for dim in self._dims if dim in field.dims]
-            part = cut.transpose(order).astype(np.float32)
-            parts.append(part if self._channel in field.dims else part[:, None])
+                part = field.isel({time: slice(first, last)}, missing_dims="ignore").load()
+            sizes = dict(zip(self._dims, shape, strict=True))
+            sizes[channel] = part.sizes.get(channel, 1)
+            parts.append(part.set_dims(sizes).values.astype(np.float32))
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
 
@@ -110,21 +112,15 @@ def read_grid(
 
     Raises:
         ValueError: no such file, not a grid or damaged, no such variable or several that fit, no
-            time, times that do not run forward, a further dimension without a choice, more than the
-            budget, pickled arrays.
+            time, a further dimension without a choice, more than the budget, pickled arrays.
     """
     names = [variable] if isinstance(variable, str) else list(variable or ())
     opened = open_grid(source, _group_of(names), budget)
     where = opened.name
-    dataset, notes = _select(opened.dataset, dict(select or {}), where)
+    dataset, notes = _select(opened.dataset, select or {}, where)
     axes = _axes(dataset)
-    known = opened.dataset.variables
-    names = [wanted if wanted in known else wanted.rpartition("/")[2] for wanted in names]
-    names = names or [_only_candidate(dataset.drop_vars(inputs, errors="ignore"), axes, opened)]
-    _check_numbers(dataset, [*names, *inputs], opened)
-    time = _dimensions(dataset, axes, names[0], where)[0].time
-    dataset, constant = _with_constants(dataset, time, inputs, where)
-    grid = _layout(dataset, axes, [*names, *inputs], where)
+    names = _choose(dataset, axes, names, inputs, where)
+    grid = _layout(dataset, axes, names, inputs, where)
     if opened.path is not None:
         stored = stored_bytes(opened.path, math.prod(grid.shape) * 4 // USUAL)
         check_frames_fit(grid.shape, 4, stored, budget, str(opened.path))
@@ -145,12 +141,11 @@ def read_grid(
         notes=tuple(notes),
         attributes=shared_attributes([target.attributes for target in targets]),
         dims=(str(grid.row), str(grid.column)),
-        start=_read_start(dataset, times),
         time_dim=grid.time_dim,
         turned=flip,
         variables=tuple(targets) if len(targets) > 1 else (),
         about={key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
-        inputs=tuple(Input(name, name in constant) for name in inputs),
+        inputs=tuple(Input(n, grid.time not in dataset.variables[n].dims) for n in inputs),
     )
 
 
@@ -158,7 +153,6 @@ def select_variables(
     variable: str | Sequence[str] | None,
     names: Sequence[str],
     where: str,
-    kinds: tuple[str, str] = ("variable", "variables"),
     spellings: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The names of those of a file's variables that are read, or of the only one.
@@ -167,33 +161,99 @@ def select_variables(
         variable: a name, several, or None for the only one.
         names: what the file holds.
         where: the file's name, for messages.
-        kinds: what the file calls one of them, and several.
-        spellings: other spellings of the names, and the names themselves, each with its name.
+        spellings: further names that a variable may be called by, each with its own.
 
     Raises:
         ValueError: no such name; several, and no name is given.
     """
-    spellings = spellings or dict(zip(names, names, strict=True))
+    known = {**(spellings or {}), **dict(zip(names, names, strict=True))}
     wanted = [variable] if isinstance(variable, str) else list(variable or names)
     if variable is None and len(names) > 1:
         raise ValueError(
-            f"{where} holds several {kinds[1]}: {', '.join(names)}; name one, or a list that "
+            f"{where} holds several variables: {', '.join(names)}; name one, or a list that "
             "become channels"
         )
     for name in wanted:
-        if name not in spellings:
-            raise ValueError(f"{where} has no {kinds[0]} {name}; it holds {', '.join(names)}")
-    return [spellings[name] for name in wanted]
+        if name not in known:
+            raise ValueError(f"{where} has no variable {name}; it holds {_listed(names)}")
+    return [known[name] for name in wanted]
 
 
-def _check_numbers(dataset: Any, names: Sequence[str], opened: Opened) -> None:
-    """Refuse names of no variable, and of variables that hold no numbers (ValueError)."""
-    for name in names:
-        if name not in dataset.variables:
-            held = _listed(dataset.data_vars or opened.dataset.variables)
-            raise ValueError(f"{opened.name} has no variable {name}; it holds {held}")
-        if dataset.variables[name].dtype.kind not in "fiub":
-            raise ValueError(f"{opened.name}: {name} holds text, not numbers; name another")
+def _group_of(names: Sequence[str]) -> str:
+    """The group that variables lie in, "" for the root."""
+    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in names)) or [""]
+    if len(groups) > 1:
+        raise ValueError(f"channels come from one group, not from {_listed(groups)}")
+    return groups[0]
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(str(name) for name in names) or "none"
+
+
+# -- which variable, which place -------------------------------------------------------------------
+
+
+def _choose(
+    dataset: Any, axes: "_Axes", names: Sequence[str], inputs: Sequence[str], where: str
+) -> list[str]:
+    """The variables that become channels: those called `names` or, without names, the only one
+    that has a time and two dimensions of space. All, and `inputs`, hold numbers.
+    """
+    numeric = [str(name) for name, v in dataset.variables.items() if v.dtype.kind in "fiub"]
+    if not names:
+        bounds = {_attribute(v, "bounds") for v in dataset.variables.values()}
+        candidates = [
+            name
+            for name in numeric
+            if name in dataset.data_vars
+            and name not in {*inputs, *axes.places, *bounds}
+            and len(dims := dataset.variables[name].dims) >= 3
+            and _time_of(dataset, dims)[0] is not None
+        ]
+        if not candidates:
+            content = (f"{name} ({_listed(v.dims)})" for name, v in dataset.data_vars.items())
+            raise ValueError(
+                f"{where} has no variable with a time and two space dimensions; it holds "
+                f"{_listed(content)}; one that lies in a group is named group/name"
+            )
+        names = select_variables(None, candidates, where)
+    wanted = [*(name.rpartition("/")[2] for name in names), *inputs]
+    held = [name for name in numeric if name in dataset.data_vars or name in wanted]
+    return select_variables(wanted, held, where)[: len(names)]
+
+
+def _select(dataset: Any, select: Mapping[str, Any], where: str) -> tuple[Any, list[str]]:
+    """The dataset with one place taken of each dimension in `select`, and a note where another
+    value was nearest.
+    """
+    notes, places = [], {}
+    for dim, value in select.items():
+        if dim not in dataset.sizes:
+            raise ValueError(
+                f"{where} has no dimension {dim} to select from; it has {_listed(dataset.sizes)}"
+            )
+        choices = _choices(dataset, dim)
+        try:
+            if str(value) in choices:
+                places[dim] = choices.index(str(value))
+                continue
+            values = dataset.variables[dim].values
+            exact = np.array(value).astype(values.dtype)
+            places[dim] = int(np.nanargmin(np.abs(values - exact)))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"{where}: {value!r} is no choice of {dim} ({_listed(choices[:6])}); select one of "
+                "these"
+            ) from None
+        if values[places[dim]] != exact:
+            notes.append(f"{dim} {choices[places[dim]]} is the nearest to {value}")
+    return dataset.isel(places), notes
+
+
+def _choices(dataset: Any, dim: Any) -> list[str]:
+    """The values of a dimension, or its numbers where it has none."""
+    return [str(value) for value in dataset[dim].values]
 
 
 # -- which dimension is which ----------------------------------------------------------------------
@@ -203,21 +263,16 @@ def _attribute(variable: Any, key: str) -> str:
     return str(variable.attrs.get(key, variable.encoding.get(key, "")))
 
 
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(str(name) for name in names) or "none"
-
-
 class _Axes(NamedTuple):
     """What the variables of a Dataset say about the sides of the picture.
 
     Args:
-        sides: "row", "column" or "" by name: along which side a variable runs.
-        latitudes, longitudes: the names of those.
+        sides: "row", "column" or "" by name: along which side a variable or dimension runs.
+        places: the names of latitudes, which run along rows, and longitudes.
     """
 
     sides: dict[Any, str]
-    latitudes: set[Any]
-    longitudes: set[Any]
+    places: set[Any]
 
 
 def _axes(dataset: Any) -> _Axes:
@@ -226,19 +281,13 @@ def _axes(dataset: Any) -> _Axes:
 
     every = dataset.set_coords(list(dataset.data_vars)).drop_attrs(deep=False)
     every.encoding = {}  # may name some coordinates, and cf_xarray would look at no others
-    axes, places = every.cf.axes, every.cf.coordinates
-    rows = {*axes.get("Y", ()), *places.get("latitude", ())}
-    columns = {*axes.get("X", ()), *places.get("longitude", ())}
-    sides = {
-        name: "row" if name in rows else "column" if name in columns else direction_of_name(name)
-        for name in dataset.variables
-    }
-    named = {name: str(name).lower() for name in dataset.variables}
-    return _Axes(
-        sides,
-        {*places.get("latitude", ()), *(n for n, low in named.items() if low in LATITUDES)},
-        {*places.get("longitude", ()), *(n for n, low in named.items() if low in LONGITUDES)},
-    )
+    axes, known = every.cf.axes, every.cf.coordinates
+    latitudes, longitudes = known.get("latitude", ()), known.get("longitude", ())
+    sides = {name: direction_of_name(name) for name in (*dataset.variables, *dataset.sizes)}
+    sides |= dict.fromkeys((*axes.get("X", ()), *longitudes), "column")
+    sides |= dict.fromkeys((*axes.get("Y", ()), *latitudes), "row")
+    named = {n for n in dataset.variables if str(n).lower() in (*LATITUDES, *LONGITUDES)}
+    return _Axes(sides, {*latitudes, *longitudes, *named})
 
 
 @dataclass(frozen=True)
@@ -248,24 +297,21 @@ class GridLayout:
     Args:
         dataset: an xarray Dataset.
         axes: what its variables say of the sides of the picture.
-        names: the variables that become channels, in order.
+        fields: the variables that become channels, in order.
         where: its name, for messages.
-        time, channel, row, column: the names of dimensions; `channel` is None where there is none.
+        time, channel, row, column: the names of dimensions; there may be none called `channel`.
+        clock: the name of the variable that tells the times, None where there is none.
     """
 
     dataset: Any
     axes: _Axes
-    names: list[str]
+    fields: list[Any]
     where: str
     time: Any
     channel: Any
     row: Any
     column: Any
-
-    @property
-    def fields(self) -> list[Any]:
-        """The variables that become channels."""
-        return [self.dataset.variables[name] for name in self.names]
+    clock: Any
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -277,23 +323,15 @@ class GridLayout:
     @property
     def time_dim(self) -> str:
         """What a clip calls its times: as the file does, where they are those of its dimension."""
-        dim, described = self.time, _time_variable(self.dataset, self.time)
-        if described is None or described[0] != dim or dim in ("start", "lead", "channel"):
+        if self.clock != self.time or self.time in ("start", "lead", "channel"):
             return "time"
-        return "time" if _attribute(described[1], "standard_name") in _STARTS else str(dim)
+        standard = _attribute(self.dataset.variables[self.time], "standard_name")
+        return "time" if standard in _STARTS else str(self.time)
 
 
-def _points_north(name: str, coordinate: Coordinate, axes: _Axes) -> bool:
-    """Whether greater values of a coordinate lie farther north; a plain `y` does not tell."""
-    named = name.lower().startswith("lat") or name.lower() == "rlat" or name in axes.latitudes
-    northward = named or coordinate.attributes.get("standard_name") in _NORTHWARD
-    return northward and "row" in coordinate.dims
-
-
-def _along(dataset: Any, dim: Any) -> dict[Any, Any]:
-    """The 1-D variables of a dimension, its own coordinate first."""
-    lines = {name: v for name, v in dataset.variables.items() if v.dims == (dim,)}
-    return dict(sorted(lines.items(), key=lambda item: item[0] != dim))
+def _along(dataset: Any, dim: Any) -> list[Any]:
+    """The names of the 1-D variables of a dimension."""
+    return [name for name, variable in dataset.variables.items() if variable.dims == (dim,)]
 
 
 def _is_date(variable: Any) -> bool:
@@ -303,187 +341,82 @@ def _is_date(variable: Any) -> bool:
     return variable.dtype.kind == "M"
 
 
-def _time_variable(dataset: Any, dim: Any) -> tuple[Any, Any] | None:
-    """The coordinate that tells the time along a dimension: the valid time before the start of a
-    forecast.
+def _time_of(dataset: Any, dims: Iterable[Any]) -> tuple[Any, Any]:
+    """The time among some dimensions, and the variable that tells it: the valid time before the
+    start of a forecast; None for what there is none of.
     """
-
-    def fit(item: tuple[Any, Any]) -> int:
-        name, variable = item
-        standard = _attribute(variable, "standard_name")
-        if standard == "time":
-            return 0 if name == dim else 1
-        start, axis = standard == "forecast_reference_time", _attribute(variable, "axis")
-        own = _is_date(variable) or start or axis == "T"
-        if str(name).lower() in _TIMES or (name == dim and own):
-            return 2
-        return 3 if name in dataset.coords and _is_date(variable) else 9
-
-    fitting = [item for item in _along(dataset, dim).items() if fit(item) < 9]
-    return min(fitting, key=fit, default=None)
-
-
-def _time_dimension(dataset: Any, dims: Iterable[Any]) -> Any:
-    """The name of the time dimension, None without one."""
-    times = {dim: _time_variable(dataset, dim) for dim in dims}
-    dated = [d for d, item in times.items() if item and _is_date(item[1])]
-    named = [d for d in times if str(d).lower() in _TIMES]
-    described = [d for d, item in times.items() if item]
-    return next(iter([d for d in dated if d in named] + dated + described + named), None)
+    found = []
+    for dim in dims:
+        named = str(dim).lower() in _TIMES
+        for name in _along(dataset, dim):
+            variable = dataset.variables[name]
+            standard, dated = _attribute(variable, "standard_name"), _is_date(variable)
+            on_axis = standard == _STARTS[0] or _attribute(variable, "axis") == "T"
+            dates = dated and name in dataset.coords
+            clock = standard == "time" or str(name).lower() in _TIMES
+            if dates or clock or (name == dim and on_axis):
+                found.append(((not dated, not named, standard != "time", name != dim), dim, name))
+        if named:
+            found.append(((True,) * 4, dim, None))
+    return min(found, key=lambda item: item[0], default=(None, None, None))[1:]
 
 
-def _dimensions(
-    dataset: Any, axes: _Axes, variable: str, name: str
-) -> tuple[GridLayout, list[Any]]:
-    """The layout of one variable, and its further dimensions, which are of size 1."""
-    field = dataset.variables[variable]
-    time = _time_dimension(dataset, field.dims)
-    if time is None:
-        raise ValueError(
-            f"{name}: {variable} has no time among its dimensions ({_listed(field.dims)}); name "
-            "another variable"
-        )
-    rest = [d for d in field.dims if d != time]
-    channel = next((d for d in rest if str(d).lower() in ("channel", "channels")), None)
-    rest = [d for d in rest if d != channel]
+def _sides(dataset: Any, axes: _Axes, dims: Sequence[Any]) -> tuple[Any, Any]:
+    """The dimensions of rows and columns: those that say so, else the last ones. A single level is
+    no direction in space, while there are enough others.
+    """
     sides = {}
-    for dim in rest:
-        hints = [axes.sides.get(dim, direction_of_name(dim))]
-        hints += [axes.sides[name] for name in _along(dataset, dim)]
+    for dim in dims:
+        hints = [axes.sides[dim], *(axes.sides[name] for name in _along(dataset, dim))]
         sides[dim] = next(filter(None, hints), "")
-    row = next((d for d in rest if sides[d] == "row"), None)
-    column = next((d for d in rest if sides[d] == "column"), None)
-    # A single level is no direction in space, while there are enough others.
-    spare = [d for d in rest if d not in (row, column)]
-    for single in [d for d in spare if field.sizes[d] == 1]:
-        if len(spare) > (row is None) + (column is None):
-            spare.remove(single)
+    row = next((dim for dim in dims if sides[dim] == "row"), None)
+    column = next((dim for dim in dims if sides[dim] == "column"), None)
+    spare = [dim for dim in dims if dim not in (row, column)]
+    spare.sort(key=lambda dim: dataset.sizes[dim] > 1)
     if column is None and spare:
         column = spare.pop()
     if row is None and spare:
         row = spare.pop()
-    if row is None or column is None:
-        raise ValueError(
-            f"{name}: {variable} has dimensions {_listed(field.dims)}, not a time and two of "
-            "space; name another variable"
-        )
-    further = [d for d in rest if d not in (row, column)]
-    many = [d for d in further if field.sizes[d] > 1]
-    if many:
-        raise ValueError(
-            f"{name}: {variable} has further dimensions: "
-            f"{'; '.join(f'{d} ({_listed(_choices(dataset, d)[:6])})' for d in many)}; "
-            f"select one of each, e.g. {many[0]}={_choices(dataset, many[0])[0]}"
-        )
-    return GridLayout(dataset, axes, [variable], name, time, channel, row, column), further
+    return row, column
 
 
-def _with_constants(
-    dataset: Any, time: Any, inputs: Sequence[str], name: str
-) -> tuple[Any, set[str]]:
-    """The dataset with its constant inputs, those without a time, repeated at every time, and their
-    names. They are read here; the repeats are one array in memory.
+def _layout(
+    dataset: Any, axes: _Axes, names: Sequence[str], inputs: Sequence[str], where: str
+) -> GridLayout:
+    """The layout of several variables and inputs, which must share a grid; inputs need no time.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: no time, or not two dimensions of space; another grid, or further dimensions; an
+            empty grid.
     """
-    constant = {}
-    for wanted in inputs:
-        field = dataset.variables[wanted]
-        if _time_dimension(dataset, field.dims) is None:
-            with in_one_line(f"cannot read {wanted} of {name}; is it whole?"):
-                constant[wanted] = field.set_dims({time: dataset.sizes[time], **field.sizes})
-    return dataset.assign(constant), set(constant)
-
-
-def _layout(dataset: Any, axes: _Axes, names: list[str], where: str) -> GridLayout:
-    """The layout of several variables, which must share a grid; only some may have a channel.
-
-    Raises:
-        ValueError: they lie on different grids, or the grid is empty.
-    """
-    layouts = [_dimensions(dataset, axes, name, where) for name in names]
-    first = layouts[0][0]
-    mine = [first.time, first.row, first.column]
-    for name, (other, _) in zip(names, layouts, strict=True):
-        theirs = [other.time, other.row, other.column]
-        if theirs != mine:
+    dims = {name: dataset.variables[name].dims for name in (*names, *inputs)}
+    first = dims[names[0]]
+    time, clock = _time_of(dataset, first)
+    every = dict.fromkeys(dim for each in dims.values() for dim in each)
+    channel = next((dim for dim in every if str(dim).lower() in _CHANNELS), "channel")
+    row, column = _sides(dataset, axes, [dim for dim in first if dim not in (time, channel)])
+    for name, each in dims.items():
+        shared = {row, column} if name in inputs else {time, row, column}
+        if None in (time, row, column) or not shared <= {*each}:
             raise ValueError(
-                f"{where}: {names[0]} lies on {_listed(mine)}, but {name} on {_listed(theirs)}; "
-                "channels need one grid: read them apart"
+                f"{where}: {name} lies on {_listed(each)}; a time and two dimensions of space are "
+                "needed, the same for all: name other variables, or read them apart"
             )
-    if not all(dataset.sizes[dim] for dim in mine):
-        sizes = ", ".join(f"{dim} {dataset.sizes[dim]}" for dim in mine)
-        raise ValueError(f"{where}: {names[0]} is empty: {sizes}")
-    channels = [layout.channel for layout, _ in layouts if layout.channel is not None]
-    single = dict.fromkeys((dim for _, further in layouts for dim in further), 0)
-    return replace(
-        first, dataset=dataset.isel(single), names=names, channel=(channels or [None])[0]
-    )
-
-
-def _choices(dataset: Any, dim: Any) -> list[str]:
-    """The values of a dimension, or its numbers where it has none."""
-    if dim not in dataset.variables:
-        return [str(k) for k in range(dataset.sizes[dim])]
-    return [str(value) for value in dataset.variables[dim].values]
-
-
-def _group_of(names: Sequence[str]) -> str:
-    """The group that variables lie in, "" for the root."""
-    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in names)) or [""]
-    if len(groups) > 1:
-        raise ValueError(f"channels come from one group, not from {_listed(groups)}")
-    return groups[0]
-
-
-def _only_candidate(dataset: Any, axes: _Axes, opened: Opened) -> str:
-    """The one variable with a time and two space dimensions."""
-    bounds = {_attribute(v, "bounds") for v in dataset.variables.values()}
-    candidates = [
-        str(title)
-        for title, v in dataset.data_vars.items()
-        if v.dtype.kind in "fiub"
-        and len(v.dims) >= 3
-        and title not in bounds | axes.latitudes | axes.longitudes
-        and not any(str(d).lower() in _BOUNDS for d in v.dims)
-        and _time_dimension(dataset, v.dims) is not None
-    ]
-    if not candidates:
-        content = _listed(f"{title} ({_listed(v.dims)})" for title, v in dataset.data_vars.items())
+    further = [dim for dim in every if dim not in (time, channel, row, column)]
+    choices = {dim: _choices(dataset, dim)[:6] for dim in further if dataset.sizes[dim] > 1}
+    if choices:
+        dim, values = next(iter(choices.items()))
         raise ValueError(
-            f"{opened.name} has no variable with a time and two space dimensions; it holds "
-            f"{content}; one that lies in a group is named group/name"
+            f"{where}: {names[0]} has further dimensions: "
+            f"{'; '.join(f'{dim} ({_listed(some)})' for dim, some in choices.items())}; "
+            f"select one of each, e.g. {dim}={values[0]}"
         )
-    return select_variables(None, candidates, opened.name)[0]
-
-
-def _select(dataset: Any, wanted: dict[str, Any], name: str) -> tuple[Any, list[str]]:
-    """The dataset with one place taken of each dimension in `wanted`, and a note where another
-    value was nearest.
-    """
-    notes, places = [], {}
-    for dim, value in wanted.items():
-        if dim not in dataset.sizes:
-            raise ValueError(
-                f"{name} has no dimension {dim} to select from; it has {_listed(dataset.sizes)}"
-            )
-        choices = _choices(dataset, dim)
-        values = dataset.variables[dim].values if dim in dataset.variables else np.array(choices)
-        try:
-            if str(value) in choices:
-                places[dim] = choices.index(str(value))
-                continue
-            exact = np.array(value).astype(values.dtype)
-            places[dim] = int(np.nanargmin(np.abs(values - exact)))
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(
-                f"{name}: {value!r} is no choice of {dim} ({_listed(choices[:6])}); select one of "
-                "these"
-            ) from None
-        if values[places[dim]] != exact:
-            notes.append(f"{dim} {values[places[dim]]} is the nearest to {value}")
-    return dataset.isel(places), notes
+    dataset = dataset.isel(dict.fromkeys(further, 0))
+    fields = [dataset.variables[name] for name in dims]
+    grid = GridLayout(dataset, axes, fields, where, time, channel, row, column, clock)
+    if not all(grid.shape):
+        raise ValueError(f"{where}: {names[0]} is empty: {grid.shape} as (T,C,H,W)")
+    return grid
 
 
 # -- reading coordinates ---------------------------------------------------------------------------
@@ -496,15 +429,12 @@ def _read_times(grid: GridLayout) -> np.ndarray | None:
     Raises:
         ValueError: numbers in units that are not known.
     """
-    described = _time_variable(grid.dataset, grid.time)
-    if described is None:
+    if grid.clock is None:
         return None
-    _, variable = described
+    variable = grid.dataset.variables[grid.clock]
     values = np.asarray(variable.values)
     if values.dtype.kind == "M":
         return values.astype("datetime64[ns]")
-    if values.dtype.kind == "m":
-        return values / np.timedelta64(1, "s")
     if values.dtype.kind == "O":
         return values
     units = _attribute(variable, "units").strip()
@@ -512,20 +442,8 @@ def _read_times(grid: GridLayout) -> np.ndarray | None:
     if values.dtype.kind not in "fiu" or (counted and np.array_equal(values, range(len(values)))):
         return None
     if units not in _SECONDS:
-        raise RefusedError(f"{grid.where}: times in '{units}' are not read; store dates")
+        raise ValueError(f"times in '{units}' are not read; store dates")
     return values.astype(np.float64) * _SECONDS[units]
-
-
-# What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
-# holds.
-OF_THE_FILE = (
-    "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar",
-    "coordinates", "ancillary_variables", "cell_measures", "bounds", "climatology",
-    "formula_terms", "actual_range", "stored_direction",
-    "valid_min", "valid_max", "valid_range",  # a forecast may go beyond, and would be masked
-)  # fmt: skip
-_STARTS = ("forecast_reference_time", "forecast_period")
-_ABOUT = ("title", "institution", "source", "references", "comment", "license", "history")
 
 
 def _attributes(variable: Any, *without: str) -> dict[str, Any]:
@@ -565,89 +483,65 @@ def _titles(grid: GridLayout, names: list[str]) -> list[str]:
     return names
 
 
-def _read_start(dataset: Any, times: np.ndarray | None) -> Any:
-    """The reference time of a file with one forecast, None without."""
-    if times is None:
-        return None
-    for variable in dataset.variables.values():
-        standard = _attribute(variable, "standard_name")
-        if not variable.dims and standard == "forecast_reference_time":
-            value = variable.values
-            value = value.astype("datetime64[ns]") if value.dtype.kind == "M" else value
-            return value[()] if value.dtype.kind == times.dtype.kind else None
-    return None
+_ORDER = (("row",), ("column",), ("row", "column"), ())  # of dimensions of coordinates
 
 
 def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
     """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and
     whether that took a flip.
     """
-    coordinates = {
-        str(name): Coordinate(dims, values, _attributes(variable))
-        for name, variable, dims, values in (*_lines(grid), *_planes(grid), *_points(grid))
-    }
+    sides = {grid.row: "row", grid.column: "column"}
+    mappings = {n for f in grid.fields for n in mapping_names(_attribute(f, "grid_mapping"))}
+    found = {}
+    for name, variable in grid.dataset.variables.items():
+        attributes = _attributes(variable)
+        if name in mappings:  # joined files repeat it
+            variable = variable.isel(dict.fromkeys(variable.dims, 0))
+        elif grid.time in variable.dims and variable.ndim == 3:  # WRF repeats its grid
+            variable = variable.isel({grid.time: 0})
+        dims = tuple(sides.get(dim, "") for dim in variable.dims)
+        if name not in mappings and not _is_place(grid, name, dims):
+            continue
+        if len(dims) == 2:
+            variable = variable.transpose(grid.row, grid.column)
+        values = np.asarray(variable.values)
+        if values.dtype.kind not in "fiu":
+            values = np.array(0 if name in mappings else str(values))
+        found[str(name)] = Coordinate(tuple(sorted(dims, reverse=True)), values, attributes)
+    own = (str(grid.row), str(grid.column))
+    order = sorted(found, key=lambda name: (_ORDER.index(found[name].dims), name not in own))
+    coordinates = {name: found[name] for name in order}
     if not _runs_north(coordinates, grid.axes):
         return coordinates, False
     return {name: turned(coordinate) for name, coordinate in coordinates.items()}, True
 
 
+def _is_place(grid: GridLayout, name: Any, dims: tuple[str, ...]) -> bool:
+    """Whether a variable along sides of the picture, or of no dimension, is a coordinate of it."""
+    variable, side = grid.dataset.variables[name], grid.axes.sides[name]
+    called = name in grid.dataset.coords
+    if not dims:
+        return called and variable.dtype.kind in "fiuUSTO" and not _is_time(name, variable)
+    if variable.dtype.kind not in "fiu" or "" in dims or len({*dims}) != len(dims):
+        return False
+    if len(dims) == 2:
+        return called or name in grid.axes.places
+    return len(dims) == 1 and (side == dims[0] or (called and not side))
+
+
 def _runs_north(coordinates: Mapping[str, Coordinate], axes: _Axes) -> bool:
-    """Whether the last row lies north of the first, by the first coordinate that tells."""
+    """Whether the last row lies north of the first, by the first coordinate that tells; a plain
+    `y` does not.
+    """
     for name, coordinate in coordinates.items():
-        if _points_north(name, coordinate, axes):
+        standard = coordinate.attributes.get("standard_name")
+        latitude = name in axes.places and axes.sides[name] == "row"
+        northward = latitude or name.lower() == "rlat" or standard in _NORTHWARD
+        if northward and "row" in coordinate.dims:
             first, last = (edge[np.isfinite(edge)] for edge in coordinate.values[[0, -1]])
             if first.size and last.size and first.mean() != last.mean():
                 return bool(first.mean() < last.mean())
     return False
-
-
-_Place = tuple[Any, Any, tuple[str, ...], np.ndarray]  # name, variable, dims, values
-
-
-def _lines(grid: GridLayout) -> Iterator[_Place]:
-    """Along one side: rows' before columns', each beginning with the dimension's own."""
-    for dim, side in ((grid.row, "row"), (grid.column, "column")):
-        for name, variable in _along(grid.dataset, dim).items():
-            is_coordinate = name == dim or name in grid.dataset.coords
-            fits = (side, "") if is_coordinate else (side,)
-            counted = variable.attrs.get("long_name") == counts_pixels(side)
-            if variable.dtype.kind in "fiu" and grid.axes.sides[name] in fits and not counted:
-                yield name, variable, (side,), np.asarray(variable.values)
-
-
-def _planes(grid: GridLayout) -> Iterator[_Place]:
-    """Over both sides: latitudes, longitudes, and what else the file calls a coordinate."""
-    axes, sides = grid.axes, (grid.row, grid.column)
-    others = {*grid.dataset.coords} - axes.latitudes - axes.longitudes
-    for names in (axes.latitudes, axes.longitudes, others):
-        for name, variable in grid.dataset.variables.items():
-            # WRF repeats its grid at every time.
-            if grid.time in variable.dims and variable.ndim == 3:
-                variable = variable.isel({grid.time: 0})
-            flat = set(variable.dims) == {*sides} and variable.dtype.kind in "fiu"
-            if flat and name in names:
-                values = np.asarray(variable.transpose(*sides).values)
-                yield name, variable, ("row", "column"), values
-
-
-def _points(grid: GridLayout) -> Iterator[_Place]:
-    """What is true of the whole clip: levels and the like, and grid mappings."""
-    for name, variable in grid.dataset.coords.variables.items():
-        if not variable.dims and variable.dtype.kind in "fiuUSTO" and not _is_time(name, variable):
-            value = np.asarray(variable.values)
-            yield name, variable, (), value if value.dtype.kind in "fiu" else np.array(str(value))
-    for text in {_attribute(field, "grid_mapping") for field in grid.fields}:
-        for name in mapping_names(text):
-            if name in grid.dataset.variables:
-                variable = grid.dataset.variables[name]
-                # Joined files repeat it.
-                value = variable.isel(dict.fromkeys(variable.dims, 0)).values
-                yield name, variable, (), value if value.dtype.kind in "fiu" else np.array(0)
-
-
-def counts_pixels(side: str) -> str:
-    """The long_name of a coordinate that only counts the pixels of a side, which is none here."""
-    return f"{side} of the picture"
 
 
 def turned(coordinate: Coordinate) -> Coordinate:

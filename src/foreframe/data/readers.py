@@ -77,7 +77,12 @@ def _read_odim(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 
 
 def _read_geotiff(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_geotiff(paths, options.variable, options.strict, options.budget)]
+    clip = read_geotiff(paths[0], options.variable, options.budget)
+    if clip.times is None:
+        raise ValueError(
+            f"{paths[0]}: neither its name nor its bands say a time; name it YYYYMMDD_HHMM.tif"
+        )
+    return [clip]
 
 
 def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
@@ -112,7 +117,7 @@ READERS = {
     "grid": Reader(GRIDS, _read_grid),
     "grib": Reader(GRIBS, _read_grib),
     "odim": Reader(RADAR, _read_odim),
-    "geotiff": Reader((), _read_geotiff, is_geotiff, together=True),
+    "geotiff": Reader((), _read_geotiff, is_geotiff),
     "film": Reader(FILMS, _read_film, pictures=True),
     "animation": Reader((".gif",), _read_animation, _has_pages, pictures=True),
     "arrays": Reader(ARRAYS, _read_arrays),

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 
@@ -39,10 +38,6 @@ class Opened(NamedTuple):
     dataset: Any
     name: str
     path: Path | None = None
-
-
-class RefusedError(ValueError):
-    """A refusal in one line, which stays as it is."""
 
 
 def open_grid(source: Any, group: str, budget: float) -> Opened:
@@ -70,77 +65,68 @@ def open_grid(source: Any, group: str, budget: float) -> Opened:
             f"a grid is a path, a URL, a Dataset or a DataArray, not a {type(source).__name__}"
         )
     text = os.fspath(source)
-    if text.startswith("file://"):
-        text = url2pathname(urlsplit(text).path)
-    in_group = f", group {group}" if group else ""
-    if "://" in text:
+    path = None if "://" in text else Path(text)
+    if path is not None and not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
+    cure = "check the path, or copy it again"
+    if path is None:
+        cure = "check the address and the connection"
         for package in ("fsspec", "h5py", "h5netcdf"):
             needed(package, "remote", f"{text}: reading from URLs")
-        with in_one_line(f"cannot open {text}{in_group}; check the address and the connection"):
-            return Opened(_from_url(text, group, budget), text.rstrip("/").rsplit("/", 1)[-1])
-    path = Path(text)
-    if not path.exists():
-        raise ValueError(f"there is no file or folder {path}")
-    is_zarr = path.is_dir() or path.suffix == ".zip"
-    kind = "Zarr store" if is_zarr else "NetCDF file"
-    with in_one_line(f"{path}{in_group} is not a whole {kind}; check the path, or copy it again"):
-        if is_zarr:
-            store = _zarr_store(path, budget)
-            return Opened(_decoded(store, "zarr", group, budget, text), path.name, path)
-        dataset = _decoded(path, "netcdf4", group, budget, text)
-        _check_length(path, dataset)
-        return Opened(dataset, path.name, path)
+    group_words = f", group {group}" if group else ""
+    with in_one_line(f"cannot open {text}{group_words}; {cure}"):
+        file, engine = _of_url(text) if path is None else _of_path(path, budget)
+        dataset = _decoded(file, engine, group, budget, text)
+        if engine == "netcdf4":
+            _check_length(Path(text), dataset)
+    return Opened(dataset, text.rstrip("/").rsplit("/", 1)[-1], path)
+
+
+def _of_url(url: str) -> tuple[Any, str]:
+    """What xarray opens, of which only what is read comes through the net, and its engine."""
+    import fsspec
+
+    if urlsplit(url).path.lower().endswith(_NETCDF):
+        return fsspec.open(url).open(), "h5netcdf"
+    return url, "zarr"
+
+
+def _of_path(path: Path, budget: float) -> tuple[Any, str]:
+    """What xarray opens, and its engine. Of Zarr arrays that are damaged the first one is refused
+    here, since zarr looks at all of them at once and the others would end in tracebacks.
+    """
+    if path.is_file() and path.suffix != ".zip":
+        return path, "netcdf4"
+    import zarr
+    from zarr.storage import ZipStore
+
+    store: Any = path
+    if path.is_dir():
+        names = {member.name for member in path.iterdir()}
+    else:
+        with zipfile.ZipFile(path) as archive:
+            files = archive.infolist()
+        largest = max((file.file_size for file in files), default=0)
+        check_budget(largest, budget, f"{path}: its largest file")
+        names = {file.filename.partition("/")[0] for file in files}
+        store = ZipStore(path, mode="r")
+    group = zarr.open_group(store, mode="r")
+    for name in sorted(names):
+        group.get(name)
+    return store, "zarr"
 
 
 def _check_length(path: Path, dataset: Any) -> None:
     """Refuse a classic file that was cut short, which the library would fill with zeros."""
     with path.open("rb") as file:
         classic = file.read(3) == b"CDF"
-    size, least = (
-        path.stat().st_size,
-        sum(v.size * _itemsize(v) for v in dataset.variables.values()),
-    )
-    if classic and size < least:
-        raise RefusedError(f"{path} is not a whole NetCDF file: {size} bytes of at least {least}")
-
-
-def _zarr_store(path: Path, budget: float) -> Any:
-    """What zarr opens; of arrays that are damaged the first one is refused here, since zarr looks
-    at all of them at once and the others would end in tracebacks.
-    """
-    import zarr
-    from zarr.storage import ZipStore
-
-    store: Any = path
-    names = [member.name for member in path.iterdir()] if path.is_dir() else []
-    if path.is_file():
-        with zipfile.ZipFile(path) as archive:
-            files = archive.infolist()
-        largest = max((file.file_size for file in files), default=0)
-        check_budget(largest, budget, f"{path}: its largest file")
-        names = sorted({file.filename.partition("/")[0] for file in files})
-        store = ZipStore(path, mode="r")
-    group = zarr.open_group(store, mode="r")
-    for name in names:
-        group.get(name)
-    return store
-
-
-def _from_url(url: str, group: str, budget: float) -> Any:
-    """The Zarr store, or the NetCDF-4 file, behind a URL, of which only what is read comes through
-    the net.
-    """
-    import fsspec
-
-    if not urlsplit(url).path.lower().endswith(_NETCDF):
-        return _decoded(url, "zarr", group, budget, url)
-    return _decoded(fsspec.open(url).open(), "h5netcdf", group, budget, url)
+    least = sum(v.size * _itemsize(v) for v in dataset.variables.values())
+    if classic and path.stat().st_size < least:
+        raise ValueError(f"it was cut short, below its {least} bytes")
 
 
 def _decoded(source: Any, engine: str, group: str, budget: float, where: str) -> Any:
-    """CF decoding, except that what only looks like a duration stays a number, and times that
-    cannot be decoded do too.
-    """
+    """CF decoding, except that what only looks like a duration stays a number."""
     import xarray as xr
 
     # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in
@@ -151,12 +137,7 @@ def _decoded(source: Any, engine: str, group: str, budget: float, where: str) ->
         warnings.simplefilter("ignore")
         raw = xr.open_dataset(source, **options)
         _check_headers(raw, budget, where)
-        try:
-            dataset = xr.decode_cf(raw, decode_timedelta=False)
-        except (ValueError, OverflowError) as error:
-            if "decode" not in str(error):
-                raise
-            dataset = xr.decode_cf(raw, decode_timedelta=False, decode_times=False)
+        dataset = xr.decode_cf(raw, decode_timedelta=False)
     if not group:
         return dataset
     outer = _decoded(source, engine, group.rpartition("/")[0], budget, where)
@@ -176,15 +157,12 @@ def _check_headers(dataset: Any, budget: float, where: str) -> None:
 
     Raises:
         OverBudgetError: more than the budget.
-        RefusedError: an array is stored with pickle, which zarr accepts beside another codec.
+        ValueError: an array is stored with pickle, which zarr accepts beside another codec.
     """
     for name, variable in dataset.variables.items():
         codecs = [variable.encoding.get(key) for key in ("filters", "compressors", "serializer")]
         if "pickle" in str(codecs).lower():
-            raise RefusedError(
-                f"{where}: {name} is pickled, and unpickling may run any code; store it as plain "
-                "numbers"
-            )
+            raise ValueError(f"{name} is pickled, and unpickling may run any code")
         need = bytes_to_read(variable, dict.fromkeys(variable.dims[:-2], 1))
         check_budget(need, budget, f"{where}: {name} of shape {variable.shape}", "leave it out")
 
@@ -196,14 +174,10 @@ def in_one_line(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OverBudgetError, RefusedError):
+    except OverBudgetError:
         raise
     except Exception as error:
-        reason: BaseException = error
-        while isinstance(reason, BaseExceptionGroup):
-            reason = reason.exceptions[0]
-        system = reason.strerror if isinstance(reason, OSError) else None
-        words = str(system or reason).strip() or type(reason).__name__
+        words = str(error).strip() or type(error).__name__
         raise ValueError(f"{what} ({words.splitlines()[0][:160]})") from error
 
 

@@ -18,7 +18,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data import Recordings, batches, chosen
 from foreframe.data.datasets import clip_set
-from foreframe.data.forecasts import Forecasts, moments, rows_by_time, rows_in_order
+from foreframe.data.forecasts import Forecasts, moments, rows_by_time
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Parts
 
@@ -59,40 +59,48 @@ def open_external(
         ValueError: forecasts that are too short, in other units, or without a clip in common.
     """
     window, scaling = forecaster.window, forecaster.scaling
-    times = _times(dataset, window) if any(given.times for given in forecasts) else None
-    by_time = {
-        given.name: rows_by_time(given, times) for given in forecasts if times and given.times
-    }
-    among = [clip for clip in range(len(dataset)) if all(clip in rows for rows in by_time.values())]
+    times = _times(dataset, window) if any(each.times for each in forecasts) else {}
+    rows = {each.name: rows_by_time(each, times) for each in forecasts if times and each.times}
+    among = [clip for clip in range(len(dataset)) if all(clip in own for own in rows.values())]
     scored = chosen(dataset, clips, among)
     if not scored:
-        raise ValueError(f"{' and '.join(by_time)} have no clip in common")
+        raise ValueError(
+            f"{' and '.join(rows)} have no clip in common with the data, whose frames to forecast "
+            f"begin at {times[0][0]} and end at {times[len(times) - 1][-1]}"
+        )
     readers = {}
-    for given in forecasts:
-        check_units(given.units, scaling.units, given.name, "the clips are in")
-        if given.steps < window.future:
+    for each in forecasts:
+        check_units(each.units, scaling.units, each.name, "the clips are in")
+        if each.steps < window.future:
             raise ValueError(
-                f"{given.name} forecasts {plural(given.steps, 'frame')}, but "
-                f"{window.future} are scored; --future {given.steps} scores as many"
+                f"{each.name} forecasts {plural(each.steps, 'frame')}, but "
+                f"{window.future} are scored; --future {each.steps} scores as many"
             )
-        rows = by_time.get(given.name) or rows_in_order(given, scored)
-        readers[given.name] = _reader(given, rows, dataset, window, scaling)
+        if each.name not in rows and each.count != len(scored):
+            raise ValueError(
+                f"{each.name} holds {plural(each.count, 'forecast')}, but "
+                f"{plural(len(scored), 'clip')} to score; forecast those that --pasts writes, in "
+                "order"
+            )
+        own = rows.get(each.name, dict(zip(scored, range(each.count), strict=False)))
+        readers[each.name] = _reader(each, own, dataset, window, scaling)
     return scored, readers
 
 
-def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]] | None:
-    """The times of the future frames of each clip; None if they are not known."""
+def _times(dataset: Any, window: Window) -> dict[int, tuple[str, ...]]:
+    """The times of the future frames of each clip; {} if they are not known."""
     if not isinstance(dataset, Recordings) or any(clip.times is None for clip in dataset.clips):
-        return None
-    known = [moments(clip.times) for clip in dataset.clips if clip.times is not None]
-    times, owner = {}, dict[tuple[str, ...], int]()
+        return {}
+    known = [moments(np.asarray(clip.times)) for clip in dataset.clips]
+    times, owners = {}, set()
     for k, (recording, start, *_) in enumerate(dataset.windows):
         times[k] = known[recording][start + window.past : start + window.length]
-        if owner.setdefault(times[k], recording) != recording:
-            raise ValueError(
-                f"{dataset.name}: two recordings are of one time, {times[k][0]}; give the "
-                "forecasts as .npy in the order of the clips"
-            )
+        owners.add((recording, times[k]))
+    if len(owners) > len(set(times.values())):
+        raise ValueError(
+            f"{dataset.name}: two recordings are of one time; give the forecasts as .npy in the "
+            "order of the clips"
+        )
     return times
 
 
@@ -138,7 +146,7 @@ def checked(name: str, forecast: Float[Tensor, "b s c h w"], parts: Parts) -> Te
     bad = int((~forecast.isfinite() & ~parts.truth.isnan()).sum())
     if bad:
         raise ValueError(
-            f"{name}: {plural(bad, 'value')} of a forecast NaN or infinite where the truth is "
-            "known; a forecast has to give each a number"
+            f"{name}: {plural(bad, 'value')} of a forecast are NaN or infinite where the truth is "
+            "known; give each a number"
         )
     return forecast
