@@ -184,7 +184,7 @@ def test_forecasts_beyond_the_budget(capsys: pytest.CaptureFixture[str]) -> None
         lambda: forecaster.predict(past, 10**9),
         lambda: forecaster.stream(10**9).push(past[0]),
     ):
-        with pytest.raises(ValueError, match="more than the budget of 4 GiB; forecast fewer steps"):
+        with pytest.raises(ValueError, match="more than the budget of 4 GiB; forecast less"):
             ask()
     with pytest.raises(ValueError, match="raise budget to 1 "):
         forecaster.predict(past, 20, budget=1e-6)

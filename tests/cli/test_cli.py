@@ -40,7 +40,7 @@ GOOD = np.zeros((10, 1, 40, 40), np.float32)
         (GOOD.repeat(3, axis=1), "3 channels"),
         (GOOD.astype(complex), "complex"),
         (GOOD + np.inf, "infinite"),
-        (GOOD[:0], "holds no frames"),
+        (GOOD[:0], "is no recording"),
         (GOOD[None].repeat(2, axis=0), "holds 2 recordings; choose one with --recording, 0 to 1"),
     ],
 )
@@ -49,7 +49,6 @@ def test_bad_clips(capsys, run, tmp_path, monkeypatch, frames, message) -> None:
     np.save("clip.npy", frames)
     told = said(capsys, ["predict", str(run), "clip.npy", "--output", "out.npy"])
     assert message in told
-    assert "clip.npy" in told
     assert not Path("out.npy").exists()
 
 

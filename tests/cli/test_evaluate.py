@@ -87,7 +87,7 @@ def test_what_cannot_be_scored_is_told(capsys) -> None:
     Path("junk.nc").write_text("junk")
     for words, said in (
         ([*here, "--forecasts", "few.npy"], "few holds 4 forecasts, but 5 clips to score"),
-        ([*here, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64); a file of clips is"),
+        ([*here, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64) is no recording"),
         ([*here, "--forecasts", "none.npy"], "there is no file none.npy"),
         ([*here, "--forecasts", "junk.nc"], "cannot open junk.nc; check"),
         ([*here, "--pasts", "pasts.mp4"], "pasts pasts.mp4: frames for another program"),

@@ -127,7 +127,10 @@ def _in_words(hint: Any) -> str:
     if kind in (Union, UnionType):
         return " or ".join(_in_words(part) for part in parts if part is not NoneType)
     words = WORDS.get(kind, "names and values")
-    return f"{words}, each {_in_words(parts[0])}" if words == "a list" and parts else words
+    if words != "a list" or not parts:
+        return words
+    length = f" of length {len(parts)}" if kind is tuple and Ellipsis not in parts else ""
+    return f"{words}{length}, each {_in_words(parts[0])}"
 
 
 def merged(before: Any, change: Any) -> Any:

@@ -52,7 +52,7 @@ def check_harmless(
     for path, value in values:
         remote = isinstance(value, str) and is_remote(value)
         larger = path[-1] == "budget" and isinstance(value, int | float) and value > USUAL
-        if remote or larger or (path[-1] == "download" and value):
+        if remote or larger or (path[-1] in ("download", "model_registry") and value):
             name = brief(".".join(path), quoted=False)
             raise ValueError(
                 f"{where} has {name} {brief(value)}; downloads, larger budgets and what lies "
