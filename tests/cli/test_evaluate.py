@@ -88,7 +88,7 @@ def test_what_cannot_be_scored_is_told(capsys) -> None:
     for words, said in (
         ([*here, "--forecasts", "few.npy"], "few holds 4 forecasts, but 5 clips to score"),
         ([*here, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64) is no recording"),
-        ([*here, "--forecasts", "none.npy"], "there is no file none.npy"),
+        ([*here, "--forecasts", "none.npy"], "there is no file or folder none.npy"),
         ([*here, "--forecasts", "junk.nc"], "cannot open junk.nc; check"),
         ([*here, "--pasts", "pasts.mp4"], "pasts pasts.mp4: frames for another program"),
         ([*here, "--future", "0"], "future must be at least 1, not 0"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
+from foreframe.base.files import check_source
 from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import ARRAYS, clips_in, read_named
 from foreframe.data.grids import read_grid, select_variables
@@ -53,6 +54,7 @@ def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
     Raises:
         ValueError: no such file; axes, times or units that are no forecasts'.
     """
+    check_source(str(path))
     path = Path(path)
     if path.suffix.lower() not in ARRAYS:
         return _from_grid(path, variable)
