@@ -19,7 +19,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 _NAMES = {  # of a module: the public names that live there
-    "api": ("Run", "check", "evaluate", "fit", "open_run", "predict", "stream"),
+    "api": ("Run", "check", "evaluate", "export", "fit", "open_run", "predict", "stream"),
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
     "data": ("MovingMNIST", "clips_from"),
@@ -38,6 +38,7 @@ __all__ = [
     "check",
     "clips_from",
     "evaluate",
+    "export",
     "fit",
     "models",
     "open_run",
@@ -47,7 +48,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from foreframe import models
-    from foreframe.api import Run, check, evaluate, fit, open_run, predict, stream
+    from foreframe.api import Run, check, evaluate, export, fit, open_run, predict, stream
     from foreframe.clips.clip import Clip, Window
     from foreframe.clips.scaling import Scaling
     from foreframe.data import MovingMNIST, clips_from

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from foreframe.base.files import check_writable
+from foreframe.base.files import atomic_folder, check_writable
 from foreframe.base.schema import typed
 from foreframe.base.shipped import name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
 from foreframe.clips.scaling import Scaling
 from foreframe.evaluation import EvaluateOptions
-from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions, changed
+from foreframe.forecasting.forecast_options import (
+    ExportOptions,
+    PredictOptions,
+    StreamOptions,
+    changed,
+)
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import KINDS, Given, explicit_options, no_option, options_from
 from foreframe.visuals import Card, curves_png, image_html
@@ -268,6 +273,37 @@ def predict(
         for remark in remarks(clip, options):
             warn(remark)
     return replace(made, notes=tuple(notes))
+
+
+def export(
+    what: "Forecaster | Run | str | os.PathLike[str]",
+    folder: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    **changes: Any,
+) -> dict[str, float]:
+    """Write a forecaster for runtimes other than torch, as `foreframe export` does.
+
+    Args:
+        what: a run, a forecaster, or what `Forecaster.load` takes.
+        folder: a new or empty one.
+        options, changes: the fields of `ExportOptions` by name, or an object that they change.
+
+    Returns:
+        The largest difference of each graph from the model, as a share of the values' range.
+
+    Raises:
+        ValueError: a model that does not export, a package that is missing, a folder that is there
+            already or cannot be written.
+    """
+    options = _options(options or ExportOptions(), changes)
+    from foreframe.forecasting.graphs import export_to
+
+    forecaster, _ = _forecaster(what, "cpu")
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"output {path} is there already: name a new folder")
+    with atomic_folder(path) as rough:
+        return export_to(rough, forecaster, options)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import torch
 
 import small
 from foreframe import Forecaster, Window
-from foreframe.models import CORES, MODELS, PRESETS, Flow, Model, build_model, members
+from foreframe.models import CORES, MODELS, PRESETS, Flow, Model, State, build_model, members
 from foreframe.training.objectives import mse
 from small import FREE, SMALL, built
 
@@ -79,6 +79,46 @@ def test_encoding_goes_on_from_a_state_and_leaves_it_as_it_was(model: Model) -> 
 
 
 @torch.no_grad()
+def test_nothing_in_a_state_depends_on_how_much_was_seen(model: Model) -> None:
+    """The same names and shapes from before the first frame on, and after each step."""
+    past = some(model, t=12)
+    start, one, many = model.start(past), model.encode(past[:, :1]), model.encode(past)
+    assert shapes(start) == shapes(one) == shapes(many) == shapes(model.encode(past, one))
+    begun = model.begin(many | model.outside(many, 1))
+    _, stepped = model.step(begun)
+    assert shapes(begun) == shapes(stepped)
+
+
+@torch.no_grad()
+def test_a_state_before_the_first_frame_is_as_none(model: Model) -> None:
+    past = some(model)
+    from_start, encoded = model.encode(past, model.start(past)), model.encode(past)
+    torch.testing.assert_close(from_start, encoded, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_steps_are_the_forecast(model: Model) -> None:
+    state = model.encode(some(model))
+    if model.draws:
+        state = members(state, 2, seed=1)
+    whole = model.decode(state, 5)
+    begun = model.begin(state | model.outside(state, 5))
+    frames = []
+    for _ in range(-(-5 // model.horizon)):
+        before = {name: value.clone() for name, value in begun.items()}
+        made, after = model.step(begun)
+        assert all(torch.equal(begun[name], before[name]) for name in before)
+        frames.append(made)
+        begun = after
+    stepped = torch.cat(frames, dim=1)[:, :5]
+    torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-5)
+
+
+def shapes(state: State) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+@torch.no_grad()
 def test_the_first_frames_do_not_depend_on_how_far_one_looks(model: Model) -> None:
     past = some(model)
     torch.testing.assert_close(model(past, 9)[:, :2], model(past, 2), atol=1e-5, rtol=1e-5)
@@ -99,8 +139,12 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     model = built(name).double()
     state = model.encode(some(model).double())
     state = members(state, 3) if model.draws else state
-    learnt = model.learn(some(model).double(), Window(2, 3), mse)  # it may have networks for this
-    loss = model.decode(state, 6).square().sum() if learnt is None else learnt.loss
+    learnt = model.rehearse(some(model).double(), Window(2, 3))  # it may have networks for this
+    if learnt is None:
+        loss = model.decode(state, 6).square().sum()
+    else:
+        forecast, truth, _ = learnt
+        loss = mse(forecast, truth) + sum(model.terms(*learnt).values())
     loss.backward()
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert learning

@@ -75,7 +75,9 @@ def test_members_of_a_blend_go_astray_with_all_levels() -> None:
     last = frames[:, -1]
     state = members(model.encode(frames), 3, seed=1)
     made = model.decode(state, 4)
-    drift = model.noise_injection.noise(state, 4, (6, 6))[:, 0, 1:]  # the same at all lead times
+    drift = model.noise_injection.noise(state, range(4), (6, 6))[
+        :, 0, 1:
+    ]  # the same at all lead times
     apart = (drift[..., 1:] - drift[..., :-1]).abs()
     assert apart.max() < 0.01
     pixels_a_lead, growth = torch.nn.functional.softplus(torch.tensor([4 * 0.5 - 1, 4 * 0.4 - 3]))

@@ -27,7 +27,7 @@ def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
     from scipy import ndimage
 
     head, frame = told_to_move()
-    carried = head.carried(torch.zeros(1, 2, 1, 6, 6), frame)[0, :, 0].detach().numpy()
+    carried = head.carried(torch.zeros(1, 2, 1, 6, 6), frame)[0][0, :, 0].detach().numpy()
     sigma = head.sharpest + np.log1p(np.e)
     for step in (1, 2):
         moved = ndimage.shift(frame[0, 0].numpy(), (3 * step, -2 * step), order=0)
@@ -41,7 +41,7 @@ def test_a_member_is_carried_astray_by_its_draw_and_stays_sharp() -> None:
     unsure = float(np.log1p(np.e))
     drift = torch.zeros(1, 1, 2, 6, 6)
     drift[:, :, 0], drift[:, :, 1] = 2 / unsure, -1.5 / unsure
-    carried = head.carried(torch.zeros(1, 1, 1, 6, 6), frame, drift)[0, 0, 0].detach()
+    carried = head.carried(torch.zeros(1, 1, 1, 6, 6), frame, drift)[0][0, 0, 0].detach()
     by_rows = frame[0, 0].roll(3 + 2, dims=0)
     weights = {-5: -1 / 16, -4: 9 / 16, -3: 9 / 16, -2: -1 / 16}
     expected = sum(weight * by_rows.roll(by, dims=1) for by, weight in weights.items())
@@ -52,6 +52,6 @@ def test_what_is_carried_and_what_is_drawn_are_added() -> None:
     torch.manual_seed(0)
     head, frame = Carry(1, 2, Patches(1, size=4).mirror(2)), torch.rand(3, 1, 24, 24)
     raised, maps = torch.rand(6, 2, 6, 6), torch.rand(3, 2, 2, 6, 6)
-    both = head(raised, maps, frame)
-    torch.testing.assert_close(both, head.carried(maps, frame) + head.numbers(raised, frame))
+    both, _ = head(raised, maps, frame)
+    torch.testing.assert_close(both, head.carried(maps, frame)[0] + head.numbers(raised, frame))
     assert both.shape == (3, 2, 1, 24, 24)

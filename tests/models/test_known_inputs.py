@@ -98,10 +98,10 @@ def test_objectives_give_the_network_what_it_may_know(model: Model) -> None:
     filled = clips.clone()
     filled[:, -3:, 2] = clips[:, -4:-3, 2]
     window = Window(5, 4)
-    P, Y = forecast(model, clips, window)
+    P, Y, _ = forecast(model, clips, window)
     expected = model(SOME.double(), 4, filled[:, 5:, 1:])
     torch.testing.assert_close(P, expected)
     assert torch.equal(Y, clips[:, 5:, :1])
-    P, Y = next_frames(model, clips, window, truth_share=1.0)
+    P, Y, _ = next_frames(model, clips, window, truth_share=1.0)
     assert P.shape == Y.shape == (3, 8, 1, 16, 12)
     torch.testing.assert_close(P[:, 4:5], model(SOME.double(), 1, filled[:, 5:6, 1:]))

@@ -12,6 +12,7 @@ from foreframe.models.motion import (
     blurred,
     displaced,
     motion_of,
+    moving,
     sampled,
 )
 
@@ -83,8 +84,10 @@ def test_frames_are_interpolated_once() -> None:
     frame = torch.from_numpy(texture(6, 48, 1.0)).float()[None, None]
     V = torch.zeros(1, 2, 48, 48)
     V[:, 0] = 0.5
-    forecast = advected(frame, V, 10)
-    torch.testing.assert_close(forecast[0, 9, 0, :, 8:], frame[0, 0, :, 3:-5], atol=1e-5, rtol=0)
+    state = {"frame": frame} | moving(V)
+    for _ in range(10):
+        forecast, state = advected(state)
+    torch.testing.assert_close(forecast[0, 0, 0, :, 8:], frame[0, 0, :, 3:-5], atol=1e-5, rtol=0)
 
 
 def test_what_comes_in_is_missing_where_asked() -> None:

@@ -107,10 +107,6 @@ def test_the_training_step(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     model, numbers, named = case
     kept = {}
 
-    def loss(forecast: Tensor, truth: Tensor) -> Tensor:
-        kept["forecast"] = forecast
-        return mse(forecast, truth)
-
     def keep(module: nn.Module, _: tuple, out: tuple) -> None:
         kept["posterior" if module is model.posterior else "prior"] = out[0][:, 0, 0]
 
@@ -118,18 +114,17 @@ def test_the_training_step(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     model.prior.register_forward_hook(keep)
     draws = by_place(numbers["aux.eps.train"][::2])  # every other one is the prior's, never used
     monkeypatch.setattr(torch, "randn_like", lambda like: draws)
-    learnt = model.learn(numbers["input"], Window(PAST - 1, 4), loss)
-    assert learnt is not None
+    made = model.rehearse(numbers["input"], Window(PAST - 1, 4))
+    reconstruction, kl = mse(made.forecast, made.truth), model.terms(*made)["kl"]
     steps = numbers["output"].shape[1]
-    same(kept["forecast"], numbers["output"])
-    same(learnt.forecast, numbers["output"][:, -4:])
+    same(made.forecast, numbers["output"])
     for name, mark in (("posterior", ""), ("prior", "_p")):
         of = [numbers[f"posterior_prior.{part}{mark}"] for part in ("mu", "logvar")]
         same(kept[name], torch.cat(of, dim=-1))
-    same(steps * learnt.terms["reconstruction"], numbers["loss.mse_sum"])
-    same(steps * learnt.terms["kl"], numbers["loss.kl_sum"])
-    same(steps * learnt.loss, numbers["loss"])
-    (steps * learnt.loss).backward()
+    same(steps * reconstruction, numbers["loss.mse_sum"])
+    same(steps * kl / model.beta, numbers["loss.kl_sum"])
+    same(steps * (reconstruction + kl), numbers["loss"])
+    (steps * (reconstruction + kl)).backward()
     for value, names in named:
         near(value.grad, torch.cat([numbers[f"grad.{name}"] for name in names]))
 
@@ -156,5 +151,7 @@ def test_forecasts_with_given_draws(case: Case, mode: str, monkeypatch: pytest.M
     state = model.encode(past) | {"key": torch.zeros(CLIPS, dtype=torch.int64)}
     _, earlier = model._seen(past[:, -2:-1])
     model.decoder.register_forward_pre_hook(lambda module, given: (given[0], earlier))
-    monkeypatch.setattr("foreframe.models.svg.normals", lambda keys: of_future)
+    monkeypatch.setattr(
+        "foreframe.models.svg.normals", lambda keys: of_future.permute(0, 3, 1, 2, 4)
+    )
     same(model.decode(state, 3), numbers[f"generated_{mode}"][:, PAST:])

@@ -114,7 +114,7 @@ def test_training_sees_no_nan_and_scores_none(way: str) -> None:
     clips = torch.rand(2, 5, 1, 8, 8)
     clips[torch.rand(clips.shape) < 0.3] = torch.nan
     window = Window(3, 2)
-    P, Y = (
+    P, Y, _ = (
         forecast(network, clips, window)
         if way == "forecast"
         else next_frames(network, clips, window, 0.5)

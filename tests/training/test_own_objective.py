@@ -35,8 +35,8 @@ def test_a_variational_model_trains_and_forecasts(capsys: pytest.CaptureFixture)
 
     events = EventAccumulator("run")
     events.Reload()
-    logged = {name: events.Scalars(name)[-1].value for name in ("loss", "reconstruction", "kl")}
-    assert logged["loss"] == pytest.approx(logged["reconstruction"] + 1e-4 * logged["kl"], rel=1e-4)
+    logged = {name: events.Scalars(name)[-1].value for name in ("loss", "kl")}
+    assert 0 < logged["kl"] < logged["loss"]
     (row,) = map(json.loads, Path("run/validation.jsonl").read_text().splitlines())
     assert row["step"] == 3
     forecaster = Forecaster.load("run")
@@ -61,7 +61,7 @@ def test_its_members_are_judged_as_they_are_drawn(capsys: pytest.CaptureFixture)
 def test_what_its_objective_does_not_have_is_refused(option: str, capsys) -> None:
     assert main([*FLAGS, f"--{option}", "2"]) == 2
     said = capsys.readouterr().err.strip()
-    assert f"model svg learns by an objective of its own, which has no {option}" in said
+    assert f"model svg learns from networks that see the future, which has no {option}" in said
     assert "\n" not in said
     assert not Path("run").exists()
 

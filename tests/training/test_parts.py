@@ -124,7 +124,7 @@ def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
     clips, window = torch.rand(3, 7, 1, 8, 8).double(), Window(4, 3)
     for share in (0.0, 0.5, 1.0):
         torch.manual_seed(5)
-        made, truth = next_frames(model, clips, window, share)
+        made, truth, _ = next_frames(model, clips, window, share)
         torch.manual_seed(5)
         true = torch.rand(3, 6) < share
         h = [torch.zeros(3, 6, 2, 2).double() for _ in range(2)]
@@ -188,8 +188,8 @@ def test_truncated_gradients_reach_no_further() -> None:
     """
     network, window = preset("tutorial", core={"convlstm": {"hidden": [3]}}), Window(5, 3)
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
-    whole, truth = forecast(network, clips, window)
-    cut, _ = forecast(network, clips, window, truncate=2)
+    whole, truth, _ = forecast(network, clips, window)
+    cut, _, _ = forecast(network, clips, window, truncate=2)
     torch.testing.assert_close(cut, whole)
     (gradient,) = torch.autograd.grad((cut - truth.detach()).square().sum(), clips)
     assert (gradient[:, :3] == 0).all()
@@ -201,7 +201,7 @@ def test_truncated_gradients_of_every_next_frame() -> None:
     clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
     # With 3, what is known before frame 3, and that frame, is given.
     for truncate, seen in ((0, [0, 1, 2, 3, 4, 5]), (3, [4, 5])):
-        P, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
+        P, _, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
         (gradient,) = torch.autograd.grad(P[:, 5].sum(), clips)
         assert [t for t in range(8) if (gradient[:, t] != 0).any()] == seen
 

@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "score a trained run beside the baselines",
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
+    "export": "write the steps of a forecaster for ONNX, OpenVINO or torch.export",
     "ensemble": "join several runs to one forecaster with members",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",

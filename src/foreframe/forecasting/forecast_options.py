@@ -4,7 +4,7 @@ no torch, so that `--help` is fast.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from foreframe.base.schema import check_types
 from foreframe.clips.data_options import Match, ReadingAsTrained, check_at_least
@@ -152,3 +152,22 @@ def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:
     """
     checked = check_types(type(options), changes, "")
     return replace(options, **checked)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a forecaster is exported.
+
+    Args:
+        format: onnx, openvino (made of the ONNX files), or pt2, which torch runs.
+        size: (H, W) of frames, for a model that decides by it; by default as trained.
+        channels: of frames, for a model that takes any number.
+        members: the steps of a member, which take noise as an input.
+        steps: also a whole forecast of so many frames in one file.
+    """
+
+    format: Literal["onnx", "openvino", "pt2"] = "onnx"
+    size: tuple[int, int] | None = None
+    channels: int = 1
+    members: bool = False
+    steps: int | None = None

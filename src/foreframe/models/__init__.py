@@ -1,12 +1,17 @@
 """Models, and the one interface that all of them have:
 
-    state  = model.encode(past, state=None)  # past (B,T,C,H,W), any T >= 1; `state` to go on from
-    future = model.decode(state, steps)      # (B,steps,C,H,W), any steps >= 1; `state` is kept
+    state         = model.encode(past, state=None)  # past (B,T,C,H,W), any T >= 1
+    state         = model.begin(state)              # ready to step
+    frames, state = model.step(state)               # the next frame; of some models several
+    future        = model.decode(state, steps)      # begin, then steps; any steps >= 1
     model(past, steps) == model.decode(model.encode(past), steps)
 
 Values are in [0,1], as `Scaling` gives them. A state is a flat dict of tensors whose first axis is
-the clip, so that it can be kept, split by clip and written to a file. `encode(a)` then
-`encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input.
+the clip, so that it can be kept, split by clip and written to a file; nothing changes it. Its names
+and shapes depend on the model and the frames' size alone, from the first frame on. `encode(a)` then
+`encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A step
+draws no random numbers and calls no other library: what it needs of these enters as tensors before
+`begin` (`outside`).
 
 A model may have `inputs`: further channels of the past, after those that it forecasts. What is
 known of them in the future, such as a map's heights or the hour of the day, comes with the state:
@@ -44,8 +49,6 @@ from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
 from foreframe.models.interface import (
-    Learnt,
-    Loss,
     Model,
     Parts,
     State,
@@ -237,8 +240,8 @@ def model_name(model: Model) -> str:
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder",
-    "EnsembleRequest", "Flow", "Lagged", "Learnt", "LinearMotion", "Loss", "Mean", "Model",
-    "ModelEnsemble", "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
+    "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "Model", "ModelEnsemble",
+    "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
     "State", "baselines_here", "build_model", "forecast_of", "members", "model_name",
     "multiply_adds", "parts_of", "placed", "preset", "with_known",
 ]  # fmt: skip

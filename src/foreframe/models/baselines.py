@@ -1,22 +1,23 @@
 """Baselines: forecasts without training, which any model has to beat."""
 
+import math
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.base.shipped import FREE
-from foreframe.models.interface import Model, State
+from foreframe.models.interface import Model, State, counted, filled, kept
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
 
 Past = Float[Tensor, "b t c h w"]
-Future = Float[Tensor, "b steps c h w"]
+Future = Float[Tensor, "b s c h w"]
 
 
 class _Baseline(Model):
@@ -31,19 +32,20 @@ class _Baseline(Model):
         """Keeps the last frame."""
         return {"frame": past[:, -1]}
 
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
+        """The state's frame, again and again."""
+        return state["frame"].unsqueeze(1), state
+
 
 class Black(_Baseline):
     """Zero everywhere; on Moving MNIST this beats persistence."""
 
-    def decode(self, state: State, steps: int) -> Future:
-        return torch.zeros_like(state["frame"]).unsqueeze(1).repeat(1, steps, 1, 1, 1)
+    def begin(self, state: State) -> State:
+        return {"frame": torch.zeros_like(state["frame"])}
 
 
 class Persistence(_Baseline):
     """The last frame, again and again."""
-
-    def decode(self, state: State, steps: int) -> Future:
-        return state["frame"].unsqueeze(1).repeat(1, steps, 1, 1, 1)
 
 
 class Mean(_Baseline):
@@ -55,9 +57,8 @@ class Mean(_Baseline):
             total, count = total + state["total"], count + state["count"]
         return {"total": total, "count": count}
 
-    def decode(self, state: State, steps: int) -> Future:
-        mean = state["total"] / state["count"].view(-1, 1, 1, 1)
-        return mean.unsqueeze(1).repeat(1, steps, 1, 1, 1)
+    def begin(self, state: State) -> State:
+        return {"frame": state["total"] / state["count"].view(-1, 1, 1, 1)}
 
 
 class Cycle(_Baseline):
@@ -84,12 +85,23 @@ class Cycle(_Baseline):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `period` frames."""
-        first = past[:, :1].repeat(1, self.period, 1, 1, 1)
-        before = first if state is None else state["frames"]
-        return {"frames": torch.cat([before, past], dim=1)[:, -self.period :]}
+        return {
+            "frames": kept(past, state, "frames", self.period),
+            "seen": counted(past, state, "seen", self.period),
+        }
 
-    def decode(self, state: State, steps: int) -> Future:
-        return state["frames"][:, torch.arange(steps) % self.period]
+    def begin(self, state: State) -> State:
+        return {"frames": filled(state["frames"], state["seen"])}
+
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
+        frames = state["frames"]
+        return frames[:, :1], {"frames": frames.roll(-1, dims=1)}
+
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
+        """At once, without a copy of the period at each step."""
+        frames = state["frames"]
+        turn = torch.arange(steps, device=frames.device) % self.period
+        return frames[:, turn], {"frames": frames.roll(-steps, dims=1)}
 
 
 class LinearMotion(_Baseline):
@@ -103,30 +115,62 @@ class LinearMotion(_Baseline):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         frames = past if state is None else torch.cat([state["frame"].unsqueeze(1), past], dim=1)
-        spectra = torch.fft.rfft2(frames.float())
-        cross = spectra[:, 1:] * spectra[:, :-1].conj()
-        cross = (cross / (cross.abs() + 1e-9)).sum(dim=(1, 2))  # over time and channels
-        peaks = torch.fft.irfft2(cross, s=past.shape[-2:])
+        correlate = _correlation_by_products if torch.compiler.is_exporting() else _correlation
+        peaks = correlate(frames.float())
         return {
             "frame": past[:, -1],
             "correlation": peaks if state is None else state["correlation"] + peaks,
         }
 
-    def decode(self, state: State, steps: int) -> Future:
-        frame = state["frame"]
-        b, c, h, w = frame.shape
-        shift = _peak(state["correlation"])  # (b,2): rows, columns a frame
-        ahead = torch.arange(1, steps + 1, device=frame.device, dtype=torch.float32)
-        moved = shift.unsqueeze(1) * ahead.view(1, -1, 1)  # (b,steps,2)
+    def begin(self, state: State) -> State:
+        """`shift`: rows and columns a frame; `ahead`: lead times made so far."""
+        shift = _peak(state["correlation"])
+        return {"frame": state["frame"], "shift": shift, "ahead": shift.new_zeros(shift.shape[0])}
+
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
+        frame, ahead = state["frame"], state["ahead"] + 1
+        h, w = frame.shape[-2:]
+        moved = state["shift"] * ahead[:, None]  # (b,2)
         # Where each pixel comes from, in the [-1,1] of grid_sample (pixel centres at (2k+1)/n - 1).
         rows = (2 * torch.arange(h, device=frame.device) + 1) / h - 1
         columns = (2 * torch.arange(w, device=frame.device) + 1) / w - 1
-        y = rows.view(1, 1, h, 1) - 2 * moved[..., 0, None, None] / h
-        x = columns.view(1, 1, 1, w) - 2 * moved[..., 1, None, None] / w
-        grid = torch.stack([x.expand(b, steps, h, w), y.expand(b, steps, h, w)], dim=-1)
-        source = frame.float().repeat_interleave(steps, dim=0)
-        carried = F.grid_sample(source, grid.flatten(0, 1), align_corners=False)
-        return carried.unflatten(0, (b, steps)).to(frame.dtype)
+        y = (rows - 2 * moved[:, :1] / h)[:, :, None].expand(-1, h, w)
+        x = (columns - 2 * moved[:, 1:] / w)[:, None, :].expand(-1, h, w)
+        grid = torch.stack([x, y], dim=-1)
+        carried = F.grid_sample(frame.float(), grid, align_corners=False)
+        return carried.to(frame.dtype).unsqueeze(1), state | {"ahead": ahead}
+
+
+def _correlation(frames: Past) -> Float[Tensor, "b h w"]:
+    """The phase correlations of neighbouring frames, added up over time and channels."""
+    spectra = torch.fft.rfft2(frames)
+    cross = spectra[:, 1:] * spectra[:, :-1].conj()
+    cross = (cross / (cross.abs() + 1e-9)).sum(dim=(1, 2))
+    return torch.fft.irfft2(cross, s=frames.shape[-2:])
+
+
+def _correlation_by_products(frames: Past) -> Float[Tensor, "b h w"]:
+    """The same in real numbers and by matrix products, as runtimes have no Fourier transform of
+    any size.
+    """
+    h, w = frames.shape[-2:]
+    (C_h, S_h), (C_w, S_w) = (_waves(n, frames.device) for n in (h, w))
+    x = frames.double()
+    re, im = C_h @ x @ C_w - S_h @ x @ S_w, -(S_h @ x @ C_w + C_h @ x @ S_w)
+    a, b, a_0, b_0 = re[:, 1:], im[:, 1:], re[:, :-1], im[:, :-1]
+    re, im = a * a_0 + b * b_0, b * a_0 - a * b_0
+    size = (re.square() + im.square()).sqrt() + 1e-9
+    re, im = (re / size).sum(dim=(1, 2)), (im / size).sum(dim=(1, 2))
+    waves = C_h @ re @ C_w - S_h @ re @ S_w - S_h @ im @ C_w - C_h @ im @ S_w
+    return (waves / (h * w)).to(frames.dtype)
+
+
+def _waves(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """cos and sin of 2π j k / n, (n,n)."""
+    k = torch.arange(n, device=device, dtype=torch.float64)
+    turns = k[:, None] * k / n
+    angle = 2 * math.pi * (turns - turns.floor())
+    return angle.cos(), angle.sin()
 
 
 def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
@@ -135,9 +179,10 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     """
     b, h, w = correlation.shape
     best = correlation.flatten(1).argmax(dim=1)
-    row, column = best // w, best % w
+    row = best // w
+    column = best - row * w
     near = torch.arange(-1, 2, device=correlation.device)
-    rows, columns = (row[:, None] + near) % h, (column[:, None] + near) % w
+    rows, columns = _wrapped(row[:, None] + near, h), _wrapped(column[:, None] + near, w)
     batch = torch.arange(b, device=correlation.device)[:, None, None]
     mass = correlation[batch, rows[:, :, None], columns[:, None, :]].clamp(min=0)
     total = mass.sum(dim=(1, 2)).clamp(min=1e-9)
@@ -146,6 +191,12 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     signed_row = torch.where(row > h // 2, row - h, row)
     signed_column = torch.where(column > w // 2, column - w, column)
     return torch.stack([signed_row + fine_row, signed_column + fine_column], dim=1)
+
+
+def _wrapped(place: Int[Tensor, "b n"], size: int) -> Int[Tensor, "b n"]:
+    """Places from -1 to `size`, as they lie in a frame whose edges meet."""
+    place = torch.where(place < 0, place + size, place)
+    return torch.where(place >= size, place - size, place)
 
 
 _KINDS = (Black, Mean, Persistence, LinearMotion, DenseMotion, OpticalFlow, Cycle)

@@ -5,7 +5,6 @@ Which baseline is best differs from recording to recording, and within one from 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,12 +14,21 @@ from torch import Tensor, nn
 
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised
-from foreframe.models.interface import Model, State, part_of
+from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
+from foreframe.models.interface import (
+    Model,
+    State,
+    at,
+    chosen,
+    counted,
+    deciding_size,
+    kept,
+    part_of,
+    with_prefix,
+)
 from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
-Evidence = Callable[[], Float[Tensor, "b e h w"]]
 
 REACH = 3.0  # sigma at which blurs are cut off
 BYTES = 2**28  # of a clip's levels that are mixed at a time
@@ -48,63 +56,113 @@ class Guides(Model):
         self.each = [guide_of(guide) for guide in guides]  # without weights
         self.hindcast, self.channels = hindcast, None
         self.args = {"guides": list(guides), "hindcast": hindcast}
+        self.sized = any(guide.sized for guide in self.each)
         self.moves = any(isinstance(guide, DenseMotion) for guide in self.each)
         hindcasts = len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
         self.evidence_channels = EVIDENCE * self.moves + hindcasts
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        after = self._encoded(past, state, "")
-        if self.hindcast:
-            # What was seen before the last frames, and those, by which it is judged.
-            recent = past if state is None else torch.cat([state["recent"], past], dim=1)
-            first = max(recent.shape[1] - self.hindcast, state is None)
-            if first > 0:
-                after |= self._encoded(recent[:, :first], state, "early_")
-            elif state is not None:
-                after |= {n: value for n, value in state.items() if n.startswith("early_")}
-            after["recent"] = recent[:, first:]
-        return after
+        encoded = self._each(lambda guide, own: guide.encode(past, own or None), state or {})
+        if not self.hindcast:
+            return encoded
+        if state is not None:
+            for frame in past.split(1, dim=1):
+                state = self._held_back(frame, state)
+            return encoded | {n: v for n, v in state.items() if n.startswith("early_") or n in HELD}
+        # The first frame, and those before the last ones, by which the forecast from it is judged.
+        t, n = past.shape[1], self.hindcast
+        first = max(t - n, 1)
+        return (
+            encoded
+            | with_prefix("early_", self._each(lambda guide, _: guide.encode(past[:, :first]), {}))
+            | {"recent": kept(past[:, first:], None, "recent", n)}
+            | {"seen": counted(past, None, "seen", n + 1)}
+        )
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps _ h w"]:
-        return torch.cat([frames for frames, _ in self.forecasts(state, steps)], dim=2)
+    def outside(self, state: State, steps: int) -> State:
+        def outside(guide: Model, own: State) -> State:
+            return guide.outside(own, steps)
+
+        entering = self._each(outside, state)
+        if self.hindcast:
+            early = self._each(outside, part_of(state, "early_"))
+            entering |= with_prefix("early_", early)
+        return entering
+
+    def begin(self, state: State) -> State:
+        """Ready to step; and `evidence` (b,e,h,w) for each guide, where there is any: that of the
+        first dense motion among them, and the errors of all hindcasts.
+        """
+        begun = self._each(lambda guide, own: guide.begin(own), state)
+        evidence: list[Tensor] = []
+        for k, guide in enumerate(self.each):
+            if isinstance(guide, DenseMotion) and not evidence:
+                evidence.append(guide.evidence(part_of(state, f"{k}_"), begun[f"{k}_V"]))
+        if self.hindcast:
+            evidence.append(self.hindcast_errors(state))
+        return begun | ({"evidence": torch.cat(evidence, dim=1)} if evidence else {})
+
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 _ h w"], State]:
+        """The guides' frames, side by side."""
+        frames: list[Tensor] = []
+        begun: State = {}
+        for k, guide in enumerate(self.each):
+            made, own = guide.step(part_of(state, f"{k}_"), last)
+            frames.append(made)
+            begun |= with_prefix(f"{k}_", own)
+        return torch.cat(frames, dim=2), state | begun
 
     def forecasts(
-        self, state: State, steps: int, prefix: str = ""
-    ) -> Iterator[tuple[Float[Tensor, "b steps c h w"], Evidence | None]]:
-        """The frames of each guide, one guide after the other, as large frames fill the memory; of
-        dense motion what computes its evidence, too. `prefix` begins their names in the state.
+        self, state: State, steps: int
+    ) -> Iterator[tuple[Float[Tensor, "b steps c h w"], State]]:
+        """The next frames of each guide, and its state after them: one guide after the other, as
+        large frames fill the memory.
         """
         for k, guide in enumerate(self.each):
-            own = part_of(state, f"{prefix}{k}_")
-            if isinstance(guide, DenseMotion):
-                V = guide.motion(own)
-                yield guide.carried(own, V, steps), partial(guide.evidence, own, V)
-            else:
-                yield guide.decode(own, steps), None
+            frames, own = guide.advance(part_of(state, f"{k}_"), steps)
+            yield frames, with_prefix(f"{k}_", own)
 
-    def hindcast_errors(self, state: State) -> list[Float[Tensor, "b _ h w"]]:
+    def hindcast_errors(self, state: State) -> Float[Tensor, "b _ h w"]:
         """The logarithms of the squared errors of each guide's hindcast, one, some and `hindcast`
         frames ahead; 0 where a single frame was seen.
         """
-        recent = state["recent"].float()
-        b, seen, _, h, w = recent.shape
-        if not seen:
-            return [recent.new_zeros(b, len(HINDCAST_LEADS) * len(self.each), h, w)]
-        leads = [min(seen, max(1, round(lead * self.hindcast))) - 1 for lead in HINDCAST_LEADS]
+        n, recent = self.hindcast, state["recent"].float()
+        seen = (state["seen"] - 1).long()
+        ahead = [max(1, round(lead * n)) for lead in HINDCAST_LEADS]
+        leads = torch.minimum(seen[:, None], torch.tensor(ahead, device=seen.device)).clamp(min=1)
         errors = []
         with exactly(recent):
-            for frames, _ in self.forecasts(state, seen, "early_"):
-                error = (frames.float() - recent)[:, leads].square().mean(dim=2)
-                errors.append((blurred(error, 1.5) + 1e-5).log() / 3 + 2.5)
-        return errors
+            truth = at(recent, leads - 1 + (n - seen[:, None]).clamp(max=n - 1))
+            early = self._each(lambda guide, own: guide.begin(own), part_of(state, "early_"))
+            for frames, _ in self.forecasts(early, n):
+                error = (at(frames.float(), leads - 1) - truth).square().mean(dim=2)
+                error = (blurred(error, 1.5) + 1e-5).log() / 3 + 2.5
+                errors.append(error.where((seen > 0).view(-1, 1, 1, 1), 0))
+        return torch.cat(errors, dim=1)
 
-    def _encoded(self, past: Tensor, state: State | None, prefix: str) -> State:
-        after: State = {}
+    def _each(self, of: Callable[[Model, State], State], state: State) -> State:
+        """The states that `of` gives of each guide and its own part of the state."""
+        states: State = {}
         for k, guide in enumerate(self.each):
-            before = None if state is None else part_of(state, f"{prefix}{k}_")
-            own = guide.encode(past, before)
-            after |= {f"{prefix}{k}_{name}": value for name, value in own.items()}
-        return after
+            states |= with_prefix(f"{k}_", of(guide, part_of(state, f"{k}_")))
+        return states
+
+    def _held_back(self, frame: Float[Tensor, "b 1 c h w"], state: State) -> State:
+        """The state with a further frame among the recent ones. The oldest of these, where there
+        are `hindcast` already, and the very first frame are those that hindcasts begin from.
+        """
+        recent, seen, early = state["recent"], state["seen"], part_of(state, "early_")
+        first = (seen == 0).view(-1, 1, 1, 1, 1)
+        oldest = frame.where(first, recent[:, :1].to(frame))
+        encoded = self._each(lambda guide, own: guide.encode(oldest, own), early)
+        early = chosen((seen == 0) | (seen > self.hindcast), encoded, early)
+        return with_prefix("early_", early) | {
+            "recent": recent.where(first, torch.cat([recent[:, 1:], frame.to(recent)], dim=1)),
+            "seen": (seen + 1).clamp(max=self.hindcast + 1),
+        }
+
+
+HELD = ("recent", "seen")  # of the guides' state
 
 
 class Blend(Head):
@@ -192,21 +250,32 @@ class Blend(Head):
         nn.init.normal_(self.of_members.weight, std=0.02)
         self.of_members.bias = nn.Parameter(torch.zeros(4))
 
-    def guided(self, state: State, steps: int) -> tuple[Frames, Seen]:
-        """All levels: the guides' frames, and blurs of the first's. And what the decoder is fed at
-        each step: the guides' frames and the evidence for each, as small as the network sees
-        frames: that of the first dense motion among them, and the errors of all hindcasts.
+    def begin(self, state: State) -> State:
+        """The guides, ready to step; the evidence as small as the network sees frames."""
+        begun = self.guide.begin(state)
+        if "evidence" not in begun:
+            return begun
+        evidence = begun["evidence"].unsqueeze(1)
+        seen = self.reduced(evidence)
+        if self.guide.moves:  # V of dense motion is in pixels
+            V, errors = seen.tensor_split([2], dim=2)
+            seen = torch.cat([V / self.factor(evidence.shape[-2:]), errors], dim=2)
+        return begun | {"evidence": seen[:, 0]}
+
+    def levels(self, state: State, steps: int) -> tuple[Frames, Seen, State]:
+        """All levels of the next steps: the guides' frames, and blurs of the first's. What the
+        decoder is fed at each step: the guides' frames and the evidence for each, as small as the
+        network sees frames. And the guides' state after these steps.
         """
         n = len(self.guide.each)
         levels: Tensor | None = None
-        evidence: list[Tensor] = []
-        for k, (frames, evidence_of) in enumerate(self.guide.forecasts(state, steps)):
+        own: State = {}
+        for k, (frames, after_steps) in enumerate(self.guide.forecasts(state, steps)):
             b, _, c, h, w = frames.shape
             if levels is None:  # filled one by one, as large frames fill the memory
                 levels = frames.new_empty(b, steps, c * (n + len(self.blurs)), h, w)
             levels[:, :, k * c : (k + 1) * c] = frames
-            if evidence_of is not None and not evidence:
-                evidence.append(evidence_of())
+            own |= after_steps
         assert levels is not None
         first = levels[:, :, :c].clone()  # in whose place nothing is written, for gradients
         with exactly(first):
@@ -218,18 +287,14 @@ class Blend(Head):
         if self.channels is None:
             fed = fed.unflatten(2, (n, c)).mean(dim=3)
         fed = self.reduced(fed)
-        if self.guide.hindcast:
-            evidence += self.guide.hindcast_errors(state)
-        if not evidence:
-            return levels, fed
-        seen = self.reduced(torch.cat([each.to(fed) for each in evidence], dim=1).unsqueeze(1))
-        if self.guide.moves:  # V of dense motion is in pixels
-            V, errors = seen.tensor_split([2], dim=2)
-            seen = torch.cat([V / self.factor((h, w)), errors], dim=2)
-        return levels, torch.cat([fed, seen.expand(-1, steps, -1, -1, -1)], dim=2)
+        if "evidence" in state:
+            evidence = state["evidence"].to(fed).unsqueeze(1).expand(-1, steps, -1, -1, -1)
+            fed = torch.cat([fed, evidence], dim=2)
+        return levels, fed, own
 
     def factor(self, size: Sequence[int]) -> int:
-        return 1 if self.short is None else max(1, round(min(size) / self.short))
+        short = min(deciding_size(size))
+        return 1 if self.short is None else max(1, round(short / self.short))
 
     def reduced(self, frames: Frames) -> Seen:
         """Means of k x k pixels."""
@@ -248,27 +313,43 @@ class Blend(Head):
         large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
         return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
 
-    def member_terms(self, maps: Hidden, noise: MemberNoise, like: Frames) -> Frames:
+    def sums_in(self, members: bool) -> int:
+        return 3 if members else 0
+
+    def member_terms(
+        self, maps: Hidden, noise: MemberNoise, like: Frames, sums: Sums
+    ) -> tuple[Frames, Sums]:
         """What makes members differ at each place of `like`: how far they are moved (two), in
         pixels as the network sees them; what is added behind their gain; and their share of the
         weights of blurs.
         """
         terms = self.of_members(maps.flatten(0, 1)).float().unflatten(0, maps.shape[:2])
         terms = self.member_rate * terms + terms.new_tensor(self.member_start).view(-1, 1, 1)
-        spread = torch.cumsum(F.softplus(terms[:, :, :3]), dim=1) * noise
-        terms = torch.cat([spread, torch.sigmoid(terms[:, :, 3:])], dim=2)
-        return self.enlarged(terms, like, self.stride)
+        spread = torch.cumsum(F.softplus(terms[:, :, :3]), dim=1) + sums.unsqueeze(1)
+        terms = torch.cat([spread * noise, torch.sigmoid(terms[:, :, 3:])], dim=2)
+        return self.enlarged(terms, like, self.stride), spread[:, -1]
 
     def forward(
-        self, raised: Raised, maps: Hidden, frames: Frames, noise: MemberNoise | None = None
-    ) -> Frames:
-        """Of large frames a few steps at a time, as many maps of their size are held."""
+        self,
+        raised: Raised,
+        maps: Hidden,
+        frames: Frames,
+        noise: MemberNoise | None = None,
+        sums: Sums | None = None,
+    ) -> tuple[Frames, Sums | None]:
+        """Of large frames a few steps at a time, as many maps of their size are held. `sums` are
+        the uncertainties of a member's motion and growth.
+        """
         inputs = [self.numbers(raised, frames), frames]
         if noise is not None:
-            inputs.append(self.member_terms(maps, noise, frames))
+            assert sums is not None
+            terms, sums = self.member_terms(maps, noise, frames, sums)
+            inputs.append(terms)
+        if frames.shape[1] == 1:
+            return self.blended(*inputs), sums
         n = max(1, BYTES // frames[:1, 0].nbytes)
         steps = zip(*(each.split(n, dim=1) for each in inputs), strict=True)
-        return torch.cat([self.blended(*each) for each in steps], dim=1)
+        return torch.cat([self.blended(*each) for each in steps], dim=1), sums
 
     def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
         """Levels mixed as the numbers say, and as the terms of a member do."""

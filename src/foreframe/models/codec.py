@@ -43,6 +43,10 @@ class Patches(nn.Module):
         """(n,C,H,W) -> the maps (n, C*size², h, w), alone in a list."""
         return [self.fold(padded(frames, self.stride))]
 
+    def skips(self, maps: list[Maps]) -> Shown:
+        """Of these maps those that lie beside others on the way up."""
+        return maps
+
     def width_of(self, channels: int) -> int:
         """Channels of the maps of such a codec, for frames of so many channels."""
         return channels * self.stride**2
@@ -68,7 +72,7 @@ class Beside(nn.Module):
         self.width, self.scale, self.stride = width, stride, stride
 
     def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown`: the codec's maps of one frame a clip; `maps` may have several steps a clip."""
+        """`shown`: the `skips` of one frame a clip; `maps` may have several steps a clip."""
         return maps if shown is None else torch.cat([maps, _each_step(shown[0], maps)], dim=1)
 
 
@@ -107,11 +111,15 @@ class Strided(nn.Module):
         )
 
     def forward(self, frames: Frames) -> list[Maps]:
-        """(n,C,H,W) -> the padded frames and the maps of each size, finest first."""
-        maps = [padded(frames, self.stride)]
+        """(n,C,H,W) -> the maps of each size, finest first."""
+        maps: list[Tensor] = []
         for layer in self.down:
-            maps.append(layer(maps[-1]))
+            maps.append(layer(maps[-1] if maps else padded(frames, self.stride)))
         return maps
+
+    def skips(self, maps: list[Maps]) -> Shown:
+        """As of `Patches`: those of the finer sizes."""
+        return maps[:-1]
 
     def width_of(self, channels: int) -> int:
         """As of `Patches`: the same for frames of any channels."""
@@ -147,11 +155,11 @@ class Upward(nn.Module):
         self.width = maps
 
     def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown`: the codec's maps of one frame a clip; `maps` may have several steps a clip."""
+        """`shown`: the `skips` of one frame a clip; `maps` may have several steps a clip."""
         for k in range(len(self.up) // 2):
             maps = self.up[2 * k](maps)
             if shown is not None:
-                maps = maps + _each_step(self.skips[k](shown[-2 - k]), maps)
+                maps = maps + _each_step(self.skips[k](shown[-1 - k]), maps)
             maps = self.up[2 * k + 1](maps)
         return maps
 

@@ -136,6 +136,11 @@ class ConvLSTM(Core):
             for i, o in pairwise((channels, *hidden))
         )
 
+    def start(self, like: Maps) -> State:
+        hidden = super().start(like)
+        wide = torch.promote_types(like.dtype, torch.float32)
+        return hidden | {f"c{k}": hidden[f"h{k}"].to(wide) for k in range(len(self.hidden))}
+
     def step(self, x: Maps | None, state: State) -> State:
         after: State = {}
         for k, cell in enumerate(self.cells):

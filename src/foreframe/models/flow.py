@@ -21,7 +21,18 @@ from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
-from foreframe.models.interface import Learnt, Loss, Model, State, known_inputs, part_of, parts_of
+from foreframe.models.interface import (
+    Model,
+    Rehearsal,
+    State,
+    counted,
+    filled,
+    first_of,
+    kept,
+    part_of,
+    parts_of,
+    with_prefix,
+)
 
 Frames = Float[Tensor, "b t c h w"]
 
@@ -85,6 +96,7 @@ class Flow(AtOnce):
         ValueError: for choices that do not fit each other.
     """
 
+    channels: int
     draws = True
     free = ("times", "levels", "inflate")
     apart: Tensor
@@ -138,6 +150,7 @@ class Flow(AtOnce):
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride, self.reduces = math.lcm(SIDE, self.of.stride), self.of.reduces
+        self.sized = self.of.sized
         self.network = Network(channels * frames, width, blocks)
         # Root mean squares by lead time, over training: of r - r̂_0, and of r_1 - r̂_0.
         self.register_buffer("apart", torch.zeros(2, frames))
@@ -148,28 +161,43 @@ class Flow(AtOnce):
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Keeps the state of m, and the last `frames` frames. Any T >= 1."""
         inner = self.of.encode(past, None if state is None else part_of(state, "of/"))
-        seen = past[:, -self.frames :]
-        if state is not None:
-            seen = torch.cat([state["seen"].to(past.dtype), seen], dim=1)[:, -self.frames :]
-        return {"seen": seen} | {f"of/{name}": value for name, value in inner.items()}
+        return {
+            "frames": kept(past, state, "frames", self.frames),
+            "seen": counted(past, state, "seen", self.frames),
+        } | with_prefix("of/", inner)
 
     def shared(self, state: State, steps: int) -> State:
-        m = self._forecast(state, self.frames)
-        return {
-            **state,
-            "forecast": m,
-            "mean_error": self._mean_error(self._shown(m, state["seen"])),
-        }
+        m = self._forecast(state)
+        return state | {"forecast": m, "mean_error": self._mean_error(self._shown(m, state))}
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        return super().decode(state, steps) if "key" in state else self._forecast(state, steps)
+    def outside(self, state: State, steps: int) -> State:
+        """Of members the noise z, for each `frames` frames; without them what enters m."""
+        if "key" in state:
+            return {"noise": _noise(state, steps, self.frames, self.channels)}
+        return with_prefix("of/", self.of.outside(part_of(state, "of/"), steps))
 
-    def next_frames(self, state: State, first: int) -> Frames:
-        """m, plus an error that is sampled by the state's keys."""
+    def begin(self, state: State) -> State:
+        """A member's state stays as it is, as its own frames are encoded; without members m's is
+        ready to step.
+        """
+        begun = super().begin(state)
+        if "noise" in begun:
+            return begun
+        known = {"known": begun["known"]} if self.inputs else {}
+        return with_prefix("of/", self.of.begin(part_of(begun, "of/") | known))
+
+    def step(self, state: State, last: bool = False) -> tuple[Frames, State]:
+        if "noise" in state:
+            return super().step(state, last)
+        m, inner = self.of.advance(part_of(state, "of/"), self.frames, last)
+        return m, with_prefix("of/", inner)
+
+    def next_frames(self, state: State) -> Frames:
+        """m, plus an error that is sampled from the noise."""
         state = state if "mean_error" in state else self.shared(state, self.frames)
         m, r_hat = state["forecast"], state["mean_error"]
-        z = _noise(state, first, _padded(m)).to(_exact(m))
-        r = self._integrated(self.spread * z, r_hat, self._shown(m, state["seen"]))
+        z = _padded(first_of(state["noise"], 1)[:, 0]).to(_exact(m))
+        r = self._integrated(self.spread * z, r_hat, self._shown(m, state))
         r = r_hat + self.inflation.view(-1, 1, 1, 1) * (r - r_hat)
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
 
@@ -181,18 +209,15 @@ class Flow(AtOnce):
         truth, drawn = self.apart
         return self.inflate * (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
 
-    def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt:
-        """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
-        t), in units of σ²: so late times, whose errors are small, count about as much as early
-        ones. The training's `loss` is not used.
-        """
+    def rehearse(self, clips: Float[Tensor, "b t _ h w"], window: Window) -> Rehearsal:
+        """m, which does not learn, and the errors of r̂ for `terms`."""
         parts = parts_of(clips, window, self.inputs)
         with torch.no_grad():
             state = self.of.encode(parts.past)
             if parts.known is not None:
                 state["known"] = parts.known
             m = self.of.decode(state, self.frames)
-            shown = self._shown(m, parts.past_of_targets[:, -self.frames :])
+            shown = self._shown(m, self.encode(parts.past))
         truth = parts.truth[:, : self.frames]
         future, _, h, w = truth.shape[1:]
         r = torch.zeros_like(m)
@@ -209,13 +234,27 @@ class Flow(AtOnce):
         r_hat, r = (x[:, :future, :, :h, :w] for x in (r_hat, r))
         there = truth.isfinite().to(r).repeat_interleave(self.levels, dim=0)
         error = there * (r_hat - r).square() / (1 - along)
-        mean = error.sum() / there.sum().clamp(min=1) / self.spread**2
         if self.training:
             self._compare(r[:1], there[:1], shown[:1])
-        return Learnt(mean, m[:, :future] + r_hat[:: self.levels].to(m.dtype), {})
+        errors = {"error": error.flatten(1).sum(dim=1), "known": there.flatten(1).sum(dim=1)}
+        return Rehearsal(m[:, :future], truth, errors)
 
-    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
-        return known_inputs(state, steps, state["seen"][:, -1, self.channels :])
+    def terms(
+        self,
+        forecast: Float[Tensor, "bm s c h w"],
+        truth: Float[Tensor, "b s c h w"],
+        state: State,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
+        t), in units of σ²: so late times, whose errors are small, count about as much as early
+        ones.
+        """
+        if not state:
+            return {}
+        return {"flow": state["error"].sum() / state["known"].sum().clamp(min=1) / self.spread**2}
+
+    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
+        return state["frames"][:, -1, self.channels :]
 
     def start_at(self, mean: float) -> None:
         """Let m begin so."""
@@ -234,7 +273,7 @@ class Flow(AtOnce):
         before, b = 0.0, torch.zeros_like(r_hat)
         for t, after in pairwise(self.times):
             if t > 0:
-                last, r_hat = r_hat, self.network(r, r.new_full((len(r),), t), shown, self.spread)
+                last, r_hat = r_hat, self.network(r, r.new_full(r.shape[:1], t), shown, self.spread)
                 b = (r_hat - last) / ((1 - t) ** 2 - (1 - before) ** 2)
             r = r + (after - t) / (1 - t) * (r_hat - r) - (after - t) ** 2 * b
             before = t
@@ -252,22 +291,22 @@ class Flow(AtOnce):
         mean = squares.sum(dim=(1, 3, 4, 5)) / n.clamp(min=1)
         kept.copy_((KEPT * kept.square() + (1 - KEPT) * mean).sqrt().where(n > 0, kept))
 
-    def _forecast(self, state: State, steps: int) -> Frames:
+    def _forecast(self, state: State) -> Frames:
+        """m, of the next `frames` frames."""
         known = {"known": state["known"]} if "known" in state else {}
-        return self.of.decode(part_of(state, "of/") | known, steps)
+        return self.of.decode(part_of(state, "of/") | known, self.frames)
 
     def _mean_error(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
         """r̂ at t = 0, where r_t says nothing of r: the mean error of m."""
         r = torch.zeros_like(shown[:, : self.frames], dtype=_exact(shown))
-        return self.network(r, r.new_zeros(len(r)), shown, self.spread)
+        return self.network(r, r.new_zeros(r.shape[0]), shown, self.spread)
 
-    def _shown(self, m: Frames, past: Float[Tensor, "b p _ h w"]) -> Float[Tensor, "b s c _ _"]:
+    def _shown(self, m: Frames, state: State) -> Float[Tensor, "b s c _ _"]:
         """The network's input beside r_t: m, and the past, whose oldest frame is repeated where it
         has fewer than `frames`.
         """
-        past = past[:, :, : self.channels]
-        oldest = past[:, :1].expand(-1, self.frames - past.shape[1], -1, -1, -1)
-        return torch.cat([_padded(m), _padded(torch.cat([oldest, past], dim=1))], dim=1)
+        past = filled(state["frames"], state["seen"])[:, :, : self.channels]
+        return torch.cat([_padded(m), _padded(past)], dim=1)
 
 
 SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
@@ -283,15 +322,21 @@ def _padded(frames: Frames) -> Float[Tensor, "b t c _ _"]:
     return padded(frames.flatten(0, 1), SIDE).unflatten(0, frames.shape[:2])
 
 
-def _noise(state: State, first: int, like: Frames) -> Frames:
-    """Normal numbers by key, lead time (from `first`), channel, row and column (from the place)."""
-    key = state["key"]
+@torch.no_grad()
+def _noise(state: State, steps: int, frames: int, channels: int) -> Float[Tensor, "b n t c h w"]:
+    """Normal numbers by key, lead time, channel, row and column (from the place), for each part of
+    `frames` frames of the forecast and for frames as `_padded`.
+    """
+    key, like = state["key"], _padded(state["frames"][:, :1])
     place = state.get("place", key.new_zeros(len(key), 2))
-    lead, channel, row, column = (torch.arange(n, device=key.device) for n in like.shape[1:])
-    keys = further(key.view(-1, 1, 1, 1, 1), _FLOW, (first + lead).view(-1, 1, 1, 1))
+    count = -(-steps // frames) * frames
+    sizes = (count, channels, *like.shape[3:])
+    lead, channel, row, column = (torch.arange(n, device=key.device) for n in sizes)
+    keys = further(key.view(-1, 1, 1, 1, 1), _FLOW, lead.view(-1, 1, 1, 1))
     keys = further(keys, channel.view(-1, 1, 1))
     row, column = (at + place[:, k, None] for k, at in enumerate((row, column)))
-    return normals(further(keys, row[:, None, None, :, None], column[:, None, None, None, :]))
+    keys = further(keys, row[:, None, None, :, None], column[:, None, None, None, :])
+    return normals(keys).unflatten(1, (-1, frames))
 
 
 _FLOW = 4  # a part of keys, so that numbers differ from those of `Noise`

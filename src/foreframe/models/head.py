@@ -17,6 +17,7 @@ Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]
 Raised = Float[Tensor, "_ _ _ _"]
 MemberNoise = Float[Tensor, "b s n i j"]
+Sums = Float[Tensor, "b k i j"]
 Over = Literal["last", "all"]
 
 
@@ -61,17 +62,27 @@ class Head(nn.Module):
         self.unfold = nn.PixelShuffle(up.scale)
 
     def forward(
-        self, raised: Raised, maps: Hidden, frames: Tensor, noise: MemberNoise | None = None
-    ) -> Frames:
-        """The next frames.
+        self,
+        raised: Raised,
+        maps: Hidden,
+        frames: Tensor,
+        noise: MemberNoise | None = None,
+        sums: Sums | None = None,
+    ) -> tuple[Frames, Sums | None]:
+        """The next frames, and the sums after them.
 
         Args:
             raised: the hidden maps, brought up by the codec.
             maps: the hidden maps.
             frames: the last one seen (b,c,h,w), or what `Blend` mixes at each step (b,s,_,h,w).
             noise: of members.
+            sums: what the head added up over the lead times before, such as displacements.
         """
         raise NotImplementedError
+
+    def sums_in(self, members: bool) -> int:
+        """Channels of its sums, in a forecast of members or without."""
+        return 0
 
     def numbers(self, raised: Raised, frames: Tensor) -> Frames:
         """(b·s,w,h,w) -> (b,s,numbers,H,W), in the dtype of these frames, which have b clips, and

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from foreframe.models.blend import Blend
 from foreframe.models.codec import Beside, Upward, padded
-from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised
+from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
 
 
 class Draw(Head):
@@ -46,10 +46,15 @@ class Draw(Head):
         self.bounded = sigmoid
 
     def forward(
-        self, raised: Raised, maps: Hidden, frames: Tensor, noise: MemberNoise | None = None
-    ) -> Frames:
+        self,
+        raised: Raised,
+        maps: Hidden,
+        frames: Tensor,
+        noise: MemberNoise | None = None,
+        sums: Sums | None = None,
+    ) -> tuple[Frames, None]:
         drawn = self.numbers(raised, frames)
-        return torch.sigmoid(drawn) if self.bounded else drawn
+        return torch.sigmoid(drawn) if self.bounded else drawn, None
 
     def start_at(self, mean: float) -> None:
         """Without this, thousands of steps may go into learning that most pixels are dark."""
@@ -132,37 +137,51 @@ class Carry(Head):
         # At rest, a little blurred, nearly whole.
         self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))
 
+    def sums_in(self, members: bool) -> int:
+        return 2
+
     def forward(
-        self, raised: Raised, maps: Hidden, frames: Tensor, noise: MemberNoise | None = None
-    ) -> Frames:
-        return self.numbers(raised, frames) + self.carried(maps, frames, noise)
+        self,
+        raised: Raised,
+        maps: Hidden,
+        frames: Tensor,
+        noise: MemberNoise | None = None,
+        sums: Sums | None = None,
+    ) -> tuple[Frames, Sums]:
+        """`sums` are the displacements so far, in pixels."""
+        carried, sums = self.carried(maps, frames, noise, sums)
+        return self.numbers(raised, frames) + carried, sums
 
     def carried(
-        self, maps: Hidden, last: Float[Tensor, "b c h w"], noise: MemberNoise | None = None
-    ) -> Frames:
-        """The last frame, each patch where it is by each step."""
+        self,
+        maps: Hidden,
+        last: Float[Tensor, "b c h w"],
+        noise: MemberNoise | None = None,
+        sums: Sums | None = None,
+    ) -> tuple[Frames, Sums]:
+        """The last frame, each patch where it is by each step; and the displacements."""
         b, steps, _, i, j = maps.shape
         h, w = last.shape[-2:]
-        p = self.patch
-        last = padded(last, p)
-        c = last.shape[1]
+        p, c = self.patch, last.shape[1]
         motion = self.motion(maps.flatten(0, 1)).to(last.dtype).unflatten(0, (b, steps))
         moved = torch.cumsum(self.speed * motion[:, :, :2], dim=1)
+        moved = moved if sums is None else moved + sums.unsqueeze(1)
+        sums = moved[:, -1]
         spread = F.softplus(motion[:, :, 2:4])
-        widths: Sequence[Tensor | None] = (self.sharpest + spread).unbind(dim=2)
+        widths: Sequence[Tensor | None] = (self.sharpest + spread).flatten(3).unbind(dim=2)
         if noise is not None:
             moved, widths = moved + spread * noise, (None, None)
         row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
         column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
-        k_rows = _kernel(row, widths[0], p, i * p)
-        k_columns = _kernel(column, widths[1], p, j * p)
-        k_rows = k_rows.unsqueeze(2)  # (b,steps,1,i,j,p,H); of columns (b,steps,i,j,p,W)
-        weight = torch.sigmoid(motion[:, :, 4])[:, :, None, :, :, None, None]
-        # (b,steps,c,i,j,p,p)
-        patches = last.reshape(b, 1, c, i, p, j, p).transpose(4, 5) * weight
-        left = (patches.transpose(-1, -2) @ k_rows).flatten(3, 5)  # (b,steps,c,ijp,H)
-        frames = left.transpose(-1, -2) @ k_columns.flatten(2, 4).unsqueeze(2)
-        return frames[..., :h, :w].to(last.dtype)
+        # With n = i j patches: (b,steps,n,p,H), and of columns (b,steps,n,p,W).
+        k_rows = _kernel(row.flatten(2), widths[0], p, i * p)
+        k_columns = _kernel(column.flatten(2), widths[1], p, j * p)
+        weight = torch.sigmoid(motion[:, :, 4]).flatten(2)[:, :, None, :, None, None]
+        patches = F.pixel_unshuffle(padded(last, p), p).view(b, 1, c, p, p, i * j)
+        patches = patches.permute(0, 1, 2, 5, 4, 3) * weight  # (b,steps,c,n,p,p), columns first
+        left = (patches @ k_rows.unsqueeze(2)).flatten(3, 4)  # (b,steps,c,np,H)
+        frames = left.transpose(-1, -2) @ k_columns.flatten(2, 3).unsqueeze(2)
+        return frames[..., :h, :w].to(last.dtype), sums
 
 
 def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tensor:
@@ -177,6 +196,9 @@ def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tenso
         d = d.abs()
         near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
         k = torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    if torch.compiler.is_exporting():  # where the size of a view may not be a variable
+        pixel = torch.arange(patch - 1, -1, -1, device=start.device)[:, None]
+        return k[..., pixel + torch.arange(size, device=start.device)]
     return k.unfold(-1, size, 1).flip(-2)
 
 

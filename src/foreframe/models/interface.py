@@ -1,36 +1,41 @@
 """The model interface as a type, `Model`; the docstring of `foreframe.models` describes it."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
+from foreframe.models.engine import one_pass
 
 State = dict[str, Tensor]
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Forecasts and their truth, (B,T,C,H,W) both and NaN where the truth is missing, to one number."""
+Result = tuple[Any, State]  # of a step, and the state after it
 
 
-class Learnt(NamedTuple):
-    """The result of a model's own objective for one batch.
+class Rehearsal(NamedTuple):
+    """A forecast of a training that networks made which also see the future.
 
     Attributes:
-        loss: to be minimised.
-        forecast: of the future, for the pictures of a training.
-        terms: parts of the loss by name, to be logged.
+        forecast: compared with the truth by the training's loss.
+        truth: of the same frames, NaN where a value is missing.
+        state: for `Model.terms`.
     """
 
-    loss: Float[Tensor, ""]
     forecast: Float[Tensor, "b s c h w"]
-    terms: dict[str, Float[Tensor, ""]]
+    truth: Float[Tensor, "b s c h w"]
+    state: State
 
 
 class Model(nn.Module):
-    """A model is a subclass that writes `encode` and `decode` and sets `args` and `channels`.
+    """A model is a subclass that writes `encode` and `step`, and `begin` where its steps need what
+    its encoded state has not, and sets `args` and `channels`.
 
     Attributes:
         args: plain values that rebuild the model: `type(model)(**model.args)`.
@@ -38,6 +43,7 @@ class Model(nn.Module):
             channels first, then `inputs` more.
         inputs: number of channels of the past that it does not forecast; their future, where it is
             known, comes with the state (`with_known`).
+        horizon: number of frames that a step makes.
         stride: side in pixels of the blocks that one pixel of its maps stands for; in large frames
             see `stride_in`.
         memory: "keep" what the backward pass needs, or "save" memory and compute it again. Not in
@@ -49,6 +55,7 @@ class Model(nn.Module):
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
         free: names in `args` that the shapes of weights do not depend on: weights trained with
             other values fit.
+        sized: whether what it does depends on the frames' size: an exported one has a single size.
         draws: whether it has several futures: `decode` draws one for each key in the state
             (`foreframe.models.members`).
     """
@@ -56,12 +63,14 @@ class Model(nn.Module):
     args: dict[str, Any]
     channels: int | None
     inputs: int = 0
+    horizon: int = 1
     stride: int = 1
     memory: str = "keep"
     compiled: bool | None = None
     reduces: bool = False
     bounded: bool = False
     free: Sequence[str] = ()
+    sized: bool = False
     draws: bool = False
 
     @property
@@ -76,12 +85,89 @@ class Model(nn.Module):
         return self.stride
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """The state after the past, which continues from `state` where one is given. Any T >= 1."""
+        """The state after the past, which continues from `state` where one is given. Any T >= 1.
+
+        Its names and shapes depend on the model and the frames' size, not on how many were seen.
+        """
         raise NotImplementedError
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """Forecast from `state`, which is left as it was. Any steps >= 1."""
+    def start(self, past: Float[Tensor, "b t _ h w"]) -> State:
+        """The state before the first frame: zeros, for frames of this size. To encode from it is to
+        encode from None.
+        """
+        return {name: torch.zeros_like(value) for name, value in self.encode(past[:, :1]).items()}
+
+    def outside(self, state: State, steps: int) -> State:
+        """What enters a forecast of so many frames from outside, by name: noise drawn from the
+        state's keys, the motion that another library finds. No random numbers are drawn and no
+        other library is called anywhere else.
+        """
+        return {}
+
+    def begin(self, state: State) -> State:
+        """From an encoded state, and what enters it from outside, to one ready to step. What has a
+        second axis of lead times, such as known inputs and noise, is used up from step to step; the
+        last one stays.
+        """
+        return state
+
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b s c h w"], State]:
+        """The next `horizon` frames, and the state after them.
+
+        Args:
+            state: of `begin`, or of the step before; it is left as it was.
+            last: whether no step follows: the state after it need not be right.
+        """
         raise NotImplementedError
+
+    def advance(
+        self, state: State, steps: int, last: bool = False
+    ) -> tuple[Float[Tensor, "b steps c h w"], State]:
+        """The next frames, and the state after the last step. Any steps >= 1; arguments as of
+        `step`.
+        """
+        count = -(-steps // self.horizon)
+        frames, state = self.loop(
+            lambda k, state: self.step(state, last and k == count - 1), state, count
+        )
+        return torch.cat(frames, dim=1)[:, :steps], state
+
+    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+        """Forecast from an encoded state, which is left as it was. Any steps >= 1."""
+        begun = self.begin(state | self.outside(state, steps))
+        return self.advance(begun, steps, last=True)[0]
+
+    def loop(
+        self, step: Callable[[int, State], Result], state: State, count: int
+    ) -> tuple[list[Any], State]:
+        """Run `step(k, state)` for k = 0, 1, ... below `count`: all outputs, and the last state.
+
+        With memory "save" the backward pass keeps the state every √count steps, and runs the steps
+        between once more: so both parts of the memory grow with √count.
+        """
+        weight = next(self.parameters(), None)
+        run = nullcontext() if weight is None else one_pass(weight, self.compiled)
+        saves = self.memory == "save" and torch.is_grad_enabled()
+        length = max(1, math.isqrt(count) if saves else count)
+
+        def stretch(first: int, state: State) -> Result:
+            results = []
+            with run:
+                for k in range(first, min(first + length, count)):
+                    result, state = step(k, state)
+                    results.append(result)
+            return results, state
+
+        results = []
+        for first in range(0, count, length):
+            if saves:
+                stretched, state = checkpoint(
+                    stretch, first, state, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                stretched, state = stretch(first, state)
+            results += stretched
+        return results, state
 
     def shared(self, state: State, steps: int) -> State:
         """A state that holds what all members have in common, such as the forecast of a guide, so
@@ -90,19 +176,31 @@ class Model(nn.Module):
         """
         return state
 
-    def learn(self, clips: Float[Tensor, "b t _ h w"], window: Window, loss: Loss) -> Learnt | None:
-        """The model's own objective: with a term beside the loss, say, or with networks that see
-        the true future and that no forecast needs. By default None: training then minimises `loss`
-        of the forecast.
+    def rehearse(self, clips: Float[Tensor, "b t _ h w"], window: Window) -> Rehearsal | None:
+        """The forecast of a training step, of a model with networks that see the true future and
+        that no forecast needs. By default None: training then forecasts as everybody does.
 
         Random numbers come from torch's generator, which training seeds for each step.
 
         Args:
             clips: past and future, inputs included, NaN where a value is missing.
             window: which of their frames are past.
-            loss: the one that was chosen for training.
         """
         return None
+
+    def terms(
+        self,
+        forecast: Float[Tensor, "bm s c h w"],
+        truth: Float[Tensor, "b s c h w"],
+        state: State,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """What the model adds to the training's loss of that forecast, by name.
+
+        Args:
+            forecast: of clips, or of some members of each.
+            state: of the rehearsal; empty without one.
+        """
+        return {}
 
     def begun_by(self, trained: "Model") -> "Model":
         """The part of this model that training starts from the weights of `trained`: by default
@@ -141,6 +239,27 @@ class Model(nn.Module):
 
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""
+
+
+_fixed_size: ContextVar[Sequence[int] | None] = ContextVar("fixed_size", default=None)
+
+
+@contextmanager
+def fixed_size(size: Sequence[int]) -> Iterator[None]:
+    """Within it all that depends on the frames' size (H,W), such as how much large frames are
+    reduced, is as for this size: a graph that is exported has one way for all sizes.
+    """
+    token = _fixed_size.set(size)
+    try:
+        yield
+    finally:
+        _fixed_size.reset(token)
+
+
+def deciding_size(size: Sequence[int]) -> Sequence[int]:
+    """The size (H,W) that decides: the frames' own, or a fixed one."""
+    fixed = _fixed_size.get()
+    return size if fixed is None else fixed
 
 
 def with_known(state: State, known: Float[Tensor, "b s i h w"]) -> State:
@@ -189,13 +308,69 @@ def parts_of(clips: Float[Tensor, "b t _ h w"], window: Window, inputs: int) -> 
     return Parts(past, known, future[:, :, :c], last[:, :c])
 
 
-def known_inputs(
-    state: State, steps: int, last: Float[Tensor, "b i h w"]
-) -> Float[Tensor, "b steps i h w"]:
-    """The inputs of the next frames as `with_known` gave them; `last` is the last one seen."""
-    known = state.get("known", last.unsqueeze(1))[:, :steps].to(last.dtype)
-    further = steps - known.shape[1]
-    return torch.cat([known, known[:, -1:].expand(-1, further, -1, -1, -1)], dim=1)
+def with_prefix(prefix: str, state: State) -> State:
+    """The state of a model within a model: see `part_of`."""
+    return {prefix + name: value for name, value in state.items()}
+
+
+def kept(
+    new: Float[Tensor, "b t *_"], state: State | None, name: str, count: int
+) -> Float[Tensor, "b count *_"]:
+    """The last `count` of what the state holds by that name and of the new ones after them; zeros
+    before the first.
+    """
+    if new.shape[1] >= count:
+        return new[:, -count:].contiguous()
+    if state is None:
+        before = new.new_zeros(new.shape[0], count - new.shape[1], *new.shape[2:])
+    else:
+        before = state[name][:, new.shape[1] :].to(new.dtype)
+    return torch.cat([before, new], dim=1)
+
+
+def counted(
+    new: Float[Tensor, "b t *_"], state: State | None, name: str, most: int
+) -> Float[Tensor, " b"]:
+    """How many were seen with the new ones, `most` at most."""
+    before = new.new_zeros(new.shape[0]) if state is None else state[name]
+    return (before + new.shape[1]).clamp(max=most)
+
+
+def filled(frames: Float[Tensor, "b n *_"], seen: Float[Tensor, " b"]) -> Float[Tensor, "b n *_"]:
+    """The last frames that were `kept`, the first one seen repeated before the others."""
+    n = frames.shape[1]
+    place = torch.arange(n, device=frames.device)
+    place = torch.maximum(place, (n - seen.long()).clamp(max=n - 1)[:, None])
+    return at(frames, place)
+
+
+def at(frames: Float[Tensor, "b t *_"], place: Int[Tensor, "b n"]) -> Float[Tensor, "b n *_"]:
+    """The frames at these places of each clip."""
+    place = place.view(*place.shape, *(1 for _ in frames.shape[2:]))
+    return frames.gather(1, place.expand(-1, -1, *frames.shape[2:]))
+
+
+def chosen(here: Bool[Tensor, " b"], yes: State, no: State) -> State:
+    """Of clips that are `here` the one state, of the others the other one."""
+    return {
+        name: value.where(here.view(-1, *(1 for _ in value.shape[1:])), no[name].to(value.dtype))
+        for name, value in yes.items()
+    }
+
+
+def first_of(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b steps *_"]:
+    """What a queue along lead times holds for the next steps; beyond its end its last."""
+    some = queue[:, :steps]
+    lacking = steps - some.shape[1]
+    if not lacking:
+        return some
+    rest = some[:, -1:].expand(-1, lacking, *(-1 for _ in queue.shape[2:]))
+    return torch.cat([some, rest], dim=1)
+
+
+def after(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b _ *_"]:
+    """The queue after these steps, never empty: its last stays."""
+    return queue[:, steps:] if queue.shape[1] > steps else queue[:, -1:]
 
 
 def joined(

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foreframe.base.schema import brief
-from foreframe.models.interface import Model, State, part_of
+from foreframe.models.alternatives import Alternatives
+from foreframe.models.interface import State, part_of, with_prefix
 
 
-class ModelEnsemble(Model):
+class ModelEnsemble(Alternatives):
     """The mean of several models' forecasts. Its members are these forecasts: member k of
     `foreframe.models.members` is that of model k.
 
@@ -23,8 +24,6 @@ class ModelEnsemble(Model):
         ValueError: no models, what is no model, or models of other channels or inputs than the
             first.
     """
-
-    draws = True
 
     def __init__(self, of: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
@@ -44,30 +43,29 @@ class ModelEnsemble(Model):
                     f"{self.channels} and {self.inputs}, not {model.channels} and {model.inputs}"
                 )
         self.stride = math.lcm(*(model.stride for model in self.each))
+        self.sized = any(model.sized for model in self.each)
+        self.horizon = math.lcm(*(model.horizon for model in self.each))
 
     def stride_in(self, size: Sequence[int]) -> int:
         return math.lcm(*(model.stride_in(size) for model in self.each))
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        after: State = {}
+        encoded: State = {}
         for k, model in enumerate(self.each):
             before = None if state is None else part_of(state, f"{k}/")
-            after |= {f"{k}/{name}": value for name, value in model.encode(past, before).items()}
-        return after
+            encoded |= with_prefix(f"{k}/", model.encode(past, before))
+        return encoded
 
-    def shared(self, state: State, steps: int) -> State:
-        """With the forecast of each model, which are the members."""
+    def outside(self, state: State, steps: int) -> State:
+        entering: State = {}
+        for k, model in enumerate(self.each):
+            entering |= with_prefix(f"{k}/", model.outside(part_of(state, f"{k}/"), steps))
+        return entering
+
+    def count(self, state: State) -> Int[Tensor, " b"]:
+        some = next(iter(state.values()))
+        return torch.full((len(some),), len(self.each), device=some.device)
+
+    def ready(self, state: State) -> list[State]:
         known = {"known": state["known"]} if "known" in state else {}
-        forecasts = [
-            model.decode(part_of(state, f"{k}/") | known, steps)
-            for k, model in enumerate(self.each)
-        ]
-        return state | {"forecasts": torch.stack(forecasts, dim=1)}
-
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        state = state if "forecasts" in state else self.shared(state, steps)
-        forecasts = state["forecasts"][:, :, :steps]
-        if "member" not in state:
-            return forecasts.mean(dim=1)
-        clip = torch.arange(len(forecasts), device=forecasts.device)
-        return forecasts[clip, state["member"]]
+        return [model.begin(part_of(state, f"{k}/") | known) for k, model in enumerate(self.each)]

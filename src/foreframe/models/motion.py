@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.models.interface import Model, State
+from foreframe.models.interface import Model, State, counted, deciding_size, kept
 
 Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
 
@@ -54,6 +54,8 @@ class DenseMotion(Model):
         ValueError: pairs below 1 or above 6; another `beyond`.
     """
 
+    sized = True
+
     def __init__(self, pairs: int = 4, beyond: Literal["nearest", "missing"] = "nearest") -> None:
         super().__init__()
         if not 1 <= pairs < KEPT:
@@ -65,15 +67,17 @@ class DenseMotion(Model):
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Keeps the last frames: see `last_frames`."""
-        return last_frames(past, state, KEPT)
+        """Keeps the last frames, and how many of them were seen."""
+        return {
+            "frames": kept(past, state, "frames", KEPT),
+            "seen": counted(past, state, "seen", KEPT),
+        }
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        return self.carried(state, self.motion(state), steps)
+    def begin(self, state: State) -> State:
+        return {"frame": state["frames"][:, -1]} | moving(self.motion(state))
 
-    def carried(self, state: State, V: Field, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """The forecast by a motion that is known already."""
-        return advected(state["frames"][:, -1], V, steps, self.beyond)
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+        return advected(state, self.beyond)
 
     def motion(self, state: State) -> Field:
         """The motion at each place of the last frame, in pixels a frame."""
@@ -100,28 +104,15 @@ class DenseMotion(Model):
             return torch.cat([V / 4, (errors + 1e-6).sqrt().clamp(max=0.3) * 10], dim=1)
 
 
-def last_frames(past: Float[Tensor, "b t c h w"], state: State | None, count: int) -> State:
-    """The state of a baseline that keeps the last `count` frames: "frames", the first one seen
-    repeated before them where fewer were seen, and "seen", how many of them are real.
-    """
-    b, t = past.shape[:2]
-    if state is None:
-        first = past[:, :1].expand(-1, count, -1, -1, -1)
-        state = {"frames": first, "seen": past.new_zeros(b)}
-    frames = past[:, -count:].contiguous()
-    if t < count:
-        frames = torch.cat([state["frames"][:, t:], past], dim=1)
-    return {"frames": frames, "seen": (state["seen"] + t).clamp(max=count)}
-
-
 def motion_of(frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], pairs: int = 4) -> Field:
     """The motion at the last of k grey frames, in pixels a frame; `seen` of them are real."""
     b, k, h, w = frames.shape
     pairs = min(pairs, k - 1)
-    if min(h, w) < NARROW or pairs < 1:
+    short = min(deciding_size((h, w)))
+    if short < NARROW or pairs < 1:
         return frames.new_zeros(b, 2, h, w)
     levels = [blurred(frames, 0.7)]
-    while min(levels[-1].shape[-2:]) >= 20:
+    while short >> (len(levels) - 1) >= 20:
         levels.append(F.avg_pool2d(blurred(levels[-1], 0.8), 2))
     V = frames.new_zeros(b, 2, *levels[-1].shape[-2:])
     real = _real(seen, pairs)
@@ -192,42 +183,45 @@ def _gradient(values: Float[Tensor, "b j h w"]) -> tuple[Tensor, Tensor]:
 
 def _resized(V: Field, h: int, w: int) -> Float[Tensor, "b 2 _ _"]:
     """The motion, in pixels of frames of another size."""
-    if V.shape[-2:] == (h, w):
-        return V
-    finer = torch.tensor([w / V.shape[-1], h / V.shape[-2]], device=V.device, dtype=V.dtype)
+    wider, higher = w / V.shape[-1], h / V.shape[-2]
     V = F.interpolate(V, size=(h, w), mode="bilinear", align_corners=False)
-    return V * finer.view(1, 2, 1, 1)
+    return torch.stack([V[:, 0] * wider, V[:, 1] * higher], dim=1)
+
+
+def moving(V: Field) -> State:
+    """The motion `V` of a frame, and its displacement so far, for `advected`."""
+    V = V.float()
+    return {"V": V, "D": torch.zeros_like(V)}
 
 
 def advected(
-    frame: Float[Tensor, "b c h w"],
-    V: Field,
-    steps: int,
-    beyond: Literal["nearest", "missing"] = "nearest",
-) -> Float[Tensor, "b steps c h w"]:
-    """Semi-Lagrangian advection of a frame along a constant motion, backward in time (Germann &
-    Zawadzki 2002, eq. 6-9): the displacement of each pixel is added up through the field, D <- D +
-    V(x - D - d/2) with d = V(x - D), and each lead time is one bilinear interpolation at x - D, so
-    that it is not smoothed again and again.
+    state: State, beyond: Literal["nearest", "missing"] = "nearest"
+) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+    """A step of the semi-Lagrangian advection of a frame along a constant motion, backward in time
+    (Germann & Zawadzki 2002, eq. 6-9): the displacement of each pixel is added up through the
+    field, D <- D + V(x - D - d/2) with d = V(x - D), and each lead time is one bilinear
+    interpolation at x - D, so that it is not smoothed again and again.
+
+    Args:
+        state: `frame` (b,c,h,w), and V and D of `moving`.
+        beyond: as of `DenseMotion`.
     """
+    frame, V, D = state["frame"], state["V"], state["D"]
     with exactly(frame):
-        x, source, V = pixels(V), frame.float(), V.float()
-        D, forecast = torch.zeros_like(V), []
-        for _ in range(steps):
-            d = sampled(V, x - D)
-            D = D + sampled(V, x - D - d / 2)
-            carried = sampled(source, x - D)
-            if beyond == "missing":
-                carried = carried.where(_inside(x - D), torch.nan)
-            forecast.append(carried)
-        return torch.stack(forecast, dim=1).to(frame.dtype)
+        x = pixels(V)
+        d = sampled(V, x - D)
+        D = D + sampled(V, x - D - d / 2)
+        carried = sampled(frame.float(), x - D)
+        if beyond == "missing":
+            carried = carried.where(_inside(x - D), torch.nan)
+        return carried.to(frame.dtype).unsqueeze(1), state | {"D": D}
 
 
 def _inside(places: Field) -> Tensor:
     """Whether places are in the frame."""
     h, w = places.shape[-2:]
-    most = torch.tensor([w - 1, h - 1], device=places.device).view(1, 2, 1, 1)
-    return ((places >= -0.5) & (places <= most + 0.5)).all(dim=1, keepdim=True)
+    x, y = places[:, :1], places[:, 1:]
+    return (x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)
 
 
 def pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
@@ -246,11 +240,11 @@ def sampled(
     the edge.
     """
     h, w = values.shape[-2:]
-    size = torch.tensor([w, h], device=values.device, dtype=places.dtype).view(1, 2, 1, 1)
     # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
-    grid = ((2 * places + 1) / size - 1).permute(0, 2, 3, 1)
+    x, y = (2 * places[:, 0] + 1) / w - 1, (2 * places[:, 1] + 1) / h - 1
     if values.is_meta:  # torch takes longer for the shape alone than elsewhere for the values
         return values.new_empty(*values.shape[:2], *places.shape[-2:])
+    grid = torch.stack([x, y], dim=-1)
     return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
 
 

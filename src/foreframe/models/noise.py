@@ -43,6 +43,9 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
     return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
 
 
+KEYS = ("key", "member", "place")  # of a state, from which noise is drawn before a forecast begins
+
+
 class EnsembleRequest(NamedTuple):
     """How many members to forecast, and how.
 
@@ -134,21 +137,18 @@ class Noise(nn.Module):
         self.apart, self.stride = apart, stride
         self.width = whole + local + drift
 
+    @torch.no_grad()
     def forward(
-        self, state: State, steps: int, size: Sequence[int], first: int = 0, factor: int = 1
-    ) -> Float[Tensor, "b steps n i j"] | None:
-        """The noise of `steps` lead times from `first` on; None where the state has no keys.
+        self, state: State, leads: Sequence[int], size: Sequence[int], factor: int = 1
+    ) -> Float[Tensor, "b steps n i j"]:
+        """The noise at these lead times, which count from 0.
 
         Args:
             state: with each member's "key", and a tile's "place".
-            steps: lead times.
             size: (i,j) of the maps.
-            first: lead time of the first of them, from 0.
             factor: how many times smaller than they are the network sees frames.
         """
-        if "key" not in state:
-            return None
-        key, (i, j) = state["key"], size
+        key, (i, j), steps = state["key"], size, len(leads)
         b = len(key)
         place = state.get("place", key.new_zeros(b, 2)) // (self.stride * factor)
         parts = []
@@ -157,18 +157,13 @@ class Noise(nn.Module):
             numbers = normals(further(key[:, None], _WHOLE, channel))
             parts.append(numbers.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
         if self.local:
-            lead = torch.arange(first, first + steps, device=key.device)
+            lead = torch.tensor(leads, device=key.device)
             keys = further(key[:, None], _LOCAL, lead)
             parts.append(_smooth(keys, self.local, place, i, j, self.apart))
         if self.drift:
             drift = _smooth(further(key[:, None], _DRIFT), self.drift, place, i, j, self.apart)
             parts.append(drift.expand(-1, steps, -1, -1, -1))
         return torch.cat(parts, dim=2)
-
-
-def member_keys(state: State) -> State:
-    """The part of a state that says which member of which tile it is."""
-    return {name: state[name] for name in ("key", "member", "place") if name in state}
 
 
 class NoiseInjection(nn.Module):
@@ -202,14 +197,11 @@ class NoiseInjection(nn.Module):
         self.widths = tuple(widths)
 
     def forward(
-        self, state: State, steps: int, size: Sequence[int], first: int = 0, factor: int = 1
-    ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps n i j"] | None]:
-        """What to add to each of the maps, and the drift; None each where there is none, as in a
-        state without keys. Arguments as of `Noise`.
+        self, noise: Float[Tensor, "b steps n i j"]
+    ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps _ i j"] | None]:
+        """What to add to each of the maps, None where that is nothing; and the drift, None without
+        any.
         """
-        noise = self.noise(state, steps, size, first, factor)
-        if noise is None:
-            return [None] * len(self.widths), None
         flat = noise.flatten(0, 1).to(next(self.added.parameters()))
         convolutions = iter(self.added)
         added = [

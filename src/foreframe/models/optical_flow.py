@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.extras import needed
-from foreframe.models.interface import Model, State
-from foreframe.models.motion import NARROW, Field, advected, last_frames
+from foreframe.models.interface import Model, State, counted, kept
+from foreframe.models.motion import NARROW, Field, advected, moving
 
 
 class OpticalFlow(Model):
@@ -31,7 +31,7 @@ class OpticalFlow(Model):
             fewer were seen.
 
     Raises:
-        ValueError: pairs below 1 or above 1000; in `decode`, where OpenCV is missing.
+        ValueError: pairs below 1 or above 1000; in a forecast, where OpenCV is missing.
     """
 
     def __init__(self, pairs: int = 3) -> None:
@@ -45,12 +45,21 @@ class OpticalFlow(Model):
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Keeps the last `pairs` + 1 frames: see `motion.last_frames`."""
-        return last_frames(past, state, self.pairs + 1)
+        """Keeps the last `pairs` + 1 frames, and how many of them were seen."""
+        count = self.pairs + 1
+        return {
+            "frames": kept(past, state, "frames", count),
+            "seen": counted(past, state, "seen", count),
+        }
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        V = _motion(state["frames"], state["seen"])
-        return advected(state["frames"][:, -1], V, steps)
+    def outside(self, state: State, steps: int) -> State:
+        return {"motion": _motion(state["frames"], state["seen"])}
+
+    def begin(self, state: State) -> State:
+        return {"frame": state["frames"][:, -1]} | moving(state["motion"])
+
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+        return advected(state)
 
 
 def _motion(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> Field:

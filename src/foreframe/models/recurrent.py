@@ -11,29 +11,37 @@ Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
-from foreframe.models.engine import one_pass
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
-from foreframe.models.interface import Model, State, joined, known_inputs, part_of
+from foreframe.models.interface import (
+    Model,
+    Result,
+    State,
+    after,
+    counted,
+    first_of,
+    joined,
+    kept,
+    part_of,
+    with_prefix,
+)
 from foreframe.models.noise import NoiseInjection
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
-Result = tuple[Any, State]  # the output of a step, and the state for the next
-Fed = Maps | None
 Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
 
 
@@ -59,6 +67,15 @@ class Core(nn.Module):
             state: after the frame before, left as it was; empty before the first frame.
         """
         raise NotImplementedError
+
+    def start(self, like: Maps) -> State:
+        """The state before the first frame, zeros: a core with further parts of a state adds them.
+
+        Args:
+            like: maps of the size and the precision of the hidden maps.
+        """
+        b, _, h, w = like.shape
+        return {f"h{k}": like.new_zeros(b, d, h, w) for k, d in enumerate(self.hidden)}
 
     def maps(self, state: State) -> Layers:
         """The hidden map of each layer, from the first to the last."""
@@ -124,6 +141,8 @@ class Recurrent(Model):
         # Only a head of one frame at a time takes any number.
         self.output = kind(channels and channels * frames, self.read, self.up, **args)
         self.bounded, self.reduces = self.output.bounded, self.output.short is not None
+        guide = self.output.guide
+        self.sized = self.reduces or (guide is not None and guide.sized)
 
     def add_noise_inputs(self, noise: Mapping[str, Any] | None, fed: int) -> None:
         """Build what adds noise to the input of a core, of `fed` channels, and to the maps that the
@@ -139,18 +158,28 @@ class Recurrent(Model):
                 noise, self.stride, (fed, self.read), self.output.noise_channels
             )
 
-    def noise_of(
-        self, state: State, steps: int, layers: State, first: int = 0
-    ) -> tuple[list[Tensor | None], Tensor | None]:
-        """The noise of lead times from `first` on: what is added to the core's input and to the
-        maps that the head reads, and the drift by which the head moves things; None for each that
-        there is not.
-        """
-        if self.noise_injection is None:
-            return [None, None], None
-        size = self.encoder.maps(layers)[-1].shape[-2:]
+    def outside(self, state: State, steps: int) -> State:
+        """The noise of members, one for each step and one more, which a frame may be fed with."""
+        if self.noise_injection is None or "key" not in state:
+            return {}
+        size = self.encoder.maps(_layers(state))[-1].shape[-2:]
         factor = self.output.factor(state["frame"].shape[-2:])
-        return self.noise_injection(state, steps, size, first, factor)
+        leads = range(0, steps + self.horizon, self.horizon)
+        return {"noise": self.noise_injection.noise(state, leads, size, factor)}
+
+    def injected(
+        self, state: State, steps: int
+    ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps _ i j"] | None]:
+        """From the state's noise: what is added to the core's input and to the maps that the head
+        reads at each of these steps, and the drift by which the head moves things; None for each
+        that there is not.
+        """
+        if self.noise_injection is None or "noise" not in state:
+            return [None, None], None
+        injected: tuple[list[Tensor | None], Tensor | None] = self.noise_injection(
+            first_of(state["noise"], steps)
+        )
+        return injected
 
     def reads(
         self, maps: Layers, noise: Float[Tensor, "b d i j"] | None
@@ -178,10 +207,10 @@ class Recurrent(Model):
         layers = {} if state is None else _layers(state)
         return self.run(self.encoder, self.down(past), layers) | {"frame": past[:, -1]}
 
-    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
-        """The inputs of the next frames; without inputs a tensor of 0 channels."""
+    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
+        """The inputs of the last frame seen; 0 channels without any."""
         frame = state["frame"]
-        return known_inputs(state, steps, frame[:, frame.shape[1] - self.inputs :])
+        return frame[:, frame.shape[1] - self.inputs :]
 
     def seen(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ h w"]:
         """Frames as the network sees them: their mean over channels where it takes any number."""
@@ -198,11 +227,11 @@ class Recurrent(Model):
         def step(t: int, layers: State) -> Result:
             return None, core.step(x[:, t], layers)
 
-        return self.steps(step, layers, x.shape[1])[1]
+        return self.loop(step, layers, x.shape[1])[1]
 
     def shown(self, frames: Float[Tensor, "n _ h w"]) -> list[Tensor] | None:
         """Maps of frames for the way up, where the codec lays them beside its own."""
-        return self.codec(frames) if self.codec.show_last else None
+        return self.codec.skips(self.codec(frames)) if self.codec.show_last else None
 
     def over(self, maps: Layers) -> Float[Tensor, "b _ h w"]:
         """The maps that the head reads: of the last layer, or of all."""
@@ -215,41 +244,11 @@ class Recurrent(Model):
         frame: Float[Tensor, "b _ h w"],
     ) -> Float[Tensor, "b _ h w"]:
         """The head's frame from the maps that it reads at one step, and the frame before."""
-        return self.output(self.up(read, skip), read.unsqueeze(1), frame[:, : self.channels])[:, 0]
-
-    def steps(
-        self, step: Callable[[int, State], Result], carried: State, count: int
-    ) -> tuple[list[Any], State]:
-        """Run `step(t, carried)` for t = 0, 1, ... below `count`: all outputs, and the last state.
-
-        With memory "save" the backward pass keeps the state every √count steps, and runs the steps
-        between once more: so both parts of the memory grow with √count.
-        """
-        run = one_pass(next(self.parameters()), self.compiled)
-        saves = self.memory == "save" and torch.is_grad_enabled()
-        length = max(1, math.isqrt(count) if saves else count)
-
-        def stretch(first: int, carried: State) -> Result:
-            results = []
-            with run:
-                for t in range(first, min(first + length, count)):
-                    result, carried = step(t, carried)
-                    results.append(result)
-            return results, carried
-
-        results = []
-        for first in range(0, count, length):
-            if saves:
-                stretched, carried = checkpoint(
-                    stretch, first, carried, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                stretched, carried = stretch(first, carried)
-            results += stretched
-        return results, carried
+        maps, last = read.unsqueeze(1), frame[:, : self.channels]
+        return self.output(self.up(read, skip), maps, last, None, None)[0][:, 0]
 
 
-class NextFrame(Recurrent):
+class NextFrame(Recurrent, AtOnce):
     """One core runs over the past and on into the future, fed its own frames: after each frame the
     head makes the next one from its maps. Known inputs go in with the frame that they belong to.
 
@@ -278,28 +277,33 @@ class NextFrame(Recurrent):
         self.finish(self.encoder.hidden, Draw, args)
         self.add_noise_inputs(noise, self.codec.width)
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
-        layers, known = _layers(state), self.known(state, steps)
-        (fed_noise, read_noise), _ = self.noise_of(state, steps, layers)
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+        """The head's frame, and the state after the core has read it."""
+        (fed, read), _ = self.injected(state, 2)  # of this step, and of the next
+        before = state["frame"]
+        maps = self.reads(self.encoder.maps(state), None if read is None else read[:, 0])
+        frame = self.drawn(maps, self.shown(before), before).unsqueeze(1)
+        if last:
+            return frame, state
+        seen = joined(frame, first_of(state["known"], 1)) if self.inputs else frame
+        x = self.down(seen)[:, 0]
+        layers = self.encoder.step(x if fed is None else x + fed[:, 1], _layers(state))
+        return frame, layers | {"frame": seen[:, 0]} | self.queues_after(state)
 
-        def read(layers: State, t: int) -> Tensor:
-            noise = None if read_noise is None else read_noise[:, t]
-            return self.reads(self.encoder.maps(layers), noise)
 
-        first = state["frame"]
-        first = self.drawn(read(layers, 0), self.shown(first), first)
+class Outlook(NamedTuple):
+    """What the next s steps of an encoder-decoder see beside its decoder's maps.
 
-        def step(t: int, carried: State) -> Result:
-            frame = joined(carried["frame"], known[:, t])
-            x = self.codec(frame)[-1]
-            x = x if fed_noise is None else x + fed_noise[:, t + 1]
-            layers = self.encoder.step(x, _layers(carried))
-            frame = self.drawn(read(layers, t + 1), self.shown(frame), frame)
-            return frame, layers | {"frame": frame}
+    Attributes:
+        frames: for the head, as of `Head.forward`.
+        shown: maps for the way up.
+        ahead: (b,s,_,_,_) the codec's maps of guides or of known inputs; where frames are fed
+            back, the known inputs themselves.
+    """
 
-        frames, _ = self.steps(step, layers | {"frame": first}, steps - 1)
-        return torch.stack([first, *frames], dim=1)
+    frames: Tensor
+    shown: list[Tensor] | None
+    ahead: Tensor | None
 
 
 class EncoderDecoder(Recurrent):
@@ -354,7 +358,7 @@ class EncoderDecoder(Recurrent):
         self.args |= {"start": start, "output": {name: args}, "embedding": embedding}
         self.args |= {"attention": attention, "backward": backward}
         feed = args.get("feed", HEADS[name].feed)
-        self.start, self.attention, self.backward_frames = start, attention, backward
+        self.start_from, self.attention, self.backward_frames = start, attention, backward
         self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
 
         (kind, core_args), hidden = next(iter(self.args["core"].items())), list(self.encoder.hidden)
@@ -396,103 +400,192 @@ class EncoderDecoder(Recurrent):
             layers = self.encoder.step(x[:, k], layers)
             return self.encoder.maps(layers)[-1] if k >= t - self.attention else None, layers
 
-        maps, after = self.steps(step, {} if state is None else _layers(state), t)
-        after = after | {"frame": past[:, -1]}
+        maps, encoded = self.loop(step, {} if state is None else _layers(state), t)
+        encoded = encoded | {"frame": past[:, -1]}
         if self.attention:
-            seen = torch.stack(maps[-self.attention :], dim=1)
-            after["maps"] = _last(seen, state, "maps", self.attention)
+            new = torch.stack([each for each in maps if each is not None], dim=1)
+            encoded["maps"] = kept(new, state, "maps", self.attention)
+            encoded["maps_seen"] = counted(past, state, "maps_seen", self.attention)
         if self.backwards is not None:
-            after["frames"] = _last(past, state, "frames", self.backward_frames)
+            encoded["frames"] = kept(past, state, "frames", self.backward_frames)
+            encoded["frames_seen"] = counted(past, state, "frames_seen", self.backward_frames)
         if self.output.guide is not None:
             before = None if state is None else part_of(state, "guide_")
             targets = past[:, :, : past.shape[2] - self.inputs]
-            guide = self.output.guide.encode(targets, before)
-            after |= {f"guide_{name}": value for name, value in guide.items()}
-        return after
+            encoded |= with_prefix("guide_", self.output.guide.encode(targets, before))
+        return encoded
 
     def shared(self, state: State, steps: int) -> State:
         """With what its guides forecast, in place of what they keep."""
         if not isinstance(self.output, Blend) or "levels" in state:
             return state
+        guides = part_of(self._guides(state | self._outside_guides(state)), "guide_")
+        levels, fed, _ = self.output.levels(guides, steps)
         own = {n: v for n, v in state.items() if not n.startswith("guide_")}
-        own["levels"], own["fed"] = self.output.guided(part_of(state, "guide_"), steps)
-        return own
+        return own | {"levels": levels, "fed": fed}
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Step into the future from `state`, which is left as it was. Any steps >= 1."""
-        return self._decoded(state, steps)[0]
+        return self.advance(self._begun(state | self.outside(state, steps)), steps, last=True)[0]
 
     def decode_with_guide(
         self, state: State, steps: int
     ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
         assert self.guide is not None
-        forecast, levels = self._decoded(state, steps)
-        return forecast, levels[:, :, : forecast.shape[2]]
-
-    def _decoded(
-        self, state: State, steps: int
-    ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b *_ h w"]]:
-        """The forecast, and the frames that the head had for it: the levels of a `Blend`, else the
-        last frame.
-        """
         state = self.shared(state, steps)
-        layers = _layers(state)
-        if self.backwards is not None:
-            back = self.run(self.backwards, self.down(state["frames"].flip(1)), {})
-            layers = {name: value + back[name] for name, value in layers.items()}
-        embedding = self.encoder.maps(layers)[-1]
-        begin = {} if self.start == "zeros" else layers
-        if self.start == "mirrored":
-            begin = _mirrored(layers, len(self.encoder.hidden))
-        frames, known = state["frame"][:, : self.channels], self.known(state, steps)
-        guided = informed = None
-        feed = self.output.feed
-        if "levels" in state and self.inform is not None:
-            frames, guides = state["levels"][:, :steps], state["fed"][:, :steps]
-            guides = joined(guides, self.output.reduced(known)) if self.inputs else guides
-            maps = self.inform(guides.flatten(0, 1))
-            guided = maps[-1].unflatten(0, guides.shape[:2])
-            skip = maps if self.codec.show_last else None
-        else:
-            skip = self.shown(state["frame"])
-            if self.inform is not None:
-                informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
-        (fed_noise, read_noise), drift = self.noise_of(state, steps, layers)
-        keys = None if self.attend is None else self.attend.keys(state["maps"])
+        forecast = self.decode(state, steps)
+        return forecast, state["levels"][:, :steps, : forecast.shape[2]]
 
-        def fed(t: int, carried: State) -> Fed:
-            if feed == "maps":
-                return carried.get("map", embedding)
-            if feed == "frame":
-                return self.codec(joined(carried["frame"], known[:, t]))[-1]
-            return guided[:, t] if guided is not None else None
+    def outside(self, state: State, steps: int) -> State:
+        return super().outside(state, steps) | self._outside_guides(state)
 
-        def step(t: int, carried: State) -> Result:
-            beside = [embedding] if self.shows_embedding else []
-            if informed is not None:
-                beside.append(informed[:, t])
-            if self.attend is not None:
-                beside.append(self.attend(carried.get("map"), keys, state["maps"]))
-            inputs = [x for x in (fed(t, carried), *beside) if x is not None]
-            x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0] if inputs else None
+    def begin(self, state: State) -> State:
+        return self.decoder.start(self.encoder.maps(_layers(state))[-1]) | self._begun(state)
+
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+        return self.advance(state, 1, last)
+
+    def advance(
+        self, state: State, steps: int, last: bool = False
+    ) -> tuple[Float[Tensor, "b steps c h w"], State]:
+        """All lead times at once, but for the decoder's core, unless it is fed its own frames."""
+        if self.output.feed == "frame" and steps > 1:
+            return super().advance(state, steps, last)
+        outlook, state = self._outlook(state, steps)
+        (fed_noise, read_noise), drift = self.injected(state, steps)
+
+        def step(t: int, state: State) -> Result:
+            x = self._input(t, state, outlook)
             if x is not None and fed_noise is not None:
                 x = x + fed_noise[:, t]
-            layers = self.decoder.step(x, _layers(carried))
+            layers = self.decoder.step(x, _layers(state))
             maps = self.decoder.maps(layers)
-            layers |= {"map": maps[-1]}
+            fed_back = {name: maps[-1] for name in ("map", "query") if name in state}
             read = self.reads(maps, None if read_noise is None else read_noise[:, t])
-            if feed == "frame":
-                frame = self.drawn(read, skip, carried["frame"])
-                return frame, layers | {"frame": frame}
-            return read, layers
+            return read, state | layers | fed_back
 
-        first = {"frame": frames} if feed == "frame" else {}
-        results, _ = self.steps(step, begin | first, steps)
-        if feed == "frame":
-            return torch.stack(results, dim=1), frames
+        reads, state = self.loop(step, state, steps)
         # Stacked so that they stay channels last.
-        maps = torch.stack([m.permute(0, 2, 3, 1) for m in results], dim=1).permute(0, 1, 4, 2, 3)
-        return self.output(self.up(maps.flatten(0, 1), skip), maps, frames, drift), frames
+        maps = torch.stack([m.permute(0, 2, 3, 1) for m in reads], dim=1).permute(0, 1, 4, 2, 3)
+        raised = self.up(maps.flatten(0, 1), outlook.shown)
+        frames, sums = self.output(raised, maps, outlook.frames, drift, state.get("sums"))
+        left = (name for name in ("known", "noise") if name in state)
+        after_steps: State = {name: after(state[name], steps) for name in left}
+        if sums is not None:
+            after_steps["sums"] = sums
+        if self.output.feed == "frame":
+            after_steps["frame"] = frames[:, -1]
+        return frames, state | after_steps
+
+    def _outlook(self, state: State, steps: int) -> tuple["Outlook", State]:
+        """What the next steps see, and the state after what was taken from it."""
+        known = first_of(state["known"], steps) if self.inputs else None
+        if isinstance(self.output, Blend):
+            levels, fed, state = self._levels(state, steps)
+            fed = fed if known is None else joined(fed, self.output.reduced(known))
+            assert self.inform is not None
+            maps = self.inform(fed.flatten(0, 1))
+            shown = self.codec.skips(maps) if self.codec.show_last else None
+            return Outlook(levels, shown, maps[-1].unflatten(0, fed.shape[:2])), state
+        shown = None
+        if self.codec.show_last:
+            shown = [state[name] for name in sorted(state) if name.startswith("skip_")]
+        if known is None or self.output.feed == "frame":
+            return Outlook(state["frame"], shown, known), state
+        assert self.inform is not None
+        informed = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
+        return Outlook(state["frame"], shown, informed), state
+
+    def _input(self, t: int, state: State, outlook: "Outlook") -> Float[Tensor, "b _ i j"] | None:
+        """The decoder's input at a step: what it is fed (see `Head.feed`), and what lies beside."""
+        ahead = None if outlook.ahead is None else outlook.ahead[:, t]
+        parts = []
+        if self.output.feed == "maps":
+            parts = [state["map"]]
+        elif self.output.feed == "frame":
+            frame = state["frame"]
+            parts = [self.codec(frame if ahead is None else joined(frame, ahead))[-1]]
+        elif self.output.feed == "guides" and ahead is not None:
+            parts = [ahead]
+        if self.shows_embedding:
+            parts.append(state["embedding"])
+        if self.output.feed in ("maps", "nothing") and ahead is not None:
+            parts.append(ahead)
+        if self.attend is not None:
+            parts.append(self.attend(state))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] if parts else None
+
+    def _begun(self, state: State) -> State:
+        """As `begin`, without layers of the decoder that are zeros: its first step then needs no
+        convolution of them.
+        """
+        layers = _layers(state)
+        if self.backwards is not None:
+            back = self._run_back(state)
+            layers = {name: value + back[name] for name, value in layers.items()}
+        embedding = self.encoder.maps(layers)[-1]
+        begun: State = {}
+        if self.start_from == "states":
+            begun = dict(layers)
+        elif self.start_from == "mirrored":
+            begun = _mirrored(layers, len(self.encoder.hidden))
+        if self.output.feed == "maps":
+            begun["map"] = embedding
+        if self.shows_embedding:
+            begun["embedding"] = embedding
+        if self.attend is not None:
+            begun |= self.attend.begin(state["maps"], state["maps_seen"])
+        if self.inputs:
+            begun["known"] = state.get("known", self.last_inputs(state).unsqueeze(1))
+        if "noise" in state:
+            begun["noise"] = state["noise"]
+        channels = self.output.sums_in(members="noise" in state)
+        if channels:
+            b, _, i, j = embedding.shape
+            begun["sums"] = state["frame"].new_zeros(b, channels, i, j)
+        if isinstance(self.output, Blend):
+            return begun | self._guides(state)
+        begun["frame"] = state["frame"][:, : self.channels]
+        skip = self.shown(state["frame"]) or []
+        return begun | {f"skip_{k}": maps for k, maps in enumerate(skip)}
+
+    def _run_back(self, state: State) -> State:
+        """The state of the core that reads the last frames from the newest back, as many as were
+        seen.
+        """
+        assert self.backwards is not None
+        core, x = self.backwards, self.down(state["frames"].flip(1))
+
+        def step(t: int, layers: State) -> Result:
+            read = core.step(x[:, t], layers)
+            seen = (state["frames_seen"] > t).view(-1, 1, 1, 1)
+            return None, {n: v.where(seen, layers[n]) if layers else v for n, v in read.items()}
+
+        return self.loop(step, {}, x.shape[1])[1]
+
+    def _guides(self, state: State) -> State:
+        """Of a blend the guides, ready to step, or what is `shared` of them."""
+        if "levels" in state:
+            return {name: state[name] for name in ("levels", "fed")}
+        assert isinstance(self.output, Blend)
+        return with_prefix("guide_", self.output.begin(part_of(state, "guide_")))
+
+    def _levels(self, state: State, steps: int) -> tuple[Tensor, Tensor, State]:
+        """Of a blend the levels of the next steps, what the decoder is fed of them, and the state
+        after them.
+        """
+        assert isinstance(self.output, Blend)
+        if "levels" in state:
+            names = ("levels", "fed")
+            levels, fed = (first_of(state[name], steps) for name in names)
+            return levels, fed, state | {name: after(state[name], steps) for name in names}
+        levels, fed, guides = self.output.levels(part_of(state, "guide_"), steps)
+        return levels, fed, state | with_prefix("guide_", guides)
+
+    def _outside_guides(self, state: State) -> State:
+        if self.output.guide is None or "levels" in state:
+            return {}
+        return with_prefix("guide_", self.output.guide.outside(part_of(state, "guide_"), 0))
 
 
 class Attention(nn.Module):
@@ -508,20 +601,28 @@ class Attention(nn.Module):
         super().__init__()
         self.query, self.key = nn.Conv2d(query_width, width, 1), nn.Conv2d(width, width, 1)
 
-    def keys(self, seen: Float[Tensor, "b t d i j"]) -> Float[Tensor, "b t d i j"]:
-        return self.key(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
+    def begin(self, maps: Float[Tensor, "b n d i j"], seen: Float[Tensor, " b"]) -> State:
+        """The state that `forward` takes.
 
-    def forward(
-        self,
-        q: Float[Tensor, "b k i j"] | None,
-        keys: Float[Tensor, "b t d i j"],
-        seen: Float[Tensor, "b t d i j"],
-    ) -> Float[Tensor, "b d i j"]:
-        """q is None at the first step, before the decoder has a hidden map."""
-        b, _, d, i, j = seen.shape
-        q = seen.new_zeros(b, self.query.in_channels, i, j) if q is None else q
-        fit = (self.query(q).unsqueeze(1) * keys).sum(dim=2, keepdim=True) / math.sqrt(d)
-        return (torch.softmax(fit, dim=1) * seen).sum(dim=1).to(seen.dtype)
+        Args:
+            maps: of the last n frames, zeros before the first.
+            seen: how many of them there are.
+        """
+        b, n, _, i, j = maps.shape
+        return {
+            "maps": maps,
+            "keys": self.key(maps.flatten(0, 1)).unflatten(0, (b, n)),
+            "there": torch.arange(n, device=maps.device) >= n - seen[:, None],
+            "query": maps.new_zeros(b, self.query.in_channels, i, j),
+        }
+
+    def forward(self, state: State) -> Float[Tensor, "b d i j"]:
+        """The context of a query, which is the decoder's last hidden map; zeros at first."""
+        maps = state["maps"]
+        products = self.query(state["query"]).unsqueeze(1) * state["keys"]
+        fit = products.sum(dim=2, keepdim=True) / math.sqrt(maps.shape[2])
+        fit = fit.masked_fill(~state["there"][:, :, None, None, None], -torch.inf)
+        return (torch.softmax(fit, dim=1) * maps).sum(dim=1).to(maps.dtype)
 
 
 class RecurrentAtOnce(Recurrent, AtOnce):
@@ -559,18 +660,20 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.finish(self.encoder.hidden, Draw, args, horizon)
         self.add_noise_inputs(noise, 0)
 
-    def next_frames(self, state: State, first: int) -> Float[Tensor, "b horizon c h w"]:
-        layers, frame = _layers(state), state["frame"]
-        (_, noise), _ = self.noise_of(state, 1, layers, first)
-        noise = None if noise is None else noise[:, 0]
-        read = self.reads(self.encoder.maps(layers), noise)
+    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
+        frame = state["frame"]
+        (_, noise), _ = self.injected(state, 1)
+        read = self.reads(self.encoder.maps(state), None if noise is None else noise[:, 0])
         frames = self.drawn(read, self.shown(frame), frame)
         return frames.unflatten(1, (self.horizon, self.channels))
 
 
+_LAYER = re.compile("[a-z]+[0-9]+")
+
+
 def _layers(state: State) -> State:
-    """A core's part of a state: the names that end with a layer's number."""
-    return {n: v for n, v in state.items() if n[-1].isdigit() and not n.startswith("guide_")}
+    """A core's part of a state: letters, and the number of a layer."""
+    return {name: value for name, value in state.items() if _LAYER.fullmatch(name)}
 
 
 def _mirrored(layers: State, count: int) -> State:
@@ -580,11 +683,6 @@ def _mirrored(layers: State, count: int) -> State:
         letters = name.rstrip("0123456789")
         after[f"{letters}{count - 1 - int(name.removeprefix(letters))}"] = value
     return after
-
-
-def _last(new: Tensor, state: State | None, name: str, count: int) -> Tensor:
-    """The last `count` frames of those in a state and the new ones after them."""
-    return (new if state is None else torch.cat([state[name], new], dim=1))[:, -count:]
 
 
 CORES: dict[str, Callable[..., Core]] = {}

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.at_once import AtOnce
-from foreframe.models.interface import State, joined, known_inputs
+from foreframe.models.interface import State, counted, filled, first_of, joined, kept
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
 
@@ -135,30 +135,35 @@ class SimVP(AtOnce):
         self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """Keeps the last `frames` frames. Any T >= 1."""
-        if state is not None:
-            before = state["frames"].to(past.dtype)
-            past = torch.cat([before, past[:, -self.frames :]], dim=1)
-        return {"frames": past[:, -self.frames :]}
+        """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
+        return {
+            "frames": kept(past, state, "frames", self.frames),
+            "seen": counted(past, state, "seen", self.frames),
+        }
 
-    def known(self, state: State, steps: int) -> Float[Tensor, "b steps i h w"]:
-        return known_inputs(state, steps, state["frames"][:, -1, self.channels :])
+    def outside(self, state: State, steps: int) -> State:
+        """The noise of members, one for each `frames` frames."""
+        if self.noise_injection is None or "key" not in state:
+            return {}
+        size = [-(-side // self.stride) for side in state["frames"].shape[-2:]]
+        leads = range(0, steps, self.frames)
+        return {"noise": self.noise_injection.noise(state, leads, size)}
 
-    def next_frames(self, state: State, first: int) -> Float[Tensor, "b t c h w"]:
+    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
+        return state["frames"][:, -1, self.channels :]
+
+    def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `frames` frames; see `AtOnce`."""
-        past = state["frames"]
-        lacking = self.frames - past.shape[1]
-        oldest = past[:, :1].expand(-1, lacking, -1, -1, -1)
-        past = torch.cat([oldest, past], dim=1) if lacking else past
+        past = filled(state["frames"], state["seen"])
         if self.inputs:
-            past = joined(past, self.known(state, self.frames))
+            past = joined(past, first_of(state["known"], self.frames))
         b, t, _, height, width = past.shape
         right, below = -width % self.stride, -height % self.stride
         x = F.pad(past.flatten(0, 1), (0, right, 0, below), mode="replicate")
         fine = x = self.encoder[0](self.fold(x))
         for layer in self.encoder[1:]:
             x = layer(x)
-        stacked, drift = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state, first)
+        stacked, drift = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state)
         maps = x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
@@ -172,12 +177,12 @@ class SimVP(AtOnce):
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
     def _translated(
-        self, x: Float[Tensor, "b i h w"], state: State, first: int
+        self, x: Float[Tensor, "b i h w"], state: State
     ) -> tuple[Float[Tensor, "b i h w"], Float[Tensor, "b 1 n h w"] | None]:
         """The translator's maps, and of members the drift that displaces their frames."""
-        if self.noise_injection is None or "key" not in state:
+        if self.noise_injection is None or "noise" not in state:
             return self.translator(x), None
-        added, drift = self.noise_injection(state, 1, x.shape[-2:], first)
+        added, drift = self.noise_injection(first_of(state["noise"], 1))
         whole = isinstance(self.translator, _Inception)
         blocks: Iterable[nn.Module] = [self.translator] if whole else self.translator.children()
         for block, noise in zip(blocks, added, strict=True):

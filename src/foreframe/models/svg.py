@@ -19,7 +19,7 @@ from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.codec import padded
-from foreframe.models.interface import Learnt, Loss, Model, State
+from foreframe.models.interface import Model, Rehearsal, State, after
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
 MEMORIES = ("posterior", "prior", "frame_predictor")
@@ -43,13 +43,13 @@ class SVG(Model):
     the state holds "key", one number a clip: z depends on that key, the lead time and the place.
     Without a key it takes the prior's mean, and gives one forecast.
 
-    The state is the last frame and the states of the three LSTMs.
+    The state is the last frame, whether there was one, and the states of the three LSTMs.
 
     Where it differs from the authors' code:
 
     - a forecast is normalised by the statistics of training, so that clips of a batch do not see
       each other, where theirs is by those of its batch;
-    - `learn` takes the statistics of a batch over all its frames together, not time by time;
+    - `rehearse` takes the statistics of a batch over all its frames together, not time by time;
     - without `last_frame_skip` the maps are those of the last frame seen, where theirs are of the
       one before it;
     - no biases before a norm, which takes them away;
@@ -109,60 +109,80 @@ class SVG(Model):
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last frame, and the LSTMs' states after those before it. Any T >= 1."""
-        frames = past
+        memories = {name: self._memory(name, past, state) for name in MEMORIES}
         if state is not None:
-            frames = torch.cat([state["frame"].unsqueeze(1).to(past.dtype), past], dim=1)
-        memories = {name: self._memory(name, frames, state) for name in MEMORIES}
-        if frames.shape[1] > 1:
-            codes, _ = self._seen(frames)
-            before, after = codes[:, :, :, :-1], codes[:, :, :, 1:]
-            latents, memories["posterior"] = self.posterior(after, memories["posterior"])
-            _, memories["prior"] = self.prior(before, memories["prior"])
-            mean, _ = latents.chunk(2, dim=-1)
-            _, memories["frame_predictor"] = self._next_codes(
-                before, mean, memories["frame_predictor"]
-            )
-        kept = {} if state is None or "key" not in state else {"key": state["key"]}
-        for name, (h, c) in memories.items():
-            kept |= {f"{name}_h": h, f"{name}_c": c}
-        return {**kept, "frame": past[:, -1]}
+            last = state["frame"].unsqueeze(1).to(past.dtype)
+            read = self._read(torch.cat([last, past[:, :1]], dim=1), memories)
+            there = state["seen"].view(-1, 1, 1, 1, 1) > 0
+            memories = {
+                name: (h.where(there, memories[name][0]), c.where(there, memories[name][1]))
+                for name, (h, c) in read.items()
+            }
+        if past.shape[1] > 1:
+            memories = self._read(past, memories)
+        encoded = {"frame": past[:, -1], "seen": past.new_ones(past.shape[0])}
+        for name, memory in memories.items():
+            encoded |= _named(name, memory)
+        return encoded
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """Each frame is decoded, and encoded for the next one; see the class for its randomness."""
-        frame = state["frame"].unsqueeze(1)
-        prior, predictor = (self._memory(name, frame, state) for name in MEMORIES[1:])
-        code, maps = self._seen(frame)
-        noise = None
-        if "key" in state:
-            place = state.get("place", state["key"].new_zeros(len(frame), 2)) // self.stride
-            size = code.shape[1], code.shape[2], steps, self.latent
-            noise = _noise(state["key"], place, *size)
-        forecast: list[Tensor] = []
-        for step in range(steps):
-            if forecast:
-                code, own = self._seen(frame)
-                maps = own if self.last_frame_skip else maps
-            latents, prior = self.prior(code, prior)
-            z, log_variance = latents.chunk(2, dim=-1)
-            if noise is not None:
-                z = z + (log_variance / 2).exp() * noise[:, :, :, step : step + 1]
-            code, predictor = self._next_codes(code, z, predictor)
-            frame = self._decoded(code, maps, frame)
-            forecast.append(frame)
-        return torch.cat(forecast, dim=1)
+    def outside(self, state: State, steps: int) -> State:
+        """The noise of members, which z is drawn by."""
+        if "key" not in state:
+            return {}
+        rows, columns = (-(-side // SIDE) for side in state["frame"].shape[-2:])
+        place = state.get("place", state["key"].new_zeros(len(state["key"]), 2)) // self.stride
+        return {"noise": _noise(state["key"], place, rows, columns, steps, self.latent)}
 
-    def learn(self, clips: Float[Tensor, "b t c h w"], window: Window, loss: Loss) -> Learnt:
-        """The evidence lower bound: `loss` of each next frame, predicted from the true frames
-        before it and from z of the posterior, which has seen it, plus `beta` times the divergence
-        of posterior and prior.
+    def begin(self, state: State) -> State:
+        names = (*(f"{name}_{part}" for name in MEMORIES[1:] for part in "hc"), "frame", "noise")
+        begun = {name: state[name] for name in names if name in state}
+        return begun | self._look_at(state["frame"].unsqueeze(1))
 
-        Both terms are means over time, where the authors' code has sums: that changes the best
-        learning rate alone. The forecast is the window's last frames of those.
+    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+        """A frame is decoded, and encoded for the next one; see the class for its randomness."""
+        code = state["code"].unsqueeze(3)
+        maps = [state[name] for name in sorted(state) if name.startswith("maps_")]
+        prior, predictor = (self._memory(name, code, state) for name in MEMORIES[1:])
+        latents, prior = self.prior(code, prior)
+        z, log_variance = latents.chunk(2, dim=-1)
+        if "noise" in state:
+            z = z + (log_variance / 2).exp() * state["noise"][:, 0].unsqueeze(3)
+        code, predictor = self._next_codes(code, z, predictor)
+        frame = self._decoded(code, maps, state["frame"].unsqueeze(1))
+        if last:
+            return frame, state
+        seen = self._look_at(frame)
+        stepped = state | {"frame": frame[:, 0], "code": seen["code"]}
+        if self.last_frame_skip:
+            stepped |= seen
+        if "noise" in state:
+            stepped["noise"] = after(state["noise"], 1)
+        return frame, stepped | _named("prior", prior) | _named("frame_predictor", predictor)
+
+    def rehearse(self, clips: Float[Tensor, "b t c h w"], window: Window) -> Rehearsal:
+        """Each next frame, predicted from the true frames before it and from z of the posterior,
+        which has seen it.
         """
         with _statistics_of_the_batch(self):
-            return self._learn(clips, window, loss)
+            return self._rehearsed(clips, window)
 
-    def _learn(self, clips: Float[Tensor, "b t c h w"], window: Window, loss: Loss) -> Learnt:
+    def terms(
+        self,
+        forecast: Float[Tensor, "bm s c h w"],
+        truth: Float[Tensor, "b s c h w"],
+        state: State,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """`beta` times the divergence of posterior and prior: with the loss of the rehearsal it is
+        the evidence lower bound.
+
+        Both are means over time, where the authors' code has sums: that changes the best learning
+        rate alone.
+        """
+        if not state:
+            return {}
+        return {"kl": self.beta * kl_divergence(state["posterior"], state["prior"]).mean()}
+
+    def _rehearsed(self, clips: Float[Tensor, "b t c h w"], window: Window) -> Rehearsal:
         truth = clips[:, 1 : window.length]
         frames, _ = fill_missing(clips[:, : window.length])
         b, t = frames.shape[:2]
@@ -180,13 +200,7 @@ class SVG(Model):
             shown = shown.clamp(max=window.past - 1)
         maps = [size.unflatten(0, (b, t))[:, shown].flatten(0, 1) for size in maps]
         forecast = self._decoded(predicted, maps, frames)
-        reconstruction = loss(forecast, truth)
-        kl = kl_divergence(posterior, prior).mean()
-        return Learnt(
-            reconstruction + self.beta * kl,
-            forecast[:, -window.future :],
-            {"reconstruction": reconstruction, "kl": kl},
-        )
+        return Rehearsal(forecast, truth, {"posterior": posterior, "prior": prior})
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
@@ -199,6 +213,23 @@ class SVG(Model):
         """Codes, and maps of four sizes with (b t) as first axis, finest first."""
         code, maps = self.encoder(padded(frames.flatten(0, 1), SIDE))
         return code.unflatten(0, frames.shape[:2]).permute(0, 3, 4, 1, 2), maps
+
+    def _read(
+        self, frames: Float[Tensor, "b t c h w"], memories: dict[str, Memory]
+    ) -> dict[str, Memory]:
+        """The LSTMs' states after they have seen each frame follow the one before it."""
+        codes, _ = self._seen(frames)
+        before, following = codes[:, :, :, :-1], codes[:, :, :, 1:]
+        latents, posterior = self.posterior(following, memories["posterior"])
+        _, prior = self.prior(before, memories["prior"])
+        mean, _ = latents.chunk(2, dim=-1)
+        _, predictor = self._next_codes(before, mean, memories["frame_predictor"])
+        return dict(zip(MEMORIES, (posterior, prior, predictor), strict=True))
+
+    def _look_at(self, frame: Float[Tensor, "b 1 c h w"]) -> State:
+        """Code and maps of a frame, as a state has them."""
+        code, maps = self._seen(frame)
+        return {"code": code[:, :, :, 0]} | {f"maps_{k}": size for k, size in enumerate(maps)}
 
     def _decoded(
         self, codes: Codes, maps: Sequence[Tensor], like: Float[Tensor, "b _ c h w"]
@@ -221,7 +252,7 @@ class SVG(Model):
             return state[f"{name}_h"], state[f"{name}_c"]
         lstm = getattr(self, name).lstm
         rows, columns = (-(-side // SIDE) for side in frames.shape[-2:])
-        zeros = frames.new_zeros(len(frames), rows, columns, lstm.num_layers, lstm.hidden_size)
+        zeros = frames.new_zeros(frames.shape[0], rows, columns, lstm.num_layers, lstm.hidden_size)
         return zeros, zeros.clone()
 
 
@@ -244,12 +275,18 @@ def _noise(
     columns: int,
     steps: int,
     latent: int,
-) -> Float[Tensor, "b r k t z"]:
+) -> Float[Tensor, "b t r k z"]:
     """Normal numbers by key, lead time (from 0), row and column (from `place`), and channel."""
-    along = (torch.arange(n, device=keys.device) for n in (rows, columns, steps, latent))
-    row, column, lead, channel = torch.meshgrid(*along, indexing="ij")
+    along = (torch.arange(n, device=keys.device) for n in (steps, rows, columns, latent))
+    lead, row, column, channel = torch.meshgrid(*along, indexing="ij")
     row, column = (at + place[:, k].view(-1, 1, 1, 1, 1) for k, at in enumerate((row, column)))
     return normals(further(keys.view(-1, 1, 1, 1, 1), lead, row, column, channel))
+
+
+def _named(name: str, memory: Memory) -> State:
+    """An LSTM's state, as a part of the model's."""
+    h, c = memory
+    return {f"{name}_h": h, f"{name}_c": c}
 
 
 class CodeLSTM(nn.Module):
@@ -339,8 +376,8 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
 
 
 class Norm(nn.Module):
-    """Batch norm by the running statistics, also in training mode; only `learn` takes, and keeps,
-    those of its batch.
+    """Batch norm by the running statistics, also in training mode; only `rehearse` takes, and
+    keeps, those of its batch.
 
     With a norm of each frame on its own the latents may stay unused: at first they change a code by
     little, which batch norm scales up to how much codes differ.

@@ -12,9 +12,17 @@ from torch import Tensor
 
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.models import EnsembleRequest, Learnt, Loss, Model, parts_of
+from foreframe.models import EnsembleRequest, Model, parts_of
+from foreframe.models.interface import Rehearsal
 from foreframe.training.datamodule import seed_everything
-from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
+from foreframe.training.objectives import (
+    LOSSES,
+    Loss,
+    forecast,
+    next_frames,
+    shortened,
+    truth_share,
+)
 from foreframe.training.optimizers import build_optimizer, learning_rate, onecycle_beta_1
 from foreframe.training.options import LearningOptions
 from foreframe.training.validation import MEMBERS
@@ -54,24 +62,26 @@ class ForecastModule(L.LightningModule):
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         clips, window = shortened(clips, self.window, self.learning.least_past)
-        learnt = None
-        if self.learning.loss != "crps":  # the loss of any model with members
-            learnt = self.network.learn(clips, window, self._loss)
-        learnt = learnt or self._forecast(clips, window)
-        for name, term in learnt.terms.items():
+        P, Y, state = self._forecast(clips, window)
+        loss = self._loss(P, Y)
+        for name, term in self.network.terms(P, Y, state).items():
             self.log(name, term)
-        self.log("loss", learnt.loss, prog_bar=True)
-        return {"loss": learnt.loss, "forecast": learnt.forecast.detach()}
+            loss = loss + term
+        self.log("loss", loss, prog_bar=True)
+        return {"loss": loss, "forecast": P[:, -window.future :].detach()}
 
-    def _forecast(self, clips: Batch, window: Window) -> Learnt:
-        """The objective of models without their own, and of members."""
-        if self.learning.sampling_steps:
-            share = truth_share(self.global_step, self.learning.sampling_steps)
-            P, Y = next_frames(self.network, clips, window, share, self.learning.truncate)
-        else:
-            members = self.learning.members if self.learning.loss == "crps" else 0
-            P, Y = forecast(self.network, clips, window, self.learning.truncate, members)
-        return Learnt(self._loss(P, Y), P[:, -window.future :], {})
+    def _forecast(self, clips: Batch, window: Window) -> Rehearsal:
+        """The forecast and the truth that the loss compares."""
+        learning, network = self.learning, self.network
+        if learning.loss == "crps":  # of any model with members
+            return forecast(network, clips, window, learning.truncate, learning.members)
+        rehearsal = network.rehearse(clips, window)
+        if rehearsal is not None:
+            return rehearsal
+        if learning.sampling_steps:
+            share = truth_share(self.global_step, learning.sampling_steps)
+            return next_frames(network, clips, window, share, learning.truncate)
+        return forecast(network, clips, window, learning.truncate)
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)

@@ -11,7 +11,7 @@ from torch import Tensor
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.models import Model, State, members, parts_of, with_known
-from foreframe.models.interface import joined
+from foreframe.models.interface import Rehearsal, joined
 
 POOLS = (1, 2, 4, 8, 16)
 FAIR = 0.95
@@ -217,7 +217,10 @@ def _means(x: Tensor, k: int) -> Tensor:
     return F.avg_pool2d(flat, k, ceil_mode=True).unflatten(0, x.shape[:-3])
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
+Loss = Callable[..., Tensor]
+"""Forecasts and their truth, (B,T,C,H,W) both and NaN where the truth is missing, to one number."""
+
+LOSSES: dict[str, Loss] = {
     "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "balanced": balanced,
     "relative": relative, "geometric": geometric, "spectral": spectral, "crps": crps,
 }  # fmt: skip
@@ -238,8 +241,8 @@ def shortened(
 
 def forecast(
     network: Model, clips: Frames, window: Window, truncate: int = 0, count: int = 0
-) -> tuple[Float[Tensor, "bm s _ h w"], Forecasts]:
-    """The plain objective: the future from the past. Returns the forecast and its truth,
+) -> Rehearsal:
+    """The plain objective: the future from the past. The forecast and its truth are
     (B,future,C,H,W) both; with `count` that many members of each clip, the first clip's first. For
     a model with noise in training each clip is at least one member.
 
@@ -260,20 +263,20 @@ def forecast(
     if count:
         state = network.shared(state, window.future)
         state = members(state, count, _seeds(clips))
-    return network.decode(state, window.future), truth
+    return Rehearsal(network.decode(state, window.future), truth, {})
 
 
 def next_frames(
     network: Model, clips: Frames, window: Window, truth_share: float, truncate: int = 0
-) -> tuple[Forecasts, Forecasts]:
+) -> Rehearsal:
     """Forecast every next frame with scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as
     OpenSTL trains recurrent models.
 
     The past is shown as it is. In the future each clip is shown the true frame with probability
-    `truth_share`, else the network's forecast. Returns all past+future-1 one-step forecasts and
-    their truth. It uses only the model interface (encode and decode single frames), so it works for
-    any model; it is cheap if decoding a frame is only the head, as in `NextFrame`. With `truncate`,
-    gradients are cut off after every so many frames.
+    `truth_share`, else the network's forecast. The forecasts are all past+future-1 one-step ones,
+    beside their truth. It uses only the model interface (encode and decode single frames), so it
+    works for any model; it is cheap if decoding a frame is only the head, as in `NextFrame`. With
+    `truncate`, gradients are cut off after every so many frames.
     """
     c = clips.shape[2] - network.inputs
     truth = clips[:, 1 : window.length, :c]
@@ -296,7 +299,7 @@ def next_frames(
         if step + 1 < t - 1:
             frame = joined(forecasts[-1], after[:, :, c:])
             shown = torch.where(true_here[:, step + 1 : step + 2], after, frame)
-    return torch.cat(forecasts, dim=1), truth
+    return Rehearsal(torch.cat(forecasts, dim=1), truth, {})
 
 
 def _seeds(clips: Frames) -> Int[Tensor, " b"]:

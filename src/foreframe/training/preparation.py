@@ -167,9 +167,9 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
                 f"from drawn members, by --loss crps, and has no {learning.loss}"
             )
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
-    if unused and type(network).learn is not Model.learn and learning.loss != "crps":
+    if unused and type(network).rehearse is not Model.rehearse and learning.loss != "crps":
         raise ValueError(
-            f"model {model_name(network)} learns by an objective of its own, which has no "
+            f"model {model_name(network)} learns from networks that see the future, which has no "
             f"{' and no '.join(unused)}: leave that out"
         )
 

@@ -1,0 +1,37 @@
+"""foreframe export"""
+
+from collections.abc import Sequence
+
+from foreframe.base.schema import typed
+from foreframe.base.shipped import check_forecaster
+from foreframe.cli.parser import Parser
+from foreframe.forecasting.forecast_options import ExportOptions
+
+
+def export_run(run: str, *, output: str) -> None:
+    """Write a forecaster for runtimes other than torch: foreframe export RUN -o FOLDER
+
+    Three graphs: one takes a frame, one begins a forecast, one steps; and an example of their use.
+
+    Args:
+        run: as in foreframe predict
+        output: new folder
+    """
+
+
+def parser() -> Parser:
+    return Parser("export", export_run, ExportOptions)
+
+
+def main(arguments: Sequence[str]) -> None:
+    values = parser().values(arguments)
+    run, output = values.pop("run"), values.pop("output")
+    options = typed(ExportOptions, values, "")
+    check_forecaster(run)
+
+    from foreframe.api import export
+
+    parity = export(run, output, options)
+    print(f"{run} lies in {output} as {options.format}: card.md says how to run it")
+    apart = ", ".join(f"{name} {value:.1e}" for name, value in parity.items())
+    print(f"largest difference from foreframe, as a share of the values' range: {apart}")

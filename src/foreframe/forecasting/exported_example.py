@@ -1,0 +1,73 @@
+"""Forecast with the files beside this one: python example.py CLIP.npy OUT.npy --steps 12
+
+CLIP holds frames (T,C,H,W) or (T,H,W). Needs numpy and onnxruntime, and nothing else.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("clip")
+    parser.add_argument("out")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the noise of a member")
+    given = parser.parse_args()
+    about = json.loads((HERE / "about.json").read_text())
+    encode, begin, step = (
+        onnxruntime.InferenceSession(str(HERE / f"{name}.onnx"))
+        for name in ("encode", "begin", "step")
+    )
+    clip = np.load(given.clip).astype(np.float32)
+    clip = clip if clip.ndim == 4 else clip[:, None]
+    height, width = clip.shape[-2:]
+    down, right = -height % about["multiple"], -width % about["multiple"]
+    clip = np.pad(clip, [(0, 0), (0, 0), (0, down), (0, right)], mode="edge")
+    draw = np.random.default_rng(given.seed)
+
+    def size(shape: list) -> list[int]:
+        """Numbers as they are, and 8 rows of 64 for "height/8"."""
+        sides = {"clips": 1, "height": clip.shape[-2], "width": clip.shape[-1]}
+        words = [str(n).partition("/") for n in shape]
+        return [(sides[n] if n in sides else int(n)) // int(k or 1) for n, _, k in words]
+
+    def run(session: onnxruntime.InferenceSession, values: dict) -> dict:
+        names = [one.name for one in session.get_outputs()]
+        wanted = {one.name: values[one.name] for one in session.get_inputs()}
+        return dict(zip(names, session.run(names, wanted), strict=True))
+
+    def next_state(values: dict) -> dict:
+        return {name.replace("_out", "_in"): value for name, value in values.items()}
+
+    state = {
+        name: np.full(size(start["shape"]), float(start["fill"]), np.float32)
+        for name, start in about["start"].items()
+    }
+    for frame in clip:
+        state = next_state(run(encode, {"frame": frame[None], **state}))
+    state = {name.replace("state", "encoded").removesuffix("_in"): v for name, v in state.items()}
+
+    def noise() -> dict:
+        return {
+            name: draw.standard_normal(size(shape)).astype(np.float32)
+            for name, shape in about["entering"].items()
+        }
+
+    state = next_state(run(begin, {**noise(), **state}))
+    frames: list[np.ndarray] = []
+    while about["horizon"] * len(frames) < given.steps:
+        made = run(step, {**noise(), **state})
+        frames.append(made.pop("frames")[0])
+        state = next_state(made)
+    np.save(given.out, np.concatenate(frames)[: given.steps, :, :height, :width])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,461 @@
+"""A forecaster as files that run where Python does not: ONNX, OpenVINO, and torch's pt2.
+
+Three graphs, from named tensors to named tensors: `encode` takes one frame into a state, `begin`
+makes of it a state that is ready to step, and `step` makes the next frames. Frames go in and come
+out in the data's units; NaN is a missing value.
+"""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.export import Dim
+
+from foreframe.base.extras import needed
+from foreframe.clips.frames import missing_where_unseen
+from foreframe.forecasting import exported_example
+from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.models import State, members
+from foreframe.models.interface import fixed_size
+from foreframe.models.motion import blurred
+from foreframe.models.noise import KEYS
+
+OPSET = 18
+LONGEST = 4096  # pixels of a side
+# Names that no model has in its state: the last value seen at each pixel, NaN before the first; the
+# frames that a graph takes, and those that it makes.
+LAST, TAKEN, MADE = "/last", "/taken", "/made"
+ENTERING = ("known", "noise")  # inputs of a step that are no state
+
+
+def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> dict[str, float]:
+    """Write the graphs of a forecaster to a folder that is there, with a card, an example that runs
+    them without foreframe, and parity.json: the largest differences from the model at sizes other
+    than those of the export, as a share of the values' range. Returns these.
+
+    Raises:
+        ValueError: a model that does not export, a package that is missing.
+    """
+    formats: dict[str, Callable[[Graph, Path], Runner]] = {
+        "onnx": _onnx,
+        "openvino": _openvino,
+        "pt2": _pt2,
+    }
+    write = formats[options.format]
+    parts = graphs(forecaster, options)
+    parity = {}
+    for graph in parts:
+        run = write(graph, folder)
+        parity[graph.name] = max(graph.distance(run, size) for size in graph.other_sizes())
+    about = _about(forecaster, parts, options) | {"parity": parity}
+    for name, values in (("about", about), ("parity", parity)):
+        (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    (folder / "card.md").write_text(_card(about), encoding="utf-8")
+    if options.format == "onnx":
+        shutil.copyfile(exported_example.__file__, folder / "example.py")
+    return parity
+
+
+Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
+"""Runs an exported file: inputs by name -> its outputs in their order."""
+
+
+class Part(nn.Module):
+    """A function of tensors in order, made of one of tensors by name. It holds the weights."""
+
+    function: Callable[[State], State]
+    names: Sequence[str]
+    results: Sequence[str]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        function: Callable[[State], State],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+        self.names, self.results = inputs, outputs
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        found = self.function(dict(zip(self.names, values, strict=True)))
+        # An input that is handed on is copied: a runtime may refuse the same name twice.
+        return tuple(found[name] + 0 for name in self.results)
+
+
+@dataclass
+class Graph:
+    """A part of a forecast as a module of tensors.
+
+    Args:
+        name: of its file.
+        module: takes the inputs in their order, and gives the outputs in theirs.
+        inputs, outputs: names.
+        example: inputs for frames of a size (B,H,W).
+        size: (H, W) at which it is exported.
+        stride: both sides of frames are multiples of it.
+        fixed: whether frames can have that size alone.
+    """
+
+    name: str
+    module: Part
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    example: Callable[[tuple[int, int, int]], tuple[Tensor, ...]]
+    size: tuple[int, int]
+    stride: int
+    fixed: bool
+
+    def other_sizes(self) -> list[tuple[int, int, int]]:
+        """Two sizes (B,H,W) to check it at."""
+        (h, w), k = self.size, self.stride
+        if self.fixed:
+            return [(1, h, w), (3, h, w)]
+        return [(1, h + k, w + 2 * k), (3, h + 2 * k, w)]
+
+    def exported(self) -> torch.export.ExportedProgram:
+        b, h, w = 2, *self.size  # a batch of 1 would be taken for a constant
+        args, larger = self.example((b, h, w)), (b + 1, h + self.stride, w + 2 * self.stride)
+        sides = [Dim("b", min=1, max=1024)]
+        sides += [Dim(side, min=1, max=LONGEST // self.stride) for side in ("h", "w")]
+        others = args if self.fixed else self.example(larger)
+        shapes = [
+            {0: sides[0]}
+            | {
+                axis: self._dim(here, there, (h, w), larger[1:], sides[1:])
+                for axis, (here, there) in enumerate(zip(arg.shape, other.shape, strict=True))
+                if axis and here != there
+            }
+            for arg, other in zip(args, others, strict=True)
+        ]
+        with fixed_size(self.size), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(
+                self.module, args, dynamic_shapes=(tuple(shapes),), strict=False
+            )
+
+    def _dim(
+        self,
+        here: int,
+        there: int,
+        size: Sequence[int],
+        larger: Sequence[int],
+        sides: Sequence[Any],
+    ) -> Any:
+        """The dimension of an axis, which is a side of the frames or of maps."""
+        for side, other, dim in zip(size, larger, sides, strict=True):
+            if side * there == other * here and side % here == 0:
+                times = self.stride * here // side
+                return times * dim if times > 1 else dim
+        raise ValueError(f"{self.name}: a size of {here} is no part of frames {size}")
+
+    def distance(self, run: Runner, size: tuple[int, int, int]) -> float:
+        """The largest difference of the outputs, as a share of their range or of 1."""
+        args = self.example(size)
+        with fixed_size(self.size), torch.no_grad():
+            expected = self.module(*args)
+        named = zip(self.inputs, args, strict=True)
+        found = run({name: value.contiguous().numpy() for name, value in named})
+        return max(
+            float(np.nan_to_num(np.abs(there - here.numpy())).max(initial=0))
+            / max(1.0, float(here.nan_to_num().abs().max()))
+            for here, there in zip(expected, found, strict=True)
+        )
+
+
+def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
+    """The parts of a forecaster.
+
+    Raises:
+        ValueError: a model that does not export; members of a model that draws none.
+    """
+    model, scaling = forecaster.model.eval(), forecaster.scaling
+    if options.members and not model.draws:
+        raise ValueError("this model draws no members: export it without")
+    channels = model.takes or options.channels
+    fixed = model.sized
+    size = options.size or forecaster.trained.frame or (64, 64)
+    stride = model.stride_in(size)
+    h, w = (max(1, round(side / stride)) * stride for side in size)
+    if h == w and not fixed:
+        w += stride  # a side is told from the other by its length
+    targets = channels - model.inputs
+
+    def frames(size: tuple[int, int, int], t: int = 1) -> Float[Tensor, "b t c h w"]:
+        return scaling.to_units(_smooth(size[0], t, channels, *size[1:]))
+
+    def encode(named: State) -> State:
+        state = {name: value for name, value in named.items() if name not in (TAKEN, LAST)}
+        frame = scaling.to_network(named[TAKEN])
+        last = torch.where(frame.isnan(), named[LAST], frame)
+        filled = torch.where(last.isnan(), 0.0, last)
+        return model.encode(filled.unsqueeze(1), state) | {LAST: last}
+
+    def begin(named: State) -> State:
+        state = {name: value for name, value in named.items() if name != LAST}
+        return model.begin(state) | {LAST: named[LAST][:, :targets]}
+
+    def step(named: State) -> State:
+        state = {name: value for name, value in named.items() if name != LAST}
+        made, state = model.step(state)
+        made = missing_where_unseen(made, named[LAST])
+        if options.members:
+            made = made.clamp(*scaling.network_bounds)
+        return state | {MADE: scaling.to_units(made), LAST: named[LAST]}
+
+    def forecast(named: State) -> State:
+        frames = scaling.to_network(named[TAKEN])
+        state = model.encode(frames[:, :1])
+        for t in range(1, frames.shape[1]):
+            state = model.encode(frames[:, t : t + 1], state)
+        begun = model.begin(state | model.outside(state, options.steps or 1))
+        return {MADE: scaling.to_units(model.advance(begun, options.steps or 1)[0])}
+
+    def encoded(size: tuple[int, int, int], t: int = 3) -> State:
+        past = scaling.to_network(frames(size, t))
+        return model.encode(past) | {LAST: past[:, -1]}
+
+    def before(size: tuple[int, int, int]) -> State:
+        """What `begin` takes, and what enters the first step."""
+        state = encoded(size)
+        if options.members:
+            state = members(state, 1, seed=0)
+        return state | model.outside(state, 1)
+
+    def ready(size: tuple[int, int, int]) -> State:
+        state = before(size)
+        last = state.pop(LAST)
+        return model.begin(state) | {LAST: last[:, :targets]}
+
+    with torch.no_grad():
+        some = (2, h, w)
+        names = sorted(encoded(some))
+        outside = sorted(before(some).keys() - {*names, *ENTERING, *KEYS})
+        begun = sorted(name for name in ready(some) if name not in ENTERING)
+        entering = sorted(name for name in ready(some) if name in ENTERING)
+
+    def part(
+        name: str,
+        function: Callable[[State], State],
+        inputs: Mapping[str, str],
+        outputs: Mapping[str, str],
+        example: Callable[[tuple[int, int, int]], State],
+    ) -> Graph:
+        def values(size: tuple[int, int, int]) -> tuple[Tensor, ...]:
+            with torch.no_grad(), fixed_size((h, w)):
+                state = example(size)
+            return tuple(state[name].contiguous() for name in inputs)
+
+        module = Part(model, function, list(inputs), list(outputs))
+        shown = list(inputs.values()), list(outputs.values())
+        return Graph(name, module, *shown, values, (h, w), stride, fixed)
+
+    def numbered(names: Sequence[str], end: str) -> dict[str, str]:
+        return {name: f"state_{k:02}{end}" for k, name in enumerate(names)}
+
+    one = {TAKEN: "frame"}
+    given = {name: name for name in entering}
+    given_outside = {name: f"outside_{k:02}" for k, name in enumerate(outside)}
+    parts = [
+        part(
+            "encode",
+            encode,
+            one | numbered(names, "_in"),
+            numbered(names, "_out"),
+            lambda size: {TAKEN: frames(size)[:, 0]} | encoded(size),
+        ),
+        part(
+            "begin",
+            begin,
+            {name: name for name in before(some) if name in ENTERING}
+            | {name: f"encoded_{k:02}" for k, name in enumerate(names)}
+            | given_outside,
+            numbered(begun, "_out"),
+            before,
+        ),
+        part(
+            "step",
+            step,
+            given | numbered(begun, "_in"),
+            {MADE: "frames"} | numbered(begun, "_out"),
+            ready,
+        ),
+    ]
+    if options.steps:
+        past = forecaster.window.past
+        parts.append(
+            part(
+                "forecast",
+                forecast,
+                {TAKEN: "past"},
+                {MADE: "frames"},
+                lambda size: {TAKEN: frames(size, past)},
+            )
+        )
+    return parts
+
+
+def _smooth(b: int, t: int, c: int, h: int, w: int) -> Float[Tensor, "b t c h w"]:
+    """Frames in [0,1] of soft spots of many sizes, which drift."""
+    noise = torch.rand(b, c, h + t, w + t, generator=torch.Generator().manual_seed(0))
+    soft = blurred(noise, 1.0) + blurred(noise, 3.0)
+    soft = (soft - soft.min()) / (soft.max() - soft.min())
+    return torch.stack([soft[..., k : k + h, k : k + w] for k in range(t)], dim=1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporters tell their own developers."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _onnx(graph: Graph, folder: Path) -> Runner:
+    for module in ("onnx", "onnxscript"):
+        needed(module, "export", "export")
+    runtime = needed("onnxruntime", "export", "export")
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph.exported(),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            verbose=False,
+        )
+        assert program is not None
+    path = folder / f"{graph.name}.onnx"
+    program.save(str(path), external_data=False)
+    session = runtime.InferenceSession(str(path))
+    known = {one.name for one in session.get_inputs()}
+
+    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        found: Sequence[np.ndarray] = session.run(
+            list(graph.outputs), {name: value for name, value in named.items() if name in known}
+        )
+        return found
+
+    return run
+
+
+def _openvino(graph: Graph, folder: Path) -> Runner:
+    openvino = needed("openvino", "export", "export --format openvino")
+    _onnx(graph, folder)
+    model = openvino.convert_model(str(folder / f"{graph.name}.onnx"))
+    openvino.save_model(model, str(folder / f"{graph.name}.xml"), compress_to_fp16=False)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16, where a processor has it
+    compiled = openvino.Core().compile_model(model, "CPU", exact)
+    known = {name for one in compiled.inputs for name in one.get_names()}
+
+    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        found = compiled({name: value for name, value in named.items() if name in known})
+        return [found[name] for name in graph.outputs]
+
+    return run
+
+
+def _pt2(graph: Graph, folder: Path) -> Runner:
+    with _quiet():
+        program = graph.exported()
+    torch.export.save(program, folder / f"{graph.name}.pt2")
+    module: Any = program.module()
+
+    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        with torch.no_grad():
+            found = module(*(torch.from_numpy(named[name]) for name in graph.inputs))
+        return [value.numpy() for value in found]
+
+    return run
+
+
+def _about(
+    forecaster: Forecaster, parts: Sequence[Graph], options: ExportOptions
+) -> dict[str, Any]:
+    """What somebody who runs the files needs to know, as plain values."""
+    by_name = {graph.name: graph for graph in parts}
+    encode, step = by_name["encode"], by_name["step"]
+    window, scaling = forecaster.window, forecaster.scaling
+    start = {}
+    shapes = encode.example((1, *encode.size))
+    for name, own, value in zip(encode.inputs, encode.module.names, shapes, strict=True):
+        if name != "frame":
+            start[name] = {
+                "shape": ["clips", *_sides(value.shape[1:], encode)],
+                "fill": "nan" if own == LAST else 0,
+            }
+    entering = {
+        name: ["clips", *_sides(value.shape[1:], step)]
+        for name, value in zip(step.inputs, step.example((1, *step.size)), strict=True)
+        if name in ENTERING
+    }
+    return {
+        "past": window.past,
+        "future": window.future,
+        "units": scaling.units,
+        "channels": shapes[0].shape[1],
+        "horizon": forecaster.model.horizon,
+        "multiple": encode.stride,
+        "size": list(encode.size) if encode.fixed else None,
+        "format": options.format,
+        "parts": {g.name: {"inputs": g.inputs, "outputs": g.outputs} for g in parts},
+        "start": start,
+        "entering": entering,
+    }
+
+
+def _sides(shape: Sequence[int], graph: Graph) -> list[Any]:
+    """Sizes as numbers, or as "height/8" of the frames' height."""
+    h, w = graph.size
+    sides: list[Any] = list(shape)
+    if len(sides) >= 3 and not graph.fixed and h % sides[-2] == 0 and w % sides[-1] == 0:
+        sides[-2:] = [f"height/{h // sides[-2]}", f"width/{w // sides[-1]}"]
+    return sides
+
+
+def _card(about: Mapping[str, Any]) -> str:
+    """card.md."""
+    size = about["size"]
+    frames = f"of {size[0]}x{size[1]} pixels" if size else "of any size"
+    if not size and about["multiple"] > 1:
+        frames += f" that {about['multiple']} divides (pad with the edge, and crop what comes out)"
+    units = f" in {about['units']}" if about["units"] else ""
+    lines = [
+        "# A forecaster, exported by foreframe",
+        "",
+        f"Frames (B,{about['channels']},H,W), float32{units}, {frames}; NaN is a missing value. It "
+        f"was trained to see {about['past']} and to forecast {about['future']}; each step makes "
+        f"{about['horizon']}.",
+        "",
+        "1. `encode`: a frame and a state -> the state after it. `about.json` has the first state.",
+        "2. `begin`: an encoded state -> one that is ready to step.",
+        "3. `step`: a state -> the next frames, and the state after them.",
+        "",
+        "Largest differences from foreframe, as a share of the values' range: "
+        + ", ".join(f"{name} {value:.1e}" for name, value in about["parity"].items())
+        + ".",
+    ]
+    if about["format"] == "onnx":
+        lines += [
+            "",
+            "`python example.py CLIP.npy OUT.npy --steps 12` needs numpy and onnxruntime.",
+        ]
+    return "\n".join(lines) + "\n"
