@@ -114,6 +114,27 @@ def test_steps_are_the_forecast(model: Model) -> None:
     torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.full
+@torch.no_grad()
+def test_a_step_looks_at_no_value(model: Model) -> None:
+    """It can be traced: nothing in it depends on what a tensor holds, or calls another library."""
+    state = model.encode(some(model))
+    if model.draws:
+        state = members(state, 2, seed=1)
+    begun = model.begin(state | model.outside(state, 1))
+    names = sorted(begun)
+
+    class Step(torch.nn.Module):
+        def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            frames, after = model.step(dict(zip(names, values, strict=True)))
+            return frames, *after.values()
+
+    traced = torch.export.export(Step(), tuple(begun[name] for name in names), strict=False)
+    others = [v * 1.01 if v.is_floating_point() else v for v in map(begun.get, names)]
+    expected, found = Step()(*others), traced.module()(*others)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def shapes(state: State) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
 

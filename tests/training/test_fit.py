@@ -434,14 +434,14 @@ def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, caps
     """In a line, kept in the run's config; off by `compile: false`, and for small maps."""
     monkeypatch.setattr("foreframe.training.preparation.why_not_compiled", lambda device: "")
     compiled: list[bool] = []
-    steps = Recurrent.steps
+    loop = Recurrent.loop
 
     def seen(self, *given):
         compiled.append(self.compiled)
         self.compiled = False  # no compiler need be here
-        return steps(self, *given)
+        return loop(self, *given)
 
-    monkeypatch.setattr(Recurrent, "steps", seen)
+    monkeypatch.setattr(Recurrent, "loop", seen)
     for name, worth, options in (
         ("small", 2**30, {}),
         ("large", 1, {}),
