@@ -187,7 +187,8 @@ class Moments:
         flat, moments = frames.reshape(-1), self
         # In parts: as float64 big frames would fill the memory.
         for start in range(0, flat.size, 2**22):
-            values = flat[start : start + 2**22].astype(np.float64)
+            with np.errstate(invalid="ignore"):  # of damaged numbers
+                values = flat[start : start + 2**22].astype(np.float64)
             values = values[np.isfinite(values)] if frames.dtype.kind == "f" else values
             if values.size:
                 ends = float(values.min()), float(values.max())
