@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -14,7 +13,6 @@ from pathlib import Path
 # Files being written: hidden, with unpredictable names that nothing else uses.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
 AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB  # this process alone, without waiting for another
-JUST = 2.0  # seconds
 
 
 def exists(path: str | Path) -> bool:
@@ -129,11 +127,8 @@ def _temporary(
         sweep(folder)
         suffix = suffix if suffix[1:].isidentifier() else ""
         path = folder / f".foreframe-{secrets.token_hex(8)}.part{suffix}"
-        create(path)
-        lock = os.open(path, os.O_RDONLY)
+        lock = _locked(path, create)
         try:
-            with suppress(OSError):  # a file system without locks: what is left is never removed
-                fcntl.flock(lock, AT_ONCE)
             yield path
         finally:
             os.close(lock)
@@ -146,17 +141,28 @@ def _temporary(
                 parent.rmdir()
 
 
+def _locked(path: Path, create: Callable[[Path], None]) -> int:
+    """Create a file or folder and lock it, again where another process swept it in between."""
+    while True:
+        create(path)
+        with suppress(FileNotFoundError):
+            lock = os.open(path, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks: what is left is never removed
+                fcntl.flock(lock, AT_ONCE)
+            if path.exists():
+                return lock
+            os.close(lock)
+
+
 @lru_cache(maxsize=64)
 def sweep(folder: Path) -> None:
     """Remove temporary files and folders of killed processes in `folder`, once per process.
 
     They are recognized by name, and by their locks, which the system releases when a process ends.
     """
-    now = time.time()
     for path in folder.glob(".foreframe-*"):
         with suppress(OSError):  # in use, a link, or gone
-            # One that was just created may not be locked yet.
-            if TEMPORARY.fullmatch(path.name) and now - path.lstat().st_mtime > JUST:
+            if TEMPORARY.fullmatch(path.name):
                 lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
                     fcntl.flock(lock, AT_ONCE)

@@ -188,7 +188,8 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
     fixed = model.sized
     size = options.size or forecaster.trained.frame or (64, 64)
     stride = model.stride_in(size)
-    h, w = (max(1, round(side / stride)) * stride for side in size)
+    # Two maps or more: a side of one would be taken for a constant.
+    h, w = (max(2, round(side / stride)) * stride for side in size)
     if h == w and not fixed:
         w += stride  # a side is told from the other by its length
     targets = channels - model.inputs
