@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from foreframe.base.extras import needed
+from foreframe.base.notes import warn
 from foreframe.clips.frames import missing_where_unseen
 from foreframe.forecasting import exported_example
 from foreframe.forecasting.forecast_options import ExportOptions
@@ -54,6 +55,11 @@ def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> d
     }
     write = formats[options.format]
     parts = graphs(forecaster, options)
+    if any(name.startswith("outside_") for name in parts[1].inputs):
+        warn(
+            "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of begin, "
+            "outside_00: give it, or train with the guide dense_motion, which is in the graph"
+        )
     parity = {}
     for graph in parts:
         run = write(graph, folder)
