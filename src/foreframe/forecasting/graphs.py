@@ -57,8 +57,8 @@ def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> d
     parts = graphs(forecaster, options)
     if any(name.startswith("outside_") for name in parts[1].inputs):
         warn(
-            "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of begin, "
-            "outside_00: give it, or train with the guide dense_motion, which is in the graph"
+            "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of "
+            "begin, outside_00: give it, or train with the guide dense_motion, which is in the graph"
         )
     parity = {}
     for graph in parts:
