@@ -58,7 +58,7 @@ def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> d
     if any(name.startswith("outside_") for name in parts[1].inputs):
         warn(
             "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of "
-            "begin, outside_00: give it, or train with the guide dense_motion, which is in the graph"
+            "begin, outside_00: give it, or train with the guide dense_motion, which is exported"
         )
     parity = {}
     for graph in parts:
