@@ -29,6 +29,8 @@ def main() -> None:
     )
     clip = np.load(given.clip).astype(np.float32)
     clip = clip if clip.ndim == 4 else clip[:, None]
+    if clip.shape[1] != about["channels"]:
+        raise SystemExit(f"{given.clip}: {clip.shape[1]} channels, not {about['channels']}")
     height, width = clip.shape[-2:]
     down, right = -height % about["multiple"], -width % about["multiple"]
     clip = np.pad(clip, [(0, 0), (0, 0), (0, down), (0, right)], mode="edge")

@@ -24,7 +24,6 @@ from torch.export import Dim
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
 from foreframe.clips.frames import missing_where_unseen
-from foreframe.forecasting import exported_example
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import State, members
@@ -69,7 +68,7 @@ def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> d
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(_card(about), encoding="utf-8")
     if options.format == "onnx":
-        shutil.copyfile(exported_example.__file__, folder / "example.py")
+        shutil.copyfile(Path(__file__).with_name("exported_example.py"), folder / "example.py")
     return parity
 
 
@@ -438,6 +437,25 @@ def _sides(shape: Sequence[int], graph: Graph) -> list[Any]:
     return sides
 
 
+def _entering(begin: Sequence[str], step: Sequence[str]) -> list[str]:
+    """Lines on what the graphs take beside frames and states."""
+    lines = []
+    if any(name.startswith("outside_") for name in begin):
+        lines += [
+            "`begin` takes `outside_00`: the motion from frame to frame that OpenCV finds, columns "
+            "and rows in pixels (foreframe/models/optical_flow.py has how). The example cannot.",
+            "",
+        ]
+    if "noise" in step:
+        lines += [
+            "`begin` and `step` take `noise`: normal numbers of deviation 1, those of one member.",
+            "",
+        ]
+    if "known" in step:
+        lines += ["`step` takes `known`: the inputs of the frame that it makes.", ""]
+    return lines
+
+
 def _card(about: Mapping[str, Any]) -> str:
     """card.md."""
     size = about["size"]
@@ -445,6 +463,7 @@ def _card(about: Mapping[str, Any]) -> str:
     if not size and about["multiple"] > 1:
         frames += f" that {about['multiple']} divides (pad with the edge, and crop what comes out)"
     units = f" in {about['units']}" if about["units"] else ""
+    begin, step = (about["parts"][name]["inputs"] for name in ("begin", "step"))
     lines = [
         "# A forecaster, exported by foreframe",
         "",
@@ -456,6 +475,7 @@ def _card(about: Mapping[str, Any]) -> str:
         "2. `begin`: an encoded state -> one that is ready to step.",
         "3. `step`: a state -> the next frames, and the state after them.",
         "",
+        *_entering(begin, step),
         "Largest differences from foreframe, as a share of the values' range: "
         + ", ".join(f"{name} {value:.1e}" for name, value in about["parity"].items())
         + ".",
