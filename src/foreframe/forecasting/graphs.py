@@ -299,6 +299,10 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
             ready,
         ),
     ]
+    if options.steps and outside:
+        raise ValueError(
+            "a whole forecast in one file cannot find OpenCV's motion: export without steps"
+        )
     if options.steps:
         past = forecaster.window.past
         parts.append(

@@ -99,8 +99,8 @@ class Model(nn.Module):
 
     def outside(self, state: State, steps: int) -> State:
         """What enters a forecast of so many frames from outside, by name: noise drawn from the
-        state's keys, the motion that another library finds. No random numbers are drawn and no
-        other library is called anywhere else.
+        state's keys, the motion that another library finds. Nothing else of a step draws random
+        numbers or calls another library.
         """
         return {}
 
