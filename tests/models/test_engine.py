@@ -316,17 +316,23 @@ def test_what_no_gradient_is_asked_of() -> None:
 
 
 def test_a_pass_ends() -> None:
-    """The next pass has the weights that have changed since; a nested pass gives back the outer."""
+    """The next pass has the weights that have changed since; a nested pass gives back the outer.
+    Without gradients there are no weights but the present ones.
+    """
     cell, x = ConvLSTMCell(1, 2), torch.randn(1, 1, 4, 4)
     outer = one_pass(x)
-    with torch.no_grad(), outer:
+    with outer:
         before = cell(x, None, None)[0]
-        cell.gates.weight.mul_(2)
+        with torch.no_grad():
+            torch.testing.assert_close(cell(x, None, None)[0], before)
+            cell.gates.weight.mul_(2)
         with one_pass(x), one_pass(x):
             after = cell(x, None, None)[0]
         with outer:
             torch.testing.assert_close(cell(x, None, None)[0], before)
         torch.testing.assert_close(cell(x, None, None)[0], before)
+        with torch.no_grad():
+            torch.testing.assert_close(cell(x, None, None)[0], after)
     torch.testing.assert_close(after, cell(x, None, None)[0])
     assert not torch.allclose(before, after)
     with pytest.raises(RuntimeError, match="stop"), one_pass(x):

@@ -27,6 +27,7 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
+from foreframe.models.packed import PackedConv2d
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
 
@@ -246,7 +247,7 @@ class Blend(Head):
         return (channels or 1) * len(guide.each) + guide.evidence_channels
 
     def add_noise_inputs(self, read: int) -> None:
-        self.of_members = nn.Conv2d(read, 4, 1)
+        self.of_members = PackedConv2d(read, 4, 1)
         nn.init.normal_(self.of_members.weight, std=0.02)
         self.of_members.bias = nn.Parameter(torch.zeros(4))
 

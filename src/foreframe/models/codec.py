@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.packed import GroupNorm, PackedConv2d
+
 Frames = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n _ _ _"]  # of any channels and size
 Shown = list[Float[Tensor, "_ _ _ _"]]  # of one frame a clip, where n counts clips and steps
@@ -106,7 +108,7 @@ class Strided(nn.Module):
         self.widths, self.norm, self.show_last = tuple(widths), norm, show_last
         self.stride, self.width = 2 ** len(widths), widths[-1]
         self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), _norm(o, norm), nn.SiLU())
+            nn.Sequential(PackedConv2d(i, o, 3, stride=2, padding=1), _norm(o, norm), nn.SiLU())
             for i, o in pairwise((channels, *widths))
         )
 
@@ -146,11 +148,11 @@ class Upward(nn.Module):
         self.stride = 2 ** (len(widths) + 1)
         self.up, self.skips = nn.ModuleList(), nn.ModuleList()
         for width in widths:
-            convolution = nn.Conv2d(maps, 4 * width, 3, padding=1)
+            convolution = PackedConv2d(maps, 4 * width, 3, padding=1)
             self.up.append(nn.Sequential(convolution, nn.PixelShuffle(2)))
             self.up.append(nn.Sequential(_norm(width, norm), nn.SiLU()))
             if show_last:
-                self.skips.append(nn.Conv2d(width, width, 3, padding=1))
+                self.skips.append(PackedConv2d(width, width, 3, padding=1))
             maps = width
         self.width = maps
 
@@ -183,7 +185,7 @@ def _norm(width: int, norm: str) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     groups = next(n for n in range(max(1, width // 16), 0, -1) if width % n == 0)
-    return nn.GroupNorm(groups, width)
+    return GroupNorm(groups, width)
 
 
 CODECS: dict[str, type[Patches] | type[Strided]] = {"patches": Patches, "strided": Strided}

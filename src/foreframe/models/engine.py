@@ -19,13 +19,20 @@ from inspect import unwrap
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from foreframe.base.notes import warn
+from foreframe.models.packed import (
+    LAST,
+    PackedConv2d,
+    Span,
+    Weights,
+    computing_dtype,
+    kept_weights,
+    runs_plain,
+)
 
-LAST = torch.channels_last
 # Pixels whose gradients of weights are taken in one convolution: fewer are slow, and on a CPU many
 # more are slow too.
 AT_ONCE = 2**14
@@ -38,8 +45,6 @@ BLOCK = 2**18
 # Up to so many values of the first map, the elementwise part that is not compiled runs as it is
 # written: keeping all of it takes less time than computing it again.
 SMALL = 2**17
-
-Span = tuple[int, int]  # from one channel to another
 
 _current: ContextVar["one_pass | None"] = ContextVar("one_pass", default=None)
 
@@ -79,8 +84,7 @@ class one_pass:  # noqa: N801 - used as a function is
 
     def weights_of(self, conv: "Conv2d") -> "_Weights":
         """A convolution's weights in this pass, in autocast's dtype where that is on."""
-        on = torch.is_autocast_enabled(self.device)
-        dtype = torch.get_autocast_dtype(self.device) if on else conv.weight.dtype
+        dtype = computing_dtype(conv, self.device)
         if (conv, dtype) not in self.weights:
             self.weights[conv, dtype] = _Weights(conv, dtype)
         return self.weights[conv, dtype]
@@ -88,16 +92,12 @@ class one_pass:  # noqa: N801 - used as a function is
 
 def _pass_for(tensor: Tensor) -> one_pass | None:
     """The pass that work on this tensor belongs to."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return None
-    if tensor.device.type not in ("cpu", "cuda"):
-        return None
-    run = _current.get()
+    run = None if runs_plain(tensor) else _current.get()
     return run if run is not None and run.device == tensor.device.type else None
 
 
-class Conv2d(nn.Conv2d):
-    """An `nn.Conv2d` that takes its maps in parts, and gathers its gradients over one pass.
+class Conv2d(PackedConv2d):
+    """A convolution that takes its maps in parts, and gathers its gradients over one pass.
 
     The parts lie side by side along channels. None stands for zeros, in all channels that the other
     parts leave: `conv(x, None)`. Within `one_pass` these are left out of the convolution.
@@ -122,13 +122,17 @@ class Conv2d(nn.Conv2d):
         plain = run is None or not dense or isinstance(self.padding, str) or given[0].dim() != 4
         if run is None or plain:
             return super().forward(_with_zeros(parts, rest))
-        weights, spans = run.weights_of(self), _spans(parts, rest)
+        spans = _spans(parts, rest)
+        if not torch.is_grad_enabled() and not self.weight.is_inference():
+            weights = kept_weights(self, run.device)
+            return weights.convolve(_side_by_side(given, weights.dtype), spans)
+        taped = run.weights_of(self)
         if torch.is_grad_enabled():
-            token = weights.token()
+            token = taped.token()
             if token is not None or any(part.requires_grad for part in given):
-                out: Tensor = _Convolution.apply(token, weights, spans, *given)
+                out: Tensor = _Convolution.apply(token, taped, spans, *given)
                 return out
-        return weights.convolve(_side_by_side(given, weights.dtype), spans)
+        return taped.convolve(_side_by_side(given, taped.dtype), spans)
 
 
 def _with_zeros(parts: tuple[Tensor | None, ...], rest: int) -> Tensor:
@@ -170,16 +174,11 @@ def _side_by_side(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
     return whole
 
 
-class _Weights:
+class _Weights(Weights):
     """A convolution's weights in one pass, and the tape of their gradients."""
 
     def __init__(self, conv: Conv2d, dtype: torch.dtype) -> None:
-        self.weight, self.bias, self.dtype = conv.weight, conv.bias, dtype
-        self.stride, self.dilation = list(conv.stride), list(conv.dilation)
-        self.padding = [int(side) for side in conv.padding]
-        self.cast = conv.weight.detach().to(dtype, memory_format=LAST)
-        self.cast_bias = None if conv.bias is None else conv.bias.detach().to(dtype)
-        self.parts: dict[tuple[Span, ...], Tensor] = {}
+        super().__init__(conv, dtype)
         self.tape = _Tape(self)
         self._token: Tensor | None = None
 
@@ -190,20 +189,6 @@ class _Weights:
         ):
             self._token = _Gathered.apply(self.tape, self.weight, self.bias)
         return self._token
-
-    def part(self, spans: tuple[Span, ...]) -> Tensor:
-        """The weights of some channels of the input."""
-        if sum(stop - start for start, stop in spans) == self.cast.shape[1]:
-            return self.cast
-        if spans not in self.parts:
-            some = torch.cat([self.cast[:, start:stop] for start, stop in spans], dim=1)
-            self.parts[spans] = some.contiguous(memory_format=LAST)
-        return self.parts[spans]
-
-    def convolve(self, v: Tensor, spans: tuple[Span, ...]) -> Tensor:
-        return F.conv2d(
-            v, self.part(spans), self.cast_bias, self.stride, self.padding, self.dilation
-        )
 
     def backward(self, D: Tensor, v: Tensor, weight: Tensor, input: bool) -> Any:
         """From the gradient D of the output to that of `v`, or to those of weight and bias."""

@@ -33,6 +33,7 @@ from foreframe.models.interface import (
     parts_of,
     with_prefix,
 )
+from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b t c h w"]
 
@@ -350,9 +351,9 @@ class Network(nn.Module):
     def __init__(self, frames: int, width: int, blocks: int) -> None:
         super().__init__()
         self.fold, self.unfold = nn.PixelUnshuffle(SIDE), nn.PixelShuffle(SIDE)
-        self.narrow = nn.Conv2d(3 * frames * SIDE**2, width, 1)
+        self.narrow = PackedConv2d(3 * frames * SIDE**2, width, 1)
         self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
-        self.out = nn.Conv2d(width + 3 * frames * SIDE**2, frames * SIDE**2, 1)
+        self.out = PackedConv2d(width + 3 * frames * SIDE**2, frames * SIDE**2, 1)
         nn.init.normal_(self.out.weight, std=1e-3)  # at first a member is about m
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
@@ -384,10 +385,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around = nn.Conv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
         self.at = nn.Linear(2 * WAVES, 2 * width)
         self.norm = nn.LayerNorm(width)
-        self.up, self.down = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
+        self.up, self.down = PackedConv2d(width, 2 * width, 1), PackedConv2d(2 * width, width, 1)
 
     def forward(
         self, x: Float[Tensor, "b d h w"], t: Float[Tensor, "b n"]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foreframe.models.codec import Beside, Upward
 from foreframe.models.interface import Model
+from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]
@@ -58,7 +59,7 @@ class Head(nn.Module):
         self.over = over
         self.guide: Model | None = None
         width, padding = numbers * up.scale**2, kernel // 2
-        self.last = nn.Conv2d(up.width, width, kernel, padding=padding, bias=bias)
+        self.last = PackedConv2d(up.width, width, kernel, padding=padding, bias=bias)
         self.unfold = nn.PixelShuffle(up.scale)
 
     def forward(

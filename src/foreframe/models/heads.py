@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from foreframe.models.blend import Blend
 from foreframe.models.codec import Beside, Upward, padded
 from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
+from foreframe.models.packed import PackedConv2d
 
 
 class Draw(Head):
@@ -132,7 +133,7 @@ class Carry(Head):
         super().__init__(channels, up, kernel, over)
         self.initialize(0.01)
         self.feed, self.patch = feed, up.stride
-        self.motion = nn.Conv2d(read, 5, 1)
+        self.motion = PackedConv2d(read, 5, 1)
         nn.init.normal_(self.motion.weight, std=0.02)
         # At rest, a little blurred, nearly whole.
         self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))
@@ -178,28 +179,30 @@ class Carry(Head):
         k_columns = _kernel(column.flatten(2), widths[1], p, j * p)
         weight = torch.sigmoid(motion[:, :, 4]).flatten(2)[:, :, None, :, None, None]
         patches = F.pixel_unshuffle(padded(last, p), p).view(b, 1, c, p, p, i * j)
-        patches = patches.permute(0, 1, 2, 5, 4, 3) * weight  # (b,steps,c,n,p,p), columns first
+        # (b,steps,c,n,p,p), columns first, and the last pixel first, as the kernels have them.
+        patches = patches.permute(0, 1, 2, 5, 4, 3).flip(-1, -2) * weight
         left = (patches @ k_rows.unsqueeze(2)).flatten(3, 4)  # (b,steps,c,np,H)
         frames = left.transpose(-1, -2) @ k_columns.flatten(2, 3).unsqueeze(2)
         return frames[..., :h, :w].to(last.dtype), sums
 
 
 def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tensor:
-    """(...,patch,size): where a patch's rows (or columns) go when the first goes to `start`, by a
-    Gaussian of that width, or else by cubics.
+    """(...,patch,size): where a patch's rows (or columns), the last one first, go when the first
+    goes to `start`, by a Gaussian of that width, or else by cubics.
     """
     d = torch.arange(1 - patch, size, device=start.device) - start[..., None]
     if width is not None:
-        k = torch.exp(-0.5 * (d / width[..., None]) ** 2)
+        # Far from its centre 0, not a denormal number, with which processors multiply slowly.
+        k = F.threshold(torch.exp(-0.5 * (d / width[..., None]) ** 2), 1e-12, 0.0)
         k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
     else:
         d = d.abs()
         near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
         k = torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
     if torch.compiler.is_exporting():  # where the size of a view may not be a variable
-        pixel = torch.arange(patch - 1, -1, -1, device=start.device)[:, None]
+        pixel = torch.arange(patch, device=start.device)[:, None]
         return k[..., pixel + torch.arange(size, device=start.device)]
-    return k.unfold(-1, size, 1).flip(-2)
+    return k.unfold(-1, size, 1)
 
 
 HEADS: dict[str, type[Head]] = {

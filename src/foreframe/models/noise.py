@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from foreframe.base.schema import check_types
 from foreframe.clips.keyed import further, key_of, mixed, normals
 from foreframe.models.interface import Model, State
+from foreframe.models.packed import PackedConv2d
 
 
 def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:
@@ -188,7 +189,7 @@ class NoiseInjection(nn.Module):
         self.noise = Noise(stride, drift, **noise)
         self.drift = drift
         convolutions = [
-            nn.Conv2d(self.noise.width, width, 1, bias=False) for width in widths if width
+            PackedConv2d(self.noise.width, width, 1, bias=False) for width in widths if width
         ]
         for convolution in convolutions:
             # Not 0: without any spread a CRPS has no gradient for it.

@@ -39,6 +39,7 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.noise import NoiseInjection
+from foreframe.models.packed import PackedConv2d
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
@@ -599,7 +600,7 @@ class Attention(nn.Module):
 
     def __init__(self, query_width: int, width: int) -> None:
         super().__init__()
-        self.query, self.key = nn.Conv2d(query_width, width, 1), nn.Conv2d(width, width, 1)
+        self.query, self.key = PackedConv2d(query_width, width, 1), PackedConv2d(width, width, 1)
 
     def begin(self, maps: Float[Tensor, "b n d i j"], seen: Float[Tensor, " b"]) -> State:
         """The state that `forward` takes.

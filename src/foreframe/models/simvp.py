@@ -18,6 +18,7 @@ from foreframe.models.at_once import AtOnce
 from foreframe.models.interface import State, counted, filled, first_of, joined, kept
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
+from foreframe.models.packed import GroupNorm, PackedConv2d, Sequential
 
 GROUPS = 8  # of the translators' grouped convolutions
 # Of the spatial encoder's four convolutions; the decoder goes back the same way.
@@ -115,7 +116,7 @@ class SimVP(AtOnce):
         build = TRANSLATORS[translator]
         self.translator, noisy = build(frames * spatial, temporal, blocks, kernels)
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
-        self.to_frame = nn.Conv2d(spatial, channels * side**2, 1)
+        self.to_frame = PackedConv2d(spatial, channels * side**2, 1)
         self.noise_injection: NoiseInjection | None = None
         if noise is not None:
             self.add_noise_inputs(noise, noisy, spatial)
@@ -129,7 +130,7 @@ class SimVP(AtOnce):
         self.noise_injection = NoiseInjection(noise, self.stride, widths, drift=2)
         # At first a third of a pixel. A mean over the surroundings, since in an empty place nothing
         # says how far away it may look for something.
-        self.displacement_scale = nn.Conv2d(maps, 2, 1)
+        self.displacement_scale = PackedConv2d(maps, 2, 1)
         nn.init.normal_(self.displacement_scale.weight, std=0.02)
         self.displacement_scale.bias = nn.Parameter(torch.full((2,), -2.4))
         self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
@@ -197,14 +198,14 @@ class SimVP(AtOnce):
 
 def _down(channels: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(2, width), nn.SiLU()
+        PackedConv2d(channels, width, 3, stride, padding=1), GroupNorm(2, width), nn.SiLU()
     )
 
 
 def _up(width: int, stride: int) -> nn.Module:
     """The mirror of `_down`: twice the size by pixel shuffle where that halved it."""
-    widen = nn.Conv2d(width, width * stride**2, 3, padding=1)
-    return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
+    widen = PackedConv2d(width, width * stride**2, 3, padding=1)
+    return nn.Sequential(widen, nn.PixelShuffle(stride), GroupNorm(2, width), nn.SiLU())
 
 
 class _Inception(nn.Module):
@@ -238,11 +239,11 @@ class _Mixed(nn.Module):
     def __init__(self, channels: int, out: int, kernels: tuple[int, ...], width: int) -> None:
         super().__init__()
         inner = width // 2
-        self.narrow = nn.Conv2d(channels, inner, 1)
+        self.narrow = PackedConv2d(channels, inner, 1)
         self.sizes = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inner, out, k, padding=k // 2, groups=GROUPS),
-                nn.GroupNorm(GROUPS, out),
+                PackedConv2d(inner, out, k, padding=k // 2, groups=GROUPS),
+                GroupNorm(GROUPS, out),
                 nn.LeakyReLU(0.2),
             )
             for k in kernels
@@ -260,17 +261,17 @@ class _Gated(nn.Module):
     def __init__(self, channels: int, out: int, expansion: int = 8) -> None:
         super().__init__()
         inner = expansion * channels
-        self.norm_1, self.norm_2 = nn.GroupNorm(1, channels), nn.GroupNorm(1, channels)
+        self.norm_1, self.norm_2 = GroupNorm(1, channels), GroupNorm(1, channels)
         self.attention = _LargeKernel(channels)
         self.mlp = nn.Sequential(
-            nn.Conv2d(channels, inner, 1),
-            nn.Conv2d(inner, inner, 3, padding=1, groups=inner),
+            PackedConv2d(channels, inner, 1),
+            PackedConv2d(inner, inner, 3, padding=1, groups=inner),
             nn.GELU(),
-            nn.Conv2d(inner, channels, 1),
+            PackedConv2d(inner, channels, 1),
         )
         small = torch.full((channels, 1, 1), 1e-2)
         self.scale_1, self.scale_2 = nn.Parameter(small), nn.Parameter(small.clone())
-        self.out = nn.Conv2d(channels, out, 1) if out != channels else nn.Identity()
+        self.out = PackedConv2d(channels, out, 1) if out != channels else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         x = x + self.scale_1 * self.attention(self.norm_1(x))
@@ -285,10 +286,13 @@ class _LargeKernel(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.before, self.after = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1)
-        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
-        self.gate = nn.Conv2d(channels, 2 * channels, 1)
+        self.before, self.after = (
+            PackedConv2d(channels, channels, 1),
+            PackedConv2d(channels, channels, 1),
+        )
+        self.near = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.gate = PackedConv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
         value, gate = self.gate(self.far(self.near(F.gelu(self.before(x))))).chunk(2, dim=1)
@@ -301,10 +305,10 @@ class _Mixing(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around = nn.Conv2d(width, width, 5, padding=2, groups=GROUPS)
-        self.norm = nn.GroupNorm(1, width)
-        self.mix = nn.Sequential(
-            nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, width, 1)
+        self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.norm = GroupNorm(1, width)
+        self.mix = Sequential(
+            PackedConv2d(width, 2 * width, 1), nn.SiLU(), PackedConv2d(2 * width, width, 1)
         )
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
@@ -326,7 +330,7 @@ def _gated(through: int, width: int, blocks: int, _: Sequence[int]) -> Translato
 
 
 def _mixing(through: int, width: int, blocks: int, _: Sequence[int]) -> Translator:
-    first, last = nn.Conv2d(through, width, 1), nn.Conv2d(width, through, 1)
+    first, last = PackedConv2d(through, width, 1), PackedConv2d(width, through, 1)
     inner = (_Mixing(width) for _ in range(blocks))
     return nn.Sequential(first, *inner, last), [0, *[width] * blocks, 0]
 

@@ -20,6 +20,7 @@ from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.codec import padded
 from foreframe.models.interface import Model, Rehearsal, State, after
+from foreframe.models.packed import PackedConv2d
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
 MEMORIES = ("posterior", "prior", "frame_predictor")
@@ -347,7 +348,7 @@ def _stages(
     """
 
     def down(i: int, o: int) -> nn.Sequential:
-        return nn.Sequential(*_normed(nn.Conv2d(i, o, 4, stride=2, padding=1, bias=False)))
+        return nn.Sequential(*_normed(PackedConv2d(i, o, 4, stride=2, padding=1, bias=False)))
 
     def up(i: int, o: int) -> nn.Sequential:
         doubled = nn.ConvTranspose2d(2 * i, o, 4, stride=2, padding=1, bias=False)
@@ -363,7 +364,7 @@ def _stages(
 
 def _to_code(width: int, code: int) -> nn.Sequential:
     """4x4 maps become a code; of larger frames each 4x4 on their own."""
-    convolution = nn.Conv2d(width, code, 4, stride=4, bias=False)
+    convolution = PackedConv2d(width, code, 4, stride=4, bias=False)
     return nn.Sequential(convolution, Norm(code), nn.Tanh())
 
 

@@ -1,0 +1,150 @@
+"""Convolutions of forecasts: their weights are made ready once, not at every call.
+
+A convolution casts its weights to autocast's dtype and, in oneDNN, lays them out as the processor
+multiplies them. Of small maps, as those of a single clip, that takes as long as the rest, since it
+is done at every call. Here both are done once: where no gradients are computed, until the weights
+change; within `engine.one_pass`, for all steps of the pass.
+"""
+
+from functools import cache
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+LAST = torch.channels_last
+
+Span = tuple[int, int]  # from one channel to another
+
+
+class Weights:
+    """A convolution's weights in one dtype."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        self.weight, self.bias, self.dtype = conv.weight, conv.bias, dtype
+        self.stamp = _stamp(conv)
+        self.stride, self.dilation = list(conv.stride), list(conv.dilation)
+        self.padding = [int(side) for side in conv.padding]
+        self.groups = conv.groups
+        self.cast = conv.weight.detach().to(dtype, memory_format=LAST)
+        self.cast_bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self.parts: dict[tuple[Span, ...], Tensor] = {}
+        self.packed: dict[tuple[Span, ...], Tensor] = {}
+
+    def part(self, spans: tuple[Span, ...]) -> Tensor:
+        """The weights of some channels of the input; of all of them without spans."""
+        if not spans or sum(stop - start for start, stop in spans) == self.cast.shape[1]:
+            return self.cast
+        if spans not in self.parts:
+            some = torch.cat([self.cast[:, start:stop] for start, stop in spans], dim=1)
+            self.parts[spans] = some.contiguous(memory_format=LAST)
+        return self.parts[spans]
+
+    def convolve(self, v: Tensor, spans: tuple[Span, ...] = (), silu: bool = False) -> Tensor:
+        """The convolution of maps in this dtype, channels last, and perhaps SiLU of it."""
+        how = self.padding, self.stride, self.dilation, self.groups
+        if v.device.type != "cpu" or not _packs(self.dtype):
+            weight = self.part(spans)
+            out = F.conv2d(
+                v, weight, self.cast_bias, self.stride, self.padding, self.dilation, self.groups
+            )
+            return F.silu(out) if silu else out
+        if spans not in self.packed:
+            layout = torch.ops.mkldnn._reorder_convolution_weight
+            self.packed[spans] = layout(self.part(spans), *how, list(v.shape))
+        run, then = torch.ops.mkldnn._convolution_pointwise, "swish" if silu else "none"
+        out: Tensor = run(v, self.packed[spans], self.cast_bias, *how, then, [], "")
+        return out
+
+
+@cache
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this dtype here, by what torch's own compiler calls."""
+    operations = "_reorder_convolution_weight", "_convolution_pointwise"
+    able = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
+        hasattr(torch.ops.mkldnn, name) for name in operations
+    )
+    if not able or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return False
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def _stamp(conv: nn.Conv2d) -> tuple[int, ...]:
+    """What differs after parameters were changed or replaced."""
+    parameters = [p for p in (conv.weight, conv.bias) if p is not None]
+    return tuple(n for p in parameters for n in (id(p), p.data_ptr(), p._version))
+
+
+# The weights of each convolution for forecasts, by dtype.
+_kept: WeakKeyDictionary[nn.Module, dict[torch.dtype, Weights]] = WeakKeyDictionary()
+
+
+def runs_plain(tensor: Tensor) -> bool:
+    """Whether what works on this tensor is to be plain torch: under `torch.compile`, export and
+    tracing, and on devices other than CPU and CUDA.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    return tensor.device.type not in ("cpu", "cuda")
+
+
+def computing_dtype(conv: nn.Conv2d, device: str) -> torch.dtype:
+    """Autocast's dtype where that is on, else that of the weights."""
+    on = torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if on else conv.weight.dtype
+
+
+def kept_weights(conv: nn.Conv2d, device: str) -> Weights:
+    """The weights of a convolution for forecasts, made ready again if they have changed."""
+    dtype = computing_dtype(conv, device)
+    of_dtypes = _kept.setdefault(conv, {})
+    if dtype not in of_dtypes or of_dtypes[dtype].stamp != _stamp(conv):
+        of_dtypes[dtype] = Weights(conv, dtype)
+    return of_dtypes[dtype]
+
+
+class PackedConv2d(nn.Conv2d):
+    """An `nn.Conv2d` that keeps its weights ready where no gradients are computed."""
+
+    def forward(
+        self, x: Float[Tensor, "*b i h w"], silu: bool = False
+    ) -> Float[Tensor, "*b o _ _"]:
+        """The convolution, and SiLU of it where that follows: in one kernel, if it can be."""
+        plain = torch.is_grad_enabled() or runs_plain(x) or self.weight.is_inference()
+        odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
+        if plain or odd:
+            out = super().forward(x)
+            return F.silu(out) if silu else out
+        weights = kept_weights(self, x.device.type)
+        return weights.convolve(x.to(weights.dtype, memory_format=LAST), silu=silu)
+
+
+class GroupNorm(nn.GroupNorm):
+    """An `nn.GroupNorm` that reads and writes maps in their own precision where no gradients are
+    computed; autocast would have both in float32. It computes in float32 all the same.
+    """
+
+    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        if torch.is_grad_enabled() or runs_plain(x) or x.is_cuda:
+            return super().forward(x)
+        b, d, h, w = x.shape
+        of = x.contiguous(memory_format=LAST), self.weight, self.bias
+        return torch.native_group_norm(*of, b, d, h * w, self.num_groups, self.eps)[0]
+
+
+class Sequential(nn.Sequential):
+    """An `nn.Sequential` in which a `PackedConv2d` and the SiLU after it are one kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        before: nn.Module | None = None
+        for layer, following in zip(self, [*self, None][1:], strict=True):
+            if isinstance(layer, PackedConv2d):
+                x = layer(x, silu=isinstance(following, nn.SiLU))
+            elif not (isinstance(layer, nn.SiLU) and isinstance(before, PackedConv2d)):
+                x = layer(x)
+            before = layer
+        return x
