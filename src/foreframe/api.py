@@ -257,7 +257,7 @@ def predict(
         is_path = isinstance(source, str | os.PathLike)
         if is_path and path.resolve() == Path(source).resolve():
             raise ValueError(f"output {path} is the input: name another file")
-    forecaster, made_by = _forecaster(what, options.device)
+    forecaster, made_by = _forecaster(what, options.device, options.compile)
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
@@ -298,7 +298,7 @@ def export(
     options = _options(options or ExportOptions(), changes)
     from foreframe.forecasting.graphs import export_to
 
-    forecaster, _ = _forecaster(what, "cpu")
+    forecaster, _ = _forecaster(what)
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"output {path} is there already: name a new folder")
@@ -352,7 +352,7 @@ def stream(
     from foreframe.evaluation.walk import score_live
     from foreframe.forecasting.incoming import live_frames, place_of
 
-    forecaster, _ = _forecaster(what, options.device)
+    forecaster, _ = _forecaster(what, options.device, options.compile)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
@@ -431,13 +431,18 @@ def _options(options: Kind, changes: Mapping[str, Any]) -> Kind:
     return changed(options, {name: _plain_option(name, value) for name, value in changes.items()})
 
 
-def _forecaster(what: Any, device: str) -> tuple["Forecaster", str]:
+def _forecaster(what: Any, device: str = "cpu", compile: bool = True) -> tuple["Forecaster", str]:
     """A forecaster and its name."""
     from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.models import Model
 
     if isinstance(what, Forecaster):
         return what, what.trained.preset or "a forecaster"
-    return Forecaster.load(os.fspath(what), device), name_of(os.fspath(what))
+    forecaster = Forecaster.load(os.fspath(what), device)
+    for part in forecaster.model.modules():  # a model within a model compiles its own cells
+        if isinstance(part, Model) and not compile:
+            part.compiled = False
+    return forecaster, name_of(os.fspath(what))
 
 
 @_takes(EvaluateOptions)
@@ -549,7 +554,8 @@ def open_scored(
     from foreframe.forecasting.recordings import check_channels
     from foreframe.models import model_name
 
-    forecaster, _ = _forecaster("persistence" if what is None else what, options.device)
+    known = "persistence" if what is None else what
+    forecaster, _ = _forecaster(known, options.device, options.compile)
     model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
     data = _data_to_score(what, forecaster, options)
     name = data_name(data.data)

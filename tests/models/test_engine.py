@@ -66,6 +66,34 @@ def compiler():
         pytest.skip(why)
 
 
+def test_a_cell_compiles_itself_once_that_pays(monkeypatch) -> None:
+    """After so many values, where it may; not on small maps, which are faster as they are."""
+    monkeypatch.setattr(engine, "SMALL", 200)
+    monkeypatch.setattr(engine, "PAYS", 2000)
+    monkeypatch.setattr(engine, "_compiles", lambda device: True)
+    built: list[bool] = []
+
+    class Ways(engine._Ways):
+        def __init__(self, function, compiled: bool) -> None:
+            built.append(compiled)
+            super().__init__(function, False)
+
+    monkeypatch.setattr(engine, "_Ways", Ways)
+    double = engine.pointwise(lambda x: 2 * x)
+    large, small = torch.rand(1, 4, 10, 10), torch.rand(1, 4, 5, 5)
+    for _ in range(99):
+        with one_pass(small):
+            double(small)
+    for compiled in (False, None):
+        with one_pass(large, compiled):
+            for _ in range(4):
+                double(large)
+    assert built == [False]
+    with one_pass(large):
+        torch.testing.assert_close(double(large), 2 * large)
+    assert built == [False, True]
+
+
 def plain_cell(
     cell: ConvLSTMCell, x: Tensor | None, h: Tensor | None, c: Tensor | None
 ) -> tuple[Tensor, Tensor]:

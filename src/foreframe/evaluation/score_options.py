@@ -89,6 +89,7 @@ class EvaluateOptions(ScoreOptions):
         output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
             or runs/NAME, or here without a run
         device: cpu, cuda, mps; auto takes cuda where there is one
+        compile: compile recurrent cells once a long call has shown that it pays back; false never
 
     Raises:
         ValueError: a value out of its range.
@@ -107,6 +108,7 @@ class EvaluateOptions(ScoreOptions):
     pasts: str | None = None
     output: str | None = None
     device: str = "auto"
+    compile: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -85,6 +85,7 @@ class PredictOptions(TiledOptions):
         at: a single place, latitude,longitude, or row,column if the input has neither, as values
             (.csv)
         device: cpu, cuda, mps; auto takes cuda if available
+        compile: compile recurrent cells once a long call has shown that it pays back; false never
 
     Raises:
         ValueError: a value out of its range, or options that exclude each other.
@@ -101,6 +102,7 @@ class PredictOptions(TiledOptions):
     probability: float | None = None
     at: str | None = None
     device: str = "auto"
+    compile: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,6 +127,7 @@ class StreamOptions(ForecastOptions):
         wait: seconds without a new frame after which a growing folder counts as finished
         reading: read options that differ from training
         device: cpu, cuda, mps; auto takes cuda if available
+        compile: compile recurrent cells once a long call has shown that it pays back; false never
 
     Raises:
         ValueError: a value out of its range.
@@ -136,6 +139,7 @@ class StreamOptions(ForecastOptions):
     wait: float = 5.0
     reading: ReadingAsTrained = None
     device: str = "auto"
+    compile: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

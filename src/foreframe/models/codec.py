@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.packed import GroupNorm, PackedConv2d
+from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n _ _ _"]  # of any channels and size
@@ -185,7 +185,7 @@ def _norm(width: int, norm: str) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     groups = next(n for n in range(max(1, width // 16), 0, -1) if width % n == 0)
-    return GroupNorm(groups, width)
+    return nn.GroupNorm(groups, width)
 
 
 CODECS: dict[str, type[Patches] | type[Strided]] = {"patches": Patches, "strided": Strided}

@@ -63,8 +63,8 @@ class one_pass:  # noqa: N801 - used as a function is
 
     Args:
         like: any tensor on the device of the pass.
-        compiled: whether the elementwise part is compiled: see `why_not_compiled`. None: on CUDA,
-            where that works.
+        compiled: whether the elementwise part is compiled: see `why_not_compiled`. None: where that
+            works, on CUDA at once and on a CPU from `PAYS` on.
     """
 
     def __init__(self, like: Tensor, compiled: bool | None = None) -> None:
@@ -335,18 +335,24 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
     def ways(compiled: bool) -> _Ways:
         return _Ways(plain, compiled)
 
+    work = 0  # values of the first map so far, of those that are compiled by themselves
+
     @wraps(function)
     def run(*inputs: Any) -> Any:
+        nonlocal work
         like = next(value for value in inputs if _is_map(value))
         current = _pass_for(like)
         if current is None:
             return function(*inputs)
-        by_itself = current.compiled is None and _compiles_by_itself(current.device)
-        compiled = bool(current.compiled) or by_itself
+        tensors = (value for value in inputs if isinstance(value, Tensor))
+        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        compiled = bool(current.compiled)
+        if current.compiled is None and (current.device == "cuda" or like.numel() > SMALL):
+            work += like.numel() * (3 if learns else 1)
+            compiled = (current.device == "cuda" or work >= PAYS) and _compiles(current.device)
         if not compiled and like.numel() <= SMALL:
             return plain(*inputs)
-        tensors = (value for value in inputs if isinstance(value, Tensor))
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        if learns:
             return _Pointwise.apply(ways(compiled), *inputs)
         return _maps(ways(compiled).forward(*_rows(inputs)), like)
 
@@ -515,6 +521,10 @@ def _blocks(inputs: tuple[Any, ...]) -> Any:
     ]
 
 
+# Values of a cell's first map after which a process on a CPU compiles what it computes from them:
+# so far it has taken about as long as compiling will, which may take 12 seconds, so that a process
+# loses half of its time to it at the worst. About 25 forecasts of 4 clips by `tutorial`.
+PAYS = 2**32
 WORTH = 2**17  # values of a layer's map from which compiling is earned back within a minute
 
 
@@ -538,11 +548,14 @@ def why_not_compiled(device: str) -> str:
 
 
 @cache
-def _compiles_by_itself(device: str) -> bool:
-    """On CUDA, where compiling takes little, wherever it works."""
-    if device != "cuda":
-        return False
+def _compiles(device: str) -> bool:
+    """Whether compiling works here; said in a line, once."""
     why = why_not_compiled(device)
-    if why and find_spec("triton") is not None:
+    if not why and device == "cpu":
+        warn(
+            "recurrent cells are compiled from here on, which so long a run pays back; --compile "
+            "false, or model.compiled = False in Python, leaves that out"
+        )
+    if why and device == "cuda" and find_spec("triton") is not None:
         warn(f"recurrent cells are not compiled, and slower for it: {why}")
     return not why

@@ -123,18 +123,6 @@ class PackedConv2d(nn.Conv2d):
         return weights.convolve(x.to(weights.dtype, memory_format=LAST), silu=silu)
 
 
-class GroupNorm(nn.GroupNorm):
-    """An `nn.GroupNorm` that reads and writes maps in their own precision where no gradients are
-    computed; autocast would have both in float32. It computes in float32 all the same.
-    """
-
-    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        if torch.is_grad_enabled() or runs_plain(x) or x.is_cuda:
-            return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(x)
-
-
 class Sequential(nn.Sequential):
     """An `nn.Sequential` in which a `PackedConv2d` and the SiLU after it are one kernel."""
 

@@ -18,7 +18,7 @@ from foreframe.models.at_once import AtOnce
 from foreframe.models.interface import State, counted, filled, first_of, joined, kept
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
-from foreframe.models.packed import GroupNorm, PackedConv2d, Sequential
+from foreframe.models.packed import PackedConv2d, Sequential
 
 GROUPS = 8  # of the translators' grouped convolutions
 # Of the spatial encoder's four convolutions; the decoder goes back the same way.
@@ -198,14 +198,14 @@ class SimVP(AtOnce):
 
 def _down(channels: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(
-        PackedConv2d(channels, width, 3, stride, padding=1), GroupNorm(2, width), nn.SiLU()
+        PackedConv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(2, width), nn.SiLU()
     )
 
 
 def _up(width: int, stride: int) -> nn.Module:
     """The mirror of `_down`: twice the size by pixel shuffle where that halved it."""
     widen = PackedConv2d(width, width * stride**2, 3, padding=1)
-    return nn.Sequential(widen, nn.PixelShuffle(stride), GroupNorm(2, width), nn.SiLU())
+    return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
 
 
 class _Inception(nn.Module):
@@ -243,7 +243,7 @@ class _Mixed(nn.Module):
         self.sizes = nn.ModuleList(
             nn.Sequential(
                 PackedConv2d(inner, out, k, padding=k // 2, groups=GROUPS),
-                GroupNorm(GROUPS, out),
+                nn.GroupNorm(GROUPS, out),
                 nn.LeakyReLU(0.2),
             )
             for k in kernels
@@ -261,7 +261,7 @@ class _Gated(nn.Module):
     def __init__(self, channels: int, out: int, expansion: int = 8) -> None:
         super().__init__()
         inner = expansion * channels
-        self.norm_1, self.norm_2 = GroupNorm(1, channels), GroupNorm(1, channels)
+        self.norm_1, self.norm_2 = nn.GroupNorm(1, channels), nn.GroupNorm(1, channels)
         self.attention = _LargeKernel(channels)
         self.mlp = nn.Sequential(
             PackedConv2d(channels, inner, 1),
@@ -306,7 +306,7 @@ class _Mixing(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
-        self.norm = GroupNorm(1, width)
+        self.norm = nn.GroupNorm(1, width)
         self.mix = Sequential(
             PackedConv2d(width, 2 * width, 1), nn.SiLU(), PackedConv2d(2 * width, width, 1)
         )

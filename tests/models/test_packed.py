@@ -1,0 +1,69 @@
+"""Convolutions that keep their weights ready: as torch's, whatever happens to the weights."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from foreframe.models import packed
+from foreframe.models.packed import PackedConv2d, Sequential
+
+
+def as_torch_has_it(conv: PackedConv2d, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.conv2d(
+        x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
+    )
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"stride": 2, "bias": False}, {"groups": 4, "dilation": 2}, {"padding_mode": "circular"}],
+    ids=str,
+)
+def test_forecasts_are_those_of_plain_convolutions(how, bf16) -> None:
+    """And weights that are changed, replaced or moved to another dtype are seen at once."""
+    torch.manual_seed(0)
+    conv = PackedConv2d(8, 12, 3, **{"padding": 1, **how})
+    x = torch.rand(2, 8, 7, 9)
+    plain = copy.deepcopy(conv)
+    plain.__class__ = nn.Conv2d  # type: ignore[assignment]
+    with torch.no_grad():
+        for change in (
+            lambda c: None,
+            lambda c: c.weight.mul_(2),
+            lambda c: setattr(c, "weight", nn.Parameter(c.weight * 3)),
+            lambda c: c.load_state_dict({k: v + 0.5 for k, v in c.state_dict().items()}),
+            lambda c: setattr(c.weight, "data", c.weight - 1),
+        ):
+            change(conv)
+            change(plain)
+            for size in ((7, 9), (4, 12)):
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    ours, theirs = (one(x[..., : size[0], : size[1]]) for one in (conv, plain))
+                assert ours.dtype == theirs.dtype
+                torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5 + 0.01 * bf16)
+    torch.testing.assert_close(conv.double()(x.double()), plain.double()(x.double()))
+
+
+def test_silu_after_a_convolution_is_its_own_in_a_sequence() -> None:
+    """And of one after anything else nothing changes; nor in training."""
+    torch.manual_seed(0)
+    layers = [PackedConv2d(3, 4, 1), nn.SiLU(), nn.SiLU(), PackedConv2d(4, 2, 3), nn.ReLU()]
+    x = torch.rand(2, 3, 6, 5)
+    plain = x
+    for layer in layers:
+        plain = layer(plain)
+    with torch.no_grad():
+        torch.testing.assert_close(Sequential(*layers)(x), plain)
+    torch.testing.assert_close(Sequential(*layers)(x), plain)
+
+
+def test_weights_go_with_their_convolution() -> None:
+    conv = PackedConv2d(1, 1, 1)
+    with torch.no_grad():
+        conv(torch.rand(1, 1, 2, 2))
+    before = len(packed._kept)
+    del conv
+    assert len(packed._kept) == before - 1
