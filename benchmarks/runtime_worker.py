@@ -2,8 +2,8 @@
 
 Driven by runtimes.py over its pipes, which wrote into FOLDER what is to be run: task.json,
 past.npy, weights.pt, network.onnx and network-bf16.onnx. It forecasts, writes that to
-FOLDER/WAY.npy, prints "ready", or "cannot: " and why; then it answers each line it reads with the
-seconds of a forecast. Waiting costs the other workers no time.
+FOLDER/WAY.npy, prints "ready", or "cannot: " and why; then it answers "forecast" with the seconds
+of one, and "memory" with its peak in MiB. Waiting costs the other workers no time.
 
 WAY is foreframe, foreframe-compiled (cells compiled), plain (the tutorial's code), openvino or
 onnxruntime, each with -bf16 for bfloat16. torch is imported by the first three alone, so that the
@@ -39,6 +39,8 @@ def torch_way(way: str, bf16: bool, folder: Path, task: dict[str, Any]) -> Forec
         network = plain(network)
     elif way == "foreframe-compiled":
         compile_cells(network)
+    else:
+        network.compiled = False
     past = torch.from_numpy(np.load(folder / "past.npy"))
     network.eval()
     if way != "plain":  # as `Forecaster.load` lays weights, and `foreframe predict` keeps memory
@@ -119,6 +121,12 @@ def onnxruntime_way(bf16: bool, folder: Path, task: dict[str, Any]) -> Forecast:
     return lambda: session.run(None, {"past": past})[0]
 
 
+def peak() -> float:
+    """The most memory that this process held, in MiB (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def main(way: str, folder: Path) -> None:
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     name, bf16 = way.removesuffix("-bf16"), way.endswith("-bf16")
@@ -135,7 +143,10 @@ def main(way: str, folder: Path) -> None:
     forecast()  # runtimes plan their memory, and compilers compile, in the first
     np.save(folder / f"{way}.npy", forecast())
     print("ready", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line == "memory\n":
+            print(peak(), flush=True)
+            continue
         began, times = time.perf_counter(), 0
         while times == 0 or time.perf_counter() - began < REPEAT:
             forecast()

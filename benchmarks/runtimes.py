@@ -17,9 +17,11 @@ and then
 
 A network is exported once: the whole forecast, `network(past, 10)`, with its steps unrolled. Then
 all its ways wait in processes of their own (runtime_worker.py), and are asked in turn, one at a
-time, round after round; the table has medians, and ratios of them. The last column is how far a
-way's forecast lies from foreframe's in float32: where that of a float32 way is more than 1e-4,
-nothing is timed. Without --python, or without onnx, the two runtimes are left out. Leave bf16 out
+time, round after round; the table has medians, and ratios of them. `foreframe` is what the first
+forecasts of a process take, `foreframe-compiled` what later ones take by themselves. Memory is the
+peak of the whole process, with the libraries that it loads. The last column is how far a way's
+forecast lies from foreframe's in float32: where that of a float32 way is more than 1e-4, nothing is
+timed. Without --python, or without onnx, the two runtimes are left out. Leave bf16 out
 by --precisions float32 where the processor only emulates it.
 
 Weights are random; the tutorial's are enlarged until its forecasts vary from pixel to pixel, so
@@ -65,6 +67,7 @@ class Network:
 
 NETWORKS = {
     "tutorial": Network(("foreframe", "foreframe-compiled", "plain"), enlarged=6.0),
+    "quick": Network(("foreframe", "foreframe-compiled")),
     "simvp_small": Network(("foreframe",)),
 }
 WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES)
@@ -174,9 +177,9 @@ class Worker:
         if not self.cannot and kind != "ready":
             self._fail()
 
-    def ask(self) -> float:
+    def ask(self, what: str) -> float:
         assert self.process.stdin is not None
-        self.process.stdin.write("forecast\n")
+        self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
         return float(self._answer() or self._fail())
 
@@ -209,8 +212,8 @@ def measure(
     folder: Path,
     forecast: Any,
     given: argparse.Namespace,
-) -> tuple[dict[str, list[float]], dict[str, float], dict[str, str]]:
-    """By way: seconds of each round; the difference from `forecast`; why it cannot."""
+) -> tuple[dict[str, list[float]], dict[str, float], dict[str, str], dict[str, float]]:
+    """By way: seconds of each round; the difference from `forecast`; why it cannot; peak MiB."""
     with workers(ways, folder, given) as waiting:
         cannot = {worker.way: worker.cannot for worker in waiting if worker.cannot}
         able = [worker for worker in waiting if not worker.cannot]
@@ -223,8 +226,9 @@ def measure(
         for _ in range(given.rounds):
             for worker in able:
                 time.sleep(REST)
-                taken[worker.way].append(worker.ask())
-    return taken, apart, cannot
+                taken[worker.way].append(worker.ask("forecast"))
+        memory = {worker.way: worker.ask("memory") for worker in able}
+    return taken, apart, cannot, memory
 
 
 def check_near(apart: Mapping[str, float]) -> None:
@@ -245,6 +249,7 @@ HEADINGS = (
     "fastest to slowest, s",
     "x foreframe float32",
     "x foreframe of its dtype",
+    "peak MiB",
     "largest difference",
 )
 
@@ -255,19 +260,20 @@ def rows(
     taken: Mapping[str, Sequence[float]],
     apart: Mapping[str, float],
     cannot: Mapping[str, str],
+    memory: Mapping[str, float],
 ) -> list[str]:
     """Lines of the table. Its ratios are of speed: above 1 is faster than foreframe, uncompiled."""
     lines = []
     middle = {way: median(seconds) for way, seconds in taken.items()}
     for way in ways:
         if way in cannot:
-            cells = ["cannot", "", "", "", ""]
+            cells = ["cannot", "", "", "", "", ""]
         else:
             took, own = middle[way], "foreframe-bf16" if way.endswith("-bf16") else "foreframe"
             bases = [middle.get(base) for base in ("foreframe", own)]
             ratios = ["" if base is None else f"{base / took:.2f}" for base in bases]
             spread = f"{min(taken[way]):.3f} to {max(taken[way]):.3f}"
-            cells = [f"{took:.3f}", spread, *ratios, f"{apart[way]:.1e}"]
+            cells = [f"{took:.3f}", spread, *ratios, f"{memory[way]:.0f}", f"{apart[way]:.1e}"]
         lines.append(f"| {' | '.join([network, way, *cells])} |")
     return lines
 
@@ -325,8 +331,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             forecast = prepare(name, folder, any(way in RUNTIMES for way in chosen), given)
-            taken, apart, cannot = measure(ways, folder, forecast, given)
-        print("\n".join(rows(name, ways, taken, apart, cannot)), flush=True)
+            taken, apart, cannot, memory = measure(ways, folder, forecast, given)
+        print("\n".join(rows(name, ways, taken, apart, cannot, memory)), flush=True)
         notes |= cannot
     for way, why in notes.items():
         print(f"\n{way} cannot: {why}")

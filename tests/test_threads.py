@@ -26,8 +26,8 @@ def seen(program: str, **given: str) -> list[str]:
 @pytest.mark.parametrize(
     ("program", "given", "expected"),
     [
-        ("import foreframe", {}, ["3000", "0", "-"]),
-        ("import foreframe.cli", {}, ["3000", "0", "-"]),
+        ("import foreframe", {}, ["10000", "0", "-"]),
+        ("import foreframe.cli", {}, ["10000", "0", "-"]),
         ("import foreframe", {"GOMP_SPINCOUNT": "7"}, ["7", "0", "-"]),
         ("import foreframe", {"OMP_WAIT_POLICY": "active"}, ["-", "-", "active"]),
         ("import torch, foreframe", {}, ["-", "-", "-"]),  # too late

@@ -15,7 +15,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     # OpenMP's threads that wait for each other sleep soon, so that other processes get their cores:
     # GNU's after so many rounds, Intel's and LLVM's after so many milliseconds. Read once, when
     # torch is loaded; loader workers and child processes inherit it (docs/performance.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 _NAMES = {  # of a module: the public names that live there

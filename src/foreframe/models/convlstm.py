@@ -100,7 +100,8 @@ def _after_convolution(
     if peephole is not None:
         W_ci, W_cf, W_co = peephole
         i, f = i + W_ci * c, f + W_cf * c
-    c = torch.sigmoid(f + forget_bias) * c + torch.sigmoid(i) * tanh(g)
+    f = f + forget_bias if forget_bias else f  # a pass over all values
+    c = torch.addcmul(torch.sigmoid(i) * tanh(g), torch.sigmoid(f), c)
     o = torch.sigmoid(o if peephole is None else o + W_co * c)
     return (o * tanh(c)).to(gates.dtype), c
 

@@ -361,8 +361,8 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @unwrap  # cells call it where they are compiled: checks of types would be traced, too
 def tanh(x: Tensor) -> Tensor:
-    """2σ(2x) - 1, exact but for the last bit: on a CPU torch's tanh takes six times its sigmoid."""
-    return 2 * torch.sigmoid(2 * x) - 1
+    """1 - 2σ(-2x), exact but for the last bit: on a CPU torch's tanh takes six sigmoids."""
+    return torch.rsub(torch.sigmoid(-2 * x), 1, alpha=2)
 
 
 class _Ways:

@@ -192,8 +192,8 @@ def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tenso
     """
     d = torch.arange(1 - patch, size, device=start.device) - start[..., None]
     if width is not None:
-        # Far from its centre 0, not a denormal number, with which processors multiply slowly.
-        k = F.threshold(torch.exp(-0.5 * (d / width[..., None]) ** 2), 1e-12, 0.0)
+        # Far from its centre about 1e-12, not a denormal number, which processors handle slowly.
+        k = torch.exp((-0.5 * (d / width[..., None]) ** 2).clamp(min=-28.0))
         k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
     else:
         d = d.abs()
@@ -202,7 +202,7 @@ def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tenso
     if torch.compiler.is_exporting():  # where the size of a view may not be a variable
         pixel = torch.arange(patch, device=start.device)[:, None]
         return k[..., pixel + torch.arange(size, device=start.device)]
-    return k.unfold(-1, size, 1)
+    return k.unfold(-1, size, 1).contiguous()  # else its product is taken patch by patch
 
 
 HEADS: dict[str, type[Head]] = {
