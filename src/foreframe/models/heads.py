@@ -175,8 +175,8 @@ class Carry(Head):
         row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
         column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
         # With n = i j patches: (b,steps,n,p,H), and of columns (b,steps,n,p,W).
-        k_rows = _kernel(row.flatten(2), widths[0], p, i * p)
-        k_columns = _kernel(column.flatten(2), widths[1], p, j * p)
+        k_rows = _kernel(row.flatten(2), widths[0], p, i * p, maps.dtype)
+        k_columns = _kernel(column.flatten(2), widths[1], p, j * p, maps.dtype)
         weight = torch.sigmoid(motion[:, :, 4]).flatten(2)[:, :, None, :, None, None]
         patches = F.pixel_unshuffle(padded(last, p), p).view(b, 1, c, p, p, i * j)
         # (b,steps,c,n,p,p), columns first, and the last pixel first, as the kernels have them.
@@ -186,9 +186,11 @@ class Carry(Head):
         return frames[..., :h, :w].to(last.dtype), sums
 
 
-def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tensor:
-    """(...,patch,size): where a patch's rows (or columns), the last one first, go when the first
-    goes to `start`, by a Gaussian of that width, or else by cubics.
+def _kernel(
+    start: Tensor, width: Tensor | None, patch: int, size: int, dtype: torch.dtype
+) -> Tensor:
+    """(...,patch,size) in that dtype: where a patch's rows (or columns), the last one first, go
+    when the first goes to `start`, by a Gaussian of that width, or else by cubics.
     """
     d = torch.arange(1 - patch, size, device=start.device) - start[..., None]
     if width is not None:
@@ -199,6 +201,7 @@ def _kernel(start: Tensor, width: Tensor | None, patch: int, size: int) -> Tenso
         d = d.abs()
         near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
         k = torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    k = k.to(dtype)  # that of the products to come, before each value is repeated for a patch
     if torch.compiler.is_exporting():  # where the size of a view may not be a variable
         pixel = torch.arange(patch, device=start.device)[:, None]
         return k[..., pixel + torch.arange(size, device=start.device)]
