@@ -37,7 +37,8 @@ from foreframe.models.packed import (
 # more are slow too.
 AT_ONCE = 2**14
 # Where it is not compiled, the elementwise part works on blocks whose largest map has so many
-# values: with its intermediate values about what a core's cache holds. Without blocks, a forecast
+# values for each thread, of bfloat16, which is widened on the way, half as many: with the
+# intermediate values about what a core's cache holds. Without blocks, a forecast
 # by `tutorial` in bf16 takes 1.23 times the processor time, and a training, which then keeps the
 # intermediate values, 2.1 times the memory in float32 and 3.3 times in bf16, though only .85 to .91
 # of the time of a step.
@@ -512,7 +513,8 @@ def _maps(out: Any, like: Tensor) -> Any:
 def _blocks(inputs: tuple[Any, ...]) -> Any:
     """The inputs in parts of some pixels each; on CUDA all at once."""
     maps = [value for value in inputs if _is_map(value)]
-    n, size = len(maps[0]), max(1, BLOCK // max(value.shape[1] for value in maps))
+    values = BLOCK * torch.get_num_threads() * maps[0].element_size() // 4
+    n, size = len(maps[0]), max(1, values // max(value.shape[1] for value in maps))
     if maps[0].is_cuda or n <= size:
         return [inputs]
     return [
