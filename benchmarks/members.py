@@ -59,6 +59,7 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
     digits = foreframe.MovingMNIST("test", length=window.length)
     clips = digits.batch(list(range(given["batch"]))).float()
     if way in WAYS["forecast"]:
+        network.to(memory_format=torch.channels_last)  # as loaded ones are
         forecaster = foreframe.Forecaster(network, window)
         past, precision = clips[:, :FRAMES], "bf16-mixed" if given["bf16"] else "32-true"
         return lambda: forecaster.predict(

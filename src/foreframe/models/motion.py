@@ -242,9 +242,15 @@ def sampled(
     h, w = values.shape[-2:]
     # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
     x, y = (2 * places[:, 0] + 1) / w - 1, (2 * places[:, 1] + 1) / h - 1
+    return _at_grid(values, torch.stack([x, y], dim=-1), mode)
+
+
+def _at_grid(
+    values: Float[Tensor, "b c _ _"], grid: Float[Tensor, "b h w 2"], mode: str
+) -> Float[Tensor, "b c h w"]:
+    """As `sampled`, at places in the [-1,1] of grid_sample."""
     if values.is_meta:  # torch takes longer for the shape alone than elsewhere for the values
-        return values.new_empty(*values.shape[:2], *places.shape[-2:])
-    grid = torch.stack([x, y], dim=-1)
+        return values.new_empty(*values.shape[:2], *grid.shape[1:3])
     return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
@@ -256,9 +262,12 @@ def displaced(
     """The value that lies so many pixels (columns, rows) from each place, in float32; `mode` as of
     `sampled`.
     """
-    far = by.flatten(0, -4)
-    places = pixels(far) + far
-    return sampled(values.flatten(0, -4).float(), places.float(), mode).view(values.shape)
+    far = by.flatten(0, -4).float()
+    places = pixels(far)
+    side = places[..., -1:, -1:] + 1
+    # Every frame of every member goes through this: the grid is made in one pass.
+    grid = torch.addcmul((2 * places + 1) / side - 1, far, 2 / side).movedim(1, -1)
+    return _at_grid(values.flatten(0, -4).float(), grid, mode).view(values.shape)
 
 
 def blurred(
