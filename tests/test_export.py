@@ -1,6 +1,7 @@
 """Exported forecasters give what foreframe gives, and need nothing of it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 from foreframe import Forecaster, Scaling, Window
+from foreframe.api import _known_scores, _rounded
 from foreframe.cli import main
 from foreframe.forecasting.forecast_options import ExportOptions
-from foreframe.forecasting.graphs import ENTERING, graphs
+from foreframe.forecasting.graphs import ENTERING, _triton, graphs
+from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, members
 from small import SMALL, built
 
@@ -43,7 +46,7 @@ def sides(graph) -> tuple:
     return graph.inputs, graph.outputs
 
 
-@pytest.mark.parametrize("name", ["tutorial", "quick", "noise_one_core"])
+@pytest.mark.parametrize("name", ["tutorial", "quick", "noise_one_core", "attention"])
 @torch.no_grad()
 def test_graphs_make_the_forecast(name: str) -> None:
     """Before anything is exported: the parts one after the other are `predict`."""
@@ -57,6 +60,8 @@ def test_graphs_make_the_forecast(name: str) -> None:
         named = dict(zip(encode.module.results, encode.module(*values), strict=True))
     made = begin.module(*(named[n] for n in begin.module.names))
     named, frames = dict(zip(begin.module.results, made, strict=True)), []
+    types = [value.dtype for value in step.example((1, 24, 32))]
+    assert [named[n].dtype for n in step.module.names] == types
     for _ in range(3):
         made = step.module(*(named[n] for n in step.module.names))
         named = dict(zip(step.module.results, made, strict=True))
@@ -74,24 +79,81 @@ def export(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_onnx_file_runs_without_foreframe(tmp_path, monkeypatch) -> None:
-    pytest.importorskip("onnxruntime")
+    runtime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)
-    small().save("saved")
-    done = export("saved", "-o", "out", "--steps", "2")
+    small().save("saved", half=True)
+    done = export("saved", "-o", "out", "--steps", "2", "--half", "true")
     assert done.returncode == 0, done.stderr
     parity = json.loads(Path("out/parity.json").read_text())
     assert parity.keys() == {"encode", "begin", "step", "forecast"}
     assert max(parity.values()) < 1e-5
-    np.save("clip.npy", CLIP[:, :, :21])  # which 8 does not divide
+    clip = CLIP[:, :, :21].copy()  # which 8 does not divide
+    clip[0, 0, 2:5], clip[3:, 0, 9], clip[:, 0, 7, 7] = np.nan, np.nan, np.nan
+    np.save("clip.npy", clip)
     done = subprocess.run(
         [sys.executable, "out/example.py", "clip.npy", "made.npy", "--steps", "6"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    expected = Forecaster.load("saved").predict(CLIP[:, :, :21], 6)
+    expected = Forecaster.load("saved").predict(clip, 6)
+    assert np.isnan(expected[:, 0, 7, 7]).all()
     np.testing.assert_allclose(np.load("made.npy"), expected, atol=1e-5)
+    whole = runtime.InferenceSession("out/forecast.onnx")
+    past = np.pad(clip[None, 1:], [(0, 0)] * 3 + [(0, 3), (0, 0)], mode="edge")
+    made = whole.run(["frames"], {"past": past})[0][0, :, :, :21]
+    expected = Forecaster.load("saved").predict(clip[1:], 2)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    stored = {weight.data_type for weight in onnx.load("out/step.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in stored
+    assert "which they were already" in Path("out/card.md").read_text()
+    for part in parity:
+        session = runtime.InferenceSession(f"out/{part}.onnx")
+        for kind, tensors in (("input", session.get_inputs()), ("output", session.get_outputs())):
+            dims = [[n if isinstance(n, int) else -1 for n in one.shape[1:]] for one in tensors]
+            assert all(isinstance(one.shape[0], str) for one in tensors)  # the clips
+            assert in_triton(Path(f"out/triton/{part}/config.pbtxt").read_text(), kind) == [
+                (one.name, "TYPE_FP32", shape) for one, shape in zip(tensors, dims, strict=True)
+            ]
     done = export("saved", "-o", "out")
     assert (done.returncode, "output out is there already" in done.stderr) == (2, True)
+
+
+def in_triton(config: str, kind: str) -> list[tuple[str, str, list[int]]]:
+    """Names, types and dimensions of the inputs or outputs of a config.pbtxt."""
+    found = re.findall(rf"{kind} {{ name: \"(\w+)\" data_type: (\w+) dims: (\[.*?\])", config)
+    return [(name, of, json.loads(dims)) for name, of, dims in found]
+
+
+def test_triton_takes_a_number_of_each_clip_by_reshape() -> None:
+    """Its shapes may not be empty: the model's (B,) is its (B,1)."""
+    onnx = pytest.importorskip("onnx")
+    seen = onnx.helper.make_tensor_value_info("seen", onnx.TensorProto.FLOAT, ["b"])
+    known = onnx.helper.make_tensor_value_info("known", onnx.TensorProto.BOOL, ["b", 4])
+    config = _triton(onnx.helper.make_graph([], "step", [seen, known], [seen]))
+    assert in_triton(config, "input") == [("seen", "TYPE_FP32", [1]), ("known", "TYPE_BOOL", [4])]
+    assert config.count("dims: [1] reshape: { shape: [] }") == 2
+
+
+@pytest.mark.slow
+def test_half_is_kept_where_it_costs_no_score() -> None:
+    forecaster = small()
+    forecaster.trained = Trained("moving_mnist")
+    rounded, cost = _rounded(forecaster, forecaster, ExportOptions(half=True))
+    numbers = re.findall(r"[\d.]+ (?=in float32|with)", cost)
+    assert len({*numbers}) == 2  # both, which are not the same
+    weights = torch.cat([weight.flatten() for weight in rounded.model.parameters()])
+    torch.testing.assert_close(weights.half().float(), weights, rtol=0, atol=0)
+    with torch.no_grad():
+        forecaster.model.output.last.weight[0, 0] = 1e6  # beyond what float16 holds
+    with pytest.raises(ValueError, match=r"more than \.5 % larger: MSE of 32 validation clips"):
+        _rounded(forecaster, forecaster, ExportOptions(half=True))
+
+
+def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
+    assert "fair CRPS" in _known_scores("moving-mnist")
+    assert _known_scores("persistence") == ""
+    (tmp_path / "config.yaml").touch()
+    assert "no validation yet" in _known_scores(str(tmp_path))
 
 
 @pytest.mark.slow
@@ -136,8 +198,23 @@ def test_a_members_noise_is_given(tmp_path) -> None:
     np.testing.assert_allclose(made, expected.clamp(0, 1).numpy(), atol=1e-5)
 
 
-def test_what_does_not_export_is_told(capsys, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("quick", ["--members", "true"], "draws no members"),
+        ("quick", ["--half", "true"], "does not tell what it was trained on"),
+        ("quick", ["--half", "true", "--format", "pt2"], "half is of onnx and openvino"),
+        ("nowcast", ["--steps", "2"], "cannot find OpenCV's motion"),
+    ],
+)
+def test_what_does_not_export_is_told(
+    name: str, words: list[str], told: str, capsys, tmp_path, monkeypatch
+) -> None:
+    pytest.importorskip("cv2")
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "persistence", "-o", "out", "--members", "true"]) == 2
-    assert "draws no members" in capsys.readouterr().err
+    small(name).save("saved")
+    assert main(["export", "saved", "-o", "out", *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
     assert not Path("out").exists()

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from foreframe.base.files import atomic_folder, check_writable
+from foreframe.base.files import atomic_folder, check_writable, exists
 from foreframe.base.schema import typed
-from foreframe.base.shipped import name_of
+from foreframe.base.shipped import WEIGHTS, name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
 from foreframe.clips.scaling import Scaling
 from foreframe.evaluation import EvaluateOptions
@@ -293,17 +294,72 @@ def export(
 
     Raises:
         ValueError: a model that does not export, a package that is missing, a folder that is there
-            already or cannot be written.
+            already or cannot be written; half where the error grows, or cannot be measured.
     """
     options = _options(options or ExportOptions(), changes)
+    from foreframe.forecasting.forecaster import Forecaster
     from foreframe.forecasting.graphs import export_to
 
     forecaster, _ = _forecaster(what)
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"output {path} is there already: name a new folder")
+    scores = "" if isinstance(what, Forecaster) else _known_scores(os.fspath(what))
+    if options.half:
+        forecaster, cost = _rounded(what, forecaster, options)
+        scores = f"{scores}\n\n{cost}".strip()
     with atomic_folder(path) as rough:
-        return export_to(rough, forecaster, options)
+        return export_to(rough, forecaster, options, scores)
+
+
+def _known_scores(what: str) -> str:
+    """What the files of a forecaster say of its scores, as Markdown; "" if nothing. Of a run the
+    report on its own data unless its best checkpoint is newer, or else its validations.
+    """
+    folder = Path(what) if exists(what) else WEIGHTS / what
+    report, best = folder / "evaluation/scorecard.json", folder / "checkpoints/best.ckpt"
+    if report.is_file() and not (best.is_file() and best.stat().st_mtime > report.stat().st_mtime):
+        return f"```text\n{Card(json.loads(report.read_text(encoding='utf-8')))}\n```"
+    if (folder / "config.yaml").is_file():
+        return f"```text\n{Run(folder)}\n```"
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return text.partition("\n## Scores\n")[2].strip()
+
+
+def _rounded(
+    what: Any, forecaster: "Forecaster", options: ExportOptions
+) -> tuple["Forecaster", str]:
+    """A copy whose weights are those that float16 holds, and a sentence on what that costs; raises
+    as `export`.
+    """
+    rounded = copy(forecaster)
+    rounded.model = deepcopy(forecaster.model).half().float()
+    before, after = forecaster.model.state_dict(), rounded.model.state_dict()
+    if all(bool((before[name] == value).all()) for name, value in after.items()):
+        return rounded, "Weights are stored as float16, which they were already."
+    members = 4 if options.members else None
+    how = EvaluateOptions(clips=32, baselines=(), members=members, split="validation", device="cpu")
+    try:
+        scored = open_scored(what, how)
+    except ValueError as error:
+        reason = f"its validation clips, which do not open here: {error}"
+        raise ValueError(f"half is kept only where it scores as well on {reason}") from None
+    errors = []
+    for model in (forecaster.model, rounded.model):
+        scored.forecaster.model = model
+        card = scored.score()
+        if members:
+            errors.append(card["ensemble"]["model"]["scores"]["standard"]["fair_crps"]["overall"])
+        else:
+            errors.append(card["scores"]["model"]["standard"]["mse"]["overall"])
+    told = (
+        f"{'fair CRPS' if members else 'MSE'} of {card['clips']} validation clips {errors[0]:.6g} "
+        f"in float32, {errors[1]:.6g} with weights as float16"
+    )
+    if not errors[1] <= 1.005 * errors[0]:
+        raise ValueError(f"half makes the error more than .5 % larger: {told}; export without it")
+    return rounded, f"Weights are stored as float16, arithmetic is float32: {told}."
 
 
 @dataclass(frozen=True, eq=False)

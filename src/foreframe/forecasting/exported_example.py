@@ -21,8 +21,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise of a member")
     given = parser.parse_args()
     about = json.loads((HERE / "about.json").read_text())
-    if any(name.startswith("outside_") for name in about["parts"]["begin"]["inputs"]):
-        raise SystemExit("begin takes a motion that this example cannot find: see outside_00")
+    if about["beyond_example"]:
+        raise SystemExit(f"this example cannot make {', '.join(about['beyond_example'])}: card.md")
     encode, begin, step = (
         onnxruntime.InferenceSession(str(HERE / f"{name}.onnx"))
         for name in ("encode", "begin", "step")

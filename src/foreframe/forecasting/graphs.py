@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import State, members
 from foreframe.models.interface import fixed_size
 from foreframe.models.motion import blurred
-from foreframe.models.noise import KEYS
+from foreframe.models.noise import KEYS, Noise
 
 OPSET = 18
 LONGEST = 4096  # pixels of a side
@@ -37,22 +38,28 @@ LONGEST = 4096  # pixels of a side
 # frames that a graph takes, and those that it makes.
 LAST, TAKEN, MADE = "/last", "/taken", "/made"
 ENTERING = ("known", "noise")  # inputs of a step that are no state
+CLIPS = 16  # at once in Triton, at most
+TYPES = {1: "TYPE_FP32", 7: "TYPE_INT64", 9: "TYPE_BOOL"}  # of ONNX's numbers, in Triton
+FEW = 64  # numbers, which are stored as they are
+
+Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
+"""Runs an exported file: inputs by name -> its outputs in their order."""
 
 
-def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> dict[str, float]:
+def export_to(
+    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str = ""
+) -> dict[str, float]:
     """Write the graphs of a forecaster to a folder that is there, with a card, an example that runs
     them without foreframe, and parity.json: the largest differences from the model at sizes other
     than those of the export, as a share of the values' range. Returns these.
 
+    Args:
+        folder, forecaster, options: with `options.half` float16 must hold the weights.
+        scores: Markdown of the card.
+
     Raises:
         ValueError: a model that does not export, a package that is missing.
     """
-    formats: dict[str, Callable[[Graph, Path], Runner]] = {
-        "onnx": _onnx,
-        "openvino": _openvino,
-        "pt2": _pt2,
-    }
-    write = formats[options.format]
     parts = graphs(forecaster, options)
     if any(name.startswith("outside_") for name in parts[1].inputs):
         warn(
@@ -61,27 +68,19 @@ def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> d
         )
     parity = {}
     for graph in parts:
-        run = write(graph, folder)
+        run = WRITERS[options.format](graph, folder, options.half)
         parity[graph.name] = max(graph.distance(run, size) for size in graph.other_sizes())
     about = _about(forecaster, parts, options) | {"parity": parity}
     for name, values in (("about", about), ("parity", parity)):
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    (folder / "card.md").write_text(_card(about), encoding="utf-8")
+    (folder / "card.md").write_text(_card(about, scores), encoding="utf-8")
     if options.format == "onnx":
         shutil.copyfile(Path(__file__).with_name("exported_example.py"), folder / "example.py")
     return parity
 
 
-Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
-"""Runs an exported file: inputs by name -> its outputs in their order."""
-
-
 class Part(nn.Module):
     """A function of tensors in order, made of one of tensors by name. It holds the weights."""
-
-    function: Callable[[State], State]
-    names: Sequence[str]
-    results: Sequence[str]
 
     def __init__(
         self,
@@ -97,7 +96,7 @@ class Part(nn.Module):
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
         found = self.function(dict(zip(self.names, values, strict=True)))
         # An input that is handed on is copied: a runtime may refuse the same name twice.
-        return tuple(found[name] + 0 for name in self.results)
+        return tuple((found[name] + 0).to(found[name].dtype) for name in self.results)
 
 
 @dataclass
@@ -174,9 +173,9 @@ class Graph:
         named = zip(self.inputs, args, strict=True)
         found = run({name: value.contiguous().numpy() for name, value in named})
         return max(
-            float(np.nan_to_num(np.abs(there - here.numpy())).max(initial=0))
+            float(np.nan_to_num(np.abs(there.astype(float) - here.numpy())).max(initial=0))
             / max(1.0, float(here.nan_to_num().abs().max()))
-            for here, there in zip(expected, found, strict=True)
+            for here, there in zip((value.float() for value in expected), found, strict=True)
         )
 
 
@@ -207,7 +206,7 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         frame = scaling.to_network(named[TAKEN])
         last = torch.where(frame.isnan(), named[LAST], frame)
         filled = torch.where(last.isnan(), 0.0, last)
-        return model.encode(filled.unsqueeze(1), state) | {LAST: last}
+        return model.encode(filled.unsqueeze(1), state or None) | {LAST: last}
 
     def begin(named: State) -> State:
         state = {name: value for name, value in named.items() if name != LAST}
@@ -217,17 +216,24 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         state = {name: value for name, value in named.items() if name != LAST}
         made, state = model.step(state)
         made = missing_where_unseen(made, named[LAST])
-        if options.members:
+        if "noise" in named:
             made = made.clamp(*scaling.network_bounds)
         return state | {MADE: scaling.to_units(made), LAST: named[LAST]}
 
+    def step_from_units(named: State) -> State:
+        known = {name: scaling.inputs_to_network(named[name]) for name in named if name == "known"}
+        return step(named | known)
+
     def forecast(named: State) -> State:
-        frames = scaling.to_network(named[TAKEN])
-        state = model.encode(frames[:, :1])
-        for t in range(1, frames.shape[1]):
-            state = model.encode(frames[:, t : t + 1], state)
-        begun = model.begin(state | model.outside(state, options.steps or 1))
-        return {MADE: scaling.to_units(model.advance(begun, options.steps or 1)[0])}
+        past, steps, made = named[TAKEN], options.steps or 1, []
+        state = {LAST: torch.full_like(past[:, 0], torch.nan)}
+        for frame in past.unbind(dim=1):
+            state = encode(state | {TAKEN: frame})
+        state = begin(state | model.outside(state, steps))
+        for _ in range(0, steps, model.horizon):
+            state = step(state)
+            made.append(state.pop(MADE))
+        return {MADE: torch.cat(made, dim=1)[:, :steps]}
 
     def encoded(size: tuple[int, int, int], t: int = 3) -> State:
         past = scaling.to_network(frames(size, t))
@@ -293,7 +299,7 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         ),
         part(
             "step",
-            step,
+            step_from_units,
             given | numbered(begun, "_in"),
             {MADE: "frames"} | numbered(begun, "_out"),
             ready,
@@ -328,21 +334,19 @@ def _smooth(b: int, t: int, c: int, h: int, w: int) -> Float[Tensor, "b t c h w"
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what exporters tell their own developers."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
-def _onnx(graph: Graph, folder: Path) -> Runner:
-    for module in ("onnx", "onnxscript"):
-        needed(module, "export", "export")
-    runtime = needed("onnxruntime", "export", "export")
+def _onnx(graph: Graph, folder: Path, half: bool) -> Runner:
+    needed("onnxscript", "export", "export")
+    onnx, runtime = (needed(module, "export", "export") for module in ("onnx", "onnxruntime"))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             graph.exported(),
@@ -351,29 +355,72 @@ def _onnx(graph: Graph, folder: Path) -> Runner:
             input_names=graph.inputs,
             output_names=graph.outputs,
             verbose=False,
+            optimize=False,  # which takes minutes for thousands of nodes
         )
         assert program is not None
     path = folder / f"{graph.name}.onnx"
-    program.save(str(path), external_data=False)
-    session = runtime.InferenceSession(str(path))
-    known = {one.name for one in session.get_inputs()}
+    settings = runtime.SessionOptions()
+    settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(path)
+    settings.log_severity_level = 3  # errors alone
+    runtime.InferenceSession(program.model_proto.SerializeToString(), settings)
+    model = onnx.load(path)
+    if half:
+        _store_as_half(model.graph)
+        onnx.save(model, path)
+    config = folder / "triton" / graph.name / "config.pbtxt"
+    config.parent.mkdir(parents=True)
+    config.write_text(_triton(model.graph), encoding="utf-8")
+    session = runtime.InferenceSession(path)
 
     def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        found: Sequence[np.ndarray] = session.run(
-            list(graph.outputs), {name: value for name, value in named.items() if name in known}
-        )
+        found: Sequence[np.ndarray] = session.run(list(graph.outputs), dict(named))
         return found
 
     return run
 
 
-def _openvino(graph: Graph, folder: Path) -> Runner:
+def _store_as_half(graph: Any) -> None:
+    """Store weights of an ONNX graph that float16 holds as such, each with a cast to float32."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        name, numbers = weight.name, numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            half = numbers.astype(np.float16)
+        if numbers.dtype == np.float32 and numbers.size >= FEW and (half == numbers).all():
+            weight.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
+            casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _triton(graph: Any) -> str:
+    """The config.pbtxt of an ONNX graph in a model repository of Triton. States are plain inputs
+    and outputs, as one part's go into another.
+    """
+    lines = ['backend: "onnxruntime"', f"max_batch_size: {CLIPS}", "dynamic_batching { }"]
+    for kind, tensors in (("input", graph.input), ("output", graph.output)):
+        for tensor in tensors:
+            of = tensor.type.tensor_type
+            dims = [axis.dim_value or -1 for axis in of.shape.dim][1:]  # without that of clips
+            shape = f"dims: {dims}" if dims else "dims: [1] reshape: { shape: [] }"
+            name = f'name: "{tensor.name}" data_type: {TYPES[of.elem_type]}'
+            lines.append(f"{kind} {{ {name} {shape} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _openvino(graph: Graph, folder: Path, half: bool) -> Runner:
     openvino = needed("openvino", "export", "export --format openvino")
-    _onnx(graph, folder)
-    model = openvino.convert_model(str(folder / f"{graph.name}.onnx"))
-    openvino.save_model(model, str(folder / f"{graph.name}.xml"), compress_to_fp16=False)
+    path = folder / f"{graph.name}.xml"
+    with TemporaryDirectory() as rough:
+        _onnx(graph, Path(rough), half=False)
+        model = openvino.convert_model(str(Path(rough) / f"{graph.name}.onnx"))
+        openvino.save_model(model, str(path), compress_to_fp16=half)
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16, where a processor has it
-    compiled = openvino.Core().compile_model(model, "CPU", exact)
+    compiled = openvino.Core().compile_model(str(path), "CPU", exact)
     known = {name for one in compiled.inputs for name in one.get_names()}
 
     def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -383,10 +430,10 @@ def _openvino(graph: Graph, folder: Path) -> Runner:
     return run
 
 
-def _pt2(graph: Graph, folder: Path) -> Runner:
+def _pt2(graph: Graph, folder: Path, half: bool) -> Runner:
     with _quiet():
         program = graph.exported()
-    torch.export.save(program, folder / f"{graph.name}.pt2")
+        torch.export.save(program, folder / f"{graph.name}.pt2")
     module: Any = program.module()
 
     def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -395,6 +442,9 @@ def _pt2(graph: Graph, folder: Path) -> Runner:
         return [value.numpy() for value in found]
 
     return run
+
+
+WRITERS = {"onnx": _onnx, "openvino": _openvino, "pt2": _pt2}
 
 
 def _about(
@@ -417,6 +467,9 @@ def _about(
         for name, value in zip(step.inputs, step.example((1, *step.size)), strict=True)
         if name in ENTERING
     }
+    beyond = {"outside_00", "known"}
+    if any(isinstance(module, Noise) for module in forecaster.model.modules()):
+        beyond.add("noise")  # with a structure in space and time
     return {
         "past": window.past,
         "future": window.future,
@@ -429,6 +482,7 @@ def _about(
         "parts": {g.name: {"inputs": g.inputs, "outputs": g.outputs} for g in parts},
         "start": start,
         "entering": entering,
+        "beyond_example": sorted(beyond & {name for graph in parts for name in graph.inputs}),
     }
 
 
@@ -441,33 +495,24 @@ def _sides(shape: Sequence[int], graph: Graph) -> list[Any]:
     return sides
 
 
-def _entering(begin: Sequence[str], step: Sequence[str]) -> list[str]:
-    """Lines on what the graphs take beside frames and states."""
-    lines = []
-    if any(name.startswith("outside_") for name in begin):
-        lines += [
-            "`begin` takes `outside_00`: the motion from frame to frame that OpenCV finds, columns "
-            "and rows in pixels (foreframe/models/optical_flow.py has how). The example cannot.",
-            "",
-        ]
-    if "noise" in step:
-        lines += [
-            "`begin` and `step` take `noise`: normal numbers of deviation 1, those of one member.",
-            "",
-        ]
-    if "known" in step:
-        lines += ["`step` takes `known`: the inputs of the frame that it makes.", ""]
-    return lines
+TAKES = {
+    "outside_00": "`begin` takes `outside_00`: the motion from frame to frame that OpenCV finds, "
+    "columns and rows in pixels (foreframe/models/optical_flow.py has how).",
+    "noise": "`begin` and `step` take `noise`: normal numbers of deviation 1, those of one member. "
+    "Models with `noise` among their arguments want it as foreframe/models/noise.py draws it.",
+    "known": "`step` takes `known`: the inputs of the frame that it makes, in their units.",
+}
+"""What the graphs take beside frames and states."""
 
 
-def _card(about: Mapping[str, Any]) -> str:
+def _card(about: Mapping[str, Any], scores: str) -> str:
     """card.md."""
     size = about["size"]
     frames = f"of {size[0]}x{size[1]} pixels" if size else "of any size"
     if not size and about["multiple"] > 1:
         frames += f" that {about['multiple']} divides (pad with the edge, and crop what comes out)"
     units = f" in {about['units']}" if about["units"] else ""
-    begin, step = (about["parts"][name]["inputs"] for name in ("begin", "step"))
+    taken = {name for part in about["parts"].values() for name in part["inputs"]}
     lines = [
         "# A forecaster, exported by foreframe",
         "",
@@ -479,7 +524,7 @@ def _card(about: Mapping[str, Any]) -> str:
         "2. `begin`: an encoded state -> one that is ready to step.",
         "3. `step`: a state -> the next frames, and the state after them.",
         "",
-        *_entering(begin, step),
+        *(f"{text}\n" for name, text in TAKES.items() if name in taken),
         "Largest differences from foreframe, as a share of the values' range: "
         + ", ".join(f"{name} {value:.1e}" for name, value in about["parity"].items())
         + ".",
@@ -489,4 +534,7 @@ def _card(about: Mapping[str, Any]) -> str:
             "",
             "`python example.py CLIP.npy OUT.npy --steps 12` needs numpy and onnxruntime.",
         ]
+        if about["beyond_example"]:
+            lines += ["", f"It cannot make {', '.join(about['beyond_example'])}: see above."]
+    lines += ["", "## Scores", "", scores or "None are known: `foreframe evaluate` finds them."]
     return "\n".join(lines) + "\n"
