@@ -1,8 +1,9 @@
-"""Names of the baselines and the published weights; loads no torch."""
+"""Names of forecasters: of the baselines and the published weights, or on the Hub; no torch."""
 
 from pathlib import Path
 
 from foreframe.base.files import exists
+from foreframe.base.hub import HUB, client, repository_of
 from foreframe.base.wording import closest
 
 FREE = (
@@ -25,14 +26,18 @@ def check_forecaster(what: str | Path) -> None:
         what: as in `foreframe.Forecaster.load`.
 
     Raises:
-        ValueError: neither a file nor a folder, nor published weights, nor a baseline.
+        ValueError: neither a file nor a folder, nor published weights, nor a baseline; a name of
+            the Hub that is none, or the package for it is missing.
     """
     names = [*published(), *FREE]
-    if not exists(what) and str(what) not in names:
+    if str(what).startswith(HUB):
+        client(str(what))
+    elif not exists(what) and str(what) not in names:
         near = closest(str(what), names)
         raise ValueError(
             f"there is no folder {what}; {near and f'{near} Or '}name a run's folder (such as "
-            f"runs/demo), one that `save` wrote, or what comes with foreframe: {', '.join(names)}"
+            "runs/demo), one that `save` wrote, hf://USER/NAME on the Hub, or what comes with "
+            f"foreframe: {', '.join(names)}"
         )
 
 
@@ -42,6 +47,6 @@ def name_of(what: str | Path) -> str:
     Args:
         what: as in `foreframe.Forecaster.load`.
     """
-    path = Path(what).resolve()
+    path = Path(repository_of(str(what))[0] if str(what).startswith(HUB) else what).resolve()
     in_run = path.suffix == ".ckpt" and path.parent.name == "checkpoints"
     return (path.parents[1] if in_run else path).name

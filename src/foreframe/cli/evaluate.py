@@ -8,7 +8,7 @@ from typing import Any
 
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster
+from foreframe.base.shipped import check_forecaster, name_of
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
@@ -28,7 +28,7 @@ def report_folder(run: str | None, ending: str) -> Path:
     """The default folder of a report: beside the run's checkpoints, or here."""
     beside = Path(run or "")
     if not beside.exists():
-        beside = Path("runs", beside)
+        beside = Path("runs", name_of(run) if run else "")
     return (beside.parent if beside.is_file() else beside) / f"evaluation{ending}"
 
 

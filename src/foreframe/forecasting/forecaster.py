@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from foreframe import __version__
 from foreframe.base.budget import GIB, OverBudgetError, check_budget
+from foreframe.base.hub import HUB, MAIN, upload
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, check_frames
@@ -50,8 +52,8 @@ class Forecaster:
         scaling: from the data's units to [0,1] and back.
         trained: the data of training and how they were read (see `Trained`); other recordings are
             read alike.
-        about: plain values for the model card, such as a title or scores; the code never reads
-            them.
+        about: plain values for the model card, such as "title", "license" (as the Hub writes it:
+            "mit") and "scores" ({name: number}); the code never reads them.
         match: the default match of forecasts: "last", "guide" or "none" (see
             `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
@@ -465,7 +467,8 @@ class Forecaster:
 
         Args:
             what: a folder or file, or the name of published weights, such as "moving-mnist", or of
-                a baseline, such as "persistence", unless a file has that name.
+                a baseline, such as "persistence", unless a file has that name; or a repository of
+                the Hugging Face Hub, "hf://USER/NAME" or "hf://USER/NAME@REVISION" (extra `hub`).
             device: a torch device, or "auto": CUDA if available.
 
         Raises:
@@ -475,6 +478,50 @@ class Forecaster:
         if of is None:
             return cls(model, free=True)
         return cls(model, of.window, of.scaling, of.trained, of.about, of.match)
+
+    @classmethod
+    def from_pretrained(
+        cls, repository: str, revision: str = MAIN, device: str | torch.device = "cpu"
+    ) -> "Forecaster":
+        """Load a forecaster from the Hugging Face Hub, as `load("hf://USER/NAME@REVISION")` does.
+
+        Args:
+            repository: USER/NAME.
+            revision: a branch, a tag or a commit.
+            device: as in `load`.
+
+        Raises:
+            ValueError: as `load`; the package huggingface_hub is missing; no such repository, or
+                one without safetensors; no network and no earlier download.
+        """
+        return cls.load(f"{HUB}{repository}@{revision}", device)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        revision: str = MAIN,
+        private: bool | None = None,
+        commit_message: str = "A forecaster of foreframe",
+        half: bool = False,
+    ) -> str:
+        """Upload what `save` writes to the Hugging Face Hub, the card as README.md.
+
+        Args:
+            repository: USER/NAME; is created if it does not exist.
+            revision: a branch; likewise.
+            private: whether a new repository is; by default as the account says.
+            half: as in `save`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ValueError: as `save`; the package huggingface_hub is missing; no token, no network.
+        """
+        name = f"{HUB}{repository}@{revision}"
+        with TemporaryDirectory() as folder:
+            return upload(self.save(folder, half), name, commit_message, private)
 
 
 def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaster:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from foreframe.base.files import atomic_write, exists
+from foreframe.base.hub import HUB, downloaded
 from foreframe.base.notes import warn
 from foreframe.base.schema import OWN, UnknownError, brief, check_plain, typed
 from foreframe.base.shipped import FREE, WEIGHTS, check_forecaster
@@ -82,17 +84,17 @@ def write_forecaster(
 def read_forecaster(
     what: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[Model, Description | None]:
-    """Read a saved folder, a run, a checkpoint, published weights or a baseline, which has no
-    description; arguments and errors as in `Forecaster.load`.
+    """Read a saved folder, a run, a checkpoint, published weights, a repository of the Hub or a
+    baseline, which has no description; arguments and errors as in `Forecaster.load`.
     """
-    name, what = str(what), Path(what)
+    name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
     if not exists(what):
         if name in FREE:
             return build_model(name), None
         check_forecaster(name)
         what = WEIGHTS / name
     if (what / "model.safetensors").is_file():
-        return _built(*_of_folder(what), str(what), device)
+        return _built(*_of_folder(what), name, device)
     path, note = what, ""
     if what.is_file() and what.suffix == ".ckpt":
         checkpoint = read_checkpoint(what)
@@ -194,10 +196,19 @@ def _card(config: Mapping[str, Any], parameters: int) -> str:
     values = f"{scaling['low']:g} to {scaling['high']:g} {scaling['units']}".rstrip()
     trained = {name: value for name, value in config["trained"].items() if value}
     details = json.dumps({**trained, **about}, indent=2)
+    title = about.get("title", config["model"])
+    tags = ["video-prediction", "forecasting"]
+    head: dict[str, Any] = {"library_name": "foreframe", "tags": tags}
+    if "license" in about:
+        head["license"] = about["license"]
+    if isinstance(scores := about.get("scores"), Mapping):
+        metrics = [{"type": name, "value": value} for name, value in scores.items()]
+        data = dict.fromkeys(("name", "type"), trained.get("data", "unknown"))
+        results = [{"task": {"type": "video-prediction"}, "dataset": data, "metrics": metrics}]
+        head["model-index"] = [{"name": title, "results": results}]
     return (
-        "---\nlibrary_name: foreframe\ntags: [video-prediction, forecasting]\n---\n"
-        f"# {about.get('title', config['model'])}\n\nA model of {parameters:,} parameters "
-        f"(`{config['model']}`), written by foreframe {config['foreframe']}. It forecasts "
-        f"{window['future']} frames from {window['past']}, or as many as are wanted; values "
-        f"{values}.\n\n```json\n{details}\n```\n"
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {title}\n\n"
+        f"A model of {parameters:,} parameters (`{config['model']}`), written by foreframe "
+        f"{config['foreframe']}. It forecasts {window['future']} frames from {window['past']}, or "
+        f"as many as are wanted; values {values}.\n\n```json\n{details}\n```\n"
     )

@@ -22,6 +22,7 @@ from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
 from foreframe.training.faults import DeadProcessError, is_dead_worker, poll_workers, ranks
+from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
 from foreframe.training.monitoring import Pictures, Watch, progress
 from foreframe.training.notices import go_on, is_first_process, listening, say
@@ -44,13 +45,7 @@ from foreframe.training.run_folder import (
     resuming,
 )
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
-from foreframe.training.trainer import (
-    Events,
-    build_trainer,
-    quiet,
-    resolved_precision,
-    start_tensorboard,
-)
+from foreframe.training.trainer import build_trainer, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation
 
 FEWEST = 8  # clips of a validation, if there are as many
@@ -88,7 +83,7 @@ def train(
         if given is not None:
             options, splits, opened = choose_defaults(given)
         model, data, learning, machine, run = options
-        model = of_its_weights(model)
+        model = model if run.resume else of_its_weights(model)  # a run has it in its config
         machine = replace(machine, precision=resolved_precision(machine))
         window, network, train, validation = prepared(model, data, learning, machine, splits)
         opened = opened or time.monotonic()  # the minutes begin
@@ -103,9 +98,9 @@ def train(
             replace(data, data=data_name(data.data)),
             learning,
             replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
-            run,
+            replace(run, logger=[each for each in run.loggers if isinstance(each, str)]),
         )
-        training = setup(folder, options, window, network, clips, opened)
+        training = setup(folder, options, window, network, clips, run.loggers, opened)
         write_config(training)
         run_fit(training)
         report(training)
@@ -145,12 +140,14 @@ def setup(
     window: Window,
     network: Model,
     clips: Clips,
+    loggers: list[Any],
     opened: float,
 ) -> Training:
     """Set up a training of a network on these clips. All checks come here, before the first file,
     so that a refused run leaves none.
 
     Args:
+        loggers: names, and loggers of the user's own.
         opened: start of the training time.
     """
     _, data, learning, machine, run = options
@@ -167,14 +164,15 @@ def setup(
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
     bar = progress(machine.trainer.get("enable_progress_bar", True))
-    trainer = build_trainer(
-        machine,
-        learning,
-        [scores, Watch(), *pictures, *bar, stops, checkpoints],
-        Events(folder),
-        # A resumed run has been validated before its first step.
-        **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
-    )
+    with quiet():  # Lightning's CSVLogger warns of what is in the folder
+        trainer = build_trainer(
+            machine,
+            learning,
+            [scores, Watch(), *pictures, *bar, stops, checkpoints],
+            loggers_of(folder, loggers, start.step),
+            # A resumed run has been validated before its first step.
+            **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
+        )
     return Training(folder, options, start, module, clips, trainer, stops, checkpoints)
 
 
@@ -210,6 +208,9 @@ def write_config(training: Training) -> None:
         say(f"TensorBoard: {start_tensorboard(folder, options.run.port)}")
     cut_rows(folder / "validation.jsonl", start.step)
     config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
+    if options.run.loggers == RunOptions().loggers:
+        del config["logger"]
+    begin(training.trainer.loggers, folder, start.step, config)
     with atomic_write(folder / "config.yaml") as rough:
         rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

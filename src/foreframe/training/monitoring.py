@@ -9,14 +9,13 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.models import parts_of
+from foreframe.training.loggers import log_pictures
 from foreframe.training.notices import say, verbose
-from foreframe.visuals import animation, gif_bytes, strip, write_png
+from foreframe.visuals import animation, strip, write_png
 
 BLANK = 0.05  # of the truth's contrast, the standard deviation within a frame
 
@@ -72,8 +71,8 @@ class Lines(L.Callback):
 
 
 class Pictures(L.Callback):
-    """Every `every` steps a picture of the batch's first clip: a strip and a GIF in TensorBoard,
-    the strip also in RUN/pictures.
+    """Every `every` steps a picture of the batch's first clip: a strip and a GIF in the
+    loggers that show them, the strip also in RUN/pictures.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -93,14 +92,7 @@ class Pictures(L.Callback):
         frames = [each[0].cpu().numpy() for each in (past, forecast, parts.truth)]
         picture = strip(*frames)
         write_png(self.folder / f"step-{step:07d}.png", picture)
-        if not isinstance(trainer.logger, TensorBoardLogger):  # fast_dev_run takes it away
-            return
-        events, film = trainer.logger.experiment, animation(*frames)
-        events.add_image("forecast/strip", picture, step, dataformats="HWC")
-        h, w = film[0].shape[:2]
-        gif = Summary.Image(height=h, width=w, encoded_image_string=gif_bytes(film))
-        moving = Summary(value=[Summary.Value(tag="forecast/gif", image=gif)])
-        events.file_writer.add_summary(moving, step)
+        log_pictures(trainer.loggers, step, picture, animation(*frames))
 
 
 def diverged(what: str) -> ValueError:

@@ -7,14 +7,14 @@ Each field's help is what the class docstring says of it. No torch here: `--help
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from foreframe.base.schema import check_plain
+from foreframe.base.schema import brief, check_plain
 from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
 
 LossName = Literal[
     "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
 ]
 
-
+LOGGERS = ("tensorboard", "csv", "mlflow", "wandb")
 FROM_0 = (
     "sampling_steps", "warmup", "clip", "weight_decay", "truncate", "least_past", "patience", "seed"
 )  # fmt: skip
@@ -152,7 +152,9 @@ class RunOptions:
         resume: a run's folder to go on with, settings and all
         accept_changes: go on though other options were given than the run was trained with
         save_every: minutes between checkpoints, besides one an epoch
-        picture_every: steps between pictures and GIFs in TensorBoard; 0 is off
+        picture_every: steps between pictures and GIFs; 0 is off
+        logger: tensorboard, csv, mlflow, wandb or a list of them, e.g. [tensorboard,mlflow]; false
+            is none; in Python also any logger of Lightning
         tensorboard: start TensorBoard beside the training
         port: of TensorBoard
         verbose: tell what happens; false trains without a word
@@ -163,6 +165,7 @@ class RunOptions:
     accept_changes: bool = False
     save_every: float = 5.0
     picture_every: int = 250
+    logger: str | list | bool | Any = LOGGERS[0]
     tensorboard: bool = False
     port: int = 6006
     verbose: bool = True
@@ -170,8 +173,17 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_words(run=self.run, resume=self.resume)
         check_at_least(0, save_every=self.save_every, picture_every=self.picture_every)
+        for each in self.loggers:
+            if each not in LOGGERS and not hasattr(each, "log_metrics"):  # one of Lightning's
+                raise ValueError(f"logger is any of {', '.join(LOGGERS)}, not {brief(each)}")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
+
+    @property
+    def loggers(self) -> list[Any]:
+        """Names in `LOGGERS`, and loggers of the user's own."""
+        listed = self.logger if isinstance(self.logger, list) else [self.logger]
+        return [each for each in listed if each is not False]
 
 
 GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions)

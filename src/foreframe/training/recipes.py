@@ -67,6 +67,8 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
         settings |= config_settings(file)
     values = put(settings, given)
     named = {inner for path, value in given for inner, _ in leaves(value, path)}
+    if resume and any(Path(resume).glob("checkpoints/last*.ckpt")):
+        named.add(("weights",))  # what it began with is in there: the name is a record
     of_files = [(path, value) for path, value in leaves(values) if path not in named]
     where, data = f"config {files[-1] if files else ''}", str(settings.get("data"))
     from_files = "data" in settings and ("data",) not in dict(given)

@@ -1,16 +1,15 @@
-"""Lightning's Trainer: arguments of the user and of foreframe; TensorBoard."""
+"""Lightning's Trainer: arguments of the user and of foreframe."""
 
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints
@@ -19,34 +18,6 @@ from foreframe.training.options import LearningOptions, MachineOptions
 # Lightning prints adverts and a line for every check.
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
-
-
-class Events(TensorBoardLogger):
-    """TensorBoard events, in the run's folder itself."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="")
-
-    def save(self) -> None:
-        """Write nothing beside the events: options are in config.yaml."""
-
-
-def start_tensorboard(folder: Path, port: int) -> str:
-    """Start TensorBoard, and return its address."""
-    from tensorboard import program
-
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    board = program.TensorBoard()
-    board.configure(
-        argv=[None, "--logdir", str(folder), "--port", str(port), "--load_fast", "false"]
-    )
-    try:
-        return str(board.launch())
-    except program.TensorBoardServerException as error:
-        raise ValueError(
-            f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another "
-            "with --port, or 0 for any free one"
-        ) from None
 
 
 def resolved_precision(machine: MachineOptions) -> str:
@@ -62,7 +33,7 @@ def build_trainer(
     machine: MachineOptions,
     learning: LearningOptions,
     callbacks: Sequence[L.Callback],
-    logger: Events | None = None,
+    loggers: Sequence[Logger] = (),
     **more: Any,
 ) -> L.Trainer:
     """Lightning's Trainer with foreframe's settings; `machine.trainer` and `more` set the others.
@@ -81,7 +52,7 @@ def build_trainer(
             precision=machine.precision,
             max_epochs=learning.epochs,
             gradient_clip_val=learning.clip or None,
-            logger=logger or False,
+            logger=list(loggers) or False,
             callbacks=list(callbacks),
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             plugins=[WholeCheckpoints()],
