@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-full lint docs bench clean
+.PHONY: demo test test-slow test-full lint docs dist bench clean
 .DELETE_ON_ERROR:
 
 .venv/bin/python:
@@ -65,7 +65,15 @@ lint: .venv/installed-dev
 
 docs: | .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[docs]'
-	$(BIN)/zensical build --clean
+	$(BIN)/zensical build --clean --strict
+
+# Wheel and sdist, in dist/. `python .ci/try_installed.py FOLDER` tries them where they are installed.
+dist: | .venv/bin/python
+	$(BIN)/pip install --quiet 'build>=1.2' 'twine>=6'
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	@ls -lh dist
 
 # KERAS=PYTHON names a Python that has keras, torch and jax, to be measured beside.
 bench: .venv/installed

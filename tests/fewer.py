@@ -5,6 +5,7 @@ Flags that come last win, so each verb's are put at the end of every command of 
 the model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process on the CPU.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ def fewer(arguments: Sequence[str]) -> list[str]:
     if "--every" in given:  # a tenth of the rolling forecasts
         cut += ["--every", f"{10 * int(given[given.index('--every') + 1])}"]
     return [*given, *cut]
+
+
+def fewer_in_python(code: str) -> str:
+    """An example of a docstring, with fewer minutes and clips."""
+    return re.sub(r"\bclips=\d+", "clips=2", re.sub(r"\bminutes=[\d.]+", "minutes=0.05", code))
 
 
 def steps_behind(arguments: Sequence[str]) -> int:

@@ -147,3 +147,35 @@ time.sleep(60)
     assert lock.acquire()  # though its child, as a loader's worker, lives on for some seconds
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_LOCKS = """
+import os, sys
+from pathlib import Path
+sys.modules["fcntl"] = None
+for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+    delattr(os, name)
+opened = os.open
+def of_windows(path, flags, mode=0o777):
+    if Path(path).is_dir():
+        raise PermissionError(13, "Permission denied")
+    return opened(path, flags, mode)
+os.open = of_windows
+from foreframe.base.files import RunLock, atomic_folder, atomic_write
+with atomic_write("new/a.txt") as rough:
+    rough.write_text("whole")
+with atomic_folder("folder") as rough:
+    (rough / "b.txt").write_text("whole")
+lock = RunLock(Path("folder"))
+print(lock.acquire(), sorted(map(str, Path().rglob("*.txt"))), *Path().rglob(".*"))
+lock.release()
+"""
+
+
+def test_files_are_written_where_nothing_can_be_locked(tmp_path) -> None:
+    """On Windows, of which this has what Python lacks there: fcntl, flags, folders opened."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LOCKS], cwd=tmp_path, capture_output=True, text=True
+    )
+    names = [str(Path("folder", "b.txt")), str(Path("new", "a.txt"))]
+    assert (done.stdout, done.stderr) == (f"True {names}\n", "")

@@ -9,6 +9,7 @@ it:
 What takes hours is made short by one rule for all commands (`fewer.py`).
 """
 
+import inspect
 import json
 import os
 import re
@@ -18,21 +19,28 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import foreframe
 import standins
-from fewer import fewer, write_shims
+from fewer import fewer, fewer_in_python, write_shims
 from foreframe.base.notes import Note
 from foreframe.cli import VERBS, main
 from foreframe.cli.train import parse
+from foreframe.models import build_model
+from foreframe.training.options import GROUPS
 from foreframe.training.recipes import recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "reference").glob("*.md")),
     *sorted((ROOT / "examples").glob("*/README.md")),
 ]
 # Records of what was measured: their links are checked, and their commands are not run again.
@@ -128,15 +136,17 @@ def run_program(words: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def run_python(page: str, code: str) -> None:
-    """Run a block, or keep one that begins with a file's name as that file."""
+def run_python(page: str, code: str, names: dict[str, Any] | None = None) -> None:
+    """Run a block, where these names are known, or keep one that begins with a file's name as that
+    file.
+    """
     file = re.match(r"# (\w+\.py)\n", code)
     if file:
         Path(file[1]).write_text(code, encoding="utf-8")
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("default", Note)  # a reader sees it, and goes on
-            exec(compile(code, page, "exec"), {})
+            exec(compile(code, page, "exec"), names or {})
 
 
 def demo_commands() -> list[str]:
@@ -186,7 +196,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
     ran = set()
     for language, text in parts(page):
         if language == "python":
-            run_python(page.name, text)
+            run_python(page.name, fewer_in_python(text))
         else:
             assert language == "bash", (
                 f"{page.name}: a block of {language or 'no language'}: {text}"
@@ -203,6 +213,29 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
         file = str(getattr(module, "__file__", ""))
         if str(folder) in file and str(folder / "examples") not in file:
             del sys.modules[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*sorted({*foreframe.__all__} - {"models"}), "build_model"])
+def test_the_docstring_of_a_public_name_has_an_example_that_runs(
+    name: str, folder: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(folder)
+    names = {"foreframe": foreframe, "build_model": build_model, "np": np, "torch": torch}
+    about = inspect.getdoc(names.get(name) or getattr(foreframe, name)) or ""
+    example = re.search(r"\n\n((?: {4,}\S.*\n)+)\n", about)
+    assert example
+    if name != "export":  # half a minute, of which tests/test_export.py has enough
+        run_python(name, fewer_in_python(inspect.cleandoc(f"\n{example[1]}")), names)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    shown = {name for text in texts for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE)}
+    public = {f"foreframe.{name}" for name in foreframe.__all__}
+    public |= {f"foreframe.models.{name}" for name in foreframe.models.__all__}
+    options = {group.__name__ for group in GROUPS} - {name.split(".")[-1] for name in shown}
+    assert (public - shown, options) == (set(), set())
 
 
 def test_every_verb_and_every_example_is_run_by_a_page() -> None:
@@ -244,6 +277,9 @@ def test_links_lead_somewhere() -> None:
     }
     assert len(links) > 10
     assert [link for link in links if not link.exists()] == []
+    docs = ROOT / "docs"  # which is all that the site has
+    inside = {link.resolve() for link in links if docs in link.parents}
+    assert [link for link in inside if docs.resolve() not in link.parents] == []
 
 
 @pytest.mark.slow

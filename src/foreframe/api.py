@@ -77,10 +77,11 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run
     Args:
         recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
             config.yaml; `options` change it.
-        options: those of `foreframe train`, below. Mappings (`model_args={"core": ...}`) change
-            those of the recipe name by name. `data` may also be in memory: an array, a tensor, an
-            xarray object, a Dataset, or a Dataset for each split, {"train": ..., "validation":
-            ...}.
+        options: those of `foreframe train`: the fields of `ModelOptions`, `DataOptions`,
+            `LearningOptions`, `MachineOptions` and `RunOptions` by name. Mappings
+            (`model_args={"core": ...}`) change those of the recipe name by name. `data` may also be
+            in memory: an array, a tensor, an xarray object, a Dataset, or a Dataset for each split,
+            {"train": ..., "validation": ...}.
 
     Returns:
         The run; `fit(resume=run)` goes on with it, with its own options where none are given.
@@ -143,6 +144,9 @@ def _plain(value: Any) -> Any:
 @dataclass(frozen=True)
 class Run:
     """The folder of a training, and its results. A notebook shows them.
+
+        run = foreframe.open_run("runs/demo")
+        forecaster, errors = run.forecaster(), run.scores
 
     Args:
         folder: with config.yaml, checkpoints, validation.jsonl and pictures.
@@ -211,7 +215,14 @@ class Run:
 
 
 def open_run(folder: str | os.PathLike[str]) -> Run:
-    """The run in a folder; raises ValueError if there is none."""
+    """The run in a folder, as `fit` gives it.
+
+        run = foreframe.open_run("runs/demo")
+        run.evaluate(clips=100)
+
+    Raises:
+        ValueError: there is none.
+    """
     return Run(Path(folder))
 
 
@@ -283,6 +294,8 @@ def export(
     **changes: Any,
 ) -> dict[str, float]:
     """Write a forecaster for runtimes other than torch, as `foreframe export` does.
+
+        foreframe.export("runs/demo", "exported", format="onnx")
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
@@ -387,7 +400,7 @@ def stream(
 ) -> Generator[Live, None, None]:
     """Forecast after every frame that comes, as `foreframe stream` does.
 
-        for live in foreframe.stream("radar", "folder/that/grows"):
+        for live in foreframe.stream("scenes", "film.mp4", every=25):
             print(live.frame, live.errors)
 
     Args:
@@ -455,6 +468,8 @@ def check(
     stride: int = 1,
 ) -> DataCheck:
     """Look through recordings before training on them, as `foreframe data check` does.
+
+        print(foreframe.check("rain.nc", reading={"variable": "rain"}))
 
     Args:
         source: recordings, as in `foreframe.clips_from`.

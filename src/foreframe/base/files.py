@@ -1,6 +1,5 @@
 """Atomic writes: files are written whole or not at all."""
 
-import fcntl
 import os
 import re
 import secrets
@@ -10,9 +9,15 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and nothing of killed processes removed
+    fcntl = None  # type: ignore[assignment]
+
 # Files being written: hidden, with unpredictable names that nothing else uses.
 TEMPORARY = re.compile(r"\.foreframe-[0-9a-f]{16}\.part(\.\w+)?")
-AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB  # this process alone, without waiting for another
+# This process alone, without waiting for another.
+AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB if fcntl else 0
 
 
 def exists(path: str | Path) -> bool:
@@ -131,7 +136,8 @@ def _temporary(
         try:
             yield path
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
             _remove(path)
     except OSError as error:
         raise ValueError(f"cannot write {what}: {error.strerror or error}") from error
@@ -141,10 +147,12 @@ def _temporary(
                 parent.rmdir()
 
 
-def _locked(path: Path, create: Callable[[Path], None]) -> int:
+def _locked(path: Path, create: Callable[[Path], None]) -> int | None:
     """Create a file or folder and lock it, again where another process swept it in between."""
     while True:
         create(path)
+        if fcntl is None:
+            return None
         with suppress(FileNotFoundError):
             lock = os.open(path, os.O_RDONLY)
             with suppress(OSError):  # a file system without locks: what is left is never removed
@@ -160,7 +168,7 @@ def sweep(folder: Path) -> None:
 
     They are recognized by name, and by their locks, which the system releases when a process ends.
     """
-    for path in folder.glob(".foreframe-*"):
+    for path in folder.glob(".foreframe-*") if fcntl else ():
         with suppress(OSError):  # in use, a link, or gone
             if TEMPORARY.fullmatch(path.name):
                 lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -189,8 +197,10 @@ def _keep(path: Path, name: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    file = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to the disk; on Windows files alone, which must be open to write."""
+    if fcntl is None and path.is_dir():
+        return
+    file = os.open(path, os.O_RDONLY if fcntl else os.O_RDWR)
     try:
         os.fsync(file)
     except OSError:
@@ -213,7 +223,7 @@ class RunLock:
 
     def acquire(self) -> bool:
         """Take the lock; False if another process holds it. True on systems without locks."""
-        while True:
+        while fcntl:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 fcntl.lockf(file, AT_ONCE)
@@ -226,6 +236,7 @@ class RunLock:
                 self._file = file
                 return True
             os.close(file)  # just removed by its owner: try again with a new file
+        return True
 
     def release(self) -> None:
         if self._file is not None:

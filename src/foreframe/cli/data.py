@@ -64,7 +64,8 @@ def look_at_data(
     )
     if output is not None:
         _write_clip(output, frames[:past], frames[past : past + future], c)
-        print(f"clip {clip} lies in {output}")
+        part = ", its past frames," if output.lower().endswith(".npy") else ""
+        print(f"clip {clip}{part} lies in {output}")
 
 
 def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:

@@ -22,6 +22,8 @@ class Window:
 
     Forecasts may be of any length: their horizon is an argument of the call, not of the model.
 
+        past, future = foreframe.Window(10, 5).split(torch.rand(2, 20, 1, 64, 64))
+
     Args:
         past: past frames, at least 1.
         future: future frames, at least 1.
@@ -166,6 +168,10 @@ def _placed(coordinates: Mapping[str, Any], h: int, w: int) -> dict[str, Coordin
 @dataclass(frozen=True)
 class Clip:
     """Consecutive frames with times, units and coordinates: a recording or a part of one.
+
+        hours = np.datetime64("2026-01-01") + np.arange(30) * np.timedelta64(1, "h")
+        clip = foreframe.Clip(np.full((30, 1, 24, 32), 280.0), hours, units="K")
+        print(clip[:10].times_after(2))
 
     Args:
         frames: (T,C,H,W), in the data's units and dtype, read on demand; NaN is a missing value.

@@ -37,6 +37,9 @@ class Scaling:
 
     Missing values (NaN) stay missing.
 
+        scaling = foreframe.Scaling(250, 320, "K")
+        scaling.to_units(scaling.to_network(torch.full((1, 24, 32), 285.0)))  # 285 K again
+
     Args:
         low, high: see above, in the data's units.
         units: units of low, high and of the result of `to_units`.

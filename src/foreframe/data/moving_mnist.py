@@ -72,6 +72,8 @@ class MovingMNIST(ClipSet):
     which for the training split is a new one unless `fixed`. Validation and test clips are the same
     in every epoch.
 
+        clip = foreframe.MovingMNIST("test")[7]  # (20,1,64,64)
+
     Args:
         split: "train", "validation" or "test". No digit image is in two of them.
         digits: "mini" (5,000 MNIST digits, embedded), "mnist", "fashion_mnist", "kmnist"

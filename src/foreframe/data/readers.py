@@ -142,6 +142,9 @@ def clips_from(
     """Every recording in a source, in the data's own numbers, its frames read when they are
     needed.
 
+        (film,) = foreframe.clips_from("film.mp4", size=[48, 64])
+        first = film[:10].frames  # (10,3,48,64), 0 to 255
+
     Args:
         source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a folder of numbered
             pictures, a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),

@@ -46,6 +46,12 @@ COPIES = 4  # of a forecast at once, on its way to the data's units and to a fil
 class Forecaster:
     """Forecasts in the data's own units.
 
+        forecaster = foreframe.Forecaster.load("scenes")
+        past = forecaster.open("film.mp4")[-10:]  # or an array (T,C,H,W)
+        future = forecaster.predict(past, steps=20)  # a `Clip` with times, or such an array
+        ahead = forecaster.stream(steps=5).push(past.frames[0])
+        forecaster.save("mine")
+
     Args:
         model: a network with the interface of `foreframe.models`.
         window: past and future frames in training.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET, ReadOptions
+from foreframe.data.readers import reader_of
 
 if TYPE_CHECKING:
     from foreframe.forecasting.forecaster import Forecaster
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 def reading_as_trained(
     forecaster: "Forecaster", source: Any, given: Mapping[str, Any], whole: bool = False
 ) -> ReadOptions:
-    """How a source is read: as in training, changed by `given`.
+    """How a source is read: as in training, changed by `given`. A model of one channel without
+    units sees the brightness of films.
 
     Args:
         whole: read frames at full size for a model that reduces large frames itself, whatever size
@@ -31,7 +34,14 @@ def reading_as_trained(
         trained = replace(trained, size=None)
     if str(source).lower().endswith((".npy", ".npz")):  # these names are of a grid's variables
         trained = replace(trained, variable=None)
+    if forecaster.model.takes == 1 and not forecaster.scaling.units and _is_film(source):
+        trained = replace(trained, colour="grey")
     return trained.changed(given)
+
+
+def _is_film(source: Any) -> bool:
+    reader = reader_of(Path(source)) if isinstance(source, str | Path) else None
+    return reader is not None and reader.pictures
 
 
 def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) -> None:

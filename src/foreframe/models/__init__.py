@@ -122,7 +122,11 @@ def build_model(
 ) -> Model:
     """Build a model by its name in MODELS or PRESETS.
 
+        network = build_model("quick", {"channels": 3})
+        future = network(torch.rand(2, 10, 3, 64, 64), 5)  # (2,5,3,64,64), in [0,1]
+
     Args:
+        name: of a preset or a model.
         args: arguments that replace those of the preset or the defaults; checked, since they may
             come from an untrusted file.
         budget: GiB that its weights may take as float32.
