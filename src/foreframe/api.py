@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from foreframe.base.files import atomic_folder, check_writable, exists
+from foreframe.base.processes import joined
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS, name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
@@ -69,7 +70,15 @@ def _takes(*groups: type) -> Callable[[Call], Call]:
 
 
 @_takes(*GROUPS)
-def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run":
+def fit(
+    recipe: str | os.PathLike[str] | None = None,
+    /,
+    *,
+    strategy: Any = None,
+    plugins: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (),
+    **options: Any,
+) -> "Run":
     """Train a model, as `foreframe train` does.
 
         run = foreframe.fit("quick", data="film.mp4", minutes=4)
@@ -77,6 +86,7 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run
     Args:
         recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
             config.yaml; `options` change it.
+        strategy, plugins, callbacks: objects for Lightning's Trainer, such as those of Ray.
         options: those of `foreframe train`: the fields of `ModelOptions`, `DataOptions`,
             `LearningOptions`, `MachineOptions` and `RunOptions` by name. Mappings
             (`model_args={"core": ...}`) change those of the recipe name by name. `data` may also be
@@ -97,7 +107,7 @@ def fit(recipe: str | os.PathLike[str] | None = None, /, **options: Any) -> "Run
     from foreframe.training.notices import listening
 
     with listening(python=True):
-        folder, data = train(*groups, explicit), options.get("data")
+        folder, data = train(*groups, explicit, strategy, plugins, callbacks), options.get("data")
     return Run(folder, None if isinstance(data, str | os.PathLike) else data)
 
 
@@ -525,7 +535,8 @@ def evaluate(
     progress: Callable[[int, int], Any] | None = None,
     **changes: Any,
 ) -> Card:
-    """Score a forecaster beside the baselines, as `foreframe evaluate` does.
+    """Score a forecaster beside the baselines, as `foreframe evaluate` does. Of several processes
+    each scores a share, and returns the same.
 
         card = foreframe.evaluate("runs/demo", clips=500)
 
@@ -548,13 +559,13 @@ def evaluate(
     if data is not None:
         changes["data"] = data
     options = _options(options or EvaluateOptions(), changes)
-    scored = open_scored(what, options)
+    scored, first = open_scored(what, options), joined()[0] == 0
     if options.output is not None:
         check_writable(Path(options.output))
-    if options.pasts is not None:
+    if options.pasts is not None and first:
         scored.write_pasts(options.pasts)
     card = scored.score(progress)
-    if options.output is not None:
+    if options.output is not None and first:
         scored.write_report(options.output, card)
     return card
 

@@ -156,8 +156,11 @@ def test_ranks_share_an_epoch_and_epochs_differ() -> None:
         batches.set_epoch(epoch)
         return [key for batch in batches for key in batch]
 
-    both = keys(0, 2, 1, 4) + keys(1, 2, 1, 4)
-    assert sorted(both) == sorted(keys(0, 1, 1, 8)) == [(1, k) for k in range(24)]
+    for ranks in (1, 2, 4):
+        shares = [keys(rank, ranks, 1, 8 // ranks) for rank in range(ranks)]
+        assert sorted(key for share in shares for key in share) == [(1, k) for k in range(24)]
+        first = [key for share in shares for key in share[: 8 // ranks]]
+        assert first == keys(0, 1, 1, 8)[:8]
     assert keys(0, 1, 1, 8) != [(1, key) for _, key in keys(0, 1, 0, 8)]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from foreframe.base.notes import listening
+from foreframe.base.processes import give_way
 from foreframe.base.wording import closest
 
 VERBS = {
@@ -88,9 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _note(message: str) -> None:
-    print(f"foreframe: note: {' '.join(message.split())}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
+        print(f"foreframe: note: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:
+    give_way()
     print(f"foreframe: {message}", file=sys.stderr)
     return 2

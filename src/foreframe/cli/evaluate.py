@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from foreframe.api import open_scored
     from foreframe.base.files import check_writable
+    from foreframe.base.processes import joined
     from foreframe.visuals import figures
 
     scored = open_scored(run, options)
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str]) -> None:
     beside = report_folder(run, "" if scored.own else f"-{Path(name).stem}")
     folder = Path(options.output or beside)
     check_writable(folder)  # what hours have scored must have a place to go
+    if joined()[0] > 0:
+        scored.score()
+        return
     if options.pasts is not None:
         written = plural(scored.write_pasts(options.pasts), "clip")
         print(f"the past frames of {written} lie in {options.pasts}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from foreframe.base.files import check_source
 from foreframe.base.memory import keep_memory
+from foreframe.base.processes import give_way, is_first_process
 from foreframe.cli.parser import Parser
 from foreframe.training.options import GROUPS, Options
 from foreframe.training.recipes import Given, explicit_options, options_from
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     options = parse(arguments)
     given = explicit_options(*given_by(arguments))
-    from foreframe.training.fit import DeadProcessError, Stopped, is_first_process, train
+    from foreframe.training.fit import DeadProcessError, Stopped, train
 
     keep_memory()
     try:
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{stopped}")
         return 130
     except DeadProcessError as died:
+        give_way()
         print(f"foreframe: {died}", file=sys.stderr)
         return 1
     if is_first_process():

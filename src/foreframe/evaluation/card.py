@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from foreframe.base.processes import gathered, joined
 from foreframe.base.shipped import published
 from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.data import Recordings, batches
@@ -20,7 +21,7 @@ from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
-from foreframe.evaluation.scoring import Scoring
+from foreframe.evaluation.scoring import Scoring, gather
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
@@ -50,7 +51,8 @@ def score_clips(
     progress: Tell | None = None,
 ) -> Card:
     """Score a forecaster beside the baselines, per lead time and overall, in every convention of
-    `SCORES`, with skill and the significance of differences.
+    `SCORES`, with skill and the significance of differences. Each of several processes scores a
+    share of the clips, and returns the scores of all.
 
     Args:
         forecaster: its window defines past and future frames; its scaling converts items, which are
@@ -80,6 +82,7 @@ def score_clips(
         convention, `physical`.
 
     Raises:
+        ConnectionError: another process has ended or cannot be reached.
         ValueError: clips that are too short, damaged or of other channels than the model's; an
             unknown or unavailable precision; forecasts for other clips, of another size, in other
             units, or not numbers; a clip beyond the memory budget.
@@ -87,8 +90,12 @@ def score_clips(
     options = options or ScoreOptions()
     scorer = _Scorer(forecaster, dataset, options, forecasts, name)
     seconds = math.inf if options.seconds is None else options.seconds
-    clips = fewer_within(seconds, scorer.clips, scorer.at_once, scorer.score)
-    scoring, ensembles = scorer.score(clips, progress)
+    rank, processes = joined()
+    fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
+    clips = gathered(fewer)[0]  # clocks differ
+    first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
+    scoring, ensembles = scorer.score(clips[first:last], progress)
+    gather(scoring.cards)
     tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
     ranking, (groups, over) = ranked_by(units), _groups(dataset, clips, forecaster)
     free = [row for row in tables if row in BASELINES and row != reference]
@@ -133,6 +140,7 @@ def score_clips(
         },
     }
     if ensembles is not None:
+        gather(ensembles.cards)
         card["ensemble"] = ensembles.summary()
     return Card(card | {"in_words": in_words(card)})
 

@@ -12,6 +12,12 @@ from foreframe.evaluation.metrics.bootstrap import paired_bootstrap
 from foreframe.evaluation.metrics.relative import RANKING, as_error
 
 
+def gather(cards: Mapping[str, Scorecard]) -> None:
+    """Add what other processes have scored: see `Scorecard.gather`."""
+    for card in cards.values():
+        card.gather()
+
+
 class Scoring:
     """Scorecards of several forecasters with a common truth.
 
@@ -43,11 +49,6 @@ class Scoring:
         """Score a batch: pairs of a forecaster's name and forecast, computed in turn."""
         for name, forecast in forecasts:
             self.cards[name].update(forecast, truth)
-
-    def reduce(self, total: Callable[[Tensor], Tensor]) -> None:
-        """Add up the scores of several processes; `total` sums a tensor over them."""
-        for card in self.cards.values():
-            card.sums = total(card.sums)
 
     @property
     def clips(self) -> int:

@@ -169,8 +169,9 @@ def _seed(*key: int) -> int:
 
 
 def _ignore_interrupts(_: int) -> None:
-    """Ignore Ctrl-C, which reaches all processes of a terminal; the training process handles it and
-    ends its workers by SIGTERM.
+    """Ignore Ctrl-C, which reaches all processes of a terminal, and signals of launchers, which
+    reach groups of them; the training process handles these and ends its workers. A second SIGTERM
+    ends them.
 
     torch's workers exit if their parent changes, but never if it was killed before they first
     looked: so this is checked here.
@@ -182,8 +183,10 @@ def _ignore_interrupts(_: int) -> None:
         and os.getppid() != parent.pid
     ):
         os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in ("SIGINT", "SIGUSR1"):
+        if number := getattr(signal, name, None):  # Windows lacks the second
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _seed_worker(number: int) -> None:

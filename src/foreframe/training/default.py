@@ -27,6 +27,7 @@ from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.training.choices import Choice, Recording, choices
+from foreframe.training.launchers import of_first, several
 from foreframe.training.notices import say
 from foreframe.training.options import MachineOptions, Options
 from foreframe.training.preparation import build_network, check_options
@@ -75,7 +76,7 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     minutes = options.learning.minutes
     share = BEFORE * 60 * minutes if minutes else math.inf
     models = _to_score(options, validation, period, explicit)
-    scored = scores_of_start(models, validation, options.data.window, share)
+    scored = of_first(scores_of_start(models, validation, options.data.window, share))
     for line in score_lines(scored):
         say(line)
     if next(iter(scored)) == SCENES:
@@ -101,7 +102,7 @@ def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]
     if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))
     alone = machine.devices == 1 or (machine.devices == "auto" and torch.cuda.device_count() < 2)
-    if (ends or not alone) and "val_check_interval" not in trainer:
+    if (ends or not alone or several()) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
 

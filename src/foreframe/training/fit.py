@@ -1,6 +1,7 @@
 """A training from options to report: begin or resume, train, print the result."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import yaml
 
 from foreframe.base.files import atomic_write
+from foreframe.base.processes import is_first_process
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, batches
@@ -22,10 +24,11 @@ from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
 from foreframe.training.faults import DeadProcessError, is_dead_worker, poll_workers, ranks
+from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
 from foreframe.training.monitoring import Pictures, Watch, progress
-from foreframe.training.notices import go_on, is_first_process, listening, say
+from foreframe.training.notices import go_on, listening, say
 from foreframe.training.options import (
     DataOptions,
     LearningOptions,
@@ -58,6 +61,9 @@ def train(
     machine: MachineOptions = MachineOptions(),  # noqa: B008
     run: RunOptions = RunOptions(),  # noqa: B008
     given: Given | None = None,
+    strategy: Any = None,
+    plugins: Sequence[Any] = (),
+    callbacks: Sequence[L.Callback] = (),
 ) -> Path:
     """Train, and return the run's folder: config.yaml, checkpoints/best.ckpt and last.ckpt,
     validation.jsonl, pictures and TensorBoard events. `Forecaster.load(folder)` opens it.
@@ -68,9 +74,11 @@ def train(
             keeps its name only.
         given: the user's options for the default recipe, which chooses all others (see
             `explicit_options`); of the arguments before only `run.verbose` is then used.
+        strategy, plugins, callbacks: further ones of Lightning's Trainer.
 
     Raises:
         ValueError: conflicting options, data that is not clips, an unwritable folder.
+        ConnectionError: the first of several processes has ended before the training.
         Stopped: Ctrl-C; everything is saved.
         DeadProcessError: a loader's worker, or one of several processes; the last checkpoint stays.
     """
@@ -78,6 +86,7 @@ def train(
     options = Options(model, data, learning, machine, run)
     if given is not None:
         options = options_from([DEFAULT], given)
+    processes = launched(options.machine, plugins)
     with listening(verbose=run.verbose), locked_folder(options.model, options.run) as folder:
         splits = opened = None
         if given is not None:
@@ -100,7 +109,11 @@ def train(
             replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
             replace(run, logger=[each for each in run.loggers if isinstance(each, str)]),
         )
-        training = setup(folder, options, window, network, clips, run.loggers, opened)
+        if strategy is not None:
+            processes["strategy"] = strategy
+        training = setup(
+            folder, options, window, network, clips, opened, run.loggers, callbacks, processes
+        )
         write_config(training)
         run_fit(training)
         report(training)
@@ -140,15 +153,18 @@ def setup(
     window: Window,
     network: Model,
     clips: Clips,
-    loggers: list[Any],
     opened: float,
+    loggers: Sequence[Any],
+    callbacks: Sequence[L.Callback],
+    processes: dict[str, Any],
 ) -> Training:
     """Set up a training of a network on these clips. All checks come here, before the first file,
     so that a refused run leaves none.
 
     Args:
-        loggers: names, and loggers of the user's own.
         opened: start of the training time.
+        loggers: names, and loggers of the user's own.
+        callbacks, processes: further arguments of the Trainer.
     """
     _, data, learning, machine, run = options
     start = resumed(folder, options, network) if run.resume else Start()
@@ -168,10 +184,10 @@ def setup(
         trainer = build_trainer(
             machine,
             learning,
-            [scores, Watch(), *pictures, *bar, stops, checkpoints],
+            [scores, Watch(), *pictures, *bar, *callbacks, stops, checkpoints],
             loggers_of(folder, loggers, start.step),
             # A resumed run has been validated before its first step.
-            **({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
+            **processes | ({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
         )
     return Training(folder, options, start, module, clips, trainer, stops, checkpoints)
 
@@ -283,4 +299,4 @@ def report(training: Training) -> None:
         say(verdict(network, training.options.model.weights, start, best))
 
 
-__all__ = ["DeadProcessError", "Stopped", "is_first_process", "train"]
+__all__ = ["DeadProcessError", "Stopped", "train"]

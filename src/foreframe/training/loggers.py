@@ -24,9 +24,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from foreframe.base.extras import needed
 from foreframe.base.files import atomic_write
+from foreframe.base.processes import is_first_process
 from foreframe.base.schema import converted
 from foreframe.base.wording import described
-from foreframe.training.notices import is_first_process, verbose
+from foreframe.training.notices import verbose
 from foreframe.visuals import gif_bytes
 
 IDS = "loggers.json"  # in the run's folder: what each service calls the run, by its logger

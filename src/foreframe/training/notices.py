@@ -1,6 +1,5 @@
 """Printed lines of a training, and the command or call to resume it."""
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foreframe.base.processes import is_first_process
 from foreframe.base.untrusted import IN_MEMORY
 
 
@@ -47,11 +47,6 @@ def say(line: str) -> None:
     """Print a line to standard output at once, for terminals, logs and notebooks."""
     if verbose() and is_first_process():
         print(line, flush=True)
-
-
-def is_first_process() -> bool:
-    """Whether this is the only training process, or the one that prints and writes."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
 
 
 def go_on(folder: Path, data: str = "") -> str:

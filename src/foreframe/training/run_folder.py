@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import RunLock, atomic_write
+from foreframe.base.processes import is_first_process
 from foreframe.base.schema import brief
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import Model
-from foreframe.training.notices import go_on, is_first_process
+from foreframe.training.launchers import of_first
+from foreframe.training.notices import go_on
 from foreframe.training.options import ModelOptions, Options, RunOptions
 
 # Options without effect on the weights after further steps: start, length, device, memory and
@@ -44,9 +46,10 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
     Raises:
         ValueError: a folder with another run; a run that another process is training; a folder that
             cannot be created.
+        ConnectionError: the first of several processes, which chooses the folder, has ended.
     """
-    if not is_first_process():  # started by the first one, which has the lock
-        yield Path(run.resume or run.run or os.environ["FOREFRAME_RUN"])
+    if not is_first_process():  # the first one has the lock
+        yield Path(of_first(None) or os.environ["FOREFRAME_RUN"])
         return
     folder = Path(run.resume or run.run or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists() and not (run.resume or run.run):  # one of the same second
@@ -60,7 +63,8 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
                     f"{folder} already holds a run; choose another --run, or go on with: "
                     f"{go_on(folder)}"
                 )
-            os.environ["FOREFRAME_RUN"] = str(folder)
+            os.environ["FOREFRAME_RUN"] = str(folder)  # for processes that Lightning starts
+            of_first(str(folder))
             yield folder
         finally:
             lock.release()

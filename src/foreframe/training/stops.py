@@ -23,9 +23,10 @@ class StopAtOnce(BaseException):
 
 
 class Stops(L.Callback):
-    """Ctrl-C and SIGTERM finish the current step, save and stop; a second Ctrl-C stops at once, a
-    third kills. Lightning's own handling of SIGTERM would end without saving, and hang with several
-    processes. The end of the minutes stops likewise.
+    """Ctrl-C, SIGTERM and SIGUSR1 (of SLURM, before its time is over) finish the current step,
+    save and stop; a second Ctrl-C stops at once, a third kills. Lightning's own handling of SIGTERM
+    would end without saving, and hang with several processes. The end of the minutes stops in the
+    same way.
 
     Python delivers signals to the main thread alone: a training in another thread is not stopped by
     them.
@@ -38,19 +39,22 @@ class Stops(L.Callback):
 
     def __init__(self) -> None:
         self.by_hand = self.stopping = self.out_of_time = False
-        self._old_handler: Any = None
+        self._old_handlers: dict[int, Any] = {}
         self._process = os.getpid()
 
     def listen(self) -> None:
-        """Handle Ctrl-C until `restore_signal_handlers`."""
-        if threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        """Handle signals until `restore_signal_handlers`."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+            if number := getattr(signal, name, None):  # Windows lacks the last one
+                handler = self._on_interrupt if name == "SIGINT" else self._on_terminate
+                self._old_handlers[number] = signal.signal(number, handler)
 
     def restore_signal_handlers(self) -> None:
         """Restore the caller's handlers: after an error Lightning calls no hook late enough."""
-        if self._old_handler is not None:
-            signal.signal(signal.SIGINT, self._old_handler)
-            self._old_handler = None
+        while self._old_handlers:
+            signal.signal(*self._old_handlers.popitem())
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._listen_to_sigterm()
@@ -60,7 +64,7 @@ class Stops(L.Callback):
 
     def _listen_to_sigterm(self) -> None:
         """After Lightning has set its own handler, which it also resets."""
-        if self._old_handler is not None:
+        if self._old_handlers:
             signal.signal(signal.SIGTERM, self._on_terminate)
 
     def _on_interrupt(self, *_: Any) -> None:
@@ -73,8 +77,7 @@ class Stops(L.Callback):
         say("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.")
 
     def _on_terminate(self, *_: Any) -> None:  # it may come twice, to the process and to its group
-        if not self.by_hand:
-            self._on_interrupt()
+        self.by_hand = True
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int

@@ -34,6 +34,7 @@ def build_trainer(
     learning: LearningOptions,
     callbacks: Sequence[L.Callback],
     loggers: Sequence[Logger] = (),
+    plugins: Sequence[Any] = (),
     **more: Any,
 ) -> L.Trainer:
     """Lightning's Trainer with foreframe's settings; `machine.trainer` and `more` set the others.
@@ -46,16 +47,15 @@ def build_trainer(
     wanted = {k: v for k, v in machine.trainer.items() if k != "enable_progress_bar"}
     try:
         return L.Trainer(
-            **(defaults | wanted | more),
+            **(defaults | {"devices": machine.devices} | wanted | more),
             accelerator=machine.device,
-            devices=machine.devices,
             precision=machine.precision,
             max_epochs=learning.epochs,
             gradient_clip_val=learning.clip or None,
             logger=list(loggers) or False,
             callbacks=list(callbacks),
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-            plugins=[WholeCheckpoints()],
+            plugins=[WholeCheckpoints(), *plugins],
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,

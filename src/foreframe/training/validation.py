@@ -12,7 +12,7 @@ import lightning.pytorch as L
 from torch import Tensor
 
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
-from foreframe.evaluation.scoring import Scoring
+from foreframe.evaluation.scoring import Scoring, gather
 from foreframe.models import build_model
 from foreframe.training.loggers import log_scorecard
 from foreframe.training.notices import say
@@ -87,9 +87,7 @@ class Validation(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.world_size > 1:
-            self._scoring.reduce(
-                lambda sums: trainer.strategy.reduce(sums.to(module.device), reduce_op="sum").cpu()
-            )
+            gather(self._scoring.cards)
         tables = self._scoring.tables()
         table = tables["model"]
         if self.members:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foreframe.base.processes import gathered
 from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
 
 
@@ -80,12 +81,20 @@ class Scorecard:
         self.sums[1:] += rows.sum(dim=1)
         self._by_clip.append(rows.sum(dim=2))
 
+    def gather(self) -> None:
+        """Add what other processes have scored, whose clips come in the order of processes; each
+        calls this.
+        """
+        parts = gathered((self.sums, self._by_clip))
+        self.sums = torch.stack([sums for sums, _ in parts]).sum(dim=0)
+        self._by_clip = [rows for _, batches in parts for rows in batches]
+
     @property
     def clips(self) -> int:
         return int(self.sums[0, 0])
 
     def by_clip(self, convention: str, score: str) -> Tensor:
-        """(sums, clips): the sums of a score over all lead times, for each clip of this process."""
+        """(sums, clips): the sums of a score over all lead times, for each clip."""
         rows = [self._rows.index(row) for row in self.scores[convention][score].sums]
         return torch.cat(self._by_clip, dim=1)[rows]
 
