@@ -4,6 +4,7 @@ slices of numbered frames.
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from foreframe.base.notes import Note
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
 from foreframe.data import DataOptions, ReadOptions, Recordings, SplitOptions, open_dataset
+from foreframe.data.grids import _GridFrames
 from foreframe.data.npy import NpyFrames
 from foreframe.data.splits import SPLITS
+from foreframe.training.datamodule import KeyedBatches
 
 RANDOM = np.random.default_rng(5)
 SMALL = Window(2, 1)
@@ -227,6 +230,55 @@ def test_recordings_of_different_sizes(tmp_path: Path) -> None:
 
 
 # -- frames, decoded once
+
+
+@pytest.mark.parametrize(
+    ("reading", "tile"),
+    [({}, 0), ({"coarsen": 2, "every": 3}, 0), ({"inputs": ["hour_of_day"]}, 4)],
+    ids=["whole", "every third", "tiles"],
+)
+def test_zarr_beyond_memory_is_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: dict[str, Any], tile: int
+) -> None:
+    """The same windows, and an epoch reads a chunk hardly more than once."""
+    hours = np.datetime64("2020-01-01", "ns") + np.arange(240) * np.timedelta64(1, "h")
+    grid = xr.Dataset({"v": (("time", "y", "x"), numbered(240))}, {"time": hours})
+    chunks = {"v": {"chunks": (4, *numbered(1).shape[1:])}}
+    grid.to_zarr(tmp_path / "v.zarr", consolidated=False, encoding=chunks)
+    how = ReadOptions(**reading), SplitOptions(tile=tile)
+    held = Recordings(tmp_path / "v.zarr", "train", SMALL, None, *how)
+    monkeypatch.setattr(windows, "IN_MEMORY", held.clips[0].frames[:32, :1].nbytes)
+    data = Recordings(tmp_path / "v.zarr", "train", SMALL, None, *how)
+    (clip,) = data.clips
+    assert data.windows == held.windows
+    frames = held.clips[0].frames
+    for first, last in ((0, 3), (3, 17), (-2, None), (9, 2)):
+        np.testing.assert_array_equal(clip.frames[first:last], frames[first:last])
+    np.testing.assert_array_equal(clip.frames[-1], frames[-1])
+    read: list[int] = []
+    original = _GridFrames.read
+    monkeypatch.setattr(
+        _GridFrames, "read", lambda f, a, b: read.append(b - a) or original(f, a, b)
+    )
+    keys = KeyedBatches(len(data), 4, 0, False, stretches=data.stretches())
+    for batch in keys:
+        assert torch.equal(data.batch(batch), held.batch(batch))
+    assert 0 < sum(read) < 1.6 * 192  # a window reaches beyond its stretch
+
+
+@pytest.mark.parametrize("scaling", [None, Scaling(), {"low": 0, "high": 200}, {"kind": "log"}])
+def test_bytes_are_trained_on_as_bytes(tmp_path: Path, scaling: Any) -> None:
+    """Where these are what the network would see, to the bit."""
+    frames = np.random.default_rng(0).integers(0, 256, (60, 3, 12, 16), np.uint8)
+    np.save(tmp_path / "film.npy", frames)
+    how = ReadOptions(size=(6, 8)), SplitOptions(augment="flips")
+    data = Recordings(tmp_path / "film.npy", "train", SMALL, scaling, *how)
+    keys = [(1, k) for k in range(8)]
+    moved = data.compact(keys)
+    in_bytes = not isinstance(scaling, dict)
+    assert moved.dtype == (torch.uint8 if in_bytes else torch.float32)
+    there = moved.to(torch.float32).div_(torch.tensor(255.0)) if in_bytes else moved
+    assert torch.equal(there, data.batch(keys))
 
 
 def test_xarray_objects_and_urls(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is in memory trains as files of it do: arrays, tensors, xarray objects and Datasets."""
 
 import re
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -70,6 +71,23 @@ SOURCES = {
         Scaling(),
     ),
 }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_says_how_long_it_waited_for_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    said = r"(\d+\.\d) % of the time was spent waiting for data(; --workers 2 may shorten that)?\n"
+    trained(tmp_path / "quick", Waves())
+    share, advice = re.search(said, capsys.readouterr().out).groups()
+    assert float(share) < 20
+    assert not advice
+    item = Waves.__getitem__
+    monkeypatch.setattr(Waves, "__getitem__", lambda s, k: time.sleep(0.05) or item(s, k))
+    trained(tmp_path / "slow", Waves())
+    share, advice = re.search(said, capsys.readouterr().out).groups()
+    assert 20 < float(share) < 100
+    assert advice
 
 
 @pytest.mark.parametrize("kind", SOURCES)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from foreframe import MovingMNIST, Window
-from foreframe.data.datasets import clip_set
+from foreframe.data.datasets import Stretches, clip_set
 from foreframe.models import preset
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
@@ -162,6 +162,37 @@ def test_ranks_share_an_epoch_and_epochs_differ() -> None:
         first = [key for share in shares for key in share[: 8 // ranks]]
         assert first == keys(0, 1, 1, 8)[:8]
     assert keys(0, 1, 1, 8) != [(1, key) for _, key in keys(0, 1, 0, 8)]
+
+
+@pytest.mark.parametrize("at_once", [1, 8, 100])
+def test_each_stretch_of_a_stream_is_read_once(at_once: int) -> None:
+    """40 stretches of 25 clips; with memory for 8, two processes read 4 at a time, each its own."""
+    numbers = np.repeat(np.arange(40), 25)
+
+    def batches(rank: int = 0, ranks: int = 1, skip: int = 0) -> list[list[int]]:
+        near = Stretches(numbers, at_once)
+        keys = KeyedBatches(1000, 10, 3, False, rank, ranks, near)
+        keys.skip = skip
+        return list(keys)
+
+    def reads(of: list[list[int]], memory: int) -> list[int]:
+        """The stretches that are read while so many, used last, are kept."""
+        kept, found = [], []
+        for number in (numbers[key] for batch in of for key in batch):
+            found += [] if number in kept else [number]
+            kept = [*(k for k in kept if k != number), number][-memory:]
+        return found
+
+    whole = batches()
+    assert sorted(key for batch in whole for key in batch) == list(range(1000))
+    assert whole == batches()
+    assert whole[7:] == batches(skip=7)
+    assert [whole[0::2], whole[1::2]] == [batches(0, 2), batches(1, 2)]
+    assert sorted(reads(whole, at_once)) == list(range(40))
+    if at_once == 8:
+        halves = [reads(whole[k::2], 4) for k in range(2)]  # of two loader processes
+        assert sorted(halves[0] + halves[1]) == list(range(40))
+        assert min(len({numbers[key] for key in batch}) for batch in whole) > 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])

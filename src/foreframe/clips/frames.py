@@ -27,10 +27,13 @@ class Frames(ABC):
     Attributes:
         shape: (T,C,H,W).
         dtype: dtype of the arrays from `read`.
+        chunk: how many frames are stored together, so that one takes as long to read as all of
+            them; 0 where that does not matter.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    chunk: int = 0
     source: Any = None  # other frames that these are made of, one from each
     _broken: AbstractSet[int] = frozenset()  # a reader that may find damaged frames sets a set
 
@@ -128,7 +131,7 @@ class Part(Frames):
     """Frames `first` to `last` of other frames."""
 
     def __init__(self, source: Frames, first: int, last: int) -> None:
-        self.source, self.first = source, first
+        self.source, self.first, self.chunk = source, first, source.chunk
         self.shape, self.dtype = (last - first, *source.shape[1:]), source.dtype
 
     @property

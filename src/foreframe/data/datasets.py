@@ -1,7 +1,7 @@
 """The Datasets that training and scoring read, and an adapter for any other Dataset."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,18 @@ from foreframe.clips.clip import Window, check_frames
 from foreframe.clips.scaling import Scaling
 
 Key = int | tuple[int, int]  # index, or (epoch, index)
+
+
+class Stretches(NamedTuple):
+    """How clips lie in a recording that is read piece by piece.
+
+    Args:
+        numbers: (n,) for each clip the number, from 0, of the stretch of frames that it begins in.
+        at_once: how many stretches there is memory for.
+    """
+
+    numbers: np.ndarray
+    at_once: int
 
 
 class ClipSet(Dataset):
@@ -43,6 +55,10 @@ class ClipSet(Dataset):
         clip's own numbers are.
         """
         return np.dtype(np.float32)
+
+    def stretches(self) -> Stretches | None:
+        """What is read together; None where clips are as quick to get at in any order."""
+        return None
 
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
         """Clips of one shape, stacked and checked.

@@ -26,7 +26,13 @@ from foreframe.clips.clip import (
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
 from foreframe.data.header_limits import USUAL, check_frames_fit
-from foreframe.data.store import bytes_to_read, in_one_line, open_grid, stored_bytes
+from foreframe.data.store import (
+    bytes_to_read,
+    in_one_line,
+    open_grid,
+    stored_bytes,
+    stored_together,
+)
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
@@ -64,6 +70,7 @@ class _GridFrames(Frames):
     def __init__(self, grid: "GridLayout", flip: bool, budget: float) -> None:
         self._fields, self._where, self._flip, self._budget = grid.fields, grid.where, flip, budget
         self._dims, self.shape = (grid.time, grid.channel, grid.row, grid.column), grid.shape
+        self.chunk = max(stored_together(field, grid.time) for field in grid.fields)
 
     def read(self, first: int, last: int) -> np.ndarray:
         shape = (last - first, *self.shape[1:])

@@ -67,7 +67,7 @@ class _WithClocks(Frames):
     dtype = FLOAT32
 
     def __init__(self, source: Frames, values: Float32[np.ndarray, "t k"]) -> None:
-        self.source, self.values = source, values
+        self.source, self.values, self.chunk = source, values, source.chunk
         t, c, h, w = source.shape
         self.shape = (t, c + values.shape[1], h, w)
 

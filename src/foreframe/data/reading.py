@@ -48,6 +48,7 @@ class View(Frames):
         h, w = options.size or (h // block, w // block)
         channels = {"grey": 1, "rgb": 3}.get(options.colour, c)
         self.shape = (-(-t // options.every), channels, h, w)
+        self.chunk = -(-source.chunk // options.every)
         kind = source.dtype
         exact = missing is None and kind.kind != "b" and (block == 1 or kind == np.uint8)
         self.dtype = kind if exact or kind.kind == "f" else FLOAT32
@@ -73,7 +74,8 @@ class View(Frames):
         # memory.
         every = self.options.every
         bigger = max(self.source.shape[1:], self.shape[1:], key=math.prod)
-        few = max(1, frames_at_once((1, *bigger), AT_ONCE, self.options.budget) // every)
+        most = max(AT_ONCE, self.chunk * every)  # a chunk is not read twice
+        few = max(1, frames_at_once((1, *bigger), most, self.options.budget) // every)
         seen = np.empty(shape, self.dtype)
         for k in range(first, last, few):
             end = min(k + few, last)

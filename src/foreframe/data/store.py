@@ -209,6 +209,14 @@ def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
     return need
 
 
+def stored_together(variable: Any, dim: Any) -> int:
+    """How many places of a dimension lie in a chunk of a Zarr store, wherever that is; 0 of
+    variables without it, and of other files.
+    """
+    chunks = variable.encoding.get("preferred_chunks", {})
+    return int(chunks.get(dim, 0)) if variable.encoding.get("chunks") else 0
+
+
 def stored_bytes(path: Path, enough: int) -> int:
     """The size of a file, or of the files of a folder, of which no more are looked at once they are
     `enough`.

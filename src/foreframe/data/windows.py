@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
@@ -24,14 +24,15 @@ from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
-from foreframe.data.datasets import ClipSet, Key
+from foreframe.data.chunks import ChunkedFrames, Kept
+from foreframe.data.datasets import ClipSet, Key, Stretches
 from foreframe.data.header_limits import frames_at_once
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
 from foreframe.data.readers import in_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 
-IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory; more are kept in a file
+IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
 CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
@@ -41,9 +42,9 @@ ROUNDING = 1e-9
 class Recordings(ClipSet):
     """Windows (T,C,H,W), float32, of recordings, scaled to [0,1].
 
-    Missing values are NaN; training and scores leave them out. Frames are decoded once: into
-    memory, or, where they would need more than 1 GiB, into a file under FOREFRAME_CACHE
-    (~/.cache/foreframe).
+    Missing values are NaN; training and scores leave them out. Frames are decoded once, into
+    memory. Where they would need more than 1 GiB, those of Zarr stores are read by the chunk, and
+    others are decoded into a file under FOREFRAME_CACHE (~/.cache/foreframe).
 
     Args:
         source: anything that `foreframe.clips_from` opens. URLs and xarray objects have no date:
@@ -81,6 +82,7 @@ class Recordings(ClipSet):
         self._unknown = [k - len(channels) for k, c in enumerate(channels) if not c.known]
         train = self._by_split["train"] or clips
         self.scaling = fit_scaling(self.name, clips, train, scaling, self._budget)
+        self._found: dict[str, list[tuple[int, int, int, int]]] = {}  # windows by split
         if isinstance(scaling, Scaling) and scaling.is_unit:
             self._check_range()
         self._take(split)
@@ -96,7 +98,7 @@ class Recordings(ClipSet):
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
         self.split = split
         self.clips = self._by_split[split]
-        self.windows = list(self._windows(split))
+        self.windows = self._windows(split)
         self.by_epoch = split == "train" and self.splits.augment != "none"
         if not self.windows:
             raise ValueError(
@@ -104,14 +106,35 @@ class Recordings(ClipSet):
                 f"future frames in {split}: {lacking(self.clips, self.window)}"
             )
 
-    def _windows(self, split: str) -> Iterator[tuple[int, int, int, int]]:
-        clips = self._by_split[split]
-        return windows_in(clips, split, self.window, self.splits, self.scaling, self._budget)
+    def _windows(self, split: str) -> list[tuple[int, int, int, int]]:
+        if split not in self._found:
+            clips, how = self._by_split[split], (self.window, self.splits, self.scaling)
+            self._found[split] = list(windows_in(clips, split, *how, self._budget))
+        return self._found[split]
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, key: Key) -> Float[Tensor, "t c h w"]:
+        values = self.scaling.from_pictures(self._values(key))
+        return self.scaling.to_network(torch.from_numpy(np.array(values, dtype=np.float32)))
+
+    def compact(self, keys: Sequence[Key]) -> Shaped[Tensor, "b t c h w"]:
+        if not self._in_bytes:
+            return self.batch(keys)
+        return torch.from_numpy(np.stack([self._values(key) for key in keys]))
+
+    @property
+    def _in_bytes(self) -> bool:
+        """Whether frames are bytes that the scaling brings from 0..255 to [0,1]."""
+        if self.inputs or any(clip.frames.dtype != np.uint8 for clip in self.clips):
+            return False
+        levels = np.arange(256, dtype=np.uint8)
+        scaled = self.scaling.to_network(self.scaling.from_pictures(levels).astype(np.float32))
+        return np.array_equal(scaled, levels / np.float32(255))
+
+    def _values(self, key: Key) -> Shaped[np.ndarray, "t c h w"]:
+        """The frames of a window, in the data's own numbers."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not -len(self) <= index < len(self):
             raise IndexError(index)
@@ -134,8 +157,19 @@ class Recordings(ClipSet):
             values = np.array(values)
             past = self.window.past
             values[past:, self._unknown] = values[past - 1 : past, self._unknown]
-        values = self.scaling.from_pictures(values)
-        return self.scaling.to_network(torch.from_numpy(np.array(values, dtype=np.float32)))
+        return values
+
+    def stretches(self) -> Stretches | None:
+        chunk = max(clip.frames.chunk for clip in self.clips)
+        if not chunk:
+            return None
+        # Windows of a stretch reach beyond its end, and its ends may lie within chunks.
+        length = self.window.length
+        stretch = -(-2 * max(chunk, length) // chunk) * chunk
+        frame = max(_bytes(clip) // len(clip) for clip in self.clips)
+        begins = [clip * 2**32 + start // stretch for clip, start, _, _ in self.windows]
+        numbers = np.unique(begins, return_inverse=True)[1]
+        return Stretches(numbers, max(1, IN_MEMORY // (frame * (stretch + length + chunk))))
 
     def dtype_of(self, index: int) -> np.dtype:
         return self.clips[self.windows[index][0]].frames.dtype
@@ -162,7 +196,7 @@ class Recordings(ClipSet):
         """A line a split: how many recordings, frames and windows, and from when to when; and what
         reading has to tell.
         """
-        counts = {split: sum(1 for _ in self._windows(split)) for split in SPLITS}
+        counts = {split: len(self._windows(split)) for split in SPLITS}
         return [*split_lines(self._by_split, counts), *noted(self._by_split["all"])]
 
 
@@ -314,8 +348,8 @@ def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> n
 
 def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[list[Clip]]]:
     """The recordings in `source`, each in its parts, by the folder that decides their split (see
-    `split_clips`), with frames any stretch of which is quick to get at: in memory, or in a .npy
-    file.
+    `split_clips`), with frames any stretch of which is quick to get at: in memory, in a .npy
+    file, or in the chunks of a Zarr store.
 
     Args:
         source: anything that `foreframe.clips_from` opens.
@@ -333,12 +367,17 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
     _check_sizes(clips, tile)
     slow = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, ArrayFrames))
     fits = slow <= min(IN_MEMORY, options.budget * GIB)
+    kept = Kept(IN_MEMORY)
 
     def quick(clip: Clip) -> Frames:
         if isinstance(clip.frames, ArrayFrames):
             return clip.frames
         if fits:  # of a .npy too: a copy is quicker than a call for each window
             return _in_memory(clip, options.budget)
+        chunk, shape = clip.frames.chunk, clip.frames.shape
+        few = frames_at_once(shape, max(CHUNK, chunk), options.budget)
+        if 0 < chunk <= few:
+            return ChunkedFrames(clip.frames, few // chunk, kept)
         is_npy = isinstance(clip.frames, NpyFrames)
         return clip.frames if is_npy else _in_file(clip, source, options)
 

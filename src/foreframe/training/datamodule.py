@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import lightning.pytorch as L
@@ -15,21 +17,32 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from foreframe.data import ClipSet, chosen
+from foreframe.data.datasets import Stretches
 from foreframe.training.options import DataOptions
+
+MIXED = 4  # stretches, at least, that batches are mixed from while several sequences take turns
 
 
 class KeyedBatches(Sampler):
     """Lists of keys for batches: a pure function of (seed, epoch, rank), from batch `skip` on.
 
     Clips are shuffled, and those at the end that do not fill a batch on every rank are dropped. For
-    datasets with random draws by epoch, keys are (epoch, index).
+    datasets with random draws by epoch, keys are (epoch, index). Clips of `stretches` stay near
+    each other (`near`).
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, by_epoch: bool, rank: int = 0, ranks: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        by_epoch: bool,
+        rank: int = 0,
+        ranks: int = 1,
+        stretches: Stretches | None = None,
     ) -> None:
         self.n, self.batch_size, self.seed, self.by_epoch = n, batch_size, seed, by_epoch
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.stretches = rank, ranks, stretches
         self.epoch = self.skip = 0
 
     def __len__(self) -> int:
@@ -46,7 +59,9 @@ class KeyedBatches(Sampler):
             self.epoch, self.skip = epoch, 0
 
     def __iter__(self) -> Iterator[list[Any]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        draw = np.random.default_rng((self.seed, self.epoch))
+        near = self.stretches
+        order = shuffled_near(near, self.batch_size, draw) if near else draw.permutation(self.n)
         first, self.skip = self.skip, 0
         for batch in range(first, len(self)):
             start = (batch * self.ranks + self.rank) * self.batch_size
@@ -54,13 +69,41 @@ class KeyedBatches(Sampler):
             yield [(self.epoch, key) for key in keys] if self.by_epoch else keys
 
 
+def shuffled_near(stretches: Stretches, size: int, draw: np.random.Generator) -> np.ndarray:
+    """An order of clips in which those of a few stretches at a time are shuffled, so that each
+    stretch is read once.
+
+    Up to eight such sequences, of different stretches, take turns batch by batch: loader processes
+    and ranks take turns, too, so that each reads its own stretches. Batches that are not full come
+    last.
+
+    Args:
+        size: of a batch.
+    """
+    sequences = 8
+    while sequences > 1 and stretches.at_once < MIXED * sequences:
+        sequences //= 2
+    few = max(1, stretches.at_once // sequences)  # that are shuffled together
+    numbers = stretches.numbers
+    place = np.argsort(draw.permutation(numbers.max() + 1))[numbers]  # of its stretch, for a clip
+    sequence, group = place % sequences, place // sequences // few
+    order = np.lexsort((draw.random(len(numbers)), group, sequence))
+    ends = np.cumsum(np.bincount(sequence, minlength=sequences))[:-1]
+    parts = [np.split(part, range(size, len(part), size)) for part in np.split(order, ends)]
+    batches = [batch for turn in zip_longest(*parts) for batch in turn if batch is not None]
+    return np.concatenate(sorted(batches, key=lambda batch: len(batch) < size))
+
+
 class ResumableLoader(DataLoader):
     """A DataLoader whose state, the epoch and the number of batches used, is in Lightning's
     checkpoints.
+
+    Attributes:
+        waited: seconds that batches have been waited for.
     """
 
     def __init__(self, clips: ClipSet, keys: KeyedBatches, workers: int) -> None:
-        self.keys, self.used = keys, 0
+        self.keys, self.used, self.waited = keys, 0, 0.0
         # Workers' seeds come from a separate generator, seeded for each epoch, which leaves the
         # model's random numbers unchanged.
         super().__init__(
@@ -68,6 +111,7 @@ class ResumableLoader(DataLoader):
             batch_sampler=keys,
             collate_fn=torch.as_tensor,
             num_workers=workers,
+            multiprocessing_context=_context(clips, workers),
             worker_init_fn=_seed_worker,
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
@@ -78,9 +122,12 @@ class ResumableLoader(DataLoader):
         self.generator.manual_seed(
             _seed(self.keys.seed, self.keys.epoch, self.keys.rank, self.keys.skip)
         )
+        began = time.monotonic()
         for batch in super().__iter__():
+            self.waited += time.monotonic() - began
             self.used += 1
             yield batch
+            began = time.monotonic()
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.keys.epoch, "used": self.used}
@@ -121,7 +168,8 @@ class Clips(L.LightningDataModule):
         assert self.trainer is not None
         n, size, ranks = len(self.train), self.data.batch_size, self.trainer.world_size
         by_epoch, rank = self.train.by_epoch, self.trainer.global_rank
-        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks)
+        near = self.train.stretches()
+        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks, near)
         if len(keys) == 0:
             raise ValueError(
                 f"{n} training clips do not fill one batch of {size} on each of {ranks} processes"
@@ -130,7 +178,10 @@ class Clips(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """Convert batches to the network's dtype; 8-bit batches to [0,1]."""
-        clips = batch.to(torch.float32).div_(255) if batch.dtype == torch.uint8 else batch
+        clips = batch
+        if batch.dtype == torch.uint8:
+            # By a tensor: GPUs multiply by the inverse of a number, which rounds otherwise.
+            clips = batch.to(torch.float32).div_(torch.tensor(255.0, device=batch.device))
         assert self.trainer is not None
         return clips.to(self.trainer.lightning_module.dtype)
 
@@ -151,9 +202,22 @@ class Clips(L.LightningDataModule):
             batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
             collate_fn=torch.as_tensor,
             num_workers=self.data.workers,
+            multiprocessing_context=_context(self.validation, self.data.workers),
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+def _context(clips: ClipSet, workers: int) -> Any:
+    """How loader processes begin; None for the usual way. Clients of object stores do not survive a
+    fork of this process, so they fork from one that has loaded nothing but libraries.
+    """
+    usual = not workers or clips.stretches() is None
+    if usual or "forkserver" not in multiprocessing.get_all_start_methods():
+        return None
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "xarray", "zarr"])
+    return context
 
 
 def seed_everything(*key: int) -> None:

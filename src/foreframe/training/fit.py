@@ -27,7 +27,7 @@ from foreframe.training.faults import DeadProcessError, is_dead_worker, poll_wor
 from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
-from foreframe.training.monitoring import Pictures, Watch, progress
+from foreframe.training.monitoring import LONG, Pictures, Waiting, Watch, progress
 from foreframe.training.notices import go_on, listening, say
 from foreframe.training.options import (
     DataOptions,
@@ -139,6 +139,7 @@ class Training:
     clips: Clips
     trainer: L.Trainer
     stops: Stops
+    waiting: Waiting
     checkpoints: Checkpoints
 
     @property
@@ -176,6 +177,7 @@ def setup(
     members = MEMBERS if network.draws else 0
     within = clips.train.scaling.network_bounds
     scores, stops = Validation(folder / "validation.jsonl", data.future, members, within), Stops()
+    waiting = Waiting()
     # Checkpoints come last, to include the state of the other callbacks at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
@@ -184,12 +186,12 @@ def setup(
         trainer = build_trainer(
             machine,
             learning,
-            [scores, Watch(), *pictures, *bar, *callbacks, stops, checkpoints],
+            [scores, Watch(), waiting, *pictures, *bar, *callbacks, stops, checkpoints],
             loggers_of(folder, loggers, start.step),
             # A resumed run has been validated before its first step.
             **processes | ({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
         )
-    return Training(folder, options, start, module, clips, trainer, stops, checkpoints)
+    return Training(folder, options, start, module, clips, trainer, stops, waiting, checkpoints)
 
 
 def _initialize(network: Model, options: Options, train: ClipSet, window: Window) -> None:
@@ -293,6 +295,10 @@ def _explain(error: Exception, training: Training) -> None:
 
 def report(training: Training) -> None:
     """Print the result."""
+    share, workers = training.waiting.share, training.options.data.workers
+    if share is not None:
+        more = "" if share < LONG else f"; --workers {2 * workers or 2} may shorten that"
+        say(f"{100 * share:.1f} % of the time was spent waiting for data{more}")
     network, start = training.module.network, training.checkpoints.start
     best = training.checkpoints.best
     if best is not None and start is not None and not network.draws:  # members have no baseline
