@@ -1,12 +1,13 @@
 """How far are exported graphs from the model, format by format?
 
-    python benchmarks/exports.py FORMAT NAME ...
+    python benchmarks/exports.py onnx quick moving-mnist ...
 
-FORMAT is onnx, openvino or pt2. A NAME is that of a small network in tests/small.py, whose weights
-are noise, or of published weights; NAME+members is the steps of a member. Prints the largest
+A name is that of a small network in tests/small.py, whose weights
+are noise, or of published weights; name+members is the steps of a member. Prints the largest
 differences at two sizes, as a share of the values' range, and the seconds of processor time.
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -21,18 +22,27 @@ from small import built
 
 
 def main() -> None:
-    how, *names = sys.argv[1:]
-    for each in names:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("format", choices=("onnx", "openvino", "pt2"))
+    parser.add_argument("names", nargs="+", metavar="name")
+    given = parser.parse_args()
+    for each in given.names:
         name, _, members = each.partition("+")
         what = name if name in published() else Forecaster(built(name), Window(4, 4), Scaling(0, 2))
         channels = 1 if isinstance(what, str) else what.model.takes or 1
         began = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             parity = foreframe.export(
-                what, Path(folder) / "out", format=how, channels=channels, members=bool(members)
+                what,
+                Path(folder) / "out",
+                format=given.format,
+                channels=channels,
+                members=bool(members),
             )
         apart = ", ".join(f"{part} {value:.1e}" for part, value in parity.items())
-        print(f"{each}, {how}: {apart} ({time.process_time() - began:.0f} s)", flush=True)
+        print(f"{each}, {given.format}: {apart} ({time.process_time() - began:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

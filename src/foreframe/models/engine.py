@@ -29,6 +29,7 @@ from foreframe.models.packed import (
     Span,
     Weights,
     computing_dtype,
+    is_kept,
     kept_weights,
     runs_plain,
 )
@@ -104,7 +105,7 @@ class Conv2d(PackedConv2d):
     parts leave: `conv(x, None)`. Within `one_pass` these are left out of the convolution.
     """
 
-    def forward(self, *parts: Tensor | None) -> Tensor:
+    def forward(self, *parts: Tensor | None) -> Tensor:  # type: ignore[override]
         """Parts (b,d,h,w) -> (b,k,h,w).
 
         Raises:
@@ -124,7 +125,7 @@ class Conv2d(PackedConv2d):
         if run is None or plain:
             return super().forward(_with_zeros(parts, rest))
         spans = _spans(parts, rest)
-        if not torch.is_grad_enabled() and not self.weight.is_inference():
+        if not torch.is_grad_enabled() and is_kept(self):
             weights = kept_weights(self, run.device)
             return weights.convolve(_side_by_side(given, weights.dtype), spans)
         taped = run.weights_of(self)

@@ -24,7 +24,6 @@ class Weights:
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         self.weight, self.bias, self.dtype = conv.weight, conv.bias, dtype
-        self.stamp = _stamp(conv)
         self.stride, self.dilation = list(conv.stride), list(conv.dilation)
         self.padding = [int(side) for side in conv.padding]
         self.groups = conv.groups
@@ -55,15 +54,15 @@ class Weights:
             layout = torch.ops.mkldnn._reorder_convolution_weight
             self.packed[spans] = layout(self.part(spans), *how, list(v.shape))
         run, then = torch.ops.mkldnn._convolution_pointwise, "swish" if silu else "none"
-        out: Tensor = run(v, self.packed[spans], self.cast_bias, *how, then, [], "")
-        return out
+        packed: Tensor = run(v, self.packed[spans], self.cast_bias, *how, then, [], "")
+        return packed
 
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN packs weights of this dtype here, by what torch's own compiler calls."""
     operations = "_reorder_convolution_weight", "_convolution_pointwise"
-    able = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
+    able = torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in operations
     )
     if not able or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
@@ -73,14 +72,20 @@ def _packs(dtype: torch.dtype) -> bool:
     )
 
 
+def is_kept(conv: nn.Conv2d) -> bool:
+    """Whether its weights may be: those made in inference mode do not tell when they change."""
+    return not any(p.is_inference() for p in (conv.weight, conv.bias) if p is not None)
+
+
 def _stamp(conv: nn.Conv2d) -> tuple[int, ...]:
     """What differs after parameters were changed or replaced."""
     parameters = [p for p in (conv.weight, conv.bias) if p is not None]
     return tuple(n for p in parameters for n in (id(p), p.data_ptr(), p._version))
 
 
-# The weights of each convolution for forecasts, by dtype.
-_kept: WeakKeyDictionary[nn.Module, dict[torch.dtype, Weights]] = WeakKeyDictionary()
+# The weights of each convolution for forecasts, by dtype, and the stamp that they had.
+_Kept = dict[torch.dtype, tuple[tuple[int, ...], Weights]]
+_kept: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
 
 
 def runs_plain(tensor: Tensor) -> bool:
@@ -100,11 +105,12 @@ def computing_dtype(conv: nn.Conv2d, device: str) -> torch.dtype:
 
 def kept_weights(conv: nn.Conv2d, device: str) -> Weights:
     """The weights of a convolution for forecasts, made ready again if they have changed."""
-    dtype = computing_dtype(conv, device)
-    of_dtypes = _kept.setdefault(conv, {})
-    if dtype not in of_dtypes or of_dtypes[dtype].stamp != _stamp(conv):
-        of_dtypes[dtype] = Weights(conv, dtype)
-    return of_dtypes[dtype]
+    dtype, stamp = computing_dtype(conv, device), _stamp(conv)
+    kept, weights = _kept.setdefault(conv, {}).get(dtype, ((), None))
+    if weights is None or kept != stamp:
+        weights = Weights(conv, dtype)
+        _kept[conv][dtype] = stamp, weights
+    return weights
 
 
 class PackedConv2d(nn.Conv2d):
@@ -114,7 +120,7 @@ class PackedConv2d(nn.Conv2d):
         self, x: Float[Tensor, "*b i h w"], silu: bool = False
     ) -> Float[Tensor, "*b o _ _"]:
         """The convolution, and SiLU of it where that follows: in one kernel, if it can be."""
-        plain = torch.is_grad_enabled() or runs_plain(x) or self.weight.is_inference()
+        plain = torch.is_grad_enabled() or runs_plain(x) or not is_kept(self)
         odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
         if plain or odd:
             out = super().forward(x)
