@@ -138,9 +138,10 @@ def test_refused_in_one_line(recipe: str, options: dict, told: str) -> None:
 def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None:
     run = small(tmp_path / "run")
     said = capfd.readouterr()
-    (validated,) = said.out.splitlines()
+    validated, waited = said.out.splitlines()
     assert validated.startswith("epoch 1, step 2: ")
     assert "skill against persistence" in validated
+    assert "of the time was spent waiting for data" in waited
     assert not said.err
     assert [row["step"] for row in run.scores] == [2]
     assert foreframe.open_run(run.folder) == run
