@@ -23,6 +23,7 @@ _NAMES = {  # of a module: the public names that live there
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
     "data": ("MovingMNIST", "clips_from"),
+    "forecasting.block": ("forecast_block",),
     "forecasting.forecaster": ("Forecaster",),
 }
 _HOME = {name: f"foreframe.{module}" for module, names in _NAMES.items() for name in names}
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "forecast_block",
     "models",
     "open_run",
     "predict",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from foreframe.clips.clip import Clip, Window
     from foreframe.clips.scaling import Scaling
     from foreframe.data import MovingMNIST, clips_from
+    from foreframe.forecasting.block import forecast_block
     from foreframe.forecasting.forecaster import Forecaster
 
 

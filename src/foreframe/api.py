@@ -7,16 +7,18 @@ Nothing heavy is loaded before it is needed: Lightning only to train.
 import inspect
 import json
 import os
+import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from foreframe.base.files import atomic_folder, check_writable, exists
+from foreframe.base.files import atomic_folder, check_writable, exists, matching
 from foreframe.base.processes import joined
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS, name_of
@@ -27,6 +29,7 @@ from foreframe.forecasting.forecast_options import (
     ExportOptions,
     PredictOptions,
     StreamOptions,
+    TaskOptions,
     changed,
 )
 from foreframe.training.options import GROUPS
@@ -36,6 +39,7 @@ from foreframe.visuals import Card, curves_png, image_html
 if TYPE_CHECKING:
     from foreframe.data.check import Checked
     from foreframe.data.forecasts import Forecasts
+    from foreframe.evaluation.archive import Archive
     from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
@@ -245,49 +249,64 @@ def predict(
     *,
     progress: Callable[[int, int], Any] = lambda done, total: None,
     **changes: Any,
-) -> "Forecast | Rolling":
-    """Forecast what follows a recording, as `foreframe predict` does.
+) -> "Forecast | Rolling | Archive":
+    """Forecast what follows recordings, as `foreframe predict` does.
 
         foreframe.predict("scenes", "film.mp4", "future.mp4", steps=20)
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
         source: a recording as in `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
-            data's own units.
-        output: a file to write it to, by its ending; by default none.
+            data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc".
+        output: a file to write it to, by its ending; by default none. Several recordings go to a
+            folder, a file each, or to one .zarr.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
         progress: called with the number of forecasts written and the total.
 
     Returns:
         The forecast, with the past and, as far as it is recorded, the truth; rolling forecasts with
-        `every`.
+        `every`; an `Archive` of what several recordings, or `every` with a .zarr, have written.
 
     Raises:
         ValueError: as loading, opening, forecasting and writing do.
     """
     options = _options(options or PredictOptions(), changes)
     from foreframe.base.notes import collecting, warn
+    from foreframe.evaluation.archive import write_archive
     from foreframe.evaluation.walk import Rolling
-    from foreframe.forecasting.forecast import forecast_recording, remarks
+    from foreframe.forecasting.forecast import forecast_recording, remarks, resolved
     from foreframe.forecasting.outputs import check_output
     from foreframe.visuals import paint_for
 
     paint_for(options.colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
-    path = None if output is None else Path(output)
+    path, kind = None if output is None else Path(output), None
+    sources = matching(source)
+    several = isinstance(source, list | tuple) or sources[0] is not source
     if path is not None:
-        check_output(path, options.at is not None, bool(options.every))
-        is_path = isinstance(source, str | os.PathLike)
-        if is_path and path.resolve() == Path(source).resolve():
+        rolling = several or bool(options.every)
+        kind = check_output(path, options.at is not None, rolling, options.resume)
+        paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
+        if path.resolve() in paths:
             raise ValueError(f"output {path} is the input: name another file")
+    if several and kind not in ("", ".zarr"):
+        raise ValueError("several recordings go to a folder, a file each, or to one .zarr")
     forecaster, made_by = _forecaster(what, options.device, options.compile)
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
-        clip = forecaster.open(source, options.recording, **(options.reading or {}))
-        window = forecaster.window
-        steps, past = options.steps or window.future, options.past or window.past
-        tile = forecaster.choose_tile((past, *clip.frames.shape[1:]), steps, options)
-        options = replace(options, steps=steps, past=past, tile=tile)
+        clips = [] if several else forecaster.recordings(source, **(options.reading or {}))
+        all_of_them = several or (len(clips) > 1 and options.recording is None)
+        if (kind in ("", ".zarr") and all_of_them) or (kind == ".zarr" and options.every):
+            opened = _for_tasks(what, sources, options)
+            archive = write_archive(*opened, path, options, progress)  # type: ignore[arg-type]
+            return replace(archive, notes=tuple(notes))
+        if options.in_tasks:
+            raise ValueError(
+                "workers, scheduler and resume are of several recordings, or of --every N with -o "
+                "NAME.zarr"
+            )
+        clip = forecaster.chosen(clips, source, options.recording)
+        options = resolved(forecaster, clip, options)
         make: Callable[..., Any] = Rolling if options.every else forecast_recording
         made = make(forecaster, clip, made_by, options)
         if path is not None:
@@ -295,6 +314,20 @@ def predict(
         for remark in remarks(clip, options):
             warn(remark)
     return replace(made, notes=tuple(notes))
+
+
+def _for_tasks(what: Any, sources: Sequence[Any], options: TaskOptions) -> tuple[Any, list[Any]]:
+    """A forecaster and sources as other processes open them: by absolute paths.
+
+    Raises:
+        ValueError: they are in memory, which others cannot open.
+    """
+    given = [what, *sources]
+    if all(isinstance(one, str | os.PathLike) for one in given):
+        what, *sources = (os.path.abspath(one) if exists(one) else one for one in given)
+    elif options.in_tasks:
+        raise ValueError("workers, and what is resumed, open the run and data by path: give paths")
+    return what, list(sources)
 
 
 def export(
@@ -575,6 +608,7 @@ class Scored:
     """A forecaster and the clips to score it on.
 
     Args:
+        what: as in `evaluate`.
         forecaster: with the window to score; persistence if none was named.
         name: of its row: "model", or the name of a baseline.
         dataset: the clips, by their numbers.
@@ -585,6 +619,7 @@ class Scored:
         options: options of scoring.
     """
 
+    what: Any
     forecaster: "Forecaster"
     name: str
     dataset: Any
@@ -598,12 +633,30 @@ class Scored:
         from foreframe.evaluation.card import score_clips
 
         options = self.options
-        if options.clips is None and options.seconds is None and not self.forecasts:
+        if options.clips is options.seconds is None and not (self.forecasts or options.in_tasks):
             options = replace(options, seconds=SECONDS)
-        card = score_clips(
-            self.forecaster, self.dataset, options, self.forecasts, self.name, progress
-        )
-        return Card({**self.where, **card})
+        given = self.forecaster, self.dataset, options, self.forecasts, self.name
+        score = self._score_in_tasks if options.in_tasks else None
+        return Card({**self.where, **score_clips(*given, progress, score)})
+
+    def _score_in_tasks(self, scorer: Any, clips: Sequence[int], tell: Any) -> Any:
+        """As `Scorer.score`, a task for each batch. What tasks have scored lies beside the report
+        until all is.
+        """
+        from foreframe.forecasting.tasks import begun, fingerprint, held, results, stamp
+
+        options, data = self.options, self.options.data
+        what, _ = _for_tasks(self.what, [] if data is None else [data], options)
+        about = options.about(), self.where, stamp(self.where.get("data")), list(clips)
+        digest = fingerprint(self.forecaster, *about)
+        part = Path(os.path.abspath(f"{options.output or 'evaluation'}.part"))
+        held(digest, lambda: scorer)
+        items = [clips[k : k + scorer.at_once] for k in range(0, len(clips), scorer.at_once)]
+        do = partial(_score_task, what, options, digest)
+        with begun(part, digest, options) as client:
+            total = scorer.total(results(do, items, part, client, tell or (lambda *_: None)))
+        shutil.rmtree(part)
+        return total
 
     def write_pasts(self, path: str | os.PathLike[str]) -> int:
         """As `foreframe.evaluation.external.write_pasts`."""
@@ -619,6 +672,17 @@ class Scored:
         return write_report(
             Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
         )
+
+
+def _score_task(what: Any, options: EvaluateOptions, digest: str, marker: Path, clips: Any) -> None:
+    from foreframe.evaluation.card import Scorer
+    from foreframe.forecasting.tasks import held, leave
+
+    def opened() -> Scorer:
+        of = open_scored(what, options)
+        return Scorer(of.forecaster, of.dataset, options, of.forecasts, of.name)
+
+    leave(marker, held(digest, opened).sums(clips))
 
 
 def open_scored(
@@ -661,7 +725,7 @@ def open_scored(
     own = what is not None and (options.data is None or name == trained.data)
     # A new one: the caller's forecaster keeps its window.
     forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
-    return Scored(forecaster, row, dataset, where, own, forecasts, options)
+    return Scored(what, forecaster, row, dataset, where, own, forecasts, options)
 
 
 def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions) -> DataOptions:

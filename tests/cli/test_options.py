@@ -254,7 +254,7 @@ def test_words_that_look_like_other_values_stay_words() -> None:
     given = values(["predict", "2020", "1e3", "-o", "true", "--reading.variable", "17"])
     assert given == {
         "run": "2020",
-        "input": "1e3",
+        "input": ["1e3"],
         "output": "true",
         "reading": {"variable": "17"},
     }

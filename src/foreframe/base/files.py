@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
@@ -28,17 +30,35 @@ def exists(path: str | Path) -> bool:
         return False
 
 
-def check_source(source: str) -> None:
+def matching(source: Any) -> list[Any]:
+    """All that a source stands for: a list of sources, or a pattern such as `rain/*.nc`, whose
+    files come in the order of their names.
+
+    Raises:
+        ValueError: no file matches.
+    """
+    if isinstance(source, list | tuple):
+        return [one for each in source for one in matching(each)]
+    if not isinstance(source, str) or not has_magic(source) or "://" in source or exists(source):
+        return [source]
+    found = sorted(glob(source, recursive=True))
+    if not found:
+        raise ValueError(f"no file matches {source}")
+    return found
+
+
+def check_source(source: str | list[str]) -> None:
     """Refuse a source that does not exist, before torch is loaded.
 
     Args:
-        source: a file, a folder, a URL, or "-" for standard input.
+        source: a file, a folder, a URL, or "-" for standard input; or as `matching` takes it.
 
     Raises:
         ValueError: no such file or folder.
     """
-    if source != "-" and "://" not in source and not exists(source):
-        raise ValueError(f"there is no file or folder {source}")
+    for path in matching(source):
+        if path != "-" and "://" not in path and not exists(path):
+            raise ValueError(f"there is no file or folder {path}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     beside = report_folder(run, "" if scored.own else f"-{Path(name).stem}")
     folder = Path(options.output or beside)
     check_writable(folder)  # what hours have scored must have a place to go
+    scored = replace(scored, options=replace(options, output=str(folder)))
     if joined()[0] > 0:
         scored.score()
         return

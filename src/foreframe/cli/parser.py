@@ -191,7 +191,7 @@ def _value(kind: Any, text: str, where: str) -> Any:
     except ValueError:
         if str not in get_args(kind) or isinstance(value, list | dict):
             raise
-        return text  # a name that looks like a number
+        return [text] if get_origin(kind) is list else text  # a name that looks like a number
     return value
 
 

@@ -11,15 +11,16 @@ from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import PredictOptions
 
 
-def forecast_clip(run: str, input: str, *, output: str) -> None:
+def forecast_clip(run: str, input: list[str], *, output: str) -> None:
     """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
             scenes), or a baseline, such as optical_flow
-        input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units
+        input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units; or
+            several, or a pattern such as 'rain/*.nc'
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
-            (forecast alone); .csv (of a place)
+            (forecast alone); .csv (of a place); of several inputs a folder (a file each) or .zarr
     """
 
 
@@ -30,19 +31,22 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     keep_memory()
     values = parser().values(arguments)
-    run, input, output = (values.pop(name) for name in ("run", "input", "output"))
+    run, inputs, output = (values.pop(name) for name in ("run", "input", "output"))
     options = typed(PredictOptions, values, "")
     check_forecaster(run)
-    check_source(input)
+    check_source(inputs)
 
     from foreframe.api import predict
+    from foreframe.evaluation.archive import Archive
     from foreframe.evaluation.walk import Rolling
 
     with progress("forecasts") as tell:
-        forecast = predict(run, input, output, options, progress=tell)
-    if isinstance(forecast, Rolling):
+        source = inputs if len(inputs) > 1 else inputs[0]
+        forecast = predict(run, source, output, options, progress=tell)
+    if isinstance(forecast, Rolling | Archive):
         print(f"{forecast}, {'lie' if len(forecast) > 1 else 'lies'} in {output}")
-        print(forecast.table())
+        if table := forecast.table():
+            print(table)
         return
     place = f" ({forecast.place.name})" if forecast.place is not None else ""
     print(f"{forecast}{place} {'lies' if options.steps == 1 else 'lie'} in {output}")

@@ -86,6 +86,61 @@ def write_grid(
         rough.write_bytes(content)
 
 
+def forecast_dataset(forecast: Clip | Ensemble, attributes: Mapping[str, Any] | None = None) -> Any:
+    """A forecast as an xarray Dataset of one start, as `write_grid` writes a list of it."""
+    members = isinstance(forecast, Ensemble)
+    clips: list[Clip] = list(forecast) if isinstance(forecast, Ensemble) else [forecast]
+    return _as_dataset([clips], True, members, attributes or {})
+
+
+def create_store(path: Path, first: Any, starts: Sequence[Clip]) -> None:
+    """Make a Zarr store for the forecasts of many starts: coordinates and metadata, and the values
+    of the first; those of others are NaN until `fill_store` writes them.
+
+    Args:
+        path: of a new folder.
+        first: the first forecast, a `forecast_dataset`.
+        starts: for each start a clip with the `start` and the `times` of its forecast, whose frames
+            are not looked at.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    import xarray as xr
+    import zarr
+
+    with in_one_line(f"cannot write {path}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        packing = _encoding(first, "chunks")
+        first.to_zarr(path, mode="w", consolidated=False, encoding=packing)
+        store = zarr.open_group(path, mode="r+")
+        for name in _of_starts(first):
+            store[name].resize((len(starts), *first[name].shape[1:]))
+        for name in ("start", "lead", starts[0].time_dim):
+            if name in store:
+                del store[name]
+        times = xr.Dataset(coords=_times(list(starts), True), attrs=first.attrs)
+        times.to_zarr(path, mode="a", consolidated=True, encoding=_encoding(times, "chunks"))
+
+
+def fill_store(path: Path, number: int, forecast: Any) -> None:
+    """Write the forecast of one start, a `forecast_dataset`, into its chunks of a store.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    import zarr
+
+    with in_one_line(f"cannot write {path}"):
+        store = zarr.open_group(path, mode="r+")
+        for name in _of_starts(forecast):
+            store[name][number] = forecast[name].values[0]
+
+
+def _of_starts(forecast: Any) -> list[str]:
+    return [name for name, field in forecast.data_vars.items() if "start" in field.dims]
+
+
 def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
     """How variables are stored: frames compressed, NaN where missing; coordinates as they are."""
     frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}

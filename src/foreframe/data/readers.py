@@ -262,7 +262,7 @@ def _joined(recordings: Sequence[Clip]) -> Iterator[Clip]:
     """
     kinds: dict[Any, list[Clip]] = {}
     for k, clip in enumerate(recordings):
-        kinds.setdefault(_kind(clip) or k, []).append(clip)
+        kinds.setdefault(kind_of(clip) or k, []).append(clip)
     for kind in kinds.values():
         run: list[Clip] = []
         for clip in kind if len(kind) == 1 else sorted(kind, key=lambda c: np.asarray(c.times)[0]):
@@ -283,7 +283,7 @@ def _goes_on(last: Clip, clip: Clip) -> bool:
     return len(last) == 1 or len(clip) == 1 or bool(ahead <= 1.5 * last.step)
 
 
-def _kind(clip: Clip) -> tuple[Any, ...] | None:
+def kind_of(clip: Clip) -> tuple[Any, ...] | None:
     """What clips that are joined have in common, the places of their pixels and the map included; a
     level or a number of a run may differ. None of clips without dates.
     """

@@ -1,7 +1,7 @@
 """The scorecard: scores of a forecaster beside the baselines, as plain values."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.external import checked, open_external
 from foreframe.evaluation.member_scores import Ensembles
-from foreframe.evaluation.metrics import SCORES, scores_of
+from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
@@ -41,7 +41,6 @@ Tell = Callable[[int, int], Any]
 """Called after each batch with the number of clips scored, and the number of all."""
 
 
-@torch.inference_mode()
 def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
@@ -49,6 +48,7 @@ def score_clips(
     forecasts: Sequence[Forecasts] = (),
     name: str = "model",
     progress: Tell | None = None,
+    score_by: "Callable[[Scorer, Sequence[int], Tell | None], Scores] | None" = None,
 ) -> Card:
     """Score a forecaster beside the baselines, per lead time and overall, in every convention of
     `SCORES`, with skill and the significance of differences. Each of several processes scores a
@@ -65,6 +65,7 @@ def score_clips(
         name: the forecaster's name in tables. A baseline's name takes that baseline's row;
             others are then compared with the first of `forecasts`, if there are any.
         progress: called after each batch, see `Tell`.
+        score_by: scores clips in place of `Scorer.score`: in other processes.
 
     Returns:
         {"clips", "past", "future", "units", "precision" ("auto" resolved), "period": of "cycle", or
@@ -88,13 +89,13 @@ def score_clips(
             units, or not numbers; a clip beyond the memory budget.
     """
     options = options or ScoreOptions()
-    scorer = _Scorer(forecaster, dataset, options, forecasts, name)
+    scorer = Scorer(forecaster, dataset, options, forecasts, name)
     seconds = math.inf if options.seconds is None else options.seconds
     rank, processes = joined()
     fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
     clips = gathered(fewer)[0]  # clocks differ
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
-    scoring, ensembles = scorer.score(clips[first:last], progress)
+    scoring, ensembles = (score_by or Scorer.score)(scorer, clips[first:last], progress)
     gather(scoring.cards)
     tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
     ranking, (groups, over) = ranked_by(units), _groups(dataset, clips, forecaster)
@@ -145,7 +146,10 @@ def score_clips(
     return Card(card | {"in_words": in_words(card)})
 
 
-class _Scorer:
+Scores = tuple[Scoring, Ensembles | None]
+
+
+class Scorer:
     """The rows of a scorecard: the forecaster, the mean of its members, its matched forecasts,
     forecasts of other programs, and baselines.
 
@@ -210,9 +214,8 @@ class _Scorer:
             networks["cycle"] = build_model("cycle", {"period": self.period})
         return {row: network for row, network in networks.items() if row != self.name}
 
-    def score(
-        self, clips: Sequence[int], tell: Tell | None = None
-    ) -> tuple[Scoring, Ensembles | None]:
+    @torch.inference_mode()
+    def score(self, clips: Sequence[int], tell: Tell | None = None) -> Scores:
         """Score these clips, by their numbers."""
         forecaster, rows = self.forecaster, dict.fromkeys(self.rows, self.scores)
         scoring = Scoring(forecaster.window.future, rows, forecaster.scaling.to_units)
@@ -226,6 +229,19 @@ class _Scorer:
             if tell is not None:
                 tell(scoring.clips, len(clips))
         return scoring, ensembles
+
+    def sums(self, clips: Sequence[int]) -> list[Any]:
+        """The sums of all scorecards of these clips, as plain values for `total`."""
+        return [card.plain() for card in _cards(self.score(clips))]
+
+    @torch.inference_mode()
+    def total(self, parts: Iterable[Sequence[Any]]) -> Scores:
+        """The scores of all parts, added in their order."""
+        scores = self.score([])
+        for part in parts:
+            for card, plain in zip(_cards(scores), part, strict=True):
+                card.add(plain)
+        return scores
 
     def _forecasts(
         self, parts: Parts, clips: Sequence[int], ensembles: Ensembles | None
@@ -242,6 +258,11 @@ class _Scorer:
             yield row, match_to(match, forecast, parts.last, guide)
         for row, network in self.networks.items():
             yield row, forecast_clips(network, parts)[0]
+
+
+def _cards(scores: Scores) -> list[Scorecard]:
+    scoring, ensembles = scores
+    return [*scoring.cards.values(), *(ensembles.cards.values() if ensembles else ())]
 
 
 def _period_of(model: Model) -> int | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_at_least
+from foreframe.forecasting.forecast_options import TaskOptions
 from foreframe.forecasting.precision import Precision
 
 BUDGET = 2.0  # GiB
@@ -67,7 +68,7 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(ScoreOptions):
+class EvaluateOptions(ScoreOptions, TaskOptions):
     """On what it is scored, and where that goes
 
     Args:
@@ -112,6 +113,7 @@ class EvaluateOptions(ScoreOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        TaskOptions.__post_init__(self)
         check_at_least(1, past=self.past, future=self.future, stride=self.stride)
         if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
             raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")

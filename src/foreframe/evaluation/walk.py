@@ -1,7 +1,7 @@
 """Scores of forecasts along a recording: rolling forecasts and live ones."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -16,7 +16,13 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.evaluation.metrics import SCORES, Scores
 from foreframe.evaluation.scoring import Scoring
-from foreframe.forecasting.forecast import history, in_words, paint_of_probability, reaching
+from foreframe.forecasting.forecast import (
+    history,
+    in_words,
+    paint_of_probability,
+    reaching,
+    starts_of,
+)
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import write_rolling
@@ -53,8 +59,7 @@ class Rolling:
     @property
     def firsts(self) -> range:
         """The first frame of each forecast."""
-        n = len(self.clip)
-        return range(min(self.options.past, n), n + 1, self.options.every)
+        return starts_of(self.clip, self.options)
 
     def __len__(self) -> int:
         return len(self.firsts)
@@ -64,20 +69,12 @@ class Rolling:
         For members the mean is scored.
         """
         steps = self.options.steps
-        scoring = Scoring(steps, {"forecast": RMSE, "persistence": RMSE})
+        scoring = scoring_of_starts(steps)
         for first in self.firsts:
             past, future = self.forecaster.forecast_from(
                 self.clip, first, steps, self.options.past, self.options
             )
-            forecast = future.mean() if isinstance(future, Ensemble) else future
-            truth = self.clip.truth_of(first, forecast)
-            # Pixels missing in the last frame are not scored, since persistence has no value there.
-            now = np.asarray(past.frames)[-1:].astype(np.float32)
-            came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
-            still = now.repeat(steps, axis=0)
-            rows = {"forecast": np.asarray(forecast.frames), "persistence": still}
-            scoring.add(((name, _batched(row)) for name, row in rows.items()), _batched(came))
-            yield past, future, truth
+            yield past, future, score_start(scoring, self.clip, first, past, future)
         self._scoring[:] = [scoring]
 
     @property
@@ -89,8 +86,7 @@ class Rolling:
         if not self._scoring:
             for _ in self:
                 pass
-        tables = self._scoring[0].tables()
-        return {name: table["physical"]["rmse"]["per_lead"] for name, table in tables.items()}
+        return errors_by_lead(self._scoring[0])
 
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
@@ -128,14 +124,46 @@ class Rolling:
 
     def table(self) -> str:
         """A table of errors by lead time."""
-        errors = self.errors
-        rows = {
-            f"+{ahead}": [f"{rmse:.4g}", f"{still:.4g}"]
-            for ahead, (rmse, still) in enumerate(zip(*errors.values(), strict=True), 1)
-            if isfinite(still)
-        }
-        title = f"Root mean squared error{f' in {self.units}' if self.units else ''} by lead time"
-        return str(Table(title, [("", name) for name in errors], rows, []))
+        return table_of_errors(self.errors, self.units)
+
+
+def scoring_of_starts(steps: int) -> Scoring:
+    """Errors of forecasts along recordings, and of persistence."""
+    return Scoring(steps, {"forecast": RMSE, "persistence": RMSE})
+
+
+def score_start(
+    scoring: Scoring, clip: Clip, first: int, past: Clip, future: Clip | Ensemble
+) -> Clip:
+    """Score a forecast of frames `first` and after, of members their mean; returns the truth, NaN
+    beyond the recording's end.
+    """
+    forecast = future.mean() if isinstance(future, Ensemble) else future
+    truth = clip.truth_of(first, forecast)
+    # Pixels missing in the last frame are not scored, since persistence has no value there.
+    now = np.asarray(past.frames)[-1:].astype(np.float32)
+    came = np.where(np.isfinite(now), np.asarray(truth.frames), np.nan)
+    still = now.repeat(len(forecast), axis=0)
+    rows = {"forecast": np.asarray(forecast.frames), "persistence": still}
+    scoring.add(((name, _batched(row)) for name, row in rows.items()), _batched(came))
+    return truth
+
+
+def errors_by_lead(scoring: Scoring) -> dict[str, list[float]]:
+    """The root mean squared errors of `scoring_of_starts`, by name and lead time."""
+    tables = scoring.tables()
+    return {name: table["physical"]["rmse"]["per_lead"] for name, table in tables.items()}
+
+
+def table_of_errors(errors: Mapping[str, Sequence[float]], units: str) -> str:
+    """These errors as a table, without lead times that have no truth."""
+    rows = {
+        f"+{ahead}": [f"{rmse:.4g}", f"{still:.4g}"]
+        for ahead, (rmse, still) in enumerate(zip(*errors.values(), strict=True), 1)
+        if isfinite(still)
+    }
+    title = f"Root mean squared error{f' in {units}' if units else ''} by lead time"
+    return str(Table(title, [("", name) for name in errors], rows, []))
 
 
 def score_live(

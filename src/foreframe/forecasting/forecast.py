@@ -15,6 +15,7 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import GUIDE, LAST
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
+from foreframe.data.cf import forecast_dataset
 from foreframe.data.cuts import since_cut
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
@@ -79,6 +80,15 @@ class Forecast:
             self.write(path)
             return path.read_bytes()
 
+    def to_dataset(self) -> Any:
+        """An xarray Dataset (start, lead, [channel,] y, x), of members (start, realization, lead,
+        ...), of one start; of probabilities where the options ask for these.
+        """
+        future, threshold = self.future, self.options.probability
+        if threshold is not None and isinstance(future, Ensemble):
+            future = future.probability(threshold)
+        return forecast_dataset(future, history(self.made_by, self.options))
+
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
     ) -> None:
@@ -118,9 +128,7 @@ def forecast_recording(
     """
     # Before anything is computed: it refuses what is no place.
     place = None if options.at is None else place_at(clip, options.at)
-    last = len(clip) - 1 if options.after is None else options.after
-    if not 0 <= last < len(clip):
-        raise ValueError(f"after {last}: {clip.name} has frames 0 to {len(clip) - 1}")
+    last = starts_of(clip, options)[0] - 1
     seen = options.past
     if clip.pictures and (options.reading or {}).get("cuts") is None:
         seen = since_cut(clip.frames, last + 1, options.past)
@@ -133,6 +141,34 @@ def forecast_recording(
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
     return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options, place)
+
+
+def starts_of(clip: Clip, options: PredictOptions) -> range:
+    """The first frame of each forecast of a recording: of one, or with `every` of those after every
+    so many frames, from the first that has a whole past before it.
+
+    Raises:
+        ValueError: no such frame.
+    """
+    n = len(clip)
+    if options.every:
+        return range(min(options.past, n), n + 1, options.every)
+    last = n - 1 if options.after is None else options.after
+    if not 0 <= last < n:
+        raise ValueError(f"after {last}: {clip.name} has frames 0 to {n - 1}")
+    return range(last + 1, last + 2)
+
+
+def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:
+    """The options with what they leave open: the forecaster's steps, past and match, and tiles.
+
+    Raises:
+        ValueError: errors of `Forecaster.options`.
+    """
+    options, window = forecaster.options(options), forecaster.window
+    steps, past = options.steps or window.future, options.past or window.past
+    tile = forecaster.choose_tile((past, *clip.frames.shape[1:]), steps, options)
+    return replace(options, steps=steps, past=past, tile=tile)
 
 
 def reaching(

@@ -3,7 +3,7 @@ no torch, so that `--help` is fast.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from foreframe.base.schema import check_types
@@ -67,7 +67,40 @@ class TiledOptions(ForecastOptions):
 
 
 @dataclass(frozen=True)
-class PredictOptions(TiledOptions):
+class TaskOptions:
+    """Who does a large job, of many files or starts.
+
+    Args:
+        workers: processes of this machine that share its cores; by default this one alone
+        scheduler: address of a Dask scheduler, tcp://HOST:8786, whose workers do it
+        resume: go on with a job that was stopped
+
+    Raises:
+        ValueError: no worker, or both workers and a scheduler.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        check_at_least(1, workers=self.workers)
+        if self.workers and self.scheduler:
+            raise ValueError("give --workers, of this machine, or --scheduler, not both")
+
+    @property
+    def in_tasks(self) -> bool:
+        """Whether any of them is given."""
+        return bool(self.workers or self.scheduler or self.resume)
+
+    def about(self) -> dict[str, Any]:
+        """The options that say what is done: not by whom, and not where to."""
+        other = {"workers", "scheduler", "resume", "budget", "output"}
+        return {name: value for name, value in asdict(self).items() if name not in other}
+
+
+@dataclass(frozen=True)
+class PredictOptions(TiledOptions, TaskOptions):
     """Horizon, past and output of a forecast.
 
     Args:
@@ -106,6 +139,7 @@ class PredictOptions(TiledOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        TaskOptions.__post_init__(self)
         check_at_least(0, steps=self.steps, past=self.past, every=self.every, fps=self.fps)
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")

@@ -350,8 +350,15 @@ class Forecaster:
             ValueError: errors of reading; several recordings and none chosen; channels that the
                 model does not take.
         """
+        return self.chosen(self.recordings(source, **reading), source, recording)
+
+    def recordings(self, source: Any, **reading: Any) -> list[Clip]:
+        """All recordings of a source, as `open` reads them, not checked yet."""
         given = {"cuts": False, **reading}
-        clips = read_clips(source, reading_as_trained(self, source, given, whole=True))
+        return read_clips(source, reading_as_trained(self, source, given, whole=True))
+
+    def chosen(self, clips: Sequence[Clip], source: Any, recording: int | None) -> Clip:
+        """One of the recordings of a source, checked; raises and warns as `open`."""
         if recording is None and len(clips) == 1:
             recording = 0
         if recording is None or not 0 <= recording < len(clips):

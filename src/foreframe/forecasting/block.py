@@ -1,0 +1,58 @@
+"""One forecast as a function from a dataset to a dataset, for any engine of parallel work."""
+
+import os
+from typing import Any
+
+from foreframe.base.shipped import name_of
+from foreframe.clips.clip import Clip
+from foreframe.forecasting.forecast import Forecast, forecast_recording, resolved
+from foreframe.forecasting.forecast_options import PredictOptions, changed
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.tasks import held, stamp
+
+
+def forecast_block(
+    dataset: Any, *, forecaster: Any, options: PredictOptions | None = None, **changes: Any
+) -> Any:
+    """Forecast what follows a dataset, as a dataset: a pure function, for Dask, Ray or submitit.
+
+        forecast_block(rain.isel(time=slice(40, 50)), forecaster="runs/rain", steps=12)
+
+    It can be pickled, and loads the forecaster once in a process. `foreframe predict --workers`
+    calls it for each start.
+
+    Args:
+        dataset: the past, an xarray Dataset or DataArray (time, [channel,] y, x), in the data's
+            units, or whatever else `foreframe.clips_from` takes; with `after` also frames that come
+            later, of which no more than known inputs are looked at.
+        forecaster: a run's folder, or what else `Forecaster.load` takes; or a forecaster.
+        options, changes: the fields of `PredictOptions` by name, or an object that they change.
+
+    Returns:
+        An xarray Dataset (start, lead, [channel,] y, x), of members (start, realization, lead,
+        [channel,] y, x), of one start, the time of the last frame seen.
+
+    Raises:
+        ValueError: as `foreframe.predict`.
+    """
+    options = changed(options or PredictOptions(), changes)
+    return forecast_of(dataset, forecaster, options).to_dataset()
+
+
+def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
+    """The same as a `Forecast`. `source` may be a `Clip` of the forecaster's own reading."""
+    forecaster, made_by = loaded(what, options.device)
+    clip = source
+    if not isinstance(source, Clip):
+        clip = forecaster.open(source, options.recording, **(options.reading or {}))
+    return forecast_recording(forecaster, clip, made_by, resolved(forecaster, clip, options))
+
+
+def loaded(what: Any, device: str) -> tuple[Forecaster, str]:
+    """A forecaster and its name, loaded once in a process unless its files have changed."""
+    if isinstance(what, Forecaster):
+        return what, what.trained.preset or "a forecaster"
+    path = os.fspath(what)
+    parts = [path, *(os.path.join(path, part) for part in ("checkpoints", "model.safetensors"))]
+    key = (path, device, *map(stamp, parts))
+    return held(key, lambda: Forecaster.load(path, device)), name_of(path)
