@@ -16,7 +16,7 @@ def forecast_block(
 ) -> Any:
     """Forecast what follows a dataset, as a dataset: a pure function, for Dask, Ray or submitit.
 
-        forecast_block(rain.isel(time=slice(40, 50)), forecaster="runs/rain", steps=12)
+        future = foreframe.forecast_block("rain.nc", forecaster="radar", steps=6)
 
     It can be pickled, and loads the forecaster once in a process. `foreframe predict --workers`
     calls it for each start.

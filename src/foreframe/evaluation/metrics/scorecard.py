@@ -88,6 +88,7 @@ class Scorecard:
         parts = gathered((self.sums, self._by_clip))
         self.sums = torch.stack([sums for sums, _ in parts]).sum(dim=0)
         self._by_clip = [rows for _, batches in parts for rows in batches]
+
     def plain(self) -> list[Any]:
         """The sums as plain values, for `add` of the same scorecard in another process."""
         return [self.sums.tolist(), [of.tolist() for of in self._by_clip]]
