@@ -23,7 +23,8 @@ from foreframe.base.notes import Note
 from foreframe.cli import main
 from foreframe.data.cf import write_grid
 from foreframe.evaluation import archive
-from foreframe.models import build_model
+from foreframe.forecasting.block import loaded
+from foreframe.models import Model, build_model
 
 RAIN = Scaling(0, 20, "mm/h", "minmax")
 
@@ -152,6 +153,12 @@ def test_a_start_without_any_value_is_left_missing() -> None:
         foreframe.predict("run", "gone.nc", "all.zarr", every=6)
     missing = np.isnan(values("all.zarr")).all(axis=(1, 2, 3))
     assert missing.tolist() == [False, True, False, False]
+
+
+def test_no_task_compiles_cells_by_itself() -> None:
+    """Else the last bits would depend on how many tasks a process has done."""
+    model = loaded("run", "cpu")[0].model
+    assert {part.compiled for part in model.modules() if isinstance(part, Model)} == {False}
 
 
 def test_a_block_is_a_forecast_as_a_dataset() -> None:

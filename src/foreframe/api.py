@@ -548,14 +548,12 @@ def _options(options: Kind, changes: Mapping[str, Any]) -> Kind:
 def _forecaster(what: Any, device: str = "cpu", compile: bool = True) -> tuple["Forecaster", str]:
     """A forecaster and its name."""
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.models import Model
 
     if isinstance(what, Forecaster):
         return what, what.trained.preset or "a forecaster"
     forecaster = Forecaster.load(os.fspath(what), device)
-    for part in forecaster.model.modules():  # a model within a model compiles its own cells
-        if isinstance(part, Model) and not compile:
-            part.compiled = False
+    if not compile:
+        forecaster.model.never_compile()
     return forecaster, name_of(os.fspath(what))
 
 
@@ -701,7 +699,8 @@ def open_scored(
     from foreframe.models import model_name
 
     known = "persistence" if what is None else what
-    forecaster, _ = _forecaster(known, options.device, options.compile)
+    # Of tasks, bits must not depend on how many of them a process has done.
+    forecaster, _ = _forecaster(known, options.device, options.compile and not options.in_tasks)
     model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
     data = _data_to_score(what, forecaster, options)
     name = data_name(data.data)

@@ -49,10 +49,19 @@ def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
 
 
 def loaded(what: Any, device: str) -> tuple[Forecaster, str]:
-    """A forecaster and its name, loaded once in a process unless its files have changed."""
+    """A forecaster and its name, loaded once in a process unless its files have changed. It never
+    compiles its cells, which changes the last bits: those of a task must not depend on how many
+    tasks a process has done.
+    """
     if isinstance(what, Forecaster):
         return what, what.trained.preset or "a forecaster"
     path = os.fspath(what)
     parts = [path, *(os.path.join(path, part) for part in ("checkpoints", "model.safetensors"))]
     key = (path, device, *map(stamp, parts))
-    return held(key, lambda: Forecaster.load(path, device)), name_of(path)
+
+    def load() -> Forecaster:
+        forecaster = Forecaster.load(path, device)
+        forecaster.model.never_compile()
+        return forecaster
+
+    return held(key, load), name_of(path)

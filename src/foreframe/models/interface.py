@@ -237,6 +237,12 @@ class Model(nn.Module):
         """Values of the largest map in a recurrent core, for one frame H x W; 0 without a core."""
         return 0
 
+    def never_compile(self) -> None:
+        """Leave recurrent cells as they are, of models within this one, too."""
+        for part in self.modules():
+            if isinstance(part, Model):
+                part.compiled = False
+
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""
 
