@@ -5,12 +5,12 @@ The numbers are looked for in FOREFRAME_GOLDEN or in ../shared/golden; they are 
 repository, so these tests skip, and say so, without them. `test_openstl_by_its_formulas` needs
 none.
 
-Equal here: OpenSTL's ConvLSTM (the preset `openstl`), holmdk's tutorial network (the preset
-`tutorial`), ndrplz's layer stack (the cell and the engine), and the cells of Hzzone's
-encoder-forecaster, whose peepholes hold a number a pixel where ours hold one a channel: the plain
-cell takes either. Our network cannot express: the layer norm over all gates and pixels of OpenSTL's
-`layer_norm=1`, the group norm of gates of jhhuang's, and the three sizes of maps, each with layers
-of its own, of Hzzone's and jhhuang's encoder-forecasters.
+Equal here: holmdk's tutorial network (the preset `tutorial`), ndrplz's layer stack (the cell and
+the engine), and the cells of Hzzone's encoder-forecaster, whose peepholes hold a number a pixel
+where ours hold one a channel: the plain cell takes either. tests/parity/test_originals.py has what
+`foreframe convert` takes over. Our network cannot express: the layer norm over all gates and pixels
+of OpenSTL's `layer_norm=1`, the group norm of gates of jhhuang's, and the three sizes of maps, each
+with layers of its own, of Hzzone's and jhhuang's encoder-forecasters.
 """
 
 import os
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from foreframe.models import ConvLSTMCell, Model, preset
+from foreframe.models import ConvLSTMCell, preset
 from foreframe.models.engine import one_pass
 
 
@@ -63,66 +63,6 @@ def folded(channels: int, patch: int) -> list[int]:
         .flatten()
         .tolist()
     )
-
-
-def openstl(g: dict[str, Tensor]) -> Model:
-    model = preset(
-        "openstl",
-        channels=2,
-        core={"convlstm": {"hidden": [6, 5, 6]}},
-        codec={"patches": {"size": 2}},
-    )
-    model = model.double()
-    order = folded(2, 2)
-    with torch.no_grad():
-        for k, cell in enumerate(model.encoder.cells):
-            x = g[f"param.cell_list.{k}.conv_x.0.weight"]
-            weight = torch.cat(
-                [x[:, order] if k == 0 else x, g[f"param.cell_list.{k}.conv_h.0.weight"]], dim=1
-            )
-            cell.gates.weight.copy_(ours_of(weight))
-        model.output.last.weight.copy_(g["param.conv_last.weight"][order])
-    return model
-
-
-def test_openstl_forecasts() -> None:
-    """Nothing but its own forecasts after the past, at once and frame by frame."""
-    g = golden("convlstm_openstl")
-    model = openstl(g)
-    made = model(g["input"][:, :4], 3)
-    near(made, g["frames_free"])
-    # The same to the last figures, from the patches that are stored in float64.
-    patches = F.pixel_unshuffle(made.flatten(0, 1), 2).unflatten(0, (2, 3))
-    same(patches, g["output_free"][:, 3:].permute(0, 1, 4, 2, 3)[:, :, folded(2, 2)])
-
-
-def test_openstl_scheduled_sampling_loss_and_gradients() -> None:
-    g = golden("convlstm_openstl")
-    model, order = openstl(g), folded(2, 2)
-    frames = g["input"].requires_grad_()
-    mask = F.pixel_shuffle(
-        g["aux.mask_true"].permute(0, 1, 4, 2, 3)[:, :, order].flatten(0, 1), 2
-    ).unflatten(0, (2, 2))
-    made, state = [], None
-    for t in range(6):
-        fed = (
-            frames[:, t]
-            if t < 4
-            else mask[:, t - 4] * frames[:, t] + (1 - mask[:, t - 4]) * made[-1]
-        )
-        state = model.encode(fed.unsqueeze(1), state)
-        made.append(model.decode(state, 1)[:, 0])
-    output = torch.stack(made, dim=1)
-    patches = F.pixel_unshuffle(output.flatten(0, 1), 2).unflatten(0, (2, 6))
-    same(patches, g["output"].permute(0, 1, 4, 2, 3)[:, :, order])
-    loss = (output - frames[:, 1:]).square().mean()
-    same(loss, g["loss"])
-    loss.backward()
-    near(frames.grad, g["grad.input"])
-    near(model.output.last.weight.grad, g["grad.conv_last.weight"][order])
-    for k, cell in enumerate(model.encoder.cells):
-        x, h = (ours_of(g[f"grad.cell_list.{k}.conv_{name}.0.weight"]) for name in "xh")
-        near(cell.gates.weight.grad, torch.cat([x[:, order] if k == 0 else x, h], dim=1))
 
 
 def test_openstl_by_its_formulas() -> None:

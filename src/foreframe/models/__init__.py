@@ -59,6 +59,7 @@ from foreframe.models.lagged import Lagged
 from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
+from foreframe.models.originals import ORIGINALS
 from foreframe.models.recurrent import (
     CORES,
     Core,
@@ -90,6 +91,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **svg.PRESETS,
 }
 """Documented models: a name of MODELS, and its arguments."""
+
+
+ORIGINALS |= {"openstl": convlstm.from_openstl}
 
 
 def preset(name: str, **changes: Any) -> Model:

@@ -1,0 +1,157 @@
+"""Networks equal their originals, which were run elsewhere: forecasts, losses, gradients, in
+float64, and the number of parameters at full size.
+
+The numbers are looked for where tests/parity/test_golden.py looks for its own. Weights and
+gradients are taken over by the model's own converter, which `foreframe convert` uses, too. A
+network needs a line in CASES.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_golden import golden, near, same
+from torch import Tensor
+
+from foreframe.models import Model, build_model, preset
+from foreframe.models.originals import ORIGINALS, converted, patch_order
+from small import SMALL
+
+
+@dataclass(frozen=True)
+class Case:
+    """A golden, and the preset with the arguments of its size.
+
+    Args:
+        args: of the preset.
+        golden: its file.
+        parameters: of the preset at full size: those published, without those never used.
+        past, future: frames.
+        patch: side of the patches as which frames are stored in full precision; None: stored as
+            frames.
+        sampling: how frames are fed in training: "plain" masks of the future, "reverse" ones of
+            past and future, or "none": the future from the past.
+    """
+
+    golden: str
+    parameters: int
+    args: dict[str, Any] = field(default_factory=dict)
+    past: int = 4
+    future: int = 3
+    patch: int | None = 2
+    sampling: str = "plain"
+
+
+CASES: dict[str, list[Case]] = {
+    "openstl": [
+        Case(
+            "convlstm_openstl",
+            11_675_648,
+            {
+                "channels": 2,
+                "core": {"convlstm": {"hidden": [6, 5, 6]}},
+                "codec": {"patches": {"size": 2}},
+            },
+        )
+    ],
+}
+
+EACH = [pytest.param(name, case, id=case.golden) for name, cases in CASES.items() for case in cases]
+
+
+def part(numbers: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """The tensors of one kind, such as "param", by the original's names."""
+    return {
+        name.removeprefix(f"{kind}."): value
+        for name, value in numbers.items()
+        if name.startswith(f"{kind}.")
+    }
+
+
+def loaded(name: str, case: Case, numbers: dict[str, Tensor]) -> Model:
+    network = build_model(name, case.args).double().eval()
+    theirs = part(numbers, "param") | part(numbers, "buffer")
+    network.load_state_dict(converted(name, {"state_dict": theirs}, network))
+    return network
+
+
+def frames_of(patches: Tensor, case: Case) -> Tensor:
+    """(b,t,h,w,p·p·c) as the original has them -> (b,t,c,H,W)."""
+    if case.patch is None:
+        return patches
+    order = patch_order(patches.shape[-1] // case.patch**2, case.patch)
+    folded = patches.permute(0, 1, 4, 2, 3)[:, :, order]
+    return F.pixel_shuffle(folded.flatten(0, 1), case.patch).unflatten(0, folded.shape[:2])
+
+
+@pytest.mark.parametrize(("name", "case"), EACH)
+def test_forecasts(name: str, case: Case) -> None:
+    """Nothing but the past goes in; in float64, and in float32 to a hundred-thousandth."""
+    numbers = golden(case.golden)
+    network = loaded(name, case, numbers)
+    past = numbers["input"][:, : case.past]
+    key = "output_free" if "output_free" in numbers else "output"
+    expected = frames_of(numbers[key], case)[:, -case.future :]
+    with torch.no_grad():
+        same(network(past, case.future), expected)
+        single = network.float()(past.float(), case.future).double()
+    same(single, expected, 1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("name", "case"), EACH)
+def test_training(name: str, case: Case) -> None:
+    """Outputs, the loss with the model's own terms, and gradients of weights and frames."""
+    numbers = golden(case.golden)
+    network = loaded(name, case, numbers)
+    frames = numbers["input"].requires_grad_()
+    state = network.encode(frames[:, :1])
+    if case.sampling == "none":
+        output = network(frames[:, : case.past], case.future)
+        truth = frames[:, case.past :]
+    else:
+        mask = frames_of(numbers["aux.mask_true"], case)
+        first = 1 if case.sampling == "reverse" else case.past  # frame that a mask begins at
+        made = []
+        for t in range(case.past + case.future - 1):
+            if t:
+                fed = frames[:, t]
+                if t >= first:
+                    share = mask[:, t - first]
+                    fed = share * fed + (1 - share) * made[-1]
+                state = network.encode(fed.unsqueeze(1), state)
+            made.append(network.decode(state, 1)[:, 0])
+        output, truth = torch.stack(made, dim=1), frames[:, 1:]
+    same(output, frames_of(numbers["output"], case))
+    loss = (output - truth).square().mean()
+    loss = loss + sum(network.terms(output, truth, state).values())
+    same(loss, numbers["loss"])
+    loss.backward()
+    assert frames.grad is not None
+    near(frames.grad, numbers["grad.input"])
+    weights = dict(network.named_parameters())
+    theirs = ORIGINALS[name](part(numbers, "grad"), network)
+    assert set(weights) <= set(theirs)
+    for key, weight in weights.items():
+        near(weight.grad, theirs[key])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parameters_at_full_size(name: str) -> None:
+    with torch.device("meta"):
+        network = preset(name)
+    assert sum(weight.numel() for weight in network.parameters()) == CASES[name][0].parameters
+
+
+def test_every_original_is_tried() -> None:
+    assert set(CASES) == set(ORIGINALS)
+    assert set(CASES) <= set(SMALL)
+
+
+def test_a_checkpoint_of_something_else_is_refused() -> None:
+    network = build_model("openstl", {"core": {"convlstm": {"hidden": [2]}}})
+    with pytest.raises(ValueError, match=r"no checkpoint of the original of openstl.*conv_last"):
+        converted("openstl", {"state_dict": {"mean": torch.zeros(2)}}, network)
+    with pytest.raises(ValueError, match="no original of 'quick' is known; choose openstl"):
+        converted("quick", {}, network)
