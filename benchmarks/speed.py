@@ -13,8 +13,9 @@ COMMIT`, then `--old ../before/src`. A last table says how many times as long as
 takes.
 
 Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras
-where --keras names a Python that has it), quick (a training step of that preset), growth (with
-frames, size and channels), memory (40 frames), generator. All of them, unless one is named.
+where --keras names a Python that has it), quick (a training step of that preset), presets (of
+recurrent presets a step, beside the same loop of plain torch), growth (with frames, size and
+channels), memory (40 frames), generator. All of them, unless one is named.
 """
 
 import argparse
@@ -261,6 +262,38 @@ def quick(given: argparse.Namespace) -> None:
             )
 
 
+def presets(given: argparse.Namespace) -> None:
+    """`--ways` names other presets."""
+    print(
+        "\n## A training step of recurrent presets, 64x64, 10 -> 10, beside plain torch\n\n"
+        "| preset | batch | plain, s | foreframe, s | foreframe over plain | plain, MiB | "
+        "foreframe, MiB |\n|---|---|---|---|---|---|---|"
+    )
+    names, given.ways = given.ways or RECURRENT, None
+    for name in names:
+        for batch in given.batches or (4, 16):
+            sizes = {"batch": batch, "past": 10, "future": 10, "size": 64}
+            for kind in ("", "-bf16"):
+                found = timed([f"{name}-plain{kind}", f"{name}{kind}"], sizes, given)
+                plain, ours = found.values()
+                print(
+                    f"| {name}{kind} | {batch} | {plain['step']:.3f} | {ours['step']:.3f} | "
+                    f"{ours['step'] / plain['step']:.2f} | {plain['memory']:.0f} | "
+                    f"{ours['memory']:.0f} |",
+                    flush=True,
+                )
+
+
+RECURRENT = (
+    "openstl",
+    "predrnn_small",
+    "predrnnpp_small",
+    "phydnet_small",
+    "mau_small",
+    "mim_small",
+)
+
+
 def growth(given: argparse.Namespace) -> None:
     """The exponent is that of a straight line through the logarithms."""
     print(
@@ -368,6 +401,7 @@ PARTS: dict[str, Any] = {
     "network": network,
     "layer": layer,
     "quick": quick,
+    "presets": presets,
     "growth": growth,
     "memory": memory,
     "generator": generator,
@@ -395,7 +429,9 @@ def main() -> None:
     parser.add_argument(
         "--old", type=Path, metavar="SRC", help="time the foreframe in this folder beside this one"
     )
-    parser.add_argument("--ways", nargs="+", help="of network, layer and quick, in place of all")
+    parser.add_argument(
+        "--ways", nargs="+", help="of network, layer, quick and presets, in place of all"
+    )
     given = parser.parse_args()
     import torch
 

@@ -7,10 +7,12 @@ with the peak of this process in MiB above what it held before its first step. W
 of the others: only one worker is asked at a time.
 
 WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer),
-quick (that preset's network, whose step goes on to Muon), keras (one layer; KERAS_BACKEND says on
-what), each with -bf16 for bfloat16; engine and quick also with -save for memory "save". Their cells
-are compiled as `foreframe train` does by itself, where maps are large and a compiler works; with
--uncompiled they are not, as where there is none. SIZES is JSON: batch, past, future, size, hidden.
+quick (that preset's network, whose step goes on to Muon), another preset by its name (with -plain
+as the same loop of plain torch: without the engine, its cells not compiled), keras (one layer;
+KERAS_BACKEND says on what), each with -bf16 for bfloat16; engine and quick also with -save for
+memory "save". Their cells are compiled as `foreframe train` does by itself, where maps are large
+and a compiler works; with -uncompiled they are not, as where there is none. SIZES is JSON: batch,
+past, future, size, hidden.
 
 CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly
 change; with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
@@ -34,7 +36,7 @@ Act = Callable[[], None]
 def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
     import torch
 
-    from foreframe.models import ConvLSTMCell, build_model, engine
+    from foreframe.models import PRESETS, ConvLSTMCell, build_model, engine, interface
 
     def compiled(values: int) -> bool:
         worth = "uncompiled" not in options and (device == "cuda" or values >= engine.WORTH)
@@ -71,6 +73,11 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
             from test_tutorial import PlainTutorial
 
             network: Any = PlainTutorial(s["hidden"]).to(device)
+        elif kind in PRESETS and kind != "quick":
+            network = build_model(kind).to(device)
+            network.compiled = compiled(s["batch"] * network.step_values(s["size"], s["size"]))
+            if "plain" in options:
+                interface.one_pass = lambda *_: nullcontext()  # type: ignore[assignment,misc]
         else:
             layers = 1 if kind == "quick" else 2
             network = build_model(
@@ -159,10 +166,11 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
         keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
     )
     forward()
-    if device == "cpu" and way.startswith("engine"):
+    ours = "plain" not in way and not way.startswith("keras")
+    if device == "cpu" and ours:
         step()  # compilers take memory too, once
     give_memory_back()
-    if way.startswith(("engine", "quick")) and device == "cpu":
+    if device == "cpu" and not way.startswith(("plain", "keras")):
         from foreframe.base.memory import keep_memory
 
         keep_memory()  # as `foreframe train` does
