@@ -3,6 +3,7 @@
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
+from foreframe.visuals.leaderboard_page import page_html
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
@@ -17,6 +18,6 @@ from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp
 __all__ = [
     "Card", "Paint", "animation", "animation_frames", "clip_png", "contact_sheet", "curves_png",
     "ensemble_table", "event_tables", "figures", "gif_bytes", "image_html", "members_by_name",
-    "paint_for", "score_table", "strip", "strip_of_members", "table_html", "write_frames",
-    "write_gif", "write_mp4", "write_png",
+    "page_html", "paint_for", "score_table", "strip", "strip_of_members", "table_html",
+    "write_frames", "write_gif", "write_mp4", "write_png",
 ]  # fmt: skip
