@@ -11,6 +11,7 @@ import torch
 
 from foreframe.models import BASELINES, Model, build_model
 
+PREDFORMER = {"frames": 3, "patch": 4, "width": 8, "heads": 2, "expansion": 2, "blocks": 1}
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 
@@ -62,6 +63,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "simvp_small": SIMVP,
     "svg_lp": {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
     "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
+    "predformer": {**PREDFORMER, "blocks": 2},
+    "predformer_small": PREDFORMER,
 }
 
 # What the examples make of presets, and other ways to build and to step ahead.
@@ -228,6 +231,10 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         attention=9,
         backward=9,
     ),
+    **{
+        f"predformer_{order}": way("predformer", **PREDFORMER | {"order": order, "layers": 2})
+        for order in ("F", "TS")
+    },
     "ensemble": way(
         "ensemble",
         of=[

@@ -67,6 +67,8 @@ WAYS: dict[str, Way] = {
     "simvp_small": Way(gain=1),
     "svg_lp": Way((14, 18), steps=3),
     "svg_small": Way(steps=2),
+    "predformer": Way((10, 14)),
+    "predformer_small": Way(steps=2),
     "radar": Way((12, 12), steps=12, guide=FLOW),
     "camera": Way(guide=FLOW),
     "temperature": Way(guide={"cycle": {"period": 3}}),

@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
-from foreframe.models import convlstm, simvp, svg
+from foreframe.models import convlstm, predformer, simvp, svg
 from foreframe.models.at_once import AtOnce
 from foreframe.models.baselines import (
     BASELINES,
@@ -60,6 +60,7 @@ from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.originals import ORIGINALS
+from foreframe.models.predformer import PredFormer
 from foreframe.models.recurrent import (
     CORES,
     Core,
@@ -76,6 +77,7 @@ MODELS: dict[str, type[Model]] = {
     "at_once": RecurrentAtOnce,
     "simvp": SimVP,
     "svg": SVG,
+    "predformer": PredFormer,
     **BASELINES,
     "lagged": Lagged,
     "ensemble": ModelEnsemble,
@@ -89,11 +91,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **convlstm.PRESETS,
     **simvp.PRESETS,
     **svg.PRESETS,
+    **predformer.PRESETS,
 }
 """Documented models: a name of MODELS, and its arguments."""
 
 
-ORIGINALS |= {"openstl": convlstm.from_openstl}
+ORIGINALS |= {"openstl": convlstm.from_openstl, "predformer": predformer.from_original}
 
 
 def preset(name: str, **changes: Any) -> Model:
@@ -249,7 +252,7 @@ __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder",
     "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "Model", "ModelEnsemble",
-    "NextFrame", "OpticalFlow", "Parts", "Persistence", "RecurrentAtOnce", "SimVP",
+    "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer", "RecurrentAtOnce", "SimVP",
     "State", "baselines_here", "build_model", "forecast_of", "members", "model_name",
     "multiply_adds", "parts_of", "placed", "preset", "with_known",
 ]  # fmt: skip
