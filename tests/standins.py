@@ -137,3 +137,14 @@ def published_clips(path: Path) -> None:
     """
     clips = np.lib.format.open_memmap(path, "w+", np.uint8, (20, 10_000, 64, 64))  # a sparse file
     clips[:, 0] = np.round(255 * blobs(20, 64, 64))
+
+
+def kth(path: Path) -> None:
+    """Films of six persons, and the sequences in them, as KTH's files lie."""
+    lines = ["Sequences of the films:"]
+    for k, person in enumerate((1, 2, 14, 15, 17, 25)):
+        action = ("boxing", "running")[k % 2]
+        (path / action).mkdir(parents=True, exist_ok=True)
+        film(path / action / f"person{person:02d}_{action}_d1_uncomp.avi", 70, 30, 40)
+        lines.append(f"person{person:02d}_{action}_d1\t\tframes\t1-35, 36-71")
+    (path / "00sequences.txt").write_text("\n".join(lines))

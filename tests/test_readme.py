@@ -62,6 +62,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "weather.nc": standins.weather,
     "era5_t2m.nc": lambda path: standins.temperatures(path, frames=744, height=16, width=24),
     "mnist_test_seq.npy": standins.published_clips,
+    "KTH": standins.kth,
 }
 
 PART = re.compile(

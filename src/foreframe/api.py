@@ -23,6 +23,7 @@ from foreframe.base.processes import joined
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS, name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
+from foreframe.clips.protocols import as_published, protocol_of
 from foreframe.clips.scaling import Scaling
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
@@ -706,7 +707,8 @@ def open_scored(
     name = data_name(data.data)
     files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
     forecasts = [open_forecasts(file, data.reading.variable) for file in files]
-    window = replace(forecaster.window, **options.window)
+    of_protocol = forecaster.free and protocol_of(data.data)
+    window = replace(data.window if of_protocol else forecaster.window, **options.window)
     if what is None and forecasts and options.future is None:
         window = replace(window, future=forecasts[0].steps)
     dataset, where = options.data, {}
@@ -737,7 +739,7 @@ def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions
 
     given, trained = options.of_data, forecaster.trained
     if what is None or not isinstance(options.data, str | None):
-        return typed(DataOptions, given, "")
+        return typed(DataOptions, as_published(given), "")
     memory = what.data if isinstance(what, Run) and options.data is None else None
     if memory is not None:  # the user's own, so that nothing is asked of it
         given = {"data": trained.data, **given}

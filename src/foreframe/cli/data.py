@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import check_source
+from foreframe.base.schema import check_types
 from foreframe.cli.parser import Parser, call
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions
+from foreframe.clips.protocols import as_published
 
 
 def look_at_data(
@@ -18,6 +20,7 @@ def look_at_data(
     split: str = "train",
     past: int = 10,
     future: int = 10,
+    stride: int = 1,
     clip: int = 0,
     output: str | None = None,
 ) -> None:
@@ -32,6 +35,7 @@ def look_at_data(
         split: train, validation or test
         past: number of past frames in the clip
         future: number of future frames
+        stride: frames from window to window of recordings
         clip: number of the clip to show, counted from 0
         output: .npy (its past frames), .gif or .png (the whole clip)
     """
@@ -43,7 +47,7 @@ def look_at_data(
     from foreframe.data import Recordings, check_first_clip, open_dataset
 
     options = DataOptions(
-        data, data_args or {}, past, future, scaling=scaling, reading=reading, splits=splits
+        data, data_args or {}, past, future, stride, scaling=scaling, reading=reading, splits=splits
     )
     dataset: Any = open_dataset(options, split)
     check_first_clip(dataset, options.window, None, data)
@@ -129,4 +133,5 @@ def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] == "check":
         call(check_parser(), check_data, arguments[1:])
     else:
-        call(parser(), look_at_data, arguments)
+        values = as_published(parser().values(arguments))
+        look_at_data(**check_types(look_at_data, values, ""))

@@ -148,7 +148,8 @@ class DataOptions:
     """On what
 
     Args:
-        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), or any Dataset's
+        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), a published
+            dataset (kth, human36m, kitti_caltech, taxibj, weatherbench, sevir), or any Dataset's
             import path
         data_args: arguments of moving_mnist or of a Dataset, e.g. --data_args.motion svg
         past: frames in; a clip holds past and future

@@ -25,14 +25,17 @@ from foreframe.data.arrays import (
 )
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
+from foreframe.data.published import PUBLISHED
 from foreframe.data.readers import SUFFIXES
 from foreframe.data.windows import Recordings
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "moving_mnist": MovingMNIST,
     "moving_mnist_published": published_moving_mnist,
+    **PUBLISHED,
 }
-"""Datasets that have a name. Each is given the split, and the length of clips, if it takes them."""
+"""Datasets that have a name. Each is given the split, and the length of clips, if it takes them;
+those of PUBLISHED give recordings."""
 
 
 class Splits(dict[str, ClipSet]):
@@ -52,14 +55,14 @@ def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
     """The clips of every split that a name stands for, or that lie in memory.
 
     Args:
-        options: their `data` is a name in DATASETS; a .npy or .npz file of clips; anything else
-            that `foreframe.clips_from` opens, of which windows are cut (`Recordings`); or the
-            import path of any Dataset (or of a function that makes one), such as
-            "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of its
-            shape is; an xarray object; a map-style Dataset; or one for each split, {"train": ...,
-            "validation": ...}. An imported Dataset that takes a `split` argument is given it; any
-            other is cut into blocks of items, 80, 10 and 10 %, in its own order, and so is one in
-            memory.
+        options: their `data` is a name in DATASETS, those of PUBLISHED with the folder of their
+            files; a .npy or .npz file of clips; anything else that `foreframe.clips_from` opens, of
+            which windows are cut (`Recordings`); or the import path of any Dataset (or of a
+            function that makes one), such as "mypackage.radar.Storms". In memory: an array or
+            tensor, taken as a .npy file of its shape is; an xarray object; a map-style Dataset; or
+            one for each split, {"train": ..., "validation": ...}. An imported Dataset that takes a
+            `split` argument is given it; any other is cut into blocks of items, 80, 10 and 10 %, in
+            its own order, and so is one in memory.
         scaling: of a trained forecaster, in place of one fitted to these recordings.
 
     Raises:
@@ -78,7 +81,11 @@ def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
             "those of --reading and --splits, and --scaling"
         )
     if recordings:
-        return _recordings(options, scaling)
+        return _recordings(data, options, scaling)
+    if named and name in PUBLISHED:
+        if "folder" not in args:
+            raise ValueError(f"data {name}: name the folder of its files by --data_args.folder")
+        return _recordings(_call(PUBLISHED[name], name, args), options, scaling)
     is_file = named and name not in DATASETS and _is_array(name)
     of_arrays = {"variable": options.reading.variable, "budget": options.reading.budget}
     for given in options.of_recordings():
@@ -158,7 +165,7 @@ def _blocks(dataset: Any, name: str) -> Splits:
     return Splits(block_of)
 
 
-def _recordings(options: DataOptions, scaling: Scaling | None) -> Splits:
+def _recordings(source: Any, options: DataOptions, scaling: Scaling | None) -> Splits:
     """Windows of recordings, which are decoded once, and whose scaling is fitted once."""
     wanted = options.scaling if scaling is None else scaling
     args = (options.window, wanted, options.reading, options.splits)
@@ -167,7 +174,7 @@ def _recordings(options: DataOptions, scaling: Scaling | None) -> Splits:
         made = next(iter(splits.values()), None)
         if isinstance(made, Recordings):
             return made.of_split(split)
-        return Recordings(options.data, split, *args)
+        return Recordings(source, split, *args)
 
     splits = Splits(make)
     return splits

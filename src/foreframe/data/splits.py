@@ -2,7 +2,9 @@
 in two of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,49 @@ FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("t
 UNDECIDED = "undecided"
 
 
+@dataclass(frozen=True)
+class Published:
+    """The recordings of a published dataset, whose splits are published too.
+
+    Args:
+        name: of the dataset.
+        folder: where its files lie.
+        files: what these are and where they come from, for messages.
+        read: from the folder, and how it is read, to recordings as the files have them, or parts of
+            these, each with its split. The name of a part is that of its file and then " [x]".
+    """
+
+    name: str
+    folder: Path
+    files: str
+    read: Callable[[Path, ReadOptions], Iterator[tuple[str, Clip]]]
+
+    def by_split(self, options: ReadOptions) -> dict[str, list[Clip]]:
+        """The recordings of each split.
+
+        Raises:
+            ValueError: there are none; what reading raises.
+        """
+        clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+        for split, clip in self.read(self.folder, options) if self.folder.is_dir() else ():
+            clips[split].append(clip)
+        if not any(clips.values()):
+            there = "holds none of its files" if self.folder.is_dir() else "is no folder"
+            raise ValueError(f"data {self.name}: {self.folder} {there}; give one with {self.files}")
+        return clips
+
+    def source_of(self, clip: Clip) -> Path:
+        """The file of a recording, or the folder where it comes of several."""
+        path = Path(re.sub(r"( \[\w+\])+$", "", clip.name))
+        return path if path.exists() else self.folder
+
+
 def raw_by_folder(source: Any, options: ReadOptions) -> dict[str, list[Clip]]:
     """Recordings as the files have them: of the folders train, validation and test by the split
     that these decide, else all of them under `UNDECIDED`.
     """
+    if isinstance(source, Published):
+        return source.by_split(options)
     folder = Path(source) if isinstance(source, str | Path) else None
     if folder is None or not ((folder / "train").is_dir() and (folder / "test").is_dir()):
         return {UNDECIDED: list(raw_clips(source, options))}

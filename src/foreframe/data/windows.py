@@ -30,7 +30,15 @@ from foreframe.data.header_limits import frames_at_once
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
 from foreframe.data.readers import in_parts
-from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
+from foreframe.data.splits import (
+    SPLITS,
+    Published,
+    lacking,
+    noted,
+    raw_by_folder,
+    split_clips,
+    split_lines,
+)
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
 CHUNK = 32  # frames read at once
@@ -47,8 +55,9 @@ class Recordings(ClipSet):
     others are decoded into a file under FOREFRAME_CACHE (~/.cache/foreframe).
 
     Args:
-        source: anything that `foreframe.clips_from` opens. URLs and xarray objects have no date:
-            times and some frames tell whether a file of decoded frames is still theirs.
+        source: anything that `foreframe.clips_from` opens, or a dataset of `PUBLISHED`. URLs and
+            xarray objects have no date: times and some frames tell whether a file of decoded frames
+            is still theirs.
         split: "train", "validation", "test" or "all".
         window: past and future frames of an item.
         scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with
@@ -76,6 +85,8 @@ class Recordings(ClipSet):
         self.window, self.splits, self._budget = window, splits, reading.budget
         clips = [part for inside in recordings.values() for parts in inside for part in parts]
         self.name = str(source) if isinstance(source, str | Path) else clips[0].name
+        if isinstance(source, Published):
+            self.name = source.name
         self._by_split = split_clips(recordings, splits, window) | {"all": clips}
         channels = clips[0].inputs
         self.inputs = len(channels)
@@ -352,7 +363,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
     file, or in the chunks of a Zarr store.
 
     Args:
-        source: anything that `foreframe.clips_from` opens.
+        source: as of `Recordings`.
         options: how it is read.
         tile: side of the tiles that windows are of, which recordings of several sizes need.
 
@@ -379,7 +390,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
         if 0 < chunk <= few:
             return ChunkedFrames(clip.frames, few // chunk, kept)
         is_npy = isinstance(clip.frames, NpyFrames)
-        return clip.frames if is_npy else _in_file(clip, source, options)
+        return clip.frames if is_npy else _in_file(clip, source, options, slow)
 
     return {
         folder: [
@@ -425,6 +436,8 @@ def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
     """What decoded frames depend on: how they are read, and names, sizes and dates of the files in
     `source`; of what is no file here, times and some of the frames.
     """
+    if isinstance(source, Published):
+        source = source.source_of(clip)
     if isinstance(source, str | Path) and "://" not in str(source):
         path = Path(source)
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -438,9 +451,9 @@ def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
     return repr((stamps, clip.name, clip.frames.shape, how))
 
 
-def _in_file(clip: Clip, source: Any, options: ReadOptions) -> NpyFrames:
+def _in_file(clip: Clip, source: Any, options: ReadOptions, total: int) -> NpyFrames:
     """The same in a .npy file that later runs use again, with the numbers of damaged frames beside
-    it.
+    it. One note says how many bytes all recordings take (`total`).
 
     Raises:
         ValueError: the disk has no room for it, or what was written is whole no more.
@@ -451,7 +464,7 @@ def _in_file(clip: Clip, source: Any, options: ReadOptions) -> NpyFrames:
     if not (file.exists() and damaged.exists()):
         _check_disk(clip, folder)
         cure = "size, coarsen or every make them fewer"
-        warn(f"{clip.name}: {in_gib(_bytes(clip))} of frames are decoded into {file}; {cure}")
+        warn(f"{in_gib(total)} of frames are decoded into {folder}; {cure}")
         with atomic_write(file) as rough, rough.open("wb") as out:
             kind = np.lib.format.dtype_to_descr(clip.frames.dtype)
             header = {"descr": kind, "fortran_order": False, "shape": clip.frames.shape}

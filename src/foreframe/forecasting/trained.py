@@ -14,6 +14,7 @@ from foreframe.clips.data_options import (
     check_at_least,
     not_usual,
 )
+from foreframe.clips.protocols import as_published
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptio
     """
     data, args = given.get("data"), dict(given.get("data_args") or {})
     if data is not None and data != trained.data:
-        return typed(DataOptions, given, "")
+        return typed(DataOptions, as_published(given), "")
     if not trained.data:
         raise ValueError(
             f"{where} does not tell what it was trained on; name what to score on: --data"

@@ -12,6 +12,7 @@ from foreframe.base.schema import brief, converted, merged, type_hints, typed
 from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import read_yaml
+from foreframe.clips.protocols import as_published, protocol_of
 from foreframe.training.options import GROUPS, DataOptions, Options
 
 RECIPES = Path(__file__).parents[1] / "configs"
@@ -43,7 +44,8 @@ def explicit_options(configs: Sequence[str], given: Given) -> Given | None:
 
 def options_from(configs: Sequence[str], given: Given) -> Options:
     """The options of training: the usual ones, changed by those of a run that is resumed, by
-    configs, and by those of a command or a call, in this order.
+    configs, and by those of a command or a call, in this order. The protocol of published data is
+    above recipes, and below a user's own configs.
 
     Args:
         configs: recipes by name, or files.
@@ -63,8 +65,13 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
             raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
         files = [str(config), *files]
     settings: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for file in files:
-        settings |= config_settings(file)
+        settings |= (found := config_settings(file))
+        own |= {} if Path(file).parent == RECIPES else found
+    named_data = dict(given).get(("data",), settings.get("data"))
+    if protocol_of(named_data):
+        settings |= as_published({**own, "data": named_data})
     values = put(settings, given)
     named = {inner for path, value in given for inner, _ in leaves(value, path)}
     if resume and any(Path(resume).glob("checkpoints/last*.ckpt")):
