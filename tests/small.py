@@ -65,6 +65,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
     "predformer": {**PREDFORMER, "blocks": 2},
     "predformer_small": PREDFORMER,
+    "phydnet": {"width": 4, "core": convlstm(3, 2, 4), "groups": 2},
+    "phydnet_small": {"width": 4, "core": convlstm(3), "groups": 2},
+    "mau": {"width": 3},
+    "mau_small": {"width": 4},
 }
 
 # What the examples make of presets, and other ways to build and to step ahead.
@@ -243,6 +247,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             {"next_frame": {"core": convlstm(3)}},
         ],
     ),
+    "mau_recall": way("mau", width=3, layers=1, kernel=3, tau=2, residual=True, recall=True),
     "flow": way("flow", of={"simvp": SIMVP}, frames=3, width=16, blocks=2, times=[0.0, 0.4]),
     "flow_of_motion": way("flow", of="dense_motion", channels=2, frames=2, width=8, blocks=1),
     "flow_of_any_channels": way(

@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
-from foreframe.models import convlstm, predformer, simvp, svg
+from foreframe.models import convlstm, mau, phydnet, predformer, simvp, svg
 from foreframe.models.at_once import AtOnce
 from foreframe.models.baselines import (
     BASELINES,
@@ -56,10 +56,12 @@ from foreframe.models.interface import (
     with_known,
 )
 from foreframe.models.lagged import Lagged
+from foreframe.models.mau import MAU
 from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.originals import ORIGINALS
+from foreframe.models.phydnet import PhyDNet
 from foreframe.models.predformer import PredFormer
 from foreframe.models.recurrent import (
     CORES,
@@ -78,6 +80,8 @@ MODELS: dict[str, type[Model]] = {
     "simvp": SimVP,
     "svg": SVG,
     "predformer": PredFormer,
+    "phydnet": PhyDNet,
+    "mau": MAU,
     **BASELINES,
     "lagged": Lagged,
     "ensemble": ModelEnsemble,
@@ -92,11 +96,18 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **simvp.PRESETS,
     **svg.PRESETS,
     **predformer.PRESETS,
+    **phydnet.PRESETS,
+    **mau.PRESETS,
 }
 """Documented models: a name of MODELS, and its arguments."""
 
 
-ORIGINALS |= {"openstl": convlstm.from_openstl, "predformer": predformer.from_original}
+ORIGINALS |= {
+    "openstl": convlstm.from_openstl,
+    "predformer": predformer.from_original,
+    "phydnet": phydnet.from_openstl,
+    "mau": mau.from_openstl,
+}
 
 
 def preset(name: str, **changes: Any) -> Model:

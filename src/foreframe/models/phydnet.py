@@ -1,0 +1,255 @@
+"""PhyDNet: motion by a learnt partial differential equation, and all else by a recurrent core.
+
+Le Guen and Thome 2020 (arXiv 2003.01460). Read top to bottom: the model, its cell, its blocks,
+presets. Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stride.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.base.schema import choice
+from foreframe.models.at_once import AtOnce
+from foreframe.models.codec import padded
+from foreframe.models.engine import Conv2d, pointwise
+from foreframe.models.interface import Model, Result, State, part_of, with_prefix
+from foreframe.models.originals import Weights
+from foreframe.models.recurrent import CORES
+
+Maps = Float[Tensor, "b d h w"]
+
+
+class PhyDNet(AtOnce):
+    """A frame u_t becomes maps, which two branches read, each with blocks and a memory of its own;
+    what both decode is added up to the next frame (the paper's section 3):
+
+        e_p, e_r = E_p(E(u_t)), E_r(E(u_t))
+        h_p      = PhyCell(e_p, h_p)                     what moves by an equation
+        h_r      = core(e_r, h_r)                        all else, by a ConvLSTM in the paper
+        û_t+1    = σ(D(D_p(h_p) + D_r(h_r)))
+
+    In the future it reads its own frames. Its state is the last frame, h_p, and the core's state.
+
+    The loss of training has one term more, of the weights alone, by which filter k of the cell's
+    first convolution takes the derivative of order (k div q, k mod q), with q the kernel's side:
+
+        M_b,k[i, j] = Σ_u,v  u^i / i!  v^j / j!  w_k,b[u, v]       the moments of filter k
+        λ / steps · Σ_b  mean_k,i,j (M_b,k - Δ_k)²
+
+    where b are the input channels, u and v run from the kernel's middle, and Δ_k is 1 at the
+    place of that order and 0 elsewhere. The paper adds Frobenius norms over k, the code squares as
+    here. Its loss is a sum over `steps` forecast frames, ours a mean; divided so, λ weighs the
+    same.
+
+    Where it differs from OpenSTL's code: training shows the true frame to each clip and lead
+    time by chance (scheduled sampling), where theirs shows it to a whole batch. Frames whose size
+    the stride does not divide are padded at the bottom and right, and cropped again.
+
+    Args:
+        channels: C of the frames.
+        width: channels of the maps of E's first two blocks; all after them have twice as many.
+        core: of the residual branch, a name of CORES, or {name: its arguments}.
+        kernel: odd side q of the cell's filters, of which there are q².
+        strides: of E's three blocks, each 1 or more; D goes back by the same.
+        groups: of each group norm; those of the cell's filters are q.
+        moment: λ, the weight of that term.
+
+    Raises:
+        ValueError: for choices that make no network.
+    """
+
+    bounded = True
+
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 32,
+        core: str | Mapping[str, Any] = "convlstm",
+        kernel: int = 7,
+        strides: Sequence[int] = (2, 1, 2),
+        groups: int = 16,
+        moment: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if min(channels, width, groups) < 1 or kernel < 1 or kernel % 2 == 0:
+            raise ValueError(
+                "PhyDNet needs a channel, a width and a group or more, and an odd kernel, not "
+                f"{channels}, {width}, {groups} and {kernel}"
+            )
+        if len(strides) != 3 or min(strides) < 1:
+            raise ValueError(f"PhyDNet has three strides of 1 or more, not {list(strides)}")
+        if not 0 <= moment < math.inf:
+            raise ValueError(f"moment is a weight of 0 or more, not {moment}")
+        name, args = choice(CORES, core, "core")
+        self.args = {
+            "channels": channels, "width": width, "core": {name: args}, "kernel": kernel,
+            "strides": list(strides), "groups": groups, "moment": moment,
+        }  # fmt: skip
+        self.channels, self.stride, self.moment = channels, math.prod(strides), moment
+        d = 2 * width
+        self.down = _blocks([channels, width, width, d], strides, groups)
+        self.to_physical = _blocks([d, d, d], (1, 1), groups)
+        self.to_residual = _blocks([d, d, d], (1, 1), groups)
+        self.cell, self.core = PhyCell(d, kernel), CORES[name](d, **args)
+        self.from_physical = _blocks([d, d, d], (1, 1), groups)
+        self.from_residual = _blocks([self.core.hidden[-1], d, d], (1, 1), groups)
+        self.up = _blocks([d, width, width], strides[:0:-1], groups, _raising)
+        self.last = _raising(width, channels, strides[0])
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        maps = self.down(padded(past.flatten(0, 1), self.stride))
+        e_p = self.to_physical(maps).unflatten(0, past.shape[:2])
+        e_r = self.to_residual(maps).unflatten(0, past.shape[:2])
+        if state is None:
+            wide = torch.promote_types(e_p.dtype, torch.float32)
+            state = {"physical": torch.zeros_like(e_p[:, 0], dtype=wide)}
+
+        def step(t: int, state: State) -> Result:
+            residual = self.core.step(e_r[:, t], part_of(state, "residual_"))
+            h = self.cell(e_p[:, t], state["physical"])
+            return None, {"physical": h} | with_prefix("residual_", residual)
+
+        return self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
+
+    def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
+        h_p, h_r = state["physical"], self.core.maps(part_of(state, "residual_"))[-1]
+        frame = self.last(self.up(self.from_physical(h_p) + self.from_residual(h_r)))
+        like = state["frame"]
+        frame = frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
+        return torch.sigmoid(frame).unsqueeze(1)
+
+    def terms(
+        self,
+        forecast: Float[Tensor, "bm s c h w"],
+        truth: Float[Tensor, "b s c h w"],
+        state: State,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """How far the cell's filters are from derivatives: see the class."""
+        return {"moment": self.moment * self.cell.moment_error() / forecast.shape[1]}
+
+    def step_values(self, height: int, width: int) -> int:
+        places = -(-height // self.stride) * -(-width // self.stride)
+        return places * max(self.cell.filters.out_channels, *self.core.hidden)
+
+    def start_at(self, mean: float) -> None:
+        """Begin with frames of about `mean`."""
+        assert self.last.bias is not None
+        nn.init.constant_(self.last.bias, math.log(mean / (1 - mean)) if 0 < mean < 1 else 0.0)
+
+
+class PhyCell(nn.Module):
+    """A step of an equation, and its correction by what is seen, as in a Kalman filter (the paper's
+    section 3.2); * is convolution, ∘ the elementwise product:
+
+        h~ = h + Φ(h),         Φ(h) = c * norm(w * h)    filters w, weighted by c
+        K  = σ(W_u * e + W_h * h + b)
+        h' = h~ + K ∘ (e - h~)
+
+    K sees h and not h~, and lies in (0,1), as in OpenSTL's code.
+
+    Args:
+        width: channels of e and h.
+        kernel: side of the filters w.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.kernel, count = kernel, kernel**2
+        self.filters = Conv2d(width, count, kernel, padding=kernel // 2)
+        self.norm = nn.GroupNorm(kernel, count)
+        self.weighted = Conv2d(count, width, 1)
+        self.gain = Conv2d(2 * width, width, 3, padding=1)
+
+    def forward(self, e: Maps, h: Maps) -> Maps:
+        """(e, h) -> h', in the precision of h, so that small changes add up."""
+        return _corrected(self.gain(e, h), self.weighted(self.norm(self.filters(h))), e, h)
+
+    def moment_error(self) -> Float[Tensor, ""]:
+        """Σ_b mean_k,i,j (M_b,k - Δ_k)²: see `PhyDNet`."""
+        q, w = self.kernel, self.filters.weight
+        u = torch.arange(q, device=w.device, dtype=w.dtype) - q // 2
+        with torch.autocast(w.device.type, enabled=False):
+            P = torch.stack([u**i / math.factorial(i) for i in range(q)])
+            M = P @ w @ P.T
+        Δ = torch.eye(q**2, device=w.device, dtype=w.dtype).view(q**2, 1, q, q)
+        return (M - Δ).square().mean(dim=(0, 2, 3)).sum()
+
+
+@pointwise
+def _corrected(gain: Maps, change: Maps, e: Maps, h: Maps) -> Maps:
+    K, h = torch.sigmoid(gain.to(h.dtype)), h + change.to(h.dtype)
+    return h + K * (e.to(h.dtype) - h)
+
+
+def _lowering(i: int, o: int, stride: int) -> Conv2d:
+    return Conv2d(i, o, 3, stride=stride, padding=1)
+
+
+def _raising(i: int, o: int, stride: int) -> nn.Conv2d | nn.ConvTranspose2d:
+    """A transposed convolution; of stride 1 a plain one, which is the same with weights turned."""
+    if stride == 1:
+        return _lowering(i, o, 1)
+    return nn.ConvTranspose2d(i, o, 3, stride, padding=1, output_padding=stride - 1)
+
+
+def _blocks(
+    widths: Sequence[int],
+    strides: Sequence[int],
+    groups: int,
+    convolution: Callable[[int, int, int], nn.Module] = _lowering,
+) -> nn.Sequential:
+    """Convolutions from each of these widths to the next, each with norm and LeakyReLU."""
+    return nn.Sequential(
+        *(
+            nn.Sequential(convolution(i, o, stride), nn.GroupNorm(groups, o), nn.LeakyReLU(0.2))
+            for (i, o), stride in zip(pairwise(widths), strides, strict=True)
+        )
+    )
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    # Le Guen and Thome 2020 on Moving MNIST.
+    "phydnet": ("phydnet", {"core": {"convlstm": {"hidden": [128, 128, 64], "kernel": 3}}}),
+    # What two CPU cores train: maps an eighth of the frame's size, and 5x5 filters.
+    "phydnet_small": (
+        "phydnet",
+        {
+            "width": 16,
+            "core": {"convlstm": {"hidden": [32], "kernel": 3}},
+            "kernel": 5,
+            "strides": [2, 2, 2],
+            "groups": 8,
+        },
+    ),
+}
+
+
+def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
+    """Weights of OpenSTL's PhyDNet, for a network as of the preset `phydnet`."""
+    assert isinstance(network, PhyDNet)
+    filters = {"filters": "F.conv1", "norm": "F.bn1", "weighted": "F.conv2", "gain": "convgate"}
+    pairs = [(f"cell.{mine}", f"phycell.cell_list.0.{name}") for mine, name in filters.items()]
+    pairs.append(("last", "encoder.decoder_D.upc3"))
+    for k in range(len(network.core.hidden)):
+        pairs.append((f"core.cells.{k}.gates", f"convcell.cell_list.{k}.conv"))
+    blocks = {
+        "down": "encoder_E.c", "up": "decoder_D.upc",
+        "to_physical": "encoder_Ep.c", "from_physical": "decoder_Dp.upc",
+        "to_residual": "encoder_Er.c", "from_residual": "decoder_Dr.upc",
+    }  # fmt: skip
+    for mine, name in blocks.items():
+        for k, _ in enumerate(network.get_submodule(mine).children()):
+            pairs += [(f"{mine}.{k}.{j}", f"encoder.{name}{k + 1}.main.{j}") for j in (0, 1)]
+    ours: dict[str, Tensor] = {}
+    for mine, name in pairs:
+        weight = theirs[f"{name}.weight"]
+        if ".decoder_" in name and isinstance(network.get_submodule(mine), Conv2d):
+            weight = weight.transpose(0, 1).flip(2, 3)  # theirs: of a transposed convolution
+        ours |= {f"{mine}.weight": weight, f"{mine}.bias": theirs[f"{name}.bias"]}
+    return ours
