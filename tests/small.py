@@ -58,9 +58,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "codec": strided(3, 4, 5),
         "output": blend(guides=["persistence", "mean"], hindcast=2, blurs=[1.0], short=8),
     },
-    "simvp2022": {**SIMVP, "blocks": 3, "kernels": [3, 5]},
-    "simvp_gated": {**SIMVP, "frames": 1},
+    "simvp_v1": {**SIMVP, "blocks": 3, "kernels": [3, 5]},
+    "simvp_v2": {**SIMVP, "frames": 1, "expansion": 3},
+    "tau": {**SIMVP, "layers": 2, "expansion": 2},
     "simvp_small": SIMVP,
+    "simvp_v2_small": SIMVP,
+    "tau_small": SIMVP,
     "svg_lp": {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
     "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
     "predformer": {**PREDFORMER, "blocks": 2},
@@ -221,7 +224,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         f"noise_{translator}": way(
             "simvp", **SIMVP, translator=translator, noise={"whole": 2, "local": 1}
         )
-        for translator in ("inception", "gated", "mixing")
+        for translator in ("inception", "gated", "tau", "mixing")
     },
     "attention": way(
         "encoder_decoder", core=convlstm(4, 5), codec=strided(4, 8), start="states", attention=4

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
 from PIL import Image
 
+from foreframe.models import build_model
+from foreframe.models.simvp import their_name
 from foreframe.visuals import write_mp4
 
 
@@ -148,3 +151,9 @@ def kth(path: Path) -> None:
         film(path / action / f"person{person:02d}_{action}_d1_uncomp.avi", 70, 30, 40)
         lines.append(f"person{person:02d}_{action}_d1\t\tframes\t1-35, 36-71")
     (path / "00sequences.txt").write_text("\n".join(lines))
+
+
+def openstl_checkpoint(path: Path) -> None:
+    """TAU of the size that OpenSTL trains on KTH, by the names of its code, untrained."""
+    network = build_model("tau", {"temporal": 256, "blocks": 6, "layers": 2})
+    torch.save({their_name(name): value for name, value in network.state_dict().items()}, path)

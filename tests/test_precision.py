@@ -9,7 +9,7 @@ from foreframe.forecasting.precision import AUTO, EXACT, FAST, HALF, resolve_pre
 from foreframe.models import PRESETS, build_model
 from test_streams import gappy, small_forecaster
 
-STREAMED = ("tutorial", "quick", "guided", "simvp_gated", "svg_small", "persistence")
+STREAMED = ("tutorial", "quick", "guided", "simvp_v2", "svg_small", "persistence")
 NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 
 

@@ -63,6 +63,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "era5_t2m.nc": lambda path: standins.temperatures(path, frames=744, height=16, width=24),
     "mnist_test_seq.npy": standins.published_clips,
     "KTH": standins.kth,
+    "kth_tau.pth": standins.openstl_checkpoint,
 }
 
 PART = re.compile(

@@ -19,13 +19,15 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 _NAMES = {  # of a module: the public names that live there
-    "api": ("Run", "check", "evaluate", "export", "fit", "open_run", "predict", "stream"),
+    "api": (
+        "Run", "check", "convert", "evaluate", "export", "fit", "open_run", "predict", "stream",
+    ),
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
     "data": ("MovingMNIST", "clips_from"),
     "forecasting.block": ("forecast_block",),
     "forecasting.forecaster": ("Forecaster",),
-}
+}  # fmt: skip
 _HOME = {name: f"foreframe.{module}" for module, names in _NAMES.items() for name in names}
 _ROOMS = ("data", "models", "visuals", "forecasting", "training", "evaluation")
 
@@ -38,6 +40,7 @@ __all__ = [
     "Window",
     "check",
     "clips_from",
+    "convert",
     "evaluate",
     "export",
     "fit",
@@ -50,7 +53,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from foreframe import models
-    from foreframe.api import Run, check, evaluate, export, fit, open_run, predict, stream
+    from foreframe.api import Run, check, convert, evaluate, export, fit, open_run, predict, stream
     from foreframe.clips.clip import Clip, Window
     from foreframe.clips.scaling import Scaling
     from foreframe.data import MovingMNIST, clips_from

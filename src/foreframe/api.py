@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from foreframe.base.files import atomic_folder, check_writable, exists, matching
+from foreframe.base.files import atomic_folder, check_new, check_writable, exists, matching
 from foreframe.base.processes import joined
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS, name_of
@@ -27,6 +27,7 @@ from foreframe.clips.protocols import as_published, protocol_of
 from foreframe.clips.scaling import Scaling
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
+    ConvertOptions,
     ExportOptions,
     PredictOptions,
     StreamOptions,
@@ -358,15 +359,48 @@ def export(
     from foreframe.forecasting.graphs import export_to
 
     forecaster, _ = _forecaster(what)
-    path = Path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"output {path} is there already: name a new folder")
+    check_new(Path(folder))
     scores = "" if isinstance(what, Forecaster) else _known_scores(os.fspath(what))
     if options.half:
         forecaster, cost = _rounded(what, forecaster, options)
         scores = f"{scores}\n\n{cost}".strip()
-    with atomic_folder(path) as rough:
+    with atomic_folder(Path(folder)) as rough:
         return export_to(rough, forecaster, options, scores)
+
+
+def convert(
+    checkpoint: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    options: ConvertOptions | None = None,
+    **changes: Any,
+) -> "Forecaster":
+    """Make a forecaster of a checkpoint that the authors' code of a paper wrote, as `foreframe
+    convert` does.
+
+        args = {"temporal": 256, "blocks": 6, "layers": 2}
+        foreframe.convert("kth_tau.pth", "converted", model="tau", model_args=args, future=20)
+
+    Args:
+        checkpoint: a file of `torch.save` or `.safetensors`. Nothing in it is run.
+        folder: a new or empty one, for the forecaster.
+        options, changes: the fields of `ConvertOptions` by name, or an object that they change.
+
+    Returns:
+        The forecaster, of frames in [0,1].
+
+    Raises:
+        ValueError: a file that cannot be read, or that holds other than tensors and plain values; a
+            model of which no original is known; weights that do not fit it with these arguments; a
+            folder that is there already or cannot be written.
+    """
+    options = _options(options, changes) if options else typed(ConvertOptions, changes, "convert")
+    check_new(Path(folder))
+    from foreframe.forecasting.conversion import forecaster_of
+
+    forecaster = forecaster_of(Path(checkpoint), options)
+    with atomic_folder(Path(folder)) as rough:
+        forecaster.save(rough)
+    return forecaster
 
 
 def _known_scores(what: str) -> str:

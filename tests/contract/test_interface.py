@@ -45,10 +45,12 @@ def some(model: Model, b: int = 3, t: int = 5, h: int = 24, w: int = 16) -> torc
 
 @pytest.fixture(params=SMALL | FREE, scope="module")
 def model(request) -> Model:
-    """Built once for all tests, which leave it as it is."""
+    """Built once for all tests, which leave it as it is. As forecasts have it: in training batch
+    norm sees all clips.
+    """
     if request.param == "optical_flow":
         pytest.importorskip("cv2", reason="needs opencv-python-headless")
-    return built(request.param)
+    return built(request.param).eval()
 
 
 @torch.no_grad()
@@ -243,7 +245,7 @@ def test_members_are_streamed_and_resumed(drawing: Model, tmp_path) -> None:
 def test_rebuilt_and_loaded_forecasts_are_the_same(model: Model, tmp_path) -> None:
     """From its arguments, as JSON has them, and its weights; and from the files of both."""
     past = some(model, t=3)
-    alike = type(model)(**json.loads(json.dumps(model.args)))
+    alike = type(model)(**json.loads(json.dumps(model.args))).eval()
     alike.load_state_dict(model.state_dict())
     torch.testing.assert_close(alike(past, 3), model(past, 3), atol=0, rtol=0)
     Forecaster(model).save(tmp_path / "saved")

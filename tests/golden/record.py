@@ -62,9 +62,12 @@ WAYS: dict[str, Way] = {
     "quick": Way(),
     "nowcast": Way((11, 13), guide=FLOW),  # 4 divides neither side
     "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
-    "simvp2022": Way((10, 14), gain=1),
-    "simvp_gated": Way(steps=2, gain=1),
+    "simvp_v1": Way((10, 14), gain=1),
+    "simvp_v2": Way(steps=2, gain=1),
+    "tau": Way(gain=1),
     "simvp_small": Way(gain=1),
+    "simvp_v2_small": Way(gain=1),
+    "tau_small": Way(gain=1),
     "svg_lp": Way((14, 18), steps=3),
     "svg_small": Way(steps=2),
     "predformer": Way((10, 14)),
@@ -126,7 +129,7 @@ def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict
     target is the past's first frame, mirrored: any would do that no model forecasts.
     """
     past = past.clone().requires_grad_()
-    model.zero_grad()
+    model.eval().zero_grad()
     state = model.encode(past)
     forecast = model.decode(state, steps)
     target = past.detach()[:, :1].flip(-1).expand_as(forecast)

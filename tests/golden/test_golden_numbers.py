@@ -4,7 +4,7 @@ sizes.
 In float64 a number differs from its file's by that file's rounding to float32, 6e-8 of itself; the
 tolerance is a millionth of a tensor's largest value. In float32, which users compute in, the
 rounding of sums shows: on one thread and two, with weights laid out channels last, and without
-oneDNN, up to 1.2e-5 was measured in gradients of simvp2022, 6.5e-6 in those of others, 2.2e-6 in
+oneDNN, up to 1.2e-5 was measured in gradients of simvp_v1, 6.5e-6 in those of others, 2.2e-6 in
 forecasts.
 """
 

@@ -1,19 +1,14 @@
-"""SimVP: its published sizes, and what its shapes promise; see also tests/contract."""
+"""SimVP and TAU: what their shapes promise; see also tests/contract and tests/parity."""
 
 import pytest
 import torch
 
-from foreframe.models import SimVP, build_model
+from foreframe.models import SimVP
+from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.tau import differential_divergence
 
 
-@pytest.mark.parametrize(("name", "millions"), [("simvp2022", 58.0), ("simvp_gated", 46.8)])
-def test_parameters_as_published(name: str, millions: float) -> None:
-    with torch.device("meta"):
-        network = build_model(name)
-    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.055)
-
-
-@pytest.mark.parametrize("translator", ["inception", "gated"])
+@pytest.mark.parametrize("translator", ["inception", "gated", "tau"])
 def test_what_came_before_its_frames_does_not_matter(translator: str) -> None:
     network = SimVP(frames=3, spatial=8, temporal=16, blocks=2, translator=translator)
     past = torch.rand(2, 5, 1, 10, 14)
@@ -39,16 +34,47 @@ def test_it_starts_at_the_mean() -> None:
     assert bias != pytest.approx(0.3)
 
 
+def test_the_divergence_is_that_of_changes() -> None:
+    """By its formula, of members beside the clip that they are of; what is missing of the truth
+    changes as it was forecast; the model weighs it.
+    """
+    forecast, truth = torch.rand(4, 3, 2, 5, 6), torch.rand(2, 3, 2, 5, 6)
+    truth[1, 1:, 0, 2] = torch.nan
+    network = SimVP(frames=1, spatial=8, temporal=16, divergence=0.5)
+    divergences = []
+    for k, member in enumerate(forecast):
+        for t in (1, 2):
+            change, true = member[t] - member[t - 1], truth[k // 2, t] - truth[k // 2, t - 1]
+            true = torch.where(true.isnan(), change, true)
+            p, q = ((x.flatten() / 0.1).softmax(dim=0) for x in (change, true))
+            divergences.append((p * (p / q).log()).mean())
+    expected = torch.stack(divergences).mean()
+    torch.testing.assert_close(differential_divergence(forecast, truth), expected)
+    terms = network.terms(forecast, truth, {})
+    torch.testing.assert_close(terms, {"divergence": expected / 2})
+    assert network.terms(forecast[:, :1], truth[:, :1], {}) == {}
+
+
+def test_batch_norm_is_torchs() -> None:
+    ours, theirs = BatchNorm(3), torch.nn.BatchNorm2d(3)
+    for _ in range(2):
+        x = torch.rand(4, 3, 5, 6)
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (
             {"translator": "words"},
-            "translator 'words' is unknown; choose inception, gated or mixing",
+            "translator 'words' is unknown; choose inception, gated, tau, mixing",
         ),
         ({"blocks": 1}, "2 blocks or more, and 1000 at most, not 1"),
-        ({"spatial": 12}, "multiples of 8"),
+        ({"translator": "mixing", "spatial": 12}, "multiples of 8"),
         ({"kernels": (3, 4)}, "odd kernels"),
+        ({"layers": 0}, "1 to 16 layers"),
+        ({"translator": "tau", "divergence": -1.0}, "a divergence of 0 or more"),
         ({"frames": 0}, "1 frame or more"),
     ],
 )

@@ -1,13 +1,15 @@
 """Networks equal their originals, which were run elsewhere: forecasts, losses, gradients, in
-float64, and the number of parameters at full size.
+float64, and the number of parameters at full size; their checkpoints become forecasters.
 
 The numbers are looked for where tests/parity/test_golden.py looks for its own. Weights and
 gradients are taken over by the model's own converter, which `foreframe convert` uses, too. A
 network needs a line in CASES.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ import torch.nn.functional as F
 from test_golden import golden, near, same
 from torch import Tensor
 
+from foreframe import Forecaster, Window
+from foreframe.cli import main
 from foreframe.models import Model, build_model, preset
 from foreframe.models.originals import ORIGINALS, converted, patch_order
 from small import SMALL
@@ -95,6 +99,9 @@ def predformer(variant: str, order: str, blocks: int, layers: int = 1) -> Case:
 # channel: of 4 layers with 8 channels for each of the width's 64.
 MAU = 4_475_329 - 4 * 2 * 8 * 64 * (16 * 16 - 1)
 
+AT_ONCE: dict[str, Any] = {"past": 3, "future": 3, "patch": None, "sampling": "none"}
+SIMVP = {"channels": 2, "frames": 3, "spatial": 6, "temporal": 24, "blocks": 3, "expansion": 2}
+
 CASES: dict[str, list[Case]] = {
     "openstl": [
         Case(
@@ -159,6 +166,16 @@ CASES: dict[str, list[Case]] = {
             patch=None,
         ),
     ],
+    "simvp_v1": [
+        Case(
+            "simvp_incepu",
+            57_946_113,
+            {"channels": 2, "frames": 3, "spatial": 8, "temporal": 16, "blocks": 3},
+            **AT_ONCE,
+        )
+    ],
+    "simvp_v2": [Case("simvp_gsta", 46_769_665, SIMVP, **AT_ONCE)],
+    "tau": [Case("tau", 44_656_001, {**SIMVP, "layers": 2}, **AT_ONCE)],
 }
 
 EACH = [pytest.param(name, case, id=case.golden) for name, cases in CASES.items() for case in cases]
@@ -240,7 +257,7 @@ def test_training(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     same(loss, numbers["loss"])
     loss.backward()
     assert frames.grad is not None
-    expected = numbers["grad.input"]  # of some, that of the past alone
+    expected = numbers["grad.input"]  # of all frames, or of the past
     near(frames.grad[:, : expected.shape[1]], expected)
     weights = dict(network.named_parameters())
     theirs = ORIGINALS[name](part(numbers, "grad"), network)
@@ -249,11 +266,46 @@ def test_training(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
         near(weight.grad, theirs[key])
 
 
+@pytest.mark.parametrize("name", ["simvp_v2", "tau"])
+def test_batch_norm_in_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the statistics of the batch, which its running ones move towards."""
+    case = CASES[name][0]
+    numbers = golden(case.golden)
+    network = loaded(name, case, numbers, monkeypatch).train()
+    same(network(numbers["input"][:, : case.past], case.future), numbers["output_train"])
+    after = ORIGINALS[name](part(numbers, "buffer_after"), network)
+    buffers = dict(network.named_buffers())
+    assert len(after) == len(buffers) == 4 * case.args["blocks"]
+    for key, value in buffers.items():
+        same(value, after[key])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_parameters_at_full_size(name: str) -> None:
     with torch.device("meta"):
         network = preset(name)
     assert sum(weight.numel() for weight in network.parameters()) == CASES[name][0].parameters
+
+
+@pytest.mark.parametrize(("name", "case"), EACH)
+def test_a_checkpoint_becomes_a_forecaster(
+    name: str, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = golden(case.golden)
+    theirs = part(numbers, "param") | part(numbers, "buffer")
+    held = {"state_dict": {f"model.{key}": value.float() for key, value in theirs.items()}}
+    torch.save(held, tmp_path / "theirs.ckpt")
+    args = [f"--model_args.{key}={json.dumps(value)}" for key, value in case.args.items()]
+    words = ["convert", str(tmp_path / "theirs.ckpt"), "--model", name, *args]
+    window = ["--past", str(case.past), "--future", str(case.future)]
+    assert main([*words, *window, "-o", str(tmp_path / "ours")]) == 0
+    forecaster = Forecaster.load(tmp_path / "ours")
+    assert forecaster.window == Window(case.past, case.future)
+    past = numbers["input"][:, : case.past].float()
+    with torch.no_grad():
+        network = loaded(name, replace(case, altered=None), numbers, monkeypatch)
+        expected = network.float()(past, case.future)
+        same(forecaster.model(past, case.future), expected, 1e-5 * float(expected.abs().max()))
 
 
 def test_every_original_is_tried() -> None:

@@ -116,6 +116,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def check_new(folder: str | Path) -> None:
+    """Check that an output is a new or an empty folder.
+
+    Raises:
+        ValueError: it is a file, or holds something.
+    """
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"output {folder} is there already: name a new folder")
+
+
 def check_writable(path: str | Path) -> None:
     """Check early that a folder can be created and written to; leaves no trace.
 

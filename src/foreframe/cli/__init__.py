@@ -21,6 +21,7 @@ VERBS = {
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
     "export": "write the steps of a forecaster for ONNX, OpenVINO or torch.export",
+    "convert": "make a forecaster of a checkpoint of a paper's own code",
     "ensemble": "join several runs to one forecaster with members",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",

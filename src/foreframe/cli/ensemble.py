@@ -18,15 +18,14 @@ def join_runs(runs: list[str], *, output: str) -> None:
     """
     from pathlib import Path
 
-    from foreframe.base.files import check_writable
+    from foreframe.base.files import check_new, check_writable
 
     if len(runs) < 2:
         raise ValueError(f"an ensemble is of 2 runs or more, not {len(runs)}")
     for run in runs:
         check_forecaster(run)
+    check_new(output)
     folder = Path(output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"output {output} is there already: name a new folder")
     check_writable(folder.parent)
 
     from foreframe.forecasting.forecaster import Forecaster, joined

@@ -107,6 +107,7 @@ ORIGINALS |= {
     "predformer": predformer.from_original,
     "phydnet": phydnet.from_openstl,
     "mau": mau.from_openstl,
+    **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), simvp.from_openstl),
 }
 
 

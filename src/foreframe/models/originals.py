@@ -33,7 +33,7 @@ def reordered(weight: Tensor, order: Sequence[int]) -> Tensor:
     return torch.cat([gates[k] for k in order])
 
 
-def converted(name: str, checkpoint: Mapping[str, object], network: Model) -> dict[str, Tensor]:
+def converted(name: str, checkpoint: object, network: Model) -> dict[str, Tensor]:
     """Our weights from a checkpoint of the original's code.
 
     Args:
@@ -43,12 +43,12 @@ def converted(name: str, checkpoint: Mapping[str, object], network: Model) -> di
         network: takes them.
 
     Raises:
-        ValueError: no original of that preset is known, or its names or sizes are not those of this
-            checkpoint.
+        ValueError: no original of that preset is known, the checkpoint holds no weights by name, or
+            others than those of that preset.
     """
     if name not in ORIGINALS:
         raise ValueError(f"no original of {name!r} is known; choose {', '.join(ORIGINALS)}")
-    held = checkpoint.get("state_dict", checkpoint)
+    held = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
     if not isinstance(held, Mapping):
         raise ValueError("the checkpoint holds no weights by name")
     theirs = {

@@ -1,13 +1,17 @@
 """SimVP: all future frames at once from all past frames, by convolutions alone.
 
-Gao et al. 2022 (arXiv 2206.05099), and its successor with gated attention, Tan et al. 2022 (arXiv
-2211.12509). Read top to bottom: the network, its spatial encoder and decoder, the translators,
-presets. Shapes: frames B T C H W; maps n d h w with h = H/4.
+Gao et al. 2022 (arXiv 2206.05099), its successor with gated attention, Tan et al. 2022 (arXiv
+2211.12509), and TAU (models/tau.py). Read top to bottom: the network, its spatial encoder and
+decoder, the translators, presets, weights of the authors' code. Shapes: frames B T C H W; maps n d
+h w with h = H/4.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +19,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.at_once import AtOnce
-from foreframe.models.interface import State, counted, filled, first_of, joined, kept
+from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.interface import Model, State, counted, filled, first_of, joined, kept
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
+from foreframe.models.originals import Weights
 from foreframe.models.packed import PackedConv2d, Sequential
+from foreframe.models.tau import TemporalAttention, differential_divergence
 
 GROUPS = 8  # of the translators' grouped convolutions
-# Of the spatial encoder's four convolutions; the decoder goes back the same way.
-STRIDES = (1, 2, 1, 2)
 
 
 class SimVP(AtOnce):
@@ -33,11 +38,13 @@ class SimVP(AtOnce):
     The state is the last `frames` frames; where fewer were seen the oldest one is repeated before
     them.
 
-    Where it differs from the papers' code: group norm over a clip where they have batch norm, so
-    that clips of a batch do not see each other and batches may be small. Frames whose size 4 does
-    not divide are padded at the bottom and right, and cropped again.
+    Where it differs from the papers' code: it has no stochastic depth, which theirs has in training
+    (rates from 0.01 down to 0) where it is switched off, too. Frames whose size 4 does not divide
+    are padded at the bottom and right, and cropped again. The 2022 paper joins the first maps, and
+    has transposed convolutions with LeakyReLU; its authors' later code, and this, add them, and
+    have pixel shuffle with SiLU.
 
-    With `patches` and translator "mixing", which neither paper has, it suits processors that
+    With `patches` and translator "mixing", which no paper has, it suits processors that
     multiply matrices fast and move memory slowly: frames are folded into 4x4 patches, so that
     nothing runs at their full size, and all convolutions are dense or in few groups.
 
@@ -48,11 +55,16 @@ class SimVP(AtOnce):
         temporal: channels of the translator between its ends (hid_T).
         blocks: of the translator (N_T); "inception" has as many down and as many up.
         translator: "inception" (2022: a U of sums of grouped convolutions of several sizes),
-            "gated" (its successor: large-kernel attention) or "mixing" (residual blocks of a
-            grouped 5x5 convolution and two of 1x1, after ConvNeXt, Liu et al. 2022, arXiv
-            2201.03545).
-        patches: fold 4x4 pixels into channels, in place of the four convolutions down and up.
+            "gated" (its successor, gSTA: large-kernel attention), "tau" (see `TemporalAttention`)
+            or "mixing" (residual blocks of a grouped 5x5 convolution and two of 1x1, after
+            ConvNeXt, Liu et al. 2022, arXiv 2201.03545).
+        norm: of the translator: "group" norm over a clip, so that clips of a batch do not see each
+            other and batches may be small, or "batch" norm, as the papers' "gated" and "tau" have.
+        layers: convolutions down, and as many up (N_S); every second one halves the size.
+        patches: fold 4x4 pixels into channels, in place of these convolutions.
         kernels: sides of the grouped convolutions of "inception".
+        expansion: channels within the blocks of "gated" and "tau", as a multiple (mlp_ratio).
+        divergence: weight of TAU's `differential_divergence` in training's loss (alpha).
         inputs: further channels of the past, which are not forecast.
         noise: arguments of `Noise`, by name: it is added to the input of each block of the
             translator ("inception" counts as one), local channels once for each `frames` frames.
@@ -64,8 +76,6 @@ class SimVP(AtOnce):
         ValueError: for choices that do not fit each other.
     """
 
-    stride = 4
-
     def __init__(
         self,
         channels: int = 1,
@@ -75,6 +85,10 @@ class SimVP(AtOnce):
         blocks: int = 8,
         translator: str = "gated",
         kernels: Sequence[int] = (3, 5, 7, 11),
+        norm: Literal["group", "batch"] = "group",
+        layers: int = 4,
+        expansion: int = 8,
+        divergence: float = 0.0,
         patches: bool = False,
         inputs: int = 0,
         noise: Mapping[str, Any] | None = None,
@@ -87,34 +101,45 @@ class SimVP(AtOnce):
             )
         if translator not in TRANSLATORS:
             raise ValueError(
-                f"translator {translator!r} is unknown; choose inception, gated or mixing"
+                f"translator {translator!r} is unknown; choose {', '.join(TRANSLATORS)}"
             )
         if not 2 <= blocks <= 1000:
             raise ValueError(f"a translator has 2 blocks or more, and 1000 at most, not {blocks}")
-        divides = spatial % GROUPS == 0 and temporal % (2 * GROUPS) == 0
+        if not 1 <= layers <= 16 or expansion < 1 or not 0 <= divergence < math.inf:
+            raise ValueError(
+                "SimVP has 1 to 16 layers, an expansion of 1 or more and a divergence of 0 or "
+                f"more, not {layers}, {expansion} and {divergence}"
+            )
+        unit = 2 if translator in ("gated", "tau") else GROUPS
+        divides = spatial % unit == 0 and temporal % (2 * unit) == 0
         odd = all(k % 2 == 1 for k in kernels)
         if min(spatial, temporal, *kernels) < 1 or not divides or not odd:
             raise ValueError(
-                f"SimVP takes multiples of {GROUPS} spatial and of {2 * GROUPS} temporal channels "
+                f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels "
                 f"and odd kernels, not {spatial}, {temporal} and {kernels}"
             )
         self.args = {
             "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal,
-            "blocks": blocks, "translator": translator, "kernels": list(kernels),
+            "blocks": blocks, "translator": translator, "kernels": list(kernels), "norm": norm,
+            "layers": layers, "expansion": expansion, "divergence": divergence,
             "patches": patches,
         }  # fmt: skip
         if inputs:
             self.args["inputs"] = inputs
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
-        side, strides = (4, (1,)) if patches else (1, STRIDES)
+        self.divergence = divergence
+        # Of the encoder; the decoder goes back the same way.
+        side, strides = (4, [1]) if patches else (1, [1 + k % 2 for k in range(layers)])
+        self.stride = side * math.prod(strides)
         self.fold, self.unfold = nn.PixelUnshuffle(side), nn.PixelShuffle(side)
         # Each frame of the past comes with the known inputs of its counterpart in the future.
         widths = ((channels + 2 * inputs) * side**2, *[spatial] * len(strides))
         self.encoder = nn.ModuleList(
             _down(i, o, s) for (i, o), s in zip(pairwise(widths), strides, strict=True)
         )
-        build = TRANSLATORS[translator]
-        self.translator, noisy = build(frames * spatial, temporal, blocks, kernels)
+        self.translator, noisy = TRANSLATORS[translator](
+            frames * spatial, temporal, blocks, NORMS[norm], kernels=kernels, expansion=expansion
+        )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = PackedConv2d(spatial, channels * side**2, 1)
         self.noise_injection: NoiseInjection | None = None
@@ -177,6 +202,17 @@ class SimVP(AtOnce):
             frames = displaced(frames, shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
+    def terms(
+        self,
+        forecast: Float[Tensor, "bm s c h w"],
+        truth: Float[Tensor, "b s c h w"],
+        state: State,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """`divergence` times TAU's term; of a single frame there is none."""
+        if not self.divergence or forecast.shape[1] == 1:
+            return {}
+        return {"divergence": self.divergence * differential_divergence(forecast, truth)}
+
     def _translated(
         self, x: Float[Tensor, "b i h w"], state: State
     ) -> tuple[Float[Tensor, "b i h w"], Float[Tensor, "b 1 n h w"] | None]:
@@ -208,20 +244,24 @@ def _up(width: int, stride: int) -> nn.Module:
     return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
 
 
+Norm = Callable[[int, int], nn.Module]  # of so many groups, and channels
+
+NORMS: dict[str, Norm] = {"group": nn.GroupNorm, "batch": lambda _, width: BatchNorm(width)}
+
+
 class _Inception(nn.Module):
     """A U of blocks: the output of each block on the way down is laid beside the input of its
     mirror image on the way up.
     """
 
-    def __init__(self, through: int, width: int, blocks: int, kernels: tuple[int, ...]) -> None:
+    def __init__(
+        self, through: int, width: int, blocks: int, norm: Norm, kernels: Sequence[int]
+    ) -> None:
         super().__init__()
-        self.down = nn.ModuleList(
-            _Mixed(i, width, kernels, width) for i in (through, *[width] * (blocks - 1))
-        )
+        mixed = partial(_Mixed, inner=width // 2, norm=norm, kernels=kernels)
+        self.down = nn.ModuleList(mixed(i, width) for i in (through, *[width] * (blocks - 1)))
         outs = (*[width] * (blocks - 1), through)
-        self.up = nn.ModuleList(
-            _Mixed(2 * width if k else width, out, kernels, width) for k, out in enumerate(outs)
-        )
+        self.up = nn.ModuleList(mixed(2 * width if k else width, out) for k, out in enumerate(outs))
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b i h w"]:
         outputs: list[Tensor] = []
@@ -236,14 +276,15 @@ class _Inception(nn.Module):
 class _Mixed(nn.Module):
     """1x1, then the sum of grouped convolutions of several sizes, each with its norm."""
 
-    def __init__(self, channels: int, out: int, kernels: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self, channels: int, out: int, inner: int, norm: Norm, kernels: Sequence[int]
+    ) -> None:
         super().__init__()
-        inner = width // 2
         self.narrow = PackedConv2d(channels, inner, 1)
         self.sizes = nn.ModuleList(
             nn.Sequential(
                 PackedConv2d(inner, out, k, padding=k // 2, groups=GROUPS),
-                nn.GroupNorm(GROUPS, out),
+                norm(GROUPS, out),
                 nn.LeakyReLU(0.2),
             )
             for k in kernels
@@ -255,27 +296,43 @@ class _Mixed(nn.Module):
         return total
 
 
-class _Gated(nn.Module):
-    """x + s1 · attention(norm x), then x + s2 · mlp(norm x), then 1x1 if channels change."""
+class _Attending(nn.Module):
+    """Attention, then a perceptron at each place that sees its neighbours, with G the attention
+    of a translator, s a number a channel, and 1x1 if channels change:
 
-    def __init__(self, channels: int, out: int, expansion: int = 8) -> None:
+        a  = norm x
+        x' = x + s_1 · (W_2 G(GELU(W_1 a)) + a)
+        y  = x' + s_2 · MLP(norm x')
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        norm: Norm,
+        expansion: int,
+        attention: Callable[[int], nn.Module],
+    ) -> None:
         super().__init__()
         inner = expansion * channels
-        self.norm_1, self.norm_2 = nn.GroupNorm(1, channels), nn.GroupNorm(1, channels)
-        self.attention = _LargeKernel(channels)
+        self.norm_1, self.norm_2 = norm(1, channels), norm(1, channels)
+        self.before = PackedConv2d(channels, channels, 1)
+        self.attention = attention(channels)
+        self.after = PackedConv2d(channels, channels, 1)
         self.mlp = nn.Sequential(
             PackedConv2d(channels, inner, 1),
             PackedConv2d(inner, inner, 3, padding=1, groups=inner),
             nn.GELU(),
             PackedConv2d(inner, channels, 1),
         )
-        small = torch.full((channels, 1, 1), 1e-2)
-        self.scale_1, self.scale_2 = nn.Parameter(small), nn.Parameter(small.clone())
+        self.scale_1, self.scale_2 = (nn.Parameter(torch.full((channels,), 1e-2)) for _ in "12")
         self.out = PackedConv2d(channels, out, 1) if out != channels else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
-        x = x + self.scale_1 * self.attention(self.norm_1(x))
-        y: Tensor = self.out(x + self.scale_2 * self.mlp(self.norm_2(x)))
+        a = self.norm_1(x)
+        attended = self.after(self.attention(F.gelu(self.before(a)))) + a
+        x = x + self.scale_1[:, None, None] * attended
+        y: Tensor = self.out(x + self.scale_2[:, None, None] * self.mlp(self.norm_2(x)))
         return y
 
 
@@ -286,27 +343,23 @@ class _LargeKernel(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.before, self.after = (
-            PackedConv2d(channels, channels, 1),
-            PackedConv2d(channels, channels, 1),
-        )
         self.near = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
         self.far = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
         self.gate = PackedConv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        value, gate = self.gate(self.far(self.near(F.gelu(self.before(x))))).chunk(2, dim=1)
-        y: Tensor = self.after(value * torch.sigmoid(gate)) + x
+        value, gate = self.gate(self.far(self.near(x))).chunk(2, dim=1)
+        y: Tensor = value * torch.sigmoid(gate)
         return y
 
 
 class _Mixing(nn.Module):
     """x + a grouped 5x5 convolution around each place, mixed over channels by two of 1x1."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
         self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = norm(1, width)
         self.mix = Sequential(
             PackedConv2d(width, 2 * width, 1), nn.SiLU(), PackedConv2d(2 * width, width, 1)
         )
@@ -320,42 +373,103 @@ Translator = tuple[nn.Module, Sequence[int]]
 """The module, and the channels of the input of each of its parts; 0 where no noise is added."""
 
 
-def _inception(through: int, width: int, blocks: int, kernels: Sequence[int]) -> Translator:
-    return _Inception(through, width, blocks, tuple(kernels)), [through]
+def _inception(
+    through: int, width: int, blocks: int, norm: Norm, kernels: Sequence[int], **_: Any
+) -> Translator:
+    return _Inception(through, width, blocks, norm, kernels), [through]
 
 
-def _gated(through: int, width: int, blocks: int, _: Sequence[int]) -> Translator:
+def _attending(
+    attention: Callable[[int], nn.Module],
+    through: int,
+    width: int,
+    blocks: int,
+    norm: Norm,
+    expansion: int,
+    **_: Any,
+) -> Translator:
     widths = [through, *[width] * (blocks - 1), through]
-    return nn.Sequential(*(_Gated(i, o) for i, o in pairwise(widths))), widths[:-1]
+    parts = (_Attending(i, o, norm, expansion, attention) for i, o in pairwise(widths))
+    return nn.Sequential(*parts), widths[:-1]
 
 
-def _mixing(through: int, width: int, blocks: int, _: Sequence[int]) -> Translator:
+def _mixing(through: int, width: int, blocks: int, norm: Norm, **_: Any) -> Translator:
     first, last = PackedConv2d(through, width, 1), PackedConv2d(width, through, 1)
-    inner = (_Mixing(width) for _ in range(blocks))
+    inner = (_Mixing(width, norm) for _ in range(blocks))
     return nn.Sequential(first, *inner, last), [0, *[width] * blocks, 0]
 
 
-TRANSLATORS: dict[str, Callable[[int, int, int, Sequence[int]], Translator]] = {
+TRANSLATORS: dict[str, Callable[..., Translator]] = {
     "inception": _inception,
-    "gated": _gated,
+    "gated": partial(_attending, _LargeKernel),
+    "tau": partial(_attending, TemporalAttention),
     "mixing": _mixing,
 }
-"""Builders of translators: channels of the stacked maps, `temporal`, `blocks`, `kernels`."""
+"""Builders of translators: channels of the stacked maps, `temporal`, `blocks`, a builder of norms,
+and by name what some of them take.
+"""
+
+# As published on Moving MNIST; and what two CPU cores train.
+FULL: dict[str, Any] = {"spatial": 64, "temporal": 512, "blocks": 8}
+SMALL: dict[str, Any] = {
+    "spatial": 16, "temporal": 96, "blocks": 6, "expansion": 2, "patches": True,
+}  # fmt: skip
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    # Gao et al. 2022 on Moving MNIST.
-    "simvp2022": (
-        "simvp",
-        {"translator": "inception", "spatial": 64, "temporal": 512, "blocks": 8},
-    ),
-    # Its successor with gated attention, on Moving MNIST.
-    "simvp_gated": (
-        "simvp",
-        {"translator": "gated", "spatial": 64, "temporal": 512, "blocks": 8},
-    ),
+    "simvp_v1": ("simvp", {"translator": "inception", **FULL}),
+    "simvp_v2": ("simvp", {"translator": "gated", "norm": "batch", **FULL}),
+    "tau": ("simvp", {"translator": "tau", "norm": "batch", "divergence": 0.1, **FULL}),
+    "simvp_v2_small": ("simvp", {"translator": "gated", **SMALL}),
+    "tau_small": ("simvp", {"translator": "tau", "divergence": 0.1, **SMALL}),
     # What two CPU cores with matrix units train in an hour or two.
     "simvp_small": (
         "simvp",
         {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},
     ),
 }
+
+# Of OpenSTL's code: patterns of our names, and what they are called there.
+THEIRS = {
+    r"^(enc|dec)oder\.(\d+)\.0": r"\1.\1.\2.conv.conv",
+    r"^(enc|dec)oder\.(\d+)\.[12]": r"\1.\1.\2.conv.norm",
+    r"^to_frame": "dec.readout",
+    r"^translator\.down": "hid.enc",
+    r"^translator\.up": "hid.dec",
+    r"narrow": "conv1",
+    r"sizes\.(\d+)\.0": r"layers.\1.conv",
+    r"sizes\.(\d+)\.1": r"layers.\1.norm",
+    r"^translator\.(\d+)\.out": r"hid.enc.\1.reduction",
+    r"^translator\.(\d+)": r"hid.enc.\1.block",
+    r"norm_(\d)": r"norm\1",
+    r"scale_": "layer_scale_",
+    r"before": "attn.proj_1",
+    r"after": "attn.proj_2",
+    r"attention": "attn.spatial_gating_unit",
+    r"near": "conv0",
+    r"far": "conv_spatial",
+    r"gate\b|statical": "conv1",
+    r"dynamical": "fc",
+    r"mlp\.0": "mlp.fc1",
+    r"mlp\.1": "mlp.dwconv.dwconv",
+    r"mlp\.3": "mlp.fc2",
+}
+
+
+def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
+    """Weights of OpenSTL's SimVP and TAU, for a network as of the presets of these names."""
+    ours = {}
+    for name in network.state_dict():
+        key = their_name(name)
+        deeper = key.replace("conv.conv.", "conv.conv.0.")  # before a pixel shuffle
+        for found in {key, deeper} & theirs.keys():
+            ours[name] = theirs[found]
+    return ours
+
+
+def their_name(name: str) -> str:
+    """What OpenSTL's code calls one of our weights, but for the one below in convolutions before a
+    pixel shuffle.
+    """
+    for pattern, theirs in THEIRS.items():
+        name = re.sub(pattern, theirs, name)
+    return name

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
+from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.codec import padded
 from foreframe.models.interface import Model, Rehearsal, State, after
 from foreframe.models.packed import PackedConv2d
@@ -376,7 +376,7 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
     return [convolution, Norm(convolution.out_channels), nn.LeakyReLU(0.2)]
 
 
-class Norm(nn.Module):
+class Norm(BatchNorm):
     """Batch norm by the running statistics, also in training mode; only `rehearse` takes, and
     keeps, those of its batch.
 
@@ -384,27 +384,7 @@ class Norm(nn.Module):
     little, which batch norm scales up to how much codes differ.
     """
 
-    running_mean: Tensor
-    running_var: Tensor
-    momentum = 0.1  # of the running statistics
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
-        self.register_buffer("running_mean", torch.zeros(width))
-        self.register_buffer("running_var", torch.ones(width))
-        self.of_the_batch = False
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.of_the_batch,
-            self.momentum,
-        )
+    of_the_batch = False
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""Checkpoints that the authors' own code wrote, as forecasters. Nothing in them is run."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foreframe.base.wording import described
+from foreframe.clips.clip import Window
+from foreframe.forecasting.forecast_options import ConvertOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.trained import Trained
+from foreframe.models import build_model
+from foreframe.models.originals import converted
+
+
+def forecaster_of(checkpoint: Path, options: ConvertOptions) -> Forecaster:
+    """The forecaster of a checkpoint, of frames in [0,1].
+
+    Raises:
+        ValueError: as `foreframe.convert`, but for the folder.
+    """
+    theirs = _held_by(checkpoint)
+    network = build_model(options.model, options.model_args)
+    network.load_state_dict(converted(options.model, theirs, network))
+    about = {"title": f"{options.model}, converted from {checkpoint.name}"}
+    window, trained = Window(options.past, options.future), Trained(preset=options.model)
+    return Forecaster(network.eval(), window, trained=trained, about=about)
+
+
+def _held_by(path: Path) -> Any:
+    """What a file of safetensors or of `torch.save` holds, if these are tensors and plain values.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} is not read: beside weights it holds objects, which may run code, or it is no "
+            "file of torch.save; save the weights alone where they were made: "
+            'torch.save(model.state_dict(), "weights.pt")'
+        ) from None
+    except Exception as error:  # torch raises half a dozen types for what is cut short or damaged
+        raise ValueError(f"{path} cannot be read as a checkpoint: {described(error)}") from None

@@ -1,0 +1,65 @@
+"""TAU: the temporal attention unit, a translator of `SimVP`, and the term that it is trained with.
+
+Tan et al. 2023 (arXiv 2206.12126). Shapes: frames B T C H W; maps b d h w, those of all frames of
+the past stacked along channels.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.models.packed import PackedConv2d
+
+TEMPERATURE = 0.1  # τ
+
+
+class TemporalAttention(nn.Module):
+    """Attention within frames, at each place, times attention between them, a number a channel:
+
+        SA = Conv1x1(DW-D Conv(DW Conv(H)))    (statical: 5x5, then 7x7 with holes of 3)
+        DA = FC(AvgPool(H))                    (dynamical)
+        H' = (SA ⊗ DA) ⊙ H
+
+    FC has two layers without biases, ReLU and a sigmoid. The first makes d // max(d // 16, 4)
+    numbers of d, as the authors' code does: about 16 of any wide d.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(1, channels // max(channels // 16, 4))
+        self.near = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.statical = PackedConv2d(channels, channels, 1)
+        self.dynamical = nn.Sequential(
+            nn.Linear(channels, inner, bias=False),
+            nn.ReLU(),
+            nn.Linear(inner, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, H: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        SA, DA = self.statical(self.far(self.near(H))), self.dynamical(H.mean(dim=(2, 3)))
+        attended: Tensor = DA[:, :, None, None] * SA * H
+        return attended
+
+
+def differential_divergence(
+    forecast: Float[Tensor, "bm s c h w"], truth: Float[Tensor, "b s c h w"]
+) -> Float[Tensor, ""]:
+    """The divergence of how a forecast and the truth change from frame to frame, where p
+    and q have a value for each pixel and channel:
+
+        p = softmax(ΔŶ / τ),  q = softmax(ΔY / τ),  R = KL(p || q)
+
+    Where it differs from the paper, as its code does: a mean over clips, times, pixels and channels
+    where that has sums, since the mean squared error beside it is a mean, too. Where it differs
+    from both: what is missing of the truth (NaN) changes as forecast, and two frames have a term.
+
+    Args:
+        forecast: 2 frames or more, of clips, or of as many members of each.
+        truth: NaN where a value is missing.
+    """
+    change = forecast.diff(dim=1)
+    true = truth.diff(dim=1).repeat_interleave(len(forecast) // len(truth), dim=0)
+    true = true.where(true.isfinite(), change.detach())
+    log_p, log_q = ((x / TEMPERATURE).flatten(2).log_softmax(dim=-1) for x in (change, true))
+    return (log_p.exp() * (log_p - log_q)).mean()
