@@ -12,6 +12,7 @@ import torch
 from foreframe.models import BASELINES, Model, build_model
 
 PREDFORMER = {"frames": 3, "patch": 4, "width": 8, "heads": 2, "expansion": 2, "blocks": 1}
+ZIGZAGS = {"predrnn": [4, 4], "predrnnpp": [4, 4]}  # cores whose layers are of one width
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 
@@ -50,6 +51,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "shi2015": {"core": convlstm(2, 1, 2)},
     "fc_lstm": {"core": convlstm(3, 2), "codec": patches(4)},
     "openstl": {"core": convlstm(2, 1, 2, 1)},
+    "predrnn": {"core": {"predrnn": {"hidden": [2, 2, 2]}}},
+    "predrnn_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
+    "predrnnpp": {"core": {"predrnnpp": {"hidden": [2, 2, 2]}}},
+    "predrnnpp_small": {"core": {"predrnnpp": {"hidden": [3, 3]}}, "codec": patches(4)},
+    "predrnnv2": {"core": {"predrnn": {"hidden": [2, 2]}}},
+    "predrnnv2_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
     # 32 channels are the fewest that group norm takes in two groups.
     "quick": {"core": convlstm(2), "codec": strided(3, 4, 32)},
     "nowcast": {"core": convlstm(3), "codec": strided(3, 5)},  # two strides, as it has
@@ -138,11 +145,11 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     **{
         f"core_{kind}": way(
             "encoder_decoder",
-            core={kind: {"hidden": [5, 4]}},
+            core={kind: {"hidden": hidden}},
             start="mirrored",
             output=draw(feed="frame"),
         )
-        for kind in ("convlstm", "convgru")
+        for kind, hidden in {"convlstm": [5, 4], "convgru": [5, 4], **ZIGZAGS}.items()
     },
     "mixed_from_zeros": way(
         "encoder_decoder",
@@ -161,6 +168,13 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         start="mirrored",
         output=draw(feed="nothing"),
         backward=3,
+    ),
+    "decoupled": way(
+        "encoder_decoder",
+        core={"predrnn": {"hidden": [3, 3], "kernel": 3, "decouple": 0.5}},
+        codec=patches(2),
+        output=draw(feed="nothing"),
+        backward=2,
     ),
     "guided_with_two_inputs": way(
         "encoder_decoder",

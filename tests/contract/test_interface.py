@@ -9,6 +9,7 @@ import torch
 import small
 from foreframe import Forecaster, Window
 from foreframe.models import CORES, MODELS, PRESETS, Flow, Model, State, build_model, members
+from foreframe.models.interface import Rehearsal
 from foreframe.training.objectives import mse
 from small import FREE, SMALL, built
 
@@ -164,10 +165,9 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     state = members(state, 3) if model.draws else state
     learnt = model.rehearse(some(model).double(), Window(2, 3))  # it may have networks for this
     if learnt is None:
-        loss = model.decode(state, 6).square().sum()
-    else:
-        forecast, truth, _ = learnt
-        loss = mse(forecast, truth) + sum(model.terms(*learnt).values())
+        forecast, after = model.rollout(state, 6)
+        learnt = Rehearsal(forecast, torch.zeros_like(forecast), after)
+    loss = mse(learnt.forecast, learnt.truth) + sum(model.terms(*learnt).values())
     loss.backward()
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert learning

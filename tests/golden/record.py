@@ -59,6 +59,11 @@ WAYS: dict[str, Way] = {
     "shi2015": Way(),
     "fc_lstm": Way((4, 8), gain=1),
     "openstl": Way(gain=5),
+    "predrnn": Way(gain=2),
+    "predrnnpp": Way(gain=2),
+    **dict.fromkeys(
+        ("predrnn_small", "predrnnv2", "predrnnv2_small", "predrnnpp_small"), Way(gain=2)
+    ),
     "quick": Way(),
     "nowcast": Way((11, 13), guide=FLOW),  # 4 divides neither side
     "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
@@ -246,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
                 record(name)
             elif given.names:
                 print(f"{name}: has a file, which stays; --anew replaces it")
-        record_sizes(names, given.anew)
+        record_sizes(given.names or [*PRESETS], given.anew)
     except ValueError as error:
         parser.error(str(error))
 

@@ -22,6 +22,7 @@ from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.models import Model, build_model, preset
 from foreframe.models.originals import ORIGINALS, converted, patch_order
+from foreframe.training.objectives import truth_shares
 from small import SMALL
 
 
@@ -178,6 +179,16 @@ CASES: dict[str, list[Case]] = {
     "tau": [Case("tau", 44_656_001, {**SIMVP, "layers": 2}, **AT_ONCE)],
 }
 
+RECURRENT = {"channels": 2, "codec": {"patches": {"size": 2}}}
+PREDRNN = RECURRENT | {"core": {"predrnn": {"hidden": [6, 6, 6]}}}
+CASES |= {
+    "predrnn": [Case("predrnn", 23_838_720, PREDRNN)],
+    "predrnnpp": [
+        Case("predrnnpp", 35_307_520, RECURRENT | {"core": {"predrnnpp": {"hidden": [6, 6, 6]}}})
+    ],
+    "predrnnv2": [Case("predrnnv2", 23_855_104, PREDRNN, sampling="reverse")],
+}
+
 EACH = [pytest.param(name, case, id=case.golden) for name, cases in CASES.items() for case in cases]
 
 
@@ -306,6 +317,16 @@ def test_a_checkpoint_becomes_a_forecaster(
         network = loaded(name, replace(case, altered=None), numbers, monkeypatch)
         expected = network.float()(past, case.future)
         same(forecaster.model(past, case.future), expected, 1e-5 * float(expected.abs().max()))
+
+
+def test_reverse_sampling_has_the_schedule_of_its_original() -> None:
+    numbers = golden("losses_and_schedules")
+    past, future = zip(
+        *(truth_shares(int(i), 50_000, "reverse") for i in numbers["sampling.reverse.iterations"]),
+        strict=True,
+    )
+    same(torch.tensor(past).double(), numbers["sampling.reverse.probability_past"], 1e-7)
+    same(torch.tensor(future).double(), numbers["sampling.reverse.probability_future"], 1e-7)
 
 
 def test_every_original_is_tried() -> None:

@@ -39,6 +39,7 @@ SETTINGS = {
     "scheduled sampling and onecycle": {
         "model": "openstl",
         "sampling_steps": 6,
+        "sampling": "reverse",
         "schedule": "onecycle",
         "clip": 0.0,
         "start_at_mean": False,

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 
 from foreframe import MovingMNIST, Window
 from foreframe.data.datasets import Stretches, clip_set
-from foreframe.models import preset
+from foreframe.models import build_model, preset
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
-from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_share
+from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_shares
 from foreframe.training.optimizers import learning_rate, onecycle_beta_1
 
 
@@ -115,23 +115,25 @@ def test_the_spectral_loss_equals_its_formula() -> None:
     assert LOSSES["spectral"](own[1], own[1]).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
+@pytest.mark.parametrize("past_share", [1.0, 0.5])
+def test_scheduled_sampling_equals_a_plain_unrolling(past_share: float) -> None:
     """OpenSTL's loop, written out over the cells: frames of the past, then truth or own forecast by
-    a mask, 19 losses' inputs.
+    a mask, 19 losses' inputs; in reverse sampling the mask begins after the first frame.
     """
     torch.manual_seed(0)
     model = preset("openstl", core={"convlstm": {"hidden": [6, 6]}}).double()
     clips, window = torch.rand(3, 7, 1, 8, 8).double(), Window(4, 3)
     for share in (0.0, 0.5, 1.0):
         torch.manual_seed(5)
-        made, truth, _ = next_frames(model, clips, window, share)
+        made, truth, _ = next_frames(model, clips, window, share, past_share=past_share)
         torch.manual_seed(5)
-        true = torch.rand(3, 6) < share
+        drawn = torch.rand(3, 6)
+        true = torch.cat([drawn[:, :4] < past_share, drawn[:, 4:] < share], dim=1)
         h = [torch.zeros(3, 6, 2, 2).double() for _ in range(2)]
         c = [torch.zeros(3, 6, 2, 2).double() for _ in range(2)]
         expected, own = [], None
         for t in range(6):
-            if t < 4:
+            if t == 0:
                 shown = clips[:, t]
             else:
                 shown = torch.stack([clips[b, t] if true[b, t] else own[b] for b in range(3)])
@@ -146,8 +148,10 @@ def test_scheduled_sampling_equals_a_plain_unrolling() -> None:
 
 
 def test_the_share_of_truth_falls_to_nothing() -> None:
-    shares = [truth_share(step, 50_000) for step in (0, 1, 25_000, 50_000, 60_000)]
-    assert shares == pytest.approx([1, 1 - 2e-5, 0.5, 0, 0])
+    steps = (0, 1, 25_000, 50_000, 60_000)
+    past, future = zip(*(truth_shares(step, 50_000, "forward") for step in steps), strict=True)
+    assert future == pytest.approx([1, 1 - 2e-5, 0.5, 0, 0])
+    assert {*past} == {1.0}
 
 
 def test_ranks_share_an_epoch_and_epochs_differ() -> None:
@@ -238,6 +242,31 @@ def test_truncated_gradients_of_every_next_frame() -> None:
         P, _, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
         (gradient,) = torch.autograd.grad(P[:, 5].sum(), clips)
         assert [t for t in range(8) if (gradient[:, t] != 0).any()] == seen
+
+
+@pytest.mark.parametrize("way", ["encoder_decoder", "next_frame"])
+def test_the_decoupling_term_is_a_mean_over_frames(way: str) -> None:
+    """However it is computed: saving memory, and of what is truncated those frames whose gradients
+    are computed.
+    """
+    core = {"predrnn": {"hidden": [3, 3], "kernel": 3, "decouple": 0.1}}
+    network = build_model(way, {"core": core, "codec": {"patches": {"size": 2}}}).double()
+    clips, window = torch.rand(2, 7, 1, 8, 8).double(), Window(4, 3)
+
+    def learnt(memory: str = "keep", **how: int) -> list[torch.Tensor]:
+        network.memory = memory
+        made = next_frames(network, clips, window, 1.0, **how)
+        (term,) = network.terms(*made).values()
+        weights = network.encoder.adapter.weight, network.encoder.cells[0].gates.weight
+        return [term, *torch.autograd.grad(term, weights)]
+
+    whole, saved, cut = learnt(), learnt("save"), learnt(truncate=3)
+    torch.testing.assert_close(saved, whole)
+    torch.testing.assert_close(cut[:2], whole[:2])  # the adapter learns from all of them
+    assert not torch.allclose(cut[2], whole[2])
+    assert 0 < whole[0] < 0.1
+    made = forecast(network, clips, window, truncate=1)
+    assert made.state["d0"][0, 1] == (3 if way == "next_frame" else 4)
 
 
 def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:

@@ -30,7 +30,16 @@ from torch.overrides import TorchFunctionMode
 from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
-from foreframe.models import convlstm, mau, phydnet, predformer, simvp, svg
+from foreframe.models import (
+    convlstm,
+    mau,
+    phydnet,
+    predformer,
+    predrnn,
+    predrnnpp,
+    simvp,
+    svg,
+)
 from foreframe.models.at_once import AtOnce
 from foreframe.models.baselines import (
     BASELINES,
@@ -63,6 +72,8 @@ from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.originals import ORIGINALS
 from foreframe.models.phydnet import PhyDNet
 from foreframe.models.predformer import PredFormer
+from foreframe.models.predrnn import PredRNN
+from foreframe.models.predrnnpp import PredRNNpp
 from foreframe.models.recurrent import (
     CORES,
     Core,
@@ -89,10 +100,12 @@ MODELS: dict[str, type[Model]] = {
 }
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
-CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU}
+CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU, "predrnn": PredRNN, "predrnnpp": PredRNNpp}
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **convlstm.PRESETS,
+    **predrnn.PRESETS,
+    **predrnnpp.PRESETS,
     **simvp.PRESETS,
     **svg.PRESETS,
     **predformer.PRESETS,
@@ -108,6 +121,9 @@ ORIGINALS |= {
     "phydnet": phydnet.from_openstl,
     "mau": mau.from_openstl,
     **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), simvp.from_openstl),
+    "predrnn": predrnn.from_openstl,
+    "predrnnv2": predrnn.from_openstl,
+    "predrnnpp": predrnnpp.from_openstl,
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
-from foreframe.models.recurrent import Core
+from foreframe.models.recurrent import Core, check_cell
 
 Maps = Float[Tensor, "b d h w"]
 Hidden = Float[Tensor, "b k h w"]
@@ -42,12 +42,7 @@ class ConvGRUCell(nn.Module):
 
     def __init__(self, channels: int, hidden: int, kernel: int = 3, bias: bool = True) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel {kernel} is even; odd kernels keep the frame's size")
-        if hidden < 1 or channels < 0:
-            raise ValueError(
-                f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
-            )
+        check_cell(channels, hidden, kernel)
         self.hidden, padding = hidden, kernel // 2
         self.gates = Conv2d(channels + hidden, 2 * hidden, kernel, padding=padding, bias=bias)
         self.candidate = Conv2d(channels + hidden, hidden, kernel, padding=padding, bias=bias)

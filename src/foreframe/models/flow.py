@@ -271,7 +271,7 @@ class Flow(AtOnce):
         t), in units of σ²; with `by_change` of σ. So late times, whose errors are small, count
         about as much as early ones.
         """
-        if not state:
+        if "error" not in state:
             return {}
         return {"flow": state["error"].sum() / state["known"].sum().clamp(min=1)}
 

@@ -25,7 +25,7 @@ class Rehearsal(NamedTuple):
     Attributes:
         forecast: compared with the truth by the training's loss.
         truth: of the same frames, NaN where a value is missing.
-        state: for `Model.terms`.
+        state: for `Model.terms`; of a plain forecast the state after it.
     """
 
     forecast: Float[Tensor, "b s c h w"]
@@ -58,6 +58,8 @@ class Model(nn.Module):
         sized: whether what it does depends on the frames' size: an exported one has a single size.
         draws: whether it has several futures: `decode` draws one for each key in the state
             (`foreframe.models.members`).
+        for_terms: names in its state of what is only added up for `terms`, whose gradients a
+            training that truncates those of other states keeps.
     """
 
     args: dict[str, Any]
@@ -72,6 +74,7 @@ class Model(nn.Module):
     free: Sequence[str] = ()
     sized: bool = False
     draws: bool = False
+    for_terms: Sequence[str] = ()
 
     @property
     def takes(self) -> int | None:
@@ -134,8 +137,12 @@ class Model(nn.Module):
 
     def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
         """Forecast from an encoded state, which is left as it was. Any steps >= 1."""
+        return self.rollout(state, steps)[0]
+
+    def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
+        """The forecast of `decode`, and the state after it, for `terms`: no step can follow."""
         begun = self.begin(state | self.outside(state, steps))
-        return self.advance(begun, steps, last=True)[0]
+        return self.advance(begun, steps, last=True)
 
     def loop(
         self, step: Callable[[int, State], Result], state: State, count: int
@@ -197,7 +204,7 @@ class Model(nn.Module):
 
         Args:
             forecast: of clips, or of some members of each.
-            state: of the rehearsal; empty without one.
+            state: of the rehearsal; without one that after the forecast.
         """
         return {}
 

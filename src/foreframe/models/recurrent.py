@@ -31,6 +31,7 @@ from foreframe.models.interface import (
     Result,
     State,
     after,
+    chosen,
     counted,
     first_of,
     joined,
@@ -59,6 +60,7 @@ class Core(nn.Module):
     """
 
     hidden: Sequence[int]
+    for_terms: Sequence[str] = ()
 
     def step(self, x: Maps | None, state: State) -> State:
         """The state after a frame.
@@ -81,6 +83,22 @@ class Core(nn.Module):
     def maps(self, state: State) -> Layers:
         """The hidden map of each layer, from the first to the last."""
         return [state[f"h{k}"] for k in range(len(self.hidden))]
+
+    def terms(self, state: State) -> dict[str, Float[Tensor, ""]]:
+        """What the core adds to the training's loss, by name, from what it added up in its state
+        under the names `for_terms`.
+        """
+        return {}
+
+
+def check_cell(channels: int, hidden: int, kernel: int) -> None:
+    """Refuse a cell with an even kernel, or no hidden channels."""
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel {kernel} is even; odd kernels keep the frame's size")
+    if hidden < 1 or channels < 0:
+        raise ValueError(
+            f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
+        )
 
 
 class Recurrent(Model):
@@ -114,6 +132,7 @@ class Recurrent(Model):
         self.stride = self.codec.stride
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
+        self.for_terms = self.encoder.for_terms
         self.args = {"channels": channels, "core": {name: core_args}, "codec": {kind: args}}
         if inputs:
             self.args["inputs"] = inputs
@@ -207,6 +226,14 @@ class Recurrent(Model):
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         layers = {} if state is None else _layers(state)
         return self.run(self.encoder, self.down(past), layers) | {"frame": past[:, -1]}
+
+    def terms(
+        self,
+        forecast: Float[Tensor, "bm s c h w"],
+        truth: Float[Tensor, "b s c h w"],
+        state: State,
+    ) -> dict[str, Float[Tensor, ""]]:
+        return self.encoder.terms(_layers(state))
 
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
         """The inputs of the last frame seen; 0 channels without any."""
@@ -425,9 +452,8 @@ class EncoderDecoder(Recurrent):
         own = {n: v for n, v in state.items() if not n.startswith("guide_")}
         return own | {"levels": levels, "fed": fed}
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
-        """Step into the future from `state`, which is left as it was. Any steps >= 1."""
-        return self.advance(self._begun(state | self.outside(state, steps)), steps, last=True)[0]
+    def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
+        return self.advance(self._begun(state | self.outside(state, steps)), steps, last=True)
 
     def decode_with_guide(
         self, state: State, steps: int
@@ -525,7 +551,7 @@ class EncoderDecoder(Recurrent):
             back = self._run_back(state)
             layers = {name: value + back[name] for name, value in layers.items()}
         embedding = self.encoder.maps(layers)[-1]
-        begun: State = {}
+        begun = {name: layers[name] for name in self.for_terms}
         if self.start_from == "states":
             begun = dict(layers)
         elif self.start_from == "mirrored":
@@ -559,8 +585,8 @@ class EncoderDecoder(Recurrent):
 
         def step(t: int, layers: State) -> Result:
             read = core.step(x[:, t], layers)
-            seen = (state["frames_seen"] > t).view(-1, 1, 1, 1)
-            return None, {n: v.where(seen, layers[n]) if layers else v for n, v in read.items()}
+            seen = state["frames_seen"] > t
+            return None, chosen(seen, read, layers) if layers else read
 
         return self.loop(step, {}, x.shape[1])[1]
 
@@ -678,11 +704,14 @@ def _layers(state: State) -> State:
 
 
 def _mirrored(layers: State, count: int) -> State:
-    """A core's state with its `count` layers in reverse order."""
+    """A core's state with its `count` layers in reverse order; what only one of two such layers has
+    stays where it is.
+    """
     after: State = {}
     for name, value in layers.items():
         letters = name.rstrip("0123456789")
-        after[f"{letters}{count - 1 - int(name.removeprefix(letters))}"] = value
+        other = f"{letters}{count - 1 - int(name.removeprefix(letters))}"
+        after[other if other in layers else name] = value
     return after
 
 

@@ -179,7 +179,7 @@ class SVG(Model):
         Both are means over time, where the authors' code has sums: that changes the best learning
         rate alone.
         """
-        if not state:
+        if "posterior" not in state:
             return {}
         return {"kl": self.beta * kl_divergence(state["posterior"], state["prior"]).mean()}
 

@@ -21,7 +21,7 @@ from foreframe.training.objectives import (
     forecast,
     next_frames,
     shortened,
-    truth_share,
+    truth_shares,
 )
 from foreframe.training.optimizers import build_optimizer, learning_rate, onecycle_beta_1
 from foreframe.training.options import LearningOptions
@@ -79,8 +79,10 @@ class ForecastModule(L.LightningModule):
         if rehearsal is not None:
             return rehearsal
         if learning.sampling_steps:
-            share = truth_share(self.global_step, learning.sampling_steps)
-            return next_frames(network, clips, window, share, learning.truncate)
+            past, future = truth_shares(
+                self.global_step, learning.sampling_steps, learning.sampling
+            )
+            return next_frames(network, clips, window, future, learning.truncate, past)
         return forecast(network, clips, window, learning.truncate)
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """Losses, teacher forcing and scheduled sampling; models themselves never see the future."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -263,43 +265,53 @@ def forecast(
     if count:
         state = network.shared(state, window.future)
         state = members(state, count, _seeds(clips))
-    return Rehearsal(network.decode(state, window.future), truth, {})
+    made, state = network.rollout(state, window.future)
+    return Rehearsal(made, truth, state)
 
 
 def next_frames(
-    network: Model, clips: Frames, window: Window, truth_share: float, truncate: int = 0
+    network: Model,
+    clips: Frames,
+    window: Window,
+    truth_share: float,
+    truncate: int = 0,
+    past_share: float = 1.0,
 ) -> Rehearsal:
     """Forecast every next frame with scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as
     OpenSTL trains recurrent models.
 
-    The past is shown as it is. In the future each clip is shown the true frame with probability
-    `truth_share`, else the network's forecast. The forecasts are all past+future-1 one-step ones,
-    beside their truth. It uses only the model interface (encode and decode single frames), so it
-    works for any model; it is cheap if decoding a frame is only the head, as in `NextFrame`. With
-    `truncate`, gradients are cut off after every so many frames.
+    In the future each clip is shown the true frame with probability `truth_share`, else the
+    network's forecast; in the past, after the first frame, with probability `past_share`. The
+    forecasts are all past+future-1 one-step ones, beside their truth. It uses only the model
+    interface (encode and decode single frames), so it works for any model; it is cheap if decoding
+    a frame is only the head, as in `NextFrame`. With `truncate`, gradients are cut off after every
+    so many frames.
     """
     c = clips.shape[2] - network.inputs
     truth = clips[:, 1 : window.length, :c]
     clips = fill_missing(clips[:, : window.length])[0]
     b, t = clips.shape[:2]
-    true = torch.rand(b, t - 1) < truth_share  # on the CPU: the same draw on any device
-    true[:, : window.past] = True
+    share = torch.full((t - 1,), truth_share)
+    share[: window.past], share[0] = past_share, 1.0
+    true = torch.rand(b, t - 1) < share  # on the CPU: the same draw on any device
     true_here = true.to(clips.device).view(b, t - 1, 1, 1, 1)
     state: State | None = None
     forecasts = []
     shown = clips[:, :1]
     for step in range(t - 1):
         if state is not None and truncate and step % truncate == 0:
-            state = {name: value.detach() for name, value in state.items()}
+            cut = [name for name in state if name not in network.for_terms]
+            state = state | {name: state[name].detach() for name in cut}
             shown = shown.detach()
         state = network.encode(shown, state)
         after = clips[:, step + 1 : step + 2]
         informed = with_known(state, after[:, :, c:]) if network.inputs else state
-        forecasts.append(network.decode(informed, 1))
+        made, rolled = network.rollout(informed, 1)
+        forecasts.append(made)
         if step + 1 < t - 1:
             frame = joined(forecasts[-1], after[:, :, c:])
             shown = torch.where(true_here[:, step + 1 : step + 2], after, frame)
-    return Rehearsal(torch.cat(forecasts, dim=1), truth, {})
+    return Rehearsal(torch.cat(forecasts, dim=1), truth, rolled)
 
 
 def _seeds(clips: Frames) -> Int[Tensor, " b"]:
@@ -307,6 +319,19 @@ def _seeds(clips: Frames) -> Int[Tensor, " b"]:
     return torch.randint(2**62, (len(clips),), device="cpu")
 
 
-def truth_share(step: int, sampling_steps: int) -> float:
-    """Scheduled sampling's probability of a true frame: linear from 1 to 0 at `sampling_steps`."""
-    return max(0.0, 1.0 - step / sampling_steps)
+def truth_shares(
+    step: int, sampling_steps: int, sampling: Literal["forward", "reverse"]
+) -> tuple[float, float]:
+    """Scheduled sampling's probabilities of a true frame, in the past and in the future.
+
+    "forward": always in the past; in the future linear from 1 to 0 at `sampling_steps`. "reverse"
+    (Wang et al. 2021, arXiv 2103.09504, section 3.4, with the numbers of the authors' code): both
+    1/2 for the first half of the steps s; then in the past 1 - exp(-(step - s/2) / (s/10)) / 2, and
+    1 from s on; in the future linear from 1/2 to 0 at s.
+    """
+    done = step / sampling_steps
+    if sampling == "forward":
+        return 1.0, max(0.0, 1.0 - done)
+    if done < 0.5:
+        return 0.5, 0.5
+    return 1.0 if done >= 1 else 1 - math.exp(5 - 10 * done) / 2, max(0.0, 1.0 - done)

@@ -58,6 +58,8 @@ class LearningOptions:
         pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
+        sampling: forward hides future frames alone, from none to all; reverse begins with half of
+            past and future, and shows the past more and more
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean; onecycle has its own
@@ -79,6 +81,7 @@ class LearningOptions:
     members: int = 2
     pools: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     sampling_steps: int = 0
+    sampling: Literal["forward", "reverse"] = "forward"
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-4
     beta_1: float = 0.9
@@ -105,6 +108,8 @@ class LearningOptions:
                 "scheduled sampling shows a forecast what it forecast itself, of which crps draws "
                 "several: leave sampling_steps at 0"
             )
+        if self.sampling == "reverse" and not self.sampling_steps:
+            raise ValueError("sampling reverse is a scheduled sampling: give it sampling_steps")
         for name in FROM_0:
             check_at_least(0, **{name: getattr(self, name)})
         for name in ("beta_1", "beta_2"):
