@@ -12,7 +12,8 @@ import torch
 from foreframe.models import BASELINES, Model, build_model
 
 PREDFORMER = {"frames": 3, "patch": 4, "width": 8, "heads": 2, "expansion": 2, "blocks": 1}
-ZIGZAGS = {"predrnn": [4, 4], "predrnnpp": [4, 4]}  # cores whose layers are of one width
+# Cores whose layers are of one width.
+ZIGZAGS = {"predrnn": [4, 4], "predrnnpp": [4, 4], "mim": [4, 4]}
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 
@@ -55,6 +56,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "predrnn_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
     "predrnnpp": {"core": {"predrnnpp": {"hidden": [2, 2, 2]}}},
     "predrnnpp_small": {"core": {"predrnnpp": {"hidden": [3, 3]}}, "codec": patches(4)},
+    "mim": {"core": {"mim": {"hidden": [2, 2, 2]}}},
+    "mim_small": {"core": {"mim": {"hidden": [3, 3]}}, "codec": patches(4)},
     "predrnnv2": {"core": {"predrnn": {"hidden": [2, 2]}}},
     "predrnnv2_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
     # 32 channels are the fewest that group norm takes in two groups.
@@ -72,6 +75,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "simvp_v2_small": SIMVP,
     "tau_small": SIMVP,
     "svg_lp": {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
+    "swinlstm_d": {"width": 4, "depths": [1, 2, 3, 1], "heads": [1, 2, 4, 2], "window": 3},
+    "swinlstm_b": {"width": 6, "depths": [3], "heads": [2], "window": 3},
+    "swinlstm_small": {"width": 4, "depths": [2, 1], "heads": [1, 2], "window": 2},
     "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
     "predformer": {**PREDFORMER, "blocks": 2},
     "predformer_small": PREDFORMER,
@@ -265,6 +271,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         ],
     ),
     "mau_recall": way("mau", width=3, layers=1, kernel=3, tau=2, residual=True, recall=True),
+    "windows_with_an_input": way(
+        "swinlstm", patch=3, width=4, depths=[2, 2, 1], heads=[2, 1, 2], channels=2, inputs=1
+    ),
     "flow": way("flow", of={"simvp": SIMVP}, frames=3, width=16, blocks=2, times=[0.0, 0.4]),
     "flow_of_motion": way("flow", of="dense_motion", channels=2, frames=2, width=8, blocks=1),
     "flow_of_any_channels": way(

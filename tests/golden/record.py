@@ -64,6 +64,8 @@ WAYS: dict[str, Way] = {
     **dict.fromkeys(
         ("predrnn_small", "predrnnv2", "predrnnv2_small", "predrnnpp_small"), Way(gain=2)
     ),
+    "mim": Way(gain=2),
+    "mim_small": Way(),
     "quick": Way(),
     "nowcast": Way((11, 13), guide=FLOW),  # 4 divides neither side
     "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
@@ -73,6 +75,9 @@ WAYS: dict[str, Way] = {
     "simvp_small": Way(gain=1),
     "simvp_v2_small": Way(gain=1),
     "tau_small": Way(gain=1),
+    "swinlstm_d": Way(),
+    "swinlstm_b": Way(),
+    "swinlstm_small": Way((20, 36), steps=2),  # two windows, of which one is cut off
     "svg_lp": Way((14, 18), steps=3),
     "svg_small": Way(steps=2),
     "predformer": Way((10, 14)),

@@ -33,12 +33,14 @@ from foreframe.base.wording import closest
 from foreframe.models import (
     convlstm,
     mau,
+    mim,
     phydnet,
     predformer,
     predrnn,
     predrnnpp,
     simvp,
     svg,
+    swinlstm,
 )
 from foreframe.models.at_once import AtOnce
 from foreframe.models.baselines import (
@@ -66,6 +68,7 @@ from foreframe.models.interface import (
 )
 from foreframe.models.lagged import Lagged
 from foreframe.models.mau import MAU
+from foreframe.models.mim import MIM
 from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
@@ -83,6 +86,7 @@ from foreframe.models.recurrent import (
 )
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
+from foreframe.models.swinlstm import SwinLSTM
 
 MODELS: dict[str, type[Model]] = {
     "encoder_decoder": EncoderDecoder,
@@ -93,6 +97,7 @@ MODELS: dict[str, type[Model]] = {
     "predformer": PredFormer,
     "phydnet": PhyDNet,
     "mau": MAU,
+    "swinlstm": SwinLSTM,
     **BASELINES,
     "lagged": Lagged,
     "ensemble": ModelEnsemble,
@@ -100,14 +105,22 @@ MODELS: dict[str, type[Model]] = {
 }
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
-CORES |= {"convlstm": ConvLSTM, "convgru": ConvGRU, "predrnn": PredRNN, "predrnnpp": PredRNNpp}
+CORES |= {
+    "convlstm": ConvLSTM,
+    "convgru": ConvGRU,
+    "predrnn": PredRNN,
+    "predrnnpp": PredRNNpp,
+    "mim": MIM,
+}
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **convlstm.PRESETS,
     **predrnn.PRESETS,
     **predrnnpp.PRESETS,
     **simvp.PRESETS,
+    **mim.PRESETS,
     **svg.PRESETS,
+    **swinlstm.PRESETS,
     **predformer.PRESETS,
     **phydnet.PRESETS,
     **mau.PRESETS,
@@ -123,6 +136,9 @@ ORIGINALS |= {
     **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), simvp.from_openstl),
     "predrnn": predrnn.from_openstl,
     "predrnnv2": predrnn.from_openstl,
+    "mim": mim.from_openstl,
+    "swinlstm_d": swinlstm.from_openstl,
+    "swinlstm_b": swinlstm.from_openstl,
     "predrnnpp": predrnnpp.from_openstl,
 }
 
@@ -281,6 +297,6 @@ __all__ = [
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder",
     "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "Model", "ModelEnsemble",
     "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer", "RecurrentAtOnce", "SimVP",
-    "State", "baselines_here", "build_model", "forecast_of", "members", "model_name",
+    "State", "SwinLSTM", "baselines_here", "build_model", "forecast_of", "members", "model_name",
     "multiply_adds", "parts_of", "placed", "preset", "with_known",
 ]  # fmt: skip
