@@ -15,7 +15,7 @@ TRAIN = (
     f"--trainer.limit_train_batches {STEPS} --batch_size 1 --validation_clips 2 "
     "--device cpu --devices 1 --precision auto --port 0"
 )
-FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": "--clips 2"}
+FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": "--clips 2", "bench": "--clips 2"}
 
 
 def fewer(arguments: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from foreframe.api import given_options
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.clips.data_options import ReadOptions, SplitOptions
-from foreframe.evaluation import EvaluateOptions
+from foreframe.evaluation import BenchOptions, EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.training.fit import Stopped
 from foreframe.training.module import ForecastModule
@@ -56,6 +56,7 @@ def test_every_option_is_shown_with_its_default() -> None:
     for call, groups in (
         (foreframe.fit, GROUPS),
         (foreframe.evaluate, (EvaluateOptions,)),
+        (foreframe.bench, (BenchOptions,)),
         (foreframe.predict, (PredictOptions,)),
         (foreframe.stream, (StreamOptions,)),
     ):

@@ -20,7 +20,8 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 _NAMES = {  # of a module: the public names that live there
     "api": (
-        "Run", "check", "convert", "evaluate", "export", "fit", "open_run", "predict", "stream",
+        "Run", "bench", "check", "convert", "evaluate", "export", "fit", "open_run", "predict",
+        "stream",
     ),
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
@@ -38,6 +39,7 @@ __all__ = [
     "Run",
     "Scaling",
     "Window",
+    "bench",
     "check",
     "clips_from",
     "convert",
@@ -53,7 +55,18 @@ __all__ = [
 
 if TYPE_CHECKING:
     from foreframe import models
-    from foreframe.api import Run, check, convert, evaluate, export, fit, open_run, predict, stream
+    from foreframe.api import (
+        Run,
+        bench,
+        check,
+        convert,
+        evaluate,
+        export,
+        fit,
+        open_run,
+        predict,
+        stream,
+    )
     from foreframe.clips.clip import Clip, Window
     from foreframe.clips.scaling import Scaling
     from foreframe.data import MovingMNIST, clips_from

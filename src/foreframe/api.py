@@ -25,7 +25,7 @@ from foreframe.base.shipped import WEIGHTS, name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
 from foreframe.clips.protocols import as_published, protocol_of
 from foreframe.clips.scaling import Scaling
-from foreframe.evaluation import EvaluateOptions
+from foreframe.evaluation import BenchOptions, EvaluateOptions
 from foreframe.forecasting.forecast_options import (
     ConvertOptions,
     ExportOptions,
@@ -35,13 +35,22 @@ from foreframe.forecasting.forecast_options import (
     changed,
 )
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import KINDS, Given, explicit_options, no_option, options_from
+from foreframe.training.recipes import (
+    KINDS,
+    Given,
+    explicit_options,
+    no_option,
+    options_from,
+    recipes,
+)
 from foreframe.visuals import Card, curves_png, image_html
 
 if TYPE_CHECKING:
     from foreframe.data.check import Checked
     from foreframe.data.forecasts import Forecasts
     from foreframe.evaluation.archive import Archive
+    from foreframe.evaluation.card import Scorer, Scores
+    from foreframe.evaluation.leaderboard import Leaderboard
     from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
@@ -661,6 +670,12 @@ class Scored:
     forecasts: "Sequence[Forecasts]"
     options: EvaluateOptions
 
+    def scorer(self) -> "Scorer":
+        """The rows of this forecaster, and of what is scored beside it."""
+        from foreframe.evaluation.card import Scorer
+
+        return Scorer(self.forecaster, self.dataset, self.options, self.forecasts, self.name)
+
     def score(self, progress: Callable[[int, int], Any] | None = None) -> Card:
         """The scorecard; raises as `foreframe.evaluate`."""
         from foreframe.evaluation.card import score_clips
@@ -676,20 +691,14 @@ class Scored:
         """As `Scorer.score`, a task for each batch. What tasks have scored lies beside the report
         until all is.
         """
-        from foreframe.forecasting.tasks import begun, fingerprint, held, results, stamp
+        from foreframe.forecasting.tasks import stamp
 
         options, data = self.options, self.options.data
         what, _ = _for_tasks(self.what, [] if data is None else [data], options)
-        about = options.about(), self.where, stamp(self.where.get("data")), list(clips)
-        digest = fingerprint(self.forecaster, *about)
+        about = options.about(), self.where, stamp(self.where.get("data"))
         part = Path(os.path.abspath(f"{options.output or 'evaluation'}.part"))
-        held(digest, lambda: scorer)
-        items = [clips[k : k + scorer.at_once] for k in range(0, len(clips), scorer.at_once)]
-        do = partial(_score_task, what, options, digest)
-        with begun(part, digest, options) as client:
-            total = scorer.total(results(do, items, part, client, tell or (lambda *_: None)))
-        shutil.rmtree(part)
-        return total
+        again = partial(_scorers, open_scored, what, options)
+        return _score_in_tasks([scorer], clips, again, options, part, about, tell)[0]
 
     def write_pasts(self, path: str | os.PathLike[str]) -> int:
         """As `foreframe.evaluation.external.write_pasts`."""
@@ -707,15 +716,47 @@ class Scored:
         )
 
 
-def _score_task(what: Any, options: EvaluateOptions, digest: str, marker: Path, clips: Any) -> None:
-    from foreframe.evaluation.card import Scorer
+def _score_in_tasks(
+    scorers: "Sequence[Scorer]",
+    clips: Sequence[int],
+    again: Callable[[], "list[Scorer]"],
+    options: EvaluateOptions,
+    part: Path,
+    about: Any,
+    tell: Callable[[int, int], Any] | None,
+) -> "list[Scores]":
+    """The scores of several forecasters on the same clips, a task for each batch.
+
+    Args:
+        again: opens the scorers in another process.
+        part: folder for what tasks have scored, until all is.
+        about: plain values that tell this job from others.
+        tell: called with the number of tasks done, and of all.
+    """
+    from foreframe.forecasting.tasks import begun, fingerprint, held, results
+
+    at_once = min(scorer.at_once for scorer in scorers)
+    items = [list(clips[k : k + at_once]) for k in range(0, len(clips), at_once)]
+    prints = [fingerprint(scorer.forecaster) for scorer in scorers]
+    digest = fingerprint(scorers[0].forecaster, about, items, prints)
+    held(digest, lambda: scorers)
+    do = partial(_score_task, again, digest)
+    with begun(part, digest, options) as client:
+        sums = results(do, items, part, client, tell or (lambda *_: None))
+        total = [scorer.total(of[k] for of in sums) for k, scorer in enumerate(scorers)]
+    shutil.rmtree(part)
+    return total
+
+
+def _score_task(again: Callable[[], "list[Scorer]"], digest: str, marker: Path, clips: Any) -> None:
     from foreframe.forecasting.tasks import held, leave
 
-    def opened() -> Scorer:
-        of = open_scored(what, options)
-        return Scorer(of.forecaster, of.dataset, options, of.forecasts, of.name)
+    leave(marker, [scorer.sums(clips) for scorer in held(digest, again)])
 
-    leave(marker, held(digest, opened).sums(clips))
+
+def _scorers(open: Callable[..., Any], what: Any, options: EvaluateOptions) -> "list[Scorer]":
+    opened = open(what, options)
+    return [each.scorer() for each in (opened if isinstance(opened, list) else [opened])]
 
 
 def open_scored(
@@ -786,3 +827,194 @@ def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions
     elif data.data != trained.data and holds_recordings(data.data, reading.get("variable")):
         data = replace(data, reading=reading_as_trained(forecaster, data.data, reading))
     return data if memory is None else replace(data, data=memory)
+
+
+@_takes(BenchOptions)
+def bench(
+    what: "Mapping[str, Any] | Sequence[Any] | Forecaster | Run | str | os.PathLike[str]" = (),
+    data: Any = None,
+    options: BenchOptions | None = None,
+    *,
+    progress: Callable[[int, int], Any] | None = None,
+    **changes: Any,
+) -> "Leaderboard":
+    """Compare forecasters on the same clips, as `foreframe bench` does.
+
+        foreframe.bench(["runs/demo", "moving-mnist"], clips=200, output="leaderboard")
+
+    Args:
+        what: forecasters as in `evaluate`: one, several, or {name of its row: forecaster}.
+        data: what to score on, as in `evaluate`; by default the data of the first.
+        options, changes: the fields of `BenchOptions` by name, below, or an object that they
+            change.
+        progress: called after each batch of clips with how many are scored, and how many will be.
+
+    Returns:
+        The leaderboard, which lies in `output` as leaderboard.json, .md and .html. Rows of other
+        names that a leaderboard of the same frames has there stay.
+
+    Raises:
+        ValueError: as `fit` and `evaluate`; forecasters that do not fit each other; a leaderboard
+            of other frames, or a training with another budget, in `output`.
+        KeyboardInterrupt: Ctrl-C; what is done stays, and `resume` goes on.
+    """
+    if data is not None:
+        changes["data"] = data
+    options = _options(options or BenchOptions(), changes)
+    from foreframe.data.datasets import clip_set
+    from foreframe.evaluation import leaderboard as boards
+    from foreframe.evaluation.card import groups_of
+    from foreframe.evaluation.networks import fewer_within
+    from foreframe.evaluation.rows import rows_of
+    from foreframe.training.equal import training_of
+
+    folder = Path(options.output)
+    named = _by_name(what, [folder / "runs" / Path(each).stem for each in options.to_train])
+    check_writable(folder)
+    before = boards.read_leaderboard(folder)
+    _train_each(options)
+    contest = open_bench(named, options)
+    first, scorers = contest[0], [each.scorer() for each in contest]
+    dataset, window = clip_set(first.dataset), first.forecaster.window
+    if options.pasts is not None:
+        first.write_pasts(options.pasts)
+    clips, least = scorers[0].clips, scorers[0].at_once
+    if options.seconds is not None:
+        clips = fewer_within(
+            options.seconds, clips, least, lambda some: [each.sums(some) for each in scorers]
+        )
+    found = boards.identity(dataset, clips, window, first.where, first.forecaster.scaling.units)
+    found["past"] = max(each.forecaster.window.past for each in contest)
+    boards.check_same(before, found, folder)
+    inside = [*named.values(), *([] if options.data is None else [options.data])]
+    paths = _for_tasks("", inside, options)[1]
+    again = partial(_scorers, open_bench, dict(zip(named, paths, strict=False)), options)
+    part, about = folder.absolute() / "scoring.part", (replace(options, data=None).about(), found)
+    scores = _score_in_tasks(scorers, clips, again, options, part, about, progress)
+    groups, _ = groups_of(dataset, clips, window)
+    rows: dict[str, dict[str, Any]] = {}
+    for scorer, of in zip(scorers, scores, strict=True):
+        made, run = rows_of(scorer, of, groups, clips[0]), named.get(scorer.name)
+        if isinstance(run, str | os.PathLike | Run):
+            known = training_of(Path(run), scorer.forecaster.device.type)
+            for name in (scorer.name, *scorer.mean, *scorer.matches):
+                made[name] |= known
+        rows |= made
+    device = str(first.forecaster.device)
+    board = boards.merged(before, found, list(rows.values()), groups, device)
+    boards.write_leaderboard(folder, board)
+    return board
+
+
+def _by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:
+    """Forecasters, and runs to be trained, by the names of their rows.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    from foreframe.forecasting.forecaster import Forecaster
+
+    several = [*(what if isinstance(what, list | tuple | Mapping) else [what]), *runs]
+    named = dict(what) if isinstance(what, Mapping) else {}
+    for one in several[len(named) :]:
+        name = _forecaster(one)[1] if isinstance(one, Forecaster) else name_of(os.fspath(one))
+        if name in named:
+            raise ValueError(f"two rows would be called {name}; rename the folder of one")
+        named[name] = one
+    return named
+
+
+def open_bench(named: Mapping[str, Any], options: BenchOptions) -> "list[Scored]":
+    """Open what `bench` scores: each forecaster looks at the last frames of the same clips, as many
+    as it was trained with. The first that was trained decides on the data; baselines and forecasts
+    of other programs are scored beside the first.
+
+    Raises:
+        ValueError: as `evaluate`; forecasters whose errors cannot be compared.
+    """
+    from foreframe.clips.units import check_units
+    from foreframe.data import Recordings
+    from foreframe.data.datasets import clip_set
+    from foreframe.evaluation.leaderboard import scale_of
+    from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.forecasting.recordings import check_channels
+    from foreframe.models import baselines_here
+
+    compile = options.compile and not options.in_tasks
+    loaded = {name: _forecaster(one, options.device, compile)[0] for name, one in named.items()}
+    trained = {name: each for name, each in loaded.items() if not each.free}
+    leading = next(iter(trained or loaded), None)
+    most = max((each.window.past for each in trained.values()), default=None)
+    base = open_scored(
+        named[leading] if leading else None, replace(options, past=options.past or most)
+    )
+    others = baselines_here() if options.baselines is None else options.baselines
+    others = [name for name in others if name not in named]
+    if leading is None:
+        return [replace(base, options=replace(options, baselines=others))]
+    dataset, window = clip_set(base.dataset), base.forecaster.window
+    units, contest = base.forecaster.scaling.units, []
+    for name in sorted(named, key=lambda name: name != leading):
+        each, leads = loaded[name], name == leading
+        own = window if each.free or options.past else replace(window, past=each.window.past)
+        check_channels(each, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+        scaling = base.forecaster.scaling if each.free else each.scaling
+        check_units(scaling.units, units, name, "the clips are in")
+        scaling = replace(scaling, units=units)
+        seen = dataset.later(window.past - own.past, scaling)
+        if isinstance(dataset, Recordings) and not units and scale_of(seen) != scale_of(dataset):
+            raise ValueError(
+                f"{name} scales values otherwise than {leading}, and without units errors are on "
+                "that scale: score each in a folder of its own, or train with the same --scaling"
+            )
+        how = replace(
+            options,
+            members=options.members if each.model.draws else None,
+            baselines=others if leads else (),
+        )
+        began = replace(each.trained, weights="")  # what it began with is no row here
+        one = Forecaster(each.model, own, scaling, began, match=each.match)
+        forecasts = base.forecasts if leads else ()
+        contest.append(Scored(named[name], one, name, seen, base.where, base.own, forecasts, how))
+    if options.members and not any(each.options.members for each in contest):
+        raise ValueError("no forecaster here draws members: leave --members out")
+    return contest
+
+
+def _train_each(options: BenchOptions) -> None:
+    """Train what is to be trained, as far as it was not.
+
+    Raises:
+        ValueError: as `fit`; a run with another budget, or one to go on with without `resume`.
+    """
+    from foreframe.forecasting.tasks import client_of, run_tasks
+    from foreframe.models import PRESETS
+    from foreframe.training.equal import is_done, limits_of
+
+    todo = {}
+    for recipe in options.to_train:
+        folder = Path(os.path.abspath(options.output)) / "runs" / Path(recipe).stem
+        given = {**options.of_data, **options.window, "device": options.device, **options.training}
+        config = None if recipe in PRESETS and recipe not in recipes() else recipe
+        given |= {"model": recipe} if config is None else {}
+        limits = limits_of(options.for_each, options_from(*given_options(config, given)))
+        if is_done(folder, limits):
+            continue
+        if folder.exists() and not options.resume:
+            raise ValueError(f"{folder} was cut off: --resume goes on; or remove it")
+        quiet = {"verbose": False} if options.workers or options.scheduler else {}
+        todo[folder / "trained"] = config, given | limits | quiet
+    if todo:
+        with client_of(options) as client:
+            run_tasks(_train_task, todo, client, lambda *_: None)
+
+
+def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
+    from foreframe.training.notices import listening, say
+
+    recipe, given = item
+    with listening(verbose=given.get("verbose", True)):
+        say(f"training {marker.parent.name}, in {marker.parent}")
+    begun = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
+    where = {"resume" if begun else "run": str(marker.parent)}
+    fit(None if begun else recipe, **given | where)

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str]) -> None:
         f"{_duration(planned.epoch)} without validation"
     )
     length = f"{learning.epochs} epochs: {_duration(learning.epochs * planned.epoch)}"
+    if learning.steps:
+        length = f"{learning.steps:,} steps: {_duration(learning.steps * step)}"
     if learning.minutes:
         length = f"{learning.minutes:g} minutes: about {60 * learning.minutes / step:,.0f} steps"
     print(f"training  {length}")

@@ -56,6 +56,14 @@ class ClipSet(Dataset):
         """
         return np.dtype(np.float32)
 
+    def values(self, index: int) -> Shaped[np.ndarray, "t c h w"]:
+        """The frames of a clip in the numbers of its file, where these are not its own."""
+        return np.asarray(self[index])
+
+    def later(self, skip: int, scaling: Scaling) -> "ClipSet":
+        """The same clips without their first `skip` frames; of recordings on another scale."""
+        return LaterFrames(self, skip) if skip else self
+
     def stretches(self) -> Stretches | None:
         """What is read together; None where clips are as quick to get at in any order."""
         return None
@@ -71,6 +79,27 @@ class ClipSet(Dataset):
     def compact(self, keys: Sequence[Key]) -> Shaped[Tensor, "b t c h w"]:
         """The same for training: bytes, which stand for 0 to 1, where that loses nothing."""
         return self.batch(keys)
+
+
+class LaterFrames(ClipSet):
+    """Clips without their first `skip` frames."""
+
+    def __init__(self, of: ClipSet, skip: int) -> None:
+        self.of, self.skip = of, skip
+        self.name, self.scaling, self.bounded = of.name, of.scaling, of.bounded
+        self.ordered, self.inputs = of.ordered, of.inputs
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.of[key][self.skip :]
+
+    def dtype_of(self, index: int) -> np.dtype:
+        return self.of.dtype_of(index)
+
+    def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
+        return self.of.batch(keys)[:, self.skip :]
 
 
 class ForeignClips(ClipSet):

@@ -104,6 +104,18 @@ class Recordings(ClipSet):
         other._take(split)
         return other
 
+    def later(self, skip: int, scaling: Scaling) -> "Recordings":
+        """The same windows without their first `skip` frames, which share all frames, on another
+        scale; raises as `Recordings` where that is for other values.
+        """
+        other = copy(self)
+        other.scaling = scaling
+        other.window = replace(self.window, past=self.window.past - skip)
+        other.windows = [(k, start + skip, top, left) for k, start, top, left in self.windows]
+        if scaling.is_unit:
+            other._check_range()
+        return other
+
     def _take(self, split: str) -> None:
         if split not in self._by_split:
             raise ValueError(f"split {split!r} is unknown; choose train, validation, test or all")
@@ -127,13 +139,13 @@ class Recordings(ClipSet):
         return len(self.windows)
 
     def __getitem__(self, key: Key) -> Float[Tensor, "t c h w"]:
-        values = self.scaling.from_pictures(self._values(key))
+        values = self.scaling.from_pictures(self.values(key))
         return self.scaling.to_network(torch.from_numpy(np.array(values, dtype=np.float32)))
 
     def compact(self, keys: Sequence[Key]) -> Shaped[Tensor, "b t c h w"]:
         if not self._in_bytes:
             return self.batch(keys)
-        return torch.from_numpy(np.stack([self._values(key) for key in keys]))
+        return torch.from_numpy(np.stack([self.values(key) for key in keys]))
 
     @property
     def _in_bytes(self) -> bool:
@@ -144,7 +156,7 @@ class Recordings(ClipSet):
         scaled = self.scaling.to_network(self.scaling.from_pictures(levels).astype(np.float32))
         return np.array_equal(scaled, levels / np.float32(255))
 
-    def _values(self, key: Key) -> Shaped[np.ndarray, "t c h w"]:
+    def values(self, key: Key) -> Shaped[np.ndarray, "t c h w"]:
         """The frames of a window, in the data's own numbers."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not -len(self) <= index < len(self):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from foreframe.base.processes import gathered, joined
 from foreframe.base.shipped import published
+from foreframe.clips.clip import Window
 from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
@@ -98,7 +99,7 @@ def score_clips(
     scoring, ensembles = (score_by or Scorer.score)(scorer, clips[first:last], progress)
     gather(scoring.cards)
     tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
-    ranking, (groups, over) = ranked_by(units), _groups(dataset, clips, forecaster)
+    ranking, (groups, over) = ranked_by(units), groups_of(dataset, clips, forecaster.window)
     free = [row for row in tables if row in BASELINES and row != reference]
     best = {score: row for score in ranking if (row := best_of(tables, free, score))}
     comparison = scoring.comparison("mse", reference, groups, over)
@@ -243,6 +244,17 @@ class Scorer:
                 card.add(plain)
         return scores
 
+    @torch.inference_mode()
+    def parts(self, clip: int) -> Parts:
+        """A single clip, split at the end of the past."""
+        frames = next(batches(self.dataset, 1, among=[clip])).to(self.forecaster.device)
+        return parts_of(frames, self.forecaster.window, self.inputs)
+
+    @torch.inference_mode()
+    def forecasts(self, clip: int) -> dict[str, Tensor]:
+        """Forecasts of a single clip, (1,S,C,H,W) on the network's scale, by row."""
+        return dict(self._forecasts(self.parts(clip), [clip], None))
+
     def _forecasts(
         self, parts: Parts, clips: Sequence[int], ensembles: Ensembles | None
     ) -> Iterator[tuple[str, Tensor]]:
@@ -271,9 +283,7 @@ def _period_of(model: Model) -> int | None:
     return next((guide.period for guide in guides if isinstance(guide, Cycle)), None)
 
 
-def _groups(
-    dataset: Dataset, scored: Sequence[int], forecaster: Forecaster
-) -> tuple[list[int], str]:
+def groups_of(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[list[int], str]:
     """The group of each clip, and the word for groups: clips of different groups are independent.
 
     Windows of a recording share frames and weather, so groups are recordings, or with fewer than
@@ -287,7 +297,7 @@ def _groups(
     if len(set(recordings)) >= FEWEST:
         return recordings, "recordings"
     frames = sum(len(dataset.clips[recording]) for recording in set(recordings))
-    return group_by_stretch(places, max(2 * forecaster.window.length, frames // 30)), "blocks"
+    return group_by_stretch(places, max(2 * window.length, frames // 30)), "blocks"
 
 
 def _events(tables: Mapping[str, Any]) -> dict[str, Any]:

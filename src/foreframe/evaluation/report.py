@@ -56,7 +56,7 @@ def write_report(
             rough.write_bytes(content)
         written.append(folder / name)
 
-    write("scorecard.json", (json.dumps(_finite(card), indent=1) + "\n").encode())
+    write("scorecard.json", (json.dumps(finite(card), indent=1) + "\n").encode())
     write("curves.png", curves_png(panels_of(card), names=("model", *BASELINES)))
     limit = card["clips"] if forecasts else None
     scored, others = open_external(forecasts, dataset, limit, forecaster)
@@ -123,10 +123,10 @@ def _stacked(pictures: Sequence[np.ndarray]) -> bytes:
     return png_bytes(np.concatenate(list(padded)))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace NaN and infinity, which JSON lacks, by null."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not isfinite(value) else value

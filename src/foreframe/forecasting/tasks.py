@@ -77,7 +77,7 @@ def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Any]:
         )
     if not note.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds no job that could be resumed: name another output")
-    with _client(options) as client:
+    with client_of(options) as client:
         if not note.exists():
             with atomic_write(note) as rough:
                 rough.write_text(digest)
@@ -156,7 +156,7 @@ def _on_dask(do: Task, items: Mapping[Path, Any], client: Any) -> Iterator[Outco
 
 
 @contextmanager
-def _client(options: TaskOptions) -> Iterator[Any]:
+def client_of(options: TaskOptions) -> Iterator[Any]:
     """Dask's client of a scheduler, or of new processes of this machine, which share its cores."""
     if not (options.workers or options.scheduler):
         yield None

@@ -100,9 +100,8 @@ class ForecastModule(L.LightningModule):
     def planned_steps(self) -> int:
         """Optimizer steps of the whole training, including those before a resume."""
         batches = self.trainer.num_training_batches
-        return max(
-            1, self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches)
-        )
+        steps = self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches)
+        return max(1, min(steps, self.learning.steps or steps))
 
     @property
     def done(self) -> float:
@@ -157,7 +156,7 @@ class ForecastModule(L.LightningModule):
 
     def out_of_time(self) -> bool:
         """Update the elapsed time; True at the end of the minutes, less the time reserved after the
-        last step, which is then counted too.
+        last step, which is then counted too, or of the steps.
         """
         now = time.monotonic()
         self.elapsed += now - (self._clock or now)
@@ -168,7 +167,7 @@ class ForecastModule(L.LightningModule):
         over = self.learning.minutes is not None and self.elapsed >= self._seconds
         if over and self.learning.minutes:
             self.elapsed = max(self.elapsed, 60 * self.learning.minutes)
-        return over
+        return over or 0 < (self.learning.steps or 0) <= self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config

@@ -73,6 +73,7 @@ class LearningOptions:
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
         minutes: stop, schedule ended, after so much time
+        steps: stop, schedule ended, after so many of them
         patience: stop after so many validations without a better one; 0 is off
         seed: of weights, of drawn clips and of their order
     """
@@ -95,12 +96,13 @@ class LearningOptions:
     start_at_mean: bool = True
     epochs: int = 300
     minutes: float | None = None
+    steps: int | None = None
     patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         _check_above_0(learning_rate=self.learning_rate, minutes=self.minutes)
-        check_at_least(1, epochs=self.epochs, members=self.members)
+        check_at_least(1, epochs=self.epochs, steps=self.steps, members=self.members)
         if not all(1 <= k <= LONG for k in self.pools):
             raise ValueError(f"pools are sides of 1 pixel or more, not {self.pools}")
         if self.loss == "crps" and self.sampling_steps:

@@ -1,7 +1,8 @@
-"""Significance of the difference between two forecasters: a paired bootstrap."""
+"""Significance of differences between forecasters: a paired bootstrap, and ranks with ties."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from statistics import NormalDist
 
@@ -56,34 +57,71 @@ def paired_bootstrap(
         value: the score as a function of total sums.
         groups: the group of each clip, such as its recording.
     """
-    numbers, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    n = len(numbers)
-    draw = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    weights = torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))  # first: all, once
-    by_group = [
-        torch.zeros(len(sums), n, dtype=torch.float64).index_add_(
-            1, torch.from_numpy(group_of), sums.double()
-        )
-        for sums in (own, other)
-    ]
-    scores = [value(*(sums @ weights.T)) for sums in by_group]
+    scores, n = resampled((own, other), value, groups)
     difference, ratio = scores[0] - scores[1], scores[0] / scores[1]
-    low, high = _interval(difference[1:], n)
-    ratio_low, ratio_high = _interval(ratio[1:], n)
+    low, high = interval(difference[1:], n)
+    ratio_low, ratio_high = interval(ratio[1:], n)
     tie = low is None or high is None or low <= 0 <= high
     return Comparison(
         difference[0].item(), low, high, ratio[0].item(), ratio_low, ratio_high, tie, n
     )
 
 
-def _interval(
-    resampled: Float[Tensor, " resamples"], n: int
+def resampled(
+    each: Sequence[Float[Tensor, "sums clips"]], value: Callable[..., Tensor], groups: Sequence[int]
+) -> tuple[list[Float[Tensor, " all_and_resamples"]], int]:
+    """The score of each forecaster over all clips, then over resampled groups, the same for all
+    forecasters; and the number of groups. Arguments as of `paired_bootstrap`.
+    """
+    numbers, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    n = len(numbers)
+    by_group = (
+        torch.zeros(len(sums), n, dtype=torch.float64).index_add_(
+            1, torch.from_numpy(group_of), sums.double()
+        )
+        for sums in each
+    )
+    return [value(*(sums @ _weights(n).T)) for sums in by_group], n
+
+
+@lru_cache(maxsize=1)
+def _weights(n: int) -> Float[Tensor, "all_and_resamples groups"]:
+    """How often each group is taken: first all of them once."""
+    draw = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    return torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))
+
+
+def ranks(errors: Sequence[Float[Tensor, " all_and_resamples"]], n: int) -> list[tuple[int, int]]:
+    """The lowest and the highest rank that is left open for each forecaster at 95 %: below it are
+    those that are better by a paired bootstrap, above it those that are worse. Pairs are compared
+    one by one: with many forecasters a rank or two may be chance.
+
+    Args:
+        errors: of each, as `resampled` gives them; lower is better.
+        n: number of groups.
+    """
+
+    def better(one: Tensor, other: Tensor) -> bool:
+        high = interval((one - other)[1:], n)[1]
+        return high is not None and high < 0
+
+    return [
+        (
+            1 + sum(better(other, own) for other in errors),
+            len(errors) - sum(better(own, other) for other in errors),
+        )
+        for own in errors
+    ]
+
+
+def interval(
+    values: Float[Tensor, " resamples"], n: int
 ) -> tuple[float, float] | tuple[None, None]:
     """Percentiles; None with fewer than `FEWEST` groups or a value that is not finite."""
-    if n < FEWEST or not bool(resampled.isfinite().all()):
+    if n < FEWEST or not bool(values.isfinite().all()):
         return None, None
     outside = _share_outside(n)
-    low, high = np.quantile(resampled.numpy(), [outside, 1 - outside]).tolist()
+    low, high = np.quantile(values.numpy(), [outside, 1 - outside]).tolist()
     return low, high
 
 

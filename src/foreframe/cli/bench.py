@@ -1,0 +1,58 @@
+"""foreframe bench"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from foreframe.base.memory import keep_memory
+from foreframe.base.schema import typed
+from foreframe.base.shipped import check_forecaster
+from foreframe.cli.parser import Parser
+from foreframe.cli.progress import progress
+from foreframe.evaluation import BenchOptions
+
+
+def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)
+    """Compare forecasters on the same clips: foreframe bench RUN RUN -o FOLDER
+
+    Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .html; rows
+    that a leaderboard of the same clips has there stay.
+
+    Args:
+        runs: runs, saved folders, checkpoints, published weights (moving-mnist, radar, scenes),
+            baselines; with --train or --forecasts none is needed
+    """
+
+
+def parser() -> Parser:
+    return Parser("bench", compare, BenchOptions)
+
+
+def main(arguments: Sequence[str]) -> int:
+    keep_memory()
+    values = parser().values(arguments)
+    runs = values.pop("runs", [])
+    options = typed(BenchOptions, values, "")
+    for run in runs:
+        check_forecaster(run)
+
+    from foreframe.api import bench
+
+    bars: list[Any] = []
+    try:
+        with ExitStack() as stack:
+
+            def tell(done: int, total: int) -> None:  # trainings, which come first, have their own
+                if not bars:
+                    bars.append(stack.enter_context(progress("batches")))
+                bars[0](done, total)
+
+            board = bench(runs, options=options, progress=tell)
+    except KeyboardInterrupt:
+        again = "the same command with --resume goes on"
+        print(f"\nforeframe: stopped, and what is done is kept; {again}", file=sys.stderr)
+        return 130
+    print(board)
+    print(f"\nleaderboard.json, leaderboard.md, leaderboard.html lie in {options.output}")
+    return 0

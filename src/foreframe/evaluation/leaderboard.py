@@ -1,0 +1,281 @@
+"""A leaderboard: forecasters scored on the same clips, as plain values and as files."""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foreframe import __version__
+from foreframe.base.files import atomic_write
+from foreframe.clips.clip import Window
+from foreframe.data import Recordings
+from foreframe.data.datasets import ClipSet
+from foreframe.evaluation.metrics import SCORES
+from foreframe.evaluation.metrics.bootstrap import ranks, resampled
+from foreframe.evaluation.report import finite
+from foreframe.visuals.leaderboard_page import page_html
+from foreframe.visuals.tables import Table, figure, number, title_of
+
+FILE = "leaderboard.json"
+PUBLISHED = Path(__file__).with_name("published.csv")  # with sources
+
+CONVENTIONS = {
+    "openstl": {
+        "mse": "openstl: squared errors on 0 to 1, summed over a frame",
+        "mae": "openstl: absolute errors on 0 to 1, summed over a frame",
+        "ssim": "openstl: 7x7 uniform window, data range L = 2",
+        "psnr": "openstl: dB of each frame, then the mean",
+    },
+    "physical": {
+        "rmse": "over all values of all clips, in the data's units",
+        "mae": "over all values of all clips, in the data's units",
+    },
+    "others": {
+        "csi": "hits over hits, misses and false alarms",
+        "fss": "fractions skill score",
+        "crps": "fair, of members alone, mean over all values; without units on 0 to 1",
+    },
+}
+"""The scores that are shown of data without and with units, and of events and members."""
+
+HIGHER = {"ssim", "psnr", "csi", "fss"}
+DIGITS = {"mse": ".2f", "mae": ".2f", "psnr": ".2f", "ssim": ".4f"}  # as papers give them
+
+
+class Leaderboard(dict[str, Any]):
+    """Plain values, as leaderboard.json has them; prints as a table.
+
+    {"foreframe", "date", "machine", "data": {"name", "data_args", "split", "hash", "clips", "past",
+    "future", "frame", "channels", "units"}, "scores": [{"key", "name", "convention", "better"}],
+    "ranked_by", "rows": [{"name", "label", "kind", "rank": [lowest, highest], "scores": {key:
+    {"overall", "per_lead", "interval"}}, "parameters", "multiply_adds", "forecast" and
+    "training_step": {"seconds", "memory" in MiB}, "trained": {"clips", "minutes", "steps",
+    "budget"}, "strip", "by_clip": the sums of the ranking score for each clip}], "published"}
+    """
+
+    def __repr__(self) -> str:
+        return str(table_of(self))
+
+
+def convention_of(units: str) -> str:
+    return "physical" if units else "openstl"
+
+
+def identity(
+    dataset: ClipSet, clips: Sequence[int], window: Window, where: Mapping[str, Any], units: str
+) -> dict[str, Any]:
+    """What was scored, with a hash of the frames to forecast, in the numbers of their files; of
+    recordings without units also of the scale on which errors are measured.
+    """
+    digest = hashlib.sha256()
+    for clip in clips:
+        frames = dataset.values(clip)[window.past : window.length]
+        digest.update(np.ascontiguousarray(frames).tobytes())
+    if isinstance(dataset, Recordings) and not units:
+        digest.update(repr(scale_of(dataset)).encode())
+    _, c, *frame = dataset[clips[0]].shape
+    return {
+        "name": where.get("data", dataset.name),
+        "data_args": where.get("data_args", {}),
+        "split": where.get("split", ""),
+        "hash": f"sha256:{digest.hexdigest()}",
+        "clips": len(clips),
+        "past": window.past,
+        "future": window.future,
+        "frame": frame,
+        "channels": c - dataset.inputs,
+        "units": units,
+    }
+
+
+def scale_of(dataset: ClipSet) -> tuple[float, float, bool]:
+    """What errors without units depend on: the ends of the scale, and whether it is a line."""
+    scaling = dataset.scaling.of(dataset.dtype_of(0))
+    return scaling.low, scaling.high, scaling.kind in ("range", "minmax", "standard")
+
+
+def read_leaderboard(folder: Path) -> Leaderboard:
+    """The leaderboard in a folder, empty where there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return Leaderboard()
+    try:
+        found = Leaderboard(json.loads(file.read_text(encoding="utf-8")))
+        lacks = not found["data"]["hash"] or not all(row["by_clip"] for row in found["rows"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        lacks = True
+    if lacks:
+        raise ValueError(f"{file} is damaged, or no leaderboard: name another --output")
+    return found
+
+
+def check_same(before: Mapping[str, Any], data: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to mix rows of different frames.
+
+    Raises:
+        ValueError: tells what was scored before.
+    """
+    if before and before["data"]["hash"] != data["hash"]:
+        was, now = (title_of({**of, "data": of["name"]}) for of in (before["data"], data))
+        raise ValueError(
+            f"{folder / FILE} is of other frames ({was}) than these ({now}): name another --output"
+        )
+
+
+def merged(
+    before: Mapping[str, Any],
+    data: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    groups: Sequence[int],
+    device: str,
+) -> Leaderboard:
+    """Rows with those of before that have other names, ranked by the first score, best first.
+
+    Args:
+        before: of the same data, or empty.
+        groups: the group of each clip: these are independent.
+    """
+    named = {row["name"]: dict(row) for row in [*before.get("rows", ()), *rows]}
+    convention = convention_of(data["units"])
+    about, by = CONVENTIONS[convention], next(iter(CONVENTIONS[convention]))
+    sums = [torch.tensor(np.array(row["by_clip"], dtype=float)) for row in named.values()]
+    errors, n = resampled(sums, SCORES[convention][by].value, groups)
+    for row, rank in zip(named.values(), ranks(errors, n), strict=True):
+        row["rank"] = list(rank)
+    scores = []
+    for key in dict.fromkeys(key for row in named.values() for key in row["scores"]):
+        kind, *of = key.split()
+        means = {**CONVENTIONS["others"], **about}[kind]
+        better = "higher" if kind in HIGHER else "lower"
+        name = " ".join([kind.upper(), *of])
+        scores.append({"key": key, "name": name, "convention": means, "better": better})
+    plain = finite(list(named.values()))
+    overall = {row["name"]: row["scores"][by]["overall"] for row in plain}
+    order = {name: math.inf if value is None else value for name, value in overall.items()}
+    quoted = data["name"].startswith("moving_mnist") and not data["data_args"]
+    quoted = quoted and (data["past"], data["future"]) == (10, 10)
+    return Leaderboard(
+        foreframe=__version__,
+        date=date.today().isoformat(),
+        machine={"processor": _processor(), "cores": os.cpu_count(), "device": device},
+        data=dict(data),
+        scores=scores,
+        ranked_by=by,
+        rows=sorted(plain, key=lambda row: order[row["name"]]),
+        published=published_rows() if quoted else [],
+    )
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def published_rows() -> list[dict[str, Any]]:
+    """Scores of the Moving MNIST literature, quoted: of its fixed test file, by networks trained
+    for 200 or 2000 epochs of 10,000 clips.
+    """
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return [
+            {
+                "name": row["name"],
+                **{key: float(row[key]) if row[key] else None for key in DIGITS},
+                "parameters": int(row["parameters"]),
+                "source": f"{row['source']}, {row['epochs']} epochs",
+                "convention": "openstl",
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def table_of(leaderboard: Mapping[str, Any]) -> Table:
+    """Ranks, scores, and what they cost; columns that say nothing are left out."""
+    data, by = leaderboard["data"], leaderboard["ranked_by"]
+    scores, rows = leaderboard["scores"], leaderboard["rows"]
+    columns: dict[str, list[str]] = {}
+    for row in rows:
+        cells = {"rank": "-".join(map(str, dict.fromkeys(row["rank"])))}
+        for score in scores:
+            found = row["scores"].get(score["key"], {})
+            digits = ".4g" if data["units"] else DIGITS.get(score["key"], ".4g")
+            cells[score["name"]] = number(found.get("overall"), digits)
+            if score["key"] == by:
+                low, high = found["interval"]
+                cells["95 %"] = "-" if low is None else f"{figure(low)}-{figure(high)}"
+        adds, trained = row["multiply_adds"], row["trained"] or {}
+        cells["parameters"] = number(row["parameters"], ",")
+        cells["G mult-adds"] = figure(adds and adds / 1e9)
+        for key, of in (("forecast", ""), ("training_step", " a step")):
+            cells[f"s{of}"] = figure((row[key] or {}).get("seconds"))
+            cells[f"MiB{of}"] = figure((row[key] or {}).get("memory"))
+        cells["clips seen"] = number(trained.get("clips"), ",")
+        cells["minutes"] = figure(trained.get("minutes"))
+        for head, cell in cells.items():
+            columns.setdefault(head, []).append(cell)
+    columns = {head: cells for head, cells in columns.items() if {*cells} != {"-"}}
+    notes = [
+        f"rank: those that a paired bootstrap of {by.upper()} leaves open at 95 %; 95 %: of "
+        f"{by.upper()}. s, MiB: of a forecast of one clip, beside weights and data.",
+        *(f"{score['name']}: {score['convention']}." for score in scores),
+    ]
+    named = {row["name"]: [of[k] for of in columns.values()] for k, row in enumerate(rows)}
+    heads = [("", head) for head in columns]
+    return Table(title_of({**data, "data": data["name"]}), heads, named, notes)
+
+
+def markdown(leaderboard: Mapping[str, Any]) -> str:
+    """The same as Markdown, with the published rows in a table of their own."""
+    table, machine = table_of(leaderboard), leaderboard["machine"]
+    rows = [[name.replace("|", "\\|"), *cells] for name, cells in table.rows.items()]
+    told = (
+        f"foreframe {leaderboard['foreframe']}, {leaderboard['date']}, {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['device']}. Frames: `{leaderboard['data']['hash']}`."
+    )
+    lines = [f"# {table.title}\n", *_lines([head for _, head in table.columns], rows)]
+    lines += ["", *(f"{note}\n" for note in table.notes), told]
+    if leaderboard["published"]:
+        lines.append("\n## Published\n\nOther clips and trainings, so not ranked; as openstl.\n")
+        rows = [
+            [row["name"], *(number(row[key], form) for key, form in DIGITS.items()), row["source"]]
+            for row in leaderboard["published"]
+        ]
+        lines += _lines([*map(str.upper, DIGITS), "source"], rows)
+    return "\n".join(lines) + "\n"
+
+
+def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    ruler = ["---", *["--:"] * len(heads)]
+    return [f"| {' | '.join(cells)} |" for cells in (["", *heads], ruler, *rows)]
+
+
+def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> None:
+    """Write leaderboard.json, a row a line, and what people read: .md and .html.
+
+    Raises:
+        ValueError: they cannot be written; each file is whole, or the one of before.
+    """
+    head = json.dumps({**leaderboard, "rows": []}, indent=1)
+    rows = ",\n  ".join(map(json.dumps, leaderboard["rows"]))
+    shown = [{k: v for k, v in row.items() if k != "by_clip"} for row in leaderboard["rows"]]
+    for name, text in {
+        FILE: head.replace('"rows": []', f'"rows": [\n  {rows}\n ]', 1) + "\n",
+        "leaderboard.md": markdown(leaderboard),
+        "leaderboard.html": page_html({**leaderboard, "rows": shown}),
+    }.items():
+        with atomic_write(folder / name) as rough:
+            rough.write_text(text, encoding="utf-8")

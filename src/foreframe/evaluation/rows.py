@@ -1,0 +1,118 @@
+"""The rows of a leaderboard: what a forecaster scores, what it costs, and how it looks."""
+
+import base64
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from foreframe.clips.frames import missing_where_unseen
+from foreframe.evaluation.card import Scorer, Scores
+from foreframe.evaluation.leaderboard import CONVENTIONS, convention_of
+from foreframe.evaluation.metrics import SCORES, Scorecard
+from foreframe.evaluation.metrics.bootstrap import interval, resampled
+from foreframe.evaluation.networks import forecast_clips
+from foreframe.forecasting.outputs import paint_of
+from foreframe.models import BASELINES, Model, Parts, model_name, multiply_adds
+from foreframe.models.footprint import FIXED, footprint
+from foreframe.visuals import strip
+from foreframe.visuals.display import png_bytes
+
+TIMES = 3  # a forecast is computed to measure it, after once for caches and compilers
+
+
+@torch.inference_mode()
+def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) -> dict[str, Any]:
+    """Rows by name, but for rank and training: see `Leaderboard`. The mean of members has their
+    CRPS; what it costs is that of one member.
+
+    Args:
+        scores: what `scorer` found.
+        groups: the group of each clip.
+        clip: number of the one that is shown, and forecast to measure seconds.
+    """
+    scoring, ensembles = scores
+    parts, strips = scorer.parts(clip), strips_of(scorer, clip)
+    convention = convention_of(scorer.forecaster.scaling.units)
+    trained = scorer.forecaster.trained
+    about = trained.preset or model_name(scorer.forecaster.model)
+    about += f", trained on {trained.data}" if trained.data else ""
+    found = {}
+    for row, card in scoring.cards.items():
+        free, foreign = row in BASELINES, row in scorer.others
+        label = " ".join((BASELINES[row].__doc__ or "").split()).split(". ")[0] if free else about
+        network = scorer.networks.get(row, scorer.forecaster.model)
+        precision = "32-true" if row in scorer.networks else scorer.precision
+        members = ensembles.cards["model"] if ensembles and row in scorer.mean else None
+        costs = dict.fromkeys(("parameters", "multiply_adds", "forecast"))
+        found[row] = {
+            "name": row,
+            "label": "forecasts of another program" if foreign else label,
+            "kind": "forecasts" if foreign else "baseline" if free else "forecaster",
+            "scores": scores_of_row(card, groups, members),
+            **(costs if foreign else costs_of(network, parts, precision)),
+            "training_step": None,
+            "trained": None,
+            "strip": strips.get(row),
+            "by_clip": card.by_clip(convention, next(iter(CONVENTIONS[convention]))).tolist(),
+        }
+    return found
+
+
+def scores_of_row(
+    card: Scorecard, groups: Sequence[int], members: Scorecard | None = None
+) -> dict[str, Any]:
+    """{key: {"overall", "per_lead", "interval": at 95 %}}; of events "csi 5 mm/h"."""
+    convention = "physical" if "physical" in card.scores else "openstl"
+    shown = {key: (card, convention, key) for key in CONVENTIONS[convention]}
+    for event in (of for of in card.scores if of not in SCORES):
+        names = [name for name in card.scores[event] if name.split()[0] in CONVENTIONS["others"]]
+        shown |= {f"{name} {event}": (card, event, name) for name in names}
+    if members is not None:
+        of = convention if convention in members.scores else "standard"
+        shown["crps"] = (members, of, "fair_crps")
+    found = {}
+    for key, (own, of, name) in shown.items():
+        (score,), n = resampled([own.by_clip(of, name)], own.scores[of][name].value, groups)
+        found[key] = {**own.table()[of][name], "interval": [*interval(score[1:], n)]}
+    return found
+
+
+def costs_of(network: Model, parts: Parts, precision: str) -> dict[str, Any]:
+    """Parameters, multiply-adds, and of a forecast of one clip the seconds, the median of `TIMES`,
+    and the MiB that it holds at once, beside weights and data (see `footprint`).
+    """
+    taken = []
+    for _ in range(1 + TIMES):
+        began = time.perf_counter()
+        forecast_clips(network, parts, precision)[0].cpu()
+        taken.append(time.perf_counter() - began)
+    past = parts.past if network.inputs else parts.past_of_targets
+    (t, c, h, w), steps = past.shape[1:], parts.truth.shape[1]
+    weights = sum(p.numel() for p in network.parameters())
+    memory = (footprint(network, t, (c, h, w), steps) - FIXED) / 2**20
+    return {
+        "parameters": weights,
+        "multiply_adds": multiply_adds(network, t, steps, (h, w)) if weights else None,
+        "forecast": {"seconds": median(taken[1:]), "memory": memory},
+    }
+
+
+def strips_of(scorer: Scorer, clip: int) -> dict[str, str]:
+    """Pictures of each row's forecast of a clip below the truth, as data URLs."""
+    parts, scaling = scorer.parts(clip), scorer.forecaster.scaling
+
+    def shown(frames: torch.Tensor) -> Any:
+        values = missing_where_unseen(frames, parts.last)[0].cpu().numpy()
+        return scaling.to_units(values) if scaling.units else values
+
+    past, truth = shown(parts.past_of_targets), shown(parts.truth)
+    paint = paint_of("auto", scaling, scaling.units, [truth]) if scaling.units else None
+    pictures = {
+        row: png_bytes(strip(past, shown(forecast), truth, paint=paint))
+        for row, forecast in scorer.forecasts(clip).items()
+    }
+    head = "data:image/png;base64,"
+    return {row: head + base64.b64encode(png).decode() for row, png in pictures.items()}

@@ -1,0 +1,93 @@
+"""Several trainings with an equal budget each, to compare what comes out."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from foreframe.forecasting.checkpoint_files import before, first_whole
+from foreframe.training.notices import listening
+from foreframe.training.options import Options
+from foreframe.training.planning import plan
+from foreframe.training.recipes import options_from
+
+EPOCHS = 100_000  # the budget ends a training
+
+
+def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
+    """Options that end a training after {"minutes"}, {"steps"} or {"clips_seen"}: number, and by
+    nothing else.
+    """
+    ends: dict[str, Any] = {"patience": 0, "minutes": budget.get("minutes")}
+    ends["steps"] = budget.get("steps")
+    if "clips_seen" in budget:
+        ends["steps"] = -(-int(budget["clips_seen"]) // clips_a_step(options))
+    return ends if options.learning.epochs >= EPOCHS else ends | {"epochs": EPOCHS}
+
+
+def clips_a_step(options: Options) -> int:
+    """On one device."""
+    accumulated = options.machine.trainer.get("accumulate_grad_batches", 1)
+    return int(options.data.batch_size * accumulated)
+
+
+def history_of(run: Path) -> dict[str, Any] | None:
+    """What the training in a folder has had: {"clips", "minutes", "steps", "budget"}; None if there
+    is no training in it.
+
+    Raises:
+        ValueError: its config or its last checkpoint is damaged.
+    """
+    config, last = run / "config.yaml", run / "checkpoints" / "last.ckpt"
+    if not config.is_file() or not last.is_file():
+        return None
+    options, (_, contents, _) = options_from([str(config)], []), first_whole((last, before(last)))
+    limits = {name: getattr(options.learning, name) for name in ("minutes", "steps")}
+    steps = contents["global_step"]
+    return {
+        "clips": steps * clips_a_step(options),
+        "minutes": contents["elapsed"] / 60,
+        "steps": steps,
+        "budget": {name: limit for name, limit in limits.items() if limit} or None,
+    }
+
+
+def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
+    """Whether a training in this folder has had its budget; False of one that is not there or was
+    cut off.
+
+    Raises:
+        ValueError: it was begun with another budget.
+    """
+    had = history_of(run)
+    if had is None:
+        return False
+    wanted = {name: limits[name] for name in ("minutes", "steps") if limits[name]}
+    if had["budget"] != wanted:
+        raise ValueError(
+            f"{run} is a training of {_words(had['budget'])}, not of {_words(wanted)}: name "
+            "another --output, or remove it"
+        )
+    return all(had[name] >= limit for name, limit in wanted.items())
+
+
+def _words(budget: Mapping[str, float] | None) -> str:
+    return " and ".join(f"{n:g} {name}" for name, n in (budget or {}).items()) or "no budget"
+
+
+def training_of(run: Path, device: str) -> dict[str, Any]:
+    """What the training of a run has had, and "seconds" and "memory" in MiB of a step of it here,
+    by a few steps: {"trained", "training_step"}; None where there is no run, or a damaged one, and
+    where its data are not here.
+    """
+    found: dict[str, Any] = dict.fromkeys(("trained", "training_step"))
+    with suppress(ValueError), listening(verbose=False):
+        found["trained"] = history_of(run)
+        if found["trained"] is not None:
+            options = options_from([str(run / "config.yaml")], [])
+            machine = replace(options.machine, device=device)
+            planned = plan(options.model, options.data, options.learning, machine)
+            cost = {"seconds": planned.step, "memory": planned.memory, "batch_size": planned.batch}
+            found["training_step"] = cost
+    return found
