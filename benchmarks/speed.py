@@ -290,6 +290,7 @@ RECURRENT = (
     "predrnnpp_small",
     "phydnet_small",
     "mau_small",
+    "e3dlstm_small",
     "mim_small",
 )
 

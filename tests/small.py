@@ -85,6 +85,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "phydnet_small": {"width": 4, "core": convlstm(3), "groups": 2},
     "mau": {"width": 3},
     "mau_small": {"width": 4},
+    "e3dlstm": {"width": 2, "layers": 3, "kernel": 3, "tau": 3},
+    "e3dlstm_small": {"width": 3, "tau": 2, "patch": 4},
 }
 
 # What the examples make of presets, and other ways to build and to step ahead.
@@ -271,6 +273,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         ],
     ),
     "mau_recall": way("mau", width=3, layers=1, kernel=3, tau=2, residual=True, recall=True),
+    "e3dlstm_by_runs": way("e3dlstm", width=3, layers=2, kernel=3, patch=4, by_place=False),
     "windows_with_an_input": way(
         "swinlstm", patch=3, width=4, depths=[2, 2, 1], heads=[2, 1, 2], channels=2, inputs=1
     ),

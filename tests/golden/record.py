@@ -84,6 +84,8 @@ WAYS: dict[str, Way] = {
     "predformer_small": Way(steps=2),
     "mau": Way((10, 14), gain=1),
     "mau_small": Way((10, 14), gain=1),
+    "e3dlstm": Way((10, 14), gain=1),
+    "e3dlstm_small": Way((10, 14), gain=1),
     "phydnet": Way((10, 14), gain=1),
     "phydnet_small": Way((10, 14), gain=1),
     "radar": Way((12, 12), steps=12, guide=FLOW),

@@ -32,6 +32,7 @@ from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
 from foreframe.models import (
     convlstm,
+    e3dlstm,
     mau,
     mim,
     phydnet,
@@ -57,6 +58,7 @@ from foreframe.models.baselines import (
 from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+from foreframe.models.e3dlstm import E3DLSTM
 from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
 from foreframe.models.interface import (
@@ -97,6 +99,7 @@ MODELS: dict[str, type[Model]] = {
     "predformer": PredFormer,
     "phydnet": PhyDNet,
     "mau": MAU,
+    "e3dlstm": E3DLSTM,
     "swinlstm": SwinLSTM,
     **BASELINES,
     "lagged": Lagged,
@@ -124,6 +127,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **predformer.PRESETS,
     **phydnet.PRESETS,
     **mau.PRESETS,
+    **e3dlstm.PRESETS,
 }
 """Documented models: a name of MODELS, and its arguments."""
 
@@ -133,6 +137,7 @@ ORIGINALS |= {
     "predformer": predformer.from_original,
     "phydnet": phydnet.from_openstl,
     "mau": mau.from_openstl,
+    "e3dlstm": e3dlstm.from_openstl,
     **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), simvp.from_openstl),
     "predrnn": predrnn.from_openstl,
     "predrnnv2": predrnn.from_openstl,

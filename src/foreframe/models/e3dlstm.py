@@ -1,0 +1,260 @@
+"""E3D-LSTM, the eidetic 3D LSTM: recurrent layers over a window of two frames, which recall all of
+their last memories.
+
+Wang et al. 2019 (ICLR, openreview B1lKS2AqtX). Read top to bottom: the model, its cell, presets.
+Shapes: frames B T C H W; maps b d2 h w, where h and w are H and W over the patch, and d2 channels
+of both times of the window, (channel, time).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from foreframe.models.at_once import AtOnce
+from foreframe.models.codec import padded
+from foreframe.models.engine import Conv2d, pointwise, tanh
+from foreframe.models.interface import Model, Result, State
+from foreframe.models.originals import Weights, patch_order, reordered
+
+Maps = Float[Tensor, "b d2 h w"]
+Gates = Float[Tensor, "b _ h w"]  # the same at both times
+History = Float[Tensor, "b n d2 h w"]  # C of the last steps, oldest first
+Real = Bool[Tensor, "b n"]  # which of these steps there were
+
+
+class E3DLSTM(AtOnce):
+    """Each frame, and the one before it, go up through layers of `E3DLSTMCell`, and a projection of
+    what leaves the last one is the next frame. Layers share a memory M, which goes up through them
+    at each frame, and from the last on to the first of the next frame. In the future it reads its
+    own frames.
+
+    Its state holds, of each layer, H and the last `tau` memories C, zeros before the first; M; how
+    many steps these are of, `tau` at most; and the last frame.
+
+    Where it differs from OpenSTL's code: there the layers hand on the M that they were given, so it
+    stays zero; a value to recall is one place's, where theirs is a run of neighbouring places of a
+    channel; they recall all steps, this one the last `tau`; and of its norm, over all of a map's
+    values, the weights are of a channel and time, theirs of a place, too, which ties a network to
+    one frame size. `pass_memory`, `by_place` and `places` make each as theirs. Frames whose size
+    the patch does not divide are padded at the bottom and right, and cropped again.
+
+    Args:
+        channels: C of the frames.
+        width: channels of all maps.
+        layers: of cells.
+        kernel: odd side of their kernels, which are two frames deep.
+        tau: how many memories C a layer recalls.
+        patch: side of the patches that frames are folded into.
+        pass_memory: hand on the new M; else it stays zero.
+        by_place: recall the channels of one place and time together; else `width` values that lie
+            side by side in memory.
+        places: size (h,w) of the maps, for norms with a weight and a bias at each place; the
+            network then takes frames of one size.
+
+    Raises:
+        ValueError: for sizes that make no network, and by `encode` for frames of another size than
+            `places` fit.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 128,
+        layers: int = 4,
+        kernel: int = 5,
+        tau: int = 20,
+        patch: int = 4,
+        pass_memory: bool = True,
+        by_place: bool = True,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {"channels": channels, "width": width, "layers": layers, "tau": tau, "patch": patch}
+        if min(sizes.values()) < 1 or kernel < 1 or kernel % 2 == 0:
+            raise ValueError(
+                f"E3D-LSTM needs {', '.join(sizes)} of 1 or more and an odd kernel, not "
+                f"{[*sizes.values()]} and {kernel}"
+            )
+        self.args = sizes | {
+            "kernel": kernel, "pass_memory": pass_memory, "by_place": by_place,
+            "places": None if places is None else list(places),
+        }  # fmt: skip
+        self.channels, self.stride = channels, patch
+        self.tau, self.pass_memory, self.places = tau, pass_memory, places
+        self.sized = places is not None
+        inputs = [channels * patch**2] + [width] * (layers - 1)
+        self.cells = nn.ModuleList(E3DLSTMCell(n, width, kernel, by_place, places) for n in inputs)
+        self.last = Conv2d(2 * width, inputs[0], 1, bias=False)
+
+    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
+        """Run over the past, on from `state` where one is given. Any T >= 1.
+
+        Raises:
+            ValueError: frames of another size than `places` fit.
+        """
+        before = torch.zeros_like(past[:, 0]) if state is None else state["frame"].to(past.dtype)
+        frames = torch.cat([before.unsqueeze(1), past], dim=1)
+        folded = F.pixel_unshuffle(padded(frames.flatten(0, 1), self.stride), self.stride)
+        folded = folded.unflatten(0, frames.shape[:2])
+        windows = torch.stack([folded[:, :-1], folded[:, 1:]], dim=3).flatten(2, 3)
+        if self.places is not None and tuple(windows.shape[-2:]) != tuple(self.places):
+            size = [side * self.stride for side in self.places]
+            raise ValueError(f"with places {list(self.places)} it takes frames of {size}")
+        if state is None:
+            b, (h, w) = past.shape[0], windows.shape[-2:]
+            zeros = past.new_zeros(b, self.last.in_channels, h, w)
+            state = {"m": zeros, "seen": past.new_zeros(b)}
+            for k in range(len(self.cells)):
+                state |= {f"h{k}": zeros, f"c{k}": zeros.unsqueeze(1).repeat(1, self.tau, 1, 1, 1)}
+
+        def step(t: int, state: State) -> Result:
+            # The memory before the first step, zero, is one of them.
+            age = torch.arange(self.tau - 1, -1, -1, device=past.device)
+            real = age <= state["seen"].unsqueeze(1)
+            H, M, after = windows[:, t], state["m"], State()
+            for k, cell in enumerate(self.cells):
+                C = state[f"c{k}"]
+                H, newest, made = cell(H, state[f"h{k}"], C, M, real)
+                M = made if self.pass_memory else M
+                after |= {f"h{k}": H, f"c{k}": torch.cat([C[:, 1:], newest.unsqueeze(1)], dim=1)}
+            return None, after | {"m": M, "seen": (state["seen"] + 1).clamp(max=self.tau)}
+
+        return self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
+
+    def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
+        like = state["frame"]
+        frame = F.pixel_shuffle(self.last(state[f"h{len(self.cells) - 1}"]), self.stride)
+        return frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype).unsqueeze(1)
+
+    def step_values(self, height: int, width: int) -> int:
+        return -(-height // self.stride) * -(-width // self.stride) * self.last.in_channels
+
+
+class E3DLSTMCell(nn.Module):
+    """One step of a layer; * is a convolution over both times to one, which stands for both, ∘ the
+    elementwise product, LN a norm over all values of a map:
+
+        R, I, G  = σ(W_xr*X + W_hr*H), σ(W_xi*X + W_hi*H), tanh(W_xg*X + W_hg*H)
+        C'       = I ∘ G + LN(C + softmax(R · C_past^T) · C_past)           recall, not scaled
+        I', F'   = σ(W'_xi*X + W_mi*M), σ(W'_xf*X + W_mf*M + 1)
+        M'       = I' ∘ tanh(W'_xg*X + W_mg*M) + F' ∘ tanh(W_mm*M)
+        O        = σ(tanh(W_xo*X + W_ho*H + W_co*C' + W_mo*M'))
+        H'       = O ∘ tanh(W_1x1x1 * [C', M'])
+
+    As in OpenSTL's code, F' weighs M after one more convolution, and O has a tanh before its σ. A
+    convolution over both times is one of two dimensions over their channels. No biases.
+
+    Args:
+        inputs: channels of X at one time.
+        width: those of H, C and M.
+        kernel: odd side of the kernels.
+        by_place, places: as of `E3DLSTM`.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, kernel: int, by_place: bool, places: Sequence[int] | None
+    ) -> None:
+        super().__init__()
+        self.width, self.by_place = width, by_place
+
+        def convolution(inputs: int, outputs: int) -> Conv2d:
+            return Conv2d(2 * inputs, outputs, kernel, padding=kernel // 2, bias=False)
+
+        self.gates = convolution(inputs + width, 4 * width)  # r, i, g, o
+        self.memory_gates = convolution(inputs + width, 3 * width)  # i', f', g'
+        self.memory = convolution(width, width)
+        self.output = convolution(2 * width, width)
+        self.mix = Conv2d(2 * width, width, 1, bias=False)
+        both = 2 * width
+        self.norm = nn.GroupNorm(1, both) if places is None else nn.LayerNorm([both, *places])
+
+    def forward(
+        self, X: Float[Tensor, "b i2 h w"], H: Maps, past: History, M: Maps, real: Real
+    ) -> tuple[Maps, Maps, Maps]:
+        """(X, H, C of the last steps, M, which steps there were) -> (H', C', M')."""
+        C = past[:, -1]
+        gates = self.gates(X, H)
+        remembered = self.norm(C + self.recalled(gates[:, : self.width], past, real).to(C.dtype))
+        C = _cell(gates, remembered.to(C.dtype))
+        M = _memory(self.memory_gates(X, M), self.memory(M), M)
+        times = [torch.cat([C[:, k::2], M[:, k::2]], dim=1) for k in (0, 1)]
+        mixed = torch.stack([self.mix(each) for each in times], dim=2).flatten(1, 2)
+        return _hidden(gates, self.output(C, M), mixed, H), C, M
+
+    def recalled(self, r: Gates, past: History, real: Real) -> Maps:
+        """softmax(R · C_past^T) · C_past, where R = σ(r)."""
+        R = self.values(_twice(torch.sigmoid(r)).to(past.dtype).unsqueeze(1))
+        C = self.values(past)
+        mask = real.unsqueeze(2).expand(-1, -1, R.shape[2]).flatten(1)
+        A = F.scaled_dot_product_attention(R, C, C, mask[:, None, None], scale=1.0)
+        return (A.transpose(2, 3) if self.by_place else A).reshape(past[:, -1].shape)
+
+    def values(self, maps: History) -> Float[Tensor, "b 1 _ d"]:
+        """What one head compares and recalls: of each step 2·h·w values of `width` numbers."""
+        if self.by_place:
+            maps = maps.unflatten(2, (self.width, 2)).movedim(2, -1)
+        return maps.reshape(maps.shape[0], 1, -1, self.width)
+
+
+def _twice(gates: Gates) -> Maps:
+    """At both times."""
+    return gates.repeat_interleave(2, dim=1)
+
+
+@pointwise
+def _cell(gates: Gates, remembered: Maps) -> Maps:
+    _, i, g, _ = gates.to(remembered.dtype).chunk(4, dim=1)
+    return remembered + _twice(torch.sigmoid(i) * tanh(g))
+
+
+@pointwise
+def _memory(gates: Gates, m: Gates, M: Maps) -> Maps:
+    """M', in the precision of M."""
+    i, f, g = gates.to(M.dtype).chunk(3, dim=1)
+    return _twice(torch.sigmoid(i) * tanh(g) + torch.sigmoid(f + 1) * tanh(m.to(M.dtype)))
+
+
+@pointwise
+def _hidden(gates: Gates, o: Gates, mixed: Maps, H: Maps) -> Maps:
+    """H', in the precision of H."""
+    o = gates.chunk(4, dim=1)[3].to(H.dtype) + o.to(H.dtype)
+    return _twice(torch.sigmoid(tanh(o))) * tanh(mixed.to(H.dtype))
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    # As OpenSTL has it for Moving MNIST, 10 + 10 frames: every step is recalled.
+    "e3dlstm": ("e3dlstm", {"width": 128, "layers": 4, "kernel": 5, "tau": 20, "patch": 4}),
+    # What two CPU cores train.
+    "e3dlstm_small": ("e3dlstm", {"width": 16, "layers": 2, "kernel": 3, "tau": 5, "patch": 8}),
+}
+
+
+def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
+    """Weights of OpenSTL's E3D-LSTM, for a network as of the preset `e3dlstm` with `places`; it
+    forecasts as there with neither `pass_memory` nor `by_place`.
+    """
+    order = patch_order(network.channels or 1, network.stride)
+    ours = {"last.weight": theirs["conv_last.weight"].flatten(1, 2)[order]}
+    parts = ("x", "h", "gm", "new_cell", "new_gm")
+    for k in range(network.args["layers"]):
+        cell, mine = f"cell_list.{k}", f"cells.{k}"
+        x, h, gm, c, m = (theirs[f"{cell}.conv_{name}.0.conv3d.weight"] for name in parts)
+        x = x[:, order] if k == 0 else x
+        # Theirs: x has i, g, r, o, i', g', f'; h has i, g, r, o; the memory's i, f, g, m.
+        x, x_memory = x.tensor_split([h.shape[0]])
+        gm, alone = gm.tensor_split([3 * network.args["width"]])
+        joined = {
+            "gates": reordered(torch.cat([x, h], dim=1), (2, 0, 1, 3)),
+            "memory_gates": torch.cat([reordered(x_memory, (0, 2, 1)), gm], dim=1),
+            "memory": alone,
+            "output": torch.cat([c, m], dim=1),
+        }
+        ours |= {f"{mine}.{name}.weight": each.flatten(1, 2) for name, each in joined.items()}
+        ours[f"{mine}.mix.weight"] = theirs[f"{cell}.conv_last.conv3d.weight"].squeeze(2)
+        for part in ("weight", "bias"):
+            ours[f"{mine}.norm.{part}"] = theirs[f"{cell}._norm_c_t.{part}"].flatten(0, 1)
+    return ours
