@@ -13,8 +13,7 @@ def of_config(config: str) -> None:
     Runs on one device without worker processes: --devices, --workers and --trainer have no effect
 
     Args:
-        config: a recipe by name, such as quick, or a YAML file of options, such as a run's
-            config.yaml; options and defaults as in foreframe train
+        config: a recipe by name, such as quick, or a YAML file; options as in foreframe train
     """
 
 

@@ -29,8 +29,7 @@ class ReadOptions:
             channels (grids). Where there are inputs, this is what is forecast.
         inputs: channels that are seen but not forecast: variables of a grid, hour_of_day or
             day_of_year.
-        known: inputs that change with time and whose future is in the file, such as another model's
-            forecast.
+        known: inputs whose future is in the file, too, such as another model's forecast
         select: value of each further dimension of a grid, e.g. {level: 500}.
         missing: the integer that marks missing values; "auto" takes the largest of the type if the
             same pixels of a gridded field hold it in every frame; None takes none.
@@ -149,8 +148,7 @@ class DataOptions:
 
     Args:
         data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), a published
-            dataset (kth, human36m, kitti_caltech, taxibj, weatherbench, sevir), or any Dataset's
-            import path
+            dataset (kth, taxibj, weatherbench, sevir, ...), or any Dataset's import path
         data_args: arguments of moving_mnist or of a Dataset, e.g. --data_args.motion svg
         past: frames in; a clip holds past and future
         future: frames out

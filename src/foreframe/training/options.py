@@ -58,8 +58,7 @@ class LearningOptions:
         pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
-        sampling: forward hides future frames alone, from none to all; reverse begins with half of
-            past and future, and shows the past more and more
+        sampling: forward hides future frames alone; reverse past ones too, fewer and fewer
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean; onecycle has its own
