@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from foreframe.clips.data_options import check_at_least
 from foreframe.models.at_once import AtOnce
+from foreframe.models.codec import padded
 from foreframe.models.interface import Model, State, counted, filled, first_of, joined, kept
 from foreframe.models.originals import Weights, patch_order
 
@@ -118,9 +119,7 @@ class PredFormer(AtOnce):
         if self.inputs:
             past = joined(past, first_of(state["known"], self.frames))
         b, t, _, height, width = past.shape
-        right, below = -width % self.stride, -height % self.stride
-        x = F.pad(past.flatten(0, 1), (0, right, 0, below), mode="replicate")
-        maps = F.pixel_unshuffle(x, self.stride)
+        maps = F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.stride)
         rows, columns = maps.shape[-2:]
         tokens = self.embedding(maps.flatten(2).transpose(1, 2)).unflatten(0, (b, t))
         tokens = tokens + positions(t, rows * columns, tokens.shape[-1], past)
