@@ -344,7 +344,7 @@ def test_a_kept_file_of_an_object_is_of_its_own_frames(
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", numbered(92, 8, 8))
     lacks = (
-        r"in validation: its longest stretch has 0 frames, and a window takes 20: use a smaller "
+        r"in validation: no recording is in it, and a window takes 20: use a smaller "
         r"past and future \(--past, --future\), a larger share \(--splits.shares\)"
     )
     with pytest.raises(ValueError, match=lacks):

@@ -172,10 +172,10 @@ def lacking(clips: Sequence[Clip], window: Window) -> str:
             "each holds damaged frames, or too little to forecast from: use a smaller past and "
             "future (--past, --future), or a smaller active (--splits.active)"
         )
+    has = f"its longest stretch has {longest} frames" if clips else "no recording is in it"
     return (
-        f"its longest stretch has {longest} frames, and a window takes {window.length}: use a "
-        "smaller past and future (--past, --future), a larger share (--splits.shares), or a longer "
-        "recording"
+        f"{has}, and a window takes {window.length}: use a smaller past and future (--past, "
+        "--future), a larger share (--splits.shares), or longer or more recordings"
     )
 
 

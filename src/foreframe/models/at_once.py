@@ -3,7 +3,16 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.models.interface import Model, State, after, first_of, joined
+from foreframe.models.interface import (
+    Model,
+    State,
+    after,
+    counted,
+    filled,
+    first_of,
+    joined,
+    kept,
+)
 from foreframe.models.noise import KEYS
 
 
@@ -43,3 +52,26 @@ class AtOnce(Model):
         """
         steps = {"known": self.horizon, "noise": 1}
         return {name: after(state[name], n) for name, n in steps.items() if name in state}
+
+
+class FromLastFrames(AtOnce):
+    """One whose state is the last `frames` frames, and which forecasts as many; where fewer were
+    seen the oldest one is repeated before them.
+    """
+
+    frames: int
+
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+        """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
+        return {
+            "frames": kept(past, state, "frames", self.frames),
+            "seen": counted(past, state, "seen", self.frames),
+        }
+
+    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
+        return state["frames"][:, -1, self.channels :]
+
+    def seen(self, state: State) -> Float[Tensor, "b frames _ h w"]:
+        """The frames of the state, each with the known inputs of its counterpart in the future."""
+        past = filled(state["frames"], state["seen"])
+        return joined(past, first_of(state["known"], self.frames)) if self.inputs else past

@@ -14,22 +14,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.clips.data_options import check_at_least
-from foreframe.models.at_once import AtOnce
+from foreframe.models.at_once import FromLastFrames
 from foreframe.models.codec import padded
-from foreframe.models.interface import Model, State, counted, filled, first_of, joined, kept
+from foreframe.models.interface import Model, State
 from foreframe.models.originals import Weights, patch_order
 
 AXES = {"T": "temporal", "S": "space", "F": "space_temporal"}  # as the original's code names them
 
 
-class PredFormer(AtOnce):
+class PredFormer(FromLastFrames):
     """Each patch of a past frame becomes a token, its place and time are added, gated transformers
     pass over all tokens, and each token becomes the patch of its place in a future frame:
 
         Z_0 = W_e patches + P,    Z_i = G_i(Z_i-1),    future patches = W_h LN(Z_I)
-
-    The state is the last `frames` frames; where fewer were seen the oldest one is repeated before
-    them.
 
     Where it differs from the authors' code: positions P are computed for any frame size and number
     of frames, which are fixed there; frames whose size `patch` does not divide are padded at the
@@ -103,21 +100,9 @@ class PredFormer(AtOnce):
         )
         self.norm, self.to_patch = nn.LayerNorm(width), nn.Linear(width, channels * patch**2)
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
-        return {
-            "frames": kept(past, state, "frames", self.frames),
-            "seen": counted(past, state, "seen", self.frames),
-        }
-
-    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        return state["frames"][:, -1, self.channels :]
-
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `frames` frames; see `AtOnce`."""
-        past = filled(state["frames"], state["seen"])
-        if self.inputs:
-            past = joined(past, first_of(state["known"], self.frames))
+        past = self.seen(state)
         b, t, _, height, width = past.shape
         maps = F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.stride)
         rows, columns = maps.shape[-2:]

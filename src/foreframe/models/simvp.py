@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.at_once import AtOnce
+from foreframe.models.at_once import FromLastFrames
 from foreframe.models.batch_norm import BatchNorm
-from foreframe.models.interface import Model, State, counted, filled, first_of, joined, kept
+from foreframe.models.codec import padded
+from foreframe.models.interface import Model, State, first_of
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
 from foreframe.models.originals import Weights
@@ -30,13 +31,10 @@ from foreframe.models.tau import TemporalAttention, differential_divergence
 GROUPS = 8  # of the translators' grouped convolutions
 
 
-class SimVP(AtOnce):
+class SimVP(FromLastFrames):
     """Frames, each on its own, go down to maps of a quarter of their size; a translator turns the
     maps of all past frames, stacked along channels, into those of all future frames; and these go
     up again, each with the first maps of a past frame added.
-
-    The state is the last `frames` frames; where fewer were seen the oldest one is repeated before
-    them.
 
     Where it differs from the papers' code: it has no stochastic depth, which theirs has in training
     (rates from 0.01 down to 0) where it is switched off, too. Frames whose size 4 does not divide
@@ -160,13 +158,6 @@ class SimVP(AtOnce):
         self.displacement_scale.bias = nn.Parameter(torch.full((2,), -2.4))
         self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
-        return {
-            "frames": kept(past, state, "frames", self.frames),
-            "seen": counted(past, state, "seen", self.frames),
-        }
-
     def outside(self, state: State, steps: int) -> State:
         """The noise of members, one for each `frames` frames."""
         if self.noise_injection is None or "key" not in state:
@@ -175,18 +166,11 @@ class SimVP(AtOnce):
         leads = range(0, steps, self.frames)
         return {"noise": self.noise_injection.noise(state, leads, size)}
 
-    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        return state["frames"][:, -1, self.channels :]
-
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `frames` frames; see `AtOnce`."""
-        past = filled(state["frames"], state["seen"])
-        if self.inputs:
-            past = joined(past, first_of(state["known"], self.frames))
+        past = self.seen(state)
         b, t, _, height, width = past.shape
-        right, below = -width % self.stride, -height % self.stride
-        x = F.pad(past.flatten(0, 1), (0, right, 0, below), mode="replicate")
-        fine = x = self.encoder[0](self.fold(x))
+        fine = x = self.encoder[0](self.fold(padded(past.flatten(0, 1), self.stride)))
         for layer in self.encoder[1:]:
             x = layer(x)
         stacked, drift = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state)
