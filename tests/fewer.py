@@ -1,5 +1,5 @@
 """The one rule by which documented commands become quick enough for a test: fewer steps, fewer
-clips, one process on the CPU.
+clips and members, one process on the CPU.
 
 Flags that come last win, so each verb's are put at the end of every command of that verb, whatever
 the model: `--devices 2 --precision 16-mixed`, meant for two GPUs, runs as one process on the CPU.
@@ -24,6 +24,8 @@ def fewer(arguments: Sequence[str]) -> list[str]:
     cut = FEWER.get(given[0], "").split()
     if given[0] == "train" and "--help" not in given:
         cut += ["--trainer.max_steps", f"{steps_behind(given) + STEPS}"]
+    if "--members" in given and given[given.index("--members") + 1] == "16":
+        cut += ["--members", "3"]
     if "--every" in given:  # a tenth of the rolling forecasts
         cut += ["--every", f"{10 * int(given[given.index('--every') + 1])}"]
     return [*given, *cut]

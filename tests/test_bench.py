@@ -203,7 +203,6 @@ def trained() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_trainings_have_an_equal_budget_and_go_on(folder: Path, monkeypatch, capsys) -> None:
     from foreframe.training.module import ForecastModule
 
@@ -230,7 +229,6 @@ def test_trainings_have_an_equal_budget_and_go_on(folder: Path, monkeypatch, cap
 
 
 @pytest.mark.full
-@pytest.mark.timeout(300)
 def test_trainings_run_side_by_side(folder: Path) -> None:
     assert main([*equal(folder), "--workers", "2"]) == 0
     trained()

@@ -35,6 +35,7 @@ from foreframe.cli.train import parse
 from foreframe.models import build_model
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import recipes
+from small import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -287,7 +288,9 @@ def test_links_lead_somewhere() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes())
 def test_recipes_train(recipe: str, tmp_path) -> None:
-    """Each recipe names its own preset, but for the default one, and takes its first steps."""
+    """Each recipe names its own preset, but for the default one, and takes its first steps, with
+    few channels.
+    """
     options = parse(["--config", recipe])
     assert options.model.model == {"default": "guided"}.get(recipe, recipe)
     if recipe == "tutorial":  # the knobs that the tutorial promised
@@ -295,5 +298,7 @@ def test_recipes_train(recipe: str, tmp_path) -> None:
         assert (learning.learning_rate, learning.epochs) == (1e-4, 300)
         assert (learning.beta_1, learning.beta_2) == (0.9, 0.98)
         assert (data.batch_size, data.past, data.future) == (12, 10, 10)
-    assert main(fewer(["train", "--config", recipe, "--run", str(tmp_path / "run")])) == 0
+    words = ["train", "--config", recipe, "--run", str(tmp_path / "run")]
+    few = json.dumps(PRESETS[options.model.model])
+    assert main(fewer([*words, "--model_args", few])) == 0
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()

@@ -9,7 +9,7 @@ WAYS, and is then recorded by its name. What is recorded of each: the weights, a
 the state after the past, and the gradients of a loss; of a guided one what its guide forecasts,
 too. All is computed in float64 on one thread, so that the files hold no rounding but their own, to
 float32. What goes in is drawn as numbers of float16, which files keep in half of the room.
-`sizes.json` holds the parameters and multiply-adds of every preset at its full size.
+`foreframe/models/sizes.json`, which `foreframe models` prints, is brought up to date with them.
 """
 
 import argparse
@@ -30,13 +30,14 @@ from torch import Tensor
 
 import foreframe
 from foreframe.base.files import atomic_write
-from foreframe.models import PRESETS, Model, build_model, model_name, multiply_adds
+from foreframe.base.schema import parameters
+from foreframe.base.shipped import SIZES
+from foreframe.models import MODELS, PRESETS, Model, build_model, model_name, multiply_adds
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))  # as a script it would not find tests/small.py
 from small import SMALL  # noqa: E402
 
-SIZES = FOLDER / "sizes.json"
 CLIPS, PAST = 2, 5
 
 
@@ -102,6 +103,17 @@ WAYS: dict[str, Way] = {
     "carried_colours": Way((5, 7)),
     "openstl_offset": Way((8, 10)),
 }
+
+KINDS = {kind for kind, _ in PRESETS.values()}
+SIZED = [  # names of sizes.json
+    *PRESETS,
+    *(
+        name
+        for name, model in MODELS.items()
+        if name not in KINDS
+        and all(arg.default is not arg.empty for arg in parameters(model).values())
+    ),
+]
 
 
 def past_of(channels: int, frame: tuple[int, int]) -> Float[Tensor, "b t c h w"]:
@@ -222,23 +234,35 @@ def worth_recording(name: str, found: dict[str, Tensor], bounded: bool) -> None:
         raise ValueError(f"{name} is not worth recording: a flat or endless forecast, or {dead}")
 
 
-def sizes_of(preset: str) -> dict[str, int]:
-    """Parameters at full size, and multiply-adds of one clip of 64x64, 10 frames in and 10 out."""
+def full_size(name: str) -> Model:
+    """Without values: only sizes are needed."""
     with torch.device("meta"):
-        model = build_model(preset)
+        return build_model(name)
+
+
+def described(name: str) -> dict[str, Any]:
+    model = full_size(name)
+    kind, core = model_name(model), next(iter(model.args.get("core", {})), "")
     return {
+        "kind": f"{kind} of {core}" if core else kind,
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "multiply_adds": multiply_adds(model, 10, 10, (64, 64)),
     }
 
 
+def multiply_adds_of(name: str) -> int:
+    """Of one clip of 64x64, 10 frames in and 10 out; 0 without weights."""
+    model = full_size(name)
+    return multiply_adds(model, 10, 10, (64, 64)) if [*model.parameters()] else 0
+
+
 def record_sizes(names: list[str], anew: bool) -> None:
-    known = json.loads(SIZES.read_text()) if SIZES.exists() else {}
-    new = [name for name in names if name in PRESETS and (anew or name not in known)]
-    if new:
-        known |= {name: sizes_of(name) for name in new}
-        with atomic_write(SIZES) as path:
-            path.write_text(json.dumps(known, indent=2) + "\n")
+    sizes = json.loads(SIZES.read_text()) if SIZES.exists() else {}
+    for name in names:
+        if anew or name not in sizes:
+            sizes[name] = described(name) | {"multiply_adds": multiply_adds_of(name)}
+    with atomic_write(SIZES) as path:
+        kept = {name: sizes[name] for name in SIZED if name in sizes}
+        path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -258,7 +282,7 @@ def main(arguments: list[str] | None = None) -> None:
                 record(name)
             elif given.names:
                 print(f"{name}: has a file, which stays; --anew replaces it")
-        record_sizes(given.names or [*PRESETS], given.anew)
+        record_sizes([name for name in given.names if name in SIZED] or SIZED, given.anew)
     except ValueError as error:
         parser.error(str(error))
 

@@ -14,11 +14,24 @@ from typing import Any
 
 import pytest
 import torch
-from record import FOLDER, SIZES, WAYS, computed, guess_of, load, main, one_thread, sizes_of
+from record import (
+    FOLDER,
+    SIZED,
+    WAYS,
+    computed,
+    described,
+    guess_of,
+    load,
+    main,
+    multiply_adds_of,
+    one_thread,
+)
 from torch import Tensor
 
+from foreframe.base.shipped import SIZES
 from foreframe.models import PRESETS, build_model
 
+RECORDED_SIZES = json.loads(SIZES.read_text())
 RECORDED = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-5}  # of a tensor's largest value
 
@@ -73,12 +86,24 @@ def test_every_preset_is_recorded() -> None:
         "a line each in tests/small.py and in WAYS, then: python tests/golden/record.py NAME ..."
     )
     assert set(RECORDED) == WAYS.keys(), "files that nothing makes any more"
+    assert [*RECORDED_SIZES] == SIZED
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", PRESETS)
-def test_sizes_are_as_recorded(preset: str) -> None:
-    assert sizes_of(preset) == json.loads(SIZES.read_text())[preset]
+def test_parameters_are_as_recorded() -> None:
+    for name, size in RECORDED_SIZES.items():
+        assert size.items() >= described(name).items(), name
+
+
+def tier(name: str) -> pytest.MarkDecorator:
+    """Where there is a small preset of the family, it goes through the same code."""
+    small = f"{name.partition('_')[0]}_small"
+    return pytest.mark.full if small in SIZED and not name.endswith("_small") else pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in SIZED])
+def test_multiply_adds_are_as_recorded(name: str) -> None:
+    assert multiply_adds_of(name) == RECORDED_SIZES[name]["multiply_adds"]
 
 
 def test_a_file_is_replaced_only_where_that_is_asked(tmp_path, monkeypatch) -> None:

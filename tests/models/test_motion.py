@@ -204,8 +204,8 @@ def test_arguments_that_make_no_sense(args: dict) -> None:
 def test_it_exports_alone_and_as_a_guide(name: str) -> None:
     """And what was exported leaves nothing behind in plain runs."""
     model = build_model(name).eval()
-    frames = torch.rand(1, 8, 1, 24, 30, generator=torch.Generator().manual_seed(0))
-    before = model(frames, 3)
-    exported = torch.export.export(model, (frames, 3)).module()
-    torch.testing.assert_close(exported(frames, 3), before)
-    torch.testing.assert_close(model(frames, 3), before)
+    frames = torch.rand(1, 4, 1, 24, 30, generator=torch.Generator().manual_seed(0))
+    before = model(frames, 2)
+    exported = torch.export.export(model, (frames, 2)).module()
+    torch.testing.assert_close(exported(frames, 2), before)
+    torch.testing.assert_close(model(frames, 2), before)

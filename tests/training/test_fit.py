@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -248,7 +249,12 @@ def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices: str) ->
 
 
 @pytest.mark.slow
-def test_minutes_end_the_schedule_and_the_run(tmp_path) -> None:
+def test_minutes_end_the_schedule_and_the_run(tmp_path, monkeypatch) -> None:
+    """By a clock on which a step takes a twentieth of a second, however busy the machine is."""
+    ticks = count()
+    clock = SimpleNamespace(monotonic=lambda: next(ticks) / 20)
+    for name in ("fit", "module", "validation"):
+        monkeypatch.setattr(f"foreframe.training.{name}.time", clock)
     run = tmp_path / "run"
     first = {"num_sanity_val_steps": -1}
     train(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine", trainer=first))

@@ -13,6 +13,11 @@ FREE = (
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
+SIZES = Path(__file__).parents[1] / "models" / "sizes.json"
+"""Kind, parameters, and multiply-adds of a clip of 1x64x64, 10 frames in and 10 out, of presets and
+of models that need no arguments, 0 without weights; `tests/golden/record.py` writes it.
+"""
+
 
 def published() -> list[str]:
     """Names of the published weights; each has a card in `weights/NAME/README.md`."""
