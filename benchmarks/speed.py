@@ -103,11 +103,10 @@ def timed(
     """Median seconds of forward and step, and MiB, of each way, with --old also of "way@old"."""
     ways = given.ways or ways
     if given.old is not None:
-        ours = ("engine", "quick")
         ways = [
             name
             for way in ways
-            for name in ((way, f"{way}@old") if way.startswith(ours) else (way,))
+            for name in ((way,) if "plain" in way or "keras" in way else (way, f"{way}@old"))
         ]
     taken: dict[str, dict[str, list[float]]] = {way: {"forward": [], "step": []} for way in ways}
     with workers(ways, sizes, given) as asked:
@@ -275,7 +274,7 @@ def presets(given: argparse.Namespace) -> None:
             sizes = {"batch": batch, "past": 10, "future": 10, "size": 64}
             for kind in ("", "-bf16"):
                 found = timed([f"{name}-plain{kind}", f"{name}{kind}"], sizes, given)
-                plain, ours = found.values()
+                plain, ours, *_ = found.values()
                 print(
                     f"| {name}{kind} | {batch} | {plain['step']:.3f} | {ours['step']:.3f} | "
                     f"{ours['step'] / plain['step']:.2f} | {plain['memory']:.0f} | "

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
 from foreframe.models.convlstm import PRESETS
 from foreframe.models.engine import one_pass
+from foreframe.models.mau import MAU
 
 DEVICES = [
     "cpu",
@@ -39,9 +40,10 @@ def exact_matrix_products():
 
 
 @pytest.fixture(autouse=True)
-def no_map_is_small(monkeypatch):
-    """Those here would all be, and run as they are written."""
+def nothing_is_small(monkeypatch):
+    """Maps and convolutions here would all be, and run as they are written."""
     monkeypatch.setattr(engine, "SMALL", 0)
+    monkeypatch.setattr(engine, "FEW", 0)
 
 
 def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
@@ -58,6 +60,46 @@ def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
         assert ("_Pointwise" in named) is (small == 0)
     for large, small in zip(*results, strict=True):
         torch.testing.assert_close(small, large, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_convolution_of_few_weights_is_autograds(bf16, monkeypatch) -> None:
+    """Below the threshold and from it on: the same values and gradients, and maps that lie alike
+    from step to step, as those that come in do.
+    """
+    torch.manual_seed(0)
+    cell = ConvLSTMCell(2, 3)
+    x = torch.randn(2, 2, 5, 4).to(memory_format=torch.channels_last).requires_grad_()
+    results = []
+    for few in (cell.gates.weight.numel(), cell.gates.weight.numel() + 1):
+        monkeypatch.setattr(engine, "FEW", few)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), one_pass(x):
+            gates = cell.gates(x, None)
+            h, c = cell(x, *cell(x, None, None))
+        gathered = "_Convolution" in type(gates.grad_fn).__name__
+        assert gathered is (few == cell.gates.weight.numel())
+        assert gates.is_contiguous(memory_format=torch.channels_last)
+        results.append([gates, c, *gradients(h.float(), [x, *cell.parameters()])])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert distance(ours, theirs) < (1e-2 if bf16 else 1e-6)
+    with one_pass(x):
+        assert cell.gates(x.detach().contiguous(), None).is_contiguous()
+
+
+def test_a_step_that_encodes_its_frame_stays_in_the_pass(monkeypatch) -> None:
+    """Also there weights are made ready once for the past, and once for the future."""
+    made = []
+
+    class Counted(engine._Weights):
+        def __init__(self, conv: engine.Conv2d, dtype: torch.dtype) -> None:
+            super().__init__(conv, dtype)
+            made.append(conv)
+
+    monkeypatch.setattr(engine, "_Weights", Counted)
+    network = MAU(width=4, layers=1, kernel=3, halvings=1)
+    network(torch.rand(1, 2, 1, 8, 8), 4)
+    assert made.count(network.cells[0].spatial) == 2
 
 
 @pytest.fixture
@@ -528,8 +570,8 @@ def test_compilers_are_given_plain_code() -> None:
     names = {node.target for node in exported.graph.nodes if node.op == "call_function"}
     assert torch.ops.aten.conv2d.default in names
     with one_pass(past.to("meta")):
-        assert engine._pass_for(past.to("meta")) is None
-        assert engine._pass_for(past) is None
+        assert engine.pass_for(past.to("meta")) is None
+        assert engine.pass_for(past) is None
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ the same values and gradients as plain torch. It knows no cell: cells are built 
 - `Conv2d` is an `nn.Conv2d`. Within `one_pass` its maps lie channels last, its weights are cast to
   autocast's dtype once, and a part that is zero takes no part in the convolution.
 - The gradients of its weights are taken of many steps in one convolution, since small
-  weight-gradient convolutions are slow.
+  weight-gradient convolutions are slow. With few weights, on a CPU, it is left to autograd.
 - `pointwise` marks the elementwise part of a cell. Of it only the inputs are kept for the backward
   pass, which computes the rest again. Compiled, it is one kernel forward and one backward; else it
   runs over blocks of pixels.
@@ -19,6 +19,7 @@ from inspect import unwrap
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -37,6 +38,11 @@ from foreframe.models.packed import (
 # Pixels whose gradients of weights are taken in one convolution: fewer are slow, and on a CPU many
 # more are slow too.
 AT_ONCE = 2**14
+# With fewer weights than these, a convolution on a CPU is left to autograd. Gathering takes a time
+# of its own, and spares what grows with the weights: laying them out and adding up their gradients
+# at every step. On 8x8 and 16x16 maps, of 3x3 kernels, 32 -> 32 channels are faster by autograd,
+# 64 -> 128 about as fast, and 128 -> 256 faster gathered.
+FEW = 2**17
 # Where it is not compiled, the elementwise part works on blocks whose largest map has so many
 # values for each thread, of bfloat16, which is widened on the way, half as many: with the
 # intermediate values about what a core's cache holds. Without blocks, a forecast
@@ -92,8 +98,8 @@ class one_pass:  # noqa: N801 - used as a function is
         return self.weights[conv, dtype]
 
 
-def _pass_for(tensor: Tensor) -> one_pass | None:
-    """The pass that work on this tensor belongs to."""
+def pass_for(tensor: Tensor) -> one_pass | None:
+    """The pass that work on this tensor belongs to, if any."""
     run = None if runs_plain(tensor) else _current.get()
     return run if run is not None and run.device == tensor.device.type else None
 
@@ -119,7 +125,7 @@ class Conv2d(PackedConv2d):
             raise ValueError(
                 f"this convolution takes {self.in_channels} channels, not {self.in_channels - rest}"
             )
-        run = _pass_for(given[0])
+        run = pass_for(given[0])
         dense = self.groups == 1 and self.padding_mode == "zeros"
         plain = run is None or not dense or isinstance(self.padding, str) or given[0].dim() != 4
         if run is None or plain:
@@ -128,6 +134,12 @@ class Conv2d(PackedConv2d):
         if not torch.is_grad_enabled() and is_kept(self):
             weights = kept_weights(self, run.device)
             return weights.convolve(_side_by_side(given, weights.dtype), spans)
+        if run.device == "cpu" and self.weight.numel() < FEW:
+            # As they come, since norms of groups of few channels are slow of maps channels last.
+            last = any(part.stride(1) == 1 for part in given)
+            layout = LAST if last else torch.preserve_format
+            whole = _with_zeros(parts, rest)
+            return super().forward(whole.to(computing_dtype(self, "cpu"), memory_format=layout))
         taped = run.weights_of(self)
         if torch.is_grad_enabled():
             token = taped.token()
@@ -343,7 +355,7 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*inputs: Any) -> Any:
         nonlocal work
         like = next(value for value in inputs if _is_map(value))
-        current = _pass_for(like)
+        current = pass_for(like)
         if current is None:
             return function(*inputs)
         tensors = (value for value in inputs if isinstance(value, Tensor))
@@ -359,6 +371,11 @@ def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
         return _maps(ways(compiled).forward(*_rows(inputs)), like)
 
     return run
+
+
+def channels_last(maps: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h w"]:
+    """The same maps, laid out so that a cell that takes them computes on maps channels last."""
+    return maps if runs_plain(maps) else maps.contiguous(memory_format=LAST)
 
 
 @unwrap  # cells call it where they are compiled: checks of types would be traced, too

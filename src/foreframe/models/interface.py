@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
-from foreframe.models.engine import one_pass
+from foreframe.models.engine import one_pass, pass_for
 
 State = dict[str, Tensor]
 Result = tuple[Any, State]  # of a step, and the state after it
@@ -153,7 +153,9 @@ class Model(nn.Module):
         between once more: so both parts of the memory grow with √count.
         """
         weight = next(self.parameters(), None)
-        run = nullcontext() if weight is None else one_pass(weight, self.compiled)
+        run: Any = nullcontext()
+        if weight is not None:  # within a pass, as in a step that encodes its frame: the same one
+            run = pass_for(weight) or one_pass(weight, self.compiled)
         saves = self.memory == "save" and torch.is_grad_enabled()
         length = max(1, math.isqrt(count) if saves else count)
 

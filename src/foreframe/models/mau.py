@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
-from foreframe.models.engine import Conv2d, pointwise
+from foreframe.models.engine import Conv2d, channels_last, pointwise
 from foreframe.models.interface import Model, Result, State
 from foreframe.models.originals import Weights, patch_order
 
@@ -96,7 +96,8 @@ class MAU(AtOnce):
         Raises:
             ValueError: frames of another size than `places` fit.
         """
-        maps = [F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.patch)]
+        folded = F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.patch)
+        maps = [channels_last(folded)]
         for layer in self.down:
             maps.append(F.leaky_relu(layer(maps[-1]), 0.2))
         seen = [each.unflatten(0, past.shape[:2]) for each in maps[1:]]

@@ -24,6 +24,7 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
+from foreframe.models.engine import channels_last
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
 from foreframe.models.interface import (
@@ -247,7 +248,7 @@ class Recurrent(Model):
     def down(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t d i j"]:
         """The codec's maps of frames and their inputs, which a core takes."""
         maps: Tensor = self.codec(self.seen(frames).flatten(0, 1))[-1]
-        return maps.unflatten(0, frames.shape[:2])
+        return channels_last(maps).unflatten(0, frames.shape[:2])
 
     def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
         """A core's state after the maps of all t frames."""
