@@ -179,7 +179,7 @@ def test_too_short_for_a_window_is_said(
     assert main(["data", "check", "short.npy"]) == 0
     said = capsys.readouterr().out
     for split in ("train", "validation"):
-        assert f"too short to train on with a recipe: none in {split}: its longest" in said
+        assert f"too short to train on with a recipe: none in {split}: no recording is" in said
     small = ["mixed", "--reading.size", "[8,8]", "--output", "with size.png"]
     assert main(["data", "check", *small]) == 0
     with Image.open("with size.png") as sheet:
