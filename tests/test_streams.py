@@ -1,10 +1,15 @@
 """A stream gives the forecasts that `predict` gives, frame by frame; what it refuses, and saves."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from foreframe import Forecaster, Scaling, Window
+from foreframe.base.budget import OverBudgetError
+from foreframe.forecasting.streaming import Stream
 from foreframe.models import build_model
 from small import PRESETS, built
 
@@ -132,6 +137,72 @@ def test_saved_streams_that_are_refused(forecaster, tmp_path) -> None:
         live.restore(tmp_path / "run" / "model.safetensors")
     with pytest.raises(ValueError, match="there is no saved stream"):
         live.restore(tmp_path / "nowhere")
+
+
+def seen(name: str) -> Stream:
+    live = small_forecaster(name).stream(2)
+    for frame in gappy()[:3]:
+        live.take(frame)
+    return live
+
+
+def remade(content: bytes, **tensors: torch.Tensor) -> bytes:
+    """The bytes of a stream with other tensors."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return save(load(content) | tensors, header["__metadata__"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"last": torch.zeros(1, 1, 16, 24)},
+        {"last": torch.zeros(1, 2, 16, 20)},
+        {"last": torch.zeros(2, 1, 16, 20)},
+        {"last": torch.full((1, 1, 16, 20), torch.inf)},
+        {"last": torch.zeros(1, 1, 0, 20)},
+        {"state.seen": torch.zeros(1, 1)},
+        {"state.seen": torch.full((1,), torch.inf)},
+        {"state.more": torch.zeros(1)},
+    ],
+)
+def test_a_state_that_the_model_does_not_make_is_refused(wrong) -> None:
+    live = seen("guided")
+    with pytest.raises(ValueError, match="this is no saved stream of this model, or a damaged"):
+        live.loads(remade(live.dumps(), **wrong))
+    assert live.seen == 3
+
+
+@pytest.mark.parametrize("count", [-5.0, 1e30])
+@pytest.mark.parametrize("name", ["guided", "all_of_the_past"])
+def test_a_state_with_counts_that_cannot_be_does_no_harm(name, count) -> None:
+    content = seen(name).dumps()
+    counts = {key: value for key, value in load(content).items() if value.ndim == 1}
+    made = {key: torch.full_like(value, count) for key, value in counts.items()}
+    live = small_forecaster(name).stream(2).loads(remade(content, **made))
+    live.take(gappy()[0])
+    assert counts
+    assert live.forecast().shape == (2, 1, 16, 20)
+
+
+def test_a_stream_of_frames_too_big_for_the_budget_does_not_begin(monkeypatch) -> None:
+    monkeypatch.setattr("foreframe.forecasting.forecaster.footprint", lambda *_: 2**20)
+    content = seen("persistence").dumps()
+    little = small_forecaster("persistence").stream(2, budget=1e-4)
+    with pytest.raises(OverBudgetError, match="1x16x20"):
+        little.take(gappy()[0])
+    with pytest.raises(OverBudgetError, match="1x16x20"):
+        little.loads(content)
+    assert little.seen == 0
+
+
+def test_a_saved_stream_knows_that_its_frames_were_pictures() -> None:
+    live = Forecaster(built("persistence")).stream(1)
+    live.take(np.full((1, 4, 4), 51, np.uint8))
+    live.take(np.full((1, 4, 4), np.nan, np.float32))  # an outage
+    again = Forecaster(built("persistence")).stream(1).loads(live.dumps())
+    assert live.fork().pictures
+    assert again.pictures
+    assert again.forecast(like=np.zeros(0, np.uint8)).max() == 51
 
 
 @pytest.mark.parametrize("name", ["persistence", "tutorial", "guided"])

@@ -364,16 +364,19 @@ def export(
             already or cannot be written; half where the error grows, or cannot be measured.
     """
     options = _options(options or ExportOptions(), changes)
+    from foreframe.forecasting.exported_page import export_page
     from foreframe.forecasting.forecaster import Forecaster
     from foreframe.forecasting.graphs import export_to
 
-    forecaster, _ = _forecaster(what)
+    forecaster, name = _forecaster(what)
     check_new(Path(folder))
     scores = "" if isinstance(what, Forecaster) else _known_scores(os.fspath(what))
     if options.half:
         forecaster, cost = _rounded(what, forecaster, options)
         scores = f"{scores}\n\n{cost}".strip()
     with atomic_folder(Path(folder)) as rough:
+        if options.format == "page":
+            return export_page(rough, forecaster, options, scores, name)
         return export_to(rough, forecaster, options, scores)
 
 

@@ -346,11 +346,11 @@ def folder_case(draw: random.Random) -> list[str]:
         (folder / "nested").mkdir()
         os.symlink("..", folder / "nested" / "up")
     if draw.random() < 0.1:
-        (folder / draw.choice(["000.png", "zz.png"])).write_bytes(_wide_png(draw))
+        (folder / draw.choice(["000.png", "zz.png"])).write_bytes(wide_png(draw))
     return reading_verb(draw, draw.choice([str(folder), str(folder), str(pictures[0])]))
 
 
-def _wide_png(draw: random.Random) -> bytes:
+def wide_png(draw: random.Random) -> bytes:
     """A picture whose header claims more pixels than any memory holds."""
     side = draw.choice([13_000, 2**31 - 1, 70_000])
     made = b"\x89PNG\r\n\x1a\n"

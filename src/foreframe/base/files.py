@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -28,6 +29,11 @@ def exists(path: str | Path) -> bool:
         return Path(path).exists()
     except (OSError, ValueError):
         return False
+
+
+def cache() -> Path:
+    """The folder for what can be made or fetched again."""
+    return Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
 
 
 def matching(source: Any) -> list[Any]:
@@ -114,6 +120,19 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         os.replace(rough, path)
         _sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder of this user alone among the system's temporary files, and remove it at
+    the end. Those of killed processes are removed by the next process that makes one.
+
+    Raises:
+        ValueError: it cannot be created.
+    """
+    place = Path(tempfile.gettempdir())
+    with _temporary(place, f"to the folder {place}", create=lambda path: path.mkdir(0o700)) as new:
+        yield new
 
 
 def check_new(folder: str | Path) -> None:

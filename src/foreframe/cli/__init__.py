@@ -21,6 +21,7 @@ VERBS = {
     "bench": "compare forecasters on the same clips, and train them for that",
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
+    "serve": "answer forecasts over HTTP, with a page to try them",
     "export": "write the steps of a forecaster for ONNX, OpenVINO or torch.export",
     "convert": "make a forecaster of a checkpoint of a paper's own code",
     "ensemble": "join several runs to one forecaster with members",

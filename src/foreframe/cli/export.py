@@ -12,6 +12,7 @@ def export_run(run: str, *, output: str) -> None:
     """Write a forecaster for runtimes other than torch: foreframe export RUN -o FOLDER
 
     Three graphs: one takes a frame, one begins a forecast, one steps; and an example of their use.
+    With --format page a folder for any static host, whose page runs them in the browser.
 
     Args:
         run: as in foreframe predict
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str]) -> None:
     from foreframe.api import export
 
     parity = export(run, output, options)
-    print(f"{run} lies in {output} as {options.format}: card.md says how to run it")
+    how = "card.md says how to run it"
+    if options.format == "page":
+        how = f"any static host serves it, here python -m http.server --directory {output}"
+    print(f"{run} lies in {output} as {options.format}: {how}")
     apart = ", ".join(f"{name} {value:.1e}" for name, value in parity.items())
     print(f"largest difference from foreframe, as a share of the values' range: {apart}")

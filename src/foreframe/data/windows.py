@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -17,7 +16,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
-from foreframe.base.files import atomic_write
+from foreframe.base.files import atomic_write, cache
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, Window
 from foreframe.clips.data_options import ReadOptions, SplitOptions
@@ -471,7 +470,7 @@ def _in_file(clip: Clip, source: Any, options: ReadOptions, total: int) -> NpyFr
         ValueError: the disk has no room for it, or what was written is whole no more.
     """
     key = hashlib.sha256(_identity(clip, source, options).encode()).hexdigest()[:24]
-    folder = Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
+    folder = cache()
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
     if not (file.exists() and damaged.exists()):
         _check_disk(clip, folder)

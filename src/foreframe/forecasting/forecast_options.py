@@ -221,19 +221,21 @@ class ExportOptions:
     """How a forecaster is exported.
 
     Args:
-        format: onnx, openvino (made of the ONNX files), or pt2, which torch runs.
+        format: onnx, openvino (made of the ONNX files), pt2, which torch runs, or page: a folder
+            that any static host serves, whose page forecasts in the browser.
         size: (H, W) of frames, for a model that decides by it; by default as trained.
         channels: of frames, for a model that takes any number.
-        members: the steps of a member, which take noise as an input.
+        members: the steps of a member, which take noise as an input; a page has them beside the
+            others wherever the model draws members.
         steps: also a whole forecast of so many frames in one file.
         half: store the weights as float16, and compute in float32; refused where that makes the
             error of 32 validation clips more than .5 % larger. Not of pt2.
 
     Raises:
-        ValueError: a value out of its range; half with pt2.
+        ValueError: a value out of its range; half with pt2; steps with page.
     """
 
-    format: Literal["onnx", "openvino", "pt2"] = "onnx"
+    format: Literal["onnx", "openvino", "pt2", "page"] = "onnx"
     size: tuple[int, int] | None = None
     channels: int = 1
     members: bool = False
@@ -244,3 +246,5 @@ class ExportOptions:
         check_at_least(1, channels=self.channels, steps=self.steps)
         if self.half and self.format == "pt2":
             raise ValueError("half is of onnx and openvino: pt2 files hold float32 weights")
+        if self.steps and self.format == "page":
+            raise ValueError("a page asks for any number of steps: export it without --steps")

@@ -50,8 +50,9 @@ def export_to(
     folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str = ""
 ) -> dict[str, float]:
     """Write the graphs of a forecaster to a folder that is there, with a card, an example that runs
-    them without foreframe, and parity.json: the largest differences from the model at sizes other
-    than those of the export, as a share of the values' range. Returns these.
+    them without foreframe, and parity.json: the largest differences of each graph, and of a
+    forecast by all of them ("chain"), from the model at sizes other than those of the export, as a
+    share of the values' range. Returns these.
 
     Args:
         folder, forecaster, options: with `options.half` float16 must hold the weights.
@@ -66,10 +67,13 @@ def export_to(
             "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of "
             "begin, outside_00: give it, or train with the guide dense_motion, which is exported"
         )
-    parity = {}
-    for graph in parts:
-        run = WRITERS[options.format](graph, folder, options.half)
-        parity[graph.name] = max(graph.distance(run, size) for size in graph.other_sizes())
+    runs = [WRITERS[options.format](graph, folder, options.half) for graph in parts]
+    sizes = parts[0].other_sizes()
+    parity = {
+        graph.name: max(graph.distance(run, size) for size in sizes)
+        for graph, run in zip(parts, runs, strict=True)
+    }
+    parity["chain"] = max(_chain_distance(parts, runs, size) for size in sizes)
     about = _about(forecaster, parts, options) | {"parity": parity}
     for name, values in (("about", about), ("parity", parity)):
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -165,18 +169,55 @@ class Graph:
                 return times * dim if times > 1 else dim
         raise ValueError(f"{self.name}: a size of {here} is no part of frames {size}")
 
+    def inputs_of(self, size: tuple[int, int, int]) -> dict[str, np.ndarray]:
+        """The example by name."""
+        named = zip(self.inputs, self.example(size), strict=True)
+        return {name: value.numpy() for name, value in named}
+
+    def by_torch(self, named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """What the model itself makes: the `Runner` that others are compared with."""
+        with fixed_size(self.size), torch.no_grad():
+            found = self.module(*(torch.from_numpy(named[name]) for name in self.inputs))
+        return [value.numpy() for value in found]
+
     def distance(self, run: Runner, size: tuple[int, int, int]) -> float:
         """The largest difference of the outputs, as a share of their range or of 1."""
-        args = self.example(size)
-        with fixed_size(self.size), torch.no_grad():
-            expected = self.module(*args)
-        named = zip(self.inputs, args, strict=True)
-        found = run({name: value.contiguous().numpy() for name, value in named})
-        return max(
-            float(np.nan_to_num(np.abs(there.astype(float) - here.numpy())).max(initial=0))
-            / max(1.0, float(here.nan_to_num().abs().max()))
-            for here, there in zip((value.float() for value in expected), found, strict=True)
-        )
+        named = self.inputs_of(size)
+        return _apart(self.by_torch(named), run(named))
+
+
+def _apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+    """The largest difference, as a share of what is expected or of 1."""
+    return max(
+        float(np.nan_to_num(np.abs(there.astype(float) - here)).max(initial=0))
+        / max(1.0, float(np.abs(np.nan_to_num(here.astype(float))).max(initial=0)))
+        for here, there in zip(expected, found, strict=True)
+    )
+
+
+def _chain_distance(
+    parts: Sequence[Graph], runs: Sequence[Runner], size: tuple[int, int, int]
+) -> float:
+    """The largest difference of a forecast by the first three parts one after the other."""
+    by_torch = _chained(parts[:3], [graph.by_torch for graph in parts[:3]], size)
+    return _apart(by_torch, _chained(parts[:3], runs[:3], size))
+
+
+def _chained(
+    parts: Sequence[Graph], runs: Sequence[Runner], size: tuple[int, int, int]
+) -> list[np.ndarray]:
+    """Frames of two steps after two frames: what a part gives goes into the next."""
+    given: dict[str, np.ndarray] = {}
+    frames = []
+    for k in (0, 0, 1, 2, 2):
+        named = {name: given.get(name, own) for name, own in parts[k].inputs_of(size).items()}
+        found = dict(zip(parts[k].outputs, runs[k](named), strict=True))
+        if "frames" in found:
+            frames.append(found.pop("frames"))
+        numbers = {name.split("_")[1]: value for name, value in found.items()}
+        given = {f"state_{number}_in": value for number, value in numbers.items()}
+        given |= {f"encoded_{number}": value for number, value in numbers.items()}
+    return frames
 
 
 def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
@@ -247,16 +288,20 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         return state | model.outside(state, 1)
 
     def ready(size: tuple[int, int, int]) -> State:
+        """After a step, as maps that a forecast begins with may all be the same zeros."""
         state = before(size)
         last = state.pop(LAST)
-        return model.begin(state) | {LAST: last[:, :targets]}
+        begun = model.begin(state)
+        entering = {name: begun[name] for name in ENTERING if name in begun}
+        return model.step(begun)[1] | entering | {LAST: last[:, :targets]}
 
     with torch.no_grad():
         some = (2, h, w)
         names = sorted(encoded(some))
         outside = sorted(before(some).keys() - {*names, *ENTERING, *KEYS})
-        begun = sorted(name for name in ready(some) if name not in ENTERING)
-        entering = sorted(name for name in ready(some) if name in ENTERING)
+        going_on = ready(some)
+        begun = sorted(name for name in going_on if name not in ENTERING)
+        entering = sorted(name for name in going_on if name in ENTERING)
 
     def part(
         name: str,
@@ -268,7 +313,10 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         def values(size: tuple[int, int, int]) -> tuple[Tensor, ...]:
             with torch.no_grad(), fixed_size((h, w)):
                 state = example(size)
-            return tuple(state[name].contiguous() for name in inputs)
+            # Copies: inputs that are one tensor would be taken for one input.
+            return tuple(
+                state[name].clone(memory_format=torch.contiguous_format) for name in inputs
+            )
 
         module = Part(model, function, list(inputs), list(outputs))
         shown = list(inputs.values()), list(outputs.values())

@@ -219,7 +219,7 @@ def write_place(
     values[n:, :, 1:] = np.moveaxis(own, 0, -1)
     times = [""] * len(values)
     if past.times is not None and some.times is not None:
-        times = [*map(_stamp, past.times), *map(_stamp, some.times)]
+        times = [*map(stamp, past.times), *map(stamp, some.times)]
     rows = [["time", "ahead", "variable", "units", "measured", *names]]
     for t, time in enumerate(times):
         for c, about in enumerate(_channels(some)):
@@ -238,7 +238,7 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
     return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
 
 
-def _stamp(time: Any) -> str:
+def stamp(time: Any) -> str:
     """A date in ISO format, to the second, or a number of seconds."""
     if isinstance(time, np.datetime64):
         return str(time.astype("datetime64[s]"))
@@ -328,7 +328,7 @@ def captions(past: np.ndarray | None, future: np.ndarray | None) -> list[str] | 
     ahead = [f"+{format_step(time - now)}" for time in future]
     if past.dtype.kind == "f":
         return [f"{time - now:.3g} s" for time in past] + ahead
-    stamps = [_stamp(time)[:16].replace("T", " ") for time in (*past, *future)]
+    stamps = [stamp(time)[:16].replace("T", " ") for time in (*past, *future)]
     leads = [*[""] * len(past), *ahead]
     return [f"{stamp}  {lead}".rstrip() for stamp, lead in zip(stamps, leads, strict=True)]
 

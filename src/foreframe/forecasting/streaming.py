@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foreframe.base.budget import OverBudgetError
 from foreframe.base.files import atomic_write
-from foreframe.base.schema import converted, typed
+from foreframe.base.schema import typed
+from foreframe.clips.clip import check_frames
 from foreframe.clips.data_options import GUIDE, check_at_least
 from foreframe.clips.frames import fill_missing
-from foreframe.clips.scaling import Scaling
+from foreframe.clips.scaling import FAR, Scaling
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.precision import computing
 from foreframe.models import forecast_of, with_known
@@ -45,12 +48,13 @@ class Stream:
     Attributes:
         options: options of each forecast.
         seen: number of frames pushed.
+        pictures: whether the last of them had 8 bits, 0 to 255.
         source: where the caller is in the source of frames; saved and restored with the stream.
     """
 
     def __init__(self, forecaster: "Forecaster", steps: int, options: ForecastOptions) -> None:
         self.forecaster, self.steps, self.options, self.seen = forecaster, steps, options, 0
-        self.source: dict[str, Any] = {}
+        self.pictures, self.source = False, dict[str, Any]()
         self.state: dict[str, Tensor] | None = None
         # The last value seen at each pixel, which stands in for missing ones.
         self._last: Tensor | None = None
@@ -65,6 +69,8 @@ class Stream:
         Raises:
             ValueError: as `Forecaster.predict`, or a frame of another size than before; the state
                 is then unchanged.
+            OverBudgetError: a forecast of frames as large as the first takes more memory than the
+                budget.
         """
         self.take(frame)
         return self.forecast(like=frame, known=known)
@@ -82,18 +88,22 @@ class Stream:
                 f"{tuple(last.shape[1:])}"
             )
         f = self.forecaster.fitted(frame[None]) if last is None else self.forecaster
+        pictures = isinstance(frame, np.ndarray) and frame.dtype == np.uint8
         if isinstance(frame, np.ndarray):
             frame = f.scaling.from_pictures(frame)
         if last is not None and bool((frame != frame).all()):  # nothing but NaN: an outage
-            past = torch.full_like(last, torch.nan)
+            past, pictures = torch.full_like(last, torch.nan), self.pictures
         else:
             past = f.past(frame[None])
+        if last is None:
+            f.check_size(past.shape, self.steps, self.options)
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
             state = f.model.encode(past, self.state)
         # In a single statement: Ctrl-C may come at any time.
-        self.forecaster, self.state, self._last, self.seen = f, state, last, self.seen + 1
+        now = (f, state, last, pictures, self.seen + 1)
+        self.forecaster, self.state, self._last, self.pictures, self.seen = now
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:
@@ -127,12 +137,17 @@ class Stream:
     def _computing(self) -> AbstractContextManager[Any]:
         return computing(self.options.precision, self.forecaster.device)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it keeps from frame to frame."""
+        return sum(value.nbytes for value in (self.state or {}).values())
+
     def fork(self) -> "Stream":
         """A copy of this stream, independent from here on."""
         other = Stream(self.forecaster, self.steps, self.options)
         # States are never changed, only replaced.
         other.state, other._last, other.seen = self.state, self._last, self.seen
-        other.source = self.source.copy()
+        other.pictures, other.source = self.pictures, self.source.copy()
         return other
 
     def save(self, path: str | Path) -> None:
@@ -140,6 +155,28 @@ class Stream:
 
         Raises:
             ValueError: before the first frame, or the file cannot be written.
+        """
+        content = self.dumps()
+        with atomic_write(path) as rough:
+            rough.write_bytes(content)
+
+    def restore(self, path: str | Path) -> "Stream":
+        """Continue from a file of `save`; returns this stream.
+
+        Raises:
+            ValueError: no such file; as `loads`.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise ValueError(f"there is no saved stream {path} ({error.strerror})") from None
+        return self.loads(content, f"{path}")
+
+    def dumps(self) -> bytes:
+        """The stream's state as bytes (safetensors), for `loads` on another machine.
+
+        Raises:
+            ValueError: before the first frame.
         """
         from safetensors.torch import save
 
@@ -153,51 +190,52 @@ class Stream:
             for name, value in tensors.items()
         }
         about = {
-            "seen": str(self.seen),
+            "seen": self.seen,
+            "pictures": self.pictures,
             "model": _fingerprint(self.forecaster),
-            "scaling": json.dumps(self.forecaster.scaling.config()),
-            "source": json.dumps(self.source),
+            "scaling": self.forecaster.scaling.config(),
+            "source": self.source,
         }
-        with atomic_write(path) as rough:
-            rough.write_bytes(save(content, about))
+        return save(content, {"stream": json.dumps(about)})
 
-    def restore(self, path: str | Path) -> "Stream":
-        """Continue from a file of `save`; returns this stream.
+    def loads(self, content: bytes, name: str = "this") -> "Stream":
+        """Continue from bytes of `dumps`, which a stranger may have made; returns this stream.
 
         A state in another precision is converted to this stream's.
 
-        Raises:
-            ValueError: no such file, a damaged one, or a state of another model.
-        """
-        from safetensors import SafetensorError, safe_open
+        Args:
+            name: of the bytes, for messages.
 
-        if not Path(path).is_file():
-            raise ValueError(f"there is no saved stream {path}")
+        Raises:
+            ValueError: a state of another model, or damaged bytes; the stream is then unchanged.
+            OverBudgetError: a forecast from this state takes more memory than the budget.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
         try:
-            with safe_open(path, "pt") as file:
-                about = file.metadata() or {}
-                # A safetensors file is no dict: it has keys(), and cannot be iterated over.
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seen, last = int(about["seen"]), tensors.pop("last").float()
-            source = dict(converted(json.loads(about["source"]), Source, "source"))
-            scaling = typed(Scaling, json.loads(about["scaling"]), "scaling")
-            forecaster = self.forecaster.scaled(scaling)  # a baseline's is that of its first frame
-            if about["model"] != _fingerprint(forecaster) or seen < 1 or len(last) != 1:
+            tensors = load(content)
+            # The header is JSON after eight bytes of its length; `load` has checked both.
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            about = typed(_About, json.loads(header["__metadata__"]["stream"]), "")
+            f = self.forecaster.scaled(about.scaling)  # a baseline's is that of its first frame
+            if about.model != _fingerprint(f) or about.seen < 1:
                 raise ValueError("another model, or no frame")
+            last = check_frames(
+                tensors.pop("last"), channels=f.model.takes, low=-FAR, high=FAR, missing=True
+            )
+            if last.ndim != 4 or len(last) != 1:
+                raise ValueError("not a single frame")
+            f.check_size(last.shape, self.steps, self.options)
             state = self._fitted({n.removeprefix("state."): t for n, t in tensors.items()}, last)
-        except (
-            SafetensorError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            OSError,
-        ) as error:
+        except OverBudgetError:
+            raise
+        except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
-                f"{path} is no saved stream of this model, or a damaged one; start again without it"
+                f"{name} is no saved stream of this model, or a damaged one; start again without it"
             ) from error
-        self.seen, self._last, self.source = seen, last.to(self.forecaster.device), source
-        self.state, self.forecaster = state, forecaster
+        self._last, self.state, self.forecaster = last.to(f.device), state, f
+        self.seen, self.pictures, self.source = about.seen, about.pictures, dict(about.source)
         return self
 
     @torch.inference_mode()
@@ -207,17 +245,25 @@ class Stream:
         Raises:
             ValueError: the model has no such state for frames of that size.
         """
-        model = self.forecaster.model
+        zeros = torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
         with self._computing():
-            like = model.eval().encode(
-                torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
-            )
-        for name in {*like, *state}:
-            saved, value = state[name], like[name]
-            same_kind = saved.is_floating_point() == value.is_floating_point()
-            if saved.ndim != value.ndim or not same_kind or not saved.isfinite().all():
+            like = self.forecaster.model.eval().encode(zeros)
+        fitted = {name: state[name].to(value) for name, value in like.items()}
+        for name in state:
+            if fitted[name].shape != like[name].shape or not fitted[name].isfinite().all():
                 raise ValueError(name)
-        return {name: state[name].to(value) for name, value in like.items()}
+        return fitted
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is saved of a stream beside its tensors; `model` is its fingerprint."""
+
+    seen: int
+    pictures: bool
+    model: str
+    scaling: Scaling
+    source: Source
 
 
 def _fingerprint(forecaster: "Forecaster") -> str:

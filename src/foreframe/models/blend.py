@@ -128,7 +128,7 @@ class Guides(Model):
         frames ahead; 0 where a single frame was seen.
         """
         n, recent = self.hindcast, state["recent"].float()
-        seen = (state["seen"] - 1).long()
+        seen = (state["seen"] - 1).clamp(0, n).long()  # of a stranger's state, too
         ahead = [max(1, round(lead * n)) for lead in HINDCAST_LEADS]
         leads = torch.minimum(seen[:, None], torch.tensor(ahead, device=seen.device)).clamp(min=1)
         errors = []

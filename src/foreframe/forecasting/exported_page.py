@@ -1,0 +1,108 @@
+"""A forecaster as a folder that any static host serves: the page of `foreframe serve`, which here
+forecasts by itself, in the visitor's browser.
+
+    index.html, ...   the page; backend.js is browser.js in place of server.js
+    runtime/          ONNX Runtime for browsers
+    model/            the graphs of the plain forecast, as `export --format onnx` writes them
+    members/          those of a member, where the model draws any; it begins from model/encode
+    about.json        what the page shows of the model, and which noise its members take
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from foreframe.base.notes import warn
+from foreframe.clips.data_options import NONE
+from foreframe.forecasting.described import described
+from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.graphs import export_to, graphs
+from foreframe.forecasting.web_runtime import VERSION, web_runtime
+from foreframe.models import Model
+from foreframe.models.alternatives import Alternatives
+from foreframe.models.noise import Noise
+
+PAGE = Path(__file__).parents[1] / "visuals" / "page"
+SERVED = "server.js"  # what of it asks a server
+# Threads share memory, which browsers allow to a page that asks for these. Some hosts read them in
+# this file; for others isolate.js sets them.
+HEADERS = """/*
+  Cross-Origin-Opener-Policy: same-origin
+  Cross-Origin-Embedder-Policy: require-corp
+"""
+
+
+def export_page(
+    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str, name: str
+) -> dict[str, float]:
+    """Write the page of a forecaster to a folder that is there.
+
+    Args:
+        folder, forecaster, options, scores: as of `export_to`.
+        name: of the forecaster, for the page.
+
+    Returns:
+        The largest differences, as of `export_to`, those of members by names that begin with
+        "members ".
+
+    Raises:
+        ValueError: as `export_to` and `web_runtime`; a model that a page cannot give what it takes.
+    """
+    model = forecaster.model
+    if model.inputs:
+        raise ValueError("a page has frames alone, but this model takes inputs beside them")
+    # Weights that float16 holds are stored so, which changes no number.
+    plain = replace(options, format="onnx", members=False, half=True)
+    taken = graphs(forecaster, plain)[1].inputs
+    if any(name.startswith("outside_") for name in taken):
+        raise ValueError(
+            "this model takes OpenCV's optical flow, which no browser has: train with the guide "
+            "dense_motion, which is exported"
+        )
+    draws = model.draws and not isinstance(model, Alternatives)
+    if options.members and not draws:
+        raise ValueError("this model draws no members from noise: export its page without")
+    if forecaster.match != NONE:
+        warn(f"the page shows the plain forecast, without the match {forecaster.match}")
+    runtime = web_runtime()
+    for file in PAGE.iterdir():
+        if file.name != SERVED:
+            shutil.copyfile(file, folder / file.name)
+    (folder / "browser.js").rename(folder / "backend.js")
+    shutil.copytree(runtime, folder / "runtime")
+    (folder / "_headers").write_text(HEADERS, encoding="utf-8")
+    parity = _graphs(folder / "model", forecaster, plain, scores)
+    if draws:
+        of_members = _graphs(folder / "members", forecaster, replace(plain, members=True), scores)
+        (folder / "members" / "encode.onnx").unlink()
+        parity |= {f"members {part}": apart for part, apart in of_members.items()}
+    scaling = forecaster.scaling
+    about = {
+        "model": described(name, forecaster) | {"members": draws},
+        "bounds": scaling.bounds if scaling.kind == "range" else None,
+        "noise": _noise(model),
+        "runtime": f"onnxruntime-web {VERSION}",
+    }
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return parity
+
+
+def _graphs(
+    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str
+) -> dict[str, float]:
+    folder.mkdir()
+    parity = export_to(folder, forecaster, options, scores)
+    shutil.rmtree(folder / "triton")
+    return parity
+
+
+def _noise(model: Model) -> dict[str, Any] | None:
+    """The structure in space and time of the noise that members take, if it has any."""
+    for module in model.modules():
+        if isinstance(module, Noise):
+            names = ("whole", "local", "drift", "apart")
+            return {name: getattr(module, name) for name in names}
+    return None

@@ -1,0 +1,197 @@
+"""The service as an application of FastAPI: models, forecasts, health, metrics and the page."""
+
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import FileResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import HTTPConnection
+from starlette.staticfiles import StaticFiles
+
+from foreframe import __version__
+from foreframe.forecasting.described import described
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.serve import problems
+from foreframe.serve.fields import ANSWERS, REQUEST
+from foreframe.serve.handling import Desk
+from foreframe.serve.live import Streams
+from foreframe.serve.live import router as live
+from foreframe.serve.problems import Problem
+from foreframe.serve.serve_options import ServeOptions
+from foreframe.serve.worker import Worker
+
+PAGE = Path(__file__).parents[1] / "visuals" / "page"
+# The page asks no other server for anything, and no other page can show it within itself.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+    "img-src 'self' blob: data:; media-src 'self' blob: data:; connect-src 'self' blob: data:; "
+    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> FastAPI:
+    """The service of some forecasters, by name; the first is the default.
+
+    Its lifespan starts and ends the thread that runs them, `app.state.worker`.
+    """
+    metrics = Metrics()
+    worker = Worker(options.queue, metrics.batch.observe)
+    metrics.queue.set_function(lambda: worker.waiting)
+    desk = Desk(forecasters, worker, options)
+    streams = Streams(forecasters, worker, options)
+    metrics.streams.set_function(lambda: len(streams))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with desk.open():
+            worker.start()
+            try:
+                yield
+            finally:
+                worker.stop()
+
+    app = FastAPI(
+        title="foreframe",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # its page asks another server for its scripts
+        redoc_url=None,
+        responses=problems.ANSWERS,
+    )
+    app.state.worker, app.state.desk, app.state.streams = worker, desk, streams
+    problems.install(app)
+    app.add_middleware(Gate, int(options.upload * 2**20), metrics)
+    asked = [Depends(token_of(options.token))]
+    app.include_router(forecasts(desk), dependencies=asked)
+    app.include_router(live(streams), dependencies=asked)
+    app.include_router(metrics.router, dependencies=asked)
+    app.include_router(health(worker))
+    app.add_api_route(
+        "/backend.js", lambda: FileResponse(PAGE / "server.js"), include_in_schema=False
+    )
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return app
+
+
+def backend() -> FileResponse:
+    """How the page forecasts: over HTTP."""
+    return FileResponse(PAGE / "server.js")
+
+
+def token_of(token: str | None) -> Any:
+    """A dependency of FastAPI that refuses requests without the token."""
+
+    def check(connection: HTTPConnection) -> None:
+        given = connection.headers.get("authorization", "").removeprefix("Bearer ")
+        if not given and connection.scope["type"] == "websocket":  # a browser can set no header
+            given = connection.query_params.get("token", "")
+        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+            told = "this server wants its token: send Authorization: Bearer TOKEN"
+            raise Problem(401, told, {"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
+def forecasts(desk: Desk) -> APIRouter:
+    """Routes of models and their forecasts."""
+    router = APIRouter()
+
+    @router.get("/v1/models")
+    def models() -> list[dict[str, Any]]:
+        """The models, the default first."""
+        return [described(name, forecaster) for name, forecaster in desk.forecasters.items()]
+
+    @router.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)
+    async def forecast(request: Request) -> Response:
+        """Forecast what follows a recording: a file, or frames as JSON."""
+        return await desk.answer(request)
+
+    return router
+
+
+def health(worker: Worker) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/healthz")
+    def alive() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @router.get("/readyz")
+    def ready() -> dict[str, str]:
+        """Models are loaded, and the thread that runs them is alive."""
+        if not worker.alive:
+            raise Problem(503, "the models do not run", problems.AGAIN)
+        return {"status": "ready"}
+
+    return router
+
+
+class Metrics:
+    """What the service counts of itself, for Prometheus, and the route that tells it."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        labels, sizes = ["route", "status"], (1, 2, 4, 8, 16, 32)
+        self.requests = Counter("foreframe_requests", "Requests.", labels, registry=own)
+        self.seconds = Histogram("foreframe_seconds", "Of a request.", labels[:1], registry=own)
+        self.queue = Gauge("foreframe_queue", "Tasks that wait for the model.", registry=own)
+        self.streams = Gauge("foreframe_streams", "Live streams.", registry=own)
+        self.batch = Histogram("foreframe_batch", "Tasks at once.", buckets=sizes, registry=own)
+        self.router = APIRouter()
+
+        @self.router.get("/metrics", response_class=Response)
+        def metrics() -> Response:
+            """Counts of requests, and sizes of the queue and of batches, as Prometheus reads."""
+            return Response(generate_latest(own), media_type="text/plain; version=0.0.4")
+
+
+class Gate:
+    """Around every request: the limit of its body, the headers of its answer, and its count.
+
+    Args:
+        limit: bytes of the largest body.
+    """
+
+    def __init__(self, app: Any, limit: int, metrics: Metrics) -> None:
+        self.app, self.limit, self.metrics = app, limit, metrics
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status, seen = perf_counter(), 500, 0
+        declared = int(dict(scope["headers"]).get(b"content-length", 0))
+        told = f"a request is at most {self.limit / 2**20:g} MiB here; send fewer or smaller frames"
+
+        async def limited() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if max(seen, declared) > self.limit:
+                raise Problem(413, told, {"Connection": "close"})
+            return message
+
+        async def noted(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *HEADERS]}
+            await send(message)
+
+        try:
+            await self.app(scope, limited, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "") or "other"
+            self.metrics.requests.labels(route, status).inc()
+            self.metrics.seconds.labels(route).observe(perf_counter() - begun)

@@ -1,0 +1,71 @@
+"""Errors as answers: a sentence of what was wrong and what to do, by RFC 9457."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, HTTPConnection
+
+KIND = "application/problem+json"
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"description": "A problem, in a sentence", "content": {KIND: {}}}
+    for status in ("4XX", "5XX")
+}
+AGAIN = {"Retry-After": "1"}
+UNEXPECTED = "an unexpected error, which the server's log describes"
+
+
+class Problem(Exception):  # noqa: N818 (the standard's word)
+    """Ends a request.
+
+    Args:
+        status: of the answer.
+        detail: a sentence for the client.
+        headers: of the answer.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+def about(problem: Problem) -> dict[str, Any]:
+    """What a client is told, as plain values."""
+    title = HTTPStatus(problem.status).phrase
+    told = {"title": title, "status": problem.status, "detail": problem.detail}
+    return {"type": "about:blank", **told}
+
+
+def install(app: FastAPI) -> None:
+    """Every error of a FastAPI application becomes a problem."""
+    kinds = (Problem, HTTPException, RequestValidationError, ClientDisconnect, Exception)
+    for kind in kinds:
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(connection: HTTPConnection, error: Exception) -> JSONResponse:
+    problem = _problem_of(error, connection.url.path)
+    response = JSONResponse(about(problem), problem.status, problem.headers, KIND)
+    if isinstance(connection, WebSocket):  # before it is accepted
+        await connection.send_denial_response(response)
+    return response
+
+
+def _problem_of(error: Exception, path: str) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        nothing = f"there is nothing at {path}; /openapi.json lists what there is"
+        detail = nothing if error.status_code == 404 else error.detail
+        return Problem(error.status_code, detail, error.headers)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return Problem(422, f"{name}: {first['msg']}".removeprefix(": "))
+    if isinstance(error, ClientDisconnect):
+        return Problem(400, "the client left before all of its request had come")
+    return Problem(500, UNEXPECTED)

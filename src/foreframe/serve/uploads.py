@@ -1,0 +1,310 @@
+"""What the process of one request does: read what was sent, have it forecast, write the answer.
+
+The forecast is `foreframe.predict`, so reading, checks and the words of errors are those of the
+command line. Weights are not here: the frames seen go to the server through a pipe, and the
+forecast comes back. To the server go only JSON, float32 values and the bytes of the answer.
+"""
+
+import json
+import math
+import os
+import pickle
+import re
+import signal
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from copy import copy, deepcopy
+from dataclasses import fields, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from python_multipart import FormParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from safetensors.numpy import save
+from torch import Tensor
+
+from foreframe.api import predict
+from foreframe.base.budget import GIB
+from foreframe.base.notes import listening
+from foreframe.base.wording import closest
+from foreframe.base.yaml_files import plain_yaml
+from foreframe.clips.clip import Clip
+from foreframe.clips.ensembles import Ensemble
+from foreframe.data.pictures import SUFFIXES as IMAGES
+from foreframe.data.readers import SUFFIXES, ZIPPED
+from foreframe.forecasting.forecast import Forecast
+from foreframe.forecasting.forecast_options import PredictOptions, TiledOptions, changed
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.outputs import stamp
+from foreframe.serve.confinement import confine
+from foreframe.serve.fields import OPTIONS, TYPES, WORDS
+from foreframe.serve.problems import UNEXPECTED, Problem
+from foreframe.serve.serve_options import ServeOptions
+
+FROM_BUDGET = 3  # of memory: frames as the file has them, as numbers, and on their way to a file
+
+
+class Remote(Forecaster):
+    """A forecaster that knows all but its weights, and asks the server for its forecasts.
+
+    Attributes:
+        ask: takes what is asked as plain values, and arrays; gives the forecast.
+    """
+
+    ask: Callable[..., np.ndarray]
+
+    def _forecast(
+        self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
+    ) -> Tensor:
+        self.check_size(np.shape(frames), steps, options, options.tile or 0)
+        asked = {
+            "steps": steps,
+            "pictures": dtype == np.uint8,
+            "scaling": self.scaling.config(),
+            "options": {of.name: getattr(options, of.name) for of in fields(TiledOptions)},
+        }
+        arrays = [np.asarray(each, np.float32) for each in (frames, known) if each is not None]
+        return torch.from_numpy(self.ask(asked, arrays))
+
+
+class Footprints(dict[Any, int]):
+    """The memory of a model's forecasts, which the server measures, and remembers."""
+
+    def __init__(self, ask: Callable[[Any], int]) -> None:
+        super().__init__()
+        self.ask = ask
+
+    def __contains__(self, size: object) -> bool:
+        return True
+
+    def __missing__(self, size: Any) -> int:
+        self[size] = self.ask(size)
+        return self[size]
+
+
+def remote_of(forecaster: Forecaster) -> bytes:
+    """A pickled `Remote` of a forecaster."""
+    own = copy(forecaster)
+    own.model = deepcopy(forecaster.model).to("meta")
+    own.__class__ = Remote
+    return pickle.dumps(own)
+
+
+def attend(
+    connection: Connection,
+    body: Path,
+    content_type: str,
+    models: Mapping[str, bytes],
+    options: ServeOptions,
+) -> None:
+    """Confine this process, and `reply` in it."""
+    confine(body.parent, int(FROM_BUDGET * options.budget * GIB), math.ceil(options.seconds))
+    for number in (signal.SIGINT, signal.SIGTERM):  # of the server, which ends in good order
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    reply(connection, body, content_type, models, options)
+
+
+def reply(
+    connection: Connection,
+    body: Path,
+    content_type: str,
+    models: Mapping[str, bytes],
+    options: ServeOptions,
+) -> None:
+    """Answer a request.
+
+    Args:
+        connection: to the server, which may get {"model", ...} and arrays, and then sends the
+            forecast; at last it gets {"status", ...} and, if that is 200, the content.
+        body: the file of what was sent, in a folder that may be written to.
+        content_type: of the request.
+        models: those of `remote_of`, by name.
+    """
+    shown: dict[str, str] = {}
+    try:
+        with listening(lambda note: None):  # the forecast has them, too
+            about, content = _answer(connection, body, content_type, models, options, shown)
+    except EOFError:  # the server has given it up
+        return
+    except Exception as error:
+        status, told = _told(error)
+        shown[f"{body.parent}{os.sep}"] = ""
+        about, content = {"status": status, "detail": _in_words(told, shown)}, b""
+    connection.send_bytes(json.dumps(about).encode())
+    if content:
+        connection.send_bytes(content)
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The status of an error, and its sentence."""
+    if isinstance(error, Problem):
+        return error.status, error.detail
+    if isinstance(error, ValueError | OSError):
+        return 422, str(error)
+    if isinstance(error, MemoryError):
+        return 422, "this takes more memory than a request may; send less"
+    traceback.print_exc()
+    return 500, UNEXPECTED
+
+
+def _answer(
+    connection: Connection,
+    body: Path,
+    content_type: str,
+    models: Mapping[str, bytes],
+    options: ServeOptions,
+    shown: dict[str, str],
+) -> tuple[dict[str, Any], bytes]:
+    """The answer, and what it is; names in files that a client knows otherwise go to `shown`."""
+    of_json = content_type.startswith("application/json")
+    given, path = (_of_json if of_json else _of_form)(body, content_type, shown)
+    name = str(given.pop("model", next(iter(models))))
+    output = str(given.pop("output", "json"))
+    if name not in models:
+        raise ValueError(f"there is no model {name}; choose one of {', '.join(models)}")
+    if output not in TYPES:
+        raise ValueError(f"output {output} is unknown; choose one of {', '.join(TYPES)}")
+    fixed = PredictOptions(precision=options.precision, budget=options.budget)
+    wanted = replace(fixed, **_options(given))
+    remote: Remote = pickle.loads(models[name])
+
+    def ask(asked: dict[str, Any], arrays: list[np.ndarray]) -> np.ndarray:
+        shapes = [array.shape for array in arrays]
+        connection.send_bytes(json.dumps({"model": name, "shapes": shapes, **asked}).encode())
+        for array in arrays:
+            connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
+        return np.asarray(connection.recv())
+
+    def measured(size: Any) -> int:
+        connection.send_bytes(json.dumps({"model": name, "footprint": size}).encode())
+        return int(connection.recv())
+
+    remote.ask = ask
+    remote.model.__dict__["footprints"] = Footprints(measured)
+    made = predict(remote, str(path), None, wanted)
+    assert isinstance(made, Forecast)
+    notes = tuple(_in_words(note, shown) for note in made.notes)
+    content = _written(replace(made, made_by=name, notes=notes), output)
+    return {"status": 200, "type": TYPES[output], "output": output}, content
+
+
+def _in_words(text: str, shown: Mapping[str, str]) -> str:
+    """A message in a client's words: with its names in place of paths, and of flags."""
+    text = " ".join(re.sub(r"--(reading\.)?(?=\w)", "", text).split())
+    return re.sub("|".join(map(re.escape, shown)), lambda found: shown[found[0]], text)
+
+
+def _of_json(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict[str, Any], Path]:
+    """The fields of a request, and the file of its frames."""
+    try:
+        given = json.loads(body.read_bytes())
+    except (ValueError, RecursionError):
+        raise Problem(400, "the request is no JSON") from None
+    if not isinstance(given, dict) or "frames" not in given:
+        raise ValueError('send {"frames": lists of numbers, (T,C,H,W) or (T,H,W)}')
+    path = body.parent / "frames.npy"
+    shown |= {str(path): "frames", path.name: "frames"}
+    try:
+        np.save(path, np.array(given.pop("frames"), np.float32))
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(
+            "frames are lists of numbers, (T,C,H,W) or (T,H,W), all of one length; null is missing"
+        ) from None
+    return given, path
+
+
+def _of_form(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict[str, Any], Path]:
+    """The fields of a request, and the file that came with it; of its name only the ending stays.
+
+    Raises:
+        Problem: no multipart, no file or several, or one of a kind that is not read.
+    """
+    texts: dict[str, str] = {}
+    files: list[Any] = []
+
+    def note(field: Any) -> None:
+        name, value = (bytes(part or b"").decode() for part in (field.field_name, field.value))
+        texts[name] = value
+
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    own = {
+        "UPLOAD_DIR": str(body.parent),
+        "UPLOAD_DELETE_TMP": False,
+        "MAX_MEMORY_FILE_SIZE": 0,
+    }
+    try:
+        parser = FormParser("multipart/form-data", note, files.append, None, boundary, config=own)
+        with body.open("rb") as file:
+            while chunk := file.read(2**20):
+                parser.write(chunk)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
+        raise Problem(400, f"the request is no multipart/form-data ({error})") from None
+    finally:
+        for sent in files:
+            sent.close()
+    body.unlink()
+    if len(files) != 1 or not files[0].actual_file_name:
+        raise Problem(400, 'send one file that is not empty, as "file"')
+    name = Path((files[0].file_name or b"").decode(errors="replace").replace("\\", "/")).name
+    name = "".join(filter(str.isprintable, name)) or "the file"
+    ending = Path(name).suffix.lower()
+    if ending not in (*SUFFIXES, *IMAGES, ZIPPED):
+        kinds = ", ".join(SUFFIXES)
+        raise Problem(415, f"{name}: {ending or 'no ending'} is no kind that is read; {kinds} are")
+    path = body.parent / f"upload{ending}"
+    os.replace(os.fsdecode(files[0].actual_file_name), path)
+    shown |= {str(path): name, path.name: name}
+    return {
+        name: text if name in WORDS else plain_yaml(text, name)
+        for name, text in texts.items()
+        if text  # a form of a page also sends what was left empty
+    }, path
+
+
+def _options(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `PredictOptions` by name."""
+    for name in sent:
+        if name not in OPTIONS:
+            near = closest(name, OPTIONS) or f"there are {', '.join(OPTIONS)}, model and output"
+            raise ValueError(f"there is no field {name}; {near}")
+    given = {name: value for name, value in sent.items() if name != "variable"}
+    if "variable" in sent:
+        given["reading"] = {"variable": sent["variable"]}
+    options = changed(PredictOptions(), given)
+    return {name: getattr(options, name) for name in given}
+
+
+def _written(made: Forecast, output: str) -> bytes:
+    if output not in ("json", "safetensors"):
+        return made.to_bytes(f".{output}")
+    one = made.future[0] if isinstance(made.future, Ensemble) else made.future
+    about: dict[str, Any] = {"model": made.made_by, "units": one.units, "times": None}
+    if one.times is not None:  # dates as words, seconds as numbers
+        numbers = one.times.dtype.kind == "f"
+        about["times"] = one.times.tolist() if numbers else [*map(stamp, one.times)]
+    if output == "json":
+        frames = made.frames.astype(object)
+        frames[np.isnan(made.frames)] = None
+        about |= {"shape": frames.shape, "frames": frames.tolist(), "notes": made.notes}
+        return json.dumps(about).encode()
+    tensors = {"past": made.past, "truth": made.truth}
+    arrays = {name: _values(clip) for name, clip in tensors.items() if clip is not None}
+    arrays["future"] = made.frames.astype(np.float32)
+    words = {"last": str(made.last), "notes": json.dumps(made.notes), "times": ""}
+    if about["times"]:
+        words["times"] = json.dumps(about["times"])
+    return save(arrays, {"model": made.made_by, "units": one.units, **words})
+
+
+def _values(clip: Clip) -> np.ndarray:
+    """Frames as float32, or of 8 bits."""
+    values = np.asarray(clip.frames[0 : len(clip)])
+    return np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32))

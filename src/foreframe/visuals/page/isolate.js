@@ -1,0 +1,15 @@
+// A service worker that gives the page's files the headers under which browsers allow threads.
+
+self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+self.addEventListener("fetch", (event) => {
+  if (new URL(event.request.url).origin !== location.origin) return;
+  event.respondWith(fetch(event.request).then((answer) => {
+    const headers = new Headers(answer.headers);
+    headers.set("Cross-Origin-Opener-Policy", "same-origin");
+    headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+    const { status, statusText } = answer;
+    return new Response([204, 304].includes(status) ? null : answer.body, { status, statusText, headers });
+  }));
+});

@@ -1,0 +1,82 @@
+// Normal noise of members as a function of its place: the same seed, member and lead, the same noise.
+// It is not the noise that Python draws of that seed.
+
+const [WHOLE, LOCAL, DRIFT, PLAIN] = [1, 2, 3, 4]; // kinds, so that each has numbers of its own
+
+/** Noise of deviation 1 for the leads from `first` on, one after the other: [leads, ...size]. */
+export function noiseOf([leads, ...size], { seed, structure }, member, first) {
+  const count = size.reduce((product, side) => product * side, 1);
+  const noise = new Float32Array(leads * count);
+  for (let k = 0; k < leads; k++) {
+    const draw = (kind, lead) => normals([seed, member, kind, lead]);
+    const one = noise.subarray(k * count, (k + 1) * count);
+    if (structure) structured(one, size, structure, draw, first + k);
+    else one.set(Float32Array.from(one, draw(PLAIN, first + k)));
+  }
+  return noise;
+}
+
+/** Channels that are one number, channels that change with the lead, and channels that do not. */
+function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw, lead) {
+  const area = rows * columns;
+  const next = draw(WHOLE, 0);
+  for (let c = 0; c < whole; c++) noise.fill(next(), c * area, (c + 1) * area);
+  const maps = [[local, draw(LOCAL, lead)], [drift, draw(DRIFT, 0)]];
+  let c = whole;
+  for (const [count, source] of maps) {
+    for (const end = c + count; c < end; c++) {
+      smooth(noise.subarray(c * area, (c + 1) * area), rows, columns, apart, source);
+    }
+  }
+}
+
+/** Noise at points that lie `apart`, linear between them, of deviation 1 everywhere. */
+function smooth(map, rows, columns, apart, next) {
+  const wide = Math.ceil((columns - 1) / apart) + 2;
+  const corners = Float32Array.from({ length: (Math.ceil((rows - 1) / apart) + 2) * wide }, next);
+  for (let i = 0; i < rows; i++) {
+    const [row, above, below] = between(i / apart);
+    for (let j = 0; j < columns; j++) {
+      const [column, left, right] = between(j / apart);
+      const at = row * wide + column;
+      map[i * columns + j] = above * (left * corners[at] + right * corners[at + 1])
+        + below * (left * corners[at + wide] + right * corners[at + wide + 1]);
+    }
+  }
+}
+
+function between(place) {
+  const first = Math.floor(place);
+  const part = place - first;
+  const norm = Math.hypot(1 - part, part);
+  return [first, (1 - part) / norm, part / norm];
+}
+
+/** A function that draws one normal number after the other, by Box and Muller. */
+function normals(key) {
+  let state = key.reduce((mixed, number) => scrambled((mixed + number) | 0), 0);
+  let spare = null;
+  const uniform = () => {
+    state = (state + 0x9e3779b9) | 0;
+    return (scrambled(state) + 0.5) / 2 ** 32;
+  };
+  return () => {
+    if (spare !== null) {
+      const number = spare;
+      spare = null;
+      return number;
+    }
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const angle = 2 * Math.PI * uniform();
+    spare = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  };
+}
+
+/** A number of 32 bits all of whose bits depend on all of those given (MurmurHash3's last step). */
+function scrambled(number) {
+  let z = (number + 0x7f4a7c15) | 0;
+  z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
+  z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
+  return (z ^ (z >>> 16)) >>> 0;
+}

@@ -1,0 +1,241 @@
+"""The service within this process: models, forecasts, health, metrics, tokens, limits, problems."""
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import in_threads
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from safetensors.numpy import load
+
+from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.serve.app import create_app
+from foreframe.serve.serve_options import ServeOptions
+from small import built
+
+CLIP = np.random.default_rng(0).random((9, 1, 16, 16)).astype(np.float32)
+CLIP[7, 0, 3] = np.nan
+
+
+def models() -> dict[str, Forecaster]:
+    flow = Forecaster(built("flow"), Window(4, 3), Scaling(0, 1, "mm/h", "minmax"))
+    return {"persistence": Forecaster.load("persistence"), "flow": flow}
+
+
+def npy(frames: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, frames)
+    return file.getvalue()
+
+
+def sent(name: str = "clip.npy", content: bytes = npy(CLIP)) -> dict[str, Any]:
+    return {"file": (name, content)}
+
+
+def problem(answer: Any, status: int) -> str:
+    """The sentence of an answer that is a problem, and tells nothing of this machine."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told["status"] == status
+    for own in ("/tmp", "Traceback", str(Path.cwd()), "foreframe-", "upload."):
+        assert own not in answer.text
+    return told["detail"]
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[TestClient]:
+    """A service that is running."""
+    with pytest.MonkeyPatch.context() as patch:
+        in_threads.use(patch)
+        app = create_app(models(), ServeOptions(upload=1, seconds=20))
+        with TestClient(app, raise_server_exceptions=False) as client:
+            yield client
+
+
+def test_models_tell_what_a_page_needs(http: TestClient) -> None:
+    first, second = http.get("/v1/models").json()
+    assert first["name"] == "persistence"
+    assert (first["channels"], first["members"], first["parameters"]) == (None, False, 0)
+    assert {"past": 4, "future": 3, "units": "mm/h", "low": 0.0, "high": 1.0}.items() <= (
+        second.items()
+    )
+    assert second["members"] is True
+    assert second["parameters"] > 0
+
+
+def test_health_and_metrics(http: TestClient) -> None:
+    assert http.get("/healthz").status_code == http.get("/readyz").status_code == 200
+    http.post("/v1/forecast", files=sent())
+    told = http.get("/metrics").text
+    assert 'foreframe_requests_total{route="/healthz",status="200"}' in told
+    assert 'foreframe_seconds_count{route="/v1/forecast"}' in told
+    for name in ("foreframe_queue 0.0", "foreframe_batch_count"):
+        assert name in told
+
+
+def test_before_it_runs_it_is_alive_and_not_ready() -> None:
+    http = TestClient(create_app(models(), ServeOptions()))
+    assert http.get("/healthz").status_code == 200
+    answer = http.get("/readyz")
+    assert "models" in problem(answer, 503)
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_forecast_is_that_of_predict(http: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "clip.npy").write_bytes(npy(CLIP))
+    made = predict(
+        models()["flow"], str(tmp_path / "clip.npy"), steps=5, after=5, members=2, seed=4
+    )
+    fields = {"model": "flow", "steps": 5, "after": 5, "members": 2, "seed": 4}
+    answers = {}
+    for output in ("json", "npy", "safetensors"):
+        answer = http.post("/v1/forecast", files=sent(), data={**fields, "output": output})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-foreframe-batch"] == "1"
+        assert "forecast;dur=" in answer.headers["server-timing"]
+        answers[output] = answer.content
+    of_json = json.loads(answers["json"])
+    assert of_json["shape"] == [2, 5, 1, 16, 16]
+    assert (of_json["model"], of_json["units"], of_json["times"]) == ("flow", "mm/h", None)
+    tensors = load(answers["safetensors"])
+    for frames in (
+        np.array(of_json["frames"], np.float32),
+        np.load(io.BytesIO(answers["npy"])),
+        tensors["future"],
+    ):
+        np.testing.assert_allclose(frames, made.frames, atol=1e-6)
+    np.testing.assert_array_equal(tensors["past"], CLIP[2:6])
+    np.testing.assert_array_equal(tensors["truth"][:3], CLIP[6:])
+    assert np.isnan(tensors["truth"][3:]).all()
+    length = int.from_bytes(answers["safetensors"][:8], "little")
+    about = json.loads(answers["safetensors"][8 : 8 + length])["__metadata__"]
+    assert (about["last"], about["units"], about["times"]) == ("5", "mm/h", "")
+
+
+def test_frames_as_json(http: TestClient) -> None:
+    frames = [[[1.0, None], [3.0, 4.0]]] * 2
+    answer = http.post("/v1/forecast", json={"frames": frames, "steps": 1})
+    assert answer.json()["frames"] == [[[[1.0, None], [3.0, 4.0]]]]
+    assert answer.json()["notes"] == ["2 frames are fewer than the 10 to look at"]
+
+
+def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:
+    clips = np.stack([CLIP, CLIP + 1])
+    sent_all = sent("clips.npy", npy(np.nan_to_num(clips)))
+    told = problem(http.post("/v1/forecast", files=sent_all), 422)
+    assert told == "clips.npy holds 2 recordings; choose one with recording, 0 to 1"
+    answer = http.post("/v1/forecast", files=sent_all, data={"recording": 1, "steps": 1})
+    np.testing.assert_allclose(answer.json()["frames"][0], clips[1, -1], atol=1e-5)
+    file = io.BytesIO()
+    np.savez(file, rain=CLIP[:3], snow=CLIP[3:6])
+    data = {"variable": "snow", "steps": 1, "past": 2}
+    answer = http.post("/v1/forecast", files=sent("a.npz", file.getvalue()), data=data)
+    np.testing.assert_allclose(answer.json()["frames"][0], CLIP[5], atol=1e-5)
+    frames = np.nan_to_num(CLIP[:6])
+    for more in ({}, {"past": 1}, {"match": "last"}):
+        fields = {"model": "flow", "steps": 1, "output": "npy", **more}
+        answer = http.post("/v1/forecast", files=sent("clip.npy", npy(frames)), data=fields)
+        expected = predict(models()["flow"], frames, steps=1, **more).frames
+        np.testing.assert_allclose(np.load(io.BytesIO(answer.content)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "words"),
+    [
+        (422, {"model": "nix"}, "there is no model nix; choose one of persistence, flow"),
+        (422, {"output": "exe"}, "output exe is unknown"),
+        (422, {"steps": "ten"}, "steps is a whole number, not 'ten'"),
+        (422, {"steps": "-1"}, "steps"),
+        (422, {"stps": "1"}, "there is no field stps; did you mean steps?"),
+        (422, {"device": "cuda"}, "there is no field device"),
+        (422, {"after": "9"}, "after 9: clip.npy has frames 0 to 8"),
+        (422, {"members": "2"}, "has one future"),
+    ],
+)
+def test_fields_that_are_refused(http: TestClient, status: int, fields: Any, words: str) -> None:
+    assert words in problem(http.post("/v1/forecast", files=sent(), data=fields), status)
+
+
+def test_uploads_that_are_refused(http: TestClient) -> None:
+    def post(**what: Any) -> Any:
+        return http.post("/v1/forecast", **what)
+
+    wrong = {"content-type": "multipart/form-data"}
+    assert "no kind that is read" in problem(post(files=sent("../../etc/passwd")), 415)
+    assert "passwd.exe: .exe" in problem(post(files=sent("..\\..\\passwd.exe")), 415)
+    assert "clip.npy" in problem(post(files=sent(content=b"not an array")), 422)
+    assert "send one file" in problem(post(files=sent(content=b"")), 400)
+    assert "send one file" in problem(post(files=[*sent().items()] * 2), 400)
+    assert "no multipart" in problem(post(content=b"x", headers=wrong), 400)
+    assert "multipart/form-data" in problem(post(content=b"x"), 415)
+    for frames in ("a", {}, [[1, 2], [3]], [10**400], None):
+        problem(post(json={"frames": frames}), 422)
+    of_json = {"content-type": "application/json"}
+    assert "no JSON" in problem(post(content=b"[" * 10_000, headers=of_json), 400)
+    assert "frames" in problem(post(content=b"[]", headers=of_json), 422)
+
+
+def test_a_large_body_is_refused(http: TestClient) -> None:
+    kind = {"content-type": "application/json"}
+    large = {"content-length": str(2**40), **kind}
+    answer = http.post("/v1/forecast", content=b"x", headers=large)
+    assert "at most 1 MiB" in problem(answer, 413)
+    chunks = (bytes(2**18) for _ in range(5))
+    answer = http.post("/v1/forecast", content=chunks, headers=kind)
+    assert "at most 1 MiB" in problem(answer, 413)
+
+
+def test_a_token_is_wanted_where_there_is_one() -> None:
+    http = TestClient(create_app(models(), ServeOptions(token="secret")))
+    for path in ("/v1/models", "/metrics"):
+        answer = http.get(path)
+        assert "Authorization: Bearer" in problem(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert http.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert http.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
+    assert http.get("/healthz").status_code == http.get("/").status_code == 200
+
+
+def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:
+    page = http.get("/")
+    assert b"<html" in page.content
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert "javascript" in http.get("/backend.js").headers["content-type"]
+    assert "there is nothing" in problem(http.get("/../app.py"), 404)
+
+
+def test_a_busy_service_says_so(http: TestClient) -> None:
+    desk = http.app.state.desk
+    desk.present += desk.options.queue
+    try:
+        answer = http.post("/v1/forecast", files=sent())
+    finally:
+        desk.present -= desk.options.queue
+    assert "ask again" in problem(answer, 503)
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_request_that_takes_too_long_is_given_up(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = http.app.state.desk
+    monkeypatch.setattr(desk, "options", ServeOptions(seconds=0.05))
+    killed = in_threads.ThreadAsProcess.killed
+    http.app.state.worker.run(lambda: time.sleep(0.3))
+    answer = http.post("/v1/forecast", files=sent())
+    assert "0.05 s" in problem(answer, 504)
+    assert in_threads.ThreadAsProcess.killed > killed
+    assert not list(desk.folder.iterdir())
+
+
+def test_the_schema_names_all_fields(http: TestClient) -> None:
+    schema = http.get("/openapi.json").json()
+    body = schema["paths"]["/v1/forecast"]["post"]["requestBody"]["content"]
+    fields = body["multipart/form-data"]["schema"]["properties"]
+    assert {"file", "model", "steps", "members", "output"} <= set(fields)

@@ -1,0 +1,246 @@
+"""The exported page forecasts in a real browser what Python forecasts."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foreframe import Forecaster, MovingMNIST, Scaling, Window
+from foreframe.cli import main
+from foreframe.forecasting import web_runtime
+from foreframe.forecasting.exported_page import _noise
+from small import built
+
+CHROMIUM = shutil.which("chromium")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+
+FORECAST = """async ([values, shape, options]) => {
+    const backend = await import("./backend.js");
+    const [model] = await backend.models();
+    const frames = { data: Float32Array.from(values), shape };
+    const { future, shape: made, seconds } = await backend.forecast(frames, options);
+    const words = { about: backend.about(), model: model.name, seconds };
+    return { values: [...future], shape: made, ...words };
+}"""
+FILE = """async ([bytes, name, options]) => {
+    const backend = await import("./backend.js");
+    await backend.models();
+    const file = new File([Uint8Array.from(bytes)], name);
+    try {
+        const found = await backend.forecastFile(file, options);
+        const known = found.truth && [...found.truth.data].map((value) => value === value);
+        const shapes = [found.past.shape, found.future.shape];
+        return { last: found.last, shapes, known, past: [...found.past.data], notes: found.notes };
+    } catch (error) {
+        return error.message;
+    }
+}"""
+NOISE = """async (structure) => {
+    const { noiseOf } = await import("./noise.js");
+    const of = { seed: 7, structure };
+    const draw = (member, lead) => [...noiseOf([2, 3, 40, 60], of, member, lead)];
+    return [draw(0, 0), draw(0, 1), draw(1, 0), draw(0, 0)];
+}"""
+
+
+class Host(SimpleHTTPRequestHandler):
+    """A static host, without the headers that threads need."""
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+@contextmanager
+def hosted(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def opened(address: str, **context: Any) -> Iterator[Any]:
+    """A page in Chromium, which must say nothing on its console and ask nobody else."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    said: list[str] = []
+    asked: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM)
+        page = browser.new_context(**context).new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        yield page
+        browser.close()
+    assert not said
+    assert all(url.startswith((address.partition("#")[0], "blob:")) for url in asked)
+
+
+def exported(folder: Path, *words: str) -> dict[str, float]:
+    """In a process of its own: what checks types here cannot look at a size without a value."""
+    pytest.importorskip("onnxruntime")
+    try:
+        web_runtime.web_runtime()
+    except ValueError as error:
+        pytest.skip(str(error))
+    command = [sys.executable, "-m", "foreframe", "export", *words, "--format", "page"]
+    done = subprocess.run(
+        [*command, "-o", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "model" / "parity.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Forecaster]:
+    folder = tmp_path_factory.mktemp("page")
+    forecaster = Forecaster(built("tutorial").eval(), Window(3, 4), Scaling(0.0, 2.0))
+    forecaster.save(folder / "saved", half=True)
+    parity = exported(folder / "site", str(folder / "saved"))
+    assert max(parity.values()) < 1e-5
+    assert parity["chain"] > 0
+    return folder / "site", Forecaster.load(folder / "saved")
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_page_forecasts_what_python_forecasts(site: tuple[Path, Forecaster]) -> None:
+    folder, forecaster = site
+    clip = 2 * np.random.default_rng(0).random((5, 1, 24, 20), dtype=np.float32)
+    clip[1, 0, 3:5], clip[:, 0, 7, 7] = np.nan, np.nan
+    with hosted(folder) as address, opened(address) as page:
+        page.wait_for_function("crossOriginIsolated")  # by isolate.js, and one new start
+        asked = [clip.ravel().tolist(), clip.shape, {"steps": 6}]
+        asked[0] = [None if np.isnan(value) else value for value in asked[0]]
+        found = page.evaluate(FORECAST.replace("from(values", "from(values, v => v ?? NaN"), asked)
+        threads = min(4, page.evaluate("navigator.hardwareConcurrency"))
+        assert found["about"] == f"in this browser, {threads} thread" + "s" * (threads > 1)
+        assert found["model"] == "saved"
+        values = np.array([np.nan if v is None else v for v in found["values"]], np.float32)
+        expected = forecaster.predict(clip, 6)
+        assert np.isnan(expected[:, 0, 7, 7]).all()
+        np.testing.assert_allclose(values.reshape(found["shape"]), expected, atol=1e-4)
+        check_files(page)
+        check_noise(page)
+
+
+def check_files(page: Any) -> None:
+    """A recording's past, forecast and truth; what cannot be read is told."""
+
+    def sent(frames: np.ndarray, name: str = "clip.npy", **options: Any) -> Any:
+        buffer = io.BytesIO()
+        np.save(buffer, frames)
+        return page.evaluate(FILE, [list(buffer.getvalue()), name, options])
+
+    frames = np.arange(6, dtype=np.float64)[:, None, None].repeat(8, 1).repeat(12, 2) / 4
+    found = sent(frames, after=3, steps=4)
+    assert found["last"] == 3
+    assert found["shapes"] == [[3, 1, 8, 12], [4, 1, 8, 12]]
+    assert np.reshape(found["past"], (3, -1))[:, 0].tolist() == [0.25, 0.5, 0.75]
+    assert np.reshape(found["known"], (4, -1)).all(1).tolist() == [True, True, False, False]
+    assert sent(frames, steps=1)["known"] is None
+    assert sent(frames, "clip.gif") == "clip.gif is no GIF that this browser reads."
+    assert "values from 0 to 2" in sent(frames * 100)
+    assert "3 channels" in sent(np.zeros((4, 3, 8, 8)))
+    assert "no frames" in sent(np.zeros(3))
+    assert "has 6 frames" in sent(frames, after=6)
+
+
+def check_noise(page: Any) -> None:
+    """Of deviation 1; whole and drift stay from lead to lead, local does not; members differ."""
+    of = {"whole": 1, "local": 1, "drift": 1, "apart": 4}
+    first, later, other, again = np.reshape(page.evaluate(NOISE, of), (4, 2, 3, 40, 60))
+    assert (first == again).all()
+    assert (first[1] == later[0]).all()
+    assert (first[0, ::2] == first[1, ::2]).all()
+    assert (first[0, 1] != first[1, 1]).mean() > 0.99
+    assert np.ptp(first[0, 0]) == 0
+    assert abs(np.corrcoef(first[0, 2].ravel(), other[0, 2].ravel())[0, 1]) < 0.3
+    assert np.corrcoef(first[0, 1, :, 1:].ravel(), first[0, 1, :, :-1].ravel())[0, 1] > 0.7
+    for noise in (page.evaluate(NOISE, None), [first[0, 1:], other[0, 1:]]):
+        assert abs(np.mean(noise)) < 0.15
+        assert 0.85 < np.std(noise) < 1.15
+
+
+@needs_browser
+@pytest.mark.full
+def test_the_page_of_published_weights_draws_members(tmp_path: Path) -> None:
+    exported(tmp_path / "site", "moving-mnist")
+    forecaster = Forecaster.load("moving-mnist")
+    clip = MovingMNIST("test")[3][:10].numpy()
+    with hosted(tmp_path / "site") as address, opened(address, service_workers="block") as page:
+        asked = [clip.ravel().tolist(), clip.shape]
+        found = page.evaluate(FORECAST, [*asked, {"steps": 12}])
+        assert found["about"] == "in this browser, 1 thread"
+        values = np.array(found["values"], np.float32).reshape(found["shape"])
+        np.testing.assert_allclose(values, forecaster.predict(clip, 12), atol=1e-4)
+        found = page.evaluate(FORECAST, [*asked, {"steps": 12, "members": 4, "seed": 3}])
+    members = np.array(found["values"], np.float32).reshape(found["shape"])
+    assert members.shape == (4, 12, 1, 64, 64)
+    expected = forecaster.predict(clip, 12, members=4)
+    assert np.std(members, 0).mean() == pytest.approx(np.std(expected, 0).mean(), rel=0.3)
+
+
+def test_the_structure_of_noise() -> None:
+    assert _noise(built("noise")) == {"whole": 2, "local": 2, "drift": 2, "apart": 2}
+    assert _noise(built("quick")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("quick", ["--steps", "2"], "any number of steps"),
+        ("quick", ["--members", "true"], "draws no members"),
+        ("nowcast", [], "OpenCV's optical flow, which no browser has"),
+        ("own_frames_with_an_input", [], "takes inputs beside them"),
+        ("quick", [], "npm"),
+    ],
+)
+def test_what_has_no_page_is_told(
+    name: str, words: list[str], told: str, capsys, tmp_path, monkeypatch
+) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(web_runtime.shutil, "which", lambda name: None)
+    Forecaster(built(name).eval(), Window(2, 4)).save("saved")
+    assert main(["export", "saved", "-o", "out", "--format", "page", *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (
+            "echo no such package >&2; exit 1",
+            r"npm cannot fetch onnxruntime-web@.*: no such",
+        ),
+        ("echo other > x.tgz", "npm fetched another onnxruntime-web@"),
+    ],
+)
+def test_what_npm_fetches_is_checked(script: str, told: str, tmp_path, monkeypatch) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\n{script}\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr(web_runtime.shutil, "which", lambda name: str(npm))
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=told):
+        web_runtime.web_runtime()
+    assert not (tmp_path / "cache").exists()

@@ -1,0 +1,348 @@
+"""Live streams over HTTP: they are those of Python, go on elsewhere, and end; what is refused."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketDenialResponse
+
+from foreframe import Forecaster, Scaling, Window
+from foreframe.forecasting.streaming import Stream
+from foreframe.serve import problems
+from foreframe.serve.app import create_app
+from foreframe.serve.live import NewStream, Streams, router
+from foreframe.serve.serve_options import ServeOptions
+from foreframe.serve.worker import Worker
+from small import built
+
+FRAMES = np.random.default_rng(0).random((5, 1, 16, 20)).astype(np.float32)
+FRAMES[2, 0, 3, 4] = np.nan
+
+
+def forecaster(name: str) -> Forecaster:
+    return Forecaster(built(name), Window(5, 3), Scaling(0, 1, "mm/h", "minmax"))
+
+
+class Service:
+    """Streams alone, without the rest of the service; a clock that stands."""
+
+    def __init__(self, *names: str, **options) -> None:
+        self.worker, self.now = Worker(32), 0.0
+        models = {name: forecaster(name) for name in names or ("tutorial",)}
+        own = ServeOptions(**options)
+        self.streams = Streams(models, self.worker, own, clock=lambda: self.now)
+        app = FastAPI()
+        problems.install(app)
+        app.include_router(router(self.streams))
+        self.http = TestClient(app)
+
+    @contextmanager
+    def running(self) -> Iterator["Service"]:
+        self.worker.start()
+        with self.http:
+            yield self
+        self.worker.stop()
+
+    def begin(self, **fields) -> str:
+        answer = self.http.post("/v1/streams", json=fields)
+        assert answer.status_code == 201, answer.text
+        assert answer.headers["location"] == f"/v1/streams/{answer.json()['id']}"
+        return answer.headers["location"]
+
+    def push(self, at: str, frames: np.ndarray) -> dict:
+        answer = self.http.post(f"{at}/frames", content=npy(frames))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def forecast(self, at: str, **asked) -> np.ndarray:
+        answer = self.http.get(f"{at}/forecast", params={"output": "npy", **asked})
+        assert answer.status_code == 200, answer.text
+        return np.load(io.BytesIO(answer.content))
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service("tutorial", "persistence", idle=10, streams=3).running() as service:
+        yield service
+
+
+def npy(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def detail(answer, status: int) -> str:
+    """The sentence of a problem."""
+    assert answer.headers["content-type"] == problems.KIND
+    assert answer.status_code == answer.json()["status"] == status
+    return answer.json()["detail"]
+
+
+def test_a_stream_is_that_of_python(service) -> None:
+    live = forecaster("tutorial").stream()
+    at = service.begin()
+    for k, frame in enumerate(FRAMES):
+        assert service.push(at, frame) == {"seen": k + 1}
+        np.testing.assert_array_equal(service.forecast(at), live.push(frame))
+    np.testing.assert_array_equal(service.forecast(at, steps=5), live.forecast(5))
+    several = service.begin(model="tutorial", steps=2)
+    assert service.push(several, FRAMES[:3]) == {"seen": 3}
+    frames = [[[v if v == v else None for v in row] for row in FRAMES[3, 0].tolist()]]
+    assert service.http.post(f"{several}/frames", json={"frames": frames}).json() == {"seen": 4}
+    service.push(several, FRAMES[4].astype(">f8"))
+    told = service.http.get(f"{several}/forecast").json()
+    assert (told["model"], told["shape"], told["units"]) == ("tutorial", [2, 1, 16, 20], "mm/h")
+    np.testing.assert_allclose(told["frames"], live.forecast(2), rtol=1e-6)
+
+
+def test_what_was_never_seen_is_null_and_pictures_stay_pictures(service) -> None:
+    missing, at = FRAMES[0].copy(), service.begin(model="persistence", steps=1)
+    missing[0, 0, 0] = np.nan
+    service.push(at, missing)
+    assert service.http.get(f"{at}/forecast").json()["frames"][0][0][0][0] is None
+    service.streams.forecasters["persistence"].scaling = Scaling()
+    at = service.begin(model="persistence", steps=1)
+    service.push(at, np.full((1, 16, 20), 51, np.uint8))
+    np.testing.assert_allclose(service.forecast(at), 51)
+
+
+def test_a_stream_goes_on_in_another_process(service) -> None:
+    at = service.begin(steps=4)
+    service.push(at, FRAMES[:3])
+    state = service.http.get(f"{at}/state")
+    assert state.headers["content-type"] == "application/octet-stream"
+    with Service("tutorial").running() as other:
+        there = other.http.put(f"{at}/state", params={"steps": 4}, content=state.content)
+        assert there.json() == {
+            "id": at.split("/")[-1], "model": "tutorial", "steps": 4, "seen": 3, "expires": 600,
+        }  # fmt: skip
+        for one in (service, other):
+            one.push(at, FRAMES[3:])
+        np.testing.assert_array_equal(other.forecast(at), service.forecast(at))
+        live = forecaster("tutorial").stream(4)
+        for frame in FRAMES:
+            live.take(frame)
+        np.testing.assert_array_equal(other.forecast(at), live.forecast())
+        again = other.http.put(f"{at}/state", content=state.content)  # back to where it was
+        assert (again.json()["seen"], again.json()["steps"], len(other.streams)) == (3, 3, 1)
+        refused = other.http.put(f"{at}/state", content=state.content[:-8])
+        assert "no saved stream of this model" in detail(refused, 422)
+        assert "id: " in detail(other.http.put("/v1/streams/short/state", content=b""), 422)
+    assert "nothing to save" in detail(service.http.get(f"{service.begin()}/state"), 422)
+
+
+def test_streams_end(service) -> None:
+    at, kept = service.begin(), service.begin()
+    assert "no such stream" in detail(service.http.get("/v1/streams/unknown/forecast"), 404)
+    assert service.http.delete(at).status_code == 204
+    assert "has ended" in detail(service.http.get(f"{at}/forecast"), 410)
+    service.now = 9.0
+    service.push(kept, FRAMES[0])
+    state = service.http.get(f"{kept}/state").content
+    service.now = 18.0
+    assert len(service.streams) == 1
+    service.now = 29.0
+    assert len(service.streams) == 0
+    assert "nobody used it for 10 s" in detail(service.http.delete(kept), 410)
+    assert service.http.put(f"{kept}/state", content=state).json()["seen"] == 1
+    service.push(kept, FRAMES[1])
+
+
+def test_streams_are_counted(service) -> None:
+    first, *_ = (service.begin() for _ in range(3))
+    answer = service.http.post("/v1/streams")
+    assert "3 streams are open here" in detail(answer, 503)
+    assert answer.headers["retry-after"]
+    service.http.delete(first)
+    service.begin()
+
+
+def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
+    first, second, third = (service.begin() for _ in range(3))
+    service.push(first, FRAMES[0])
+    state = service.http.get(f"{first}/state").content
+    monkeypatch.setattr(Stream, "nbytes", property(lambda own: 2**29 if own.seen else 0))
+    for _ in range(2):  # half of the budget each
+        service.push(second, FRAMES[0])
+    full = "as much memory as they may"
+    assert full in detail(service.http.post(f"{third}/frames", content=npy(FRAMES[0])), 503)
+    assert full in detail(service.http.put(f"{third}/state", content=state), 503)
+    assert service.streams.find(third.split("/")[-1]).stream.seen == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model": "none"}, "there is no model none; choose one of tutorial, persistence"),
+        ({"steps": 0}, "steps"),
+        ({"members": 2}, "one future"),
+        ({"match": "best"}, "match"),
+        ({"seeds": 1}, "seeds"),
+        ({"steps": "many"}, "steps"),
+    ],
+)
+def test_streams_that_do_not_begin(service, fields, said) -> None:
+    assert said in detail(service.http.post("/v1/streams", json=fields), 422)
+    assert len(service.streams) == 0
+
+
+def header(shape: str) -> bytes:
+    """A .npy file that says it holds such an array, of float32, and holds nothing."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "does not begin as a .npy"),
+        (header("(1, 16, 20)"), "cut short"),
+        (header("(1, 1000000, 1000000000)"), "budget"),
+        (header("(1000000000000, 1, 16, 0)"), "an array of shape"),
+        (npy(np.array([[[None]]])), "not numbers"),
+        (npy(FRAMES[0, 0]), "an array of shape (16, 20); send a frame (C,H,W)"),
+        (npy(FRAMES[0, :, :9]), "but the stream began with"),
+        (npy(np.full((1, 16, 20), np.inf, np.float32)), "infinite"),
+    ],
+)
+def test_frames_that_are_refused_change_nothing(service, content, said) -> None:
+    at = service.begin()
+    service.push(at, FRAMES[0])
+    before = service.forecast(at)
+    assert said in detail(service.http.post(f"{at}/frames", content=content), 422)
+    both = npy(np.stack([FRAMES[1], np.full_like(FRAMES[1], np.inf)]))
+    detail(service.http.post(f"{at}/frames", content=both), 422)
+    np.testing.assert_array_equal(service.forecast(at), before)
+    assert service.push(at, FRAMES[1]) == {"seen": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"frames": 1}', '{"frames": [[[1, 2], [3]]]}', '{"frames": {"a": 1}}',
+     '{"frames": [[["a"]]]}', '{"frames": ' + "[" * 100_000, '{"frames": [[[1e999]]]}'],
+)  # fmt: skip
+def test_lists_that_are_no_frames(service, text) -> None:
+    kind = {"content-type": "application/json"}
+    answer = service.http.post(f"{service.begin()}/frames", content=text, headers=kind)
+    assert detail(answer, 422)
+
+
+def test_long_lists_are_refused(service) -> None:
+    kind = {"content-type": "application/json"}
+    answer = service.http.post(f"{service.begin()}/frames", content=b"[" * 2**23, headers=kind)
+    assert "send frames as .npy" in detail(answer, 413)
+
+
+def test_forecasts_that_are_refused(service, monkeypatch) -> None:
+    monkeypatch.setattr("foreframe.serve.live.JSON_VALUES", 700)
+    at = service.begin(model="persistence")
+    assert "no frame yet" in detail(service.http.get(f"{at}/forecast"), 422)
+    service.push(at, FRAMES[0])
+    for steps, said in ((0, "steps"), (10**30, "steps"), (3, "ask for output=npy")):
+        answer = service.http.get(f"{at}/forecast", params={"steps": steps})
+        assert said in detail(answer, 422)
+
+
+def test_a_busy_model_is_said_to_be(service, monkeypatch) -> None:
+    at = service.begin()
+    service.worker._limit = 0
+    assert "busy" in detail(service.http.post(f"{at}/frames", content=npy(FRAMES[0])), 503)
+    service.worker._limit = 8
+    monkeypatch.setattr(service.streams, "arriving", 2**30)
+    answer = service.http.post(f"{at}/frames", content=npy(FRAMES[0]))
+    assert "others are sending much" in detail(answer, 503)
+
+
+def test_a_client_that_leaves_is_no_error(service) -> None:
+    path, sent = f"{service.begin()}/frames", []
+
+    async def receive() -> dict:
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    asyncio.run(service.http.app(scope, receive, send))
+    assert sent[0]["status"] == 400
+
+
+def test_too_slow_a_model_is_given_up() -> None:
+    with Service("tutorial", seconds=1e-4).running() as service:
+        at = service.begin()
+        detail(service.http.post(f"{at}/frames", content=npy(FRAMES)), 504)
+        assert service.streams.find(at.split("/")[-1]).stream.seen == 0
+
+
+def test_a_websocket_forecasts_after_every_frame(service) -> None:
+    at, live = service.begin(), forecaster("tutorial").stream()
+    with service.http.websocket_connect(f"{at}/live") as socket:
+        for frame in FRAMES[:3]:
+            socket.send_bytes(npy(frame))
+            forecast = np.load(io.BytesIO(socket.receive_bytes()))
+            np.testing.assert_array_equal(forecast, live.push(frame))
+        for bad in (socket.send_text("hello"), socket.send_bytes(b"hello")):
+            assert bad is None
+            assert json.loads(socket.receive_text())["status"] == 422
+        socket.send_bytes(npy(FRAMES[3]))
+        forecast = np.load(io.BytesIO(socket.receive_bytes()))
+        np.testing.assert_array_equal(forecast, live.push(FRAMES[3]))
+        service.now = 11.0
+        socket.send_bytes(npy(FRAMES[4]))
+        assert json.loads(socket.receive_text())["status"] == 410
+        assert socket.receive()["type"] == "websocket.close"
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        service.http.websocket_connect("/v1/streams/unknown/live"),
+    ):
+        pass
+    assert "no such stream" in detail(refused.value, 404)
+
+
+def test_the_service_has_streams_behind_its_token() -> None:
+    app = create_app({"persistence": forecaster("persistence")}, ServeOptions(token="sesame"))
+    http = TestClient(app)  # not started: no model runs
+    bearer = {"Authorization": "Bearer sesame"}
+    at = http.post("/v1/streams", headers=bearer).headers["location"]
+    assert "foreframe_streams 1.0" in http.get("/metrics", headers=bearer).text
+    assert "token" in detail(http.post("/v1/streams"), 401)
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        http.websocket_connect(f"{at}/live?token=open"),
+    ):
+        pass
+    assert refused.value.status_code == 401
+    with http.websocket_connect(f"{at}/live?token=sesame") as socket:
+        socket.send_text("hello")
+        assert "does not begin" in json.loads(socket.receive_text())["detail"]
+
+
+@pytest.mark.slow
+def test_fifty_streams_at_once_are_the_forecasts_of_their_own_frames() -> None:
+    f = forecaster("tutorial")
+    clips = np.random.default_rng(1).random((50, 3, 1, 16, 16)).astype(np.float32)
+    worker = Worker(32)
+    streams = Streams({"tutorial": f}, worker, ServeOptions())
+    worker.start()
+
+    async def one(frames: np.ndarray) -> list[np.ndarray]:
+        live, forecasts = streams.make(NewStream()), []
+        for frame in frames:
+            await streams.push(live, frame[None])
+            forecasts.append(await streams.forecast(live))
+        return forecasts
+
+    async def all_of_them() -> list[list[np.ndarray]]:
+        return await asyncio.gather(*map(one, clips))
+
+    made = np.array(asyncio.run(all_of_them())).swapaxes(0, 1)
+    worker.stop()
+    for t in range(3):
+        np.testing.assert_allclose(made[t], f.predict(clips[:, : t + 1], 3), atol=1e-5)

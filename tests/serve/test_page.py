@@ -1,0 +1,203 @@
+"""The page, driven in a real browser: Debian's Chromium, by Playwright."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sync = pytest.importorskip("playwright.sync_api", reason="comes with foreframe[test]")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="comes with foreframe[test]"
+)
+CHROMIUM = shutil.which("chromium") or ""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt install chromium"),
+]
+# How many pixels of a canvas are lit, by colour too: digits now are white, what is forecast amber.
+LIT = """([id, amber]) => {
+  const canvas = document.getElementById(id);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const lit = (v, i) => i % 4 === 0 && v > 40 && (!amber || v > data[i + 2] + 40);
+  return data.filter(lit).length;
+}"""
+
+
+def wait_for(holds: Callable[[], Any]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come true in 20 s")
+
+
+def answers(address: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Address of a service of the published digits."""
+    command = [sys.executable, "-m", "foreframe", "serve", "moving-mnist", "--port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = re.search(r"http://\S+", process.stdout.readline())[0] + "/"  # type: ignore[index]
+        wait_for(lambda: answers(address + "readyz"))
+        yield address
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking"]
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+
+
+@contextmanager
+def page_of(browser: Any, server: str, **context: Any) -> Iterator[Any]:
+    """A page that notes what goes wrong: at its end nothing may have, nor anything been asked of
+    others.
+    """
+    wrong: list[str] = []
+    with browser.new_context(**context) as own:
+        page = own.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda asked: (
+                None if asked.url.startswith((server, "blob:")) else wrong.append(asked.url)
+            ),
+        )
+        yield page
+    # A refused upload is an error to the browser, and to the page a sentence.
+    assert [words for words in wrong if "Failed to load resource" not in words] == []
+
+
+def serious(page: Any) -> list[str]:
+    """What axe-core holds for a serious fault of accessibility."""
+    found = axe.Axe().run(page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {node['html']}" for each in grave for node in each["nodes"]]
+
+
+def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
+    with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
+        page.goto(server + "#seed=5&ghosts=4")
+        page.locator("#answered", has_text="answered in").wait_for()
+        assert page.evaluate(LIT, ["expected", True]) > 100
+        assert page.evaluate(LIT, ["coming", False]) > 100
+        assert serious(page) == []
+
+        page.click("#play")  # time stands still
+        page.wait_for_url("**paused=1**")
+        box = page.locator("#now").bounding_box()
+        corners = [float(v) for v in re.search(r"digits=\d_([\d.]+)_([\d.]+)", page.url).groups()]  # type: ignore
+        x, y = (box[k] + (v + 14) / 64 * box["width"] for k, v in zip("xy", corners, strict=True))
+        for _ in range(10):  # on a busy machine a hand may seem to rest before it lets go
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x, y + 9, steps=3)
+            page.mouse.up()
+            page.wait_for_timeout(500)
+            if thrown := re.search(r"digits=\d_[\d.]+_[\d.]+_0_[1-9]", page.url):
+                break
+            y += 9
+        assert thrown  # straight down
+
+        page.click("[data-wall=right]")
+        page.wait_for_url("**open=right**")
+        page.click("#draw")
+        pad = page.locator("#pad-canvas").bounding_box()
+        page.mouse.move(pad["x"] + 60, pad["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(pad["x"] + 200, pad["y"] + 220, steps=4)
+        page.mouse.up()
+        page.click("#pad-throw")
+        page.wait_for_url(re.compile("digits=[0-9a-f]{784}_"))
+        page.focus("#now")
+        page.keyboard.press("ArrowUp")
+        wait_for(lambda: page.evaluate(LIT, ["now", True]) > 100)  # members, in amber
+        link = page.url
+
+    with page_of(
+        browser, server, viewport={"width": 390, "height": 844}, color_scheme="dark"
+    ) as page:
+        page.goto(link)
+        page.locator("#answered", has_text="answered in").wait_for()
+        assert page.inner_text("#play") == "Play"
+        assert page.get_attribute("[data-wall=right]", "aria-pressed") == "false"
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert serious(page) == []
+        page.click("#next")
+        page.click("#play")
+        page.click("#play")
+        page.wait_for_timeout(300)
+        assert page.url != link  # it moved
+
+    with page_of(browser, server, reduced_motion="reduce") as page:
+        page.route("**/v1/**", wants_a_token)
+        page.on("dialog", lambda dialog: dialog.accept("secret"))
+        page.goto(server)
+        page.locator("#answered", has_text="answered in").wait_for()
+        assert page.inner_text("#play") == "Play"
+        assert "less motion" in page.inner_text("#now-words")
+
+
+def wants_a_token(route: Any) -> None:
+    if route.request.headers.get("authorization") == "Bearer secret":
+        route.continue_()
+    else:
+        route.fulfill(status=401)
+
+
+def test_a_recording_is_forecast_beside_what_came(
+    server: str, browser: Any, tmp_path: Path
+) -> None:
+    from foreframe import MovingMNIST
+
+    np.save(tmp_path / "own.npy", MovingMNIST("test")[3].numpy())
+    (tmp_path / "broken.npy").write_bytes(b"no array")
+    with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
+        page.goto(server + "#tab=recording&example=1&steps=10")
+        page.locator("#chart-words", has_text="below that of the last frame").wait_for()
+        assert page.inner_text("#after-words") == "19 of 29"
+        page.fill("#members", "4")
+        page.locator("#view-label").wait_for()
+        page.select_option("#view", "spread")
+        page.fill("#time", "3")
+        assert page.inner_text("#future-words") == "spread +3"
+        assert re.fullmatch(r"RMSE 0\.\d+", page.inner_text("#error-words").strip())
+        assert page.evaluate(LIT, ["future", False]) > 10
+        assert serious(page) == []
+
+        page.set_input_files("#file", tmp_path / "broken.npy")
+        page.locator("#status.wrong", has_text="broken.npy").wait_for()
+        page.set_input_files("#file", tmp_path / "own.npy")
+        page.locator("#file-words", has_text="own.npy").wait_for()
+        page.locator("#answer").wait_for()
+        page.fill("#after", "19")
+        page.locator("#chart-words", has_text="Nothing is known").wait_for()
+        with page.expect_download() as saved:
+            page.click("text=.npy >> nth=-1")
+        assert saved.value.suggested_filename == "own-forecast.npy"
+        assert np.load(saved.value.path()).shape[-4:] == (10, 1, 64, 64)
+        page.wait_for_url("**members=4**view=spread**")
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390

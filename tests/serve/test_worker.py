@@ -1,0 +1,106 @@
+"""The thread that runs models: batches, its bounded queue, what fails and what is cancelled."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foreframe import Forecaster, Scaling, Window
+from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.serve.handling import forecast_together
+from foreframe.serve.worker import FullError, Worker
+from small import built
+
+
+@contextmanager
+def held(worker: Worker) -> Iterator[None]:
+    """The worker is busy within it."""
+    begun, free = threading.Event(), threading.Event()
+    worker.run(lambda: (begun.set(), free.wait(10)))
+    assert begun.wait(10)
+    try:
+        yield
+    finally:
+        free.set()
+
+
+@pytest.fixture
+def sizes() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def worker(sizes: list[int]) -> Iterator[Worker]:
+    worker = Worker(4, sizes.append)
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+def doubled(items: list[Any]) -> list[Any]:
+    return [2 * item for item in items]
+
+
+def test_what_waits_with_one_key_is_one_batch(worker: Worker, sizes: list[int]) -> None:
+    with held(worker):
+        futures = [worker.submit(doubled, n, n % 2) for n in range(4)]
+        assert worker.waiting == 4
+    assert [future.result(10) for future in futures] == [0, 2, 4, 6]
+    assert sizes == [1, 2, 2]
+
+
+def test_a_full_queue_refuses_and_a_cancelled_task_is_left_out(
+    worker: Worker, sizes: list[int]
+) -> None:
+    with held(worker):
+        futures = [worker.submit(doubled, n, 0) for n in range(4)]
+        with pytest.raises(FullError, match="ask again"):
+            worker.submit(doubled, 4, 0)
+        assert futures[1].cancel()
+    assert [futures[k].result(10) for k in (0, 2, 3)] == [0, 4, 6]
+    assert sizes == [1, 3]
+
+
+def test_what_fails_together_is_done_alone(worker: Worker) -> None:
+    def reciprocals(items: list[float]) -> list[float]:
+        return [1 / item for item in items]
+
+    with held(worker):
+        futures = [worker.submit(reciprocals, n, 0) for n in (1, 0, 2)]
+    assert (futures[0].result(10), futures[2].result(10)) == (1, 0.5)
+    with pytest.raises(ZeroDivisionError):
+        futures[1].result(10)
+    assert worker.run(lambda: 5).result(10) == 5
+
+
+def test_a_stopped_worker_cancels_what_waits(worker: Worker) -> None:
+    assert worker.alive
+    with held(worker):
+        waiting = worker.submit(doubled, 1, 0)
+        stopping = threading.Thread(target=worker.stop)
+        stopping.start()
+        with pytest.raises(CancelledError):
+            waiting.result(10)
+    stopping.join()
+    assert not worker.alive
+    with pytest.raises(FullError):
+        worker.submit(doubled, 1, 0)
+
+
+@pytest.mark.parametrize(("name", "members"), [("tutorial", None), ("flow", 2)])
+def test_a_batch_is_the_forecast_of_each(name: str, members: int | None) -> None:
+    forecaster = Forecaster(built(name), Window(4, 3), Scaling(0, 1, "mm/h", "minmax"))
+    frames = np.random.default_rng(0).random((3, 4, 1, 16, 20)).astype(np.float32)
+    frames[1, 2, 0, :4] = np.nan
+    options = TiledOptions(members=members, seed=3)
+    pasts = [[past] for past in frames]
+    together = forecast_together(forecaster, 5, options, False, pasts)
+    for past, done in zip(frames, together, strict=True):
+        alone = forecaster.predict(past, 5, options)
+        np.testing.assert_allclose(done.future, alone, atol=2e-6)
+        assert done.batch == 3
+        assert done.future.shape == alone.shape
