@@ -112,7 +112,7 @@ def streams_differ(served: Served, model: str, clips: np.ndarray) -> float:
 
 def main(model: str, requests: int, clients: list[int], long: int) -> int:
     data = foreframe.MovingMNIST("test", length=PUSHES)
-    clips = np.stack([(data[k].numpy() * 255).round().astype(np.uint8) for k in range(STREAMS)])
+    clips = np.stack([data[k].numpy() for k in range(STREAMS)])
     contents = [npy(clip[:PAST]) for clip in clips]
     failed = False
     for batched in (True, False):

@@ -20,6 +20,10 @@ class ThreadAsProcess(threading.Thread):
             args = (Connection(os.dup(args[0].fileno())), *args[1:])
         super().__init__(target=target, args=args, daemon=daemon)
 
+    @property
+    def pid(self) -> int | None:
+        return self.native_id
+
     def run(self) -> None:
         with suppress(BrokenPipeError):  # a process would have been killed
             super().run()

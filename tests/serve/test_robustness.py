@@ -120,13 +120,13 @@ def test_files_that_name_others_tell_nothing_of_them(server: Server, tmp_path: P
     whole = make_whole(tmp_path)
     assert server.forecast("a.mp4", whole["mp4"]).status_code == 200
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/a.mp4\n#EXT-X-ENDLIST\n"
-    secret = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
+    secret = np.random.default_rng(0).integers(0, 255, (10, 8, 8), np.uint8)
     (tmp_path / "secret").write_bytes(secret.tobytes())
     link = tmp_path / "link.nc"
     with h5py.File(link, "w") as file:  # of which the values lie in another file
         place = (str(tmp_path / "secret"), 0, secret.nbytes)
         rain = file.create_dataset("rain", secret.shape, "u1", external=[place])
-        for axis, (name, size) in enumerate((("time", 6), ("y", 8), ("x", 8))):
+        for axis, (name, size) in enumerate((("time", 10), ("y", 8), ("x", 8))):
             file[name] = np.arange(float(size))
             file[name].make_scale(name)
             rain.dims[axis].attach_scale(file[name])

@@ -143,25 +143,25 @@ class Visit:
     def __init__(self, desk: Desk, body: Path, kind: str) -> None:
         self.desk, self.begun = desk, time.monotonic()
         self.job: Future[Any] | None = None
-        self.connection, theirs = desk.context.Pipe()
-        arguments = theirs, body, kind, desk.models, desk.options
+        self.connection, self.theirs = desk.context.Pipe()
+        arguments = self.theirs, body, kind, desk.models, desk.options
         self.process = desk.context.Process(target=attend, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
 
     def stop(self) -> None:
         """End what is left of it."""
         if self.job is not None:
             self.job.cancel()
-        if self.process.is_alive():  # or its number may be another's
+        if self.process.pid and self.process.is_alive():  # or its number may be another's
             self.process.kill()
 
     def answer(self) -> Response:
-        """Talk with the process until it has the answer.
+        """Start the process, and talk with it until it has the answer.
 
         Raises:
             Problem: as the process says, or since it has ended without one.
         """
+        self.process.start()
+        self.theirs.close()
         try:
             about, headers = self._heard(), {}
             while "footprint" in about:

@@ -171,8 +171,11 @@ def _answer(
         raise ValueError(f"there is no model {name}; choose one of {', '.join(models)}")
     if output not in TYPES:
         raise ValueError(f"output {output} is unknown; choose one of {', '.join(TYPES)}")
+    reading: dict[str, Any] = {"budget": options.budget}
+    if "variable" in given:
+        reading["variable"] = given.pop("variable")
     fixed = PredictOptions(precision=options.precision, budget=options.budget)
-    wanted = replace(fixed, **_options(given))
+    wanted = changed(fixed, {**_known(given), "reading": reading})
     remote: Remote = pickle.loads(models[name])
 
     def ask(asked: dict[str, Any], arrays: list[np.ndarray]) -> np.ndarray:
@@ -269,17 +272,13 @@ def _of_form(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict
     }, path
 
 
-def _options(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `PredictOptions` by name."""
+def _known(sent: dict[str, Any]) -> dict[str, Any]:
+    """Fields, none of which is unknown."""
     for name in sent:
         if name not in OPTIONS:
             near = closest(name, OPTIONS) or f"there are {', '.join(OPTIONS)}, model and output"
             raise ValueError(f"there is no field {name}; {near}")
-    given = {name: value for name, value in sent.items() if name != "variable"}
-    if "variable" in sent:
-        given["reading"] = {"variable": sent["variable"]}
-    options = changed(PredictOptions(), given)
-    return {name: getattr(options, name) for name in given}
+    return sent
 
 
 def _written(made: Forecast, output: str) -> bytes:
