@@ -32,7 +32,7 @@ ODD_NAMES = ["../../up.npy", "/etc/passwd", "a" * 5000 + ".npy", "a\nb.npy", "é
 # What no answer says: where the service lies, where it writes, and what it is written in.
 OWN = re.compile(
     "|".join(map(re.escape, (tempfile.gettempdir(), sys.prefix, sys.base_prefix, str(Path.home()))))
-    + r"|site-packages|Traceback|\.py\b|foreframe-|upload\.|frames\.npy"
+    + r"|site-packages|Traceback|\.py\b|foreframe-|upload\."
 )
 
 
@@ -97,23 +97,29 @@ def json_request(draw: random.Random) -> httpx.Request:
 
 
 def stream_request(draw: random.Random, whole: dict[str, bytes], state: bytes) -> httpx.Request:
-    """Frames, or a state, for the stream `s`, and odd numbers of steps."""
+    """Frames, or a state, for a stream, and odd numbers of steps."""
     way = draw.random()
     if way < 0.4:
         content = draw.choice([odd_npy(draw), damaged(draw, whole["npy"])])
-        return httpx.Request("POST", "http://it/v1/streams/s/frames", content=content)
+        return httpx.Request(
+            "POST", "http://it/v1/streams/stream-of-strangers/frames", content=content
+        )
     if way < 0.5:
         values = odd_json(draw, {"frames": [[[0.5] * 16] * 16]}, 1)
         return httpx.Request(
             "POST",
-            "http://it/v1/streams/s/frames",
+            "http://it/v1/streams/stream-of-strangers/frames",
             content=json.dumps(values),
             headers={"content-type": "application/json"},
         )
     if way < 0.9:
-        return httpx.Request("PUT", "http://it/v1/streams/s/state", content=damaged(draw, state))
+        return httpx.Request(
+            "PUT", "http://it/v1/streams/stream-of-strangers/state", content=damaged(draw, state)
+        )
     steps = draw.choice(ODD_WORDS)[:999].replace("\udcff", "?")
-    return httpx.Request("GET", "http://it/v1/streams/s/forecast", params={"steps": steps})
+    return httpx.Request(
+        "GET", "http://it/v1/streams/stream-of-strangers/forecast", params={"steps": steps}
+    )
 
 
 def request(number: int, whole: dict[str, bytes], state: bytes, folder: Path) -> httpx.Request:

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 state = http.get(f"{at}/state")
                 assert state.status_code == 200, state.text
                 (folder / "state").write_bytes(state.content)
-                http.put("/v1/streams/s/state", content=state.content)
+                http.put("/v1/streams/stream-of-strangers/state", content=state.content)
                 yield Server(http, process, folder)
         finally:
             process.terminate()

@@ -28,13 +28,6 @@ from foreframe.serve.uploads import attend, remote_of
 from foreframe.serve.worker import FullError, Worker
 
 BUSY = Problem(503, "the server is busy; ask again in a moment", AGAIN)
-# What a request's process needs is loaded once, in the process that it is a copy of.
-LOADED = (
-    "foreframe.serve.uploads", "foreframe.evaluation.archive", "foreframe.evaluation.walk",
-    "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "av.subtitles.stream",
-    "cf_xarray", "dask.array", "distributed", "matplotlib.backends.backend_agg", "netCDF4", "pint",
-    "xarray",
-)  # fmt: skip
 
 
 class Done(NamedTuple):
@@ -86,7 +79,7 @@ class Desk:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        self.context.set_forkserver_preload(list(LOADED))
+        self.context.set_forkserver_preload(["foreframe.serve.preloaded"])
         first = self.context.Process(target=int)  # starts what the others are copies of
         first.start()
         with temporary_folder() as self.folder, ThreadPoolExecutor(self.options.queue) as self.pool:

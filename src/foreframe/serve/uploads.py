@@ -31,6 +31,7 @@ from torch import Tensor
 from foreframe.api import predict
 from foreframe.base.budget import GIB
 from foreframe.base.notes import listening
+from foreframe.base.schema import brief
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import plain_yaml
 from foreframe.clips.clip import Clip
@@ -168,9 +169,13 @@ def _answer(
     name = str(given.pop("model", next(iter(models))))
     output = str(given.pop("output", "json"))
     if name not in models:
-        raise ValueError(f"there is no model {name}; choose one of {', '.join(models)}")
+        raise ValueError(
+            f"there is no model {brief(name, quoted=False)}; choose one of {', '.join(models)}"
+        )
     if output not in TYPES:
-        raise ValueError(f"output {output} is unknown; choose one of {', '.join(TYPES)}")
+        raise ValueError(
+            f"output {brief(output, quoted=False)} is unknown; choose one of {', '.join(TYPES)}"
+        )
     reading: dict[str, Any] = {"budget": options.budget}
     if "variable" in given:
         reading["variable"] = given.pop("variable")
@@ -257,7 +262,7 @@ def _of_form(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict
     if len(files) != 1 or not files[0].actual_file_name:
         raise Problem(400, 'send one file that is not empty, as "file"')
     name = Path((files[0].file_name or b"").decode(errors="replace").replace("\\", "/")).name
-    name = "".join(filter(str.isprintable, name)) or "the file"
+    name = "".join(filter(str.isprintable, name))[-100:] or "the file"
     ending = Path(name).suffix.lower()
     if ending not in (*SUFFIXES, *IMAGES, ZIPPED):
         kinds = ", ".join(SUFFIXES)
@@ -277,7 +282,7 @@ def _known(sent: dict[str, Any]) -> dict[str, Any]:
     for name in sent:
         if name not in OPTIONS:
             near = closest(name, OPTIONS) or f"there are {', '.join(OPTIONS)}, model and output"
-            raise ValueError(f"there is no field {name}; {near}")
+            raise ValueError(f"there is no field {brief(name, quoted=False)}; {near}")
     return sent
 
 
