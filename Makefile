@@ -52,7 +52,7 @@ test: .venv/installed-dev
 	$(PYTEST) -m "not slow and not full"
 
 test-slow: .venv/installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not full"
 
 test-full: .venv/installed-dev
 	$(PYTEST) -m full

@@ -48,9 +48,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     Forecaster(built("quick"), Window(2, 2)).save(folder / "model")
     (folder / "uploads").mkdir()
     command = [sys.executable, "-m", "foreframe", "serve", str(folder / "model"), "persistence"]
-    options = f"--port 0 --upload {LIMIT / 2**20} --budget .25 --seconds 20 --device cpu"
+    limits = f"--upload {LIMIT / 2**20} --budget .25 --seconds 20 --streams 10000"
     with subprocess.Popen(
-        [*command, *options.split()],
+        [*command, *limits.split(), "--port", "0", "--device", "cpu"],
         env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "uploads")},
         stdout=subprocess.PIPE,
         text=True,
