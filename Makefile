@@ -20,6 +20,8 @@ BIN := .venv/bin
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --editable '.[dev]'
 	@$(BIN)/python -m compileall -q src
+	@$(BIN)/python -c 'from foreframe.forecasting.web_runtime import web_runtime; web_runtime()' 2>/dev/null || \
+		echo "Without it tests of the exported page are skipped"
 	@touch $@
 
 # The main job: a forecast by the published weights; then train `quick` for four minutes on the
