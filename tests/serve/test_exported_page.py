@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
-from foreframe.base.files import cache
 from foreframe.cli import main
 from foreframe.forecasting import web_runtime
 from foreframe.forecasting.exported_page import _noise
@@ -96,7 +95,7 @@ def opened(address: str, **context: Any) -> Iterator[Any]:
 def exported(folder: Path, *words: str) -> dict[str, float]:
     """In a process of its own: what checks types here cannot look at a size without a value."""
     pytest.importorskip("onnxruntime")
-    if not (cache() / f"onnxruntime-web-{web_runtime.VERSION}").is_dir():
+    if not web_runtime.kept().is_dir():
         pytest.skip("needs ONNX Runtime for browsers, which the Makefile fetches by npm")
     command = [sys.executable, "-m", "foreframe", "export", *words, "--format", "page"]
     done = subprocess.run(

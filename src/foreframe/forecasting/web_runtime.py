@@ -14,13 +14,18 @@ SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # o
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
+def kept() -> Path:
+    """The folder of `FILES` in the cache, whether or not it is there."""
+    return cache() / f"onnxruntime-web-{VERSION}"
+
+
 def web_runtime() -> Path:
     """The folder of `FILES`.
 
     Raises:
         ValueError: npm is missing or fetches nothing; the package is not the one that is known.
     """
-    folder = cache() / f"onnxruntime-web-{VERSION}"
+    folder = kept()
     if folder.is_dir():
         return folder
     with TemporaryDirectory() as fetched:
@@ -41,7 +46,7 @@ def _fetched(folder: Path) -> Path:
     if npm is None:
         raise ValueError(
             f"a page runs {what}, which npm fetches once: install Node.js, or copy "
-            f"{cache() / f'onnxruntime-web-{VERSION}'} from a machine that has it"
+            f"{kept()} from a machine that has it"
         )
     done = subprocess.run(
         [npm, "pack", what, "--silent"], cwd=folder, capture_output=True, text=True, check=False

@@ -76,9 +76,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     app.include_router(live(streams), dependencies=asked)
     app.include_router(metrics.router, dependencies=asked)
     app.include_router(health(worker))
-    app.add_api_route(
-        "/backend.js", lambda: FileResponse(PAGE / "server.js"), include_in_schema=False
-    )
+    app.add_api_route("/backend.js", backend, include_in_schema=False)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
 
