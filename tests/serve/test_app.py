@@ -200,6 +200,10 @@ def test_a_token_is_wanted_where_there_is_one() -> None:
         assert http.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
         assert http.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
     assert http.get("/healthz").status_code == http.get("/").status_code == 200
+    described = http.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert described["paths"]["/v1/streams"]["post"]["security"] == [{"token": []}]
+    assert "security" not in described["paths"]["/healthz"]["get"]
 
 
 def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:

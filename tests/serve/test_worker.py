@@ -1,6 +1,7 @@
 """The thread that runs models: batches, its bounded queue, what fails and what is cancelled."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from foreframe import Forecaster, Scaling, Window
+from foreframe.base.cancelling import check_wanted, while_wanted
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.serve.handling import forecast_together
 from foreframe.serve.worker import FullError, Worker
@@ -89,6 +91,43 @@ def test_a_stopped_worker_cancels_what_waits(worker: Worker) -> None:
     assert not worker.alive
     with pytest.raises(FullError):
         worker.submit(doubled, 1, 0)
+
+
+def test_what_nobody_wants_any_more_ends(worker: Worker) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(items: list[Any]) -> list[Any]:
+        begun.set()
+        try:
+            while True:
+                check_wanted()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    with held(worker):
+        first, second = (worker.submit(endless, None, 0) for _ in range(2))
+    assert begun.wait(10)
+    first.cancel()
+    assert not ended.wait(0.1)  # it goes on for the other
+    second.cancel()
+    with pytest.raises(CancelledError):
+        second.result(10)
+    assert worker.run(lambda: 5).result(10) == 5
+
+
+@pytest.mark.parametrize("name", ["tutorial", "simvp_small"])
+def test_a_forecast_asks_before_each_step_whether_it_is_wanted(name: str) -> None:
+    forecaster, asked = Forecaster(built(name), Window(2, 2)), 0
+
+    def wanted() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < 9
+
+    with while_wanted(wanted), pytest.raises(CancelledError):
+        forecaster.predict(np.zeros((2, 1, 16, 16), np.float32), 1000)
+    assert asked == 9
 
 
 @pytest.mark.parametrize(("name", "members"), [("tutorial", None), ("flow", 2)])

@@ -24,8 +24,8 @@ from foreframe.forecasting.web_runtime import VERSION, web_runtime
 from foreframe.models import Model
 from foreframe.models.alternatives import Alternatives
 from foreframe.models.noise import Noise
+from foreframe.visuals import PAGE
 
-PAGE = Path(__file__).parents[1] / "visuals" / "page"
 SERVED = "server.js"  # what of it asks a server
 # Threads share memory, which browsers allow to a page that asks for these. Some hosts read them in
 # this file; for others isolate.js sets them.

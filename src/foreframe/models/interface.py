@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from foreframe.base.cancelling import check_wanted
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.models.engine import one_pass, pass_for
@@ -163,6 +164,7 @@ class Model(nn.Module):
             results = []
             with run:
                 for k in range(first, min(first + length, count)):
+                    check_wanted()
                     result, state = step(k, state)
                     results.append(result)
             return results, state

@@ -45,7 +45,6 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
             create_app(forecasters, options),
             log_level="warning",
             timeout_graceful_shutdown=int(options.seconds) + 1,
-            ws_max_size=int(options.upload * 2**20),
         )
         # The server stops by it in good order, and then sends it once more.
         signal.signal(signal.SIGTERM, lambda *_: None)

@@ -3,12 +3,12 @@
 import hmac
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
+from fastapi.security.http import HTTPBase
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
@@ -24,8 +24,8 @@ from foreframe.serve.live import router as live
 from foreframe.serve.problems import Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import Worker
+from foreframe.visuals import PAGE
 
-PAGE = Path(__file__).parents[1] / "visuals" / "page"
 # The page asks no other server for anything, and no other page can show it within itself.
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
@@ -71,7 +71,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     app.state.worker, app.state.desk, app.state.streams = worker, desk, streams
     problems.install(app)
     app.add_middleware(Gate, int(options.upload * 2**20), metrics)
-    asked = [Depends(token_of(options.token))]
+    asked = [Depends(Token(options.token))] if options.token else []
     app.include_router(forecasts(desk), dependencies=asked)
     app.include_router(live(streams), dependencies=asked)
     app.include_router(metrics.router, dependencies=asked)
@@ -86,18 +86,20 @@ def backend() -> FileResponse:
     return FileResponse(PAGE / "server.js")
 
 
-def token_of(token: str | None) -> Any:
+class Token(HTTPBase):
     """A dependency of FastAPI that refuses requests without the token."""
 
-    def check(connection: HTTPConnection) -> None:
+    def __init__(self, token: str) -> None:
+        super().__init__(scheme="bearer", scheme_name="token")
+        self.token = token.encode()
+
+    async def __call__(self, connection: HTTPConnection) -> None:
         given = connection.headers.get("authorization", "").removeprefix("Bearer ")
         if not given and connection.scope["type"] == "websocket":  # a browser can set no header
             given = connection.query_params.get("token", "")
-        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+        if not hmac.compare_digest(given.encode(), self.token):
             told = "this server wants its token: send Authorization: Bearer TOKEN"
             raise Problem(401, told, {"WWW-Authenticate": "Bearer"})
-
-    return check
 
 
 def forecasts(desk: Desk) -> APIRouter:

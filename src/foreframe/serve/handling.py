@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -25,7 +25,7 @@ from foreframe.models.footprint import footprint
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.uploads import attend, remote_of
-from foreframe.serve.worker import FullError, Worker
+from foreframe.serve.worker import FullError, Job, Worker
 
 BUSY = Problem(503, "the server is busy; ask again in a moment", AGAIN)
 
@@ -135,7 +135,7 @@ class Visit:
 
     def __init__(self, desk: Desk, body: Path, kind: str) -> None:
         self.desk, self.begun = desk, time.monotonic()
-        self.job: Future[Any] | None = None
+        self.job: Job | None = None
         self.connection, self.theirs = desk.context.Pipe()
         arguments = self.theirs, body, kind, desk.models, desk.options
         self.process = desk.context.Process(target=attend, args=arguments, daemon=True)
@@ -202,7 +202,7 @@ class Visit:
         key = json.dumps(about, sort_keys=True)
         return self._result(partial(self.desk.worker.submit, do, arrays, key))
 
-    def _result(self, submit: Callable[[], Future[Any]]) -> Any:
+    def _result(self, submit: Callable[[], Job]) -> Any:
         """The result of what is asked of the model's thread."""
         try:
             self.job = submit()

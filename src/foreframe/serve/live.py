@@ -21,6 +21,7 @@ from jaxtyping import Num
 from pydantic import BaseModel, ConfigDict
 
 from foreframe.base.budget import GIB
+from foreframe.base.schema import brief
 from foreframe.data.npy import read_array
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.streaming import Stream
@@ -105,7 +106,9 @@ class Streams:
         name = wanted.model or next(iter(self.forecasters))
         if name not in self.forecasters:
             names = ", ".join(self.forecasters)
-            raise ValueError(f"there is no model {name}; choose one of {names}")
+            raise ValueError(
+                f"there is no model {brief(name, quoted=False)}; choose one of {names}"
+            )
         own = self.options
         fields = wanted.model_dump(exclude={"model", "steps"})
         stream = self.forecasters[name].stream(

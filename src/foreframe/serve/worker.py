@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from foreframe.base.cancelling import while_wanted
+
 MOST = 32  # items of a batch
 
 
@@ -13,11 +15,23 @@ class FullError(RuntimeError):
     """As much waits for the model as may wait, or the server is stopping."""
 
 
+class Job(Future[Any]):
+    """The result of a task. A task that is cancelled after it began ends before its next step,
+    unless others are computed with it.
+    """
+
+    wanted = True
+
+    def cancel(self) -> bool:
+        self.wanted = False
+        return super().cancel()
+
+
 class _Task(NamedTuple):
     do: Callable[[list[Any]], list[Any]]
     what: Any
     key: Hashable
-    future: "Future[Any]"
+    future: Job
 
 
 class Worker:
@@ -59,9 +73,7 @@ class Worker:
         """How many tasks wait."""
         return len(self._tasks)
 
-    def submit(
-        self, do: Callable[[list[Any]], list[Any]], what: Any, key: Hashable
-    ) -> "Future[Any]":
+    def submit(self, do: Callable[[list[Any]], list[Any]], what: Any, key: Hashable) -> Job:
         """Have something computed, with all others of this key that wait at that time.
 
         Args:
@@ -70,12 +82,12 @@ class Worker:
             key: of what `do` can compute together.
 
         Returns:
-            The result of this item. A future that is cancelled before its turn is left out.
+            The result of this item; one that is cancelled before its turn is left out.
 
         Raises:
             FullError: no place in the queue.
         """
-        task = _Task(do, what, key, Future())
+        task = _Task(do, what, key, Job())
         with self._changed:
             if self._stopping or len(self._tasks) >= self._limit:
                 raise FullError("the server is busy; ask again in a moment")
@@ -83,7 +95,7 @@ class Worker:
             self._changed.notify()
         return task.future
 
-    def run(self, function: Callable[[], Any]) -> "Future[Any]":
+    def run(self, function: Callable[[], Any]) -> Job:
         """Call a function in the thread; raises as `submit`."""
         return self.submit(lambda _: [function()], None, object())
 
@@ -112,7 +124,8 @@ def _compute(batch: list[_Task]) -> None:
     large, or one of its items bad.
     """
     try:
-        results = batch[0].do([task.what for task in batch])
+        with while_wanted(lambda: any(task.future.wanted for task in batch)):
+            results = batch[0].do([task.what for task in batch])
     except Exception as error:
         if len(batch) == 1:
             batch[0].future.set_exception(error)
