@@ -24,7 +24,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models.footprint import footprint
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.uploads import attend, remote_of
+from foreframe.serve.uploads import BODY, attend, remote_of
 from foreframe.serve.worker import FullError, Job, Worker
 
 BUSY = Problem(503, "the server is busy; ask again in a moment", AGAIN)
@@ -80,11 +80,12 @@ class Desk:
     @contextmanager
     def open(self) -> Iterator[None]:
         self.context.set_forkserver_preload(["foreframe.serve.preloaded"])
-        first = self.context.Process(target=int)  # starts what the others are copies of
-        first.start()
-        with temporary_folder() as self.folder, ThreadPoolExecutor(self.options.queue) as self.pool:
-            first.join()
+        threads = ThreadPoolExecutor(self.options.queue + 1)  # and the next visit's start
+        with temporary_folder() as self.folder, threads as self.pool:
+            self.next = self.pool.submit(Visit, self)
+            self.next.result()  # it starts what the others are copies of
             yield
+            self.next.result().close()
 
     async def answer(self, request: Request) -> Response:
         """Take a request and answer it.
@@ -98,23 +99,32 @@ class Desk:
         if self.present >= self.options.queue:
             raise BUSY
         self.present += 1
+        started, self.next = self.next, self.pool.submit(Visit, self)
         try:
-            with TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
-                body = Path(folder) / "body"
-                try:
-                    async with asyncio.timeout(self.options.seconds):
-                        await _received(request, body)
-                except TimeoutError:
-                    told = f"the request took more than {self.options.seconds:g} s to arrive"
-                    raise Problem(408, told) from None
-                return await self._handled(request, body, kind)
+            visit = await asyncio.wrap_future(started)
+            try:
+                await self._receive(request, visit.body)
+            except BaseException:
+                visit.close()
+                raise
+            return await self._handled(request, visit, kind)
         finally:
             self.present -= 1
 
-    async def _handled(self, request: Request, body: Path, kind: str) -> Response:
+    async def _receive(self, request: Request, body: Path) -> None:
+        """Write what a client sends to a file."""
+        try:
+            async with asyncio.timeout(self.options.seconds):
+                with body.open("wb") as file:
+                    async for chunk in request.stream():
+                        file.write(chunk)
+        except TimeoutError:
+            told = f"the request took more than {self.options.seconds:g} s to arrive"
+            raise Problem(408, told) from None
+
+    async def _handled(self, request: Request, visit: "Visit", kind: str) -> Response:
         """What comes of a request; its process ends early if its client leaves or time is up."""
-        visit = Visit(self, body, kind)
-        work = asyncio.get_running_loop().run_in_executor(self.pool, visit.answer)
+        work = asyncio.get_running_loop().run_in_executor(self.pool, visit.answer, kind)
         gone = asyncio.ensure_future(_gone(request))
         first: set[asyncio.Future[Any]] = {work, gone}
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is known
@@ -131,31 +141,44 @@ class Desk:
 
 
 class Visit:
-    """A request's process, and its forecast in the queue."""
+    """A request's folder, its process, which waits for it from the start, and its forecast in the
+    queue.
+    """
 
-    def __init__(self, desk: Desk, body: Path, kind: str) -> None:
-        self.desk, self.begun = desk, time.monotonic()
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
         self.job: Job | None = None
-        self.connection, self.theirs = desk.context.Pipe()
-        arguments = self.theirs, body, kind, desk.models, desk.options
+        self.folder = TemporaryDirectory(dir=desk.folder, ignore_cleanup_errors=True)
+        self.body = Path(self.folder.name) / BODY
+        self.connection, theirs = desk.context.Pipe()
+        arguments = theirs, self.body.parent, desk.models, desk.options
         self.process = desk.context.Process(target=attend, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
 
     def stop(self) -> None:
-        """End what is left of it."""
+        """End what is left of process and forecast."""
         if self.job is not None:
             self.job.cancel()
-        if self.process.pid and self.process.is_alive():  # or its number may be another's
+        if self.process.is_alive():  # or its number may be another's
             self.process.kill()
 
-    def answer(self) -> Response:
-        """Start the process, and talk with it until it has the answer.
+    def close(self) -> None:
+        """End everything. A thread that talks with the process does it itself."""
+        self.stop()
+        self.connection.close()
+        self.process.join()
+        self.folder.cleanup()
+
+    def answer(self, kind: str) -> Response:
+        """Have the process answer a request of that Content-Type, whose body is there, and end it.
 
         Raises:
             Problem: as the process says, or since it has ended without one.
         """
-        self.process.start()
-        self.theirs.close()
+        begun = time.monotonic()
         try:
+            self.connection.send(kind)
             about, headers = self._heard(), {}
             while "footprint" in about:
                 model = self.desk.forecasters[about["model"]].model
@@ -168,15 +191,13 @@ class Visit:
                 about = self._heard()
             if about["status"] == 200:
                 content = self._content()
-                headers = _headers([self.begun, asked, done.begun, done.ended], done.batch)
+                headers = _headers([begun, asked, done.begun, done.ended], done.batch)
         except (EOFError, OSError):
             own = self.desk.options
             told = f"it takes more than {own.seconds:g} s, or more memory than it may; send less"
             raise Problem(422, told) from None
         finally:
-            self.connection.close()
-            self.stop()
-            self.process.join()
+            self.close()
         if about["status"] != 200:
             raise Problem(about["status"], about["detail"])
         if about["output"] != "json":
@@ -219,13 +240,6 @@ def _headers(times: list[float], batch: int) -> dict[str, str]:
     parts = zip(("read", "queue", "forecast", "write"), spent, strict=True)
     timing = ", ".join(f"{name};dur={part:.1f}" for name, part in parts)
     return {"Server-Timing": timing, "X-Foreframe-Batch": str(batch)}
-
-
-async def _received(request: Request, body: Path) -> None:
-    """Write what a client sends to a file."""
-    with body.open("wb") as file:
-        async for chunk in request.stream():
-            file.write(chunk)
 
 
 async def _gone(request: Request) -> None:

@@ -47,6 +47,7 @@ from foreframe.serve.fields import OPTIONS, TYPES, WORDS
 from foreframe.serve.problems import UNEXPECTED, Problem
 from foreframe.serve.serve_options import ServeOptions
 
+BODY = "body"  # the file of what was sent
 FROM_BUDGET = 3  # of memory: frames as the file has them, as numbers, and on their way to a file
 
 
@@ -97,46 +98,40 @@ def remote_of(forecaster: Forecaster) -> bytes:
 
 
 def attend(
-    connection: Connection,
-    body: Path,
-    content_type: str,
-    models: Mapping[str, bytes],
-    options: ServeOptions,
+    connection: Connection, folder: Path, models: Mapping[str, bytes], options: ServeOptions
 ) -> None:
-    """Confine this process, and `reply` in it."""
-    confine(body.parent, int(FROM_BUDGET * options.budget * GIB), math.ceil(options.seconds))
+    """Confine this process to a folder, and `reply` in it."""
+    confine(folder, int(FROM_BUDGET * options.budget * GIB), math.ceil(options.seconds))
     for number in (signal.SIGINT, signal.SIGTERM):  # of the server, which ends in good order
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    reply(connection, body, content_type, models, options)
+    reply(connection, folder, models, options)
 
 
 def reply(
-    connection: Connection,
-    body: Path,
-    content_type: str,
-    models: Mapping[str, bytes],
-    options: ServeOptions,
+    connection: Connection, folder: Path, models: Mapping[str, bytes], options: ServeOptions
 ) -> None:
-    """Answer a request.
+    """Answer a request, when one comes.
 
     Args:
-        connection: to the server, which may get {"model", ...} and arrays, and then sends the
+        connection: to the server. First the Content-Type of the request comes, whose body is then
+            the file `BODY`. The server may get {"model", ...} and arrays, and then sends the
             forecast; at last it gets {"status", ...} and, if that is 200, the content.
-        body: the file of what was sent, in a folder that may be written to.
-        content_type: of the request.
+        folder: may be written to.
         models: those of `remote_of`, by name.
     """
-    shown: dict[str, str] = {}
+    shown = {f"{folder}{os.sep}": ""}
     try:
+        content_type = connection.recv()
         with listening(lambda note: None):  # the forecast has them, too
-            about, content = _answer(connection, body, content_type, models, options, shown)
+            about, content = _answer(
+                connection, folder / BODY, content_type, models, options, shown
+            )
     except EOFError:  # the server has given it up
         return
     except Exception as error:
         status, told = _told(error)
-        shown[f"{body.parent}{os.sep}"] = ""
         about, content = {"status": status, "detail": _in_words(told, shown)}, b""
     connection.send_bytes(json.dumps(about).encode())
     if content:

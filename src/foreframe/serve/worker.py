@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from foreframe.base.cancelling import while_wanted
 
-MOST = 32  # items of a batch
+MOST = 8  # items of a batch: of more the first would wait for the last
 
 
 class FullError(RuntimeError):
