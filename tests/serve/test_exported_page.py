@@ -119,6 +119,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Forecaster]:
 @needs_browser
 @pytest.mark.slow
 def test_the_page_forecasts_what_python_forecasts(site: tuple[Path, Forecaster]) -> None:
+    from test_page import serious
+
     folder, forecaster = site
     clip = 255 * np.random.default_rng(0).random((5, 1, 24, 20), dtype=np.float32)
     clip[1, 0, 3:5], clip[:, 0, 7, 7] = np.nan, np.nan
@@ -136,6 +138,10 @@ def test_the_page_forecasts_what_python_forecasts(site: tuple[Path, Forecaster])
         np.testing.assert_allclose(values.reshape(found["shape"]), expected, atol=255e-4)
         check_files(page)
         check_noise(page)
+        page.locator("#answered", has_text="answered in").wait_for()
+        assert serious(page) == []
+        page.click("#tab-recording")
+        assert serious(page) == []
 
 
 def check_files(page: Any) -> None:
