@@ -22,7 +22,7 @@ VERBS = {
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
     "serve": "answer forecasts over HTTP, with a page to try them",
-    "export": "write the steps of a forecaster for ONNX, OpenVINO or torch.export",
+    "export": "write the steps of a forecaster for ONNX, OpenVINO, torch.export or a web page",
     "convert": "make a forecaster of a checkpoint of a paper's own code",
     "ensemble": "join several runs to one forecaster with members",
     "models": "list models and presets with their sizes",

@@ -23,6 +23,7 @@ function started() {
 
 const words = () => `in this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 export { words as about };
+export const reads = "mp4, webm, gif · npy";
 export const downloads = () => ["npy"];
 
 /** The model, when it has been loaded. */

@@ -407,7 +407,7 @@ export function startDigits(say) {
     use(other) {
       model = other;
       $("digits-past").textContent = model.past;
-      $("ghosts-label").hidden = !model.members;
+      $("ghosts-label").hidden = $("ghosts-hint").hidden = !model.members;
       $("digits-note").textContent = model.units
         ? `This model knows ${model.units}, no digits: see what it makes of them.`
         : "";

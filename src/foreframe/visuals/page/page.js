@@ -47,6 +47,7 @@ function choose(name) {
   rooms.digits.use(model);
   rooms.recording.use(model);
 }
+$("reads").textContent = backend.reads;
 select.addEventListener("change", () => {
   remember({ model: select.value });
   choose(select.value);
@@ -57,7 +58,7 @@ async function begin() {
     models = await backend.models();
     select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
     select.disabled = false;
-    $("about").textContent = backend.about();
+    $("about").textContent = `Forecasts are made ${backend.about()}.`;
     say("");
     choose(recalled("model"));
   } catch (error) {

@@ -5,6 +5,7 @@ import { npy } from "./npy.js";
 const KINDS = ["mp4", "gif", "png", "npy", "nc"];
 const TOKEN = "foreframe-token";
 
+export const reads = "mp4, avi, gif · npy, npz, nc";
 export const about = () => "on this server";
 export const downloads = () => KINDS;
 
