@@ -46,13 +46,13 @@ def main() -> None:
         print(f"{name}: {whole / 1e6:.1f} MB, gzipped {packed / 1e6:.1f} MB", flush=True)
         clip = MovingMNIST("test")[3][: what.window.past].numpy().repeat(channels, 1)
         expected = what.predict(clip, what.window.future, match="none")
-        for workers in ("block", "allow"):  # without isolate.js there is one thread
+        for threads in (False, True):
             with (
                 hosted(page) as address,
                 # Where the page's own digits ask for nothing.
-                opened(f"{address}#tab=recording", service_workers=workers) as tab,
+                opened(f"{address}#tab=recording", threads) as tab,
             ):
-                if workers == "allow":
+                if threads:
                     tab.wait_for_function("crossOriginIsolated")
                 print(f"  {measured(tab, clip, expected, what.model.draws)}", flush=True)
 

@@ -74,14 +74,20 @@ def hosted(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(address: str, **context: Any) -> Iterator[Any]:
-    """A page in Chromium, which must say nothing on its console and ask nobody else."""
+def opened(address: str, threads: bool = True) -> Iterator[Any]:
+    """A page in Chromium, which must say nothing on its console and ask nobody else.
+
+    Args:
+        threads: whether it may start anew with the headers that threads need.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     said: list[str] = []
     asked: list[str] = []
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM)
-        page = browser.new_context(**context).new_page()
+        page = browser.new_page()
+        if not threads:  # as if it had tried
+            page.add_init_script("sessionStorage.setItem('isolated', 'tried')")
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -218,7 +224,7 @@ def test_the_page_of_published_weights_draws_members(tmp_path: Path) -> None:
     exported(tmp_path / "site", "moving-mnist")
     forecaster = Forecaster.load("moving-mnist")
     clip = MovingMNIST("test")[3][:10].numpy()
-    with hosted(tmp_path / "site") as address, opened(address, service_workers="block") as page:
+    with hosted(tmp_path / "site") as address, opened(address, threads=False) as page:
         asked = [clip.ravel().tolist(), clip.shape]
         found = page.evaluate(FORECAST, [*asked, {"steps": 12}])
         assert found["about"] == "in this browser, 1 thread"

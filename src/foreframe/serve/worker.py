@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from foreframe.base.cancelling import while_wanted
 
-MOST = 8  # items of a batch: of more the first would wait for the last
+# Items of a batch. Of more, the memory of even small frames is counted before the first of them
+# (`footprint.at_once`), which takes seconds.
+MOST = 4
 
 
 class FullError(RuntimeError):

@@ -117,7 +117,9 @@ async function isolate() {
   } catch {
     return; // a browser that allows none has one thread
   }
-  await navigator.serviceWorker.ready;
+  const { ready } = navigator.serviceWorker;
+  const started = await Promise.race([ready, new Promise((give) => setTimeout(give, 3000))]);
+  if (!started) return; // not in this browser
   location.reload();
   await new Promise(() => {}); // nothing is loaded before
 }
