@@ -47,6 +47,7 @@ PAGES = [
 # Records of what was measured: their links are checked, and their commands are not run again.
 REPORTS = sorted((ROOT / "docs" / "reports").glob("*.md"))
 CALLED = Path("called.jsonl")  # by a script, in the reader's folder
+LONG = ("radar.md", "scale.md", "tutorial.md")  # a minute each: `make test-full` runs them
 SHOWN = ("text", "yaml")  # blocks that show something, and hold nothing to run
 
 # What the reader names, or has: words in capitals, and files.
@@ -190,7 +191,11 @@ def test_the_first_commands_run(tmp_path, monkeypatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(parts(page))],
+    [
+        pytest.param(page, marks=[pytest.mark.full] * (page.name in LONG))
+        for page in PAGES
+        if any(parts(page))
+    ],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch) -> None:
