@@ -178,7 +178,13 @@ def test_a_forecast_of_fixed_steps(how: str, tmp_path) -> None:
     assert parity.keys() == {"encode", "begin", "step", "forecast", "chain"}
     assert max(parity.values()) < 1e-5
     ending = {"openvino": "xml"}.get(how, how)
-    assert (tmp_path / "out" / f"forecast.{ending}").stat().st_size > 0
+    whole = tmp_path / "out" / f"forecast.{ending}"
+    assert whole.stat().st_size > 0
+    if how == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(whole))
+        made = session.run(["frames"], {"past": CLIP[None, 3:]})[0][0]
+        expected = Forecaster.load(tmp_path / "saved").predict(CLIP[3:], 3)
+        np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -186,7 +192,9 @@ def test_a_forecast_that_begins_from_zeros_goes_on(tmp_path) -> None:
     small("tutorial").save(tmp_path / "saved")
     done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--format", "pt2")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "out/parity.json").read_text())["chain"] < 1e-5
+    parity = json.loads((tmp_path / "out/parity.json").read_text())
+    assert parity["chain"] > 0
+    assert max(parity.values()) < 1e-5
     assert (tmp_path / "out/step.pt2").stat().st_size > 0
 
 
