@@ -248,6 +248,20 @@ def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices: str) ->
     assert last(run)["global_step"] == step + 3
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="sends a signal that Windows lacks")
+def test_a_signal_while_processes_agree_stops_at_the_next_step(tmp_path, monkeypatch) -> None:
+    """They may wait long for the one that saves."""
+
+    def asked(trainer: Trainer, decision: bool) -> bool:
+        if trainer.global_step == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        return decision
+
+    monkeypatch.setattr("foreframe.training.stops.on_any_rank", asked)
+    with pytest.raises(module.Stopped, match="stopped at step 3 "):
+        train(*groups(tmp_path / "run", epochs=2))
+
+
 @pytest.mark.slow
 def test_minutes_end_the_schedule_and_the_run(tmp_path, monkeypatch) -> None:
     """By a clock on which a step takes a twentieth of a second, however busy the machine is."""

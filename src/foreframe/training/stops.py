@@ -83,7 +83,9 @@ class Stops(L.Callback):
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         self.out_of_time = module.out_of_time()
-        self.by_hand = self.stopping = on_any_rank(trainer, self.by_hand)
+        self.stopping = on_any_rank(trainer, self.by_hand)
+        if self.stopping:  # else by_hand stays: a signal may have come while the ranks agreed
+            self.by_hand = True
         if (self.stopping or self.out_of_time) and steps_after(trainer, batch_index):
             trainer.should_stop = True
 
