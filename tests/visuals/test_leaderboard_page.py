@@ -42,7 +42,7 @@ def row(name: str, kind: str, rank: tuple[int, int] | None, mse: float, **more: 
             "ssim": {
                 "overall": 1 - mse / 400,
                 "per_lead": list(1 - mse / 400 * growth),
-                "interval": None,
+                "interval": [None, None],
             },
         },
         "parameters": None,
@@ -90,11 +90,11 @@ def board() -> dict[str, Any]:
         row("mean", "baseline", (8, 8), 198.6, **free(0.0003)),
         row("cycle", "baseline", None, 0.0, **free(0.001), strip=None),
     ]
-    rows[-1]["scores"] = {"mse": {"overall": None, "per_lead": [None] * 10, "interval": None}}
+    rows[-1]["scores"] = {"mse": {"overall": None, "per_lead": [None] * 10, "interval": [None, None]}}
     rows[1]["scores"]["mse"]["per_lead"][4] = None
     for k, crps in ((7, 0.0312), (2, 0.0287)):
         errors = list(crps * np.linspace(0.5, 1.5, 10))
-        rows[k]["scores"]["crps"] = {"overall": crps, "per_lead": errors, "interval": None}
+        rows[k]["scores"]["crps"] = {"overall": crps, "per_lead": errors, "interval": [None, None]}
     return {
         "foreframe": "0.0.test",
         "date": "2026-11-28",

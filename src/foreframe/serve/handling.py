@@ -84,8 +84,10 @@ class Desk:
         with temporary_folder() as self.folder, threads as self.pool:
             self.next = self.pool.submit(Visit, self)
             self.next.result()  # it starts what the others are copies of
-            yield
-            self.next.result().close()
+            try:
+                yield
+            finally:
+                self.next.result().close()
 
     async def answer(self, request: Request) -> Response:
         """Take a request and answer it.
