@@ -24,7 +24,7 @@ BIN := .venv/bin
 		echo "Without it tests of the exported page are skipped"
 	@touch $@
 
-# The main job: a forecast by the published weights; then train `quick` for four minutes on the
+# The main job: a forecast by the published weights; then train a SimVP for four minutes on the
 # embedded digits, score it on digits that it has never seen, forecast; at last three possible futures
 # by the published weights.
 demo: .venv/installed
@@ -33,7 +33,7 @@ demo: .venv/installed
 	@$(BIN)/foreframe data --split test --clip 7 --output runs/published/clip.npy
 	$(BIN)/foreframe predict moving-mnist runs/published/clip.npy --steps 20 -o runs/published/future.gif
 	@echo "That was made by the weights that come with foreframe. Now a model of your own, in four minutes:"
-	$(BIN)/foreframe train --config quick --run runs/demo
+	$(BIN)/foreframe train --config demo --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
 	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 25 -o runs/demo/future.gif
 	@echo "At last three possible futures of ten frames, by those weights, beside what came:"

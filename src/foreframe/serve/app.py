@@ -176,7 +176,8 @@ class Gate:
 
         async def limited() -> Any:
             nonlocal seen
-            message = await receive()
+            # What says that it is too large is refused before it is sent.
+            message = await receive() if declared <= self.limit else {}
             seen += len(message.get("body", b""))
             if max(seen, declared) > self.limit:
                 raise Problem(413, told, {"Connection": "close"})

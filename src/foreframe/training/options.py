@@ -11,8 +11,9 @@ from foreframe.base.schema import brief, check_plain
 from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
 
 LossName = Literal[
-    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
-]
+    "mse", "mae", "cross_entropy", "mix", "mostly_mse", "balanced", "relative", "geometric",
+    "spectral", "crps",
+]  # fmt: skip
 
 LOGGERS = ("tensorboard", "csv", "mlflow", "wandb")
 FROM_0 = (
@@ -52,8 +53,8 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: mix is half mse, half mae; balanced weighs rain; relative, geometric count clips
-            alike; spectral keeps texture; crps is of members
+        loss: mix is half mse, half mae, mostly_mse .7 and .3; balanced weighs rain; relative,
+            geometric count clips alike; spectral keeps texture; crps is of members
         members: so many of each clip, for crps
         pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
