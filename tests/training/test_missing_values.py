@@ -17,7 +17,6 @@ ONE = {
     "mae": lambda p, y: abs(p - y),
     "cross_entropy": lambda p, y: -(y * math.log(p) + (1 - y) * math.log(1 - p)),
     "mix": lambda p, y: 0.5 * (p - y) ** 2 + 0.5 * abs(p - y),
-    "mostly_mse": lambda p, y: 0.7 * (p - y) ** 2 + 0.3 * abs(p - y),
 }
 losses = pytest.mark.parametrize("name", LOSSES)
 

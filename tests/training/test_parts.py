@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from foreframe import MovingMNIST, Window
 from foreframe.data.datasets import Stretches, clip_set
 from foreframe.models import build_model, preset
+from foreframe.training import LearningOptions
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
+from foreframe.training.module import ForecastModule
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_shares
 from foreframe.training.optimizers import learning_rate, onecycle_beta_1
 
@@ -58,6 +60,27 @@ def test_the_balanced_loss_equals_its_formula() -> None:
     expected = np.mean(np.minimum(np.exp(6 * y), 30) * (0.5 * (p - y) ** 2 + 0.5 * np.abs(p - y)))
     assert LOSSES["balanced"](P, Y).item() == pytest.approx(expected)
     assert (np.exp(6 * y) > 30).any()
+
+
+@pytest.mark.parametrize(("share", "best"), [(0.0, 0.3), (0.4, 1 / 6), (0.7, 0.0)])
+def test_the_mix_forecasts_what_is_likely(share: float, best: float) -> None:
+    """The best frame of pixels that are white in three of ten futures."""
+    Y = torch.zeros(10, 1, 1, 1, 1)
+    Y[:3] = 1
+    module = ForecastModule(
+        build_model("persistence", {}),
+        Window(1, 1),
+        LearningOptions(loss="mix", mae_share=share),
+        {},
+        {},
+    )
+    losses = [module._loss(torch.full_like(Y, k / 600), Y).item() for k in range(601)]
+    assert np.argmin(losses) / 600 == pytest.approx(best, abs=2 / 600)
+
+
+def test_a_share_is_of_a_whole() -> None:
+    with pytest.raises(ValueError, match=r"mae_share must lie in \[0, 1\], not 1.5"):
+        LearningOptions(mae_share=1.5)
 
 
 def test_the_relative_loss_equals_its_formula() -> None:

@@ -90,7 +90,9 @@ def board() -> dict[str, Any]:
         row("mean", "baseline", (8, 8), 198.6, **free(0.0003)),
         row("cycle", "baseline", None, 0.0, **free(0.001), strip=None),
     ]
-    rows[-1]["scores"] = {"mse": {"overall": None, "per_lead": [None] * 10, "interval": [None, None]}}
+    rows[-1]["scores"] = {
+        "mse": {"overall": None, "per_lead": [None] * 10, "interval": [None, None]}
+    }
     rows[1]["scores"]["mse"]["per_lead"][4] = None
     for k, crps in ((7, 0.0312), (2, 0.0287)):
         errors = list(crps * np.linspace(0.5, 1.5, 10))

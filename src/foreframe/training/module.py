@@ -56,6 +56,8 @@ class ForecastModule(L.LightningModule):
         self._loss: Loss = LOSSES[learning.loss]
         if learning.loss == "crps":
             self._loss = partial(LOSSES["crps"], pools=learning.pools)
+        if learning.loss == "mix":
+            self._loss = partial(LOSSES["mix"], share=learning.mae_share)
         self.elapsed = 0.0  # seconds of training so far, with those before a resume
         self.validation = 0.0  # seconds reserved after the last step for a validation
         self._clock: float | None = None

@@ -47,20 +47,13 @@ def cross_entropy(P: Frames, Y: Frames) -> Float[Tensor, ""]:
         )
 
 
-def mix(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Half mean squared, half mean absolute error."""
-    return 0.5 * mse(P, Y) + 0.5 * mae(P, Y)
+def mix(P: Frames, Y: Frames, share: float = 0.5) -> Float[Tensor, ""]:
+    """Mean squared error, and so great a share of mean absolute error.
 
-
-def mostly_mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """0.7 of the mean squared error, 0.3 of the mean absolute one.
-
-    Where a pixel has ink with probability p, and else none, the first is smallest at p, a haze
-    around whatever is unsure; this at (20 p - 3) / 14, cut off at 0 and 1: none below p = 0.15, and
-    close to p above. `mix` has none below a quarter, and is more than
-    twice as far from p.
+    Where a pixel is 1 with probability p, and else 0, the first is smallest at p, a haze around
+    whatever is unsure; the mix with a share of s at (p - s/2) / (1 - s), cut off at 0 and 1.
     """
-    return 0.7 * mse(P, Y) + 0.3 * mae(P, Y)
+    return (1 - share) * mse(P, Y) + share * mae(P, Y)
 
 
 def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
@@ -234,9 +227,8 @@ Loss = Callable[..., Tensor]
 """Forecasts and their truth, (B,T,C,H,W) both and NaN where the truth is missing, to one number."""
 
 LOSSES: dict[str, Loss] = {
-    "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "mostly_mse": mostly_mse,
-    "balanced": balanced, "relative": relative, "geometric": geometric, "spectral": spectral,
-    "crps": crps,
+    "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "balanced": balanced,
+    "relative": relative, "geometric": geometric, "spectral": spectral, "crps": crps,
 }  # fmt: skip
 
 

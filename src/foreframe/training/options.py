@@ -11,9 +11,8 @@ from foreframe.base.schema import brief, check_plain
 from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
 
 LossName = Literal[
-    "mse", "mae", "cross_entropy", "mix", "mostly_mse", "balanced", "relative", "geometric",
-    "spectral", "crps",
-]  # fmt: skip
+    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
+]
 
 LOGGERS = ("tensorboard", "csv", "mlflow", "wandb")
 FROM_0 = (
@@ -53,8 +52,9 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: mix is half mse, half mae, mostly_mse .7 and .3; balanced weighs rain; relative,
-            geometric count clips alike; spectral keeps texture; crps is of members
+        loss: mix is of mse and mae; balanced weighs rain; relative, geometric count clips alike;
+            spectral keeps texture; crps is of members
+        mae_share: of mae in mix, from 0 to 1
         members: so many of each clip, for crps
         pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
@@ -79,6 +79,7 @@ class LearningOptions:
     """
 
     loss: LossName = "mse"
+    mae_share: float = 0.5
     members: int = 2
     pools: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     sampling_steps: int = 0
@@ -103,6 +104,8 @@ class LearningOptions:
     def __post_init__(self) -> None:
         _check_above_0(learning_rate=self.learning_rate, minutes=self.minutes)
         check_at_least(1, epochs=self.epochs, steps=self.steps, members=self.members)
+        if not 0 <= self.mae_share <= 1:
+            raise ValueError(f"mae_share must lie in [0, 1], not {self.mae_share}")
         if not all(1 <= k <= LONG for k in self.pools):
             raise ValueError(f"pools are sides of 1 pixel or more, not {self.pools}")
         if self.loss == "crps" and self.sampling_steps:
