@@ -52,9 +52,9 @@ class LearningOptions:
     """How it learns
 
     Args:
-        loss: mix is of mse and mae; balanced weighs rain; relative, geometric count clips alike;
-            spectral keeps texture; crps is of members
-        mae_share: of mae in mix, from 0 to 1
+        loss: balanced weighs rain; relative, geometric count clips alike; spectral keeps texture;
+            crps is of members
+        mae_share: of mae in the loss mix, whose rest is mse
         members: so many of each clip, for crps
         pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
