@@ -167,7 +167,7 @@ def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [pytest.param("openvino", marks=pytest.mark.full), "onnx"])
+@pytest.mark.parametrize("how", ["openvino", "onnx"])
 def test_a_forecast_of_fixed_steps(how: str, tmp_path) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(how, how))
     small("simvp_small").save(tmp_path / "saved")

@@ -200,7 +200,7 @@ def test_arguments_that_make_no_sense(args: dict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dense_motion", pytest.param("guided", marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", ["dense_motion", "guided"])
 def test_it_exports_alone_and_as_a_guide(name: str) -> None:
     """And what was exported leaves nothing behind in plain runs."""
     model = build_model(name).eval()
