@@ -282,6 +282,14 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "flow_of_any_channels": way(
         "flow", of="persistence", channels=None, frames=2, width=8, blocks=1, by_change=True
     ),
+    "dressed": way("dressed", of={"simvp": SIMVP}, by="persistence", lags=3),
+    "dressed_of_any_channels": way("dressed", of="linear_motion"),
+    "dressed_with_an_input": way(
+        "dressed",
+        of={"next_frame": {"core": convlstm(4), "codec": patches(2), "inputs": 1}},
+        by="linear_motion",
+        lags=4,
+    ),
     "flow_with_an_input": way(
         "flow",
         of={"next_frame": {"core": convlstm(4), "codec": patches(2)}},

@@ -8,7 +8,7 @@ import torch
 
 import small
 from foreframe import Forecaster, Window
-from foreframe.models import CORES, MODELS, PRESETS, Flow, Model, State, build_model, members
+from foreframe.models import CORES, MODELS, PRESETS, MembersOf, Model, State, build_model, members
 from foreframe.models.interface import Rehearsal
 from foreframe.training.objectives import mse
 from small import FREE, SMALL, built
@@ -17,7 +17,7 @@ from small import FREE, SMALL, built
 KINDS, OWN_CORES = set(MODELS), set(CORES)
 DRAWING = [
     "svg_small",
-    *(n for n, (kind, args) in SMALL.items() if "noise" in args or kind == "flow"),
+    *(n for n, (kind, args) in SMALL.items() if "noise" in args or kind in ("flow", "dressed")),
 ]
 
 
@@ -220,7 +220,7 @@ def test_what_members_share_is_what_each_has(drawing: Model) -> None:
     shared = drawing.shared(state, 5)
     assert set(state) == before
     assert all(value.shape[0] == 3 for value in shared.values())
-    near = 1e-5 if isinstance(drawing, Flow) else 0
+    near = 1e-5 if isinstance(drawing, MembersOf) else 0
     again = drawing.decode(members(shared, 3, seed=1), 5)
     torch.testing.assert_close(again, each, atol=near, rtol=near)
     torch.testing.assert_close(

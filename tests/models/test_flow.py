@@ -259,7 +259,7 @@ def test_any_number_of_channels_has_the_error_of_their_mean() -> None:
         ({"levels": 0}, "1 channel, frame, block and level or more"),
         ({"spread": 0.0}, "spread is a number above 0"),
         ({"of": "nothing"}, "model 'nothing' is unknown"),
-        ({"of": {}}, "a flow is of one model"),
+        ({"of": {}}, "members are of one model"),
         ({"of": "quick", "channels": None}, "give the flow channels"),
         ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),
     ],

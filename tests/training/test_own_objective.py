@@ -103,7 +103,10 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
     [
         ([], "train that first, and begin with its weights, --weights RUN"),
         (["--model_args.of", "simvp_small"], "train that first, and begin with its weights"),
-        (["--weights", "trained", "--loss", "mae"], "by --loss mse, or then from drawn members"),
+        (
+            ["--weights", "trained", "--loss", "mae"],
+            "learns to draw members by --loss mse or --loss crps, not mae",
+        ),
         (
             ["--weights", "other", "--model_args.of.simvp.blocks", "2"],
             "of another network than these options describe: simvp with",

@@ -58,6 +58,7 @@ from foreframe.models.baselines import (
 from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+from foreframe.models.dressed import Dressed
 from foreframe.models.e3dlstm import E3DLSTM
 from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
@@ -70,6 +71,7 @@ from foreframe.models.interface import (
 )
 from foreframe.models.lagged import Lagged
 from foreframe.models.mau import MAU
+from foreframe.models.members_of import MembersOf
 from foreframe.models.mim import MIM
 from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
@@ -105,6 +107,7 @@ MODELS: dict[str, type[Model]] = {
     "lagged": Lagged,
     "ensemble": ModelEnsemble,
     "flow": Flow,
+    "dressed": Dressed,
 }
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
@@ -299,9 +302,10 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
-    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder",
-    "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "Model", "ModelEnsemble",
-    "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer", "RecurrentAtOnce", "SimVP",
-    "State", "SwinLSTM", "baselines_here", "build_model", "forecast_of", "members", "model_name",
-    "multiply_adds", "parts_of", "placed", "preset", "with_known",
+    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Dressed", "EncoderDecoder",
+    "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "MembersOf", "Model",
+    "ModelEnsemble", "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer",
+    "RecurrentAtOnce", "SimVP", "State", "SwinLSTM", "baselines_here", "build_model",
+    "forecast_of", "members", "model_name", "multiply_adds", "parts_of", "placed", "preset",
+    "with_known",
 ]  # fmt: skip

@@ -54,18 +54,24 @@ class Alternatives(Model):
     def step(
         self, state: State, last: bool = False
     ) -> tuple[Float[Tensor, "b horizon c h w"], State]:
-        stepped = dict(state)
-        if "forecasts" in state:
-            each = list(first_of(state["forecasts"], self.horizon).unbind(dim=2))
-            stepped["forecasts"] = after(state["forecasts"], self.horizon)
-        else:
-            each = []
-            for k, model in enumerate(self.each):
-                frames, own = model.advance(part_of(state, f"{k}/"), self.horizon, last)
-                each.append(frames)
-                stepped |= with_prefix(f"{k}/", own)
+        each, stepped = self.each_next(state, self.horizon, last)
         total = torch.zeros_like(each[0])
         for frames, share in zip(each, state["shares"].unbind(dim=1), strict=True):
             share = share.view(-1, 1, 1, 1, 1)
             total = total + frames.where(share > 0, 0) * share  # a forecast may be missing (NaN)
         return total.to(each[0].dtype), stepped
+
+    def each_next(
+        self, state: State, steps: int, last: bool = False
+    ) -> tuple[list[Float[Tensor, "b steps c h w"]], State]:
+        """The next frames of each forecast, and the state after them; arguments as of `advance`."""
+        stepped = dict(state)
+        if "forecasts" in state:
+            stepped["forecasts"] = after(state["forecasts"], steps)
+            return list(first_of(state["forecasts"], steps).unbind(dim=2)), stepped
+        each = []
+        for k, model in enumerate(self.each):
+            frames, own = model.advance(part_of(state, f"{k}/"), steps, last)
+            each.append(frames)
+            stepped |= with_prefix(f"{k}/", own)
+        return each, stepped

@@ -16,13 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.schema import brief
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.interface import (
-    Model,
     Rehearsal,
     State,
     counted,
@@ -33,13 +31,14 @@ from foreframe.models.interface import (
     parts_of,
     with_prefix,
 )
+from foreframe.models.members_of import MembersOf, one_of
 from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b t c h w"]
 Sigma = Float[Tensor, "_ _ _ _ _"]  # one number, or one for each clip, lead time, channel and place
 
 
-class Flow(AtOnce):
+class Flow(MembersOf, AtOnce):
     """A forecaster with frozen weights, whose forecast is m = (m_1 ... m_n), and a flow that
     samples its error r = y - m. Along
 
@@ -107,7 +106,7 @@ class Flow(AtOnce):
     """
 
     channels: int | None
-    draws = True
+    losses = ("mse", "crps")
     free = ("times", "levels", "inflate")
     apart: Tensor
 
@@ -125,20 +124,16 @@ class Flow(AtOnce):
         inflate: float = 1.0,
         by_change: bool = False,
     ) -> None:
-        super().__init__()
         from foreframe.models import build_model, model_name  # which know this model, too
 
-        named = {of: {}} if isinstance(of, str) else of
-        if len(named) != 1:
-            raise ValueError(f"a flow is of one model, {{name: arguments}}, not of {brief(of)}")
-        name, args = next(iter(named.items()))
-        self.of = build_model(name, args)
-        if channels is None and (self.of.channels is not None or inputs):
+        name, args = one_of(of)
+        model = build_model(name, args)
+        if channels is None and (model.channels is not None or inputs):
             raise ValueError("this forecaster takes a number of channels: give the flow channels")
-        if (self.of.channels, self.of.inputs) not in ((None, inputs), (channels, inputs)):
+        if (model.channels, model.inputs) not in ((None, inputs), (channels, inputs)):
             sizes = {"channels": channels, "inputs": inputs} if inputs else {"channels": channels}
-            self.of = build_model(name, {**(args or {}), **sizes})
-        self.of.requires_grad_(False)
+            model = build_model(name, {**args, **sizes})
+        super().__init__(model)
         seen = channels or 1
         if min(seen, frames, blocks, levels) < 1 or width % GROUPS or width < 1:
             raise ValueError(
@@ -163,9 +158,9 @@ class Flow(AtOnce):
         if by_change:
             self.args["by_change"] = by_change
         self.inflate, self.by_change = inflate, by_change
-        self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
+        self.channels, self.frames, self.horizon = channels, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
-        self.stride, self.reduces = math.lcm(SIDE, self.of.stride), self.of.reduces
+        self.stride = math.lcm(SIDE, self.of.stride)
         self.sized = self.of.sized
         self.network = Network(seen * frames, width, blocks)
         # Root mean squares by lead time, over training: of r - r̂_0, and of r_1 - r̂_0.
@@ -277,18 +272,6 @@ class Flow(AtOnce):
 
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
         return state["frames"][:, -1, self.channels :]
-
-    def start_at(self, mean: float) -> None:
-        """Let m begin so."""
-        self.of.start_at(mean)
-
-    def train(self, mode: bool = True) -> "Flow":
-        super().train(mode)
-        self.of.eval()
-        return self
-
-    def begun_by(self, trained: Model) -> Model:
-        return self if isinstance(trained, Flow) else self.of
 
     def _integrated(
         self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s _ _ _"], sigma: Sigma

@@ -133,7 +133,7 @@ def _corrected(
     last, carried = frames[:, -1:], _carried(frames, V, pairs)
     r = last - carried
     # The mean of both frames' gradients: exact to the second order, where both are aligned.
-    x, y = ((a + b) * (lag / 2) for a, b in zip(_gradient(last), _gradient(carried), strict=True))
+    x, y = ((a + b) * (lag / 2) for a, b in zip(gradient(last), gradient(carried), strict=True))
     weight = real / (1 + (r / scale).square())
     terms = [(weight * term).sum(dim=1) for term in (x * x, x * y, y * y, x * r, y * r)]
     xx, xy, yy, xr, yr = blurred(torch.stack(terms, dim=1), WINDOW).split(1, dim=1)
@@ -174,7 +174,7 @@ def _carried(frames: Float[Tensor, "b k h w"], V: Field, pairs: int) -> Float[Te
     )
 
 
-def _gradient(values: Float[Tensor, "b j h w"]) -> tuple[Tensor, Tensor]:
+def gradient(values: Float[Tensor, "b j h w"]) -> tuple[Tensor, Tensor]:
     """The derivatives along columns (x) and rows (y), by central differences."""
     wide = F.pad(values, (1, 1, 1, 1), mode="replicate")
     x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2

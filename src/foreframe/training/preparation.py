@@ -15,15 +15,15 @@ from foreframe.data import ClipSet, check_first_clip, open_splits
 from foreframe.data.arrays import data_name
 from foreframe.data.opening import Splits
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models import Flow, Model, build_model, model_name
+from foreframe.models import MODELS, MembersOf, Model, build_model, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.notices import say
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 
 UNTRAINED = (
-    "model flow draws the errors of a trained forecaster: train that first, and begin with its "
-    "weights, --weights RUN"
+    "model {} draws members of a trained forecaster: train that first, and begin with its weights, "
+    "--weights RUN"
 )
 
 
@@ -98,20 +98,25 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
 
 
 def of_its_weights(model: ModelOptions) -> ModelOptions:
-    """For a flow without a forecaster, take that of its initial weights.
+    """For a model that draws members of a forecaster, and is given none, take that of its initial
+    weights.
 
     Raises:
         ValueError: no weights, or they do not exist.
     """
-    if model.model != "flow" or "of" in model.model_args:
+    kind = MODELS.get(model.model, Model)
+    if not issubclass(kind, MembersOf) or "of" in model.model_args:
         return model
     if model.weights is None:
-        raise ValueError(UNTRAINED)
-    trained = Forecaster.load(model.weights).model
-    args = (
-        trained.args if isinstance(trained, Flow) else {"of": {model_name(trained): trained.args}}
-    )
+        raise ValueError(UNTRAINED.format(model.model))
+    trained = _for(kind, Forecaster.load(model.weights).model)
+    args = trained.args if type(trained) is kind else {"of": {model_name(trained): trained.args}}
     return replace(model, model_args=args | model.model_args)
+
+
+def _for(kind: type[Model], trained: Model) -> Model:
+    """What a model of that kind begins with: of another one that draws members, its forecaster."""
+    return trained if type(trained) is kind or not isinstance(trained, MembersOf) else trained.of
 
 
 def build_network(options: ModelOptions, seed: int, budget: float) -> Model:
@@ -158,14 +163,13 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
             "loss cross_entropy needs forecasts in (0,1): choose loss mse, or a head that draws "
             "with a sigmoid"
         )
-    if isinstance(network, Flow):
+    if isinstance(network, MembersOf):
+        name = model_name(network)
         if model.weights is None and any(True for _ in network.of.parameters()):
-            raise ValueError(UNTRAINED)
-        if learning.loss not in ("mse", "crps"):
-            raise ValueError(
-                "model flow learns the errors of a forecast from noise, by --loss mse, or then "
-                f"from drawn members, by --loss crps, and has no {learning.loss}"
-            )
+            raise ValueError(UNTRAINED.format(name))
+        if learning.loss not in network.losses:
+            by = " or ".join(f"--loss {loss}" for loss in network.losses)
+            raise ValueError(f"model {name} learns to draw members by {by}, not {learning.loss}")
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
     if unused and type(network).rehearse is not Model.rehearse and learning.loss != "crps":
         raise ValueError(
@@ -176,15 +180,13 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
 
 def load_initial_weights(network: Model, weights: str) -> None:
     """Load weights of a run, a checkpoint, a saved forecaster or published ones into a network.
-    Weights without noise also fit a network with noise, those of a forecaster its flow
-    (`Model.begun_by`), and vice versa; what the weights lack is unchanged.
+    Weights without noise also fit a network with noise, those of a forecaster what draws members of
+    it (`Model.begun_by`), and vice versa; what the weights lack is unchanged.
 
     Raises:
         ValueError: they do not exist, or belong to another network.
     """
-    trained = Forecaster.load(weights).model
-    if isinstance(trained, Flow) and not isinstance(network, Flow):
-        trained = trained.of
+    trained = _for(type(network), Forecaster.load(weights).model)
     network = network.begun_by(trained)
     free = {*network.free}
     if ("noise" in trained.args) != ("noise" in network.args):

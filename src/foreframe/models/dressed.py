@@ -1,0 +1,176 @@
+"""Members of a forecast, dressed with what a lagged ensemble differs by.
+
+Dressing gives a forecast the errors that it may have (Roulston & Smith 2003). Here these are what
+forecasts of a baseline differ by that began at different times: where nothing moves members are
+alike, and where they differ each looks like a frame, not like noise.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.models.interface import State, after, first_of, part_of, with_prefix
+from foreframe.models.lagged import Lagged
+from foreframe.models.members_of import MembersOf, one_of
+from foreframe.models.motion import exactly, gradient
+from foreframe.models.noise import Noise
+
+Frames = Float[Tensor, "b t c h w"]
+
+LEANS = 0.9  # on a single lagged forecast
+
+
+class Dressed(MembersOf):
+    """A forecaster with frozen weights, whose forecast is m, and the forecasts x_1 ... x_n of a
+    baseline that began 0 to n - 1 frames earlier (`Lagged`), of mean x̄. Member j is
+
+        m + s Σ_k w_k (x_k - x̄),    w_k = .9 [k = 1 + j mod n] + √(1 - .9²) z_k / √(n - 1),
+
+    with z normal: it leans on one of the lagged forecasts, so that few members differ as much as
+    they can, and all are different. The weights w are the same at all places and lead times; s > 0
+    differs, and is what is learnt:
+
+        log s = b + a · (log σ², log (m - x̄)², log |∇m|², log t),
+
+    where σ² is the variance of the lagged forecasts and t the lead time. Squares are of means over
+    channels. Five numbers say it all, so that minutes of training suffice.
+
+    Args:
+        of: the forecaster, {name: arguments} as `build_model` takes them, or a name alone. A
+            training takes by default that of the weights with which it begins.
+        by: the baseline of the lagged forecasts, and
+        lags: their number, both as of `Lagged`.
+
+    Raises:
+        ValueError: as `Lagged`, or what is no model.
+    """
+
+    losses = ("crps",)
+
+    def __init__(
+        self,
+        of: str | Mapping[str, Any],
+        by: str | Mapping[str, Any] = "dense_motion",
+        lags: int = 5,
+    ) -> None:
+        from foreframe.models import build_model, model_name  # which know this model, too
+
+        super().__init__(build_model(*one_of(of)))
+        self.lagged = Lagged(by, lags)
+        self.args = {"of": {model_name(self.of): self.of.args}} | {
+            "by": self.lagged.args["of"],
+            "lags": lags,
+        }
+        self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
+        self.sized = self.of.sized or self.lagged.sized
+        self.noise = Noise(1, whole=lags, local=0)
+        self.scale = nn.Conv2d(4, 1, 1)  # log s
+        nn.init.zeros_(self.scale.weight)
+        nn.init.zeros_(self.scale.bias)  # type: ignore[arg-type]
+
+    def stride_in(self, size: Sequence[int]) -> int:
+        return self.of.stride_in(size)
+
+    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+        frames = past[:, :, : past.shape[2] - self.inputs]
+        encoded: State = {}
+        for name, model, seen in (("of/", self.of, past), ("lagged/", self.lagged, frames)):
+            before = None if state is None else part_of(state, name)
+            encoded |= with_prefix(name, model.encode(seen, before))
+        return encoded
+
+    def outside(self, state: State, steps: int) -> State:
+        """What enters the forecaster; of members z, each leaning on one lagged forecast."""
+        entering: State = {}
+        if "forecast" not in state:
+            entering = with_prefix("of/", self.of.outside(part_of(state, "of/"), steps))
+        if "key" in state:
+            count = self.lagged.count(part_of(state, "lagged/"))
+            lag = torch.arange(self.lagged.lags, device=count.device)
+            leans = (lag == (state["member"] % count)[:, None]).float().view(-1, 1, len(lag), 1, 1)
+            leans = leans * (count - 1).sqrt().view(-1, 1, 1, 1, 1)
+            z = self.noise(state, [0], (1, 1))
+            entering["noise"] = LEANS * leans + math.sqrt(1 - LEANS**2) * z
+        return entering
+
+    def begin(self, state: State) -> State:
+        """Both ready to step; of members that share their frames these frames and the noise."""
+        if "forecast" in state:
+            return {name: state[name] for name in ("forecast", "differences", "noise")}
+        known = {"known": state["known"]} if "known" in state else {}
+        begun = with_prefix("of/", self.of.begin(part_of(state, "of/") | known))
+        if "noise" not in state:
+            return begun
+        return begun | self._lagged_begun(state) | {"noise": state["noise"]}
+
+    def step(self, state: State, last: bool = False) -> tuple[Frames, State]:
+        if "noise" not in state:
+            m, own = self.of.advance(part_of(state, "of/"), self.horizon, last)
+            return m, with_prefix("of/", own)
+        if "forecast" in state:
+            queues = {name: state[name] for name in ("forecast", "differences")}
+            m, differences = (first_of(queue, self.horizon) for queue in queues.values())
+            stepped = {name: after(queue, self.horizon) for name, queue in queues.items()}
+        else:
+            m, differences, stepped = self._dressing(state, self.horizon, last)
+        w = state["noise"][:, :1, :, :, :, None]
+        member = m + (w * differences).sum(dim=2)
+        return member.to(m.dtype), state | stepped
+
+    def shared(self, state: State, steps: int) -> State:
+        """With m and what members differ by."""
+        begun = self.begin(state | self.outside(state, steps)) | self._lagged_begun(state)
+        m, differences, _ = self._dressing(begun, steps, last=True)
+        return state | {"forecast": m, "differences": differences}
+
+    def _lagged_begun(self, state: State) -> State:
+        begun = with_prefix("lagged/", self.lagged.begin(part_of(state, "lagged/")))
+        return begun | {"lead": begun["lagged/shares"].new_zeros(len(begun["lagged/shares"]))}
+
+    def _dressing(
+        self, state: State, steps: int, last: bool
+    ) -> tuple[Frames, Float[Tensor, "b t n c h w"], State]:
+        """The next frames of m; s (x_k - x̄) / √(n - 1) of each lagged forecast, 0 where there are
+        not so many; and the state after them.
+        """
+        with torch.no_grad():
+            m, own = self.of.advance(part_of(state, "of/"), steps, last)
+            each, lagged = self.lagged.each_next(part_of(state, "lagged/"), steps, last)
+            shares = state["lagged/shares"].view(len(m), 1, -1, 1, 1, 1)
+            n = (shares > 0).sum(dim=2, keepdim=True)
+            exact = torch.promote_types(m.dtype, torch.float32)
+            with exactly(m):
+                x = torch.stack(each, dim=2).to(exact).where(shares > 0, 0)
+                mean = (shares * x).sum(dim=2, keepdim=True)
+                apart = (x - mean).where(shares > 0, 0) / (n - 1).clamp(min=1).sqrt()
+                lead = state["lead"][:, None] + torch.arange(1, steps + 1, device=m.device)
+                features = self._features(m.to(exact), mean[:, :, 0], apart, lead)
+        with exactly(m):
+            log_s = self.scale(features.flatten(0, 1)).unflatten(0, m.shape[:2])
+            differences = log_s.clamp(max=MOST).exp().unsqueeze(2) * apart
+        stepped = with_prefix("of/", own) | with_prefix("lagged/", lagged)
+        return m, differences, stepped | {"lead": state["lead"] + steps}
+
+    def _features(
+        self,
+        m: Frames,
+        mean: Frames,
+        apart: Float[Tensor, "b t n c h w"],
+        lead: Float[Tensor, "b t"],
+    ) -> Float[Tensor, "b t 4 h w"]:
+        grey = m.mean(dim=2)
+        variance = apart.mean(dim=3).square().sum(dim=2)
+        off = (grey - mean.mean(dim=2)).square()
+        x, y = gradient(grey)
+        squares = torch.stack([variance, off, x * x + y * y], dim=2)
+        # About 0 to 1, as the bias is.
+        logs = (squares + TINY).log() / 4 + 2
+        return torch.cat([logs, lead.log()[:, :, None, None, None].expand_as(logs[:, :, :1])], 2)
+
+
+TINY = 1e-6  # of a square, in a range of 1
+MOST = 2.0  # of log s

@@ -1,0 +1,50 @@
+"""Models that draw members of another forecaster, whose weights they leave as they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foreframe.base.schema import brief
+from foreframe.models.interface import Model
+
+
+class MembersOf(Model):
+    """Draws members of a forecaster, `of`, whose weights are trained before and stay as they are.
+    Without members its forecast is that forecaster's, to the bit.
+
+    Attributes:
+        losses: by which of them it learns.
+    """
+
+    draws = True
+    losses: Sequence[str]
+
+    def __init__(self, of: Model) -> None:
+        super().__init__()
+        self.of = of.requires_grad_(False)
+        self.inputs, self.reduces = of.inputs, of.reduces
+
+    def start_at(self, mean: float) -> None:
+        """Let the forecaster begin so."""
+        self.of.start_at(mean)
+
+    def train(self, mode: bool = True) -> "MembersOf":
+        super().train(mode)
+        self.of.eval()
+        return self
+
+    def begun_by(self, trained: Model) -> Model:
+        return self if type(trained) is type(self) else self.of
+
+
+def one_of(of: str | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The name and the arguments of a forecaster that is given as {name: arguments}, or as a name
+    alone.
+
+    Raises:
+        ValueError: neither of these.
+    """
+    named = {of: {}} if isinstance(of, str) else of
+    if len(named) != 1:
+        raise ValueError(f"members are of one model, {{name: arguments}}, not of {brief(of)}")
+    name, args = next(iter(named.items()))
+    return name, args or {}
